@@ -1,0 +1,251 @@
+"""The compiled loop: what `headrace.declare` makes of a loop file, and all that services read.
+
+It is plain data: a service needs neither the user's Python nor River to run it. Times and
+durations are integer microseconds, times since the Unix epoch in UTC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+
+
+class FieldType(StrEnum):
+    FLOAT = "float"
+    INT = "int"
+    BOOL = "bool"
+    STRING = "string"
+    TIME = "time"
+
+
+class Task(StrEnum):
+    BINARY = "binary"
+    MULTICLASS = "multiclass"
+    REGRESSION = "regression"
+
+
+class Column(msgspec.Struct, frozen=True, tag="column"):
+    """A field of the event (or a derived column of its view)."""
+
+    name: str
+
+
+class Literal(msgspec.Struct, frozen=True, tag="literal"):
+    value: float | bool | str
+
+
+class Aggregate(msgspec.Struct, frozen=True, tag="aggregate"):
+    """A window of a view, read for the entity that `key` fields of the event name.
+
+    `key` lists fields of the *model's* stream, in the order of the view's `by`.
+    """
+
+    view: str
+    aggregate: str
+    window: str
+    key: tuple[str, ...]
+
+
+class Apply(msgspec.Struct, frozen=True, tag="apply"):
+    """An operation of `headrace.kernel.expressions.OPERATIONS` on expressions."""
+
+    operation: str
+    arguments: tuple[Expression, ...]
+    parameters: tuple[float | str, ...] = ()
+
+
+Expression = Column | Literal | Aggregate | Apply
+
+
+class Field(msgspec.Struct, frozen=True):
+    name: str
+    type: FieldType
+    optional: bool = False
+
+
+class StreamDefinition(msgspec.Struct, frozen=True):
+    """An event type.
+
+    `lateness` is how far behind the newest event of its partition an event may come; `ahead` how far
+    ahead of the wall clock (None: unbounded); `horizon` how long (in event time) ids are remembered.
+    """
+
+    name: str
+    fields: tuple[Field, ...]
+    key: str
+    time: str
+    id: str
+    lateness: int
+    horizon: int
+    partitions: int = 1
+    max_bytes: int = 65_536
+    ahead: int | None = None
+
+    def field(self, name: str) -> Field:
+        for field in self.fields:
+            if field.name == name:
+                return field
+        raise KeyError(name)
+
+
+class Window(msgspec.Struct, frozen=True):
+    """A read at t covers ⌊t/hop⌋·hop − size + hop ≤ time < ⌊t/resolution⌋·resolution."""
+
+    name: str
+    size: int
+    hop: int
+
+
+class AggregateDefinition(msgspec.Struct, frozen=True):
+    """`operation` is one of count, sum, mean, min, max, std, last; `column` is None for count of rows."""
+
+    name: str
+    operation: str
+    column: str | None
+
+
+class ViewDefinition(msgspec.Struct, frozen=True):
+    """Aggregates over windows of one stream for one entity.
+
+    `keep` is how far behind its newest event a row still holds single ticks: it can be read exactly
+    at any time that is not older.
+    """
+
+    name: str
+    stream: str
+    by: tuple[str, ...]
+    where: Expression | None
+    columns: tuple[tuple[str, Expression], ...]
+    aggregates: tuple[AggregateDefinition, ...]
+    windows: tuple[Window, ...]
+    resolution: int
+    keep: int
+
+    @property
+    def hash(self) -> str:
+        return content_hash(self)
+
+    @property
+    def entity(self) -> str:
+        """The name that all views of the same entity share in the store."""
+        return "+".join(self.by)
+
+
+class LabelDefinition(msgspec.Struct, frozen=True):
+    """The outcome of an event of stream `of`, told by an event of `stream` whose field `id` names it."""
+
+    name: str
+    stream: str
+    of: str
+    id: str
+    value: Expression
+    type: FieldType
+    wait: int
+
+
+class FeatureDefinition(msgspec.Struct, frozen=True):
+    """One entry of a vector; `type` is FLOAT or STRING. A missing value is NaN, or null."""
+
+    name: str
+    type: FieldType
+    value: Expression
+
+
+class ModelDefinition(msgspec.Struct, frozen=True):
+    """`vectors` says where its vectors come from: "stream" or "requests".
+
+    `wait` bounds (wall clock, µs) how long a vector waits for the frontier; None: for ever.
+    """
+
+    name: str
+    stream: str
+    label: str
+    task: Task
+    features: tuple[FeatureDefinition, ...]
+    learner: str
+    vectors: str = "stream"
+    wait: int | None = None
+    publish_examples: int = 5_000
+    publish_seconds: float | None = None
+    score_from: int | None = None
+    """Prequential metrics count examples from this event time on (None: from the first)."""
+
+    @property
+    def hash(self) -> str:
+        """Identity of what the model learns from and how: publishing and waiting do not change it."""
+        return content_hash(
+            (self.name, self.stream, self.label, self.task, self.features, self.learner, self.vectors)
+        )
+
+
+class LoopDefinition(msgspec.Struct, frozen=True):
+    """`idle` (wall clock, µs): a partition whose backlog has been empty so long holds nobody back."""
+
+    name: str
+    streams: tuple[StreamDefinition, ...]
+    views: tuple[ViewDefinition, ...]
+    labels: tuple[LabelDefinition, ...]
+    models: tuple[ModelDefinition, ...]
+    idle: int = 5_000_000
+
+    def stream(self, name: str) -> StreamDefinition:
+        return _named(self.streams, name)
+
+    def view(self, name: str) -> ViewDefinition:
+        return _named(self.views, name)
+
+    def label(self, name: str) -> LabelDefinition:
+        return _named(self.labels, name)
+
+    def model(self, name: str) -> ModelDefinition:
+        return _named(self.models, name)
+
+    def views_of(self, model: ModelDefinition) -> tuple[ViewDefinition, ...]:
+        """The views that a model's vectors read, in the order of first use."""
+        names = dict.fromkeys(
+            node.view for feature in model.features for node in walk(feature.value) if isinstance(node, Aggregate)
+        )
+        return tuple(self.view(name) for name in names)
+
+
+_Named = TypeVar("_Named", StreamDefinition, ViewDefinition, LabelDefinition, ModelDefinition)
+
+
+def _named(items: tuple[_Named, ...], name: str) -> _Named:
+    for item in items:
+        if item.name == name:
+            return item
+    raise KeyError(name)
+
+
+def walk(expression: Expression) -> Iterator[Expression]:
+    """Every node of an expression, parents first."""
+    yield expression
+    if isinstance(expression, Apply):
+        for argument in expression.arguments:
+            yield from walk(argument)
+
+
+def content_hash(value: object) -> str:
+    """The first 16 hex digits of the SHA-256 of a definition's canonical JSON."""
+    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:16]
+
+
+def encode(loop: LoopDefinition) -> bytes:
+    """The compiled loop as JSON: the file that services are started with."""
+    return msgspec.json.format(msgspec.json.encode(loop), indent=1)
+
+
+def decode(data: bytes) -> LoopDefinition:
+    """Read a compiled loop.
+
+    Raises
+    ------
+    msgspec.ValidationError
+        The bytes are not a compiled loop of this version.
+    """
+    return msgspec.json.decode(data, type=LoopDefinition)

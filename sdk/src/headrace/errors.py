@@ -1,0 +1,115 @@
+"""The one tree of headrace's errors.
+
+Every error says which field, which value and what was expected. Services turn these into gRPC
+statuses in one place (`headrace.rpc`), the command line into exit codes.
+"""
+
+from __future__ import annotations
+
+
+class HeadraceError(Exception):
+    """The root: catch this to catch all that headrace raises on purpose."""
+
+
+class DefinitionError(HeadraceError):
+    """A loop file is wrong.
+
+    Parameters
+    ----------
+    where
+        The part of the loop, as its author names it: ``"view carrier_delay"``.
+    problem
+        What is wrong, with the offending name or value.
+    cure
+        What to write instead.
+    """
+
+    def __init__(self, where: str, problem: str, cure: str) -> None:
+        super().__init__(f"{where}: {problem}. {cure}")
+        self.where = where
+        self.problem = problem
+        self.cure = cure
+
+
+class DefinitionErrors(HeadraceError):
+    """All the mistakes of one loop file, so that its author mends them in one go."""
+
+    def __init__(self, errors: tuple[DefinitionError, ...]) -> None:
+        super().__init__("\n".join(str(error) for error in errors))
+        self.errors = errors
+
+
+class InvalidEvent(HeadraceError):
+    """An event does not fit its stream.
+
+    Parameters
+    ----------
+    field
+        The field at fault, or ``""`` where the event as a whole is.
+    value
+        The value found, as text, cut to a readable length.
+    expected
+        What the stream's schema asks for.
+    """
+
+    def __init__(self, field: str, value: str, expected: str) -> None:
+        place = f"field {field!r}" if field else "the event"
+        super().__init__(f"{place} is {value}, expected {expected}")
+        self.field = field
+        self.value = value
+        self.expected = expected
+
+
+class InvalidRequest(HeadraceError):
+    """A request names something that is missing, misspelt or of the wrong type."""
+
+    def __init__(self, field: str, value: str, expected: str) -> None:
+        super().__init__(f"{field} is {value}, expected {expected}")
+        self.field = field
+        self.value = value
+        self.expected = expected
+
+
+class UnknownName(InvalidRequest):
+    """A stream, model or view that the loop does not declare."""
+
+    def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(kind, repr(name), f"one of {', '.join(known) or 'none'}")
+
+
+class NoModelYet(HeadraceError):
+    """A model has published no version so far."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"model {model!r} has no version yet: it publishes its first one after learning")
+        self.model = model
+
+
+class Unavailable(HeadraceError):
+    """A broker or a store does not answer; the same call may succeed later."""
+
+
+class Overloaded(Unavailable):
+    """A bounded queue is full; send more slowly, or again later."""
+
+
+class Fenced(HeadraceError):
+    """This process lost its partition to another owner: nothing of it may be written or acknowledged."""
+
+    def __init__(self, what: str, epoch: int) -> None:
+        super().__init__(f"{what}: epoch {epoch} has been superseded by a newer owner")
+        self.what = what
+        self.epoch = epoch
+
+
+class CorruptState(HeadraceError):
+    """Stored state fails its checksum or contradicts the log; it is refused, never guessed at."""
+
+
+class UnsupportedLearner(HeadraceError):
+    """A River estimator that has no ONNX converter."""
+
+    def __init__(self, estimator: str, supported: tuple[str, ...]) -> None:
+        super().__init__(f"{estimator} has no ONNX converter; supported: {', '.join(supported)}")
+        self.estimator = estimator
+        self.supported = supported
