@@ -177,9 +177,7 @@ class ModelDefinition(msgspec.Struct, frozen=True):
     @property
     def hash(self) -> str:
         """Identity of what the model learns from and how: publishing and waiting do not change it."""
-        return content_hash(
-            (self.name, self.stream, self.label, self.task, self.features, self.learner, self.vectors)
-        )
+        return content_hash((self.name, self.stream, self.label, self.task, self.features, self.learner, self.vectors))
 
 
 class LoopDefinition(msgspec.Struct, frozen=True):

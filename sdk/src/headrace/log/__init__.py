@@ -1,0 +1,1 @@
+"""Pulsar: topics, positions, consuming in batches, producing, dead letters."""

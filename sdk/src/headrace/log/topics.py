@@ -1,0 +1,54 @@
+"""The names of a loop's topics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Property of a frontier marker: no event of its partition before this time follows (µs since the epoch).
+FRONTIER = "headrace-frontier"
+
+#: The frontier of a history that has ended.
+END_OF_HISTORY = 2**62
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Topic names of one loop in one namespace.
+
+    Examples
+    --------
+    >>> Topics("flights").stream("departed")
+    'persistent://public/default/flights-departed'
+    """
+
+    loop: str
+    namespace: str = "public/default"
+
+    def stream(self, stream: str) -> str:
+        """The events of a stream, one JSON object a message."""
+        return self._name(stream)
+
+    def features(self, model: str) -> str:
+        """The vectors of a model."""
+        return self._name(f"{model}-features")
+
+    def predictions(self, model: str) -> str:
+        """The predictions served for a model, each with its vector."""
+        return self._name(f"{model}-predictions")
+
+    def examples(self, model: str) -> str:
+        """The examples log of a model: its training set."""
+        return self._name(f"{model}-examples")
+
+    @property
+    def models(self) -> str:
+        """The versions of all models."""
+        return self._name("models")
+
+    @property
+    def dead_letters(self) -> str:
+        """What could not be processed, with its reason."""
+        return self._name("dead-letters")
+
+    def _name(self, name: str) -> str:
+        return f"persistent://{self.namespace}/{self.loop}-{name}"

@@ -1,0 +1,1 @@
+"""Redis: rows, waiting pairs, fences and the status of services."""

@@ -1,0 +1,1 @@
+"""headrace feature: events into rows, vectors and examples."""

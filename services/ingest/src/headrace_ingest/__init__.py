@@ -1,0 +1,1 @@
+"""headrace ingest: events over gRPC into their streams."""

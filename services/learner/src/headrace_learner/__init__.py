@@ -1,0 +1,1 @@
+"""headrace learner: test, then train, over the examples log."""

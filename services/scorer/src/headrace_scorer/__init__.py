@@ -1,0 +1,1 @@
+"""headrace scorer: answers what a model predicts."""
