@@ -1,0 +1,6 @@
+"""A stream's events: validating them, their form on the topic, and their columns for the kernel."""
+
+from headrace.events.codec import StreamCodec
+from headrace.events.columns import EventColumns
+
+__all__ = ["EventColumns", "StreamCodec"]

@@ -1,0 +1,54 @@
+"""A batch of events by column, as the kernel takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+#: Numbers, booleans (0.0, 1.0) and times (µs) are float64 with NaN for missing; strings are objects, None for missing.
+ColumnArray = npt.NDArray[np.float64] | npt.NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class EventColumns:
+    """N valid events of one stream.
+
+    Attributes
+    ----------
+    times
+        int64[N], event times in µs.
+    ids
+        The N event ids.
+    fields
+        Each field of the stream by name.
+    """
+
+    times: npt.NDArray[np.int64]
+    ids: list[str]
+    fields: Mapping[str, ColumnArray]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> EventColumns:
+        """The events at these rows."""
+        index = np.asarray(rows, dtype=np.int64)
+        return EventColumns(
+            self.times[index],
+            [self.ids[row] for row in index],
+            {name: column[index] for name, column in self.fields.items()},
+        )
+
+    @staticmethod
+    def concat(parts: Sequence[EventColumns]) -> EventColumns:
+        """All events of the parts (at least one), in order."""
+        if len(parts) == 1:
+            return parts[0]
+        return EventColumns(
+            np.concatenate([part.times for part in parts]),
+            [own for part in parts for own in part.ids],
+            {name: np.concatenate([part.fields[name] for part in parts]) for name in parts[0].fields},
+        )

@@ -1,0 +1,187 @@
+"""Consuming one partition in batches, in order, from a stored position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pulsar
+
+from headrace.errors import Unavailable
+from headrace.log.position import START, Position
+
+
+@dataclass
+class Batch:
+    """Messages of one partition, in order."""
+
+    positions: list[Position] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list)
+    properties: list[dict[str, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def add(self, message: pulsar.Message) -> None:
+        self.positions.append(Position.of(message.message_id()))
+        self.payloads.append(message.data())
+        self.properties.append(message.properties())
+
+    def after(self, position: Position) -> Batch:
+        """What stands behind a position: brokers deliver again what was not acknowledged."""
+        if not self.positions or self.positions[0] > position:
+            return self
+        kept = [index for index, own in enumerate(self.positions) if own > position]
+        return Batch(
+            [self.positions[index] for index in kept],
+            [self.payloads[index] for index in kept],
+            [self.properties[index] for index in kept],
+        )
+
+
+class PartitionConsumer:
+    """The Failover consumer of one partition: in order, and never the same message twice.
+
+    It is the partition's owner from its first message on. `start_after` then tells it where the
+    stored state stands; what lies between there and the first message delivered (a demoted owner may
+    have moved the cursor) is read from the log.
+
+    Parameters
+    ----------
+    topic
+        A physical topic (see `headrace.log.connection.partitions`).
+    max_messages
+        The largest batch.
+    """
+
+    def __init__(
+        self, client: pulsar.Client, topic: str, subscription: str, max_messages: int = 5_000, name: str | None = None
+    ) -> None:
+        self.topic = topic
+        self._client = client
+        self._max_messages = max_messages
+        self._ids: dict[Position, pulsar.MessageId] = {}
+        self._position = START
+        self._owner = False
+        try:
+            self._consumer = client.subscribe(
+                topic,
+                subscription,
+                consumer_type=pulsar.ConsumerType.Failover,
+                consumer_name=name,
+                initial_position=pulsar.InitialPosition.Earliest,
+                receiver_queue_size=max_messages,
+                batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(max_messages, 8 * 2**20, 10),
+            )
+        except pulsar.PulsarException as error:
+            raise Unavailable(f"broker: cannot subscribe to {topic}: {error}") from error
+
+    def receive(self) -> Batch:
+        """The messages that are there, in order; empty after some milliseconds without any.
+
+        Raises
+        ------
+        Unavailable
+            The connection is closed for good.
+        """
+        batch = Batch()
+        try:
+            messages = self._consumer.batch_receive()
+        except pulsar.Timeout:
+            return batch
+        except pulsar.PulsarException as error:
+            raise Unavailable(f"broker: {self.topic}: {error}") from error
+        for message in messages:
+            batch.add(message)
+        if messages:
+            self._ids[batch.positions[-1]] = messages[-1].message_id()
+        if not self._owner:
+            return batch
+        return self._new(batch)
+
+    def start_after(self, position: Position, delivered: Batch) -> Batch:
+        """Become the owner: everything behind `position` up to and with the first batch delivered."""
+        self._owner = True
+        self._position = position
+        gap = Batch()
+        if delivered:
+            self._read_gap(position, delivered.positions[0], gap)
+        whole = Batch(
+            gap.positions + delivered.positions,
+            gap.payloads + delivered.payloads,
+            gap.properties + delivered.properties,
+        )
+        return self._new(whole)
+
+    def ack(self, position: Position) -> None:
+        """Acknowledge everything up to a position; call it only once its effects are durable."""
+        done = [own for own in self._ids if own <= position]
+        if done:
+            last = max(done)
+            self._consumer.acknowledge_cumulative(self._ids[last])
+            for own in done:
+                del self._ids[own]
+
+    def close(self) -> None:
+        """Give the partition up, for the next consumer to take."""
+        self._consumer.close()
+
+    def _new(self, batch: Batch) -> Batch:
+        fresh = batch.after(self._position)
+        if fresh:
+            self._position = fresh.positions[-1]
+        return fresh
+
+    def _read_gap(self, position: Position, until: Position, gap: Batch) -> None:
+        if position == START:
+            return
+        start = pulsar.MessageId(-1, position.ledger, position.entry, position.batch)
+        reader = self._client.create_reader(self.topic, start)
+        try:
+            while True:
+                message = reader.read_next(timeout_millis=10_000)
+                own = Position.of(message.message_id())
+                if own >= until:
+                    return
+                if own > position:
+                    gap.add(message)
+        except pulsar.Timeout:
+            return
+        finally:
+            reader.close()
+
+
+class LogReader:
+    """Reads a whole partition from the start or a position, acknowledging nothing."""
+
+    def __init__(self, client: pulsar.Client, topic: str, after: Position = START) -> None:
+        start = (
+            pulsar.MessageId.earliest
+            if after == START
+            else pulsar.MessageId(-1, after.ledger, after.entry, after.batch)
+        )
+        self._position = after
+        try:
+            self._reader = client.create_reader(topic, start)
+        except pulsar.PulsarException as error:
+            raise Unavailable(f"broker: cannot read {topic}: {error}") from error
+
+    def receive(self, max_messages: int = 100, timeout_ms: int = 100) -> Batch:
+        """Up to `max_messages`; returns at once with what is there, waits only for the first."""
+        batch = Batch()
+        wait = timeout_ms
+        while len(batch) < max_messages:
+            try:
+                message = self._reader.read_next(timeout_millis=wait)
+            except pulsar.Timeout:
+                break
+            except pulsar.PulsarException as error:
+                raise Unavailable(f"broker: {error}") from error
+            position = Position.of(message.message_id())
+            if position > self._position:
+                self._position = position
+                batch.add(message)
+                wait = 1
+        return batch
+
+    def close(self) -> None:
+        self._reader.close()

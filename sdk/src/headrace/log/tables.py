@@ -1,0 +1,239 @@
+"""What travels on the topics that only headrace reads: columnar batches as Arrow IPC.
+
+A vector is split into `numbers` (float64, NaN where missing) and `categories` (strings, None where
+missing), each in the order of the model's features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headrace.definition import FieldType, ModelDefinition
+
+Numbers = npt.NDArray[np.float64]
+Times = npt.NDArray[np.int64]
+Categories = list[list[str | None]]
+
+#: Rows of one message: well below the broker's 5 MB for the widest vectors.
+MAX_ROWS = 2_048
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """N vectors of one model.
+
+    Attributes
+    ----------
+    ids, times
+        Event id and event time (µs) of each.
+    positions
+        For each the 20 bytes of its event's position.
+    cuts
+        int64[N, C, 3]: the position (ledger, entry, batch) of each row read, in the order of
+        `headrace.kernel.assemble.cut_layout`; -1 where there was no row.
+    numbers
+        float64[N, n]: the numeric features.
+    categories
+        For each string feature its column of N values.
+    """
+
+    ids: list[str]
+    times: Times
+    positions: list[bytes]
+    cuts: npt.NDArray[np.int64]
+    numbers: Numbers
+    categories: Categories
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Sequence[int]) -> Vectors:
+        """The vectors at these rows."""
+        return Vectors(
+            [self.ids[row] for row in rows],
+            self.times[rows],
+            [self.positions[row] for row in rows],
+            self.cuts[rows],
+            self.numbers[rows],
+            [[column[row] for row in rows] for column in self.categories],
+        )
+
+    def slices(self, size: int = MAX_ROWS) -> Iterator[Vectors]:
+        """The same vectors in runs of at most `size`."""
+        for start in range(0, len(self), size):
+            yield self.take(range(start, min(start + size, len(self))))
+
+
+@dataclass(frozen=True)
+class Examples:
+    """N examples of one model, in the order of learning.
+
+    `labels` is float64[N] (binary: 0.0 or 1.0), or the classes as text.
+    """
+
+    seqs: Times
+    ids: list[str]
+    times: Times
+    label_times: Times
+    labels: Numbers | list[str]
+    numbers: Numbers
+    categories: Categories
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """N predictions served. `labels` are the classes predicted (multiclass), else None."""
+
+    ids: list[str]
+    times: Times
+    positions: list[bytes]
+    versions: Times
+    scores: Numbers
+    labels: list[str] | None
+    numbers: Numbers
+    categories: Categories
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def encode_vectors(model: ModelDefinition, vectors: Vectors) -> bytes:
+    """One message of the features topic."""
+    width = vectors.cuts.shape[1] * 3
+    cuts = pa.FixedSizeListArray.from_arrays(pa.array(vectors.cuts.reshape(-1)), max(width, 1)) if width else None
+    columns: dict[str, pa.Array] = {
+        "id": pa.array(vectors.ids, pa.string()),
+        "time": pa.array(vectors.times, pa.int64()),
+        "position": pa.array(vectors.positions, pa.binary(20)),
+        "cut": cuts if cuts is not None else pa.nulls(len(vectors)),
+    }
+    return _encode(columns, _vector_columns(model, vectors.numbers, vectors.categories))
+
+
+def decode_vectors(model: ModelDefinition, data: bytes) -> Vectors:
+    """The inverse of `encode_vectors`."""
+    batch = _decode(data)
+    size = batch.num_rows
+    cut = batch.column("cut")
+    flat = np.empty(0, np.int64) if pa.types.is_null(cut.type) else cut.flatten().to_numpy()
+    numbers, categories = _vector_of(model, batch, 4)
+    return Vectors(
+        batch.column("id").to_pylist(),
+        batch.column("time").to_numpy(),
+        batch.column("position").to_pylist(),
+        flat.reshape(size, -1, 3) if size else flat.reshape(0, 0, 3),
+        numbers,
+        categories,
+    )
+
+
+def encode_examples(model: ModelDefinition, examples: Examples) -> bytes:
+    """One message of the examples log."""
+    text = isinstance(examples.labels, list)
+    columns = {
+        "seq": pa.array(examples.seqs, pa.int64()),
+        "id": pa.array(examples.ids, pa.string()),
+        "time": pa.array(examples.times, pa.int64()),
+        "label_time": pa.array(examples.label_times, pa.int64()),
+        "label": pa.array(examples.labels, pa.string() if text else pa.float64()),
+    }
+    return _encode(columns, _vector_columns(model, examples.numbers, examples.categories))
+
+
+def decode_examples(model: ModelDefinition, data: bytes) -> Examples:
+    """The inverse of `encode_examples`."""
+    batch = _decode(data)
+    label = batch.column("label")
+    numbers, categories = _vector_of(model, batch, 5)
+    return Examples(
+        batch.column("seq").to_numpy(),
+        batch.column("id").to_pylist(),
+        batch.column("time").to_numpy(),
+        batch.column("label_time").to_numpy(),
+        label.to_pylist() if pa.types.is_string(label.type) else label.to_numpy(),
+        numbers,
+        categories,
+    )
+
+
+def encode_predictions(model: ModelDefinition, predictions: Predictions) -> bytes:
+    """One message of the predictions topic."""
+    columns = {
+        "id": pa.array(predictions.ids, pa.string()),
+        "time": pa.array(predictions.times, pa.int64()),
+        "position": pa.array(predictions.positions, pa.binary(20)),
+        "version": pa.array(predictions.versions, pa.int64()),
+        "score": pa.array(predictions.scores, pa.float64()),
+        "label": pa.nulls(len(predictions), pa.string())
+        if predictions.labels is None
+        else pa.array(predictions.labels, pa.string()),
+    }
+    return _encode(columns, _vector_columns(model, predictions.numbers, predictions.categories))
+
+
+def decode_predictions(model: ModelDefinition, data: bytes) -> Predictions:
+    """The inverse of `encode_predictions`."""
+    batch = _decode(data)
+    label = batch.column("label")
+    numbers, categories = _vector_of(model, batch, 6)
+    return Predictions(
+        batch.column("id").to_pylist(),
+        batch.column("time").to_numpy(),
+        batch.column("position").to_pylist(),
+        batch.column("version").to_numpy(),
+        batch.column("score").to_numpy(),
+        None if label.null_count == len(label) else label.to_pylist(),
+        numbers,
+        categories,
+    )
+
+
+def _vector_columns(model: ModelDefinition, numbers: Numbers, categories: Categories) -> list[tuple[str, pa.Array]]:
+    columns: list[tuple[str, pa.Array]] = []
+    number = category = 0
+    for feature in model.features:
+        if feature.type is FieldType.STRING:
+            columns.append((feature.name, pa.array(categories[category], pa.string())))
+            category += 1
+        else:
+            columns.append((feature.name, pa.array(numbers[:, number], pa.float64())))
+            number += 1
+    return columns
+
+
+def _vector_of(model: ModelDefinition, batch: pa.RecordBatch, first: int) -> tuple[Numbers, Categories]:
+    # By place, not by name: a feature may be called `id`.
+    texts = [feature.type is FieldType.STRING for feature in model.features]
+    numbers = np.empty((batch.num_rows, texts.count(False)))
+    categories: Categories = []
+    number = 0
+    for offset, text in enumerate(texts):
+        column = batch.column(first + offset)
+        if text:
+            categories.append(column.to_pylist())
+        else:
+            numbers[:, number] = column.to_numpy()
+            number += 1
+    return numbers, categories
+
+
+def _encode(columns: dict[str, pa.Array], vector: list[tuple[str, pa.Array]]) -> bytes:
+    names = [*columns, *(name for name, _ in vector)]
+    batch = pa.RecordBatch.from_arrays([*columns.values(), *(column for _, column in vector)], names)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def _decode(data: bytes) -> pa.RecordBatch:
+    with pa.ipc.open_stream(data) as reader:
+        return reader.read_next_batch()
