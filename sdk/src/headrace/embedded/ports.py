@@ -1,0 +1,53 @@
+"""Ports on 127.0.0.1 that stay the same over restarts on one data directory, where they are free."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+HOST = "127.0.0.1"
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class PortBook:
+    """The ports that servers had last time, one small file each.
+
+    Parameters
+    ----------
+    directory
+        Where the files are.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def last(self, name: str) -> int | None:
+        """The port of last time, if there is one and it is free."""
+        try:
+            port = int((self._directory / name).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return port if is_free(port) else None
+
+    def note(self, name: str, port: int) -> None:
+        """Remember a port for next time."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        (self._directory / name).write_text(f"{port}\n")

