@@ -10,6 +10,10 @@ from pathlib import Path
 from headrace.errors import Unavailable
 
 
+#: How long a lock is waited for: its holder may be about to end.
+PATIENCE_S = 3.0
+
+
 class DirectoryLock:
     """An exclusive lock that ends with the last process that has it open, however that ends.
 
@@ -17,8 +21,6 @@ class DirectoryLock:
     ----------
     path
         The lock file.
-    patience_s
-        How long to wait for a holder that is about to end.
 
     Raises
     ------
@@ -26,10 +28,10 @@ class DirectoryLock:
         Another process holds it.
     """
 
-    def __init__(self, path: Path, patience_s: float = 3.0) -> None:
+    def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + PATIENCE_S
         while not _try(self.fd):
             if time.monotonic() > deadline:
                 os.close(self.fd)

@@ -1,0 +1,179 @@
+"""A whole loop on this machine: local servers and the services, found by others through one file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headrace import definition
+from headrace.definition import LoopDefinition
+from headrace.embedded.locks import DirectoryLock, is_held
+from headrace.embedded.processes import Report, Supervisor, Surroundings, log_report
+from headrace.embedded.servers import Servers
+
+if TYPE_CHECKING:
+    from headrace.store.status import ServiceStatus
+
+#: Where a loop's state is, where nothing else is said: ``.headrace/<loop>``.
+HOME = Path(".headrace")
+
+
+class UpFile(msgspec.Struct, kw_only=True):
+    """`up.json` in the data directory: how to reach a loop that runs.
+
+    `addresses` are the services' gRPC addresses, `pids` the processes by instance, both as of the start
+    (what is true now, a crash later, stands in the statuses in the store); `pid` is that of the process
+    that keeps them all running.
+    """
+
+    loop: str
+    pid: int
+    pulsar: str
+    redis: str
+    data: str
+    addresses: dict[str, str]
+    pids: dict[str, int]
+
+
+def data_directory(loop: str) -> Path:
+    """Where a loop's state is, unless `--data` or ``HEADRACE_DATA`` say otherwise."""
+    return Path(os.environ.get("HEADRACE_DATA") or HOME / loop)
+
+
+def read_up_file(data: Path) -> UpFile | None:
+    """How to reach the loop that runs on a data directory; None when none does."""
+    if not is_held(data / "up.lock"):
+        return None  # what a crash left behind is not read
+    try:
+        return msgspec.json.decode((data / "up.json").read_bytes(), type=UpFile)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None  # still starting
+
+
+@dataclass(frozen=True)
+class RunningLoop:
+    """A loop that runs.
+
+    Attributes
+    ----------
+    definition
+        The compiled loop.
+    pulsar_url, redis_url
+        Its broker and its store.
+    data
+        The directory of its state.
+    """
+
+    definition: LoopDefinition
+    pulsar_url: str
+    redis_url: str
+    data: Path
+    _servers: Servers
+    _supervisor: Supervisor
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """The gRPC address of each service (of its first instance that is ready)."""
+        found: dict[str, str] = {}
+        for status in self.status():
+            if status.state == "ready" and status.address:
+                found.setdefault(status.service, status.address)
+        return found
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes by instance, those of the local servers among them."""
+        return {server.name: server.pid for server in self._servers.local} | self._supervisor.pids
+
+    def status(self) -> list[ServiceStatus]:
+        """What the services say of themselves.
+
+        Raises
+        ------
+        Unavailable
+            The store does not answer.
+        """
+        return self._supervisor.status()
+
+    def describe(self) -> UpFile:
+        """How others reach it."""
+        return UpFile(
+            loop=self.definition.name,
+            pid=os.getpid(),
+            pulsar=self.pulsar_url,
+            redis=self.redis_url,
+            data=str(self.data),
+            addresses=self.addresses,
+            pids=self.pids,
+        )
+
+
+@contextmanager
+def run(
+    loop_file: Path | str,
+    *,
+    data: Path | str | None = None,
+    pulsar: str | None = None,
+    redis: str | None = None,
+    workers: Mapping[str, int] | None = None,
+    report: Report = log_report,
+) -> Iterator[RunningLoop]:
+    """Run a loop: its four services, on local servers or on yours, until the block ends.
+
+    Parameters
+    ----------
+    loop_file
+        The Python file that declares the loop.
+    data
+        The directory of its state; default ``.headrace/<loop>``. A later run goes on from it.
+    pulsar, redis
+        URLs of a broker and a store to use instead of local ones.
+    workers
+        How many processes of a service; 1 where nothing is said.
+    report
+        Told of each crash and restart.
+
+    Raises
+    ------
+    DefinitionErrors
+        The loop file is wrong.
+    Unavailable
+        A server or a service does not come up, or the directory is in use.
+    """
+    from headrace import declare
+
+    loop_file = Path(loop_file).absolute()
+    loop = declare.compile(declare.load(loop_file))
+    directory = (Path(data) if data is not None else data_directory(loop.name)).absolute()
+    lock = DirectoryLock(directory / "up.lock")
+    try:
+        compiled = directory / "loop.json"
+        compiled.write_bytes(definition.encode(loop))
+        with Servers(directory, pulsar=pulsar, redis=redis) as servers:
+            surroundings = Surroundings(
+                loop.name, compiled, loop_file, directory, servers.pulsar_url, servers.redis_url
+            )
+            with Supervisor(surroundings, workers=workers, report=report) as supervisor:
+                running = RunningLoop(loop, servers.pulsar_url, servers.redis_url, directory, servers, supervisor)
+                with _published(running):
+                    yield running
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _published(running: RunningLoop) -> Iterator[None]:
+    file = running.data / "up.json"
+    draft = file.with_suffix(".draft")
+    draft.write_bytes(msgspec.json.format(msgspec.json.encode(running.describe()), indent=1) + b"\n")
+    draft.replace(file)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
