@@ -1,0 +1,177 @@
+"""Assembling vectors: what a model sees of an event, as of a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.definition import (
+    Aggregate,
+    Apply,
+    Column,
+    Expression,
+    FieldType,
+    Literal,
+    LoopDefinition,
+    ModelDefinition,
+    walk,
+)
+from headrace.events.columns import EventColumns
+from headrace.kernel.expressions import Floats, Program, columns_of
+from headrace.kernel.folding import entity_keys
+from headrace.kernel.rows import Ints, Layout, Operations, Reads, RowSet
+
+
+class RowRead(NamedTuple):
+    """A row that a vector needs: of a view, for the entity that these fields of the event name."""
+
+    view: str
+    entity: str
+    key: tuple[str, ...]
+
+
+class Assembled(NamedTuple):
+    """N vectors.
+
+    Attributes
+    ----------
+    numbers
+        float64[N, n]: the numeric features, NaN where missing.
+    categories
+        For each string feature its column, None where missing.
+    cuts
+        int64[N, C, 3]: the position of each row read, by read and partition; -1 where there was none.
+    newest
+        int64[N, R]: event time (µs) of the newest event in each row read, -2**62 where there is none.
+    behind
+        Reads that were too old to be exact.
+    """
+
+    numbers: Floats
+    categories: list[list[str | None]]
+    cuts: Ints
+    newest: Ints
+    behind: int
+
+
+class Assembler:
+    """Makes the vectors of one model.
+
+    Attributes
+    ----------
+    reads
+        The distinct rows that a vector reads; `Assembled.cuts` has an entry for each of them and each
+        partition of its view's stream, in this order.
+    fields
+        The fields of the model's stream that keys and features need.
+    """
+
+    def __init__(self, loop: LoopDefinition, model: ModelDefinition) -> None:
+        self.model = model
+        numeric = [own.value for own in model.features if own.type is not FieldType.STRING]
+        self._texts = [own.value for own in model.features if own.type is FieldType.STRING]
+        aggregates = [node for value in numeric for node in walk(value) if isinstance(node, Aggregate)]
+        self._aggregates = tuple(dict.fromkeys(aggregates))
+        self.reads = tuple(
+            dict.fromkeys(RowRead(own.view, loop.view(own.view).entity, own.key) for own in self._aggregates)
+        )
+        self._columns = columns_of(numeric)
+        self._program = Program(numeric, [*(Column(name) for name in self._columns), *self._aggregates])
+        self.layouts = {own.view: Layout(loop.view(own.view)) for own in self.reads}
+        self.partitions = [loop.stream(loop.view(own.view).stream).partitions for own in self.reads]
+        self._places = self._value_places()
+        self.fields = frozenset(
+            [*self._columns, *columns_of(self._texts), *(name for read in self.reads for name in read.key)]
+        )
+
+    def keys(self, events: EventColumns, read: RowRead) -> list[str | None]:
+        """The entity key of each event, None where a field of it is missing."""
+        return entity_keys([events.fields[name] for name in read.key], len(events))
+
+    def assemble(self, events: EventColumns, parts: Sequence[Sequence[Reads]]) -> Assembled:
+        """Make the vectors of events from what was read for them.
+
+        Parameters
+        ----------
+        parts
+            For each of `reads`, by partition, what its row set read for the N events.
+        """
+        size = len(events)
+        inputs = np.empty((size, len(self._columns) + len(self._aggregates)))
+        inputs[:, : len(self._columns)] = self._program.matrix(events.fields, self._columns, size)
+        values = [
+            self.layouts[read.view].finish([own.parts for own in group])
+            for read, group in zip(self.reads, parts, strict=True)
+        ]
+        for index, (read, place) in enumerate(self._places, len(self._columns)):
+            inputs[:, index] = values[read][:, place]
+        categories = [_category(value, events) for value in self._texts]
+        cuts = [own.cuts for group in parts for own in group]
+        newest = [np.maximum.reduce([own.newest for own in group]) for group in parts]
+        return Assembled(
+            self._program.run(inputs),
+            categories,
+            np.stack(cuts, axis=1) if cuts else np.empty((size, 0, 3), np.int64),
+            np.stack(newest, axis=1) if newest else np.empty((size, 0), np.int64),
+            sum(own.behind for group in parts for own in group),
+        )
+
+    def assemble_stored(
+        self, events: EventColumns, times: npt.NDArray[np.int64], rows: Sequence[Sequence[Sequence[bytes | None]]]
+    ) -> Assembled:
+        """Make the vectors of events from stored rows.
+
+        Parameters
+        ----------
+        times
+            int64[N]: as of when.
+        rows
+            ``rows[event][read][partition]``: the row's bytes, None where there is none.
+        """
+        parts = [
+            [
+                read_stored(self.layouts[read.view], times, [own[index][partition] for own in rows])
+                for partition in range(self.partitions[index])
+            ]
+            for index, read in enumerate(self.reads)
+        ]
+        return self.assemble(events, parts)
+
+    def _value_places(self) -> list[tuple[int, int]]:
+        """For each aggregate: which read, and which column of the read's values."""
+        reads = {(read.view, read.key): index for index, read in enumerate(self.reads)}
+        return [
+            (reads[own.view, own.key], self.layouts[own.view].value_index(own.aggregate, own.window))
+            for own in self._aggregates
+        ]
+
+
+def read_stored(layout: Layout, times: Ints, stored: Sequence[bytes | None]) -> Reads:
+    """Read stored rows of one view and partition, one for each time."""
+    rows = RowSet(layout, capacity=max(len(stored), 1))
+    slots = [-1 if own is None else rows.add(str(index), own) for index, own in enumerate(stored)]
+    size = len(slots)
+    return rows.run(
+        Operations(
+            np.ones(size, np.int8),
+            np.array(slots, np.int64),
+            np.asarray(times, np.int64),
+            np.empty((0, len(layout.columns))),
+            np.empty((0, 3), np.int64),
+        )
+    )
+
+
+def _category(value: Expression, events: EventColumns) -> list[str | None]:
+    """A string feature: a field, or a field with a filling."""
+    if isinstance(value, Apply) and value.operation == "fill":
+        filling = value.arguments[1]
+        assert isinstance(filling, Literal)
+        return [str(filling.value) if own is None else own for own in _category(value.arguments[0], events)]
+    assert isinstance(value, Column)
+    fields: Mapping[str, npt.NDArray[np.object_]] = events.fields  # type: ignore[assignment]
+    column = fields.get(value.name)
+    return [None] * len(events) if column is None else column.tolist()

@@ -1,0 +1,67 @@
+"""What a view makes of events before they are folded: keys, filter, derived columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from headrace.definition import Column, Expression, ViewDefinition
+from headrace.events.columns import ColumnArray, EventColumns
+from headrace.kernel.expressions import Floats, Program, columns_of
+from headrace.kernel.rows import Layout
+
+
+class Folds(NamedTuple):
+    """Events as a view sees them: their entity keys (None: not folded) and their columns."""
+
+    keys: list[str | None]
+    values: Floats
+
+
+class Folding:
+    """Prepares events of a view's stream."""
+
+    def __init__(self, view: ViewDefinition, layout: Layout) -> None:
+        self._by = view.by
+        derived = dict(view.columns)
+        wanted: list[Expression] = [derived.get(name, Column(name)) for name in layout.columns]
+        self._filtered = view.where is not None
+        if view.where is not None:
+            wanted.append(view.where)
+        self._inputs = columns_of(wanted)
+        self._program = Program(wanted, [Column(name) for name in self._inputs])
+
+    def prepare(self, events: EventColumns) -> Folds:
+        """The folds of events, in their order."""
+        keys = entity_keys([events.fields[name] for name in self._by], len(events))
+        values = self._program.run(self._program.matrix(events.fields, self._inputs, len(events)))
+        if self._filtered:
+            passed = (values[:, -1] == 1.0).tolist()
+            keys = [key if ok else None for key, ok in zip(keys, passed, strict=True)]
+            values = np.ascontiguousarray(values[:, :-1])
+        return Folds(keys, values)
+
+
+def entity_keys(columns: Sequence[ColumnArray], size: int) -> list[str | None]:
+    """The entity key of each event, None where a part of it is missing.
+
+    One field is its own key; several are written as a JSON array, so that no two entities share a key.
+    """
+    texts = [_texts(column) for column in columns]
+    if len(texts) == 1:
+        return texts[0]
+    return [
+        None if any(part is None for part in parts) else msgspec.json.encode(parts).decode()
+        for parts in zip(*texts, strict=True)
+    ]
+
+
+def _texts(column: ColumnArray) -> list[str | None]:
+    if column.dtype == object:
+        return column.tolist()  # type: ignore[no-any-return]
+    return [
+        None if value != value else repr(int(value)) if value.is_integer() else repr(value) for value in column.tolist()
+    ]
