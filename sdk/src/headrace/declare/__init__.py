@@ -1,0 +1,33 @@
+"""Declaring a loop: streams, views, labels, models; checking it; compiling it to its definition."""
+
+from headrace.declare.compiling import compile
+from headrace.declare.explaining import explain
+from headrace.declare.expressions import Expression, Selection, col
+from headrace.declare.labels import Label
+from headrace.declare.loading import LoadedLoop, load
+from headrace.declare.loops import Loop
+from headrace.declare.models import Model
+from headrace.declare.streams import Stream
+from headrace.declare.views import Count, Last, Max, Mean, Min, Std, Sum, View
+
+__all__ = [
+    "Count",
+    "Expression",
+    "Label",
+    "Last",
+    "LoadedLoop",
+    "Loop",
+    "Max",
+    "Mean",
+    "Min",
+    "Model",
+    "Selection",
+    "Std",
+    "Stream",
+    "Sum",
+    "View",
+    "col",
+    "compile",
+    "explain",
+    "load",
+]

@@ -1,0 +1,157 @@
+"""From the declarations of a loop to its definition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from headrace.declare.declaration import NAMES, Declaration, is_name
+from headrace.declare.expressions import Expression, Named, Operation, Read
+from headrace.declare.labels import Label, define_label
+from headrace.declare.loops import Loop
+from headrace.declare.mistakes import Mistakes
+from headrace.declare.models import Model, define_model
+from headrace.declare.place import Place
+from headrace.declare.streams import Stream, define_stream, is_stream, stream_name
+from headrace.declare.views import View, define_view
+from headrace.definition import LoopDefinition
+
+_Declared = TypeVar("_Declared", bound=Declaration)
+
+#: How much longer than the greatest lateness rows hold single ticks, where their view does not say.
+KEEP_LONGER = 60_000_000
+
+
+def compile(
+    namespace: Mapping[str, object], name: str = "loop", declared: Iterable[object] = ()
+) -> LoopDefinition:
+    """The definition of the loop that is declared in a namespace, such as ``globals()``.
+
+    Parameters
+    ----------
+    namespace
+        Variables, whose names are those of views and labels that do not say theirs.
+    name
+        The loop's name, if no `Loop` says it.
+    declared
+        Further declarations, which no variable holds.
+
+    Raises
+    ------
+    DefinitionErrors
+        All mistakes in it.
+    """
+    mistakes = Mistakes()
+    definition = compile_into(mistakes, namespace, name, declared)
+    mistakes.raise_if_any()
+    return definition
+
+
+def compile_into(
+    mistakes: Mistakes, namespace: Mapping[str, object], name: str, declared: Iterable[object]
+) -> LoopDefinition:
+    """As `compile`, but mistakes are added to those known; the definition is meaningless if there are any."""
+    parts = _Parts([*declared, *namespace.values()])
+    parts.name_by(namespace)
+    parts.check_names(mistakes)
+    streams = [define_stream(own, mistakes) for own in parts.streams]
+    keep = max((own.lateness for own in streams), default=0) + KEEP_LONGER
+    views = [define_view(own, keep, mistakes) for own in parts.views]
+    labels = {id(own): define_label(own, mistakes) for own in parts.labels}
+    models = []
+    for model in parts.models:
+        label = labels.get(id(model.label))
+        models.append(define_model(model, label.type if label else None, mistakes))
+    loop = parts.loop(mistakes)
+    return LoopDefinition(
+        name=loop.given_name or name,
+        streams=tuple(streams),
+        views=tuple(own for own in views if own),
+        labels=tuple(own for own in labels.values() if own),
+        models=tuple(own for own in models if own),
+        idle=loop.microseconds(mistakes),
+    )
+
+
+class _Parts:
+    """All that a loop is made of: what is declared, and what that refers to."""
+
+    def __init__(self, declared: Iterable[object]) -> None:
+        self.streams: list[type[Stream]] = []
+        self._declarations: dict[int, Declaration] = {}
+        for own in declared:
+            self._add(own)
+        self.views = self._of(View)
+        self.labels = self._of(Label)
+        self.models = self._of(Model)
+        self._loops = self._of(Loop)
+
+    def _of(self, kind: type[_Declared]) -> list[_Declared]:
+        found = [own for own in self._declarations.values() if isinstance(own, kind)]
+        return sorted(found, key=lambda own: (own.place.file, own.place.line))
+
+    def _add(self, declared: object) -> None:
+        if is_stream(declared):
+            if declared not in self.streams:
+                self.streams.append(declared)  # type: ignore[arg-type]
+            return
+        if not isinstance(declared, Declaration) or id(declared) in self._declarations:
+            return
+        self._declarations[id(declared)] = declared
+        if isinstance(declared, View):
+            self._add(declared.stream)
+        elif isinstance(declared, Label):
+            self._add(declared.stream)
+            self._add(declared.of)
+        elif isinstance(declared, Model):
+            self._add(declared.on)
+            self._add(declared.label)
+            for expression in declared.expressions():
+                self._add_views(expression)
+
+    def _add_views(self, expression: Expression) -> None:
+        if isinstance(expression, Read):
+            self._add(expression.view)
+        elif isinstance(expression, Named):
+            self._add_views(expression.of)
+        elif isinstance(expression, Operation):
+            for argument in expression.arguments:
+                self._add_views(argument)
+
+    def name_by(self, namespace: Mapping[str, object]) -> None:
+        """Give declarations the names of their variables; a variable overwritten is read in the file."""
+        variables = {id(own): variable for variable, own in reversed(list(namespace.items()))}
+        for own in (*self.views, *self.labels, *self.models):
+            if own.given_name is None:
+                own.variable = variables.get(id(own)) or own.place.variable()
+
+    def check_names(self, mistakes: Mistakes) -> None:
+        for own in (*self.views, *self.labels, *self.models):
+            if own.given_name is None and own.variable is None:
+                cure = f'Assign it to a variable, or name it: {type(own).__name__}(..., name="...").'
+                mistakes.add(own.place, own.part, "it has no name", cure)
+            elif not is_name(own.name):
+                mistakes.add(own.place, own.part, f"{own.name!r} is no name for a {own.kind}", NAMES)
+        streams = [("stream", stream_name(own), own.__place__) for own in self.streams]
+        others = [(own.kind, own.name, own.place) for own in (*self.views, *self.labels, *self.models)]
+        first: dict[tuple[str, str], Place] = {}
+        for kind, name, place in (*streams, *others):
+            if name == "?":
+                continue
+            before = first.setdefault((kind, name), place)
+            if before is not place:
+                problem = f"there is another {kind} of this name at {before}"
+                mistakes.add(place, f"{kind} {name}", problem, "Name one of them otherwise.")
+
+    def loop(self, mistakes: Mistakes) -> Loop:
+        """The loop's settings, which are the defaults where nothing is declared."""
+        if not self.streams:
+            cure = "Declare a stream: class Departed(Stream, key=..., time=..., id=...)."
+            mistakes.add(self._first_place(), "loop", "there is no stream in it", cure)
+        for extra in self._loops[1:]:
+            problem = f"there is another Loop at {self._loops[0].place}"
+            mistakes.add(extra.place, extra.part, problem, "Keep one: a file is one loop.")
+        return self._loops[0] if self._loops else Loop()
+
+    def _first_place(self) -> Place:
+        return next((own.place for own in self._declarations.values()), Place("loop", 1))

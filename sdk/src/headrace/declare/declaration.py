@@ -1,0 +1,71 @@
+"""What all parts of a loop have in common: a name, a place, and the file that is being loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from headrace.declare.place import Place
+
+_recording: ContextVar[list[object] | None] = ContextVar("headrace_recording", default=None)
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
+
+
+class Declaration:
+    """A view, label, model or loop, in the file's words."""
+
+    kind = "declaration"
+
+    def __init__(self, name: str | None) -> None:
+        self.place = Place.here()
+        self.given_name = name
+        self.variable: str | None = None
+        record(self)
+
+    @property
+    def name(self) -> str:
+        """The given name, or the variable's."""
+        return self.given_name or self.variable or "?"
+
+    @property
+    def part(self) -> str:
+        """As an error names it."""
+        return f"{self.kind} {self.name}" if self.given_name or self.variable else f"a {self.kind}"
+
+    def __repr__(self) -> str:
+        return f"<{self.part}>"
+
+
+@contextmanager
+def recording() -> Iterator[list[object]]:
+    """Collect all that is declared meanwhile, in order."""
+    declared: list[object] = []
+    token = _recording.set(declared)
+    try:
+        yield declared
+    finally:
+        _recording.reset(token)
+
+
+def record(declared: object) -> None:
+    """Tell the recording, if there is one."""
+    recorded = _recording.get()
+    if recorded is not None:
+        recorded.append(declared)
+
+
+def snake_case(name: str) -> str:
+    """``DepartedFlight`` as ``departed_flight``, ``HTTPCall`` as ``http_call``."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    return words.lower()
+
+
+def is_name(name: object) -> bool:
+    """Whether it can stand in topics, keys and feature names."""
+    return isinstance(name, str) and len(name) <= 100 and _NAME.fullmatch(name) is not None
+
+
+NAMES = "Use lower-case letters, digits and _, a letter first."

@@ -1,0 +1,67 @@
+"""Features that would tell a model what it is to predict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace import definition
+from headrace.declare.expressions import Column, Expression, Named, Operation, Read
+from headrace.declare.labels import label_id
+from headrace.declare.mistakes import Mistakes
+from headrace.declare.streams import is_stream, stream_name
+
+if TYPE_CHECKING:
+    from headrace.declare.models import Model
+
+
+def check(model: Model, feature: Expression, value: definition.Expression, mistakes: Mistakes) -> None:
+    """Tell why a feature leaks the model's label, if it does.
+
+    A window ends before the event's own tick, so views over the past do not leak. What does: a field
+    that the label itself is made of, the event's id, and a view whose entity is the event.
+    """
+    label = model.label
+    if not is_stream(label.stream):
+        return
+
+    def wrong(problem: str, cure: str) -> None:
+        mistakes.add(feature.place, model.part, problem, cure)
+
+    used = set(_fields(value))
+    told = _columns(label.value) if label.stream is model.on and isinstance(label.value, Expression) else set()
+    for field in sorted(used & told):
+        problem = f"feature {feature.name!r} leaks label {label.name}, which is made of the same {field!r}"
+        wrong(problem, "Drop it: when the model is asked, nobody knows it yet.")
+    own_id = model.on.__options__["id"]
+    if own_id in used:
+        problem = f"feature {feature.name!r} is made of {own_id!r}, the id of stream {stream_name(model.on)}"
+        wrong(problem, "Drop it: no two events share it, so there is nothing in it to learn.")
+    for read in _reads(feature):
+        if is_stream(read.view.stream) and read.view.stream is label.stream and _is_by_event(model, read):
+            problem = f"feature {feature.name!r} leaks label {label.name}: view {read.view.name} is by the event's id"
+            wrong(problem, f"Let it be by an entity that many events of {stream_name(label.stream)} share.")
+
+
+def _is_by_event(model: Model, read: Read) -> bool:
+    names_event = label_id(model.label)
+    own_id = model.on.__options__["id"]
+    return any(own == names_event or read.key.get(own, own) == own_id for own in read.view.by)
+
+
+def _fields(value: definition.Expression) -> list[str]:
+    return [node.name for node in definition.walk(value) if isinstance(node, definition.Column)]
+
+
+def _columns(expression: Expression) -> set[str]:
+    return {node.column for node in _walk(expression) if isinstance(node, Column)}
+
+
+def _reads(expression: Expression) -> list[Read]:
+    return [node for node in _walk(expression) if isinstance(node, Read)]
+
+
+def _walk(expression: Expression) -> list[Expression]:
+    if isinstance(expression, Named):
+        return _walk(expression.of)
+    inner = expression.arguments if isinstance(expression, Operation) else ()
+    return [expression, *(node for own in inner for node in _walk(own))]

@@ -1,0 +1,197 @@
+"""Learners: River estimators, checked against their model's task and described for its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from headrace.declare.mistakes import Mistakes
+from headrace.declare.place import Place
+from headrace.definition import Task
+from headrace.errors import UnsupportedLearner
+
+_FACTORY = "Write learner=lambda: StandardScaler() | LogisticRegression()."
+
+#: What to take instead of an estimator of another task.
+_CURES = {
+    Task.BINARY: "Use a classifier, such as LogisticRegression, or label with a number.",
+    Task.MULTICLASS: "Use a classifier, such as HoeffdingTreeClassifier, or label with a float.",
+    Task.REGRESSION: "Use a regressor, such as LinearRegression, or label with a condition or a class.",
+}
+
+
+def check(factory: object, task: Task | None, place: Place, part: str, mistakes: Mistakes) -> str:
+    """Tell what is wrong with a model's learner; returns its description.
+
+    Parameters
+    ----------
+    factory
+        What the user gave as the learner.
+    task
+        The model's, or None where the label is mistaken.
+    place, part, mistakes
+        Where the model is declared, its name, and where to tell.
+    """
+    before = len(mistakes)
+    learner = _made(factory, place, part, mistakes)
+    if learner is None:
+        return ""
+    if task is not None:
+        _check_task(learner, task, place, part, mistakes)
+    for owner, seed in _unseeded(learner):
+        problem = f"its learner's {owner} has no {seed}, so the same examples would not make the same model"
+        mistakes.add(place, part, problem, f"Give it one: {owner}({seed}=42).")
+    text = _described(learner, place, part, mistakes)
+    again = _made(factory, place, part, mistakes)
+    if len(mistakes) == before and (again is learner or _described(again, place, part, mistakes) != text):
+        shared = "gives the same object each time" if again is learner else "makes another one each time"
+        mistakes.add(place, part, f"its learner {shared}", f"Make a new one, always alike. {_FACTORY}")
+    if len(mistakes) == before:
+        _check_converter(learner, place, part, mistakes)
+    return text
+
+
+def describe(value: object) -> str:
+    """A deterministic text of an estimator with all its parameters.
+
+    Raises
+    ------
+    ValueError
+        A parameter has no text that is the same in every process.
+    """
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(describe(own) for own in value)}]"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(describe(own) for own in value))}}}"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{describe(key)}: {describe(own)}' for key, own in value.items())}}}"
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    if inspect.isfunction(value):
+        return _function_text(value)
+    return _object_text(value)
+
+
+def _object_text(value: object) -> str:
+    name = type(value).__name__
+    parts = _parts(value)
+    if parts is not None:
+        return f"{name}({', '.join(f'{own}={describe(part)}' for own, part in parts.items())})"
+    if callable(getattr(value, "_get_params", None)):
+        parameters = _parameters(value)
+        return f"{name}({', '.join(f'{own}={describe(part)}' for own, part in parameters.items())})"
+    text = repr(value)
+    if re.search(r"\bat 0x[0-9a-f]+|<.*object.*>", text):
+        raise ValueError(f"{text} has no text that is the same in every process")
+    return text
+
+
+def _function_text(function: Any) -> str:
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError) as error:
+        raise ValueError(f"the source of {function.__qualname__} cannot be read") from error
+    return f"{function.__qualname__}#{hashlib.sha256(source.encode()).hexdigest()[:16]}"
+
+
+def _parts(value: object) -> dict[str, object] | None:
+    """The steps of a pipeline or union, by name."""
+    for attribute in ("steps", "transformers"):
+        parts = getattr(value, attribute, None)
+        if isinstance(parts, Mapping):
+            return {str(name): part for name, part in parts.items()}
+    return None
+
+
+def _parameters(value: object) -> dict[str, object]:
+    names = list(value._get_params())  # type: ignore[attr-defined]
+    return {name: getattr(value, name if name != "_POSITIONAL_ARGS" else _positional(value), None) for name in names}
+
+
+def _positional(value: object) -> str:
+    parameters = inspect.signature(type(value)).parameters.values()
+    return next(own.name for own in parameters if own.kind is own.VAR_POSITIONAL)
+
+
+def _walk(value: object) -> Iterator[object]:
+    yield value
+    parts = _parts(value)
+    if parts is None and callable(getattr(value, "_get_params", None)):
+        parts = _parameters(value)
+    if parts is None:
+        parts = dict(enumerate(value)) if isinstance(value, list | tuple) else {}  # type: ignore[assignment]
+    for part in (parts or {}).values():
+        yield from _walk(part)
+
+
+def _unseeded(learner: object) -> Iterator[tuple[str, str]]:
+    for own in _walk(learner):
+        if callable(getattr(own, "_get_params", None)) and _parts(own) is None:
+            for name, value in _parameters(own).items():
+                if name in ("seed", "random_state") and value is None:
+                    yield type(own).__name__, name
+
+
+def _made(factory: object, place: Place, part: str, mistakes: Mistakes) -> object | None:
+    if hasattr(factory, "learn_one") and not isinstance(factory, type):
+        mistakes.add(place, part, f"its learner is an instance, {type(factory).__name__}", f"Make it new. {_FACTORY}")
+        return None
+    if not callable(factory):
+        mistakes.add(place, part, f"its learner is {factory!r}, no function", _FACTORY)
+        return None
+    try:
+        learner: object = factory()
+    except Exception as error:  # the user's code: anything can come out of it
+        problem = f"its learner fails with {type(error).__name__}: {error}"
+        mistakes.add(place, part, problem, "It is called without arguments, and makes the pipeline.")
+        return None
+    if not hasattr(learner, "learn_one"):
+        mistakes.add(place, part, f"its learner makes {learner!r}, no River estimator", _FACTORY)
+        return None
+    return learner
+
+
+def _described(learner: object, place: Place, part: str, mistakes: Mistakes) -> str:
+    try:
+        return describe(learner)
+    except ValueError as error:
+        mistakes.add(place, part, f"its learner cannot be told apart: {error}", "Use named parameters of plain values.")
+        return ""
+
+
+def _final(learner: object) -> object:
+    steps = _parts(learner)
+    return _final(list(steps.values())[-1]) if steps and hasattr(learner, "steps") else learner
+
+
+def _check_task(learner: object, task: Task, place: Place, part: str, mistakes: Mistakes) -> None:
+    from river import base
+
+    final = _final(learner)
+    name = type(final).__name__
+    wanted = base.Regressor if task is Task.REGRESSION else base.Classifier
+    if not isinstance(final, wanted):
+        kind = "a regressor" if isinstance(final, base.Regressor) else "a classifier"
+        if not isinstance(final, base.Regressor | base.Classifier):
+            kind = "neither a classifier nor a regressor"
+        mistakes.add(place, part, f"its label makes it {task}, and {name} is {kind}", _CURES[task])
+    elif task is Task.MULTICLASS and not final._multiclass:
+        cure = f"Wrap it: OneVsRestClassifier({name}(...)); or use SoftmaxRegression, or a condition as the label."
+        mistakes.add(place, part, f"its label is multiclass, and {name} tells only two classes apart", cure)
+
+
+def _check_converter(learner: object, place: Place, part: str, mistakes: Mistakes) -> None:
+    try:
+        from headrace.export import check as check_converter
+    except ImportError:
+        return
+    try:
+        check_converter(learner)
+    except UnsupportedLearner as error:
+        cure = f"These have: {', '.join(error.supported)}."
+        mistakes.add(place, part, f"{error.estimator} has no ONNX converter, so no version could be served", cure)

@@ -1,0 +1,166 @@
+"""Loading a loop file."""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from headrace.declare.compiling import compile_into
+from headrace.declare.declaration import recording, snake_case
+from headrace.declare.mistakes import Mistakes, mistake
+from headrace.declare.models import Learner, Model
+from headrace.declare.place import Place
+from headrace.definition import LoopDefinition
+from headrace.errors import DefinitionError, UnknownName
+
+if TYPE_CHECKING:
+    from river.base import Estimator
+
+
+@dataclass(frozen=True)
+class LoadedLoop:
+    """A loop file without mistakes.
+
+    Attributes
+    ----------
+    path
+        The file.
+    definition
+        What services are started with.
+    learners
+        What makes each model's River estimator, by the model's name.
+    """
+
+    path: Path
+    definition: LoopDefinition
+    learners: Mapping[str, Learner]
+
+    def learner(self, model: str) -> Estimator:
+        """A new River estimator of a model.
+
+        Raises
+        ------
+        UnknownName
+            The loop has no such model.
+        """
+        factory = self.learners.get(model)
+        if factory is None:
+            raise UnknownName("model", model, tuple(self.learners))
+        with _importable(self.path.parent):
+            return factory()
+
+
+def load(path: Path | str) -> LoadedLoop:
+    """Execute a loop file and compile what it declares.
+
+    The file runs as a module of its own, with its folder on the path, so it can be split.
+
+    Raises
+    ------
+    DefinitionErrors
+        All mistakes in it; each says its line and its cure.
+    """
+    file = Path(path).resolve()
+    mistakes = Mistakes()
+    module = ModuleType("headrace_loop")
+    module.__file__ = str(file)
+    with _importable(file.parent), recording() as declared:
+        _execute(file, module, mistakes)
+        aborted = len(mistakes) > 0
+        if declared or not aborted:
+            definition = compile_into(mistakes, vars(module), _default_name(file), declared)
+    mistakes.raise_if_any()
+    learners = {own.name: own.learner for own in declared if isinstance(own, Model)}
+    return LoadedLoop(file, definition, learners)
+
+
+def _execute(file: Path, module: ModuleType, mistakes: Mistakes) -> None:
+    before = sys.modules.get(module.__name__)
+    # Annotations and data classes are looked up through the module's name.
+    sys.modules[module.__name__] = module
+    try:
+        exec(builtins.compile(file.read_bytes(), str(file), "exec"), vars(module))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the user's code: anything can come out of it, also SystemExit
+        place = _place_of(error, file)
+        mistakes.add_error(place, error if isinstance(error, DefinitionError) else _told(error, place))
+    finally:
+        if before is None:
+            del sys.modules[module.__name__]
+        else:
+            sys.modules[module.__name__] = before
+
+
+def _place_of(error: BaseException, file: Path) -> Place:
+    """The line of the user's code that an error came from."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return Place(error.filename, error.lineno or 1)
+    lines = [own for own in traceback.extract_tb(error.__traceback__) if Path(own.filename).is_relative_to(file.parent)]
+    return Place(lines[-1].filename, lines[-1].lineno or 1) if lines else Place(str(file), 1)
+
+
+def _told(error: BaseException, place: Place) -> DefinitionError:
+    message = str(error) or "no message"
+    match error:
+        case FileNotFoundError() | IsADirectoryError() | PermissionError():
+            return mistake(place, "file", f"it cannot be read: {error.strerror}: {error.filename}", "Check the path.")
+        case SyntaxError():
+            line = (error.text or "").strip()
+            return mistake(place, "syntax", f"{error.msg}: {line}", "Mend this line, or the one before it.")
+        case ModuleNotFoundError():
+            cure = f"Install {error.name!r}, or put its file beside the loop's."
+            return mistake(place, "import", message, cure)
+        case NameError():
+            return mistake(place, "name", message, _similar(error.name, error) or "Define or import it.")
+        case AttributeError():
+            return mistake(place, "attribute", message, _similar(error.name, error) or "Use one that is there.")
+        case TypeError():
+            return mistake(place, "call", message, "Check the names and number of the arguments.")
+    return mistake(place, "file", f"{type(error).__name__}: {message}", "Mend this line.")
+
+
+def _similar(name: str | None, error: NameError | AttributeError) -> str:
+    if not name:
+        return ""
+    if isinstance(error, AttributeError):
+        known = [own for own in dir(error.obj) if not own.startswith("_")]
+    else:
+        import headrace
+
+        last = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+        if name in headrace.__all__:
+            return f"Import it: from headrace import {name}."
+        known = [*last.f_locals, *last.f_globals]
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else ""
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let the folder's own modules be imported, fresh each time."""
+    before = dict(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name, module in list(sys.modules.items()):
+            origin = getattr(module, "__file__", None)
+            if name not in before and origin and Path(origin).is_relative_to(folder):
+                del sys.modules[name]
+
+
+def _default_name(file: Path) -> str:
+    stem = file.parent.name if file.stem == "loop" else file.stem
+    name = re.sub(r"[^a-z0-9_]+", "_", snake_case(stem)).strip("_")
+    return name if name[:1].isalpha() else f"loop_{name}".rstrip("_")

@@ -1,0 +1,57 @@
+"""Collecting the mistakes of a loop, so that they are all told in one go."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from headrace.declare.place import Place
+from headrace.errors import DefinitionError, DefinitionErrors
+
+
+class Mistakes:
+    """The mistakes found so far, each once."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], tuple[Place, DefinitionError]] = {}
+
+    def add(self, place: Place, part: str, problem: str, cure: str) -> None:
+        """Note that `part` of the loop, declared at `place`, is wrong."""
+        self.add_error(place, mistake(place, part, problem, cure))
+
+    def add_error(self, place: Place, error: DefinitionError) -> None:
+        self._found.setdefault((error.where, error.problem), (place, error))
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @property
+    def errors(self) -> tuple[DefinitionError, ...]:
+        """All of them, in the order of the file's lines."""
+        ordered = sorted(self._found.values(), key=lambda entry: (entry[0].file, entry[0].line))
+        return tuple(error for _, error in ordered)
+
+    def raise_if_any(self) -> None:
+        """Raise what was found.
+
+        Raises
+        ------
+        DefinitionErrors
+            There is at least one mistake.
+        """
+        if self._found:
+            raise DefinitionErrors(self.errors)
+
+
+def mistake(place: Place, part: str, problem: str, cure: str) -> DefinitionError:
+    """The error for a mistake at a line."""
+    return DefinitionError(f"{place}: {part}", problem, cure)
+
+
+def instead_of(name: str, known: Iterable[str], kind: str) -> str:
+    """The cure for an unknown name: the one that was probably meant, or all there are."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    return f"Use one of its {kind}: {', '.join(names)}." if names else f"There are no {kind}."

@@ -1,0 +1,232 @@
+"""Models: named predictors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, TypeAlias
+
+from headrace import definition
+from headrace.declare import learners, leaks
+from headrace.declare.declaration import Declaration
+from headrace.declare.durations import EXAMPLES, parse_duration
+from headrace.declare.expressions import Expression, Feature, Selection
+from headrace.declare.labels import Label
+from headrace.declare.mistakes import Mistakes, instead_of
+from headrace.declare.resolving import Scope, Typed
+from headrace.declare.streams import Stream, is_stream, stream_name
+from headrace.declare.views import Duration, Row, View, read_view
+from headrace.definition import FeatureDefinition, FieldType, ModelDefinition, Task
+
+if TYPE_CHECKING:
+    from river.base import Estimator
+
+#: A function without parameters that makes a new River estimator.
+Learner: TypeAlias = "Callable[[], Estimator]"
+
+#: The task by the type of the label.
+TASKS = {
+    FieldType.BOOL: Task.BINARY,
+    FieldType.STRING: Task.MULTICLASS,
+    FieldType.INT: Task.MULTICLASS,
+    FieldType.FLOAT: Task.REGRESSION,
+}
+
+SOURCES = ("stream", "requests")
+
+
+class Model(Declaration):
+    """A named predictor: what it predicts on, from what, and how it learns.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    on
+        The stream whose events it predicts on.
+    label
+        What it predicts.
+    features
+        Columns of `on`, expressions of them, and views.
+    learner
+        A function that makes the River pipeline: ``lambda: StandardScaler() | LogisticRegression()``.
+    vectors
+        Where its vectors come from: every event of the stream, or the requests that name an event.
+    wait
+        How long (wall clock) a vector waits for the frontier; by default for ever.
+    publish_every
+        After how many examples a version is published.
+    publish_seconds
+        And after how many seconds, if there are new examples.
+    score_from
+        The event time from which metrics count, as a datetime or ISO text; by default the first.
+    """
+
+    kind = "model"
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        on: type[Stream],
+        label: Label,
+        features: Sequence[Feature | Row],
+        learner: Learner,
+        vectors: str = "stream",
+        wait: Duration | None = None,
+        publish_every: int = 5_000,
+        publish_seconds: float | None = None,
+        score_from: datetime | str | None = None,
+    ) -> None:
+        super().__init__(name)
+        self.on = on
+        self.label = label
+        self.features = tuple(features) if isinstance(features, Iterable) else (features,)
+        self.learner = learner
+        self.vectors = vectors
+        self.wait = wait
+        self.publish_every = publish_every
+        self.publish_seconds = publish_seconds
+        self.score_from = score_from
+
+    def expressions(self) -> list[Expression]:
+        """Its features one by one; what is none is left out."""
+        listed: list[Expression] = []
+        for feature in self.features:
+            if isinstance(feature, View | Row):
+                listed.extend(feature.all.expressions)
+            elif isinstance(feature, Selection):
+                listed.extend(feature.expressions)
+            elif isinstance(feature, Expression):
+                listed.append(feature)
+        return listed
+
+
+def define_model(model: Model, label_type: FieldType | None, mistakes: Mistakes) -> ModelDefinition | None:
+    """The definition of a model, meaningless where mistakes were found; None without stream or label."""
+    before = len(mistakes)
+    if not is_stream(model.on):
+        problem, cure = f"it is on {model.on!r}, no stream", "Say on which stream's events it predicts: on=Scheduled."
+        mistakes.add(model.place, model.part, problem, cure)
+    if not isinstance(model.label, Label):
+        problem, cure = f"its label is {model.label!r}", "Declare one: late = Label(Arrived, of=Scheduled, ...)."
+        mistakes.add(model.place, model.part, problem, cure)
+    if len(mistakes) > before:
+        return None
+    return _ModelCompiler(model, label_type, mistakes).define()
+
+
+class _ModelCompiler:
+    def __init__(self, model: Model, label_type: FieldType | None, mistakes: Mistakes) -> None:
+        self._model = model
+        self._mistakes = mistakes
+        # The mistaken type of a label has been told where the label is.
+        self._task = TASKS.get(label_type) if label_type is not None else None
+
+    def define(self) -> ModelDefinition:
+        model = self._model
+        if is_stream(model.label.of) and model.label.of is not model.on:
+            asked, of = stream_name(model.on), stream_name(model.label.of)
+            cure = f"Use a label of {asked}, or predict on={model.label.of.__name__}."
+            self._wrong(f"it is on stream {asked}, and label {model.label.name} is of stream {of}", cure)
+        if model.vectors not in SOURCES:
+            self._wrong(f"vectors is {model.vectors!r}", instead_of(str(model.vectors), SOURCES, "sources"))
+        return ModelDefinition(
+            name=model.name,
+            stream=stream_name(model.on),
+            label=model.label.name,
+            task=self._task or Task.BINARY,
+            features=self._features(),
+            learner=learners.check(model.learner, self._task, model.place, model.part, self._mistakes),
+            vectors=str(model.vectors),
+            wait=self._wait(),
+            publish_examples=self._publish_every(),
+            publish_seconds=self._publish_seconds(),
+            score_from=self._score_from(),
+        )
+
+    def _wrong(self, problem: str, cure: str) -> None:
+        self._mistakes.add(self._model.place, self._model.part, problem, cure)
+
+    def _features(self) -> tuple[FeatureDefinition, ...]:
+        model = self._model
+        for given in model.features:
+            if not isinstance(given, Expression | Selection | View | Row):
+                name = model.on.__name__
+                cure = f'Use columns ({name}.distance, col("distance")), expressions of them, and views.'
+                self._wrong(f"{given!r} is no feature", cure)
+        expressions = model.expressions()
+        if not expressions:
+            self._wrong("it has no features", "List at least one column or view.")
+        features: dict[str, FeatureDefinition] = {}
+        for expression in expressions:
+            feature = self._feature(expression)
+            if expression.name in features:
+                problem = f"two features are called {expression.name!r}"
+                cure = 'Drop one, or name it: .named("...").'
+                self._mistakes.add(expression.place, model.part, problem, cure)
+            elif feature is not None:
+                features[feature.name] = feature
+        return tuple(features.values())
+
+    def _feature(self, expression: Expression) -> FeatureDefinition | None:
+        model, mistakes = self._model, self._mistakes
+        scope = Scope(
+            model.on, model.part, mistakes, read=lambda read: read_view(read, model.on, model.part, mistakes)
+        )
+        typed = scope.resolve(expression)
+        if typed is None:
+            return None
+        if typed.type is FieldType.TIME:
+            problem = f"feature {expression.name!r} has the wrong type: a time"
+            cure = f"Take {expression.name}.hour or {expression.name}.weekday."
+            mistakes.add(expression.place, model.part, problem, cure)
+        leaks.check(model, expression, typed.value, mistakes)
+        return self._named(expression, typed)
+
+    def _named(self, expression: Expression, typed: Typed) -> FeatureDefinition:
+        kind = FieldType.STRING if typed.type is FieldType.STRING else FieldType.FLOAT
+        if kind is FieldType.STRING and not isinstance(typed.value, definition.Column):
+            problem = f"feature {expression.name!r} is a constant"
+            self._mistakes.add(expression.place, self._model.part, problem, "Use a column.")
+        return FeatureDefinition(expression.name, kind, typed.value)
+
+    def _wait(self) -> int | None:
+        if self._model.wait is None:
+            return None
+        try:
+            return parse_duration(self._model.wait)
+        except ValueError as error:
+            self._wrong(f"wait {error}", EXAMPLES)
+            return None
+
+    def _publish_every(self) -> int:
+        every = self._model.publish_every
+        if isinstance(every, int) and not isinstance(every, bool) and every > 0:
+            return every
+        self._wrong(f"publish_every is {every!r}", "Write after how many examples: a whole number above zero.")
+        return 1
+
+    def _publish_seconds(self) -> float | None:
+        seconds = self._model.publish_seconds
+        if seconds is None:
+            return None
+        if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < float("inf"):
+            return float(seconds)
+        self._wrong(f"publish_seconds is {seconds!r}", "Write a number of seconds above zero.")
+        return None
+
+    def _score_from(self) -> int | None:
+        given = self._model.score_from
+        try:
+            moment = datetime.fromisoformat(given) if isinstance(given, str) else given
+        except ValueError:
+            moment = given
+        if moment is None:
+            return None
+        if not isinstance(moment, datetime):
+            self._wrong(f"score_from is {given!r}, no time", 'Write a datetime, or ISO text such as "2013-02-01".')
+            return None
+        # A time without a zone is UTC, as everywhere.
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

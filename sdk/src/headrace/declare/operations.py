@@ -1,0 +1,138 @@
+"""The operations of expressions and their types: the one closed list.
+
+`headrace.kernel.expressions` computes exactly these. Numbers are float64 there, booleans 1.0 and
+0.0, a missing value NaN (or None for a string). A missing argument makes the result missing, except
+of ``is_missing`` and ``fill``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headrace.definition import FieldType
+
+FLOAT, INT, BOOL, STRING, TIME = FieldType.FLOAT, FieldType.INT, FieldType.BOOL, FieldType.STRING, FieldType.TIME
+
+NUMBER = frozenset({FLOAT, INT, BOOL})
+CONDITION = frozenset({BOOL})
+VALUE = NUMBER | {STRING}
+MOMENT = frozenset({TIME})
+ANY = frozenset(FieldType)
+
+Types = tuple[FieldType, ...]
+Parameters = tuple[object, ...]
+
+
+def _number(types: Types, parameters: Parameters) -> FieldType:
+    """Whole where all that goes in is whole."""
+    whole = all(kind is not FLOAT for kind in types)
+    return INT if whole and all(isinstance(own, int) for own in parameters) else FLOAT
+
+
+def _always(kind: FieldType) -> Callable[[Types, Parameters], FieldType]:
+    return lambda types, parameters: kind
+
+
+def _filled(types: Types, parameters: Parameters) -> FieldType:
+    return types[0] if types[0] is types[1] else _number(types, parameters)
+
+
+def is_number(value: object) -> bool:
+    """Whether a parameter is a finite number (a boolean is one)."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _none(types: Types, parameters: Parameters) -> str | None:
+    return "takes no parameters" if parameters else None
+
+
+def _limits(types: Types, parameters: Parameters) -> str | None:
+    low, high = parameters
+    if not (is_number(low) and is_number(high)):
+        return "takes two numbers, the lower limit first"
+    return None if float(low) <= float(high) else "takes the lower limit first"  # type: ignore[arg-type]
+
+
+def _edges(types: Types, parameters: Parameters) -> str | None:
+    if not parameters or not all(is_number(edge) for edge in parameters):
+        return "takes a list of at least one number"
+    rising = all(low < high for low, high in zip(parameters, parameters[1:], strict=False))  # type: ignore[operator]
+    return None if rising else "takes edges in rising order"
+
+
+def _same_kind(types: Types, parameters: Parameters) -> str | None:
+    text = types[0] is STRING
+    if not parameters or not all(isinstance(own, str) if text else is_number(own) for own in parameters):
+        return f"takes {'strings' if text else 'numbers'} here"
+    return None
+
+
+def _one_kind(types: Types) -> bool:
+    return (STRING in types) <= (set(types) == {STRING})
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What an operation takes and gives.
+
+    Attributes
+    ----------
+    arguments
+        The types that each argument may have.
+    gives
+        The result's type, from those of the arguments.
+    parameters
+        What is wrong with the parameters, or None.
+    one_kind
+        Whether the arguments must be all strings, or none.
+    symbol
+        How it is written between two arguments, where it is.
+    """
+
+    arguments: tuple[frozenset[FieldType], ...]
+    gives: Callable[[Types, Parameters], FieldType]
+    parameters: Callable[[Types, Parameters], str | None] = _none
+    one_kind: bool = False
+    symbol: str | None = None
+
+    def takes(self, types: Types) -> bool:
+        fits = all(kind in accepted for kind, accepted in zip(types, self.arguments, strict=True))
+        return fits and (not self.one_kind or _one_kind(types))
+
+
+OPERATIONS: dict[str, Operation] = {
+    "neg": Operation((NUMBER,), _number),
+    "add": Operation((NUMBER, NUMBER), _number, symbol="+"),
+    "sub": Operation((NUMBER, NUMBER), _number, symbol="-"),
+    "mul": Operation((NUMBER, NUMBER), _number, symbol="*"),
+    "div": Operation((NUMBER, NUMBER), _always(FLOAT), symbol="/"),
+    "not": Operation((CONDITION,), _always(BOOL)),
+    "and": Operation((CONDITION, CONDITION), _always(BOOL), symbol="&"),
+    "or": Operation((CONDITION, CONDITION), _always(BOOL), symbol="|"),
+    "eq": Operation((VALUE, VALUE), _always(BOOL), one_kind=True, symbol="=="),
+    "ne": Operation((VALUE, VALUE), _always(BOOL), one_kind=True, symbol="!="),
+    "lt": Operation((NUMBER, NUMBER), _always(BOOL), symbol="<"),
+    "le": Operation((NUMBER, NUMBER), _always(BOOL), symbol="<="),
+    "gt": Operation((NUMBER, NUMBER), _always(BOOL), symbol=">"),
+    "ge": Operation((NUMBER, NUMBER), _always(BOOL), symbol=">="),
+    "abs": Operation((NUMBER,), _number),
+    "log1p": Operation((NUMBER,), _always(FLOAT)),
+    "signed_log": Operation((NUMBER,), _always(FLOAT)),
+    "clip": Operation((NUMBER,), _number, _limits),
+    "bins": Operation((NUMBER,), _always(INT), _edges),
+    "is_missing": Operation((ANY,), _always(BOOL)),
+    "is_in": Operation((VALUE,), _always(BOOL), _same_kind),
+    "fill": Operation((NUMBER, NUMBER), _filled),
+    "hour": Operation((MOMENT,), _always(INT)),
+    "weekday": Operation((MOMENT,), _always(INT)),
+}
+
+
+def accepted_text(name: str) -> str:
+    """What an operation takes, in words."""
+    words = {NUMBER: "a number", CONDITION: "a condition", VALUE: "a number or a string", MOMENT: "a time"}
+    accepted = OPERATIONS[name].arguments
+    texts = dict.fromkeys(words.get(own, "anything") for own in accepted)
+    return ("two of: " if len(accepted) == 2 else "") + " and ".join(texts)

@@ -1,0 +1,139 @@
+"""From the user's expressions to those of the definition, with their types."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from headrace import definition
+from headrace.declare.expressions import Column, Expression, Literal, Mistaken, Named, Operation, Read
+from headrace.declare.mistakes import Mistakes, instead_of
+from headrace.declare.operations import OPERATIONS, accepted_text
+from headrace.declare.streams import PYTHON, Stream, field_types, stream_name
+from headrace.definition import FieldType
+
+
+@dataclass(frozen=True)
+class Typed:
+    """An expression of the definition with its type."""
+
+    value: definition.Expression
+    type: FieldType
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What the names in an expression mean.
+
+    Attributes
+    ----------
+    stream
+        Whose fields are the columns.
+    part
+        What the expression is part of, for the error.
+    mistakes
+        Where to tell what is wrong.
+    derived
+        Columns that a view derives; None for those that are mistaken.
+    read
+        How to read a view here, or None where that cannot be done.
+    """
+
+    stream: type[Stream]
+    part: str
+    mistakes: Mistakes
+    derived: Mapping[str, Typed | None] = field(default_factory=dict)
+    read: Callable[[Read], Typed | None] | None = None
+
+    def resolve(self, expression: Expression) -> Typed | None:
+        """The expression with its type; None where it is mistaken, which has been told then."""
+        match expression:
+            case Named(of=of):
+                return self.resolve(of)
+            case Literal(value=value):
+                return self._literal(expression, value)
+            case Column():
+                return self._column(expression)
+            case Read():
+                return self._read(expression)
+            case Operation():
+                return self._operation(expression)
+            case Mistaken(problem=problem, cure=cure):
+                return self._wrong(expression, problem, cure)
+        raise TypeError(f"unknown expression {expression!r}")
+
+    def _wrong(self, expression: Expression, problem: str, cure: str) -> None:
+        self.mistakes.add(expression.place, self.part, problem, cure)
+
+    def _literal(self, literal: Literal, value: float | bool | str) -> Typed | None:
+        if isinstance(value, bool | str):
+            return Typed(definition.Literal(value), FieldType.BOOL if isinstance(value, bool) else FieldType.STRING)
+        if not math.isfinite(value):
+            return self._wrong(literal, f"{value} is no number to compute with", "Use a finite number.")
+        return Typed(definition.Literal(float(value)), FieldType.INT if isinstance(value, int) else FieldType.FLOAT)
+
+    def _column(self, column: Column) -> Typed | None:
+        name = column.column
+        if not isinstance(name, str):
+            return self._wrong(column, f"col({name!r}) names no column", 'Write col("delay_min").')
+        if column.stream is not None and not issubclass(self.stream, column.stream):
+            other, own = stream_name(column.stream), stream_name(self.stream)
+            return self._wrong(
+                column, f"{name!r} is a field of stream {other}, not of stream {own}", f"Use a field of stream {own}."
+            )
+        if name in self.derived:
+            return self.derived[name]
+        fields = field_types(self.stream)
+        if name not in fields:
+            known = [*fields, *self.derived]
+            problem = f"stream {stream_name(self.stream)} has no field {name!r}"
+            return self._wrong(column, problem, instead_of(name, known, "fields"))
+        kind = fields[name]
+        return None if kind is None else Typed(definition.Column(name), kind)
+
+    def _read(self, read: Read) -> Typed | None:
+        if self.read is None:
+            return self._wrong(
+                read, f"{read.name} reads a view", "Views can be read in a model's features; use fields here."
+            )
+        return self.read(read)
+
+    def _operation(self, expression: Operation) -> Typed | None:
+        name, rule = expression.operation, OPERATIONS[expression.operation]
+        resolved = [self.resolve(own) for own in expression.arguments]
+        arguments = [own for own in resolved if own is not None]
+        if len(arguments) < len(resolved):
+            return None
+        types = tuple(own.type for own in arguments)
+        shown = ", ".join(
+            f"{user.name} is a {PYTHON[own.type]}" for user, own in zip(expression.arguments, arguments, strict=True)
+        )
+        if not rule.takes(types):
+            cure = f"It takes {accepted_text(name)}.{_hint(name, types)}"
+            return self._wrong(expression, f"{expression.name} has the wrong type: {shown}", cure)
+        if FieldType.STRING in types and len(arguments) == 2 and not _has_literal(arguments):
+            cure = 'Compare one of them with a constant: col("carrier") == "AA".'
+            return self._wrong(expression, f"{expression.name} compares two columns of strings", cure)
+        trouble = rule.parameters(types, expression.parameters)
+        if trouble:
+            return self._wrong(
+                expression, f"{expression.name} has the wrong parameters", f".{name}() {trouble}: {shown}."
+            )
+        parameters = tuple(own if isinstance(own, str) else float(own) for own in expression.parameters)  # type: ignore[arg-type]
+        value = definition.Apply(name, tuple(own.value for own in arguments), parameters)
+        return Typed(value, rule.gives(types, expression.parameters))
+
+
+def _has_literal(arguments: list[Typed]) -> bool:
+    return any(isinstance(own.value, definition.Literal) for own in arguments)
+
+
+def _hint(operation: str, types: tuple[FieldType, ...]) -> str:
+    if FieldType.TIME in types:
+        return " Of a time, take .hour or .weekday."
+    if FieldType.STRING in types and operation not in ("eq", "ne"):
+        return " Of a string, take .one_hot([...]), .is_in([...]) or ==."
+    if operation in ("and", "or", "not"):
+        return " Put parentheses around comparisons: (a > 1) & (b > 2)."
+    return ""

@@ -1,0 +1,285 @@
+"""Streams: declared event types."""
+
+from __future__ import annotations
+
+import sys
+import types
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Union, get_args, get_origin
+
+from headrace.declare.declaration import NAMES, is_name, record, snake_case
+from headrace.declare.durations import EXAMPLES, parse_duration
+from headrace.declare.expressions import Column
+from headrace.declare.mistakes import Mistakes, instead_of
+from headrace.declare.place import Place
+from headrace.definition import Field, FieldType, StreamDefinition
+
+#: The types that a field may be annotated with.
+TYPES: dict[object, FieldType] = {
+    float: FieldType.FLOAT,
+    int: FieldType.INT,
+    bool: FieldType.BOOL,
+    str: FieldType.STRING,
+    datetime: FieldType.TIME,
+}
+
+#: `<loop>-models` is the topic of all versions.
+RESERVED = ("models",)
+
+
+class _Reference:
+    """Makes ``Departed.delay_min`` a column that knows where it is used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object, owner: type[Stream]) -> Column:
+        return Column(self._name, owner)
+
+
+class _StreamType(type):
+    """Gives an undeclared field as a column too, so that it is told along with all other mistakes."""
+
+    # Hidden from type checkers: they know a stream's fields, and find the wrong one themselves.
+    if not TYPE_CHECKING:
+
+        def __getattr__(cls, name: str) -> Column:
+            if name.startswith("_"):
+                raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+            return Column(name, cls)
+
+
+class Stream(metaclass=_StreamType):
+    """An event type: subclass it, annotate its fields, and say which are its key, time and id.
+
+    Parameters
+    ----------
+    key
+        The field by which events are spread over partitions.
+    time
+        The field that says when the event happened.
+    id
+        The field that names the event: a second one with the same id is dropped.
+    name
+        Its name, by default the class's in snake case.
+    lateness
+        How far behind the newest event of its partition an event may come.
+    horizon
+        How long, in event time, ids are remembered.
+    partitions
+        How many partitions its topic has.
+    max_bytes
+        The size that an event may have, as JSON.
+    ahead
+        How far ahead of the wall clock an event's time may be; by default any.
+
+    Examples
+    --------
+    >>> class Departed(Stream, key="tail", time="at", id="flight"):
+    ...     flight: str
+    ...     at: datetime
+    ...     tail: str
+    ...     delay_min: float | None
+    >>> Departed.delay_min.signed_log()
+    <expression delay_min.signed_log>
+    """
+
+    __place__: ClassVar[Place]
+    __options__: ClassVar[dict[str, Any]]
+    #: The annotations by field, and the values assigned beside them.
+    __fields__: ClassVar[dict[str, object]] = {}
+    __assigned__: ClassVar[dict[str, object]] = {}
+
+    def __init_subclass__(
+        cls,
+        *,
+        key: str | None = None,
+        time: str | None = None,
+        id: str | None = None,
+        name: str | None = None,
+        lateness: str = "0s",
+        horizon: str = "1h",
+        partitions: int = 1,
+        max_bytes: int = 65_536,
+        ahead: str | None = None,
+    ) -> None:
+        super().__init_subclass__()
+        cls.__place__ = Place.here()
+        cls.__options__ = {
+            "key": key,
+            "time": time,
+            "id": id,
+            "name": snake_case(cls.__name__) if name is None else name,
+            "lateness": lateness,
+            "horizon": horizon,
+            "partitions": partitions,
+            "max_bytes": max_bytes,
+            "ahead": ahead,
+        }
+        own = cls.__dict__.get("__annotations__", {})
+        cls.__fields__ = {**cls.__fields__, **{field: _evaluated(cls, text) for field, text in own.items()}}
+        cls.__assigned__ = {
+            field: value for field, value in vars(cls).items() if not field.startswith("__") and not callable(value)
+        }
+        for field in own:
+            setattr(cls, field, _Reference(field))
+        record(cls)
+
+
+def stream_name(stream: type[Stream]) -> str:
+    """The stream's name."""
+    return str(stream.__options__["name"])
+
+
+def stream_part(stream: type[Stream]) -> str:
+    """As an error names it."""
+    return f"stream {stream_name(stream)}"
+
+
+def is_stream(value: object) -> bool:
+    """Whether it is a declared stream."""
+    return isinstance(value, type) and issubclass(value, Stream) and value is not Stream
+
+
+def field_types(stream: type[Stream]) -> dict[str, FieldType | None]:
+    """The type of each field; None where the annotation is none, which its stream's definition tells."""
+    return {field: _field_type(annotation)[0] for field, annotation in stream.__fields__.items()}
+
+
+def field_type(stream: type[Stream], role: str) -> FieldType | None:
+    """The type of the field that is the stream's ``key``, ``time`` or ``id``, where there is one."""
+    return field_types(stream).get(stream.__options__[role])
+
+
+def define_stream(stream: type[Stream], mistakes: Mistakes) -> StreamDefinition:
+    """The definition of a stream; meaningless where mistakes were found."""
+    return _StreamCompiler(stream, mistakes).define()
+
+
+class _StreamCompiler:
+    def __init__(self, stream: type[Stream], mistakes: Mistakes) -> None:
+        self._stream = stream
+        self._place = stream.__place__
+        self._part = stream_part(stream)
+        self._options = stream.__options__
+        self._mistakes = mistakes
+
+    def define(self) -> StreamDefinition:
+        self._check_name()
+        fields = tuple(self._field(name, annotation) for name, annotation in self._stream.__fields__.items())
+        if not fields:
+            self._wrong("it has no fields", "Annotate them in the class: `delay_min: float`.")
+        self._check_assigned()
+        return StreamDefinition(
+            name=stream_name(self._stream),
+            fields=fields,
+            key=self._role("key", (FieldType.STRING, FieldType.INT), "the entity its events are spread by"),
+            time=self._role("time", (FieldType.TIME,), "when the event happened"),
+            id=self._role("id", (FieldType.STRING, FieldType.INT), "what names the event"),
+            lateness=self._duration("lateness"),
+            horizon=self._duration("horizon"),
+            partitions=self._whole("partitions"),
+            max_bytes=self._whole("max_bytes"),
+            ahead=None if self._options["ahead"] is None else self._duration("ahead"),
+        )
+
+    def _wrong(self, problem: str, cure: str, place: Place | None = None) -> None:
+        self._mistakes.add(place or self._place, self._part, problem, cure)
+
+    def _check_name(self) -> None:
+        name = self._options["name"]
+        if not is_name(name):
+            self._wrong(f"{name!r} is no name for a stream", NAMES)
+        elif name in RESERVED:
+            self._wrong(f"the name {name!r} is taken by headrace's own topic", "Name it otherwise.")
+
+    def _line(self, field: str) -> Place:
+        return self._place.field(self._stream.__name__, field)
+
+    def _field(self, name: str, annotation: object) -> Field:
+        kind, optional = _field_type(annotation)
+        if kind is None:
+            self._wrong(
+                f"field {name!r} has the wrong type {_annotation_text(annotation)}",
+                "Use float, int, bool, str or datetime, or one of them | None.",
+                self._line(name),
+            )
+        if name.startswith("_"):
+            self._wrong(f"field {name!r} starts with _", "Start it with a letter.", self._line(name))
+        return Field(name, kind or FieldType.FLOAT, optional)
+
+    def _check_assigned(self) -> None:
+        for field, value in self._stream.__assigned__.items():
+            if field not in self._stream.__fields__:
+                cure = f"Annotate it: `{field}: float`."
+                self._wrong(f"{field!r} is assigned, but has no type", cure, self._line(field))
+            elif value is not None:
+                cure = f"Declare it `| None`, and fill it where it is used: .fill({value!r})."
+                self._wrong(f"field {field!r} has a default: a stream's fields have none", cure, self._line(field))
+
+    def _role(self, role: str, accepted: tuple[FieldType, ...], meaning: str) -> str:
+        name = self._options[role]
+        fields = self._stream.__fields__
+        example = f'class {self._stream.__name__}(Stream, {role}="...").'
+        if name is None:
+            self._wrong(f"it has no {role}", f"Say which field is {meaning}: {example}")
+            return ""
+        if not isinstance(name, str):
+            self._wrong(f"its {role} is {name!r}, not the name of a field", f"Write the name as a string: {example}")
+            return ""
+        if name not in fields:
+            self._wrong(f"its {role} {name!r} is no field", instead_of(name, fields, "fields"))
+            return name
+        kind, optional = _field_type(fields[name])
+        words = " or ".join(PYTHON[own] for own in accepted)
+        if kind is not None and kind not in accepted:
+            self._wrong(f"its {role} {name!r} is a {PYTHON[kind]}", f"The {role} is {meaning}: {words}.")
+        if optional:
+            self._wrong(f"its {role} {name!r} is optional", f"Every event needs its {role}: drop the `| None`.")
+        return name
+
+    def _duration(self, option: str) -> int:
+        try:
+            return parse_duration(self._options[option])
+        except ValueError as error:
+            self._wrong(f"{option} {error}", EXAMPLES)
+            return 0
+
+    def _whole(self, option: str) -> int:
+        value = self._options[option]
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+        self._wrong(f"{option} is {value!r}", "Write a whole number above zero.")
+        return 1
+
+
+#: What a type is called in a loop file.
+PYTHON = {kind: python.__name__ for python, kind in TYPES.items() if isinstance(python, type)}
+
+
+def _field_type(annotation: object) -> tuple[FieldType | None, bool]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [own for own in get_args(annotation) if own is not type(None)]
+        optional = len(members) < len(get_args(annotation))
+        return (_known(members[0]), optional) if len(members) == 1 else (None, optional)
+    return _known(annotation), False
+
+
+def _known(annotation: object) -> FieldType | None:
+    return TYPES.get(annotation) if isinstance(annotation, type) else None
+
+
+def _annotation_text(annotation: object) -> str:
+    return annotation.__name__ if type(annotation) is type else str(annotation)
+
+
+def _evaluated(stream: type[Stream], annotation: object) -> object:
+    """An annotation as an object: it is text where the file postpones them; unknown names stay text."""
+    if not isinstance(annotation, str):
+        return annotation
+    module = sys.modules.get(stream.__module__)
+    names = {**(vars(module) if module else {}), "datetime": datetime}
+    try:
+        return eval(annotation, names)  # the file's own text, in its own namespace
+    except Exception:
+        return annotation

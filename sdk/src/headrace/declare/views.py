@@ -1,0 +1,462 @@
+"""Views: aggregates over windows of a stream, for an entity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TypeAlias, overload
+
+from headrace import definition
+from headrace.declare.declaration import NAMES, Declaration, is_name
+from headrace.declare.durations import EXAMPLES, format_duration, parse_duration
+from headrace.declare.expressions import Column, Expression, Literal, Mistaken, Operand, Read, Selection, Transforms
+from headrace.declare.mistakes import Mistakes, instead_of
+from headrace.declare.operations import NUMBER
+from headrace.declare.place import Place
+from headrace.declare.resolving import Scope, Typed
+from headrace.declare.streams import PYTHON, Stream, field_types, is_stream, stream_name
+from headrace.definition import AggregateDefinition, FieldType, ViewDefinition, Window
+
+Duration: TypeAlias = str | timedelta
+
+_SECOND = 1_000_000
+
+#: The hops that a window may get by itself.
+HOPS = tuple(
+    parse_duration(text)
+    for text in (
+        *("1ms", "2ms", "5ms", "10ms", "20ms", "50ms", "100ms", "200ms", "500ms"),
+        *("1s", "5s", "10s", "15s", "30s", "1m", "2m", "5m", "10m", "15m", "30m"),
+        *("1h", "2h", "3h", "4h", "6h", "12h", "1d", "1w"),
+    )
+)
+
+
+class Aggregate:
+    """An aggregate of a column. A missing value of the column does not enter it."""
+
+    operation = ""
+
+    def __init__(self, column: Operand) -> None:
+        self.place = Place.here()
+        self.column = column
+
+
+class Count(Aggregate):
+    """How many events; with a column, how many in which it is not missing."""
+
+    operation = "count"
+
+    def __init__(self, column: Operand = None) -> None:
+        super().__init__(column)
+
+
+class Sum(Aggregate):
+    """The sum."""
+
+    operation = "sum"
+
+
+class Mean(Aggregate):
+    """The arithmetic mean."""
+
+    operation = "mean"
+
+
+class Min(Aggregate):
+    """The least value."""
+
+    operation = "min"
+
+
+class Max(Aggregate):
+    """The greatest value."""
+
+    operation = "max"
+
+
+class Std(Aggregate):
+    """The standard deviation of a sample (divisor n − 1): missing of fewer than two values."""
+
+    operation = "std"
+
+
+class Last(Aggregate):
+    """The value of the newest event."""
+
+    operation = "last"
+
+
+AGGREGATES = tuple(own.__name__ for own in (Count, Sum, Mean, Min, Max, Std, Last))
+
+
+class Row(Transforms[Selection]):
+    """A view's row for the entity that certain fields of the model's stream name."""
+
+    def __init__(self, view: View, key: Mapping[str, object]) -> None:
+        self.view = view
+        self.key = {own: str(field.column if isinstance(field, Column) else field) for own, field in key.items()}
+
+    @overload
+    def __getitem__(self, selected: str) -> Selection: ...
+
+    @overload
+    def __getitem__(self, selected: tuple[str, str]) -> Expression: ...
+
+    def __getitem__(self, selected: str | tuple[str, str]) -> Selection | Expression:
+        if isinstance(selected, tuple) and len(selected) == 2:
+            return Read(self.view, selected[0], selected[1], self.key)
+        if isinstance(selected, str):
+            return self._selection([selected])
+        return Mistaken(f"{selected!r} selects nothing of a view", 'Write view["mean"] or view["mean", "3h"].')
+
+    @property
+    def all(self) -> Selection:
+        """All aggregates over all windows."""
+        return self._selection(self.view.aggregates)
+
+    def _selection(self, aggregates: Sequence[str]) -> Selection:
+        windows = [window_name(window) for window in self.view.windows]
+        return Selection(tuple(Read(self.view, own, window, self.key) for own in aggregates for window in windows))
+
+    def _apply(
+        self, operation: str, others: tuple[object, ...] = (), parameters: tuple[object, ...] = (), swap: bool = False
+    ) -> Selection:
+        return self.all._apply(operation, others, parameters, swap)
+
+
+class View(Declaration, Transforms[Selection]):
+    """Aggregates over windows of one stream, for one entity.
+
+    As a feature of a model it stands for all its aggregates over all its windows; ``view["mean"]``
+    and ``view["mean", "3h"]`` select some.
+
+    Parameters
+    ----------
+    stream
+        Whose events are aggregated.
+    by
+        The field, or fields, that name the entity.
+    windows
+        How far back each window reaches: ``["3h", "24h"]``.
+    features
+        The aggregates by name: ``{"mean_delay": Mean("delay_min")}``.
+    where
+        Only events for which this holds are counted.
+    derive
+        Columns computed from the event's fields, by name, for `features` and `where`.
+    hop
+        By window, in what steps its tail moves (one duration: of all windows); by default a round
+        duration of at most a twelfth of the window.
+    resolution
+        How exact the head is: what happens within one such step does not see itself.
+    keep
+        How far behind its newest event a row can be read exactly; by default a minute more than the
+        greatest lateness of the loop's streams.
+    name
+        Its name, by default the variable's.
+    """
+
+    kind = "view"
+
+    def __init__(
+        self,
+        stream: type[Stream],
+        *,
+        by: str | Sequence[str],
+        windows: Duration | Sequence[Duration],
+        features: Mapping[str, Aggregate],
+        where: Operand = None,
+        derive: Mapping[str, Operand] | None = None,
+        hop: Duration | Mapping[str, Duration] | None = None,
+        resolution: Duration = "1s",
+        keep: Duration | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        self.stream = stream
+        self.by = _by(by)
+        self.windows = _windows(windows)
+        self.features = dict(features) if isinstance(features, Mapping) else features
+        self.where = where
+        self.derive = dict(derive or {})
+        self.hop = hop
+        self.resolution = resolution
+        self.keep = keep
+
+    @property
+    def aggregates(self) -> list[str]:
+        """The names of its features."""
+        return [str(own) for own in self.features] if isinstance(self.features, Mapping) else []
+
+    def of(self, **key: str | None) -> Row:
+        """The row of the entity that other fields of the model's stream name.
+
+        Examples
+        --------
+        ``carrier_delay.of(carrier="operator")`` reads the carrier that the event calls its operator.
+        """
+        return Row(self, key)
+
+    @overload
+    def __getitem__(self, selected: str) -> Selection: ...
+
+    @overload
+    def __getitem__(self, selected: tuple[str, str]) -> Expression: ...
+
+    def __getitem__(self, selected: str | tuple[str, str]) -> Selection | Expression:
+        return Row(self, {})[selected]
+
+    @property
+    def all(self) -> Selection:
+        """All its aggregates over all its windows."""
+        return Row(self, {}).all
+
+    def _apply(
+        self, operation: str, others: tuple[object, ...] = (), parameters: tuple[object, ...] = (), swap: bool = False
+    ) -> Selection:
+        return self.all._apply(operation, others, parameters, swap)
+
+
+def window_name(window: object) -> str:
+    """What a window is called: as it was written."""
+    return format_duration(parse_duration(window)) if isinstance(window, timedelta) else str(window)
+
+
+def read_view(read: Read, model_stream: type[Stream], part: str, mistakes: Mistakes) -> Typed | None:
+    """A read of a view for the events of a model's stream; None where it is mistaken."""
+    view, windows = read.view, [window_name(own) for own in read.view.windows]
+    before = len(mistakes)
+    if read.aggregate not in view.aggregates:
+        cure = instead_of(str(read.aggregate), view.aggregates, "features")
+        mistakes.add(read.place, part, f"view {view.name} has no feature {read.aggregate!r}", cure)
+    if read.window not in windows:
+        cure = instead_of(str(read.window), windows, "windows")
+        mistakes.add(read.place, part, f"view {view.name} has no window {read.window!r}", cure)
+    for own in read.key:
+        if own not in view.by:
+            problem = f"view {view.name} is not by {own!r}"
+            mistakes.add(read.place, part, problem, instead_of(own, view.by, "keys"))
+    key = tuple(read.key.get(own, own) for own in view.by)
+    for own, field in zip(view.by, key, strict=True):
+        _check_key(read, own, field, model_stream, part, mistakes)
+    if len(mistakes) > before:
+        return None
+    return Typed(definition.Aggregate(view.name, read.aggregate, read.window, key), FieldType.FLOAT)
+
+
+def _check_key(read: Read, own: str, field: str, stream: type[Stream], part: str, mistakes: Mistakes) -> None:
+    view, fields = read.view, field_types(stream)
+    if field not in fields:
+        problem = f"view {view.name} is by {own!r}, and stream {stream_name(stream)} has no field {field!r}"
+        cure = f'Say which field names the {own}: {view.name}.of({own}="...").'
+        if own != field:
+            cure = instead_of(field, fields, "fields")
+        mistakes.add(read.place, part, problem, cure)
+        return
+    there = field_types(view.stream).get(own) if is_stream(view.stream) else None
+    if there is not None and fields[field] not in (there, None):
+        problem = f"view {view.name} is by {own!r}, a {PYTHON[there]}, and {field!r} is a {PYTHON[fields[field]]}"  # type: ignore[index]
+        mistakes.add(read.place, part, problem, "Give both the same type, or name another field with .of().")
+
+
+def define_view(view: View, keep: int, mistakes: Mistakes) -> ViewDefinition | None:
+    """The definition of a view, meaningless where mistakes were found; None without a stream.
+
+    `keep` is for a view that does not say.
+    """
+    if not is_stream(view.stream):
+        cure = "Give it a stream: View(Departed, ...)."
+        mistakes.add(view.place, view.part, f"{view.stream!r} is no stream", cure)
+        return None
+    return _ViewCompiler(view, keep, mistakes).define()
+
+
+class _ViewCompiler:
+    def __init__(self, view: View, keep: int, mistakes: Mistakes) -> None:
+        self._view = view
+        self._keep = keep
+        self._mistakes = mistakes
+        self._fields = field_types(view.stream)
+        self._derived: dict[str, Typed | None] = {}
+        #: The derived columns that aggregates need.
+        self._columns: dict[str, definition.Expression] = {}
+
+    def define(self) -> ViewDefinition:
+        view = self._view
+        self._check_by()
+        for name, value in view.derive.items():
+            self._derive(name, value)
+        where = self._where()
+        aggregates = self._aggregates()
+        resolution = self._duration("resolution", view.resolution) or _SECOND
+        return ViewDefinition(
+            name=view.name,
+            stream=stream_name(view.stream),
+            by=view.by,
+            where=where,
+            columns=tuple(self._columns.items()),
+            aggregates=aggregates,
+            windows=self._windows(resolution),
+            resolution=resolution,
+            keep=self._keep if view.keep is None else self._duration("keep", view.keep),
+        )
+
+    def _wrong(self, problem: str, cure: str, place: Place | None = None) -> None:
+        self._mistakes.add(place or self._view.place, self._view.part, problem, cure)
+
+    def _duration(self, option: str, value: object) -> int:
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self._wrong(f"{option} {error}", EXAMPLES)
+            return 0
+
+    def _check_by(self) -> None:
+        if not self._view.by:
+            self._wrong("by names no field", 'Say what the view is about: by="carrier".')
+        for field in self._view.by:
+            if field not in self._fields:
+                problem = f"stream {stream_name(self._view.stream)} has no field {field!r} to be by"
+                self._wrong(problem, instead_of(field, self._fields, "fields"))
+            elif self._fields[field] in (FieldType.FLOAT, FieldType.TIME):
+                kind = PYTHON[self._fields[field]]  # type: ignore[index]
+                self._wrong(f"by {field!r} is a {kind}, which names no entity", "Use a str, int or bool field.")
+        if len(set(self._view.by)) < len(self._view.by):
+            self._wrong(f"by names a field twice: {', '.join(self._view.by)}", "Name each once.")
+
+    def _scope(self) -> Scope:
+        return Scope(self._view.stream, self._view.part, self._mistakes, self._derived)
+
+    def _resolve(self, value: object, what: str) -> Typed | None:
+        """An expression of the view's columns; derived ones are put in its place."""
+        if isinstance(value, bool | int | float):
+            value = Literal(value)
+        if not isinstance(value, Expression):
+            self._wrong(f"{what} is {value!r}", 'Write an expression of columns, such as col("delay_min") > 15.')
+            return None
+        return self._scope().resolve(value)
+
+    def _derive(self, name: str, value: object) -> None:
+        if name in self._fields:
+            problem = f"derive {name!r} hides the field of stream {stream_name(self._view.stream)}"
+            self._wrong(problem, "Name it otherwise.")
+        # Known before it is resolved, so that what depends on a mistaken column is not told as well.
+        self._derived[name] = None
+        self._derived[name] = self._resolve(value, f"derive {name!r}")
+
+    def _where(self) -> definition.Expression | None:
+        if self._view.where is None:
+            return None
+        where = self._resolve(self._view.where, "where")
+        if where is None:
+            return None
+        if where.type is not FieldType.BOOL:
+            place = self._view.where.place if isinstance(self._view.where, Expression) else None
+            cure = 'Write a condition, such as col("delay_min") > 0.'
+            self._wrong(f"where has the wrong type: a {PYTHON[where.type]}", cure, place)
+        return where.value
+
+    def _aggregates(self) -> tuple[AggregateDefinition, ...]:
+        if not self._view.aggregates:
+            self._wrong("it has no features", 'Give it some by name: features={"mean_delay": Mean("delay_min")}.')
+            return ()
+        return tuple(self._aggregate(str(name), own) for name, own in self._view.features.items())
+
+    def _aggregate(self, name: str, aggregate: object) -> AggregateDefinition:
+        if not is_name(name):
+            self._wrong(f"{name!r} is no name for a feature", NAMES)
+        if not isinstance(aggregate, Aggregate) or not aggregate.operation:
+            shown = getattr(aggregate, "__name__", repr(aggregate))
+            self._wrong(f"feature {name!r} is {shown}, no aggregate", f'Use one of {", ".join(AGGREGATES)}: Mean("x").')
+            return AggregateDefinition(name, "count", None)
+        if aggregate.column is None and isinstance(aggregate, Count):
+            return AggregateDefinition(name, aggregate.operation, None)
+        return AggregateDefinition(name, aggregate.operation, self._aggregated(name, aggregate))
+
+    def _aggregated(self, name: str, aggregate: Aggregate) -> str | None:
+        """The column that an aggregate is over, which becomes a derived one where it is an expression."""
+        given = aggregate.column
+        column = given
+        if isinstance(given, str):
+            column = Column(given)
+            column.place = aggregate.place
+        if not isinstance(column, Expression):
+            cure = f'Name the column: {type(aggregate).__name__}("delay_min").'
+            self._wrong(f"feature {name!r} is over {given!r}, no column", cure, aggregate.place)
+            return None
+        resolved = self._scope().resolve(column)
+        if resolved is None:
+            return None
+        countable = isinstance(aggregate, Count) or resolved.type in NUMBER
+        if not countable:
+            problem = f"feature {name!r} has the wrong type: {column.name} is a {PYTHON[resolved.type]}"
+            cure = "Aggregate a number or a condition; derive={...} makes columns of others."
+            self._wrong(problem, cure, aggregate.place)
+        if isinstance(resolved.value, definition.Column):
+            return resolved.value.name
+        self._columns.setdefault(column.name, resolved.value)
+        return column.name
+
+    def _windows(self, resolution: int) -> tuple[Window, ...]:
+        if not self._view.windows:
+            self._wrong("it has no windows", 'Say how far back it looks: windows=["3h", "24h"].')
+        hops = self._hops()
+        windows: dict[int, Window] = {}
+        for given in self._view.windows:
+            try:
+                size = parse_duration(given)
+            except ValueError as error:
+                self._wrong(f"window {error}", EXAMPLES)
+                continue
+            name = window_name(given)
+            if size == 0 or size % resolution:
+                cure = f"Make it a multiple of the resolution, {format_duration(resolution)}."
+                self._wrong(f"window {name!r} is shorter than, or no multiple of, a step of its head", cure)
+            elif size in windows:
+                self._wrong(f"windows {windows[size].name!r} and {name!r} are the same", "Drop one.")
+            else:
+                hop = self._hop(name, size, resolution, hops)
+                windows[size] = Window(name, size, hop or size)
+        return tuple(windows.values())
+
+    def _hops(self) -> dict[str, object]:
+        """The declared hops by window; those that are mistaken are left out."""
+        names = [window_name(own) for own in self._view.windows]
+        given = self._view.hop
+        if given is None:
+            return {}
+        if not isinstance(given, Mapping):
+            return dict.fromkeys(names, given)
+        for window in given:
+            if window not in names:
+                self._wrong(f"hop is for {window!r}, no window", instead_of(str(window), names, "windows"))
+        return dict(given)
+
+    def _hop(self, window: str, size: int, resolution: int, declared: Mapping[str, object]) -> int | None:
+        if window not in declared:
+            return _default_hop(size, resolution)
+        hop = self._duration(f"hop of window {window!r}", declared[window])
+        if hop and size % hop:
+            fitting = _default_hop(size, resolution)
+            cure = f"Use one that does, such as {format_duration(fitting)!r}."
+            self._wrong(f"hop {format_duration(hop)!r} does not divide window {window!r}", cure)
+        elif hop == 0 or hop % resolution:
+            cure = f"Make it a multiple of {format_duration(resolution)}."
+            self._wrong(f"hop {format_duration(hop)!r} of window {window!r} is no multiple of the resolution", cure)
+        return hop
+
+
+def _default_hop(size: int, resolution: int) -> int:
+    """The greatest round hop of at most a twelfth of the window, or the resolution where that is greater."""
+    fitting = (hop for hop in HOPS if hop * 12 <= size and size % hop == 0 and hop % resolution == 0)
+    return max(fitting, default=resolution)
+
+
+def _by(by: object) -> tuple[str, ...]:
+    listed = by if isinstance(by, Sequence) and not isinstance(by, str) else (by,)
+    return tuple(own.column if isinstance(own, Column) else str(own) for own in listed)
+
+
+def _windows(windows: object) -> tuple[object, ...]:
+    return tuple(windows) if isinstance(windows, Sequence) and not isinstance(windows, str) else (windows,)
