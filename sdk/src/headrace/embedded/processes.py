@@ -120,6 +120,7 @@ class Worker:
     def start(self) -> None:
         """Start it, without waiting until it is ready."""
         (self._surroundings.data / "state" / self.service).mkdir(parents=True, exist_ok=True)
+        self._forget()
         self._thread.start()
 
     def ready(self, status: ServiceStatus) -> None:
@@ -158,6 +159,7 @@ class Worker:
                 if child is None:
                     return
                 child.join()
+                self._forget()
                 ended = f"{ending(child.exit_code)} ({child.last_line()})"
             if self._stopping.is_set():
                 return
@@ -173,7 +175,6 @@ class Worker:
         with self._changing:
             if self._stopping.is_set():
                 return None
-            self._forget()
             bind = f"{HOST}:{self._ports.last(self.instance) or 0}"
             self._child = Child(
                 self.instance,
@@ -184,7 +185,7 @@ class Worker:
             return self._child
 
     def _forget(self) -> None:
-        """Take what the process before said of itself off the board."""
+        """Take what an ended process said of itself off the board."""
         try:
             self._store.delete(status_key(self._surroundings.name, self.service, self.instance))
         except redis.RedisError:
