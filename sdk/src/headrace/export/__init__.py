@@ -1,0 +1,135 @@
+"""River models as ONNX.
+
+`check` says whether a model can be exported, `to_onnx` exports it, `score_one` is what the exported model computes,
+asked of River. One converter an estimator; a whole pipeline becomes one graph of double operators, whose scores are
+River's own to 1e-12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import onnx
+
+from headrace.definition import FieldType, Task
+
+from . import bayes, encoding, forest, linear, pipeline, registry, scaling, tree  # noqa: F401  (each registers its converters)
+from .frame import Block, Frame
+from .graph import Graph
+from .registry import Label, predicting, refuse, supported
+from .scoring import present, score_one
+
+__all__ = ["Exported", "Feature", "check", "classes_of", "present", "score_one", "supported", "to_onnx"]
+
+
+class Feature(Protocol):
+    """An entry of a vector: a `headrace.definition.FeatureDefinition`, or anything with a name and a type."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def type(self) -> FieldType: ...
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model as ONNX.
+
+    Parameters
+    ----------
+    onnx
+        The model. Its inputs are `numbers`, double[N, float features], where NaN is missing, and `categories`,
+        string[N, string features], where "" is missing; either is absent where there is no such feature. Its output
+        is `score`, double[N], or for a multiclass model `probabilities`, double[N, classes].
+    classes
+        The classes as text, in the order of the output: ("False", "True") for a binary model, those seen so far for a
+        multiclass one, none for a regression.
+    """
+
+    onnx: bytes
+    classes: tuple[str, ...]
+
+
+def check(model: Any, features: Sequence[Feature] | None = None, task: Task | None = None) -> None:
+    """Refuse a model that cannot be exported.
+
+    Parameters
+    ----------
+    model
+        A River pipeline or estimator, as the learner would start with.
+    features, task
+        If both are given, also refuse a model that cannot take them: one that computes with text, a regression for a
+        binary label.
+
+    Raises
+    ------
+    headrace.errors.UnsupportedLearner
+        Naming the first estimator without a converter, or the parameter that has none.
+    """
+    registry.check(model)
+    if features is not None and task is not None:
+        to_onnx(model, features, task)
+
+
+def classes_of(model: Any, task: Task) -> tuple[str, ...]:
+    """The classes of the model's scores as text, in the order of the export."""
+    return tuple(str(label) for label in _labels(model, task))
+
+
+def to_onnx(model: Any, features: Sequence[Feature], task: Task) -> Exported:
+    """Export a model, which is only read.
+
+    The same model gives the same bytes. A model that has learned nothing is exported too: see `score_one`.
+
+    Raises
+    ------
+    headrace.errors.UnsupportedLearner
+        The model cannot be exported; `check` tells beforehand.
+    """
+    registry.check(model)
+    converter = predicting(model)
+    if task not in converter.tasks_of(model):
+        refuse(f"{_name(model)} of a {task} label")
+    graph = Graph()
+    frame = _inputs(graph, features)
+    labels = _labels(model, task)
+    prediction = converter.predict(graph, model, frame, labels or (None,))
+    if task is Task.MULTICLASS:
+        # Of a model that knows no class yet, no column is left.
+        tensor = prediction.tensor if labels else graph.node("Gather", prediction.tensor, graph.integers(), axis=1)
+        data = graph.finish(tensor, "probabilities", ("N", len(labels)))
+    else:
+        tensor = graph.column(prediction.tensor, 1) if prediction.by_class else prediction.tensor
+        data = graph.finish(tensor, "score", ("N",))
+    return Exported(data, tuple(str(label) for label in labels))
+
+
+def _labels(model: Any, task: Task) -> tuple[Label, ...]:
+    if task is Task.BINARY:
+        return (False, True)
+    if task is Task.REGRESSION:
+        return ()
+    return tuple(sorted(predicting(model).labels(model), key=str))
+
+
+def _inputs(graph: Graph, features: Sequence[Feature]) -> Frame:
+    texts = [feature.name for feature in features if feature.type == FieldType.STRING]
+    numbers = [feature.name for feature in features if feature.type != FieldType.STRING]
+    if not features:
+        raise ValueError("a model needs at least one feature")
+    blocks: tuple[Block, ...] = ()
+    if numbers:
+        tensor = graph.input("numbers", onnx.TensorProto.DOUBLE, len(numbers))
+        blocks = (Block(tensor, len(numbers), {name: column for column, name in enumerate(numbers)}),)
+    if texts:
+        graph.input("categories", onnx.TensorProto.STRING, len(texts))
+    return Frame(blocks, {name: column for column, name in enumerate(texts)})
+
+
+def _name(model: Any) -> str:
+    while hasattr(model, "steps"):
+        *_, model = model.steps.values()
+    return type(model).__name__

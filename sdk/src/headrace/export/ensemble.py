@@ -1,0 +1,244 @@
+"""Trees of River as one ONNX TreeEnsemble, which finds the leaf of each row in each tree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from river.tree.nodes.branch import (
+    DTBranch,
+    NominalBinaryBranch,
+    NominalMultiwayBranch,
+    NumericBinaryBranch,
+    NumericMultiwayBranch,
+)
+
+from .encoding import coded, vocabulary
+from .frame import Block, Frame
+from .graph import ML, Doubles, Graph
+
+AT_MOST, EQUAL = 0, 4
+"""Modes of the operator's tests."""
+
+Child = tuple[list[int], list[int], int]
+"""Where to write which child a test has: its list of numbers, its list of leaf flags, and the test."""
+
+
+def branches_of(root: Any) -> Iterator[Any]:
+    """The inner nodes of a tree, parents first."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, DTBranch):
+            yield node
+            stack.extend(reversed(node.children))
+
+
+def leaves_of(root: Any) -> Iterator[Any]:
+    """The leaves of a tree; None, where it has not even a root."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, DTBranch):
+            stack.extend(reversed(node.children))
+        else:
+            yield node
+
+
+def features_of(roots: Iterable[Any]) -> set[str]:
+    """The features that trees branch on, or whose values their leaves observe."""
+    names: set[str] = set()
+    for root in roots:
+        names.update(branch.feature for branch in branches_of(root))
+        for leaf in leaves_of(root):
+            names.update(getattr(leaf, "splitters", None) or ())
+    return names
+
+
+@dataclass
+class Trees:
+    """The trees as one list of tests, and one list of all their leaves.
+
+    Parameters
+    ----------
+    matrix
+        The features; text as codes. None where there are none.
+    codes
+        The code of each text.
+    count
+        How many trees there are.
+    leaves, tree_of_leaf
+        All leaves, and the tree that each is of; a leaf's number is its place here. A tree without a root has the
+        leaf None.
+    """
+
+    matrix: Block | None
+    codes: dict[str, float]
+    count: int
+    leaves: list[Any] = field(default_factory=list)
+    tree_of_leaf: list[int] = field(default_factory=list)
+    _roots: list[int] = field(default_factory=list)
+    _columns: list[int] = field(default_factory=list)
+    _modes: list[int] = field(default_factory=list)
+    _values: list[float] = field(default_factory=list)
+    _missing: list[int] = field(default_factory=list)
+    _true: list[int] = field(default_factory=list)
+    _true_is_leaf: list[int] = field(default_factory=list)
+    _false: list[int] = field(default_factory=list)
+    _false_is_leaf: list[int] = field(default_factory=list)
+    _slots: dict[tuple[int, float], int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, graph: Graph, frame: Frame, roots: Sequence[Any]) -> Trees:
+        codes = vocabulary(_texts(frame, roots))
+        trees = cls(coded(graph, frame, codes).matrix(graph), codes, len(roots))
+        for tree, root in enumerate(roots):
+            trees._add(tree, root)
+        return trees
+
+    def code(self, value: Any) -> float:
+        """A value of a nominal feature, as it stands in the matrix."""
+        return self.codes[value] if isinstance(value, str) else float(value)
+
+    def sums(self, graph: Graph, values: Doubles) -> str:
+        """double[N, trees]: the value of the leaf that each row reaches in each tree."""
+        if self.matrix is None or not self._columns:
+            return graph.repeat(values)
+        return graph.node(
+            "TreeEnsemble",
+            self._input(graph, self.matrix),
+            domain=ML,
+            n_targets=self.count,
+            aggregate_function=1,
+            post_transform=0,
+            tree_roots=self._roots,
+            nodes_featureids=self._columns,
+            nodes_modes=np.array(self._modes, dtype=np.uint8),
+            nodes_splits=np.array(self._values),
+            nodes_missing_value_tracks_true=self._missing,
+            nodes_truenodeids=self._true,
+            nodes_trueleafs=self._true_is_leaf,
+            nodes_falsenodeids=self._false,
+            nodes_falseleafs=self._false_is_leaf,
+            leaf_targetids=self.tree_of_leaf,
+            leaf_weights=values,
+        )
+
+    def _input(self, graph: Graph, matrix: Block) -> str:
+        """The features, and the slots that multiway splits of numbers look at."""
+        if not self._slots:
+            return matrix.tensor
+        columns = graph.integers(*(column for column, _ in self._slots))
+        radii = graph.constant(np.array([radius for _, radius in self._slots]))
+        values = graph.node("Gather", matrix.tensor, columns, axis=1)
+        return graph.node("Concat", matrix.tensor, graph.node("Floor", graph.node("Div", values, radii)), axis=1)
+
+    def _add(self, tree: int, root: Any) -> None:
+        weights = _weights(root)
+        self._roots.append(len(self._columns))
+        stack: list[tuple[Any, Child | None]] = [(root, None)]
+        while stack:
+            node, child = stack.pop()
+            if isinstance(node, DTBranch):
+                stack.extend(reversed(self._branch(node, child, weights)))
+                continue
+            # A tree needs a test: one of a single leaf gets a test that tells nothing.
+            alone = child is None and self.matrix is not None
+            for link in self._test(0, AT_MOST, math.inf, False) if alone else (child,):
+                self._link(link, len(self.leaves), leaf=True)
+            self.leaves.append(node)
+            self.tree_of_leaf.append(tree)
+
+    def _branch(self, node: Any, child: Child | None, weights: dict[int, float]) -> list[tuple[Any, Child | None]]:
+        """Write the tests of one branch; the answer is where its children go."""
+        children = node.children
+        heavy = _heavy(children, weights)
+        column = None if self.matrix is None else self.matrix.columns.get(node.feature)
+        if column is None:
+            return [(children[heavy], child)]
+        self._link(child, len(self._columns), leaf=False)
+        match node:
+            case NumericBinaryBranch():
+                test = self._test(column, AT_MOST, node.threshold, heavy == 0)
+                return list(zip(children, test, strict=True))
+            case NominalBinaryBranch():
+                test = self._test(column, EQUAL, self.code(node.value), heavy == 0)
+                return list(zip(children, test, strict=True))
+            case NumericMultiwayBranch():
+                column = self._slot(column, node.radius)
+            case NominalMultiwayBranch():
+                pass
+            case _:
+                raise TypeError(f"{type(node).__name__} is no branch of a Hoeffding tree")
+        places: list[tuple[Any, Child | None]] = []
+        last = child
+        for value, branch in node._mapping.items():
+            if branch == heavy:
+                continue
+            if places:
+                self._link(last, len(self._columns), leaf=False)
+            true, last = self._test(column, EQUAL, self.code(value), False)
+            places.append((children[branch], true))
+        # A value without a branch, and a missing one, equal none of them.
+        return [*places, (children[heavy], last)]
+
+    def _slot(self, column: int, radius: float) -> int:
+        assert self.matrix is not None
+        return self._slots.setdefault((column, radius), self.matrix.width + len(self._slots))
+
+    def _test(self, column: int, mode: int, value: float, missing: bool) -> tuple[Child, Child]:
+        at = len(self._columns)
+        self._columns.append(column)
+        self._modes.append(mode)
+        self._values.append(value)
+        self._missing.append(int(missing))
+        for numbers in (self._true, self._true_is_leaf, self._false, self._false_is_leaf):
+            numbers.append(0)
+        return (self._true, self._true_is_leaf, at), (self._false, self._false_is_leaf, at)
+
+    @staticmethod
+    def _link(child: Child | None, number: int, *, leaf: bool) -> None:
+        if child is not None:
+            numbers, flags, at = child
+            numbers[at], flags[at] = number, int(leaf)
+
+
+def _weights(root: Any) -> dict[int, float]:
+    """The weight that each node has seen, by its identity: River adds them up anew at each question."""
+    weights: dict[int, float] = {}
+    stack = [root]
+    while stack:
+        node = stack[-1]
+        children = node.children if isinstance(node, DTBranch) else ()
+        unknown = [child for child in children if id(child) not in weights]
+        if unknown:
+            stack.extend(unknown)
+            continue
+        stack.pop()
+        if node is not None:
+            weights[id(node)] = sum(weights[id(child)] for child in children) if children else node.total_weight
+    return weights
+
+
+def _heavy(children: Sequence[Any], weights: dict[int, float]) -> int:
+    """The child for a value that is missing, or unknown: the first of those that have seen most."""
+    return max(range(len(children)), key=lambda number: weights[id(children[number])])
+
+
+def _texts(frame: Frame, roots: Iterable[Any]) -> Iterator[str]:
+    """The texts that trees tell apart."""
+    if not frame.texts:
+        return
+    for root in roots:
+        for branch in branches_of(root):
+            if isinstance(branch, NominalBinaryBranch):
+                yield from (value for value in (branch.value,) if isinstance(value, str))
+            elif isinstance(branch, NominalMultiwayBranch):
+                yield from (value for value in branch._mapping if isinstance(value, str))
+        for leaf in leaves_of(root):
+            for name, splitter in (getattr(leaf, "splitters", None) or {}).items():
+                if name in frame.texts and hasattr(splitter, "_att_values"):
+                    yield from splitter._att_values

@@ -1,0 +1,122 @@
+"""Naive Bayes in the leaves of trees: what the features say for each class, as tables by leaf."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from river.tree.splitter import GaussianSplitter
+from river.tree.splitter.nominal_splitter_classif import NominalSplitterClassif
+
+from .ensemble import Trees
+from .graph import ML, Graph
+from .registry import Label
+
+_HALF_LOG_TAU = 0.5 * math.log(math.tau)
+
+
+def evidence(graph: Graph, trees: Trees, leaves: Sequence[Any], number: str, labels: Sequence[Label]) -> list[str]:
+    """Logarithms to be added for each class, each double[N, trees, labels].
+
+    Parameters
+    ----------
+    leaves
+        The leaves that ask naive Bayes, and None for the others.
+    number
+        double[N, trees]: the leaves that were reached.
+    """
+    parts = (_densities(graph, trees, leaves, number, labels), _frequencies(graph, trees, leaves, number, labels))
+    return [part for part in parts if part is not None]
+
+
+def _observed(trees: Trees, leaves: Sequence[Any], kind: type) -> Iterator[tuple[int, Any, str, int, Any]]:
+    """What each leaf saw of each feature: the leaf's number and itself, the feature and its column, the observer."""
+    columns = trees.matrix.columns if trees.matrix else {}
+    for row, leaf in enumerate(leaves):
+        if leaf is not None:
+            for name, splitter in leaf.splitters.items():
+                if isinstance(splitter, kind) and name in columns:
+                    yield row, leaf, name, columns[name], splitter
+
+
+def _densities(graph: Graph, trees: Trees, leaves: Sequence[Any], number: str, labels: Sequence[Label]) -> str | None:
+    """Normal densities of numbers, of ddof 1; what was seen once, or never varied, says nothing."""
+    matrix = trees.matrix
+    if matrix is None:
+        return None
+    shape = (len(leaves), len(labels), matrix.width)
+    means, spreads, offsets = np.zeros(shape), np.full(shape, np.inf), np.zeros(shape)
+    row_of = {label: row for row, label in enumerate(labels)}
+    found = False
+    for leaf_row, leaf, _, column, splitter in _observed(trees, leaves, GaussianSplitter):
+        for label, gaussian in splitter._att_dist_per_class.items():
+            if not leaf.stats.get(label, 0.0) > 0.0:
+                continue
+            moments = gaussian._var
+            count = moments.mean.n
+            variance = moments._S / (count - moments.ddof) if count > moments.ddof else 0.0
+            if variance > 0.0:
+                cell = leaf_row, row_of[label], column
+                means[cell] = moments.mean._mean
+                spreads[cell] = -2.0 * variance
+                offsets[cell] = -_HALF_LOG_TAU - 0.5 * math.log(variance)
+                found = True
+    if not found:
+        return None
+    at = graph.integer(number)
+    values = graph.node("Unsqueeze", matrix.tensor, graph.integers(1, 2))
+    distance = graph.node("Sub", values, graph.rows(means, at))
+    square = graph.node("Mul", distance, distance)
+    logs = graph.node("Add", graph.node("Div", square, graph.rows(spreads, at)), graph.rows(offsets, at))
+    if not matrix.complete:
+        logs = graph.present(logs, values)
+    return graph.sum(logs, 3)
+
+
+def _frequencies(graph: Graph, trees: Trees, leaves: Sequence[Any], number: str, labels: Sequence[Label]) -> str | None:
+    """Frequencies of nominal values; a value that a class was never seen with says nothing.
+
+    Each (leaf, feature, value) that was seen has a row in one table. Its number is looked up by a key: the place of
+    the triple if all leaves had seen all values of all features.
+    """
+    observed = list(_observed(trees, leaves, NominalSplitterClassif))
+    if not observed:
+        return None
+    features = sorted({(column, name) for _, _, name, column, _ in observed})
+    place = {name: number for number, (_, name) in enumerate(features)}
+    values = sorted({trees.code(value) for *_, splitter in observed for value in splitter._att_values})
+    code = {value: number for number, value in enumerate(values)}
+
+    keys: list[int] = []
+    table = [[0.0] * len(labels)]
+    for row, leaf, name, _, splitter in observed:
+        by_label = [_shares(leaf, splitter, label) for label in labels]
+        for value in sorted(splitter._att_values, key=trees.code):
+            keys.append((row * len(features) + place[name]) * len(values) + code[trees.code(value)])
+            table.append([shares.get(value, 0.0) for shares in by_label])
+
+    assert trees.matrix is not None
+    columns = graph.integers(*(column for column, _ in features))
+    seen = graph.node("Gather", trees.matrix.tensor, columns, axis=1)
+    coded = _lookup(graph, seen, np.array(values), np.arange(len(values), dtype=np.float64), np.array([np.nan]))
+    offsets = graph.constant(np.arange(len(features), dtype=np.float64) * len(values))
+    in_leaf = graph.node("Unsqueeze", graph.node("Add", coded, offsets), graph.integers(1))
+    base = graph.node("Mul", number, graph.doubles(float(len(features) * len(values))))
+    key = graph.node("Add", graph.node("Unsqueeze", base, graph.integers(2)), in_leaf)
+    rows = _lookup(graph, key, np.array(keys, dtype=np.float64), np.arange(1, len(keys) + 1), np.array([0]))
+    return graph.sum(graph.rows(np.array(table), rows), 2)
+
+
+def _shares(leaf: Any, splitter: Any, label: Label) -> dict[Any, float]:
+    """The logarithm of each value's share of a class in a leaf, where there is one."""
+    weights = splitter._att_dist_per_class.get(label)
+    if not weights or not leaf.stats.get(label, 0.0) > 0.0:
+        return {}
+    total = sum(weights.values())
+    return {value: math.log(weight / total) for value, weight in weights.items() if weight > 0.0}
+
+
+def _lookup(graph: Graph, of: str, keys: Any, values: Any, otherwise: Any) -> str:
+    return graph.node("LabelEncoder", of, domain=ML, keys_tensor=keys, values_tensor=values, default_tensor=otherwise)

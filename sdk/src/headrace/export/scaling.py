@@ -1,0 +1,57 @@
+"""Scalers: a shift and a divisor for each feature, applied where they are needed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from river import preprocessing
+
+from .frame import Frame
+from .graph import Graph
+from .registry import Transforming, Wanted, converts, numbers_only
+
+
+@converts(preprocessing.StandardScaler)
+class StandardScaling(Transforming):
+    def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
+        numbers_only(estimator, frame)
+
+        def divisor(name: str) -> float:
+            variance = _statistic(estimator.vars, name, 0.0)
+            # What has no variance becomes 0: whatever is divided by infinity does.
+            return float(variance**0.5) if variance else math.inf
+
+        blocks = (
+            block.scaled(
+                graph,
+                lambda name: _statistic(estimator.means, name, 0.0),
+                divisor if estimator.with_std else None,
+            )
+            for block in frame.blocks
+        )
+        return Frame(tuple(blocks))
+
+
+@converts(preprocessing.MinMaxScaler)
+class MinMaxScaling(Transforming):
+    def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
+        numbers_only(estimator, frame)
+        # Of a feature that it never saw, River's scaler makes NaN, and no later step has learned about it either:
+        # leaving it out is the same.
+        seen = frame.select(lambda _, name: name in estimator.min, lambda _: False)
+
+        def low(name: str) -> float:
+            return _statistic(estimator.min, name, 0.0)
+
+        def divisor(name: str) -> float:
+            return (_statistic(estimator.max, name, 0.0) - low(name)) or math.inf
+
+        return replace(seen, blocks=tuple(block.scaled(graph, low, divisor) for block in seen.blocks))
+
+
+def _statistic(statistics: Any, name: str, default: float) -> float:
+    """A feature's statistic, without the entry that a defaultdict would add."""
+    value = statistics.get(name, default)
+    return float(value.get() if hasattr(value, "get") else value)

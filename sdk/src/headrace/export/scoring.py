@@ -1,0 +1,49 @@
+"""What a model's score is, while it learns: the same as the exported model's, by one definition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headrace.definition import Task
+
+Vector = Mapping[str, float | str | None]
+
+
+def present(vector: Vector) -> dict[str, float | str]:
+    """A vector as River takes it: without the features that are missing (NaN, None, or the empty text)."""
+    return {name: value for name, value in vector.items() if value is not None and value != "" and value == value}
+
+
+def score_one(
+    model: Any, x: dict[str, float | str], task: Task, classes: Sequence[str] = ()
+) -> float | tuple[float, ...]:
+    """The score of one vector: River's own, and a defined one where River has none.
+
+    Parameters
+    ----------
+    model
+        A River pipeline or estimator.
+    x
+        The features that are there, as `present` makes them.
+    task
+        What the model learns.
+    classes
+        The order of a multiclass score, as `classes_of` tells it.
+
+    Returns
+    -------
+    float | tuple[float, ...]
+        Binary: the probability of true. Regression: the number. Multiclass: the probability of each of `classes`.
+        A classifier that has seen nothing (River answers `{}`, or 0 for each class) holds all alike: 0.5, or one part
+        in as many as there are classes. One that knows some class gives 0 to those that it does not know.
+    """
+    if task is Task.REGRESSION:
+        return float(model.predict_one(x))
+    votes = model.predict_proba_one(x)
+    if sum(votes.values()) == 0.0:
+        return 0.5 if task is Task.BINARY else (1.0 / len(classes),) * len(classes) if classes else ()
+    if task is Task.BINARY:
+        return float(votes.get(True, 0.0))
+    by_text = {str(label): vote for label, vote in votes.items()}
+    return tuple(float(by_text.get(label, 0.0)) for label in classes)

@@ -1,0 +1,181 @@
+"""Hoeffding trees. A tree is a forest of one: what they have in common is written over a list of trees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from river import linear_model, optim, tree
+from river.tree.nodes.htc_nodes import LeafNaiveBayes, LeafNaiveBayesAdaptive
+from river.tree.nodes.htr_nodes import LeafAdaptive, LeafModel
+
+from .ensemble import Trees, features_of, leaves_of
+from .evidence import evidence
+from .frame import Frame
+from .graph import Graph
+from .linear import NEVER
+from .registry import CLASSIFICATION, REGRESSION, Label, Predicting, Prediction, converts, numbers_only, refuse
+
+
+@converts(tree.HoeffdingTreeClassifier)
+class HoeffdingTreeClassifier(Predicting):
+    tasks = CLASSIFICATION
+
+    def check(self, estimator: Any) -> None:
+        check_classifier(estimator)
+
+    def labels(self, estimator: Any) -> Collection[Label]:
+        return estimator.classes  # type: ignore[no-any-return]
+
+    def names(self, estimator: Any) -> Collection[str]:
+        return features_of([estimator._root])
+
+    def predict(self, graph: Graph, estimator: Any, frame: Frame, labels: Sequence[Label]) -> Prediction:
+        return Prediction(vote(graph, frame, [estimator], [1.0], labels), by_class=True)
+
+
+@converts(tree.HoeffdingTreeRegressor)
+class HoeffdingTreeRegressor(Predicting):
+    tasks = REGRESSION
+
+    def check(self, estimator: Any) -> None:
+        check_regressor(estimator)
+
+    def names(self, estimator: Any) -> Collection[str]:
+        return names_of_models([estimator._root])
+
+    def predict(self, graph: Graph, estimator: Any, frame: Frame, labels: Sequence[Label]) -> Prediction:
+        return Prediction(graph.sum(regress(graph, frame, estimator, [estimator._root]), 1))
+
+
+def check_classifier(estimator: Any) -> None:
+    """Refuse splitters whose densities the graph cannot compute, where leaves ask for densities."""
+    splitter = type(estimator.splitter)
+    known = (type(None), tree.splitter.GaussianSplitter, tree.splitter.ExhaustiveSplitter)
+    if estimator.leaf_prediction != "mc" and splitter not in known:
+        leaf = estimator.leaf_prediction
+        refuse(f"{type(estimator).__name__}(splitter={splitter.__name__}, leaf_prediction={leaf!r})")
+
+
+def check_regressor(estimator: Any) -> None:
+    """Refuse leaf models other than a linear regression."""
+    model = estimator.leaf_model
+    if estimator.leaf_prediction == "mean" or model is None:
+        return
+    if type(model) is not linear_model.LinearRegression:
+        refuse(f"{type(estimator).__name__}(leaf_model={type(model).__name__})")
+    if type(model.loss).mean_func is not optim.losses.RegressionLoss.mean_func:
+        refuse(f"{type(estimator).__name__}(leaf_model=LinearRegression(loss={type(model.loss).__name__}))")
+
+
+def names_of_models(roots: Sequence[Any]) -> set[str]:
+    """The features that regression trees branch on, or that the models in their leaves weigh."""
+    names = features_of(roots)
+    for leaf in (leaf for root in roots for leaf in leaves_of(root)):
+        if isinstance(leaf, LeafModel):
+            names.update(leaf._leaf_model.weights)
+    return names
+
+
+# Classification: the leaves' votes
+
+
+def vote(
+    graph: Graph, frame: Frame, estimators: Sequence[Any], weights: Sequence[float], labels: Sequence[Label]
+) -> str:
+    """double[N, labels]: the votes of many trees, weighted, and made to sum up to 1.
+
+    Where no leaf votes (they have seen nothing), all classes are alike.
+    """
+    trees = Trees.of(graph, frame, [estimator._root for estimator in estimators])
+    leaves = list(zip(trees.leaves, trees.tree_of_leaf, strict=True))
+    bayes = [_asks_bayes(leaf, estimators[of]) for leaf, of in leaves]
+    prior = np.array([_prior(leaf, of_bayes, labels) for (leaf, _), of_bayes in zip(leaves, bayes, strict=True)])
+    shares = np.array([weights[of] if leaf is not None and any(leaf.stats.values()) else 0.0 for leaf, of in leaves])
+
+    number = trees.sums(graph, np.arange(len(leaves), dtype=np.float64))
+    at = graph.integer(number)
+    if any(bayes):
+        asking = [leaf if asks else None for leaf, asks in zip(trees.leaves, bayes, strict=True)]
+        logits = graph.rows(prior, at)
+        for log in evidence(graph, trees, asking, number, labels):
+            logits = graph.node("Add", logits, log)
+        votes = graph.node("Softmax", logits, axis=2)
+    else:
+        votes = graph.rows(np.exp(prior), at)
+
+    if shares.min() > 0.0 and len(estimators) == 1:
+        return graph.sum(votes, 1)
+    total = graph.sum(graph.node("Mul", votes, graph.rows(shares[:, None], at)), 1)
+    weight = graph.sum(total, 1, keep=True)
+    normal = graph.node("Div", total, weight)
+    if shares.min() > 0.0:
+        return normal
+    some = graph.node("Greater", weight, graph.doubles(0.0))
+    return graph.node("Where", some, normal, graph.doubles(1.0 / len(labels)))
+
+
+def _asks_bayes(leaf: Any, estimator: Any) -> bool:
+    """Whether a leaf predicts by naive Bayes, and has seen enough for that."""
+    if leaf is None or not leaf.is_active() or not any(leaf.stats.values()):
+        return False
+    if isinstance(leaf, LeafNaiveBayesAdaptive):
+        return bool(leaf._nb_correct_weight >= leaf._mc_correct_weight)
+    return isinstance(leaf, LeafNaiveBayes) and bool(leaf.total_weight >= estimator.nb_threshold)
+
+
+def _prior(leaf: Any, bayes: bool, labels: Sequence[Label]) -> list[float]:
+    """The logarithm of each class's share of a leaf."""
+    stats = {} if leaf is None else leaf.stats
+    total = sum(stats.values())
+    # In naive Bayes, River has a class of no weight vote exp(0).
+    nothing = 0.0 if bayes else NEVER
+    return [
+        NEVER if label not in stats else math.log(stats[label] / total) if stats[label] > 0.0 else nothing
+        for label in labels
+    ]
+
+
+# Regression: means, and linear models
+
+
+def regress(graph: Graph, frame: Frame, estimator: Any, roots: Sequence[Any]) -> str:
+    """double[N, trees]: what each tree predicts; `estimator` has the parameters of them all."""
+    if estimator.leaf_prediction != "mean":
+        numbers_only(estimator, frame)
+    trees = Trees.of(graph, frame, roots)
+    models = [_model(leaf) for leaf in trees.leaves]
+    constants = np.array([_constant(leaf, model) for leaf, model in zip(trees.leaves, models, strict=True)])
+    matrix = trees.matrix
+    if matrix is None or not any(models):
+        return trees.sums(graph, constants)
+
+    weights = np.zeros((len(models), matrix.width))
+    for row, model in enumerate(models):
+        if model is not None:
+            weights[row] = matrix.row(partial(_get, model.weights), 0.0)
+    at = graph.integer(trees.sums(graph, np.arange(len(models), dtype=np.float64)))
+    values = matrix.tensor if matrix.complete else graph.present(matrix.tensor, matrix.tensor)
+    values = graph.node("Unsqueeze", values, graph.integers(1))
+    slopes = graph.sum(graph.node("Mul", values, graph.rows(weights, at)), 2)
+    return graph.node("Add", slopes, graph.rows(constants, at))
+
+
+def _get(weights: dict[str, float], name: str) -> float:
+    return weights.get(name, 0.0)
+
+
+def _model(leaf: Any) -> Any:
+    """The model that a leaf predicts with; None where it predicts the mean."""
+    if isinstance(leaf, LeafAdaptive) and leaf._fmse_mean < leaf._fmse_model:
+        return None
+    return leaf._leaf_model if isinstance(leaf, LeafModel) else None
+
+
+def _constant(leaf: Any, model: Any) -> float:
+    if model is not None:
+        return float(model.intercept)
+    return 0.0 if leaf is None else float(leaf.stats.mean.get())
