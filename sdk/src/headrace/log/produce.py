@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pulsar
 
 from headrace.errors import Unavailable
+from headrace.log.route import route
 
 
 class Producer:
@@ -22,6 +23,15 @@ class Producer:
         True for topics with one event a message, False for those with columnar batches.
     schema
         The stream's schema, registered at the broker with the first producer.
+    max_pending
+        How many messages the broker may owe an answer for.
+    timeout_s
+        A message that the broker has not taken by then has failed.
+
+    Raises
+    ------
+    Unavailable
+        The broker does not answer, or refuses the producer.
     """
 
     def __init__(
@@ -32,8 +42,10 @@ class Producer:
         batching: bool = False,
         schema: pulsar.schema.Schema | None = None,
         max_pending: int = 2_000,
+        timeout_s: float = 30.0,
     ) -> None:
         self.topic = topic
+        self._max_pending = max_pending
         self._failure: str | None = None
         self._lock = threading.Lock()
         try:
@@ -46,8 +58,8 @@ class Producer:
                 batching_max_messages=1_000,
                 batching_max_allowed_size_in_bytes=1 << 20,
                 batching_max_publish_delay_ms=2,
-                hashing_scheme=pulsar.HashingScheme.Murmur3_32Hash,
-                send_timeout_millis=30_000,
+                message_router=route,
+                send_timeout_millis=int(timeout_s * 1_000),
             )
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: cannot produce to {topic}: {error}") from error
@@ -70,7 +82,38 @@ class Producer:
             if done is not None:
                 done(accepted)
 
-        self._producer.send_async(payload, callback, partition_key=key, properties=properties)
+        try:
+            self._producer.send_async(payload, callback, partition_key=key, properties=properties)
+        except pulsar.PulsarException as error:
+            raise Unavailable(f"broker: {self.topic}: {error}") from error
+
+    def send_all(self, payloads: Sequence[bytes], keys: Sequence[str]) -> None:
+        """Send messages, each with its key, in order, and wait until the broker has them all durably.
+
+        Raises
+        ------
+        Unavailable
+            At least one did not arrive; others may have.
+        """
+        for start in range(0, len(payloads), self._max_pending):
+            end = start + self._max_pending
+            self._send_some(payloads[start:end], keys[start:end])
+
+    def _send_some(self, payloads: Sequence[bytes], keys: Sequence[str]) -> None:
+        # The client calls back once a message, with the interpreter's lock. A callback written in Python costs three
+        # times the sending itself, so a dictionary's own method notes which results there were.
+        results: dict[Any, Any] = {}
+        note = results.setdefault
+        send = self._producer.send_async
+        try:
+            for payload, key in zip(payloads, keys, strict=True):
+                send(payload, note, partition_key=key)
+        except pulsar.PulsarException as error:
+            raise Unavailable(f"broker: {self.topic}: {error}") from error
+        self.flush()
+        failures = [str(result) for result in results if result != pulsar.Result.Ok]
+        if failures:
+            raise Unavailable(f"broker: {self.topic}: {', '.join(failures)}")
 
     def flush(self) -> None:
         """Wait until the broker has everything.
