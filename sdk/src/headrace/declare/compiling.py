@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from headrace.declare.declaration import NAMES, Declaration, is_name
@@ -10,7 +11,7 @@ from headrace.declare.expressions import Expression, Named, Operation, Read
 from headrace.declare.labels import Label, define_label
 from headrace.declare.loops import Loop
 from headrace.declare.mistakes import Mistakes
-from headrace.declare.models import Model, define_model
+from headrace.declare.models import Learner, Model, define_model
 from headrace.declare.place import Place
 from headrace.declare.streams import Stream, define_stream, is_stream, stream_name
 from headrace.declare.views import View, define_view
@@ -22,9 +23,7 @@ _Declared = TypeVar("_Declared", bound=Declaration)
 KEEP_LONGER = 60_000_000
 
 
-def compile(
-    namespace: Mapping[str, object], name: str = "loop", declared: Iterable[object] = ()
-) -> LoopDefinition:
+def compile(namespace: Mapping[str, object], name: str = "loop", declared: Iterable[object] = ()) -> LoopDefinition:
     """The definition of the loop that is declared in a namespace, such as ``globals()``.
 
     Parameters
@@ -42,15 +41,23 @@ def compile(
         All mistakes in it.
     """
     mistakes = Mistakes()
-    definition = compile_into(mistakes, namespace, name, declared)
+    compiled = compile_into(mistakes, namespace, name, declared)
     mistakes.raise_if_any()
-    return definition
+    return compiled.definition
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A definition, and what makes the learner of each of its models."""
+
+    definition: LoopDefinition
+    learners: dict[str, Learner]
 
 
 def compile_into(
     mistakes: Mistakes, namespace: Mapping[str, object], name: str, declared: Iterable[object]
-) -> LoopDefinition:
-    """As `compile`, but mistakes are added to those known; the definition is meaningless if there are any."""
+) -> Compiled:
+    """As `compile`, but mistakes are added to those known; the result is meaningless if there are any."""
     parts = _Parts([*declared, *namespace.values()])
     parts.name_by(namespace)
     parts.check_names(mistakes)
@@ -63,7 +70,7 @@ def compile_into(
         label = labels.get(id(model.label))
         models.append(define_model(model, label.type if label else None, mistakes))
     loop = parts.loop(mistakes)
-    return LoopDefinition(
+    definition = LoopDefinition(
         name=loop.given_name or name,
         streams=tuple(streams),
         views=tuple(own for own in views if own),
@@ -71,6 +78,7 @@ def compile_into(
         models=tuple(own for own in models if own),
         idle=loop.microseconds(mistakes),
     )
+    return Compiled(definition, {own.name: own.learner for own in parts.models})
 
 
 class _Parts:
@@ -145,7 +153,7 @@ class _Parts:
 
     def loop(self, mistakes: Mistakes) -> Loop:
         """The loop's settings, which are the defaults where nothing is declared."""
-        if not self.streams:
+        if not self.streams and not mistakes:
             cure = "Declare a stream: class Departed(Stream, key=..., time=..., id=...)."
             mistakes.add(self._first_place(), "loop", "there is no stream in it", cure)
         for extra in self._loops[1:]:

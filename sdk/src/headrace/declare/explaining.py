@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from headrace.declare.durations import format_duration
-from headrace.declare.expressions import applied_text, constant_text
+from headrace.declare.expressions import applied_text, constant_text, whole_text
 from headrace.definition import (
     Aggregate,
+    AggregateDefinition,
     Apply,
     Column,
     Expression,
+    FeatureDefinition,
     LabelDefinition,
     Literal,
     LoopDefinition,
@@ -36,6 +39,10 @@ def explain(loop: LoopDefinition) -> str:
 
 def expression_text(expression: Expression) -> str:
     """An expression as its user would write it."""
+    return whole_text(_inner_text(expression))
+
+
+def _inner_text(expression: Expression) -> str:
     match expression:
         case Column(name=name):
             return name
@@ -45,7 +52,7 @@ def expression_text(expression: Expression) -> str:
             return f"{view}.{aggregate}.{window}"
         case Apply(operation=operation, arguments=arguments, parameters=parameters):
             shown = [repr(own) if isinstance(own, str) else own for own in parameters]
-            return applied_text(operation, [expression_text(own) for own in arguments], shown)
+            return applied_text(operation, [_inner_text(own) for own in arguments], shown)
 
 
 def topic(loop: LoopDefinition, stream: str) -> str:
@@ -78,7 +85,7 @@ def _view(view: ViewDefinition) -> list[str]:
         ("exact", f"at any time up to {format_duration(view.keep)} behind a row's newest event"),
         ("version", view.hash),
     ]
-    aggregates = [(own.name, f"{own.operation}({own.column or ''})") for own in view.aggregates]
+    aggregates = [(own.name, _aggregate_text(own)) for own in view.aggregates]
     windows = [
         (
             own.name,
@@ -88,6 +95,10 @@ def _view(view: ViewDefinition) -> list[str]:
         for own in view.windows
     ]
     return [f"view {view.name}", *_table(facts), *_titled("features", aggregates), *_titled("windows", windows)]
+
+
+def _aggregate_text(aggregate: AggregateDefinition) -> str:
+    return f"{aggregate.operation} of {aggregate.column or 'events'}"
 
 
 def _label(label: LabelDefinition) -> list[str]:
@@ -113,19 +124,39 @@ def _model(loop: LoopDefinition, model: ModelDefinition) -> list[str]:
         ("learner", model.learner),
         ("version", model.hash),
     ]
-    features = [
-        (str(number), own.name, own.type, expression_text(own.value) if _is_computed(own.value) else _source(own.value))
-        for number, own in enumerate(model.features, 1)
-    ]
-    return [f"model {model.name}", *_table(facts), *_titled(f"features ({len(features)})", features)]
+    title = f"features ({len(model.features)})"
+    return [f"model {model.name}", *_table(facts), *_titled(title, _features(loop, model))]
 
 
-def _is_computed(value: Expression) -> bool:
-    return isinstance(value, Apply | Literal)
+def _features(loop: LoopDefinition, model: ModelDefinition) -> list[tuple[str, str, str, str]]:
+    """A line a feature; the categories of one value share a line."""
+    rows = []
+    numbered = enumerate(model.features, 1)
+    for one_hot, group in groupby(numbered, key=lambda entry: _one_hot_of(entry[1].value)):
+        features = list(group)
+        if one_hot is None or len(features) == 1:
+            rows += [(str(number), own.name, str(own.type), _source(loop, own)) for number, own in features]
+        else:
+            (first, start), (last, end) = features[0], features[-1]
+            categories = f"one-hot of {expression_text(one_hot)}, {len(features)} categories"
+            rows.append((f"{first}–{last}", f"{start.name} … {end.name}", str(start.type), categories))
+    return rows
 
 
-def _source(value: Expression) -> str:
-    return f"the view's row of {', '.join(value.key)}" if isinstance(value, Aggregate) else "the event's field"
+def _one_hot_of(value: Expression) -> Expression | None:
+    match value:
+        case Apply("fill", (Apply("eq", (inner, Literal())), Literal(value=0))):
+            return inner
+    return None
+
+
+def _source(loop: LoopDefinition, feature: FeatureDefinition) -> str:
+    if isinstance(feature.value, Column):
+        return "field" if feature.name == feature.value.name else f"field {feature.value.name}"
+    if isinstance(feature.value, Aggregate):
+        return f"{loop.view(feature.value.view).stream} by {', '.join(feature.value.key)}"
+    text = expression_text(feature.value)
+    return "computed" if text == feature.name else text
 
 
 def _titled(title: str, rows: Sequence[Sequence[str]]) -> list[str]:

@@ -12,7 +12,7 @@ from headrace.declare.place import Place
 
 if TYPE_CHECKING:
     from headrace.declare.streams import Stream
-    from headrace.declare.views import View
+    from headrace.declare.views import Row, View
 
 Result = TypeVar("Result")
 
@@ -30,7 +30,7 @@ class Transforms(Generic[Result]):
 
     def _with(self, operation: str, other: object, swap: bool = False) -> Result:
         if isinstance(other, Transforms) and not isinstance(other, Expression):
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]  # it may know how to do it for each of its own
         return self._apply(operation, (other,), swap=swap)
 
     def __neg__(self) -> Result:
@@ -115,6 +115,11 @@ class Expression(Transforms["Expression"]):
     def name(self) -> str:
         """What a feature of this expression is called."""
         raise NotImplementedError
+
+    @property
+    def _inner_name(self) -> str:
+        """Its name as part of a greater one."""
+        return self.name
 
     def named(self, name: str) -> Expression:
         """The same value as a feature of another name."""
@@ -238,7 +243,11 @@ class Operation(Expression):
 
     @property
     def name(self) -> str:
-        return applied_text(self.operation, [own.name for own in self.arguments], self.parameters)
+        return whole_text(applied_text(self.operation, [own._inner_name for own in self.arguments], self.parameters))
+
+    @property
+    def _inner_name(self) -> str:
+        return applied_text(self.operation, [own._inner_name for own in self.arguments], self.parameters)
 
     def _categories(self) -> tuple[int, ...]:
         if self.operation == "bins":
@@ -257,6 +266,10 @@ class Category(Operation):
     @property
     def name(self) -> str:
         return f"{self._of.name}={constant_text(self._category)}"
+
+    @property
+    def _inner_name(self) -> str:
+        return f"({self.name})"
 
 
 class Named(Expression):
@@ -307,7 +320,7 @@ class Selection(Transforms["Selection"]):
 
 
 #: What a model takes as features. ``Departed.at.weekday`` is a method for a type checker.
-Feature: TypeAlias = "Expression | Selection | View | float | str | bool | datetime | Callable[[], int] | None"
+Feature: TypeAlias = "Expression | Selection | View | Row | float | str | bool | datetime | Callable[[], int] | None"
 
 
 def col(column: Operand) -> Expression:
@@ -316,7 +329,7 @@ def col(column: Operand) -> Expression:
     Examples
     --------
     >>> col("delay_min") > 15
-    <expression (delay_min > 15)>
+    <expression delay_min > 15>
     """
     return column if isinstance(column, Expression) else Column(column)  # type: ignore[arg-type]
 
@@ -330,6 +343,16 @@ def applied_text(operation: str, arguments: list[str], parameters: Iterable[obje
         return f"{'-' if operation == 'neg' else '~'}{arguments[0]}"
     inside = ",".join([*arguments[1:], *(constant_text(own) for own in parameters)])
     return f"{arguments[0]}.{operation}{f'({inside})' if inside else ''}"
+
+
+def whole_text(text: str) -> str:
+    """An expression's text without the parentheses around all of it."""
+    depth = 0
+    for place, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0 and place < len(text) - 1:
+            return text
+    return text[1:-1] if text.startswith("(") and text.endswith(")") else text
 
 
 def constant_text(value: object) -> str:

@@ -115,9 +115,5 @@ def _check_id(label: Label, mistakes: Mistakes) -> None:
         return
     there = field_type(label.of, "id")
     if there is not None and fields[name] not in (there, None):
-        problem = (
-            f"its id {name!r} is a {PYTHON[fields[name]]}, and stream {asked}'s id is a {PYTHON[there]}"  # type: ignore[index]
-        )
+        problem = f"its id {name!r} is a {PYTHON[fields[name]]}, and stream {asked}'s id is a {PYTHON[there]}"  # type: ignore[index]
         mistakes.add(label.place, label.part, problem, f'Say which field holds the id of the {asked} event: id="...".')
-
-

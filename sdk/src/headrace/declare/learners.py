@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from headrace.declare.mistakes import Mistakes
 from headrace.declare.place import Place
-from headrace.definition import Task
+from headrace.definition import FeatureDefinition, FieldType, Task
 from headrace.errors import UnsupportedLearner
 
 _FACTORY = "Write learner=lambda: StandardScaler() | LogisticRegression()."
@@ -23,7 +23,14 @@ _CURES = {
 }
 
 
-def check(factory: object, task: Task | None, place: Place, part: str, mistakes: Mistakes) -> str:
+def check(
+    factory: object,
+    task: Task | None,
+    features: tuple[FeatureDefinition, ...],
+    place: Place,
+    part: str,
+    mistakes: Mistakes,
+) -> str:
     """Tell what is wrong with a model's learner; returns its description.
 
     Parameters
@@ -32,6 +39,8 @@ def check(factory: object, task: Task | None, place: Place, part: str, mistakes:
         What the user gave as the learner.
     task
         The model's, or None where the label is mistaken.
+    features
+        What it is to learn from.
     place, part, mistakes
         Where the model is declared, its name, and where to tell.
     """
@@ -50,7 +59,9 @@ def check(factory: object, task: Task | None, place: Place, part: str, mistakes:
         shared = "gives the same object each time" if again is learner else "makes another one each time"
         mistakes.add(place, part, f"its learner {shared}", f"Make a new one, always alike. {_FACTORY}")
     if len(mistakes) == before:
-        _check_converter(learner, place, part, mistakes)
+        _check_converter(learner, features, task, place, part, mistakes)
+    if len(mistakes) == before and task is not None:
+        _rehearse(again, task, features, place, part, mistakes)
     return text
 
 
@@ -123,9 +134,8 @@ def _walk(value: object) -> Iterator[object]:
     parts = _parts(value)
     if parts is None and callable(getattr(value, "_get_params", None)):
         parts = _parameters(value)
-    if parts is None:
-        parts = dict(enumerate(value)) if isinstance(value, list | tuple) else {}  # type: ignore[assignment]
-    for part in (parts or {}).values():
+    inner: Iterable[object] = value if isinstance(value, list | tuple) else (parts or {}).values()
+    for part in inner:
         yield from _walk(part)
 
 
@@ -181,17 +191,43 @@ def _check_task(learner: object, task: Task, place: Place, part: str, mistakes: 
             kind = "neither a classifier nor a regressor"
         mistakes.add(place, part, f"its label makes it {task}, and {name} is {kind}", _CURES[task])
     elif task is Task.MULTICLASS and not final._multiclass:
-        cure = f"Wrap it: OneVsRestClassifier({name}(...)); or use SoftmaxRegression, or a condition as the label."
+        cure = "Use SoftmaxRegression or a tree, or let the label be a condition."
         mistakes.add(place, part, f"its label is multiclass, and {name} tells only two classes apart", cure)
 
 
-def _check_converter(learner: object, place: Place, part: str, mistakes: Mistakes) -> None:
+def _check_converter(
+    learner: object,
+    features: tuple[FeatureDefinition, ...],
+    task: Task | None,
+    place: Place,
+    part: str,
+    mistakes: Mistakes,
+) -> None:
+    from headrace import export
+
     try:
-        from headrace.export import check as check_converter
-    except ImportError:
-        return
-    try:
-        check_converter(learner)
+        export.check(learner)
+        if features and task is not None:
+            export.check(learner, features, task)
     except UnsupportedLearner as error:
         cure = f"These have: {', '.join(error.supported)}."
         mistakes.add(place, part, f"{error.estimator} has no ONNX converter, so no version could be served", cure)
+
+
+def _rehearse(
+    learner: Any, task: Task, features: tuple[FeatureDefinition, ...], place: Place, part: str, mistakes: Mistakes
+) -> None:
+    """Let it predict and learn one made-up vector: a wrong type shows here, not hours later."""
+    texts = [own.name for own in features if own.type is FieldType.STRING]
+    vector: dict[str, object] = {own.name: "a" if own.type is FieldType.STRING else 1.0 for own in features}
+    label = {Task.BINARY: True, Task.MULTICLASS: "a", Task.REGRESSION: 1.0}[task]
+    try:
+        for _ in range(2):
+            learner.predict_one(vector)
+            learner.learn_one(vector, label)
+    except Exception as error:  # the estimator's code: anything can come out of it
+        problem = f"its learner fails on a vector of these features with {type(error).__name__}: {error}"
+        cure = "Try the pipeline on a vector of them in Python."
+        if texts:
+            cure = f"One-hot the strings where it takes numbers only: {texts[0]}.one_hot([...])."
+        mistakes.add(place, part, problem, cure)

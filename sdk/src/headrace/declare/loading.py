@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import difflib
+import inspect
 import re
 import sys
 import traceback
@@ -14,10 +15,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from headrace import declare
 from headrace.declare.compiling import compile_into
 from headrace.declare.declaration import recording, snake_case
-from headrace.declare.mistakes import Mistakes, mistake
-from headrace.declare.models import Learner, Model
+from headrace.declare.mistakes import Mistakes, instead_of, mistake
+from headrace.declare.models import Learner
 from headrace.declare.place import Place
 from headrace.definition import LoopDefinition
 from headrace.errors import DefinitionError, UnknownName
@@ -75,12 +77,9 @@ def load(path: Path | str) -> LoadedLoop:
     module.__file__ = str(file)
     with _importable(file.parent), recording() as declared:
         _execute(file, module, mistakes)
-        aborted = len(mistakes) > 0
-        if declared or not aborted:
-            definition = compile_into(mistakes, vars(module), _default_name(file), declared)
+        compiled = compile_into(mistakes, vars(module), _default_name(file), declared)
     mistakes.raise_if_any()
-    learners = {own.name: own.learner for own in declared if isinstance(own, Model)}
-    return LoadedLoop(file, definition, learners)
+    return LoadedLoop(file, compiled.definition, compiled.learners)
 
 
 def _execute(file: Path, module: ModuleType, mistakes: Mistakes) -> None:
@@ -125,7 +124,8 @@ def _told(error: BaseException, place: Place) -> DefinitionError:
         case AttributeError():
             return mistake(place, "attribute", message, _similar(error.name, error) or "Use one that is there.")
         case TypeError():
-            return mistake(place, "call", message, "Check the names and number of the arguments.")
+            cure = _similar_argument(message) or "Check the names, number and types of the arguments."
+            return mistake(place, "call", message, cure)
     return mistake(place, "file", f"{type(error).__name__}: {message}", "Mend this line.")
 
 
@@ -135,14 +135,21 @@ def _similar(name: str | None, error: NameError | AttributeError) -> str:
     if isinstance(error, AttributeError):
         known = [own for own in dir(error.obj) if not own.startswith("_")]
     else:
-        import headrace
-
         last = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
-        if name in headrace.__all__:
+        if name in declare.__all__:
             return f"Import it: from headrace import {name}."
         known = [*last.f_locals, *last.f_globals]
     close = difflib.get_close_matches(name, known, n=1)
     return f"Did you mean {close[0]!r}?" if close else ""
+
+
+def _similar_argument(message: str) -> str:
+    """The cure for a misspelt argument of one of headrace's own classes."""
+    found = re.fullmatch(r"(\w+)\.(\w+)\(\) got an unexpected keyword argument '(\w+)'", message)
+    if not found or not hasattr(declare, found[1]):
+        return ""
+    parameters = inspect.signature(getattr(getattr(declare, found[1]), found[2])).parameters.values()
+    return instead_of(found[3], [own.name for own in parameters if own.kind is own.KEYWORD_ONLY], "arguments")
 
 
 @contextmanager

@@ -22,6 +22,9 @@ class Mistakes:
     def add_error(self, place: Place, error: DefinitionError) -> None:
         self._found.setdefault((error.where, error.problem), (place, error))
 
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
     def __len__(self) -> int:
         return len(self._found)
 

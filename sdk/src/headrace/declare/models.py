@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 from headrace import definition
-from headrace.declare import learners, leaks
+from headrace.declare import leaks, learners
 from headrace.declare.declaration import Declaration
 from headrace.declare.durations import EXAMPLES, parse_duration
 from headrace.declare.expressions import Expression, Feature, Selection
@@ -70,7 +70,7 @@ class Model(Declaration):
         *,
         on: type[Stream],
         label: Label,
-        features: Sequence[Feature | Row],
+        features: Sequence[Feature],
         learner: Learner,
         vectors: str = "stream",
         wait: Duration | None = None,
@@ -131,13 +131,14 @@ class _ModelCompiler:
             self._wrong(f"it is on stream {asked}, and label {model.label.name} is of stream {of}", cure)
         if model.vectors not in SOURCES:
             self._wrong(f"vectors is {model.vectors!r}", instead_of(str(model.vectors), SOURCES, "sources"))
+        features = self._features()
         return ModelDefinition(
             name=model.name,
             stream=stream_name(model.on),
             label=model.label.name,
             task=self._task or Task.BINARY,
-            features=self._features(),
-            learner=learners.check(model.learner, self._task, model.place, model.part, self._mistakes),
+            features=features,
+            learner=learners.check(model.learner, self._task, features, model.place, model.part, self._mistakes),
             vectors=str(model.vectors),
             wait=self._wait(),
             publish_examples=self._publish_every(),
@@ -171,9 +172,7 @@ class _ModelCompiler:
 
     def _feature(self, expression: Expression) -> FeatureDefinition | None:
         model, mistakes = self._model, self._mistakes
-        scope = Scope(
-            model.on, model.part, mistakes, read=lambda read: read_view(read, model.on, model.part, mistakes)
-        )
+        scope = Scope(model.on, model.part, mistakes, read=lambda read: read_view(read, model.on, model.part, mistakes))
         typed = scope.resolve(expression)
         if typed is None:
             return None
@@ -218,15 +217,21 @@ class _ModelCompiler:
 
     def _score_from(self) -> int | None:
         given = self._model.score_from
-        try:
-            moment = datetime.fromisoformat(given) if isinstance(given, str) else given
-        except ValueError:
-            moment = given
-        if moment is None:
+        if given is None:
             return None
-        if not isinstance(moment, datetime):
+        moment = _moment(given)
+        if moment is None:
             self._wrong(f"score_from is {given!r}, no time", 'Write a datetime, or ISO text such as "2013-02-01".')
             return None
         # A time without a zone is UTC, as everywhere.
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _moment(given: object) -> datetime | None:
+    if not isinstance(given, str):
+        return given if isinstance(given, datetime) else None
+    try:
+        return datetime.fromisoformat(given)
+    except ValueError:
+        return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from headrace.definition import FieldType
 
@@ -58,7 +59,7 @@ def _limits(types: Types, parameters: Parameters) -> str | None:
 def _edges(types: Types, parameters: Parameters) -> str | None:
     if not parameters or not all(is_number(edge) for edge in parameters):
         return "takes a list of at least one number"
-    rising = all(low < high for low, high in zip(parameters, parameters[1:], strict=False))  # type: ignore[operator]
+    rising = all(low < high for low, high in pairwise(parameters))  # type: ignore[operator]
     return None if rising else "takes edges in rising order"
 
 

@@ -63,8 +63,10 @@ class Scope:
                 return self._wrong(expression, problem, cure)
         raise TypeError(f"unknown expression {expression!r}")
 
-    def _wrong(self, expression: Expression, problem: str, cure: str) -> None:
+    def _wrong(self, expression: Expression, problem: str, cure: str) -> Typed | None:
+        """Tell a mistake; None, as its type."""
         self.mistakes.add(expression.place, self.part, problem, cure)
+        return None
 
     def _literal(self, literal: Literal, value: float | bool | str) -> Typed | None:
         if isinstance(value, bool | str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
 from datetime import datetime
@@ -116,7 +117,7 @@ class Stream(metaclass=_StreamType):
             "max_bytes": max_bytes,
             "ahead": ahead,
         }
-        own = cls.__dict__.get("__annotations__", {})
+        own = inspect.get_annotations(cls)
         cls.__fields__ = {**cls.__fields__, **{field: _evaluated(cls, text) for field, text in own.items()}}
         cls.__assigned__ = {
             field: value for field, value in vars(cls).items() if not field.startswith("__") and not callable(value)

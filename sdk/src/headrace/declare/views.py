@@ -429,9 +429,9 @@ class _ViewCompiler:
         if not isinstance(given, Mapping):
             return dict.fromkeys(names, given)
         for window in given:
-            if window not in names:
+            if window_name(window) not in names:
                 self._wrong(f"hop is for {window!r}, no window", instead_of(str(window), names, "windows"))
-        return dict(given)
+        return {window_name(window): hop for window, hop in given.items()}
 
     def _hop(self, window: str, size: int, resolution: int, declared: Mapping[str, object]) -> int | None:
         if window not in declared:
