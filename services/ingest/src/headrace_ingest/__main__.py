@@ -1,0 +1,38 @@
+"""``python -m headrace_ingest --loop loop.json``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import msgspec
+import pydantic
+import structlog
+import uvloop
+
+from headrace import logs
+from headrace.errors import HeadraceError
+from headrace_ingest.bootstrap import run
+from headrace_ingest.settings import IngestSettings
+
+
+def main() -> None:
+    """Run the ingest service; settings come from the environment."""
+    parser = argparse.ArgumentParser(prog="headrace-ingest", description="Takes events over gRPC into their streams.")
+    parser.add_argument("--loop", type=Path, help="the compiled loop; default: HEADRACE_LOOP")
+    given = parser.parse_args()
+    try:
+        settings = IngestSettings(**({"loop": given.loop} if given.loop else {}))
+    except pydantic.ValidationError as error:
+        parser.error(str(error))
+    logs.configure("ingest", settings.instance)
+    try:
+        uvloop.run(run(settings))
+    except (HeadraceError, OSError, msgspec.ValidationError) as error:
+        structlog.get_logger().error("cannot run", error=str(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Which events a stream takes: those that fit its schema, and whose time it still allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from headrace.definition import StreamDefinition
+from headrace.errors import InvalidEvent
+from headrace.events import StreamCodec
+
+
+class Admitted(NamedTuple):
+    """A batch, judged: payloads and keys of the valid events in order, and why each other (by index) was refused."""
+
+    payloads: list[bytes]
+    keys: list[str]
+    refused: list[tuple[int, InvalidEvent]]
+
+
+class Admission:
+    """Judges the events of one stream.
+
+    Lateness counts per partition, and the feature service judges it exactly. Here an event is refused only when
+    that is sure: with one partition, when it is older than the newest event taken so far by more than
+    the lateness. With several the newest of its own partition may well be older, so it is let through.
+
+    Parameters
+    ----------
+    now
+        The wall clock, µs since the epoch.
+    partitions
+        Of the stream's topic.
+    """
+
+    def __init__(self, stream: StreamDefinition, now: Callable[[], int], partitions: int = 1) -> None:
+        self.codec = StreamCodec(stream)
+        self._now = now
+        self._judges_lateness = partitions == 1
+        self._newest: int | None = None
+
+    def admit(self, events: Sequence[bytes]) -> Admitted:
+        """Judge events in the order in which they came."""
+        admitted = Admitted([], [], [])
+        canonical = self.codec.canonical
+        earliest, latest = self._earliest(), self._latest()
+        for index, event in enumerate(events):
+            try:
+                payload, key, time = canonical(event)
+                if not earliest <= time <= latest:
+                    raise self._untimely(time)
+            except InvalidEvent as error:
+                admitted.refused.append((index, error))
+                continue
+            if self._newest is None or time > self._newest:
+                self._newest = time
+                earliest = self._earliest()
+            admitted.payloads.append(payload)
+            admitted.keys.append(key)
+        return admitted
+
+    def _earliest(self) -> float:
+        if self._newest is None or not self._judges_lateness:
+            return float("-inf")
+        return self._newest - self.codec.stream.lateness
+
+    def _latest(self) -> float:
+        ahead = self.codec.stream.ahead
+        return float("inf") if ahead is None else self._now() + ahead
+
+    def _untimely(self, time: int) -> InvalidEvent:
+        stream = self.codec.stream
+        if time > self._latest():
+            expected = f"a time at most {_seconds(stream.ahead or 0)} ahead of now ({self._now()})"
+        else:
+            expected = f"a time at most {_seconds(stream.lateness)} before the newest event ({self._newest})"
+        return InvalidEvent(stream.time, str(time), expected)
+
+
+def _seconds(duration: int) -> str:
+    return f"{duration / 1e6:g} s"

@@ -1,0 +1,49 @@
+"""The loop's topics as the handlers' `EventLog`."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future
+from collections.abc import Callable, Mapping, Sequence
+
+from headrace.v1 import dead_letter_pb2
+from headrace_ingest.lane import Lane
+from headrace_ingest.ports import Refused
+
+#: What a dead letter keeps of an event: brokers take messages of 5 MB.
+_MAX_EVENT = 4 * 2**20
+
+
+class PulsarLog:
+    """Each stream's lane, and that of the dead letters."""
+
+    def __init__(self, streams: Mapping[str, Lane], dead_letters: Lane, now: Callable[[], int]) -> None:
+        self._streams = streams
+        self._dead_letters = dead_letters
+        self._now = now
+
+    async def write(self, stream: str, payloads: Sequence[bytes], keys: Sequence[str]) -> Future[None]:
+        return await self._streams[stream].write(payloads, keys)
+
+    async def mark(self, stream: str, frontier: int) -> Future[None]:
+        return await self._streams[stream].mark(frontier)
+
+    async def bury(self, refused: Sequence[Refused]) -> Future[None]:
+        letters = [self._letter(one) for one in refused]
+        return await self._dead_letters.write(letters, [one.stream for one in refused])
+
+    async def close(self) -> None:
+        """Send what is on its way, and end."""
+        await asyncio.gather(*(lane.close() for lane in (*self._streams.values(), self._dead_letters)))
+
+    def _letter(self, refused: Refused) -> bytes:
+        error = refused.error
+        return dead_letter_pb2.DeadLetter(
+            stream=refused.stream,
+            field=error.field,
+            value=error.value,
+            expected=error.expected,
+            event=refused.event[:_MAX_EVENT],
+            service="ingest",
+            refused_at=self._now(),
+        ).SerializeToString()

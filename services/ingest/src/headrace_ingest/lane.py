@@ -1,0 +1,157 @@
+"""One topic's way to the broker: a thread of its own takes what is there, sends it, and tells who waits.
+
+The thread keeps the broker's slowness away from the event loop; what is under way is bounded by a `Room`.
+Everything of a lane arrives in the order in which it was put there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from headrace.errors import HeadraceError, Unavailable
+from headrace.log.produce import Producer
+from headrace.log.route import PARTITION
+from headrace.log.topics import FRONTIER
+from headrace_ingest.room import Room
+
+_log = structlog.get_logger()
+
+#: What an event under way costs besides its bytes.
+_OVERHEAD = 256
+#: Events that one round sends before it tells those who wait.
+_ROUND = 5_000
+
+
+@dataclass
+class _Job:
+    payloads: Sequence[bytes]
+    keys: Sequence[str]
+    frontier: int | None
+    size: int
+    done: Future[None]
+
+
+class Lane:
+    """Writes to one topic, through one producer.
+
+    Parameters
+    ----------
+    partitions
+        How many the topic has: each gets the frontier markers.
+    room
+        Bounds what is under way.
+    """
+
+    def __init__(self, producer: Producer, partitions: int, room: Room, loop: AbstractEventLoop) -> None:
+        self._producer = producer
+        self._partitions = partitions
+        self._room = room
+        self._loop = loop
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"lane {producer.topic}", daemon=True)
+        self._thread.start()
+
+    async def write(self, payloads: Sequence[bytes], keys: Sequence[str]) -> Future[None]:
+        """Put events on their way; the future is done once the broker has them durably.
+
+        Raises
+        ------
+        Overloaded
+            Too much is under way.
+        """
+        return await self._put(payloads, keys, None)
+
+    async def mark(self, frontier: int) -> Future[None]:
+        """Put a frontier marker for each partition on its way."""
+        return await self._put((), (), frontier)
+
+    async def _put(self, payloads: Sequence[bytes], keys: Sequence[str], frontier: int | None) -> Future[None]:
+        size = sum(map(len, payloads)) + _OVERHEAD * (len(payloads) or 1)
+        await self._room.enter(size)
+        done = self._loop.create_future()
+        # A caller that has gone away retrieves no error.
+        done.add_done_callback(lambda future: future.cancelled() or future.exception())
+        self._jobs.put(_Job(payloads, keys, frontier, size, done))
+        return done
+
+    async def close(self) -> None:
+        """Send what is on its way, and end."""
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._producer.close)
+
+    def _run(self) -> None:
+        while (first := self._jobs.get()) is not None:
+            jobs, last = self._round(first)
+            self._tell(jobs, self._send(jobs))
+            if last:
+                return
+
+    def _round(self, first: _Job) -> tuple[list[_Job], bool]:
+        """What is there, up to a round; True where the lane ends behind it."""
+        jobs, events = [first], len(first.payloads)
+        while events < _ROUND:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                return jobs, True
+            jobs.append(job)
+            events += len(job.payloads)
+        return jobs, False
+
+    def _send(self, jobs: Sequence[_Job]) -> HeadraceError | None:
+        try:
+            for payloads, keys, frontier in _runs(jobs):
+                self._producer.send_all(payloads, keys)
+                if frontier is not None:
+                    self._mark(frontier)
+            self._producer.flush()
+        except HeadraceError as error:
+            return error
+        except Exception as error:
+            _log.exception("sending failed", topic=self._producer.topic)
+            return Unavailable(f"broker: {self._producer.topic}: {error}")
+        return None
+
+    def _mark(self, frontier: int) -> None:
+        for partition in range(self._partitions):
+            self._producer.send(b"", properties={FRONTIER: str(frontier), PARTITION: str(partition)})
+
+    def _tell(self, jobs: Sequence[_Job], error: HeadraceError | None) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._settle, jobs, error)
+        except RuntimeError:  # the loop has ended before its lanes: nobody waits
+            _log.warning("answers lost at the end", topic=self._producer.topic, jobs=len(jobs))
+
+    def _settle(self, jobs: Sequence[_Job], error: HeadraceError | None) -> None:
+        for job in jobs:
+            self._room.leave(job.size)
+            if job.done.done():
+                continue
+            if error is None:
+                job.done.set_result(None)
+            else:
+                job.done.set_exception(error)
+
+
+def _runs(jobs: Sequence[_Job]) -> Iterator[tuple[list[bytes], list[str], int | None]]:
+    """The events between frontier markers, each with the marker behind them."""
+    payloads: list[bytes] = []
+    keys: list[str] = []
+    for job in jobs:
+        payloads += job.payloads
+        keys += job.keys
+        if job.frontier is not None:
+            yield payloads, keys, job.frontier
+            payloads, keys = [], []
+    if payloads:
+        yield payloads, keys, None

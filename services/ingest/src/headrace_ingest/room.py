@@ -1,0 +1,66 @@
+"""The bound on what may be under way: bytes are let in first come, first served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from headrace.errors import Overloaded
+
+
+class Room:
+    """Room for `size` bytes; who finds it full waits for its turn, at most `patience_s`.
+
+    What is larger than the whole room enters when it is empty. Used from one event loop only.
+    """
+
+    def __init__(self, what: str, size: int, patience_s: float) -> None:
+        self._what = what
+        self._size = size
+        self._patience_s = patience_s
+        self._taken = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def enter(self, size: int) -> None:
+        """Take room.
+
+        Raises
+        ------
+        Overloaded
+            There was none in time.
+        """
+        if not self._waiting and self._fits(size):
+            self._taken += size
+            return
+        turn = (size, asyncio.get_running_loop().create_future())
+        self._waiting.append(turn)
+        try:
+            await asyncio.wait_for(asyncio.shield(turn[1]), self._patience_s)
+        except BaseException as error:
+            self._give_up(turn)
+            if isinstance(error, TimeoutError):
+                waiting = f"{self._taken} bytes wait for the broker, and none got through in {self._patience_s:g} s"
+                raise Overloaded(f"{self._what}: {waiting}") from None
+            raise
+
+    def leave(self, size: int) -> None:
+        """Give room back."""
+        self._taken -= size
+        self._admit()
+
+    def _fits(self, size: int) -> bool:
+        return self._taken == 0 or self._taken + size <= self._size
+
+    def _give_up(self, turn: tuple[int, asyncio.Future[None]]) -> None:
+        size, future = turn
+        if future.done():  # its turn came in the same moment
+            self._taken -= size
+        else:
+            self._waiting.remove(turn)
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting and self._fits(self._waiting[0][0]):
+            size, future = self._waiting.popleft()
+            self._taken += size
+            future.set_result(None)

@@ -1,0 +1,58 @@
+"""`headrace.v1.IngestService` over gRPC: a thin shell around the handlers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from headrace.errors import InvalidEvent
+from headrace.v1 import ingest_pb2, ingest_pb2_grpc
+from headrace_ingest import handlers
+
+SERVICE = "headrace.v1.IngestService"
+#: Trailing metadata of a refused `Publish`: its `Rejection`, for a client to rebuild the error from.
+REJECTION = "headrace-rejection-bin"
+
+
+class Servicer(ingest_pb2_grpc.IngestServiceServicer):
+    """Translates messages; errors become statuses in `headrace.rpc`."""
+
+    def __init__(self, ingest: handlers.Ingest) -> None:
+        self._ingest = ingest
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Register with a server."""
+        ingest_pb2_grpc.add_IngestServiceServicer_to_server(self, server)  # type: ignore[no-untyped-call]
+
+    async def Publish(self, request: ingest_pb2.PublishRequest, context: Any) -> ingest_pb2.PublishResponse:  # noqa: N802
+        try:
+            await self._ingest.publish(request.stream, request.event)
+        except InvalidEvent as error:
+            rejection = _rejection(handlers.Rejection(request.stream, 0, error))
+            context.set_trailing_metadata(((REJECTION, rejection.SerializeToString()),))
+            raise
+        return ingest_pb2.PublishResponse()
+
+    async def PublishStream(  # noqa: N802
+        self, request_iterator: AsyncIterator[ingest_pb2.PublishStreamRequest], context: Any
+    ) -> ingest_pb2.PublishStreamResponse:
+        summary = await self._ingest.publish_stream(_batches(request_iterator))
+        return ingest_pb2.PublishStreamResponse(
+            accepted=summary.accepted,
+            rejected=summary.rejected,
+            rejections=[_rejection(own) for own in summary.rejections],
+        )
+
+
+async def _batches(requests: AsyncIterator[ingest_pb2.PublishStreamRequest]) -> AsyncIterator[handlers.Batch]:
+    async for request in requests:
+        yield handlers.Batch(request.stream, request.events, request.frontier)
+
+
+def _rejection(own: handlers.Rejection) -> ingest_pb2.Rejection:
+    error = own.error
+    return ingest_pb2.Rejection(
+        stream=own.stream, index=own.index, field=error.field, value=error.value, expected=error.expected
+    )

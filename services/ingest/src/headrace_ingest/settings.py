@@ -1,0 +1,14 @@
+"""Settings of the ingest service."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from headrace.settings import ServiceSettings
+
+
+class IngestSettings(ServiceSettings):
+    """Environment variables have the prefix ``HEADRACE_``."""
+
+    in_flight_bytes: int = Field(16 * 2**20, gt=0, description="Bytes of a stream on their way to the broker.")
+    patience_s: float = Field(30.0, gt=0, description="How long a caller waits for room, or for the broker.")
