@@ -9,7 +9,6 @@ from pathlib import Path
 
 from headrace.errors import Unavailable
 
-
 #: How long a lock is waited for: its holder may be about to end.
 PATIENCE_S = 3.0
 

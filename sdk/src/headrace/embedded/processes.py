@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Self
 
 import redis
-import structlog
 
 from headrace.embedded.child import Child, ending
 from headrace.embedded.ports import HOST, PortBook
@@ -40,6 +39,8 @@ Report = Callable[[str], None]
 
 def log_report(text: str) -> None:
     """Report to the log."""
+    import structlog
+
     structlog.get_logger().warning(text)
 
 

@@ -33,6 +33,7 @@ class UpFile(msgspec.Struct, kw_only=True):
     """
 
     loop: str
+    loop_file: str
     pid: int
     pulsar: str
     redis: str
@@ -68,9 +69,12 @@ class RunningLoop:
         Its broker and its store.
     data
         The directory of its state.
+    loop_file
+        Where it is declared.
     """
 
     definition: LoopDefinition
+    loop_file: Path
     pulsar_url: str
     redis_url: str
     data: Path
@@ -105,6 +109,7 @@ class RunningLoop:
         """How others reach it."""
         return UpFile(
             loop=self.definition.name,
+            loop_file=str(self.loop_file),
             pid=os.getpid(),
             pulsar=self.pulsar_url,
             redis=self.redis_url,
@@ -149,18 +154,16 @@ def run(
     from headrace import declare
 
     loop_file = Path(loop_file).absolute()
-    loop = declare.compile(declare.load(loop_file))
+    loop = declare.load(loop_file).definition
     directory = (Path(data) if data is not None else data_directory(loop.name)).absolute()
     lock = DirectoryLock(directory / "up.lock")
     try:
         compiled = directory / "loop.json"
         compiled.write_bytes(definition.encode(loop))
         with Servers(directory, pulsar=pulsar, redis=redis) as servers:
-            surroundings = Surroundings(
-                loop.name, compiled, loop_file, directory, servers.pulsar_url, servers.redis_url
-            )
+            surroundings = Surroundings(loop.name, compiled, loop_file, directory, *servers.urls)
             with Supervisor(surroundings, workers=workers, report=report) as supervisor:
-                running = RunningLoop(loop, servers.pulsar_url, servers.redis_url, directory, servers, supervisor)
+                running = RunningLoop(loop, loop_file, *servers.urls, directory, servers, supervisor)
                 with _published(running):
                     yield running
     finally:

@@ -234,6 +234,11 @@ class Servers:
         return self.store.url if self.store else self._redis_url
 
     @property
+    def urls(self) -> tuple[str, str]:
+        """Of the broker and of the store."""
+        return self.pulsar_url, self.redis_url
+
+    @property
     def local(self) -> tuple[Server, ...]:
         """Those that run here."""
         return tuple(server for server in (self.broker, self.store) if server is not None)

@@ -1,0 +1,5 @@
+"""The command line: one module a command, each loaded only when it is used."""
+
+from headrace.cli.program import main
+
+__all__ = ["main"]

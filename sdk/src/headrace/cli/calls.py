@@ -1,0 +1,47 @@
+"""Calling a service of a running loop by gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from headrace.cli.failures import Refused
+
+if TYPE_CHECKING:
+    import grpc
+
+#: A call that takes longer (seconds) has failed.
+DEADLINE_S = 30.0
+
+_CODES = {
+    "UNAVAILABLE": 3,
+    "DEADLINE_EXCEEDED": 3,
+    "RESOURCE_EXHAUSTED": 3,
+    "UNIMPLEMENTED": 3,
+    "INVALID_ARGUMENT": 4,
+    "NOT_FOUND": 4,
+    "FAILED_PRECONDITION": 5,
+}
+
+
+@contextmanager
+def calling(service: str, address: str) -> Iterator[grpc.Channel]:
+    """A channel to a service.
+
+    Raises
+    ------
+    Refused
+        The service said no, or nothing; with the exit code that this calls for.
+    """
+    import grpc
+
+    try:
+        with grpc.insecure_channel(address) as channel:
+            yield channel
+    except grpc.RpcError as error:
+        status = error.code().name
+        message = error.details() or status
+        if status in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+            message = f"the {service} at {address} does not answer: {message}"
+        raise Refused(message, _CODES.get(status, 1)) from error

@@ -1,0 +1,26 @@
+"""``headrace compile``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("compile")
+@click.argument("loop", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write it; default: standard output.")
+def command(loop: Path, output: Path | None) -> None:
+    """Compile the loop in the file LOOP to JSON: what ingest, feature and scorer start from.
+
+    \b
+    Example:
+      headrace compile loop.py -o loop.json
+    """
+    from headrace import declare, definition
+
+    compiled = definition.encode(declare.load(loop).definition) + b"\n"
+    if output is None:
+        click.echo(compiled, nl=False)
+    else:
+        output.write_bytes(compiled)

@@ -1,0 +1,57 @@
+"""What a command says and returns when it fails."""
+
+from __future__ import annotations
+
+import click
+
+from headrace import errors
+
+#: Exit codes by the kind of failure; the first that fits counts.
+_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (errors.DefinitionError, 2),
+    (errors.DefinitionErrors, 2),
+    (errors.UnsupportedLearner, 2),
+    (errors.Unavailable, 3),
+    (errors.InvalidEvent, 4),
+    (errors.InvalidRequest, 4),
+    (errors.NoModelYet, 5),
+)
+
+
+class Refused(errors.HeadraceError):
+    """A service refused what it was asked; `code` is the exit code that this calls for."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def explain_failure(error: BaseException) -> tuple[str, int]:
+    """What goes to standard error, and the exit code."""
+    if isinstance(error, click.exceptions.Exit):
+        return "", error.exit_code
+    if isinstance(error, (click.Abort, KeyboardInterrupt)):
+        return "headrace: interrupted", 130
+    if isinstance(error, SystemExit):
+        return "", error.code if isinstance(error.code, int) else 1
+    if isinstance(error, click.UsageError):
+        hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+        return f"headrace: {error.format_message()}{hint}", 2
+    if isinstance(error, click.ClickException):
+        return f"headrace: {error.format_message()}", 2
+    if isinstance(error, Refused):
+        return f"headrace: {error}", error.code
+    if isinstance(error, errors.DefinitionErrors):
+        return f"{error}\nheadrace: {_mistakes(len(error.errors))}", 2
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return f"headrace: {error}", code
+    if isinstance(error, errors.HeadraceError):
+        return f"headrace: {error}", 1
+    if isinstance(error, OSError):
+        return f"headrace: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2
+    return (f"headrace: a fault of headrace itself: {type(error).__name__}: {error} (HEADRACE_DEBUG=1 shows where)"), 1
+
+
+def _mistakes(count: int) -> str:
+    return "1 mistake" if count == 1 else f"{count} mistakes"

@@ -1,0 +1,85 @@
+"""``headrace models``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headrace.cli.target import find, loop_options
+
+if TYPE_CHECKING:
+    from headrace.v1 import models_pb2
+
+
+@click.command("models")
+@click.argument("model", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+@click.option("--address", metavar="HOST:PORT", help="The scorer, instead of looking for it.")
+@loop_options
+def command(
+    model: str | None,
+    as_json: bool,
+    address: str | None,
+    loop: str | None,
+    data: Path | None,
+    redis: str | None,
+) -> None:
+    """List the models of a running loop, or describe MODEL: its features, its learner, its quality.
+
+    \b
+    Examples:
+      headrace models
+      headrace models late_arrival --json
+    """
+    from headrace.cli.calls import DEADLINE_S, calling
+    from headrace.v1 import models_pb2, models_pb2_grpc
+
+    scorer = address or find(loop, data, redis).address("scorer")
+    with calling("scorer", scorer) as channel:
+        stub = models_pb2_grpc.ModelServiceStub(channel)  # type: ignore[no-untyped-call]
+        if model is None:
+            listed = stub.ListModels(models_pb2.ListModelsRequest(), timeout=DEADLINE_S).models
+            plain: object = [_summary(own) for own in listed]
+            lines = [_summary_line(own) for own in listed] or ["no models"]
+        else:
+            described = stub.DescribeModel(models_pb2.DescribeModelRequest(model=model), timeout=DEADLINE_S)
+            plain = _description(described)
+            lines = _description_lines(described)
+    click.echo(json.dumps(plain) if as_json else "\n".join(lines))
+
+
+def _summary(model: models_pb2.ModelSummary) -> dict[str, object]:
+    return {
+        "name": model.name,
+        "task": model.task,
+        "definition": model.definition,
+        "examples": model.examples if model.HasField("examples") else None,
+    }
+
+
+def _description(model: models_pb2.DescribeModelResponse) -> dict[str, object]:
+    return {
+        **_summary(model.summary),
+        "learner": model.learner,
+        "features": [{"name": own.name, "type": own.type} for own in model.features],
+        "classes": list(model.classes),
+        "metrics": dict(model.metrics),
+    }
+
+
+def _summary_line(model: models_pb2.ModelSummary) -> str:
+    version = f"{model.examples:,} examples" if model.HasField("examples") else "no version yet"
+    return f"{model.name}  {model.task}  {version}  ({model.definition})"
+
+
+def _description_lines(model: models_pb2.DescribeModelResponse) -> list[str]:
+    lines = [_summary_line(model.summary), "learner", *(f"  {line}" for line in model.learner.splitlines())]
+    if model.classes:
+        lines += ["classes", *(f"  {own}" for own in model.classes)]
+    if model.metrics:
+        lines += ["quality", *(f"  {name}  {value:.6g}" for name, value in sorted(model.metrics.items()))]
+    width = max((len(own.name) for own in model.features), default=0)
+    return [*lines, "features", *(f"  {own.name:<{width}}  {own.type}" for own in model.features)]

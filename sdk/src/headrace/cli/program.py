@@ -1,0 +1,83 @@
+"""The program `headrace`: its commands, and how it ends."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from headrace.cli.failures import explain_failure
+
+# Each is `headrace.cli.<module>.command`. The line is said here, so that `headrace --help` loads none of them.
+_COMMANDS = {
+    "check": ("check", "Explain a loop file, or name its mistakes and their cures."),
+    "compile": ("compile", "Write the compiled loop that services start from."),
+    "up": ("up", "Run a loop on this machine."),
+    "status": ("status", "Show what the services of a running loop do."),
+    "send": ("send", "Send a file of events to a stream."),
+    "play": ("play", "Play files of events in the order of their times."),
+    "score": ("score", "Ask a model what it predicts for an event."),
+    "models": ("models", "List the models of a running loop, or describe one."),
+    "dead-letters": ("dead_letters", "See the events that could not be processed, and why."),
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"headrace.cli.{_COMMANDS[cmd_name][0]}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 a fault of headrace, 2 wrong usage or loop file, 3 something does not answer "
+    "or does not run, 4 the input was refused, 5 the model has no version yet, 130 interrupted.",
+)
+@click.version_option(package_name="headrace", message="headrace %(version)s")
+def headrace() -> None:
+    """Models that learn from a stream as it arrives.
+
+    \b
+    Example:
+      headrace up loop.py
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; whatever happens ends in a line on standard error and an exit code, not in a traceback.
+
+    ``HEADRACE_DEBUG=1`` lets the traceback through.
+    """
+    try:
+        result = headrace.main(list(arguments), prog_name="headrace", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has enough of it (`| head`): nothing more can be said there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except BaseException as error:
+        if os.environ.get("HEADRACE_DEBUG"):
+            raise
+        text, code = explain_failure(error)
+        if text:
+            click.echo(text, err=True)
+        return code
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """Run the command that the process's arguments say, and exit."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,147 @@
+"""Finding the loop that a command is about."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from headrace.errors import Unavailable
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from headrace.embedded.running import UpFile
+    from headrace.store.status import ServiceStatus
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+_READ_S = 5.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """A loop that runs somewhere.
+
+    `pulsar` and `data` are None where only its store was named.
+    """
+
+    loop: str
+    redis: str
+    pulsar: str | None = None
+    data: Path | None = None
+
+    def statuses(self) -> list[ServiceStatus]:
+        """What its services say of themselves.
+
+        Raises
+        ------
+        Unavailable
+            Its store does not answer.
+        """
+        from headrace.store.status import StatusBoard
+
+        with _store(self.redis) as store:
+            return StatusBoard(store, self.loop).read()
+
+    def address(self, service: str) -> str:
+        """The gRPC address of a service.
+
+        Raises
+        ------
+        Unavailable
+            None of its processes is ready.
+        """
+        for status in self.statuses():
+            if status.service == service and status.state == "ready" and status.address:
+                return status.address
+        raise Unavailable(f"loop {self.loop!r} has no {service} that is ready: see `headrace status`")
+
+
+def loop_options(command: _Command) -> _Command:
+    """The options that say which running loop is meant: `--loop`, `--data`, `--redis`."""
+    options = (
+        click.option("--loop", metavar="NAME", help="The loop, if several run."),
+        click.option(
+            "--data",
+            type=click.Path(path_type=Path),
+            envvar="HEADRACE_DATA",
+            help="The data directory it runs on; default: any below .headrace.",
+        ),
+        click.option("--redis", metavar="URL", help="Its online store, if it does not run on this machine."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def find(loop: str | None = None, data: Path | None = None, redis: str | None = None) -> Target:
+    """The running loop that the options name; without any, the one that runs on this machine.
+
+    Parameters
+    ----------
+    loop
+        Its name, or its file.
+    data
+        The directory of its state.
+    redis
+        The URL of its store.
+
+    Raises
+    ------
+    Unavailable
+        None runs, or the store does not answer.
+    click.UsageError
+        Several run, and nothing says which is meant.
+    """
+    if redis:
+        return Target(_one([name for name in _in_store(redis) if loop in (None, name)], loop), redis)
+    found = [up for up in _running(data) if loop is None or _is(up, loop)]
+    name = _one([up.loop for up in found], loop, data)
+    up = next(up for up in found if up.loop == name)
+    return Target(up.loop, up.redis, up.pulsar, Path(up.data))
+
+
+@contextmanager
+def _store(url: str) -> Iterator[Redis]:
+    from redis import Redis, RedisError
+
+    try:
+        with Redis.from_url(url, socket_timeout=_READ_S, socket_connect_timeout=_READ_S) as store:
+            yield store
+    except (RedisError, ValueError) as error:
+        raise Unavailable(f"the online store {url}: {error}") from error
+
+
+def _is(up: UpFile, loop: str) -> bool:
+    return loop == up.loop or os.path.abspath(loop) == up.loop_file
+
+
+def _one(names: list[str], loop: str | None, data: Path | None = None) -> str:
+    if len(names) == 1:
+        return names[0]
+    if names:
+        raise click.UsageError(f"several loops run: {', '.join(sorted(names))}; say which one")
+    what = f"loop {loop!r}" if loop else "no loop"
+    where = f" on {data}" if data else ""
+    runs = "does not run" if loop else "runs"
+    raise Unavailable(f"{what} {runs}{where}; `headrace up LOOP` starts one, --data or --redis finds one elsewhere")
+
+
+def _running(data: Path | None) -> list[UpFile]:
+    from headrace.embedded.running import HOME, read_up_file
+
+    directories = [data] if data else sorted(HOME.glob("*/"))
+    return [up for up in map(read_up_file, directories) if up]
+
+
+def _in_store(url: str) -> list[str]:
+    """The names of the loops whose services report to a store."""
+    with _store(url) as store:
+        keys = [key.decode() for key in store.scan_iter("headrace:*:status:*", count=1000)]
+    return sorted({key.split(":")[1] for key in keys})

@@ -1,0 +1,141 @@
+"""``headrace up``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from headrace.embedded import RunningLoop
+
+_TABLE_EVERY_S = 1.0
+_LINES_EVERY_S = 10.0
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@click.command("up")
+@click.argument("loop", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    envvar="HEADRACE_DATA",
+    help="The directory of its state, which a later run goes on from; default: .headrace/<loop>.",
+)
+@click.option("--pulsar", metavar="URL", help="A broker to use instead of a local one.")
+@click.option("--redis", metavar="URL", help="An online store to use instead of a local one.")
+@click.option("--json", "as_json", is_flag=True, help="Print the addresses as one line of JSON, and nothing else.")
+def command(loop: Path, data: Path | None, pulsar: str | None, redis: str | None, as_json: bool) -> None:
+    """Run the loop in the file LOOP on this machine, until Ctrl-C.
+
+    Its broker and its online store are local ones, if you name no others; everything listens on 127.0.0.1
+    alone. Its state survives in the data directory.
+
+    \b
+    Examples:
+      headrace up loop.py
+      headrace up loop.py --pulsar pulsar://broker:6650 --redis redis://store:6379/0
+    """
+    from headrace import embedded
+
+    try:
+        with (
+            _stopped_by_signals(),
+            embedded.run(loop, data=data, pulsar=pulsar, redis=redis, report=_report) as running,
+        ):
+            click.echo(_as_json(running, data) if as_json else _as_text(running, data))
+            sys.stdout.flush()
+            if as_json:
+                threading.Event().wait()
+            _show(running)
+    except _Stopped:
+        _report(f"loop stopped; `headrace up {loop}` goes on from where it is")
+
+
+class _Stopped(BaseException):
+    """Somebody asked for the end."""
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let the first signal end the block; further ones do not disturb the stop, which has its own deadlines."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for own in _STOPPING:
+            signal.signal(own, signal.SIG_IGN)
+        raise _Stopped
+
+    before = {number: signal.signal(number, stop) for number in _STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _report(text: str) -> None:
+    click.echo(f"headrace: {text}", err=True)
+
+
+def _example(running: RunningLoop, data: Path | None) -> str:
+    from headrace.cli.examples import example_command
+
+    command = example_command(running.definition)
+    return f"{command} --data {shlex.quote(str(data))}" if command and data else command
+
+
+def _as_json(running: RunningLoop, data: Path | None) -> str:
+    up = running.describe()
+    return json.dumps(
+        {
+            "loop": up.loop,
+            "pulsar": up.pulsar,
+            "redis": up.redis,
+            "addresses": up.addresses,
+            "data": up.data,
+            "pids": up.pids,
+            "example": _example(running, data),
+        }
+    )
+
+
+def _as_text(running: RunningLoop, data: Path | None) -> str:
+    up = running.describe()
+    rows = {"broker": up.pulsar, "store": up.redis, **up.addresses, "data": up.data, "logs": f"{up.data}/logs"}
+    lines = [f"loop {up.loop} is up", *(f"  {name:<8} {value}" for name, value in rows.items())]
+    example = _example(running, data)
+    if example:
+        lines += ["", "ask it, from another terminal:", f"  {example}"]
+    return "\n".join([*lines, "", "Ctrl-C stops it.", ""])
+
+
+def _show(running: RunningLoop) -> None:
+    from headrace.cli import board
+    from headrace.errors import Unavailable
+
+    pause = threading.Event()
+    if not sys.stdout.isatty():
+        while not pause.wait(_LINES_EVERY_S):
+            try:
+                click.echo("\n".join(board.as_lines(running.status())))
+            except Unavailable as error:
+                _report(str(error))
+            sys.stdout.flush()
+    from rich.live import Live
+
+    # What is printed meanwhile (a restart, say) appears above the table.
+    with Live(board.as_table(running.definition.name, running.status()), auto_refresh=False) as live:
+        while not pause.wait(_TABLE_EVERY_S):
+            try:
+                live.update(board.as_table(running.definition.name, running.status()), refresh=True)
+            except Unavailable as error:
+                _report(str(error))
