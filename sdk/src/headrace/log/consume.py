@@ -132,7 +132,7 @@ class PartitionConsumer:
         return fresh
 
     def _read_gap(self, position: Position, until: Position, gap: Batch) -> None:
-        if position == START:
+        if position == START or position >= until:
             return
         start = pulsar.MessageId(-1, position.ledger, position.entry, position.batch)
         reader = self._client.create_reader(self.topic, start)
@@ -151,9 +151,15 @@ class PartitionConsumer:
 
 
 class LogReader:
-    """Reads a whole partition from the start or a position, acknowledging nothing."""
+    """Reads a whole partition from the start or a position, acknowledging nothing.
 
-    def __init__(self, client: pulsar.Client, topic: str, after: Position = START) -> None:
+    Parameters
+    ----------
+    queue
+        Messages fetched ahead: few, where they are large.
+    """
+
+    def __init__(self, client: pulsar.Client, topic: str, after: Position = START, queue: int = 1_000) -> None:
         start = (
             pulsar.MessageId.earliest
             if after == START
@@ -161,7 +167,7 @@ class LogReader:
         )
         self._position = after
         try:
-            self._reader = client.create_reader(topic, start)
+            self._reader = client.create_reader(topic, start, receiver_queue_size=queue)
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: cannot read {topic}: {error}") from error
 

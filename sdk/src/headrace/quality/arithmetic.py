@@ -1,0 +1,36 @@
+"""Sums and logarithms which do not depend on how the examples were batched.
+
+NumPy's reductions add pairwise and its vectorised logarithm may differ in the last bit between the body and
+the tail of an array. A running sum is added strictly in order, and libm's logarithm is one function.
+"""
+
+from __future__ import annotations
+
+from math import log
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+#: Probabilities are kept this far from 0 and 1 before their logarithm is taken.
+EPSILON = 1e-15
+
+
+def running(start: float, values: Floats) -> Floats:
+    """`start`, and the sums of it and the first 1, 2, ... values, added one after the other."""
+    return np.add.accumulate(np.concatenate(((start,), values)))
+
+
+def log_losses(probabilities: Floats) -> Floats:
+    """-log of the probabilities given to what came true. NaN counts as 0, the worst."""
+    clipped = np.clip(np.nan_to_num(probabilities, nan=0.0), EPSILON, 1.0 - EPSILON)
+    return np.array([-log(probability) for probability in clipped.tolist()], np.float64)
+
+
+def before(start: int, steps: Bools) -> Ints:
+    """How many there were before each step, when there were `start` before the first."""
+    counted = steps.astype(np.int64)
+    return start + np.cumsum(counted) - counted

@@ -1,0 +1,200 @@
+"""A model while it learns: a pure function of its examples log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headrace.definition import FieldType, ModelDefinition
+from headrace.errors import CorruptState
+from headrace.log.position import START, Position
+from headrace.log.tables import Examples, decode_examples
+from headrace.log.topics import END_OF_HISTORY
+from headrace.quality import Quality, Tested, quality_of
+
+from .rows import Rows
+from .steps import STEPS, labels_of
+
+#: Examples tested before the metrics take them in one go.
+_SETTLE = 1_024
+
+
+@dataclass
+class Progress:
+    """Where a model stands in its log.
+
+    Attributes
+    ----------
+    examples
+        How many it has learned: its version.
+    next_seq
+        The number, in the log, of the example that it learns next.
+    position
+        The last message that was learned whole.
+    frontier
+        No example earlier than this (µs since the epoch) follows.
+    newest
+        The event time of its newest example.
+    published
+        The newest version that was published.
+    epochs
+        By partition that feeds the log, the newest epoch of its owner.
+    """
+
+    examples: int = 0
+    next_seq: int = 0
+    position: Position = START
+    frontier: int | None = None
+    newest: int | None = None
+    published: int = 0
+    epochs: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the log said that history has ended."""
+        return self.frontier is not None and self.frontier >= END_OF_HISTORY // 2
+
+
+@dataclass
+class _Untold:
+    """What was tested and learned, but not yet told to the metrics."""
+
+    times: list[np.ndarray[Any, np.dtype[np.int64]]] = field(default_factory=list)
+    labels: list[Any] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    predicted: list[str | None] = field(default_factory=list)
+
+
+class Learning:
+    """Reads messages of a model's examples log; it knows no broker, no store and no clock.
+
+    Parameters
+    ----------
+    model
+        Its definition.
+    estimator
+        A River pipeline: a new one, or that of a checkpoint together with its metrics and progress.
+    """
+
+    def __init__(
+        self, model: ModelDefinition, estimator: Any, quality: Quality | None = None, progress: Progress | None = None
+    ) -> None:
+        self.model = model
+        self.estimator = estimator
+        self.progress = progress or Progress()
+        self._quality = quality or quality_of(model)
+        self._rows = Rows(model)
+        self._step = STEPS[model.task]
+        self._untold = _Untold()
+
+    @property
+    def quality(self) -> Quality:
+        """The metrics of everything learned so far."""
+        self._settle()
+        return self._quality
+
+    def read(self, payload: bytes, properties: dict[str, str], position: Position) -> Iterator[None]:
+        """Learn one message; stop at each version that is due, for the caller to publish it.
+
+        Raises
+        ------
+        CorruptState
+            An example is missing in the log.
+        """
+        if self._superseded(properties):
+            self.progress.position = position
+            return
+        if payload:
+            yield from self._learn(payload, properties)
+        frontier = properties.get("frontier")
+        if frontier is not None:
+            self.progress.frontier = max(int(frontier), self.progress.frontier or int(frontier))
+        self.progress.position = position
+        if self.progress.ended and self.progress.examples > self.progress.published:
+            yield
+
+    def _superseded(self, properties: dict[str, str]) -> bool:
+        """Whether a message is of an owner that has been followed by another one."""
+        epoch = properties.get("epoch")
+        if epoch is None:
+            return False
+        partition = properties.get("partition", "0")
+        newest = self.progress.epochs.get(partition, 0)
+        self.progress.epochs[partition] = max(newest, int(epoch))
+        return int(epoch) < newest
+
+    def _learn(self, payload: bytes, properties: dict[str, str]) -> Iterator[None]:
+        if properties.get("definition", self.model.hash) != self.model.hash and not self._fits(payload):
+            return
+        examples = decode_examples(self.model, payload)
+        first = self._first_new(examples)
+        size = len(examples) - first
+        if not size:
+            return
+        rows = self._rows.of(examples, first)
+        labels = labels_of(self.model.task, examples.labels[first:])
+        start = 0
+        while start < size:
+            stop = min(size, start + self._until_version())
+            self._test_then_train(rows, labels[start:stop], examples.times[first + start : first + stop])
+            start = stop
+            if self.progress.examples % self.model.publish_examples == 0:
+                yield
+
+    def _test_then_train(self, rows: Iterator[Any], labels: list[Any], times: Any) -> None:
+        untold, progress = self._untold, self.progress
+        self._step(self.estimator, islice(rows, len(labels)), labels, untold)
+        untold.times.append(times)
+        untold.labels.extend(labels)
+        progress.examples += len(labels)
+        progress.next_seq += len(labels)
+        newest = int(times.max())
+        progress.newest = newest if progress.newest is None else max(newest, progress.newest)
+        if len(untold.labels) >= _SETTLE:
+            self._settle()
+
+    def _until_version(self) -> int:
+        return self.model.publish_examples - self.progress.examples % self.model.publish_examples
+
+    def _first_new(self, examples: Examples) -> int:
+        """The first row that was not learned yet: of two with one number the first accepted wins."""
+        if not len(examples):
+            return 0
+        first, last = int(examples.seqs[0]), int(examples.seqs[-1])
+        if last - first + 1 != len(examples) or first > self.progress.next_seq:
+            raise CorruptState(
+                f"examples of model {self.model.name!r}: expected number {self.progress.next_seq} next, "
+                f"the log goes on with {first} to {last} ({len(examples)} examples)"
+            )
+        return min(self.progress.next_seq - first, len(examples))
+
+    def _fits(self, payload: bytes) -> bool:
+        """Whether examples of another definition have the same vectors: then they are as good."""
+        with pa.ipc.open_stream(payload) as reader:
+            schema = reader.schema
+            own = [(feature.name, feature.type is FieldType.STRING) for feature in self.model.features]
+            found = [(column.name, pa.types.is_string(column.type)) for column in schema][-len(own) :]
+            if found == own:
+                return True
+            # Not ours to learn; the numbers of ours follow.
+            seqs = reader.read_next_batch().column("seq")
+            if len(seqs):
+                self.progress.next_seq = max(self.progress.next_seq, seqs[-1].as_py() + 1)
+            return False
+
+    def _settle(self) -> None:
+        untold, self._untold = self._untold, _Untold()
+        if untold.labels:
+            self._quality.update(
+                Tested(
+                    np.concatenate(untold.times),
+                    untold.labels,
+                    np.array(untold.scores, np.float64),
+                    untold.predicted,
+                )
+            )

@@ -1,0 +1,44 @@
+"""Examples as River takes them: one dictionary a vector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from headrace.definition import FieldType, ModelDefinition
+from headrace.log.tables import Examples
+
+Row = dict[str, float | str]
+
+
+class Rows:
+    """Turns vectors into dictionaries in the order of the model's features, without what is missing."""
+
+    def __init__(self, model: ModelDefinition) -> None:
+        self._names = tuple(feature.name for feature in model.features)
+        self._texts = tuple(feature.type is FieldType.STRING for feature in model.features)
+
+    def of(self, examples: Examples, first: int) -> Iterator[Row]:
+        """The vectors of the examples from row `first` on."""
+        columns: list[list[float] | list[str | None]] = []
+        numbers = iter(examples.numbers[first:].T)
+        categories = iter(examples.categories)
+        whole = ~np.isnan(examples.numbers[first:]).any(axis=1)
+        for text in self._texts:
+            if text:
+                column = next(categories)[first:]
+                columns.append(column)
+                whole &= np.fromiter(map(bool, column), np.bool_, len(column))
+            else:
+                columns.append(next(numbers).tolist())
+        names = self._names
+        for values, complete in zip(zip(*columns, strict=True), whole.tolist(), strict=True):
+            if complete:
+                yield dict(zip(names, values, strict=True))
+            else:
+                yield {
+                    name: value
+                    for name, value in zip(names, values, strict=True)
+                    if value is not None and value != "" and value == value
+                }
