@@ -1,0 +1,1 @@
+"""Generated from `protos/headrace/inference` by `make protos`."""

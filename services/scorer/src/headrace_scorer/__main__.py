@@ -1,0 +1,30 @@
+"""``python -m headrace_scorer --loop loop.json``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import uvloop
+
+from headrace import logs
+from headrace_scorer.bootstrap import Service
+from headrace_scorer.settings import ScorerSettings
+
+
+def main() -> None:
+    """Run a scorer until it is told to end."""
+    parser = argparse.ArgumentParser(prog="headrace-scorer", description="Answers what a model predicts.")
+    parser.add_argument("--loop", type=Path, help="the compiled loop; else HEADRACE_LOOP")
+    arguments = parser.parse_args()
+    settings = ScorerSettings(**({"loop": arguments.loop} if arguments.loop else {}))
+    logs.configure("scorer", settings.instance)
+    uvloop.run(_serve(settings))
+
+
+async def _serve(settings: ScorerSettings) -> None:
+    await Service(settings).run()
+
+
+if __name__ == "__main__":
+    main()

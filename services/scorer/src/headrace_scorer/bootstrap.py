@@ -1,0 +1,133 @@
+"""The one place where the scorer's parts meet."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+
+import grpc
+import pulsar
+import structlog
+
+from headrace.inference import grpc_service_pb2 as inference_pb2
+from headrace.inference import grpc_service_pb2_grpc
+from headrace.kernel.assemble import Assembler
+from headrace.log.connection import connect
+from headrace.log.topics import Topics
+from headrace.rpc import Server
+from headrace.store.status import ServiceStatus
+from headrace.v1 import features_pb2, features_pb2_grpc, models_pb2, models_pb2_grpc, scoring_pb2, scoring_pb2_grpc
+from headrace_scorer.handlers.features import FeatureHandler
+from headrace_scorer.handlers.inference import InferenceHandler
+from headrace_scorer.handlers.models import ModelHandler
+from headrace_scorer.handlers.scoring import ScoringHandler
+from headrace_scorer.rows import StoredRows
+from headrace_scorer.scorer import Scorer
+from headrace_scorer.served import ServedQueue, ServedSender
+from headrace_scorer.settings import ScorerSettings
+from headrace_scorer.telling import Progress, StatusThread
+from headrace_scorer.threads import StreamScoring, VersionReader
+from headrace_scorer.versions import Versions
+
+_log = structlog.get_logger()
+
+#: Seconds for the served predictions that still wait for the broker when the service ends.
+_GRACE = 5.0
+
+_Add = Callable[[grpc.aio.Server], None]
+
+# Generated code has no types.
+_add_scoring: Callable[..., None] = scoring_pb2_grpc.add_ScoringServiceServicer_to_server
+_add_feature: Callable[..., None] = features_pb2_grpc.add_FeatureServiceServicer_to_server
+_add_model: Callable[..., None] = models_pb2_grpc.add_ModelServiceServicer_to_server
+_add_inference: Callable[..., None] = grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server
+
+
+def services(scorer: Scorer, versions: Versions) -> dict[str, _Add]:
+    """The gRPC services of a scorer by name, for `headrace.rpc.Server`."""
+    return {
+        _name(scoring_pb2, "ScoringService"): partial(_add_scoring, ScoringHandler(scorer)),
+        _name(features_pb2, "FeatureService"): partial(_add_feature, FeatureHandler(scorer)),
+        _name(models_pb2, "ModelService"): partial(_add_model, ModelHandler(versions)),
+        _name(inference_pb2, "GRPCInferenceService"): partial(_add_inference, InferenceHandler(versions)),
+    }
+
+
+class Service:
+    """One scorer process; made on its event loop."""
+
+    def __init__(self, settings: ScorerSettings) -> None:
+        self._settings = settings
+        self._loop = settings.definition()
+        self._topics = Topics(self._loop.name, settings.namespace)
+        self._running = asyncio.get_running_loop()
+        self._ending = asyncio.Event()
+        self._failure: BaseException | None = None
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then finish what is under way."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._running.add_signal_handler(number, self._ending.set)
+        client = connect(self._settings)
+        rows = StoredRows(self._settings.redis_url, self._settings.store_timeout)
+        try:
+            await self._serve(client, rows)
+        finally:
+            await rows.close()
+            await asyncio.to_thread(client.close)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _serve(self, client: pulsar.Client, rows: StoredRows) -> None:
+        settings, versions, progress = self._settings, Versions(self._loop, _log.info), Progress()
+        queue = ServedQueue(settings.log_queue, settings.log_patience)
+        scorer = Scorer(
+            self._loop,
+            versions,
+            Assembler,
+            rows,
+            queue,
+            clock=lambda: time.time_ns() // 1000,
+            store_down=settings.store_down,
+            max_in_flight=settings.max_in_flight,
+        )
+        server = Server(settings.bind, services(scorer, versions))
+        sender = ServedSender(client, self._topics, queue, lambda count: progress.count(logged=count))
+        reader = VersionReader(client, self._topics, versions, self._fail)
+        stream = StreamScoring(client, self._topics, versions, reader.caught_up, progress, self._fail)
+
+        def refresh(status: ServiceStatus) -> None:
+            requests = {"requests": scorer.requests, "not_logged": scorer.not_logged}
+            status.counters = {"predictions": 0, "unscored": 0, **progress.counters, **requests}
+            status.frontier = progress.frontier
+            status.versions = versions.examples()
+
+        status = ServiceStatus(service="scorer", instance=settings.instance, state="ready", address=server.address)
+        board = StatusThread(settings.redis_url, self._loop.name, status, refresh)
+        await rows.open()
+        for thread in (sender, reader, stream):
+            thread.start()
+        await server.start()
+        board.start()
+        _log.info("ready", address=server.address)
+        await self._ending.wait()
+        await server.stop()
+        stream.stop()
+        reader.stop()
+        # A broker that is down holds its threads up; what they do is done again after the next start.
+        await asyncio.to_thread(stream.join, _GRACE)
+        await asyncio.to_thread(reader.join, _GRACE)
+        await asyncio.to_thread(sender.stop, _GRACE)
+        await asyncio.to_thread(board.stop)
+
+    def _fail(self, error: BaseException) -> None:
+        _log.error("cannot go on", error=repr(error), exc_info=error)
+        self._failure = error
+        self._running.call_soon_threadsafe(self._ending.set)
+
+
+def _name(module: object, service: str) -> str:
+    return str(module.DESCRIPTOR.services_by_name[service].full_name)  # type: ignore[attr-defined]

@@ -1,0 +1,108 @@
+"""`inference.GRPCInferenceService`: the Open Inference Protocol, with vectors given by the caller."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.definition import FieldType, ModelDefinition, Task
+from headrace.errors import HeadraceError, InvalidRequest
+from headrace.inference import grpc_service_pb2 as pb
+from headrace.inference import grpc_service_pb2_grpc
+from headrace_scorer.handlers.tensors import BYTES, FP64, read_inputs, write_outputs
+from headrace_scorer.versions import CATEGORIES, NUMBERS, PROBABILITIES, SCORE, Version, Versions
+
+#: The class predicted: multiclass models only.
+LABEL = "label"
+
+_VERSION = "0.1.0"
+
+
+class InferenceHandler(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
+    """See `protos/headrace/inference/grpc_service.proto`.
+
+    A model's version is named by the number of examples it learned; only the one that answers is there.
+    """
+
+    def __init__(self, versions: Versions) -> None:
+        self._versions = versions
+
+    async def ServerLive(self, request: pb.ServerLiveRequest, context: Any) -> pb.ServerLiveResponse:  # noqa: N802
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: pb.ServerReadyRequest, context: Any) -> pb.ServerReadyResponse:  # noqa: N802
+        return pb.ServerReadyResponse(ready=all(self._versions.find(own.name) for own in self._versions.models))
+
+    async def ModelReady(self, request: pb.ModelReadyRequest, context: Any) -> pb.ModelReadyResponse:  # noqa: N802
+        try:
+            self._version(request.name, request.version)
+        except HeadraceError:
+            return pb.ModelReadyResponse(ready=False)
+        return pb.ModelReadyResponse(ready=True)
+
+    async def ServerMetadata(  # noqa: N802
+        self, request: pb.ServerMetadataRequest, context: Any
+    ) -> pb.ServerMetadataResponse:
+        return pb.ServerMetadataResponse(name="headrace", version=_VERSION)
+
+    async def ModelMetadata(  # noqa: N802
+        self, request: pb.ModelMetadataRequest, context: Any
+    ) -> pb.ModelMetadataResponse:
+        version = self._version(request.name, request.version)
+        tensor = pb.ModelMetadataResponse.TensorMetadata
+        return pb.ModelMetadataResponse(
+            name=version.model.name,
+            versions=[str(version.examples)],
+            platform="onnxruntime_onnx",
+            inputs=[
+                tensor(name=name, datatype=datatype, shape=[-1, width])
+                for name, (datatype, width) in _inputs(version.model).items()
+            ],
+            outputs=[
+                tensor(name=name, datatype=datatype, shape=shape)
+                for name, datatype, shape in _outputs(version.model, len(version.classes))
+            ],
+        )
+
+    async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:  # noqa: N802
+        version = self._version(request.model_name, request.model_version)
+        inputs, raw = read_inputs(request, _inputs(version.model))
+        numbers, texts = inputs.get(NUMBERS), inputs.get(CATEGORIES)
+        size = len(next(iter(inputs.values())))
+        response = pb.ModelInferResponse(
+            model_name=version.model.name, model_version=str(version.examples), id=request.id
+        )
+        outputs = _scored(version, np.empty((size, 0)) if numbers is None else numbers, texts)
+        write_outputs(response, outputs, [own.name for own in request.outputs], raw)
+        return response
+
+    def _version(self, model: str, version: str) -> Version:
+        found = self._versions.current(model)
+        if version not in ("", str(found.examples)):
+            raise InvalidRequest("model_version", repr(version), f"{str(found.examples)!r}, which answers now, or none")
+        return found
+
+
+def _inputs(model: ModelDefinition) -> dict[str, tuple[str, int]]:
+    texts = sum(feature.type is FieldType.STRING for feature in model.features)
+    widths = {NUMBERS: (FP64, len(model.features) - texts), CATEGORIES: (BYTES, texts)}
+    return {name: (datatype, width) for name, (datatype, width) in widths.items() if width}
+
+
+def _outputs(model: ModelDefinition, classes: int) -> list[tuple[str, str, list[int]]]:
+    if model.task is Task.MULTICLASS:
+        return [(PROBABILITIES, FP64, [-1, classes]), (LABEL, BYTES, [-1])]
+    return [(SCORE, FP64, [-1])]
+
+
+def _scored(
+    version: Version, numbers: npt.NDArray[np.float64], texts: npt.NDArray[np.object_] | None
+) -> dict[str, npt.NDArray[Any]]:
+    scores = version.score(numbers, texts)
+    if scores.winners is None or scores.probabilities is None:
+        return {SCORE: scores.score}
+    labels = np.empty(len(scores.winners), object)
+    labels[:] = [version.classes[winner].encode() for winner in scores.winners]
+    return {PROBABILITIES: scores.probabilities, LABEL: labels}

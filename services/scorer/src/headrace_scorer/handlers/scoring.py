@@ -1,0 +1,100 @@
+"""`ScoringService`: one, batch, stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import structlog
+
+from headrace.errors import HeadraceError
+from headrace.rpc import status_of
+from headrace.v1 import scoring_pb2 as pb
+from headrace.v1 import scoring_pb2_grpc
+from headrace_scorer.handlers.values import values_of
+from headrace_scorer.scorer import Answer, Request, Scorer
+
+_log = structlog.get_logger()
+
+#: Requests of one stream under way at once; the caller's next ones wait in its transport.
+_STREAM_WINDOW = 64
+
+
+class ScoringHandler(scoring_pb2_grpc.ScoringServiceServicer):
+    """See `protos/headrace/v1/scoring.proto`."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+
+    async def Score(self, request: pb.ScoreRequest, context: Any) -> pb.ScoreResponse:  # noqa: N802
+        answer = await self._scorer.score(Request(request.model, request.event, request.event_id))
+        return self._response(request, answer)
+
+    async def ScoreBatch(self, request: pb.ScoreBatchRequest, context: Any) -> pb.ScoreBatchResponse:  # noqa: N802
+        wanted = request.requests
+        outcomes = await self._scorer.score_many([Request(own.model, own.event, own.event_id) for own in wanted])
+        return pb.ScoreBatchResponse(
+            results=[self._result(own, outcome) for own, outcome in zip(wanted, outcomes, strict=True)]
+        )
+
+    async def ScoreStream(  # noqa: N802
+        self, requests: AsyncIterator[pb.ScoreStreamRequest], context: Any
+    ) -> AsyncIterator[pb.ScoreStreamResponse]:
+        under_way: asyncio.Queue[asyncio.Task[pb.ScoreResult] | None] = asyncio.Queue(_STREAM_WINDOW)
+
+        async def take() -> None:
+            try:
+                async for message in requests:
+                    await under_way.put(asyncio.create_task(self._one(message.request)))
+            finally:
+                await under_way.put(None)
+
+        taker = asyncio.create_task(take())
+        try:
+            while (task := await under_way.get()) is not None:
+                yield pb.ScoreStreamResponse(result=await task)
+            await taker
+        finally:
+            taker.cancel()
+
+    async def _one(self, request: pb.ScoreRequest) -> pb.ScoreResult:
+        try:
+            return self._result(
+                request, await self._scorer.score(Request(request.model, request.event, request.event_id))
+            )
+        except HeadraceError as error:
+            return self._result(request, error)
+        except Exception as error:
+            _log.exception("a request of a stream failed", error=repr(error))
+            return self._error(error)
+
+    def _result(self, request: pb.ScoreRequest, outcome: Answer | HeadraceError) -> pb.ScoreResult:
+        if isinstance(outcome, HeadraceError):
+            return self._error(outcome)
+        return pb.ScoreResult(response=self._response(request, outcome))
+
+    def _error(self, error: Exception) -> pb.ScoreResult:
+        status, message = status_of(error)
+        return pb.ScoreResult(error=pb.ScoreError(code=status.value[0], message=message))
+
+    def _response(self, request: pb.ScoreRequest, answer: Answer) -> pb.ScoreResponse:
+        version = answer.batch.version
+        response = pb.ScoreResponse(
+            score=answer.score,
+            version=pb.Version(
+                model=version.model.name,
+                definition=self._scorer.versions.hash(version.model.name),
+                examples=version.examples,
+            ),
+        )
+        if version.classes and answer.batch.scores.winners is not None:
+            response.label = answer.label
+            response.probabilities.update(answer.probabilities)
+        if request.explain:
+            response.vector.extend(values_of(version.model, answer.batch.assembled, answer.row, answer.age))
+        if answer.batch.store_down:
+            response.degradations.append(pb.DEGRADATION_STORE_UNAVAILABLE)
+        if not answer.logged and request.event_id:
+            response.degradations.append(pb.DEGRADATION_NOT_LOGGED)
+        return response

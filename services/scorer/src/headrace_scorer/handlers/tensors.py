@@ -1,0 +1,134 @@
+"""Tensors of the Open Inference Protocol: FP64 and BYTES, typed or raw."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.errors import InvalidRequest
+from headrace.inference import grpc_service_pb2 as pb
+
+FP64 = "FP64"
+BYTES = "BYTES"
+
+_LENGTH = struct.Struct("<I")
+
+
+def read_inputs(
+    request: pb.ModelInferRequest, expected: dict[str, tuple[str, int]]
+) -> tuple[dict[str, npt.NDArray[Any]], bool]:
+    """The inputs of a request, each of shape [N, width] with one N, and whether they came raw.
+
+    Parameters
+    ----------
+    expected
+        Datatype and width by name.
+
+    Raises
+    ------
+    InvalidRequest
+        A name, datatype, shape or content that does not fit; says which, and what was expected.
+    """
+    names = [tensor.name for tensor in request.inputs]
+    if sorted(names) != sorted(expected):
+        raise InvalidRequest("inputs", _list(names), f"one each of {_list(list(expected))}")
+    raw = len(request.raw_input_contents) > 0
+    if raw and len(request.raw_input_contents) != len(names):
+        found = f"of {len(request.raw_input_contents)} entries"
+        raise InvalidRequest("raw_input_contents", found, f"{len(names)}, one an input")
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for place, tensor in enumerate(request.inputs):
+        _check(tensor, *expected[tensor.name])
+        if raw and tensor.HasField("contents"):
+            raise InvalidRequest(f"input {tensor.name!r}", "given twice", "either typed contents or raw_input_contents")
+        arrays[tensor.name] = _raw(tensor, request.raw_input_contents[place]) if raw else _typed(tensor)
+    if len({len(array) for array in arrays.values()}) > 1:
+        raise InvalidRequest("inputs", "of different lengths", "the same first dimension")
+    return arrays, raw
+
+
+def write_outputs(
+    response: pb.ModelInferResponse, outputs: dict[str, npt.NDArray[Any]], wanted: Sequence[str], raw: bool
+) -> None:
+    """Add the outputs that are wanted (none named: all) to a response.
+
+    Raises
+    ------
+    InvalidRequest
+        There is no output of such a name.
+    """
+    for name in wanted:
+        if name not in outputs:
+            raise InvalidRequest("outputs", repr(name), f"one of {_list(list(outputs))}")
+    for name in wanted or outputs:
+        array = outputs[name]
+        text = array.dtype == object
+        tensor = response.outputs.add(name=name, datatype=BYTES if text else FP64, shape=array.shape)
+        flat = array.reshape(-1).tolist()
+        if raw and text:
+            response.raw_output_contents.append(b"".join(_LENGTH.pack(len(own)) + own for own in flat))
+        elif raw:
+            response.raw_output_contents.append(np.ascontiguousarray(array, "<f8").tobytes())
+        elif text:
+            tensor.contents.bytes_contents.extend(flat)
+        else:
+            tensor.contents.fp64_contents.extend(flat)
+
+
+def _check(tensor: pb.ModelInferRequest.InferInputTensor, datatype: str, width: int) -> None:
+    place = f"input {tensor.name!r}"
+    if tensor.datatype != datatype:
+        raise InvalidRequest(f"{place}: datatype", repr(tensor.datatype), datatype)
+    shape = list(tensor.shape)
+    if len(shape) != 2 or shape[0] < 0 or shape[1] != width:
+        raise InvalidRequest(f"{place}: shape", str(shape), f"[N, {width}], one column a feature")
+
+
+def _raw(tensor: pb.ModelInferRequest.InferInputTensor, data: bytes) -> npt.NDArray[Any]:
+    shape, count = tuple(tensor.shape), math.prod(tensor.shape)
+    if tensor.datatype == FP64:
+        if len(data) != 8 * count:
+            raise InvalidRequest(f"input {tensor.name!r}", f"{len(data)} bytes long", f"{8 * count} bytes for {shape}")
+        return np.frombuffer(data, "<f8").reshape(shape)
+    values, at = [], 0
+    while at + _LENGTH.size <= len(data):
+        (length,) = _LENGTH.unpack_from(data, at)
+        at += _LENGTH.size
+        values.append(data[at : at + length])
+        at += length
+    if at != len(data):
+        raise InvalidRequest(f"input {tensor.name!r}", "cut off", "elements of 4 bytes of length and so many bytes")
+    return _texts(tensor, values)
+
+
+def _typed(tensor: pb.ModelInferRequest.InferInputTensor) -> npt.NDArray[Any]:
+    if tensor.datatype == BYTES:
+        return _texts(tensor, list(tensor.contents.bytes_contents))
+    values = np.array(tensor.contents.fp64_contents, np.float64)
+    _check_count(tensor, len(values))
+    return values.reshape(tuple(tensor.shape))
+
+
+def _texts(tensor: pb.ModelInferRequest.InferInputTensor, values: list[bytes]) -> npt.NDArray[Any]:
+    _check_count(tensor, len(values))
+    texts = np.empty(len(values), object)
+    try:
+        texts[:] = [value.decode() for value in values]
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"input {tensor.name!r}", "not UTF-8", "strings in UTF-8") from None
+    return texts.reshape(tuple(tensor.shape))
+
+
+def _check_count(tensor: pb.ModelInferRequest.InferInputTensor, count: int) -> None:
+    wanted = math.prod(tensor.shape)
+    if count != wanted:
+        raise InvalidRequest(f"input {tensor.name!r}", f"of {count} elements", f"{wanted} for {tuple(tensor.shape)}")
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"

@@ -1,0 +1,35 @@
+"""A vector as messages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from headrace.definition import FieldType, ModelDefinition
+from headrace.kernel.assemble import Assembled
+from headrace.v1 import vector_pb2
+
+
+def values_of(
+    model: ModelDefinition, assembled: Assembled, row: int, age: Callable[[int], int | None]
+) -> list[vector_pb2.Value]:
+    """One row of what was assembled, in the order of the model's features."""
+    values = []
+    number = text = 0
+    for place, feature in enumerate(model.features):
+        value = vector_pb2.Value(name=feature.name)
+        if feature.type is FieldType.STRING:
+            found = assembled.categories[text][row]
+            text += 1
+            if found is not None:
+                value.text = found
+        else:
+            entry = float(assembled.numbers[row, number])
+            number += 1
+            if not math.isnan(entry):
+                value.number = entry
+        own = age(place)
+        if own is not None:
+            value.age = own
+        values.append(value)
+    return values

@@ -1,0 +1,101 @@
+"""Reading the event of a scoring request: only the fields that the model's keys and features need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from headrace.definition import Field, FieldType, StreamDefinition
+from headrace.events import EventColumns, StreamCodec
+
+_PYTHON: dict[FieldType, type] = {
+    FieldType.FLOAT: float,
+    FieldType.INT: int,
+    FieldType.BOOL: bool,
+    FieldType.STRING: str,
+    FieldType.TIME: int,
+}
+
+#: The needed fields of one event, then its time (None where the request gives none).
+Values = tuple[Any, ...]
+
+
+class RequestReader:
+    """Reads the requests of one model.
+
+    The event's time is never asked for: a request without one is about now.
+
+    Parameters
+    ----------
+    stream
+        The model's stream.
+    needed
+        The fields that the model's keys and features are made of.
+    """
+
+    def __init__(self, stream: StreamDefinition, needed: frozenset[str]) -> None:
+        self._stream = stream
+        self._codec = StreamCodec(stream)
+        self._fields = [field for field in stream.fields if field.name in needed and field.name != stream.time]
+        self._needed = frozenset(field.name for field in self._fields)
+        self._floats = [place for place, field in enumerate(self._fields) if field.type is FieldType.FLOAT]
+        self._wants_time = stream.time in needed
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(_record(self._fields, stream.time)).decode
+
+    def read(self, event: bytes) -> Values:
+        """The values of one event.
+
+        Raises
+        ------
+        InvalidEvent
+            A needed field is missing or of the wrong type; says which, and what was expected.
+        """
+        if len(event) > self._stream.max_bytes:
+            return self._explain(event)
+        try:
+            values: Values = msgspec.structs.astuple(self._decode(event))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return self._explain(event)
+        for place in self._floats:
+            if values[place] is not None and not math.isfinite(values[place]):
+                return self._explain(event)
+        return values
+
+    def columns(self, values: Sequence[Values], ids: list[str], now: int) -> EventColumns:
+        """The events as the kernel takes them; those without a time happen now."""
+        times = np.array([now if own[-1] is None else own[-1] for own in values], np.int64)
+        fields = {
+            field.name: _column(field, [own[place] for own in values]) for place, field in enumerate(self._fields)
+        }
+        if self._wants_time:
+            fields[self._stream.time] = times.astype(np.float64)
+        return EventColumns(times, ids, fields)
+
+    def _explain(self, event: bytes) -> Values:
+        """Read a laxer form (ISO 8601 times), or raise what is wrong."""
+        found = self._codec.request(event, self._needed)
+        time = int(found.times[0]) if self._stream.time in found.fields else None
+        return (*(found.fields[field.name][0] for field in self._fields), time)
+
+
+def _record(fields: Sequence[Field], time: str) -> type:
+    # By place, so that a field may have any name.
+    names = {f"field_{place}": field.name for place, field in enumerate(fields)}
+    members: list[Any] = [
+        (own, _PYTHON[field.type] | None, None) if field.optional else (own, _PYTHON[field.type])
+        for own, field in zip(names, fields, strict=True)
+    ]
+    members.append(("time", int | None, None))
+    return msgspec.defstruct("Request", members, kw_only=True, gc=False, rename={**names, "time": time})
+
+
+def _column(field: Field, values: list[Any]) -> Any:
+    if field.type is FieldType.STRING:
+        column = np.empty(len(values), object)
+        column[:] = values
+        return column
+    return np.array(values, np.float64)

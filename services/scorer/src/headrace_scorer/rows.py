@@ -1,0 +1,238 @@
+"""Reading rows: one connection to the store, on which all requests pipeline.
+
+redis-py's asyncio pipeline costs more than the read itself (a connection from the pool, a task, a
+parser's wait for each reply). Here a batch of reads is one write, and its replies are parsed where
+they arrive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+import hiredis
+import structlog
+from redis.asyncio.connection import parse_url
+
+from headrace.errors import Unavailable
+
+_log = structlog.get_logger()
+
+#: The stored fields of one hash, None where absent.
+Fields = list[bytes | None]
+
+
+class RowSource(Protocol):
+    """Where the scorer reads rows."""
+
+    async def fetch(self, keys: Sequence[str], fields: Sequence[tuple[str, ...]]) -> list[Fields]:
+        """For each key the values of its fields.
+
+        Raises
+        ------
+        Unavailable
+            The store does not answer.
+        """
+        ...
+
+
+class _ConnectionLost(Exception):
+    pass
+
+
+class _Pipe(asyncio.Protocol):
+    """Commands out, replies in, in the same order."""
+
+    def __init__(self) -> None:
+        self._reader = hiredis.Reader()
+        self._waiting: deque[tuple[asyncio.Future[list[Any]], int, list[Any]]] = deque()
+        self._transport: asyncio.Transport | None = None
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if not self.lost.done():
+            self.lost.set_result(None)
+        for future, _, _ in self._waiting:
+            if not future.done():
+                future.set_exception(_ConnectionLost())
+        self._waiting.clear()
+
+    def data_received(self, data: bytes) -> None:
+        reader, waiting = self._reader, self._waiting
+        reader.feed(data)
+        while waiting:
+            future, count, replies = waiting[0]
+            while len(replies) < count:
+                reply = reader.gets()
+                if reply is False:
+                    return
+                replies.append(reply)
+            waiting.popleft()
+            if not future.done():
+                future.set_result(replies)
+
+    def send(self, data: bytes, count: int) -> asyncio.Future[list[Any]]:
+        """Send `count` commands; their replies come together."""
+        future = asyncio.get_running_loop().create_future()
+        if self._transport is None:
+            future.set_exception(_ConnectionLost())
+        else:
+            self._waiting.append((future, count, []))
+            self._transport.write(data)
+        return future
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class StoredRows:
+    """Rows of a Redis, over one connection that mends itself.
+
+    A read that meets a broken connection waits for the next one, for `timeout` seconds in all. While
+    the store stays down longer than that, reads fail at once.
+    """
+
+    def __init__(self, url: str, timeout: float = 0.5, retry: float = 0.1) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._retry = retry
+        self._pipe: _Pipe | None = None
+        self._up = asyncio.Event()
+        self._down_since = 0.0
+        self._keeper: asyncio.Task[None] | None = None
+        self._suffixes: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a connection."""
+        return self._pipe is not None
+
+    async def open(self) -> None:
+        """Connect, and keep connecting; returns after the first attempt, whatever came of it."""
+        self._down_since = asyncio.get_running_loop().time()
+        tried = asyncio.Event()
+        self._keeper = asyncio.create_task(self._keep(tried))
+        await tried.wait()
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._pipe is not None:
+            self._pipe.abort()
+            self._pipe = None
+
+    async def fetch(self, keys: Sequence[str], fields: Sequence[tuple[str, ...]]) -> list[Fields]:
+        """See `RowSource`."""
+        if not keys:
+            return []
+        command = b"".join([self._command(key, own) for key, own in zip(keys, fields, strict=True)])
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        while True:
+            pipe = self._pipe or await self._connected(deadline)
+            # What hangs is cut off, so that its replies cannot be taken for another's.
+            watchdog = loop.call_at(deadline, pipe.abort)
+            try:
+                replies = await pipe.send(command, len(keys))
+            except _ConnectionLost:
+                if loop.time() >= deadline:
+                    raise Unavailable(f"store: no answer in {self._timeout} s") from None
+                if self._pipe is pipe:
+                    self._lost()
+                continue
+            finally:
+                watchdog.cancel()
+            for reply in replies:
+                if isinstance(reply, hiredis.ReplyError):
+                    raise Unavailable(f"store: {reply}")
+            return replies
+
+    async def _connected(self, deadline: float) -> _Pipe:
+        loop = asyncio.get_running_loop()
+        # Only an outage that has just begun is worth waiting for.
+        patience = min(deadline, self._down_since + self._timeout) - loop.time()
+        if patience > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._up.wait(), patience)
+        if self._pipe is None:
+            raise Unavailable("store: not connected")
+        return self._pipe
+
+    def _command(self, key: str, fields: tuple[str, ...]) -> bytes:
+        found = self._suffixes.get(fields)
+        if found is None:
+            found = self._suffixes[fields] = (
+                b"*%d\r\n$5\r\nHMGET\r\n" % (len(fields) + 2),
+                b"".join(_bulk(field) for field in fields),
+            )
+        head, tail = found
+        return head + _bulk(key) + tail
+
+    async def _keep(self, tried: asyncio.Event) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    self._pipe = pipe = await _connect(self._url)
+            except (OSError, TimeoutError, _ConnectionLost, hiredis.ReplyError) as error:
+                if not tried.is_set():
+                    _log.warning("store is down", error=repr(error))
+                tried.set()
+                await asyncio.sleep(self._retry)
+                continue
+            self._up.set()
+            tried.set()
+            await pipe.lost
+            self._lost()
+
+    def _lost(self) -> None:
+        if self._pipe is not None:
+            self._pipe = None
+            self._up.clear()
+            self._down_since = asyncio.get_running_loop().time()
+            _log.warning("connection to the store lost")
+
+
+async def _connect(url: str) -> _Pipe:
+    """Connect, authenticate, select the database, and see an answer."""
+    parts = parse_url(url)
+    loop = asyncio.get_running_loop()
+    if "path" in parts:
+        _, pipe = await loop.create_unix_connection(_Pipe, parts["path"])
+    else:
+        secure = ssl.create_default_context() if url.startswith("rediss:") else None
+        _, pipe = await loop.create_connection(
+            _Pipe, parts.get("host", "localhost"), parts.get("port", 6379), ssl=secure
+        )
+    greeting: list[list[str]] = []
+    if parts.get("password"):
+        user = [parts["username"]] if parts.get("username") else []
+        greeting.append(["AUTH", *user, parts["password"]])
+    if parts.get("db"):
+        greeting.append(["SELECT", str(parts["db"])])
+    greeting.append(["PING"])
+    data = b"".join(b"*%d\r\n" % len(command) + b"".join(_bulk(word) for word in command) for command in greeting)
+    try:
+        for reply in await pipe.send(data, len(greeting)):
+            if isinstance(reply, hiredis.ReplyError):
+                raise reply
+    except BaseException:
+        pipe.abort()
+        raise
+    return pipe
+
+
+def _bulk(text: str) -> bytes:
+    data = text.encode()
+    return b"$%d\r\n%b\r\n" % (len(data), data)

@@ -1,0 +1,232 @@
+"""Logging what was served, off the request's path: predictions, and the vectors of models fed by requests."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pulsar
+import structlog
+
+from headrace.definition import ModelDefinition
+from headrace.errors import Unavailable
+from headrace.log.position import START
+from headrace.log.produce import Producer
+from headrace.log.tables import (
+    MAX_ROWS,
+    Categories,
+    Numbers,
+    Predictions,
+    Vectors,
+    encode_predictions,
+    encode_vectors,
+)
+from headrace.log.topics import Topics
+from headrace_scorer.scorer import Batch
+
+_log = structlog.get_logger()
+
+#: A request stands at no position of any stream.
+_NOWHERE = START.to_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One prediction that was served."""
+
+    model: ModelDefinition
+    id: str
+    time: int
+    version: int
+    score: float
+    label: str | None
+    numbers: list[float]
+    texts: list[str | None]
+    cut: list[list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What one topic gets."""
+
+    topic: str
+    payload: bytes
+    properties: dict[str, str]
+
+
+class ServedQueue:
+    """Entries on their way to the broker: bounded in number, and in how long they may wait.
+
+    An entry that is taken is sent, sooner or later, unless the process ends before the broker is back.
+    Once the oldest has waited longer than `patience`, the broker counts as down and no more are taken, so
+    that the answers can say so.
+    """
+
+    def __init__(self, size: int, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._size = size
+        self._patience = patience
+        self._clock = clock
+        self._entries: deque[Entry] = deque()
+        self._sending = 0
+        self._oldest: float | None = None
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def offer(self, batch: Batch, rows: Sequence[int]) -> bool:
+        """See `headrace_scorer.scorer.ServedLog`."""
+        with self._changed:
+            now = self._clock()
+            waiting = len(self._entries) + self._sending
+            late = self._oldest is not None and now - self._oldest > self._patience
+            if late or self._closed or waiting + len(rows) > self._size:
+                return False
+            if not waiting:
+                self._oldest = now
+            self._entries.extend(_entry(batch, row) for row in rows)
+            self._changed.notify()
+            return True
+
+    def take(self, timeout: float) -> list[Entry]:
+        """What waits, at most `MAX_ROWS`; call `sent` once the broker has it."""
+        with self._changed:
+            if not self._entries and not self._closed:
+                self._changed.wait(timeout)
+            taken = [self._entries.popleft() for _ in range(min(len(self._entries), MAX_ROWS))]
+            self._sending = len(taken)
+            return taken
+
+    def sent(self) -> None:
+        """The broker has what was taken last."""
+        with self._changed:
+            self._sending = 0
+            self._oldest = self._clock() if self._entries else None
+
+    def close(self) -> None:
+        """Take nothing more; `finished` once the rest is sent."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    @property
+    def finished(self) -> bool:
+        """Closed and empty."""
+        with self._changed:
+            return self._closed and not self._entries and not self._sending
+
+    def __len__(self) -> int:
+        with self._changed:
+            return len(self._entries) + self._sending
+
+
+def messages(topics: Topics, entries: Sequence[Entry]) -> list[Message]:
+    """The messages that log these entries: one a model and topic."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.model.name, []).append(entry)
+    found = []
+    for name, group in groups.items():
+        model = group[0].model
+        properties = {"definition": model.hash}
+        # The vector first: a prediction without it is of no use to the join.
+        if model.vectors == "requests":
+            found.append(Message(topics.features(name), encode_vectors(model, _vectors(group)), properties))
+        found.append(Message(topics.predictions(name), encode_predictions(model, _predictions(group)), properties))
+    return found
+
+
+class ServedSender(threading.Thread):
+    """Sends what waits in the queue, and again until the broker has it."""
+
+    def __init__(self, client: pulsar.Client, topics: Topics, queue: ServedQueue, sent: Callable[[int], None]) -> None:
+        super().__init__(name="served", daemon=True)
+        self._client = client
+        self._topics = topics
+        self._queue = queue
+        self._sent = sent
+        self._producers: dict[str, Producer] = {}
+        self._abandon = threading.Event()
+
+    def run(self) -> None:
+        """Until the queue is closed and empty, or abandoned."""
+        while not self._queue.finished and not self._abandon.is_set():
+            entries = self._queue.take(0.5)
+            if entries and self._deliver(messages(self._topics, entries)):
+                self._queue.sent()
+                self._sent(len(entries))
+
+    def stop(self, grace: float) -> None:
+        """Send the rest for `grace` seconds, then give up."""
+        self._queue.close()
+        self.join(grace)
+        self._abandon.set()
+        if len(self._queue):
+            _log.warning("served predictions lost", count=len(self._queue))
+
+    def _deliver(self, outgoing: list[Message]) -> bool:
+        warned = False
+        while not self._abandon.is_set():
+            try:
+                # After a failure all are sent again: the first vector of an id wins.
+                for message in outgoing:
+                    self._producer(message.topic).send(message.payload, properties=message.properties)
+                for topic in {message.topic for message in outgoing}:
+                    self._producer(topic).flush()
+            except (Unavailable, pulsar.PulsarException) as error:
+                if not warned:
+                    _log.warning("served predictions cannot be logged", error=str(error))
+                warned = True
+                self._abandon.wait(0.2)
+            else:
+                return True
+        return False
+
+    def _producer(self, topic: str) -> Producer:
+        if topic not in self._producers:
+            self._producers[topic] = Producer(self._client, topic)
+        return self._producers[topic]
+
+
+def _entry(batch: Batch, row: int) -> Entry:
+    winners, assembled = batch.scores.winners, batch.assembled
+    return Entry(
+        batch.version.model,
+        batch.ids[row],
+        batch.times[row],
+        batch.version.examples,
+        float(batch.scores.score[row]),
+        None if winners is None else batch.version.classes[winners[row]],
+        assembled.numbers[row].tolist(),
+        [column[row] for column in assembled.categories],
+        assembled.cuts[row].tolist(),
+    )
+
+
+def _vectors(entries: Sequence[Entry]) -> Vectors:
+    return Vectors(
+        [entry.id for entry in entries],
+        np.array([entry.time for entry in entries], np.int64),
+        [_NOWHERE] * len(entries),
+        np.array([entry.cut for entry in entries], np.int64).reshape(len(entries), -1, 3),
+        *_columns(entries),
+    )
+
+
+def _predictions(entries: Sequence[Entry]) -> Predictions:
+    return Predictions(
+        [entry.id for entry in entries],
+        np.array([entry.time for entry in entries], np.int64),
+        [_NOWHERE] * len(entries),
+        np.array([entry.version for entry in entries], np.int64),
+        np.array([entry.score for entry in entries]),
+        None if entries[0].label is None else [entry.label or "" for entry in entries],
+        *_columns(entries),
+    )
+
+
+def _columns(entries: Sequence[Entry]) -> tuple[Numbers, Categories]:
+    numbers = np.array([entry.numbers for entry in entries], np.float64).reshape(len(entries), -1)
+    return numbers, [list(column) for column in zip(*(entry.texts for entry in entries), strict=True)]

@@ -1,0 +1,181 @@
+"""Scoring the features topic: the vector of every event, scored in the order of its partition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from headrace.definition import ModelDefinition
+from headrace.log.consume import Batch
+from headrace.log.dedupe import Accepted
+from headrace.log.position import Position
+from headrace.log.tables import MAX_ROWS, Predictions, Vectors, decode_vectors, encode_predictions
+from headrace_scorer.versions import Version, texts_of
+
+_KEPT = ("epoch", "partition", "definition", "frontier", "marker")
+
+
+@dataclass(slots=True)
+class Output:
+    """One message of the predictions topic."""
+
+    payload: bytes
+    properties: dict[str, str]
+
+
+@dataclass(slots=True)
+class Undecodable:
+    """A message that holds no vectors of the model."""
+
+    position: Position
+    payload: bytes
+    reason: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one batch of the features topic came to."""
+
+    outputs: list[Output] = field(default_factory=list)
+    undecodable: list[Undecodable] = field(default_factory=list)
+    predictions: int = 0
+    unscored: int = 0
+    ignored: int = 0
+    frontier: int | None = None
+
+
+@dataclass(slots=True)
+class _Run:
+    """Vectors that follow one another and make one message: same epoch, same source."""
+
+    properties: dict[str, str]
+    parts: list[Vectors] = field(default_factory=list)
+    size: int = 0
+
+
+class StreamScorer:
+    """Scores one partition of a model's features topic.
+
+    Vectors of superseded owners and those seen before are dropped; markers and frontiers are passed on,
+    so that readers of the predictions can do the same.
+
+    Parameters
+    ----------
+    version
+        The version that answers now, None before the first: then vectors pass unscored.
+    """
+
+    def __init__(self, model: ModelDefinition, version: Callable[[], Version | None]) -> None:
+        self._model = model
+        self._hash = model.hash
+        self._version = version
+        self._accepted = Accepted()
+
+    def score(self, batch: Batch) -> Outcome:
+        """Score what a consumer received."""
+        outcome = Outcome()
+        runs: list[_Run] = []
+        for position, payload, properties in zip(batch.positions, batch.payloads, batch.properties, strict=True):
+            kept = {name: properties[name] for name in _KEPT if name in properties}
+            if kept.get("definition", self._hash) != self._hash:
+                outcome.ignored += 1
+                continue
+            try:
+                vectors = self._fresh(payload, kept)
+            except (pa.ArrowException, ValueError, KeyError, IndexError, TypeError) as error:
+                outcome.undecodable.append(Undecodable(position, payload, str(error)))
+                continue
+            if vectors is None:
+                continue
+            if "frontier" in kept:
+                outcome.frontier = int(kept["frontier"])
+            _extend(runs, vectors, kept)
+        self._finish(runs, outcome)
+        return outcome
+
+    def _fresh(self, payload: bytes, properties: dict[str, str]) -> Vectors | None:
+        """The vectors of a message that count; None where its owner has been superseded."""
+        epoch = int(properties.get("epoch", 0))
+        if not self._accepted.mark(epoch):
+            return None
+        if not payload:
+            return _nothing(self._model)
+        vectors = decode_vectors(self._model, payload)
+        taken = self._accepted.take(epoch, vectors.positions)
+        return vectors if len(taken) == len(vectors) else vectors.take(taken)
+
+    def _finish(self, runs: list[_Run], outcome: Outcome) -> None:
+        parts = [part for run in runs for part in run.parts]
+        version, size = self._version(), sum(len(part) for part in parts)
+        predictions = None
+        if version is None:
+            outcome.unscored = size
+        elif size:
+            predictions = _predict(version, parts)
+            outcome.predictions = size
+        start = 0
+        for run in runs:
+            if predictions is None or not run.size:
+                if _tells(run.properties):
+                    outcome.outputs.append(Output(b"", run.properties))
+                continue
+            part = _part(predictions, start, start + run.size)
+            outcome.outputs.append(Output(encode_predictions(self._model, part), run.properties))
+            start += run.size
+
+
+def _tells(properties: dict[str, str]) -> bool:
+    return "marker" in properties or "frontier" in properties
+
+
+def _extend(runs: list[_Run], vectors: Vectors, properties: dict[str, str]) -> None:
+    last = runs[-1] if runs else None
+    same = last is not None and all(
+        last.properties.get(name) == properties.get(name) for name in ("epoch", "partition", "marker")
+    )
+    if last is None or not same or last.size + len(vectors) > MAX_ROWS:
+        runs.append(last := _Run(dict(properties)))
+    # A frontier holds once all before it is there: the last one is the run's.
+    last.properties.update(properties)
+    if len(vectors):
+        last.parts.append(vectors)
+        last.size += len(vectors)
+
+
+def _nothing(model: ModelDefinition) -> Vectors:
+    return Vectors([], np.empty(0, np.int64), [], np.empty((0, 0, 3), np.int64), np.empty((0, 0)), [])
+
+
+def _predict(version: Version, parts: list[Vectors]) -> Predictions:
+    numbers = np.concatenate([part.numbers for part in parts])
+    categories = [
+        [value for part in parts for value in part.categories[place]] for place in range(len(parts[0].categories))
+    ]
+    scores = version.score(numbers, texts_of(categories, len(numbers)))
+    winners = scores.winners
+    return Predictions(
+        [own for part in parts for own in part.ids],
+        np.concatenate([part.times for part in parts]),
+        [own for part in parts for own in part.positions],
+        np.full(len(numbers), version.examples, np.int64),
+        scores.score,
+        None if winners is None else [version.classes[winner] for winner in winners],
+        numbers,
+        categories,
+    )
+
+
+def _part(whole: Predictions, first: int, last: int) -> Predictions:
+    return Predictions(
+        whole.ids[first:last],
+        whole.times[first:last],
+        whole.positions[first:last],
+        whole.versions[first:last],
+        whole.scores[first:last],
+        None if whole.labels is None else whole.labels[first:last],
+        whole.numbers[first:last],
+        [column[first:last] for column in whole.categories],
+    )

@@ -1,0 +1,77 @@
+"""What the scorer tells of itself: counters, frontier, versions, once a second."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+import redis
+
+from headrace.store.status import Heartbeat, ServiceStatus, StatusBoard
+
+
+class Progress:
+    """What the threads have done; each call is safe from any of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counters: dict[str, int] = {}
+        self._frontiers: dict[str, int] = {}
+
+    def count(self, **counters: int) -> None:
+        """Add to counters."""
+        with self._lock:
+            for name, by in counters.items():
+                self._counters[name] = self._counters.get(name, 0) + by
+
+    def reached(self, partition: str, frontier: int) -> None:
+        """A partition of a features topic is scored up to an event time."""
+        with self._lock:
+            self._frontiers[partition] = frontier
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """All counters, as of now."""
+        with self._lock:
+            return dict(self._counters)
+
+    @property
+    def frontier(self) -> int | None:
+        """The event time up to which every partition that was heard of is scored."""
+        with self._lock:
+            return min(self._frontiers.values(), default=None)
+
+
+class StatusThread(threading.Thread):
+    """Publishes the status each second; a store that is down is passed over.
+
+    Parameters
+    ----------
+    refresh
+        Brings the status up to date.
+    """
+
+    def __init__(self, url: str, loop: str, status: ServiceStatus, refresh: Callable[[ServiceStatus], None]) -> None:
+        super().__init__(name="status", daemon=True)
+        self._store = redis.Redis.from_url(url, protocol=2, socket_timeout=1, socket_connect_timeout=1)
+        self._heartbeat = Heartbeat(StatusBoard(self._store, loop), status)
+        self._refresh = refresh
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Until stopped."""
+        while True:
+            self._refresh(self._heartbeat.status)
+            with suppress(redis.RedisError):
+                self._heartbeat.beat()
+            if self._stopping.wait(1.0):
+                return
+
+    def stop(self) -> None:
+        """Take the service off the board."""
+        self._stopping.set()
+        self.join()
+        with suppress(redis.RedisError):
+            self._heartbeat.end()
+        self._store.close()

@@ -1,0 +1,239 @@
+"""The threads that read the log: pulsar-client's calls block, so none is made on the event loop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pulsar
+import structlog
+
+from headrace.definition import ModelDefinition
+from headrace.errors import Unavailable
+from headrace.log.connection import partitions
+from headrace.log.consume import Batch, LogReader, PartitionConsumer
+from headrace.log.position import START
+from headrace.log.produce import Producer
+from headrace.log.topics import Topics
+from headrace.v1 import dead_letter_pb2
+from headrace_scorer.stream import Outcome, StreamScorer, Undecodable
+from headrace_scorer.telling import Progress
+from headrace_scorer.versions import Versions
+
+_log = structlog.get_logger()
+
+#: Seconds between tries while the broker is down.
+_RETRY = 0.5
+
+
+class _LogThread(threading.Thread):
+    """Runs `_work` until stopped; starts it over when the broker fails, gives up on anything else."""
+
+    def __init__(self, name: str, failed: Callable[[BaseException], None]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._stopping = threading.Event()
+        self._failed = failed
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._work()
+            except (Unavailable, pulsar.PulsarException) as error:
+                _log.warning("broker is down", thread=self.name, error=str(error))
+                self._stopping.wait(_RETRY)
+            except BaseException as error:
+                # Never past a batch that was not done: the process ends, and its successor tries again.
+                self._failed(error)
+                return
+
+    def stop(self) -> None:
+        """Ask it to finish what it has begun; then `join`."""
+        self._stopping.set()
+
+    def _work(self) -> None:
+        raise NotImplementedError
+
+
+class VersionReader(_LogThread):
+    """Follows the models topic from its start.
+
+    Attributes
+    ----------
+    caught_up
+        Set once everything that stood there at the start has been taken.
+    """
+
+    def __init__(
+        self, client: pulsar.Client, topics: Topics, versions: Versions, failed: Callable[[BaseException], None]
+    ) -> None:
+        super().__init__("versions", failed)
+        self._client = client
+        self._topic = topics.models
+        self._versions = versions
+        self.caught_up = threading.Event()
+
+    def _work(self) -> None:
+        readers = [LogReader(self._client, topic) for topic in partitions(self._client, self._topic)]
+        try:
+            while not self._stopping.is_set():
+                for reader in readers:
+                    self._versions.offer(_backlog(reader))
+                self.caught_up.set()
+        finally:
+            for reader in readers:
+                reader.close()
+
+
+class StreamScoring(_LogThread):
+    """Scores the features topics of all models whose vectors come from their stream.
+
+    It begins once the versions are there, so that a scorer that is started anew lets no vector pass
+    unscored that it has a version for.
+    """
+
+    def __init__(
+        self,
+        client: pulsar.Client,
+        topics: Topics,
+        versions: Versions,
+        caught_up: threading.Event,
+        progress: Progress,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__("stream", failed)
+        self._client = client
+        self._topics = topics
+        self._versions = versions
+        self._caught_up = caught_up
+        self._progress = progress
+        self._scoring: dict[str, PartitionScoring] = {}
+
+    def _work(self) -> None:
+        while not self._caught_up.wait(0.1):
+            if self._stopping.is_set():
+                return
+        for model in self._versions.models:
+            if model.vectors == "stream":
+                self._begin(model)
+        self._stopping.wait()
+        for scoring in self._scoring.values():
+            scoring.stop()
+        for scoring in self._scoring.values():
+            scoring.join()
+
+    def _begin(self, model: ModelDefinition) -> None:
+        outputs = partitions(self._client, self._topics.predictions(model.name))
+        for place, source in enumerate(partitions(self._client, self._topics.features(model.name))):
+            if source in self._scoring or self._stopping.is_set():
+                continue
+            scoring = PartitionScoring(
+                self._client,
+                StreamScorer(model, lambda: self._versions.find(model.name)),
+                model,
+                source,
+                outputs[place % len(outputs)],
+                self._topics.dead_letters,
+                self._progress,
+                self._failed,
+            )
+            self._scoring[source] = scoring
+            scoring.start()
+
+
+class PartitionScoring(_LogThread):
+    """Scores one partition of a features topic, where this process is its active consumer.
+
+    Nothing is acknowledged before its predictions are durable; after a crash some are sent again,
+    with the same epoch and position, and readers drop them.
+    """
+
+    def __init__(
+        self,
+        client: pulsar.Client,
+        scorer: StreamScorer,
+        model: ModelDefinition,
+        source: str,
+        target: str,
+        dead_letters: str,
+        progress: Progress,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(f"score {source.rpartition('/')[2]}", failed)
+        self._client = client
+        self._scorer = scorer
+        self._model = model
+        self._source = source
+        self._target = target
+        self._dead_letters = dead_letters
+        self._progress = progress
+
+    def _work(self) -> None:
+        consumer = PartitionConsumer(self._client, self._source, f"scorer-{self._model.name}")
+        try:
+            producer = Producer(self._client, self._target)
+            try:
+                self._consume(consumer, producer)
+            finally:
+                producer.close()
+        finally:
+            consumer.close()
+
+    def _consume(self, consumer: PartitionConsumer, producer: Producer) -> None:
+        owner = False
+        while not self._stopping.is_set():
+            batch = consumer.receive()
+            if not batch:
+                continue
+            if not owner:
+                # Where to go on stands with the broker: what is scored twice, readers drop.
+                batch, owner = consumer.start_after(START, batch), True
+            if batch:
+                outcome = self._scorer.score(batch)
+                self._emit(outcome, producer)
+                consumer.ack(batch.positions[-1])
+                self._tell(outcome)
+
+    def _emit(self, outcome: Outcome, producer: Producer) -> None:
+        for output in outcome.outputs:
+            producer.send(output.payload, properties=output.properties)
+        producer.flush()
+        if outcome.undecodable:
+            self._refuse(outcome.undecodable)
+
+    def _tell(self, outcome: Outcome) -> None:
+        self._progress.count(
+            predictions=outcome.predictions,
+            unscored=outcome.unscored,
+            ignored=outcome.ignored,
+            dead_letters=len(outcome.undecodable),
+        )
+        if outcome.frontier is not None:
+            self._progress.reached(self._source, outcome.frontier)
+
+    def _refuse(self, undecodable: list[Undecodable]) -> None:
+        letters = Producer(self._client, self._dead_letters)
+        for own in undecodable:
+            letter = dead_letter_pb2.DeadLetter(
+                stream=self._model.stream,
+                value=own.reason,
+                expected=f"vectors of model {self._model.name}",
+                event=own.payload,
+                topic=self._source,
+                position=own.position.to_bytes(),
+                service="scorer",
+                refused_at=time.time_ns() // 1000,
+            )
+            letters.send(letter.SerializeToString())
+        letters.flush()
+        letters.close()
+
+
+def _backlog(reader: LogReader) -> list[bytes]:
+    """Everything that is there: of a long history only the last version of a model is worth building."""
+    payloads: list[bytes] = []
+    batch: Batch = reader.receive(timeout_ms=200)
+    while batch:
+        payloads.extend(batch.payloads)
+        batch = reader.receive(timeout_ms=20)
+    return payloads

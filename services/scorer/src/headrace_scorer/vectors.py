@@ -1,0 +1,138 @@
+"""From events to vectors: which rows to read, reading them once, and assembling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.definition import Aggregate, FeatureDefinition, LoopDefinition, ModelDefinition, walk
+from headrace.events import EventColumns
+from headrace.kernel.assemble import Assembled, RowRead
+from headrace.store.rows import row_field, row_key
+from headrace_scorer.rows import RowSource
+
+#: The kernel's "no event" in `Assembled.newest`.
+_NO_ROW = -(2**62)
+
+Rows = list[list[list[bytes | None]]]
+
+
+class Assembling(Protocol):
+    """What the kernel's assembler of one model offers here."""
+
+    @property
+    def reads(self) -> tuple[RowRead, ...]: ...
+
+    @property
+    def fields(self) -> frozenset[str]: ...
+
+    def keys(self, events: EventColumns, read: RowRead) -> list[str | None]: ...
+
+    def assemble_stored(self, events: EventColumns, times: npt.NDArray[np.int64], rows: Rows) -> Assembled: ...
+
+
+class _Hash(NamedTuple):
+    """One entity's hash: all the reads of a vector that it answers."""
+
+    entity: str
+    read: RowRead
+    fields: tuple[str, ...]
+    slices: tuple[tuple[int, int, int], ...]  # (read, first field, last field + 1)
+
+
+class VectorSource:
+    """Makes the vectors of one model from the online store.
+
+    Parameters
+    ----------
+    assembler
+        The kernel's, for the same model.
+    """
+
+    def __init__(self, loop: LoopDefinition, model: ModelDefinition, assembler: Assembling, rows: RowSource) -> None:
+        self._loop = loop.name
+        self._assembler = assembler
+        self._rows = rows
+        self._partitions = [loop.stream(loop.view(read.view).stream).partitions for read in assembler.reads]
+        fields = [
+            tuple(row_field(loop.view(read.view), partition) for partition in range(count))
+            for read, count in zip(assembler.reads, self._partitions, strict=True)
+        ]
+        self._hashes = _hashes(assembler.reads, fields)
+        self._sources = [_sources(feature, assembler.reads) for feature in model.features]
+
+    async def assemble(self, events: EventColumns, times: npt.NDArray[np.int64]) -> Assembled:
+        """The vectors of the events as of the times: one read of the store, one pass of the kernel.
+
+        Raises
+        ------
+        Unavailable
+            The store does not answer.
+        """
+        return self._assembler.assemble_stored(events, times, await self._read(events))
+
+    def without_rows(self, events: EventColumns, times: npt.NDArray[np.int64]) -> Assembled:
+        """The same with every row missing."""
+        absent: list[list[bytes | None]] = [[None] * count for count in self._partitions]
+        return self._assembler.assemble_stored(events, times, [absent] * len(events))
+
+    def age(self, assembled: Assembled, row: int, as_of: int, feature: int) -> int | None:
+        """Time between the stalest row that a feature was made from and its read; None without any."""
+        newest = [int(assembled.newest[row, read]) for read in self._sources[feature]]
+        known = [time for time in newest if time > _NO_ROW]
+        return as_of - min(known) if known else None
+
+    async def _read(self, events: EventColumns) -> Rows:
+        size = len(events)
+        keys: list[str] = []
+        fields: list[tuple[str, ...]] = []
+        # An entity that several events of a batch share is read once.
+        places: dict[tuple[str, tuple[str, ...]], int] = {}
+        wanted: list[list[int | None]] = []
+        for own in self._hashes:
+            column: list[int | None] = []
+            for entity in self._assembler.keys(events, own.read):
+                if entity is None:
+                    column.append(None)
+                    continue
+                key = row_key(self._loop, own.entity, entity)
+                found_at = places.setdefault((key, own.fields), len(keys))
+                if found_at == len(keys):
+                    keys.append(key)
+                    fields.append(own.fields)
+                column.append(found_at)
+            wanted.append(column)
+        found = await self._rows.fetch(keys, fields)
+        rows: Rows = [[[] for _ in self._partitions] for _ in range(size)]
+        for own, column in zip(self._hashes, wanted, strict=True):
+            absent: list[bytes | None] = [None] * len(own.fields)
+            for event, place in enumerate(column):
+                values = absent if place is None else found[place]
+                row = rows[event]
+                for read, first, last in own.slices:
+                    row[read] = values[first:last]
+        return rows
+
+
+def _hashes(reads: Sequence[RowRead], fields_of: Sequence[tuple[str, ...]]) -> list[_Hash]:
+    groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for place, read in enumerate(reads):
+        groups.setdefault((read.entity, read.key), []).append(place)
+    hashes = []
+    for (entity, _), members in groups.items():
+        fields: list[str] = []
+        slices = []
+        for place in members:
+            first = len(fields)
+            fields.extend(fields_of[place])
+            slices.append((place, first, len(fields)))
+        hashes.append(_Hash(entity, reads[members[0]], tuple(fields), tuple(slices)))
+    return hashes
+
+
+def _sources(feature: FeatureDefinition, reads: Sequence[RowRead]) -> list[int]:
+    aggregates = {(node.view, node.key) for node in walk(feature.value) if isinstance(node, Aggregate)}
+    return [place for place, read in enumerate(reads) if (read.view, read.key) in aggregates]

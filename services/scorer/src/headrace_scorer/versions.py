@@ -1,0 +1,224 @@
+"""Versions: ONNX models checked before they answer, swapped while the scorer serves."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from headrace.definition import FieldType, LoopDefinition, ModelDefinition, Task
+from headrace.errors import CorruptState, NoModelYet, UnknownName
+from headrace.log.tables import Categories, Numbers
+from headrace.v1 import models_pb2
+
+NUMBERS = "numbers"
+CATEGORIES = "categories"
+SCORE = "score"
+PROBABILITIES = "probabilities"
+
+
+class Scores(NamedTuple):
+    """What a version says of N vectors.
+
+    Attributes
+    ----------
+    score
+        float64[N]. Binary: the probability of true. Regression: the value. Multiclass: the winner's
+        probability.
+    probabilities
+        Multiclass: float64[N, K], in the order of the version's classes.
+    winners
+        Multiclass: int64[N], the places of the winners.
+    """
+
+    score: Numbers
+    probabilities: Numbers | None = None
+    winners: npt.NDArray[np.int64] | None = None
+
+
+class Version:
+    """One version of a model, ready to answer. Safe for threads: a session has no state.
+
+    Parameters
+    ----------
+    model
+        The definition that the version must fit.
+    published
+        What stood on the models topic.
+
+    Raises
+    ------
+    CorruptState
+        The checksum, the signature or the ONNX itself is not what the definition asks for.
+    """
+
+    def __init__(self, model: ModelDefinition, published: models_pb2.ModelVersion) -> None:
+        self.model = model
+        self.examples = published.examples
+        self.event_time = published.event_time
+        self.classes: tuple[str, ...] = tuple(published.classes)
+        self.metrics = dict(published.metrics)
+        self._run = _session(model, published).run
+        numeric = sum(feature.type is not FieldType.STRING for feature in model.features)
+        self._numbers, self._texts = numeric > 0, numeric < len(model.features)
+        self._multiclass = model.task is Task.MULTICLASS
+        self._outputs = [PROBABILITIES if self._multiclass else SCORE]
+        self._try(numeric, len(model.features) - numeric)
+
+    def score(self, numbers: Numbers, texts: npt.NDArray[np.object_] | None) -> Scores:
+        """Score N vectors.
+
+        Parameters
+        ----------
+        numbers
+            float64[N, n], NaN where missing.
+        texts
+            str[N, k], "" where missing; None where the model has no string feature.
+        """
+        inputs: dict[str, Any] = {}
+        if self._numbers:
+            inputs[NUMBERS] = numbers
+        if self._texts:
+            inputs[CATEGORIES] = texts
+        (found,) = self._run(self._outputs, inputs)
+        if not self._multiclass:
+            return Scores(found)
+        winners = found.argmax(axis=1)
+        return Scores(found[np.arange(len(found)), winners], found, winners)
+
+    def _try(self, numbers: int, texts: int) -> None:
+        """Score two vectors without any value: a version that cannot is refused before it answers."""
+        try:
+            found = self.score(np.full((2, numbers), np.nan), np.full((2, texts), "", object))
+        except Exception as error:
+            raise CorruptState(f"model {self.model.name!r}: the version does not run: {error}") from error
+        shape = (2, len(self.classes)) if self._multiclass else (2,)
+        output = found.probabilities if self._multiclass else found.score
+        if output is None or output.shape != shape or output.dtype != np.float64:
+            raise CorruptState(f"model {self.model.name!r}: the version's output is not float64{shape}")
+
+
+def texts_of(categories: Categories, size: int) -> npt.NDArray[np.object_]:
+    """String columns as the model's input: str[N, k], "" where missing."""
+    texts = np.empty((size, len(categories)), object)
+    for place, column in enumerate(categories):
+        texts[:, place] = [value or "" for value in column]
+    return texts
+
+
+class Versions:
+    """The version that answers for each model of a loop.
+
+    `offer` is for one background thread, the rest for all: a swap is one assignment, so a request works
+    with one version from its start to its end.
+    """
+
+    def __init__(self, loop: LoopDefinition, note: Callable[..., Any]) -> None:
+        self._models = {model.name: model for model in loop.models}
+        self._hashes = {name: model.hash for name, model in self._models.items()}
+        self._current: dict[str, Version] = {}
+        self._note = note
+
+    def current(self, model: str) -> Version:
+        """The version that answers.
+
+        Raises
+        ------
+        UnknownName
+            The loop has no such model.
+        NoModelYet
+            It has published nothing.
+        """
+        found = self._current.get(model)
+        if found is None:
+            raise NoModelYet(self.model(model).name)
+        return found
+
+    def find(self, model: str) -> Version | None:
+        """The version that answers, None before the first."""
+        return self._current.get(model)
+
+    def model(self, name: str) -> ModelDefinition:
+        """A model of the loop.
+
+        Raises
+        ------
+        UnknownName
+            The loop has none of this name.
+        """
+        found = self._models.get(name)
+        if found is None:
+            raise UnknownName("model", name, tuple(self._models))
+        return found
+
+    def hash(self, name: str) -> str:
+        """The hash of a model's definition."""
+        return self._hashes[name]
+
+    @property
+    def models(self) -> Sequence[ModelDefinition]:
+        """All models, in the order of the loop."""
+        return tuple(self._models.values())
+
+    def examples(self) -> dict[str, int]:
+        """For each model that has a version: how many examples it learned."""
+        return {name: version.examples for name, version in self._current.items()}
+
+    def offer(self, payloads: Sequence[bytes]) -> None:
+        """Take what the models topic brought: the last of each model that fits its definition."""
+        latest: dict[str, models_pb2.ModelVersion] = {}
+        for payload in payloads:
+            published = self._parse(payload)
+            if published is not None:
+                latest[published.model] = published
+        for name, published in latest.items():
+            try:
+                self._current[name] = Version(self._models[name], published)
+            except CorruptState as error:
+                self._note("version refused", model=name, examples=published.examples, reason=str(error))
+            else:
+                self._note("version swapped in", model=name, examples=published.examples)
+
+    def _parse(self, payload: bytes) -> models_pb2.ModelVersion | None:
+        if not payload:
+            return None  # The tombstone of a compacted key.
+        try:
+            published = models_pb2.ModelVersion.FromString(payload)
+        except ValueError:
+            self._note("version refused", reason="not a ModelVersion")
+            return None
+        if published.model not in self._models:
+            self._note("version ignored", model=published.model, reason="the loop has no such model")
+            return None
+        if published.definition != self._hashes[published.model]:
+            self._note(
+                "version ignored",
+                model=published.model,
+                examples=published.examples,
+                reason=f"made of definition {published.definition}, not {self._hashes[published.model]}",
+            )
+            return None
+        return published
+
+
+def _session(model: ModelDefinition, published: models_pb2.ModelVersion) -> ort.InferenceSession:
+    if hashlib.sha256(published.onnx).digest() != published.sha256:
+        raise CorruptState(f"model {model.name!r}: the version's checksum does not match its ONNX")
+    expected = [(feature.name, feature.type.value) for feature in model.features]
+    if [(feature.name, feature.type) for feature in published.features] != expected:
+        raise CorruptState(f"model {model.name!r}: the version's features are not the definition's")
+    if published.task != model.task.value:
+        raise CorruptState(f"model {model.name!r}: the version's task is {published.task}, not {model.task}")
+    options = ort.SessionOptions()
+    # One thread a run: a vector is too small to share, and requests run side by side.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(published.onnx, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise CorruptState(f"model {model.name!r}: the version's ONNX does not load: {error}") from error
