@@ -27,6 +27,8 @@ class Producer:
         How many messages the broker may owe an answer for.
     timeout_s
         A message that the broker has not taken by then has failed.
+    compress
+        For large messages, such as models.
 
     Raises
     ------
@@ -43,6 +45,7 @@ class Producer:
         schema: pulsar.schema.Schema | None = None,
         max_pending: int = 2_000,
         timeout_s: float = 30.0,
+        compress: bool = False,
     ) -> None:
         self.topic = topic
         self._max_pending = max_pending
@@ -59,6 +62,7 @@ class Producer:
                 batching_max_allowed_size_in_bytes=1 << 20,
                 batching_max_publish_delay_ms=2,
                 message_router=route,
+                compression_type=pulsar.CompressionType.ZSTD if compress else pulsar.CompressionType.NONE,
                 send_timeout_millis=int(timeout_s * 1_000),
             )
         except pulsar.PulsarException as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from headrace.definition import FieldType, ModelDefinition
 from headrace.log.tables import Examples
@@ -24,7 +25,7 @@ class Rows:
         columns: list[list[float] | list[str | None]] = []
         numbers = iter(examples.numbers[first:].T)
         categories = iter(examples.categories)
-        whole = ~np.isnan(examples.numbers[first:]).any(axis=1)
+        whole: npt.NDArray[np.bool_] = np.all(~np.isnan(examples.numbers[first:]), axis=1)
         for text in self._texts:
             if text:
                 column = next(categories)[first:]

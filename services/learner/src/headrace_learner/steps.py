@@ -80,4 +80,6 @@ def labels_of(task: Task, labels: Any) -> list[Any]:
     """Labels of the examples log as River takes them: bool, text or float."""
     if task is Task.BINARY:
         return [label > 0.5 for label in labels.tolist()]
-    return list(labels) if task is Task.MULTICLASS else labels.tolist()  # type: ignore[no-any-return]
+    if task is Task.REGRESSION:
+        return [float(label) for label in labels.tolist()]
+    return list(labels)

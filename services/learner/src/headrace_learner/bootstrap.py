@@ -1,0 +1,121 @@
+"""Puts a learner process together."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import pulsar
+import structlog
+from redis import Redis
+
+from headrace import declare, export
+from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.errors import CorruptState, UnknownName
+from headrace.log import connection as broker
+from headrace.log.topics import Topics
+from headrace.rpc import Server
+from headrace.store import connection as store
+from headrace.store.fences import Fences
+from headrace.store.quality import QualityBoard
+from headrace.store.status import Heartbeat, ServiceStatus, StatusBoard
+
+from .checkpoint import Checkpoints
+from .publishing import Versions
+from .settings import LearnerSettings
+from .telling import tell
+from .worker import Outside, Worker
+
+_log = structlog.get_logger()
+
+_BEAT = 1.0
+
+
+async def serve(settings: LearnerSettings, models: Sequence[str] = ()) -> int:
+    """Run until SIGTERM or SIGINT, or until a model cannot go on.
+
+    Parameters
+    ----------
+    models
+        The models to learn; all of the loop's when empty.
+
+    Returns
+    -------
+    int
+        The process's exit code.
+    """
+    loop = settings.definition()
+    with ExitStack() as closing:
+        client = broker.connect(settings)
+        closing.callback(client.close)
+        online = store.connect(settings.redis_url)
+        closing.callback(online.close)
+        workers = _workers(settings, loop, _chosen(loop, models), client, online)
+        server = Server(settings.bind, {})
+        status = ServiceStatus(service="learner", instance=settings.instance, address=server.address)
+        heartbeat = Heartbeat(StatusBoard(online, loop.name), status)
+        await server.start()
+        for worker in workers:
+            worker.start()
+        _log.info("ready", address=server.address, models=[worker.model.name for worker in workers])
+        await _until_stopped(workers, heartbeat)
+        await server.stop()
+    return int(any(worker.standing.failure for worker in workers))
+
+
+def _chosen(loop: LoopDefinition, names: Sequence[str]) -> list[ModelDefinition]:
+    known = {model.name: model for model in loop.models}
+    for name in names:
+        if name not in known:
+            raise UnknownName("model", name, tuple(known))
+    return [known[name] for name in names] if names else list(loop.models)
+
+
+def _workers(
+    settings: LearnerSettings,
+    loop: LoopDefinition,
+    models: Sequence[ModelDefinition],
+    client: pulsar.Client,
+    redis: Redis,
+) -> list[Worker]:
+    loaded = declare.load(settings.loop_file)
+    topics = Topics(loop.name, settings.namespace)
+    workers = []
+    for model in models:
+        if loaded.definition.model(model.name).hash != model.hash:
+            raise CorruptState(f"model {model.name!r} in {settings.loop_file} is not that of {settings.loop}")
+        export.check(loaded.learner(model.name), model.features, model.task)
+        outside = Outside(
+            client,
+            topics.examples(model.name),
+            Fences(redis, loop.name),
+            QualityBoard(redis, loop.name),
+            Versions(client, topics.models),
+        )
+
+        def make(name: str = model.name) -> object:
+            return loaded.learner(name)
+
+        checkpoints = Checkpoints(settings.data / "checkpoints", model)
+        workers.append(Worker(model, make, outside, checkpoints, settings.instance, settings.checkpoint_seconds))
+    return workers
+
+
+async def _until_stopped(workers: Sequence[Worker], heartbeat: Heartbeat) -> None:
+    stopping = asyncio.Event()
+    running = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, stopping.set)
+    while not stopping.is_set() and all(worker.is_alive() for worker in workers):
+        await asyncio.to_thread(tell, workers, heartbeat)
+        try:
+            await asyncio.wait_for(stopping.wait(), _BEAT)
+        except TimeoutError:
+            continue
+    for worker in workers:
+        worker.stop()
+    for worker in workers:
+        await asyncio.to_thread(worker.join)
+    await asyncio.to_thread(tell, workers, heartbeat)

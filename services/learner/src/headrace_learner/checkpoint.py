@@ -1,0 +1,177 @@
+"""Checkpoints: a model, its metrics and its place in the log, in one file, written atomically.
+
+The model is a pickle. It is this machine's own file: it never travels, it is not taken from the network, and
+it is read only when its checksum and the hash of the model's definition are right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from headrace.definition import ModelDefinition
+from headrace.errors import CorruptState
+from headrace.log.position import Position
+from headrace.quality import restore
+
+from .learning import Learning, Progress
+
+_log = structlog.get_logger()
+
+_MAGIC = b"headrace-checkpoint-1\n"
+_LENGTH = 4
+_DIGEST = hashlib.sha256().digest_size
+
+
+class Header(msgspec.Struct, frozen=True):
+    """What a checkpoint says of itself, in JSON, readable without loading the model.
+
+    `quality` is the length of the metrics' part, which precedes the pickled model.
+    """
+
+    model: str
+    definition: str
+    examples: int
+    next_seq: int
+    position: tuple[int, int, int]
+    frontier: int | None
+    newest: int | None
+    published: int
+    epochs: dict[str, int]
+    metrics: dict[str, float]
+    quality: int
+
+    def progress(self) -> Progress:
+        """Where the model stands in its log."""
+        return Progress(
+            self.examples,
+            self.next_seq,
+            Position(*self.position),
+            self.frontier,
+            self.newest,
+            self.published,
+            dict(self.epochs),
+        )
+
+
+def encode(learning: Learning) -> bytes:
+    """A checkpoint's bytes: magic, SHA-256 of the rest, header, metrics, model."""
+    quality = learning.quality
+    told = quality.dump()
+    header = msgspec.json.encode(
+        Header(
+            model=learning.model.name,
+            definition=learning.model.hash,
+            metrics=quality.metrics(),
+            quality=len(told),
+            **asdict(learning.progress),
+        )
+    )
+    body = b"".join((len(header).to_bytes(_LENGTH, "big"), header, told, pickle.dumps(learning.estimator, protocol=5)))
+    return b"".join((_MAGIC, hashlib.sha256(body).digest(), body))
+
+
+def decode_header(data: bytes) -> tuple[Header, memoryview]:
+    """Verify a checkpoint; its header, and what follows it.
+
+    Raises
+    ------
+    CorruptState
+        It is cut short, changed, or of another format.
+    """
+    start = len(_MAGIC) + _DIGEST
+    if not data.startswith(_MAGIC):
+        raise CorruptState(f"checkpoint begins with {data[: len(_MAGIC)]!r}, expected {_MAGIC!r}")
+    body = memoryview(data)[start:]
+    found, expected = hashlib.sha256(body).hexdigest(), data[len(_MAGIC) : start].hex()
+    if found != expected:
+        raise CorruptState(f"checkpoint has SHA-256 {found}, expected {expected}")
+    end = _LENGTH + int.from_bytes(body[:_LENGTH], "big")
+    return msgspec.json.decode(body[_LENGTH:end], type=Header), body[end:]
+
+
+def decode(model: ModelDefinition, data: bytes) -> Learning | None:
+    """The inverse of `encode`; None when it is of another definition, and nothing of it is loaded.
+
+    Raises
+    ------
+    CorruptState
+        As `decode_header`; or the model cannot be loaded by the River that is installed.
+    """
+    header, rest = decode_header(data)
+    if (header.model, header.definition) != (model.name, model.hash):
+        return None
+    try:
+        estimator: Any = pickle.loads(rest[header.quality :])
+    except Exception as error:  # pickles of another River fail in any way
+        raise CorruptState(f"checkpoint's model cannot be loaded: {error!r}") from error
+    return Learning(model, estimator, restore(model, bytes(rest[: header.quality])), header.progress())
+
+
+class Checkpoints:
+    """The checkpoints of one model: the newest, and the one before.
+
+    An older checkpoint is never wrong: what follows it is learned again from the log, with the same result.
+    """
+
+    def __init__(self, directory: Path, model: ModelDefinition) -> None:
+        self._model = model
+        self.path = directory / f"{model.name}.ckpt"
+        self._previous = directory / f"{model.name}.ckpt.previous"
+
+    def save(self, data: bytes) -> None:
+        """Replace the newest checkpoint: after a crash at any moment the old or the new one is there, whole.
+
+        Raises
+        ------
+        OSError
+            It cannot be written; the one before stays.
+        """
+        directory = self.path.parent
+        directory.mkdir(parents=True, exist_ok=True)
+        # Two owners for a moment (one of them fenced) must not write into one file.
+        written = directory / f"{self.path.name}.{os.getpid()}.tmp"
+        try:
+            with written.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if self.path.exists():
+                os.replace(self.path, self._previous)
+            os.replace(written, self.path)
+        finally:
+            written.unlink(missing_ok=True)
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def load(self, beyond: int = -1) -> Learning | None:
+        """The newest usable checkpoint of this definition that has learned more than `beyond` examples.
+
+        One that is corrupt is refused, with a line in the log that says why.
+        """
+        for path in (self.path, self._previous):
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                continue
+            try:
+                if decode_header(data)[0].examples <= beyond:
+                    return None
+                learning = decode(self._model, data)
+            except CorruptState as error:
+                _log.error("checkpoint refused", model=self._model.name, path=str(path), reason=str(error))
+                continue
+            if learning is not None:
+                return learning
+            _log.warning("checkpoint is of another definition", model=self._model.name, path=str(path))
+        return None

@@ -1,0 +1,60 @@
+"""The models topic, as the learner writes it."""
+
+from __future__ import annotations
+
+import pulsar
+
+from headrace.definition import ModelDefinition
+from headrace.log.consume import LogReader
+from headrace.log.produce import Producer
+
+from .learning import Learning
+from .versions import version_of
+
+
+class Versions:
+    """Publishes versions of models, keyed by the model's name, so that compaction keeps the newest.
+
+    A message carries `definition` and `examples` as properties too.
+    """
+
+    def __init__(self, client: pulsar.Client, topic: str) -> None:
+        self._client = client
+        self._topic = topic
+        self._producer: Producer | None = None
+
+    def publish(self, learning: Learning) -> None:
+        """Publish what a model is now; returns once the broker has it.
+
+        Raises
+        ------
+        Unavailable
+            The broker does not answer.
+        """
+        version = version_of(learning)
+        if self._producer is None:
+            self._producer = Producer(self._client, self._topic, compress=True)
+        self._producer.send(
+            version.SerializeToString(deterministic=True),
+            key=version.model,
+            properties={"definition": version.definition, "examples": str(version.examples)},
+        )
+        self._producer.flush()
+
+    def newest(self, model: ModelDefinition) -> int:
+        """The examples of the newest version of this definition on the topic, 0 when there is none."""
+        reader = LogReader(self._client, self._topic, queue=4)
+        newest = 0
+        try:
+            while batch := reader.receive(timeout_ms=500):
+                for properties in batch.properties:
+                    if properties.get("definition") == model.hash:
+                        newest = max(newest, int(properties.get("examples", "0")))
+        finally:
+            reader.close()
+        return newest
+
+    def close(self) -> None:
+        """Give the producer up."""
+        if self._producer is not None:
+            self._producer.close()

@@ -1,0 +1,73 @@
+"""A hash of a model's state, to tell whether two models are the same to the last bit."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+
+def state_hash(model: Any) -> str:
+    """SHA-256 of everything that a model is made of.
+
+    Unlike a pickle's bytes it does not depend on which equal objects are one object, which a model that was loaded
+    from a checkpoint differs in. The order of dictionaries counts: sums over them depend on it.
+    """
+    return _digest(model, {}, {}, []).hex()
+
+
+def _digest(value: Any, known: dict[int, bytes], path: dict[int, int], keep: list[Any]) -> bytes:
+    atom = _atom(value)
+    if atom is not None:
+        return hashlib.sha256(atom).digest()
+    key = id(value)
+    if key in known:
+        return known[key]
+    if key in path:  # a cycle: by how far up it leads
+        return hashlib.sha256(b"up%d" % (len(path) - path[key])).digest()
+    path[key] = len(path)
+    name, parts = _parts(value)
+    whole = hashlib.sha256(name.encode())
+    for part in parts:
+        whole.update(_digest(part, known, path, keep))
+    del path[key]
+    keep.append(value)  # a temporary's id would be used again
+    known[key] = whole.digest()
+    return known[key]
+
+
+def _atom(value: Any) -> bytes | None:
+    match value:
+        case None | bool():
+            return repr(value).encode()
+        case int():
+            return b"i%d" % value
+        case float():
+            return b"f" + struct.pack(">d", value)
+        case str():
+            return b"s" + value.encode()
+        case bytes():
+            return b"b" + value
+        case np.ndarray() if value.dtype != np.dtype(object):
+            return f"a{value.dtype.str}{value.shape}".encode() + value.tobytes()
+        case type() | FunctionType() | BuiltinFunctionType() | ModuleType():
+            return f"n{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value.__name__)}".encode()
+    return None
+
+
+def _parts(value: Any) -> tuple[str, list[Any]]:
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    if type(value) in (list, tuple):
+        return name, list(value)
+    if type(value) is dict:
+        return name, [part for item in value.items() for part in item]
+    if type(value) in (set, frozenset):
+        return name, sorted(value, key=repr)
+    reduced = value.__reduce_ex__(4)
+    if isinstance(reduced, str):
+        return name, [reduced]
+    # (callable, arguments, state, items of a list, items of a dict)
+    return name, [list(part) if hasattr(part, "__next__") else part for part in reduced]

@@ -1,0 +1,41 @@
+"""What a learner process says of itself each second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import redis
+import structlog
+
+from headrace.store.status import Heartbeat
+
+from .worker import Standing, Worker
+
+_log = structlog.get_logger()
+
+
+def tell(workers: Sequence[Worker], heartbeat: Heartbeat) -> None:
+    """Write the status of all models of this process; a store that is away is not waited for."""
+    status, standings = heartbeat.status, {worker.model.name: worker.standing for worker in workers}
+    states = {standing.state for standing in standings.values()}
+    status.state = next((state for state in ("failed", "starting", "stopped") if state in states), "ready")
+    status.counters = {
+        "examples": sum(standing.learned for standing in standings.values()),
+        "versions": sum(standing.versions for standing in standings.values()),
+    }
+    frontiers = [standing.frontier for standing in standings.values()]
+    status.frontier = None if None in frontiers else min(known for known in frontiers if known is not None)
+    status.versions = {name: standing.published for name, standing in standings.items()}
+    status.metrics = {name: standing.metrics for name, standing in standings.items() if standing.metrics}
+    status.note = "; ".join(
+        standing.failure or standing.note for standing in standings.values() if standing.failure or standing.note
+    )
+    try:
+        heartbeat.beat()
+    except redis.RedisError as error:
+        _log.warning("status not written", reason=str(error))
+
+
+def _notes(name: str, standing: Standing) -> list[str]:
+    notes = ["stands by"] if standing.state == "standby" else []
+    return [f"{name} {note}" for note in (*notes, standing.failure or standing.note) if note]

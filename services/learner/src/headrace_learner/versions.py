@@ -1,0 +1,28 @@
+"""A model's versions, as they travel: ONNX and its signature."""
+
+from __future__ import annotations
+
+import hashlib
+
+from headrace import export
+from headrace.v1 import models_pb2
+
+from .learning import Learning
+
+
+def version_of(learning: Learning) -> models_pb2.ModelVersion:
+    """The version that a model is now: data, never code."""
+    model, progress = learning.model, learning.progress
+    exported = export.to_onnx(learning.estimator, model.features, model.task)
+    return models_pb2.ModelVersion(
+        model=model.name,
+        definition=model.hash,
+        examples=progress.examples,
+        event_time=progress.newest or 0,
+        features=[models_pb2.Feature(name=feature.name, type=feature.type) for feature in model.features],
+        classes=exported.classes,
+        task=model.task,
+        metrics=learning.quality.metrics(),
+        onnx=exported.onnx,
+        sha256=hashlib.sha256(exported.onnx).digest(),
+    )

@@ -1,0 +1,343 @@
+"""One model's thread: owns its examples log, learns it, publishes versions, keeps checkpoints."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pulsar
+import structlog
+
+from headrace.definition import ModelDefinition
+from headrace.errors import Fenced, HeadraceError, Unavailable
+from headrace.log.consume import Batch, LogReader, PartitionConsumer
+from headrace.log.position import START, Position
+from headrace.store.quality import QualityReport
+
+from . import checkpoint
+from .checkpoint import Checkpoints
+from .learning import Learning, Progress
+from .publishing import Versions
+
+_log = structlog.get_logger()
+
+#: Messages hold up to thousands of examples each: few are fetched ahead.
+QUEUE = 16
+
+#: Seconds that a standby without a checkpoint waits before it begins to learn on its own.
+_PATIENCE = 2.0
+
+#: Checkpoints take at most this share of the time.
+_CHECKPOINT_SHARE = 0.05
+
+#: Seconds between two looks at the metrics.
+_TELL = 1.0
+
+#: Seconds before a broker or a store that did not answer is asked again.
+_RETRY = 0.5
+
+
+class Owners(Protocol):
+    """Who owns a work: see `headrace.store.fences.Fences`."""
+
+    def acquire(self, work: str) -> int: ...
+
+    def check(self, work: str, epoch: int) -> None: ...
+
+
+class Reports(Protocol):
+    """Where quality is told: see `headrace.store.quality.QualityBoard`."""
+
+    def write(self, report: QualityReport) -> None: ...
+
+
+@dataclass
+class Standing:
+    """What the process tells of one model."""
+
+    state: str = "starting"
+    examples: int = 0
+    published: int = 0
+    versions: int = 0
+    learned: int = 0
+    frontier: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    note: str = ""
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a worker meets: broker, fences, board."""
+
+    client: pulsar.Client
+    topic: str
+    owners: Owners
+    reports: Reports
+    versions: Versions
+
+
+class Worker(threading.Thread):
+    """Learns one model until it is stopped.
+
+    Parameters
+    ----------
+    make
+        Makes a new River pipeline of the model.
+    checkpoint_seconds
+        The longest time between two checkpoints while examples come.
+    """
+
+    def __init__(
+        self,
+        model: ModelDefinition,
+        make: Callable[[], Any],
+        outside: Outside,
+        checkpoints: Checkpoints,
+        instance: str,
+        checkpoint_seconds: float = 30.0,
+    ) -> None:
+        super().__init__(name=f"learner-{model.name}")
+        self.model = model
+        self.standing = Standing()
+        self._make = make
+        self._outside = outside
+        self._checkpoints = checkpoints
+        self._instance = instance
+        self._checkpoint_seconds = checkpoint_seconds
+        self._stopping = threading.Event()
+        self._work = f"learner-{model.name}"
+        self._learning = Learning(model, make())
+        self._epoch = 0
+        self._saved: Position | None = None
+        self._saved_at = self._told_at = self._published_at = time.monotonic()
+        self._cost = 0.0
+        self._muted = 0
+
+    def stop(self) -> None:
+        """Finish the message under way, write a checkpoint and end."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        log = _log.bind(model=self.model.name)
+        try:
+            self._restore()
+            while not self._stopping.is_set():
+                try:
+                    self._serve()
+                except Fenced as error:
+                    log.warning("another learner took over", reason=str(error))
+                    self._restore()
+                except Unavailable as error:
+                    self._say(str(error))
+                    log.warning("broker or store does not answer", reason=str(error))
+                    self._restore()
+                    self._stopping.wait(_RETRY)
+            self.standing.state = "stopped"
+        except Exception as error:
+            self.standing.state, self.standing.failure = "failed", str(error)
+            log.error("learner refuses to go on", reason=str(error), exc_info=not isinstance(error, HeadraceError))
+
+    def _serve(self) -> None:
+        consumer = PartitionConsumer(
+            self._outside.client, self._outside.topic, self._work, max_messages=QUEUE, name=self._instance
+        )
+        try:
+            delivered = self._stand_by(consumer)
+            if not delivered:
+                return
+            self._take_over(consumer, delivered)
+            while not self._stopping.is_set():
+                batch = consumer.receive()
+                self._learn(batch, publish=True)
+                self._after(consumer, idle=not batch)
+            self._checkpoint(consumer)
+        finally:
+            _quietly(consumer.close)
+
+    # Standing by ---------------------------------------------------------------------------------
+
+    def _stand_by(self, consumer: PartitionConsumer) -> Batch:
+        """Wait for the first message, which makes this process the owner."""
+        self.standing.state = "standby"
+        since = time.monotonic()
+        rebuilt = self._learning.progress.position != START
+        while not self._stopping.is_set():
+            batch = consumer.receive()
+            if batch:
+                return batch
+            self._tell()
+            if not rebuilt and time.monotonic() - since > _PATIENCE:
+                rebuilt = True
+                batch = self._rebuild(consumer)
+                if batch:
+                    return batch
+        return Batch()
+
+    def _rebuild(self, consumer: PartitionConsumer) -> Batch:
+        """Learn what the log holds, publishing nothing: its checkpoint is lost, or on another machine.
+
+        Ends with the log, or with the first message delivered.
+        """
+        reader = LogReader(self._outside.client, self._outside.topic, self._learning.progress.position, QUEUE)
+        try:
+            while not self._stopping.is_set():
+                batch = reader.receive(QUEUE, timeout_ms=500)
+                if not batch:
+                    break
+                self._learn(batch, publish=False)
+                self._tell()
+                delivered = consumer.receive()
+                if delivered:
+                    return delivered
+        finally:
+            _quietly(reader.close)
+        return Batch()
+
+    def _take_over(self, consumer: PartitionConsumer, delivered: Batch) -> None:
+        self._epoch = self._outside.owners.acquire(self._work)
+        newer = self._checkpoints.load(beyond=self._learning.progress.examples)
+        if newer is not None:
+            self._begin(newer)
+        progress = self._learning.progress
+        if progress.published == 0:
+            self._muted = self._outside.versions.newest(self.model)
+        self._saved = None
+        self._saved_at = self._published_at = time.monotonic()
+        self.standing.state = "learning"
+        _log.info("owner", model=self.model.name, epoch=self._epoch, examples=progress.examples)
+        if progress.examples > progress.published:
+            self._publish()
+        self._read_gap(delivered.positions[0])
+        self._learn(consumer.start_after(self._learning.progress.position, delivered), publish=True)
+
+    def _read_gap(self, until: Position) -> None:
+        """Learn from the log what the broker took for acknowledged and the checkpoint does not hold."""
+        if self._learning.progress.position >= until:
+            return
+        reader = LogReader(self._outside.client, self._outside.topic, self._learning.progress.position, QUEUE)
+        try:
+            while not self._stopping.is_set():
+                batch = reader.receive(QUEUE, timeout_ms=10_000)
+                rows = [row for row, position in enumerate(batch.positions) if position < until]
+                self._learn(
+                    Batch(
+                        [batch.positions[row] for row in rows],
+                        [batch.payloads[row] for row in rows],
+                        [batch.properties[row] for row in rows],
+                    ),
+                    publish=True,
+                )
+                if len(rows) < len(batch) or not batch:
+                    return
+                self._tell()
+        finally:
+            _quietly(reader.close)
+
+    # Learning ------------------------------------------------------------------------------------
+
+    def _learn(self, batch: Batch, *, publish: bool) -> None:
+        for payload, properties, position in zip(batch.payloads, batch.properties, batch.positions, strict=True):
+            if self._stopping.is_set():
+                return
+            before = self._learning.progress.examples
+            for _ in self._learning.read(payload, properties, position):
+                if publish:
+                    self._publish()
+            self.standing.learned += self._learning.progress.examples - before
+
+    def _after(self, consumer: PartitionConsumer, *, idle: bool) -> None:
+        """What is due between two batches."""
+        progress = self._learning.progress
+        now = time.monotonic()
+        seconds = self.model.publish_seconds
+        if seconds is not None and now - self._published_at >= seconds and progress.examples > progress.published:
+            self._publish()
+        if self._saved != progress.position:
+            age = now - self._saved_at
+            due = progress.published == progress.examples or idle or age >= self._checkpoint_seconds
+            if due and age * _CHECKPOINT_SHARE >= self._cost:
+                self._checkpoint(consumer)
+        self._tell()
+
+    def _publish(self) -> None:
+        """Publish what the model is now; versions that a newer one has followed are not sent again."""
+        progress = self._learning.progress
+        if progress.examples > self._muted:
+            self._outside.owners.check(self._work, self._epoch)
+            self._outside.versions.publish(self._learning)
+            self.standing.versions += 1
+            self._published_at = time.monotonic()
+        progress.published = progress.examples
+        self._tell(at_once=True)
+
+    def _checkpoint(self, consumer: PartitionConsumer) -> None:
+        """Save, then acknowledge what is saved."""
+        position = self._learning.progress.position
+        if self._saved == position:
+            return
+        started = time.monotonic()
+        data = checkpoint.encode(self._learning)
+        self._outside.owners.check(self._work, self._epoch)
+        try:
+            self._checkpoints.save(data)
+        except OSError as error:
+            # The log keeps what is not acknowledged; nothing is lost but the time to learn it again.
+            self._say(f"checkpoint of {self.model.name} not written, acknowledging nothing: {error}")
+            _log.error("checkpoint not written", model=self.model.name, reason=str(error))
+        else:
+            self._saved = position
+            self._say("")
+            # Should it fail, the broker delivers again, and what was learned is skipped.
+            _quietly(lambda: consumer.ack(position))
+        self._saved_at = time.monotonic()
+        self._cost = self._saved_at - started
+
+    # State ---------------------------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        """Begin from the newest checkpoint, or from nothing: the log has the rest."""
+        self._begin(self._checkpoints.load() or Learning(self.model, self._make(), None, Progress()))
+
+    def _begin(self, learning: Learning) -> None:
+        self._learning = learning
+        self._tell(at_once=True)
+
+    def _say(self, note: str) -> None:
+        self.standing.note = note
+
+    def _tell(self, *, at_once: bool = False) -> None:
+        """Bring what the process tells of this model up to date."""
+        now = time.monotonic()
+        progress = self._learning.progress
+        if not at_once and (now - self._told_at < _TELL or progress.examples == self.standing.examples):
+            self.standing.frontier = progress.frontier
+            return
+        self._told_at = now
+        quality = self._learning.quality
+        standing = self.standing
+        standing.examples, standing.published = progress.examples, progress.published
+        standing.frontier, standing.metrics = progress.frontier, quality.metrics()
+        if self._epoch:
+            report = QualityReport(
+                self.model.name,
+                self.model.hash,
+                self.model.task,
+                progress.examples,
+                progress.newest,
+                standing.metrics,
+                quality.points,
+                quality.last_alarm,
+            )
+            _quietly(lambda: self._outside.reports.write(report))
+
+
+def _quietly(action: Callable[[], Any]) -> None:
+    """What may fail without harm, when a broker or a store is away."""
+    try:
+        action()
+    except Exception as error:
+        _log.warning("passed over", reason=repr(error))
