@@ -1,0 +1,489 @@
+"""One worker's fold and assemble: the events of its partitions, merged in event time.
+
+Pure: it is told of events, and tells which rows it needs, which vectors it made and which rows changed.
+
+Each partition's events have a *key*, the newest event time up to and with them, so a key never falls
+along a partition. Folding goes in the order of positions; vectors are assembled in the order of
+positions, too, each once the frontier of every partition has passed its tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition, ViewDefinition
+from headrace.errors import InvalidEvent
+from headrace.events.columns import EventColumns
+from headrace.kernel.assemble import Assembled, Assembler, RowRead, read_stored
+from headrace.kernel.folding import Folding, Folds
+from headrace.kernel.rows import Ints, Layout, Operations, Reads, RowSet
+
+#: The frontier of a partition that holds nobody back.
+OPEN = 2**62
+
+
+class PartitionId(NamedTuple):
+    stream: str
+    partition: int
+
+
+class RowsId(NamedTuple):
+    view: str
+    partition: int
+
+
+@dataclass
+class Progress:
+    """Where a partition stands; this is what the store keeps of it.
+
+    Attributes
+    ----------
+    done
+        Everything up to here is in the rows, and its vectors are out.
+    emitted
+        The vectors up to here are out.
+    newest
+        The newest event time of what is done.
+    """
+
+    done: tuple[int, int, int] = (-1, -1, -1)
+    emitted: tuple[int, int, int] = (-1, -1, -1)
+    newest: int = -OPEN
+
+
+class Refused(NamedTuple):
+    """An event that was not accepted: its place in the batch, and why (None: sent before)."""
+
+    place: int
+    reason: InvalidEvent | None
+
+
+@dataclass
+class _Events:
+    """Events of one partition in their order; the first `folded` of them are in the rows."""
+
+    columns: EventColumns
+    positions: Ints
+    keys: Ints
+    folded: int = 0
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def extend(self, columns: EventColumns, positions: Ints, keys: Ints) -> None:
+        if not len(self):
+            self.columns, self.positions, self.keys = columns, positions, keys
+            return
+        self.columns = EventColumns.concat([self.columns, columns])
+        self.positions = np.concatenate([self.positions, positions])
+        self.keys = np.concatenate([self.keys, keys])
+
+    def drop(self, count: int) -> None:
+        self.columns = self.columns.take(range(count, len(self)))
+        self.positions, self.keys = self.positions[count:], self.keys[count:]
+        self.folded -= count
+
+
+@dataclass
+class Partition:
+    """An owned partition.
+
+    Attributes
+    ----------
+    frontier
+        No event before it is to come (as far as was promised); `OPEN` while it holds nobody back.
+    """
+
+    stream: StreamDefinition
+    progress: Progress
+    seen: dict[str, int]
+    models: tuple[ModelDefinition, ...]
+    newest: int = -OPEN
+    frontier: int = -OPEN
+    waiting: _Events | None = None
+    unsaved: dict[str, int] = field(default_factory=dict)
+    last: tuple[int, int, int] = (-1, -1, -1)
+
+    @property
+    def backlog(self) -> int:
+        return len(self.waiting) if self.waiting else 0
+
+    def accept(self, events: EventColumns, positions: Sequence[tuple[int, int, int]], now: int) -> list[Refused]:
+        """Take events in their order; returns those that are not: sent before, too late, too far ahead."""
+        stream = self.stream
+        refused: list[Refused] = []
+        kept: list[int] = []
+        keys: list[int] = []
+        latest = now + stream.ahead if stream.ahead is not None else OPEN
+        newest = self.newest
+        for index, (own, time) in enumerate(zip(events.ids, events.times.tolist(), strict=True)):
+            if own in self.seen:
+                refused.append(Refused(index, None))
+            elif time < newest - stream.lateness:
+                expected = f"a time of at least {newest - stream.lateness} (the newest so far less the lateness)"
+                refused.append(Refused(index, InvalidEvent(stream.time, str(time), expected)))
+            elif time > latest:
+                refused.append(Refused(index, InvalidEvent(stream.time, str(time), f"a time of at most {latest}")))
+            else:
+                newest = max(newest, time)
+                kept.append(index)
+                keys.append(newest)
+                self.seen[own] = time
+        if kept:
+            self._keep(events if len(kept) == len(events) else events.take(kept), [positions[i] for i in kept], keys)
+            self.newest = newest
+            self.frontier = newest - stream.lateness
+        if len(positions):
+            self.last = positions[-1]
+        return refused
+
+    def promise(self, frontier: int, position: tuple[int, int, int]) -> None:
+        """A producer says that no event before `frontier` follows."""
+        self.frontier = max(self.frontier, frontier)
+        self.last = position
+
+    def rest(self) -> None:
+        """The backlog has been empty for long: hold nobody back until the next event."""
+        self.frontier = OPEN
+
+    def forget_ids(self) -> int:
+        """Drop the ids that are older than the stream's horizon; returns the oldest time kept."""
+        oldest = self.newest - max(self.stream.horizon, self.stream.lateness)
+        while self.seen:
+            own = next(iter(self.seen))
+            if self.seen[own] >= oldest:
+                break
+            del self.seen[own]
+        return oldest
+
+    def _keep(self, events: EventColumns, positions: list[tuple[int, int, int]], keys: list[int]) -> None:
+        where, when = np.array(positions, np.int64).reshape(-1, 3), np.array(keys, np.int64)
+        if self.waiting is None:
+            self.waiting = _Events(events, where, when)
+        else:
+            self.waiting.extend(events, where, when)
+
+
+@dataclass
+class Plan:
+    """What one step will do.
+
+    Attributes
+    ----------
+    needed
+        For each row set the keys of rows that are not in memory.
+    """
+
+    folds: dict[PartitionId, int]
+    vectors: dict[tuple[str, PartitionId], int]
+    prepared: dict[RowsId, Folds]
+    reads: dict[tuple[str, PartitionId, RowRead], list[str | None]]
+    needed: dict[RowsId, list[str]]
+
+    @property
+    def empty(self) -> bool:
+        return not self.folds and not self.vectors
+
+
+class MadeVectors(NamedTuple):
+    """Vectors of one model from one partition, in the order of positions."""
+
+    model: ModelDefinition
+    source: PartitionId
+    ids: list[str]
+    times: Ints
+    positions: Ints
+    assembled: Assembled
+
+
+class Changed(NamedTuple):
+    """Rows of one row set that a step changed."""
+
+    rows: RowsId
+    slots: list[int]
+
+
+@dataclass
+class Step:
+    """What one step did."""
+
+    vectors: list[MadeVectors]
+    changed: list[Changed]
+    folded: int
+
+
+class Fold:
+    """The fold and assemble of one worker.
+
+    Parameters
+    ----------
+    step_events
+        At most so many events of a partition are folded in one step.
+    """
+
+    def __init__(self, loop: LoopDefinition, step_events: int = 5_000) -> None:
+        self.loop = loop
+        self.partitions: dict[PartitionId, Partition] = {}
+        self.rows: dict[RowsId, RowSet] = {}
+        self._step_events = step_events
+        self._layouts = {view.name: Layout(view) for view in loop.views}
+        self._foldings = {view.name: Folding(view, self._layouts[view.name]) for view in loop.views}
+        self.models = tuple(model for model in loop.models if model.vectors == "stream")
+        self._assemblers = {model.name: Assembler(loop, model) for model in self.models}
+        self._lateness = max((loop.stream(name).lateness for name in self.streams), default=0)
+        self._lead = min((view.keep for view in loop.views), default=OPEN) - self._lateness
+        self._resolution = max((view.resolution for view in loop.views), default=1)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams that views fold or models predict on, in the order of the loop."""
+        used = {view.stream for view in self.loop.views} | {model.stream for model in self.models}
+        return tuple(stream.name for stream in self.loop.streams if stream.name in used)
+
+    def own(self, partition: PartitionId, progress: Progress, seen: Mapping[str, int]) -> Partition:
+        """Take a partition over from where the store says that it stands."""
+        stream = self.loop.stream(partition.stream)
+        owned = Partition(
+            stream,
+            progress,
+            dict(seen),
+            tuple(model for model in self.models if model.stream == stream.name),
+            newest=progress.newest,
+            frontier=progress.newest - stream.lateness if progress.newest > -OPEN else -OPEN,
+            last=progress.done,
+        )
+        self.partitions[partition] = owned
+        for view in self._views_of(stream.name):
+            self.rows[RowsId(view.name, partition.partition)] = RowSet(self._layouts[view.name])
+        return owned
+
+    def disown(self, partition: PartitionId) -> None:
+        """Give a partition up: forget its events and rows."""
+        del self.partitions[partition]
+        for view in self._views_of(partition.stream):
+            del self.rows[RowsId(view.name, partition.partition)]
+
+    def plan(self, others: Iterable[int] = ()) -> Plan:
+        """What can be done now.
+
+        Parameters
+        ----------
+        others
+            The frontiers of the partitions that other workers own.
+        """
+        frontier = min([*(own.frontier for own in self.partitions.values()), *others], default=-OPEN)
+        plan = Plan({}, {}, {}, {}, {})
+        for name, own in self.partitions.items():
+            if own.waiting is None:
+                continue
+            self._plan_folds(plan, name, own, frontier)
+        # Where a partition could not fold all that it may, no vector may look beyond what is folded.
+        reach = min([frontier, *(self._reach(plan, name, own) for name, own in self.partitions.items())], default=OPEN)
+        for name, own in self.partitions.items():
+            for model in own.models:
+                self._plan_vectors(plan, name, own, model, reach)
+        return plan
+
+    def execute(self, plan: Plan, remote: Mapping[RowsId, Mapping[str, bytes]] | None = None) -> Step:
+        """Fold and assemble as planned; the rows that the plan needs have been added before.
+
+        Parameters
+        ----------
+        remote
+            The stored rows of partitions that other workers own, by entity key.
+        """
+        views = {view.name: view for view in self.loop.views}
+        found: dict[tuple[str, PartitionId, RowRead, int], Reads] = {}
+        changed: list[Changed] = []
+        for view in views.values():
+            for partition in range(self.loop.stream(view.stream).partitions):
+                self._run_view(plan, view, partition, found, changed, (remote or {}).get(RowsId(view.name, partition)))
+        vectors = [self._make(plan, model, name, count, found) for (model, name), count in plan.vectors.items()]
+        folded = sum(plan.folds.values())
+        for name, own in self.partitions.items():
+            self._advance(plan, name, own)
+        return Step(vectors, changed, folded)
+
+    def frontier_out(self, partition: PartitionId) -> int:
+        """No vector of this partition before this time is to come."""
+        own = self.partitions[partition]
+        if own.waiting is None or not len(own.waiting):
+            return own.frontier
+        return min(own.frontier, int(own.waiting.keys[0]) - own.stream.lateness)
+
+    def _views_of(self, stream: str) -> tuple[ViewDefinition, ...]:
+        return tuple(view for view in self.loop.views if view.stream == stream)
+
+    def _plan_folds(self, plan: Plan, name: PartitionId, own: Partition, frontier: int) -> None:
+        waiting = own.waiting
+        assert waiting is not None
+        until = int(np.searchsorted(waiting.keys, min(frontier + self._lead, OPEN), side="right"))
+        count = min(until - waiting.folded, self._step_events)
+        if count <= 0:
+            return
+        plan.folds[name] = count
+        events = waiting.columns.take(range(waiting.folded, waiting.folded + count))
+        for view in self._views_of(name.stream):
+            rows = RowsId(view.name, name.partition)
+            folds = self._foldings[view.name].prepare(events)
+            plan.prepared[rows] = folds
+            self._need(plan, rows, folds.keys)
+
+    def _reach(self, plan: Plan, name: PartitionId, own: Partition) -> int:
+        waiting = own.waiting
+        folded = waiting.folded + plan.folds.get(name, 0) if waiting is not None else 0
+        if waiting is None or folded >= len(waiting):
+            return OPEN
+        return int(waiting.keys[folded]) - own.stream.lateness
+
+    def _plan_vectors(self, plan: Plan, name: PartitionId, own: Partition, model: ModelDefinition, reach: int) -> None:
+        waiting = own.waiting
+        if waiting is None:
+            return
+        ticks = waiting.keys // self._resolution * self._resolution
+        count = min(int(np.searchsorted(ticks, reach, side="right")), waiting.folded + plan.folds.get(name, 0))
+        if count == 0:
+            return
+        plan.vectors[model.name, name] = count
+        events = waiting.columns.take(range(count))
+        assembler = self._assemblers[model.name]
+        for read in assembler.reads:
+            keys = assembler.keys(events, read)
+            plan.reads[model.name, name, read] = keys
+            for partition in range(self.loop.stream(self.loop.view(read.view).stream).partitions):
+                self._need(plan, RowsId(read.view, partition), keys)
+
+    def _need(self, plan: Plan, rows: RowsId, keys: Iterable[str | None]) -> None:
+        held = self.rows.get(rows)
+        missing = [key for key in dict.fromkeys(keys) if key is not None and (held is None or key not in held)]
+        if missing:
+            known = plan.needed.get(rows, [])
+            plan.needed[rows] = list(dict.fromkeys([*known, *missing]))
+
+    def _run_view(
+        self, plan: Plan, view: ViewDefinition, partition: int,
+        found: dict[tuple[str, PartitionId, RowRead, int], Reads], changed: list[Changed],
+        stored: Mapping[str, bytes] | None,
+    ) -> None:  # fmt: skip
+        rows = RowsId(view.name, partition)
+        reads = [(name, keys) for name, keys in plan.reads.items() if name[2].view == view.name]
+        if rows not in self.rows:
+            for (model, source, read), keys in reads:
+                as_of = self._waiting(source).columns.times[: len(keys)]
+                own = [None if key is None else (stored or {}).get(key) for key in keys]
+                found[model, source, read, partition] = read_stored(self._layouts[view.name], as_of, own)
+            return
+        held = self.rows[rows]
+        folds = plan.prepared.get(rows)
+        slots: list[Ints] = []
+        times: list[Ints] = []
+        virtual: list[Ints] = []
+        kinds: list[npt.NDArray[np.int8]] = []
+        spans: list[tuple[str, PartitionId, RowRead, int, int]] = []
+        values, positions = np.empty((0, len(self._layouts[view.name].columns))), np.empty((0, 3), np.int64)
+        if folds is not None:
+            waiting = self._waiting(PartitionId(view.stream, partition))
+            span = slice(waiting.folded, waiting.folded + len(folds.keys))
+            fold_slots = [-1 if key is None else held.add(key) for key in folds.keys]
+            slots.append(np.array(fold_slots, np.int64))
+            times.append(waiting.columns.times[span])
+            virtual.append(waiting.keys[span])
+            kinds.append(np.zeros(len(fold_slots), np.int8))
+            values, positions = folds.values, waiting.positions[span]
+            changed.append(Changed(rows, sorted({slot for slot in fold_slots if slot >= 0})))
+        start = sum(len(part) for part in slots)
+        for (model, source, read), keys in reads:
+            waiting = self._waiting(source)
+            slots.append(np.array([-1 if key is None else held.slot(key) for key in keys], np.int64))
+            times.append(waiting.columns.times[: len(keys)])
+            virtual.append(waiting.keys[: len(keys)] + self._lateness)
+            kinds.append(np.ones(len(keys), np.int8))
+            spans.append((model, source, read, start, start + len(keys)))
+            start += len(keys)
+        if not slots:
+            return
+        kind = np.concatenate(kinds)
+        # Stable: at one virtual time folds come first, each partition's in the order of positions.
+        order = np.lexsort((kind, np.concatenate(virtual)))
+        done = held.run(
+            Operations(kind[order], np.concatenate(slots)[order], np.concatenate(times)[order], values, positions)
+        )
+        place = np.empty(len(order), np.int64)
+        place[order[kind[order] == 1]] = np.arange(len(done.cuts))
+        for model, source, read, first, last in spans:
+            at = place[first:last]
+            found[model, source, read, partition] = Reads(
+                done.parts[at], done.cuts[at], done.newest[at], done.behind if first == spans[0][3] else 0
+            )
+
+    def _make(
+        self, plan: Plan, model: str, name: PartitionId, count: int,
+        found: Mapping[tuple[str, PartitionId, RowRead, int], Reads],
+    ) -> MadeVectors:  # fmt: skip
+        own = self.partitions[name]
+        waiting = self._waiting(name)
+        assembler = self._assemblers[model]
+        events = waiting.columns.take(range(count))
+        parts = [
+            [found[model, name, read, partition] for partition in range(partitions)]
+            for read, partitions in zip(assembler.reads, assembler.partitions, strict=True)
+        ]
+        made = assembler.assemble(events, parts)
+        # What had been emitted before a restart is not emitted again.
+        first = _first_after(waiting.positions[:count], own.progress.emitted)
+        return MadeVectors(
+            assembler.model,
+            name,
+            events.ids[first:],
+            events.times[first:],
+            waiting.positions[first:count],
+            Assembled(
+                made.numbers[first:],
+                [column[first:] for column in made.categories],
+                made.cuts[first:],
+                made.newest[first:],
+                made.behind,
+            ),
+        )
+
+    def _advance(self, plan: Plan, name: PartitionId, own: Partition) -> None:
+        waiting = own.waiting
+        if waiting is None:
+            own.progress.done = max(own.progress.done, own.last)
+            return
+        waiting.folded += plan.folds.get(name, 0)
+        done = waiting.folded
+        for model in own.models:
+            done = min(done, plan.vectors.get((model.name, name), 0))
+        if done:
+            own.progress.done = _position(waiting.positions[done - 1])
+            own.progress.newest = int(waiting.keys[done - 1])
+            if own.models:
+                own.progress.emitted = max(own.progress.emitted, own.progress.done)
+            own.unsaved.update(zip(waiting.columns.ids[:done], waiting.columns.times[:done].tolist(), strict=True))
+            waiting.drop(done)
+        if not len(waiting):
+            own.waiting = None
+            own.progress.done = max(own.progress.done, own.last)
+
+    def _waiting(self, name: PartitionId) -> _Events:
+        waiting = self.partitions[name].waiting
+        assert waiting is not None
+        return waiting
+
+
+def _position(row: Ints) -> tuple[int, int, int]:
+    ledger, entry, batch = row.tolist()
+    return ledger, entry, batch
+
+
+def _first_after(positions: Ints, emitted: tuple[int, int, int]) -> int:
+    for index, own in enumerate(positions.tolist()):
+        if tuple(own) > emitted:
+            return index
+    return len(positions)

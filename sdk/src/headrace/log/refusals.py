@@ -1,0 +1,42 @@
+"""Dead letters: what could not be processed, with its reason and position."""
+
+from __future__ import annotations
+
+import time
+
+from headrace.errors import InvalidEvent
+from headrace.log.position import Position
+from headrace.log.produce import Producer
+from headrace.v1.dead_letter_pb2 import DeadLetter
+
+
+class Refusals:
+    """Sends events to the dead-letter topic.
+
+    Parameters
+    ----------
+    service
+        Who refuses.
+    """
+
+    def __init__(self, producer: Producer, service: str) -> None:
+        self._producer = producer
+        self._service = service
+
+    def refuse(self, stream: str, reason: InvalidEvent, event: bytes, position: Position | None = None) -> None:
+        """Send one; it is durable after the next `flush`."""
+        letter = DeadLetter(
+            stream=stream,
+            field=reason.field,
+            value=reason.value,
+            expected=reason.expected,
+            event=event,
+            position=b"" if position is None else position.to_bytes(),
+            service=self._service,
+            refused_at=time.time_ns() // 1_000,
+        )
+        self._producer.send(letter.SerializeToString(), properties={"stream": stream})
+
+    def flush(self) -> None:
+        """Wait until the broker has them all."""
+        self._producer.flush()

@@ -1,0 +1,94 @@
+"""What the store keeps of a model's join: the waiting pairs, the positions of its sources, and an outbox.
+
+One save is one atomic step: the pairs that changed, how far the sources have been read, and the examples
+decided but perhaps not yet sent. A new owner sends the outbox again and goes on from the positions, so
+a decision is taken once, whatever happens between taking and sending it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import redis
+
+from headrace.errors import Fenced
+from headrace.kernel.join import Pair
+from headrace.store.connection import store_errors
+from headrace.store.fences import Fences, fence_key
+
+_SAVE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], ARGV[2])
+for i = 3, #ARGV, 2 do
+  if ARGV[i + 1] == '' then redis.call('HDEL', KEYS[3], ARGV[i])
+  else redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+end
+return 1
+"""
+
+
+class JoinState(msgspec.Struct):
+    """Where a join stands.
+
+    Attributes
+    ----------
+    positions
+        By source topic the bytes of the last position read.
+    accepted
+        By features topic the epoch and position of the last vector taken.
+    newest
+        By label topic the newest event time.
+    sequence
+        The number of the next example.
+    outbox
+        Messages of the examples log that may not have been sent, with the frontier of the last one.
+    """
+
+    positions: dict[str, bytes] = {}
+    accepted: dict[str, tuple[int, bytes]] = {}
+    newest: dict[str, int] = {}
+    sequence: int = 0
+    outbox: list[bytes] = []
+
+
+class PairStore:
+    """Takes a model's join over and saves its steps, fenced by epoch."""
+
+    def __init__(self, store: redis.Redis, loop: str, model: str) -> None:
+        self._store = store
+        self._fences = Fences(store, loop)
+        self._work = f"join:{model}"
+        epoch = fence_key(loop, self._work)
+        self._keys = [epoch, epoch.replace(":epoch", ":state"), epoch.replace(":epoch", ":pairs")]
+        self._save = store.register_script(_SAVE)
+
+    def take_over(self) -> tuple[int, JoinState, dict[str, Pair]]:
+        """Become the owner; returns the epoch, where the join stands and the pairs that wait."""
+        epoch = self._fences.acquire(self._work)
+        with store_errors():
+            state: bytes | None = self._store.get(self._keys[1])  # type: ignore[assignment]
+            pairs: dict[bytes, bytes] = self._store.hgetall(self._keys[2])  # type: ignore[assignment]
+        decoder = msgspec.msgpack.Decoder(Pair)
+        return (
+            epoch,
+            JoinState() if state is None else msgspec.msgpack.decode(state, type=JoinState),
+            {own.decode(): decoder.decode(pair) for own, pair in pairs.items()},
+        )
+
+    def save(self, epoch: int, state: JoinState, changed: Mapping[str, Pair | None]) -> None:
+        """Save one step.
+
+        Raises
+        ------
+        Fenced
+            Another process has taken the join over.
+        """
+        encode = msgspec.msgpack.Encoder().encode
+        arguments: list[int | str | bytes] = [epoch, encode(state)]
+        for own, pair in changed.items():
+            arguments += (own, b"" if pair is None else encode(pair))
+        with store_errors():
+            done = self._save(keys=self._keys, args=arguments)
+        if not done:
+            raise Fenced(self._work, epoch)

@@ -1,0 +1,126 @@
+"""Rows in Redis: one hash an entity, one field a view and partition.
+
+A field is replaced only by its own partition's newer state: the script compares the fence (epoch and
+position) that stands at the start of the field itself, so no second key is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import redis
+
+from headrace.definition import LoopDefinition, ViewDefinition
+from headrace.errors import Fenced
+from headrace.kernel.fold import RowsId
+from headrace.store.connection import store_errors
+
+# Byte by byte: Lua's own comparison follows the server's locale.
+_WRITE = """
+local refused = 0
+for i = 2, #ARGV, 2 do
+  local new, old = ARGV[i + 1], redis.call('HGET', KEYS[1], ARGV[i])
+  local order = 1
+  if old then
+    order = 0
+    for at = 1, 28 do
+      local x, y = new:byte(at), old:byte(at)
+      if x ~= y then
+        if x > y then order = 1 elseif at <= 8 then order = -1 end
+        break
+      end
+    end
+  end
+  if order == 1 then redis.call('HSET', KEYS[1], ARGV[i], new) end
+  if order == -1 then refused = refused + 1 end
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return refused
+"""
+_DAY_MS = 86_400_000
+
+
+def row_key(loop: str, entity: str, key: str) -> str:
+    """The hash of one entity."""
+    return f"headrace:{loop}:row:{entity}:{key}"
+
+
+def row_field(view: ViewDefinition, partition: int) -> str:
+    """The field of one view and partition; a changed view has another."""
+    return f"{view.name}:{view.hash}@{partition}"
+
+
+class Write(NamedTuple):
+    """New states of rows of one row set: bytes by entity key."""
+
+    rows: RowsId
+    states: Mapping[str, bytes]
+
+
+class RowStore:
+    """Loads and writes rows of one loop."""
+
+    def __init__(self, store: redis.Redis, loop: LoopDefinition) -> None:
+        self._store = store
+        self._loop = loop
+        self._sha = ""
+        self._views = {view.name: view for view in loop.views}
+        self._fields: dict[RowsId, str] = {}
+        lives = {view.entity: 0 for view in loop.views}
+        for view in loop.views:
+            lives[view.entity] = max([lives[view.entity], *(window.size // 1_000 for window in view.windows)])
+        # A row may go once nothing of it can be read; a day more, for clocks and pauses.
+        self._lives = {entity: 2 * life + _DAY_MS for entity, life in lives.items()}
+
+    def load(self, needed: Mapping[RowsId, Sequence[str]]) -> dict[RowsId, dict[str, bytes]]:
+        """The stored states of rows; what is not stored is left out. One round trip."""
+        pipe = self._store.pipeline(transaction=False)
+        for rows, keys in needed.items():
+            entity, field = self._views[rows.view].entity, self._field(rows)
+            for key in keys:
+                pipe.hget(row_key(self._loop.name, entity, key), field)
+        with store_errors():
+            found = iter(pipe.execute())
+        return {
+            rows: {key: value for key, value in zip(keys, found, strict=False) if value is not None}
+            for rows, keys in needed.items()
+        }
+
+    def write(self, writes: Sequence[Write], what: str, epoch: int) -> None:
+        """Write rows in one round trip.
+
+        Raises
+        ------
+        Fenced
+            A newer owner has written one of them.
+        """
+        hashes: dict[tuple[str, str], list[str | bytes]] = {}
+        for rows, states in writes:
+            entity, field = self._views[rows.view].entity, self._field(rows)
+            for key, state in states.items():
+                hashes.setdefault((entity, key), []).extend((field, state))
+        if not hashes:
+            return
+        with store_errors():
+            results = self._run(hashes)
+        if any(results):
+            raise Fenced(what, epoch)
+
+    def _run(self, hashes: Mapping[tuple[str, str], list[str | bytes]]) -> list[int]:
+        for _ in range(2):
+            self._sha = self._sha or str(self._store.script_load(_WRITE))
+            pipe = self._store.pipeline(transaction=False)
+            for (entity, key), arguments in hashes.items():
+                pipe.evalsha(self._sha, 1, row_key(self._loop.name, entity, key), self._lives[entity], *arguments)
+            try:
+                return list(pipe.execute())
+            except redis.exceptions.NoScriptError:
+                # The store was restarted; writing again what was written is harmless.
+                self._sha = ""
+        raise redis.RedisError("the store keeps forgetting its scripts")
+
+    def _field(self, rows: RowsId) -> str:
+        if rows not in self._fields:
+            self._fields[rows] = row_field(self._views[rows.view], rows.partition)
+        return self._fields[rows]

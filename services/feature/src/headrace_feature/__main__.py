@@ -1,0 +1,28 @@
+"""Run the feature service: ``python -m headrace_feature``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from headrace_feature.settings import FeatureSettings
+
+
+@click.command(epilog="Example: headrace-feature --loop loop.json --role fold")
+@click.option("--loop", type=click.Path(exists=True, path_type=Path), envvar="HEADRACE_LOOP", help="The compiled loop.")
+@click.option("--role", type=click.Choice(["all", "fold", "join"]), envvar="HEADRACE_ROLE", default="all")
+def main(loop: Path | None, role: str) -> None:
+    """Fold events into rows, assemble vectors, join them with their labels.
+
+    Everything else is set by environment variables with the prefix HEADRACE_.
+    """
+    from headrace_feature.bootstrap import run
+
+    given = {"loop": loop} if loop else {}
+    asyncio.run(run(FeatureSettings(role=role, **given)))  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()

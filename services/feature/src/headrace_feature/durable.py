@@ -1,0 +1,34 @@
+"""Acknowledging: only what the store has on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+
+from headrace.log.consume import PartitionConsumer
+from headrace.log.position import Position
+from headrace.store.partitions import Durability
+
+
+class Acknowledger:
+    """Acknowledges at the broker what workers have saved, once it is durable.
+
+    The wait for the disk is taken once for all that was saved before it, off the workers' thread.
+    """
+
+    def __init__(self, durability: Durability) -> None:
+        self._durability = durability
+        self._consumers: dict[Hashable, PartitionConsumer] = {}
+        self._acked: dict[Hashable, Position] = {}
+
+    def add(self, source: Hashable, consumer: PartitionConsumer) -> None:
+        """Acknowledge a source through this consumer."""
+        self._consumers[source] = consumer
+
+    def run(self, saved: Callable[[], Mapping[Hashable, Position]]) -> None:
+        """Acknowledge what is saved now, after making sure of it."""
+        snapshot = {own: position for own, position in saved().items() if self._acked.get(own) != position}
+        if not snapshot or not self._durability.wait():
+            return
+        for source, position in snapshot.items():
+            self._consumers[source].ack(position)
+            self._acked[source] = position

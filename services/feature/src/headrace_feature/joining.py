@@ -1,0 +1,217 @@
+"""The join worker: a model's vectors and labels into its examples log, each step atomic in the store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import structlog
+
+from headrace.definition import Column, FieldType, LoopDefinition, ModelDefinition, Task
+from headrace.events import EventColumns, StreamCodec
+from headrace.kernel.expressions import Program, columns_of
+from headrace.kernel.fold import Partition, Progress
+from headrace.kernel.join import OPEN, Example, Join, Outcome, Vector
+from headrace.log.consume import Batch
+from headrace.log.dedupe import Accepted
+from headrace.log.position import START, Position
+from headrace.log.produce import Producer
+from headrace.log.tables import Examples, decode_vectors, encode_examples
+from headrace.store.pairs import PairStore
+from headrace.store.status import Heartbeat
+from headrace_feature.folding import decode, wall_clock
+
+_log = structlog.get_logger()
+
+#: Examples of one step: one message, and a script in the store that is over before a reader notices.
+STEP = 1_000
+
+
+class Labels:
+    """Reads outcomes from the events of a label's stream."""
+
+    def __init__(self, loop: LoopDefinition, model: ModelDefinition) -> None:
+        label = loop.label(model.label)
+        self.stream = loop.stream(label.stream)
+        self.wait = label.wait
+        self._id = label.id
+        self._value = label.value
+        self._text = model.task is Task.MULTICLASS
+        self._text_field = label.type is FieldType.STRING
+        self._inputs = columns_of([label.value])
+        self._program = Program([label.value], [Column(name) for name in self._inputs])
+
+    def outcomes(self, events: EventColumns) -> list[tuple[str, Outcome]]:
+        """The labels that events tell; an event whose label is missing tells none."""
+        values = self._values(events)
+        return [
+            (str(own), Outcome(time, value))
+            for own, time, value in zip(events.fields[self._id].tolist(), events.times.tolist(), values, strict=True)
+            if own is not None and value is not None
+        ]
+
+    def _values(self, events: EventColumns) -> list[float | str | None]:
+        if self._text_field:
+            return events.fields[self._inputs[0]].tolist()  # type: ignore[no-any-return]
+        numbers = self._program.run(self._program.matrix(events.fields, self._inputs, len(events)))[:, 0].tolist()
+        if self._text:
+            return [None if math.isnan(own) else str(int(own)) for own in numbers]
+        return [None if math.isnan(own) else own for own in numbers]
+
+
+class JoinWorker:
+    """The join of one model. Not thread-safe: one thread calls it."""
+
+    def __init__(
+        self, loop: LoopDefinition, model: ModelDefinition, pairs: PairStore, producer: Producer, heartbeat: Heartbeat
+    ) -> None:
+        self.model = model
+        self._labels = Labels(loop, model)
+        self._codec = StreamCodec(self._labels.stream)
+        self._pairs = pairs
+        self._producer = producer
+        self._heartbeat = heartbeat
+        self._epoch, self._state, waiting = pairs.take_over()
+        self._join = Join(self._labels.wait, waiting)
+        self._frontiers: dict[str, int] = {}
+        self._accepted: dict[str, Accepted] = {}
+        self._partitions: dict[str, Partition] = {}
+        self._dirty = False
+        self._told = -OPEN
+        self._send_outbox()
+        _log.info("join taken", model=model.name, epoch=self._epoch, pairs=len(waiting), examples=self._state.sequence)
+
+    def add_features(self, topic: str) -> Position:
+        """Read this partition of the features topic; returns where to go on."""
+        self._frontiers[topic] = -OPEN
+        self._accepted[topic] = Accepted(*self._state.accepted.get(topic, (0, START.to_bytes())))
+        return self._position(topic)
+
+    def add_labels(self, topic: str, partition: int) -> Position:
+        """Read this partition of the label's stream; returns where to go on."""
+        progress = Progress(newest=self._state.newest.get(topic, -OPEN))
+        owned = Partition(self._labels.stream, progress, {}, (), newest=progress.newest)
+        self._partitions[topic] = owned
+        self._frontiers[topic] = -OPEN
+        return self._position(topic)
+
+    def accept_vectors(self, topic: str, batch: Batch) -> None:
+        """Take messages of the features topic."""
+        accepted = self._accepted[topic]
+        for payload, properties in zip(batch.payloads, batch.properties, strict=True):
+            epoch = int(properties.get("epoch", 0))
+            if properties.get("definition") != self.model.hash or not accepted.mark(epoch):
+                continue
+            if payload:
+                self._take_vectors(accepted, epoch, payload)
+            if "frontier" in properties:
+                self._frontiers[topic] = int(properties["frontier"])
+        self._read(topic, batch)
+
+    def accept_labels(self, topic: str, batch: Batch) -> None:
+        """Take messages of the label's stream; invalid ones are the fold's to refuse."""
+        owned = self._partitions[topic]
+        for part in decode(self._codec, batch):
+            if part.frontier is not None:
+                owned.promise(part.frontier, part.positions[-1])
+                continue
+            positions = [part.positions[row] for row in part.valid]
+            refused = {place for place, _ in owned.accept(part.events, positions, wall_clock())}
+            counted = part.events.take([place for place in range(len(part.events)) if place not in refused])
+            for own, outcome in self._labels.outcomes(counted):
+                if self._join.outcome(own, outcome):
+                    self._heartbeat.count("labels")
+            owned.waiting = None
+        owned.forget_ids()
+        self._frontiers[topic] = owned.frontier
+        self._state.newest[topic] = owned.newest
+        self._read(topic, batch)
+
+    def rest(self, topic: str) -> None:
+        """The partition has been silent for long: it holds nobody back."""
+        self._frontiers[topic] = OPEN
+
+    def step(self) -> bool:
+        """Decide, save, send; False where there was nothing."""
+        frontier = self.frontier()
+        joined = self._join.advance(frontier, frontier, STEP)
+        self._heartbeat.count("expired", joined.expired)
+        self._heartbeat.count("unmatched", joined.unmatched)
+        if joined.examples or joined.changed or self._dirty:
+            self._state.outbox = [self._encode(joined.examples)] if joined.examples else []
+            self._state.accepted = {topic: (own.epoch, own.position) for topic, own in self._accepted.items()}
+            self._pairs.save(self._epoch, self._state, joined.changed)
+            self._dirty = False
+            self._send_outbox()
+            self._heartbeat.count("examples", len(joined.examples))
+        if len(joined.examples) < STEP and frontier != self._told:
+            # Only now is everything before the frontier out.
+            self._tell(frontier)
+        return len(joined.examples) == STEP
+
+    def done(self) -> dict[str, Position]:
+        """Up to where each source has been saved."""
+        return (
+            {topic: Position.from_bytes(own) for topic, own in self._state.positions.items()} if not self._dirty else {}
+        )
+
+    def frontier(self) -> int:
+        """Every example before this time is decided."""
+        return min(self._frontiers.values(), default=-OPEN)
+
+    def _position(self, topic: str) -> Position:
+        return Position.from_bytes(self._state.positions.get(topic, START.to_bytes()))
+
+    def _read(self, topic: str, batch: Batch) -> None:
+        self._state.positions[topic] = batch.positions[-1].to_bytes()
+        self._dirty = True
+
+    def _take_vectors(self, accepted: Accepted, epoch: int, payload: bytes) -> None:
+        vectors = decode_vectors(self.model, payload)
+        times = vectors.times.tolist()
+        for row in accepted.take(epoch, vectors.positions):
+            packed = _pack(vectors.numbers[row], [column[row] for column in vectors.categories])
+            if not self._join.vector(vectors.ids[row], Vector(times[row], packed)):
+                self._heartbeat.count("repeated_vectors")
+
+    def _encode(self, examples: Sequence[Example]) -> bytes:
+        first = self._state.sequence
+        self._state.sequence += len(examples)
+        unpacked = [_unpack(own.vector.payload) for own in examples]
+        labels = [own.outcome.value for own in examples]
+        return encode_examples(
+            self.model,
+            Examples(
+                np.arange(first, self._state.sequence),
+                [own.id for own in examples],
+                np.array([own.vector.time for own in examples], np.int64),
+                np.array([own.outcome.time for own in examples], np.int64),
+                [str(own) for own in labels] if self.model.task is Task.MULTICLASS else np.array(labels, np.float64),
+                np.stack([numbers for numbers, _ in unpacked]),
+                [list(column) for column in zip(*(texts for _, texts in unpacked), strict=True)],
+            ),
+        )
+
+    def _send_outbox(self) -> None:
+        for message in self._state.outbox:
+            self._producer.send(message, properties=self._properties())
+        self._producer.flush()
+
+    def _tell(self, frontier: int) -> None:
+        self._producer.send(b"", properties={**self._properties(), "frontier": str(frontier)})
+        self._producer.flush()
+        self._told = frontier
+
+    def _properties(self) -> dict[str, str]:
+        return {"epoch": str(self._epoch), "partition": "0", "definition": self.model.hash}
+
+
+def _pack(numbers: np.ndarray[tuple[int], np.dtype[np.float64]], texts: list[str | None]) -> bytes:
+    return msgspec.msgpack.encode((numbers.tobytes(), texts))
+
+
+def _unpack(payload: bytes) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], list[str | None]]:
+    numbers, texts = msgspec.msgpack.decode(payload, type=tuple[bytes, list[str | None]])
+    return np.frombuffer(numbers, np.float64), texts

@@ -1,0 +1,72 @@
+"""Where vectors and examples go: producers of the topics that only headrace reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pulsar
+
+from headrace.definition import ModelDefinition
+from headrace.kernel.fold import MadeVectors, PartitionId
+from headrace.log.connection import partitions
+from headrace.log.position import Position
+from headrace.log.produce import Producer
+from headrace.log.tables import Vectors, encode_vectors
+from headrace.log.topics import Topics
+
+
+class VectorOutputs:
+    """The features topics: one output partition for each source partition."""
+
+    def __init__(self, client: pulsar.Client, topics: Topics) -> None:
+        self._client = client
+        self._topics = topics
+        self._producers: dict[tuple[str, PartitionId], Producer] = {}
+        self._epochs: dict[PartitionId, int] = {}
+
+    def open(self, source: PartitionId, epoch: int, models: Iterable[ModelDefinition]) -> None:
+        """Mark the new epoch in every output of a source: readers drop what older owners still send."""
+        self._epochs[source] = epoch
+        for model in models:
+            producer = self._producers.get((model.name, source)) or self._make(model.name, source)
+            self._producers[model.name, source] = producer
+            producer.send(b"", properties={**self._properties(model, source), "marker": "epoch"})
+            producer.flush()
+
+    def send(self, made: MadeVectors, frontier: int) -> None:
+        """Send vectors; the last message of them carries the frontier."""
+        producer = self._producers[made.model.name, made.source]
+        own = made.assembled
+        vectors = Vectors(
+            made.ids,
+            made.times,
+            [Position(*row).to_bytes() for row in made.positions.tolist()],
+            own.cuts,
+            own.numbers,
+            own.categories,
+        )
+        properties = self._properties(made.model, made.source)
+        for part in vectors.slices():
+            producer.send(encode_vectors(made.model, part), properties=properties)
+        self.frontier(made.model, made.source, frontier)
+
+    def frontier(self, model: ModelDefinition, source: PartitionId, frontier: int) -> None:
+        """Tell readers how far the vectors of a source are."""
+        properties = {**self._properties(model, source), "frontier": str(frontier)}
+        self._producers[model.name, source].send(b"", properties=properties)
+
+    def flush(self) -> None:
+        """Wait until the broker has everything."""
+        for producer in self._producers.values():
+            producer.flush()
+
+    def _make(self, model: str, source: PartitionId) -> Producer:
+        physical = partitions(self._client, self._topics.features(model))
+        return Producer(self._client, physical[source.partition % len(physical)])
+
+    def _properties(self, model: ModelDefinition, source: PartitionId) -> dict[str, str]:
+        return {
+            "epoch": str(self._epochs[source]),
+            "partition": str(source.partition),
+            "definition": model.hash,
+        }
