@@ -85,13 +85,13 @@ dest_arrivals = View(Arrived, by="dest", windows=RECENTLY, features=landed)
 route_arrivals = View(Arrived, by=["origin", "dest"], windows=RECENTLY, features=landed)
 tail_arrivals = View(Arrived, by="tail", windows=RECENTLY, features=landed)
 
-# UA1545 leaves nearly every day: how late does it usually come, the odd very late day notwithstanding?
+# UA1545 leaves nearly every day: how late does it usually come? No single bad day may say so for a month.
 habit = View(
     Arrived,
     by="number",
     windows="30d",
-    derive={"log_delay": col(Arrived.arrival_delay).signed_log()},
-    features={"log_delay": Mean("log_delay")},
+    derive={"bounded_delay": col(Arrived.arrival_delay).clip(-30, 60)},
+    features={"delay": Mean("bounded_delay")},
 )
 
 weather = View(
@@ -130,7 +130,7 @@ late_arrival = Model(
         tail_departures["delay"].signed_log(),
         tail_arrivals["delay"].signed_log(),
         tail_departures["last_delay", "24h"].signed_log(),
-        habit["log_delay", "30d"],
+        habit["delay", "30d"],
         weather["temperature", "3h"],
         weather["temperature", "3h"].clip(65, 100).named("heat"),
         weather["humidity", "3h"],

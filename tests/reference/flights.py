@@ -33,7 +33,7 @@ def flight_vectors(streams: Mapping[str, Sequence[Event]]) -> dict[str, dict[str
     departed, arrived = streams["departed"], streams["arrived"]
     departures = {who: View(departed, by, _field("departure_delay")) for who, by in ENTITIES.items()}
     arrivals = {who: View(arrived, by, _field("arrival_delay")) for who, by in ENTITIES.items()}
-    habit = View(arrived, ("number",), lambda event: _signed_log(event["arrival_delay"]))
+    habit = View(arrived, ("number",), lambda event: _clip(event["arrival_delay"], -30, 60))
     weather = {name: View(streams["weather"], ("origin",), _field(name)) for name in WEATHER}
 
     def vector(flight: Event) -> dict[str, float]:
@@ -47,7 +47,7 @@ def flight_vectors(streams: Mapping[str, Sequence[Event]]) -> dict[str, dict[str
                     values[f"{who}_{kind}.delay.{name}.signed_log"] = _signed_log(delay)
         last = departures["tail"].read("last", ONE_DAY, (flight["tail"],), at)
         values["tail_departures.last_delay.24h.signed_log"] = _signed_log(last)
-        values["habit.log_delay.30d"] = habit.read("mean", THIRTY_DAYS, (flight["number"],), at)
+        values["habit.delay.30d"] = habit.read("mean", THIRTY_DAYS, (flight["number"],), at)
 
         now = {name: weather[name].read("last", THREE_HOURS, (flight["origin"],), at) for name in WEATHER}
         values["weather.temperature.3h"] = now["temperature"]
