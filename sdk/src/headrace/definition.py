@@ -173,11 +173,15 @@ class ModelDefinition(msgspec.Struct, frozen=True):
     publish_seconds: float | None = None
     score_from: int | None = None
     """Prequential metrics count examples from this event time on (None: from the first)."""
+    sources: str = ""
+    """Hash of the views and the label that its examples are made of, which it holds by name only."""
 
     @property
     def hash(self) -> str:
         """Identity of what the model learns from and how: publishing and waiting do not change it."""
-        return content_hash((self.name, self.stream, self.label, self.task, self.features, self.learner, self.vectors))
+        return content_hash(
+            (self.name, self.stream, self.label, self.task, self.features, self.learner, self.vectors, self.sources)
+        )
 
 
 class LoopDefinition(msgspec.Struct, frozen=True):

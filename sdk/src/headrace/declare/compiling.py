@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from msgspec import structs
+
 from headrace.declare.declaration import NAMES, Declaration, is_name
 from headrace.declare.expressions import Expression, Named, Operation, Read
 from headrace.declare.labels import Label, define_label
@@ -15,7 +17,7 @@ from headrace.declare.models import Learner, Model, define_model
 from headrace.declare.place import Place
 from headrace.declare.streams import Stream, define_stream, is_stream, stream_name
 from headrace.declare.views import View, define_view
-from headrace.definition import LoopDefinition
+from headrace.definition import Aggregate, LoopDefinition, ModelDefinition, content_hash, walk
 
 _Declared = TypeVar("_Declared", bound=Declaration)
 
@@ -78,7 +80,16 @@ def compile_into(
         models=tuple(own for own in models if own),
         idle=loop.microseconds(mistakes),
     )
+    models = [structs.replace(own, sources=_sources(definition, own)) for own in definition.models]
+    definition = structs.replace(definition, models=tuple(models))
     return Compiled(definition, {own.name: own.learner for own in parts.models})
+
+
+def _sources(loop: LoopDefinition, model: ModelDefinition) -> str:
+    """What a model's examples are made of: how long rows keep ticks does not change a value."""
+    labels = [own for own in loop.labels if own.name == model.label]
+    names = {node.view for own in model.features for node in walk(own.value) if isinstance(node, Aggregate)}
+    return content_hash((labels, [structs.replace(own, keep=0) for own in loop.views if own.name in names]))
 
 
 class _Parts:
@@ -114,7 +125,7 @@ class _Parts:
         elif isinstance(declared, Model):
             self._add(declared.on)
             self._add(declared.label)
-            for expression in declared.expressions():
+            for expression in declared.expressions:
                 self._add_views(expression)
 
     def _add_views(self, expression: Expression) -> None:

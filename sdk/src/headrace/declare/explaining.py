@@ -51,8 +51,7 @@ def _inner_text(expression: Expression) -> str:
         case Aggregate(view=view, aggregate=aggregate, window=window):
             return f"{view}.{aggregate}.{window}"
         case Apply(operation=operation, arguments=arguments, parameters=parameters):
-            shown = [repr(own) if isinstance(own, str) else own for own in parameters]
-            return applied_text(operation, [_inner_text(own) for own in arguments], shown)
+            return applied_text(operation, [_inner_text(own) for own in arguments], parameters)
 
 
 def topic(loop: LoopDefinition, stream: str) -> str:

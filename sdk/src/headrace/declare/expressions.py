@@ -213,14 +213,16 @@ class Literal(Expression):
 
     @property
     def name(self) -> str:
-        return constant_text(self.value)
+        return _parameter_text(self.value)
 
 
 class Read(Expression):
     """One aggregate of a view over one of its windows, for the entity that an event names."""
 
-    def __init__(self, view: View, aggregate: str, window: str, key: dict[str, str]) -> None:
-        super().__init__()
+    def __init__(
+        self, view: View, aggregate: str, window: str, key: dict[str, str], place: Place | None = None
+    ) -> None:
+        super().__init__(place)
         self.view = view
         self.aggregate = aggregate
         self.window = window
@@ -341,7 +343,7 @@ def applied_text(operation: str, arguments: list[str], parameters: Iterable[obje
         return f"({arguments[0]} {symbol} {arguments[1]})"
     if operation in ("neg", "not"):
         return f"{'-' if operation == 'neg' else '~'}{arguments[0]}"
-    inside = ",".join([*arguments[1:], *(constant_text(own) for own in parameters)])
+    inside = ",".join([*arguments[1:], *(_parameter_text(own) for own in parameters)])
     return f"{arguments[0]}.{operation}{f'({inside})' if inside else ''}"
 
 
@@ -358,6 +360,10 @@ def whole_text(text: str) -> str:
 def constant_text(value: object) -> str:
     """A constant, whole numbers without a fraction."""
     return f"{value:g}" if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else str(value)
+
+
+def _parameter_text(value: object) -> str:
+    return repr(value) if isinstance(value, str) else constant_text(value)
 
 
 def _wrap(value: object) -> Expression:

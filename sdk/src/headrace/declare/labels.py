@@ -7,7 +7,7 @@ from headrace.declare.durations import EXAMPLES, parse_duration
 from headrace.declare.expressions import Expression, Operand
 from headrace.declare.mistakes import Mistakes, instead_of
 from headrace.declare.resolving import Scope
-from headrace.declare.streams import PYTHON, Stream, field_type, field_types, is_stream, stream_name
+from headrace.declare.streams import Stream, a_type, field_type, field_types, is_stream, stream_name
 from headrace.declare.views import Duration
 from headrace.definition import FieldType, LabelDefinition
 
@@ -88,7 +88,12 @@ def define_label(label: Label, mistakes: Mistakes) -> LabelDefinition | None:
         return None
     if value.type is FieldType.TIME:
         cure = "Use a condition, a class (str or int) or a number."
-        mistakes.add(label.value.place, label.part, f"its value {label.value.name} has the wrong type: a time", cure)
+        mistakes.add(
+            label.value.place,
+            label.part,
+            f"its value {label.value.name} has the wrong type: {a_type(value.type)}",
+            cure,
+        )
     return LabelDefinition(
         name=label.name,
         stream=stream_name(label.stream),
@@ -113,7 +118,7 @@ def _check_id(label: Label, mistakes: Mistakes) -> None:
             problem = f"its id {name!r} is no field of stream {told}"
             mistakes.add(label.place, label.part, problem, instead_of(name, fields, "fields"))
         return
-    there = field_type(label.of, "id")
-    if there is not None and fields[name] not in (there, None):
-        problem = f"its id {name!r} is a {PYTHON[fields[name]]}, and stream {asked}'s id is a {PYTHON[there]}"  # type: ignore[index]
+    here, there = fields[name], field_type(label.of, "id")
+    if here is not None and there is not None and here is not there:
+        problem = f"its id {name!r} is {a_type(here)}, and stream {asked}'s id is {a_type(there)}"
         mistakes.add(label.place, label.part, problem, f'Say which field holds the id of the {asked} event: id="...".')

@@ -38,7 +38,7 @@ def check(model: Model, feature: Expression, value: definition.Expression, mista
         wrong(problem, "Drop it: no two events share it, so there is nothing in it to learn.")
     for read in _reads(feature):
         if is_stream(read.view.stream) and read.view.stream is label.stream and _is_by_event(model, read):
-            problem = f"feature {feature.name!r} leaks label {label.name}: view {read.view.name} is by the event's id"
+            problem = f"view {read.view.name} leaks label {label.name}: it is read by the event's own id"
             wrong(problem, f"Let it be by an entity that many events of {stream_name(label.stream)} share.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import re
@@ -50,6 +51,10 @@ def check(
         return ""
     if task is not None:
         _check_task(learner, task, place, part, mistakes)
+    if len(mistakes) == before:
+        _check_converter(learner, features, task, place, part, mistakes)
+    if len(mistakes) > before:
+        return ""
     for owner, seed in _unseeded(learner):
         problem = f"its learner's {owner} has no {seed}, so the same examples would not make the same model"
         mistakes.add(place, part, problem, f"Give it one: {owner}({seed}=42).")
@@ -58,10 +63,6 @@ def check(
     if len(mistakes) == before and (again is learner or _described(again, place, part, mistakes) != text):
         shared = "gives the same object each time" if again is learner else "makes another one each time"
         mistakes.add(place, part, f"its learner {shared}", f"Make a new one, always alike. {_FACTORY}")
-    if len(mistakes) == before:
-        _check_converter(learner, features, task, place, part, mistakes)
-    if len(mistakes) == before and task is not None:
-        _rehearse(again, task, features, place, part, mistakes)
     return text
 
 
@@ -207,16 +208,16 @@ def _check_converter(
 
     try:
         export.check(learner)
-        if features and task is not None:
+        if task is not None and features and _rehearsed(copy.deepcopy(learner), task, features, place, part, mistakes):
             export.check(learner, features, task)
     except UnsupportedLearner as error:
         cure = f"These have: {', '.join(error.supported)}."
         mistakes.add(place, part, f"{error.estimator} has no ONNX converter, so no version could be served", cure)
 
 
-def _rehearse(
+def _rehearsed(
     learner: Any, task: Task, features: tuple[FeatureDefinition, ...], place: Place, part: str, mistakes: Mistakes
-) -> None:
+) -> bool:
     """Let it predict and learn one made-up vector: a wrong type shows here, not hours later."""
     texts = [own.name for own in features if own.type is FieldType.STRING]
     vector: dict[str, object] = {own.name: "a" if own.type is FieldType.STRING else 1.0 for own in features}
@@ -225,9 +226,11 @@ def _rehearse(
         for _ in range(2):
             learner.predict_one(vector)
             learner.learn_one(vector, label)
+        return True
     except Exception as error:  # the estimator's code: anything can come out of it
         problem = f"its learner fails on a vector of these features with {type(error).__name__}: {error}"
         cure = "Try the pipeline on a vector of them in Python."
         if texts:
             cure = f"One-hot the strings where it takes numbers only: {texts[0]}.one_hot([...])."
         mistakes.add(place, part, problem, cure)
+        return False

@@ -87,7 +87,7 @@ def _execute(file: Path, module: ModuleType, mistakes: Mistakes) -> None:
     # Annotations and data classes are looked up through the module's name.
     sys.modules[module.__name__] = module
     try:
-        exec(builtins.compile(file.read_bytes(), str(file), "exec"), vars(module))
+        exec(builtins.compile(file.read_bytes(), str(file), "exec", dont_inherit=True), vars(module))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the user's code: anything can come out of it, also SystemExit
@@ -120,27 +120,23 @@ def _told(error: BaseException, place: Place) -> DefinitionError:
             cure = f"Install {error.name!r}, or put its file beside the loop's."
             return mistake(place, "import", message, cure)
         case NameError():
-            return mistake(place, "name", message, _similar(error.name, error) or "Define or import it.")
+            return mistake(place, "name", message, _similar_name(str(error.name), error))
         case AttributeError():
-            return mistake(place, "attribute", message, _similar(error.name, error) or "Use one that is there.")
+            searched = error.obj if isinstance(error.obj, ModuleType | type) else type(error.obj)
+            known = [own for own in dir(searched) if not own.startswith("_")]
+            return mistake(place, "attribute", message, instead_of(str(error.name), known, "attributes"))
         case TypeError():
             cure = _similar_argument(message) or "Check the names, number and types of the arguments."
             return mistake(place, "call", message, cure)
     return mistake(place, "file", f"{type(error).__name__}: {message}", "Mend this line.")
 
 
-def _similar(name: str | None, error: NameError | AttributeError) -> str:
-    if not name:
-        return ""
-    if isinstance(error, AttributeError):
-        known = [own for own in dir(error.obj) if not own.startswith("_")]
-    else:
-        last = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
-        if name in declare.__all__:
-            return f"Import it: from headrace import {name}."
-        known = [*last.f_locals, *last.f_globals]
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {close[0]!r}?" if close else ""
+def _similar_name(name: str, error: NameError) -> str:
+    if name in declare.__all__:
+        return f"Import it: from headrace import {name}."
+    last = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+    close = difflib.get_close_matches(name, [*last.f_locals, *last.f_globals], n=1)
+    return f"Did you mean {close[0]!r}?" if close else "Define or import it."
 
 
 def _similar_argument(message: str) -> str:

@@ -14,7 +14,7 @@ from headrace.declare.expressions import Expression, Feature, Selection
 from headrace.declare.labels import Label
 from headrace.declare.mistakes import Mistakes, instead_of
 from headrace.declare.resolving import Scope, Typed
-from headrace.declare.streams import Stream, is_stream, stream_name
+from headrace.declare.streams import Stream, a_type, is_stream, stream_name
 from headrace.declare.views import Duration, Row, View, read_view
 from headrace.definition import FeatureDefinition, FieldType, ModelDefinition, Task
 
@@ -82,24 +82,14 @@ class Model(Declaration):
         self.on = on
         self.label = label
         self.features = tuple(features) if isinstance(features, Iterable) else (features,)
+        # Read now, so that what is wrong with a whole view is told at this line.
+        self.expressions = _expressions(self.features)
         self.learner = learner
         self.vectors = vectors
         self.wait = wait
         self.publish_every = publish_every
         self.publish_seconds = publish_seconds
         self.score_from = score_from
-
-    def expressions(self) -> list[Expression]:
-        """Its features one by one; what is none is left out."""
-        listed: list[Expression] = []
-        for feature in self.features:
-            if isinstance(feature, View | Row):
-                listed.extend(feature.all.expressions)
-            elif isinstance(feature, Selection):
-                listed.extend(feature.expressions)
-            elif isinstance(feature, Expression):
-                listed.append(feature)
-        return listed
 
 
 def define_model(model: Model, label_type: FieldType | None, mistakes: Mistakes) -> ModelDefinition | None:
@@ -156,7 +146,7 @@ class _ModelCompiler:
                 name = model.on.__name__
                 cure = f'Use columns ({name}.distance, col("distance")), expressions of them, and views.'
                 self._wrong(f"{given!r} is no feature", cure)
-        expressions = model.expressions()
+        expressions = model.expressions
         if not expressions:
             self._wrong("it has no features", "List at least one column or view.")
         features: dict[str, FeatureDefinition] = {}
@@ -177,7 +167,7 @@ class _ModelCompiler:
         if typed is None:
             return None
         if typed.type is FieldType.TIME:
-            problem = f"feature {expression.name!r} has the wrong type: a time"
+            problem = f"feature {expression.name!r} has the wrong type: {a_type(typed.type)}"
             cure = f"Take {expression.name}.hour or {expression.name}.weekday."
             mistakes.add(expression.place, model.part, problem, cure)
         leaks.check(model, expression, typed.value, mistakes)
@@ -226,6 +216,19 @@ class _ModelCompiler:
         # A time without a zone is UTC, as everywhere.
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _expressions(features: tuple[object, ...]) -> tuple[Expression, ...]:
+    """The features one by one; what is none is left out."""
+    listed: list[Expression] = []
+    for feature in features:
+        if isinstance(feature, View | Row):
+            listed.extend(feature.all.expressions)
+        elif isinstance(feature, Selection):
+            listed.extend(feature.expressions)
+        elif isinstance(feature, Expression):
+            listed.append(feature)
+    return tuple(listed)
 
 
 def _moment(given: object) -> datetime | None:

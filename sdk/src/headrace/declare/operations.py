@@ -133,7 +133,11 @@ OPERATIONS: dict[str, Operation] = {
 
 def accepted_text(name: str) -> str:
     """What an operation takes, in words."""
-    words = {NUMBER: "a number", CONDITION: "a condition", VALUE: "a number or a string", MOMENT: "a time"}
+    words = {
+        NUMBER: ("a number", "two numbers"),
+        CONDITION: ("a condition", "two conditions"),
+        VALUE: ("a number or a string", "two numbers or two strings"),
+        MOMENT: ("a time", "two times"),
+    }
     accepted = OPERATIONS[name].arguments
-    texts = dict.fromkeys(words.get(own, "anything") for own in accepted)
-    return ("two of: " if len(accepted) == 2 else "") + " and ".join(texts)
+    return words[accepted[0]][len(accepted) - 1] if accepted[0] in words else "anything"

@@ -10,7 +10,7 @@ from headrace import definition
 from headrace.declare.expressions import Column, Expression, Literal, Mistaken, Named, Operation, Read
 from headrace.declare.mistakes import Mistakes, instead_of
 from headrace.declare.operations import OPERATIONS, accepted_text
-from headrace.declare.streams import PYTHON, Stream, field_types, stream_name
+from headrace.declare.streams import Stream, a_type, field_types, stream_name
 from headrace.definition import FieldType
 
 
@@ -82,7 +82,7 @@ class Scope:
         if column.stream is not None and not issubclass(self.stream, column.stream):
             other, own = stream_name(column.stream), stream_name(self.stream)
             return self._wrong(
-                column, f"{name!r} is a field of stream {other}, not of stream {own}", f"Use a field of stream {own}."
+                column, f"{name!r} is of stream {other}, not of stream {own}", f"Use a field of stream {own}."
             )
         if name in self.derived:
             return self.derived[name]
@@ -109,7 +109,7 @@ class Scope:
             return None
         types = tuple(own.type for own in arguments)
         shown = ", ".join(
-            f"{user.name} is a {PYTHON[own.type]}" for user, own in zip(expression.arguments, arguments, strict=True)
+            f"{user.name} is {a_type(own.type)}" for user, own in zip(expression.arguments, arguments, strict=True)
         )
         if not rule.takes(types):
             cure = f"It takes {accepted_text(name)}.{_hint(name, types)}"
@@ -120,7 +120,7 @@ class Scope:
         trouble = rule.parameters(types, expression.parameters)
         if trouble:
             return self._wrong(
-                expression, f"{expression.name} has the wrong parameters", f".{name}() {trouble}: {shown}."
+                expression, f"{expression.name} has the wrong parameters: {shown}", f".{name}() {trouble}."
             )
         parameters = tuple(own if isinstance(own, str) else float(own) for own in expression.parameters)  # type: ignore[arg-type]
         value = definition.Apply(name, tuple(own.value for own in arguments), parameters)

@@ -174,9 +174,9 @@ class _StreamCompiler:
         return StreamDefinition(
             name=stream_name(self._stream),
             fields=fields,
-            key=self._role("key", (FieldType.STRING, FieldType.INT), "the entity its events are spread by"),
-            time=self._role("time", (FieldType.TIME,), "when the event happened"),
-            id=self._role("id", (FieldType.STRING, FieldType.INT), "what names the event"),
+            key=self._role("key", (FieldType.STRING, FieldType.INT), "its events are spread by"),
+            time=self._role("time", (FieldType.TIME,), "tells when the event happened"),
+            id=self._role("id", (FieldType.STRING, FieldType.INT), "names the event"),
             lateness=self._duration("lateness"),
             horizon=self._duration("horizon"),
             partitions=self._whole("partitions"),
@@ -223,18 +223,20 @@ class _StreamCompiler:
         fields = self._stream.__fields__
         example = f'class {self._stream.__name__}(Stream, {role}="...").'
         if name is None:
-            self._wrong(f"it has no {role}", f"Say which field is {meaning}: {example}")
+            self._wrong(f"it has no {role}", f"Say which field {meaning}: {example}")
             return ""
         if not isinstance(name, str):
             self._wrong(f"its {role} is {name!r}, not the name of a field", f"Write the name as a string: {example}")
             return ""
+        if not fields:
+            return name
         if name not in fields:
             self._wrong(f"its {role} {name!r} is no field", instead_of(name, fields, "fields"))
             return name
         kind, optional = _field_type(fields[name])
         words = " or ".join(PYTHON[own] for own in accepted)
         if kind is not None and kind not in accepted:
-            self._wrong(f"its {role} {name!r} is a {PYTHON[kind]}", f"The {role} is {meaning}: {words}.")
+            self._wrong(f"its {role} {name!r} is {a_type(kind)}", f"Use a field of type {words}.")
         if optional:
             self._wrong(f"its {role} {name!r} is optional", f"Every event needs its {role}: drop the `| None`.")
         return name
@@ -256,6 +258,12 @@ class _StreamCompiler:
 
 #: What a type is called in a loop file.
 PYTHON = {kind: python.__name__ for python, kind in TYPES.items() if isinstance(python, type)}
+
+
+def a_type(kind: FieldType | None) -> str:
+    """A type as an error names it."""
+    python = PYTHON[kind] if kind else "something"
+    return f"{'an' if python == 'int' else 'a'} {python}"
 
 
 def _field_type(annotation: object) -> tuple[FieldType | None, bool]:

@@ -14,12 +14,15 @@ from headrace.declare.mistakes import Mistakes, instead_of
 from headrace.declare.operations import NUMBER
 from headrace.declare.place import Place
 from headrace.declare.resolving import Scope, Typed
-from headrace.declare.streams import PYTHON, Stream, field_types, is_stream, stream_name
+from headrace.declare.streams import Stream, a_type, field_types, is_stream, stream_name
 from headrace.definition import AggregateDefinition, FieldType, ViewDefinition, Window
 
 Duration: TypeAlias = str | timedelta
 
 _SECOND = 1_000_000
+
+#: Types of which no two values need be equal.
+NAMELESS = (FieldType.FLOAT, FieldType.TIME)
 
 #: The hops that a window may get by itself.
 HOPS = tuple(
@@ -94,6 +97,7 @@ class Row(Transforms[Selection]):
     """A view's row for the entity that certain fields of the model's stream name."""
 
     def __init__(self, view: View, key: Mapping[str, object]) -> None:
+        self.place = Place.here()
         self.view = view
         self.key = {own: str(field.column if isinstance(field, Column) else field) for own, field in key.items()}
 
@@ -117,7 +121,8 @@ class Row(Transforms[Selection]):
 
     def _selection(self, aggregates: Sequence[str]) -> Selection:
         windows = [window_name(window) for window in self.view.windows]
-        return Selection(tuple(Read(self.view, own, window, self.key) for own in aggregates for window in windows))
+        reads = (Read(self.view, own, window, self.key, self.place) for own in aggregates for window in windows)
+        return Selection(tuple(reads))
 
     def _apply(
         self, operation: str, others: tuple[object, ...] = (), parameters: tuple[object, ...] = (), swap: bool = False
@@ -247,6 +252,9 @@ def read_view(read: Read, model_stream: type[Stream], part: str, mistakes: Mista
 
 def _check_key(read: Read, own: str, field: str, stream: type[Stream], part: str, mistakes: Mistakes) -> None:
     view, fields = read.view, field_types(stream)
+    there = field_types(view.stream).get(own) if is_stream(view.stream) else None
+    if there is None or there in NAMELESS:
+        return  # which has been told where the view is
     if field not in fields:
         problem = f"view {view.name} is by {own!r}, and stream {stream_name(stream)} has no field {field!r}"
         cure = f'Say which field names the {own}: {view.name}.of({own}="...").'
@@ -254,9 +262,9 @@ def _check_key(read: Read, own: str, field: str, stream: type[Stream], part: str
             cure = instead_of(field, fields, "fields")
         mistakes.add(read.place, part, problem, cure)
         return
-    there = field_types(view.stream).get(own) if is_stream(view.stream) else None
-    if there is not None and fields[field] not in (there, None):
-        problem = f"view {view.name} is by {own!r}, a {PYTHON[there]}, and {field!r} is a {PYTHON[fields[field]]}"  # type: ignore[index]
+    here = fields[field]
+    if here is not None and here is not there:
+        problem = f"view {view.name} is by {own!r}, {a_type(there)}, and {field!r} is {a_type(here)}"
         mistakes.add(read.place, part, problem, "Give both the same type, or name another field with .of().")
 
 
@@ -319,9 +327,9 @@ class _ViewCompiler:
             if field not in self._fields:
                 problem = f"stream {stream_name(self._view.stream)} has no field {field!r} to be by"
                 self._wrong(problem, instead_of(field, self._fields, "fields"))
-            elif self._fields[field] in (FieldType.FLOAT, FieldType.TIME):
-                kind = PYTHON[self._fields[field]]  # type: ignore[index]
-                self._wrong(f"by {field!r} is a {kind}, which names no entity", "Use a str, int or bool field.")
+            elif (kind := self._fields[field]) in NAMELESS:
+                problem = f"by {field!r} is {a_type(kind)}, which names no entity"
+                self._wrong(problem, "Use a str, int or bool field.")
         if len(set(self._view.by)) < len(self._view.by):
             self._wrong(f"by names a field twice: {', '.join(self._view.by)}", "Name each once.")
 
@@ -354,7 +362,7 @@ class _ViewCompiler:
         if where.type is not FieldType.BOOL:
             place = self._view.where.place if isinstance(self._view.where, Expression) else None
             cure = 'Write a condition, such as col("delay_min") > 0.'
-            self._wrong(f"where has the wrong type: a {PYTHON[where.type]}", cure, place)
+            self._wrong(f"where has the wrong type: {a_type(where.type)}", cure, place)
         return where.value
 
     def _aggregates(self) -> tuple[AggregateDefinition, ...]:
@@ -390,7 +398,7 @@ class _ViewCompiler:
             return None
         countable = isinstance(aggregate, Count) or resolved.type in NUMBER
         if not countable:
-            problem = f"feature {name!r} has the wrong type: {column.name} is a {PYTHON[resolved.type]}"
+            problem = f"feature {name!r} has the wrong type: {column.name} is {a_type(resolved.type)}"
             cure = "Aggregate a number or a condition; derive={...} makes columns of others."
             self._wrong(problem, cure, aggregate.place)
         if isinstance(resolved.value, definition.Column):
@@ -436,7 +444,10 @@ class _ViewCompiler:
     def _hop(self, window: str, size: int, resolution: int, declared: Mapping[str, object]) -> int | None:
         if window not in declared:
             return _default_hop(size, resolution)
-        hop = self._duration(f"hop of window {window!r}", declared[window])
+        before = len(self._mistakes)
+        hop = self._duration(f"hop of window {window!r}:", declared[window])
+        if len(self._mistakes) > before:
+            return None
         if hop and size % hop:
             fitting = _default_hop(size, resolution)
             cure = f"Use one that does, such as {format_duration(fitting)!r}."

@@ -1,0 +1,114 @@
+"""Every mistake in a loop file: where it is told, as what, and with which cure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from headrace import declare, export
+from headrace.errors import DefinitionErrors
+
+
+class Told(NamedTuple):
+    """A mistake: the text of the line that it points to, and what is said of it."""
+
+    line: str
+    message: str
+
+
+class Case(NamedTuple):
+    """A change of the loop file, and all that is told then."""
+
+    old: str
+    new: str
+    told: list[Told]
+
+
+def case(block: str) -> Case:
+    lines = block.splitlines()
+    by_sign = {sign: [line[2:] for line in lines if line.startswith(sign)] for sign in "-+@ "}
+    told = [Told(*own) for own in zip(by_sign["@"], by_sign[" "], strict=True)]
+    return Case("\n".join(by_sign["-"]), "\n".join(by_sign["+"]), told)
+
+
+BLOCKS = (Path(__file__).parent / "mistakes.txt").read_text().split("\n\n")
+CASES = [case(block) for block in BLOCKS[1:]]
+
+
+def mistakes(path: Path) -> list[Told]:
+    with pytest.raises(DefinitionErrors) as raised:
+        declare.load(path)
+    lines = path.read_text().splitlines()
+    told = []
+    for error in raised.value.errors:
+        found = re.fullmatch(r"flights/loop\.py:(\d+): (.*)", str(error))
+        assert found, error
+        told.append(Told(lines[int(found[1]) - 1].strip(), found[2]))
+    return told
+
+
+@pytest.mark.parametrize("case", CASES, ids=[" ".join(case.new.split())[:60] for case in CASES])
+def test_a_mistake_is_told_with_its_line_and_cure(case: Case, write: Callable[..., Path]) -> None:
+    assert mistakes(write((case.old, case.new))) == case.told
+
+
+def test_all_mistakes_of_a_file_are_told_in_one_go_in_the_order_of_lines(write: Callable[..., Path]) -> None:
+    path = write(
+        ('by="carrier"', 'by="carier"'),
+        ('"24h"', '"24hours"'),
+        ('wait="48h"', 'wait="later"'),
+        ("Scheduled.distance", "Scheduled.distanse"),
+        ("LogisticRegression(),", "LinearRegression(),"),
+    )
+    assert [told.message.split(". ")[0] for told in mistakes(path)] == [
+        "view carrier_delay: stream arrived has no field 'carier' to be by",
+        "view carrier_delay: window '24hours' is no duration",
+        "label late: wait 'later' is no duration",
+        "model late_arrival: its label makes it binary, and LinearRegression is a regressor",
+        "model late_arrival: stream scheduled has no field 'distanse'",
+    ]
+
+
+def test_an_estimator_without_converter_is_refused_with_the_list_of_those_that_have_one(
+    write: Callable[..., Path],
+) -> None:
+    path = write(
+        ("from river.linear_model", "from river.neighbors import KNNClassifier\nfrom river.linear_model"),
+        ("StandardScaler() | LogisticRegression()", "KNNClassifier()"),
+    )
+    [told] = mistakes(path)
+    assert told.message == (
+        "model late_arrival: KNNClassifier has no ONNX converter, so no version could be served."
+        f" These have: {', '.join(export.supported())}."
+    )
+
+
+def test_what_a_file_raises_is_told_beside_the_mistakes_before_it(write: Callable[..., Path]) -> None:
+    path = write(('by="carrier"', 'by="carier"'), ("\nlate = ", "\nundefined\nlate = "))
+    assert [told.line for told in mistakes(path)] == ["carrier_delay = View(", "undefined"]
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionErrors, match="it cannot be read: No such file"):
+        declare.load(tmp_path / "nothing.py")
+
+
+def test_a_file_without_streams_is_told(write: Callable[..., Path]) -> None:
+    with pytest.raises(DefinitionErrors, match="there is no stream in it"):
+        declare.load(write(text="x = 1\n"))
+
+
+def test_a_mistake_in_another_file_of_the_folder_points_there(write: Callable[..., Path]) -> None:
+    write(text="def f():\n    raise ValueError('no')\n", name="flights/parts.py")
+    with pytest.raises(DefinitionErrors, match=r"^flights/parts\.py:2: file: ValueError: no\. "):
+        declare.load(write(text="from parts import f\n\nf()\n"))
+
+
+def test_a_syntax_error_in_another_file_points_there(write: Callable[..., Path]) -> None:
+    write(text="x =\n", name="flights/parts.py")
+    with pytest.raises(DefinitionErrors, match=r"^flights/parts\.py:1: syntax: "):
+        declare.load(write(text="import parts\n"))
