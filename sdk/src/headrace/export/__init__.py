@@ -70,6 +70,7 @@ def check(model: Any, features: Sequence[Feature] | None = None, task: Task | No
         Naming the first estimator without a converter, or the parameter that has none.
     """
     registry.check(model)
+    predicting(model).tasks_of(model)  # refuses a pipeline that ends without a classifier or a regressor
     if features is not None and task is not None:
         to_onnx(model, features, task)
 
@@ -100,10 +101,10 @@ def to_onnx(model: Any, features: Sequence[Feature], task: Task) -> Exported:
     if task is Task.MULTICLASS:
         # Of a model that knows no class yet, no column is left.
         tensor = prediction.tensor if labels else graph.node("Gather", prediction.tensor, graph.integers(), axis=1)
-        data = graph.finish(tensor, "probabilities", ("N", len(labels)))
+        data = graph.finish(tensor, 1.0 / max(1, len(labels)), "probabilities", ("N", len(labels)))
     else:
         tensor = graph.column(prediction.tensor, 1) if prediction.by_class else prediction.tensor
-        data = graph.finish(tensor, "score", ("N",))
+        data = graph.finish(tensor, 0.5 if task is Task.BINARY else 0.0, "score", ("N",))
     return Exported(data, tuple(str(label) for label in labels))
 
 

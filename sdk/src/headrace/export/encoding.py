@@ -33,7 +33,7 @@ def coded(graph: Graph, frame: Frame, codes: dict[str, float]) -> Frame:
         values_tensor=np.array([np.nan, *codes.values()]),
         default_tensor=np.array([UNSEEN]),
     )
-    return Frame((*frame.blocks, Block(tensor, graph.widths["categories"], frame.texts)))
+    return Frame((*frame.blocks, Block(tensor, graph.widths["categories"], frame.texts)), encoded=frame.encoded)
 
 
 @converts(preprocessing.OneHotEncoder)
@@ -49,7 +49,7 @@ class OneHotEncoding(Transforming):
             refuse("OneHotEncoder(drop_first=True)")
 
     def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
-        if any(block.computed for block in frame.blocks):
+        if frame.encoded or any(block.computed for block in frame.blocks):
             refuse("OneHotEncoder over computed numbers")
         text = {name: list(_values(estimator, name, wanted)) for name in frame.texts}
         codes = vocabulary(value for values in text.values() for value in values)
@@ -59,7 +59,7 @@ class OneHotEncoding(Transforming):
             sources += [(f"{name}_{number}", name, number) for number in numbers]
         matrix = coded(graph, frame, codes).matrix(graph)
         if matrix is None or not sources:
-            return Frame()
+            return Frame(encoded=True)
 
         at = graph.integers(*(matrix.columns[name] for _, name, _ in sources))
         values = graph.node("Gather", matrix.tensor, at, axis=1)
@@ -72,7 +72,8 @@ class OneHotEncoding(Transforming):
         tensor = graph.node("Where", hits, graph.doubles(1.0), graph.constant(absent))
         complete = not np.isnan(absent).any()
         columns = {key: column for column, key in enumerate(keys)}
-        return Frame((Block(tensor, len(keys), columns, complete=complete, computed=True, whole=True),))
+        block = Block(tensor, len(keys), columns, complete=complete, computed=True, whole=True)
+        return Frame((block,), encoded=True)
 
 
 def _values(estimator: Any, name: str, wanted: Wanted) -> Collection[Any]:

@@ -117,7 +117,7 @@ class Trees:
             tree_roots=self._roots,
             nodes_featureids=self._columns,
             nodes_modes=np.array(self._modes, dtype=np.uint8),
-            nodes_splits=np.array(self._values),
+            nodes_splits=np.array(self._values, dtype=np.float64),
             nodes_missing_value_tracks_true=self._missing,
             nodes_truenodeids=self._true,
             nodes_trueleafs=self._true_is_leaf,

@@ -72,10 +72,21 @@ class Block:
 
 @dataclass(frozen=True)
 class Frame:
-    """The features at one point of a pipeline: blocks of numbers, and columns of the input `categories`."""
+    """The features at one point of a pipeline.
+
+    Parameters
+    ----------
+    blocks
+        The numbers.
+    texts
+        The columns of the input `categories`.
+    encoded
+        A one-hot encoder stands before (which as long as it has seen nothing makes no block).
+    """
 
     blocks: tuple[Block, ...] = ()
     texts: Mapping[str, int] = field(default_factory=dict)
+    encoded: bool = False
 
     def select(self, numbers: Callable[[Block, str], bool], texts: Callable[[str], bool]) -> Frame:
         """The features that satisfy a condition."""
@@ -83,9 +94,8 @@ class Frame:
             replace(block, columns={name: at for name, at in block.columns.items() if numbers(block, name)})
             for block in self.blocks
         )
-        return Frame(
-            tuple(block for block in kept if block.columns), {n: at for n, at in self.texts.items() if texts(n)}
-        )
+        blocks = tuple(block for block in kept if block.columns)
+        return replace(self, blocks=blocks, texts={name: at for name, at in self.texts.items() if texts(name)})
 
     def matrix(self, graph: Graph) -> Block | None:
         """All numbers in one block; None where there are none."""
@@ -107,7 +117,7 @@ def union(graph: Graph, first: Frame, second: Frame) -> Frame:
     for other in namesakes.blocks:
         first = replace(first, blocks=tuple(_coalesce(graph, block, other) for block in first.blocks))
     rest = second.select(lambda _, name: name not in hidden, lambda _: True)
-    return Frame(first.blocks + rest.blocks, {**rest.texts, **first.texts})
+    return Frame(first.blocks + rest.blocks, {**rest.texts, **first.texts}, first.encoded or second.encoded)
 
 
 def _coalesce(graph: Graph, block: Block, other: Block) -> Block:

@@ -111,9 +111,10 @@ class Graph:
         """`of`, with 0 where `where` is missing."""
         return self.node("Where", self.node("IsNaN", where), self.doubles(0.0), of)
 
-    def finish(self, output: str, name: str, shape: tuple[str | int, ...]) -> bytes:
-        """Name the double output of the graph, and serialise the model."""
-        self._graph.node.append(onnx.NodeProto(op_type="Identity", input=[output], output=[name]))
+    def finish(self, output: str, otherwise: float, name: str, shape: tuple[str | int, ...]) -> bytes:
+        """Name the double output of the graph, which never is NaN but `otherwise` instead, and serialise the model."""
+        inputs = [self.node("IsNaN", output), self.doubles(otherwise), output]
+        self._graph.node.append(onnx.NodeProto(op_type="Where", input=inputs, output=[name]))
         self._graph.output.append(_value(name, onnx.TensorProto.DOUBLE, shape))
         model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="headrace", graph=self._graph)
         model.opset_import.add(domain="", version=OPSET)

@@ -22,7 +22,8 @@ class _GLM(Predicting):
     """Regressions of one output, whose loss says how the sum becomes a prediction."""
 
     def check(self, estimator: Any) -> None:
-        _operator(estimator)
+        if type(estimator.loss).mean_func not in _OPERATORS:
+            refuse(f"{type(estimator).__name__}(loss={type(estimator.loss).__name__})")
 
     def names(self, estimator: Any) -> Collection[str]:
         return estimator.weights  # type: ignore[no-any-return]
@@ -65,16 +66,16 @@ class SoftmaxRegression(Predicting):
         return Prediction(graph.node("Softmax", logits, axis=1), by_class=True)
 
 
+_OPERATORS = {
+    optim.losses.BinaryLoss.mean_func: "Sigmoid",
+    optim.losses.RegressionLoss.mean_func: None,
+    optim.losses.Poisson.mean_func: "Exp",
+}
+
+
 def _operator(estimator: Any) -> str | None:
-    """The operator for the loss's `mean_func`; None where that is the identity."""
-    function = type(estimator.loss).mean_func
-    if function is optim.losses.BinaryLoss.mean_func:
-        return "Sigmoid"
-    if function is optim.losses.RegressionLoss.mean_func:
-        return None
-    if function is optim.losses.Poisson.mean_func:
-        return "Exp"
-    refuse(f"{type(estimator).__name__}(loss={type(estimator.loss).__name__})")
+    """The operator that makes the sum a prediction, as the loss's `mean_func` does; None where that is the identity."""
+    return _OPERATORS[type(estimator.loss).mean_func]
 
 
 def _affine(graph: Graph, frame: Frame, bias: Doubles, weight: Callable[[str], float | list[float]]) -> str:

@@ -31,8 +31,11 @@ class Pipeline(Transforming, Predicting):
     def check(self, estimator: Any) -> None:
         if not estimator.steps:
             refuse("Pipeline()")
-        for step in estimator.steps.values():
+        *steps, last = estimator.steps.values()
+        for step in steps:
             registry.check(step)
+            transforming(step)
+        registry.check(last)
 
     def tasks_of(self, estimator: Any) -> frozenset[Task]:
         *_, last = estimator.steps.values()

@@ -10,7 +10,7 @@ from river import preprocessing
 
 from .frame import Frame
 from .graph import Graph
-from .registry import Transforming, Wanted, converts, numbers_only
+from .registry import Transforming, Wanted, converts, numbers_only, refuse
 
 
 @converts(preprocessing.StandardScaler)
@@ -31,11 +31,17 @@ class StandardScaling(Transforming):
             )
             for block in frame.blocks
         )
-        return Frame(tuple(blocks))
+        return replace(frame, blocks=tuple(blocks))
 
 
 @converts(preprocessing.MinMaxScaler)
 class MinMaxScaling(Transforming):
+    def check(self, estimator: Any) -> None:
+        if estimator.window_size is not None:
+            # River's raises TypeError for a feature that it meets for the first time: no model could predict before
+            # it learns.
+            refuse(f"MinMaxScaler(window_size={estimator.window_size})")
+
     def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
         numbers_only(estimator, frame)
         # Of a feature that it never saw, River's scaler makes NaN, and no later step has learned about it either:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,16 +35,23 @@ def score_one(
     Returns
     -------
     float | tuple[float, ...]
-        Binary: the probability of true. Regression: the number. Multiclass: the probability of each of `classes`.
-        A classifier that has seen nothing (River answers `{}`, or 0 for each class) holds all alike: 0.5, or one part
-        in as many as there are classes. One that knows some class gives 0 to those that it does not know.
+        Binary: the probability of true. Regression: the number. Multiclass: the probability of each of `classes`, 0
+        for one that the model does not know.
+
+    Notes
+    -----
+    River has no answer where a classifier has seen nothing (it says `{}`, or 0 for each class), where a `MinMaxScaler`
+    meets a feature for the first time, and where a model has diverged (it says NaN). The score then tells nothing:
+    0.5, or one part in as many as there are classes, or as a regression 0.
     """
     if task is Task.REGRESSION:
-        return float(model.predict_one(x))
+        number = float(model.predict_one(x))
+        return 0.0 if math.isnan(number) else number
     votes = model.predict_proba_one(x)
-    if sum(votes.values()) == 0.0:
-        return 0.5 if task is Task.BINARY else (1.0 / len(classes),) * len(classes) if classes else ()
+    known = sum(votes.values()) > 0.0
     if task is Task.BINARY:
-        return float(votes.get(True, 0.0))
+        return float(votes.get(True, 0.0)) if known else 0.5
+    if not known:
+        return (1.0 / len(classes),) * len(classes) if classes else ()
     by_text = {str(label): vote for label, vote in votes.items()}
     return tuple(float(by_text.get(label, 0.0)) for label in classes)
