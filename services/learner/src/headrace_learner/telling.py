@@ -27,9 +27,7 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat) -> None:
     status.frontier = None if None in frontiers else min(known for known in frontiers if known is not None)
     status.versions = {name: standing.published for name, standing in standings.items()}
     status.metrics = {name: standing.metrics for name, standing in standings.items() if standing.metrics}
-    status.note = "; ".join(
-        standing.failure or standing.note for standing in standings.values() if standing.failure or standing.note
-    )
+    status.note = "; ".join(note for name, standing in standings.items() for note in _notes(name, standing))
     try:
         heartbeat.beat()
     except redis.RedisError as error:

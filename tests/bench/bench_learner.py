@@ -1,0 +1,147 @@
+"""The learner through a real broker, beside a bare River loop over the same rows in the same run.
+
+The bare loop is what no learner can do without: predict each row, then learn it; the rows are dictionaries in
+memory, and nothing is measured, decoded, checkpointed or published. The learner's time runs from its first
+message to the checkpoint after its last one, with all of that, and with versions as ONNX each 5,000 examples.
+
+    python tests/bench/bench_learner.py [examples]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pulsar
+import redis
+from river import linear_model, preprocessing, tree
+
+from headrace import embedded
+from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
+from headrace.log.tables import Examples, encode_examples
+from headrace.log.topics import END_OF_HISTORY
+from headrace.store.fences import Fences
+from headrace.store.quality import QualityBoard
+from headrace_learner.checkpoint import Checkpoints
+from headrace_learner.publishing import Versions
+from headrace_learner.worker import Outside, Worker
+
+FEATURES = 20
+LEARNERS: dict[str, Callable[[], Any]] = {
+    "logistic": lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),
+    "hoeffding": tree.HoeffdingTreeClassifier,
+}
+
+
+def definition(name: str) -> ModelDefinition:
+    features = tuple(
+        FeatureDefinition(f"feature_{index}", FieldType.FLOAT, Column(f"feature_{index}")) for index in range(FEATURES)
+    )
+    return ModelDefinition(name, "asked", "answered", Task.BINARY, features, name)
+
+
+def examples(count: int) -> Examples:
+    """A task that a model can learn about: some rows lack a feature."""
+    random = np.random.default_rng(7)
+    numbers = random.normal(size=(count, FEATURES))
+    chance = 1 / (1 + np.exp(-numbers @ random.normal(size=FEATURES)))
+    labels = (random.random(count) < chance).astype(np.float64)
+    numbers[random.random(count) < 0.02, 3] = np.nan
+    times = 1_700_000_000_000_000 + np.arange(count) * 1_000_000
+    ids = [f"event-{row}" for row in range(count)]
+    return Examples(np.arange(count), ids, times, times + 60_000_000, labels, numbers, [])
+
+
+def bare(make: Callable[[], Any], model: ModelDefinition, rows: Examples) -> float:
+    """Rows a second of predict, then learn."""
+    names = [feature.name for feature in model.features]
+    inputs = [
+        {name: value for name, value in zip(names, row, strict=True) if value == value} for row in rows.numbers.tolist()
+    ]
+    labels = [label > 0.5 for label in rows.labels]
+    estimator = make()
+    started = time.perf_counter()
+    for row, label in zip(inputs, labels, strict=True):
+        estimator.predict_proba_one(row)
+        estimator.learn_one(row, label)
+    return len(rows) / (time.perf_counter() - started)
+
+
+def send(client: pulsar.Client, topic: str, model: ModelDefinition, rows: Examples, size: int = 1_000) -> None:
+    """Write the log as the joiner does."""
+    producer = client.create_producer(topic, max_pending_messages=100, block_if_queue_full=True)
+    for start in range(0, len(rows), size):
+        end = min(start + size, len(rows))
+        part = Examples(
+            rows.seqs[start:end],
+            rows.ids[start:end],
+            rows.times[start:end],
+            rows.label_times[start:end],
+            rows.labels[start:end],
+            rows.numbers[start:end],
+            [],
+        )
+        frontier = END_OF_HISTORY if end == len(rows) else int(rows.times[end])
+        properties = {"epoch": "1", "partition": "0", "frontier": str(frontier), "definition": model.hash}
+        producer.send_async(encode_examples(model, part), None, properties=properties)
+    producer.flush()
+    producer.close()
+
+
+def through(
+    make: Callable[[], Any], model: ModelDefinition, rows: Examples, servers: embedded.Servers, data: Path
+) -> tuple[float, Worker]:
+    """Rows a second of the learner, from a log that is there already."""
+    client = pulsar.Client(servers.pulsar_url, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
+    store = redis.Redis.from_url(servers.redis_url)
+    topic = f"persistent://public/default/bench-{model.name}-examples"
+    send(client, topic, model, rows)
+    versions = Versions(client, "persistent://public/default/bench-models")
+    outside = Outside(client, topic, Fences(store, "bench"), QualityBoard(store, "bench"), versions)
+    checkpoints = Checkpoints(data / "checkpoints", model)
+    worker = Worker(model, make, outside, checkpoints, "bench")
+    worker.start()
+    while not worker.standing.examples:
+        time.sleep(0.001)
+    first, started = worker.standing.examples, time.perf_counter()
+    while worker.standing.published < len(rows):
+        time.sleep(0.005)
+        if worker.standing.failure:
+            raise RuntimeError(worker.standing.failure)
+    worker.stop()
+    worker.join()
+    speed = (len(rows) - first) / (time.perf_counter() - started)
+    client.close()
+    store.close()
+    return speed, worker
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    found: dict[str, Any] = {"examples": count, "features": FEATURES}
+    rows = examples(count)
+    with tempfile.TemporaryDirectory() as directory, embedded.Servers(directory) as servers:
+        for name, make in LEARNERS.items():
+            model = definition(name)
+            # Twice around the learner, so that a machine that changes its speed is seen.
+            before = bare(make, model, rows)
+            speed, worker = through(make, model, rows, servers, Path(directory))
+            reference = (before + bare(make, model, rows)) / 2
+            found[name] = {
+                "bare_river_per_s": round(reference),
+                "learner_per_s": round(speed),
+                "share": round(speed / reference, 3),
+                "versions": worker.standing.versions,
+                "roc_auc": round(worker.standing.metrics["roc_auc"], 4),
+            }
+    print(json.dumps({"learner": found}))
+
+
+if __name__ == "__main__":
+    main()
