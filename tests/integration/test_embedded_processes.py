@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis
+
 from headrace import embedded
 from headrace.embedded import processes
 from headrace.embedded.processes import Supervisor, Surroundings

@@ -15,6 +15,7 @@ from pathlib import Path
 import pulsar
 import pytest
 import redis
+
 from headrace import embedded
 from headrace.embedded import ports
 from headrace.embedded.servers import Server

@@ -67,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         # Whoever read our output has enough of it (`| head`): nothing more can be said there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 1
     except BaseException as error:
         if os.environ.get("HEADRACE_DEBUG"):
             raise

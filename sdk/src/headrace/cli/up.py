@@ -61,8 +61,8 @@ def command(loop: Path, data: Path | None, pulsar: str | None, redis: str | None
         _report(f"loop stopped; `headrace up {loop}` goes on from where it is")
 
 
-class _Stopped(BaseException):
-    """Somebody asked for the end."""
+class _Stopped(KeyboardInterrupt):
+    """Somebody asked for the end, whichever signal it was."""
 
 
 @contextmanager

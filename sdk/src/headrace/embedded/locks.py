@@ -10,7 +10,7 @@ from pathlib import Path
 from headrace.errors import Unavailable
 
 #: How long a lock is waited for: its holder may be about to end.
-PATIENCE_S = 3.0
+PATIENCE_S = 1.5
 
 
 class DirectoryLock:

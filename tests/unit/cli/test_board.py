@@ -1,0 +1,68 @@
+"""Statuses as a table, lines and JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+
+from rich.console import Console
+
+from headrace.cli import board
+from headrace.store.status import ServiceStatus
+
+
+def learner() -> ServiceStatus:
+    return ServiceStatus(
+        service="learner",
+        instance="learner-0",
+        state="ready",
+        address="127.0.0.1:7001",
+        updated_at=time.time(),
+        counters={"examples": 5000, "dead_letters": 1200},
+        rates={"examples": 2500.4, "dead_letters": 1.0},
+        frontier=1_000_000_000_000_000,
+        lag_s=3.25,
+        versions={"late": 5000},
+        metrics={"late": {"roc_auc": 0.75123, "log_loss": 0.47}},
+    )
+
+
+def test_a_line_has_everything_that_is_known() -> None:
+    (line,) = board.as_lines([learner()])
+    assert line.partition("  ")[2] == (
+        "learner-0: ready  lag 3.2 s  up to 2001-09-09 01:46:40  examples 2,500/s  version late 5,000"
+        "  late log_loss 0.4700  late roc_auc 0.7512  dead letters 1,200"
+    )
+
+
+def test_a_line_leaves_out_what_is_not() -> None:
+    (line,) = board.as_lines([ServiceStatus(service="ingest", instance="ingest-0", updated_at=time.time())])
+    assert line.partition("  ")[2] == "ingest-0: starting"
+
+
+def test_one_that_is_silent_and_a_note_are_shown() -> None:
+    status = ServiceStatus(service="s", instance="s-0", state="ready", updated_at=time.time() - 60, note="no broker")
+    (line,) = board.as_lines([status])
+    assert "ready, silent for 60 s (no broker)" in line
+
+
+def test_the_end_of_history_is_no_date() -> None:
+    status = learner()
+    status.frontier = 2**62
+    assert board.frontier_text(status) == "the end"
+
+
+def test_the_table_has_all_columns() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(board.as_table("flights", [learner()]))
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    for text in ("loop flights", "learner-0", "127.0.0.1:7001", "3.2 s", "2,500/s", "late 5,000", "0.7512", "1,200"):
+        assert text in shown
+
+
+def test_json_is_one_line() -> None:
+    line = board.as_json("flights", [learner()])
+    assert "\n" not in line
+    assert json.loads(line)["services"][0]["metrics"] == {"late": {"roc_auc": 0.75123, "log_loss": 0.47}}

@@ -1,0 +1,79 @@
+"""`headrace check` and `headrace compile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from headrace import declare, definition
+from headrace.cli.examples import example_command, example_event
+from headrace.cli.program import run
+
+_LOOP = """
+from datetime import datetime
+
+from river.linear_model import LogisticRegression
+
+from headrace import Label, Mean, Model, Stream, View, col
+
+class Paid(Stream, key="card", time="at", id="payment"):
+    payment: str
+    at: datetime
+    card: str
+    shop: str
+    amount: float
+    online: bool
+
+class Disputed(Stream, key="payment", time="at", id="payment"):
+    payment: str
+    at: datetime
+    fraud: bool
+
+spent = View(Paid, by="card", windows=["1h"], features={"mean": Mean("amount")})
+fraud = Label(Disputed, of=Paid, value=col("fraud"), wait="48h")
+model = Model("fraudulent", on=Paid, label=fraud, features=[spent, Paid.online, Paid.at.hour],
+              learner=lambda: LogisticRegression())
+"""
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> Path:
+    file = tmp_path / "payments.py"
+    file.write_text(_LOOP)
+    return file
+
+
+def test_check_explains(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", str(loop)]) == 0
+    assert capsys.readouterr().out == declare.explain(declare.load(loop).definition)
+
+
+def test_check_names_the_mistakes(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loop.write_text(_LOOP.replace('Mean("amount")', 'Mean("amuont")').replace('"48h"', '"2 moons"'))
+    assert run(["check", str(loop)]) == 2
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert "amuont" in written.err
+    assert "2 moons" in written.err
+    assert written.err.endswith("headrace: 2 mistakes\n")
+
+
+def test_compile_writes_what_services_read(loop: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    compiled = loop.with_suffix(".json")
+    assert run(["compile", str(loop), "-o", str(compiled)]) == 0
+    assert definition.decode(compiled.read_bytes()) == declare.load(loop).definition
+    assert run(["compile", str(loop)]) == 0
+    assert capsysbinary.readouterr().out == compiled.read_bytes()
+
+
+def test_compile_into_nowhere_is_said(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compile", str(loop), "-o", str(loop / "x.json")]) == 2
+    assert capsys.readouterr().err == f"headrace: Not a directory: {loop / 'x.json'}\n"
+
+
+def test_the_example_event_has_what_features_and_keys_need(loop: Path) -> None:
+    compiled = declare.load(loop).definition
+    event = example_event(compiled, compiled.models[0])
+    assert event == {"at": "2026-01-31T12:00:00Z", "card": "A", "online": True}
+    assert example_command(compiled).startswith('headrace score fraudulent --loop payments --event \'{"at"')

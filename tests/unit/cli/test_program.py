@@ -1,0 +1,134 @@
+"""The program as a whole: help, exit codes, and what it does not load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from headrace import errors
+from headrace.cli import program
+from headrace.cli.failures import Refused, explain_failure
+
+_COMMANDS = ("check", "compile", "up", "status", "send", "play", "score", "models", "dead-letters")
+
+
+def commands() -> dict[str, click.Command]:
+    """All commands by the words that call them, those inside a group too."""
+    context = click.Context(program.headrace, info_name="headrace")
+    found = {}
+    for name in program.headrace.list_commands(context):
+        command = program.headrace.get_command(context, name)
+        assert command is not None
+        found[f"headrace {name}"] = command
+        if isinstance(command, click.Group):
+            found |= {f"headrace {name} {inner}": own for inner, own in command.commands.items()}
+    return found
+
+
+def test_all_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.run(["--help"]) == 0
+    listed = capsys.readouterr().out
+    assert [line.split()[0] for line in listed.partition("Commands:\n")[2].splitlines()[: len(_COMMANDS)]] == list(
+        _COMMANDS
+    )
+
+
+def test_every_help_has_an_example_of_its_command() -> None:
+    for call, command in commands().items():
+        assert command.help is not None, call
+        _, heading, examples = command.help.partition("Example")
+        assert heading, call
+        assert f"  {call}" in examples, call
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = ("pulsar", "redis", "grpc", "numpy", "numba", "river", "onnx", "pyarrow", "rich", "structlog", "pydantic")
+    code = f"""
+import sys
+from headrace.cli.program import run
+run(["--help"])
+print(*(name for name in {heavy} if name in sys.modules), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (errors.DefinitionError("view v", "no stream", "Name one"), 2, "headrace: view v: no stream. Name one"),
+        (errors.UnsupportedLearner("KNN", ("LR",)), 2, "headrace: KNN has no ONNX converter; supported: LR"),
+        (errors.Unavailable("no broker"), 3, "headrace: no broker"),
+        (errors.Overloaded("full"), 3, "headrace: full"),
+        (errors.InvalidEvent("x", "1", "a string"), 4, "headrace: field 'x' is 1, expected a string"),
+        (errors.UnknownName("stream", "s", ("t",)), 4, "headrace: stream is 's', expected one of t"),
+        (errors.CorruptState("checksum"), 1, "headrace: checksum"),
+        (Refused("not now", 3), 3, "headrace: not now"),
+        (FileNotFoundError(2, "No such file", "x.csv"), 2, "headrace: No such file: x.csv"),
+        (click.UsageError("what?"), 2, "headrace: what?"),
+        (KeyboardInterrupt(), 130, "headrace: interrupted"),
+        (click.Abort(), 130, "headrace: interrupted"),
+        (SystemExit(7), 7, ""),
+    ],
+)
+def test_each_failure_has_its_line_and_code(error: BaseException, code: int, text: str) -> None:
+    assert explain_failure(error) == (text, code)
+
+
+def test_no_model_yet_has_a_code_of_its_own() -> None:
+    assert explain_failure(errors.NoModelYet("m"))[1] == 5
+
+
+def test_all_mistakes_are_said_and_counted() -> None:
+    one, two = (errors.DefinitionError(part, "wrong", "Mend it") for part in ("view a", "view b"))
+    text, code = explain_failure(errors.DefinitionErrors((one, two)))
+    assert (text.splitlines(), code) == (
+        ["view a: wrong. Mend it", "view b: wrong. Mend it", "headrace: 2 mistakes"],
+        2,
+    )
+
+
+def test_a_fault_is_a_line_and_on_request_a_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(path: Path) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("headrace.declare.load", fail)
+    assert program.run(["check", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        "headrace: a fault of headrace itself: ZeroDivisionError: by zero (HEADRACE_DEBUG=1 shows where)\n"
+    )
+    monkeypatch.setenv("HEADRACE_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        program.run(["check", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["frob"],
+        ["check"],
+        ["check", "--frob"],
+        ["score", "m"],
+        ["score", "m", "--event", "{"],
+        ["dead-letters", "frob"],
+    ],
+)
+def test_wrong_usage_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.run(arguments) == 2
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert written.err.startswith("headrace: ")
+    assert written.err.count("\n") == 1
+
+
+def test_a_closed_pipe_is_no_news() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m headrace.cli --help | true", shell=True, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""

@@ -1,0 +1,89 @@
+"""Which running loop a command is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+
+from headrace.cli.target import find
+from headrace.embedded.locks import DirectoryLock
+from headrace.embedded.running import UpFile
+from headrace.errors import Unavailable
+
+
+class Home:
+    """A folder with loops that run, as far as their files say."""
+
+    def __init__(self, folder: Path, holding: ExitStack) -> None:
+        self.folder = folder
+        self._holding = holding
+
+    def leave(self, loop: str) -> Path:
+        """The file of a loop that has ended without a word."""
+        data = self.folder / ".headrace" / loop
+        data.mkdir(parents=True)
+        up = UpFile(
+            loop=loop,
+            loop_file=str(self.folder / f"{loop}.py"),
+            pid=1,
+            pulsar=f"pulsar://{loop}",
+            redis=f"redis://{loop}",
+            data=str(data),
+            addresses={},
+            pids={},
+        )
+        (data / "up.json").write_bytes(msgspec.json.encode(up))
+        return data
+
+    def run(self, loop: str) -> Path:
+        """A loop that runs."""
+        data = self.leave(loop)
+        self._holding.callback(DirectoryLock(data / "up.lock").release)
+        return data
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    monkeypatch.chdir(tmp_path)
+    with ExitStack() as holding:
+        yield Home(tmp_path, holding)
+
+
+def test_the_only_one_needs_no_name(home: Home) -> None:
+    data = home.run("flights")
+    home.leave("crashed")
+    target = find()
+    assert (target.loop, target.redis, target.pulsar) == ("flights", "redis://flights", "pulsar://flights")
+    assert target.data == data
+
+
+def test_one_of_several_needs_one(home: Home) -> None:
+    home.run("flights")
+    home.run("payments")
+    with pytest.raises(click.UsageError, match="several loops run: flights, payments"):
+        find()
+    assert find("payments").loop == "payments"
+    assert find("payments.py").loop == "payments"
+    assert find(data=home.folder / ".headrace" / "flights").loop == "flights"
+
+
+def test_one_that_does_not_run_is_said(home: Home) -> None:
+    home.leave("crashed")
+    with pytest.raises(Unavailable, match="no loop runs"):
+        find()
+    with pytest.raises(Unavailable, match="loop 'crashed' does not run"):
+        find("crashed")
+    home.run("flights")
+    with pytest.raises(Unavailable, match="loop 'crashed' does not run"):
+        find("crashed")
+
+
+def test_one_that_is_still_starting_does_not_run_yet(home: Home) -> None:
+    (home.run("flights") / "up.json").unlink()
+    with pytest.raises(Unavailable):
+        find("flights")
