@@ -37,7 +37,7 @@ def _observed(trees: Trees, leaves: Sequence[Any], kind: type) -> Iterator[tuple
     for row, leaf in enumerate(leaves):
         if leaf is not None:
             for name, splitter in leaf.splitters.items():
-                if isinstance(splitter, kind) and name in columns:
+                if type(splitter) is kind and name in columns:
                     yield row, leaf, name, columns[name], splitter
 
 
@@ -46,25 +46,26 @@ def _densities(graph: Graph, trees: Trees, leaves: Sequence[Any], number: str, l
     matrix = trees.matrix
     if matrix is None:
         return None
-    shape = (len(leaves), len(labels), matrix.width)
-    means, spreads, offsets = np.zeros(shape), np.full(shape, np.inf), np.zeros(shape)
     row_of = {label: row for row, label in enumerate(labels)}
-    found = False
+    cells: list[int] = []
+    moments: list[tuple[float, float, float]] = []
     for leaf_row, leaf, _, column, splitter in _observed(trees, leaves, GaussianSplitter):
         for label, gaussian in splitter._att_dist_per_class.items():
-            if not leaf.stats.get(label, 0.0) > 0.0:
-                continue
-            moments = gaussian._var
-            count = moments.mean.n
-            variance = moments._S / (count - moments.ddof) if count > moments.ddof else 0.0
-            if variance > 0.0:
-                cell = leaf_row, row_of[label], column
-                means[cell] = moments.mean._mean
-                spreads[cell] = -2.0 * variance
-                offsets[cell] = -_HALF_LOG_TAU - 0.5 * math.log(variance)
-                found = True
-    if not found:
+            if leaf.stats.get(label, 0.0) > 0.0:
+                variance = gaussian._var
+                mean = variance.mean
+                if mean.n > variance.ddof and variance._S > 0.0:
+                    cells.append((leaf_row * len(labels) + row_of[label]) * matrix.width + column)
+                    moments.append((mean._mean, variance._S, mean.n - variance.ddof))
+    if not cells:
         return None
+    shape = (len(leaves), len(labels), matrix.width)
+    means, spreads, offsets = np.zeros(shape), np.full(shape, np.inf), np.zeros(shape)
+    mean_of, squares, freedom = np.array(moments).T
+    variances = squares / freedom
+    means.flat[cells] = mean_of
+    spreads.flat[cells] = -2.0 * variances
+    offsets.flat[cells] = -_HALF_LOG_TAU - 0.5 * np.log(variances)
     at = graph.integer(number)
     values = graph.node("Unsqueeze", matrix.tensor, graph.integers(1, 2))
     distance = graph.node("Sub", values, graph.rows(means, at))
