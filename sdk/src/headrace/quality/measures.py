@@ -31,7 +31,7 @@ _WORST = 1e100
 
 
 @dataclass(frozen=True)
-class Tested:
+class Outcomes:
     """A batch of examples with what was predicted before each was learned.
 
     Attributes
@@ -106,13 +106,13 @@ class Quality(ABC):
         self._drift = DriftAlarm()
         self._history = History(self._columns, self._measure)
 
-    def update(self, tested: Tested) -> None:
+    def update(self, outcomes: Outcomes) -> None:
         """Take the next examples, in the order of learning."""
-        if len(tested.times):
-            self._update(tested)
+        if len(outcomes.times):
+            self._update(outcomes)
 
     @abstractmethod
-    def _update(self, tested: Tested) -> None:
+    def _update(self, outcomes: Outcomes) -> None:
         """The same for a batch that is not empty."""
 
     @abstractmethod
@@ -172,9 +172,9 @@ class BinaryQuality(Quality):
         super().__init__(score_from)
         self._curve = StreamingAuc()
 
-    def _update(self, tested: Tested) -> None:
+    def _update(self, outcomes: Outcomes) -> None:
         totals = self._totals
-        truth: Bools = np.asarray(tested.labels, np.float64) > 0.5
+        truth: Bools = np.asarray(outcomes.labels, np.float64) > 0.5
         seen = totals.examples + np.arange(len(truth))
         # The rule of succession: certain of nothing that it has not seen.
         prior = (before(totals.learned_true, truth) + 1) / (seen + 2)
@@ -182,9 +182,9 @@ class BinaryQuality(Quality):
         totals.examples += len(truth)
         totals.learned_true += int(truth.sum())
         totals.last = float(truth[-1])
-        rows = self._counted(tested.times, tested.scores != NO_PREDICTION)
+        rows = self._counted(outcomes.times, outcomes.scores != NO_PREDICTION)
         if rows.any():
-            self._score(tested.times[rows], truth[rows], tested.scores[rows], prior[rows], no_change[rows])
+            self._score(outcomes.times[rows], truth[rows], outcomes.scores[rows], prior[rows], no_change[rows])
 
     def _score(self, times: Ints, truth: Bools, scores: Floats, prior: Floats, no_change: Bools) -> None:
         totals = self._totals
@@ -238,9 +238,9 @@ class MulticlassQuality(Quality):
 
     _columns = 4
 
-    def _update(self, tested: Tested) -> None:
+    def _update(self, outcomes: Outcomes) -> None:
         totals = self._totals
-        labels = [str(label) for label in tested.labels]
+        labels = [str(label) for label in outcomes.labels]
         prior = np.empty(len(labels))
         for row, label in enumerate(labels):
             known = totals.learned.get(label, 0)
@@ -250,11 +250,11 @@ class MulticlassQuality(Quality):
             totals.examples += 1
         no_change = np.array([one == other for one, other in zip([totals.last, *labels], labels, strict=False)])
         totals.last = labels[-1]
-        rows = self._counted(tested.times, tested.scores != NO_PREDICTION)
+        rows = self._counted(outcomes.times, outcomes.scores != NO_PREDICTION)
         if rows.any():
             chosen = np.flatnonzero(rows).tolist()
-            correct = self._confuse([labels[row] for row in chosen], [tested.predicted[row] for row in chosen])
-            self._score(tested.times[rows], correct, tested.scores[rows], prior[rows], no_change[rows])
+            correct = self._confuse([labels[row] for row in chosen], [outcomes.predicted[row] for row in chosen])
+            self._score(outcomes.times[rows], correct, outcomes.scores[rows], prior[rows], no_change[rows])
 
     def _confuse(self, labels: list[str], predicted: list[str | None]) -> Bools:
         confusion = self._totals.confusion
@@ -304,9 +304,9 @@ class RegressionQuality(Quality):
 
     _columns = 4
 
-    def _update(self, tested: Tested) -> None:
+    def _update(self, outcomes: Outcomes) -> None:
         totals = self._totals
-        labels: Floats = np.asarray(tested.labels, np.float64)
+        labels: Floats = np.asarray(outcomes.labels, np.float64)
         sums = running(totals.learned_sum, labels)
         seen = totals.examples + np.arange(len(labels))
         prior = sums[:-1] / np.maximum(seen, 1)
@@ -315,9 +315,9 @@ class RegressionQuality(Quality):
         totals.examples += len(labels)
         totals.learned_sum = float(sums[-1])
         totals.last = float(labels[-1])
-        rows = self._counted(tested.times, np.ones(len(labels), np.bool_))
+        rows = self._counted(outcomes.times, np.ones(len(labels), np.bool_))
         if rows.any():
-            self._score(tested.times[rows], labels[rows], tested.scores[rows], prior[rows], no_change[rows])
+            self._score(outcomes.times[rows], labels[rows], outcomes.scores[rows], prior[rows], no_change[rows])
 
     def _score(self, times: Ints, labels: Floats, scores: Floats, prior: Floats, no_change: Floats) -> None:
         totals = self._totals

@@ -15,7 +15,7 @@ from headrace.errors import CorruptState
 from headrace.log.position import START, Position
 from headrace.log.tables import Examples, decode_examples
 from headrace.log.topics import END_OF_HISTORY
-from headrace.quality import Quality, Tested, quality_of
+from headrace.quality import Outcomes, Quality, quality_of
 
 from .rows import Rows
 from .steps import STEPS, labels_of
@@ -191,7 +191,7 @@ class Learning:
         untold, self._untold = self._untold, _Untold()
         if untold.labels:
             self._quality.update(
-                Tested(
+                Outcomes(
                     np.concatenate(untold.times),
                     untold.labels,
                     np.array(untold.scores, np.float64),
