@@ -53,13 +53,23 @@ def test_the_end_of_history_is_no_date() -> None:
     assert board.frontier_text(status) == "the end"
 
 
-def test_the_table_has_all_columns() -> None:
-    console = Console(file=io.StringIO(), width=200)
-    console.print(board.as_table("flights", [learner()]))
+def printed(*statuses: ServiceStatus) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(board.as_table("flights", statuses))
     assert isinstance(console.file, io.StringIO)
-    shown = console.file.getvalue()
-    for text in ("loop flights", "learner-0", "127.0.0.1:7001", "3.2 s", "2,500/s", "late 5,000", "0.7512", "1,200"):
+    return console.file.getvalue()
+
+
+def test_the_table_has_all_columns() -> None:
+    shown = printed(learner())
+    for text in ("loop flights", "learner-0", "127.0.0.1:7001", "3.2 s", "2,500/s", "5,000", "0.7512", "1,200"):
         assert text in shown
+
+
+def test_the_table_leaves_out_what_nobody_has() -> None:
+    shown = printed(ServiceStatus(service="ingest", instance="ingest-0", updated_at=time.time()))
+    assert "ingest-0" in shown
+    assert not any(heading in shown for heading in ("lag", "rates", "dead letters", "model"))
 
 
 def test_json_is_one_line() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
     from headrace.store.status import ServiceStatus
@@ -19,31 +20,32 @@ _DEAD_LETTERS = "dead_letters"
 _LAST_TIME = 253_402_300_799_000_000
 
 
-def as_table(loop: str, statuses: Iterable[ServiceStatus]) -> Table:
-    """For a terminal."""
+def as_table(loop: str, statuses: Sequence[ServiceStatus]) -> Group:
+    """For a terminal: the services, and below them what they say of each model."""
+    from rich.console import Group
+
+    services = {heading: [cell(status) for status in statuses] for heading, cell in _COLUMNS.items()}
+    rows = [(status, model) for status in statuses for model in sorted({*status.versions, *status.metrics})]
+    models = {
+        "model": [model for _, model in rows],
+        "of": [status.instance for status, _ in rows],
+        "version": [f"{status.versions[model]:,}" if model in status.versions else "" for status, model in rows],
+        "quality": ["  ".join(_quality(status, model)) for status, model in rows],
+    }
+    return Group(_table(f"loop {loop}", services), _table("", models))
+
+
+def _table(title: str, columns: dict[str, list[str]]) -> Table:
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=f"loop {loop}", title_justify="left", expand=False)
-    for heading in ("service", "state", "address"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("lag", justify="right")
-    table.add_column("up to")
-    table.add_column("rates")
-    table.add_column("versions")
-    table.add_column("quality")
-    table.add_column("dead letters", justify="right")
-    for status in statuses:
-        table.add_row(
-            status.instance,
-            _state(status),
-            status.address,
-            lag_text(status),
-            frontier_text(status),
-            "\n".join(_rates(status)),
-            "\n".join(_versions(status)),
-            "\n".join(_metrics(status)),
-            _dead_letters(status),
-        )
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    # What nobody has anything for is left out.
+    filled = {heading: cells for heading, cells in columns.items() if any(cells)}
+    for heading in filled:
+        table.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
+    for row in zip(*filled.values(), strict=True):
+        table.add_row(*row)
     return table
 
 
@@ -76,7 +78,8 @@ def _line(status: ServiceStatus) -> str:
     lag, frontier, letters = lag_text(status), frontier_text(status), _dead_letters(status)
     parts += [f"lag {lag}"] if lag else []
     parts += [f"up to {frontier}"] if frontier else []
-    parts += [*_rates(status), *(f"version {own}" for own in _versions(status)), *_metrics(status)]
+    parts += [*_rates(status), *(f"version {own}" for own in _versions(status))]
+    parts += [f"{model} {own}" for model in sorted(status.metrics) for own in _quality(status, model)]
     parts += [f"dead letters {letters}"] if letters else []
     return "  ".join(parts)
 
@@ -96,14 +99,22 @@ def _versions(status: ServiceStatus) -> list[str]:
     return [f"{model} {examples:,}" for model, examples in sorted(status.versions.items())]
 
 
-def _metrics(status: ServiceStatus) -> list[str]:
-    return [
-        f"{model} {name} {value:.4f}"
-        for model, metrics in sorted(status.metrics.items())
-        for name, value in sorted(metrics.items())
-    ]
+def _quality(status: ServiceStatus, model: str) -> list[str]:
+    return [f"{name} {value:.4f}" for name, value in sorted(status.metrics.get(model, {}).items())]
 
 
 def _dead_letters(status: ServiceStatus) -> str:
     count = status.counters.get(_DEAD_LETTERS)
     return "" if count is None else f"{count:,}"
+
+
+_COLUMNS: dict[str, Callable[[ServiceStatus], str]] = {
+    "service": lambda status: status.instance,
+    "state": _state,
+    "address": lambda status: status.address,
+    "lag": lag_text,
+    "up to": frontier_text,
+    "rates": lambda status: "\n".join(_rates(status)),
+    "dead letters": _dead_letters,
+}
+_NUMBERS = ("lag", "dead letters", "version")
