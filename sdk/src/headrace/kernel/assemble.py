@@ -23,6 +23,7 @@ from headrace.events.columns import EventColumns
 from headrace.kernel.expressions import Floats, Program, columns_of
 from headrace.kernel.folding import entity_keys
 from headrace.kernel.rows import Ints, Layout, Operations, Reads, RowSet
+from headrace.kernel.stored import StoredReader
 
 
 class RowRead(NamedTuple):
@@ -82,6 +83,7 @@ class Assembler:
         self._program = Program(numeric, [*(Column(name) for name in self._columns), *self._aggregates])
         self.layouts = {own.view: Layout(loop.view(own.view)) for own in self.reads}
         self.partitions = [loop.stream(loop.view(own.view).stream).partitions for own in self.reads]
+        self._stored = StoredReader([self.layouts[own.view] for own in self.reads], self.partitions)
         self._places = self._value_places()
         self.fields = frozenset(
             [*self._columns, *columns_of(self._texts), *(name for read in self.reads for name in read.key)]
@@ -100,20 +102,15 @@ class Assembler:
             For each of `reads`, by partition, what its row set read for the N events.
         """
         size = len(events)
-        inputs = np.empty((size, len(self._columns) + len(self._aggregates)))
-        inputs[:, : len(self._columns)] = self._program.matrix(events.fields, self._columns, size)
         values = [
             self.layouts[read.view].finish([own.parts for own in group])
             for read, group in zip(self.reads, parts, strict=True)
         ]
-        for index, (read, place) in enumerate(self._places, len(self._columns)):
-            inputs[:, index] = values[read][:, place]
-        categories = [_category(value, events) for value in self._texts]
         cuts = [own.cuts for group in parts for own in group]
         newest = [np.maximum.reduce([own.newest for own in group]) for group in parts]
-        return Assembled(
-            self._program.run(inputs),
-            categories,
+        return self._vectors(
+            events,
+            np.concatenate(values, axis=1) if values else np.empty((size, 0)),
             np.stack(cuts, axis=1) if cuts else np.empty((size, 0, 3), np.int64),
             np.stack(newest, axis=1) if newest else np.empty((size, 0), np.int64),
             sum(own.behind for group in parts for own in group),
@@ -131,22 +128,26 @@ class Assembler:
         rows
             ``rows[event][read][partition]``: the row's bytes, None where there is none.
         """
-        parts = [
-            [
-                read_stored(self.layouts[read.view], times, [own[index][partition] for own in rows])
-                for partition in range(self.partitions[index])
-            ]
-            for index, read in enumerate(self.reads)
-        ]
-        return self.assemble(events, parts)
+        return self._vectors(events, *self._stored.run(times, rows))
 
-    def _value_places(self) -> list[tuple[int, int]]:
-        """For each aggregate: which read, and which column of the read's values."""
+    def _vectors(self, events: EventColumns, values: Floats, cuts: Ints, newest: Ints, behind: int) -> Assembled:
+        """Evaluate the features over the fields of events and the values of their reads, one read after the other."""
+        size, columns = len(events), len(self._columns)
+        inputs = np.empty((size, columns + len(self._aggregates)))
+        inputs[:, :columns] = self._program.matrix(events.fields, self._columns, size)
+        inputs[:, columns:] = values[:, self._places]
+        categories = [_category(value, events) for value in self._texts]
+        return Assembled(self._program.run(inputs), categories, cuts, newest, behind)
+
+    def _value_places(self) -> npt.NDArray[np.int64]:
+        """For each aggregate its column among the values of all reads."""
         reads = {(read.view, read.key): index for index, read in enumerate(self.reads)}
-        return [
-            (reads[own.view, own.key], self.layouts[own.view].value_index(own.aggregate, own.window))
+        places = [
+            self._stored.starts[reads[own.view, own.key]]
+            + self.layouts[own.view].value_index(own.aggregate, own.window)
             for own in self._aggregates
         ]
+        return np.array(places, np.int64)
 
 
 def read_stored(layout: Layout, times: Ints, stored: Sequence[bytes | None]) -> Reads:
