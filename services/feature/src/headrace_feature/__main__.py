@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import sys
 from pathlib import Path
 
 import click
@@ -18,6 +20,10 @@ def main(loop: Path | None, role: str) -> None:
 
     Everything else is set by environment variables with the prefix HEADRACE_.
     """
+    # Faust reads the process's arguments when it is imported, and takes `--loop` for its own.
+    del sys.argv[1:]
+    # Faust reads --loop from the command line as it is imported, and means something else by it.
+    del sys.argv[1:]
     from headrace_feature.bootstrap import run
 
     given = {"loop": loop} if loop else {}
