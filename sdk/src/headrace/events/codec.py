@@ -123,7 +123,7 @@ class StreamCodec:
         values: dict[str, Any] = {}
         for field in self.stream.fields:
             if field.name in needed or field.name in found:
-                values[field.name] = _value(field, found.get(field.name, msgspec.UNSET))
+                values[field.name] = read_value(field, found.get(field.name, msgspec.UNSET))
         fields = {
             field.name: _column(field, [values[field.name]]) for field in self.stream.fields if field.name in values
         }
@@ -161,7 +161,7 @@ class StreamCodec:
         """Read an event field by field: it is valid in a laxer form, or this raises what is wrong."""
         found = _object(event)
         return self._record(
-            **{field.name: _value(field, found.get(field.name, msgspec.UNSET)) for field in self.stream.fields}
+            **{field.name: read_value(field, found.get(field.name, msgspec.UNSET)) for field in self.stream.fields}
         )
 
 
@@ -180,7 +180,14 @@ def _object(event: bytes) -> Mapping[str, Any]:
     return found
 
 
-def _value(field: Field, value: Any) -> Any:
+def read_value(field: Field, value: Any) -> Any:
+    """A field's value from a parsed one; `msgspec.UNSET` where there is none.
+
+    Raises
+    ------
+    InvalidEvent
+        It is no value of the field's type.
+    """
     expected = _EXPECTED[field.type] + (", or null" if field.optional else "")
     if value is msgspec.UNSET or value is None:
         if field.optional:

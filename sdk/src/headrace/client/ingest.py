@@ -1,0 +1,235 @@
+"""The client of the ingest service."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import grpc
+import msgspec
+
+from headrace.errors import HeadraceError, InvalidEvent, InvalidRequest, Overloaded, Unavailable
+from headrace.v1 import ingest_pb2, ingest_pb2_grpc
+
+#: Trailing metadata of a refused `Publish`.
+_REJECTION = "headrace-rejection-bin"
+#: Requests that wait to be sent; the caller waits when there are more.
+_WAITING = 4
+#: Bytes of events in one request: the service takes 16 MiB.
+_REQUEST_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """An event that the service did not take; `index` counts its stream's events of this call."""
+
+    stream: str
+    index: int
+    error: InvalidEvent
+
+
+class PublishResult(NamedTuple):
+    """What became of a stream of events; the first 100 rejections, all of them stand in the dead letters."""
+
+    accepted: int
+    rejected: int
+    rejections: tuple[Rejection, ...]
+
+
+class IngestClient:
+    """Publishes events through an ingest service.
+
+    Parameters
+    ----------
+    address
+        ``host:port`` of its gRPC server.
+    timeout_s
+        How long a single event may take.
+
+    Examples
+    --------
+    ::
+
+        with IngestClient("127.0.0.1:8000") as client:
+            client.publish("departed", {"flight": "UA1", "at": "2013-01-01T10:00:00Z", "tail": "N1"})
+    """
+
+    def __init__(self, address: str, timeout_s: float = 60.0) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._channel = grpc.insecure_channel(
+            address, options=[("grpc.max_send_message_length", -1), ("grpc.keepalive_time_ms", 60_000)]
+        )
+        self._stub = ingest_pb2_grpc.IngestServiceStub(self._channel)  # type: ignore[no-untyped-call]
+
+    def publish(self, stream: str, event: bytes | Mapping[str, Any]) -> None:
+        """Publish one event; returns once the broker has it durably.
+
+        Raises
+        ------
+        InvalidEvent
+            The event does not fit its stream.
+        Unavailable
+            The service or its broker does not answer; publishing the event again does no harm.
+        """
+        request = ingest_pb2.PublishRequest(stream=stream, event=_encoded(event))
+        with self._errors():
+            self._stub.Publish(request, timeout=self._timeout_s)
+
+    def publish_stream(
+        self, stream: str, events: Iterable[bytes | Mapping[str, Any]], batch: int = 1_000
+    ) -> PublishResult:
+        """Publish any number of events of one stream, in order; returns once all of them are durable.
+
+        Invalid events are rejected, and do not stop the others.
+
+        Raises
+        ------
+        Unavailable
+            The service or its broker does not answer. Some events may have been taken: publish all of them again,
+            those will count once.
+        """
+        with self.stream() as open_stream:
+            run: list[bytes] = []
+            for event in events:
+                run.append(_encoded(event))
+                if len(run) == batch:
+                    open_stream.send(stream, run)
+                    run = []
+            open_stream.send(stream, run)
+            return open_stream.finish()
+
+    def stream(self) -> EventStream:
+        """Open a stream to send events of any streams, interleaved."""
+        return EventStream(self._stub, self._errors)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise _error_of(error, self._address) from error
+
+
+class EventStream:
+    """One call that events are sent on. `send` waits when the service takes no more."""
+
+    def __init__(self, stub: ingest_pb2_grpc.IngestServiceStub, errors: Any) -> None:
+        self._errors = errors
+        self._requests: queue.Queue[ingest_pb2.PublishStreamRequest | None] = queue.Queue(_WAITING)
+        self._call = stub.PublishStream.future(iter(self._requests.get, None))
+
+    def send(self, stream: str, events: Sequence[bytes], frontier: int = 0) -> None:
+        """Send events; `frontier` promises that none before it (µs) will follow on its stream (0: no promise).
+
+        Raises
+        ------
+        HeadraceError
+            The call has ended; `Unavailable` where the service is gone.
+        """
+        runs = list(_runs(events))
+        for run in runs[:-1]:
+            self._put(ingest_pb2.PublishStreamRequest(stream=stream, events=run))
+        if runs or frontier:
+            last = runs[-1] if runs else ()
+            self._put(ingest_pb2.PublishStreamRequest(stream=stream, events=last, frontier=frontier))
+
+    def finish(self) -> PublishResult:
+        """Say that no event follows; returns once all are durable.
+
+        Raises
+        ------
+        HeadraceError
+            As `send`.
+        """
+        self._put(None)
+        with self._errors():
+            response = self._call.result()
+        rejections = tuple(Rejection(own.stream, own.index, _invalid(own)) for own in response.rejections)
+        return PublishResult(response.accepted, response.rejected, rejections)
+
+    def cancel(self) -> None:
+        """Give up; what was sent may have been taken."""
+        self._call.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if not self._call.done():
+            self.cancel()
+
+    def _put(self, request: ingest_pb2.PublishStreamRequest | None) -> None:
+        while True:
+            try:
+                self._requests.put(request, timeout=0.2)
+            except queue.Full:
+                if not self._call.done():
+                    continue
+            else:
+                if not self._call.done():
+                    return
+            self._raise_ended()
+            return
+
+    def _raise_ended(self) -> None:
+        with self._errors():
+            self._call.result()
+
+
+def _encoded(event: bytes | Mapping[str, Any]) -> bytes:
+    return event if isinstance(event, bytes) else msgspec.json.encode(event)
+
+
+def _runs(events: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """The events in requests of a bounded size."""
+    start = size = 0
+    for index, event in enumerate(events):
+        if size and size + len(event) > _REQUEST_BYTES:
+            yield events[start:index]
+            start, size = index, 0
+        size += len(event)
+    if start < len(events):
+        yield events[start:]
+
+
+def _invalid(rejection: ingest_pb2.Rejection) -> InvalidEvent:
+    return InvalidEvent(rejection.field, rejection.value, rejection.expected)
+
+
+def _error_of(error: grpc.RpcError, address: str) -> HeadraceError:
+    """headrace's own error behind a status."""
+    status, details = error.code(), error.details() or ""
+    trailing: Any = error.trailing_metadata() or ()
+    for key, value in trailing:
+        if key == _REJECTION:
+            return _invalid(ingest_pb2.Rejection.FromString(value))
+    if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return Overloaded(f"ingest at {address}: {details}")
+    if status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
+        return Unavailable(f"ingest at {address} does not answer: {details}")
+    if status in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
+        return _Refused(details)
+    return HeadraceError(f"ingest at {address}: {status.name}: {details}")
+
+
+class _Refused(InvalidRequest):
+    """A request that the service refused, in the service's words."""
+
+    def __init__(self, message: str) -> None:
+        Exception.__init__(self, message)
+        self.field, self.value, self.expected = "", "", ""

@@ -1,0 +1,286 @@
+"""Playing files: their events in the order of time, at the pace of a clock or of the loop itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import redis
+
+from headrace.client.ingest import IngestClient
+from headrace.client.merging import BEFORE_ALL, Origins, Row, Source, merge, sources_of
+from headrace.client.outcome import RejectedRow, rejected_rows
+from headrace.client.pacing import ClosedLoop, Pace, Slowest, TimedPace
+from headrace.definition import LoopDefinition
+from headrace.errors import InvalidRequest
+from headrace.log.topics import END_OF_HISTORY
+from headrace.store.status import ServiceStatus, StatusBoard
+
+#: How far ahead of the loop's slowest service a player runs at full speed.
+AHEAD = 20_000
+#: How often the loop's progress is looked up; services tell it about once a second.
+_LOOK_S = 0.25
+_PROGRESS_S = 0.1
+
+#: ``"realtime"``, ``"max"``, or how many times faster than the events happened.
+Speed = Literal["realtime", "max"] | float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Events sent, the time of the last one (µs), and how many of them the loop has not worked off (None: unknown)."""
+
+    sent: int
+    time: int
+    behind: int | None
+
+
+@dataclass(frozen=True)
+class PlayResult:
+    """What became of a play.
+
+    Attributes
+    ----------
+    sent
+        Events sent, all durable: those accepted and those rejected.
+    rejections
+        The first rows that were rejected; all of them stand in the dead letters.
+    disorder
+        By how much (µs) an event stood behind a newer one in its file, at most: 0 where the files are in order.
+    stalls
+        How often the loop did not move for a while and was sent more all the same.
+    """
+
+    sent: int
+    accepted: int
+    rejected: int
+    rejections: tuple[RejectedRow, ...]
+    wall_s: float
+    first_time: int | None
+    last_time: int | None
+    disorder: int
+    stalls: int
+
+
+class Clock(Protocol):
+    """Time as it passes here."""
+
+    def now(self) -> float: ...
+
+    def sleep(self, seconds: float) -> None: ...
+
+
+class WallClock:
+    """The clock of this machine."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class Target(Protocol):
+    """Where events go; `headrace.client.EventStream` is one."""
+
+    def send(self, stream: str, events: Sequence[bytes], frontier: int = 0) -> None: ...
+
+
+def play(
+    loop: LoopDefinition,
+    sources: Sequence[tuple[Path | str, str]],
+    address: str,
+    redis_url: str,
+    speed: Speed = "max",
+    *,
+    limit: int | None = None,
+    ahead: int = AHEAD,
+    final: bool = True,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> PlayResult:
+    """Play files into a running loop, merged in the order of event time.
+
+    Events of equal time go in the order in which the loop declares their streams, then as they stand in their
+    files. Files need not be in order, but the loop then has to wait for their disorder.
+    Returns once all events are durable.
+
+    Parameters
+    ----------
+    sources
+        Each file with the name of its stream.
+    address
+        The ingest service.
+    redis_url
+        The online store, where services tell how far they are.
+    speed
+        "max" goes as fast as the loop works off what it gets.
+    limit
+        Stop after so many events.
+    ahead
+        At full speed: how many events the loop may be behind.
+    final
+        Say at the end that no event follows, so that the loop finishes what it holds back.
+    on_progress
+        Called some times a second.
+
+    Raises
+    ------
+    UnknownName, InvalidRequest
+        A stream or a file is not what the loop expects.
+    Unavailable
+        A service does not answer. Play again: events that were taken count once.
+    """
+    ranked = sources_of(loop, [(Path(path), stream) for path, stream in sources])
+    clock = WallClock()
+    store = redis.Redis.from_url(redis_url, socket_timeout=5, socket_connect_timeout=5)
+    pace = pace_of(speed, ahead, clock)
+    look = _Look(pace, StatusBoard(store, loop.name).read, clock) if isinstance(pace, ClosedLoop) else None
+    began = clock.now()
+    with store, IngestClient(address) as client, client.stream() as target:
+        player = Player(ranked, target, pace, clock, look, on_progress)
+        player.run([stream.name for stream in loop.streams], limit, final)
+        published = target.finish()
+    return PlayResult(
+        player.sent,
+        published.accepted,
+        published.rejected,
+        rejected_rows(published.rejections, ranked, player.origins),
+        clock.now() - began,
+        player.first_time,
+        player.last_time,
+        max((source.disorder for source in ranked), default=0),
+        pace.stalls if isinstance(pace, ClosedLoop) else 0,
+    )
+
+
+def pace_of(speed: Speed, ahead: int, clock: Clock) -> Pace:
+    """The pace that a speed means.
+
+    Raises
+    ------
+    InvalidRequest
+        It means none.
+    """
+    if speed == "max":
+        return ClosedLoop(ahead, clock.now)
+    if speed == "realtime":
+        return TimedPace(1.0, clock.now)
+    if isinstance(speed, str) or not 0 < speed < float("inf"):
+        raise InvalidRequest("speed", repr(speed), "realtime, max, or how many times faster (a number above 0)")
+    return TimedPace(speed, clock.now)
+
+
+class _Look:
+    """Tells a closed loop how far the services are, at most every `_LOOK_S`."""
+
+    def __init__(self, pace: ClosedLoop, statuses: Callable[[], Sequence[ServiceStatus]], clock: Clock) -> None:
+        self._pace = pace
+        self._statuses = statuses
+        self._clock = clock
+        self._slowest = Slowest()
+        self._next = clock.now()
+
+    def __call__(self) -> None:
+        now = self._clock.now()
+        if now >= self._next:
+            self._next = now + _LOOK_S
+            self._pace.reached(self._slowest(self._statuses()))
+
+
+class Player:
+    """One play: takes rows from the merge as the pace allows, and sends them a slice at a time.
+
+    Behind each slice every stream is told its frontier, the time of the next event of the merge, so that a
+    stream with few events holds nobody back.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        target: Target,
+        pace: Pace,
+        clock: Clock,
+        look: Callable[[], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.sent = 0
+        self.first_time: int | None = None
+        self.last_time: int | None = None
+        self.origins = Origins()
+        self._sources = sources
+        self._target = target
+        self._pace = pace
+        self._clock = clock
+        self._look = look or (lambda: None)
+        self._on_progress = on_progress
+        self._told = float("-inf")
+        self._frontiers: dict[str, int] = {}
+
+    def run(self, streams: Sequence[str], limit: int | None, final: bool) -> None:
+        """Play to the end, or up to `limit` events."""
+        self._frontiers = dict.fromkeys(streams, 0)
+        rows = merge(self._sources)
+        head = next(rows, None)
+        left = limit if limit is not None else 2**62
+        while head is not None and left > 0:
+            events, until = self._wait(head.place)
+            slice_, head = self._take(rows, head, min(events, left), until)
+            left -= sum(map(len, slice_.values()))
+            self._send(slice_, head.place if head is not None else None)
+        if final:
+            for stream in streams:
+                self._target.send(stream, (), END_OF_HISTORY)
+        self._tell(force=True)
+
+    def _wait(self, place: int) -> tuple[int, float]:
+        while True:
+            self._look()
+            window = self._pace.window(place)
+            if window.events:
+                return window.events, window.until
+            self._tell()
+            self._clock.sleep(min(window.wait_s, 1.0))
+
+    def _take(
+        self, rows: Iterator[Row], head: Row, events: int, until: float
+    ) -> tuple[dict[str, list[bytes]], Row | None]:
+        slice_: dict[str, list[bytes]] = {}
+        names = [source.stream.name for source in self._sources]
+        taken, place = 0, head.place
+        following: Row | None = head
+        while following is not None and taken < events and following.place <= until:
+            place, rank, event, line = following
+            name = names[rank]
+            slice_.setdefault(name, []).append(event)
+            self.origins.add(name, rank, line)
+            taken += 1
+            following = next(rows, None)
+        if place > BEFORE_ALL:
+            self.first_time = head.place if self.first_time is None else self.first_time
+            self.last_time = place
+        self.sent += taken
+        self._pace.sent(taken, place)
+        return slice_, following
+
+    def _send(self, slice_: dict[str, list[bytes]], following: int | None) -> None:
+        for stream, last in self._frontiers.items():
+            frontier = self._promise(stream, following) if following is not None else 0
+            self._target.send(stream, slice_.get(stream, ()), frontier if frontier > last else 0)
+            self._frontiers[stream] = max(frontier, last)
+        self._tell()
+
+    def _promise(self, stream: str, following: int) -> int:
+        """No event of the stream before this follows; one that was out of order may not be the last."""
+        own = [source for source in self._sources if source.stream.name == stream]
+        disorder = max((source.disorder for source in own), default=0)
+        return following - max(disorder, own[0].stream.lateness) if disorder else following
+
+    def _tell(self, force: bool = False) -> None:
+        now = self._clock.now()
+        if self._on_progress is not None and self.last_time is not None and (force or now >= self._told + _PROGRESS_S):
+            self._told = now
+            behind = self._pace.outstanding if isinstance(self._pace, ClosedLoop) else None
+            self._on_progress(Progress(self.sent, self.last_time, behind))

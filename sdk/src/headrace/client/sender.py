@@ -1,0 +1,72 @@
+"""Sending files to a stream, as fast as the broker takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from headrace.client.ingest import IngestClient
+from headrace.client.merging import Origins, Source
+from headrace.client.outcome import RejectedRow, rejected_rows
+from headrace.definition import StreamDefinition
+from headrace.log.topics import END_OF_HISTORY
+
+_SLICE = 1_000
+
+
+@dataclass(frozen=True)
+class SendResult:
+    """What became of the events: all are durable, in their stream or in the dead letters."""
+
+    sent: int
+    accepted: int
+    rejected: int
+    rejections: tuple[RejectedRow, ...]
+
+
+def send(
+    stream: StreamDefinition,
+    paths: Sequence[Path | str],
+    address: str,
+    *,
+    limit: int | None = None,
+    final: bool = False,
+    on_progress: Callable[[int], None] | None = None,
+) -> SendResult:
+    """Send files to a stream, one after the other, each in its own order.
+
+    Parameters
+    ----------
+    address
+        The ingest service.
+    final
+        Say at the end that no event follows on this stream.
+    on_progress
+        Told how many events were sent so far.
+
+    Raises
+    ------
+    InvalidRequest
+        A file is not what the stream expects.
+    Unavailable
+        The service does not answer. Send again: events that were taken count once.
+    """
+    sources = [Source(Path(path), stream, rank) for rank, path in enumerate(paths)]
+    rows = (row for source in sources for row in source.rows())
+    wanted = islice(rows, limit)
+    origins = Origins()
+    sent = 0
+    with IngestClient(address) as client, client.stream() as target:
+        while run := list(islice(wanted, _SLICE)):
+            for row in run:
+                origins.add(stream.name, row.rank, row.line)
+            target.send(stream.name, [row.event for row in run])
+            sent += len(run)
+            if on_progress is not None:
+                on_progress(sent)
+        if final:
+            target.send(stream.name, (), END_OF_HISTORY)
+        result = target.finish()
+    return SendResult(sent, result.accepted, result.rejected, rejected_rows(result.rejections, sources, origins))

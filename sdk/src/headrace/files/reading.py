@@ -1,0 +1,97 @@
+"""Telling what a file is, and reading it."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, cast
+
+from headrace.definition import StreamDefinition
+from headrace.errors import InvalidRequest
+from headrace.files.delimited import read_csv
+from headrace.files.json_lines import read_json_lines
+from headrace.files.parquet import read_parquet
+from headrace.files.rows import Rows, broken
+
+_Reader = Callable[[IO[bytes], Path, StreamDefinition, int], Iterator[Rows]]
+_GZIP = b"\x1f\x8b"
+_PARQUET = b"PAR1"
+_OTHERS = {b"PK\x03\x04": "a zip archive", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+_EXTENSIONS: dict[str, _Reader] = {
+    ".csv": read_csv,
+    ".json": read_json_lines,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".parquet": read_parquet,
+}
+_FORMATS = "CSV, JSON Lines or Parquet, gzipped or not"
+
+
+def read(path: Path | str, stream: StreamDefinition, batch: int = 1_000) -> Iterator[Rows]:
+    """The events of a file, in its order.
+
+    What the file is tells its first bytes, and where they do not, its extension. Rows that are no events are
+    told as faults and do not stop the rest.
+
+    Raises
+    ------
+    InvalidRequest
+        The file is in no format that is known, lacks a field of the stream, or is cut short.
+    OSError
+        It cannot be opened.
+    """
+    path = Path(path)
+    line = 1
+    with ExitStack() as stack:
+        file, reader = _open(path, stack)
+        try:
+            for rows in reader(file, path, stream, batch):
+                yield rows
+                line = rows.lines[-1] + 1
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise broken(path, line, f"not readable ({error})", "a whole gzip file") from None
+
+
+def _open(path: Path, stack: ExitStack) -> tuple[IO[bytes], _Reader]:
+    file: IO[bytes] = stack.enter_context(path.open("rb"))
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if _starts(file, _GZIP):
+        file = stack.enter_context(cast("IO[bytes]", gzip.GzipFile(fileobj=file)))
+        suffixes = [suffix for suffix in suffixes if suffix not in (".gz", ".gzip")]
+    try:
+        return _kind(file, path, suffixes[-1] if suffixes else "", stack)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise broken(path, 1, f"not readable ({error})", "a whole gzip file") from None
+
+
+def _kind(file: IO[bytes], path: Path, suffix: str, stack: ExitStack) -> tuple[IO[bytes], _Reader]:
+    if _starts(file, _PARQUET):
+        return _seekable(file, stack), read_parquet
+    for magic, name in _OTHERS.items():
+        if _starts(file, magic):
+            raise InvalidRequest(str(path), name, _FORMATS)
+    reader = _EXTENSIONS.get(suffix)
+    if reader is None:
+        reader = read_json_lines if _starts(file, b"{") else read_csv
+    return file, reader
+
+
+def _starts(file: IO[bytes], magic: bytes) -> bool:
+    start = file.read(len(magic))
+    file.seek(0)
+    return start == magic
+
+
+def _seekable(file: IO[bytes], stack: ExitStack) -> IO[bytes]:
+    """Parquet is read from its end: what is gzipped is unpacked on disk, not in memory."""
+    if not isinstance(file, gzip.GzipFile):
+        return file
+    unpacked = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    shutil.copyfileobj(file, unpacked)
+    unpacked.seek(0)
+    return cast("IO[bytes]", unpacked)
