@@ -48,22 +48,21 @@ def _densities(graph: Graph, trees: Trees, leaves: Sequence[Any], number: str, l
         return None
     row_of = {label: row for row, label in enumerate(labels)}
     cells: list[int] = []
-    moments: list[tuple[float, float, float]] = []
+    moments: list[tuple[float, float]] = []
     for leaf_row, leaf, _, column, splitter in _observed(trees, leaves, GaussianSplitter):
         for label, gaussian in splitter._att_dist_per_class.items():
             if leaf.stats.get(label, 0.0) > 0.0:
-                variance = gaussian._var
-                mean = variance.mean
-                if mean.n > variance.ddof and variance._S > 0.0:
+                spread = gaussian._var
+                mean = spread.mean
+                variance = spread._S / (mean.n - spread.ddof) if mean.n > spread.ddof else 0.0
+                if variance > 0.0:
                     cells.append((leaf_row * len(labels) + row_of[label]) * matrix.width + column)
-                    moments.append((mean._mean, variance._S, mean.n - variance.ddof))
+                    moments.append((mean._mean, variance))
     if not cells:
         return None
     shape = (len(leaves), len(labels), matrix.width)
     means, spreads, offsets = np.zeros(shape), np.full(shape, np.inf), np.zeros(shape)
-    mean_of, squares, freedom = np.array(moments).T
-    variances = squares / freedom
-    means.flat[cells] = mean_of
+    means.flat[cells], variances = np.array(moments).T
     spreads.flat[cells] = -2.0 * variances
     offsets.flat[cells] = -_HALF_LOG_TAU - 0.5 * np.log(variances)
     at = graph.integer(number)
