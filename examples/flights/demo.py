@@ -1,0 +1,174 @@
+"""The demo: a year of flights, as fast as the loop can take it. ``make demo``, or ``make demo EVENTS=100000``.
+
+On a terminal it shows a board and stays up for questions, elsewhere it prints lines, asks one question and stops.
+The last line on standard output is one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pulsar
+from rich.console import Console
+from rich.live import Live
+
+from examples.flights import board, prepare, question
+from examples.flights.playing import Playing
+from examples.flights.report import Story, Throughput, render
+from examples.flights.served import Served, read_served
+from examples.flights.watch import MODEL, Sample, Watcher
+from headrace import embedded
+from headrace.embedded import RunningLoop
+from headrace.embedded.locks import is_held
+from headrace.errors import HeadraceError, Unavailable
+
+LOOP = Path(__file__).with_name("loop.py")
+DATA = Path(".headrace/demo").absolute()
+
+_SHOWN_EVERY_S = 1.0
+_LINE_EVERY_S = 5.0
+
+
+def main() -> int:
+    """Run the demo; returns the exit code."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        _demo(int(os.environ["EVENTS"]) if os.environ.get("EVENTS") else None)
+    except KeyboardInterrupt:
+        return 130
+    except HeadraceError as error:
+        _say(str(error))
+        return 1
+    return 0
+
+
+def _demo(events: int | None) -> None:
+    if is_held(DATA / "up.lock"):
+        raise Unavailable(f"a demo is running already, on {DATA}")
+    shutil.rmtree(DATA, ignore_errors=True)
+    _say("preparing the flights of 2013 ...")
+    tables = prepare.first(events, prepare.streams())
+    files = prepare.write(DATA / "events", tables)
+    _say("starting a broker, a store and four services ...")
+    with embedded.run(LOOP, data=DATA, report=_say) as running:
+        watcher = _play(running, files, sum(map(len, tables.values())))
+        asked = question.question(tables)
+        result = _conclude(running, watcher, asked)
+        print(json.dumps(result), flush=True)
+        if sys.stdout.isatty():
+            _say(f"\nThe loop stays up for your questions, until Ctrl-C:\n\n  {question.command(asked, DATA)}\n")
+            threading.Event().wait()
+
+
+def _play(running: RunningLoop, files: Mapping[str, Path], total: int) -> Watcher:
+    """Send the whole history, and wait until it has been learned."""
+    stopping = threading.Event()
+    playing = Playing(running, files, failed=stopping.set)
+    watcher = Watcher(running, lambda: playing.sent)
+    playing.start()
+    with _Board(total) if sys.stdout.isatty() else _Lines() as screen:
+        watcher.until_ended(stopping, lambda sample: screen.show(sample, watcher.rates()), _SHOWN_EVERY_S)
+    playing.finish()
+    return watcher
+
+
+def _conclude(running: RunningLoop, watcher: Watcher, asked: str) -> dict[str, object]:
+    """Read what was served, ask once, write the page, and sum up."""
+    client = pulsar.Client(running.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull))
+    try:
+        served = read_served(client, running.definition, running.definition.model(MODEL))
+    finally:
+        client.close()
+    answer = question.ask(asked, DATA)
+    last, page = watcher.newest, DATA / "report.html"
+    figures = _figures(last, served)
+    command = question.command(asked, DATA)
+    page.write_text(
+        render(
+            Story(
+                figures,
+                last.points,
+                served.quality.points,
+                last.metrics,
+                served.quality.metrics(),
+                served.label_lags,
+                _throughput(watcher),
+                command,
+                answer,
+            )
+        )
+    )
+    _say(f"\n$ {command}\n{answer}\n\nthe year in plots: {page}\n")
+    return {**figures, "report": str(page)}
+
+
+def _figures(last: Sample, served: Served) -> dict[str, object]:
+    # Nothing is scored before February: then there is nothing to tell.
+    scored = last.metrics if last.metrics.get("scored") else {}
+    measures = ("roc_auc", "log_loss", "accuracy", "prior_log_loss", "no_change_accuracy")
+    return {
+        "events": last.played,
+        "predictions": served.predictions,
+        "labels": last.counts["feature.labels"],
+        "examples": served.examples,
+        "dead_letters": served.dead_letters,
+        "version": last.version,
+        **{name: round(scored[name], 6) if name in scored else None for name in measures},
+        "events_per_s": round(last.played / last.wall_s, 1),
+        "wall_s": round(last.wall_s, 1),
+    }
+
+
+def _throughput(watcher: Watcher) -> Throughput:
+    shown = {"events": "feature.events", "predictions": "scorer.predictions", "examples": "learner.examples"}
+    samples = watcher.samples
+    return Throughput(
+        np.array([own.wall_s for own in samples]),
+        {name: np.array([own.counts[key] for own in samples], np.int64) for name, key in shown.items()},
+    )
+
+
+class _Screen(Protocol):
+    def show(self, sample: Sample, rates: Mapping[str, float]) -> None: ...
+
+
+class _Board(Live):
+    def __init__(self, total: int) -> None:
+        super().__init__(console=Console(), auto_refresh=False)
+        self._total = total
+
+    def show(self, sample: Sample, rates: Mapping[str, float]) -> None:
+        self.update(board.board(sample, rates, self._total), refresh=True)
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def __enter__(self) -> _Screen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def show(self, sample: Sample, rates: Mapping[str, float]) -> None:
+        if sample.wall_s >= self._next or sample.ended:
+            self._next = sample.wall_s + _LINE_EVERY_S
+            print(board.line(sample, rates), flush=True)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Sending the events while the demo watches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from headrace.client import PlayResult, Progress, play
+from headrace.embedded import RunningLoop
+
+
+class Playing(threading.Thread):
+    """Plays the files into the loop, as fast as it works them off.
+
+    Parameters
+    ----------
+    files
+        The file of each stream.
+    failed
+        Called when it cannot go on.
+    """
+
+    def __init__(self, running: RunningLoop, files: Mapping[str, Path], failed: Callable[[], None]) -> None:
+        super().__init__(name="play", daemon=True)
+        self.sent = 0
+        self._running = running
+        self._sources = [(path, stream) for stream, path in files.items()]
+        self._failed = failed
+        self._outcome: PlayResult | BaseException | None = None
+
+    def run(self) -> None:
+        running = self._running
+        try:
+            self._outcome = play(
+                running.definition,
+                self._sources,
+                running.addresses["ingest"],
+                running.redis_url,
+                on_progress=self._note,
+            )
+        except BaseException as error:
+            self._outcome = error
+            self._failed()
+
+    def finish(self) -> PlayResult:
+        """What became of the play; raises what ended it."""
+        self.join()
+        if isinstance(self._outcome, PlayResult):
+            return self._outcome
+        raise self._outcome or RuntimeError("the play never began")
+
+    def _note(self, progress: Progress) -> None:
+        self.sent = progress.sent

@@ -1,0 +1,70 @@
+"""What was served: every prediction, measured by the same ruler as the learner's own test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pulsar
+
+from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.log.consume import LogReader
+from headrace.log.tables import decode_examples, decode_predictions
+from headrace.log.topics import Topics
+from headrace.quality import Outcomes, Quality, quality_of
+
+_Decoded = TypeVar("_Decoded")
+
+HOUR = 3_600_000_000
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the topics tell of one model.
+
+    Attributes
+    ----------
+    quality
+        Of the scores that were served, each by the version that was there when the flight was announced.
+    label_lags
+        float64[examples]: hours from the question to its label.
+    predictions, examples, dead_letters
+        How many there are.
+    """
+
+    quality: Quality
+    label_lags: npt.NDArray[np.float64]
+    predictions: int
+    examples: int
+    dead_letters: int
+
+
+def read_served(client: pulsar.Client, loop: LoopDefinition, model: ModelDefinition) -> Served:
+    """Read the topics of a model from their beginning to their end."""
+    topics = Topics(loop.name)
+    scores: dict[str, float] = {}
+    for predictions in _all(client, topics.predictions(model.name), lambda data: decode_predictions(model, data)):
+        for own, score in zip(predictions.ids, predictions.scores.tolist(), strict=True):
+            scores.setdefault(own, score)  # of two with one id the first counts
+    quality = quality_of(model)
+    lags = [np.empty(0)]
+    for examples in _all(client, topics.examples(model.name), lambda data: decode_examples(model, data)):
+        rows = np.array([row for row, own in enumerate(examples.ids) if own in scores], np.int64)
+        served = np.array([scores[examples.ids[row]] for row in rows], np.float64)
+        quality.update(Outcomes(examples.times[rows], np.asarray(examples.labels, np.float64)[rows], served))
+        lags.append((examples.label_times - examples.times) / HOUR)
+    dead = sum(1 for _ in _all(client, topics.dead_letters, lambda data: data))
+    label_lags = np.concatenate(lags)
+    return Served(quality, label_lags, len(scores), len(label_lags), dead)
+
+
+def _all(client: pulsar.Client, topic: str, decode: Callable[[bytes], _Decoded]) -> Iterator[_Decoded]:
+    reader = LogReader(client, topic)
+    try:
+        while batch := reader.receive(timeout_ms=1_000):
+            yield from (decode(payload) for payload in batch.payloads if payload)
+    finally:
+        reader.close()

@@ -1,0 +1,125 @@
+"""Looking at the loop while it runs: what its services say, at one moment, as one record."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import redis
+
+from headrace.embedded import RunningLoop
+from headrace.errors import Unavailable
+from headrace.log.topics import END_OF_HISTORY
+from headrace.quality import Point
+from headrace.store.quality import QualityBoard, QualityReport
+from headrace.store.status import ServiceStatus
+
+MODEL = "late_arrival"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The loop at one moment; `points` are the quality of the last 5,000 examples, over the year."""
+
+    wall_s: float
+    played: int
+    frontier: int | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+    version: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    points: list[Point] = field(default_factory=list)
+    states: dict[str, str] = field(default_factory=dict)
+    learned_to_the_end: bool = False
+    scored_to_the_end: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of history has been learned, and scored."""
+        return self.learned_to_the_end and self.scored_to_the_end
+
+
+class Watcher:
+    """Takes a sample of the loop whenever it is asked to, and keeps them all.
+
+    Parameters
+    ----------
+    played
+        Tells how many events have been sent.
+    """
+
+    def __init__(self, running: RunningLoop, played: Callable[[], int]) -> None:
+        self._running = running
+        self._played = played
+        self._store = redis.Redis.from_url(running.redis_url)
+        self._board = QualityBoard(self._store, running.definition.name)
+        self._started = time.monotonic()
+        self.samples = [Sample(0.0, 0)]
+
+    @property
+    def newest(self) -> Sample:
+        return self.samples[-1]
+
+    def look(self) -> Sample:
+        """Take a sample."""
+        sample = _sample(
+            time.monotonic() - self._started, self._played(), self._running.status(), self._board.read(MODEL)
+        )
+        self.samples.append(sample)
+        return sample
+
+    def rates(self, over_s: float = 5.0) -> dict[str, float]:
+        """Counts a second, over the last few seconds."""
+        now = self.newest
+        then = next((own for own in reversed(self.samples) if now.wall_s - own.wall_s >= over_s), self.samples[0])
+        elapsed = max(now.wall_s - then.wall_s, 1e-3)
+        return {name: (count - then.counts[name]) / elapsed for name, count in now.counts.items()}
+
+    def until_ended(self, stopping: threading.Event, show: Callable[[Sample], None], every_s: float) -> None:
+        """Look and show until history has ended.
+
+        Raises
+        ------
+        Unavailable
+            Nothing has moved for long.
+        """
+        moved, last = time.monotonic(), Counter[str]()
+        while not stopping.wait(every_s):
+            sample = self.look()
+            show(sample)
+            if sample.ended:
+                return
+            if sample.counts != last:
+                moved, last = time.monotonic(), sample.counts
+            elif time.monotonic() - moved > _STALLED_S:
+                raise Unavailable(f"nothing has moved for {_STALLED_S:.0f} s: {sample.states}")
+
+
+_STALLED_S = 120.0
+
+
+def _sample(wall_s: float, played: int, statuses: list[ServiceStatus], quality: QualityReport | None) -> Sample:
+    counts: Counter[str] = Counter()
+    for status in statuses:
+        counts.update({f"{status.service}.{name}": count for name, count in status.counters.items()})
+    frontiers = {status.service: status.frontier for status in statuses}
+    versions = {status.service: status.versions.get(MODEL, 0) for status in statuses}
+    learned = frontiers.get("learner")
+    return Sample(
+        wall_s,
+        played,
+        learned,
+        counts,
+        versions.get("learner", 0),
+        quality.metrics if quality else {},
+        quality.points if quality else [],
+        {status.instance: f"{status.state} {status.note}".strip() for status in statuses},
+        _at_the_end(learned) and quality is not None and versions.get("learner") == quality.examples,
+        _at_the_end(frontiers.get("scorer")),
+    )
+
+
+def _at_the_end(frontier: int | None) -> bool:
+    return frontier is not None and frontier >= END_OF_HISTORY // 2
