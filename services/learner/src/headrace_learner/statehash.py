@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from random import Random
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -70,4 +71,11 @@ def _parts(value: Any) -> tuple[str, list[Any]]:
     if isinstance(reduced, str):
         return name, [reduced]
     # (callable, arguments, state, items of a list, items of a dict)
-    return name, [list(part) if hasattr(part, "__next__") else part for part in reduced]
+    return name, [_state(name, list(part) if hasattr(part, "__next__") else part) for part in reduced]
+
+
+def _state(name: str, part: Any) -> Any:
+    # River's distributions carry a generator for drawing samples, seeded by the operating system. Learners never draw.
+    if name.startswith("river.proba.") and isinstance(part, dict):
+        return {key: value for key, value in part.items() if not isinstance(value, Random)}
+    return part
