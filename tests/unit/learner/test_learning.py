@@ -1,0 +1,145 @@
+"""A model is a pure function of its log: however messages are cut, repeated, or resumed from a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from river import datasets, linear_model, preprocessing
+
+from headrace.definition import Task
+from headrace.errors import CorruptState
+from headrace.log.position import START, Position
+from headrace_learner import checkpoint
+from headrace_learner.learning import Learning
+from headrace_learner.statehash import state_hash
+
+from .logs import Message, Row, definition, log, message
+
+_PAIRS = list(datasets.Bananas().take(400))
+_ROWS: list[Row] = [dict(row) for row, _ in _PAIRS]
+_LABELS = [label for _, label in _PAIRS]
+_MODEL = definition("bananas", Task.BINARY, _ROWS[0], publish_examples=100)
+
+
+def new() -> Learning:
+    return Learning(_MODEL, preprocessing.StandardScaler() | linear_model.LogisticRegression())
+
+
+def learn(learning: Learning, messages: list[Message]) -> list[int]:
+    """Learn, and return the versions that were due."""
+    versions = []
+    for one in messages:
+        for _ in learning.read(*one):
+            learning.progress.published = learning.progress.examples
+            versions.append(learning.progress.examples)
+    return versions
+
+
+def everything(learning: Learning) -> tuple[Any, ...]:
+    """State, metrics and progress but for the position, which depends on the messages."""
+    progress = learning.progress
+    known = (progress.examples, progress.next_seq, progress.frontier, progress.newest, progress.published)
+    return (state_hash(learning.estimator), learning.quality.dump(), known)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(1, 150), min_size=1, max_size=6))
+def test_the_cut_into_messages_does_not_matter(sizes: list[int]) -> None:
+    whole, parts = new(), new()
+    assert learn(whole, list(log(_MODEL, _ROWS, _LABELS, [400]))) == [100, 200, 300, 400]
+    assert learn(parts, list(log(_MODEL, _ROWS, _LABELS, sizes))) == [100, 200, 300, 400]
+    assert everything(parts) == everything(whole)
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 3), st.integers(0, 400))
+def test_a_checkpoint_goes_on_from_any_version_also_inside_a_message(version: int, overlap: int) -> None:
+    messages = list(log(_MODEL, _ROWS, _LABELS, [130]))
+    whole = new()
+    learn(whole, messages)
+    stopped = new()
+    for one in messages:
+        for _ in stopped.read(*one):
+            stopped.progress.published = stopped.progress.examples
+            if stopped.progress.examples == 100 * version:
+                data = checkpoint.encode(stopped)
+    resumed = checkpoint.decode(_MODEL, data)
+    assert resumed is not None
+    again = [one for one in messages if one[2] > resumed.progress.position]
+    assert learn(resumed, again) == [100 * number for number in range(version + 1, 5)]
+    assert everything(resumed) == everything(whole)
+    assert resumed.progress == whole.progress
+
+
+def test_of_two_examples_with_one_number_the_first_accepted_wins() -> None:
+    learning, reference = new(), new()
+    learn(reference, list(log(_MODEL, _ROWS[:300], _LABELS[:300])))
+    other = [not label for label in _LABELS]
+    learn(
+        learning,
+        [
+            message(_MODEL, _ROWS[:200], _LABELS[:200], 0, 0),
+            message(_MODEL, _ROWS[50:150], other[50:150], 50, 1),  # known altogether
+            message(_MODEL, _ROWS[100:300], other[100:200] + _LABELS[200:300], 100, 2),  # the second half is new
+        ],
+    )
+    assert state_hash(learning.estimator) == state_hash(reference.estimator)
+    assert learning.progress.examples == learning.progress.next_seq == 300
+    assert learning.progress.position == Position(1, 2, -1)
+
+
+def test_a_missing_example_is_refused() -> None:
+    learning = new()
+    learn(learning, [message(_MODEL, _ROWS[:10], _LABELS[:10], 0, 0)])
+    with pytest.raises(CorruptState, match="expected number 10 next, the log goes on with 11 to 19"):
+        learn(learning, [message(_MODEL, _ROWS[11:20], _LABELS[11:20], 11, 1)])
+    assert learning.progress.examples == 10
+
+
+def test_what_a_superseded_owner_writes_is_dropped() -> None:
+    learning, reference = new(), new()
+    learn(reference, list(log(_MODEL, _ROWS[:30], _LABELS[:30], end=False)))
+    zombie = [not label for label in _LABELS]
+    learn(
+        learning,
+        [
+            message(_MODEL, _ROWS[:10], _LABELS[:10], 0, 0, epoch="1", partition="0"),
+            (b"", {"epoch": "2", "partition": "0", "marker": "epoch"}, Position(1, 1, -1)),
+            message(_MODEL, _ROWS[10:20], zombie[10:20], 10, 2, epoch="1", partition="0", frontier=str(2**62)),
+            message(_MODEL, _ROWS[10:30], _LABELS[10:30], 10, 3, epoch="2", partition="0"),
+        ],
+    )
+    assert state_hash(learning.estimator) == state_hash(reference.estimator)
+    assert learning.progress.frontier is None
+    assert learning.progress.epochs == {"0": 2}
+
+
+def test_the_end_of_history_makes_the_last_version_complete_once() -> None:
+    learning = new()
+    assert learn(learning, list(log(_MODEL, _ROWS[:150], _LABELS[:150]))) == [100, 150]
+    assert learning.progress.ended
+    assert learn(learning, [(b"", {"frontier": str(2**62)}, Position(1, 9, -1))]) == []
+    assert learning.progress.position == Position(1, 9, -1)
+
+
+def test_examples_of_an_older_definition_count_when_their_vectors_are_the_same() -> None:
+    same = definition("bananas", Task.BINARY, _ROWS[0], "another learner")
+    wider = definition("bananas", Task.BINARY, {**_ROWS[0], "third": 1.0})
+    learning = new()
+    learn(
+        learning,
+        [
+            message(same, _ROWS[:5], _LABELS[:5], 0, 0, definition=same.hash),
+            message(wider, _ROWS[5:9], _LABELS[5:9], 5, 1, definition=wider.hash),
+            message(_MODEL, _ROWS[9:12], _LABELS[9:12], 9, 2, definition=_MODEL.hash),
+        ],
+    )
+    assert (learning.progress.examples, learning.progress.next_seq) == (8, 12)
+
+
+def test_nothing_learned_stands_before_the_log() -> None:
+    assert new().progress.position == START
+    assert not new().progress.ended
