@@ -21,7 +21,7 @@ from headrace.definition import Aggregate, LoopDefinition, ModelDefinition, cont
 
 _Declared = TypeVar("_Declared", bound=Declaration)
 
-#: How much longer than the greatest lateness rows hold single ticks, where their view does not say.
+#: How much longer than lateness asks for rows hold single ticks, where their view does not say.
 KEEP_LONGER = 60_000_000
 
 
@@ -64,7 +64,8 @@ def compile_into(
     parts.name_by(namespace)
     parts.check_names(mistakes)
     streams = [define_stream(own, mistakes) for own in parts.streams]
-    keep = max((own.lateness for own in streams), default=0) + KEEP_LONGER
+    # A row runs ahead of a reader by the disorder of its own stream, and by that of the streams it waits for.
+    keep = 2 * max((own.lateness for own in streams), default=0) + KEEP_LONGER
     views = [define_view(own, keep, mistakes) for own in parts.views]
     labels = {id(own): define_label(own, mistakes) for own in parts.labels}
     models = []

@@ -38,11 +38,13 @@ class _Reference:
         return Column(self._name, owner)
 
 
-class _StreamType(type):
-    """Gives an undeclared field as a column too, so that it is told along with all other mistakes."""
+if TYPE_CHECKING:
+    # Type checkers know a stream's fields and options, and tell a wrong one themselves.
+    _StreamType = type
+else:
 
-    # Hidden from type checkers: they know a stream's fields, and find the wrong one themselves.
-    if not TYPE_CHECKING:
+    class _StreamType(type):
+        """Gives an undeclared field as a column too, so that it is told along with all other mistakes."""
 
         def __getattr__(cls, name: str) -> Column:
             if name.startswith("_"):

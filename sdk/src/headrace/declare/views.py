@@ -156,8 +156,8 @@ class View(Declaration, Transforms[Selection]):
     resolution
         How exact the head is: what happens within one such step does not see itself.
     keep
-        How far behind its newest event a row can be read exactly; by default a minute more than the
-        greatest lateness of the loop's streams.
+        How far behind its newest event a row can be read exactly; by default a minute more than
+        twice the greatest lateness of the loop's streams.
     name
         Its name, by default the variable's.
     """

@@ -1,0 +1,103 @@
+"""What `headrace check` prints of a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headrace.declare import LoadedLoop, explain
+
+EXPLAINED = """\
+loop flights
+  a partition without backlog for 5s holds nobody back
+
+stream scheduled
+  topic       persistent://public/default/flights-scheduled
+  partitions  3, by key tail
+  time        at, up to 10m late, any ahead of the clock
+  id          flight, remembered for 1h
+  event       at most 65536 bytes
+  fields
+    flight    string
+    at        time
+    tail      string
+    carrier   string
+    operator  string
+    distance  float
+    seats     int     optional
+
+stream arrived
+  topic       persistent://public/default/flights-arrived
+  partitions  1, by key tail
+  time        at, up to 0s late, any ahead of the clock
+  id          flight, remembered for 1h
+  event       at most 65536 bytes
+  fields
+    flight     string
+    at         time
+    tail       string
+    carrier    string
+    delay_min  float
+
+view carrier_delay
+  over        arrived
+  by          carrier
+  where       delay_min > 0
+  with hours  delay_min / 60
+  resolution  r = 1s
+  exact       at any time up to 21m behind a row's newest event
+  version     {view}
+  features
+    mean     mean of hours
+    flights  count of events
+  windows
+    3h   h = 15m  read at t: ⌊t/h⌋·h − 2h45m ≤ time < ⌊t/r⌋·r
+    24h  h = 2h   read at t: ⌊t/h⌋·h − 22h ≤ time < ⌊t/r⌋·r
+
+label late
+  of     scheduled, told by arrived, whose flight is the event's id
+  value  delay_min > 15, a bool
+  wait   2d of event time
+
+model late_arrival
+  predicts   late on scheduled: binary
+  vectors    from every event of scheduled; waiting for views up to 1s
+  views      carrier_delay
+  published  every 5000 examples, and every 10 s
+  learner    {learner}
+  version    {model}
+  features (12)
+    1    carrier_delay.mean.3h                          float  arrived by carrier
+    2    carrier_delay.mean.24h                         float  arrived by carrier
+    3    carrier_delay.flights.3h                       float  arrived by carrier
+    4    carrier_delay.flights.24h                      float  arrived by carrier
+    5    distance                                       float  field
+    6    carrier_delay.of(carrier=operator).flights.3h  float  arrived by operator
+    7–9  carrier=AA … carrier=UA                        float  one-hot of carrier, 3 categories
+    10   late                                           float  at.hour > 20
+    11   seats.fill(0)                                  float  computed
+    12   size                                           float  field seats
+"""
+
+
+def test_a_loop_is_explained(loaded: Callable[..., LoadedLoop]) -> None:
+    loop = loaded(
+        ('time="at", id="flight"', 'time="at", id="flight", lateness="10m", partitions=3'),
+        (
+            "    features={",
+            '    where=col("delay_min") > 0,\n    derive={"hours": col("delay_min") / 60},\n    features={',
+        ),
+        ('Mean("delay_min")', 'Mean("hours"), "flights": Count()'),
+        (
+            "Scheduled.distance,",
+            """Scheduled.distance,
+        carrier_delay.of(carrier="operator")["flights", "3h"],
+        Scheduled.carrier.one_hot(["AA", "B6", "UA"]),
+        (Scheduled.at.hour > 20).named("late"),
+        Scheduled.seats.fill(0),
+        Scheduled.seats.named("size"),""",
+        ),
+        ("LogisticRegression(),", 'LogisticRegression(),\n    wait="1s",\n    publish_seconds=10,'),
+    ).definition
+    [view], [model] = loop.views, loop.models
+    expected = EXPLAINED.format(view=view.hash, model=model.hash, learner=model.learner)
+    assert explain(loop).splitlines() == expected.splitlines()

@@ -1,0 +1,109 @@
+"""Loading a loop file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from headrace.declare import LoadedLoop, load
+
+STREAM = """\
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Optional
+
+from headrace import Count, Stream, View
+
+
+class Clicked(Stream, key="user", time="at", id="click"):
+    click: str
+    at: datetime
+    user: str
+    page: Optional[str]
+"""
+
+
+def test_annotations_may_be_postponed(loaded: Callable[..., LoadedLoop]) -> None:
+    [stream] = loaded(text=STREAM).definition.streams
+    assert [(own.name, str(own.type), own.optional) for own in stream.fields] == [
+        ("click", "string", False),
+        ("at", "time", False),
+        ("user", "string", False),
+        ("page", "string", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("flights/loop.py", "flights"),
+        ("my-shop/loop.py", "my_shop"),
+        ("MyShop/loop.py", "my_shop"),
+        ("flights/clicks.py", "clicks"),
+        ("2013/loop.py", "loop_2013"),
+    ],
+)
+def test_a_loop_is_called_like_its_file_or_folder(file: str, name: str, loaded: Callable[..., LoadedLoop]) -> None:
+    assert loaded(text=STREAM, name=file).definition.name == name
+
+
+def test_a_loop_may_be_split_over_the_files_of_its_folder(
+    write: Callable[..., Path], loaded: Callable[..., LoadedLoop]
+) -> None:
+    write(text=STREAM, name="flights/clicks.py")
+    view = 'v = View(clicks.Clicked, by="user", windows="1h", features={"n": Count()})\n'
+    text = f"import clicks\nfrom headrace import Count, View\n{view}"
+    definition = loaded(text=text).definition
+    assert [own.name for own in definition.streams] == ["clicked"]
+    assert [own.name for own in definition.views] == ["v"]
+
+
+def test_views_of_another_file_are_called_like_their_variables_there(
+    write: Callable[..., Path], loaded: Callable[..., LoadedLoop]
+) -> None:
+    view = '\nclicks_of = View(\n    Clicked, by="user", windows="1h", features={"n": Count()}\n)\n'
+    write(text=STREAM + view, name="flights/clicks.py")
+    assert [own.name for own in loaded(text="import clicks\n").definition.views] == ["clicks_of"]
+
+
+def test_each_load_reads_the_folder_anew(write: Callable[..., Path], loaded: Callable[..., LoadedLoop]) -> None:
+    for name in ("Clicked", "Pressed"):
+        write(("Clicked", name), text=STREAM, name=f"{name}/parts.py")
+        definition = loaded(text=f"from parts import {name}\n", name=f"{name}/loop.py").definition
+        assert [own.name for own in definition.streams] == [name.lower()]
+
+
+def test_the_loop_that_type_checkers_see_is_without_mistakes() -> None:
+    loop = load(Path(__file__).parent / "typed_loop.py").definition
+    assert loop.name == "typed_loop"
+    assert "answers_until_now" in [own.name for own in loop.model("helpful").features]
+
+
+def test_loading_leaves_nothing_behind(write: Callable[..., Path]) -> None:
+    write(text="x = 1\n", name="flights/parts.py")
+    path = write(text="import parts\n" + STREAM.replace("from __future__ import annotations\n", ""))
+    modules, folders = set(sys.modules), list(sys.path)
+    load(path)
+    assert set(sys.modules) == modules
+    assert sys.path == folders
+
+
+def test_a_learner_may_import_from_its_folder(write: Callable[..., Path], loaded: Callable[..., LoadedLoop]) -> None:
+    parts = "from river.linear_model import LogisticRegression\n\ndef made():\n    return LogisticRegression()\n"
+    write(text=parts, name="flights/parts.py")
+    edit = ("lambda: StandardScaler() | LogisticRegression()", 'lambda: __import__("parts").made()')
+    assert type(loaded(edit).learner("late_arrival")).__name__ == "LogisticRegression"
+
+
+def test_a_lambda_in_a_list_and_a_function_name_views_as_they_say(loaded: Callable[..., LoadedLoop]) -> None:
+    text = STREAM + (
+        "\ndef counted(by, **name):\n"
+        '    return View(Clicked, by=by, windows="1h", features={"n": Count()}, **name)\n'
+        '\nusers = counted("user")\n'
+        'others = [counted(by, name=f"by_{by}") for by in ("page", "click")]\n'
+    )
+    assert [own.name for own in loaded(text=text).definition.views] == ["users", "by_page", "by_click"]
