@@ -59,6 +59,10 @@ class Admission:
             admitted.keys.append(key)
         return admitted
 
+    def forget(self) -> None:
+        """Events that were admitted did not arrive: how new the newest is, is not sure any more."""
+        self._newest = None
+
     def _earliest(self) -> float:
         if self._newest is None or not self._judges_lateness:
             return float("-inf")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,6 +15,8 @@ from headrace_ingest.ports import EventLog, Refused
 
 #: Events judged in one go: between two runs of them the other callers get their turn.
 _RUN = 1_000
+#: The way to the dead letters; no stream is named so.
+_DEAD_LETTERS = ""
 #: Rejections that an answer names.
 MAX_REJECTIONS = 100
 
@@ -99,24 +101,36 @@ class Ingest:
 
     async def write(
         self, stream: str, events: Sequence[bytes]
-    ) -> tuple[list[Future[None]], list[tuple[int, InvalidEvent]]]:
-        """Judge a run of events and start writing it."""
+    ) -> tuple[list[tuple[str, Future[None]]], list[tuple[int, InvalidEvent]]]:
+        """Judge a run of events and start writing it: what is under way on which way, and what was refused."""
         payloads, keys, refused = self.admission(stream).admit(events)
-        under_way = []
+        under_way: list[tuple[str, Future[None]]] = []
         if payloads:
-            written = await self._log.write(stream, payloads, keys)
+            written = await self._write(stream, payloads, keys)
+            written.add_done_callback(lambda future: self._forget_lost(stream, future))
             self._count_once(written, {"accepted": len(payloads), f"accepted:{stream}": len(payloads)})
-            under_way.append(written)
+            under_way.append((stream, written))
         if refused:
             buried = await self._log.bury([Refused(stream, events[index], error) for index, error in refused])
             counts = dict.fromkeys(("rejected", f"rejected:{stream}", "dead_letters"), len(refused))
             self._count_once(buried, counts)
-            under_way.append(buried)
+            under_way.append((_DEAD_LETTERS, buried))
         return under_way, refused
 
     async def mark(self, stream: str, frontier: int) -> Future[None]:
         """Start writing a frontier marker."""
         return await self._log.mark(stream, frontier)
+
+    async def _write(self, stream: str, payloads: Sequence[bytes], keys: Sequence[str]) -> Future[None]:
+        try:
+            return await self._log.write(stream, payloads, keys)
+        except BaseException:  # also a caller who goes away while waiting
+            self.admission(stream).forget()
+            raise
+
+    def _forget_lost(self, stream: str, written: Future[None]) -> None:
+        if written.cancelled() or written.exception() is not None:
+            self.admission(stream).forget()
 
     def _count_once(self, durable: Future[None], counts: Mapping[str, int]) -> None:
         def tell(future: Future[None]) -> None:
@@ -135,34 +149,39 @@ class _Call:
         self._taken: dict[str, int] = {}
         self._rejected = 0
         self._rejections: list[Rejection] = []
-        self._under_way: deque[Future[None]] = deque()
+        # By way, since each settles in its own order.
+        self._under_way: defaultdict[str, deque[Future[None]]] = defaultdict(deque)
 
     async def take(self, batch: Batch) -> None:
         self._ingest.admission(batch.stream)
         if batch.frontier < 0:
             raise InvalidRequest("frontier", str(batch.frontier), "microseconds since the epoch, or 0 for none")
         for start in range(0, len(batch.events), _RUN):
+            self._settle()
             await self._take_run(batch.stream, batch.events[start : start + _RUN])
             await asyncio.sleep(0)
         if batch.frontier:
-            self._under_way.append(await self._ingest.mark(batch.stream, batch.frontier))
-        self._settle()
+            self._settle()
+            self._under_way[batch.stream].append(await self._ingest.mark(batch.stream, batch.frontier))
 
     async def _take_run(self, stream: str, events: Sequence[bytes]) -> None:
         before = self._taken.get(stream, 0)
         self._taken[stream] = before + len(events)
         under_way, refused = await self._ingest.write(stream, events)
-        self._under_way.extend(under_way)
+        for way, future in under_way:
+            self._under_way[way].append(future)
         self._rejected += len(refused)
         room = MAX_REJECTIONS - len(self._rejections)
         self._rejections += [Rejection(stream, before + index, error) for index, error in refused[:room]]
 
     def _settle(self) -> None:
-        """Let go of what is durable, and raise what failed, before more is read."""
-        while self._under_way and self._under_way[0].done():
-            self._under_way.popleft().result()
+        """Let go of what is durable, and raise what failed before anything is put behind it."""
+        for futures in self._under_way.values():
+            while futures and futures[0].done():
+                futures.popleft().result()
 
     async def finish(self) -> Summary:
-        for future in self._under_way:
-            await future
+        for futures in self._under_way.values():
+            for future in futures:
+                await future
         return Summary(sum(self._taken.values()) - self._rejected, self._rejected, self._rejections)

@@ -1,7 +1,8 @@
 """One topic's way to the broker: a thread of its own takes what is there, sends it, and tells who waits.
 
 The thread keeps the broker's slowness away from the event loop; what is under way is bounded by a `Room`.
-Everything of a lane arrives in the order in which it was put there.
+Everything of a lane arrives in the order in which it was put there: what was put behind something that failed
+fails too, unsent, or it would overtake what its caller sends again.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class _Job:
     keys: Sequence[str]
     frontier: int | None
     size: int
+    failures: int
     done: Future[None]
 
 
@@ -54,6 +56,10 @@ class Lane:
         self._partitions = partitions
         self._room = room
         self._loop = loop
+        # How many rounds failed: as the thread knows it, and as callers have been told.
+        self._failed = 0
+        self._told = 0
+        self._error: HeadraceError | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"lane {producer.topic}", daemon=True)
         self._thread.start()
@@ -73,12 +79,13 @@ class Lane:
         return await self._put((), (), frontier)
 
     async def _put(self, payloads: Sequence[bytes], keys: Sequence[str], frontier: int | None) -> Future[None]:
+        failures = self._told
         size = sum(map(len, payloads)) + _OVERHEAD * (len(payloads) or 1)
         await self._room.enter(size)
         done = self._loop.create_future()
         # A caller that has gone away retrieves no error.
         done.add_done_callback(lambda future: future.cancelled() or future.exception())
-        self._jobs.put(_Job(payloads, keys, frontier, size, done))
+        self._jobs.put(_Job(payloads, keys, frontier, size, failures, done))
         return done
 
     async def close(self) -> None:
@@ -90,7 +97,12 @@ class Lane:
     def _run(self) -> None:
         while (first := self._jobs.get()) is not None:
             jobs, last = self._round(first)
-            self._tell(jobs, self._send(jobs))
+            behind = [job for job in jobs if job.failures < self._failed]
+            if behind:
+                self._tell(behind, self._error)
+            fresh = [job for job in jobs if job.failures == self._failed]
+            if fresh:
+                self._tell(fresh, self._send(fresh))
             if last:
                 return
 
@@ -109,6 +121,13 @@ class Lane:
         return jobs, False
 
     def _send(self, jobs: Sequence[_Job]) -> HeadraceError | None:
+        error = self._try(jobs)
+        if error is not None:
+            self._failed += 1
+            self._error = error
+        return error
+
+    def _try(self, jobs: Sequence[_Job]) -> HeadraceError | None:
         try:
             for payloads, keys, frontier in _runs(jobs):
                 self._producer.send_all(payloads, keys)
@@ -128,11 +147,12 @@ class Lane:
 
     def _tell(self, jobs: Sequence[_Job], error: HeadraceError | None) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._settle, jobs, error)
+            self._loop.call_soon_threadsafe(self._settle, jobs, error, self._failed)
         except RuntimeError:  # the loop has ended before its lanes: nobody waits
             _log.warning("answers lost at the end", topic=self._producer.topic, jobs=len(jobs))
 
-    def _settle(self, jobs: Sequence[_Job], error: HeadraceError | None) -> None:
+    def _settle(self, jobs: Sequence[_Job], error: HeadraceError | None, failed: int) -> None:
+        self._told = failed
         for job in jobs:
             self._room.leave(job.size)
             if job.done.done():

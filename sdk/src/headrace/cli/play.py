@@ -1,0 +1,134 @@
+"""``headrace play``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headrace.cli.sending import definition_of, progress, sending_options, tell_outcome, tell_rejections
+from headrace.cli.target import find, loop_options
+
+if TYPE_CHECKING:
+    from headrace.client import PlayResult, Progress
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Speed(click.ParamType):
+    name = "SPEED"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str | float:
+        text = str(value)
+        if text in ("max", "realtime"):
+            return text
+        try:
+            speed = float(text.removesuffix("x").removesuffix("×"))
+        except ValueError:
+            speed = 0.0
+        if not 0 < speed < float("inf"):
+            self.fail(f"{text!r} is no speed: realtime, max, or a number above 0 (60: an hour a minute)", param, ctx)
+        return speed
+
+
+class _SourceFile(click.ParamType):
+    name = "STREAM=FILE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Path, str]:
+        if isinstance(value, tuple):
+            return value
+        stream, equals, path = str(value).partition("=")
+        if not equals or not stream or not path:
+            self.fail(f"{value!r} is not of the form STREAM=FILE, as in departed=departed.csv", param, ctx)
+        if not Path(path).is_file():
+            self.fail(f"{path!r} is no file", param, ctx)
+        return Path(path), stream
+
+
+@click.command("play")
+@click.argument("sources", nargs=-1, required=True, type=_SourceFile(), metavar="STREAM=FILE...")
+@click.option(
+    "--speed",
+    type=_Speed(),
+    default="max",
+    show_default=True,
+    help="realtime, a number (60: an hour a minute), or max: as fast as the loop can take it.",
+)
+@click.option(
+    "--ahead",
+    type=click.IntRange(min=1),
+    default=20_000,
+    show_default=True,
+    metavar="N",
+    help="At max: how many events the loop may be behind.",
+)
+@click.option("--more", is_flag=True, help="More events will follow: do not tell the loop that history ends here.")
+@sending_options
+@loop_options
+def command(
+    sources: tuple[tuple[Path, str], ...],
+    speed: str | float,
+    ahead: int,
+    more: bool,
+    address: str | None,
+    definition: Path | None,
+    limit: int | None,
+    as_json: bool,
+    loop: str | None,
+    data: Path | None,
+    redis: str | None,
+) -> None:
+    """Play files into a loop, merged in the order of their events' times.
+
+    Each file is that of a stream: CSV, JSON Lines or Parquet, gzipped or not. A stream may have several.
+
+    \b
+    Examples:
+      headrace play scheduled=scheduled.csv departed=departed.csv.gz arrived=arrived.parquet
+      headrace play clicks=clicks.jsonl --speed 60
+    """
+    from headrace.client import play
+
+    target = find(loop, data, redis)
+    loop_definition = definition_of(target, definition)
+    with progress("play", limit) as show:
+        result = play(
+            loop_definition,
+            sources,
+            address or target.address("ingest"),
+            target.redis,
+            speed,  # type: ignore[arg-type]
+            limit=limit,
+            ahead=ahead,
+            final=not more,
+            on_progress=lambda at: show(at.sent, _note(at)),
+        )
+    tell_rejections(result.rejections, result.rejected)
+    tell_outcome(as_json, _line(result), _facts(result))
+
+
+def _note(at: Progress) -> str:
+    behind = "" if at.behind is None else f"  {at.behind:,} ahead of the loop"
+    return f"at {_time(at.time)}{behind}"
+
+
+def _line(result: PlayResult) -> str:
+    rate = result.sent / max(result.wall_s, 1e-3)
+    line = f"played {result.sent:,} events in {result.wall_s:,.1f} s ({rate:,.0f}/s)"
+    line += f": {result.accepted:,} accepted, {result.rejected:,} rejected"
+    if result.first_time is not None and result.last_time is not None:
+        line += f"; {_time(result.first_time)} to {_time(result.last_time)}"
+    if result.disorder:
+        line += f"; not in order by up to {timedelta(microseconds=result.disorder)}"
+    return line
+
+
+def _facts(result: PlayResult) -> dict[str, object]:
+    names = ("sent", "accepted", "rejected", "wall_s", "first_time", "last_time", "disorder", "stalls")
+    return {name: getattr(result, name) for name in names}
+
+
+def _time(time: int) -> str:
+    return (_EPOCH + timedelta(microseconds=time)).strftime("%Y-%m-%d %H:%M:%S")

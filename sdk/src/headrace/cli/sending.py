@@ -1,0 +1,115 @@
+"""What `send` and `play` share: the loop's definition, progress, and how they tell the outcome."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from headrace.cli.target import Target
+
+if TYPE_CHECKING:
+    from headrace.client import RejectedRow
+    from headrace.definition import LoopDefinition
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+#: Rejected rows that are printed.
+_SHOWN = 10
+_LINES_EVERY_S = 5.0
+
+
+def sending_options(command: _Command) -> _Command:
+    """The options of both: where to, how the loop is defined, how many, and how to print."""
+    options = (
+        click.option("--address", metavar="HOST:PORT", help="The ingest service, instead of looking for it."),
+        click.option(
+            "--definition",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            help="The compiled loop, if it does not run on this machine.",
+        ),
+        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after so many events."),
+        click.option("--json", "as_json", is_flag=True, help="The outcome as one line of JSON."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def definition_of(target: Target, path: Path | None) -> LoopDefinition:
+    """The compiled loop: the given file, or what lies in the data directory of a loop on this machine.
+
+    Raises
+    ------
+    click.UsageError
+        There is none, or the file is no compiled loop.
+    """
+    import msgspec
+
+    from headrace.definition import decode
+
+    found = path or (target.data / "loop.json" if target.data else None)
+    if found is None:
+        raise click.UsageError("a loop that is found by --redis needs --definition too (`headrace compile` writes it)")
+    try:
+        return decode(found.read_bytes())
+    except msgspec.MsgspecError as error:
+        raise click.UsageError(f"{found} is no compiled loop: {error}") from error
+
+
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Callable[[int, str], None]]:
+    """Shows events sent and a note: a bar on a terminal, a line now and then elsewhere; all on standard error."""
+    if not sys.stderr.isatty():
+        yield _lines(what)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,} events  {task.fields[rate]:,.0f}/s  {task.fields[note]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total, note="", rate=0.0)
+        began = time.monotonic()
+
+        def show(sent: int, note: str) -> None:
+            bar.update(task, completed=sent, note=note, rate=sent / max(time.monotonic() - began, 1e-3))
+
+        yield show
+
+
+def _lines(what: str) -> Callable[[int, str], None]:
+    began = told = time.monotonic()
+
+    def show(sent: int, note: str) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= _LINES_EVERY_S:
+            told = now
+            click.echo(f"{what}: {sent:,} events, {sent / (now - began):,.0f}/s  {note}".rstrip(), err=True)
+
+    return show
+
+
+def tell_rejections(rejections: Sequence[RejectedRow], rejected: int) -> None:
+    """The first rejected rows, on standard error."""
+    for row in rejections[:_SHOWN]:
+        click.echo(f"rejected {row}", err=True)
+    if rejected > min(len(rejections), _SHOWN):
+        click.echo(f"rejected {rejected:,} in all: `headrace dead-letters list` has them", err=True)
+
+
+def tell_outcome(as_json: bool, line: str, facts: dict[str, object]) -> None:
+    """The outcome, on standard output."""
+    click.echo(json.dumps(facts) if as_json else line)
