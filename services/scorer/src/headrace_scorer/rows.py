@@ -109,7 +109,8 @@ class StoredRows:
         self._up = asyncio.Event()
         self._down_since = 0.0
         self._keeper: asyncio.Task[None] | None = None
-        self._suffixes: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
+        # What stands before and after the key in the command that reads these fields.
+        self._around: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
 
     @property
     def up(self) -> bool:
@@ -136,7 +137,7 @@ class StoredRows:
         """See `RowSource`."""
         if not keys:
             return []
-        command = b"".join([self._command(key, own) for key, own in zip(keys, fields, strict=True)])
+        command = self._commands(keys, fields)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
         while True:
@@ -169,15 +170,16 @@ class StoredRows:
             raise Unavailable("store: not connected")
         return self._pipe
 
-    def _command(self, key: str, fields: tuple[str, ...]) -> bytes:
-        found = self._suffixes.get(fields)
-        if found is None:
-            found = self._suffixes[fields] = (
-                b"*%d\r\n$5\r\nHMGET\r\n" % (len(fields) + 2),
-                b"".join(_bulk(field) for field in fields),
-            )
-        head, tail = found
-        return head + _bulk(key) + tail
+    def _commands(self, keys: Sequence[str], fields: Sequence[tuple[str, ...]]) -> bytes:
+        parts = []
+        for name, own in zip(keys, fields, strict=True):
+            known = self._around.get(own)
+            if known is None:
+                head = b"*%d\r\n$5\r\nHMGET\r\n" % (len(own) + 2)
+                known = self._around[own] = (head, b"".join(_bulk(field) for field in own))
+            key = name.encode()
+            parts.append(b"%b$%d\r\n%b\r\n%b" % (known[0], len(key), key, known[1]))
+        return b"".join(parts)
 
     async def _keep(self, tried: asyncio.Event) -> None:
         while True:

@@ -37,7 +37,7 @@ class Assembling(Protocol):
 class _Hash(NamedTuple):
     """One entity's hash: all the reads of a vector that it answers."""
 
-    entity: str
+    prefix: str
     read: RowRead
     fields: tuple[str, ...]
     slices: tuple[tuple[int, int, int], ...]  # (read, first field, last field + 1)
@@ -53,7 +53,6 @@ class VectorSource:
     """
 
     def __init__(self, loop: LoopDefinition, model: ModelDefinition, assembler: Assembling, rows: RowSource) -> None:
-        self._loop = loop.name
         self._assembler = assembler
         self._rows = rows
         self._partitions = [loop.stream(loop.view(read.view).stream).partitions for read in assembler.reads]
@@ -61,7 +60,7 @@ class VectorSource:
             tuple(row_field(loop.view(read.view), partition) for partition in range(count))
             for read, count in zip(assembler.reads, self._partitions, strict=True)
         ]
-        self._hashes = _hashes(assembler.reads, fields)
+        self._hashes = _hashes(loop.name, assembler.reads, fields)
         self._sources = [_sources(feature, assembler.reads) for feature in model.features]
 
     async def assemble(self, events: EventColumns, times: npt.NDArray[np.int64]) -> Assembled:
@@ -98,7 +97,7 @@ class VectorSource:
                 if entity is None:
                     column.append(None)
                     continue
-                key = row_key(self._loop, own.entity, entity)
+                key = own.prefix + entity
                 found_at = places.setdefault((key, own.fields), len(keys))
                 if found_at == len(keys):
                     keys.append(key)
@@ -117,7 +116,7 @@ class VectorSource:
         return rows
 
 
-def _hashes(reads: Sequence[RowRead], fields_of: Sequence[tuple[str, ...]]) -> list[_Hash]:
+def _hashes(loop: str, reads: Sequence[RowRead], fields_of: Sequence[tuple[str, ...]]) -> list[_Hash]:
     groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
     for place, read in enumerate(reads):
         groups.setdefault((read.entity, read.key), []).append(place)
@@ -129,7 +128,7 @@ def _hashes(reads: Sequence[RowRead], fields_of: Sequence[tuple[str, ...]]) -> l
             first = len(fields)
             fields.extend(fields_of[place])
             slices.append((place, first, len(fields)))
-        hashes.append(_Hash(entity, reads[members[0]], tuple(fields), tuple(slices)))
+        hashes.append(_Hash(row_key(loop, entity, ""), reads[members[0]], tuple(fields), tuple(slices)))
     return hashes
 
 

@@ -14,6 +14,7 @@ from headrace.v1 import scoring_pb2 as pb
 from headrace.v1 import scoring_pb2_grpc
 from headrace_scorer.handlers.values import values_of
 from headrace_scorer.scorer import Answer, Request, Scorer
+from headrace_scorer.versions import Version
 
 _log = structlog.get_logger()
 
@@ -26,6 +27,7 @@ class ScoringHandler(scoring_pb2_grpc.ScoringServiceServicer):
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
+        self._names: dict[str, tuple[Version, pb.Version]] = {}
 
     async def Score(self, request: pb.ScoreRequest, context: Any) -> pb.ScoreResponse:  # noqa: N802
         answer = await self._scorer.score(Request(request.model, request.event, request.event_id))
@@ -80,14 +82,7 @@ class ScoringHandler(scoring_pb2_grpc.ScoringServiceServicer):
 
     def _response(self, request: pb.ScoreRequest, answer: Answer) -> pb.ScoreResponse:
         version = answer.batch.version
-        response = pb.ScoreResponse(
-            score=answer.score,
-            version=pb.Version(
-                model=version.model.name,
-                definition=self._scorer.versions.hash(version.model.name),
-                examples=version.examples,
-            ),
-        )
+        response = pb.ScoreResponse(score=answer.score, version=self._named(version))
         if version.classes and answer.batch.scores.winners is not None:
             response.label = answer.label
             response.probabilities.update(answer.probabilities)
@@ -98,3 +93,12 @@ class ScoringHandler(scoring_pb2_grpc.ScoringServiceServicer):
         if not answer.logged and request.event_id:
             response.degradations.append(pb.DEGRADATION_NOT_LOGGED)
         return response
+
+    def _named(self, version: Version) -> pb.Version:
+        """The version as a message: made once."""
+        known = self._names.get(version.model.name)
+        if known is None or known[0] is not version:
+            definition = self._scorer.versions.hash(version.model.name)
+            message = pb.Version(model=version.model.name, definition=definition, examples=version.examples)
+            known = self._names[version.model.name] = (version, message)
+        return known[1]
