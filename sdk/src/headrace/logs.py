@@ -10,9 +10,13 @@ import structlog
 
 def configure(service: str, instance: str, level: int = logging.INFO) -> None:
     """Set up logging of this process; every line carries the service and the instance."""
+    def identify(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        event.update(service=service, instance=instance)
+        return event
+
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            identify,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -21,4 +25,3 @@ def configure(service: str, instance: str, level: int = logging.INFO) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
-    structlog.contextvars.bind_contextvars(service=service, instance=instance)

@@ -115,7 +115,7 @@ def test_a_view() -> None:
                 "mean": Mean("euros"),
                 "min": Min("price"),
                 "max": Max(Ordered.price),
-                "std": Std(col("price") * 2),
+                "std": Std((col("price") * 2).named("price")),
                 "last": Last("gift"),
             },
             derive={"euros": col("price") / 100, "dear": col("euros") > 50, "unused": col("price") + 1},

@@ -103,6 +103,10 @@ class _WithoutKafka(BootStrategy):  # type: ignore[misc]
     enable_kafka = False
 
 
+class _Application(faust.App):  # type: ignore[misc]
+    BootStrategy = _WithoutKafka
+
+
 class FeatureApp:
     """Runs lanes until it is stopped or one of them fails.
 
@@ -124,15 +128,15 @@ class FeatureApp:
         self._every = every
         self._stopping = threading.Event()
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        self._app = faust.App(
+        self._app = _Application(
             "headrace-feature",
-            broker="memory://",
+            # Never connected to: `_WithoutKafka`.
+            broker="kafka://unused",
             store="memory://",
             web_enabled=web_port is not None,
             web_host="127.0.0.1",
             web_port=web_port or 6066,
         )
-        self._app.BootStrategy = _WithoutKafka
         self._readers: list[threading.Thread] = []
 
     async def start(self) -> None:

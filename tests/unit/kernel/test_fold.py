@@ -1,0 +1,265 @@
+"""Fold and assemble: whatever the batches, the interleaving, the partitions and the restarts, the same vectors."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.definition import (
+    Aggregate,
+    AggregateDefinition,
+    Column,
+    FeatureDefinition,
+    Field,
+    FieldType,
+    LoopDefinition,
+    ModelDefinition,
+    StreamDefinition,
+    Task,
+    ViewDefinition,
+    Window,
+)
+from headrace.events import StreamCodec
+from headrace.kernel.fold import OPEN, Fold, PartitionId, Progress, RowsId
+from tests.unit.kernel.naive import naive_values
+
+SECOND = 1_000_000
+START = 1_000_000 * SECOND
+LATENESS = 5 * SECOND
+OPERATIONS = ("count", "sum", "mean", "std", "last")
+
+
+def stream(name: str, partitions: int) -> StreamDefinition:
+    fields = (
+        Field("id", FieldType.STRING),
+        Field("at", FieldType.TIME),
+        Field("k", FieldType.STRING),
+        Field("x", FieldType.FLOAT),
+    )
+    return StreamDefinition(
+        name, fields, "k", "at", "id", lateness=LATENESS, horizon=60 * SECOND, partitions=partitions
+    )
+
+
+def view(name: str, of: str) -> ViewDefinition:
+    return ViewDefinition(
+        name, of, ("k",), None, (),
+        tuple(AggregateDefinition(own, own, "x") for own in OPERATIONS),
+        (Window("12s", 12 * SECOND, SECOND), Window("1m", 60 * SECOND, 5 * SECOND)),
+        SECOND, 2 * LATENESS + 60 * SECOND,
+    )  # fmt: skip
+
+
+def loop(partitions: int = 1) -> LoopDefinition:
+    views = (view("asked", "a"), view("seen", "b"))
+    features = tuple(
+        FeatureDefinition(f"{own.name}.{op}.{w.name}", FieldType.FLOAT, Aggregate(own.name, op, w.name, ("k",)))
+        for own in views
+        for w in own.windows
+        for op in OPERATIONS
+    )
+    model = ModelDefinition(
+        "m", "a", "label", Task.BINARY, (*features, FeatureDefinition("x", FieldType.FLOAT, Column("x"))), ""
+    )
+    return LoopDefinition("l", (stream("a", partitions), stream("b", partitions)), views, (), (model,))
+
+
+@dataclass(frozen=True)
+class Event:
+    stream: str
+    id: str
+    at: int
+    k: str
+    x: float
+
+
+@dataclass
+class Worker:
+    """A fold, fed by hand, with its store: rows by key, progress by partition, vectors by id."""
+
+    partitions: int
+    rows: dict[tuple[RowsId, str], bytes] = field(default_factory=dict)
+    progress: dict[PartitionId, Progress] = field(default_factory=dict)
+    vectors: dict[str, tuple[list[float], list[list[int]]]] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)
+    refused: int = 0
+
+    def __post_init__(self) -> None:
+        self.loop = loop(self.partitions)
+        self.codecs = {own.name: StreamCodec(own) for own in self.loop.streams}
+        self.start()
+
+    def start(self) -> None:
+        """A new process: memory is gone, what was stored is there."""
+        self.fold = Fold(self.loop, step_events=7)
+        for name in ("a", "b"):
+            for partition in range(self.partitions):
+                own = PartitionId(name, partition)
+                self.fold.own(own, replace(self.progress.get(own, Progress())), {})
+
+    def accept(self, own: PartitionId, events: Sequence[tuple[int, Event]]) -> None:
+        payloads = [
+            msgspec.json.encode({"id": event.id, "at": event.at, "k": event.k, "x": event.x}) for _, event in events
+        ]
+        columns, _, _ = self.codecs[own.stream].columns(payloads)
+        positions = [(place, 0, -1) for place, _ in events]
+        self.refused += len(self.fold.partitions[own].accept(columns, positions, 0))
+
+    def step(self, save: bool = True) -> None:
+        while not (plan := self.fold.plan()).empty:
+            for rows, keys in plan.needed.items():
+                for key in keys:
+                    if (rows, key) in self.rows:
+                        self.fold.rows[rows].add(key, self.rows[rows, key])
+            step = self.fold.execute(plan)
+            for made in step.vectors:
+                for row, own in enumerate(made.ids):
+                    values = (made.assembled.numbers[row].tolist(), made.assembled.cuts[row].tolist())
+                    if own not in self.vectors:
+                        self.vectors[own] = values
+                        self.order.append(own)
+                    assert made.assembled.behind == 0
+            for changed in step.changed:
+                held = self.fold.rows[changed.rows]
+                for slot, state in zip(changed.slots, held.dump(changed.slots, 1), strict=True):
+                    self.rows[changed.rows, held.key(slot)] = state
+            if save:
+                self.progress = {name: replace(own.progress) for name, own in self.fold.partitions.items()}
+
+    def finish(self) -> None:
+        for own in self.fold.partitions.values():
+            own.promise(OPEN, own.last)
+        self.step()
+
+
+def partition_of(key: str, partitions: int) -> int:
+    return ord(key[0]) % partitions
+
+
+def logs(events: Sequence[Event], partitions: int) -> dict[PartitionId, list[tuple[int, Event]]]:
+    """Each partition's events with their positions."""
+    found: dict[PartitionId, list[tuple[int, Event]]] = {
+        PartitionId(name, index): [] for name in ("a", "b") for index in range(partitions)
+    }
+    for event in events:
+        own = found[PartitionId(event.stream, partition_of(event.k, partitions))]
+        own.append((len(own), event))
+    return found
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b"]),
+        st.integers(-4_900_000, 9 * SECOND),
+        st.sampled_from(["p", "q", "r"]),
+        st.floats(-1e3, 1e3),
+    ),
+    min_size=1,
+    max_size=60,
+)
+
+
+def timeline(moves: list[tuple[str, int, str, float]]) -> list[Event]:
+    now, events = START, []
+    for index, (name, move, key, x) in enumerate(moves):
+        events.append(Event(name, f"{index:03d}", now + min(move, 0), key, x))
+        now += max(move, 0)
+    return events
+
+
+def run(events: Sequence[Event], partitions: int, chance: random.Random | None) -> Worker:
+    """Feed the partitions: whole, or in batches with crashes, by chance."""
+    worker = Worker(partitions)
+    remaining = logs(events, partitions)
+    whole = logs(events, partitions)
+    while any(remaining.values()):
+        ready = [own for own, log in remaining.items() if log]
+        own = chance.choice(ready) if chance else ready[0]
+        size = chance.randint(1, 9) if chance else len(remaining[own])
+        batch, remaining[own] = remaining[own][:size], remaining[own][size:]
+        worker.accept(own, batch)
+        if chance is None or chance.random() < 0.5:
+            worker.step(save=chance is None or chance.random() < 0.5)
+        if chance and chance.random() < 0.15:
+            # A crash: what was not saved is delivered again.
+            worker.start()
+            remaining = {
+                name: [item for item in log if (item[0], 0, -1) > worker.progress.get(name, Progress()).done]
+                for name, log in whole.items()
+            }
+    worker.finish()
+    return worker
+
+
+@given(steps)
+@settings(max_examples=60)
+def test_vectors_equal_the_definition(moves: list[tuple[str, int, str, float]]) -> None:
+    events = timeline(moves)
+    worker = run(events, 1, None)
+    assert worker.refused == 0
+    for event in events:
+        if event.stream != "a":
+            continue
+        expected: list[float] = []
+        for name, own in (("a", worker.loop.view("asked")), ("b", worker.loop.view("seen"))):
+            past = [(e.at, {"x": e.x}) for e in events if e.stream == name and e.k == event.k]
+            expected += naive_values(own, past, event.at)
+        np.testing.assert_allclose(worker.vectors[event.id][0], [*expected, event.x], rtol=1e-9, atol=1e-6)
+
+
+@given(steps, st.integers(1, 2), st.integers(0, 2**32))
+@settings(max_examples=150)
+def test_batches_interleaving_and_crashes_change_no_bit(
+    moves: list[tuple[str, int, str, float]], partitions: int, seed: int
+) -> None:
+    events = timeline(moves)
+    plain = run(events, partitions, None)
+    disturbed = run(events, partitions, random.Random(seed))
+    assert {own: msgspec.json.encode(values) for own, (values, _) in disturbed.vectors.items()} == {
+        own: msgspec.json.encode(values) for own, (values, _) in plain.vectors.items()
+    }
+    assert disturbed.rows == plain.rows
+
+
+def test_too_late_and_sent_before() -> None:
+    worker = Worker(1)
+    own = PartitionId("a", 0)
+    first = Event("a", "1", START + 20 * SECOND, "p", 1.0)
+    late = Event("a", "2", START + 14 * SECOND, "p", 1.0)
+    partition = worker.fold.partitions[own]
+    columns, _, _ = worker.codecs["a"].columns(
+        [msgspec.json.encode({"id": e.id, "at": e.at, "k": e.k, "x": e.x}) for e in (first, late, first)]
+    )
+    refused = partition.accept(columns, [(0, 0, -1), (1, 0, -1), (2, 0, -1)], 0)
+    assert [place for place, _ in refused] == [1, 2]
+    assert refused[0].reason is not None
+    assert refused[0].reason.field == "at"
+    assert refused[1].reason is None
+
+
+def test_a_vector_waits_for_every_stream_that_it_reads() -> None:
+    worker = Worker(1)
+    worker.accept(PartitionId("a", 0), [(0, Event("a", "1", START, "p", 1.0))])
+    worker.step()
+    assert worker.vectors == {}
+    worker.fold.partitions[PartitionId("b", 0)].promise(START + 9 * SECOND, (0, 0, -1))
+    worker.accept(PartitionId("a", 0), [(1, Event("a", "2", START + 5 * SECOND, "p", 1.0))])
+    worker.step()
+    assert list(worker.vectors) == ["1"]
+
+
+def test_missing_values_are_missing_features() -> None:
+    worker = Worker(1)
+    worker.accept(PartitionId("a", 0), [(0, Event("a", "1", START, "p", 1.0))])
+    worker.finish()
+    values = dict(zip([own.name for own in worker.loop.models[0].features], worker.vectors["1"][0], strict=True))
+    assert values["asked.count.12s"] == 0.0
+    assert math.isnan(values["asked.mean.12s"])
+    assert values["x"] == 1.0
