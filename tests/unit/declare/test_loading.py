@@ -92,6 +92,15 @@ def test_loading_leaves_nothing_behind(write: Callable[..., Path]) -> None:
     assert sys.path == folders
 
 
+def test_what_is_installed_below_the_folder_stays_imported(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = write(text="x = 1\n", name="site-packages/installed_below.py")
+    monkeypatch.syspath_prepend(str(installed.parent))
+    load(write(text="import installed_below\n" + STREAM.partition("\n")[2], name="loop.py"))
+    assert sys.modules.pop("installed_below").__file__ == str(installed)
+
+
 def test_a_learner_may_import_from_its_folder(write: Callable[..., Path], loaded: Callable[..., LoadedLoop]) -> None:
     parts = "from river.linear_model import LogisticRegression\n\ndef made():\n    return LogisticRegression()\n"
     write(text=parts, name="flights/parts.py")

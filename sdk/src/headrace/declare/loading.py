@@ -104,8 +104,13 @@ def _place_of(error: BaseException, file: Path) -> Place:
     """The line of the user's code that an error came from."""
     if isinstance(error, SyntaxError) and error.filename:
         return Place(error.filename, error.lineno or 1)
-    lines = [own for own in traceback.extract_tb(error.__traceback__) if Path(own.filename).is_relative_to(file.parent)]
+    lines = [own for own in traceback.extract_tb(error.__traceback__) if _is_written_below(file.parent, own.filename)]
     return Place(lines[-1].filename, lines[-1].lineno or 1) if lines else Place(str(file), 1)
+
+
+def _is_written_below(folder: Path, file: str) -> bool:
+    path = Path(file)
+    return path.is_relative_to(folder) and "site-packages" not in path.relative_to(folder).parts
 
 
 def _told(error: BaseException, place: Place) -> DefinitionError:
@@ -158,9 +163,14 @@ def _importable(folder: Path) -> Iterator[None]:
     finally:
         sys.path.remove(str(folder))
         for name, module in list(sys.modules.items()):
-            origin = getattr(module, "__file__", None)
-            if name not in before and origin and Path(origin).is_relative_to(folder):
+            if name not in before and _is_of_folder(module, name, folder):
                 del sys.modules[name]
+
+
+def _is_of_folder(module: ModuleType, name: str, folder: Path) -> bool:
+    """Whether a module is one of the loop's own: what is installed may lie below its folder, too."""
+    own = folder.joinpath(*name.split("."))
+    return getattr(module, "__file__", None) in (str(own.with_suffix(".py")), str(own / "__init__.py"))
 
 
 def _default_name(file: Path) -> str:

@@ -41,8 +41,11 @@ def _filled(types: Types, parameters: Parameters) -> FieldType:
 
 
 def is_number(value: object) -> bool:
-    """Whether a parameter is a finite number (a boolean is one)."""
-    return isinstance(value, int | float) and math.isfinite(value)
+    """Whether a constant is a number that float64 holds: finite, and exact where it is whole (a boolean is one)."""
+    try:
+        return isinstance(value, int | float) and math.isfinite(value) and float(value) == value
+    except OverflowError:
+        return False
 
 
 def _none(types: Types, parameters: Parameters) -> str | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from headrace import definition
 from headrace.declare.expressions import Column, Expression, Literal, Mistaken, Named, Operation, Read
 from headrace.declare.mistakes import Mistakes, instead_of
-from headrace.declare.operations import OPERATIONS, accepted_text
+from headrace.declare.operations import OPERATIONS, accepted_text, is_number
 from headrace.declare.streams import Stream, a_type, field_types, stream_name
 from headrace.definition import FieldType
 
@@ -71,8 +70,9 @@ class Scope:
     def _literal(self, literal: Literal, value: float | bool | str) -> Typed | None:
         if isinstance(value, bool | str):
             return Typed(definition.Literal(value), FieldType.BOOL if isinstance(value, bool) else FieldType.STRING)
-        if not math.isfinite(value):
-            return self._wrong(literal, f"{value} is no number to compute with", "Use a finite number.")
+        if not is_number(value):
+            cure = "Use a finite number; a whole one of at most 2**53."
+            return self._wrong(literal, f"{value} is no number to compute with", cure)
         return Typed(definition.Literal(float(value)), FieldType.INT if isinstance(value, int) else FieldType.FLOAT)
 
     def _column(self, column: Column) -> Typed | None:

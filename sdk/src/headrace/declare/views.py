@@ -9,6 +9,7 @@ from typing import TypeAlias, overload
 from headrace import definition
 from headrace.declare.declaration import NAMES, Declaration, is_name
 from headrace.declare.durations import EXAMPLES, format_duration, parse_duration
+from headrace.declare.explaining import expression_text
 from headrace.declare.expressions import Column, Expression, Literal, Mistaken, Operand, Read, Selection, Transforms
 from headrace.declare.mistakes import Mistakes, instead_of
 from headrace.declare.operations import NUMBER
@@ -33,6 +34,10 @@ HOPS = tuple(
         *("1h", "2h", "3h", "4h", "6h", "12h", "1d", "1w"),
     )
 )
+
+
+#: A row is read and written as a whole, so its size is bounded.
+MOST_TILES = 10_000
 
 
 class Aggregate:
@@ -403,8 +408,9 @@ class _ViewCompiler:
             self._wrong(problem, cure, aggregate.place)
         if isinstance(resolved.value, definition.Column):
             return resolved.value.name
-        self._columns.setdefault(column.name, resolved.value)
-        return column.name
+        derived = column.column if isinstance(column, Column) else expression_text(resolved.value)
+        self._columns[derived] = resolved.value
+        return derived
 
     def _windows(self, resolution: int) -> tuple[Window, ...]:
         if not self._view.windows:
@@ -424,8 +430,10 @@ class _ViewCompiler:
             elif size in windows:
                 self._wrong(f"windows {windows[size].name!r} and {name!r} are the same", "Drop one.")
             else:
-                hop = self._hop(name, size, resolution, hops)
-                windows[size] = Window(name, size, hop or size)
+                before = len(self._mistakes)
+                windows[size] = Window(name, size, self._hop(name, size, resolution, hops) or size)
+                if len(self._mistakes) == before:
+                    self._check_tiles(windows[size])
         return tuple(windows.values())
 
     def _hops(self) -> dict[str, object]:
@@ -456,6 +464,12 @@ class _ViewCompiler:
             cure = f"Make it a multiple of {format_duration(resolution)}."
             self._wrong(f"hop {format_duration(hop)!r} of window {window!r} is no multiple of the resolution", cure)
         return hop
+
+    def _check_tiles(self, window: Window) -> None:
+        tiles = window.size // window.hop
+        if tiles > MOST_TILES:
+            problem = f"window {window.name!r} is {tiles:,} tiles of {format_duration(window.hop)} in each row"
+            self._wrong(problem, f"Use a longer hop, or a rounder window: at most {MOST_TILES:,} tiles.")
 
 
 def _default_hop(size: int, resolution: int) -> int:
