@@ -90,8 +90,9 @@ class Models(models_pb2_grpc.ModelServiceServicer):
         )
 
 server = grpc.server(ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
-scoring_pb2_grpc.add_ScoringServiceServicer_to_server(Scoring(), server)
-models_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
+if service == "scorer":
+    scoring_pb2_grpc.add_ScoringServiceServicer_to_server(Scoring(), server)
+    models_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
 port = server.add_insecure_port(settings.bind)
 server.start()
 board = StatusBoard(redis.Redis.from_url(settings.redis_url), settings.definition().name)
