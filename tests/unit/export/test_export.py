@@ -123,7 +123,7 @@ def own_loss() -> Any:
         (lambda: (preprocessing.StandardScaler() + compose.Prefixer("p")) | usual(), "Prefixer"),
         (lambda: preprocessing.StandardScaler() | linear_model.PAClassifier(), "PAClassifier"),
         (lambda: OwnRegression(), "OwnRegression"),
-        (lambda: tree.HoeffdingAdaptiveTreeClassifier(), "HoeffdingAdaptiveTreeClassifier"),
+        (lambda: tree.ExtremelyFastDecisionTreeClassifier(), "ExtremelyFastDecisionTreeClassifier"),
         (
             lambda: preprocessing.OneHotEncoder(drop_first=True) | naive_bayes.GaussianNB(),
             "OneHotEncoder(drop_first=True)",

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from river import compose, forest, linear_model, naive_bayes, optim, preprocessing, tree
 
 from headrace.definition import Task
-from headrace.export import classes_of, registry, to_onnx
-from tests.unit.export.scores import FEATURES, assert_parity, steps_of, train, vector
+from headrace.export import classes_of, present, registry, to_onnx
+from tests.unit.export.scores import FEATURES, assert_parity, label, steps_of, train, vector
 
 BINARY, MULTICLASS, REGRESSION = Task.BINARY, Task.MULTICLASS, Task.REGRESSION
 CLASSIFICATION = (BINARY, MULTICLASS)
@@ -92,6 +92,15 @@ PREDICTORS: dict[str, tuple[tuple[Task, ...], Callable[[], Any]]] = {
         (REGRESSION,),
         lambda: tree.HoeffdingTreeRegressor(leaf_prediction="mean", splitter=MULTIWAY.clone(), **EAGER),
     ),
+    "adaptive tree": (CLASSIFICATION, lambda: tree.HoeffdingAdaptiveTreeClassifier(seed=1, **EAGER)),
+    "adaptive tree of majorities": (
+        CLASSIFICATION,
+        lambda: tree.HoeffdingAdaptiveTreeClassifier(seed=1, leaf_prediction="mc", **EAGER),
+    ),
+    "adaptive tree of models": (
+        (REGRESSION,),
+        lambda: tree.HoeffdingAdaptiveTreeRegressor(seed=1, leaf_prediction="model", **EAGER),
+    ),
     "forest": (CLASSIFICATION, lambda: forest.ARFClassifier(**FEW)),
     "forest, unweighted": (
         CLASSIFICATION,
@@ -108,7 +117,9 @@ PAIRS = [(name, task) for name, (tasks, _) in PREDICTORS.items() for task in tas
 
 # Trees take text as it is: nominal splits, and frequencies in the leaves. Models in leaves do not.
 OVER_TEXT = [
-    (name, task) for name, task in PAIRS if name.startswith(("tree, ", "tree of means", "multiway", "forest, "))
+    (name, task)
+    for name, task in PAIRS
+    if name.startswith(("tree, ", "tree of means", "adaptive tree of majorities", "multiway", "forest, "))
 ]
 
 
@@ -163,3 +174,26 @@ def test_transformers(transformer: str, predictor: str, task: Task) -> None:
 def test_any_pipeline(transformer: str, pair: tuple[str, Task], examples: int, seed: int) -> None:
     predictor, task = pair
     check_parity(TRANSFORMERS[transformer]() | copy.deepcopy(PREDICTORS[predictor][1]()), task, examples, seed)
+
+
+@pytest.mark.parametrize(
+    ("model", "task"),
+    [
+        (lambda: tree.HoeffdingAdaptiveTreeClassifier(seed=1, **EAGER), BINARY),
+        (lambda: tree.HoeffdingAdaptiveTreeClassifier(seed=1, leaf_prediction="mc", **EAGER), MULTICLASS),
+        (lambda: tree.HoeffdingAdaptiveTreeRegressor(seed=1, leaf_prediction="mean", **EAGER), REGRESSION),
+    ],
+)
+def test_alternates_of_adaptive_trees(model: Callable[[], Any], task: Task) -> None:
+    """Beside a branch that drifts, an adaptive tree grows a leaf, and both predict. Here, beside every other branch."""
+    grown = train(model(), task, 200, seed=2)
+    rng = random.Random(2)
+    branches = list(grown._root.iter_branches())
+    assert len(branches) > 3
+    for branch in branches[::2]:
+        branch._alternate_tree = grown._new_leaf(parent=branch)
+        for _ in range(5):
+            values = vector(rng, missing=0.1)
+            branch._alternate_tree.learn_one(present(values), label(rng, values, task), tree=grown)
+    vectors = [vector(rng, missing=missing, unseen=True) for missing in (0.0, 0.5) for _ in range(30)]
+    assert_parity(grown, to_onnx(grown, FEATURES, task), task, vectors)

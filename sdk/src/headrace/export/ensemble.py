@@ -18,13 +18,16 @@ from river.tree.nodes.branch import (
 
 from .encoding import coded, vocabulary
 from .frame import Block, Frame
-from .graph import ML, Doubles, Graph
+from .graph import ML, Array, Doubles, Graph
 
 AT_MOST, EQUAL = 0, 4
 """Modes of the operator's tests."""
 
 Child = tuple[list[int], list[int], int]
 """Where to write which child a test has: its list of numbers, its list of leaf flags, and the test."""
+
+Place = tuple[Any, Child | None, bool]
+"""A node of River's, where it goes, and whether values fall to it that have no branch, or are missing."""
 
 
 def branches_of(root: Any) -> Iterator[Any]:
@@ -38,14 +41,24 @@ def branches_of(root: Any) -> Iterator[Any]:
 
 
 def leaves_of(root: Any) -> Iterator[Any]:
-    """The leaves of a tree; None, where it has not even a root."""
+    """The leaves of a tree, alternates too; None, where it has not even a root."""
     stack = [root]
     while stack:
         node = stack.pop()
         if isinstance(node, DTBranch):
             stack.extend(reversed(node.children))
+            yield from _alternate(node)
         else:
             yield node
+
+
+def _alternate(branch: Any) -> tuple[Any, ...]:
+    """The leaf that an adaptive tree grows beside a branch, if there is one.
+
+    River never grows it further: where it would split, its split takes the branch's place.
+    """
+    leaf = getattr(branch, "_alternate_tree", None)
+    return () if leaf is None or isinstance(leaf, DTBranch) else (leaf,)
 
 
 def features_of(roots: Iterable[Any]) -> set[str]:
@@ -73,6 +86,8 @@ class Trees:
     leaves, tree_of_leaf
         All leaves, and the tree that each is of; a leaf's number is its place here. A tree without a root has the
         leaf None.
+    beside
+        For each leaf that tests lead to, the alternates of the branches above it, which predict together with it.
     """
 
     matrix: Block | None
@@ -80,6 +95,7 @@ class Trees:
     count: int
     leaves: list[Any] = field(default_factory=list)
     tree_of_leaf: list[int] = field(default_factory=list)
+    beside: list[tuple[Any, ...]] = field(default_factory=list)
     _roots: list[int] = field(default_factory=list)
     _columns: list[int] = field(default_factory=list)
     _modes: list[int] = field(default_factory=list)
@@ -97,6 +113,10 @@ class Trees:
         trees = cls(coded(graph, frame, codes).matrix(graph), codes, len(roots))
         for tree, root in enumerate(roots):
             trees._add(tree, root)
+        if trees.alternates:
+            others = {id(leaf): leaf for beside in trees.beside for leaf in beside}
+            trees.leaves += [None, *others.values()]
+            trees.tree_of_leaf += [0] * (1 + len(others))
         return trees
 
     def code(self, value: Any) -> float:
@@ -123,9 +143,29 @@ class Trees:
             nodes_trueleafs=self._true_is_leaf,
             nodes_falsenodeids=self._false,
             nodes_falseleafs=self._false_is_leaf,
-            leaf_targetids=self.tree_of_leaf,
+            leaf_targetids=self.tree_of_leaf[: len(values)],
             leaf_weights=values,
         )
+
+    def reached(self, graph: Graph) -> str:
+        """int64[N, places]: the numbers of the leaves that predict, in each tree: one, and those beside it."""
+        numbers = graph.integer(self.sums(graph, np.arange(len(self.beside), dtype=np.float64)))
+        if not self.alternates:
+            return numbers
+        # Only adaptive trees have alternates, and they come alone.
+        return graph.rows(self._together(), graph.node("Squeeze", numbers, graph.integers(1)))
+
+    @property
+    def alternates(self) -> bool:
+        return any(self.beside)
+
+    def _together(self) -> Array:
+        """For each leaf that tests lead to: its number and those beside it, made equally long with one of no leaf."""
+        ends = len(self.beside)
+        number = {id(leaf): ends + place for place, leaf in enumerate(self.leaves[ends:])}
+        width = max(len(beside) for beside in self.beside)
+        rows = [[end, *(number[id(leaf)] for leaf in beside)] for end, beside in enumerate(self.beside)]
+        return np.array([row + [number[id(None)]] * (1 + width - len(row)) for row in rows], dtype=np.int64)
 
     def _input(self, graph: Graph, matrix: Block) -> str:
         """The features, and the slots that multiway splits of numbers look at."""
@@ -139,58 +179,62 @@ class Trees:
     def _add(self, tree: int, root: Any) -> None:
         weights = _weights(root)
         self._roots.append(len(self._columns))
-        stack: list[tuple[Any, Child | None]] = [(root, None)]
+        stack: list[tuple[Place, tuple[Any, ...]]] = [((root, None, False), ())]
         while stack:
-            node, child = stack.pop()
+            (node, child, fallen), beside = stack.pop()
             if isinstance(node, DTBranch):
-                stack.extend(reversed(self._branch(node, child, weights)))
+                # River's walk passes twice through a branch that a value falls to, and counts its alternate each time.
+                beside += _alternate(node) * (1 + fallen)
+                stack.extend((place, beside) for place in reversed(self._branch(node, child, weights)))
                 continue
             # A tree needs a test: one of a single leaf gets a test that tells nothing.
             alone = child is None and self.matrix is not None
-            for link in self._test(0, AT_MOST, math.inf, False) if alone else (child,):
-                self._link(link, len(self.leaves), leaf=True)
+            for link in self._test(None, 0, AT_MOST, math.inf) if alone else (child,):
+                _link(link, len(self.leaves), leaf=True)
             self.leaves.append(node)
+            self.beside.append(beside)
             self.tree_of_leaf.append(tree)
 
-    def _branch(self, node: Any, child: Child | None, weights: dict[int, float]) -> list[tuple[Any, Child | None]]:
+    def _branch(self, node: Any, child: Child | None, weights: dict[int, float]) -> list[Place]:
         """Write the tests of one branch; the answer is where its children go."""
         children = node.children
         heavy = _heavy(children, weights)
         column = None if self.matrix is None else self.matrix.columns.get(node.feature)
         if column is None:
-            return [(children[heavy], child)]
-        self._link(child, len(self._columns), leaf=False)
-        match node:
-            case NumericBinaryBranch():
-                test = self._test(column, AT_MOST, node.threshold, heavy == 0)
-                return list(zip(children, test, strict=True))
-            case NominalBinaryBranch():
-                test = self._test(column, EQUAL, self.code(node.value), heavy == 0)
-                return list(zip(children, test, strict=True))
-            case NumericMultiwayBranch():
-                column = self._slot(column, node.radius)
-            case NominalMultiwayBranch():
-                pass
-            case _:
-                raise TypeError(f"{type(node).__name__} is no branch of a Hoeffding tree")
-        places: list[tuple[Any, Child | None]] = []
-        last = child
+            return [(children[heavy], child, True)]
+        # To fall to the heavy child and to be sent there is the same, unless it has an alternate.
+        apart = bool(_alternate(children[heavy]))
+        if isinstance(node, NumericBinaryBranch | NominalBinaryBranch):
+            fallen: list[Place] = []
+            if apart:
+                child, missing = self._test(child, column, AT_MOST, math.inf)
+                fallen = [(children[heavy], missing, True)]
+            if isinstance(node, NumericBinaryBranch):
+                test = self._test(child, column, AT_MOST, node.threshold, missing=heavy == 0)
+            else:
+                test = self._test(child, column, EQUAL, self.code(node.value), missing=heavy == 0)
+            return [(children[0], test[0], False), (children[1], test[1], False), *fallen]
+
+        if isinstance(node, NumericMultiwayBranch):
+            column = self._slot(column, node.radius)
+        places: list[Place] = []
         for value, branch in node._mapping.items():
-            if branch == heavy:
-                continue
-            if places:
-                self._link(last, len(self._columns), leaf=False)
-            true, last = self._test(column, EQUAL, self.code(value), False)
-            places.append((children[branch], true))
+            if branch != heavy or apart:
+                equal, child = self._test(child, column, EQUAL, self.code(value))
+                places.append((children[branch], equal, False))
         # A value without a branch, and a missing one, equal none of them.
-        return [*places, (children[heavy], last)]
+        return [*places, (children[heavy], child, True)]
 
     def _slot(self, column: int, radius: float) -> int:
         assert self.matrix is not None
         return self._slots.setdefault((column, radius), self.matrix.width + len(self._slots))
 
-    def _test(self, column: int, mode: int, value: float, missing: bool) -> tuple[Child, Child]:
+    def _test(
+        self, child: Child | None, column: int, mode: int, value: float, *, missing: bool = False
+    ) -> tuple[Child, Child]:
+        """Write a test, as the child of another; the answer is where its own children go: if it holds, if not."""
         at = len(self._columns)
+        _link(child, at, leaf=False)
         self._columns.append(column)
         self._modes.append(mode)
         self._values.append(value)
@@ -199,11 +243,11 @@ class Trees:
             numbers.append(0)
         return (self._true, self._true_is_leaf, at), (self._false, self._false_is_leaf, at)
 
-    @staticmethod
-    def _link(child: Child | None, number: int, *, leaf: bool) -> None:
-        if child is not None:
-            numbers, flags, at = child
-            numbers[at], flags[at] = number, int(leaf)
+
+def _link(child: Child | None, number: int, *, leaf: bool) -> None:
+    if child is not None:
+        numbers, flags, at = child
+        numbers[at], flags[at] = number, int(leaf)
 
 
 def _weights(root: Any) -> dict[int, float]:

@@ -17,17 +17,17 @@ from .registry import Label
 _HALF_LOG_TAU = 0.5 * math.log(math.tau)
 
 
-def evidence(graph: Graph, trees: Trees, leaves: Sequence[Any], number: str, labels: Sequence[Label]) -> list[str]:
+def evidence(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, labels: Sequence[Label]) -> list[str]:
     """Logarithms to be added for each class, each double[N, trees, labels].
 
     Parameters
     ----------
     leaves
         The leaves that ask naive Bayes, and None for the others.
-    number
-        double[N, trees]: the leaves that were reached.
+    at
+        int64[N, trees]: the leaves that were reached.
     """
-    parts = (_densities(graph, trees, leaves, number, labels), _frequencies(graph, trees, leaves, number, labels))
+    parts = (_densities(graph, trees, leaves, at, labels), _frequencies(graph, trees, leaves, at, labels))
     return [part for part in parts if part is not None]
 
 
@@ -41,7 +41,7 @@ def _observed(trees: Trees, leaves: Sequence[Any], kind: type) -> Iterator[tuple
                     yield row, leaf, name, columns[name], splitter
 
 
-def _densities(graph: Graph, trees: Trees, leaves: Sequence[Any], number: str, labels: Sequence[Label]) -> str | None:
+def _densities(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, labels: Sequence[Label]) -> str | None:
     """Normal densities of numbers, of ddof 1; what was seen once, or never varied, says nothing."""
     matrix = trees.matrix
     if matrix is None:
@@ -65,7 +65,6 @@ def _densities(graph: Graph, trees: Trees, leaves: Sequence[Any], number: str, l
     means.flat[cells], variances = np.array(moments).T
     spreads.flat[cells] = -2.0 * variances
     offsets.flat[cells] = -_HALF_LOG_TAU - 0.5 * np.log(variances)
-    at = graph.integer(number)
     values = graph.node("Unsqueeze", matrix.tensor, graph.integers(1, 2))
     distance = graph.node("Sub", values, graph.rows(means, at))
     square = graph.node("Mul", distance, distance)
@@ -75,7 +74,7 @@ def _densities(graph: Graph, trees: Trees, leaves: Sequence[Any], number: str, l
     return graph.sum(logs, 3)
 
 
-def _frequencies(graph: Graph, trees: Trees, leaves: Sequence[Any], number: str, labels: Sequence[Label]) -> str | None:
+def _frequencies(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, labels: Sequence[Label]) -> str | None:
     """Frequencies of nominal values; a value that a class was never seen with says nothing.
 
     Each (leaf, feature, value) that was seen has a row in one table. Its number is looked up by a key: the place of
@@ -103,7 +102,7 @@ def _frequencies(graph: Graph, trees: Trees, leaves: Sequence[Any], number: str,
     coded = _lookup(graph, seen, np.array(values), np.arange(len(values), dtype=np.float64), np.array([np.nan]))
     offsets = graph.constant(np.arange(len(features), dtype=np.float64) * len(values))
     in_leaf = graph.node("Unsqueeze", graph.node("Add", coded, offsets), graph.integers(1))
-    base = graph.node("Mul", number, graph.doubles(float(len(features) * len(values))))
+    base = graph.node("Mul", graph.double(at), graph.doubles(float(len(features) * len(values))))
     key = graph.node("Add", graph.node("Unsqueeze", base, graph.integers(2)), in_leaf)
     rows = _lookup(graph, key, np.array(keys, dtype=np.float64), np.arange(1, len(keys) + 1), np.array([0]))
     return graph.sum(graph.rows(np.array(table), rows), 2)

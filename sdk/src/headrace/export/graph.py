@@ -100,12 +100,15 @@ class Graph:
             rows = self.node("Concat", rows, self.integers(*row.shape), axis=0)
         return self.node("Expand", self.constant(row), rows)
 
-    def rows(self, table: Doubles, numbers: str) -> str:
+    def rows(self, table: Array, numbers: str) -> str:
         """The rows of a table that a tensor of integers names: of shape [*numbers, *row]."""
         return self.node("Gather", self.constant(table), numbers, axis=0)
 
     def integer(self, of: str) -> str:
         return self.node("Cast", of, to=int(onnx.TensorProto.INT64))
+
+    def double(self, of: str) -> str:
+        return self.node("Cast", of, to=int(onnx.TensorProto.DOUBLE))
 
     def present(self, of: str, where: str) -> str:
         """`of`, with 0 where `where` is missing."""

@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 from river import linear_model, optim, tree
-from river.tree.nodes.htc_nodes import LeafNaiveBayes, LeafNaiveBayesAdaptive
+from river.tree.nodes.hatc_nodes import AdaLeafClassifier
 from river.tree.nodes.htr_nodes import LeafAdaptive, LeafModel
 
 from .ensemble import Trees, features_of, leaves_of
 from .evidence import evidence
-from .frame import Frame
+from .frame import Block, Frame
 from .graph import Graph
 from .linear import NEVER
 from .registry import CLASSIFICATION, REGRESSION, Label, Predicting, Prediction, converts, numbers_only, refuse
 
 
 @converts(tree.HoeffdingTreeClassifier)
+@converts(tree.HoeffdingAdaptiveTreeClassifier)
 class HoeffdingTreeClassifier(Predicting):
     tasks = CLASSIFICATION
 
@@ -38,6 +39,7 @@ class HoeffdingTreeClassifier(Predicting):
 
 
 @converts(tree.HoeffdingTreeRegressor)
+@converts(tree.HoeffdingAdaptiveTreeRegressor)
 class HoeffdingTreeRegressor(Predicting):
     tasks = REGRESSION
 
@@ -94,20 +96,20 @@ def vote(
     leaves = list(zip(trees.leaves, trees.tree_of_leaf, strict=True))
     bayes = [_asks_bayes(leaf, estimators[of]) for leaf, of in leaves]
     prior = np.array([_prior(leaf, of_bayes, labels) for (leaf, _), of_bayes in zip(leaves, bayes, strict=True)])
-    shares = np.array([weights[of] if leaf is not None and any(leaf.stats.values()) else 0.0 for leaf, of in leaves])
+    shares = np.array([weights[of] * _share(leaf) for leaf, of in leaves])
+    alone = len(estimators) == 1 and not trees.alternates
 
-    number = trees.sums(graph, np.arange(len(leaves), dtype=np.float64))
-    at = graph.integer(number)
+    at = trees.reached(graph)
     if any(bayes):
         asking = [leaf if asks else None for leaf, asks in zip(trees.leaves, bayes, strict=True)]
         logits = graph.rows(prior, at)
-        for log in evidence(graph, trees, asking, number, labels):
+        for log in evidence(graph, trees, asking, at, labels):
             logits = graph.node("Add", logits, log)
         votes = graph.node("Softmax", logits, axis=2)
     else:
         votes = graph.rows(np.exp(prior), at)
 
-    if shares.min() > 0.0 and len(estimators) == 1:
+    if alone and shares.min() > 0.0:
         return graph.sum(votes, 1)
     total = graph.sum(graph.node("Mul", votes, graph.rows(shares[:, None], at)), 1)
     weight = graph.sum(total, 1, keep=True)
@@ -118,13 +120,21 @@ def vote(
     return graph.node("Where", some, normal, graph.doubles(1.0 / len(labels)))
 
 
+def _share(leaf: Any) -> float:
+    """How much a leaf's vote counts beside others: nothing if it has seen nothing."""
+    if leaf is None or not any(leaf.stats.values()):
+        return 0.0
+    error = leaf._mean_error.get() if isinstance(leaf, AdaLeafClassifier) else 0.0
+    return 1.0 / error**2 if error else 1.0
+
+
 def _asks_bayes(leaf: Any, estimator: Any) -> bool:
     """Whether a leaf predicts by naive Bayes, and has seen enough for that."""
     if leaf is None or not leaf.is_active() or not any(leaf.stats.values()):
         return False
-    if isinstance(leaf, LeafNaiveBayesAdaptive):
+    if estimator.leaf_prediction == "nba":
         return bool(leaf._nb_correct_weight >= leaf._mc_correct_weight)
-    return isinstance(leaf, LeafNaiveBayes) and bool(leaf.total_weight >= estimator.nb_threshold)
+    return estimator.leaf_prediction == "nb" and bool(leaf.total_weight >= estimator.nb_threshold)
 
 
 def _prior(leaf: Any, bayes: bool, labels: Sequence[Label]) -> list[float]:
@@ -150,18 +160,30 @@ def regress(graph: Graph, frame: Frame, estimator: Any, roots: Sequence[Any]) ->
     models = [_model(leaf) for leaf in trees.leaves]
     constants = np.array([_constant(leaf, model) for leaf, model in zip(trees.leaves, models, strict=True)])
     matrix = trees.matrix
-    if matrix is None or not any(models):
+    if not trees.alternates and (matrix is None or models.count(None) == len(models)):
         return trees.sums(graph, constants)
 
+    at = trees.reached(graph)
+    values = graph.rows(constants, at)
+    if matrix is not None:
+        values = graph.node("Add", values, _slopes(graph, matrix, models, at))
+    if not trees.alternates:
+        return values
+    # An adaptive tree answers with the mean of the leaf and those beside it.
+    counts = np.array([1.0 + len(beside) for beside in trees.beside])
+    leaf = graph.node("Gather", at, graph.integers(0), axis=1)
+    return graph.node("Div", graph.sum(values, 1, keep=True), graph.rows(counts, leaf))
+
+
+def _slopes(graph: Graph, matrix: Block, models: Sequence[Any], at: str) -> str:
+    """What the features add to the predictions of the models in the leaves."""
     weights = np.zeros((len(models), matrix.width))
     for row, model in enumerate(models):
         if model is not None:
             weights[row] = matrix.row(partial(_get, model.weights), 0.0)
-    at = graph.integer(trees.sums(graph, np.arange(len(models), dtype=np.float64)))
     values = matrix.tensor if matrix.complete else graph.present(matrix.tensor, matrix.tensor)
     values = graph.node("Unsqueeze", values, graph.integers(1))
-    slopes = graph.sum(graph.node("Mul", values, graph.rows(weights, at)), 2)
-    return graph.node("Add", slopes, graph.rows(constants, at))
+    return graph.sum(graph.node("Mul", values, graph.rows(weights, at)), 2)
 
 
 def _get(weights: dict[str, float], name: str) -> float:
