@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pulsar
 import structlog
-from redis import Redis
+from redis import Redis, RedisError
 
 from headrace import declare, export
 from headrace.definition import LoopDefinition, ModelDefinition
@@ -62,7 +62,11 @@ async def serve(settings: LearnerSettings, models: Sequence[str] = ()) -> int:
         _log.info("ready", address=server.address, models=[worker.model.name for worker in workers])
         await _until_stopped(workers, heartbeat)
         await server.stop()
-    return int(any(worker.standing.failure for worker in workers))
+        failed = any(worker.standing.failure for worker in workers)
+        if not failed:  # what failed says so as long as a status lives
+            with suppress(RedisError):
+                heartbeat.end()
+    return int(failed)
 
 
 def _chosen(loop: LoopDefinition, names: Sequence[str]) -> list[ModelDefinition]:

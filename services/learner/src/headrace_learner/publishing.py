@@ -7,9 +7,7 @@ import pulsar
 from headrace.definition import ModelDefinition
 from headrace.log.consume import LogReader
 from headrace.log.produce import Producer
-
-from .learning import Learning
-from .versions import version_of
+from headrace.v1 import models_pb2
 
 
 class Versions:
@@ -23,15 +21,14 @@ class Versions:
         self._topic = topic
         self._producer: Producer | None = None
 
-    def publish(self, learning: Learning) -> None:
-        """Publish what a model is now; returns once the broker has it.
+    def publish(self, version: models_pb2.ModelVersion) -> None:
+        """Send a version; `flush` makes sure of it.
 
         Raises
         ------
         Unavailable
             The broker does not answer.
         """
-        version = version_of(learning)
         if self._producer is None:
             self._producer = Producer(self._client, self._topic, compress=True)
         self._producer.send(
@@ -39,7 +36,17 @@ class Versions:
             key=version.model,
             properties={"definition": version.definition, "examples": str(version.examples)},
         )
-        self._producer.flush()
+
+    def flush(self) -> None:
+        """Wait until the broker has every version sent.
+
+        Raises
+        ------
+        Unavailable
+            One did not arrive.
+        """
+        if self._producer is not None:
+            self._producer.flush()
 
     def newest(self, model: ModelDefinition) -> int:
         """The examples of the newest version of this definition on the topic, 0 when there is none."""

@@ -16,11 +16,13 @@ from headrace.errors import Fenced, HeadraceError, Unavailable
 from headrace.log.consume import Batch, LogReader, PartitionConsumer
 from headrace.log.position import START, Position
 from headrace.store.quality import QualityReport
+from headrace.v1.models_pb2 import ModelVersion
 
 from . import checkpoint
 from .checkpoint import Checkpoints
 from .learning import Learning, Progress
 from .publishing import Versions
+from .versions import version_of
 
 _log = structlog.get_logger()
 
@@ -30,8 +32,12 @@ QUEUE = 16
 #: Seconds that a standby without a checkpoint waits before it begins to learn on its own.
 _PATIENCE = 2.0
 
-#: Checkpoints take at most this share of the time.
+#: Checkpoints take at most this share of the time, and this many seconds lie between two of them.
 _CHECKPOINT_SHARE = 0.05
+_CHECKPOINT_APART = 0.5
+
+#: Seconds before a disk that refused a checkpoint is tried again.
+_DISK_RETRY = 5.0
 
 #: Seconds between two looks at the metrics.
 _TELL = 1.0
@@ -114,8 +120,10 @@ class Worker(threading.Thread):
         self._epoch = 0
         self._saved: Position | None = None
         self._saved_at = self._told_at = self._published_at = time.monotonic()
-        self._cost = 0.0
+        self._saved_version = 0
+        self._apart = _CHECKPOINT_APART
         self._muted = 0
+        self._owed: ModelVersion | None = None
 
     def stop(self) -> None:
         """Finish the message under way, write a checkpoint and end."""
@@ -136,6 +144,7 @@ class Worker(threading.Thread):
                     log.warning("broker or store does not answer", reason=str(error))
                     self._restore()
                     self._stopping.wait(_RETRY)
+            self._tell(at_once=True)
             self.standing.state = "stopped"
         except Exception as error:
             self.standing.state, self.standing.failure = "failed", str(error)
@@ -203,14 +212,13 @@ class Worker(threading.Thread):
         if newer is not None:
             self._begin(newer)
         progress = self._learning.progress
-        if progress.published == 0:
+        if progress.position == START or self._owed is not None:
             self._muted = self._outside.versions.newest(self.model)
         self._saved = None
         self._saved_at = self._published_at = time.monotonic()
         self.standing.state = "learning"
         _log.info("owner", model=self.model.name, epoch=self._epoch, examples=progress.examples)
-        if progress.examples > progress.published:
-            self._publish()
+        self._send(self._owed)
         self._read_gap(delivered.positions[0])
         self._learn(consumer.start_after(self._learning.progress.position, delivered), publish=True)
 
@@ -247,6 +255,9 @@ class Worker(threading.Thread):
             for _ in self._learning.read(payload, properties, position):
                 if publish:
                     self._publish()
+                else:
+                    self._owed = version_of(self._learning)
+                    self._learning.progress.published = self._learning.progress.examples
             self.standing.learned += self._learning.progress.examples - before
 
     def _after(self, consumer: PartitionConsumer, *, idle: bool) -> None:
@@ -258,21 +269,27 @@ class Worker(threading.Thread):
             self._publish()
         if self._saved != progress.position:
             age = now - self._saved_at
-            due = progress.published == progress.examples or idle or age >= self._checkpoint_seconds
-            if due and age * _CHECKPOINT_SHARE >= self._cost:
+            due = idle or progress.published > self._saved_version or age >= self._checkpoint_seconds
+            if due and age >= self._apart:
                 self._checkpoint(consumer)
         self._tell()
 
     def _publish(self) -> None:
-        """Publish what the model is now; versions that a newer one has followed are not sent again."""
+        """Publish what the model is now."""
         progress = self._learning.progress
         if progress.examples > self._muted:
+            self._send(version_of(self._learning))
+        progress.published = self.standing.published = progress.examples
+        self._published_at = time.monotonic()
+        self._tell(at_once=progress.ended)
+
+    def _send(self, version: ModelVersion | None) -> None:
+        """Send a version, unless it, or one that follows it, is out already."""
+        if version is not None and version.examples > self._muted:
             self._outside.owners.check(self._work, self._epoch)
-            self._outside.versions.publish(self._learning)
+            self._outside.versions.publish(version)
             self.standing.versions += 1
-            self._published_at = time.monotonic()
-        progress.published = progress.examples
-        self._tell(at_once=True)
+        self._owed = None
 
     def _checkpoint(self, consumer: PartitionConsumer) -> None:
         """Save, then acknowledge what is saved."""
@@ -280,6 +297,8 @@ class Worker(threading.Thread):
         if self._saved == position:
             return
         started = time.monotonic()
+        # What a checkpoint says is published has to be.
+        self._outside.versions.flush()
         data = checkpoint.encode(self._learning)
         self._outside.owners.check(self._work, self._epoch)
         try:
@@ -288,13 +307,14 @@ class Worker(threading.Thread):
             # The log keeps what is not acknowledged; nothing is lost but the time to learn it again.
             self._say(f"checkpoint of {self.model.name} not written, acknowledging nothing: {error}")
             _log.error("checkpoint not written", model=self.model.name, reason=str(error))
+            self._apart = _DISK_RETRY
         else:
-            self._saved = position
+            self._apart = max(_CHECKPOINT_APART, (time.monotonic() - started) / _CHECKPOINT_SHARE)
+            self._saved, self._saved_version = position, self._learning.progress.published
             self._say("")
             # Should it fail, the broker delivers again, and what was learned is skipped.
             _quietly(lambda: consumer.ack(position))
         self._saved_at = time.monotonic()
-        self._cost = self._saved_at - started
 
     # State ---------------------------------------------------------------------------------------
 
@@ -303,7 +323,7 @@ class Worker(threading.Thread):
         self._begin(self._checkpoints.load() or Learning(self.model, self._make(), None, Progress()))
 
     def _begin(self, learning: Learning) -> None:
-        self._learning = learning
+        self._learning, self._owed = learning, None
         self._tell(at_once=True)
 
     def _say(self, note: str) -> None:

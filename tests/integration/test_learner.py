@@ -1,0 +1,393 @@
+"""The learner on a real broker and a real store: versions, checkpoints, takeovers, and what it does when they fail."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pulsar
+import pytest
+import redis
+from river import datasets, linear_model, preprocessing
+
+from headrace import declare, definition, embedded
+from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
+from headrace.log.consume import LogReader
+from headrace.log.tables import Examples, encode_examples
+from headrace.log.topics import END_OF_HISTORY, Topics
+from headrace.store.fences import Fences
+from headrace.store.quality import QualityBoard
+from headrace.store.status import StatusBoard
+from headrace.v1 import models_pb2
+from headrace_learner.checkpoint import Checkpoints
+from headrace_learner.publishing import Versions
+from headrace_learner.statehash import state_hash
+from headrace_learner.worker import Outside, Worker
+
+_PAIRS = list(datasets.Bananas().take(2_000))
+_LABELS = np.array([label for _, label in _PAIRS], np.float64)
+_NUMBERS = np.array([list(row.values()) for row, _ in _PAIRS])
+_FEATURES = tuple(FeatureDefinition(name, FieldType.FLOAT, Column(name)) for name in _PAIRS[0][0])
+
+
+def pipeline() -> Any:
+    return preprocessing.StandardScaler() | linear_model.LogisticRegression()
+
+
+def bare(count: int) -> str:
+    """What a bare River loop makes of the first rows."""
+    model = pipeline()
+    for row, label in _PAIRS[:count]:
+        model.predict_proba_one(row)
+        model.learn_one(row, label)
+    return state_hash(model)
+
+
+def eventually(condition: Callable[[], Any], deadline_s: float = 20.0) -> Any:
+    deadline = time.monotonic() + deadline_s
+    pause = threading.Event()
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        pause.wait(0.02)
+    return found
+
+
+@dataclass
+class Room:
+    """One loop of its own on the servers that all tests share."""
+
+    client: pulsar.Client
+    store: redis.Redis
+    data: Path
+    model: ModelDefinition
+    topics: Topics
+
+    def send(self, first: int, last: int, *, size: int = 100, end: bool = False) -> None:
+        """Write these examples to the log."""
+        producer = self.client.create_producer(self.topics.examples(self.model.name))
+        for start in range(first, last, size):
+            stop = min(start + size, last)
+            seqs = np.arange(start, stop)
+            part = Examples(
+                seqs, [f"e{seq}" for seq in seqs], seqs, seqs + 1, _LABELS[start:stop], _NUMBERS[start:stop], []
+            )
+            frontier = END_OF_HISTORY if end and stop == last else stop
+            properties = {"epoch": "1", "partition": "0", "frontier": str(frontier), "definition": self.model.hash}
+            producer.send(encode_examples(self.model, part), properties=properties)
+        producer.close()
+
+    def worker(self, instance: str = "one", data: Path | None = None, **changed: Any) -> Worker:
+        loop = self.topics.loop
+        outside = Outside(
+            self.client,
+            self.topics.examples(self.model.name),
+            changed.get("owners", Fences(self.store, loop)),
+            QualityBoard(self.store, loop),
+            Versions(self.client, self.topics.models),
+        )
+        checkpoints = changed.get("checkpoints", Checkpoints(data or self.data, self.model))
+        return Worker(self.model, pipeline, outside, checkpoints, instance)
+
+    def versions(self) -> list[models_pb2.ModelVersion]:
+        """All that was published."""
+        reader = LogReader(self.client, self.topics.models)
+        found = []
+        try:
+            while batch := reader.receive(timeout_ms=1_000):
+                found += [models_pb2.ModelVersion.FromString(payload) for payload in batch.payloads]
+        finally:
+            reader.close()
+        return found
+
+    def saved(self, data: Path | None = None) -> tuple[int, str]:
+        """Examples and state of the newest checkpoint."""
+        learning = Checkpoints(data or self.data, self.model).load()
+        return (learning.progress.examples, state_hash(learning.estimator)) if learning else (0, "")
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Servers]:
+    with embedded.Servers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+@pytest.fixture
+def room(servers: embedded.Servers, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Room]:
+    name = f"loop{hashlib.sha256(request.node.name.encode()).hexdigest()[:8]}"
+    client = pulsar.Client(servers.pulsar_url, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
+    store = redis.Redis.from_url(servers.redis_url)
+    model = ModelDefinition("bananas", "asked", "told", Task.BINARY, _FEATURES, "logistic", publish_examples=500)
+    yield Room(client, store, tmp_path, model, Topics(name))
+    client.close()
+    store.close()
+
+
+@pytest.fixture
+def running() -> Iterator[Callable[[Worker], Worker]]:
+    started: list[Worker] = []
+
+    def start(worker: Worker) -> Worker:
+        started.append(worker)
+        worker.start()
+        return worker
+
+    yield start
+    for worker in started:
+        worker.stop()
+    for worker in started:
+        worker.join()
+
+
+def stop(worker: Worker) -> None:
+    worker.stop()
+    worker.join()
+    assert worker.standing.failure is None
+
+
+def test_versions_come_at_their_numbers_and_score_as_the_model_does(
+    room: Room, running: Callable[[Worker], Worker]
+) -> None:
+    room.send(0, 1_700, end=True)
+    worker = running(room.worker())
+    eventually(lambda: worker.standing.published == 1_700)
+    stop(worker)
+    versions = room.versions()
+    assert [version.examples for version in versions] == [500, 1_000, 1_500, 1_700]
+    last = versions[-1]
+    assert (last.model, last.definition, last.task) == ("bananas", room.model.hash, "binary")
+    assert last.event_time == 1_699
+    assert [feature.name for feature in last.features] == list(_PAIRS[0][0])
+    assert hashlib.sha256(last.onnx).digest() == last.sha256
+    assert room.saved() == (1_700, bare(1_700))
+    scores = onnxruntime.InferenceSession(last.onnx).run(None, {"numbers": _NUMBERS[:50]})[0]
+    learned = Checkpoints(room.data, room.model).load()
+    assert learned is not None
+    expected = [learned.estimator.predict_proba_one(row)[True] for row, _ in _PAIRS[:50]]
+    assert scores.tolist() == pytest.approx(expected, abs=1e-12)
+    report = QualityBoard(room.store, room.topics.loop).read("bananas")
+    assert report is not None
+    assert (report.examples, report.metrics) == (1_700, dict(last.metrics))
+    assert [point.examples for point in report.points] == [1_000]
+
+
+def test_a_stopped_learner_goes_on_from_its_checkpoint(room: Room, running: Callable[[Worker], Worker]) -> None:
+    room.send(0, 730)
+    first = running(room.worker())
+    eventually(lambda: first.standing.learned == 730)
+    stop(first)
+    assert room.saved() == (730, bare(730))
+    second = running(room.worker("two"))
+    room.send(730, 1_000)
+    eventually(lambda: second.standing.published == 1_000)
+    stop(second)
+    assert second.standing.learned == 270
+    assert room.saved() == (1_000, bare(1_000))
+    assert [version.examples for version in room.versions()] == [500, 1_000]
+
+
+@pytest.mark.parametrize("loss", ["gone", "corrupt", "older"])
+def test_a_lost_checkpoint_is_learned_again_from_the_log(
+    room: Room, running: Callable[[Worker], Worker], loss: str
+) -> None:
+    room.send(0, 900)
+    first = running(room.worker())
+    eventually(lambda: first.standing.learned == 900)
+    stop(first)
+    for path in room.data.iterdir():
+        if loss == "gone" or (loss == "older" and path.suffix == ".ckpt"):
+            path.unlink()
+        elif loss == "corrupt":
+            path.write_bytes(path.read_bytes()[:-1] + b"?")
+    second = running(room.worker("two"))
+    room.send(900, 1_200)  # all before is acknowledged: the broker delivers but this
+    eventually(lambda: second.standing.examples == 1_200)
+    stop(second)
+    assert room.saved() == (1_200, bare(1_200))
+    # Versions that are out already are not sent again.
+    assert [version.examples for version in room.versions()] == [500, 1_000]
+
+
+def test_a_learner_without_a_checkpoint_rebuilds_though_nothing_comes(
+    room: Room, running: Callable[[Worker], Worker]
+) -> None:
+    room.send(0, 600)
+    first = running(room.worker())
+    eventually(lambda: first.standing.learned == 600)
+    stop(first)
+    second = running(room.worker("two", data=room.data / "elsewhere"))
+    eventually(lambda: second.standing.examples == 600)
+    assert second.standing.state == "standby"
+    stop(second)
+    assert second.standing.metrics == first.standing.metrics
+
+
+def test_a_standby_takes_over_and_the_model_is_the_same(room: Room, running: Callable[[Worker], Worker]) -> None:
+    room.send(0, 650)
+    active = running(room.worker("active"))
+    eventually(lambda: active.standing.learned == 650)
+    standby = running(room.worker("standby"))
+    eventually(lambda: standby.standing.state == "standby")
+    stop(active)
+    room.send(650, 1_000)
+    eventually(lambda: standby.standing.published == 1_000)
+    assert standby.standing.state == "learning"
+    stop(standby)
+    assert room.saved() == (1_000, bare(1_000))
+
+
+def test_a_fenced_learner_saves_and_publishes_nothing(room: Room, running: Callable[[Worker], Worker]) -> None:
+    room.send(0, 450)
+    worker = running(room.worker())
+    eventually(lambda: worker.standing.learned == 450 and room.saved()[0] == 450)
+    Fences(room.store, room.topics.loop).acquire("learner-bananas")  # another one takes over
+    before = room.saved()
+    held = _Held(Fences(room.store, room.topics.loop))
+    worker._outside = Outside(
+        worker._outside.client,
+        worker._outside.topic,
+        held,
+        worker._outside.reports,
+        worker._outside.versions,
+    )
+    room.send(450, 600)
+    held.asked.wait(20)  # it was refused, gave up its place, and asks to own again
+    assert room.saved() == before
+    assert room.versions() == []
+    held.open.set()
+    eventually(lambda: worker.standing.published == 500)
+    stop(worker)
+    assert room.saved() == (600, bare(600))
+
+
+def test_a_full_disk_is_told_and_nothing_is_acknowledged(room: Room, running: Callable[[Worker], Worker]) -> None:
+    disk = _FullDisk(room.data, room.model)
+    room.send(0, 600)
+    worker = running(room.worker(checkpoints=disk))
+    eventually(lambda: "No space left" in worker.standing.note)
+    eventually(lambda: worker.standing.learned == 600)
+    stop(worker)
+    assert room.saved() == (0, "")
+    again = running(room.worker("again"))
+    eventually(lambda: again.standing.learned == 600)
+    stop(again)
+    assert room.saved() == (600, bare(600))
+
+
+def test_a_hole_in_the_log_is_refused(room: Room, running: Callable[[Worker], Worker]) -> None:
+    room.send(0, 100)
+    room.send(101, 200)
+    worker = running(room.worker())
+    eventually(lambda: worker.standing.failure)
+    worker.join()
+    assert "expected number 100 next" in str(worker.standing.failure)
+    assert worker.standing.state == "failed"
+
+
+_LOOP = """
+from datetime import datetime
+from headrace.declare import Label, Model, Stream, col
+from river import linear_model, preprocessing
+
+class Asked(Stream, key="id", time="at", id="id"):
+    id: str
+    at: datetime
+    one: float
+    two: float
+
+class Told(Stream, key="id", time="at", id="id"):
+    id: str
+    at: datetime
+    yes: bool
+
+answer = Label(Told, of=Asked, value=col("yes"), wait="1h")
+bananas = Model("bananas", on=Asked, label=answer, features=[Asked.one, Asked.two], publish_every=500,
+                learner=lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression())
+"""
+
+
+def test_the_process_survives_kill_and_drains_on_sigterm(room: Room, servers: embedded.Servers, tmp_path: Path) -> None:
+    source = tmp_path / "loop.py"
+    source.write_text(_LOOP)
+    loop = declare.load(source).definition
+    (tmp_path / "loop.json").write_bytes(definition.encode(loop))
+    room.model, room.topics = loop.models[0], Topics(loop.name)
+    environment = os.environ | {
+        "HEADRACE_LOOP": str(tmp_path / "loop.json"),
+        "HEADRACE_LOOP_FILE": str(source),
+        "HEADRACE_PULSAR_URL": servers.pulsar_url,
+        "HEADRACE_REDIS_URL": servers.redis_url,
+        "HEADRACE_DATA": str(tmp_path),
+        "HEADRACE_INSTANCE": "learner-0",
+    }
+    board = StatusBoard(room.store, loop.name)
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", "headrace_learner"], env=environment, stderr=subprocess.DEVNULL)
+
+    def versions() -> dict[str, int]:
+        return next((status.versions for status in board.read() if status.state == "ready"), {})
+
+    room.send(0, 1_200)
+    process = start()
+    try:
+        eventually(lambda: versions().get("bananas") == 1_000)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        room.store.delete("headrace:loop:status:learner:learner-0")
+        process = start()
+        room.send(1_200, 1_990, end=True)
+        eventually(lambda: versions().get("bananas") == 1_990)
+        (status,) = board.read()
+        assert status.metrics["bananas"]["examples"] == 1_990
+        assert status.frontier == END_OF_HISTORY
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert board.read() == []
+    finally:
+        process.kill()
+        process.wait()
+    assert room.saved(tmp_path / "checkpoints") == (1_990, bare_named(1_990))
+    numbers = [version.examples for version in room.versions()]
+    assert sorted(set(numbers)) == [500, 1_000, 1_500, 1_990]
+
+
+def bare_named(count: int) -> str:
+    """As `bare`, with the names of the loop file."""
+    model = pipeline()
+    for row, label in _PAIRS[:count]:
+        named = dict(zip(("one", "two"), row.values(), strict=True))
+        model.predict_proba_one(named)
+        model.learn_one(named, label)
+    return state_hash(model)
+
+
+class _Held:
+    """Fences that let nobody own before they are opened."""
+
+    def __init__(self, inner: Fences) -> None:
+        self.asked, self.open = threading.Event(), threading.Event()
+        self._inner = inner
+
+    def acquire(self, work: str) -> int:
+        self.asked.set()
+        self.open.wait(20)
+        return self._inner.acquire(work)
+
+    def check(self, work: str, epoch: int) -> None:
+        self._inner.check(work, epoch)
+
+
+class _FullDisk(Checkpoints):
+    def save(self, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
