@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
+from google.protobuf.message import DecodeError
 
 from headrace.definition import FieldType, LoopDefinition, ModelDefinition, Task
 from headrace.errors import CorruptState, NoModelYet, UnknownName
@@ -188,7 +189,7 @@ class Versions:
             return None  # The tombstone of a compacted key.
         try:
             published = models_pb2.ModelVersion.FromString(payload)
-        except ValueError:
+        except DecodeError:
             self._note("version refused", reason="not a ModelVersion")
             return None
         if published.model not in self._models:
@@ -208,6 +209,8 @@ class Versions:
 def _session(model: ModelDefinition, published: models_pb2.ModelVersion) -> ort.InferenceSession:
     if hashlib.sha256(published.onnx).digest() != published.sha256:
         raise CorruptState(f"model {model.name!r}: the version's checksum does not match its ONNX")
+    if model.task is Task.MULTICLASS and not published.classes:
+        raise CorruptState(f"model {model.name!r}: the version knows no class yet")
     expected = [(feature.name, feature.type.value) for feature in model.features]
     if [(feature.name, feature.type) for feature in published.features] != expected:
         raise CorruptState(f"model {model.name!r}: the version's features are not the definition's")

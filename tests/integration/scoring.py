@@ -1,0 +1,130 @@
+"""A scorer process on embedded servers, for tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pulsar
+import redis
+
+from headrace import definition
+from headrace.embedded import Broker, Store
+from headrace.log.topics import Topics
+from headrace.store.status import ServiceStatus, StatusBoard
+from headrace.v1 import models_pb2, scoring_pb2_grpc
+from tests.unit.scorer.support import LOOP, history
+
+TOPICS = Topics(LOOP.name)
+
+
+def until(condition: Callable[[], Any], deadline_s: float = 30.0) -> Any:
+    """The first true value of a condition, waited for."""
+    deadline, pause = time.monotonic() + deadline_s, threading.Event()
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        pause.wait(0.02)
+    return found
+
+
+class Running:
+    """A scorer process and the servers that it uses."""
+
+    def __init__(self, broker: Broker, store: Store, process: subprocess.Popen[bytes], instance: str) -> None:
+        self.broker = broker
+        self.store = store
+        self.process = process
+        self._instance = instance
+        self._board = StatusBoard(redis.Redis.from_url(store.url), LOOP.name)
+        self.address = until(lambda: self.status and self.status.address)
+        self.channel = grpc.insecure_channel(self.address)
+        self.scoring = scoring_pb2_grpc.ScoringServiceStub(self.channel)  # type: ignore[no-untyped-call]
+
+    @property
+    def status(self) -> ServiceStatus | None:
+        """What it tells of itself."""
+        found = [own for own in self._board.read() if own.instance == self._instance]
+        return found[0] if found else None
+
+    def counter(self, name: str) -> int:
+        """One of its counters."""
+        status = self.status
+        return status.counters.get(name, 0) if status else 0
+
+    def publish(self, *versions: models_pb2.ModelVersion) -> None:
+        """Put versions on the models topic, and wait for the last of each to answer."""
+        self.send(TOPICS.models, [(own.SerializeToString(), {}) for own in versions])
+        wanted = {own.model: own.examples for own in versions}
+        until(lambda: self.status and wanted.items() <= self.status.versions.items())
+
+    @contextmanager
+    def client(self) -> Iterator[pulsar.Client]:
+        """A client of the broker."""
+        quiet = pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null")
+        client = pulsar.Client(self.broker.url, logger=quiet)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def send(self, topic: str, messages: Sequence[tuple[bytes, dict[str, str]]]) -> None:
+        """Send messages to a topic, one after the other."""
+        with self.client() as client:
+            producer = client.create_producer(topic)
+            for payload, properties in messages:
+                producer.send(payload, properties=properties)
+
+    def read(self, topic: str, enough: Callable[[list[pulsar.Message]], bool]) -> list[pulsar.Message]:
+        """A topic's messages from its start, until there are enough of them."""
+        found: list[pulsar.Message] = []
+        with self.client() as client:
+            reader = client.create_reader(topic, pulsar.MessageId.earliest)
+
+            def more() -> bool:
+                try:
+                    found.append(reader.read_next(timeout_millis=100))
+                except pulsar.Timeout:
+                    return False
+                return enough(found)
+
+            until(more)
+            reader.close()
+        return found
+
+
+@contextmanager
+def running(directory: Path, broker: Broker, store: Store, **environment: str) -> Iterator[Running]:
+    """A scorer of the loop, over rows of its history."""
+    loop = directory / "loop.json"
+    loop.write_bytes(definition.encode(LOOP))
+    rows = redis.Redis.from_url(store.url)
+    for key, fields in history().items():
+        rows.hset(key, mapping=fields)  # type: ignore[arg-type]
+    rows.close()
+    instance = f"scorer-{time.monotonic_ns()}"
+    own = {
+        "HEADRACE_PULSAR_URL": broker.url,
+        "HEADRACE_REDIS_URL": store.url,
+        "HEADRACE_INSTANCE": instance,
+        **environment,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "headrace_scorer", "--loop", str(loop)], env={**os.environ, **own}
+    )
+    try:
+        yield Running(broker, store, process, instance)
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

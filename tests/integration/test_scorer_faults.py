@@ -1,0 +1,92 @@
+"""The scorer while its store or its broker is down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from headrace import embedded
+from headrace.embedded import Broker, Store
+from headrace.log.tables import decode_predictions
+from headrace.v1 import scoring_pb2
+from tests.integration.scoring import TOPICS, Running, running, until
+from tests.unit.scorer.support import FRAUD, NOW, event, version
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest.fixture(scope="module")
+def servers(directory: Path) -> Iterator[tuple[Broker, Store]]:
+    with embedded.broker(directory) as broker, embedded.store(directory) as store:
+        yield broker, store
+
+
+def asked(id: str = "") -> scoring_pb2.ScoreRequest:
+    return scoring_pb2.ScoreRequest(model="fraud", event=event(at=NOW), event_id=id, explain=True)
+
+
+def card_mean(answer: scoring_pb2.ScoreResponse) -> scoring_pb2.ScoreResponse:
+    return next(own for own in answer.vector if own.name == "card_mean")
+
+
+def test_the_store_down_and_up_again(directory: Path, servers: tuple[Broker, Store]) -> None:
+    broker, store = servers
+    with (
+        running(directory, broker, store) as failing,
+        running(directory, broker, store, HEADRACE_STORE_DOWN="missing") as degrading,
+    ):
+        failing.publish(version(FRAUD))
+        before = until(lambda: _answer(degrading))
+        assert failing.scoring.Score(asked()).score == before.score
+        store.kill()
+        with pytest.raises(grpc.RpcError) as failure:
+            failing.scoring.Score(asked())
+        assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "store" in failure.value.details()
+        without = degrading.scoring.Score(asked())
+        assert list(without.degradations) == [scoring_pb2.DEGRADATION_STORE_UNAVAILABLE]
+        assert card_mean(without).WhichOneof("value") is None
+        store.start()
+        until(lambda: _answer(failing))
+        until(lambda: not degrading.scoring.Score(asked()).degradations)
+        assert failing.scoring.Score(asked()).score == degrading.scoring.Score(asked()).score == before.score
+
+
+def _answer(scorer: Running) -> scoring_pb2.ScoreResponse | None:
+    try:
+        return scorer.scoring.Score(asked())
+    except grpc.RpcError:
+        return None
+
+
+def test_the_broker_down_and_up_again(directory: Path, servers: tuple[Broker, Store]) -> None:
+    broker, store = servers
+    limits = {"HEADRACE_LOG_PATIENCE": "0.5", "HEADRACE_LOG_QUEUE": "50"}
+    with running(directory, broker, store, **limits) as scorer:
+        scorer.publish(version(FRAUD, 61))
+        assert not scorer.scoring.Score(asked("before")).degradations
+        broker.kill()
+        taken = ["before"]
+        for number in range(10_000):
+            answer = scorer.scoring.Score(asked(f"while down {number}"))
+            assert 0 < answer.score < 1
+            if answer.degradations:
+                break
+            taken.append(f"while down {number}")
+        assert list(answer.degradations) == [scoring_pb2.DEGRADATION_NOT_LOGGED]
+        assert not scorer.scoring.Score(asked()).degradations, "what is not named is not logged anyway"
+        until(lambda: scorer.counter("not_logged") >= 1)
+        broker.start()
+        until(lambda: not scorer.scoring.Score(asked("after")).degradations, 60)
+
+        def all_there(messages: list) -> bool:  # type: ignore[type-arg]
+            ids = [id for own in messages if own.data() for id in decode_predictions(FRAUD, own.data()).ids]
+            return {*taken, "after"} <= set(ids)
+
+        scorer.read(TOPICS.predictions("fraud"), all_there)

@@ -1,0 +1,220 @@
+"""Scoring requests: what each situation is answered with."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+
+from headrace.definition import FieldType
+from headrace.errors import InvalidEvent, NoModelYet, Overloaded, Unavailable, UnknownName
+from headrace_scorer.scorer import Answer, Request
+from headrace_scorer.settings import StoreDown
+from tests.unit.scorer.support import (
+    FEATURES,
+    FRAUD,
+    HOUR,
+    NOW,
+    SECOND,
+    SORT,
+    WORTH,
+    FakeLog,
+    FakeRows,
+    asked_of_river,
+    event,
+    history,
+    learner,
+    scorer,
+    version,
+    versions,
+)
+
+
+def vector(answer: Answer) -> dict[str, float | str | None]:
+    numbers, texts = iter(answer.batch.assembled.numbers[answer.row]), iter(answer.batch.assembled.categories)
+    return {
+        own.name: next(texts)[answer.row] if own.type is FieldType.STRING else float(next(numbers))
+        for own in answer.batch.version.model.features
+    }
+
+
+async def test_the_score_is_rivers_own_of_the_rows_as_of_now() -> None:
+    answer = await scorer(versions(version(FRAUD))).score(Request("fraud", event()))
+    # Card c1 and shop s1 by definition: event n of 60 was paid (60 - n) * 30 s before now, with amount n.
+    card, shop = [n for n in range(60) if n % 3 == 1], [n for n in range(60) if n % 2 == 1]
+    found = vector(answer)
+    assert found["card_mean"] == pytest.approx(sum(card) / len(card), rel=1e-12)
+    assert found["card_log_count"] == pytest.approx(math.log1p(len(card)), rel=1e-12)
+    assert found["shop_mean"] == pytest.approx(sum(shop) / len(shop), rel=1e-12)
+    assert (found["kind"], found["amount"], found["hour"]) == ("web", 12.5, NOW // HOUR % 24)
+    assert answer.score == pytest.approx(asked_of_river(FRAUD, learner(FRAUD), found), rel=1e-12)
+
+
+async def test_a_request_with_a_time_is_about_that_time() -> None:
+    then = NOW - 240 * SECOND
+    answer = await scorer(versions(version(FRAUD))).score(Request("fraud", event(at=then)))
+    card = [n for n in range(60) if n % 3 == 1 and (60 - n) * 30 > 240]
+    assert vector(answer)["card_log_count"] == pytest.approx(math.log1p(len(card)), rel=1e-12)
+    iso = await scorer(versions(version(FRAUD))).score(Request("fraud", event(at="2023-11-14T22:09:20Z")))
+    assert vector(iso) == vector(answer)
+
+
+async def test_multiclass_answers_the_winner_and_all_probabilities() -> None:
+    answer = await scorer(versions(version(SORT))).score(Request("sort", event()))
+    expected = asked_of_river(SORT, learner(SORT), vector(answer))
+    assert answer.probabilities == pytest.approx(expected, rel=1e-12)
+    assert answer.label == max(expected, key=expected.get)
+    assert answer.score == max(answer.probabilities.values())
+
+
+async def test_an_unknown_entity_is_scored_with_missing_values() -> None:
+    answer = await scorer(versions(version(FRAUD))).score(Request("fraud", event(card="never seen", shop=None)))
+    found = vector(answer)
+    assert math.isnan(found["card_mean"])  # type: ignore[arg-type]
+    assert math.isnan(found["shop_mean"])  # type: ignore[arg-type]
+    assert found["card_log_count"] == 0.0
+    assert answer.score == pytest.approx(asked_of_river(FRAUD, learner(FRAUD), found), rel=1e-12)
+    assert [answer.age(place) for place in range(len(FEATURES))] == [None] * 6
+
+
+async def test_ages_are_those_of_the_rows() -> None:
+    answer = await scorer(versions(version(FRAUD))).score(Request("fraud", event()))
+    card, shop = (60 - 58) * 30 * SECOND, (60 - 59) * 30 * SECOND
+    assert [answer.age(place) for place in range(6)] == [card, card, None, shop, None, None]
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        (event(card=None), "card"),
+        (event(amount=None), "amount"),
+        (event(amount="much"), "amount"),
+        (event(card=7), "card"),
+        (b"", "decodable"),
+        (b"[]", "JSON object"),
+        (b'{"card": "c1", "amount": NaN, "kind": "web"}', "amount"),
+        (b'{"card": "c1", "amount": 1e999, "kind": "web"}', "amount"),
+        (event(at="yesterday"), "at"),
+        (b" " * 70_000, "at most"),
+    ],
+)
+async def test_a_wrong_event_is_refused_by_the_name_of_its_field(body: bytes, names: str) -> None:
+    with pytest.raises(InvalidEvent, match=names):
+        await scorer(versions(version(FRAUD))).score(Request("fraud", body))
+
+
+async def test_fields_that_the_model_does_not_need_may_be_missing() -> None:
+    answer = await scorer(versions(version(FRAUD))).score(Request("fraud", b'{"card": "c1", "amount": 1, "x": [1]}'))
+    assert vector(answer)["kind"] is None
+
+
+async def test_no_version_yet_and_no_such_model() -> None:
+    own = scorer(versions(version(FRAUD)))
+    with pytest.raises(NoModelYet, match="'sort'"):
+        await own.score(Request("sort", event()))
+    with pytest.raises(UnknownName, match="one of fraud, worth, sort"):
+        await own.score(Request("frod", event()))
+
+
+async def test_while_the_store_is_down_a_request_fails_and_then_recovers() -> None:
+    rows = FakeRows(history())
+    own = scorer(versions(version(FRAUD)), rows)
+    rows.down = True
+    with pytest.raises(Unavailable):
+        await own.score(Request("fraud", event()))
+    rows.down = False
+    assert not (await own.score(Request("fraud", event()))).batch.store_down
+
+
+async def test_while_the_store_is_down_a_request_is_scored_with_missing_values_where_declared() -> None:
+    rows = FakeRows(history())
+    own = scorer(versions(version(FRAUD)), rows, store_down=StoreDown.MISSING)
+    rows.down = True
+    answer = await own.score(Request("fraud", event()))
+    assert answer.batch.store_down
+    assert math.isnan(vector(answer)["card_mean"])  # type: ignore[arg-type]
+    assert vector(answer)["amount"] == 12.5
+    with pytest.raises(Unavailable):
+        await own.vector("fraud", event())
+
+
+async def test_a_batch_has_each_outcome_in_its_place() -> None:
+    own = scorer(versions(version(FRAUD), version(WORTH)))
+    outcomes = await own.score_many(
+        [
+            Request("fraud", event()),
+            Request("worth", event(card="c2")),
+            Request("fraud", event(amount=None)),
+            Request("none", event()),
+            Request("sort", event()),
+            Request("fraud", event(card="c2")),
+        ]
+    )
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds == [Answer, Answer, InvalidEvent, UnknownName, NoModelYet, Answer]
+    for place, request in ((0, Request("fraud", event())), (5, Request("fraud", event(card="c2")))):
+        outcome = outcomes[place]
+        assert isinstance(outcome, Answer)
+        assert outcome.score == pytest.approx((await own.score(request)).score, rel=1e-14)
+
+
+async def test_requests_of_one_moment_are_one_read_with_each_entity_once() -> None:
+    rows = FakeRows(history())
+    own = scorer(versions(version(FRAUD)), rows)
+    bodies = [event(card=f"c{n % 3}", amount=float(n)) for n in range(12)]
+    together = await asyncio.gather(*(own.score(Request("fraud", body)) for body in bodies))
+    assert len(rows.reads) == 1
+    assert len(rows.reads[0]) == len(set(rows.reads[0])) == 4
+    alone = [await own.score(Request("fraud", body)) for body in bodies]
+    # ONNX Runtime computes a batch with other instructions: the last bit may differ.
+    assert [answer.score for answer in together] == pytest.approx([answer.score for answer in alone], rel=1e-14)
+
+
+async def test_a_swap_meets_no_request_half_way() -> None:
+    published = [version(FRAUD, 40), version(FRAUD, 80)]
+    own = versions(published[0])
+    asked = scorer(own)
+    expected = {}
+    for one in published:
+        own.offer([one.SerializeToString()])
+        expected[one.examples] = (await asked.score(Request("fraud", event()))).score
+    seen = set()
+    for turn in range(20):
+        waiting = [asyncio.ensure_future(asked.score(Request("fraud", event()))) for _ in range(5)]
+        await asyncio.sleep(0)
+        own.offer([published[turn % 2].SerializeToString()])
+        for answer in await asyncio.gather(*waiting):
+            assert answer.score == pytest.approx(expected[answer.batch.version.examples], rel=1e-14)
+            seen.add(answer.batch.version.examples)
+    assert seen == {40, 80}
+
+
+async def test_only_what_is_named_is_logged_and_a_full_log_is_told() -> None:
+    log = FakeLog()
+    own = scorer(versions(version(FRAUD)), log=log)
+    assert (await own.score(Request("fraud", event(), "e1"))).logged
+    await own.score(Request("fraud", event()))
+    await own.score_many([Request("fraud", event(), "e2"), Request("fraud", event())])
+    assert log.entries == [("fraud", "e1"), ("fraud", "e2")]
+    log.full = True
+    assert not (await own.score(Request("fraud", event(), "e3"))).logged
+    assert (await own.score(Request("fraud", event()))).logged
+    assert (own.requests, own.not_logged) == (6, 1)
+
+
+async def test_requests_under_way_are_bounded() -> None:
+    own = scorer(versions(version(FRAUD)), max_in_flight=3)
+    outcomes = await asyncio.gather(*(own.score(Request("fraud", event())) for _ in range(5)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Answer] * 3 + [Overloaded] * 2
+    assert isinstance(await own.score(Request("fraud", event())), Answer)
+
+
+async def test_a_vector_needs_no_version_and_is_read_as_of_any_time() -> None:
+    own = scorer(versions())
+    reading = await own.vector("fraud", event(), NOW - 240 * SECOND)
+    card = [n for n in range(60) if n % 3 == 1 and (60 - n) * 30 > 240]
+    assert reading.as_of == NOW - 240 * SECOND
+    assert reading.assembled.numbers[0, 1] == pytest.approx(math.log1p(len(card)), rel=1e-12)
+    assert (await own.vector("fraud", event())).as_of == NOW
+    assert (await own.vector("fraud", event(at=NOW - SECOND))).as_of == NOW - SECOND

@@ -1,0 +1,114 @@
+"""Logging what was served: bounded in number and in patience."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+
+from headrace.log.position import Position
+from headrace.log.tables import decode_predictions, decode_vectors
+from headrace.log.topics import Topics
+from headrace_scorer.scorer import Answer, Request
+from headrace_scorer.served import ServedQueue, messages
+from tests.unit.scorer.support import FRAUD, NOW, SORT, WORTH, event, scorer, version, versions
+
+TOPICS = Topics("shop")
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def answers(model: str, count: int) -> list[Answer]:
+    async def ask() -> list[Answer]:
+        own = scorer(versions(version(FRAUD), version(WORTH), version(SORT)))
+        found = await own.score_many([Request(model, event(amount=float(n)), f"e{n}") for n in range(count)])
+        return [answer for answer in found if isinstance(answer, Answer)]
+
+    return asyncio.run(ask())
+
+
+def queue(size: int = 10, clock: Clock | None = None) -> ServedQueue:
+    return ServedQueue(size, 2.0, clock or Clock())
+
+
+def test_no_more_than_its_size_is_taken() -> None:
+    own, (batch, *_) = queue(5), [answer.batch for answer in answers("fraud", 3)]
+    assert own.offer(batch, range(3))
+    assert not own.offer(batch, range(3)), "all of a batch, or none"
+    assert own.offer(batch, range(2))
+    assert len(own) == 5
+    assert len(own.take(0.0)) == 5
+    assert not own.offer(batch, range(1)), "what is being sent still takes its room"
+    own.sent()
+    assert own.offer(batch, range(1))
+
+
+def test_once_the_broker_is_silent_for_long_nothing_more_is_taken_until_it_is_back() -> None:
+    clock = Clock()
+    own, (batch, *_) = queue(10, clock), [answer.batch for answer in answers("fraud", 1)]
+    assert own.offer(batch, [0])
+    clock.now += 1.9
+    assert own.offer(batch, [0])
+    own.take(0.0)
+    clock.now += 0.2
+    assert not own.offer(batch, [0])
+    own.sent()
+    assert own.offer(batch, [0])
+
+
+def test_a_closed_queue_takes_nothing_and_is_finished_once_all_is_sent() -> None:
+    own, (batch, *_) = queue(), [answer.batch for answer in answers("fraud", 1)]
+    own.offer(batch, [0])
+    own.close()
+    assert not own.offer(batch, [0])
+    assert not own.finished
+    own.take(0.0)
+    own.sent()
+    assert own.finished
+
+
+def entries(model: str, count: int) -> ServedQueue:
+    own = queue(100)
+    for answer in answers(model, count):
+        own.offer(answer.batch, [answer.row])
+    return own
+
+
+def test_a_model_fed_by_its_stream_has_its_predictions_logged() -> None:
+    (message,) = messages(TOPICS, entries("fraud", 3).take(0.0))
+    assert message.topic == TOPICS.predictions("fraud")
+    assert message.properties == {"definition": FRAUD.hash}
+    found = decode_predictions(FRAUD, message.payload)
+    assert found.ids == ["e0", "e1", "e2"]
+    assert found.times.tolist() == [NOW] * 3
+    assert found.versions.tolist() == [60] * 3
+    assert found.positions == [bytes(20)] * 3 == [Position(-1, -1, -1).to_bytes()] * 3
+    assert found.categories == [["web"] * 3]
+    assert found.scores.tolist() == [answer.score for answer in answers("fraud", 3)]
+
+
+def test_a_model_fed_by_requests_has_its_vectors_logged_first() -> None:
+    vectors, predictions = messages(TOPICS, entries("worth", 2).take(0.0))
+    assert (vectors.topic, predictions.topic) == (TOPICS.features("worth"), TOPICS.predictions("worth"))
+    found, served = decode_vectors(WORTH, vectors.payload), decode_predictions(WORTH, predictions.payload)
+    assert found.ids == served.ids == ["e0", "e1"]
+    np.testing.assert_array_equal(found.numbers, served.numbers)
+    assert found.cuts.shape == (2, 4, 3)
+    assert (found.cuts >= -1).all()
+
+
+def test_models_do_not_share_a_message() -> None:
+    own = queue(100)
+    for model in ("fraud", "sort"):
+        for answer in answers(model, 2):
+            own.offer(answer.batch, [answer.row])
+    first, second = messages(TOPICS, own.take(0.0))
+    assert decode_predictions(FRAUD, first.payload).labels is None
+    labels = decode_predictions(SORT, second.payload).labels
+    assert labels is not None
+    assert set(labels) <= {"a", "b", "c"}

@@ -1,0 +1,87 @@
+"""Which versions answer, and which are refused."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace.errors import CorruptState, NoModelYet
+from headrace.export import to_onnx
+from headrace.v1 import models_pb2
+from headrace_scorer.versions import Version, Versions
+from tests.unit.scorer.support import FRAUD, LOOP, SORT, WORTH, Notes, learner, version
+
+
+def test_the_last_of_each_model_answers() -> None:
+    own = Versions(LOOP, Notes())
+    own.offer([one.SerializeToString() for one in (version(FRAUD, 40), version(WORTH, 50), version(FRAUD, 60))])
+    assert own.examples() == {"fraud": 60, "worth": 50}
+    own.offer([version(FRAUD, 80).SerializeToString()])
+    assert own.current("fraud").examples == 80
+    with pytest.raises(NoModelYet):
+        own.current("sort")
+
+
+def other_task() -> bytes:
+    return to_onnx(learner(SORT), SORT.features, SORT.task).onnx
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"onnx": b"not the one"}, "checksum"),
+        ({"onnx": b"junk", "sha256": hashlib.sha256(b"junk").digest()}, "does not load"),
+        ({"sha256": b""}, "checksum"),
+        ({"task": "regression"}, "task is regression, not binary"),
+        ({"definition": "0" * 16}, "made of definition 0000000000000000"),
+        ({"model": "nobody"}, "no such model"),
+    ],
+)
+def test_a_version_that_does_not_fit_is_refused_and_the_old_one_stays(changes: dict[str, Any], reason: str) -> None:
+    notes = Notes()
+    own = Versions(LOOP, notes)
+    own.offer([version(FRAUD, 40).SerializeToString()])
+    own.offer([version(FRAUD, 80, **changes).SerializeToString()])
+    assert reason in notes.reasons
+    assert own.examples() == {"fraud": 40}
+
+
+def test_other_features_or_outputs_are_refused() -> None:
+    swapped = version(FRAUD)
+    first, second = swapped.features[0].name, swapped.features[1].name
+    swapped.features[0].name, swapped.features[1].name = second, first
+    with pytest.raises(CorruptState, match="features are not the definition's"):
+        Version(FRAUD, swapped)
+    onnx = other_task()
+    with pytest.raises(CorruptState, match="does not run"):
+        Version(WORTH, version(WORTH, onnx=onnx, sha256=hashlib.sha256(onnx).digest()))
+    fewer = version(SORT)
+    del fewer.classes[-1]
+    with pytest.raises(CorruptState, match="output"):
+        Version(SORT, fewer)
+
+
+def test_tombstones_and_junk_change_nothing() -> None:
+    notes = Notes()
+    own = Versions(LOOP, notes)
+    own.offer([version(FRAUD).SerializeToString(), b"", b"\xff\xff"])
+    assert own.examples() == {"fraud": 60}
+    assert "not a ModelVersion" in notes.reasons
+
+
+def test_a_multiclass_version_that_knows_no_class_yet_is_refused_with_a_reason() -> None:
+    published = version(SORT, 0)
+    assert isinstance(published, models_pb2.ModelVersion)
+    with pytest.raises(CorruptState, match="knows no class yet"):
+        Version(SORT, published)
+
+
+def test_scores_have_one_entry_a_vector() -> None:
+    found = Version(SORT, version(SORT)).score(np.zeros((7, 5)), None)
+    assert found.score.shape == (7,)
+    assert found.probabilities is not None
+    assert found.winners is not None
+    np.testing.assert_array_equal(found.probabilities[np.arange(7), found.winners], found.score)
