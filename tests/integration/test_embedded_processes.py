@@ -128,7 +128,7 @@ def test_a_killed_one_comes_back_where_it_was_and_it_is_said(loop: Loop, board: 
         assert after["one-0"].address == before["one-0"].address
         assert after["two-0"].note == before["two-0"].note
     assert len(loop.reports) == 1
-    assert loop.reports[0].startswith("one-0 was killed by signal 9 (ready); starting it again in 0.2 s")
+    assert loop.reports[0].startswith("one-0 was killed by signal 9; starting it again in 0.2 s")
 
 
 def test_what_the_process_before_said_does_not_make_its_successor_ready(loop: Loop, board: StatusBoard) -> None:

@@ -47,6 +47,12 @@ def test_one_that_is_silent_and_a_note_are_shown() -> None:
     assert "ready, silent for 60 s (no broker)" in line
 
 
+def test_a_service_that_does_not_report_is_seen() -> None:
+    lines = [line.partition("  ")[2] for line in board.as_lines(board.complete([learner()]))]
+    assert [line.partition(" ")[0] for line in lines] == ["feature:", "ingest:", "learner-0:", "scorer:"]
+    assert lines[0] == "feature: does not report"
+
+
 def test_the_end_of_history_is_no_date() -> None:
     status = learner()
     status.frontier = 2**62

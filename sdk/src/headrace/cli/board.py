@@ -20,6 +20,19 @@ _DEAD_LETTERS = "dead_letters"
 _LAST_TIME = 253_402_300_799_000_000
 
 
+def complete(statuses: Iterable[ServiceStatus]) -> list[ServiceStatus]:
+    """The statuses, with a row for each service of which no process reports: one that is down must be seen."""
+    from headrace.embedded.processes import SERVICES
+    from headrace.store.status import ServiceStatus
+
+    found = list(statuses)
+    missing = set(SERVICES) - {status.service for status in found}
+    found += [
+        ServiceStatus(service=own, instance=own, state="does not report", updated_at=time.time()) for own in missing
+    ]
+    return sorted(found, key=lambda status: (status.service, status.instance))
+
+
 def as_table(loop: str, statuses: Sequence[ServiceStatus]) -> Group:
     """For a terminal: the services, and below them what they say of each model."""
     from rich.console import Group

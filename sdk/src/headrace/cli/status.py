@@ -49,9 +49,9 @@ def _print(target: Target, as_json: bool) -> None:
     elif sys.stdout.isatty():
         from rich.console import Console
 
-        Console().print(board.as_table(target.loop, statuses))
+        Console().print(board.as_table(target.loop, board.complete(statuses)))
     else:
-        click.echo("\n".join(board.as_lines(statuses)) or f"no service of loop {target.loop!r} reports")
+        click.echo("\n".join(board.as_lines(board.complete(statuses))))
 
 
 def _watch(target: Target, as_json: bool) -> None:
@@ -64,7 +64,7 @@ def _watch(target: Target, as_json: bool) -> None:
 
     from headrace.cli import board
 
-    with Live(board.as_table(target.loop, target.statuses()), screen=True, auto_refresh=False) as live:
+    with Live(screen=True, auto_refresh=False) as live:
         while True:
+            live.update(board.as_table(target.loop, board.complete(target.statuses())), refresh=True)
             time.sleep(_EVERY_S)
-            live.update(board.as_table(target.loop, target.statuses()), refresh=True)

@@ -7,11 +7,11 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -119,23 +119,30 @@ def _as_text(running: RunningLoop, data: Path | None) -> str:
 
 
 def _show(running: RunningLoop) -> None:
+    """Show what it does, until a signal comes."""
     from headrace.cli import board
-    from headrace.errors import Unavailable
 
-    pause = threading.Event()
     if not sys.stdout.isatty():
-        while not pause.wait(_LINES_EVERY_S):
-            try:
-                click.echo("\n".join(board.as_lines(running.status())))
-            except Unavailable as error:
-                _report(str(error))
-            sys.stdout.flush()
+        _repeat(_LINES_EVERY_S, lambda: click.echo("\n".join(board.as_lines(board.complete(running.status())))))
     from rich.live import Live
 
     # What is printed meanwhile (a restart, say) appears above the table.
-    with Live(board.as_table(running.definition.name, running.status()), auto_refresh=False) as live:
-        while not pause.wait(_TABLE_EVERY_S):
-            try:
-                live.update(board.as_table(running.definition.name, running.status()), refresh=True)
-            except Unavailable as error:
-                _report(str(error))
+    with Live(auto_refresh=False) as live:
+        name = running.definition.name
+        _repeat(
+            _TABLE_EVERY_S,
+            lambda: live.update(board.as_table(name, board.complete(running.status())), refresh=True),
+        )
+
+
+def _repeat(every_s: float, show: Callable[[], None]) -> NoReturn:
+    from headrace.errors import Unavailable
+
+    pause = threading.Event()
+    while True:
+        try:
+            show()
+        except Unavailable as error:
+            _report(str(error))
+        sys.stdout.flush()
+        pause.wait(every_s)

@@ -161,7 +161,9 @@ class Worker:
                     return
                 child.join()
                 self._forget()
-                ended = f"{ending(child.exit_code)} ({child.last_line()})"
+                ended = ending(child.exit_code)
+                if (child.exit_code or 0) > 0:  # it had its reasons
+                    ended += f" ({child.last_line()})"
             if self._stopping.is_set():
                 return
             self.endings += 1
