@@ -71,34 +71,33 @@ def _demo(events: int | None) -> None:
 
 def _play(running: RunningLoop, files: Mapping[str, Path], total: int) -> Watcher:
     """Send the whole history, and wait until it has been learned."""
-    stopping = threading.Event()
-    playing = Playing(running, files, failed=stopping.set)
+    playing = Playing(running, files)
     watcher = Watcher(running, lambda: playing.sent)
     playing.start()
     with _Board(total) if sys.stdout.isatty() else _Lines() as screen:
-        watcher.until_ended(stopping, lambda sample: screen.show(sample, watcher.rates()), _SHOWN_EVERY_S)
-    playing.finish()
+        watcher.until_ended(playing, lambda sample: screen.show(sample, watcher.rates()), _SHOWN_EVERY_S)
     return watcher
 
 
 def _conclude(running: RunningLoop, watcher: Watcher, asked: str) -> dict[str, object]:
     """Read what was served, ask once, write the page, and sum up."""
+    ended = watcher.newest
     client = pulsar.Client(running.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull))
     try:
         served = read_served(client, running.definition, running.definition.model(MODEL))
     finally:
         client.close()
     answer = question.ask(asked, DATA)
-    last, page = watcher.newest, DATA / "report.html"
-    figures = _figures(last, served)
+    page = DATA / "report.html"
+    figures = _figures(ended, watcher.look(), served)
     command = question.command(asked, DATA)
     page.write_text(
         render(
             Story(
                 figures,
-                last.points,
+                ended.points,
                 served.quality.points,
-                last.metrics,
+                ended.metrics,
                 served.quality.metrics(),
                 served.label_lags,
                 _throughput(watcher),
@@ -111,20 +110,20 @@ def _conclude(running: RunningLoop, watcher: Watcher, asked: str) -> dict[str, o
     return {**figures, "report": str(page)}
 
 
-def _figures(last: Sample, served: Served) -> dict[str, object]:
+def _figures(ended: Sample, last: Sample, served: Served) -> dict[str, object]:
     # Nothing is scored before February: then there is nothing to tell.
-    scored = last.metrics if last.metrics.get("scored") else {}
+    scored = ended.metrics if ended.metrics.get("scored") else {}
     measures = ("roc_auc", "log_loss", "accuracy", "prior_log_loss", "no_change_accuracy")
     return {
-        "events": last.played,
+        "events": ended.played,
         "predictions": served.predictions,
         "labels": last.counts["feature.labels"],
         "examples": served.examples,
         "dead_letters": served.dead_letters,
-        "version": last.version,
+        "version": ended.version,
         **{name: round(scored[name], 6) if name in scored else None for name in measures},
-        "events_per_s": round(last.played / last.wall_s, 1),
-        "wall_s": round(last.wall_s, 1),
+        "events_per_s": round(ended.played / ended.wall_s, 1),
+        "wall_s": round(ended.wall_s, 1),
     }
 
 

@@ -11,7 +11,10 @@ from river.linear_model import LogisticRegression
 from river.optim import AdaGrad
 from river.preprocessing import StandardScaler
 
-from headrace.declare import Label, Last, Mean, Model, Stream, View, col
+from headrace.declare import Label, Last, Loop, Mean, Model, Stream, View, col
+
+# A player tells how far each stream is, so no silence means that a stream has nothing to say.
+loop = Loop("flights", idle="1h")
 
 # What happens, and when it becomes known ---------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from headrace.client import PlayResult, Progress, play
@@ -17,16 +17,13 @@ class Playing(threading.Thread):
     ----------
     files
         The file of each stream.
-    failed
-        Called when it cannot go on.
     """
 
-    def __init__(self, running: RunningLoop, files: Mapping[str, Path], failed: Callable[[], None]) -> None:
+    def __init__(self, running: RunningLoop, files: Mapping[str, Path]) -> None:
         super().__init__(name="play", daemon=True)
         self.sent = 0
         self._running = running
         self._sources = [(path, stream) for stream, path in files.items()]
-        self._failed = failed
         self._outcome: PlayResult | BaseException | None = None
 
     def run(self) -> None:
@@ -41,11 +38,9 @@ class Playing(threading.Thread):
             )
         except BaseException as error:
             self._outcome = error
-            self._failed()
 
-    def finish(self) -> PlayResult:
-        """What became of the play; raises what ended it."""
-        self.join()
+    def result(self) -> PlayResult:
+        """What became of the play, once it has ended; raises what ended it."""
         if isinstance(self._outcome, PlayResult):
             return self._outcome
         raise self._outcome or RuntimeError("the play never began")

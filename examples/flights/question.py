@@ -15,6 +15,7 @@ import pandas as pd
 
 from examples.flights.prepare import ASKED_BEFORE
 from examples.flights.watch import MODEL
+from headrace.errors import Unavailable
 
 _FIELDS = ("carrier", "number", "origin", "dest", "tail", "distance")
 
@@ -41,11 +42,14 @@ def ask(event: str, data: Path) -> str:
 
     Raises
     ------
-    subprocess.CalledProcessError
-        It has no answer.
+    Unavailable
+        It has no answer, and why.
     """
     program = [sys.executable, "-m", "headrace.cli", *_arguments(event, data)]
-    return subprocess.run(program, check=True, stdout=subprocess.PIPE, text=True, timeout=60).stdout.strip()
+    asked = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    if asked.returncode:
+        raise Unavailable(f"the model did not answer: {asked.stderr.strip()}")
+    return asked.stdout.strip()
 
 
 def _arguments(event: str, data: Path) -> list[str]:

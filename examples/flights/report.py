@@ -18,6 +18,7 @@ from headrace.quality import Point
 
 _STYLE = {
     "svg.fonttype": "none",
+    "svg.hashsalt": "headrace",
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.spines.top": False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 
 import redis
 
+from examples.flights.playing import Playing
 from headrace.embedded import RunningLoop
 from headrace.errors import Unavailable
 from headrace.log.topics import END_OF_HISTORY
@@ -18,6 +18,8 @@ from headrace.store.quality import QualityBoard, QualityReport
 from headrace.store.status import ServiceStatus
 
 MODEL = "late_arrival"
+
+_STALLED_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -77,27 +79,28 @@ class Watcher:
         elapsed = max(now.wall_s - then.wall_s, 1e-3)
         return {name: (count - then.counts[name]) / elapsed for name, count in now.counts.items()}
 
-    def until_ended(self, stopping: threading.Event, show: Callable[[Sample], None], every_s: float) -> None:
-        """Look and show until history has ended.
+    def until_ended(self, playing: Playing, show: Callable[[Sample], None], every_s: float) -> None:
+        """Look and show until all that is played has been learned.
 
         Raises
         ------
-        Unavailable
-            Nothing has moved for long.
+        HeadraceError
+            The play failed, or nothing has moved for long.
         """
-        moved, last = time.monotonic(), Counter[str]()
-        while not stopping.wait(every_s):
+        moved, last = time.monotonic(), self.newest.counts
+        while True:
+            playing.join(every_s)
             sample = self.look()
             show(sample)
-            if sample.ended:
-                return
+            if not playing.is_alive():
+                playing.result()
+                if sample.ended:
+                    return
+                time.sleep(every_s)
             if sample.counts != last:
                 moved, last = time.monotonic(), sample.counts
             elif time.monotonic() - moved > _STALLED_S:
                 raise Unavailable(f"nothing has moved for {_STALLED_S:.0f} s: {sample.states}")
-
-
-_STALLED_S = 120.0
 
 
 def _sample(wall_s: float, played: int, statuses: list[ServiceStatus], quality: QualityReport | None) -> Sample:
