@@ -8,7 +8,7 @@ from typing import NamedTuple
 import redis
 
 from headrace.errors import Fenced
-from headrace.kernel.fold import OPEN, PartitionId, Progress
+from headrace.kernel.fold import PartitionId, Progress
 from headrace.log.position import Position
 from headrace.store.connection import store_errors
 from headrace.store.fences import Fences, fence_key
@@ -109,11 +109,11 @@ class PartitionStore:
         if not done:
             raise Fenced(str(partition), epoch)
 
-    def frontier(self, partition: PartitionId) -> int:
-        """How far the partition's owner has folded, as it last said."""
+    def frontier(self, partition: PartitionId) -> int | None:
+        """How far the partition's owner has folded, as it last said; None where nobody has owned it yet."""
         with store_errors():
             found = self._store.hget(self._keys(partition)[1], "frontier")
-        return -OPEN if found is None else int(found)
+        return None if found is None else int(found)
 
     def _keys(self, partition: PartitionId) -> list[str]:
         epoch = fence_key(self._loop, _work(partition))

@@ -7,7 +7,7 @@ follows once the store has all of it on disk.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -63,6 +63,7 @@ class FoldWorker:
         self._told: dict[PartitionId, int] = {}
         self._saved: dict[PartitionId, Position] = {}
         self._used: dict[RowsId, dict[str, None]] = {}
+        self._silent: set[PartitionId] = set()
         self._codecs = {stream.name: StreamCodec(stream) for stream in fold.loop.streams}
 
     def take_over(self, partition: PartitionId) -> Position:
@@ -98,11 +99,17 @@ class FoldWorker:
 
     def rest(self, partition: PartitionId) -> None:
         """The partition has been silent for long: it holds nobody back."""
-        self._fold.partitions[partition].rest()
+        owned = self._fold.partitions.get(partition)
+        if owned is None:
+            # Not ours. If it is nobody's, for want of a first event, nobody has to wait for it.
+            self._silent.add(partition)
+        else:
+            owned.rest()
 
     def backlog(self, partition: PartitionId) -> int:
         """Events accepted that are not done."""
-        return self._fold.partitions[partition].backlog
+        owned = self._fold.partitions.get(partition)
+        return 0 if owned is None else owned.backlog
 
     def step(self) -> bool:
         """Do what can be done now; False where there was nothing."""
@@ -138,12 +145,17 @@ class FoldWorker:
         return min(known, default=None)
 
     def _frontiers_of_others(self) -> list[int]:
-        streams = self._fold.loop
-        return [
-            self._partitions.frontier(own)
+        others = [
+            own
             for name in self._fold.streams
-            for own in (PartitionId(name, index) for index in range(streams.stream(name).partitions))
+            for own in (PartitionId(name, index) for index in range(self._fold.loop.stream(name).partitions))
             if own not in self._fold.partitions
+        ]
+        found = {own: self._partitions.frontier(own) for own in others}
+        return [
+            -OPEN if frontier is None else frontier
+            for own, frontier in found.items()
+            if frontier is not None or own not in self._silent
         ]
 
     def _load(self, plan: Plan) -> dict[RowsId, dict[str, bytes]]:
@@ -158,6 +170,7 @@ class FoldWorker:
                 continue
             for key, state in states.items():
                 held.add(key, state)
+            self._use(rows, states)
         return remote
 
     def _write(self, changed: Sequence[Changed]) -> None:
@@ -169,10 +182,7 @@ class FoldWorker:
             keys = [held.key(slot) for slot in slots]
             by_partition.setdefault(source, []).append(Write(rows, dict(zip(keys, states, strict=True))))
             self._heartbeat.count("rows", len(slots))
-            recent = self._used.setdefault(rows, {})
-            for key in keys:
-                recent.pop(key, None)
-                recent[key] = None
+            self._use(rows, keys)
         for source, writes in by_partition.items():
             self._rows.write(writes, str(source), self._epochs[source])
 
@@ -191,6 +201,12 @@ class FoldWorker:
             self._partitions.save(name, self._epochs[name], own.progress, frontier, own.unsaved, oldest)
             own.unsaved.clear()
             self._saved[name] = done
+
+    def _use(self, rows: RowsId, keys: Iterable[str]) -> None:
+        recent = self._used.setdefault(rows, {})
+        for key in keys:
+            recent.pop(key, None)
+            recent[key] = None
 
     def _forget(self) -> None:
         for rows, recent in self._used.items():

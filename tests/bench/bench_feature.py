@@ -1,0 +1,117 @@
+"""Fold and assemble into the store, by one worker, beside a bare consumer that only decodes, in one run.
+
+The worker is the real process, role fold: the flights loop's twelve views, a vector of 24 features for each
+scheduled flight, everything durable in its order. Both read the same topics of a local broker, filled before.
+
+    python tests/bench/bench_feature.py [events]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pulsar
+
+from examples.flights.prepare import prepare
+from headrace import declare, definition, embedded
+from headrace.client.merging import merge, sources_of
+from headrace.definition import LoopDefinition
+from headrace.events import StreamCodec
+from headrace.log.consume import LogReader, PartitionConsumer
+from headrace.log.produce import Producer
+from headrace.log.topics import END_OF_HISTORY, FRONTIER, Topics
+
+LOOP = Path(__file__).parents[2] / "examples" / "flights" / "loop.py"
+
+
+def fill(client: pulsar.Client, loop: LoopDefinition, files: dict[str, Path]) -> int:
+    """Write the events to their topics in the order of event time; returns how many."""
+    topics = Topics(loop.name)
+    producers = [
+        Producer(client, topics.stream(own.name), batching=True, schema=StreamCodec(own).schema())
+        for own in loop.streams
+    ]
+    count = 0
+    for row in merge(sources_of(loop, [(path, stream) for stream, path in files.items()])):
+        producers[row.rank].send(row.event)
+        count += 1
+    for producer in producers:
+        producer.send(b"", properties={FRONTIER: str(END_OF_HISTORY)})
+        producer.flush()
+    return count
+
+
+def bare(client: pulsar.Client, loop: LoopDefinition, events: int) -> float:
+    """Seconds that a consumer takes which does nothing but decode."""
+    topics = Topics(loop.name)
+    codecs = [StreamCodec(own) for own in loop.streams]
+    consumers = [PartitionConsumer(client, topics.stream(own.name), "bare") for own in loop.streams]
+    left, started = events, time.perf_counter()
+    while left:
+        for codec, consumer in zip(codecs, consumers, strict=True):
+            batch = consumer.receive()
+            payloads = [payload for payload in batch.payloads if payload]
+            if payloads:
+                left -= len(codec.columns(payloads)[0])
+    took = time.perf_counter() - started
+    for consumer in consumers:
+        consumer.close()
+    return took
+
+
+def worker(client: pulsar.Client, loop: LoopDefinition, environment: dict[str, str]) -> tuple[float, int]:
+    """Seconds from the worker's first sign to its last vector, and the vectors made."""
+    (model,) = loop.models
+    reader = LogReader(client, Topics(loop.name).features(model.name))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "headrace_feature", "--role", "fold"], env={**os.environ, **environment}
+    )
+    started, vectors, frontier = 0.0, 0, 0
+    try:
+        while frontier < END_OF_HISTORY:
+            batch = reader.receive(timeout_ms=50)
+            started = started or (time.perf_counter() if batch else 0.0)
+            vectors += sum(1 for payload in batch.payloads if payload)
+            frontier = max([frontier, *(int(own.get("frontier", 0)) for own in batch.properties)])
+        return time.perf_counter() - started, vectors
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def main(events: int) -> dict[str, float]:
+    """Measure both."""
+    loop = declare.load(LOOP).definition
+    with tempfile.TemporaryDirectory() as directory:
+        data = Path(directory)
+        files = prepare(data / "files", events)
+        (data / "loop.json").write_bytes(definition.encode(loop))
+        with embedded.broker(data / "broker") as broker, embedded.store(data / "store") as store:
+            client = pulsar.Client(broker.url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
+            count = fill(client, loop, files)
+            decoding = bare(client, loop, count)
+            environment = {
+                "HEADRACE_PULSAR_URL": broker.url,
+                "HEADRACE_REDIS_URL": store.url,
+                "HEADRACE_LOOP": str(data / "loop.json"),
+                "HEADRACE_DATA": str(data),
+            }
+            working, _ = worker(client, loop, environment)
+            client.close()
+    return {
+        "events": count,
+        "fold_events_per_s": round(count / working),
+        "decode_only_events_per_s": round(count / decoding),
+        "fold_to_decode": round(decoding / working, 3),
+        "goal_events_per_s": 30_000,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(sys.argv[1]) if len(sys.argv) > 1 else 200_000)))

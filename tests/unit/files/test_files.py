@@ -1,0 +1,284 @@
+"""Files of events: read whole, in bounded memory, and what is wrong is told with its line."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import math
+import string
+import tracemalloc
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace import files
+from headrace.definition import Field, FieldType, StreamDefinition
+from headrace.errors import InvalidEvent, InvalidRequest
+from headrace.events import StreamCodec
+from headrace.files import Rows
+
+STREAM = StreamDefinition(
+    name="departed",
+    fields=(
+        Field("flight", FieldType.STRING),
+        Field("at", FieldType.TIME),
+        Field("tail", FieldType.STRING, optional=True),
+        Field("delay", FieldType.FLOAT),
+        Field("gust", FieldType.FLOAT, optional=True),
+        Field("seats", FieldType.INT, optional=True),
+        Field("night", FieldType.BOOL, optional=True),
+    ),
+    key="tail",
+    time="at",
+    id="flight",
+    lateness=0,
+    horizon=0,
+)
+NAMES = [field.name for field in STREAM.fields]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+GOOD = {"flight": "UA1", "at": 1_000, "tail": None, "delay": 1.5, "gust": None, "seats": None, "night": None}
+
+text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+rows = st.lists(
+    st.fixed_dictionaries(
+        {
+            "flight": text.filter(bool),
+            "at": st.integers(0, 2**50),
+            "tail": st.none() | text.filter(bool),
+            "delay": finite,
+            "gust": st.none() | finite,
+            "seats": st.none() | st.integers(-(2**63), 2**63 - 1),
+            "night": st.none() | st.booleans(),
+        }
+    ),
+    max_size=7,
+)
+
+
+def as_csv(events: list[dict[str, Any]]) -> bytes:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, NAMES)
+    writer.writeheader()
+    for event in events:
+        cells = {name: "" if value is None else value for name, value in event.items()}
+        # Both forms of a time: as a number, and as ISO 8601.
+        cells["at"] = event["at"] if event["at"] % 2 else (EPOCH + timedelta(microseconds=event["at"])).isoformat()
+        writer.writerow(cells)
+    return out.getvalue().encode()
+
+
+def as_json_lines(events: list[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(event).encode() + b"\n" for event in events)
+
+
+def as_parquet(events: list[dict[str, Any]]) -> bytes:
+    kinds = [pa.string(), pa.timestamp("us", "UTC"), pa.string(), pa.float64(), pa.float64(), pa.int64(), pa.bool_()]
+    columns = {
+        name: pa.array([event[name] for event in events], kind) for name, kind in zip(NAMES, kinds, strict=True)
+    }
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns), out)
+    return out.getvalue()
+
+
+WRITERS: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
+    "csv": as_csv,
+    "jsonl": as_json_lines,
+    "parquet": as_parquet,
+}
+
+
+def write(directory: Path, name: str, content: bytes) -> Path:
+    path = directory / name
+    path.write_bytes(content)
+    return path
+
+
+def read(path: Path, batch: int = 3, stream: StreamDefinition = STREAM) -> Rows:
+    whole = Rows()
+    for part in files.read(path, stream, batch):
+        assert 0 < len(part) <= batch
+        for event, time, line in zip(part.events, part.times, part.lines, strict=True):
+            whole.add(event, time, line)
+        whole.faults += part.faults
+    return whole
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("files")
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gzipped"])
+@pytest.mark.parametrize("kind", WRITERS)
+@settings(max_examples=30)
+@given(events=rows)
+def test_what_is_written_is_read(room: Path, kind: str, zipped: bool, events: list[dict[str, Any]]) -> None:
+    content = WRITERS[kind](events)
+    path = write(room, f"events.{kind}", gzip.compress(content) if zipped else content)
+    got = read(path)
+    assert got.faults == []
+    codec = StreamCodec(STREAM)
+    assert [json.loads(codec.canonical(event)[0]) for event in got.events] == events
+    assert got.times == [event["at"] for event in events]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("name", ["events", "events.gz", "events.data"])
+def test_first_bytes_tell_what_a_file_is(tmp_path: Path, kind: str, name: str) -> None:
+    assert read(write(tmp_path, name, WRITERS[kind]([GOOD]))).times == [1_000]
+
+
+def faults(path: Path, **options: Any) -> list[tuple[int, str, str]]:
+    return [(fault.line, fault.error.field, fault.error.value) for fault in read(path, **options).faults]
+
+
+@pytest.mark.parametrize(
+    ("field", "cell"),
+    [
+        ("flight", ""),
+        ("at", "yesterday"),
+        ("at", ""),
+        ("at", "1.5"),
+        ("delay", "late"),
+        ("delay", "nan"),
+        ("delay", "inf"),
+        ("delay", "1_0"),
+        ("gust", "-inf"),
+        ("seats", "1.5"),
+        ("seats", str(2**63)),
+        ("night", "perhaps"),
+    ],
+)
+def test_a_wrong_cell_is_told_with_its_line_and_refused_by_the_stream(tmp_path: Path, field: str, cell: str) -> None:
+    good = "UA1,1000,N1,1.5,2.5,3,true".split(",")
+    wrong = [cell if name == field else value for name, value in zip(NAMES, good, strict=True)]
+    content = "\n".join([",".join(NAMES), ",".join(good), ",".join(wrong), ",".join(good)])
+    path = write(tmp_path, "events.csv", content.encode())
+    assert faults(path) == [(3, field, json.dumps(cell) if cell else "missing")]
+    got = read(path)
+    codec = StreamCodec(STREAM)
+    assert [codec.canonical(got.events[index])[2] for index in (0, 2)] == [1_000, 1_000]
+    # What goes to the dead letters says the same of itself.
+    with pytest.raises(InvalidEvent) as raised:
+        codec.canonical(got.events[1])
+    assert (raised.value.field, str(raised.value)) == (field, str(read(path).faults[0].error))
+
+
+def test_csv_takes_what_spreadsheets_write(tmp_path: Path) -> None:
+    content = "\ufeff" + ",".join([*NAMES, "extra"]) + '\r\n"UA\n1",1000,,1.5,,,TRUE,x\r\n\r\nUA2,2000,"N,2",2,,,0,y'
+    got = read(write(tmp_path, "events.csv", content.encode()))
+    assert [json.loads(event)["flight"] for event in got.events] == ["UA\n1", "UA2"]
+    assert [json.loads(event)["night"] for event in got.events] == [True, False]
+    assert (got.lines, got.faults) == ([2, 5], [])
+
+
+def test_rows_that_are_no_rows_stay_in_place_and_are_told(tmp_path: Path) -> None:
+    lines = [b"flight,at,delay", b"UA1,1,1", b"UA2,2", b"UA3,3,3,3", b"\xff,4,4", b'"' + b"x" * 200_000 + b'",5,5', b"UA6,6,6"]
+    path = write(tmp_path, "events.csv", b"\n".join(lines))
+    got = read(path, batch=10)
+    assert [fault.line for fault in got.faults] == [3, 4, 5, 6]
+    assert [fault.error.value.split(" (")[0] for fault in got.faults] == [
+        "a row of 2 cells",
+        "a row of 4 cells",
+        "not decodable",
+        "not decodable",
+    ]
+    assert (got.lines, got.times) == ([2, 3, 4, 5, 6, 7], [1, None, None, 4, None, 6])
+    assert got.events[3] == b"\xff,4,4"
+    for index in range(1, 5):
+        with pytest.raises(InvalidEvent):
+            StreamCodec(STREAM).canonical(got.events[index])
+
+
+def test_a_line_that_is_no_json_is_told(tmp_path: Path) -> None:
+    good = json.dumps(GOOD).encode()
+    path = write(tmp_path, "events.jsonl", b"\n".join([good, b"", b"{", b"[]", b"\xff", good]))
+    assert [(line, field) for line, field, _ in faults(path)] == [(3, ""), (4, ""), (5, "")]
+    assert read(path).lines == [1, 3, 4, 5, 6]
+
+
+def test_parquet_may_have_other_types_of_the_same_meaning(tmp_path: Path) -> None:
+    columns = {
+        "flight": pa.array(["UA1", "UA2"]).dictionary_encode(),
+        "at": pa.array([1_000_000, 2_000_999], pa.timestamp("ns")),
+        "delay": pa.array([1, 2], pa.int32()),
+        "gust": pa.array([math.nan, 2.5]),
+        "seats": pa.array([math.nan, 3.0]),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "events.parquet")
+    got = read(tmp_path / "events.parquet")
+    assert got.faults == []
+    assert [json.loads(event) for event in got.events] == [
+        {"flight": "UA1", "at": 1_000, "delay": 1.0, "gust": None, "seats": None},
+        {"flight": "UA2", "at": 2_000, "delay": 2.0, "gust": 2.5, "seats": 3},
+    ]
+
+
+def test_wrong_values_of_parquet_are_told_with_their_row(tmp_path: Path) -> None:
+    columns = {
+        "flight": ["UA1", None, "UA3", "UA4"],
+        "at": [1, 2, 3, 4],
+        "delay": [1.0, 2.0, math.nan, math.inf],
+        "gust": [1.0, 2.0, 3.0, -math.inf],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "events.parquet")
+    found = faults(tmp_path / "events.parquet")
+    assert found == [(2, "flight", "null"), (3, "delay", "NaN"), (4, "delay", "Infinity")]
+    for event in read(tmp_path / "events.parquet").events[1:]:
+        with pytest.raises(InvalidEvent):
+            StreamCodec(STREAM).canonical(event)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("a.csv", b"flight,at\n", r"a.csv:1 is a header without delay, expected the columns flight, at, "),
+        ("a.csv", b"flight,at,delay,at\n", "a header with at more than once"),
+        ("a.csv", b"", "a header without flight, at, delay"),
+        ("a.parquet", b"PAR1 and nothing more", "no Parquet"),
+        ("a.csv", b"PK\x03\x04", "a zip archive, expected CSV, JSON Lines or Parquet, gzipped or not"),
+        ("a.csv.gz", gzip.compress(as_csv([GOOD]))[:-9], "not readable .* expected a whole gzip file"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, name: str, content: bytes, what: str) -> None:
+    with pytest.raises(InvalidRequest, match=what):
+        read(write(tmp_path, name, content))
+
+
+def test_a_parquet_file_without_a_field_says_so(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"flight": ["UA1"], "at": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(InvalidRequest, match="a table without delay"):
+        read(tmp_path / "a.parquet")
+
+
+def test_what_was_read_before_a_gzip_breaks_is_given(tmp_path: Path) -> None:
+    noise = [GOOD | {"flight": f"{string.ascii_letters[i % 52]}{i * 7919 % 10_007}"} for i in range(20_000)]
+    path = write(tmp_path, "a.jsonl.gz", gzip.compress(as_json_lines(noise))[:-2_000])
+    got = 0
+    with pytest.raises(InvalidRequest, match=r"a\.jsonl\.gz:\d+ is not readable"):
+        for part in files.read(path, STREAM):
+            got += len(part)
+    assert got > 1_000
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz"])
+def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path, name: str) -> None:
+    start = b"flight,at,delay\n" if "csv" in name else b""
+    path = write(tmp_path, name, gzip.compress(start + b"x" * 20_000_000 + b"\n" + b'UA2,2,2\n{"flight": "a"}\n'))
+    tracemalloc.start()
+    got = read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 15_000_000
+    assert len(got.faults) == 3 - ("csv" in name)
