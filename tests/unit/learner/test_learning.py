@@ -120,9 +120,19 @@ def test_what_a_superseded_owner_writes_is_dropped() -> None:
 def test_the_end_of_history_makes_the_last_version_complete_once() -> None:
     learning = new()
     assert learn(learning, list(log(_MODEL, _ROWS[:150], _LABELS[:150]))) == [100, 150]
-    assert learning.progress.ended
+    assert learning.progress.rests
     assert learn(learning, [(b"", {"frontier": str(2**62)}, Position(1, 9, -1))]) == []
     assert learning.progress.position == Position(1, 9, -1)
+
+
+def test_an_idle_log_goes_on_as_before() -> None:
+    learning = new()
+    rest = str(2**62)
+    assert learn(learning, [message(_MODEL, _ROWS[:30], _LABELS[:30], 0, 0, frontier=rest)]) == [30]
+    assert learn(learning, [message(_MODEL, _ROWS[30:60], _LABELS[30:60], 30, 1)]) == []
+    assert learn(learning, [message(_MODEL, _ROWS[60:120], _LABELS[60:120], 60, 2, frontier="7")]) == [100]
+    assert (learning.progress.frontier, learning.progress.rests) == (7, False)
+    assert learn(learning, [(b"", {"frontier": rest}, Position(1, 3, -1))]) == [120]
 
 
 def test_examples_of_an_older_definition_count_when_their_vectors_are_the_same() -> None:
@@ -142,4 +152,4 @@ def test_examples_of_an_older_definition_count_when_their_vectors_are_the_same()
 
 def test_nothing_learned_stands_before_the_log() -> None:
     assert new().progress.position == START
-    assert not new().progress.ended
+    assert not new().progress.rests

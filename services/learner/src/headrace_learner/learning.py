@@ -37,7 +37,7 @@ class Progress:
     position
         The last message that was learned whole.
     frontier
-        No example earlier than this (µs since the epoch) follows.
+        What the log said last: no example earlier than this (µs since the epoch) follows.
     newest
         The event time of its newest example.
     published
@@ -55,9 +55,12 @@ class Progress:
     epochs: dict[str, int] = field(default_factory=dict)
 
     @property
-    def ended(self) -> bool:
-        """Whether the log said that history has ended."""
-        return self.frontier is not None and self.frontier >= END_OF_HISTORY // 2
+    def rests(self) -> bool:
+        """Whether the log said that nothing more is to come: history has ended, or its streams are idle.
+
+        The version is complete then, so it is due, whatever its number.
+        """
+        return self.frontier is not None and self.frontier >= END_OF_HISTORY
 
 
 @dataclass
@@ -113,9 +116,9 @@ class Learning:
             yield from self._learn(payload, properties)
         frontier = properties.get("frontier")
         if frontier is not None:
-            self.progress.frontier = max(int(frontier), self.progress.frontier or int(frontier))
+            self.progress.frontier = int(frontier)
         self.progress.position = position
-        if self.progress.ended and self.progress.examples > self.progress.published:
+        if frontier is not None and self.progress.rests and self.progress.examples > self.progress.published:
             yield
 
     def _superseded(self, properties: dict[str, str]) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import redis
 import structlog
 
+from headrace.log.topics import END_OF_HISTORY
 from headrace.store.status import Heartbeat
 
 from .worker import Standing, Worker
@@ -23,7 +24,8 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat) -> None:
         "examples": sum(standing.learned for standing in standings.values()),
         "versions": sum(standing.versions for standing in standings.values()),
     }
-    frontiers = [standing.frontier for standing in standings.values()]
+    # Before its sources have told theirs, a log's frontier lies at the beginning of time.
+    frontiers = [_known(standing.frontier) for standing in standings.values()]
     status.frontier = None if None in frontiers else min(known for known in frontiers if known is not None)
     status.versions = {name: standing.published for name, standing in standings.items()}
     status.metrics = {name: standing.metrics for name, standing in standings.items() if standing.metrics}
@@ -37,3 +39,7 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat) -> None:
 def _notes(name: str, standing: Standing) -> list[str]:
     notes = ["stands by"] if standing.state == "standby" else []
     return [f"{name} {note}" for note in (*notes, standing.failure or standing.note) if note]
+
+
+def _known(frontier: int | None) -> int | None:
+    return None if frontier is None or frontier <= -END_OF_HISTORY else frontier

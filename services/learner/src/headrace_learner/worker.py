@@ -281,7 +281,7 @@ class Worker(threading.Thread):
             self._send(version_of(self._learning))
         progress.published = self.standing.published = progress.examples
         self._published_at = time.monotonic()
-        self._tell(at_once=progress.ended)
+        self._tell(at_once=progress.rests)
 
     def _send(self, version: ModelVersion | None) -> None:
         """Send a version, unless it, or one that follows it, is out already."""
