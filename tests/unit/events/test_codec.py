@@ -50,7 +50,12 @@ BAD = {
     "NaN": (event(delay=math.nan), "delay", "NaN", "a finite number"),
     "infinite": (event(delay=math.inf), "delay", "Infinity", "a finite number"),
     "infinite where optional": (event(gust=-math.inf), "gust", "-Infinity", "a finite number, or null"),
-    "too large for a double": (event(delay=MISSING)[:-1] + b', "delay": 1e999}', "delay", "Infinity", "a finite number"),
+    "too large for a double": (
+        event(delay=MISSING)[:-1] + b', "delay": 1e999}',
+        "delay",
+        "Infinity",
+        "a finite number",
+    ),
     "text for a number": (event(delay="12"), "delay", '"12"', "a finite number"),
     "truth for a number": (event(delay=True), "delay", "true", "a finite number"),
     "a number for text": (event(flight=7), "flight", "7", "a string"),
@@ -72,9 +77,11 @@ def test_what_is_wrong_is_named(sent: bytes, field: str, value: str, expected: s
     assert (raised.value.field, raised.value.value, raised.value.expected) == (field, value, expected)
 
 
-@pytest.mark.parametrize("sent", [b"", b"\xff", b"{", b'{"flight": "\xff"}', b"[" * 200, b"nonsense", b'{"a":1}{"b":2}'])
+@pytest.mark.parametrize(
+    "sent", [b"", b"\xff", b"{", b'{"flight": "\xff"}', b"[" * 200, b"nonsense", b'{"a":1}{"b":2}']
+)
 def test_what_cannot_be_decoded_is_refused(sent: bytes) -> None:
-    with pytest.raises(InvalidEvent, match="the event is not decodable .* expected a JSON object"):
+    with pytest.raises(InvalidEvent, match=r"the event is not decodable .* expected a JSON object"):
         CODEC.canonical(sent)
 
 

@@ -83,9 +83,7 @@ def as_json_lines(events: list[dict[str, Any]]) -> bytes:
 
 def as_parquet(events: list[dict[str, Any]]) -> bytes:
     kinds = [pa.string(), pa.timestamp("us", "UTC"), pa.string(), pa.float64(), pa.float64(), pa.int64(), pa.bool_()]
-    columns = {
-        name: pa.array([event[name] for event in events], kind) for name, kind in zip(NAMES, kinds, strict=True)
-    }
+    columns = {name: pa.array([event[name] for event in events], kind) for name, kind in zip(NAMES, kinds, strict=True)}
     out = io.BytesIO()
     pq.write_table(pa.table(columns), out)
     return out.getvalue()
@@ -161,7 +159,7 @@ def faults(path: Path, **options: Any) -> list[tuple[int, str, str]]:
     ],
 )
 def test_a_wrong_cell_is_told_with_its_line_and_refused_by_the_stream(tmp_path: Path, field: str, cell: str) -> None:
-    good = "UA1,1000,N1,1.5,2.5,3,true".split(",")
+    good = ["UA1", "1000", "N1", "1.5", "2.5", "3", "true"]
     wrong = [cell if name == field else value for name, value in zip(NAMES, good, strict=True)]
     content = "\n".join([",".join(NAMES), ",".join(good), ",".join(wrong), ",".join(good)])
     path = write(tmp_path, "events.csv", content.encode())
@@ -184,7 +182,15 @@ def test_csv_takes_what_spreadsheets_write(tmp_path: Path) -> None:
 
 
 def test_rows_that_are_no_rows_stay_in_place_and_are_told(tmp_path: Path) -> None:
-    lines = [b"flight,at,delay", b"UA1,1,1", b"UA2,2", b"UA3,3,3,3", b"\xff,4,4", b'"' + b"x" * 200_000 + b'",5,5', b"UA6,6,6"]
+    lines = [
+        b"flight,at,delay",
+        b"UA1,1,1",
+        b"UA2,2",
+        b"UA3,3,3,3",
+        b"\xff,4,4",
+        b'"' + b"x" * 200_000 + b'",5,5',
+        b"UA6,6,6",
+    ]
     path = write(tmp_path, "events.csv", b"\n".join(lines))
     got = read(path, batch=10)
     assert [fault.line for fault in got.faults] == [3, 4, 5, 6]
@@ -265,11 +271,10 @@ def test_a_parquet_file_without_a_field_says_so(tmp_path: Path) -> None:
 def test_what_was_read_before_a_gzip_breaks_is_given(tmp_path: Path) -> None:
     noise = [GOOD | {"flight": f"{string.ascii_letters[i % 52]}{i * 7919 % 10_007}"} for i in range(20_000)]
     path = write(tmp_path, "a.jsonl.gz", gzip.compress(as_json_lines(noise))[:-2_000])
-    got = 0
-    with pytest.raises(InvalidRequest, match=r"a\.jsonl\.gz:\d+ is not readable"):
-        for part in files.read(path, STREAM):
-            got += len(part)
-    assert got > 1_000
+    parts = files.read(path, STREAM)
+    assert len(next(parts)) == 1_000
+    with pytest.raises(InvalidRequest, match=r"a\.jsonl\.gz:\d+001 is not readable"):
+        list(parts)
 
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz"])

@@ -1,0 +1,54 @@
+"""An event log in memory, which can be slow, full or broken."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from asyncio import Future
+from collections.abc import Sequence
+
+from headrace.errors import Overloaded, Unavailable
+from headrace_ingest.ports import Refused
+
+
+class FakeLog:
+    """Notes what it gets. Where `holding`, nothing is durable before `release` or `fail`."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[str, object]] = []
+        self.letters: list[Refused] = []
+        self.full = False
+        self.holding = False
+        self._held: list[Future[None]] = []
+
+    async def write(self, stream: str, payloads: Sequence[bytes], keys: Sequence[str]) -> Future[None]:
+        return self._put([(stream, json.loads(payload)["id"]) for payload in payloads])
+
+    async def mark(self, stream: str, frontier: int) -> Future[None]:
+        return self._put([(stream, ("frontier", frontier))])
+
+    async def bury(self, refused: Sequence[Refused]) -> Future[None]:
+        self.letters += refused
+        return self._put([])
+
+    def release(self) -> None:
+        """All is durable."""
+        for future in self._held:
+            future.set_result(None)
+        self._held = []
+
+    def fail(self) -> None:
+        """The broker is gone."""
+        for future in self._held:
+            future.set_exception(Unavailable("broker: gone"))
+        self._held = []
+
+    def _put(self, entries: list[tuple[str, object]]) -> Future[None]:
+        if self.full:
+            raise Overloaded("stream is full")
+        self.written += entries
+        done: Future[None] = asyncio.get_running_loop().create_future()
+        self._held.append(done)
+        if not self.holding:
+            self.release()
+        return done
