@@ -199,7 +199,7 @@ def run(events: Sequence[Event], partitions: int, chance: random.Random | None) 
 
 
 @given(steps)
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_vectors_equal_the_definition(moves: list[tuple[str, int, str, float]]) -> None:
     events = timeline(moves)
     worker = run(events, 1, None)
@@ -215,7 +215,7 @@ def test_vectors_equal_the_definition(moves: list[tuple[str, int, str, float]]) 
 
 
 @given(steps, st.integers(1, 2), st.integers(0, 2**32))
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_batches_interleaving_and_crashes_change_no_bit(
     moves: list[tuple[str, int, str, float]], partitions: int, seed: int
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 import pulsar
@@ -25,6 +26,16 @@ class Batch:
         self.positions.append(Position.of(message.message_id()))
         self.payloads.append(message.data())
         self.properties.append(message.properties())
+
+    def before(self, index: int) -> Batch:
+        """Its first messages."""
+        return Batch(self.positions[:index], self.payloads[:index], self.properties[:index])
+
+    def followed_by(self, other: Batch) -> Batch:
+        """Its messages and those of another."""
+        return Batch(
+            self.positions + other.positions, self.payloads + other.payloads, self.properties + other.properties
+        )
 
     def after(self, position: Position) -> Batch:
         """What stands behind a position: brokers deliver again what was not acknowledged."""
@@ -62,6 +73,8 @@ class PartitionConsumer:
         self._ids: dict[Position, pulsar.MessageId] = {}
         self._position = START
         self._owner = False
+        self._gap: LogReader | None = None
+        self._held = Batch()
         try:
             self._consumer = client.subscribe(
                 topic,
@@ -83,6 +96,8 @@ class PartitionConsumer:
         Unavailable
             The connection is closed for good.
         """
+        if self._gap is not None:
+            return self._catch_up(self._gap)
         batch = Batch()
         try:
             messages = self._consumer.batch_receive()
@@ -94,23 +109,18 @@ class PartitionConsumer:
             batch.add(message)
         if messages:
             self._ids[batch.positions[-1]] = messages[-1].message_id()
-        if not self._owner:
-            return batch
-        return self._new(batch)
+        return self._new(batch) if self._owner else batch
 
     def start_after(self, position: Position, delivered: Batch) -> Batch:
-        """Become the owner: everything behind `position` up to and with the first batch delivered."""
+        """Become the owner: what stands behind `position`, up to the first batch delivered, then that and the rest.
+
+        The first part of it is returned, `receive` goes on.
+        """
         self._owner = True
         self._position = position
-        gap = Batch()
-        if delivered:
-            self._read_gap(position, delivered.positions[0], gap)
-        whole = Batch(
-            gap.positions + delivered.positions,
-            gap.payloads + delivered.payloads,
-            gap.properties + delivered.properties,
-        )
-        return self._new(whole)
+        self._held = delivered
+        self._gap = LogReader(self._client, self.topic, position)
+        return self._catch_up(self._gap)
 
     def ack(self, position: Position) -> None:
         """Acknowledge everything up to a position; call it only once its effects are durable."""
@@ -131,23 +141,15 @@ class PartitionConsumer:
             self._position = fresh.positions[-1]
         return fresh
 
-    def _read_gap(self, position: Position, until: Position, gap: Batch) -> None:
-        if position == START or position >= until:
-            return
-        start = pulsar.MessageId(-1, position.ledger, position.entry, position.batch)
-        reader = self._client.create_reader(self.topic, start)
-        try:
-            while True:
-                message = reader.read_next(timeout_millis=10_000)
-                own = Position.of(message.message_id())
-                if own >= until:
-                    return
-                if own > position:
-                    gap.add(message)
-        except pulsar.Timeout:
-            return
-        finally:
-            reader.close()
+    def _catch_up(self, gap: LogReader) -> Batch:
+        first = self._held.positions[0]
+        missed = gap.receive(self._max_messages)
+        before = bisect_left(missed.positions, first)
+        if missed and before == len(missed):
+            return self._new(missed)
+        gap.close()
+        self._gap = None
+        return self._new(missed.before(before).followed_by(self._held))
 
 
 class LogReader:

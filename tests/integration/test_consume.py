@@ -1,0 +1,89 @@
+"""Consuming a partition on a real broker: in order, nothing twice, nothing left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pulsar
+import pytest
+
+from headrace import embedded
+from headrace.log.consume import Batch, LogReader, PartitionConsumer
+from headrace.log.position import START, Position
+from headrace.log.produce import Producer
+from tests.deadline import until
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pulsar.Client]:
+    with embedded.broker(tmp_path_factory.mktemp("broker")) as broker:
+        client = pulsar.Client(broker.url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
+        yield client
+        client.close()
+
+
+@pytest.fixture
+def topic(client: pulsar.Client, request: pytest.FixtureRequest) -> str:
+    name = f"persistent://public/default/{request.node.name}"
+    producer = Producer(client, name, batching=True)
+    for index in range(100):
+        producer.send(str(index).encode())
+    producer.flush()
+    producer.close()
+    return name
+
+
+def numbers(batch: Batch) -> list[int]:
+    return [int(payload) for payload in batch.payloads]
+
+
+def read_all(consumer: PartitionConsumer, found: list[int], last: int = 99) -> list[int]:
+    def more() -> list[int]:
+        found.extend(numbers(consumer.receive()))
+        return found
+
+    return until(more, lambda own: bool(own) and own[-1] == last)
+
+
+def first_batch(consumer: PartitionConsumer) -> Batch:
+    return until(consumer.receive)
+
+
+def position_of(client: pulsar.Client, topic: str, index: int) -> Position:
+    return until(lambda: LogReader(client, topic).receive(100), lambda own: len(own) == 100).positions[index]
+
+
+def test_a_new_owner_reads_from_the_start(client: pulsar.Client, topic: str) -> None:
+    consumer = PartitionConsumer(client, topic, "s", max_messages=30)
+    found = numbers(consumer.start_after(START, first_batch(consumer)))
+    assert read_all(consumer, found) == list(range(100))
+
+
+def test_what_the_state_has_is_not_read_again(client: pulsar.Client, topic: str) -> None:
+    consumer = PartitionConsumer(client, topic, "s", max_messages=30)
+    found = numbers(consumer.start_after(position_of(client, topic, 41), first_batch(consumer)))
+    assert read_all(consumer, found) == list(range(42, 100))
+
+
+def test_a_cursor_ahead_of_the_state_leaves_no_gap(client: pulsar.Client, topic: str) -> None:
+    former = PartitionConsumer(client, topic, "s", max_messages=100)
+    read_all(former, numbers(former.start_after(START, first_batch(former))))
+    former.ack(position_of(client, topic, 99))
+    former.close()
+    producer = Producer(client, topic)
+    producer.send(b"100")
+    producer.flush()
+    consumer = PartitionConsumer(client, topic, "s", max_messages=30)
+    found = numbers(consumer.start_after(position_of(client, topic, 4), first_batch(consumer)))
+    assert read_all(consumer, found, last=100) == list(range(5, 101))
+
+
+def test_what_is_acknowledged_is_not_delivered_again(client: pulsar.Client, topic: str) -> None:
+    former = PartitionConsumer(client, topic, "s", max_messages=100)
+    read_all(former, numbers(former.start_after(START, first_batch(former))))
+    former.ack(position_of(client, topic, 99))
+    former.close()
+    producer = Producer(client, topic)
+    producer.send(b"100")
+    producer.flush()
+    assert numbers(first_batch(PartitionConsumer(client, topic, "s"))) == [100]
