@@ -248,6 +248,16 @@ def test_the_features_of_a_model() -> None:
     assert {feature.type for feature in features} == {FieldType.FLOAT}
 
 
+def test_the_outcome_of_another_event_is_no_leak() -> None:
+    class Reordered(Ordered, key="customer", time="at", id="order"):
+        original: int
+
+    label = Label(Returned, of=Reordered, value=col("refund") > 0, wait="7d", id="order", name="label")
+    outcome = View(Returned, by="order", windows="30d", features={"refund": Sum("refund")})
+    own = model(outcome.of(order="original"), on=Reordered, label=label)
+    assert len(compiled(outcome=outcome, own=own).model("returns_it").features) == 1
+
+
 def test_a_string_is_a_feature_of_its_own_type() -> None:
     one_hot = compose.SelectType(str) | preprocessing.OneHotEncoder()
     pipeline = one_hot + compose.SelectType(float)

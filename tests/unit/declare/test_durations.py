@@ -43,6 +43,12 @@ def test_days_and_weeks() -> None:
     assert parse_duration("2w") == parse_duration("14d") == parse_duration(timedelta(days=14))
 
 
+def test_durations_are_written_short() -> None:
+    texts = ("0s", "1us", "90s", "36h", "8d", "14d", "365d")
+    written = [format_duration(parse_duration(text)) for text in texts]
+    assert written == ["0s", "1us", "1m30s", "1d12h", "8d", "2w", "365d"]
+
+
 @pytest.mark.parametrize("value", ["", "3", "h", "3 h", "-3h", "3.5h", "3hours", "٣h", "3H", 3, None, timedelta(-1)])
 def test_no_durations(value: object) -> None:
     with pytest.raises(ValueError, match=r"is no duration|is negative"):

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from headrace import definition
 from headrace.declare.expressions import Column, Expression, Named, Operation, Read
-from headrace.declare.labels import label_id
 from headrace.declare.mistakes import Mistakes
 from headrace.declare.streams import is_stream, stream_name
 
@@ -43,9 +42,9 @@ def check(model: Model, feature: Expression, value: definition.Expression, mista
 
 
 def _is_by_event(model: Model, read: Read) -> bool:
-    names_event = label_id(model.label)
+    """Another event's id, such as that of the order before, names a row that holds no label of this event."""
     own_id = model.on.__options__["id"]
-    return any(own == names_event or read.key.get(own, own) == own_id for own in read.view.by)
+    return any(read.key.get(own, own) == own_id for own in read.view.by)
 
 
 def _fields(value: definition.Expression) -> list[str]:
