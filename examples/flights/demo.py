@@ -6,13 +6,14 @@ The last line on standard output is one JSON object.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -38,17 +39,26 @@ _SHOWN_EVERY_S = 1.0
 _LINE_EVERY_S = 5.0
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the demo; returns the exit code."""
+    options = argparse.ArgumentParser(prog="python -m examples.flights", description="A year of flights, learned.")
+    options.add_argument("--events", type=_count, default=os.environ.get("EVENTS") or None, help="stop after so many")
+    events = options.parse_args(arguments).events
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        _demo(int(os.environ["EVENTS"]) if os.environ.get("EVENTS") else None)
+        _demo(events)
     except KeyboardInterrupt:
         return 130
     except HeadraceError as error:
         _say(str(error))
         return 1
     return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of events, such as 100000")
+    return int(text)
 
 
 def _demo(events: int | None) -> None:
@@ -167,7 +177,3 @@ class _Lines:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
