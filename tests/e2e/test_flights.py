@@ -1,0 +1,106 @@
+"""The flights demo's vectors against a computation that shares no code with headrace, and a score of its model."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pandas as pd
+import pulsar
+import pytest
+
+from examples.flights.prepare import prepare
+from headrace import embedded
+from headrace.client import play
+from headrace.log.consume import LogReader
+from headrace.log.tables import decode_vectors
+from headrace.log.topics import END_OF_HISTORY, Topics
+from headrace.v1 import scoring_pb2, scoring_pb2_grpc
+from tests.deadline import until
+from tests.reference.flights import flight_vectors
+
+LOOP = Path(__file__).parents[2] / "examples" / "flights" / "loop.py"
+EVENTS = 20_000
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return prepare(tmp_path_factory.mktemp("flights"), EVENTS)
+
+
+@pytest.fixture(scope="module")
+def played(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.RunningLoop]:
+    """The loop, with all events played and everything worked off."""
+    with embedded.run(LOOP, data=tmp_path_factory.mktemp("loop")) as running:
+        sources = [(path, stream) for stream, path in files.items()]
+        result = play(running.definition, sources, running.addresses["ingest"], running.redis_url)
+        assert (result.accepted, result.rejected) == (EVENTS, 0)
+        until(
+            lambda: {own.service: own.frontier for own in running.status()},
+            lambda frontiers: frontiers.get("learner") == END_OF_HISTORY,
+            seconds=120,
+        )
+        yield running
+
+
+def served_vectors(running: embedded.RunningLoop) -> dict[str, dict[str, float]]:
+    """Every vector of the features topic."""
+    (model,) = running.definition.models
+    names = [feature.name for feature in model.features]
+    client = pulsar.Client(running.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
+    reader = LogReader(client, Topics(running.definition.name).features(model.name))
+    found: dict[str, dict[str, float]] = {}
+    frontier = 0
+    while frontier < END_OF_HISTORY:
+        batch = reader.receive()
+        for payload in filter(None, batch.payloads):
+            vectors = decode_vectors(model, payload)
+            for own, numbers in zip(vectors.ids, vectors.numbers.tolist(), strict=True):
+                assert own not in found
+                found[own] = dict(zip(names, numbers, strict=True))
+        frontier = max([frontier, *(int(own.get("frontier", 0)) for own in batch.properties)])
+    client.close()
+    return found
+
+
+def events_of(path: Path) -> list[dict[str, Any]]:
+    table = pd.read_parquet(path)
+    for name in table.select_dtypes(include=["datetime", "datetimetz"]):
+        table[name] = table[name].dt.as_unit("us").astype("int64")
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def test_the_vectors_are_those_of_the_definition(played: embedded.RunningLoop, files: dict[str, Path]) -> None:
+    expected = flight_vectors({stream: events_of(path) for stream, path in files.items()})
+    found = served_vectors(played)
+    assert found.keys() == expected.keys()
+    different = [
+        (own, name, value, found[own][name])
+        for own, values in expected.items()
+        for name, value in values.items()
+        if not _close(value, found[own][name])
+    ]
+    assert different == []
+
+
+def test_the_model_answers_over_grpc(played: embedded.RunningLoop, files: dict[str, Path]) -> None:
+    flight = events_of(files["scheduled"])[-1]
+    with grpc.insecure_channel(played.addresses["scorer"]) as channel:
+        stub = scoring_pb2_grpc.ScoringServiceStub(channel)
+        answer = stub.Score(
+            scoring_pb2.ScoreRequest(model="late_arrival", event=json.dumps(flight).encode(), explain=True)
+        )
+    assert 0.0 < answer.score < 1.0
+    assert answer.version.examples > 5_000
+    served = served_vectors(played)[flight["flight"]]
+    for value in answer.vector:
+        # Between its time and now nothing else happened: the vector asked for is the vector served.
+        assert _close(served[value.name], value.number if value.HasField("number") else math.nan)
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12) or (math.isnan(one) and math.isnan(other))
