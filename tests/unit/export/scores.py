@@ -35,13 +35,13 @@ FEATURES = (
 
 
 def vector(rng: random.Random, *, missing: float, unseen: bool = False) -> Vector:
-    """Rounded numbers (so that splits meet equal values), a large and narrow one, one that never varies, and text."""
+    """Rounded numbers (so that splits meet equal values), a large and narrow one, one that does not vary, and text."""
     values: Vector = {
         "a": round(rng.gauss(0, 2), 1),
         "b": round(rng.gauss(5, 1), 2),
         "weekday": float(rng.randrange(9 if unseen else 7)),
         "clock": 1.7e9 + round(rng.gauss(0, 10)),
-        "constant": 3.0,
+        "constant": 4.0 if unseen and rng.random() < 0.3 else 3.0,
         "carrier": rng.choice(["AA", "DL", "UA", "B6"] + (["ZZ", "é"] if unseen else [])),
         "origin": rng.choice(["JFK", "LGA", "EWR"] + (["AA"] if unseen else [])),
     }

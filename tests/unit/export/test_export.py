@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import random
 import subprocess
@@ -322,6 +323,15 @@ def test_select_keeps_the_named_features() -> None:
     assert_parity(model, to_onnx(model, FEATURES, Task.BINARY), Task.BINARY, vectors)
 
 
+def test_a_feature_without_variance_scales_to_nothing() -> None:
+    weights = optim.initializers.Normal(seed=1)  # the gradient of what is always 0 would leave no weight to see
+    model = preprocessing.StandardScaler() | linear_model.LogisticRegression(initializer=weights)
+    for _ in range(3):
+        model.learn_one({"a": 1.0, "b": 2.0}, True)
+    scores = run(to_onnx(model, NUMBERS, Task.BINARY), [{"a": 5.0, "b": 2.0}], NUMBERS)
+    assert scores == pytest.approx([score_one(model, {"a": 5.0, "b": 2.0}, Task.BINARY)], abs=1e-12)
+
+
 def test_keys_of_two_features_that_are_spelt_alike() -> None:
     """ "x" of "carrier_AA" and "AA_x" of "carrier" make one key of River's dict."""
     features = (Feature("carrier", FieldType.STRING), Feature("carrier_AA", FieldType.STRING))
@@ -329,6 +339,19 @@ def test_keys_of_two_features_that_are_spelt_alike() -> None:
     rows: list[Vector] = [{"carrier": c, "carrier_AA": d} for c in ("AA_x", "B", "") for d in ("x", "y", "")]
     for row in rows * 3:
         model.learn_one(present(row), row["carrier"] == "AA_x")
+    scores = run(to_onnx(model, features, Task.BINARY), rows, features)
+    expected = [score_one(model, present(row), Task.BINARY) for row in rows]
+    assert np.abs(scores - expected).max() < 1e-12
+
+
+def test_a_key_of_an_encoder_hides_its_namesake_where_it_is_there() -> None:
+    """Without zeros, "carrier_AA" is 1 for that carrier, and elsewhere the feature of that name."""
+    features = (Feature("carrier", FieldType.STRING), Feature("carrier_AA", FieldType.FLOAT))
+    encoded = compose.SelectType(str) | preprocessing.OneHotEncoder(drop_zeros=True)
+    model = (encoded + compose.SelectType(float)) | linear_model.LogisticRegression(optim.SGD(0.5))
+    rows: list[Vector] = [{"carrier": c, "carrier_AA": n} for c in ("AA", "B", "") for n in (-2.0, 3.0, math.nan)]
+    for row in rows * 3:
+        model.learn_one(present(row), row["carrier"] == "AA")
     scores = run(to_onnx(model, features, Task.BINARY), rows, features)
     expected = [score_one(model, present(row), Task.BINARY) for row in rows]
     assert np.abs(scores - expected).max() < 1e-12
