@@ -1,0 +1,118 @@
+"""The ingest service as a process, on a local broker and store."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pulsar
+import redis
+
+from headrace import definition
+from headrace.definition import Field, FieldType, LoopDefinition, StreamDefinition
+from headrace.embedded import Servers
+from headrace.log.connection import connect
+from headrace.log.consume import Batch, LogReader
+from headrace.log.topics import Topics
+from headrace.settings import ServiceSettings
+from headrace.store.status import ServiceStatus, StatusBoard
+from headrace.v1.dead_letter_pb2 import DeadLetter
+from tests.deadline import until
+
+HOUR = 3_600_000_000
+
+
+def stream(name: str) -> StreamDefinition:
+    fields = (
+        Field("id", FieldType.STRING),
+        Field("at", FieldType.TIME),
+        Field("user", FieldType.STRING),
+        Field("amount", FieldType.FLOAT),
+        Field("note", FieldType.STRING, optional=True),
+    )
+    return StreamDefinition(name, fields, key="user", time="at", id="id", lateness=HOUR, horizon=0, max_bytes=10_000)
+
+
+@dataclass
+class Ingesting:
+    """A service that runs, and what it wrote."""
+
+    loop: LoopDefinition
+    loop_json: Path
+    servers: Servers
+    process: subprocess.Popen[bytes]
+    address: str
+
+    @property
+    def topics(self) -> Topics:
+        return Topics(self.loop.name)
+
+    def status(self) -> ServiceStatus | None:
+        with redis.Redis.from_url(self.servers.redis_url) as store:
+            return next((own for own in StatusBoard(store, self.loop.name).read() if own.service == "ingest"), None)
+
+    @contextmanager
+    def client(self) -> Iterator[pulsar.Client]:
+        given: dict[str, Any] = {"loop": self.loop_json, "pulsar_url": self.servers.pulsar_url}
+        client = connect(ServiceSettings(**given))
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def written(self, topic: str, at_least: int = 0) -> Batch:
+        """What a topic holds, once it holds so much."""
+        with self.client() as client:
+            reader = LogReader(client, topic)
+            whole = Batch()
+
+            def read() -> int:
+                more = reader.receive(10_000, 200)
+                whole.positions += more.positions
+                whole.payloads += more.payloads
+                whole.properties += more.properties
+                return len(whole)
+
+            until(read, lambda count: count >= at_least)
+            while count := len(whole):
+                if read() == count:
+                    break
+            reader.close()
+        return whole
+
+    def dead_letters(self, at_least: int) -> list[DeadLetter]:
+        return [DeadLetter.FromString(payload) for payload in self.written(self.topics.dead_letters, at_least).payloads]
+
+
+@contextmanager
+def ingesting(directory: Path, servers: Servers, name: str, **environment: str) -> Iterator[Ingesting]:
+    """Run the service of a loop with the streams `clicks` and `buys`."""
+    loop = LoopDefinition(name, (stream("clicks"), stream("buys")), (), (), ())
+    loop_json = directory / f"{name}.json"
+    loop_json.write_bytes(definition.encode(loop))
+    urls = {"HEADRACE_PULSAR_URL": servers.pulsar_url, "HEADRACE_REDIS_URL": servers.redis_url}
+    command = [sys.executable, "-m", "headrace_ingest", "--loop", str(loop_json)]
+    with (directory / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(command, env=os.environ | urls | environment, stderr=log)
+    own = Ingesting(loop, loop_json, servers, process, "")
+    try:
+
+        def ready_or_ended() -> ServiceStatus | None:
+            status = own.status()
+            return status if status and status.state == "ready" else None
+
+        ready = until(ready_or_ended, lambda status: status is not None or process.poll() is not None)
+        assert ready is not None, (directory / f"{name}.log").read_text()
+        own.address = ready.address
+        yield own
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(30)

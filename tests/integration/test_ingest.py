@@ -1,0 +1,309 @@
+"""From a caller to the topic: the ingest service on a real broker and store."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pulsar
+import pytest
+import redis
+from pulsar.schema import Double, JsonSchema, Long, Record, String
+
+from headrace.cli.program import run
+from headrace.client import EventStream, IngestClient, PlayResult, Progress, play, send
+from headrace.embedded import Servers
+from headrace.errors import InvalidEvent, InvalidRequest, Overloaded, Unavailable
+from headrace.events import StreamCodec
+from headrace.log.route import PARTITION
+from headrace.log.topics import END_OF_HISTORY, FRONTIER
+from headrace.store.status import ServiceStatus, StatusBoard
+from tests.deadline import until
+from tests.integration.ingesting import HOUR, Ingesting, ingesting, stream
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with Servers(tmp_path_factory.mktemp("servers")) as own:
+        yield own
+
+
+@pytest.fixture
+def ingest(tmp_path: Path, servers: Servers, request: pytest.FixtureRequest) -> Iterator[Ingesting]:
+    name = request.node.name.removeprefix("test_").replace("_", "-")[:40]
+    with ingesting(tmp_path, servers, name) as own:
+        yield own
+
+
+def event(id: str = "a", at: object = HOUR, amount: object = 1.5, **more: object) -> dict[str, object]:
+    return {"id": id, "at": at, "user": f"u{len(id)}", "amount": amount} | more
+
+
+def jsons(events: list[dict[str, object]]) -> list[bytes]:
+    return [json.dumps(own).encode() for own in events]
+
+
+def test_an_event_is_on_its_topic_when_it_is_answered(ingest: Ingesting) -> None:
+    with IngestClient(ingest.address) as client:
+        client.publish("clicks", event("a", at="1970-01-01T01:00:00Z"))
+    with ingest.client() as client:
+        reader = client.create_reader(ingest.topics.stream("clicks"), pulsar.MessageId.earliest)
+        message = reader.read_next(5_000)
+        assert message.partition_key() == "u1"
+        assert json.loads(message.data()) == event("a", at=HOUR, note=None)
+        reader.close()
+
+
+def test_the_valid_events_of_a_stream_go_through_in_order_and_the_others_to_the_dead_letters(ingest: Ingesting) -> None:
+    events = jsons([event(str(n), at=HOUR + n) for n in range(5_000)])
+    wrong = {
+        10: (b"{", "", "not decodable"),
+        2_000: (jsons([event(amount="1")])[0], "amount", '"1"'),
+        2_001: (b'{"id":"x","at":1,"user":"u","amount":NaN}', "amount", "NaN"),
+        4_000: (jsons([event("late", at=-1)])[0], "at", "-1"),
+        4_999: (jsons([event(note="x" * 20_000)])[0], "", "bytes long"),
+    }
+    for index, (bad, _, _) in wrong.items():
+        events[index] = bad
+    with IngestClient(ingest.address) as client:
+        result = client.publish_stream("clicks", events)
+    assert (result.accepted, result.rejected) == (4_995, 5)
+    assert [(own.index, own.error.field) for own in result.rejections] == [(n, wrong[n][1]) for n in wrong]
+    ids = [json.loads(payload)["id"] for payload in ingest.written(ingest.topics.stream("clicks"), 4_995).payloads]
+    assert ids == [str(n) for n in range(5_000) if n not in wrong]
+    letters = ingest.dead_letters(5)
+    assert [(own.stream, own.field, own.event, own.service) for own in letters] == [
+        ("clicks", field, bad, "ingest") for bad, field, _ in wrong.values()
+    ]
+    assert all(value in own.value for own, (_, _, value) in zip(letters, wrong.values(), strict=True))
+    assert all(own.expected and own.refused_at for own in letters)
+
+
+def test_an_invalid_event_raises_what_is_wrong_with_it(ingest: Ingesting) -> None:
+    with IngestClient(ingest.address) as client:
+        with pytest.raises(InvalidEvent) as raised:
+            client.publish("clicks", event(amount="much"))
+        assert (raised.value.field, raised.value.value, raised.value.expected) == (
+            "amount",
+            '"much"',
+            "a finite number",
+        )
+        with pytest.raises(InvalidRequest, match="'visits', expected one of clicks, buys"):
+            client.publish("visits", event())
+    assert [own.field for own in ingest.dead_letters(1)] == ["amount"]
+
+
+def test_frontiers_stand_between_the_events(ingest: Ingesting) -> None:
+    with IngestClient(ingest.address) as client, client.stream() as open_stream:
+        open_stream.send("clicks", jsons([event("a")]), frontier=7)
+        open_stream.send("buys", jsons([event("b")]))
+        open_stream.send("clicks", jsons([event("c")]))
+        open_stream.send("clicks", (), END_OF_HISTORY)
+        assert open_stream.finish().accepted == 3
+    clicks = ingest.written(ingest.topics.stream("clicks"), 4)
+    assert [json.loads(payload)["id"] if payload else None for payload in clicks.payloads] == ["a", None, "c", None]
+    assert clicks.properties[1::2] == [{FRONTIER: str(frontier), PARTITION: "0"} for frontier in (7, END_OF_HISTORY)]
+
+
+def test_many_callers_at_once_are_all_answered(ingest: Ingesting) -> None:
+    failures: list[BaseException] = []
+
+    def publish(caller: int) -> None:
+        try:
+            for n in range(25):
+                client.publish("clicks", event(f"{caller}-{n}"))
+        except BaseException as error:
+            failures.append(error)
+
+    with IngestClient(ingest.address) as client:
+        callers = [threading.Thread(target=publish, args=(n,)) for n in range(8)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+    assert failures == []
+    ids = [json.loads(payload)["id"] for payload in ingest.written(ingest.topics.stream("clicks"), 200).payloads]
+    assert len(set(ids)) == len(ids) == 200
+    for caller_ in range(8):
+        assert [own for own in ids if own.startswith(f"{caller_}-")] == [f"{caller_}-{n}" for n in range(25)]
+
+
+def test_a_stuck_broker_pushes_back_and_what_failed_can_be_sent_again(tmp_path: Path) -> None:
+    limits = {"HEADRACE_PATIENCE_S": "1", "HEADRACE_IN_FLIGHT_BYTES": "200000"}
+    sent = 0
+
+    def endless() -> Iterator[dict[str, object]]:
+        nonlocal sent
+        for sent in range(1_000_000):
+            yield event(f"{sent:06}", at=HOUR + sent, note="x" * 8_000)
+
+    with Servers(tmp_path / "own") as servers, ingesting(tmp_path, servers, "stuck", **limits) as ingest:
+        broker = next(own for own in servers.local if own.name == "broker")
+        with IngestClient(ingest.address) as client:
+            client.publish("clicks", event("first"))
+            os.kill(broker.pid, signal.SIGSTOP)
+            try:
+                with pytest.raises(Unavailable):
+                    client.publish_stream("clicks", endless(), batch=100)
+                # What was sent lies in the connection's own buffers at most.
+                assert sent < 10_000
+            finally:
+                os.kill(broker.pid, signal.SIGCONT)
+            resent = list(islice(endless(), 1_000))
+
+            def again() -> bool:
+                try:
+                    return client.publish_stream("clicks", resent).accepted == len(resent)
+                except Unavailable:
+                    return False
+
+            until(again)
+        ids = [json.loads(own)["id"] for own in ingest.written(ingest.topics.stream("clicks"), 1_001).payloads]
+    # The first of each id counts, and those are in order and all there.
+    assert list(dict.fromkeys(ids))[:1_001] == ["first", *(own["id"] for own in resent)]
+
+
+def send_until_it_fails(open_stream: EventStream) -> None:
+    for n in range(100_000):
+        open_stream.send("clicks", jsons([event(str(n))]))
+
+
+def test_a_service_that_is_killed_is_told_to_its_callers(ingest: Ingesting) -> None:
+    with IngestClient(ingest.address) as client, client.stream() as open_stream:
+        open_stream.send("clicks", jsons([event("a")]))
+        until(lambda: len(ingest.written(ingest.topics.stream("clicks"))))
+        ingest.process.kill()
+        with pytest.raises(Unavailable, match=f"ingest at {ingest.address} does not answer"):
+            send_until_it_fails(open_stream)
+
+
+def test_the_service_tells_what_it_does_and_leaves_the_board_when_it_ends(ingest: Ingesting) -> None:
+    with IngestClient(ingest.address) as client:
+        client.publish_stream("buys", [event("a"), b"?", event("b")])
+    expected = {"accepted": 2, "accepted:buys": 2, "rejected": 1, "rejected:buys": 1, "dead_letters": 1}
+    status = until(ingest.status, lambda status: status is not None and status.counters == expected)
+    assert status is not None
+    assert (status.state, status.address) == ("ready", ingest.address)
+    ingest.process.send_signal(signal.SIGTERM)
+    assert ingest.process.wait(30) == 0
+    assert ingest.status() is None
+
+
+class clicks(Record):  # type: ignore[misc]  # noqa: N801
+    """The stream's schema, as its users write it."""
+
+    id = String(required=True)
+    at = Long(required=True)
+    user = String(required=True)
+    amount = Double(required=True)
+    note = String()
+
+
+def test_a_producer_of_any_pulsar_client_writes_events(ingest: Ingesting) -> None:
+    topic = ingest.topics.stream("clicks")
+    client = pulsar.Client(ingest.servers.pulsar_url, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
+    producer = client.create_producer(topic, schema=JsonSchema(clicks))
+    producer.send(clicks(id="a", at=HOUR, user="u", amount=2.5), partition_key="u")
+    client.close()
+    with IngestClient(ingest.address) as own:
+        own.publish("clicks", event("b"))
+    events, valid, invalid = StreamCodec(stream("clicks")).columns(ingest.written(topic, 2).payloads)
+    assert (events.ids, events.times.tolist(), valid, invalid) == (["a", "b"], [HOUR, HOUR], [0, 1], [])
+
+
+def test_send_sends_a_file_and_names_the_lines_that_are_no_events(
+    ingest: Ingesting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "clicks.csv.gz"
+    path.write_bytes(
+        gzip.compress(b"id,at,user,amount\na,3600000000,u,1\nb,3600000000,u,one\nc,1970-01-01T01:00,u,2\n")
+    )
+    options = ["--redis", ingest.servers.redis_url, "--loop", ingest.loop.name, "--definition", str(ingest.loop_json)]
+    assert run(["send", "clicks", str(path), "--json", *options]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"stream": "clicks", "sent": 3, "accepted": 2, "rejected": 1}
+    assert err == f"rejected {path}:3: field 'amount' is \"one\", expected a finite number\n"
+    letters = ingest.dead_letters(1)
+    assert [(own.field, own.value, json.loads(own.event)["id"]) for own in letters] == [("amount", '"one"', "b")]
+    assert run(["send", "click", str(path), *options]) == 4
+
+
+def test_play_merges_files_and_tells_the_outcome(
+    ingest: Ingesting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, start in (("clicks", 0), ("buys", 1)):
+        lines = [json.dumps(event(f"{name}{n}", at=HOUR + n * 10 + start)) for n in range(50)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join([*lines, "{"]))
+    options = ["--redis", ingest.servers.redis_url, "--loop", ingest.loop.name, "--definition", str(ingest.loop_json)]
+    sources = [f"{name}={tmp_path / name}.jsonl" for name in ("buys", "clicks")]
+    assert run(["play", *sources, "--json", "--limit", "99", *options]) == 0
+    outcome = json.loads(capsys.readouterr().out)
+    assert {name: outcome[name] for name in ("sent", "accepted", "rejected")} == {
+        "sent": 99,
+        "accepted": 99,
+        "rejected": 0,
+    }
+    assert (outcome["first_time"], outcome["last_time"]) == (HOUR, HOUR + 490)
+    for name, count in (("clicks", 50), ("buys", 49)):
+        batch = ingest.written(ingest.topics.stream(name), count + 1)
+        ids = [json.loads(payload)["id"] for payload in batch.payloads if payload]
+        assert ids == [f"{name}{n}" for n in range(count)]
+        assert batch.properties[-1][FRONTIER] == str(END_OF_HISTORY)
+    assert run(["play", *sources, *options]) == 0
+    out, err = capsys.readouterr()
+    assert "played 102 events" in out
+    assert "100 accepted, 2 rejected" in out
+    assert f"rejected {tmp_path / 'clicks'}.jsonl:51: the event is not decodable" in err
+
+
+def test_play_waits_for_the_loop(ingest: Ingesting, tmp_path: Path) -> None:
+    path = tmp_path / "clicks.jsonl"
+    path.write_text("\n".join(json.dumps(event(str(n), at=HOUR + n)) for n in range(1_000)))
+    results: list[PlayResult] = []
+    told: list[Progress] = []
+
+    def run_play() -> None:
+        results.append(
+            play(
+                ingest.loop,
+                [(path, "clicks")],
+                ingest.address,
+                ingest.servers.redis_url,
+                ahead=300,
+                on_progress=told.append,
+            )
+        )
+
+    def accepted() -> int:
+        status = ingest.status()
+        return status.counters.get("accepted", 0) if status else 0
+
+    with redis.Redis.from_url(ingest.servers.redis_url) as store:
+        board = StatusBoard(store, ingest.loop.name)
+        board.write(ServiceStatus(service="feature", instance="f", frontier=0))
+        player = threading.Thread(target=run_play)
+        player.start()
+        assert until(accepted, lambda count: count >= 300) == 300
+        # The loop has worked off half of it.
+        board.write(ServiceStatus(service="feature", instance="f", frontier=HOUR + 299))
+        assert until(accepted, lambda count: count > 300) == 600
+        board.write(ServiceStatus(service="feature", instance="f", frontier=END_OF_HISTORY))
+        player.join(60)
+    assert [(own.accepted, own.stalls) for own in results] == [(1_000, 0)]
+    assert max(own.behind or 0 for own in told) == 300
+
+
+def test_sending_again_is_safe_after_the_service_was_gone(ingest: Ingesting, tmp_path: Path) -> None:
+    path = tmp_path / "clicks.jsonl"
+    path.write_text(json.dumps(event("a")))
+    ingest.process.kill()
+    ingest.process.wait(30)
+    with pytest.raises(Unavailable):
+        send(stream("clicks"), [path], ingest.address)
+    assert issubclass(Overloaded, Unavailable)
