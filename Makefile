@@ -16,10 +16,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := sdk/src services/ingest/src services/feature/src services/learner/src services/scorer/src
 
 .DEFAULT_GOAL := help
-.PHONY: help install test unit contract integration e2e doctest lint format protos lock bench demo up clean
+.PHONY: help install test unit contract integration e2e doctest lint format protos publish-protos lock bench demo up clean
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP) ## make the virtual environment from the locked requirements
 
@@ -72,9 +72,12 @@ format: install ## lay the code out, and mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-protos: install ## generate the gRPC code from protos/, and note them as what is published
+protos: install ## generate the gRPC code from protos/
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=sdk/src --pyi_out=sdk/src --grpc_python_out=sdk/src \
 	  $$(cd protos && find headrace -name '*.proto' | sort)
+
+publish-protos: install ## from here on, contracts change compatibly with what protos/ says now
+	$(BIN)/buf build protos --exclude-source-info -o protos/baseline.binpb
 
 # uv resolves for every platform and Python at once. No address of an index is recorded.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \

