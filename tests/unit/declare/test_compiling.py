@@ -122,7 +122,7 @@ def test_a_view() -> None:
             where=col("dear") & ~col("gift"),
             hop={"90m": "5m"},
             resolution="500ms",
-            keep="2m",
+            keep="21m",
         )
     ).view("spending")
     euros = Apply("div", (Column("price"), Literal(100.0)))
@@ -141,7 +141,7 @@ def test_a_view() -> None:
         AggregateDefinition("last", "last", "gift"),
     )
     assert own.windows == (Window("90m", 3 * HOUR // 2, HOUR // 12), Window("1d", 24 * HOUR, 2 * HOUR))
-    assert (own.resolution, own.keep) == (500_000, 120_000_000)
+    assert (own.resolution, own.keep) == (500_000, 1_260_000_000)
 
 
 def test_ticks_are_kept_a_minute_longer_than_twice_the_loop_s_greatest_lateness() -> None:

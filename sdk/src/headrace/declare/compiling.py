@@ -21,9 +21,6 @@ from headrace.definition import Aggregate, LoopDefinition, ModelDefinition, cont
 
 _Declared = TypeVar("_Declared", bound=Declaration)
 
-#: How much longer than lateness asks for rows hold single ticks, where their view does not say.
-KEEP_LONGER = 60_000_000
-
 
 def compile(namespace: Mapping[str, object], name: str = "loop", declared: Iterable[object] = ()) -> LoopDefinition:
     """The definition of the loop that is declared in a namespace, such as ``globals()``.
@@ -65,8 +62,8 @@ def compile_into(
     parts.check_names(mistakes)
     streams = [define_stream(own, mistakes) for own in parts.streams]
     # A row runs ahead of a reader by the disorder of its own stream, and by that of the streams it waits for.
-    keep = 2 * max((own.lateness for own in streams), default=0) + KEEP_LONGER
-    views = [define_view(own, keep, mistakes) for own in parts.views]
+    ahead = 2 * max((own.lateness for own in streams), default=0)
+    views = [define_view(own, ahead, mistakes) for own in parts.views]
     labels = {id(own): define_label(own, mistakes) for own in parts.labels}
     models = []
     for model in parts.models:

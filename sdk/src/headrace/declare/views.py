@@ -20,6 +20,8 @@ from headrace.definition import AggregateDefinition, FieldType, ViewDefinition, 
 
 Duration: TypeAlias = str | timedelta
 
+#: How much longer than lateness asks for rows hold single ticks, where their view does not say.
+KEEP_LONGER = 60_000_000
 _SECOND = 1_000_000
 
 #: Types of which no two values need be equal.
@@ -273,22 +275,22 @@ def _check_key(read: Read, own: str, field: str, stream: type[Stream], part: str
         mistakes.add(read.place, part, problem, "Give both the same type, or name another field with .of().")
 
 
-def define_view(view: View, keep: int, mistakes: Mistakes) -> ViewDefinition | None:
+def define_view(view: View, ahead: int, mistakes: Mistakes) -> ViewDefinition | None:
     """The definition of a view, meaningless where mistakes were found; None without a stream.
 
-    `keep` is for a view that does not say.
+    `ahead` is how far a row may run ahead of those who read it.
     """
     if not is_stream(view.stream):
         cure = "Give it a stream: View(Departed, ...)."
         mistakes.add(view.place, view.part, f"{view.stream!r} is no stream", cure)
         return None
-    return _ViewCompiler(view, keep, mistakes).define()
+    return _ViewCompiler(view, ahead, mistakes).define()
 
 
 class _ViewCompiler:
-    def __init__(self, view: View, keep: int, mistakes: Mistakes) -> None:
+    def __init__(self, view: View, ahead: int, mistakes: Mistakes) -> None:
         self._view = view
-        self._keep = keep
+        self._ahead = ahead
         self._mistakes = mistakes
         self._fields = field_types(view.stream)
         self._derived: dict[str, Typed | None] = {}
@@ -312,7 +314,7 @@ class _ViewCompiler:
             aggregates=aggregates,
             windows=self._windows(resolution),
             resolution=resolution,
-            keep=self._keep if view.keep is None else self._duration("keep", view.keep),
+            keep=self._keep(resolution),
         )
 
     def _wrong(self, problem: str, cure: str, place: Place | None = None) -> None:
@@ -324,6 +326,16 @@ class _ViewCompiler:
         except ValueError as error:
             self._wrong(f"{option} {error}", EXAMPLES)
             return 0
+
+    def _keep(self, resolution: int) -> int:
+        if self._view.keep is None:
+            return self._ahead + KEEP_LONGER
+        keep = self._duration("keep", self._view.keep)
+        least = self._ahead + resolution
+        if 0 < keep < least:
+            problem = f"keep {format_duration(keep)} is less than twice the loop's greatest lateness and a resolution"
+            self._wrong(problem, f"Keep at least {format_duration(least)}, or leave it out.")
+        return keep
 
     def _check_by(self) -> None:
         if not self._view.by:
