@@ -26,10 +26,13 @@ def read_csv(file: IO[bytes], path: Path, stream: StreamDefinition, batch: int) 
     """
     # A line that is no UTF-8 is a fault of that line alone.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(text_lines(text))
-    table = _Table(path, stream, _header(reader, path, stream))
-    for numbered in _batches(reader, batch):
-        yield table.rows(numbered)
+    try:
+        reader = csv.reader(text_lines(text))
+        table = _Table(path, stream, _header(reader, path, stream))
+        for numbered in _batches(reader, batch):
+            yield table.rows(numbered)
+    finally:
+        text.detach()  # the file is its opener's to close
 
 
 def _header(reader: Iterator[list[str]], path: Path, stream: StreamDefinition) -> list[str]:

@@ -54,7 +54,8 @@ def from_text(field: Field, text: str) -> Any:
         return read_value(field, text)
     try:
         return read_value(field, parse(text))
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, InvalidEvent):
+        # What is wrong is told as the file has it.
         return read_value(field, text)
 
 
