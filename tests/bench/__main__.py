@@ -1,0 +1,24 @@
+"""All benchmarks, one after another, each in a process of its own: ``make bench``.
+
+Each prints one JSON object with its figures beside their references, measured in the same run.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+BENCHES = ("bench_feature", "bench_learner", "bench_scorer", "bench_year")
+
+
+def main() -> int:
+    """Run them; returns the number that failed."""
+    failed = 0
+    for name in BENCHES:
+        print(f"{name}:", flush=True)
+        failed += subprocess.run([sys.executable, "-m", f"tests.bench.{name}"], check=False).returncode != 0
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
