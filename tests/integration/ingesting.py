@@ -91,10 +91,19 @@ class Ingesting:
         return [DeadLetter.FromString(payload) for payload in self.written(self.topics.dead_letters, at_least).payloads]
 
 
+STREAMS = (stream("clicks"), stream("buys"))
+
+
 @contextmanager
-def ingesting(directory: Path, servers: Servers, name: str, **environment: str) -> Iterator[Ingesting]:
-    """Run the service of a loop with the streams `clicks` and `buys`."""
-    loop = LoopDefinition(name, (stream("clicks"), stream("buys")), (), (), ())
+def ingesting(
+    directory: Path,
+    servers: Servers,
+    name: str,
+    streams: tuple[StreamDefinition, ...] = STREAMS,
+    **environment: str,
+) -> Iterator[Ingesting]:
+    """Run the service of a loop with some streams."""
+    loop = LoopDefinition(name, streams, (), (), ())
     loop_json = directory / f"{name}.json"
     loop_json.write_bytes(definition.encode(loop))
     urls = {"HEADRACE_PULSAR_URL": servers.pulsar_url, "HEADRACE_REDIS_URL": servers.redis_url}

@@ -1,0 +1,72 @@
+"""The page on sending events is true: its commands and programs run against a service, and print what it says."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from headrace.cli.program import run
+from headrace.declare.compiling import compile as compile_loop
+from headrace.definition import StreamDefinition
+from headrace.embedded import Servers
+from headrace.events import StreamCodec
+from tests.integration.ingesting import ingesting
+
+PAGE = (Path(__file__).parents[2] / "docs" / "send-events.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+
+
+def documented_stream() -> StreamDefinition:
+    namespace: dict[str, object] = {"__name__": "loop"}
+    exec(blocks("python")[0], namespace)
+    return compile_loop(namespace, "flights").streams[0]
+
+
+def test_the_page_does_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (csv_text,) = blocks("csv")
+    Path("departed.csv").write_text(csv_text)
+    stream = documented_stream()
+    with Servers(tmp_path / "servers") as servers, ingesting(tmp_path, servers, "flights", streams=(stream,)) as ingest:
+        options = ["--redis", servers.redis_url, "--loop", "flights"]
+        sends = [line for block in blocks("sh") for line in block.splitlines()]
+        assert [shlex.split(line)[:2] for line in sends] == [
+            ["headrace", "send"],
+            ["headrace", "play"],
+            ["headrace", "play"],
+            ["headrace", "dead-letters"],
+        ]
+        for line in sends[:3]:
+            assert run([*shlex.split(line)[1:], *options, "--definition", str(ingest.loop_json)]) == 0
+            out, err = capsys.readouterr()
+            if " send " in line:
+                assert err + out == blocks("text")[0]
+        # The last line asks for the dead letters.
+        assert run([*shlex.split(sends[3])[1:], *options, "--pulsar", servers.pulsar_url]) == 0
+        assert capsys.readouterr().out.count('field delay_min is "late", expected a finite number') == 3
+        for block in blocks("python")[1:]:
+            exec(
+                block.replace("127.0.0.1:8000", ingest.address).replace("pulsar://127.0.0.1:6650", servers.pulsar_url),
+                {},
+            )
+        assert capsys.readouterr().out == '29 accepted, 0 rejected\ndelay_min "late" a finite number\n'
+        payloads = [own for own in ingest.written(ingest.topics.stream("departed"), 37).payloads if own]
+    events, _, invalid = StreamCodec(stream).columns(payloads)
+    assert invalid == []
+    assert set(events.ids) == {"UA1", "UA3", "UA70", *(f"UA{n}" for n in (4, *range(31, 60)))}
+
+
+def test_the_file_has_the_fields_of_the_stream() -> None:
+    (csv_text,) = blocks("csv")
+    header = next(csv.reader(io.StringIO(csv_text)))
+    assert header == [field.name for field in documented_stream().fields]
