@@ -38,10 +38,14 @@ class Batch:
         )
 
     def after(self, position: Position) -> Batch:
-        """What stands behind a position: brokers deliver again what was not acknowledged."""
-        if not self.positions or self.positions[0] > position:
+        """What stands behind a position, in order: brokers deliver again what is not acknowledged, amid a batch too."""
+        kept: list[int] = []
+        for index, own in enumerate(self.positions):
+            if own > position:
+                position = own
+                kept.append(index)
+        if len(kept) == len(self):
             return self
-        kept = [index for index, own in enumerate(self.positions) if own > position]
         return Batch(
             [self.positions[index] for index in kept],
             [self.payloads[index] for index in kept],
@@ -118,8 +122,10 @@ class PartitionConsumer:
         """
         self._owner = True
         self._position = position
+        if not delivered or delivered.positions[0] <= position:
+            return self._new(delivered)
         self._held = delivered
-        self._gap = LogReader(self._client, self.topic, position)
+        self._gap = LogReader(self._client, self.topic, position, self._max_messages)
         return self._catch_up(self._gap)
 
     def ack(self, position: Position) -> None:
@@ -145,7 +151,8 @@ class PartitionConsumer:
         first = self._held.positions[0]
         missed = gap.receive(self._max_messages)
         before = bisect_left(missed.positions, first)
-        if missed and before == len(missed):
+        # What was delivered is in the log, so nothing yet does not mean nothing more.
+        if before == len(missed):
             return self._new(missed)
         gap.close()
         self._gap = None
