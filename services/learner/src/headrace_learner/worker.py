@@ -219,31 +219,8 @@ class Worker(threading.Thread):
         self.standing.state = "learning"
         _log.info("owner", model=self.model.name, epoch=self._epoch, examples=progress.examples)
         self._send(self._owed)
-        self._read_gap(delivered.positions[0])
+        # With what the broker took for acknowledged, but the checkpoint does not hold.
         self._learn(consumer.start_after(self._learning.progress.position, delivered), publish=True)
-
-    def _read_gap(self, until: Position) -> None:
-        """Learn from the log what the broker took for acknowledged and the checkpoint does not hold."""
-        if self._learning.progress.position >= until:
-            return
-        reader = LogReader(self._outside.client, self._outside.topic, self._learning.progress.position, QUEUE)
-        try:
-            while not self._stopping.is_set():
-                batch = reader.receive(QUEUE, timeout_ms=10_000)
-                rows = [row for row, position in enumerate(batch.positions) if position < until]
-                self._learn(
-                    Batch(
-                        [batch.positions[row] for row in rows],
-                        [batch.payloads[row] for row in rows],
-                        [batch.properties[row] for row in rows],
-                    ),
-                    publish=True,
-                )
-                if len(rows) < len(batch) or not batch:
-                    return
-                self._tell()
-        finally:
-            _quietly(reader.close)
 
     # Learning ------------------------------------------------------------------------------------
 
