@@ -10,10 +10,12 @@ import pytest
 
 from headrace import embedded
 from headrace.embedded import Broker, Store
+from headrace.log.dedupe import Accepted
 from headrace.log.tables import decode_predictions
 from headrace.v1 import scoring_pb2
 from tests.integration.scoring import TOPICS, Running, running, until
 from tests.unit.scorer.support import FRAUD, NOW, event, version
+from tests.unit.scorer.test_stream import properties, vectors
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +92,28 @@ def test_the_broker_down_and_up_again(directory: Path, servers: tuple[Broker, St
             return {*taken, "after"} <= set(ids)
 
         scorer.read(TOPICS.predictions("fraud"), all_there)
+
+
+def test_a_second_scorer_takes_over_where_the_first_one_ends(tmp_path: Path) -> None:
+    with embedded.broker(tmp_path) as broker, embedded.store(tmp_path) as store:
+        with running(tmp_path, broker, store) as first:
+            first.publish(version(FRAUD))
+            first.send(TOPICS.features("fraud"), [(vectors(FRAUD, range(40)), properties(1, 10))])
+            until(lambda: first.counter("predictions") == 40)
+            with running(tmp_path, broker, store) as second:
+                until(lambda: second.status and second.status.versions)
+                later = [(vectors(FRAUD, range(n, n + 10)), properties(1, n)) for n in range(40, 400, 10)]
+                first.send(TOPICS.features("fraud"), later[:18])
+                first.process.terminate()
+                assert first.process.wait(20) == 0
+                second.send(TOPICS.features("fraud"), later[18:])
+                read = second.read(
+                    TOPICS.predictions("fraud"),
+                    lambda own: any(message.properties().get("frontier") == "390" for message in own),
+                )
+        accepted, ids = Accepted(), []
+        for message in read:
+            found = decode_predictions(FRAUD, message.data())
+            taken = accepted.take(int(message.properties()["epoch"]), found.positions)
+            ids += [found.ids[place] for place in taken]
+        assert ids == [f"e{n}" for n in range(400)]

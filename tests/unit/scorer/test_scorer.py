@@ -60,6 +60,20 @@ async def test_a_request_with_a_time_is_about_that_time() -> None:
     assert vector(iso) == vector(answer)
 
 
+async def test_reads_further_back_than_rows_are_exact_are_counted() -> None:
+    own = scorer(versions(version(FRAUD)))
+    await own.score(Request("fraud", event()))
+    assert own.behind == 0
+    await own.score(Request("fraud", event(at=NOW - HOUR)))
+    assert own.behind == 3, "the card in two partitions, the shop in one"
+
+
+def test_warming_up_needs_neither_rows_nor_versions() -> None:
+    rows = FakeRows({})
+    scorer(versions(), rows).warm()
+    assert not rows.reads
+
+
 async def test_multiclass_answers_the_winner_and_all_probabilities() -> None:
     answer = await scorer(versions(version(SORT))).score(Request("sort", event()))
     expected = asked_of_river(SORT, learner(SORT), vector(answer))

@@ -14,6 +14,8 @@ class Accepted:
     writing. Each output carries its owner's epoch and the position of the event it was made from; the
     first one accepted wins, whatever comes again or from an older epoch is dropped.
 
+    What a scorer logs for a request (no property `epoch`) stands outside of this: its id decides.
+
     Parameters
     ----------
     epoch, position

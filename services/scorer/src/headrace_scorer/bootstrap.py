@@ -100,13 +100,14 @@ class Service:
         stream = StreamScoring(client, self._topics, versions, reader.caught_up, progress, self._fail)
 
         def refresh(status: ServiceStatus) -> None:
-            requests = {"requests": scorer.requests, "not_logged": scorer.not_logged}
+            requests = {"requests": scorer.requests, "not_logged": scorer.not_logged, "behind": scorer.behind}
             status.counters = {"predictions": 0, "unscored": 0, **progress.counters, **requests}
             status.frontier = progress.frontier
             status.versions = versions.examples()
 
         status = ServiceStatus(service="scorer", instance=settings.instance, state="ready", address=server.address)
         board = StatusThread(settings.redis_url, self._loop.name, status, refresh)
+        scorer.warm()
         await rows.open()
         for thread in (sender, reader, stream):
             thread.start()

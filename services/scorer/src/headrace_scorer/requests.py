@@ -60,6 +60,11 @@ class RequestReader:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return self._explain(event)
 
+    @property
+    def nothing(self) -> Values:
+        """The values of an event that has none."""
+        return (None,) * (len(self._fields) + 1)
+
     def columns(self, values: Sequence[Values], ids: list[str], now: int) -> EventColumns:
         """The events as the kernel takes them; those without a time happen now."""
         times = np.array([now if own[-1] is None else own[-1] for own in values], np.int64)

@@ -135,6 +135,7 @@ class Scorer:
         self._models: dict[str, _Model] = {}
         self.requests = 0
         self.not_logged = 0
+        self.behind = 0
         for model in loop.models:
             kernel = assembler(loop, model)
             self._models[model.name] = _Model(
@@ -142,6 +143,12 @@ class Scorer:
                 RequestReader(loop.stream(model.stream), kernel.fields),
                 VectorSource(loop, model, kernel, rows),
             )
+
+    def warm(self) -> None:
+        """Make each model's vector once, of nothing, so that no request waits for the kernel to compile."""
+        for model in self._models.values():
+            events = model.reader.columns([model.reader.nothing], [""], self._clock())
+            model.source.without_rows(events, events.times)
 
     async def score(self, request: Request) -> Answer:
         """Score one event.
@@ -240,6 +247,7 @@ class Scorer:
         texts = texts_of(assembled.categories, len(ids)) if assembled.categories else None
         scores = version.score(assembled.numbers, texts)
         self.requests += len(ids)
+        self.behind += assembled.behind
         return Batch(version, ids, times.tolist(), assembled, scores, model.source, down)
 
     @contextmanager
