@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := sdk/src services/ingest/src services/feature/src services/learner/src services/scorer/src
 
 .DEFAULT_GOAL := help
-.PHONY: help install test unit contract integration e2e doctest lint format protos publish-protos lock bench demo up clean
+.PHONY: help install test unit contract integration e2e doctest lint format protos publish-protos lock bench demo up compose clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -101,6 +101,11 @@ demo: install ## learn from a year of flights, and ask the model (EVENTS=n stops
 
 up: install ## run the flights' loop on this machine, until Ctrl-C
 	$(BIN)/headrace up examples/flights/loop.py
+
+compose: install ## build the images and run the flights' loop on Docker Compose (see deploy/README.md)
+	@mkdir -p build
+	$(BIN)/headrace compile examples/flights/loop.py -o build/loop.json
+	docker compose up --build --wait
 
 clean: ## remove what tools and loops left behind, and .venv
 	rm -rf $(VENV) .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

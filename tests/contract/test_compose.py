@@ -1,0 +1,127 @@
+"""The compose file and the image: valid, in step with the services, and safe for what a loop has learned."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import pkgutil
+import re
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+import headrace.kernel
+from headrace.rpc import Server
+from headrace.settings import ServiceSettings
+from tests.contract.repository import ROOT, SERVICES, TOOLS, run, said
+
+FILE = ROOT / "docker-compose.yml"
+DEPLOY = ROOT / "deploy"
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    loaded: dict[str, Any] = YAML(typ="safe").load(FILE)
+    return loaded
+
+
+def test_the_compose_file_is_valid() -> None:
+    assert said(run(TOOLS / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", FILE)) == ""
+
+
+def test_each_service_is_built_from_its_own_folder(compose: dict[str, Any]) -> None:
+    built = {name: own["build"] for name, own in compose["services"].items() if "build" in own}
+    assert set(built) == set(SERVICES)
+    for name, own in built.items():
+        assert own["args"] == {"SERVICE": name}
+        assert (ROOT / own["dockerfile"]).exists()
+
+
+def test_all_that_a_service_waits_for_tells_its_health(compose: dict[str, Any]) -> None:
+    for name in SERVICES:
+        awaited = compose["services"][name]["depends_on"]
+        assert {own["condition"] for own in awaited.values()} == {"service_healthy"}
+        assert all("healthcheck" in compose["services"][server] for server in awaited)
+    assert "HEALTHCHECK" in (DEPLOY / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_told_what_it_understands(compose: dict[str, Any], service: str) -> None:
+    settings = importlib.import_module(f"headrace_{service}.settings")
+    [own] = [kind for kind in vars(settings).values() if _is_settings(kind)]
+    known = {f"HEADRACE_{name.upper()}" for name in own.model_fields}
+    told = set(compose["services"][service]["environment"])
+    image = set(re.findall(r"(HEADRACE_\w+)=", (DEPLOY / "Dockerfile").read_text()))
+    assert told | image <= known
+    required = {f"HEADRACE_{name.upper()}" for name, field in own.model_fields.items() if field.is_required()}
+    assert required <= told | image
+
+
+def test_nothing_is_reachable_from_another_machine(compose: dict[str, Any]) -> None:
+    ports = [port for own in compose["services"].values() for port in own.get("ports", [])]
+    assert ports
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
+
+
+def test_no_server_forgets_what_a_loop_relies_on(compose: dict[str, Any]) -> None:
+    store = compose["services"]["valkey"]
+    assert "--appendonly yes" in " ".join(store["command"])
+    assert "--maxmemory-policy noeviction" in " ".join(store["command"])
+    broker = compose["services"]["pulsar"]["environment"]
+    assert broker["defaultRetentionTimeInMinutes"] == broker["defaultRetentionSizeInMB"] == "-1"
+    assert broker["brokerDeleteInactiveTopicsEnabled"] == "false"
+    stateful = {"pulsar", "valkey", *SERVICES}
+    for name in stateful:
+        assert any(str(volume).startswith(f"{name}:") for volume in compose["services"][name]["volumes"])
+    assert stateful == set(compose["volumes"])
+
+
+def test_what_the_image_copies_is_there_and_sent_to_the_builder() -> None:
+    sent = set(re.findall(r"^!(.*)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
+    copies = re.findall(r"^COPY (?!--from)(.*) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    for service in SERVICES:
+        for source in " ".join(copies).replace("${SERVICE}", service).split():
+            assert (ROOT / source).exists()
+            assert source in sent or source.split("/")[0] in sent
+
+
+def test_the_image_holds_the_kernel_compiled() -> None:
+    _script("compile_kernel").main()
+    for module in pkgutil.iter_modules(headrace.kernel.__path__, "headrace.kernel."):
+        own = importlib.import_module(module.name)
+        compiled = [function for function in vars(own).values() if hasattr(function, "signatures")]
+        # Those that others call come out of numba's cache without signatures of their own.
+        assert not compiled or any(function.signatures for function in compiled), module.name
+
+
+async def test_a_container_is_healthy_while_its_service_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As a process of its own: the server answers meanwhile.
+    async def health() -> int:
+        asking = await asyncio.create_subprocess_exec(
+            sys.executable, DEPLOY / "healthy.py", stderr=asyncio.subprocess.DEVNULL
+        )
+        return await asking.wait()
+
+    server = Server("127.0.0.1:0", {})
+    monkeypatch.setenv("HEADRACE_BIND", server.address)
+    await server.start()
+    assert await health() == 0
+    await server.stop()
+    assert await health() == 1
+
+
+def _is_settings(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, ServiceSettings) and kind is not ServiceSettings
+
+
+def _script(name: str) -> ModuleType:
+    found = importlib.util.spec_from_file_location(name, DEPLOY / f"{name}.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
