@@ -233,14 +233,14 @@ def test_parquet_may_have_other_types_of_the_same_meaning(tmp_path: Path) -> Non
 
 def test_wrong_values_of_parquet_are_told_with_their_row(tmp_path: Path) -> None:
     columns = {
-        "flight": ["UA1", None, "UA3", "UA4"],
-        "at": [1, 2, 3, 4],
-        "delay": [1.0, 2.0, math.nan, math.inf],
-        "gust": [1.0, 2.0, 3.0, -math.inf],
+        "flight": ["UA1", None, "UA3", "UA4", "UA5"],
+        "at": [1, 2, 3, 4, 5],
+        "delay": [1.0, 2.0, math.nan, math.inf, 5.0],
+        "gust": [1.0, 2.0, 3.0, 4.0, -math.inf],
     }
     pq.write_table(pa.table(columns), tmp_path / "events.parquet")
     found = faults(tmp_path / "events.parquet")
-    assert found == [(2, "flight", "null"), (3, "delay", "NaN"), (4, "delay", "Infinity")]
+    assert found == [(2, "flight", "null"), (3, "delay", "NaN"), (4, "delay", "Infinity"), (5, "gust", "-Infinity")]
     for event in read(tmp_path / "events.parquet").events[1:]:
         with pytest.raises(InvalidEvent):
             StreamCodec(STREAM).canonical(event)

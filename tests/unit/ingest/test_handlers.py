@@ -131,7 +131,7 @@ async def test_nothing_is_written_behind_what_failed(service: Service) -> None:
     service.log.fail()
     more.set()
     with pytest.raises(Unavailable, match="gone"):
-        await call
+        await asyncio.wait_for(call, 10)
     assert service.log.written == [("clicks", "a")]
     # Nor does what failed make its own resend late.
     service.log.holding = False
