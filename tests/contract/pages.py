@@ -1,0 +1,71 @@
+"""What the pages of the documentation say: their blocks, the commands they name, where they point."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.contract.repository import ROOT
+
+PAGES = tuple(
+    page
+    for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), ROOT / "deploy/README.md")
+    if page.exists()
+)
+
+_FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE)
+_SHELLS = frozenset({"sh", "bash", "console", "shell"})
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code, and where it begins."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page, in order."""
+    text = page.read_text()
+    return [
+        Block(page, text.count("\n", 0, own.start()) + 1, own["language"], own["text"]) for own in _FENCE.finditer(text)
+    ]
+
+
+def python_blocks(page: Path) -> list[Block]:
+    return [own for own in blocks(page) if own.language == "python"]
+
+
+def commands(page: Path, program: str) -> list[list[str]]:
+    """Each call of a program that a page shows, in a shell's block or in a line of text."""
+    lines = [line for own in blocks(page) if own.language in _SHELLS for line in _shell_lines(own.text)]
+    lines += re.findall(rf"`({program} [^`]+)`", _FENCE.sub("", page.read_text()))
+    found = []
+    for line in lines:
+        # What follows a pipe or an ampersand is a command of its own.
+        for part in re.split(r"(?:\|\|?|&&?|;)\s", line):
+            words = shlex.split(part.removeprefix("$ "), comments=True)
+            while words and re.fullmatch(r"\w+=.*", words[0]):
+                del words[0]
+            if words and words[0] == program:
+                found.append(words[1:])
+    return found
+
+
+def links(page: Path) -> list[str]:
+    """Where a page points inside the repository."""
+    targets = re.findall(r"!?\[[^\]]*\]\(([^)\s]+)\)", _FENCE.sub("", page.read_text()))
+    return [own.split("#")[0] for own in targets if "://" not in own and not own.startswith(("#", "mailto:"))]
+
+
+def _shell_lines(text: str) -> Iterator[str]:
+    return iter(re.sub(r"\\\n\s*", " ", text).splitlines())
