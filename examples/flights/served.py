@@ -12,6 +12,7 @@ import pulsar
 
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.log.consume import LogReader
+from headrace.log.position import START
 from headrace.log.tables import decode_examples, decode_predictions
 from headrace.log.topics import Topics
 from headrace.quality import Outcomes, Quality, quality_of
@@ -19,6 +20,9 @@ from headrace.quality import Outcomes, Quality, quality_of
 _Decoded = TypeVar("_Decoded")
 
 HOUR = 3_600_000_000
+
+#: Messages hold hundreds of vectors each: few are fetched ahead.
+_QUEUE = 16
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,14 @@ def read_served(client: pulsar.Client, loop: LoopDefinition, model: ModelDefinit
 
 
 def _all(client: pulsar.Client, topic: str, decode: Callable[[bytes], _Decoded]) -> Iterator[_Decoded]:
-    reader = LogReader(client, topic)
-    try:
-        while batch := reader.receive(timeout_ms=1_000):
-            yield from (decode(payload) for payload in batch.payloads if payload)
-    finally:
-        reader.close()
+    # The embedded broker may stop amid large messages: only where a new reader finds nothing either is the end.
+    before, position = None, START
+    while position != before:
+        before = position
+        reader = LogReader(client, topic, position, _QUEUE)
+        try:
+            while batch := reader.receive(timeout_ms=1_000):
+                position = batch.positions[-1]
+                yield from (decode(payload) for payload in batch.payloads if payload)
+        finally:
+            reader.close()
