@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,21 @@ def test_the_lock_is_that_of_the_distributions() -> None:
                 assert everything[name] in requirement.specifier, f"{project}: run `make lock`"
 
 
+def test_all_that_is_imported_is_locked() -> None:
+    locked = set(_locked(ROOT / "requirements.lock"))
+    providers = packages_distributions()
+    folders = [ROOT / folder for folder in ("sdk", "services", "examples", "deploy", "tests")]
+    sources = [path for folder in folders for path in folder.rglob("*.py")]
+    imported = {name: path for path in sources for name in _imports(path)}
+    own = {"headrace", *(f"headrace_{service}" for service in SERVICES)}
+    here = {*sys.stdlib_module_names, *own, *(folder.name for folder in folders)}
+    assert {
+        name: str(path)
+        for name, path in imported.items()
+        if name not in here and not locked & {canonicalize_name(provider) for provider in providers.get(name, ())}
+    } == {}
+
+
 @pytest.mark.parametrize("file", ["requirements.lock", "requirements-build.lock", "services/*/requirements.lock"])
 def test_a_lock_names_hashes_and_no_address(file: str) -> None:
     for lock in ROOT.glob(file):
@@ -108,6 +125,17 @@ def _locked(lock: Path) -> dict[str, str]:
         for own in pinned
         if own.marker is None or own.marker.evaluate()
     }
+
+
+def _imports(path: Path) -> set[str]:
+    """The top-level packages that a file imports, at whatever place."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {own.name for own in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return {name.split(".")[0] for name in names}
 
 
 def _import_all(package: str, *folders: Path) -> subprocess.CompletedProcess[str]:
