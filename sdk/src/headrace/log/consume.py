@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pulsar
+import structlog
 
 from headrace.errors import Unavailable
 from headrace.log.position import START, Position
+
+_log = structlog.get_logger()
+
+# Seconds of silence before the log is asked whether it goes on; twice as long after each time that it did not help.
+_PATIENCE = 2.0
+_MOST_PATIENCE = 60.0
 
 
 @dataclass
@@ -66,31 +75,37 @@ class PartitionConsumer:
         A physical topic (see `headrace.log.connection.partitions`).
     max_messages
         The largest batch.
+    queue
+        Messages fetched ahead, by default as many; the embedded broker sends much again where it is short.
+    clock
+        Seconds; they only decide when a silent broker is asked whether there is more.
     """
 
     def __init__(
-        self, client: pulsar.Client, topic: str, subscription: str, max_messages: int = 5_000, name: str | None = None
+        self,
+        client: pulsar.Client,
+        topic: str,
+        subscription: str,
+        max_messages: int = 5_000,
+        name: str | None = None,
+        queue: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.topic = topic
         self._client = client
+        self._subscription = subscription
         self._max_messages = max_messages
+        self._name = name
+        self._queue = queue or max_messages
+        self._clock = clock
+        self._heard = clock()
+        self._patience = _PATIENCE
         self._ids: dict[Position, pulsar.MessageId] = {}
         self._position = START
         self._owner = False
         self._gap: LogReader | None = None
         self._held = Batch()
-        try:
-            self._consumer = client.subscribe(
-                topic,
-                subscription,
-                consumer_type=pulsar.ConsumerType.Failover,
-                consumer_name=name,
-                initial_position=pulsar.InitialPosition.Earliest,
-                receiver_queue_size=max_messages,
-                batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(max_messages, 8 * 2**20, 10),
-            )
-        except pulsar.PulsarException as error:
-            raise Unavailable(f"broker: cannot subscribe to {topic}: {error}") from error
+        self._consumer = self._subscribe()
 
     def receive(self) -> Batch:
         """The messages that are there, in order; empty after some milliseconds without any.
@@ -106,13 +121,17 @@ class PartitionConsumer:
         try:
             messages = self._consumer.batch_receive()
         except pulsar.Timeout:
-            return batch
+            messages = []
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: {self.topic}: {error}") from error
         for message in messages:
             batch.add(message)
         if messages:
-            self._ids[batch.positions[-1]] = messages[-1].message_id()
+            self._heard, self._patience = self._clock(), _PATIENCE
+            newest = max(range(len(batch)), key=batch.positions.__getitem__)
+            self._ids[batch.positions[newest]] = messages[newest].message_id()
+        elif self._owner and self._clock() - self._heard > self._patience:
+            self._look_further()
         return self._new(batch) if self._owner else batch
 
     def start_after(self, position: Position, delivered: Batch) -> Batch:
@@ -133,13 +152,43 @@ class PartitionConsumer:
         done = [own for own in self._ids if own <= position]
         if done:
             last = max(done)
-            self._consumer.acknowledge_cumulative(self._ids[last])
+            try:
+                self._consumer.acknowledge_cumulative(self._ids[last])
+            except pulsar.AlreadyClosed:
+                return  # `_look_further` is about to replace it: the next acknowledgement covers this one
             for own in done:
                 del self._ids[own]
 
     def close(self) -> None:
         """Give the partition up, for the next consumer to take."""
         self._consumer.close()
+
+    def _subscribe(self) -> pulsar.Consumer:
+        try:
+            return self._client.subscribe(
+                self.topic,
+                self._subscription,
+                consumer_type=pulsar.ConsumerType.Failover,
+                consumer_name=self._name,
+                initial_position=pulsar.InitialPosition.Earliest,
+                receiver_queue_size=self._queue,
+                batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(self._max_messages, 8 * 2**20, 10),
+            )
+        except pulsar.PulsarException as error:
+            raise Unavailable(f"broker: cannot subscribe to {self.topic}: {error}") from error
+
+    def _look_further(self) -> None:
+        """Subscribe again where the log goes on but nothing comes: the embedded broker forgets consumers at times."""
+        self._heard = self._clock()
+        try:
+            last = Position.of(self._consumer.get_last_message_id())
+        except pulsar.PulsarException:
+            return  # nothing there, or nobody who tells
+        if (last.ledger, last.entry) > (self._position.ledger, self._position.entry):
+            _log.warning("nothing comes, subscribing again", topic=self.topic, position=self._position, last=last)
+            self._patience = min(2 * self._patience, _MOST_PATIENCE)
+            self._consumer.close()
+            self._consumer = self._subscribe()
 
     def _new(self, batch: Batch) -> Batch:
         fresh = batch.after(self._position)

@@ -181,7 +181,12 @@ class Composition:
 
     def _consumer(self, topic: str, subscription: str, source: Any) -> PartitionConsumer:
         consumer = PartitionConsumer(
-            self._client, topic, subscription, self._settings.batch, name=self._settings.instance
+            self._client,
+            topic,
+            subscription,
+            self._settings.batch,
+            name=self._settings.instance,
+            queue=4 * self._settings.batch,
         )
         self._acknowledger.add(source, consumer)
         return consumer

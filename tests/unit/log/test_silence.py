@@ -1,0 +1,146 @@
+"""A consumer that a broker has forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulsar
+import pytest
+
+from headrace.log.consume import PartitionConsumer
+from headrace.log.position import Position
+
+
+@dataclass
+class Id:
+    entry: int
+
+    def ledger_id(self) -> int:
+        return 1
+
+    def entry_id(self) -> int:
+        return self.entry
+
+    def batch_index(self) -> int:
+        return -1
+
+
+@dataclass
+class Message:
+    entry: int
+
+    def message_id(self) -> Id:
+        return Id(self.entry)
+
+    def data(self) -> bytes:
+        return b"%d" % self.entry
+
+    def properties(self) -> dict[str, str]:
+        return {}
+
+
+@dataclass
+class Subscribed:
+    """Delivers its batches, then nothing, although the log goes on to `last`."""
+
+    batches: list[list[Message]]
+    last: int | None
+    closed: bool = False
+    acknowledged: list[int] = field(default_factory=list)
+
+    def batch_receive(self) -> list[Message]:
+        if not self.batches:
+            raise pulsar.Timeout
+        return self.batches.pop(0)
+
+    def get_last_message_id(self) -> Id:
+        if self.last is None:
+            raise pulsar.UnknownError
+        return Id(self.last)
+
+    def acknowledge_cumulative(self, own: Id) -> None:
+        if self.closed:
+            raise pulsar.AlreadyClosed
+        self.acknowledged.append(own.entry)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class Broker:
+    consumers: list[Subscribed]
+    subscribed: list[Subscribed] = field(default_factory=list)
+
+    def subscribe(self, *_: Any, **__: Any) -> Subscribed:
+        self.subscribed.append(self.consumers.pop(0))
+        return self.subscribed[-1]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def owner(broker: Broker, clock: Clock) -> PartitionConsumer:
+    """The first message is in its state."""
+    consumer = PartitionConsumer(broker, "t", "s", clock=clock)
+    consumer.start_after(Position(1, 0, -1), consumer.receive())
+    return consumer
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_where_the_log_goes_on_and_nothing_comes_it_subscribes_again(clock: Clock) -> None:
+    broker = Broker([Subscribed([[Message(0)]], last=2), Subscribed([[Message(0), Message(1), Message(2)]], last=2)])
+    consumer = owner(broker, clock)
+    clock.now = 1.0
+    assert not consumer.receive()
+    assert len(broker.subscribed) == 1
+    clock.now = 3.0
+    assert not consumer.receive()
+    assert broker.subscribed[0].closed
+    assert consumer.receive().payloads == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("last", [0, None])
+def test_where_the_log_has_ended_it_stays(clock: Clock, last: int | None) -> None:
+    broker = Broker([Subscribed([[Message(0)]], last=last)])
+    consumer = owner(broker, clock)
+    for clock.now in (3.0, 6.0, 9.0):
+        assert not consumer.receive()
+    assert len(broker.subscribed) == 1
+
+
+def test_one_that_stands_by_does_not_disturb_the_owner(clock: Clock) -> None:
+    broker = Broker([Subscribed([], last=2)])
+    consumer = PartitionConsumer(broker, "t", "s", clock=clock)
+    clock.now = 100.0
+    assert not consumer.receive()
+    assert len(broker.subscribed) == 1
+
+
+def test_it_asks_ever_less_often_while_that_does_not_help(clock: Clock) -> None:
+    broker = Broker([Subscribed([[Message(0)]], last=2), *(Subscribed([], last=2) for _ in range(20))])
+    consumer = owner(broker, clock)
+    for second in range(31):
+        clock.now = float(second)
+        consumer.receive()
+    assert len(broker.subscribed) == 1 + 3  # after 2, 4 and 8 seconds
+
+
+def test_an_acknowledgement_meanwhile_is_made_up_for(clock: Clock) -> None:
+    broker = Broker([Subscribed([[Message(0)]], last=0)])
+    consumer = owner(broker, clock)
+    broker.subscribed[0].closed = True
+    consumer.ack(Position(1, 0, -1))
+    assert broker.subscribed[0].acknowledged == []
+    broker.subscribed[0].closed = False
+    consumer.ack(Position(1, 0, -1))
+    assert broker.subscribed[0].acknowledged == [0]
