@@ -64,7 +64,7 @@ def bare(make: Callable[[], Any], model: ModelDefinition, rows: Examples) -> flo
     inputs = [
         {name: value for name, value in zip(names, row, strict=True) if value == value} for row in rows.numbers.tolist()
     ]
-    labels = [label > 0.5 for label in rows.labels]
+    labels = [float(label) > 0.5 for label in rows.labels]
     estimator = make()
     started = time.perf_counter()
     for row, label in zip(inputs, labels, strict=True):

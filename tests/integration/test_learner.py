@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnxruntime
 import pulsar
@@ -282,6 +283,19 @@ def test_a_full_disk_is_told_and_nothing_is_acknowledged(room: Room, running: Ca
     eventually(lambda: again.standing.learned == 600)
     stop(again)
     assert room.saved() == (600, bare(600))
+
+
+def test_a_version_comes_each_declared_seconds_though_examples_are_few(
+    room: Room, running: Callable[[Worker], Worker]
+) -> None:
+    room.model = msgspec.structs.replace(room.model, publish_seconds=0.05)
+    room.send(0, 70)
+    worker = running(room.worker())
+    eventually(lambda: worker.standing.published == 70)
+    room.send(70, 130)
+    eventually(lambda: worker.standing.published == 130)
+    stop(worker)
+    assert room.versions()[-1].examples == 130
 
 
 def test_a_hole_in_the_log_is_refused(room: Room, running: Callable[[Worker], Worker]) -> None:

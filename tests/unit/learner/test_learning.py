@@ -45,7 +45,7 @@ def everything(learning: Learning) -> tuple[Any, ...]:
     return (state_hash(learning.estimator), learning.quality.dump(), known)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(st.lists(st.integers(1, 150), min_size=1, max_size=6))
 def test_the_cut_into_messages_does_not_matter(sizes: list[int]) -> None:
     whole, parts = new(), new()
@@ -54,7 +54,7 @@ def test_the_cut_into_messages_does_not_matter(sizes: list[int]) -> None:
     assert everything(parts) == everything(whole)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(st.integers(1, 3), st.integers(0, 400))
 def test_a_checkpoint_goes_on_from_any_version_also_inside_a_message(version: int, overlap: int) -> None:
     messages = list(log(_MODEL, _ROWS, _LABELS, [130]))

@@ -70,7 +70,7 @@ def fresh(whole: Outcomes, rows: np.ndarray[Any, np.dtype[np.bool_]]) -> Quality
 
 
 @pytest.mark.parametrize("task", list(Task))
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(bounds=st.lists(st.integers(0, _COUNT), max_size=6))
 def test_nothing_depends_on_the_batches(task: Task, bounds: list[int]) -> None:
     whole = outcomes(task)
@@ -170,7 +170,7 @@ def test_a_diverged_model_is_told_by_finite_numbers(task: Task, value: float) ->
     found: dict[str, Any] = told(task, [Outcomes(whole.times, whole.labels, scores, whole.predicted)]).metrics()
     assert all(math.isfinite(metric) for metric in found.values())
     assert found["scored"] == 10
-    assert found.get("log_loss", found.get("mae")) > 10 or value == math.inf
+    assert found["mae" if task is Task.REGRESSION else "log_loss"] > 10 or value == math.inf
 
 
 @pytest.mark.parametrize("task", list(Task))

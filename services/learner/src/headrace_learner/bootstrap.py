@@ -52,7 +52,7 @@ async def serve(settings: LearnerSettings, models: Sequence[str] = ()) -> int:
         closing.callback(client.close)
         online = store.connect(settings.redis_url)
         closing.callback(online.close)
-        workers = _workers(settings, loop, _chosen(loop, models), client, online)
+        workers = _workers(settings, loop, chosen(loop, models), client, online)
         server = Server(settings.bind, {})
         status = ServiceStatus(service="learner", instance=settings.instance, address=server.address)
         heartbeat = Heartbeat(StatusBoard(online, loop.name), status)
@@ -69,7 +69,14 @@ async def serve(settings: LearnerSettings, models: Sequence[str] = ()) -> int:
     return int(failed)
 
 
-def _chosen(loop: LoopDefinition, names: Sequence[str]) -> list[ModelDefinition]:
+def chosen(loop: LoopDefinition, names: Sequence[str]) -> list[ModelDefinition]:
+    """The models of these names, all when there are none.
+
+    Raises
+    ------
+    UnknownName
+        The loop declares no such model.
+    """
     known = {model.name: model for model in loop.models}
     for name in names:
         if name not in known:
