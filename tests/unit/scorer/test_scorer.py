@@ -170,7 +170,7 @@ async def test_a_batch_has_each_outcome_in_its_place() -> None:
     for place, request in ((0, Request("fraud", event())), (5, Request("fraud", event(card="c2")))):
         outcome = outcomes[place]
         assert isinstance(outcome, Answer)
-        assert outcome.score == pytest.approx((await own.score(request)).score, rel=1e-14)
+        assert outcome.score == pytest.approx((await own.score(request)).score, rel=1e-13)
 
 
 async def test_requests_of_one_moment_are_one_read_with_each_entity_once() -> None:
@@ -181,8 +181,7 @@ async def test_requests_of_one_moment_are_one_read_with_each_entity_once() -> No
     assert len(rows.reads) == 1
     assert len(rows.reads[0]) == len(set(rows.reads[0])) == 4
     alone = [await own.score(Request("fraud", body)) for body in bodies]
-    # ONNX Runtime computes a batch with other instructions: the last bit may differ.
-    assert [answer.score for answer in together] == pytest.approx([answer.score for answer in alone], rel=1e-14)
+    assert [answer.score for answer in together] == pytest.approx([answer.score for answer in alone], rel=1e-13)
 
 
 async def test_a_swap_meets_no_request_half_way() -> None:
@@ -199,7 +198,7 @@ async def test_a_swap_meets_no_request_half_way() -> None:
         await asyncio.sleep(0)
         own.offer([published[turn % 2].SerializeToString()])
         for answer in await asyncio.gather(*waiting):
-            assert answer.score == pytest.approx(expected[answer.batch.version.examples], rel=1e-14)
+            assert answer.score == pytest.approx(expected[answer.batch.version.examples], rel=1e-13)
             seen.add(answer.batch.version.examples)
     assert seen == {40, 80}
 

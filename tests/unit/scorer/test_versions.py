@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headrace.definition import ModelDefinition
 from headrace.errors import CorruptState, NoModelYet
 from headrace.export import to_onnx
 from headrace.v1 import models_pb2
@@ -85,3 +86,16 @@ def test_scores_have_one_entry_a_vector() -> None:
     assert found.probabilities is not None
     assert found.winners is not None
     np.testing.assert_array_equal(found.probabilities[np.arange(7), found.winners], found.score)
+
+
+@pytest.mark.parametrize("model", [FRAUD, WORTH, SORT], ids=lambda own: own.name)
+def test_a_score_depends_on_what_is_scored_beside_it_in_its_last_bits_at_most(model: ModelDefinition) -> None:
+    own = Version(model, version(model, 200))
+    random = np.random.default_rng(3)
+    numbers = random.normal(5, 3, (200, 5))
+    numbers[random.random(numbers.shape) < 0.1] = np.nan
+    texts = random.choice(np.array(["web", "pos", ""], object), (200, 1))
+    alone = np.concatenate([own.score(numbers[at : at + 1], texts[at : at + 1]).score for at in range(200)])
+    for size in (2, 3, 5, 7, 13, 64, 200):
+        parts = [own.score(numbers[at : at + size], texts[at : at + size]).score for at in range(0, 200, size)]
+        np.testing.assert_allclose(np.concatenate(parts), alone, rtol=1e-13)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import Callable
@@ -108,6 +109,9 @@ class Service:
         status = ServiceStatus(service="scorer", instance=settings.instance, state="ready", address=server.address)
         board = StatusThread(settings.redis_url, self._loop.name, status, refresh)
         scorer.warm()
+        # What is there by now stays: the collector need not look at it again while requests wait.
+        gc.collect()
+        gc.freeze()
         await rows.open()
         for thread in (sender, reader, stream):
             thread.start()

@@ -71,7 +71,7 @@ class Version:
         self._try(numeric, len(model.features) - numeric)
 
     def score(self, numbers: Numbers, texts: npt.NDArray[np.object_] | None) -> Scores:
-        """Score N vectors.
+        """Score N vectors. The last bits of a score may depend on how many are scored beside it.
 
         Parameters
         ----------
