@@ -106,6 +106,9 @@ class _WithoutKafka(BootStrategy):  # type: ignore[misc]
 class _Application(faust.App):  # type: ignore[misc]
     BootStrategy = _WithoutKafka
 
+    def _create_directories(self) -> None:
+        """Make none: they are for Faust's tables, and would lie in whatever directory the process runs in."""
+
 
 class FeatureApp:
     """Runs lanes until it is stopped or one of them fails.
