@@ -97,10 +97,10 @@ bench: install ## measure, each figure beside its reference in the same run
 	$(BIN)/python -m tests.bench
 
 demo: install ## learn from a year of flights, and ask the model (EVENTS=n stops after n)
-	$(BIN)/python -m examples.flights $(if $(EVENTS),--events $(EVENTS))
+	@$(BIN)/python -m examples.flights $(if $(EVENTS),--events $(EVENTS))
 
 up: install ## run the flights' loop on this machine, until Ctrl-C
-	$(BIN)/headrace up examples/flights/loop.py
+	@$(BIN)/headrace up examples/flights/loop.py
 
 compose: install ## build the images and run the flights' loop on Docker Compose (see deploy/README.md)
 	@mkdir -p build
