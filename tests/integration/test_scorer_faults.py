@@ -111,9 +111,11 @@ def test_a_second_scorer_takes_over_where_the_first_one_ends(tmp_path: Path) -> 
                     TOPICS.predictions("fraud"),
                     lambda own: any(message.properties().get("frontier") == "390" for message in own),
                 )
-        accepted, ids = Accepted(), []
+        accepted, ids, sent = Accepted(), [], []
         for message in read:
             found = decode_predictions(FRAUD, message.data())
+            sent += found.ids
             taken = accepted.take(int(message.properties()["epoch"]), found.positions)
             ids += [found.ids[place] for place in taken]
         assert ids == [f"e{n}" for n in range(400)]
+        assert sent.count("e0") == 1, "what was acknowledged is not scored again"

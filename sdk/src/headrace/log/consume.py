@@ -147,6 +147,11 @@ class PartitionConsumer:
         self._gap = LogReader(self._client, self.topic, position, self._max_messages)
         return self._catch_up(self._gap)
 
+    def start_here(self, delivered: Batch) -> Batch:
+        """Become the owner where the broker's cursor stands: for those whose readers drop what comes twice."""
+        self._owner = True
+        return self._new(delivered)
+
     def ack(self, position: Position) -> None:
         """Acknowledge everything up to a position; call it only once its effects are durable."""
         done = [own for own in self._ids if own <= position]
@@ -192,9 +197,30 @@ class PartitionConsumer:
 
     def _new(self, batch: Batch) -> Batch:
         fresh = batch.after(self._position)
+        hole = self._hole(fresh)
+        if hole is not None:
+            # The broker passed something over (the embedded one does, amid what it sends again): it is in the log.
+            before = fresh.before(hole)
+            return self._before_hole(before, fresh.after(before.positions[-1] if before else self._position))
         if fresh:
             self._position = fresh.positions[-1]
         return fresh
+
+    def _hole(self, fresh: Batch) -> int | None:
+        """The index of the first message that does not follow on the one before it."""
+        previous = self._position
+        for index, own in enumerate(fresh.positions):
+            if own.ledger == previous.ledger and own.entry > previous.entry + 1:
+                return index
+            previous = own
+        return None
+
+    def _before_hole(self, before: Batch, behind: Batch) -> Batch:
+        if before:
+            self._position = before.positions[-1]
+        self._held = behind
+        self._gap = LogReader(self._client, self.topic, self._position)
+        return before
 
     def _catch_up(self, gap: LogReader) -> Batch:
         first = self._held.positions[0]

@@ -13,7 +13,6 @@ from headrace.definition import ModelDefinition
 from headrace.errors import Unavailable
 from headrace.log.connection import partitions
 from headrace.log.consume import Batch, LogReader, PartitionConsumer
-from headrace.log.position import START
 from headrace.log.produce import Producer
 from headrace.log.topics import Topics
 from headrace.v1 import dead_letter_pb2
@@ -186,8 +185,8 @@ class PartitionScoring(_LogThread):
             if not batch:
                 continue
             if not owner:
-                # Where to go on stands with the broker: what is scored twice, readers drop.
-                batch, owner = consumer.start_after(START, batch), True
+                # Only what is durable was acknowledged, and what is scored twice, readers drop.
+                batch, owner = consumer.start_here(batch), True
             if batch:
                 outcome = self._scorer.score(batch)
                 self._emit(outcome, producer)
