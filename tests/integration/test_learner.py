@@ -345,11 +345,14 @@ def test_the_process_survives_kill_and_drains_on_sigterm(room: Room, servers: em
         "HEADRACE_INSTANCE": "learner-0",
     }
     board = StatusBoard(room.store, loop.name)
+    said = tmp_path / "learner.log"
 
     def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-m", "headrace_learner"], env=environment, stderr=subprocess.DEVNULL)
+        with said.open("ab") as log:
+            return subprocess.Popen([sys.executable, "-m", "headrace_learner"], env=environment, stderr=log)
 
     def versions() -> dict[str, int]:
+        assert process.poll() is None, said.read_text()
         return next((status.versions for status in board.read() if status.state == "ready"), {})
 
     room.send(0, 1_200)
