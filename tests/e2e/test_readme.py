@@ -1,0 +1,42 @@
+"""The first page's loop runs: its blocks are its files, its commands are typed as they stand there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from headrace import embedded
+from tests.contract.pages import blocks, commands, python_blocks
+from tests.contract.repository import ROOT
+from tests.deadline import until
+
+PAGE = ROOT / "README.md"
+
+
+def test_a_loop_of_ones_own_runs(tmp_path: Path) -> None:
+    [loop] = python_blocks(PAGE)
+    payments, outcomes = (own.text for own in blocks(PAGE) if own.language == "csv")
+    for name, text in {"payments.py": loop.text, "payments.csv": payments, "outcomes.csv": outcomes}.items():
+        (tmp_path / name).write_text(text)
+    check, up, play, score = commands(PAGE, "headrace")
+    assert "model fraudulent" in _headrace(tmp_path, check)
+    assert up == ["up", "payments.py"]
+    with embedded.run(tmp_path / "payments.py", data=tmp_path / ".headrace" / "payments") as running:
+        assert "8 accepted, 0 rejected" in _headrace(tmp_path, play)
+        until(lambda: [own.versions for own in running.status() if own.service == "scorer"], _has_learned, 60)
+        said = _headrace(tmp_path, score)
+    assert "fraudulent after 4 examples" in said
+    assert "spending.mean.7d   501.25" in said
+
+
+def _has_learned(versions: list[dict[str, int]]) -> bool:
+    return versions == [{"fraudulent": 4}]
+
+
+def _headrace(folder: Path, words: list[str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "headrace.cli", *words], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
