@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from headrace.declare.mistakes import Mistakes
+from headrace.declare.mistakes import Mistakes, words_of
 from headrace.declare.place import Place
 from headrace.definition import FeatureDefinition, FieldType, Task
 from headrace.errors import UnsupportedLearner
@@ -158,7 +158,7 @@ def _made(factory: object, place: Place, part: str, mistakes: Mistakes) -> objec
     try:
         learner: object = factory()
     except Exception as error:  # the user's code: anything can come out of it
-        problem = f"its learner fails with {type(error).__name__}: {error}"
+        problem = f"its learner fails with {type(error).__name__}: {words_of(error)}"
         mistakes.add(place, part, problem, "It is called without arguments, and makes the pipeline.")
         return None
     if not hasattr(learner, "learn_one"):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from headrace import declare
 from headrace.declare.compiling import compile_into
 from headrace.declare.declaration import recording, snake_case
-from headrace.declare.mistakes import Mistakes, instead_of, mistake
+from headrace.declare.mistakes import Mistakes, instead_of, mistake, words_of
 from headrace.declare.models import Learner
 from headrace.declare.place import Place
 from headrace.definition import LoopDefinition
@@ -114,7 +114,7 @@ def _is_written_below(folder: Path, file: str) -> bool:
 
 
 def _told(error: BaseException, place: Place) -> DefinitionError:
-    message = str(error) or "no message"
+    message = words_of(error) or "no message"
     match error:
         case FileNotFoundError() | IsADirectoryError() | PermissionError():
             return mistake(place, "file", f"it cannot be read: {error.strerror}: {error.filename}", "Check the path.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from headrace.declare.place import Place
@@ -49,6 +50,11 @@ class Mistakes:
 def mistake(place: Place, part: str, problem: str, cure: str) -> DefinitionError:
     """The error for a mistake at a line."""
     return DefinitionError(f"{place}: {part}", problem, cure)
+
+
+def words_of(error: BaseException) -> str:
+    """What an error says, without the cure that some Pythons append to it: headrace has its own."""
+    return re.sub(r"\. Did you mean '\w+'\?$", "", str(error))
 
 
 def instead_of(name: str, known: Iterable[str], kind: str) -> str:
