@@ -99,7 +99,8 @@ def _counts(sample: Sample, rates: Mapping[str, float]) -> Table:
     for name, key in _COUNTS:
         table.add_row(name, f"{sample.counts[key]:,}", f"{rates.get(key, 0.0):,.0f}")
     behind = sample.played - sample.counts["feature.events"]
-    waiting = sample.counts["feature.vectors"] - sample.counts["feature.examples"]
+    counts = sample.counts
+    waiting = counts["feature.vectors"] - counts["feature.examples"] - counts["feature.expired"]
     table.add_row("lag: sent, not folded", f"{max(behind, 0):,}", "")
     table.add_row("waiting for their label", f"{max(waiting, 0):,}", "")
     return table
@@ -124,7 +125,8 @@ def _foot(sample: Sample) -> Text:
     dead = dead_letters(sample)
     text = Text(f"version {sample.version:,}   drift alarms {alarms:.0f}   dead letters {dead:,}")
     for instance, state in sample.states.items():
-        text.append(f"   {instance} {state}", style="green" if state == "ready" else "yellow")
+        if state != "ready":
+            text.append(f"   {instance} {state}", style="yellow")
     return text
 
 

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -76,7 +77,8 @@ def _demo(events: int | None) -> None:
         print(json.dumps(result), flush=True)
         if sys.stdout.isatty():
             _say(f"\nThe loop stays up for your questions, until Ctrl-C:\n\n  {question.command(asked, DATA)}\n")
-            threading.Event().wait()
+            with suppress(KeyboardInterrupt):
+                threading.Event().wait()
 
 
 def _play(running: RunningLoop, files: Mapping[str, Path], total: int) -> Watcher:
@@ -116,7 +118,9 @@ def _conclude(running: RunningLoop, watcher: Watcher, asked: str) -> dict[str, o
             )
         )
     )
-    _say(f"\n$ {command}\n{answer}\n\nthe year in plots: {page}\n")
+    _say(
+        f"\n$ {command}\n{answer}\n\n--explain shows the vector, and how old its values are. The year in plots: {page}\n"
+    )
     return {**figures, "report": str(page)}
 
 

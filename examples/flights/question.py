@@ -54,4 +54,4 @@ def ask(event: str, data: Path) -> str:
 
 def _arguments(event: str, data: Path) -> list[str]:
     shown = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data
-    return ["score", MODEL, "--data", str(shown), "--explain", "--event", event]
+    return ["score", MODEL, "--data", str(shown), "--event", event]
