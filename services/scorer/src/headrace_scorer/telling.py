@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import redis
 
-from headrace.store.status import Heartbeat, ServiceStatus, StatusBoard
+from headrace.store.status import PERIOD, Heartbeat, ServiceStatus, StatusBoard
 
 
 class Progress:
@@ -44,7 +44,7 @@ class Progress:
 
 
 class StatusThread(threading.Thread):
-    """Publishes the status each second; a store that is down is passed over.
+    """Publishes the status at each beat; a store that is down is passed over.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class StatusThread(threading.Thread):
             self._refresh(self._heartbeat.status)
             with suppress(redis.RedisError):
                 self._heartbeat.beat()
-            if self._stopping.wait(1.0):
+            if self._stopping.wait(PERIOD):
                 return
 
     def stop(self) -> None:

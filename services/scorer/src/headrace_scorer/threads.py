@@ -25,6 +25,9 @@ _log = structlog.get_logger()
 #: Seconds between tries while the broker is down.
 _RETRY = 0.5
 
+#: Messages fetched ahead; each may hold some thousand vectors.
+_FETCHED = 200
+
 
 class _LogThread(threading.Thread):
     """Runs `_work` until stopped; starts it over when the broker fails, gives up on anything else."""
@@ -168,7 +171,7 @@ class PartitionScoring(_LogThread):
         self._progress = progress
 
     def _work(self) -> None:
-        consumer = PartitionConsumer(self._client, self._source, f"scorer-{self._model.name}")
+        consumer = PartitionConsumer(self._client, self._source, f"scorer-{self._model.name}", _FETCHED)
         try:
             producer = Producer(self._client, self._target)
             try:
