@@ -118,9 +118,7 @@ def _conclude(running: RunningLoop, watcher: Watcher, asked: str) -> dict[str, o
             )
         )
     )
-    _say(
-        f"\n$ {command}\n{answer}\n\n--explain shows the vector, and how old its values are. The year in plots: {page}\n"
-    )
+    _say(f"\n$ {command}\n{answer}\n\nAdd --explain for its vector. The year in plots: {page}\n")
     return {**figures, "report": str(page)}
 
 

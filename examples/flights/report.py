@@ -149,7 +149,7 @@ def _throughput_plot(throughput: Throughput) -> str:
         axes.set_xlabel("seconds since the start")
         axes.set_ylabel("a second")
         axes.set_ylim(bottom=0)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.15))
         return _svg(figure)
 
 
