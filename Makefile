@@ -35,7 +35,7 @@ $(STAMP): requirements-build.lock requirements.lock $(DISTRIBUTIONS:=/pyproject.
 	  echo "headrace needs Python 3.11 or newer; '$(PYTHON)' is `$(PYTHON) --version 2>&1 | head -n 1`." >&2; \
 	  echo "Say where one is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; \
 	fi; \
-	[ -x $(BIN)/python ] || $$python -m venv $(VENV)
+	fits $(BIN)/python "(3, 11)" "(4,)" && $(BIN)/python -c "import pip" 2> /dev/null || $$python -m venv $(VENV)
 	@echo "installing into $(VENV)" >&2
 	$(PIP) install --no-deps --require-hashes -r requirements-build.lock
 	$(PIP) install --no-deps --require-hashes --no-build-isolation --use-pep517 \
