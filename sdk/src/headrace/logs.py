@@ -10,6 +10,7 @@ import structlog
 
 def configure(service: str, instance: str, level: int = logging.INFO) -> None:
     """Set up logging of this process; every line carries the service and the instance."""
+
     def identify(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         event.update(service=service, instance=instance)
         return event

@@ -35,6 +35,7 @@ _ENDINGS_BEFORE_READY = 3
 _POLL_S = 0.05
 
 Report = Callable[[str], None]
+Mend = Callable[[str], str]
 
 
 def log_report(text: str) -> None:
@@ -85,8 +86,8 @@ class Worker:
         What it is told.
     store
         Where the statuses are.
-    report
-        Told of each end and start that nobody asked for.
+    report, mend
+        As the supervisor's.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Worker:
         surroundings: Surroundings,
         store: redis.Redis,
         report: Report,
+        mend: Mend,
     ) -> None:
         self.service = service
         self.instance = f"{service}-{index}"
@@ -106,6 +108,7 @@ class Worker:
         self._surroundings = surroundings
         self._store = store
         self._report = report
+        self._mend = mend
         self._ports = PortBook(surroundings.data / "ports")
         self._child: Child | None = None
         # Guards the child against being replaced while it is asked to stop.
@@ -164,6 +167,8 @@ class Worker:
                 ended = ending(child.exit_code)
                 if (child.exit_code or 0) > 0:  # it had its reasons
                     ended += f" ({child.last_line()})"
+                    if mended := self._mend(child.last_line()):
+                        self._report(mended)
             if self._stopping.is_set():
                 return
             self.endings += 1
@@ -208,6 +213,8 @@ class Supervisor:
         Told of each crash and restart.
     services
         The services and their modules.
+    mend
+        Given the last words of a service that failed, does what helps, and says what.
     """
 
     def __init__(
@@ -217,6 +224,7 @@ class Supervisor:
         workers: Mapping[str, int] | None = None,
         report: Report = log_report,
         services: Mapping[str, str] = SERVICES,
+        mend: Mend = lambda words: "",
         ready_s: float = 90.0,
         stop_s: float = 15.0,
     ) -> None:
@@ -227,7 +235,7 @@ class Supervisor:
         self._store = redis.Redis.from_url(surroundings.redis_url, socket_timeout=5.0, socket_connect_timeout=5.0)
         self._board = StatusBoard(self._store, surroundings.name)
         self.workers = tuple(
-            Worker(service, index, module, surroundings, self._store, report)
+            Worker(service, index, module, surroundings, self._store, report, mend)
             for service, module in services.items()
             for index in range(counts[service])
         )

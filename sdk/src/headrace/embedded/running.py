@@ -162,7 +162,7 @@ def run(
         compiled.write_bytes(definition.encode(loop))
         with Servers(directory, pulsar=pulsar, redis=redis) as servers:
             surroundings = Surroundings(loop.name, compiled, loop_file, directory, *servers.urls)
-            with Supervisor(surroundings, workers=workers, report=report) as supervisor:
+            with Supervisor(surroundings, workers=workers, report=report, mend=servers.mend) as supervisor:
                 running = RunningLoop(loop, loop_file, *servers.urls, directory, servers, supervisor)
                 with _published(running):
                     yield running

@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
+import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -23,6 +25,7 @@ from headrace.embedded.ports import HOST, PortBook, free_port
 from headrace.errors import Unavailable
 
 _READY_S = 30.0
+_MEND_EVERY_S = 20.0
 _ATTEMPTS = 4
 
 
@@ -224,6 +227,8 @@ class Servers:
         self._pulsar_url = pulsar or ""
         self._redis_url = redis or ""
         self._running = ExitStack()
+        self._mending = threading.Lock()
+        self._mended = -_MEND_EVERY_S
 
     @property
     def pulsar_url(self) -> str:
@@ -242,6 +247,24 @@ class Servers:
     def local(self) -> tuple[Server, ...]:
         """Those that run here."""
         return tuple(server for server in (self.broker, self.store) if server is not None)
+
+    def mend(self, words: str) -> str:
+        """Start the local broker again where a service's last words say that it hangs; returns what was done.
+
+        pulsar-lite 0.2 answers no subscription any more after some of the times that a consumer was killed.
+        Nothing is lost by it: what was acknowledged to producers is on disk, and clients connect again.
+        """
+        broker = self.broker
+        if broker is None or "cannot subscribe" not in words or "TimeOut" not in words:
+            return ""
+        with self._mending:
+            # Several services may have met the same fault.
+            if time.monotonic() - self._mended < _MEND_EVERY_S:
+                return ""
+            broker.kill()
+            broker.start()
+            self._mended = time.monotonic()
+        return "the local broker no longer answered and was started again"
 
     def __enter__(self) -> Self:
         with ExitStack() as starting:

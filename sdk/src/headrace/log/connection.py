@@ -14,7 +14,7 @@ def connect(settings: ServiceSettings) -> pulsar.Client:
     return pulsar.Client(
         settings.pulsar_url,
         authentication=pulsar.AuthenticationToken(token.get_secret_value()) if token else None,
-        operation_timeout_seconds=30,
+        operation_timeout_seconds=10,
         io_threads=1,
         message_listener_threads=1,
         logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"),

@@ -23,7 +23,7 @@ from headrace.quality.auc import StreamingAuc, exact_auc
 from headrace.quality.drift import DriftAlarm
 from headrace.quality.history import History, HistoryState, Point
 
-#: The score of a classifier that has seen no class yet: its example is learned, but not scored.
+#: The score of a classifier that has seen no class yet: wrong, at the loss of the prior, which knows no more.
 NO_PREDICTION = -1.0
 
 # Errors of a regressor that has diverged: still a number, also when squared and summed.
@@ -156,8 +156,8 @@ class Quality(ABC):
     def _restore_auc(self, data: bytes) -> None:
         return
 
-    def _counted(self, times: Ints, predicted: Bools) -> Bools:
-        return predicted if self._score_from is None else predicted & (times >= self._score_from)
+    def _counted(self, times: Ints) -> Bools:
+        return np.ones(len(times), np.bool_) if self._score_from is None else times >= self._score_from
 
     def _mean(self, total: float) -> float:
         return total / self._totals.scored if self._totals.scored else 0.0
@@ -182,14 +182,16 @@ class BinaryQuality(Quality):
         totals.examples += len(truth)
         totals.learned_true += int(truth.sum())
         totals.last = float(truth[-1])
-        rows = self._counted(outcomes.times, outcomes.scores != NO_PREDICTION)
+        rows = self._counted(outcomes.times)
         if rows.any():
             self._score(outcomes.times[rows], truth[rows], outcomes.scores[rows], prior[rows], no_change[rows])
 
     def _score(self, times: Ints, truth: Bools, scores: Floats, prior: Floats, no_change: Bools) -> None:
         totals = self._totals
+        silent = scores == NO_PREDICTION
+        scores = np.where(silent, prior, scores)
         predicted = scores > 0.5
-        correct = predicted == truth
+        correct = (predicted == truth) & ~silent
         losses = log_losses(np.where(truth, scores, 1.0 - scores))
         prior_losses = log_losses(np.where(truth, prior, 1.0 - prior))
         totals.scored += len(truth)
@@ -250,7 +252,7 @@ class MulticlassQuality(Quality):
             totals.examples += 1
         no_change = np.array([one == other for one, other in zip([totals.last, *labels], labels, strict=False)])
         totals.last = labels[-1]
-        rows = self._counted(outcomes.times, outcomes.scores != NO_PREDICTION)
+        rows = self._counted(outcomes.times)
         if rows.any():
             chosen = np.flatnonzero(rows).tolist()
             correct = self._confuse([labels[row] for row in chosen], [outcomes.predicted[row] for row in chosen])
@@ -268,7 +270,7 @@ class MulticlassQuality(Quality):
 
     def _score(self, times: Ints, correct: Bools, scores: Floats, prior: Floats, no_change: Bools) -> None:
         totals = self._totals
-        losses, prior_losses = log_losses(scores), log_losses(prior)
+        losses, prior_losses = log_losses(np.where(scores == NO_PREDICTION, prior, scores)), log_losses(prior)
         totals.scored += len(correct)
         totals.correct += int(correct.sum())
         totals.no_change_correct += int(no_change.sum())
@@ -315,7 +317,7 @@ class RegressionQuality(Quality):
         totals.examples += len(labels)
         totals.learned_sum = float(sums[-1])
         totals.last = float(labels[-1])
-        rows = self._counted(outcomes.times, np.ones(len(labels), np.bool_))
+        rows = self._counted(outcomes.times)
         if rows.any():
             self._score(outcomes.times[rows], labels[rows], outcomes.scores[rows], prior[rows], no_change[rows])
 

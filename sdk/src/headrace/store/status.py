@@ -10,13 +10,19 @@ import redis
 #: A status that has not been renewed for so long (seconds) is gone.
 LIFE = 10
 
+#: Seconds between two beats of a service.
+PERIOD = 0.25
+
+_RATES_OVER_S = 1.0
+
 
 class ServiceStatus(msgspec.Struct, kw_only=True):
     """One service process, as it describes itself each second.
 
-    `rates` are per second; `counters` since the process started, `frontier` is the event time up to
-    which its work is done (µs since the epoch); `versions` maps a model to the number of examples
-    of the version in use; `metrics` maps a model to its prequential metrics.
+    `rates` are per second; `counters` since the process started; `frontier` is the event time up to which its
+    work is done and `newest` the newest event time that it has seen (µs since the epoch). `lag_s`, how far its
+    frontier is behind the newest event that any service has seen, is filled in by who reads. `versions` maps a
+    model to the number of examples of the version in use; `metrics` maps a model to its prequential metrics.
     """
 
     service: str
@@ -28,6 +34,7 @@ class ServiceStatus(msgspec.Struct, kw_only=True):
     counters: dict[str, int] = {}
     rates: dict[str, float] = {}
     frontier: int | None = None
+    newest: int | None = None
     lag_s: float | None = None
     versions: dict[str, int] = {}
     metrics: dict[str, dict[str, float]] = {}
@@ -44,28 +51,47 @@ class StatusBoard:
     def __init__(self, store: redis.Redis, loop: str) -> None:
         self._store = store
         self._loop = loop
+        # Which keys there are: looking for them would walk through all rows of the store.
+        self._register = status_key(loop, "register", "")
 
     def write(self, status: ServiceStatus) -> None:
         """Publish a status for the next `LIFE` seconds."""
         status.updated_at = time.time()
         key = status_key(self._loop, status.service, status.instance)
-        self._store.set(key, msgspec.json.encode(status), ex=LIFE)
+        pipe = self._store.pipeline(transaction=False)
+        pipe.set(key, msgspec.json.encode(status), ex=LIFE)
+        pipe.sadd(self._register, key)
+        pipe.execute()
 
     def remove(self, status: ServiceStatus) -> None:
         """Take a status off the board: its process ends."""
-        self._store.delete(status_key(self._loop, status.service, status.instance))
+        key = status_key(self._loop, status.service, status.instance)
+        self._store.delete(key)
+        self._store.srem(self._register, key)
 
     def read(self) -> list[ServiceStatus]:
         """All services that are alive, by service and instance."""
-        keys = sorted(self._store.scan_iter(status_key(self._loop, "*", "*"), count=1000))
-        found = (value for value in (self._store.mget(keys) if keys else ()) if value is not None)
-        return [msgspec.json.decode(value, type=ServiceStatus) for value in found]
+        keys = sorted(self._store.smembers(self._register))
+        told = dict(zip(keys, self._store.mget(keys) if keys else (), strict=True))
+        dead = [key for key, value in told.items() if value is None]
+        if dead:
+            self._store.srem(self._register, *dead)
+        alive = [msgspec.json.decode(value, type=ServiceStatus) for value in told.values() if value is not None]
+        _tell_lag(alive)
+        return alive
+
+
+def _tell_lag(statuses: list[ServiceStatus]) -> None:
+    newest = max((own.newest for own in statuses if own.newest is not None), default=None)
+    for own in statuses:
+        if own.frontier is not None and newest is not None:
+            own.lag_s = max(newest - own.frontier, 0) / 1e6
 
 
 class Heartbeat:
     """Keeps one service's status current, deriving its rates from its counters.
 
-    Call `beat` about once a second.
+    Call `beat` every `PERIOD`: whoever plays events into the loop paces itself by the frontiers told.
     """
 
     def __init__(self, board: StatusBoard, status: ServiceStatus) -> None:
@@ -78,12 +104,12 @@ class Heartbeat:
         self.status.counters[name] = self.status.counters.get(name, 0) + by
 
     def beat(self) -> None:
-        """Compute the rates since the last beat and publish."""
+        """Publish; once a second with new rates."""
         now, counters = time.monotonic(), dict(self.status.counters)
         then, before = self._before
-        elapsed = max(now - then, 1e-3)
-        self.status.rates = {name: (value - before.get(name, 0)) / elapsed for name, value in counters.items()}
-        self._before = (now, counters)
+        if now - then >= _RATES_OVER_S:
+            self.status.rates = {name: (value - before.get(name, 0)) / (now - then) for name, value in counters.items()}
+            self._before = (now, counters)
         self._board.write(self.status)
 
     def end(self) -> None:

@@ -25,7 +25,7 @@ from headrace.store import connection as store_connection
 from headrace.store.pairs import PairStore
 from headrace.store.partitions import Durability, PartitionStore
 from headrace.store.rows import RowStore
-from headrace.store.status import Heartbeat, ServiceStatus, StatusBoard
+from headrace.store.status import PERIOD, Heartbeat, ServiceStatus, StatusBoard
 from headrace_feature.app import FeatureApp, Lane, Source
 from headrace_feature.durable import Acknowledger
 from headrace_feature.folding import FoldWorker
@@ -48,7 +48,7 @@ async def run(settings: FeatureSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     app = await asyncio.to_thread(service.lanes)
-    feature = FeatureApp(app, loop.idle / 1e6, [(0.5, service.acknowledge), (1.0, service.beat)], settings.web_port)
+    feature = FeatureApp(app, loop.idle / 1e6, [(0.5, service.acknowledge), (PERIOD, service.beat)], settings.web_port)
     await server.start()
     await feature.start()
     status.state, status.address = "ready", server.address
@@ -98,6 +98,7 @@ class Composition:
         """Publish the status."""
         if self._folder is not None:
             self._heartbeat.status.frontier = self._folder.frontier()
+            self._heartbeat.status.newest = self._folder.newest()
         self._heartbeat.beat()
 
     def close(self) -> None:

@@ -144,6 +144,10 @@ class FoldWorker:
         known = [self._fold.frontier_out(name) for name, own in self._fold.partitions.items() if own.last[0] >= 0]
         return min(known, default=None)
 
+    def newest(self) -> int | None:
+        """The newest event time that this worker's partitions have seen; None before the first event."""
+        return max((own.newest for own in self._fold.partitions.values() if own.newest > -OPEN), default=None)
+
     def _frontiers_of_others(self) -> list[int]:
         others = [
             own

@@ -171,7 +171,9 @@ class JoinWorker:
     def _take_vectors(self, accepted: Accepted, epoch: int, payload: bytes) -> None:
         vectors = decode_vectors(self.model, payload)
         times = vectors.times.tolist()
-        for row in accepted.take(epoch, vectors.positions):
+        # A request stands at no position: of its vectors the id alone says whether there was one before.
+        by_id = self.model.vectors == "requests"
+        for row in range(len(vectors)) if by_id else accepted.take(epoch, vectors.positions):
             packed = _pack(vectors.numbers[row], [column[row] for column in vectors.categories])
             if not self._join.vector(vectors.ids[row], Vector(times[row], packed)):
                 self._heartbeat.count("repeated_vectors")

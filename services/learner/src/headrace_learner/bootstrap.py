@@ -20,7 +20,7 @@ from headrace.rpc import Server
 from headrace.store import connection as store
 from headrace.store.fences import Fences
 from headrace.store.quality import QualityBoard
-from headrace.store.status import Heartbeat, ServiceStatus, StatusBoard
+from headrace.store.status import PERIOD, Heartbeat, ServiceStatus, StatusBoard
 
 from .checkpoint import Checkpoints
 from .publishing import Versions
@@ -29,8 +29,6 @@ from .telling import tell
 from .worker import Outside, Worker
 
 _log = structlog.get_logger()
-
-_BEAT = 1.0
 
 
 async def serve(settings: LearnerSettings, models: Sequence[str] = ()) -> int:
@@ -122,7 +120,7 @@ async def _until_stopped(workers: Sequence[Worker], heartbeat: Heartbeat) -> Non
     while not stopping.is_set() and all(worker.is_alive() for worker in workers):
         await asyncio.to_thread(tell, workers, heartbeat)
         try:
-            await asyncio.wait_for(stopping.wait(), _BEAT)
+            await asyncio.wait_for(stopping.wait(), PERIOD)
         except TimeoutError:
             continue
     for worker in workers:

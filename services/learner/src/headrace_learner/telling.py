@@ -18,6 +18,8 @@ _log = structlog.get_logger()
 def tell(workers: Sequence[Worker], heartbeat: Heartbeat) -> None:
     """Write the status of all models of this process; a store that is away is not waited for."""
     status, standings = heartbeat.status, {worker.model.name: worker.standing for worker in workers}
+    # First, as it is the last that a worker tells.
+    status.versions = {name: standing.published for name, standing in standings.items()}
     states = {standing.state for standing in standings.values()}
     status.state = next((state for state in ("failed", "starting", "stopped") if state in states), "ready")
     status.counters = {
@@ -27,7 +29,6 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat) -> None:
     # Before its sources have told theirs, a log's frontier lies at the beginning of time.
     frontiers = [_known(standing.frontier) for standing in standings.values()]
     status.frontier = None if None in frontiers else min(known for known in frontiers if known is not None)
-    status.versions = {name: standing.published for name, standing in standings.items()}
     status.metrics = {name: standing.metrics for name, standing in standings.items() if standing.metrics}
     status.note = "; ".join(note for name, standing in standings.items() for note in _notes(name, standing))
     try:

@@ -256,9 +256,10 @@ class Worker(threading.Thread):
         progress = self._learning.progress
         if progress.examples > self._muted:
             self._send(version_of(self._learning))
-        progress.published = self.standing.published = progress.examples
+        progress.published = progress.examples
         self._published_at = time.monotonic()
         self._tell(at_once=progress.rests)
+        self.standing.published = progress.published
 
     def _send(self, version: ModelVersion | None) -> None:
         """Send a version, unless it, or one that follows it, is out already."""
@@ -316,8 +317,9 @@ class Worker(threading.Thread):
         self._told_at = now
         quality = self._learning.quality
         standing = self.standing
-        standing.examples, standing.published = progress.examples, progress.published
         standing.frontier, standing.metrics = progress.frontier, quality.metrics()
+        # Last: whoever sees the number finds the metrics that belong to it.
+        standing.examples, standing.published = progress.examples, progress.published
         if self._epoch:
             report = QualityReport(
                 self.model.name,

@@ -1,0 +1,81 @@
+"""A data set through the whole system, and through a bare River loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import orjson
+from river import base, linear_model, preprocessing, tree
+
+from headrace import embedded
+from headrace.client import IngestClient
+from headrace.declare import load as load_loop
+from headrace.log.topics import END_OF_HISTORY
+from headrace_learner.checkpoint import Checkpoints
+from headrace_learner.statehash import state_hash
+from tests.deadline import until
+from tests.e2e.datasets import LabelledRows
+
+EPOCH = 1_700_000_000_000_000
+SECOND = 1_000_000
+
+
+def bare(name: str, data: LabelledRows) -> tuple[float, str]:
+    """Predict, then learn, one row after another: the accuracy, and the hash of the model's state."""
+    model = tree.HoeffdingTreeClassifier() if name == "tree" else linear_of(data)
+    right = 0
+    for x, y in data.rows:
+        right += model.predict_one(x) == y
+        model.learn_one(x, y)
+    return right / len(data.rows), state_hash(model)
+
+
+def linear_of(data: LabelledRows) -> base.Classifier:
+    regression = linear_model.SoftmaxRegression if data.multiclass else linear_model.LogisticRegression
+    return preprocessing.StandardScaler() | regression()
+
+
+def slices(data: LabelledRows, size: int = 500) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """Rows and answers as events: each row at its second, its answer half a second before the row ten places later."""
+    for start in range(0, len(data.rows) + 10, size):
+        rows = range(start, min(start + size, len(data.rows)))
+        answers = range(max(start - 10, 0), min(start + size - 10, len(data.rows)))
+        yield [_row(index, data.rows[index][0]) for index in rows], [_answer(i, data.rows[i][1]) for i in answers]
+
+
+def send(address: str, parts: Sequence[tuple[list[bytes], list[bytes]]], final: bool) -> int:
+    """Send events in one call; returns how many were rejected."""
+    with IngestClient(address) as client, client.stream() as stream:
+        for rows, answers in parts:
+            stream.send("row", rows)
+            stream.send("answer", answers)
+        for name in ("row", "answer") if final else ():
+            stream.send(name, [], frontier=END_OF_HISTORY)
+        return stream.finish().rejected
+
+
+def _row(index: int, x: dict[str, float]) -> bytes:
+    return orjson.dumps({"id": f"{index:06d}", "at": EPOCH + index * SECOND, **x})
+
+
+def _answer(index: int, y: bool | str) -> bytes:
+    return orjson.dumps({"id": f"{index:06d}", "at": EPOCH + index * SECOND + 9_500_000, "answer": y})
+
+
+def learned(running: embedded.RunningLoop, data: LabelledRows, seconds: float = 180) -> dict[str, float]:
+    """The accuracy of each model, once all rows are learned."""
+    metrics = until(
+        lambda: {model: own for status in running.status() for model, own in status.metrics.items()},
+        lambda found: len(found) == 2 and all(own["examples"] == len(data.rows) for own in found.values()),
+        seconds,
+    )
+    return {model: own["accuracy"] for model, own in metrics.items()}
+
+
+def stored_state(file: Path, data: Path, model: str) -> str:
+    """The hash of the state that a stopped loop left in its checkpoint."""
+    (checkpoint,) = data.rglob(f"{model}.ckpt")
+    learning = Checkpoints(checkpoint.parent, load_loop(file).definition.model(model)).load()
+    assert learning is not None
+    return state_hash(learning.estimator)

@@ -1,0 +1,167 @@
+"""The join worker, between a store and a log that are fakes: what becomes of vectors and labels."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headrace import declare
+from headrace.definition import LoopDefinition
+from headrace.kernel.join import Pair
+from headrace.log.consume import Batch
+from headrace.log.position import START, Position
+from headrace.log.tables import Vectors, decode_examples, encode_vectors
+from headrace.log.topics import END_OF_HISTORY, FRONTIER
+from headrace.store.pairs import JoinState
+from headrace_feature.joining import JoinWorker
+
+LOOP = """
+from datetime import datetime
+from river.linear_model import LogisticRegression
+from headrace import Label, Model, Stream
+
+class Asked(Stream, key="id", time="at", id="id"):
+    id: str
+    at: datetime
+    x: float
+
+class Told(Stream, key="id", time="at", id="id"):
+    id: str
+    at: datetime
+    yes: bool
+
+Model(
+    "m", on=Asked, label=Label(Told, of=Asked, value=Told.yes, wait="1h", name="yes"), features=[Asked.x],
+    learner=lambda: LogisticRegression(), vectors="{vectors}",
+)
+"""
+
+
+class Pairs:
+    """A store of pairs in memory."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.state = JoinState()
+        self.pairs: dict[str, Pair] = {}
+
+    def take_over(self) -> tuple[int, JoinState, dict[str, Pair]]:
+        self.epoch += 1
+        return self.epoch, copy.deepcopy(self.state), dict(self.pairs)
+
+    def save(self, epoch: int, state: JoinState, changed: Mapping[str, Pair | None]) -> None:
+        self.state = copy.deepcopy(state)
+        for own, pair in changed.items():
+            if pair is None:
+                self.pairs.pop(own, None)
+            else:
+                self.pairs[own] = pair
+
+
+class Log:
+    """Messages of the examples log."""
+
+    def __init__(self) -> None:
+        self.payloads: list[bytes] = []
+
+    def send(self, payload: bytes, *, properties: dict[str, str]) -> None:
+        if payload:
+            self.payloads.append(payload)
+
+    def flush(self) -> None:
+        return None
+
+
+class Counts:
+    """The counters of a status."""
+
+    def __init__(self) -> None:
+        self.found: Counter[str] = Counter()
+
+    def count(self, name: str, by: int = 1) -> None:
+        self.found[name] += by
+
+
+def loop(folder: Path, vectors: str) -> LoopDefinition:
+    file = folder / "asking.py"
+    file.write_text(LOOP.replace("{vectors}", vectors))
+    return declare.load(file).definition
+
+
+def worker(definition: LoopDefinition, pairs: Pairs, log: Log) -> JoinWorker:
+    made = JoinWorker(definition, definition.models[0], pairs, log, Counts())  # type: ignore[arg-type]
+    made.add_features("features")
+    made.add_labels("told", 0)
+    return made
+
+
+def vectors(definition: LoopDefinition, entry: int, ids: str, position: Position | None = None) -> Batch:
+    model = definition.models[0]
+    made = Vectors(
+        list(ids),
+        np.arange(len(ids)),
+        [(position or Position(1, entry, row)).to_bytes() for row in range(len(ids))],
+        np.empty((len(ids), 0, 3), np.int64),
+        np.array([[float(ord(own))] for own in ids]),
+        [],
+    )
+    return Batch([Position(1, entry, -1)], [encode_vectors(model, made)], [{"definition": model.hash}])
+
+
+def labels(entry: int, ids: str) -> Batch:
+    payloads = [b'{"id": "%s", "at": 5, "yes": true}' % own.encode() for own in ids]
+    end = {FRONTIER: str(END_OF_HISTORY)}
+    return Batch(
+        [Position(1, entry + row, -1) for row in range(len(ids) + 1)], [*payloads, b""], [*({} for _ in ids), end]
+    )
+
+
+def examples(definition: LoopDefinition, log: Log) -> list[tuple[int, str, float]]:
+    found = [decode_examples(definition.models[0], payload) for payload in log.payloads]
+    return [row for own in found for row in zip(own.seqs.tolist(), own.ids, own.numbers[:, 0].tolist(), strict=True)]
+
+
+@pytest.mark.parametrize(("where", "position"), [("stream", None), ("requests", START)])
+def test_vectors_of_streams_and_of_requests_find_their_labels(
+    tmp_path: Path, where: str, position: Position | None
+) -> None:
+    definition, log = loop(tmp_path, where), Log()
+    join = worker(definition, Pairs(), log)
+    join.accept_vectors("features", vectors(definition, 0, "abc", position))
+    join.accept_labels("told", labels(0, "ca"))
+    join.rest("features")
+    join.step()
+    assert examples(definition, log) == [(0, "a", 97.0), (1, "c", 99.0)]
+
+
+@pytest.mark.parametrize(("where", "position"), [("stream", None), ("requests", START)])
+def test_the_first_vector_of_an_id_counts_also_over_a_restart(
+    tmp_path: Path, where: str, position: Position | None
+) -> None:
+    definition, pairs, log = loop(tmp_path, where), Pairs(), Log()
+    first = worker(definition, pairs, log)
+    first.accept_vectors("features", vectors(definition, 0, "ab", position))
+    first.step()
+    second = worker(definition, pairs, log)
+    second.accept_vectors("features", vectors(definition, 0, "ab", position))
+    second.accept_labels("told", labels(0, "ab"))
+    second.rest("features")
+    second.step()
+    assert examples(definition, log) == [(0, "a", 97.0), (1, "b", 98.0)]
+
+
+def test_a_crash_between_deciding_and_sending_repeats_the_same_message(tmp_path: Path) -> None:
+    definition, pairs, lost = loop(tmp_path, "stream"), Pairs(), Log()
+    first = worker(definition, pairs, lost)
+    first.accept_vectors("features", vectors(definition, 0, "ab"))
+    first.accept_labels("told", labels(0, "ab"))
+    first.rest("features")
+    first.step()
+    log = Log()
+    worker(definition, pairs, log)
+    assert log.payloads == lost.payloads != []
