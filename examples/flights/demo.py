@@ -67,18 +67,23 @@ def _demo(events: int | None) -> None:
         raise Unavailable(f"a demo is running already, on {DATA}")
     shutil.rmtree(DATA, ignore_errors=True)
     _say("preparing the flights of 2013 ...")
-    tables = prepare.first(events, prepare.streams())
-    files = prepare.write(DATA / "events", tables)
+    files, total, asked = _prepare(events)
     _say("starting a broker, a store and four services ...")
     with embedded.run(LOOP, data=DATA, report=_say) as running:
-        watcher = _play(running, files, sum(map(len, tables.values())))
-        asked = question.question(tables)
+        watcher = _play(running, files, total)
         result = _conclude(running, watcher, asked)
         print(json.dumps(result), flush=True)
         if sys.stdout.isatty():
             _say(f"\nThe loop stays up for your questions, until Ctrl-C:\n\n  {question.command(asked, DATA)}\n")
             with suppress(KeyboardInterrupt):
                 threading.Event().wait()
+
+
+def _prepare(events: int | None) -> tuple[dict[str, Path], int, str]:
+    """The files of events, how many there are, and what to ask when they are over."""
+    tables = prepare.first(events, prepare.streams())
+    files = prepare.write(DATA / "events", tables)
+    return files, sum(map(len, tables.values())), question.question(tables)
 
 
 def _play(running: RunningLoop, files: Mapping[str, Path], total: int) -> Watcher:
