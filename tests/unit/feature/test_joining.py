@@ -96,7 +96,7 @@ def loop(folder: Path, vectors: str) -> LoopDefinition:
 def worker(definition: LoopDefinition, pairs: Pairs, log: Log) -> JoinWorker:
     made = JoinWorker(definition, definition.models[0], pairs, log, Counts())  # type: ignore[arg-type]
     made.add_features("features")
-    made.add_labels("told", 0)
+    made.add_labels("told")
     return made
 
 

@@ -33,6 +33,8 @@ class JoinState(msgspec.Struct):
 
     Attributes
     ----------
+    definition
+        Hash of the model whose pairs these are.
     positions
         By source topic the bytes of the last position read.
     accepted
@@ -45,6 +47,7 @@ class JoinState(msgspec.Struct):
         Messages of the examples log that may not have been sent, with the frontier of the last one.
     """
 
+    definition: str = ""
     positions: dict[str, bytes] = {}
     accepted: dict[str, tuple[int, bytes]] = {}
     newest: dict[str, int] = {}

@@ -161,10 +161,10 @@ class Composition:
             for topic in connection.partitions(self._client, self._topics.features(model.name))
         ]
         stream = self._loop.label(model.label).stream
-        for index, topic in enumerate(connection.partitions(self._client, self._topics.stream(stream))):
-            sources.append(
-                self._join_source(worker, topic, subscription, worker.add_labels(topic, index), worker.accept_labels)
-            )
+        sources += [
+            self._join_source(worker, topic, subscription, worker.add_labels(topic), worker.accept_labels)
+            for topic in connection.partitions(self._client, self._topics.stream(stream))
+        ]
         return Lane(f"join-{model.name}", sources, worker.step)
 
     def _join_source(

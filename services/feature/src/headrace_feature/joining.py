@@ -13,7 +13,7 @@ from headrace.definition import Column, FieldType, LoopDefinition, ModelDefiniti
 from headrace.events import EventColumns, StreamCodec
 from headrace.kernel.expressions import Program, columns_of
 from headrace.kernel.fold import Partition, Progress
-from headrace.kernel.join import OPEN, Example, Join, Outcome, Vector
+from headrace.kernel.join import OPEN, Example, Join, Outcome, Pair, Vector
 from headrace.log.consume import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.position import START, Position
@@ -74,7 +74,7 @@ class JoinWorker:
         self._producer = producer
         self._heartbeat = heartbeat
         self._epoch, self._state, waiting = pairs.take_over()
-        self._join = Join(self._labels.wait, waiting)
+        self._join = Join(self._labels.wait, self._of_this_definition(waiting))
         self._frontiers: dict[str, int] = {}
         self._accepted: dict[str, Accepted] = {}
         self._partitions: dict[str, Partition] = {}
@@ -89,7 +89,7 @@ class JoinWorker:
         self._accepted[topic] = Accepted(*self._state.accepted.get(topic, (0, START.to_bytes())))
         return self._position(topic)
 
-    def add_labels(self, topic: str, partition: int) -> Position:
+    def add_labels(self, topic: str) -> Position:
         """Read this partition of the label's stream; returns where to go on."""
         progress = Progress(newest=self._state.newest.get(topic, -OPEN))
         owned = Partition(self._labels.stream, progress, {}, (), newest=progress.newest)
@@ -160,6 +160,18 @@ class JoinWorker:
     def frontier(self) -> int:
         """Every example before this time is decided."""
         return min(self._frontiers.values(), default=-OPEN)
+
+    def _of_this_definition(self, waiting: dict[str, Pair]) -> dict[str, Pair]:
+        """Pairs hold vectors: those of another definition of the model are never made examples of this one."""
+        if self._state.definition == self.model.hash:
+            return waiting
+        if waiting:
+            _log.warning(
+                "the model has changed: its waiting pairs are dropped", model=self.model.name, pairs=len(waiting)
+            )
+        self._state.definition = self.model.hash
+        self._pairs.save(self._epoch, self._state, dict.fromkeys(waiting))
+        return {}
 
     def _position(self, topic: str) -> Position:
         return Position.from_bytes(self._state.positions.get(topic, START.to_bytes()))

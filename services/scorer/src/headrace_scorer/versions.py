@@ -177,6 +177,9 @@ class Versions:
             if published is not None:
                 latest[published.model] = published
         for name, published in latest.items():
+            current = self._current.get(name)
+            if current is not None and published.examples < current.examples:
+                continue  # A learner that was restarted sends again what it had sent.
             try:
                 self._current[name] = Version(self._models[name], published)
             except CorruptState as error:

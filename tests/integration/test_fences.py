@@ -1,0 +1,155 @@
+"""Who lost a partition can write nothing more: on a real store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import redis
+
+from headrace import embedded
+from headrace.errors import Fenced
+from headrace.kernel.fold import OPEN, PartitionId, Progress, RowsId
+from headrace.kernel.join import Outcome, Pair, Vector
+from headrace.kernel.rows import Layout, Operations, RowSet
+from headrace.store.connection import connect
+from headrace.store.fences import Fences
+from headrace.store.pairs import PairStore
+from headrace.store.partitions import Durability, PartitionStore
+from headrace.store.rows import RowStore, Write, row_field, row_key
+from tests.unit.kernel.test_fold import SECOND, START, loop
+
+LOOP = loop()
+ROWS = RowsId("asked", 0)
+PARTITION = PartitionId("a", 0)
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with embedded.store(tmp_path_factory.mktemp("store")) as server:
+        yield server.url
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[redis.Redis]:
+    client = connect(url)
+    client.flushall()
+    yield client
+    client.close()
+
+
+def row(position: int, epoch: int, events: int = 1) -> bytes:
+    """A row after some events, the last of them at `position`."""
+    layout = Layout(LOOP.view("asked"))
+    rows = RowSet(layout)
+    slot = rows.add("p")
+    rows.run(
+        Operations(
+            np.zeros(events, np.int8),
+            np.full(events, slot),
+            START + SECOND * np.arange(events, dtype=np.int64),
+            np.ones((events, 1)),
+            np.array([(position - events + 1 + index, 0, -1) for index in range(events)], np.int64),
+        )
+    )
+    return rows.dump([slot], epoch)[0]
+
+
+def stored(store: redis.Redis) -> bytes | None:
+    found = store.hget(row_key(LOOP.name, "k", "p"), row_field(LOOP.view("asked"), 0))
+    assert found is None or isinstance(found, bytes)
+    return found
+
+
+def test_a_row_is_replaced_by_a_newer_position_only(store: redis.Redis) -> None:
+    rows = RowStore(store, LOOP)
+    for position in (5, 6, 4):
+        rows.write([Write(ROWS, {"p": row(position, epoch=1)})], "asked-0", 1)
+    assert stored(store) == row(6, epoch=1)
+
+
+def test_an_older_epoch_is_refused_and_changes_nothing(store: redis.Redis) -> None:
+    rows = RowStore(store, LOOP)
+    rows.write([Write(ROWS, {"p": row(5, epoch=2)})], "asked-0", 2)
+    with pytest.raises(Fenced):
+        rows.write([Write(ROWS, {"p": row(300, epoch=1)})], "asked-0", 1)
+    assert stored(store) == row(5, epoch=2)
+
+
+def test_a_newer_epoch_replaces_also_an_equal_position(store: redis.Redis) -> None:
+    rows = RowStore(store, LOOP)
+    rows.write([Write(ROWS, {"p": row(5, epoch=1)})], "asked-0", 1)
+    rows.write([Write(ROWS, {"p": row(5, epoch=2)})], "asked-0", 2)
+    assert stored(store) == row(5, epoch=2)
+    assert rows.load({ROWS: ["p", "unknown"]}) == {ROWS: {"p": row(5, epoch=2)}}
+
+
+def test_positions_are_compared_beyond_what_a_lua_number_holds(store: redis.Redis) -> None:
+    rows = RowStore(store, LOOP)
+    high = 2**60
+    rows.write([Write(ROWS, {"p": row(high + 1, epoch=1)})], "asked-0", 1)
+    rows.write([Write(ROWS, {"p": row(high, epoch=1)})], "asked-0", 1)
+    assert stored(store) == row(high + 1, epoch=1)
+
+
+def test_the_scripts_come_back_after_the_store_forgot_them(store: redis.Redis) -> None:
+    rows = RowStore(store, LOOP)
+    rows.write([Write(ROWS, {"p": row(5, epoch=1)})], "asked-0", 1)
+    store.script_flush()
+    rows.write([Write(ROWS, {"p": row(6, epoch=1)})], "asked-0", 1)
+    assert stored(store) == row(6, epoch=1)
+
+
+def test_rows_expire(store: redis.Redis) -> None:
+    RowStore(store, LOOP).write([Write(ROWS, {"p": row(5, epoch=1)})], "asked-0", 1)
+    assert store.pttl(row_key(LOOP.name, "k", "p")) > 0
+
+
+def test_a_new_owner_starts_from_what_was_saved_and_fences_the_old_one(store: redis.Redis) -> None:
+    former, new = PartitionStore(store, LOOP.name), PartitionStore(store, LOOP.name)
+    first = former.take_over(PARTITION)
+    assert (first.epoch, first.progress, first.seen) == (1, Progress(), {})
+    progress = Progress((1, 2, -1), (1, 3, -1), START)
+    former.save(PARTITION, 1, progress, START, {"x": START, "old": START - 10}, START - 5)
+    second = new.take_over(PARTITION)
+    assert (second.epoch, second.progress, second.seen) == (2, progress, {"x": START})
+    with pytest.raises(Fenced):
+        former.save(PARTITION, 1, replace(progress, done=(9, 9, -1)), OPEN, {"y": START}, 0)
+    with pytest.raises(Fenced):
+        former.record_emitted(PARTITION, 1, replace(progress, emitted=(9, 9, -1)))
+    assert new.take_over(PARTITION).progress == progress
+    assert new.frontier(PARTITION) == START
+    assert new.frontier(PartitionId("b", 0)) is None
+
+
+def test_a_join_is_saved_whole_or_not_at_all(store: redis.Redis) -> None:
+    former, new = PairStore(store, LOOP.name, "m"), PairStore(store, LOOP.name, "m")
+    epoch, state, pairs = former.take_over()
+    assert pairs == {}
+    pair = Pair(Vector(START, b"\x00\xff"), Outcome(START + 1, 1.0))
+    state.sequence, state.outbox = 3, [b"message"]
+    former.save(epoch, state, {"a": pair, "b": pair})
+    former.save(epoch, state, {"b": None})
+    _, taken, waiting = new.take_over()
+    assert (taken, waiting) == (state, {"a": pair})
+    state.sequence = 99
+    with pytest.raises(Fenced):
+        former.save(epoch, state, {"a": None})
+    assert new.take_over()[1:] == (taken, {"a": pair})
+
+
+def test_a_fence_is_passed_by_the_newest_owner_only(store: redis.Redis) -> None:
+    fences = Fences(store, LOOP.name)
+    first = fences.acquire("learn:m")
+    fences.check("learn:m", first)
+    second = fences.acquire("learn:m")
+    fences.check("learn:m", second)
+    with pytest.raises(Fenced):
+        fences.check("learn:m", first)
+
+
+def test_what_was_written_is_on_disk_after_the_wait(store: redis.Redis) -> None:
+    store.set("key", "value")
+    assert Durability(store, LOOP.name).wait()
