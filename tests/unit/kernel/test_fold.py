@@ -263,3 +263,23 @@ def test_missing_values_are_missing_features() -> None:
     assert values["asked.count.12s"] == 0.0
     assert math.isnan(values["asked.mean.12s"])
     assert values["x"] == 1.0
+
+
+def test_a_backlog_of_one_stream_holds_the_others_back() -> None:
+    """Its vectors would find rows that have moved on by more than they keep."""
+    asked = [Event("a", f"a{index:03d}", START + 10 * index * SECOND, "p", 1.0) for index in range(40)]
+    seen = [
+        Event("b", f"b{index:03d}", START + 300 * index * SECOND + SECOND, "p", float(index)) for index in range(40)
+    ]
+    events = sorted([*asked, *seen], key=lambda event: event.at)
+    one_by_one, at_once = Worker(1), Worker(1)
+    for event in events:
+        own = PartitionId(event.stream, 0)
+        one_by_one.accept(own, [(int(event.id[1:]), event)])
+        one_by_one.step()
+    one_by_one.finish()
+    for name, backlog in (("a", asked), ("b", seen)):
+        at_once.accept(PartitionId(name, 0), list(enumerate(backlog)))
+    at_once.finish()
+    assert len(at_once.vectors) == 40
+    assert msgspec.json.encode(at_once.vectors) == msgspec.json.encode(one_by_one.vectors)

@@ -278,10 +278,12 @@ class Fold:
         """
         frontier = min([*(own.frontier for own in self.partitions.values()), *others], default=-OPEN)
         plan = Plan({}, {}, {}, {}, {})
+        # Where a step is too short for a partition's backlog, no other one may run ahead of its vectors.
+        together = min([frontier, *(self._end_of_step(own) for own in self.partitions.values())], default=-OPEN)
         for name, own in self.partitions.items():
             if own.waiting is None:
                 continue
-            self._plan_folds(plan, name, own, frontier)
+            self._plan_folds(plan, name, own, together)
         # Where a partition could not fold all that it may, no vector may look beyond what is folded.
         reach = min([frontier, *(self._reach(plan, name, own) for name, own in self.partitions.items())], default=OPEN)
         for name, own in self.partitions.items():
@@ -333,6 +335,12 @@ class Fold:
             folds = self._foldings[view.name].prepare(events)
             plan.prepared[rows] = folds
             self._need(plan, rows, folds.keys)
+
+    def _end_of_step(self, own: Partition) -> int:
+        """No event before this is left unfolded by one whole step."""
+        waiting = own.waiting
+        end = waiting.folded + self._step_events if waiting is not None else 0
+        return OPEN if waiting is None or end >= len(waiting) else int(waiting.keys[end]) - own.stream.lateness
 
     def _reach(self, plan: Plan, name: PartitionId, own: Partition) -> int:
         waiting = own.waiting
