@@ -68,10 +68,12 @@ class Log:
 
     def __init__(self) -> None:
         self.payloads: list[bytes] = []
+        self.definitions: list[str] = []
 
     def send(self, payload: bytes, *, properties: dict[str, str]) -> None:
         if payload:
             self.payloads.append(payload)
+            self.definitions.append(properties["definition"])
 
     def flush(self) -> None:
         return None
@@ -87,9 +89,9 @@ class Counts:
         self.found[name] += by
 
 
-def loop(folder: Path, vectors: str) -> LoopDefinition:
+def loop(folder: Path, vectors: str, features: str = "[Asked.x]") -> LoopDefinition:
     file = folder / "asking.py"
-    file.write_text(LOOP.replace("{vectors}", vectors))
+    file.write_text(LOOP.replace("{vectors}", vectors).replace("[Asked.x]", features))
     return declare.load(file).definition
 
 
@@ -165,3 +167,21 @@ def test_a_crash_between_deciding_and_sending_repeats_the_same_message(tmp_path:
     log = Log()
     worker(definition, pairs, log)
     assert log.payloads == lost.payloads != []
+
+
+def test_a_changed_model_meets_no_pair_of_the_old_one_and_what_was_decided_stays_the_old_ones(tmp_path: Path) -> None:
+    old, new = loop(tmp_path, "stream"), loop(tmp_path, "stream", "[Asked.x.abs()]")
+    pairs, log = Pairs(), Log()
+    before = worker(old, pairs, Log())
+    before.accept_vectors("features", vectors(old, 0, "abcd"))
+    before.accept_labels("told", labels(0, "ab"))
+    before.rest("features")
+    before.step()
+    after = worker(new, pairs, log)
+    assert log.definitions == [old.models[0].hash]
+    after.accept_vectors("features", vectors(new, 1, "ef"))
+    after.accept_labels("told", labels(10, "cdef"))
+    after.rest("features")
+    after.step()
+    assert log.definitions == [old.models[0].hash, new.models[0].hash]
+    assert examples(new, log)[2:] == [(2, "e", 101.0), (3, "f", 102.0)]

@@ -169,6 +169,9 @@ class JoinWorker:
             _log.warning(
                 "the model has changed: its waiting pairs are dropped", model=self.model.name, pairs=len(waiting)
             )
+        # What it decided before the change is of the definition that decided it.
+        self._send_outbox()
+        self._state.outbox = []
         self._state.definition = self.model.hash
         self._pairs.save(self._epoch, self._state, dict.fromkeys(waiting))
         return {}
@@ -209,8 +212,9 @@ class JoinWorker:
         )
 
     def _send_outbox(self) -> None:
+        properties = {**self._properties(), "definition": self._state.definition}
         for message in self._state.outbox:
-            self._producer.send(message, properties=self._properties())
+            self._producer.send(message, properties=properties)
         self._producer.flush()
 
     def _tell(self, frontier: int) -> None:
