@@ -134,7 +134,7 @@ def _figures(ended: Sample, last: Sample, served: Served) -> dict[str, object]:
     return {
         "events": ended.played,
         "predictions": served.predictions,
-        "labels": last.counts["feature.labels"],
+        "labels": last.counts["ingest.accepted:arrived"],
         "examples": served.examples,
         "dead_letters": served.dead_letters,
         "version": ended.version,

@@ -55,11 +55,15 @@ def read_served(client: pulsar.Client, loop: LoopDefinition, model: ModelDefinit
             scores.setdefault(own, score)  # of two with one id the first counts
     quality = quality_of(model)
     lags = [np.empty(0)]
+    learned = -1
     for examples in _all(client, topics.examples(model.name), lambda data: decode_examples(model, data)):
-        rows = np.array([row for row, own in enumerate(examples.ids) if own in scores], np.int64)
+        # What a joiner sent again after a crash has the number of its first time.
+        new = np.flatnonzero(examples.seqs > learned)
+        learned = max(learned, int(examples.seqs[-1]))
+        lags.append((examples.label_times - examples.times)[new] / HOUR)
+        rows = np.array([row for row in new if examples.ids[row] in scores], np.int64)
         served = np.array([scores[examples.ids[row]] for row in rows], np.float64)
         quality.update(Outcomes(examples.times[rows], np.asarray(examples.labels, np.float64)[rows], served))
-        lags.append((examples.label_times - examples.times) / HOUR)
     dead = sum(1 for _ in _all(client, topics.dead_letters, lambda data: data))
     label_lags = np.concatenate(lags)
     return Served(quality, label_lags, len(scores), len(label_lags), dead)
