@@ -125,4 +125,4 @@ def _sample(wall_s: float, played: int, statuses: list[ServiceStatus], quality: 
 
 
 def _at_the_end(frontier: int | None) -> bool:
-    return frontier is not None and frontier >= END_OF_HISTORY // 2
+    return frontier is not None and frontier >= END_OF_HISTORY

@@ -11,7 +11,8 @@ import redis
 
 from headrace import embedded
 from headrace.errors import Fenced
-from headrace.kernel.fold import OPEN, PartitionId, Progress, RowsId
+from headrace.frontier import ENDED
+from headrace.kernel.fold import PartitionId, Progress, RowsId
 from headrace.kernel.join import Outcome, Pair, Vector
 from headrace.kernel.rows import Layout, Operations, RowSet
 from headrace.store.connection import connect
@@ -116,7 +117,7 @@ def test_a_new_owner_starts_from_what_was_saved_and_fences_the_old_one(store: re
     second = new.take_over(PARTITION)
     assert (second.epoch, second.progress, second.seen) == (2, progress, {"x": START})
     with pytest.raises(Fenced):
-        former.save(PARTITION, 1, replace(progress, done=(9, 9, -1)), OPEN, {"y": START}, 0)
+        former.save(PARTITION, 1, replace(progress, done=(9, 9, -1)), ENDED, {"y": START}, 0)
     with pytest.raises(Fenced):
         former.record_emitted(PARTITION, 1, replace(progress, emitted=(9, 9, -1)))
     assert new.take_over(PARTITION).progress == progress

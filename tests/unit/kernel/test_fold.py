@@ -27,7 +27,8 @@ from headrace.definition import (
     Window,
 )
 from headrace.events import StreamCodec
-from headrace.kernel.fold import OPEN, Fold, PartitionId, Progress, RowsId
+from headrace.frontier import ENDED
+from headrace.kernel.fold import Fold, PartitionId, Progress, RowsId
 from tests.unit.kernel.naive import naive_values
 
 SECOND = 1_000_000
@@ -135,7 +136,7 @@ class Worker:
 
     def finish(self) -> None:
         for own in self.fold.partitions.values():
-            own.promise(OPEN, own.last)
+            own.promise(ENDED, own.last)
         self.step()
 
 

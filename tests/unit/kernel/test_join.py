@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.kernel.join import OPEN, Join, Outcome, Vector
+from headrace.frontier import ENDED, RESTING
+from headrace.kernel.join import Join, Outcome, Vector
 
 WAIT = 50
 halves = st.dictionaries(
@@ -40,13 +41,13 @@ def test_any_interleaving_gives_the_examples_of_the_definition(
             else:
                 assert join.outcome(own, Outcome(time, 1.0))
         step = join.advance(
-            vectors[0][0] if vectors else OPEN, labels[0][0] if labels else OPEN, data.draw(st.integers(1, 9))
+            vectors[0][0] if vectors else ENDED, labels[0][0] if labels else ENDED, data.draw(st.integers(1, 9))
         )
         out += [example.id for example in step.examples]
         lost += step.expired + step.unmatched
         if data.draw(st.booleans()):
             join = Join(WAIT, dict(join._pairs))  # a restart
-    while (step := join.advance(OPEN, OPEN, 3)).examples or step.changed:
+    while (step := join.advance(ENDED, ENDED, 3)).examples or step.changed:
         out += [example.id for example in step.examples]
         lost += step.expired + step.unmatched
     assert out == expected(pairs)
@@ -61,7 +62,7 @@ def test_the_first_vector_and_the_first_label_win() -> None:
     assert not join.vector("a", Vector(11, b"second"))
     assert join.outcome("a", Outcome(12, 1.0))
     assert not join.outcome("a", Outcome(13, 0.0))
-    (example,) = join.advance(OPEN - 1, 20, 10).examples
+    (example,) = join.advance(ENDED - 1, 20, 10).examples
     assert (example.vector.payload, example.outcome.value) == (b"first", 1.0)
     assert not join.vector("a", Vector(10, b"again"))
     assert not join.outcome("a", Outcome(12, 1.0))
@@ -79,7 +80,26 @@ def test_a_label_after_the_wait_does_not_count_and_the_vector_expires() -> None:
     join = Join(WAIT)
     join.vector("a", Vector(10, b""))
     join.outcome("a", Outcome(61, 1.0))
-    step = join.advance(OPEN, OPEN, 10)
+    step = join.advance(ENDED, ENDED, 10)
     assert step.examples == []
     assert step.expired == 1
     assert step.changed == {"a": None}
+
+
+def test_nothing_expires_while_all_rest() -> None:
+    join = Join(WAIT)
+    join.vector("a", Vector(10, b""))
+    join.vector("b", Vector(100, b""))
+    assert join.advance(100, 20, 10).expired == 0
+    assert join.advance(RESTING, RESTING, 10).expired == 1  # time had come to 100 before
+    assert join.advance(RESTING, RESTING, 10).expired == 0
+    join.outcome("b", Outcome(120, 1.0))
+    assert [example.id for example in join.advance(RESTING, RESTING, 10).examples] == ["b"]
+    assert len(join) > 0
+
+
+def test_everything_expires_at_the_end() -> None:
+    join = Join(WAIT)
+    join.vector("a", Vector(10, b""))
+    assert join.advance(ENDED, RESTING, 10).expired == 0
+    assert join.advance(ENDED, ENDED, 10).expired == 1

@@ -19,12 +19,10 @@ import numpy.typing as npt
 from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition, ViewDefinition
 from headrace.errors import InvalidEvent
 from headrace.events.columns import EventColumns
+from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.assemble import Assembled, Assembler, RowRead, read_stored
 from headrace.kernel.folding import Folding, Folds
 from headrace.kernel.rows import Ints, Layout, Operations, Reads, RowSet
-
-#: The frontier of a partition that holds nobody back.
-OPEN = 2**62
 
 
 class PartitionId(NamedTuple):
@@ -53,7 +51,7 @@ class Progress:
 
     done: tuple[int, int, int] = (-1, -1, -1)
     emitted: tuple[int, int, int] = (-1, -1, -1)
-    newest: int = -OPEN
+    newest: int = UNKNOWN
 
 
 class Refused(NamedTuple):
@@ -96,15 +94,15 @@ class Partition:
     Attributes
     ----------
     frontier
-        No event before it is to come (as far as was promised); `OPEN` while it holds nobody back.
+        No event before it is to come (as far as was promised); `RESTING` or `ENDED` while it holds nobody back.
     """
 
     stream: StreamDefinition
     progress: Progress
     seen: dict[str, int]
     models: tuple[ModelDefinition, ...]
-    newest: int = -OPEN
-    frontier: int = -OPEN
+    newest: int = UNKNOWN
+    frontier: int = UNKNOWN
     waiting: _Events | None = None
     unsaved: dict[str, int] = field(default_factory=dict)
     last: tuple[int, int, int] = (-1, -1, -1)
@@ -119,7 +117,7 @@ class Partition:
         refused: list[Refused] = []
         kept: list[int] = []
         keys: list[int] = []
-        latest = now + stream.ahead if stream.ahead is not None else OPEN
+        latest = now + stream.ahead if stream.ahead is not None else ENDED
         newest = self.newest
         for index, (own, time) in enumerate(zip(events.ids, events.times.tolist(), strict=True)):
             if own in self.seen:
@@ -149,7 +147,7 @@ class Partition:
 
     def rest(self) -> None:
         """The backlog has been empty for long: hold nobody back until the next event."""
-        self.frontier = OPEN
+        self.frontier = max(self.frontier, RESTING)
 
     def forget_ids(self) -> int:
         """Drop the ids that are older than the stream's horizon; returns the oldest time kept."""
@@ -236,7 +234,7 @@ class Fold:
         self.models = tuple(model for model in loop.models if model.vectors == "stream")
         self._assemblers = {model.name: Assembler(loop, model) for model in self.models}
         self._lateness = max((loop.stream(name).lateness for name in self.streams), default=0)
-        self._lead = min((view.keep for view in loop.views), default=OPEN) - self._lateness
+        self._lead = min((view.keep for view in loop.views), default=ENDED) - self._lateness
         self._resolution = max((view.resolution for view in loop.views), default=1)
 
     @property
@@ -254,7 +252,7 @@ class Fold:
             dict(seen),
             tuple(model for model in self.models if model.stream == stream.name),
             newest=progress.newest,
-            frontier=progress.newest - stream.lateness if progress.newest > -OPEN else -OPEN,
+            frontier=progress.newest - stream.lateness if progress.newest > UNKNOWN else UNKNOWN,
             last=progress.done,
         )
         self.partitions[partition] = owned
@@ -276,16 +274,16 @@ class Fold:
         others
             The frontiers of the partitions that other workers own.
         """
-        frontier = min([*(own.frontier for own in self.partitions.values()), *others], default=-OPEN)
+        frontier = min([*(own.frontier for own in self.partitions.values()), *others], default=UNKNOWN)
         plan = Plan({}, {}, {}, {}, {})
         # Where a step is too short for a partition's backlog, no other one may run ahead of its vectors.
-        together = min([frontier, *(self._end_of_step(own) for own in self.partitions.values())], default=-OPEN)
+        together = min([frontier, *(self._end_of_step(own) for own in self.partitions.values())], default=UNKNOWN)
         for name, own in self.partitions.items():
             if own.waiting is None:
                 continue
             self._plan_folds(plan, name, own, together)
         # Where a partition could not fold all that it may, no vector may look beyond what is folded.
-        reach = min([frontier, *(self._reach(plan, name, own) for name, own in self.partitions.items())], default=OPEN)
+        reach = min([frontier, *(self._reach(plan, name, own) for name, own in self.partitions.items())], default=ENDED)
         for name, own in self.partitions.items():
             for model in own.models:
                 self._plan_vectors(plan, name, own, model, reach)
@@ -324,7 +322,7 @@ class Fold:
     def _plan_folds(self, plan: Plan, name: PartitionId, own: Partition, frontier: int) -> None:
         waiting = own.waiting
         assert waiting is not None
-        until = int(np.searchsorted(waiting.keys, min(frontier + self._lead, OPEN), side="right"))
+        until = int(np.searchsorted(waiting.keys, min(frontier + self._lead, ENDED), side="right"))
         count = min(until - waiting.folded, self._step_events)
         if count <= 0:
             return
@@ -340,13 +338,13 @@ class Fold:
         """No event before this is left unfolded by one whole step."""
         waiting = own.waiting
         end = waiting.folded + self._step_events if waiting is not None else 0
-        return OPEN if waiting is None or end >= len(waiting) else int(waiting.keys[end]) - own.stream.lateness
+        return ENDED if waiting is None or end >= len(waiting) else int(waiting.keys[end]) - own.stream.lateness
 
     def _reach(self, plan: Plan, name: PartitionId, own: Partition) -> int:
         waiting = own.waiting
         folded = waiting.folded + plan.folds.get(name, 0) if waiting is not None else 0
         if waiting is None or folded >= len(waiting):
-            return OPEN
+            return ENDED
         return int(waiting.keys[folded]) - own.stream.lateness
 
     def _plan_vectors(self, plan: Plan, name: PartitionId, own: Partition, model: ModelDefinition, reach: int) -> None:

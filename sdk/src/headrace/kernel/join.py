@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-#: The frontier of a source that holds nobody back.
-OPEN = 2**62
+from headrace.frontier import ENDED, RESTING, UNKNOWN
 
 
 class Vector(NamedTuple):
@@ -84,6 +83,7 @@ class Join:
         self._ready: list[tuple[int, str]] = []
         self._deadlines: list[tuple[int, str]] = []
         self._changed: dict[str, Pair | None] = {}
+        self._newest = UNKNOWN
         for own, pair in (pairs or {}).items():
             self._put(own, pair)
         self._changed.clear()
@@ -123,6 +123,8 @@ class Join:
             At most so many examples; call again for more.
         """
         frontier = min(vectors, labels)
+        # Time passes with events only: while all rest, nothing expires, however long they do.
+        self._newest = max([self._newest, *(own for own in (vectors, labels) if own < RESTING)])
         joined = Joined()
         for own in self._due(frontier, limit):
             pair = self._pairs[own]
@@ -131,7 +133,7 @@ class Join:
             joined.examples.append(Example(own, pair.vector, pair.outcome))
             self._pairs[own] = self._changed[own] = Pair(None, None, done=True)
             heapq.heappush(self._deadlines, (self._deadline(pair), own))
-        self._expire(frontier, joined)
+        self._expire(frontier if frontier == ENDED else min(frontier, self._newest), joined)
         joined.changed, self._changed = self._changed, {}
         return joined
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from headrace.frontier import ENDED
+
 #: Property of a frontier marker: no event of its partition before this time follows (µs since the epoch).
 FRONTIER = "headrace-frontier"
 
 #: The frontier of a history that has ended.
-END_OF_HISTORY = 2**62
+END_OF_HISTORY = ENDED
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import structlog
 
 from headrace.errors import InvalidEvent
 from headrace.events import EventColumns, StreamCodec
-from headrace.kernel.fold import OPEN, Changed, Fold, PartitionId, Plan, RowsId
+from headrace.frontier import ENDED, UNKNOWN
+from headrace.kernel.fold import Changed, Fold, PartitionId, Plan, RowsId
 from headrace.log.consume import Batch
 from headrace.log.position import Position
 from headrace.log.refusals import Refusals
@@ -146,7 +147,7 @@ class FoldWorker:
 
     def newest(self) -> int | None:
         """The newest event time that this worker's partitions have seen; None before the first event."""
-        return max((own.newest for own in self._fold.partitions.values() if own.newest > -OPEN), default=None)
+        return max((own.newest for own in self._fold.partitions.values() if own.newest > UNKNOWN), default=None)
 
     def _frontiers_of_others(self) -> list[int]:
         others = [
@@ -157,7 +158,7 @@ class FoldWorker:
         ]
         found = {own: self._partitions.frontier(own) for own in others}
         return [
-            -OPEN if frontier is None else frontier
+            UNKNOWN if frontier is None else frontier
             for own, frontier in found.items()
             if frontier is not None or own not in self._silent
         ]
@@ -245,7 +246,7 @@ def decode(codec: StreamCodec, batch: Batch) -> list[Decoded]:
         if index > start:
             runs.append(_events(codec, batch, start, index))
         marker = Decoded([batch.positions[index]], [b""])
-        marker.frontier = min(int(properties[FRONTIER]), OPEN)
+        marker.frontier = min(int(properties[FRONTIER]), ENDED)
         runs.append(marker)
         start = index + 1
     if start < len(batch):

@@ -11,9 +11,10 @@ import structlog
 
 from headrace.definition import Column, FieldType, LoopDefinition, ModelDefinition, Task
 from headrace.events import EventColumns, StreamCodec
+from headrace.frontier import RESTING, UNKNOWN
 from headrace.kernel.expressions import Program, columns_of
 from headrace.kernel.fold import Partition, Progress
-from headrace.kernel.join import OPEN, Example, Join, Outcome, Pair, Vector
+from headrace.kernel.join import Example, Join, Outcome, Pair, Vector
 from headrace.log.consume import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.position import START, Position
@@ -79,22 +80,22 @@ class JoinWorker:
         self._accepted: dict[str, Accepted] = {}
         self._partitions: dict[str, Partition] = {}
         self._dirty = False
-        self._told = -OPEN
+        self._told = UNKNOWN
         self._send_outbox()
         _log.info("join taken", model=model.name, epoch=self._epoch, pairs=len(waiting), examples=self._state.sequence)
 
     def add_features(self, topic: str) -> Position:
         """Read this partition of the features topic; returns where to go on."""
-        self._frontiers[topic] = -OPEN
+        self._frontiers[topic] = UNKNOWN
         self._accepted[topic] = Accepted(*self._state.accepted.get(topic, (0, START.to_bytes())))
         return self._position(topic)
 
     def add_labels(self, topic: str) -> Position:
         """Read this partition of the label's stream; returns where to go on."""
-        progress = Progress(newest=self._state.newest.get(topic, -OPEN))
+        progress = Progress(newest=self._state.newest.get(topic, UNKNOWN))
         owned = Partition(self._labels.stream, progress, {}, (), newest=progress.newest)
         self._partitions[topic] = owned
-        self._frontiers[topic] = -OPEN
+        self._frontiers[topic] = UNKNOWN
         return self._position(topic)
 
     def accept_vectors(self, topic: str, batch: Batch) -> None:
@@ -131,7 +132,7 @@ class JoinWorker:
 
     def rest(self, topic: str) -> None:
         """The partition has been silent for long: it holds nobody back."""
-        self._frontiers[topic] = OPEN
+        self._frontiers[topic] = RESTING
 
     def step(self) -> bool:
         """Decide, save, send; False where there was nothing."""
@@ -159,7 +160,7 @@ class JoinWorker:
 
     def frontier(self) -> int:
         """Every example before this time is decided."""
-        return min(self._frontiers.values(), default=-OPEN)
+        return min(self._frontiers.values(), default=UNKNOWN)
 
     def _of_this_definition(self, waiting: dict[str, Pair]) -> dict[str, Pair]:
         """Pairs hold vectors: those of another definition of the model are never made examples of this one."""

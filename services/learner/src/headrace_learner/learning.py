@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from headrace.definition import FieldType, ModelDefinition
 from headrace.errors import CorruptState
+from headrace.frontier import RESTING
 from headrace.log.position import START, Position
 from headrace.log.tables import Examples, decode_examples
-from headrace.log.topics import END_OF_HISTORY
 from headrace.quality import Outcomes, Quality, quality_of
 
 from .rows import Rows
@@ -60,7 +60,7 @@ class Progress:
 
         The version is complete then, so it is due, whatever its number.
         """
-        return self.frontier is not None and self.frontier >= END_OF_HISTORY
+        return self.frontier is not None and self.frontier >= RESTING
 
 
 @dataclass
