@@ -52,10 +52,13 @@ def bare(client: pulsar.Client, loop: LoopDefinition, events: int) -> float:
     topics = Topics(loop.name)
     codecs = [StreamCodec(own) for own in loop.streams]
     consumers = [PartitionConsumer(client, topics.stream(own.name), "bare") for own in loop.streams]
-    left, started = events, time.perf_counter()
+    left, started, owned = events, time.perf_counter(), set()
     while left:
         for codec, consumer in zip(codecs, consumers, strict=True):
             batch = consumer.receive()
+            if batch and consumer not in owned:
+                batch = consumer.start_here(batch)
+                owned.add(consumer)
             payloads = [payload for payload in batch.payloads if payload]
             if payloads:
                 left -= len(codec.columns(payloads)[0])

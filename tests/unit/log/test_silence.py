@@ -8,7 +8,7 @@ from typing import Any
 import pulsar
 import pytest
 
-from headrace.log.consume import PartitionConsumer
+from headrace.log.consume import LogReader, PartitionConsumer
 from headrace.log.position import Position
 
 
@@ -144,3 +144,48 @@ def test_an_acknowledgement_meanwhile_is_made_up_for(clock: Clock) -> None:
     broker.subscribed[0].closed = False
     consumer.ack(Position(1, 0, -1))
     assert broker.subscribed[0].acknowledged == [0]
+
+
+@dataclass
+class Read:
+    """Gives its messages, then nothing, although there may be more."""
+
+    messages: list[Message]
+    more: bool
+    closed: bool = False
+
+    def read_next(self, timeout_millis: int) -> Message:
+        if not self.messages:
+            raise pulsar.Timeout
+        return self.messages.pop(0)
+
+    def has_message_available(self) -> bool:
+        return self.more
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class Readers:
+    readers: list[Read]
+    starts: list[Any] = field(default_factory=list)
+
+    def create_reader(self, _topic: str, start: Any, **__: Any) -> Read:
+        self.starts.append(start)
+        return self.readers.pop(0)
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_a_reader_that_was_forgotten_reads_on_from_its_position(more: bool) -> None:
+    now = [0.0]
+    first = Read([Message(1), Message(2)], more)
+    broker = Readers([first, Read([Message(2), Message(3)], more=False)])
+    reader = LogReader(broker, "topic", clock=lambda: now[0])
+    assert reader.receive().payloads == [b"1", b"2"]
+    assert not reader.receive()
+    now[0] = 10.0
+    assert not reader.receive()
+    assert first.closed is more
+    assert reader.receive().payloads == ([b"3"] if more else [])
+    assert len(broker.starts) == (2 if more else 1)

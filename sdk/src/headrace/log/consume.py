@@ -243,17 +243,22 @@ class LogReader:
         Messages fetched ahead: few, where they are large.
     """
 
-    def __init__(self, client: pulsar.Client, topic: str, after: Position = START, queue: int = 1_000) -> None:
-        start = (
-            pulsar.MessageId.earliest
-            if after == START
-            else pulsar.MessageId(-1, after.ledger, after.entry, after.batch)
-        )
+    def __init__(
+        self,
+        client: pulsar.Client,
+        topic: str,
+        after: Position = START,
+        queue: int = 1_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._topic = topic
+        self._queue = queue
+        self._clock = clock
+        self._heard = clock()
+        self._patience = _PATIENCE
         self._position = after
-        try:
-            self._reader = client.create_reader(topic, start, receiver_queue_size=queue)
-        except pulsar.PulsarException as error:
-            raise Unavailable(f"broker: cannot read {topic}: {error}") from error
+        self._reader = self._open()
 
     def receive(self, max_messages: int = 100, timeout_ms: int = 100) -> Batch:
         """Up to `max_messages`; returns at once with what is there, waits only for the first."""
@@ -271,7 +276,36 @@ class LogReader:
                 self._position = position
                 batch.add(message)
                 wait = 1
+        if batch:
+            self._heard, self._patience = self._clock(), _PATIENCE
+        elif self._clock() - self._heard > self._patience:
+            self._look_further()
         return batch
+
+    def _open(self) -> pulsar.Reader:
+        after = self._position
+        start = (
+            pulsar.MessageId.earliest
+            if after == START
+            else pulsar.MessageId(-1, after.ledger, after.entry, after.batch)
+        )
+        try:
+            return self._client.create_reader(self._topic, start, receiver_queue_size=self._queue)
+        except pulsar.PulsarException as error:
+            raise Unavailable(f"broker: cannot read {self._topic}: {error}") from error
+
+    def _look_further(self) -> None:
+        """Open it again where the log goes on but nothing comes: the embedded broker forgets readers, too."""
+        self._heard = self._clock()
+        try:
+            more = self._reader.has_message_available()
+        except pulsar.PulsarException:
+            return  # nothing there, or nobody who tells
+        if more:
+            _log.warning("nothing comes, reading again", topic=self._topic, position=self._position)
+            self._patience = min(2 * self._patience, _MOST_PATIENCE)
+            self._reader.close()
+            self._reader = self._open()
 
     def close(self) -> None:
         self._reader.close()
