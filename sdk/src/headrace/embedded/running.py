@@ -159,8 +159,10 @@ def run(
     lock = DirectoryLock(directory / "up.lock")
     try:
         compiled = directory / "loop.json"
-        compiled.write_bytes(definition.encode(loop))
         with Servers(directory, pulsar=pulsar, redis=redis) as servers:
+            if servers.broker is not None:
+                loop = _with_one_partition(loop)
+            compiled.write_bytes(definition.encode(loop))
             surroundings = Surroundings(loop.name, compiled, loop_file, directory, *servers.urls)
             with Supervisor(surroundings, workers=workers, report=report, mend=servers.mend) as supervisor:
                 running = RunningLoop(loop, loop_file, *servers.urls, directory, servers, supervisor)
@@ -168,6 +170,12 @@ def run(
                     yield running
     finally:
         lock.release()
+
+
+def _with_one_partition(loop: LoopDefinition) -> LoopDefinition:
+    """The local broker has no partitioned topics."""
+    streams = tuple(msgspec.structs.replace(stream, partitions=1) for stream in loop.streams)
+    return msgspec.structs.replace(loop, streams=streams)
 
 
 @contextmanager

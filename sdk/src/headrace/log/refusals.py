@@ -7,6 +7,7 @@ import time
 from headrace.errors import InvalidEvent
 from headrace.log.position import Position
 from headrace.log.produce import Producer
+from headrace.log.topics import Topics
 from headrace.v1.dead_letter_pb2 import DeadLetter
 
 
@@ -19,19 +20,21 @@ class Refusals:
         Who refuses.
     """
 
-    def __init__(self, producer: Producer, service: str) -> None:
+    def __init__(self, producer: Producer, topics: Topics, service: str) -> None:
         self._producer = producer
+        self._topics = topics
         self._service = service
 
-    def refuse(self, stream: str, reason: InvalidEvent, event: bytes, position: Position | None = None) -> None:
-        """Send one; it is durable after the next `flush`."""
+    def refuse(self, stream: str, reason: InvalidEvent, event: bytes, position: Position) -> None:
+        """Send one that stood on its stream's topic; it is durable after the next `flush`."""
         letter = DeadLetter(
             stream=stream,
             field=reason.field,
             value=reason.value,
             expected=reason.expected,
             event=event,
-            position=b"" if position is None else position.to_bytes(),
+            topic=self._topics.stream(stream),
+            position=position.to_bytes(),
             service=self._service,
             refused_at=time.time_ns() // 1_000,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,8 @@ import pulsar
 import redis
 
 from headrace import logs
-from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
+from headrace.errors import Unavailable
 from headrace.kernel.fold import Fold, PartitionId
 from headrace.log import connection
 from headrace.log.consume import Batch, PartitionConsumer
@@ -122,7 +123,7 @@ class Composition:
             RowStore(store, loop),
             PartitionStore(store, loop.name),
             VectorOutputs(self._client, self._topics),
-            Refusals(Producer(self._client, self._topics.dead_letters), "feature"),
+            Refusals(Producer(self._client, self._topics.dead_letters), self._topics, "feature"),
             self._heartbeat,
             self._settings.rows,
         )
@@ -130,6 +131,7 @@ class Composition:
         sources = []
         for stream in loop.streams:
             physical = connection.partitions(self._client, self._topics.stream(stream.name))
+            _check_partitions(stream, physical)
             for index, topic in enumerate(physical):
                 partition = PartitionId(stream.name, index)
                 consumer = self._consumer(topic, "feature", partition)
@@ -191,6 +193,14 @@ class Composition:
         )
         self._acknowledger.add(source, consumer)
         return consumer
+
+
+def _check_partitions(stream: StreamDefinition, physical: Sequence[str]) -> None:
+    if len(physical) != stream.partitions:
+        raise Unavailable(
+            f"stream {stream.name!r} declares {stream.partitions} partitions, its topic has {len(physical)}: "
+            f"create {physical[0].partition('-partition-')[0]} as a partitioned topic, or declare what is there"
+        )
 
 
 def _accept(worker: FoldWorker, partition: PartitionId, batch: Batch) -> None:
