@@ -15,10 +15,11 @@ from headrace.frontier import ENDED
 from headrace.kernel.fold import PartitionId, Progress, RowsId
 from headrace.kernel.join import Outcome, Pair, Vector
 from headrace.kernel.rows import Layout, Operations, RowSet
+from headrace.log.position import Position
 from headrace.store.connection import connect
 from headrace.store.fences import Fences
 from headrace.store.pairs import PairStore
-from headrace.store.partitions import Durability, PartitionStore
+from headrace.store.partitions import Durability, PartitionStore, Standing
 from headrace.store.rows import RowStore, Write, row_field, row_key
 from tests.unit.kernel.test_fold import SECOND, START, loop
 
@@ -121,8 +122,8 @@ def test_a_new_owner_starts_from_what_was_saved_and_fences_the_old_one(store: re
     with pytest.raises(Fenced):
         former.record_emitted(PARTITION, 1, replace(progress, emitted=(9, 9, -1)))
     assert new.take_over(PARTITION).progress == progress
-    assert new.frontier(PARTITION) == START
-    assert new.frontier(PartitionId("b", 0)) is None
+    assert new.standing(PARTITION) == Standing(START, Position(1, 2, -1))
+    assert new.standing(PartitionId("b", 0)) is None
 
 
 def test_a_join_is_saved_whole_or_not_at_all(store: redis.Redis) -> None:

@@ -136,7 +136,7 @@ def test_vectors_of_streams_and_of_requests_find_their_labels(
     join = worker(definition, Pairs(), log)
     join.accept_vectors("features", vectors(definition, 0, "abc", position))
     join.accept_labels("told", labels(0, "ca"))
-    join.rest("features")
+    join.rest("features", START)
     join.step()
     assert examples(definition, log) == [(0, "a", 97.0), (1, "c", 99.0)]
 
@@ -152,7 +152,7 @@ def test_the_first_vector_of_an_id_counts_also_over_a_restart(
     second = worker(definition, pairs, log)
     second.accept_vectors("features", vectors(definition, 0, "ab", position))
     second.accept_labels("told", labels(0, "ab"))
-    second.rest("features")
+    second.rest("features", START)
     second.step()
     assert examples(definition, log) == [(0, "a", 97.0), (1, "b", 98.0)]
 
@@ -162,7 +162,7 @@ def test_a_crash_between_deciding_and_sending_repeats_the_same_message(tmp_path:
     first = worker(definition, pairs, lost)
     first.accept_vectors("features", vectors(definition, 0, "ab"))
     first.accept_labels("told", labels(0, "ab"))
-    first.rest("features")
+    first.rest("features", START)
     first.step()
     log = Log()
     worker(definition, pairs, log)
@@ -175,13 +175,13 @@ def test_a_changed_model_meets_no_pair_of_the_old_one_and_what_was_decided_stays
     before = worker(old, pairs, Log())
     before.accept_vectors("features", vectors(old, 0, "abcd"))
     before.accept_labels("told", labels(0, "ab"))
-    before.rest("features")
+    before.rest("features", START)
     before.step()
     after = worker(new, pairs, log)
     assert log.definitions == [old.models[0].hash]
     after.accept_vectors("features", vectors(new, 1, "ef"))
     after.accept_labels("told", labels(10, "cdef"))
-    after.rest("features")
+    after.rest("features", START)
     after.step()
     assert log.definitions == [old.models[0].hash, new.models[0].hash]
     assert examples(new, log)[2:] == [(2, "e", 101.0), (3, "f", 102.0)]

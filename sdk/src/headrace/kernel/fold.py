@@ -142,6 +142,9 @@ class Partition:
 
     def promise(self, frontier: int, position: tuple[int, int, int]) -> None:
         """A producer says that no event before `frontier` follows."""
+        if self.frontier >= RESTING:
+            # Who had rested, or ended, goes on: a new history follows the one before.
+            self.frontier = self.newest - self.stream.lateness if self.newest > UNKNOWN else UNKNOWN
         self.frontier = max(self.frontier, frontier)
         self.last = position
 
@@ -283,7 +286,7 @@ class Fold:
                 continue
             self._plan_folds(plan, name, own, together)
         # Where a partition could not fold all that it may, no vector may look beyond what is folded.
-        reach = min([frontier, *(self._reach(plan, name, own) for name, own in self.partitions.items())], default=ENDED)
+        reach = min([frontier, *(_reach(own, plan.folds.get(name, 0)) for name, own in self.partitions.items())])
         for name, own in self.partitions.items():
             for model in own.models:
                 self._plan_vectors(plan, name, own, model, reach)
@@ -308,6 +311,20 @@ class Fold:
         for name, own in self.partitions.items():
             self._advance(plan, name, own)
         return Step(vectors, changed, folded)
+
+    def settle(self) -> None:
+        """Count as done what needs no step: markers, and events that were refused."""
+        for own in self.partitions.values():
+            if own.waiting is None:
+                own.progress.done = max(own.progress.done, own.last)
+
+    def frontier_folded(self, partition: PartitionId) -> int:
+        """No event of this partition before this time is to be folded: what vectors of other partitions wait for.
+
+        Those of its own may still wait. Were they in it, two workers would wait for each other.
+        """
+        own = self.partitions[partition]
+        return min(own.frontier, _reach(own, 0))
 
     def frontier_out(self, partition: PartitionId) -> int:
         """No vector of this partition before this time is to come."""
@@ -339,13 +356,6 @@ class Fold:
         waiting = own.waiting
         end = waiting.folded + self._step_events if waiting is not None else 0
         return ENDED if waiting is None or end >= len(waiting) else int(waiting.keys[end]) - own.stream.lateness
-
-    def _reach(self, plan: Plan, name: PartitionId, own: Partition) -> int:
-        waiting = own.waiting
-        folded = waiting.folded + plan.folds.get(name, 0) if waiting is not None else 0
-        if waiting is None or folded >= len(waiting):
-            return ENDED
-        return int(waiting.keys[folded]) - own.stream.lateness
 
     def _plan_vectors(self, plan: Plan, name: PartitionId, own: Partition, model: ModelDefinition, reach: int) -> None:
         waiting = own.waiting
@@ -481,6 +491,15 @@ class Fold:
         waiting = self.partitions[name].waiting
         assert waiting is not None
         return waiting
+
+
+def _reach(own: Partition, folds: int) -> int:
+    """No event before this is left unfolded by so many folds."""
+    waiting = own.waiting
+    folded = waiting.folded + folds if waiting is not None else 0
+    if waiting is None or folded >= len(waiting):
+        return ENDED
+    return int(waiting.keys[folded]) - own.stream.lateness
 
 
 def _position(row: Ints) -> tuple[int, int, int]:

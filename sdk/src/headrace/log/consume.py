@@ -164,6 +164,17 @@ class PartitionConsumer:
             for own in done:
                 del self._ids[own]
 
+    def end(self) -> Position | None:
+        """Where the log ends; None while there is more to receive, or where the broker does not tell."""
+        try:
+            last = Position.of(self._consumer.get_last_message_id())
+        except pulsar.UnknownError:
+            last = START  # what the embedded broker says of an empty topic
+        except pulsar.PulsarException:
+            return None
+        behind = self._owner and (last.ledger, last.entry) > (self._position.ledger, self._position.entry)
+        return None if behind else last
+
     def close(self) -> None:
         """Give the partition up, for the next consumer to take."""
         self._consumer.close()

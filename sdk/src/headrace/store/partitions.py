@@ -36,6 +36,13 @@ class TakenOver(NamedTuple):
     seen: dict[str, int]
 
 
+class Standing(NamedTuple):
+    """What an owner tells the others: its frontier, and up to where everything is in the rows."""
+
+    frontier: int
+    done: Position
+
+
 class PartitionStore:
     """Takes partitions over and saves their progress, fenced by epoch."""
 
@@ -109,11 +116,12 @@ class PartitionStore:
         if not done:
             raise Fenced(str(partition), epoch)
 
-    def frontier(self, partition: PartitionId) -> int | None:
-        """How far the partition's owner has folded, as it last said; None where nobody has owned it yet."""
+    def standing(self, partition: PartitionId) -> Standing | None:
+        """Where the partition's owner stands, as it last said; None where none has said anything yet."""
         with store_errors():
-            found = self._store.hget(self._keys(partition)[1], "frontier")
-        return None if found is None else int(found)
+            found: list[bytes | None] = self._store.hmget(self._keys(partition)[1], ("frontier", "done"))  # type: ignore[assignment]
+        frontier, done = found
+        return None if frontier is None or done is None else Standing(int(frontier), Position.from_bytes(done))
 
     def _keys(self, partition: PartitionId) -> list[str]:
         epoch = fence_key(self._loop, _work(partition))

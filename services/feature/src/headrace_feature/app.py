@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -28,6 +29,9 @@ _Result = TypeVar("_Result")
 #: Batches that wait in a partition's channel: the back-pressure on its reader.
 CHANNEL = 4
 
+#: Seconds after which a lane without messages looks whether it can go on.
+PULSE = 0.1
+
 
 @dataclass(frozen=True)
 class Source:
@@ -40,18 +44,17 @@ class Source:
     accept
         Take a batch.
     rest
-        It has been silent for long.
-    backlog
-        Accepted events that are not done; beyond `bound` the reader waits.
+        It has been silent for long, and its log ends here; told again as long as it is silent.
+    full
+        Whether the reader has to wait until the worker has done more.
     """
 
     name: str
     consumer: PartitionConsumer
     take_over: Callable[[], Position]
     accept: Callable[[Batch], None]
-    rest: Callable[[], None]
-    backlog: Callable[[], int]
-    bound: int
+    rest: Callable[[Position], None]
+    full: Callable[[], bool]
 
 
 class Lane:
@@ -69,20 +72,22 @@ class Lane:
         """Run in the worker's thread, from a reader's."""
         return self._thread.submit(call, *arguments).result()
 
-    async def take(self, source: Source, batch: Batch | None) -> None:
-        """Give the worker a batch (None: the source is silent); returns once there is room for the next."""
-        if batch is None:
-            await self._run(source.rest)
-        else:
+    async def take(self, source: Source, batch: Batch | Position) -> None:
+        """Give the worker a batch (or where a silent log ends); returns once there is room for the next."""
+        if isinstance(batch, Batch):
             await self._run(source.accept, batch)
+        else:
+            await self._run(source.rest, batch)
         self._work.set()
         async with self._stepped:
-            await self._stepped.wait_for(lambda: source.backlog() <= source.bound)
+            await self._stepped.wait_for(lambda: not source.full())
 
     async def run(self) -> None:
-        """Step whenever there is work, for ever."""
+        """Step whenever there may be work, for ever."""
         while True:
-            await self._work.wait()
+            # What others do, and time, make work as well, and nobody tells.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._work.wait(), PULSE)
             self._work.clear()
             while True:
                 more = await self._run(self._step)
@@ -210,23 +215,26 @@ class FeatureApp:
         return run
 
     def _read(self, loop: asyncio.AbstractEventLoop, lane: Lane, source: Source, channel: Any) -> None:
-        def put(batch: Batch | None) -> None:
+        def put(batch: Batch | Position) -> None:
             asyncio.run_coroutine_threadsafe(channel.put(_Delivery(batch)), loop).result()
 
         try:
-            owner, resting, heard = False, False, time.monotonic()
+            owner, heard = False, time.monotonic()
             while not self._stopping.is_set():
                 batch = source.consumer.receive()
                 if batch:
                     if not owner:
                         batch = source.consumer.start_after(lane.submit(source.take_over), batch)
                         owner = True
-                    resting, heard = False, time.monotonic()
+                    heard = time.monotonic()
                     if batch:
                         put(batch)
-                elif not resting and time.monotonic() - heard > self._idle:
-                    resting = True
-                    put(None)
+                elif time.monotonic() - heard > self._idle:
+                    heard = time.monotonic()
+                    # A broker that is away is silent, too: idle is only a log that has ended.
+                    end = source.consumer.end()
+                    if end is not None:
+                        put(end)
         except Exception as error:
             if not self._stopping.is_set():
                 loop.call_soon_threadsafe(self._fail, error)
@@ -239,6 +247,6 @@ class FeatureApp:
 
 @dataclass(frozen=True)
 class _Delivery:
-    """A channel must not be given None."""
+    """What travels through a channel: Faust takes some values, such as tuples, apart."""
 
-    value: Batch | None
+    value: Batch | Position

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -142,8 +142,7 @@ class Composition:
                         partial(worker.take_over, partition),
                         partial(_accept, worker, partition),
                         partial(worker.rest, partition),
-                        partial(worker.backlog, partition),
-                        4 * self._settings.batch,
+                        partial(worker.full, partition, 4 * self._settings.batch),
                     )
                 )
         return Lane("fold", sources, worker.step)
@@ -159,28 +158,38 @@ class Composition:
         self._joiners.append(worker)
         subscription = f"join-{model.name}"
         sources = [
-            self._join_source(worker, topic, subscription, worker.add_features(topic), worker.accept_vectors)
-            for topic in connection.partitions(self._client, self._topics.features(model.name))
-        ]
+            self._join_source(
+                worker, topic, subscription, worker.add_features(topic), worker.accept_vectors,
+                partial(self._rest_features, worker, topic, PartitionId(model.stream, index)),
+            )
+            for index, topic in enumerate(connection.partitions(self._client, self._topics.features(model.name)))
+        ]  # fmt: skip
         stream = self._loop.label(model.label).stream
         sources += [
-            self._join_source(worker, topic, subscription, worker.add_labels(topic), worker.accept_labels)
+            self._join_source(
+                worker, topic, subscription, worker.add_labels(topic), worker.accept_labels, partial(worker.rest, topic)
+            )
             for topic in connection.partitions(self._client, self._topics.stream(stream))
         ]
         return Lane(f"join-{model.name}", sources, worker.step)
 
     def _join_source(
-        self, worker: JoinWorker, topic: str, subscription: str, position: Position, accept: Any
-    ) -> Source:
+        self, worker: JoinWorker, topic: str, subscription: str, position: Position, accept: Any,
+        rest: Callable[[Position], None],
+    ) -> Source:  # fmt: skip
         return Source(
             topic.rpartition("/")[2],
             self._consumer(topic, subscription, (worker.model.name, topic)),
             lambda: position,
             partial(accept, topic),
-            partial(worker.rest, topic),
-            lambda: 0,
-            0,
+            rest,
+            lambda: False,
         )
+
+    def _rest_features(self, worker: JoinWorker, topic: str, partition: PartitionId, end: Position) -> None:
+        """Vectors are silent also while the fold is held up; then more of them are to come."""
+        if self._folder is None or self._folder.rests(partition):
+            worker.rest(topic, end)
 
     def _consumer(self, topic: str, subscription: str, source: Any) -> PartitionConsumer:
         consumer = PartitionConsumer(

@@ -7,19 +7,19 @@ follows once the store has all of it on disk.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
 from headrace.errors import InvalidEvent
 from headrace.events import EventColumns, StreamCodec
-from headrace.frontier import ENDED, UNKNOWN
-from headrace.kernel.fold import Changed, Fold, PartitionId, Plan, RowsId
+from headrace.frontier import ENDED, RESTING, UNKNOWN
+from headrace.kernel.fold import Changed, Fold, Partition, PartitionId, Plan, RowsId
 from headrace.log.consume import Batch
-from headrace.log.position import Position
+from headrace.log.position import START, Position
 from headrace.log.refusals import Refusals
 from headrace.log.topics import FRONTIER
-from headrace.store.partitions import PartitionStore
+from headrace.store.partitions import PartitionStore, Standing
 from headrace.store.rows import RowStore, Write
 from headrace.store.status import Heartbeat
 from headrace_feature.outputs import VectorOutputs
@@ -62,9 +62,11 @@ class FoldWorker:
         self._clock = clock
         self._epochs: dict[PartitionId, int] = {}
         self._told: dict[PartitionId, int] = {}
-        self._saved: dict[PartitionId, Position] = {}
+        self._saved: dict[PartitionId, Standing] = {}
         self._used: dict[RowsId, dict[str, None]] = {}
-        self._silent: set[PartitionId] = set()
+        self._others = ENDED
+        self._ends: dict[PartitionId, Position] = {}
+        self._silent: dict[PartitionId, Position] = {}
         self._codecs = {stream.name: StreamCodec(stream) for stream in fold.loop.streams}
 
     def take_over(self, partition: PartitionId) -> Position:
@@ -88,6 +90,7 @@ class FoldWorker:
                 owned.promise(part.frontier, part.positions[-1])
                 continue
             refused = owned.accept(part.events, [part.positions[row] for row in part.valid], self._clock())
+            owned.last = part.positions[-1]  # of an invalid one, maybe
             dead = list(part.invalid)
             for place, reason in refused:
                 if reason is None:
@@ -98,24 +101,44 @@ class FoldWorker:
                 self._refusals.refuse(partition.stream, reason, part.payloads[row], part.positions[row])
             self._heartbeat.count("dead_letters", len(dead))
 
-    def rest(self, partition: PartitionId) -> None:
-        """The partition has been silent for long: it holds nobody back."""
+    def rest(self, partition: PartitionId, end: Position) -> None:
+        """The partition has been silent for long, and its log ends here: it holds nobody back."""
+        owned = self._fold.partitions.get(partition)
+        if owned is not None:
+            owned.rest()
+            return
+        # Not ours, so its silence says nothing of its log: that it is empty, or has not grown meanwhile, does.
+        if end == START or self._ends.get(partition) == end:
+            self._silent[partition] = end
+        self._ends[partition] = end
+
+    def rests(self, partition: PartitionId) -> bool:
+        """Whether nothing of the partition is under way, here or elsewhere, nor has been for long."""
         owned = self._fold.partitions.get(partition)
         if owned is None:
-            # Not ours. If it is nobody's, for want of a first event, nobody has to wait for it.
-            self._silent.add(partition)
-        else:
-            owned.rest()
+            return self._is_silent(partition, self._partitions.standing(partition))
+        done = Position(*owned.progress.done)
+        return not owned.backlog and owned.frontier >= RESTING and self._saved.get(partition) == (owned.frontier, done)
 
-    def backlog(self, partition: PartitionId) -> int:
-        """Events accepted that are not done."""
+    def full(self, partition: PartitionId, bound: int) -> bool:
+        """Whether to read no more of a partition until more than `bound` events of it are not done.
+
+        The one whose frontier is the least is read on: everybody waits for what it brings.
+        """
         owned = self._fold.partitions.get(partition)
-        return 0 if owned is None else owned.backlog
+        if owned is None or owned.backlog <= bound:
+            return False
+        return owned.frontier > min(self._others, *(own.frontier for own in tuple(self._fold.partitions.values())))
 
     def step(self) -> bool:
         """Do what can be done now; False where there was nothing."""
-        plan = self._fold.plan(self._frontiers_of_others())
+        others = self._frontiers_of_others()
+        self._others = min(others, default=ENDED)
+        plan = self._fold.plan(others)
         if plan.empty:
+            # What was refused, or sent before, is done without a step.
+            self._refusals.flush()
+            self._fold.settle()
             self._tell()
             return False
         remote = self._load(plan)
@@ -137,7 +160,7 @@ class FoldWorker:
 
     def done(self) -> dict[PartitionId, Position]:
         """Up to where each partition has been saved."""
-        return dict(self._saved)
+        return {own: standing.done for own, standing in self._saved.items()}
 
     def frontier(self) -> int | None:
         """The event time up to which this worker's partitions are done; None before the first event."""
@@ -156,12 +179,20 @@ class FoldWorker:
             for own in (PartitionId(name, index) for index in range(self._fold.loop.stream(name).partitions))
             if own not in self._fold.partitions
         ]
-        found = {own: self._partitions.frontier(own) for own in others}
+        found = {own: self._partitions.standing(own) for own in others}
         return [
-            UNKNOWN if frontier is None else frontier
-            for own, frontier in found.items()
-            if frontier is not None or own not in self._silent
+            UNKNOWN if standing is None else standing.frontier
+            for own, standing in found.items()
+            if not self._is_silent(own, standing)
         ]
+
+    def _is_silent(self, partition: PartitionId, standing: Standing | None) -> bool:
+        """Whether a partition of somebody else, or of nobody, has long had no event that is not done."""
+        end = self._silent.get(partition)
+        if end is None:
+            return False
+        done = START if standing is None else standing.done
+        return (done.ledger, done.entry) == (end.ledger, end.entry)
 
     def _load(self, plan: Plan) -> dict[RowsId, dict[str, bytes]]:
         if not plan.needed:
@@ -194,18 +225,22 @@ class FoldWorker:
     def _tell(self) -> None:
         """Save the progress of every partition that moved, and tell readers of its frontier."""
         for name, own in self._fold.partitions.items():
-            done, frontier = Position(*own.progress.done), self._fold.frontier_out(name)
-            if self._saved.get(name) == done and self._told.get(name) == frontier:
+            self._tell_readers(name, own)
+            standing = Standing(self._fold.frontier_folded(name), Position(*own.progress.done))
+            if self._saved.get(name) == standing:
                 continue
-            if self._told.get(name) != frontier:
-                for model in own.models:
-                    self._outputs.frontier(model, name, frontier)
-                self._outputs.flush()
-                self._told[name] = frontier
             oldest = own.forget_ids()
-            self._partitions.save(name, self._epochs[name], own.progress, frontier, own.unsaved, oldest)
+            self._partitions.save(name, self._epochs[name], own.progress, standing.frontier, own.unsaved, oldest)
             own.unsaved.clear()
-            self._saved[name] = done
+            self._saved[name] = standing
+
+    def _tell_readers(self, name: PartitionId, own: Partition) -> None:
+        frontier = self._fold.frontier_out(name)
+        if self._told.get(name) != frontier:
+            for model in own.models:
+                self._outputs.frontier(model, name, frontier)
+            self._outputs.flush()
+            self._told[name] = frontier
 
     def _use(self, rows: RowsId, keys: Iterable[str]) -> None:
         recent = self._used.setdefault(rows, {})
@@ -241,17 +276,28 @@ def decode(codec: StreamCodec, batch: Batch) -> list[Decoded]:
     runs: list[Decoded] = []
     start = 0
     for index, properties in enumerate(batch.properties):
-        if FRONTIER not in properties:
+        frontier = _promised(properties)
+        if frontier is None:
             continue
-        if index > start:
-            runs.append(_events(codec, batch, start, index))
+        # An event may carry a promise of what follows it.
+        end = index + 1 if batch.payloads[index] else index
+        if end > start:
+            runs.append(_events(codec, batch, start, end))
         marker = Decoded([batch.positions[index]], [b""])
-        marker.frontier = min(int(properties[FRONTIER]), ENDED)
+        marker.frontier = min(frontier, ENDED)
         runs.append(marker)
         start = index + 1
     if start < len(batch):
         runs.append(_events(codec, batch, start, len(batch)))
     return runs
+
+
+def _promised(properties: Mapping[str, str]) -> int | None:
+    """The frontier that a message promises; what is no time promises nothing, and is read as an event."""
+    try:
+        return int(properties[FRONTIER])
+    except (KeyError, ValueError):
+        return None
 
 
 def _events(codec: StreamCodec, batch: Batch, start: int, end: int) -> Decoded:

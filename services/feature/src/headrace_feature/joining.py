@@ -11,7 +11,7 @@ import structlog
 
 from headrace.definition import Column, FieldType, LoopDefinition, ModelDefinition, Task
 from headrace.events import EventColumns, StreamCodec
-from headrace.frontier import RESTING, UNKNOWN
+from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.expressions import Program, columns_of
 from headrace.kernel.fold import Partition, Progress
 from headrace.kernel.join import Example, Join, Outcome, Pair, Vector
@@ -70,6 +70,7 @@ class JoinWorker:
     ) -> None:
         self.model = model
         self._labels = Labels(loop, model)
+        self._lateness = loop.stream(model.stream).lateness
         self._codec = StreamCodec(self._labels.stream)
         self._pairs = pairs
         self._producer = producer
@@ -86,7 +87,8 @@ class JoinWorker:
 
     def add_features(self, topic: str) -> Position:
         """Read this partition of the features topic; returns where to go on."""
-        self._frontiers[topic] = UNKNOWN
+        # Nobody promises when requests come: they hold nobody back.
+        self._frontiers[topic] = RESTING if self.model.vectors == "requests" else UNKNOWN
         self._accepted[topic] = Accepted(*self._state.accepted.get(topic, (0, START.to_bytes())))
         return self._position(topic)
 
@@ -106,7 +108,7 @@ class JoinWorker:
             if properties.get("definition") != self.model.hash or not accepted.mark(epoch):
                 continue
             if payload:
-                self._take_vectors(accepted, epoch, payload)
+                self._take_vectors(topic, epoch, payload)
             if "frontier" in properties:
                 self._frontiers[topic] = int(properties["frontier"])
         self._read(topic, batch)
@@ -130,9 +132,11 @@ class JoinWorker:
         self._state.newest[topic] = owned.newest
         self._read(topic, batch)
 
-    def rest(self, topic: str) -> None:
-        """The partition has been silent for long: it holds nobody back."""
-        self._frontiers[topic] = RESTING
+    def rest(self, topic: str, end: Position) -> None:
+        """The partition has been silent for long, and its log ends here: it holds nobody back."""
+        read = self._position(topic)
+        if (end.ledger, end.entry) <= (read.ledger, read.entry):
+            self._frontiers[topic] = max(self._frontiers[topic], RESTING)
 
     def step(self) -> bool:
         """Decide, save, send; False where there was nothing."""
@@ -184,9 +188,13 @@ class JoinWorker:
         self._state.positions[topic] = batch.positions[-1].to_bytes()
         self._dirty = True
 
-    def _take_vectors(self, accepted: Accepted, epoch: int, payload: bytes) -> None:
+    def _take_vectors(self, topic: str, epoch: int, payload: bytes) -> None:
+        accepted = self._accepted[topic]
         vectors = decode_vectors(self.model, payload)
         times = vectors.times.tolist()
+        if self.model.vectors == "stream":
+            # Who had rested is back, and the frontier that follows may still be on its way.
+            self._frontiers[topic] = min(self._frontiers[topic], min(times, default=ENDED) - self._lateness)
         # A request stands at no position: of its vectors the id alone says whether there was one before.
         by_id = self.model.vectors == "requests"
         for row in range(len(vectors)) if by_id else accepted.take(epoch, vectors.positions):

@@ -1,0 +1,209 @@
+"""A fold worker between a store, a log and dead letters that are fakes, and may fail at any effect."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.errors import Fenced, InvalidEvent
+from headrace.frontier import RESTING, UNKNOWN
+from headrace.kernel.fold import Fold, MadeVectors, PartitionId, Progress, RowsId
+from headrace.kernel.rows import FENCE_BYTES
+from headrace.log.consume import Batch
+from headrace.log.dedupe import Accepted
+from headrace.log.position import Position
+from headrace.log.topics import FRONTIER
+from headrace.store.partitions import Standing, TakenOver
+from headrace.store.rows import Write
+from headrace_feature.folding import FoldWorker
+from tests.unit.kernel.test_fold import Event
+
+
+class Crash(BaseException):
+    """kill -9: no handler sees it."""
+
+
+@dataclass
+class World:
+    """What outlives a process, and what becomes of its effects.
+
+    `crash_at` is the effect that is the last one of a process; with `lost` it is not done any more.
+    """
+
+    crash_at: int = -1
+    lost: bool = False
+    effects: int = 0
+    epochs: Counter[PartitionId] = field(default_factory=Counter)
+    progress: dict[PartitionId, Progress] = field(default_factory=dict)
+    frontiers: dict[PartitionId, int] = field(default_factory=dict)
+    seen: dict[PartitionId, dict[str, int]] = field(default_factory=dict)
+    rows: dict[tuple[RowsId, str], bytes] = field(default_factory=dict)
+    readers: dict[tuple[str, PartitionId], Accepted] = field(default_factory=dict)
+    vectors: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)
+    told: dict[tuple[str, PartitionId], int] = field(default_factory=dict)
+    refused: list[tuple[Position | None, str]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def effect(self) -> bool:
+        """Whether the effect that follows is done; raises when it is the process's last one and lost."""
+        self.effects += 1
+        if self.effects == self.crash_at and self.lost:
+            raise Crash
+        return True
+
+    def after(self) -> None:
+        if self.effects == self.crash_at:
+            raise Crash
+
+    def fence(self, partition: PartitionId, epoch: int) -> None:
+        if self.epochs[partition] != epoch:
+            raise Fenced(str(partition), epoch)
+
+
+class Partitions:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def take_over(self, partition: PartitionId) -> TakenOver:
+        world = self._world
+        world.epochs[partition] += 1
+        progress = copy.copy(world.progress.get(partition, Progress()))
+        return TakenOver(world.epochs[partition], progress, dict(world.seen.get(partition, {})))
+
+    def record_emitted(self, partition: PartitionId, epoch: int, progress: Progress) -> None:
+        self._world.effect()
+        self._world.fence(partition, epoch)
+        self._world.progress.setdefault(partition, Progress()).emitted = progress.emitted
+        self._world.after()
+
+    def save(
+        self, partition: PartitionId, epoch: int, progress: Progress, frontier: int, ids: Mapping[str, int], oldest: int
+    ) -> None:
+        self._world.effect()
+        self._world.fence(partition, epoch)
+        self._world.progress[partition] = copy.copy(progress)
+        self._world.frontiers[partition] = frontier
+        self._world.seen.setdefault(partition, {}).update(ids)
+        self._world.after()
+
+    def standing(self, partition: PartitionId) -> Standing | None:
+        frontier = self._world.frontiers.get(partition)
+        return None if frontier is None else Standing(frontier, Position(*self._world.progress[partition].done))
+
+
+class Rows:
+    """As the store does: a field is replaced by its newer (epoch, position) only."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def load(self, needed: Mapping[RowsId, Sequence[str]]) -> dict[RowsId, dict[str, bytes]]:
+        rows = self._world.rows
+        return {own: {key: rows[own, key] for key in keys if (own, key) in rows} for own, keys in needed.items()}
+
+    def write(self, writes: Sequence[Write], what: str, epoch: int) -> None:
+        for own, states in writes:
+            for key, state in states.items():
+                self._world.effect()
+                stored = self._world.rows.get((own, key), b"")
+                if state[:FENCE_BYTES] > stored[:FENCE_BYTES]:
+                    self._world.rows[own, key] = state
+                elif state[:8] < stored[:8]:
+                    raise Fenced(what, epoch)
+                self._world.after()
+
+
+class Outputs:
+    """Messages, taken by a reader as the join and the scorer take them."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._epochs: dict[PartitionId, int] = {}
+
+    def open(self, source: PartitionId, epoch: int, models: Sequence[ModelDefinition]) -> None:
+        self._epochs[source] = epoch
+        for model in models:
+            self._reader(model.name, source).mark(epoch)
+
+    def send(self, made: MadeVectors, frontier: int) -> None:
+        for row, own in enumerate(made.ids):
+            self._world.effect()
+            position = Position(*made.positions[row].tolist()).to_bytes()
+            if self._reader(made.model.name, made.source).take(self._epochs[made.source], [position]):
+                told = self._world.told.get((made.model.name, made.source), UNKNOWN)
+                assert made.times[row] >= told or told >= RESTING
+                values = msgspec.json.encode(made.assembled.numbers[row].tolist())
+                self._world.vectors.setdefault(made.model.name, []).append((own, values))
+            self._world.after()
+        self.frontier(made.model, made.source, frontier)
+
+    def frontier(self, model: ModelDefinition, source: PartitionId, frontier: int) -> None:
+        if self._reader(model.name, source).mark(self._epochs[source]):
+            self._world.told[model.name, source] = frontier
+
+    def flush(self) -> None:
+        self._world.effect()
+        self._world.after()
+
+    def _reader(self, model: str, source: PartitionId) -> Accepted:
+        return self._world.readers.setdefault((model, source), Accepted())
+
+
+class Refused:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.pending: list[tuple[Position | None, str]] = []
+
+    def refuse(self, stream: str, reason: InvalidEvent, event: bytes, position: Position | None = None) -> None:
+        self.pending.append((position, reason.field))
+
+    def flush(self) -> None:
+        self._world.refused += self.pending
+        self.pending = []
+
+
+class Counts:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def count(self, name: str, by: int = 1) -> None:
+        self._world.counts[name] += by
+
+
+def worker(world: World, loop: LoopDefinition, max_rows: int = 1_000, clock: int = 0) -> FoldWorker:
+    return FoldWorker(
+        Fold(loop, step_events=5),
+        Rows(world),  # type: ignore[arg-type]
+        Partitions(world),  # type: ignore[arg-type]
+        Outputs(world),  # type: ignore[arg-type]
+        Refused(world),  # type: ignore[arg-type]
+        Counts(world),  # type: ignore[arg-type]
+        max_rows,
+        lambda: clock,
+    )
+
+
+def payload(event: Event) -> bytes:
+    return msgspec.json.encode({"id": event.id, "at": event.at, "k": event.k, "x": event.x})
+
+
+def batch(events: Sequence[tuple[int, Event]], end: int | None = None) -> Batch:
+    """Events at their places, and a promise at the place after the last one."""
+    found = Batch(
+        [Position(place, 0, -1) for place, _ in events], [payload(own) for _, own in events], [{} for _ in events]
+    )
+    if end is not None:
+        found.positions.append(Position(events[-1][0] + 1 if events else 0, 0, -1))
+        found.payloads.append(b"")
+        found.properties.append({FRONTIER: str(end)})
+    return found
+
+
+def feed(fold: FoldWorker, own: PartitionId, events: Sequence[tuple[int, Event]], end: int | None = None) -> None:
+    made = batch(events, end)
+    fold.accept(own, fold.decode(own, made))

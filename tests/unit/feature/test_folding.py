@@ -1,0 +1,264 @@
+"""The fold worker, between a store and a log that are fakes: what ends it, and where, changes no vector and no row."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from headrace.definition import LoopDefinition
+from headrace.errors import Fenced
+from headrace.frontier import ENDED, RESTING
+from headrace.kernel.fold import PartitionId
+from headrace.kernel.rows import FENCE_BYTES
+from headrace.log.consume import Batch
+from headrace.log.position import START as LOG_START
+from headrace.log.position import Position
+from headrace.log.topics import FRONTIER
+from headrace_feature.folding import FoldWorker
+from tests.unit.feature.folds import Crash, World, batch, feed, worker
+from tests.unit.kernel.test_fold import LATENESS, SECOND, START, Event, logs, loop
+
+A, B = PartitionId("a", 0), PartitionId("b", 0)
+Log = dict[PartitionId, list[tuple[int, Event]]]
+
+
+def timeline(size: int = 60, seed: int = 1) -> list[Event]:
+    """Events of two streams and three keys: some late within the lateness, some at one time, one in four sent twice."""
+    chance, now, events = random.Random(seed), START, []
+    for index in range(size):
+        late = chance.choice([0, 0, 0, LATENESS - SECOND])
+        events.append(Event(chance.choice("ab"), f"{index:03d}", now - late, chance.choice("pqr"), chance.random()))
+        now += chance.choice([0, SECOND // 2, 3 * SECOND])
+    return [own for event in events for own in ([event, event] if chance.random() < 0.25 else [event])]
+
+
+def drive(world: World, made: LoopDefinition, events: Log, max_rows: int = 1_000, size: int = 7) -> None:
+    """Run a worker over what is not done yet, in turns, to the end."""
+    fold = worker(world, made, max_rows)
+    remaining = {}
+    for own, log in events.items():
+        done = fold.take_over(own)
+        remaining[own] = [item for item in log if (item[0], 0, -1) > done]
+    while any(remaining.values()):
+        for own, log in remaining.items():
+            if log:
+                feed(fold, own, log[:size])
+                remaining[own] = log[size:]
+                finish(fold)
+    for own, log in events.items():
+        end = Batch([Position(len(log), 0, -1)], [b""], [{FRONTIER: str(ENDED)}])
+        fold.accept(own, fold.decode(own, end))
+    finish(fold)
+
+
+def finish(fold: FoldWorker) -> None:
+    """Do all that can be done."""
+    while fold.step():
+        pass
+
+
+def state(world: World) -> object:
+    """What must not depend on crashes: vectors in their order, rows but for the epoch that wrote them."""
+    return world.vectors, {own: row[8:] for own, row in world.rows.items()}, world.seen
+
+
+def undisturbed(made: LoopDefinition, events: Log) -> World:
+    world = World()
+    drive(world, made, events)
+    return world
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_crash_at_any_effect_changes_no_bit(lost: bool) -> None:
+    made = loop()
+    events = logs(timeline(), 1)
+    plain = undisturbed(made, events)
+    assert plain.vectors["m"]
+    for crash_at in range(1, plain.effects + 1, 3):
+        world = World(crash_at=crash_at, lost=lost)
+        with pytest.raises(Crash):
+            drive(world, made, events)
+        drive(world, made, events, size=4)
+        assert state(world) == state(plain), crash_at
+
+
+def test_few_rows_in_memory_change_nothing() -> None:
+    made, events = loop(2), logs(timeline(), 2)
+    plain, short = undisturbed(made, events), World()
+    drive(short, made, events, max_rows=1)
+    assert state(short) == state(plain)
+
+
+def test_workers_that_share_partitions_make_the_vectors_of_one() -> None:
+    made, events = loop(4), logs(timeline(120), 4)
+    plain, world = undisturbed(made, events), World()
+    workers = [worker(world, made) for _ in range(3)]
+    owners = {own: workers[index % 3] for index, own in enumerate(events)}
+    for own, owner in owners.items():
+        owner.take_over(own)
+    chance = random.Random(2)
+    remaining = {own: list(log) for own, log in events.items()}
+    while any(remaining.values()):
+        own = chance.choice([own for own, log in remaining.items() if log])
+        feed(owners[own], own, remaining[own][:5])
+        remaining[own] = remaining[own][5:]
+        chance.choice(workers).step()
+    for own, log in events.items():
+        end = Batch([Position(len(log), 0, -1)], [b""], [{FRONTIER: str(ENDED)}])
+        owners[own].accept(own, owners[own].decode(own, end))
+    while any(own.step() for own in workers):
+        pass
+    assert sorted(world.vectors["m"]) == sorted(plain.vectors["m"])
+    assert {own: row[FENCE_BYTES:] for own, row in world.rows.items()} == {
+        own: row[FENCE_BYTES:] for own, row in plain.rows.items()
+    }
+
+
+def test_a_worker_that_lost_its_partition_changes_nothing_and_says_so() -> None:
+    made, events = loop(), logs(timeline(), 1)
+    plain, world = undisturbed(made, events), World()
+    zombie = worker(world, made)
+    for own in events:
+        zombie.take_over(own)
+        feed(zombie, own, events[own][:9])
+    zombie.step()
+    before = zombie.done()
+    for own in events:
+        feed(zombie, own, events[own][9:])
+    drive(world, made, events)
+    with pytest.raises(Fenced):
+        finish(zombie)
+    assert zombie.done() == before
+    assert state(world) == state(plain)
+
+
+def test_what_is_refused_is_done_and_refused_once() -> None:
+    world, made = World(), loop()
+    fold = worker(world, made)
+    fold.take_over(A)
+    fold.accept(A, fold.decode(A, Batch([Position(0, 0, -1)], [b"nothing"], [{}])))
+    fold.step()
+    assert fold.done()[A] == Position(0, 0, -1)
+    assert [position for position, _ in world.refused] == [Position(0, 0, -1)]
+    assert worker(world, made).take_over(A) == Position(0, 0, -1)
+
+
+def test_a_promise_that_is_no_time_is_refused_and_one_with_an_event_loses_neither() -> None:
+    world, made = World(), loop()
+    fold = worker(world, made)
+    for own in (A, B):
+        fold.take_over(own)
+    event = Event("a", "1", START, "p", 1.0)
+    log = batch([(0, event), (1, replace(event, id="2", at=START + SECOND))], ENDED)
+    log.properties[0] = {FRONTIER: "tomorrow"}
+    log.properties[1] = {FRONTIER: str(START + 2 * SECOND)}
+    log.payloads[0] = b""
+    fold.accept(A, fold.decode(A, log))
+    feed(fold, B, [], ENDED)
+    fold.step()
+    assert [position for position, _ in world.refused] == [Position(0, 0, -1)]
+    assert [own for own, _ in world.vectors["m"]] == ["2"]
+
+
+def silent(world: World, made: LoopDefinition, ends: list[Position]) -> FoldWorker:
+    """A new worker which reads stream a, and is never given anything of b, whose log ends here, and then here."""
+    fold = worker(world, made)
+    fold.take_over(A)
+    for end in ends:
+        fold.rest(B, end)
+    feed(fold, A, [(10, Event("a", "new", START + 60 * SECOND, "p", 1.0))], ENDED)
+    fold.step()
+    return fold
+
+
+@pytest.mark.parametrize(
+    ("ends", "waits"),
+    [
+        ([], True),
+        ([Position(0, 0, -1)], True),
+        ([Position(0, 0, -1), Position(1, 0, -1)], True),
+        ([Position(1, 0, -1), Position(1, 0, -1)], True),
+        ([Position(0, 0, -1), Position(0, 0, -1)], False),
+    ],
+    ids=["never silent", "may just have spoken", "speaks", "somebody is behind with it", "silent"],
+)
+def test_a_partition_that_is_done_and_silent_holds_nobody_back_whoever_owned_it(
+    ends: list[Position], waits: bool
+) -> None:
+    world, made = World(), loop()
+    former = worker(world, made)
+    former.take_over(A)
+    former.take_over(B)
+    feed(former, A, [], ENDED)
+    feed(former, B, [(0, Event("b", "0", START, "p", 1.0))])
+    former.rest(B, Position(0, 0, -1))
+    former.step()
+    world.frontiers[B] = START  # it ended before it could tell that it rests
+    silent(world, made, ends)
+    assert ("m" in world.vectors) is not waits
+
+
+def test_a_partition_that_never_spoke_holds_nobody_back() -> None:
+    world = World()
+    silent(world, loop(), [LOG_START])
+    assert [own for own, _ in world.vectors["m"]] == ["new"]
+
+
+def test_a_long_lateness_is_read_through() -> None:
+    """The frontier is the lateness behind: the reader must go on, or nothing ever does."""
+    fold = worker(World(), loop())
+    for own in (A, B):
+        fold.take_over(own)
+    feed(fold, A, [(index, Event("a", f"{index}", START + index, "p", 1.0)) for index in range(20)])
+    feed(fold, B, [], START + SECOND)
+    fold.step()
+    assert not fold.full(A, bound=10)
+
+
+def test_who_waits_for_another_is_read_no_further() -> None:
+    fold = worker(World(), loop())
+    for own in (A, B):
+        fold.take_over(own)
+    feed(fold, A, [(index, Event("a", f"{index}", START + index * SECOND, "p", 1.0)) for index in range(20)])
+    fold.step()
+    assert fold.full(A, bound=10)
+    assert not fold.full(A, bound=20)
+    assert not fold.full(B, bound=0)
+
+
+def test_a_history_that_follows_another_is_aligned_again() -> None:
+    """After the end of the first, the promises of the second hold."""
+    world = World()
+    fold = worker(world, loop())
+    for own in (A, B):
+        fold.take_over(own)
+        feed(fold, own, [], ENDED)
+    later = START + 3600 * SECOND
+    for own in (A, B):
+        promise = Batch([Position(1, 0, -1)], [b""], [{FRONTIER: str(later)}])
+        fold.accept(own, fold.decode(own, promise))
+    feed(fold, A, [(2, Event("a", "x", later + 2 * SECOND, "p", 1.0))], later + 10 * SECOND)
+    fold.step()
+    assert "m" not in world.vectors
+    feed(fold, B, [(2, Event("b", "y", later, "p", 7.0))], later + 10 * SECOND)
+    fold.step()
+    assert [own for own, _ in world.vectors["m"]] == ["x"]
+    assert b"7.0" in world.vectors["m"][0][1]
+
+
+def test_a_partition_rests_only_when_all_of_it_is_out() -> None:
+    fold = worker(World(), loop())
+    assert not fold.rests(A)
+    for own in (A, B):
+        fold.take_over(own)
+    feed(fold, A, [(0, Event("a", "1", START, "p", 1.0))])
+    fold.rest(A, Position(0, 0, -1))
+    fold.step()
+    assert not fold.rests(A)
+    fold.rest(B, LOG_START)
+    assert not fold.rests(A)
+    finish(fold)
+    assert fold.rests(A)
+    assert fold.frontier() == RESTING
