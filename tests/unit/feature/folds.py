@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -175,7 +175,9 @@ class Counts:
         self._world.counts[name] += by
 
 
-def worker(world: World, loop: LoopDefinition, max_rows: int = 1_000, clock: int = 0) -> FoldWorker:
+def worker(
+    world: World, loop: LoopDefinition, max_rows: int = 1_000, clock: Callable[[], int] = lambda: 0
+) -> FoldWorker:
     return FoldWorker(
         Fold(loop, step_events=5),
         Rows(world),  # type: ignore[arg-type]
@@ -184,7 +186,7 @@ def worker(world: World, loop: LoopDefinition, max_rows: int = 1_000, clock: int
         Refused(world),  # type: ignore[arg-type]
         Counts(world),  # type: ignore[arg-type]
         max_rows,
-        lambda: clock,
+        clock,
     )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Callable
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from headrace.definition import LoopDefinition
@@ -34,9 +37,12 @@ def timeline(size: int = 60, seed: int = 1) -> list[Event]:
     return [own for event in events for own in ([event, event] if chance.random() < 0.25 else [event])]
 
 
-def drive(world: World, made: LoopDefinition, events: Log, max_rows: int = 1_000, size: int = 7) -> None:
+def drive(
+    world: World, made: LoopDefinition, events: Log, max_rows: int = 1_000, size: int = 7,
+    clock: Callable[[], int] = lambda: 0,
+) -> None:  # fmt: skip
     """Run a worker over what is not done yet, in turns, to the end."""
-    fold = worker(world, made, max_rows)
+    fold = worker(world, made, max_rows, clock)
     remaining = {}
     for own, log in events.items():
         done = fold.take_over(own)
@@ -262,3 +268,49 @@ def test_a_partition_rests_only_when_all_of_it_is_out() -> None:
     finish(fold)
     assert fold.rests(A)
     assert fold.frontier() == RESTING
+
+
+def waiting_loop() -> LoopDefinition:
+    """Two models on one stream: one waits ten seconds, the other for ever."""
+    made = loop()
+    (model,) = made.models
+    return msgspec.structs.replace(made, models=(msgspec.structs.replace(model, name="short", wait=10 * SECOND), model))
+
+
+def test_a_vector_waits_no_longer_than_declared() -> None:
+    world, made, now = World(), waiting_loop(), [0]
+    fold = worker(world, made, clock=lambda: now[0])
+    for own in (A, B):
+        fold.take_over(own)
+    feed(fold, A, [(0, Event("a", "0", START, "p", 1.0)), (1, Event("a", "1", START + SECOND, "p", 2.0))])
+    now[0] = 5 * SECOND
+    feed(fold, A, [(2, Event("a", "2", START + 2 * SECOND, "p", 3.0))])
+    finish(fold)
+    assert world.vectors == {}
+    now[0] = 10 * SECOND
+    finish(fold)
+    assert [own for own, _ in world.vectors["short"]] == ["0", "1"]
+    assert fold.done()[A] == LOG_START
+    now[0] = 15 * SECOND
+    feed(fold, B, [(0, Event("b", "x", START, "p", 7.0))], ENDED)
+    feed(fold, A, [(3, Event("a", "3", START + 9 * SECOND, "p", 4.0))], ENDED)
+    finish(fold)
+    assert [own for own, _ in world.vectors["short"]] == ["0", "1", "2", "3"]
+    assert [own for own, _ in world.vectors["m"]] == ["0", "1", "2", "3"]
+    short, whole = (dict(world.vectors[model]) for model in ("short", "m"))
+    assert [own for own in whole if short[own] != whole[own]] == ["1"]  # made before b's event came
+    assert fold.done()[A] == Position(4, 0, -1)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_crash_after_a_wait_makes_no_vector_twice(lost: bool) -> None:
+    made, events = waiting_loop(), logs(timeline(30), 1)
+    plain = undisturbed(made, events)
+    for crash_at in range(1, plain.effects, 5):
+        world = World(crash_at=crash_at, lost=lost)
+        with pytest.raises(Crash):
+            drive(world, made, events, clock=itertools.count(0, 2 * SECOND).__next__)
+        drive(world, made, events, size=3, clock=itertools.count(0, 2 * SECOND).__next__)
+        assert world.vectors["m"] == plain.vectors["m"], crash_at
+        assert [own for own, _ in world.vectors["short"]] == [own for own, _ in plain.vectors["short"]], crash_at
+        assert {own: row[8:] for own, row in world.rows.items()} == {own: row[8:] for own, row in plain.rows.items()}

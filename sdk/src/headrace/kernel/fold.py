@@ -4,7 +4,7 @@ Pure: it is told of events, and tells which rows it needs, which vectors it made
 
 Each partition's events have a *key*, the newest event time up to and with them, so a key never falls
 along a partition. Folding goes in the order of positions; vectors are assembled in the order of
-positions, too, each once the frontier of every partition has passed its tick.
+positions, too, each once the frontier of every partition has passed its tick, or its model's wait is over.
 """
 
 from __future__ import annotations
@@ -63,28 +63,40 @@ class Refused(NamedTuple):
 
 @dataclass
 class _Events:
-    """Events of one partition in their order; the first `folded` of them are in the rows."""
+    """Events of one partition in their order.
+
+    Attributes
+    ----------
+    since
+        When each was accepted, by the wall clock.
+    folded
+        So many of the first are in the rows.
+    made
+        By model: of so many of the first the vectors are made.
+    """
 
     columns: EventColumns
     positions: Ints
     keys: Ints
+    since: Ints
     folded: int = 0
+    made: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.columns)
 
-    def extend(self, columns: EventColumns, positions: Ints, keys: Ints) -> None:
-        if not len(self):
-            self.columns, self.positions, self.keys = columns, positions, keys
-            return
-        self.columns = EventColumns.concat([self.columns, columns])
-        self.positions = np.concatenate([self.positions, positions])
-        self.keys = np.concatenate([self.keys, keys])
+    def extend(self, later: _Events) -> None:
+        self.columns = EventColumns.concat([self.columns, later.columns])
+        self.positions = np.concatenate([self.positions, later.positions])
+        self.keys = np.concatenate([self.keys, later.keys])
+        # The clock may be set back; the order of positions stays.
+        self.since = np.concatenate([self.since, np.maximum(later.since, self.since[-1])])
 
     def drop(self, count: int) -> None:
         self.columns = self.columns.take(range(count, len(self)))
-        self.positions, self.keys = self.positions[count:], self.keys[count:]
+        self.positions, self.keys, self.since = self.positions[count:], self.keys[count:], self.since[count:]
         self.folded -= count
+        self.made = {model: made - count for model, made in self.made.items()}
 
 
 @dataclass
@@ -133,7 +145,9 @@ class Partition:
                 keys.append(newest)
                 self.seen[own] = time
         if kept:
-            self._keep(events if len(kept) == len(events) else events.take(kept), [positions[i] for i in kept], keys)
+            self._keep(
+                events if len(kept) == len(events) else events.take(kept), [positions[i] for i in kept], keys, now
+            )
             self.newest = newest
             self.frontier = newest - stream.lateness
         if len(positions):
@@ -162,12 +176,13 @@ class Partition:
             del self.seen[own]
         return oldest
 
-    def _keep(self, events: EventColumns, positions: list[tuple[int, int, int]], keys: list[int]) -> None:
+    def _keep(self, events: EventColumns, positions: list[tuple[int, int, int]], keys: list[int], now: int) -> None:
         where, when = np.array(positions, np.int64).reshape(-1, 3), np.array(keys, np.int64)
+        own = _Events(events, where, when, np.full(len(keys), now))
         if self.waiting is None:
-            self.waiting = _Events(events, where, when)
+            self.waiting = own
         else:
-            self.waiting.extend(events, where, when)
+            self.waiting.extend(own)
 
 
 @dataclass
@@ -181,7 +196,7 @@ class Plan:
     """
 
     folds: dict[PartitionId, int]
-    vectors: dict[tuple[str, PartitionId], int]
+    vectors: dict[tuple[str, PartitionId], range]
     prepared: dict[RowsId, Folds]
     reads: dict[tuple[str, PartitionId, RowRead], list[str | None]]
     needed: dict[RowsId, list[str]]
@@ -269,13 +284,15 @@ class Fold:
         for view in self._views_of(partition.stream):
             del self.rows[RowsId(view.name, partition.partition)]
 
-    def plan(self, others: Iterable[int] = ()) -> Plan:
+    def plan(self, others: Iterable[int] = (), now: int = 0) -> Plan:
         """What can be done now.
 
         Parameters
         ----------
         others
             The frontiers of the partitions that other workers own.
+        now
+            The wall clock, for models whose vectors do not wait for ever.
         """
         frontier = min([*(own.frontier for own in self.partitions.values()), *others], default=UNKNOWN)
         plan = Plan({}, {}, {}, {}, {})
@@ -284,12 +301,14 @@ class Fold:
         for name, own in self.partitions.items():
             if own.waiting is None:
                 continue
-            self._plan_folds(plan, name, own, together)
+            self._plan_folds(
+                plan, name, own, together, max((_over(own, model, now) for model in own.models), default=0)
+            )
         # Where a partition could not fold all that it may, no vector may look beyond what is folded.
         reach = min([frontier, *(_reach(own, plan.folds.get(name, 0)) for name, own in self.partitions.items())])
         for name, own in self.partitions.items():
             for model in own.models:
-                self._plan_vectors(plan, name, own, model, reach)
+                self._plan_vectors(plan, name, own, model, reach, now)
         return plan
 
     def execute(self, plan: Plan, remote: Mapping[RowsId, Mapping[str, bytes]] | None = None) -> Step:
@@ -306,7 +325,7 @@ class Fold:
         for view in views.values():
             for partition in range(self.loop.stream(view.stream).partitions):
                 self._run_view(plan, view, partition, found, changed, (remote or {}).get(RowsId(view.name, partition)))
-        vectors = [self._make(plan, model, name, count, found) for (model, name), count in plan.vectors.items()]
+        vectors = [self._make(plan, model, name, span, found) for (model, name), span in plan.vectors.items()]
         folded = sum(plan.folds.values())
         for name, own in self.partitions.items():
             self._advance(plan, name, own)
@@ -326,21 +345,22 @@ class Fold:
         own = self.partitions[partition]
         return min(own.frontier, _reach(own, 0))
 
-    def frontier_out(self, partition: PartitionId) -> int:
-        """No vector of this partition before this time is to come."""
+    def frontier_out(self, partition: PartitionId, model: str = "") -> int:
+        """No vector of this partition (and this model) before this time is to come."""
         own = self.partitions[partition]
-        if own.waiting is None or not len(own.waiting):
+        made = own.waiting.made.get(model, 0) if own.waiting else 0
+        if own.waiting is None or made >= len(own.waiting):
             return own.frontier
-        return min(own.frontier, int(own.waiting.keys[0]) - own.stream.lateness)
+        return min(own.frontier, int(own.waiting.keys[made]) - own.stream.lateness)
 
     def _views_of(self, stream: str) -> tuple[ViewDefinition, ...]:
         return tuple(view for view in self.loop.views if view.stream == stream)
 
-    def _plan_folds(self, plan: Plan, name: PartitionId, own: Partition, frontier: int) -> None:
+    def _plan_folds(self, plan: Plan, name: PartitionId, own: Partition, frontier: int, over: int) -> None:
         waiting = own.waiting
         assert waiting is not None
         until = int(np.searchsorted(waiting.keys, min(frontier + self._lead, ENDED), side="right"))
-        count = min(until - waiting.folded, self._step_events)
+        count = min(max(until, over) - waiting.folded, self._step_events)
         if count <= 0:
             return
         plan.folds[name] = count
@@ -357,16 +377,19 @@ class Fold:
         end = waiting.folded + self._step_events if waiting is not None else 0
         return ENDED if waiting is None or end >= len(waiting) else int(waiting.keys[end]) - own.stream.lateness
 
-    def _plan_vectors(self, plan: Plan, name: PartitionId, own: Partition, model: ModelDefinition, reach: int) -> None:
+    def _plan_vectors(
+        self, plan: Plan, name: PartitionId, own: Partition, model: ModelDefinition, reach: int, now: int
+    ) -> None:
         waiting = own.waiting
         if waiting is None:
             return
         ticks = waiting.keys // self._resolution * self._resolution
-        count = min(int(np.searchsorted(ticks, reach, side="right")), waiting.folded + plan.folds.get(name, 0))
-        if count == 0:
+        ready = max(int(np.searchsorted(ticks, reach, side="right")), _over(own, model, now))
+        span = range(waiting.made.get(model.name, 0), min(ready, waiting.folded + plan.folds.get(name, 0)))
+        if not span:
             return
-        plan.vectors[model.name, name] = count
-        events = waiting.columns.take(range(count))
+        plan.vectors[model.name, name] = span
+        events = waiting.columns.take(span)
         assembler = self._assemblers[model.name]
         for read in assembler.reads:
             keys = assembler.keys(events, read)
@@ -390,7 +413,8 @@ class Fold:
         reads = [(name, keys) for name, keys in plan.reads.items() if name[2].view == view.name]
         if rows not in self.rows:
             for (model, source, read), keys in reads:
-                as_of = self._waiting(source).columns.times[: len(keys)]
+                span = plan.vectors[model, source]
+                as_of = self._waiting(source).columns.times[span.start : span.stop]
                 own = [None if key is None else (stored or {}).get(key) for key in keys]
                 found[model, source, read, partition] = read_stored(self._layouts[view.name], as_of, own)
             return
@@ -404,20 +428,20 @@ class Fold:
         values, positions = np.empty((0, len(self._layouts[view.name].columns))), np.empty((0, 3), np.int64)
         if folds is not None:
             waiting = self._waiting(PartitionId(view.stream, partition))
-            span = slice(waiting.folded, waiting.folded + len(folds.keys))
+            folding = slice(waiting.folded, waiting.folded + len(folds.keys))
             fold_slots = [-1 if key is None else held.add(key) for key in folds.keys]
             slots.append(np.array(fold_slots, np.int64))
-            times.append(waiting.columns.times[span])
-            virtual.append(waiting.keys[span])
+            times.append(waiting.columns.times[folding])
+            virtual.append(waiting.keys[folding])
             kinds.append(np.zeros(len(fold_slots), np.int8))
-            values, positions = folds.values, waiting.positions[span]
+            values, positions = folds.values, waiting.positions[folding]
             changed.append(Changed(rows, sorted({slot for slot in fold_slots if slot >= 0})))
         start = sum(len(part) for part in slots)
         for (model, source, read), keys in reads:
-            waiting = self._waiting(source)
+            waiting, span = self._waiting(source), plan.vectors[model, source]
             slots.append(np.array([-1 if key is None else held.slot(key) for key in keys], np.int64))
-            times.append(waiting.columns.times[: len(keys)])
-            virtual.append(waiting.keys[: len(keys)] + self._lateness)
+            times.append(waiting.columns.times[span.start : span.stop])
+            virtual.append(waiting.keys[span.start : span.stop] + self._lateness)
             kinds.append(np.ones(len(keys), np.int8))
             spans.append((model, source, read, start, start + len(keys)))
             start += len(keys)
@@ -438,26 +462,27 @@ class Fold:
             )
 
     def _make(
-        self, plan: Plan, model: str, name: PartitionId, count: int,
+        self, plan: Plan, model: str, name: PartitionId, span: range,
         found: Mapping[tuple[str, PartitionId, RowRead, int], Reads],
     ) -> MadeVectors:  # fmt: skip
         own = self.partitions[name]
         waiting = self._waiting(name)
         assembler = self._assemblers[model]
-        events = waiting.columns.take(range(count))
+        events = waiting.columns.take(span)
         parts = [
             [found[model, name, read, partition] for partition in range(partitions)]
             for read, partitions in zip(assembler.reads, assembler.partitions, strict=True)
         ]
         made = assembler.assemble(events, parts)
         # What had been emitted before a restart is not emitted again.
-        first = _first_after(waiting.positions[:count], own.progress.emitted)
+        positions = waiting.positions[span.start : span.stop]
+        first = _first_after(positions, own.progress.emitted)
         return MadeVectors(
             assembler.model,
             name,
             events.ids[first:],
             events.times[first:],
-            waiting.positions[first:count],
+            positions[first:],
             Assembled(
                 made.numbers[first:],
                 [column[first:] for column in made.categories],
@@ -475,7 +500,9 @@ class Fold:
         waiting.folded += plan.folds.get(name, 0)
         done = waiting.folded
         for model in own.models:
-            done = min(done, plan.vectors.get((model.name, name), 0))
+            if (model.name, name) in plan.vectors:
+                waiting.made[model.name] = plan.vectors[model.name, name].stop
+            done = min(done, waiting.made.get(model.name, 0))
         if done:
             own.progress.done = _position(waiting.positions[done - 1])
             own.progress.newest = int(waiting.keys[done - 1])
@@ -491,6 +518,13 @@ class Fold:
         waiting = self.partitions[name].waiting
         assert waiting is not None
         return waiting
+
+
+def _over(own: Partition, model: ModelDefinition, now: int) -> int:
+    """So many of the first events that wait have waited as long as the model lets them."""
+    if own.waiting is None or model.wait is None:
+        return 0
+    return int(np.searchsorted(own.waiting.since, now - model.wait, side="right"))
 
 
 def _reach(own: Partition, folds: int) -> int:

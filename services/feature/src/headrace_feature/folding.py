@@ -61,7 +61,7 @@ class FoldWorker:
         self._max_rows = max_rows
         self._clock = clock
         self._epochs: dict[PartitionId, int] = {}
-        self._told: dict[PartitionId, int] = {}
+        self._told: dict[tuple[str, PartitionId], int] = {}
         self._saved: dict[PartitionId, Standing] = {}
         self._used: dict[RowsId, dict[str, None]] = {}
         self._others = ENDED
@@ -134,7 +134,7 @@ class FoldWorker:
         """Do what can be done now; False where there was nothing."""
         others = self._frontiers_of_others()
         self._others = min(others, default=ENDED)
-        plan = self._fold.plan(others)
+        plan = self._fold.plan(others, self._clock())
         if plan.empty:
             # What was refused, or sent before, is done without a step.
             self._refusals.flush()
@@ -144,10 +144,11 @@ class FoldWorker:
         remote = self._load(plan)
         step = self._fold.execute(plan, remote)
         for made in step.vectors:
-            self._outputs.send(made, self._fold.frontier_out(made.source))
+            frontier = self._fold.frontier_out(made.source, made.model.name)
+            self._outputs.send(made, frontier)
+            self._told[made.model.name, made.source] = frontier
             self._heartbeat.count("vectors", len(made.ids))
             self._heartbeat.count("behind", made.assembled.behind)
-            self._told[made.source] = self._fold.frontier_out(made.source)
         self._refusals.flush()
         self._outputs.flush()
         for source in {made.source for made in step.vectors}:
@@ -235,12 +236,14 @@ class FoldWorker:
             self._saved[name] = standing
 
     def _tell_readers(self, name: PartitionId, own: Partition) -> None:
-        frontier = self._fold.frontier_out(name)
-        if self._told.get(name) != frontier:
-            for model in own.models:
-                self._outputs.frontier(model, name, frontier)
+        moved = {model.name: self._fold.frontier_out(name, model.name) for model in own.models}
+        moved = {model: frontier for model, frontier in moved.items() if self._told.get((model, name)) != frontier}
+        for model in own.models:
+            if model.name in moved:
+                self._outputs.frontier(model, name, moved[model.name])
+                self._told[model.name, name] = moved[model.name]
+        if moved:
             self._outputs.flush()
-            self._told[name] = frontier
 
     def _use(self, rows: RowsId, keys: Iterable[str]) -> None:
         recent = self._used.setdefault(rows, {})
