@@ -12,6 +12,7 @@ import pytest
 
 from headrace import declare
 from headrace.definition import LoopDefinition
+from headrace.frontier import RESTING, UNKNOWN
 from headrace.kernel.join import Pair
 from headrace.log.consume import Batch
 from headrace.log.position import START, Position
@@ -115,6 +116,15 @@ def vectors(definition: LoopDefinition, entry: int, ids: str, position: Position
     return Batch([Position(1, entry, -1)], [encode_vectors(model, made)], [{"definition": model.hash}])
 
 
+def numbered(definition: LoopDefinition, ids: list[str], entry: int = 0) -> Batch:
+    """Vectors of one event time with these ids."""
+    model = definition.models[0]
+    positions = [Position(1, entry, row).to_bytes() for row in range(len(ids))]
+    size = len(ids)
+    made = Vectors(ids, np.full(size, 3), positions, np.empty((size, 0, 3), np.int64), np.zeros((size, 1)), [])
+    return Batch([Position(1, entry, -1)], [encode_vectors(model, made)], [{"definition": model.hash}])
+
+
 def labels(entry: int, ids: str) -> Batch:
     payloads = [b'{"id": "%s", "at": 5, "yes": true}' % own.encode() for own in ids]
     end = {FRONTIER: str(END_OF_HISTORY)}
@@ -185,3 +195,53 @@ def test_a_changed_model_meets_no_pair_of_the_old_one_and_what_was_decided_stays
     after.step()
     assert log.definitions == [old.models[0].hash, new.models[0].hash]
     assert examples(new, log)[2:] == [(2, "e", 101.0), (3, "f", 102.0)]
+
+
+def test_labels_find_events_whose_ids_are_integers_however_large(tmp_path: Path) -> None:
+    file = tmp_path / "numbered.py"
+    file.write_text(LOOP.replace("{vectors}", "stream").replace("id: str", "id: int"))
+    definition, log = declare.load(file).definition, Log()
+    join = worker(definition, Pairs(), log)
+    ids = [7, 2**53, 2**53 + 1]
+    join.accept_vectors("features", numbered(definition, [str(own) for own in ids]))
+    payloads = [b'{"id": %d, "at": 5, "yes": true}' % own for own in ids]
+    join.accept_labels("told", Batch([Position(1, row, -1) for row in range(3)], payloads, [{}, {}, {}]))
+    for topic in ("features", "told"):
+        join.rest(topic, START)
+    join.step()
+    assert {own for _, own, _ in examples(definition, log)} == {str(own) for own in ids}
+
+
+def test_labels_do_not_wait_for_requests_to_pause(tmp_path: Path) -> None:
+    definition, log = loop(tmp_path, "requests"), Log()
+    join = worker(definition, Pairs(), log)
+    join.accept_vectors("features", vectors(definition, 0, "ab", START))
+    join.accept_labels("told", labels(0, "ab"))
+    join.step()
+    assert [own for _, own, _ in examples(definition, log)] == ["a", "b"]
+
+
+def test_vectors_after_a_rest_wait_for_those_that_follow_them(tmp_path: Path) -> None:
+    """Their frontier is in the next message; until it comes, another vector may belong before them."""
+    definition, log = loop(tmp_path, "stream"), Log()
+    join = worker(definition, Pairs(), log)
+    join.rest("features", START)
+    join.accept_labels("told", labels(0, "ab"))
+    join.accept_vectors("features", numbered(definition, ["b"], entry=0))
+    join.step()
+    assert log.payloads == []
+    join.accept_vectors("features", numbered(definition, ["a"], entry=1))
+    join.accept_vectors(
+        "features", Batch([Position(1, 2, -1)], [b""], [{"definition": definition.models[0].hash, "frontier": "9"}])
+    )
+    join.step()
+    assert [own for _, own, _ in examples(definition, log)] == ["a", "b"]
+
+
+def test_who_has_not_read_to_the_end_does_not_rest(tmp_path: Path) -> None:
+    join = worker(loop(tmp_path, "stream"), Pairs(), Log())
+    join.accept_labels("told", labels(0, "a"))
+    join.rest("features", Position(1, 5, -1))
+    assert join.frontier() == UNKNOWN
+    join.rest("features", START)
+    assert join.frontier() == RESTING

@@ -26,9 +26,11 @@ from headrace.definition import (
     ViewDefinition,
     Window,
 )
-from headrace.events import StreamCodec
+from headrace.events import EventColumns, StreamCodec
 from headrace.frontier import ENDED
+from headrace.kernel.expressions import Program
 from headrace.kernel.fold import Fold, PartitionId, Progress, RowsId
+from headrace.kernel.folding import entity_keys
 from tests.unit.kernel.naive import naive_values
 
 SECOND = 1_000_000
@@ -285,3 +287,13 @@ def test_a_backlog_of_one_stream_holds_the_others_back() -> None:
     assert at_once.order == [event.id for event in asked]
     values = [[msgspec.json.encode(own.vectors[event.id][0]) for event in asked] for own in (at_once, one_by_one)]
     assert values[0] == values[1]
+
+
+def test_large_integers_are_entities_of_their_own() -> None:
+    """A float64 would make one of two; and how they are held must not change how they are written."""
+    keyed = StreamDefinition("s", (Field("k", FieldType.INT, optional=True),), "k", "k", "k", lateness=0, horizon=0)
+    column = StreamCodec(msgspec.structs.replace(keyed, time="k"))._to_columns
+    small, large = ([type("Event", (), {"k": own})() for own in keys] for keys in ((7, 5), (7, 2**53, 2**53 + 1)))
+    found = EventColumns.concat([column(small), column(large)])
+    assert entity_keys([found.fields["k"]], 5) == ["7", "5", "7", str(2**53), str(2**53 + 1)]
+    assert Program([Column("k")], [Column("k")]).matrix(found.fields, ("k",), 5)[:, 0].tolist()[:3] == [7.0, 5.0, 7.0]

@@ -23,6 +23,7 @@ from headrace.errors import InvalidEvent
 from headrace.events.columns import ColumnArray, EventColumns
 
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
+_MAX_EXACT = 2**53 - 1
 #: The years 1 to 9999: what ISO 8601 can say. Seconds or nanoseconds in the place of µs are mostly outside.
 _MIN_TIME, _MAX_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
 _PYTHON: dict[FieldType, Any] = {
@@ -125,7 +126,7 @@ class StreamCodec:
             if field.name in needed or field.name in found:
                 values[field.name] = read_value(field, found.get(field.name, msgspec.UNSET))
         fields = {
-            field.name: _column(field, [values[field.name]]) for field in self.stream.fields if field.name in values
+            field.name: column_of(field, [values[field.name]]) for field in self.stream.fields if field.name in values
         }
         time = values.get(self.stream.time)
         return EventColumns(
@@ -137,7 +138,7 @@ class StreamCodec:
         return _RawJson(self.stream)
 
     def _to_columns(self, records: Sequence[Any]) -> EventColumns:
-        fields = {field.name: _column(field, [get(record) for record in records]) for field, get in self._names}
+        fields = {field.name: column_of(field, [get(record) for record in records]) for field, get in self._names}
         ids = attrgetter(self.stream.id)
         time = attrgetter(self.stream.time)
         return EventColumns(
@@ -247,13 +248,19 @@ _READ = {
 }
 
 
-def _column(field: Field, values: list[Any]) -> ColumnArray:
-    if field.type is FieldType.STRING:
+def column_of(field: Field, values: list[Any]) -> ColumnArray:
+    """A field's values as the kernel takes them."""
+    if field.type is FieldType.STRING or (field.type is FieldType.INT and not all(map(_is_exact, values))):
         column = np.empty(len(values), object)
         column[:] = values
         return column
     # numpy reads None as NaN.
     return np.array(values, dtype=np.float64)
+
+
+def _is_exact(value: int | None) -> bool:
+    """Whether a float64 tells an integer from its neighbours: keys and ids must not become one another."""
+    return value is None or -_MAX_EXACT <= value <= _MAX_EXACT
 
 
 def _short(text: str, limit: int = 80) -> str:

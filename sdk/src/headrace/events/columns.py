@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-#: Numbers, booleans (0.0, 1.0) and times (µs) are float64 with NaN for missing; strings are objects, None for missing.
+#: Numbers, booleans (0.0, 1.0) and times (µs) are float64 with NaN for missing; strings are objects, None for missing,
+#: and so are the integers of a batch where one is too large for a float64.
 ColumnArray = npt.NDArray[np.float64] | npt.NDArray[np.object_]
 
 

@@ -87,7 +87,13 @@ class Program:
         if column.dtype != object:
             return column  # type: ignore[return-value]
         literals = self._literals
-        return np.array([math.nan if value is None else literals.get(value, _OTHER) for value in column], np.float64)
+        return np.array(
+            [
+                math.nan if value is None else literals.get(value, _OTHER) if isinstance(value, str) else float(value)
+                for value in column
+            ],
+            np.float64,
+        )
 
     def matrix(self, fields: Mapping[str, ColumnArray], columns: Sequence[str], size: int) -> Floats:
         """The inputs of `run` for columns of these names (missing where a field is not there)."""

@@ -50,7 +50,7 @@ def entity_keys(columns: Sequence[ColumnArray], size: int) -> list[str | None]:
 
     One field is its own key; several are written as a JSON array, so that no two entities share a key.
     """
-    texts = [_texts(column) for column in columns]
+    texts = [texts_of(column) for column in columns]
     if len(texts) == 1:
         return texts[0]
     return [
@@ -59,9 +59,14 @@ def entity_keys(columns: Sequence[ColumnArray], size: int) -> list[str | None]:
     ]
 
 
-def _texts(column: ColumnArray) -> list[str | None]:
+def texts_of(column: ColumnArray) -> list[str | None]:
+    """A column as keys and ids are written, None where it is missing: an integer as such, whatever holds it."""
     if column.dtype == object:
-        return column.tolist()  # type: ignore[no-any-return]
-    return [
-        None if value != value else repr(int(value)) if value.is_integer() else repr(value) for value in column.tolist()
-    ]
+        return [own if own is None or isinstance(own, str) else _text(own) for own in column.tolist()]
+    return [_text(value) for value in column.tolist()]
+
+
+def _text(value: float) -> str | None:
+    if value != value:
+        return None
+    return repr(int(value)) if isinstance(value, int) or value.is_integer() else repr(value)

@@ -14,6 +14,7 @@ from headrace.events import EventColumns, StreamCodec
 from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.expressions import Program, columns_of
 from headrace.kernel.fold import Partition, Progress
+from headrace.kernel.folding import texts_of
 from headrace.kernel.join import Example, Join, Outcome, Pair, Vector
 from headrace.log.consume import Batch
 from headrace.log.dedupe import Accepted
@@ -48,8 +49,8 @@ class Labels:
         """The labels that events tell; an event whose label is missing tells none."""
         values = self._values(events)
         return [
-            (str(own), Outcome(time, value))
-            for own, time, value in zip(events.fields[self._id].tolist(), events.times.tolist(), values, strict=True)
+            (own, Outcome(time, value))
+            for own, time, value in zip(texts_of(events.fields[self._id]), events.times.tolist(), values, strict=True)
             if own is not None and value is not None
         ]
 

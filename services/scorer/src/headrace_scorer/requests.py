@@ -10,6 +10,7 @@ import numpy as np
 
 from headrace.definition import Field, FieldType, StreamDefinition
 from headrace.events import EventColumns, StreamCodec
+from headrace.events.codec import column_of
 
 _PYTHON: dict[FieldType, type] = {
     FieldType.FLOAT: float,
@@ -69,7 +70,7 @@ class RequestReader:
         """The events as the kernel takes them; those without a time happen now."""
         times = np.array([now if own[-1] is None else own[-1] for own in values], np.int64)
         fields = {
-            field.name: _column(field, [own[place] for own in values]) for place, field in enumerate(self._fields)
+            field.name: column_of(field, [own[place] for own in values]) for place, field in enumerate(self._fields)
         }
         if self._wants_time:
             fields[self._stream.time] = times.astype(np.float64)
@@ -91,11 +92,3 @@ def _record(fields: Sequence[Field], time: str) -> type:
     ]
     members.append(("time", int | None, None))
     return msgspec.defstruct("Request", members, kw_only=True, gc=False, rename={**names, "time": time})
-
-
-def _column(field: Field, values: list[Any]) -> Any:
-    if field.type is FieldType.STRING:
-        column = np.empty(len(values), object)
-        column[:] = values
-        return column
-    return np.array(values, np.float64)
