@@ -103,3 +103,19 @@ def test_everything_expires_at_the_end() -> None:
     join.vector("a", Vector(10, b""))
     assert join.advance(ENDED, RESTING, 10).expired == 0
     assert join.advance(ENDED, ENDED, 10).expired == 1
+
+
+def test_what_is_out_is_remembered_for_the_wait_also_over_a_restart() -> None:
+    """A request asked again, and its label sent again, are no second example."""
+    for restarts in (False, True):
+        join = Join(WAIT)
+        join.vector("a", Vector(10, b""))
+        join.outcome("a", Outcome(50, 1.0))
+        step = join.advance(70, 70, 10)  # beyond what the vector alone would have waited
+        assert [example.id for example in step.examples] == ["a"]
+        if restarts:
+            join = Join(WAIT, {own: pair for own, pair in step.changed.items() if pair is not None})
+        assert join.advance(100, 100, 10).changed == {}
+        assert not join.vector("a", Vector(10, b""))
+        assert not join.outcome("a", Outcome(50, 1.0))
+        assert join.advance(101, 101, 10).changed == {"a": None}

@@ -30,11 +30,12 @@ class Outcome(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """What is known of one event id; `done` marks one whose example is out."""
+    """What is known of one event id; `done` marks one whose example is out, remembered `until` then."""
 
     vector: Vector | None
     outcome: Outcome | None
     done: bool = False
+    until: int = 0
 
 
 class Example(NamedTuple):
@@ -131,8 +132,8 @@ class Join:
             assert pair.vector is not None
             assert pair.outcome is not None
             joined.examples.append(Example(own, pair.vector, pair.outcome))
-            self._pairs[own] = self._changed[own] = Pair(None, None, done=True)
-            heapq.heappush(self._deadlines, (self._deadline(pair), own))
+            # Its deadline stands already.
+            self._pairs[own] = self._changed[own] = Pair(None, None, done=True, until=self._deadline(pair))
         self._expire(frontier if frontier == ENDED else min(frontier, self._newest), joined)
         joined.changed, self._changed = self._changed, {}
         return joined
@@ -144,6 +145,8 @@ class Join:
             heapq.heappush(self._ready, (max(pair.vector.time, pair.outcome.time), own))
 
     def _deadline(self, pair: Pair) -> int:
+        if pair.done:
+            return pair.until
         times = [half.time for half in (pair.vector, pair.outcome) if half is not None]
         return max(times, default=0) + self._wait
 
@@ -153,20 +156,14 @@ class Join:
             yield heapq.heappop(self._ready)[1]
 
     def _expire(self, frontier: int, joined: Joined) -> None:
-        # What is due but beyond the step's limit has its deadline later.
-        ready = {own for _, own in self._ready} if self._deadlines and self._deadlines[0][0] < frontier else set()
-        kept: list[tuple[int, str]] = []
-        while self._deadlines and self._deadlines[0][0] < frontier:
+        # What is due, but beyond the step's limit, has its deadline later.
+        until = min(frontier, self._ready[0][0]) if self._ready else frontier
+        while self._deadlines and self._deadlines[0][0] < until:
             deadline, own = heapq.heappop(self._deadlines)
             pair = self._pairs.get(own)
-            if pair is None or (not pair.done and self._deadline(pair) != deadline):
-                continue
-            if own in ready:
-                kept.append((deadline, own))
+            if pair is None or self._deadline(pair) != deadline:
                 continue
             joined.expired += pair.vector is not None
             joined.unmatched += pair.outcome is not None
             del self._pairs[own]
             self._changed[own] = None
-        for item in kept:
-            heapq.heappush(self._deadlines, item)
