@@ -39,6 +39,14 @@ class DefinitionErrors(HeadraceError):
         self.errors = errors
 
 
+class InvalidSettings(HeadraceError):
+    """What a process is told from outside is incomplete or wrong: all its mistakes, each with the variable's name."""
+
+    def __init__(self, mistakes: tuple[str, ...]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
 class InvalidEvent(HeadraceError):
     """An event does not fit its stream.
 

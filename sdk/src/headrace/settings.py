@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, SecretStr
+import msgspec
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headrace import definition
 from headrace.definition import LoopDefinition
+from headrace.errors import InvalidSettings
 
 
 def _instance() -> str:
@@ -18,7 +21,13 @@ def _instance() -> str:
 
 
 class ServiceSettings(BaseSettings):
-    """Settings from the environment, each variable with the prefix ``HEADRACE_``."""
+    """Settings from the environment, each variable with the prefix ``HEADRACE_``.
+
+    Raises
+    ------
+    InvalidSettings
+        One is missing, or is not what it must be.
+    """
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", extra="ignore")
 
@@ -31,12 +40,32 @@ class ServiceSettings(BaseSettings):
     data: Path = Field(Path(".headrace"), description="Directory of local state (checkpoints).")
     instance: str = Field(default_factory=_instance, description="This process's name in logs and status.")
 
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise InvalidSettings(tuple(map(self._mistake, error.errors()))) from None
+
     def definition(self) -> LoopDefinition:
         """Read the compiled loop.
 
         Raises
         ------
-        OSError, msgspec.ValidationError
+        InvalidSettings
             The file is missing, or is no compiled loop.
         """
-        return definition.decode(self.loop.read_bytes())
+        try:
+            return definition.decode(self.loop.read_bytes())
+        except OSError as error:
+            mistake = f"HEADRACE_LOOP is {str(self.loop)!r}, which cannot be read: {error.strerror}"
+        except msgspec.MsgspecError as error:
+            mistake = f"HEADRACE_LOOP is {str(self.loop)!r}, which is no compiled loop: {error}"
+        raise InvalidSettings((f"{mistake}. Write it with `headrace compile loop.py -o loop.json`",))
+
+    @classmethod
+    def _mistake(cls, error: Any) -> str:
+        name = str(error["loc"][0])
+        variable = f"HEADRACE_{name.upper()}"
+        if error["type"] == "missing":
+            return f"{variable} is not set. {cls.model_fields[name].description}"
+        return f"{variable} is {error['input']!r}: {error['msg']}"

@@ -6,13 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-import msgspec
-import pydantic
 import structlog
 import uvloop
 
 from headrace import logs
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, InvalidSettings
 from headrace_ingest.bootstrap import run
 from headrace_ingest.settings import IngestSettings
 
@@ -24,12 +22,11 @@ def main() -> None:
     given = parser.parse_args()
     try:
         settings = IngestSettings(**({"loop": given.loop} if given.loop else {}))
-    except pydantic.ValidationError as error:
-        parser.error(str(error))
-    logs.configure("ingest", settings.instance)
-    try:
+        logs.configure("ingest", settings.instance)
         uvloop.run(run(settings))
-    except (HeadraceError, OSError, msgspec.ValidationError) as error:
+    except InvalidSettings as error:
+        parser.error(str(error))
+    except (HeadraceError, OSError) as error:
         structlog.get_logger().error("cannot run", error=str(error))
         sys.exit(1)
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from headrace import logs
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, InvalidSettings
 
 from .bootstrap import serve
 from .settings import LearnerSettings
@@ -22,10 +22,12 @@ def main() -> None:
     parser.add_argument("--model", action="append", default=[], help="learn this model only; may be repeated")
     arguments = parser.parse_args()
     given = {"loop": arguments.loop, "loop_file": arguments.loop_file}
-    settings = LearnerSettings(**{name: value for name, value in given.items() if value is not None})
-    logs.configure("learner", settings.instance)
     try:
+        settings = LearnerSettings(**{name: value for name, value in given.items() if value is not None})
+        logs.configure("learner", settings.instance)
         sys.exit(asyncio.run(serve(settings, arguments.model)))
+    except InvalidSettings as error:
+        parser.error(str(error))
     except HeadraceError as error:
         sys.exit(f"headrace-learner: {error}")
 

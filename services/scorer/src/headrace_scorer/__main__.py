@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import uvloop
 
 from headrace import logs
+from headrace.errors import HeadraceError, InvalidSettings
 from headrace_scorer.bootstrap import Service
 from headrace_scorer.settings import ScorerSettings
 
@@ -17,9 +19,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="headrace-scorer", description="Answers what a model predicts.")
     parser.add_argument("--loop", type=Path, help="the compiled loop; else HEADRACE_LOOP")
     arguments = parser.parse_args()
-    settings = ScorerSettings(**({"loop": arguments.loop} if arguments.loop else {}))
-    logs.configure("scorer", settings.instance)
-    uvloop.run(_serve(settings))
+    try:
+        settings = ScorerSettings(**({"loop": arguments.loop} if arguments.loop else {}))
+        logs.configure("scorer", settings.instance)
+        uvloop.run(_serve(settings))
+    except InvalidSettings as error:
+        parser.error(str(error))
+    except HeadraceError as error:
+        sys.exit(f"headrace-scorer: {error}")
 
 
 async def _serve(settings: ScorerSettings) -> None:
