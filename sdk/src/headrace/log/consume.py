@@ -161,6 +161,8 @@ class PartitionConsumer:
                 self._consumer.acknowledge_cumulative(self._ids[last])
             except pulsar.AlreadyClosed:
                 return  # `_look_further` is about to replace it: the next acknowledgement covers this one
+            except pulsar.PulsarException as error:
+                raise Unavailable(f"broker: {self.topic}: {error}") from error
             for own in done:
                 del self._ids[own]
 

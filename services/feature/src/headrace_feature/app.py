@@ -20,6 +20,7 @@ import faust
 import structlog
 from faust.app.base import BootStrategy
 
+from headrace.errors import Unavailable
 from headrace.log.consume import Batch, PartitionConsumer
 from headrace.log.position import Position
 
@@ -123,7 +124,7 @@ class FeatureApp:
     idle
         A source's silence (s) after which it holds nobody back.
     every
-        What to do regularly, off the event loop, by its period in seconds.
+        What to do regularly, off the event loop, by its period in seconds; `Unavailable` puts it off to the next time.
     web_port
         Where Faust's web view listens, if anywhere.
     """
@@ -158,7 +159,7 @@ class FeatureApp:
                 reader = threading.Thread(target=self._read, args=(loop, lane, source, channel), daemon=True)
                 self._readers.append(reader)
         for period, call in self._every:
-            self._app.timer(period)(self._guarded(self._off_loop(call)))
+            self._app.timer(period)(self._guarded(_now_or_later(call)))
         self._app.finalize()
         await self._app.start()
         # Without Kafka nobody opens the channels.
@@ -208,12 +209,6 @@ class FeatureApp:
 
         return guarded
 
-    def _off_loop(self, call: Callable[[], None]) -> Callable[[], Awaitable[None]]:
-        async def run() -> None:
-            await asyncio.to_thread(call)
-
-        return run
-
     def _read(self, loop: asyncio.AbstractEventLoop, lane: Lane, source: Source, channel: Any) -> None:
         def put(batch: Batch | Position) -> None:
             asyncio.run_coroutine_threadsafe(channel.put(_Delivery(batch)), loop).result()
@@ -243,6 +238,18 @@ class FeatureApp:
         if not self._failed.done() and not self._stopping.is_set():
             _log.error("worker failed", error=repr(error), exc_info=error)
             self._failed.set_result(error)
+
+
+def _now_or_later(call: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+    """What is told or acknowledged, off the event loop: it loses nothing by being done a period later."""
+
+    async def run() -> None:
+        try:
+            await asyncio.to_thread(call)
+        except Unavailable as error:
+            _log.warning("not now", reason=str(error))
+
+    return run
 
 
 @dataclass(frozen=True)

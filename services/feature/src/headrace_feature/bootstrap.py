@@ -100,7 +100,8 @@ class Composition:
         if self._folder is not None:
             self._heartbeat.status.frontier = self._folder.frontier()
             self._heartbeat.status.newest = self._folder.newest()
-        self._heartbeat.beat()
+        with store_connection.store_errors():
+            self._heartbeat.beat()
 
     def close(self) -> None:
         """Acknowledge a last time and go."""

@@ -1,0 +1,140 @@
+"""The feature service between real servers, when they, or it, go away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import pulsar
+import pytest
+
+from headrace import embedded
+from headrace.errors import Unavailable
+from headrace.log.consume import LogReader
+from headrace.log.dedupe import Accepted
+from headrace.log.tables import decode_vectors
+from headrace.log.topics import END_OF_HISTORY, FRONTIER, Topics
+from tests.deadline import until
+
+START = 1_700_000_000_000_000
+SECOND = 1_000_000
+LOOP = """
+from datetime import datetime
+from river.linear_model import LogisticRegression
+from headrace import Count, Label, Loop, Model, Stream, View
+
+Loop("shop", idle="3s")
+
+class Asked(Stream, key="shop", time="at", id="id"):
+    id: str
+    at: datetime
+    shop: str
+
+class Sold(Stream, key="shop", time="at", id="id"):
+    id: str
+    at: datetime
+    shop: str
+    late: bool
+
+sales = View(Sold, by="shop", windows=["1h"], features={"count": Count()})
+Model(
+    "m", on=Asked, label=Label(Sold, of=Asked, value=Sold.late, wait="1h", name="late"), features=[sales],
+    learner=lambda: LogisticRegression(),
+)
+"""
+
+
+class Shop:
+    """A running loop, spoken to through the log alone."""
+
+    def __init__(self, running: embedded.RunningLoop) -> None:
+        self.running = running
+        self.topics = Topics(running.definition.name)
+        self.client = pulsar.Client(running.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
+
+    def send(self, stream: str, at: Sequence[int]) -> None:
+        producer = self.client.create_producer(self.topics.stream(stream), batching_enabled=False)
+        for second in at:
+            event = {"id": f"{second}", "at": START + second * SECOND, "shop": "s", "late": True}
+            if stream == "asked":
+                del event["late"]
+            producer.send(msgspec.json.encode(event), partition_key="s")
+        producer.close()
+
+    def end(self) -> None:
+        for stream in ("asked", "sold"):
+            producer = self.client.create_producer(self.topics.stream(stream))
+            producer.send(b"", properties={FRONTIER: str(END_OF_HISTORY)})
+            producer.close()
+
+    def vectors(self, size: int) -> dict[str, float]:
+        """The count of sales in each vector, once there are so many."""
+        model = self.running.definition.model("m")
+
+        def read() -> dict[str, float]:
+            reader, accepted, found = LogReader(self.client, self.topics.features("m")), Accepted(), {}
+            batch = reader.receive(1_000, timeout_ms=300)
+            reader.close()
+            for payload, properties in zip(batch.payloads, batch.properties, strict=True):
+                epoch = int(properties["epoch"])
+                if accepted.mark(epoch) and payload:
+                    own = decode_vectors(model, payload)
+                    for row in accepted.take(epoch, own.positions):
+                        found[own.ids[row]] = float(own.numbers[row, 0])
+            return found
+
+        return until(read, lambda found: len(found) >= size, seconds=60)
+
+    def events(self, size: int) -> None:
+        """Wait until so many are folded."""
+
+        def folded() -> int:
+            try:
+                return sum(own.counters.get("events", 0) for own in self.running.status() if own.service == "feature")
+            except Unavailable:
+                return 0
+
+        until(folded, lambda found: found >= size, seconds=60)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    file = tmp_path / "loop.py"
+    file.write_text(LOOP)
+    with embedded.run(file, data=tmp_path / "data") as running:
+        own = Shop(running)
+        yield own
+        own.client.close()
+
+
+def test_a_restart_soon_after_the_last_event_of_a_quiet_stream_stops_nobody(shop: Shop) -> None:
+    shop.send("sold", [0])
+    shop.send("asked", [0])
+    shop.events(2)
+    os.kill(shop.running.pids["feature-0"], signal.SIGTERM)
+    shop.send("asked", [5])
+    assert shop.vectors(2) == {"0": 0.0, "5": 1.0}
+
+
+def test_a_broker_and_a_store_that_go_away_for_a_while_change_no_vector(shop: Shop) -> None:
+    servers = shop.running._servers
+    assert servers.broker is not None
+    assert servers.store is not None
+    shop.send("sold", [0, 10])
+    shop.send("asked", [5, 15])
+    servers.broker.kill()
+    threading.Event().wait(5)  # longer than what counts as idle, were there a broker to say so
+    servers.broker.start()
+    shop.send("asked", [25, 35])
+    shop.send("sold", [20, 30])
+    servers.store.kill()
+    shop.send("asked", [45])
+    threading.Event().wait(2)
+    servers.store.start()
+    shop.send("sold", [40])
+    shop.end()
+    assert shop.vectors(5) == {"5": 1.0, "15": 2.0, "25": 3.0, "35": 4.0, "45": 5.0}
