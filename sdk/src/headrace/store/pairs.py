@@ -41,6 +41,8 @@ class JoinState(msgspec.Struct):
         By features topic the epoch and position of the last vector taken.
     newest
         By label topic the newest event time.
+    frontiers
+        By source topic its frontier.
     sequence
         The number of the next example.
     outbox
@@ -51,6 +53,7 @@ class JoinState(msgspec.Struct):
     positions: dict[str, bytes] = {}
     accepted: dict[str, tuple[int, bytes]] = {}
     newest: dict[str, int] = {}
+    frontiers: dict[str, int] = {}
     sequence: int = 0
     outbox: list[bytes] = []
 

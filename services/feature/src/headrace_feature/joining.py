@@ -89,16 +89,19 @@ class JoinWorker:
     def add_features(self, topic: str) -> Position:
         """Read this partition of the features topic; returns where to go on."""
         # Nobody promises when requests come: they hold nobody back.
-        self._frontiers[topic] = RESTING if self.model.vectors == "requests" else UNKNOWN
+        by_id = self.model.vectors == "requests"
+        self._frontiers[topic] = RESTING if by_id else self._state.frontiers.get(topic, UNKNOWN)
         self._accepted[topic] = Accepted(*self._state.accepted.get(topic, (0, START.to_bytes())))
         return self._position(topic)
 
     def add_labels(self, topic: str) -> Position:
         """Read this partition of the label's stream; returns where to go on."""
         progress = Progress(newest=self._state.newest.get(topic, UNKNOWN))
-        owned = Partition(self._labels.stream, progress, {}, (), newest=progress.newest)
+        # What was promised before a restart is not said again.
+        frontier = self._state.frontiers.get(topic, UNKNOWN)
+        owned = Partition(self._labels.stream, progress, {}, (), newest=progress.newest, frontier=frontier)
         self._partitions[topic] = owned
-        self._frontiers[topic] = UNKNOWN
+        self._frontiers[topic] = frontier
         return self._position(topic)
 
     def accept_vectors(self, topic: str, batch: Batch) -> None:
@@ -148,6 +151,7 @@ class JoinWorker:
         if joined.examples or joined.changed or self._dirty:
             self._state.outbox = [self._encode(joined.examples)] if joined.examples else []
             self._state.accepted = {topic: (own.epoch, own.position) for topic, own in self._accepted.items()}
+            self._state.frontiers = dict(self._frontiers)
             self._pairs.save(self._epoch, self._state, joined.changed)
             self._dirty = False
             self._send_outbox()

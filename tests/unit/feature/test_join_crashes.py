@@ -1,0 +1,93 @@
+"""The join worker, ended at any effect: the examples are the same, each once, in the same order."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+
+from headrace.definition import LoopDefinition
+from headrace.frontier import ENDED
+from headrace.kernel.join import Pair
+from headrace.log.consume import Batch
+from headrace.log.position import Position
+from headrace.log.tables import decode_examples
+from headrace.store.pairs import JoinState
+from headrace_feature.joining import JoinWorker
+from tests.unit.feature.folds import Crash, World
+from tests.unit.feature.test_joining import Counts, Log, Pairs, labels, loop, vectors
+
+
+class CrashingPairs(Pairs):
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+
+    def save(self, epoch: int, state: JoinState, changed: Mapping[str, Pair | None]) -> None:
+        self.world.effect()
+        super().save(epoch, copy.deepcopy(state), changed)
+        self.world.after()
+
+
+class CrashingLog(Log):
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+
+    def send(self, payload: bytes, *, properties: dict[str, str]) -> None:
+        self.world.effect()
+        super().send(payload, properties=properties)
+        self.world.after()
+
+
+def history(definition: LoopDefinition) -> dict[str, list[Batch]]:
+    """Vectors, some of them sent again, with their frontiers; labels, one before its vector and one without."""
+    model = definition.models[0]
+    end = Batch([Position(1, 9, -1)], [b""], [{"definition": model.hash, "frontier": str(ENDED)}])
+    return {
+        "features": [vectors(definition, 0, "abc"), vectors(definition, 0, "bc"), vectors(definition, 1, "de"), end],
+        "told": [labels(0, "ea"), labels(3, "cdx")],
+    }
+
+
+def drive(definition: LoopDefinition, pairs: Pairs, log: Log) -> None:
+    """Read what is not read yet, in turns, a step after each batch."""
+    join = JoinWorker(definition, definition.models[0], pairs, log, Counts())  # type: ignore[arg-type]
+    batches = history(definition)
+    done = {"features": join.add_features("features"), "told": join.add_labels("told")}
+    for place in range(4):
+        for topic, accept in (("features", join.accept_vectors), ("told", join.accept_labels)):
+            for batch in batches[topic][place : place + 1]:
+                if fresh := batch.after(done[topic]):
+                    accept(topic, fresh)
+                    join.step()
+    while join.step():
+        pass
+
+
+def learned(definition: LoopDefinition, log: Log) -> list[tuple[int, str, float]]:
+    """As the learner takes them: by number, the first of each."""
+    found: dict[int, tuple[int, str, float]] = {}
+    for payload in log.payloads:
+        own = decode_examples(definition.models[0], payload)
+        for seq, id_, label in zip(own.seqs.tolist(), own.ids, list(own.labels), strict=True):
+            assert seq <= len(found)
+            assert found.setdefault(seq, (seq, id_, float(label))) == (seq, id_, float(label))
+    return list(found.values())
+
+
+def test_a_crash_at_any_effect_changes_no_example(tmp_path: Path) -> None:
+    definition = loop(tmp_path, "stream")
+    world = World()
+    plain = CrashingLog(world)
+    drive(definition, CrashingPairs(world), plain)
+    assert [own for _, own, _ in learned(definition, plain)] == ["a", "c", "d", "e"]
+    for crash_at in range(1, world.effects + 1):
+        for lost in (False, True):
+            crashing = World(crash_at=crash_at, lost=lost)
+            pairs, log = CrashingPairs(crashing), CrashingLog(crashing)
+            try:
+                drive(definition, pairs, log)
+            except Crash:
+                drive(definition, pairs, log)
+            assert learned(definition, log) == learned(definition, plain), (crash_at, lost)
