@@ -219,7 +219,7 @@ def test_its_example_can_be_copied(here: Up) -> None:
 def test_status_shows_lag_rates_versions_and_dead_letters(here: Up, capsys: pytest.CaptureFixture[str]) -> None:
     lines = out(capsys, "status").splitlines()
     assert [line.split()[1] for line in lines] == ["feature-0:", "ingest-0:", "learner-0:", "scorer-0:"]
-    wanted = "feature-0: ready  lag 0.2 s  events 1,234/s  version fraudulent 1,200  dead letters 3"
+    wanted = "feature-0: ready  lag 0.2 s  events 7 (1,234/s)  version fraudulent 1,200  dead letters 3"
     assert lines[0].partition("  ")[2] == wanted
     for loop in ("payments", "loop.py", str(here.folder / "loop.py")):
         assert len(out(capsys, "status", loop).splitlines()) == 4
@@ -300,13 +300,14 @@ def test_dead_letters_are_listed_and_shown(here: Up, capsys: pytest.CaptureFixtu
     assert newest["event"] == {"base64": "/w=="}
     shown = json.loads(out(capsys, "dead-letters", "show", position, "--json"))
     assert (shown["stream"], shown["event"]) == ("disputed", "{")
+    assert out(capsys, "dead-letters", "show", newest["position"]).endswith('event      {"base64": "/w=="}\n')
     assert "position is '9:9:9', expected one of" in out(capsys, "dead-letters", "show", "9:9:9", code=4)
 
 
 def test_a_second_up_on_the_same_directory_is_refused(here: Up, capsys: pytest.CaptureFixture[str]) -> None:
     data = here.told["data"]
     refused = out(capsys, "up", "loop.py", code=3)
-    assert refused == f"headrace: {data} is in use by another process\n"
+    assert refused == f"headrace: {data} is in use by another process; end it, or take another directory\n"
 
 
 def test_up_stops_cleanly_and_goes_on_at_the_same_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

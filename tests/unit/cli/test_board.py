@@ -24,21 +24,28 @@ def learner() -> ServiceStatus:
         frontier=1_000_000_000_000_000,
         lag_s=3.25,
         versions={"late": 5000},
-        metrics={"late": {"roc_auc": 0.75123, "log_loss": 0.47}},
+        metrics={"late": {"roc_auc": 0.75123, "log_loss": 0.47, "scored": 4000.0}},
     )
 
 
 def test_a_line_has_everything_that_is_known() -> None:
     (line,) = board.as_lines([learner()])
     assert line.partition("  ")[2] == (
-        "learner-0: ready  lag 3.2 s  up to 2001-09-09 01:46:40  examples 2,500/s  version late 5,000"
-        "  late log_loss 0.4700  late roc_auc 0.7512  dead letters 1,200"
+        "learner-0: ready  lag 3.2 s  up to 2001-09-09 01:46:40  examples 5,000 (2,500/s)  version late 5,000"
+        "  late log_loss 0.4700  late roc_auc 0.7512  late scored 4,000  dead letters 1,200"
     )
 
 
 def test_a_line_leaves_out_what_is_not() -> None:
     (line,) = board.as_lines([ServiceStatus(service="ingest", instance="ingest-0", updated_at=time.time())])
     assert line.partition("  ")[2] == "ingest-0: starting"
+
+
+def test_a_model_that_was_not_scored_yet_has_no_quality() -> None:
+    status = learner()
+    status.metrics["late"] = {"roc_auc": 0.5, "log_loss": 0.0, "scored": 0.0}
+    (line,) = board.as_lines([status])
+    assert "roc_auc" not in line
 
 
 def test_one_that_is_silent_and_a_note_are_shown() -> None:
@@ -75,10 +82,10 @@ def test_the_table_has_all_columns() -> None:
 def test_the_table_leaves_out_what_nobody_has() -> None:
     shown = printed(ServiceStatus(service="ingest", instance="ingest-0", updated_at=time.time()))
     assert "ingest-0" in shown
-    assert not any(heading in shown for heading in ("lag", "rates", "dead letters", "model"))
+    assert not any(heading in shown for heading in ("lag", "done", "dead letters", "model"))
 
 
 def test_json_is_one_line() -> None:
     line = board.as_json("flights", [learner()])
     assert "\n" not in line
-    assert json.loads(line)["services"][0]["metrics"] == {"late": {"roc_auc": 0.75123, "log_loss": 0.47}}
+    assert json.loads(line)["services"][0]["metrics"] == learner().metrics

@@ -127,6 +127,16 @@ def test_wrong_usage_is_one_line(arguments: list[str], capsys: pytest.CaptureFix
     assert written.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(("arguments", "usage"), [([], "headrace"), (["dead-letters"], "headrace dead-letters")])
+def test_a_group_alone_is_told_its_commands(
+    arguments: list[str], usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program.run(arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"Usage: {usage} [OPTIONS] COMMAND")
+    assert "(see " not in told
+
+
 def test_a_closed_pipe_is_no_news() -> None:
     done = subprocess.run(
         f"{sys.executable} -m headrace.cli --help | true", shell=True, capture_output=True, text=True, check=True

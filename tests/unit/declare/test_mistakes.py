@@ -98,7 +98,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 def test_a_file_without_streams_is_told(write: Callable[..., Path]) -> None:
-    with pytest.raises(DefinitionErrors, match="there is no stream in it"):
+    with pytest.raises(DefinitionErrors, match=r"^flights/loop\.py:1: loop: there is no stream in it"):
         declare.load(write(text="x = 1\n"))
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from headrace.store.status import ServiceStatus
 
 _DEAD_LETTERS = "dead_letters"
+_WHOLE = ("examples", "scored", "drift_alarms")
 # The frontier after a history has ended lies beyond any calendar.
 _LAST_TIME = 253_402_300_799_000_000
 
@@ -91,7 +92,7 @@ def _line(status: ServiceStatus) -> str:
     lag, frontier, letters = lag_text(status), frontier_text(status), _dead_letters(status)
     parts += [f"lag {lag}"] if lag else []
     parts += [f"up to {frontier}"] if frontier else []
-    parts += [*_rates(status), *(f"version {own}" for own in _versions(status))]
+    parts += [*_counts(status), *(f"version {own}" for own in _versions(status))]
     parts += [f"{model} {own}" for model in sorted(status.metrics) for own in _quality(status, model)]
     parts += [f"dead letters {letters}"] if letters else []
     return "  ".join(parts)
@@ -104,8 +105,10 @@ def _state(status: ServiceStatus) -> str:
     return f"{state} ({status.note})" if status.note else state
 
 
-def _rates(status: ServiceStatus) -> list[str]:
-    return [f"{name} {rate:,.0f}/s" for name, rate in sorted(status.rates.items()) if name != _DEAD_LETTERS]
+def _counts(status: ServiceStatus) -> list[str]:
+    """What it has done since it started, and how fast it does it now."""
+    names = sorted({*status.counters, *status.rates} - {_DEAD_LETTERS})
+    return [f"{name} {status.counters.get(name, 0):,} ({status.rates.get(name, 0.0):,.0f}/s)" for name in names]
 
 
 def _versions(status: ServiceStatus) -> list[str]:
@@ -113,7 +116,12 @@ def _versions(status: ServiceStatus) -> list[str]:
 
 
 def _quality(status: ServiceStatus, model: str) -> list[str]:
-    return [f"{name} {value:.4f}" for name, value in sorted(status.metrics.get(model, {}).items())]
+    metrics = status.metrics.get(model, {})
+    # Before anything was scored, measures are no more than the numbers that they begin with.
+    shown = metrics if metrics.get("scored", 1) else {}
+    return [
+        f"{name} {value:,.0f}" if name in _WHOLE else f"{name} {value:.4f}" for name, value in sorted(shown.items())
+    ]
 
 
 def _dead_letters(status: ServiceStatus) -> str:
@@ -127,7 +135,7 @@ _COLUMNS: dict[str, Callable[[ServiceStatus], str]] = {
     "address": lambda status: status.address,
     "lag": lag_text,
     "up to": frontier_text,
-    "rates": lambda status: "\n".join(_rates(status)),
+    "done": lambda status: "\n".join(_counts(status)),
     "dead letters": _dead_letters,
 }
 _NUMBERS = ("lag", "dead letters", "version")

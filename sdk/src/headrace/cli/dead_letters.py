@@ -111,7 +111,7 @@ def show_letter(
     if found is None:
         raise UnknownName("position", position, ("those of `headrace dead-letters list`",))
     plain = found.plain()
-    click.echo(json.dumps(plain) if as_json else "\n".join(f"{name:<10} {value}" for name, value in plain.items()))
+    click.echo(json.dumps(plain) if as_json else "\n".join(f"{name:<10} {_shown(plain[name])}" for name in plain))
 
 
 @contextmanager
@@ -150,6 +150,10 @@ def _line(own: _Letter) -> str:
     what = f"field {letter.field} is {letter.value}" if letter.field else f"the event is {letter.value}"
     who = f"{letter.service}  {letter.stream}"
     return f"{own.position}  {_time(letter.refused_at)}  {who}: {what}, expected {letter.expected}"
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _time(microseconds: int) -> str:

@@ -34,6 +34,8 @@ def explain_failure(error: BaseException) -> tuple[str, int]:
         return "headrace: interrupted", 130
     if isinstance(error, SystemExit):
         return "", error.code if isinstance(error.code, int) else 1
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return error.format_message(), 2
     if isinstance(error, click.UsageError):
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         return f"headrace: {error.format_message()}{hint}", 2

@@ -69,7 +69,7 @@ def compile_into(
     for model in parts.models:
         label = labels.get(id(model.label))
         models.append(define_model(model, label.type if label else None, mistakes))
-    loop = parts.loop(mistakes)
+    loop = parts.loop(mistakes, Place(str(namespace.get("__file__", "loop")), 1))
     definition = LoopDefinition(
         name=loop.given_name or name,
         streams=tuple(streams),
@@ -160,15 +160,15 @@ class _Parts:
                 problem = f"there is another {kind} of this name at {before}"
                 mistakes.add(place, f"{kind} {name}", problem, "Name one of them otherwise.")
 
-    def loop(self, mistakes: Mistakes) -> Loop:
-        """The loop's settings, which are the defaults where nothing is declared."""
+    def loop(self, mistakes: Mistakes, start: Place) -> Loop:
+        """The loop's settings, which are the defaults where nothing is declared; the file begins at `start`."""
         if not self.streams and not mistakes:
             cure = "Declare a stream: class Departed(Stream, key=..., time=..., id=...)."
-            mistakes.add(self._first_place(), "loop", "there is no stream in it", cure)
+            mistakes.add(self._first_place(start), "loop", "there is no stream in it", cure)
         for extra in self._loops[1:]:
             problem = f"there is another Loop at {self._loops[0].place}"
             mistakes.add(extra.place, extra.part, problem, "Keep one: a file is one loop.")
         return self._loops[0] if self._loops else Loop()
 
-    def _first_place(self) -> Place:
-        return next((own.place for own in self._declarations.values()), Place("loop", 1))
+    def _first_place(self, start: Place) -> Place:
+        return next((own.place for own in self._declarations.values()), start)

@@ -145,6 +145,8 @@ class _ModelCompiler:
             if not isinstance(given, Expression | Selection | View | Row):
                 name = model.on.__name__
                 cure = f'Use columns ({name}.distance, col("distance")), expressions of them, and views.'
+                if isinstance(given, str):
+                    cure = f'A column is named by col: write col("{given}").'
                 self._wrong(f"{given!r} is no feature", cure)
         expressions = model.expressions
         if not expressions:

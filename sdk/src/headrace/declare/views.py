@@ -384,7 +384,8 @@ class _ViewCompiler:
 
     def _aggregates(self) -> tuple[AggregateDefinition, ...]:
         if not self._view.aggregates:
-            self._wrong("it has no features", 'Give it some by name: features={"mean_delay": Mean("delay_min")}.')
+            problem = "its features have no names" if self._view.features else "it has no features"
+            self._wrong(problem, 'Give it some by name: features={"mean_delay": Mean("delay_min")}.')
             return ()
         return tuple(self._aggregate(str(name), own) for name, own in self._view.features.items())
 

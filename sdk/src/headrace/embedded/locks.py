@@ -34,7 +34,7 @@ class DirectoryLock:
         while not _try(self.fd):
             if time.monotonic() > deadline:
                 os.close(self.fd)
-                raise Unavailable(f"{path.parent} is in use by another process")
+                raise Unavailable(f"{path.parent} is in use by another process; end it, or take another directory")
             time.sleep(0.02)
 
     def release(self) -> None:
