@@ -123,6 +123,8 @@ def _conclude(running: RunningLoop, watcher: Watcher, asked: str) -> dict[str, o
             )
         )
     )
+    if figures["roc_auc"] is None:
+        _say("\nThe model is tested from February on, and these events end before: see EVENTS=100000 or more.")
     _say(f"\n$ {command}\n{answer}\n\nAdd --explain for its vector. The year in plots: {page}\n")
     return {**figures, "report": str(page)}
 

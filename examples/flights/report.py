@@ -69,9 +69,8 @@ class Story:
 def render(story: Story) -> str:
     """The page."""
     return _PAGE.format(
-        tiles="".join(_tile(name, value) for name, value in story.figures.items()),
-        table=_comparison(story.learned_metrics, story.served_metrics),
-        quality=_quality_plot(story),
+        tiles="".join(_tile(name, value) for name, value in story.figures.items() if value is not None),
+        quality=_quality(story),
         lags=_lag_plot(story.label_lags),
         throughput=_throughput_plot(story.throughput),
         command=html.escape(story.command),
@@ -82,6 +81,15 @@ def render(story: Story) -> str:
 def _tile(name: str, value: object) -> str:
     text = f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
     return f"<div><b>{html.escape(text)}</b><span>{html.escape(name.replace('_', ' '))}</span></div>"
+
+
+def _quality(story: Story) -> str:
+    if not story.learned_metrics.get("scored"):
+        return "<p>Nothing to tell: the model is tested from February on, and this run ended before.</p>"
+    plots = "<p>Over the year, each point over the last 5,000 flights:</p>" + _quality_plot(story)
+    return _TABLE.format(rows=_comparison(story.learned_metrics, story.served_metrics)) + (
+        plots if story.learned else ""
+    )
 
 
 def _comparison(learned: Mapping[str, float], served: Mapping[str, float]) -> str:
@@ -157,7 +165,7 @@ def _rates(
     wall_s: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], over: int = 5
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Counts a second, each over a few samples."""
-    over = min(over, max(len(wall_s) - 1, 1))
+    over = min(over, max(len(wall_s) // 2, 1))
     elapsed = np.maximum(wall_s[over:] - wall_s[:-over], 1e-3)
     return wall_s[over:], (counts[over:] - counts[:-over]) / elapsed
 
@@ -167,6 +175,8 @@ def _svg(figure: Figure) -> str:
     figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue().partition("<svg")[1] + text.getvalue().partition("<svg")[2]
 
+
+_TABLE = "<table><tr><th><th>tested just before learned<th>as served<th>baseline</tr>{rows}</table>"
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -188,8 +198,6 @@ pre {{ background: #f3f6f8; padding: 1rem; overflow-x: auto; font-size: .85rem }
 each departure, and told some five hours later whether the flight had landed more than 15 minutes late.</p>
 <div class="tiles">{tiles}</div>
 <h2>Quality, from February on</h2>
-<table><tr><th><th>tested just before learned<th>as served<th>baseline</tr>{table}</table>
-<p>Over the year, each point over the last 5,000 flights:</p>
 {quality}
 <h2>How late the labels came</h2>
 {lags}

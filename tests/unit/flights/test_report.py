@@ -9,6 +9,7 @@ from examples.flights.report import Story, Throughput, render
 from headrace.quality import Point
 
 METRICS = {"roc_auc": 0.76, "log_loss": 0.46, "accuracy": 0.8, "prior_log_loss": 0.55, "no_change_accuracy": 0.72}
+SCORED = METRICS | {"scored": 80_000.0}
 POINTS = [Point(1_360_000_000_000_000 + day * 86_400_000_000, day * 1_000, 5_000, METRICS) for day in range(1, 9)]
 
 
@@ -40,7 +41,7 @@ class Parts(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return render(story(POINTS, METRICS, [4.0, 5.0, 20.0], 30))
+    return render(story(POINTS, SCORED, [4.0, 5.0, 20.0], 30))
 
 
 def test_the_page_tells_the_figures_and_shows_three_plots(page: str) -> None:
@@ -60,9 +61,16 @@ def test_what_the_model_was_asked_is_text_not_html(page: str) -> None:
 
 
 def test_the_same_story_makes_the_same_page(page: str) -> None:
-    assert render(story(POINTS, METRICS, [4.0, 5.0, 20.0], 30)) == page
+    assert render(story(POINTS, SCORED, [4.0, 5.0, 20.0], 30)) == page
 
 
 @pytest.mark.parametrize("seconds", [1, 2])
 def test_a_run_that_ended_before_february_has_a_page_too(seconds: int) -> None:
-    assert "–" in render(story([], {}, [], seconds))
+    unscored = {"roc_auc": 0.5, "log_loss": 0.0, "scored": 0.0}
+    page = render(story([], unscored, [], seconds))
+    assert "tested from February on" in page
+    assert "0.5000" not in page
+
+
+def test_a_figure_that_there_is_not_has_no_tile() -> None:
+    assert "None" not in render(story([], {}, [], 2))
