@@ -174,6 +174,8 @@ class PartitionConsumer:
             last = START  # what the embedded broker says of an empty topic
         except pulsar.PulsarException:
             return None
+        if last.entry < 0:
+            last = START  # and what others say: an empty ledger
         behind = self._owner and (last.ledger, last.entry) > (self._position.ledger, self._position.entry)
         return None if behind else last
 

@@ -108,6 +108,7 @@ class FoldWorker:
             owned.rest()
             return
         # Not ours, so its silence says nothing of its log: that it is empty, or has not grown meanwhile, does.
+        self._silent.pop(partition, None)
         if end == START or self._ends.get(partition) == end:
             self._silent[partition] = end
         self._ends[partition] = end
