@@ -12,8 +12,8 @@ import redis
 from headrace import embedded
 from headrace.errors import Fenced
 from headrace.frontier import ENDED
-from headrace.kernel.fold import PartitionId, Progress, RowsId
 from headrace.kernel.join import Outcome, Pair, Vector
+from headrace.kernel.partition import PartitionId, Progress, RowsId
 from headrace.kernel.rows import Layout, Operations, RowSet
 from headrace.log.position import Position
 from headrace.store.connection import connect

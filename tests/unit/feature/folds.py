@@ -12,7 +12,8 @@ import msgspec
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import Fenced, InvalidEvent
 from headrace.frontier import RESTING, UNKNOWN
-from headrace.kernel.fold import Fold, MadeVectors, PartitionId, Progress, RowsId
+from headrace.kernel.fold import Fold, MadeVectors
+from headrace.kernel.partition import PartitionId, Progress, RowsId
 from headrace.kernel.rows import FENCE_BYTES
 from headrace.log.consume import Batch
 from headrace.log.dedupe import Accepted

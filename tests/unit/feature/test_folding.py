@@ -13,7 +13,7 @@ import pytest
 from headrace.definition import LoopDefinition
 from headrace.errors import Fenced
 from headrace.frontier import ENDED, RESTING
-from headrace.kernel.fold import PartitionId
+from headrace.kernel.partition import PartitionId
 from headrace.kernel.rows import FENCE_BYTES
 from headrace.log.consume import Batch
 from headrace.log.position import START as LOG_START

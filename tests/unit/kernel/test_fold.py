@@ -29,8 +29,9 @@ from headrace.definition import (
 from headrace.events import EventColumns, StreamCodec
 from headrace.frontier import ENDED
 from headrace.kernel.expressions import Program
-from headrace.kernel.fold import Fold, PartitionId, Progress, RowsId
+from headrace.kernel.fold import Fold
 from headrace.kernel.folding import entity_keys
+from headrace.kernel.partition import PartitionId, Progress, RowsId
 from tests.unit.kernel.naive import naive_values
 
 SECOND = 1_000_000

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import redis
 
 from headrace.errors import Fenced
-from headrace.kernel.fold import PartitionId, Progress
+from headrace.kernel.partition import PartitionId, Progress
 from headrace.log.position import Position
 from headrace.store.connection import store_errors
 from headrace.store.fences import Fences, fence_key

@@ -13,7 +13,7 @@ import redis
 
 from headrace.definition import LoopDefinition, ViewDefinition
 from headrace.errors import Fenced
-from headrace.kernel.fold import RowsId
+from headrace.kernel.partition import RowsId
 from headrace.store.connection import store_errors
 
 # Byte by byte: Lua's own comparison follows the server's locale.

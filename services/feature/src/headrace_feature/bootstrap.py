@@ -14,7 +14,8 @@ import redis
 from headrace import logs
 from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
 from headrace.errors import Unavailable
-from headrace.kernel.fold import Fold, PartitionId
+from headrace.kernel.fold import Fold
+from headrace.kernel.partition import PartitionId
 from headrace.log import connection
 from headrace.log.consume import Batch, PartitionConsumer
 from headrace.log.position import Position

@@ -14,7 +14,8 @@ import structlog
 from headrace.errors import InvalidEvent
 from headrace.events import EventColumns, StreamCodec
 from headrace.frontier import ENDED, RESTING, UNKNOWN
-from headrace.kernel.fold import Changed, Fold, Partition, PartitionId, Plan, RowsId
+from headrace.kernel.fold import Changed, Fold, Plan
+from headrace.kernel.partition import Partition, PartitionId, RowsId
 from headrace.log.consume import Batch
 from headrace.log.position import START, Position
 from headrace.log.refusals import Refusals

@@ -13,9 +13,9 @@ from headrace.definition import Column, FieldType, LoopDefinition, ModelDefiniti
 from headrace.events import EventColumns, StreamCodec
 from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.expressions import Program, columns_of
-from headrace.kernel.fold import Partition, Progress
 from headrace.kernel.folding import texts_of
 from headrace.kernel.join import Example, Join, Outcome, Pair, Vector
+from headrace.kernel.partition import Partition, Progress
 from headrace.log.consume import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.position import START, Position

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import pulsar
 
 from headrace.definition import ModelDefinition
-from headrace.kernel.fold import MadeVectors, PartitionId
+from headrace.kernel.fold import MadeVectors
+from headrace.kernel.partition import PartitionId
 from headrace.log.connection import partitions
 from headrace.log.position import Position
 from headrace.log.produce import Producer

@@ -1,0 +1,179 @@
+"""An owned partition: which events it accepts, which wait, and how far it is done.
+
+Each event has a *key*, the newest event time of its partition up to and with it, so a key never falls along a
+partition: what is done in the order of keys is done in the order of positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from headrace.definition import ModelDefinition, StreamDefinition
+from headrace.errors import InvalidEvent
+from headrace.events.columns import EventColumns
+from headrace.frontier import ENDED, RESTING, UNKNOWN
+from headrace.kernel.rows import Ints
+
+
+class PartitionId(NamedTuple):
+    stream: str
+    partition: int
+
+
+class RowsId(NamedTuple):
+    view: str
+    partition: int
+
+
+@dataclass
+class Progress:
+    """Where a partition stands; this is what the store keeps of it.
+
+    Attributes
+    ----------
+    done
+        Everything up to here is in the rows, and its vectors are out.
+    emitted
+        The vectors up to here are out.
+    newest
+        The newest event time of what is done.
+    """
+
+    done: tuple[int, int, int] = (-1, -1, -1)
+    emitted: tuple[int, int, int] = (-1, -1, -1)
+    newest: int = UNKNOWN
+
+
+class Refused(NamedTuple):
+    """An event that was not accepted: its place in the batch, and why (None: sent before)."""
+
+    place: int
+    reason: InvalidEvent | None
+
+
+@dataclass
+class Waiting:
+    """Events of one partition in their order.
+
+    Attributes
+    ----------
+    since
+        When each was accepted, by the wall clock.
+    folded
+        So many of the first are in the rows.
+    made
+        By model: of so many of the first the vectors are made.
+    """
+
+    columns: EventColumns
+    positions: Ints
+    keys: Ints
+    since: Ints
+    folded: int = 0
+    made: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def extend(self, later: Waiting) -> None:
+        self.columns = EventColumns.concat([self.columns, later.columns])
+        self.positions = np.concatenate([self.positions, later.positions])
+        self.keys = np.concatenate([self.keys, later.keys])
+        # The clock may be set back; the order of positions stays.
+        self.since = np.concatenate([self.since, np.maximum(later.since, self.since[-1])])
+
+    def drop(self, count: int) -> None:
+        self.columns = self.columns.take(range(count, len(self)))
+        self.positions, self.keys, self.since = self.positions[count:], self.keys[count:], self.since[count:]
+        self.folded -= count
+        self.made = {model: made - count for model, made in self.made.items()}
+
+
+@dataclass
+class Partition:
+    """An owned partition.
+
+    Attributes
+    ----------
+    frontier
+        No event before it is to come (as far as was promised); `RESTING` or `ENDED` while it holds nobody back.
+    """
+
+    stream: StreamDefinition
+    progress: Progress
+    seen: dict[str, int]
+    models: tuple[ModelDefinition, ...]
+    newest: int = UNKNOWN
+    frontier: int = UNKNOWN
+    waiting: Waiting | None = None
+    unsaved: dict[str, int] = field(default_factory=dict)
+    last: tuple[int, int, int] = (-1, -1, -1)
+
+    @property
+    def backlog(self) -> int:
+        return len(self.waiting) if self.waiting else 0
+
+    def accept(self, events: EventColumns, positions: Sequence[tuple[int, int, int]], now: int) -> list[Refused]:
+        """Take events in their order; returns those that are not: sent before, too late, too far ahead."""
+        stream = self.stream
+        refused: list[Refused] = []
+        kept: list[int] = []
+        keys: list[int] = []
+        latest = now + stream.ahead if stream.ahead is not None else ENDED
+        newest = self.newest
+        for index, (own, time) in enumerate(zip(events.ids, events.times.tolist(), strict=True)):
+            if own in self.seen:
+                refused.append(Refused(index, None))
+            elif time < newest - stream.lateness:
+                expected = f"a time of at least {newest - stream.lateness} (the newest so far less the lateness)"
+                refused.append(Refused(index, InvalidEvent(stream.time, str(time), expected)))
+            elif time > latest:
+                refused.append(Refused(index, InvalidEvent(stream.time, str(time), f"a time of at most {latest}")))
+            else:
+                newest = max(newest, time)
+                kept.append(index)
+                keys.append(newest)
+                self.seen[own] = time
+        if kept:
+            self._keep(
+                events if len(kept) == len(events) else events.take(kept), [positions[i] for i in kept], keys, now
+            )
+            self.newest = newest
+            self.frontier = newest - stream.lateness
+        if len(positions):
+            self.last = positions[-1]
+        return refused
+
+    def promise(self, frontier: int, position: tuple[int, int, int]) -> None:
+        """A producer says that no event before `frontier` follows."""
+        if self.frontier >= RESTING:
+            # Who had rested, or ended, goes on: a new history follows the one before.
+            self.frontier = self.newest - self.stream.lateness if self.newest > UNKNOWN else UNKNOWN
+        self.frontier = max(self.frontier, frontier)
+        self.last = position
+
+    def rest(self) -> None:
+        """The backlog has been empty for long: hold nobody back until the next event."""
+        self.frontier = max(self.frontier, RESTING)
+
+    def forget_ids(self) -> int:
+        """Drop the ids that are older than the stream's horizon; returns the oldest time kept."""
+        oldest = self.newest - max(self.stream.horizon, self.stream.lateness)
+        while self.seen:
+            own = next(iter(self.seen))
+            if self.seen[own] >= oldest:
+                break
+            del self.seen[own]
+        return oldest
+
+    def _keep(self, events: EventColumns, positions: list[tuple[int, int, int]], keys: list[int], now: int) -> None:
+        where, when = np.array(positions, np.int64).reshape(-1, 3), np.array(keys, np.int64)
+        own = Waiting(events, where, when, np.full(len(keys), now))
+        if self.waiting is None:
+            self.waiting = own
+        else:
+            self.waiting.extend(own)
