@@ -292,6 +292,7 @@ def test_dead_letters_are_listed_and_shown(here: Up, capsys: pytest.CaptureFixtu
         )
         producer.send(letter.SerializeToString())
     client.close()
+    assert "stream is 'pad', expected one of" in out(capsys, "dead-letters", "list", "--stream", "pad", code=4)
     assert len(out(capsys, "dead-letters", "list").splitlines()) == 3
     line = out(capsys, "dead-letters", "list", "--stream", "disputed").strip()
     position, _, rest = line.partition("  ")

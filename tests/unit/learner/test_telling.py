@@ -46,6 +46,11 @@ def told(*standings: Standing, error: Exception | None = None) -> ServiceStatus:
     return heartbeat.status
 
 
+def test_a_loop_without_models_is_told_too() -> None:
+    status = told()
+    assert (status.state, status.frontier, status.counters["examples"]) == ("ready", None, 0)
+
+
 def test_a_status_sums_up_all_models() -> None:
     status = told(
         Standing("learning", 30, 20, 2, 10, 500, {"accuracy": 0.5}),

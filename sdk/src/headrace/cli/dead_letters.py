@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headrace.cli.sending import definition_of
 from headrace.cli.target import find, loop_options
 from headrace.errors import UnknownName
 
@@ -84,6 +85,7 @@ def list_letters(
     for own in newest:
         click.echo(json.dumps(own.plain()) if as_json else _line(own))
     if not newest and not as_json:
+        _check_stream(stream, loop, data, redis)
         click.echo("no dead letters", err=True)
 
 
@@ -112,6 +114,16 @@ def show_letter(
         raise UnknownName("position", position, ("those of `headrace dead-letters list`",))
     plain = found.plain()
     click.echo(json.dumps(plain) if as_json else "\n".join(f"{name:<10} {_shown(plain[name])}" for name in plain))
+
+
+def _check_stream(stream: str | None, loop: str | None, data: Path | None, redis: str | None) -> None:
+    """A misspelt stream has no dead letters either; what a loop elsewhere declares is not known here."""
+    target = find(loop, data, redis)
+    if stream is None or target.data is None:
+        return
+    known = tuple(own.name for own in definition_of(target, None).streams)
+    if stream not in known:
+        raise UnknownName("stream", stream, known)
 
 
 @contextmanager

@@ -28,7 +28,8 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat) -> None:
     }
     # Before its sources have told theirs, a log's frontier lies at the beginning of time.
     frontiers = [_known(standing.frontier) for standing in standings.values()]
-    status.frontier = None if None in frontiers else min(known for known in frontiers if known is not None)
+    known = [frontier for frontier in frontiers if frontier is not None]
+    status.frontier = min(known, default=None) if len(known) == len(frontiers) else None
     status.metrics = {name: standing.metrics for name, standing in standings.items() if standing.metrics}
     status.note = "; ".join(note for name, standing in standings.items() for note in _notes(name, standing))
     try:
