@@ -117,7 +117,7 @@ def _conclude(running: RunningLoop, watcher: Watcher, asked: str) -> dict[str, o
                 ended.metrics,
                 served.quality.metrics(),
                 served.label_lags,
-                _throughput(watcher),
+                _throughput(watcher, ended),
                 command,
                 answer,
             )
@@ -146,9 +146,9 @@ def _figures(ended: Sample, last: Sample, served: Served) -> dict[str, object]:
     }
 
 
-def _throughput(watcher: Watcher) -> Throughput:
+def _throughput(watcher: Watcher, ended: Sample) -> Throughput:
     shown = {"events": "feature.events", "predictions": "scorer.predictions", "examples": "learner.examples"}
-    samples = watcher.samples
+    samples = watcher.samples[: watcher.samples.index(ended) + 1]
     return Throughput(
         np.array([own.wall_s for own in samples]),
         {name: np.array([own.counts[key] for own in samples], np.int64) for name, key in shown.items()},
