@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from headrace.definition import LoopDefinition, ModelDefinition, ViewDefinition
 from headrace.frontier import ENDED, UNKNOWN
 from headrace.kernel.assemble import Assembled, Assembler, RowRead, read_stored
 from headrace.kernel.folding import Folding, Folds
 from headrace.kernel.partition import Partition, PartitionId, Progress, RowsId, Waiting
-from headrace.kernel.rows import Ints, Layout, Operations, Reads, RowSet
+from headrace.kernel.rows import Ints, Layout, Reads, RowSet
+from headrace.kernel.timeline import Timeline
 
 
 @dataclass
@@ -253,51 +253,23 @@ class Fold:
             for (model, source, read), keys in reads:
                 span = plan.vectors[model, source]
                 as_of = self._waiting(source).columns.times[span.start : span.stop]
-                own = [None if key is None else (stored or {}).get(key) for key in keys]
-                found[model, source, read, partition] = read_stored(self._layouts[view.name], as_of, own)
+                states = [None if key is None else (stored or {}).get(key) for key in keys]
+                found[model, source, read, partition] = read_stored(self._layouts[view.name], as_of, states)
             return
-        held = self.rows[rows]
+        timeline = Timeline(self.rows[rows])
         folds = plan.prepared.get(rows)
-        slots: list[Ints] = []
-        times: list[Ints] = []
-        virtual: list[Ints] = []
-        kinds: list[npt.NDArray[np.int8]] = []
-        spans: list[tuple[str, PartitionId, RowRead, int, int]] = []
-        values, positions = np.empty((0, len(self._layouts[view.name].columns))), np.empty((0, 3), np.int64)
         if folds is not None:
-            waiting = self._waiting(PartitionId(view.stream, partition))
-            folding = slice(waiting.folded, waiting.folded + len(folds.keys))
-            fold_slots = [-1 if key is None else held.add(key) for key in folds.keys]
-            slots.append(np.array(fold_slots, np.int64))
-            times.append(waiting.columns.times[folding])
-            virtual.append(waiting.keys[folding])
-            kinds.append(np.zeros(len(fold_slots), np.int8))
-            values, positions = folds.values, waiting.positions[folding]
-            changed.append(Changed(rows, sorted({slot for slot in fold_slots if slot >= 0})))
-        start = sum(len(part) for part in slots)
-        for (model, source, read), keys in reads:
-            waiting, span = self._waiting(source), plan.vectors[model, source]
-            slots.append(np.array([-1 if key is None else held.slot(key) for key in keys], np.int64))
-            times.append(waiting.columns.times[span.start : span.stop])
-            virtual.append(waiting.keys[span.start : span.stop] + self._lateness)
-            kinds.append(np.ones(len(keys), np.int8))
-            spans.append((model, source, read, start, start + len(keys)))
-            start += len(keys)
-        if not slots:
-            return
-        kind = np.concatenate(kinds)
-        # Stable: at one virtual time folds come first, each partition's in the order of positions.
-        order = np.lexsort((kind, np.concatenate(virtual)))
-        done = held.run(
-            Operations(kind[order], np.concatenate(slots)[order], np.concatenate(times)[order], values, positions)
-        )
-        place = np.empty(len(order), np.int64)
-        place[order[kind[order] == 1]] = np.arange(len(done.cuts))
-        for model, source, read, first, last in spans:
-            at = place[first:last]
-            found[model, source, read, partition] = Reads(
-                done.parts[at], done.cuts[at], done.newest[at], done.behind if first == spans[0][3] else 0
-            )
+            own = self._waiting(PartitionId(view.stream, partition))
+            at = slice(own.folded, own.folded + len(folds.keys))
+            slots = timeline.fold(folds, own.columns.times[at], own.keys[at], own.positions[at])
+            changed.append(Changed(rows, slots))
+        for (model, source, _), keys in reads:
+            asking, span = self._waiting(source), plan.vectors[model, source]
+            at = slice(span.start, span.stop)
+            # A vector's moment has come when nothing before its time can still be folded.
+            timeline.read(keys, asking.columns.times[at], asking.keys[at] + self._lateness)
+        for ((model, source, read), _), result in zip(reads, timeline.run(), strict=True):
+            found[model, source, read, partition] = result
 
     def _make(
         self, plan: Plan, model: str, name: PartitionId, span: range,
