@@ -36,6 +36,8 @@ from headrace.errors import HeadraceError, Unavailable
 LOOP = Path(__file__).with_name("loop.py")
 DATA = Path(".headrace/demo").absolute()
 
+# Before some hundred events nothing has landed, so there is nothing to learn, nor to ask.
+_FEWEST = 1_000
 _SHOWN_EVERY_S = 1.0
 _LINE_EVERY_S = 5.0
 
@@ -57,8 +59,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
+    if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is no number of events, such as 100000")
+    if int(text) < _FEWEST:
+        raise argparse.ArgumentTypeError(f"{text} events are too few for a flight to land: say {_FEWEST} or more")
     return int(text)
 
 
