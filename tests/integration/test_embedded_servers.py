@@ -198,3 +198,17 @@ def test_a_server_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
         assert not store.child.join(0.3)
     finally:
         store.stop()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"pulsar": "pulsar://127.0.0.1:1"}, "broker: nothing answers at 127.0.0.1:1"),
+        ({"redis": "redis://127.0.0.1:1/0"}, "store: nothing answers at 127.0.0.1:1"),
+    ],
+)
+def test_a_server_of_yours_that_does_not_answer_is_told_before_anything_starts(
+    tmp_path: Path, given: dict[str, str], told: str
+) -> None:
+    with pytest.raises(Unavailable, match=told), embedded.Servers(tmp_path, **given):
+        pass

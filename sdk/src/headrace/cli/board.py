@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headrace.frontier import RESTING
+
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
@@ -82,6 +84,8 @@ def frontier_text(status: ServiceStatus) -> str:
     """The event time up to which its work is done."""
     if status.frontier is None:
         return ""
+    if status.frontier == RESTING:
+        return "what there is"
     if status.frontier > _LAST_TIME:
         return "the end"
     return datetime.fromtimestamp(status.frontier / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
+from urllib.parse import urlsplit
 
 from headrace.embedded.child import Child, Exited
 from headrace.embedded.locks import DirectoryLock
@@ -26,6 +27,7 @@ from headrace.errors import Unavailable
 
 _READY_S = 30.0
 _MEND_EVERY_S = 20.0
+_PORTS = {"broker": 6650, "store": 6379}
 _ATTEMPTS = 4
 
 
@@ -267,6 +269,9 @@ class Servers:
         return "the local broker no longer answered and was started again"
 
     def __enter__(self) -> Self:
+        for what, url in (("broker", self._pulsar_url), ("store", self._redis_url)):
+            if url:
+                _knock(what, url)
         with ExitStack() as starting:
             for server in self.local:
                 starting.enter_context(server)
@@ -275,6 +280,15 @@ class Servers:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._running.close()
+
+
+def _knock(what: str, url: str) -> None:
+    """Make sure that somebody listens: services that retry would tell it late, and each in its own way."""
+    at = urlsplit(url.partition(",")[0])
+    try:
+        socket.create_connection((at.hostname or HOST, at.port or _PORTS[what]), timeout=5.0).close()
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"{what}: nothing answers at {at.hostname}:{at.port or _PORTS[what]} ({error})") from None
 
 
 def broker(data: Path | str) -> Broker:

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 from pathlib import Path
 
-import click
-
+from headrace.errors import HeadraceError, InvalidSettings
 from headrace_feature.settings import FeatureSettings
 
 
-@click.command(epilog="Example: headrace-feature --loop loop.json --role fold")
-@click.option("--loop", type=click.Path(exists=True, path_type=Path), envvar="HEADRACE_LOOP", help="The compiled loop.")
-@click.option("--role", type=click.Choice(["all", "fold", "join"]), envvar="HEADRACE_ROLE", default="all")
-def main(loop: Path | None, role: str) -> None:
-    """Fold events into rows, assemble vectors, join them with their labels.
-
-    Everything else is set by environment variables with the prefix HEADRACE_.
-    """
+def main() -> None:
+    """Fold events into rows, assemble vectors, join them with their labels; all else comes from HEADRACE_..."""
+    parser = argparse.ArgumentParser(
+        prog="headrace-feature",
+        description=main.__doc__,
+        epilog="Example: headrace-feature --loop loop.json --role fold",
+    )
+    parser.add_argument("--loop", type=Path, help="the compiled loop (HEADRACE_LOOP)")
+    parser.add_argument("--role", choices=["all", "fold", "join"], help="what this process does (HEADRACE_ROLE)")
+    arguments = parser.parse_args()
+    given = {"loop": arguments.loop, "role": arguments.role}
     # Faust reads the process's arguments when it is imported, and takes `--loop` for its own.
-    del sys.argv[1:]
-    # Faust reads --loop from the command line as it is imported, and means something else by it.
     del sys.argv[1:]
     from headrace_feature.bootstrap import run
 
-    given = {"loop": loop} if loop else {}
-    asyncio.run(run(FeatureSettings(role=role, **given)))  # type: ignore[arg-type]
+    try:
+        asyncio.run(run(FeatureSettings(**{name: value for name, value in given.items() if value is not None})))
+    except InvalidSettings as error:
+        parser.error(str(error))
+    except HeadraceError as error:
+        sys.exit(f"headrace-feature: {error}")
 
 
 if __name__ == "__main__":
