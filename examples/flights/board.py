@@ -58,7 +58,7 @@ def line(sample: Sample, rates: Mapping[str, float]) -> str:
         f"{sample.wall_s:4.0f} s",
         date(sample.frontier),
         f"{counts['feature.events']:,} events ({rates.get('feature.events', 0.0):,.0f}/s)",
-        f"{counts['scorer.predictions']:,} predictions",
+        f"{counts['scorer.predictions']:,} predictions{_before_the_first(counts['scorer.unscored'])}",
         f"{counts['learner.examples']:,} examples ({rates.get('learner.examples', 0.0):,.0f}/s)",
         f"version {sample.version:,}",
     ]
@@ -71,6 +71,10 @@ def line(sample: Sample, rates: Mapping[str, float]) -> str:
         ]
     parts.append(f"drift alarms {sample.metrics.get('drift_alarms', 0):.0f}")
     return "  ".join(parts)
+
+
+def _before_the_first(unscored: int) -> str:
+    return f" ({unscored:,} asked before the first version)" if unscored else ""
 
 
 def date(frontier: int | None) -> str:
