@@ -78,8 +78,13 @@ def render(story: Story) -> str:
     )
 
 
+def _number(value: float) -> str:
+    """As many digits as tell something: a rate has none behind the point, a quality four."""
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.1f}" if value >= 10 else f"{value:.4f}"
+
+
 def _tile(name: str, value: object) -> str:
-    text = f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    text = _number(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
     return f"<div><b>{html.escape(text)}</b><span>{html.escape(name.replace('_', ' '))}</span></div>"
 
 
@@ -124,7 +129,7 @@ def _quality_plot(story: Story) -> str:
         for axes, title in zip((areas, losses, accuracies), titles, strict=True):
             axes.set_title(title, loc="left")
             if axes.lines:
-                axes.legend(loc="best", fontsize=8, frameon=False)
+                axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=3, fontsize=8, frameon=False)
         return _svg(figure)
 
 

@@ -123,7 +123,7 @@ def through(
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 300_000
     found: dict[str, Any] = {"examples": count, "features": FEATURES}
     rows = examples(count)
     with tempfile.TemporaryDirectory() as directory, embedded.Servers(directory) as servers:

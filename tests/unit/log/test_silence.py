@@ -132,7 +132,7 @@ def test_it_asks_ever_less_often_while_that_does_not_help(clock: Clock) -> None:
     for second in range(31):
         clock.now = float(second)
         consumer.receive()
-    assert len(broker.subscribed) == 1 + 3  # after 2, 4 and 8 seconds
+    assert len(broker.subscribed) == 1 + 4  # after more than 1, 2, 4 and 8 seconds
 
 
 def test_an_acknowledgement_meanwhile_is_made_up_for(clock: Clock) -> None:
