@@ -143,9 +143,7 @@ class PartitionConsumer:
         self._position = position
         if not delivered or delivered.positions[0] <= position:
             return self._new(delivered)
-        self._held = delivered
-        self._gap = LogReader(self._client, self.topic, position, self._max_messages)
-        return self._catch_up(self._gap)
+        return self._catch_up(self._read_up_to(delivered, position))
 
     def start_here(self, delivered: Batch) -> Batch:
         """Become the owner where the broker's cursor stands: for those whose readers drop what comes twice."""
@@ -176,8 +174,7 @@ class PartitionConsumer:
             return None
         if last.entry < 0:
             last = START  # and what others say: an empty ledger
-        behind = self._owner and (last.ledger, last.entry) > (self._position.ledger, self._position.entry)
-        return None if behind else last
+        return None if self._owner and self._is_behind(last) else last
 
     def close(self) -> None:
         """Give the partition up, for the next consumer to take."""
@@ -204,11 +201,15 @@ class PartitionConsumer:
             last = Position.of(self._consumer.get_last_message_id())
         except pulsar.PulsarException:
             return  # nothing there, or nobody who tells
-        if (last.ledger, last.entry) > (self._position.ledger, self._position.entry):
+        if self._is_behind(last):
             _log.warning("nothing comes, subscribing again", topic=self.topic, position=self._position, last=last)
             self._patience = min(2 * self._patience, _MOST_PATIENCE)
             self._consumer.close()
             self._consumer = self._subscribe()
+
+    def _is_behind(self, last: Position) -> bool:
+        """Whether there is an entry after the one received last; a batch counts as one."""
+        return (last.ledger, last.entry) > (self._position.ledger, self._position.entry)
 
     def _new(self, batch: Batch) -> Batch:
         fresh = batch.after(self._position)
@@ -216,7 +217,9 @@ class PartitionConsumer:
         if hole is not None:
             # The broker passed something over (the embedded one does, amid what it sends again): it is in the log.
             before = fresh.before(hole)
-            return self._before_hole(before, fresh.after(before.positions[-1] if before else self._position))
+            position = before.positions[-1] if before else self._position
+            self._read_up_to(fresh.after(position), position)
+            return before
         if fresh:
             self._position = fresh.positions[-1]
         return fresh
@@ -230,12 +233,12 @@ class PartitionConsumer:
             previous = own
         return None
 
-    def _before_hole(self, before: Batch, behind: Batch) -> Batch:
-        if before:
-            self._position = before.positions[-1]
-        self._held = behind
-        self._gap = LogReader(self._client, self.topic, self._position)
-        return before
+    def _read_up_to(self, held: Batch, position: Position) -> LogReader:
+        """Hold a batch back until what stands between `position` and it has been read from the log."""
+        self._position = position
+        self._held = held
+        self._gap = LogReader(self._client, self.topic, position, self._max_messages)
+        return self._gap
 
     def _catch_up(self, gap: LogReader) -> Batch:
         first = self._held.positions[0]
