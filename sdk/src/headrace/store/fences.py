@@ -7,9 +7,6 @@ import redis
 from headrace.errors import Fenced
 from headrace.store.connection import store_errors
 
-#: The epoch of a work's first owner; that of a later one where the store has lost its state.
-FIRST_EPOCH = 1
-
 
 class Fences:
     """The epochs of a loop's single-owner works (a partition's fold, a model's join, its learner)."""
@@ -22,6 +19,11 @@ class Fences:
         """Become the owner; every earlier owner is fenced from here on."""
         with store_errors():
             return int(self._store.incr(fence_key(self._loop, work)))
+
+    def known(self, work: str) -> bool:
+        """Whether there has ever been an owner, as far as the store remembers."""
+        with store_errors():
+            return bool(self._store.exists(fence_key(self._loop, work)))
 
     def check(self, work: str, epoch: int) -> None:
         """Make sure of still being the owner.
