@@ -50,7 +50,7 @@ class Surroundings:
     """What the services of one loop are told.
 
     `loop` is the compiled loop, `loop_file` the Python file it was compiled from, `data` the directory
-    of its state.
+    of its state; `environment` gives further variables of an instance, which go before all others.
     """
 
     name: str
@@ -59,6 +59,9 @@ class Surroundings:
     data: Path
     pulsar_url: str
     redis_url: str
+    admin_url: str | None = None
+    namespace: str | None = None
+    environment: Callable[[str], Mapping[str, str]] = lambda instance: {}
 
     def of(self, service: str, instance: str, bind: str) -> dict[str, str]:
         """The environment of one process."""
@@ -70,6 +73,9 @@ class Surroundings:
             "HEADRACE_BIND": bind,
             "HEADRACE_DATA": str(self.data / "state" / service),
             "HEADRACE_INSTANCE": instance,
+            **({"HEADRACE_PULSAR_ADMIN_URL": self.admin_url} if self.admin_url else {}),
+            **({"HEADRACE_NAMESPACE": self.namespace} if self.namespace else {}),
+            **self.environment(instance),
         }
 
 
