@@ -48,7 +48,7 @@ view carrier_delay
   where       delay_min > 0
   with hours  delay_min / 60
   resolution  r = 1s
-  exact       at any time up to 21m behind a row's newest event
+  exact       at any time up to 31m behind a row's newest event
   stored      until 3d after a row's last event
   version     {view}
   features

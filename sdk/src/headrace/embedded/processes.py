@@ -15,7 +15,7 @@ import redis
 
 from headrace.embedded.child import Child, ending
 from headrace.embedded.ports import HOST, PortBook
-from headrace.errors import Unavailable
+from headrace.errors import Unavailable, UnknownName
 from headrace.store.status import ServiceStatus, StatusBoard, status_key
 
 #: The services, in the order in which they are shown, and the module that runs each.
@@ -235,6 +235,9 @@ class Supervisor:
         stop_s: float = 15.0,
     ) -> None:
         counts = dict.fromkeys(services, 1) | dict(workers or {})
+        for service in counts:
+            if service not in services:
+                raise UnknownName("service", service, tuple(services))
         self._ready_s = ready_s
         self._stop_s = stop_s
         self._report = report

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pulsar
 import structlog
 
-from headrace.errors import Unavailable
+from headrace.errors import CorruptState, Unavailable
 from headrace.log.position import START, Position
 
 _log = structlog.get_logger()
@@ -138,7 +138,13 @@ class PartitionConsumer:
         """Become the owner: what stands behind `position`, up to the first batch delivered, then that and the rest.
 
         The first part of it is returned, `receive` goes on.
+
+        Raises
+        ------
+        CorruptState
+            The log ends before `position`: it is another log than the one that the state was made from.
         """
+        self._refuse_beyond_the_end(position)
         self._owner = True
         self._position = position
         if not delivered or delivered.positions[0] <= position:
@@ -152,7 +158,8 @@ class PartitionConsumer:
 
     def ack(self, position: Position) -> None:
         """Acknowledge everything up to a position; call it only once its effects are durable."""
-        done = [own for own in self._ids if own <= position]
+        # A copy: who receives adds to them meanwhile.
+        done = [own for own in tuple(self._ids) if own <= position]
         if done:
             last = max(done)
             try:
@@ -179,6 +186,15 @@ class PartitionConsumer:
     def close(self) -> None:
         """Give the partition up, for the next consumer to take."""
         self._consumer.close()
+
+    def _refuse_beyond_the_end(self, position: Position) -> None:
+        end = self.end()
+        if end is not None and (end.ledger, end.entry) < (position.ledger, position.entry):
+            raise CorruptState(
+                f"everything up to {position} of {self.topic} is done, but it ends at {end}: the broker has lost its "
+                "data, or the store belongs to another one. With an empty store, `headrace backfill` starts from what "
+                "there is"
+            )
 
     def _subscribe(self) -> pulsar.Consumer:
         try:
@@ -252,6 +268,27 @@ class PartitionConsumer:
         return self._new(missed.before(before).followed_by(self._held))
 
 
+def holds_messages(client: pulsar.Client, topic: str) -> bool:
+    """Whether anything stands on a physical topic."""
+    reader = LogReader(client, topic, queue=1)
+    try:
+        return reader.more()
+    finally:
+        reader.close()
+
+
+def read_whole(client: pulsar.Client, topic: str, max_messages: int = 1_000) -> Iterator[Batch]:
+    """All that stands on a physical topic, up to its end as it is when it is reached."""
+    reader = LogReader(client, topic, queue=max_messages)
+    try:
+        while reader.more():
+            # What is there comes, sooner or later: nothing yet is not the end.
+            if batch := reader.receive(max_messages):
+                yield batch
+    finally:
+        reader.close()
+
+
 class LogReader:
     """Reads a whole partition from the start or a position, acknowledging nothing.
 
@@ -299,6 +336,21 @@ class LogReader:
         elif self._clock() - self._heard > self._patience:
             self._look_further()
         return batch
+
+    def more(self) -> bool:
+        """Whether the log goes on behind what was received.
+
+        Raises
+        ------
+        Unavailable
+            The broker does not tell.
+        """
+        try:
+            return bool(self._reader.has_message_available())
+        except pulsar.UnknownError:
+            return False  # what the embedded broker says of an empty topic
+        except pulsar.PulsarException as error:
+            raise Unavailable(f"broker: {error}") from error
 
     def _open(self) -> pulsar.Reader:
         after = self._position

@@ -20,6 +20,11 @@ class Fences:
         with store_errors():
             return int(self._store.incr(fence_key(self._loop, work)))
 
+    def known(self, work: str) -> bool:
+        """Whether there has ever been an owner, as far as the store remembers."""
+        with store_errors():
+            return bool(self._store.exists(fence_key(self._loop, work)))
+
     def check(self, work: str, epoch: int) -> None:
         """Make sure of still being the owner.
 

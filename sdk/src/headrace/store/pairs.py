@@ -47,6 +47,9 @@ class JoinState(msgspec.Struct):
         The number of the next example.
     outbox
         Messages of the examples log that may not have been sent, with the frontier of the last one.
+    goals
+        Where the state was lost, by source topic the position up to which it has to be made again: until then, the
+        examples that are in the log already are not written once more.
     """
 
     definition: str = ""
@@ -56,6 +59,7 @@ class JoinState(msgspec.Struct):
     frontiers: dict[str, int] = {}
     sequence: int = 0
     outbox: list[bytes] = []
+    goals: dict[str, bytes] = {}
 
 
 class PairStore:
@@ -68,6 +72,10 @@ class PairStore:
         epoch = fence_key(loop, self._work)
         self._keys = [epoch, epoch.replace(":epoch", ":state"), epoch.replace(":epoch", ":pairs")]
         self._save = store.register_script(_SAVE)
+
+    def known(self) -> bool:
+        """Whether it has ever had an owner, as far as the store remembers."""
+        return self._fences.known(self._work)
 
     def take_over(self) -> tuple[int, JoinState, dict[str, Pair]]:
         """Become the owner; returns the epoch, where the join stands and the pairs that wait."""
