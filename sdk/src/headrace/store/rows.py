@@ -39,7 +39,6 @@ end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return refused
 """
-_DAY_MS = 86_400_000
 
 
 def row_key(loop: str, entity: str, key: str) -> str:
@@ -74,11 +73,10 @@ class RowStore:
         self._sha = ""
         self._views = {view.name: view for view in loop.views}
         self._fields: dict[RowsId, str] = {}
-        lives = {view.entity: 0 for view in loop.views}
+        # All views of an entity are one hash, which goes as a whole: it stays as long as any of them asks for (ms).
+        self._lives = {view.entity: 0 for view in loop.views}
         for view in loop.views:
-            lives[view.entity] = max([lives[view.entity], *(window.size // 1_000 for window in view.windows)])
-        # A row may go once nothing of it can be read; a day more, for clocks and pauses.
-        self._lives = {entity: 2 * life + _DAY_MS for entity, life in lives.items()}
+            self._lives[view.entity] = max(self._lives[view.entity], view.lifetime // 1_000)
 
     def drop_all(self) -> int:
         """Drop every row of the loop; returns how many entities had some."""
