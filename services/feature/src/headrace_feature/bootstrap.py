@@ -19,7 +19,7 @@ from headrace.kernel.partition import PartitionId
 from headrace.log import connection
 from headrace.log.consume import Batch, PartitionConsumer
 from headrace.log.position import Position
-from headrace.log.produce import Producer
+from headrace.log.produce import Producer, wake
 from headrace.log.refusals import Refusals
 from headrace.log.topics import Topics
 from headrace.rpc import Server
@@ -143,12 +143,14 @@ class Composition:
             self._settings.rows,
         )
         self._folder = worker
-        sources = []
+        sources: list[Source] = []
         for stream in loop.streams:
             physical = connection.partitions(self._client, self._topics.stream(stream.name))
             _check_partitions(stream, physical)
             for index, topic in enumerate(physical):
                 partition = PartitionId(stream.name, index)
+                if worker.lacks_a_view(partition):
+                    wake(self._client, topic)
                 sources.append(
                     Source(
                         f"{stream.name}-{index}",
@@ -210,6 +212,7 @@ class Composition:
             partial(accept, topic),
             rest,
             lambda: False,
+            elected=True,
         )
 
     def _rest_features(self, worker: JoinWorker, topic: str, partition: PartitionId, end: Position) -> None:

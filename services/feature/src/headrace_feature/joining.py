@@ -263,6 +263,7 @@ class JoinWorker:
         if not self._lease.held:
             self.give_up()
             return False
+        self._pairs.check(self._epoch)
         frontier = self.frontier()
         joined = self._join.advance(frontier, frontier, STEP)
         self._heartbeat.count("expired", joined.expired)
