@@ -14,6 +14,7 @@ import redis
 from headrace import logs
 from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
 from headrace.errors import Unavailable
+from headrace.frontier import RESTING
 from headrace.kernel.fold import Fold
 from headrace.kernel.partition import PartitionId
 from headrace.log import connection
@@ -110,8 +111,15 @@ class Composition:
         if self._folder is not None:
             self._heartbeat.status.frontier = self._folder.frontier()
             self._heartbeat.status.newest = self._folder.newest()
+        self._heartbeat.status.note = self._owned()
         with store_connection.store_errors():
             self._heartbeat.beat()
+
+    def _owned(self) -> str:
+        """What is this process's at the moment, where several share the work."""
+        folds = [str(len(self._folder.done()))] if self._folder is not None else []
+        joins = [own.model.name for own in self._joiners if own.active]
+        return "; ".join([*(f"folds {own} partitions" for own in folds), *(f"joins {own}" for own in joins)])
 
     def close(self) -> None:
         """Acknowledge a last time, let others have what is ours, and go."""
@@ -216,9 +224,15 @@ class Composition:
         )
 
     def _rest_features(self, worker: JoinWorker, topic: str, partition: PartitionId, end: Position) -> None:
-        """Vectors are silent also while the fold is held up; then more of them are to come."""
-        if self._folder is None or self._folder.rests(partition):
+        """Vectors are silent also while the fold is held up, or dead; then more of them are to come."""
+        if self._rests(partition):
             worker.rest(topic, end)
+
+    def _rests(self, partition: PartitionId) -> bool:
+        if self._folder is not None:
+            return self._folder.rests(partition)
+        standing = PartitionStore(self._store, self._loop.name).standings([partition])[partition]
+        return standing is None or standing.reached.out >= RESTING
 
     def _consumer(self, topic: str, subscription: str, source: Any) -> PartitionConsumer:
         consumer = PartitionConsumer(
