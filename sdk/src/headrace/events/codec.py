@@ -79,8 +79,11 @@ class StreamCodec:
             record = self._one.decode(event)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             record = self._explain(event)
+        payload = self._encode(record)
+        # What it is on the topic may be longer than what was sent: missing fields are null there.
+        self._check_size(payload)
         key = getattr(record, self.stream.key)
-        return self._encode(record), "" if key is None else str(key), getattr(record, self.stream.time)
+        return payload, "" if key is None else str(key), getattr(record, self.stream.time)
 
     def columns(self, payloads: Sequence[bytes]) -> tuple[EventColumns, list[int], list[tuple[int, InvalidEvent]]]:
         """Decode what stands on the topic.
@@ -234,8 +237,10 @@ def _time(value: Any) -> int | None:
             return None
         # A time without a zone is UTC: a server's own zone must not change what an event means.
         delta = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
-        return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
-    number = _int(value)
+        number: int | None = (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+    else:
+        number = _int(value)
+    # A zone can carry a time beyond the years that it is written in.
     return number if number is not None and _MIN_TIME <= number <= _MAX_TIME else None
 
 
