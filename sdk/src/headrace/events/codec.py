@@ -26,7 +26,8 @@ _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 _MAX_EXACT = 2**53 - 1
 #: The years 1 to 9999: what ISO 8601 can say. Seconds or nanoseconds in the place of µs are mostly outside.
 _MIN_TIME, _MAX_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
-_PYTHON: dict[FieldType, Any] = {
+#: What msgspec decodes a field as: bounded, since numbers beyond have no place in a column.
+PYTHON: dict[FieldType, Any] = {
     FieldType.FLOAT: float,
     FieldType.INT: Annotated[int, msgspec.Meta(ge=_MIN_INT, le=_MAX_INT)],
     FieldType.BOOL: bool,
@@ -170,7 +171,7 @@ class StreamCodec:
 
 
 def _struct_field(field: Field) -> Any:
-    kind: Any = _PYTHON[field.type]
+    kind: Any = PYTHON[field.type]
     return (field.name, kind | None, None) if field.optional else (field.name, kind)
 
 
