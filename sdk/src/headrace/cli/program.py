@@ -23,7 +23,7 @@ _COMMANDS = {
     "score": ("score", "Ask a model what it predicts for an event."),
     "models": ("models", "List the models of a running loop, or describe one."),
     "backfill": ("backfill", "Make rows and waiting pairs again that the store has lost."),
-    "dead-letters": ("dead_letters", "See the events that could not be processed, and why."),
+    "dead-letters": ("dead_letters", "See the events that could not be processed; retry them."),
 }
 
 

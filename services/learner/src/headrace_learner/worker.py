@@ -12,7 +12,7 @@ import pulsar
 import structlog
 
 from headrace.definition import ModelDefinition
-from headrace.errors import Fenced, HeadraceError, Unavailable
+from headrace.errors import Fenced, HeadraceError, LearnerFailed, Unavailable
 from headrace.log.consume import Batch, LogReader, PartitionConsumer
 from headrace.log.position import START, Position
 from headrace.store.quality import QualityReport
@@ -151,7 +151,9 @@ class Worker(threading.Thread):
             self.standing.state = "stopped"
         except Exception as error:
             self.standing.state, self.standing.failure = "failed", str(error)
-            log.error("learner refuses to go on", reason=str(error), exc_info=not isinstance(error, HeadraceError))
+            # Of ours the reason is enough, unless it is the user's code that failed.
+            traceback = not isinstance(error, HeadraceError) or isinstance(error, LearnerFailed)
+            log.error("learner refuses to go on", reason=str(error), exc_info=traceback)
 
     def _serve(self) -> None:
         consumer = PartitionConsumer(
