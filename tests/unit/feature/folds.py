@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
 from headrace.errors import CorruptState, Fenced, InvalidEvent
 from headrace.frontier import RESTING, UNKNOWN
 from headrace.kernel.fold import Fold, MadeVectors
@@ -110,13 +110,14 @@ class Partitions:
         self._world.after()
 
     def begin_anew(
-        self, partition: PartitionId, epoch: int, progress: Progress, goal: Position, views: Iterable[str]
-    ) -> None:
-        self._world.fence(partition, epoch)
+        self, partition: PartitionId, beyond: int, progress: Progress, goal: Position, views: Iterable[str]
+    ) -> int:
+        self._world.epochs[partition] += 1
         self._world.progress[partition] = copy.copy(progress)
         self._world.reached.pop(partition, None)
         self._world.seen[partition] = {}
         self._world.views[partition] = frozenset(views)
+        return self._world.epochs[partition]
 
     def standings(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, Standing | None]:
         return {own: self._standing(own) for own in partitions}
@@ -196,7 +197,9 @@ class Refused:
         self._world = world
         self.pending: list[tuple[Position | None, str]] = []
 
-    def refuse(self, stream: str, reason: InvalidEvent, event: bytes, position: Position | None = None) -> None:
+    def refuse(
+        self, stream: StreamDefinition, partition: int, reason: InvalidEvent, event: bytes, position: Position
+    ) -> None:
         self.pending.append((position, reason.field))
 
     def flush(self) -> None:

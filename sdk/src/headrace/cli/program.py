@@ -22,6 +22,7 @@ _COMMANDS = {
     "play": ("play", "Play files of events in the order of their times."),
     "score": ("score", "Ask a model what it predicts for an event."),
     "models": ("models", "List the models of a running loop, or describe one."),
+    "backfill": ("backfill", "Make rows and waiting pairs again that the store has lost."),
     "dead-letters": ("dead_letters", "See the events that could not be processed, and why."),
 }
 

@@ -7,6 +7,13 @@ import redis
 from headrace.errors import Fenced
 from headrace.store.connection import store_errors
 
+#: The beginning of a script that becomes the owner, with an epoch that is newer than `ARGV[1]` too. As numbers: no work
+#: changes its owner 2^53 times.
+RAISE_EPOCH = """
+local epoch = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), tonumber(ARGV[1])) + 1
+redis.call('SET', KEYS[1], string.format('%d', epoch))
+"""
+
 
 class Fences:
     """The epochs of a loop's single-owner works (a partition's fold, a model's join, its learner)."""

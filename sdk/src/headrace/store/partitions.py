@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import redis
 
+from headrace.definition import LoopDefinition
 from headrace.errors import Fenced
 from headrace.frontier import UNKNOWN
 from headrace.kernel.partition import PartitionId, Progress, Reached
 from headrace.log.position import START, Position
 from headrace.store.connection import store_errors
-from headrace.store.fences import Fences, fence_key
+from headrace.store.fences import RAISE_EPOCH, Fences, fence_key
 
 # The epoch is compared as text: a number of Lua loses integers over 2^53.
 _SAVE = """
@@ -31,11 +32,11 @@ return 1
 """
 
 
-_ANEW = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+_ANEW = f"""
+{RAISE_EPOCH}
 redis.call('DEL', KEYS[2], KEYS[3])
 redis.call('HSET', KEYS[2], 'emitted', ARGV[2], 'refused', ARGV[3], 'goal', ARGV[4], 'views', ARGV[5])
-return 1
+return epoch
 """
 
 
@@ -65,6 +66,11 @@ class Standing(NamedTuple):
     done: Position = START
 
 
+def view_names(loop: LoopDefinition, stream: str) -> frozenset[str]:
+    """The views that fold a stream, as the store keeps them; a changed one has another name."""
+    return frozenset(f"{own.name}:{own.hash}" for own in loop.views if own.stream == stream)
+
+
 class PartitionStore:
     """Takes partitions over and saves their progress, fenced by epoch."""
 
@@ -91,29 +97,24 @@ class PartitionStore:
         return TakenOver(epoch, _progress(found), {own.decode(): int(time) for own, time in times}, views)
 
     def begin_anew(
-        self, partition: PartitionId, epoch: int, progress: Progress, goal: Position, views: Iterable[str]
-    ) -> None:
-        """Have all of the partition's log folded again, muted up to what is out.
+        self, partition: PartitionId, beyond: int, progress: Progress, goal: Position, views: Iterable[str]
+    ) -> int:
+        """Become the owner (of the epoch returned) so that all of the log is folded again, muted up to what is out.
 
         Parameters
         ----------
+        beyond
+            An epoch that stands in its outputs, in case the store has forgotten it.
         progress
             What `Progress.anew` says.
         goal
             Until everything up to here is done, rows are incomplete.
         views
             The views that fold it.
-
-        Raises
-        ------
-        Fenced
-            Another process owns the partition.
         """
         out = [Position(*own).to_bytes() for own in (progress.emitted, progress.refused, goal)]
         with store_errors():
-            done = self._anew(keys=self._keys(partition), args=[epoch, *out, " ".join(sorted(views))])
-        if not done:
-            raise Fenced(str(partition), epoch)
+            return int(self._anew(keys=self._keys(partition), args=[beyond, *out, " ".join(sorted(views))]))
 
     def rebuilding(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, tuple[Position, Position]]:
         """The partitions whose rows are incomplete: how far each is, and how far it has to come. One round trip."""

@@ -6,7 +6,8 @@ position) that stands at the start of the field itself, so no second key is need
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import redis
@@ -50,6 +51,12 @@ def row_field(view: ViewDefinition, partition: int) -> str:
     return f"{view.name}:{view.hash}@{partition}"
 
 
+def _chunks(keys: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
+    every = iter(keys)
+    while chunk := list(islice(every, size)):
+        yield chunk
+
+
 class Write(NamedTuple):
     """New states of rows of one row set: bytes by entity key."""
 
@@ -70,6 +77,14 @@ class RowStore:
         self._lives = {view.entity: 0 for view in loop.views}
         for view in loop.views:
             self._lives[view.entity] = max(self._lives[view.entity], view.lifetime // 1_000)
+
+    def drop_all(self) -> int:
+        """Drop every row of the loop; returns how many entities had some."""
+        dropped = 0
+        with store_errors():
+            for keys in _chunks(self._store.scan_iter(row_key(self._loop.name, "*", "*"), count=1_000), 1_000):
+                dropped += int(self._store.unlink(*keys))
+        return dropped
 
     def load(self, needed: Mapping[RowsId, Sequence[str]]) -> dict[RowsId, dict[str, bytes]]:
         """The stored states of rows; what is not stored is left out. One round trip."""
