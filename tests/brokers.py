@@ -98,7 +98,7 @@ def on_the_official(broker: Server | Given) -> Iterator[Place]:
     """A new namespace of the official broker."""
     assert broker.admin_url is not None
     admin = Admin(broker.admin_url, os.environ.get("HEADRACE_PULSAR_TOKEN"))
-    namespace = f"public/test-{uuid.uuid4().hex[:12]}"
+    namespace = _namespace()
     admin.create_namespace(namespace)
     given = isinstance(broker, Given)
     yield Place(broker.url, broker.admin_url, namespace, None if given else broker)
@@ -118,8 +118,12 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def on_the_small(broker: embedded.Broker) -> Place:
-    """The one namespace of a small broker."""
-    return Place(broker.url, None, "public/default", broker)
+    """A new namespace of a small broker: it takes any."""
+    return Place(broker.url, None, _namespace(), broker)
+
+
+def _namespace() -> str:
+    return f"public/test-{uuid.uuid4().hex[:12]}"
 
 
 def _place(broker: Server | Given) -> Iterator[Place]:
