@@ -100,6 +100,11 @@ class FoldWorker:
         _log.info("partition taken", partition=str(partition), epoch=epoch, done=str(progress.done))
         return Tenure(epoch, Position(*progress.done))
 
+    def lacks_a_view(self, partition: PartitionId) -> bool:
+        """Whether a view is new, so that the partition has to be taken over even where no event comes."""
+        views = self._partitions.views(partition)
+        return views is not None and not self._views[partition.stream] <= views
+
     def _begin_anew(
         self, partition: PartitionId, epoch: int, progress: Progress
     ) -> tuple[int, Progress, dict[str, int]]:

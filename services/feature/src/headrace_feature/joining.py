@@ -152,6 +152,11 @@ class JoinWorker:
         """Whether the join is still this process's, and has been since it began with this epoch."""
         return self._epoch == epoch and self._lease.held
 
+    @property
+    def active(self) -> bool:
+        """Whether the join is this process's now."""
+        return self._epoch is not None and self._lease.held
+
     def give_up(self) -> None:
         """Leave the join to whoever takes it: what memory holds may be ahead of the store."""
         if self._epoch is not None:
@@ -263,6 +268,7 @@ class JoinWorker:
         if not self._lease.held:
             self.give_up()
             return False
+        self._pairs.check(self._epoch)
         frontier = self.frontier()
         joined = self._join.advance(frontier, frontier, STEP)
         self._heartbeat.count("expired", joined.expired)

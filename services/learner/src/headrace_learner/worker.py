@@ -42,6 +42,9 @@ _DISK_RETRY = 5.0
 #: Seconds between two looks at the metrics.
 _TELL = 1.0
 
+#: Seconds between two looks whether the log is still this process's to learn.
+_CHECK = 2.0
+
 #: Seconds before a broker or a store that did not answer is asked again.
 _RETRY = 0.5
 
@@ -119,7 +122,7 @@ class Worker(threading.Thread):
         self._learning = Learning(model, make())
         self._epoch = 0
         self._saved: Position | None = None
-        self._saved_at = self._told_at = self._published_at = time.monotonic()
+        self._saved_at = self._told_at = self._published_at = self._checked_at = time.monotonic()
         self._saved_version = 0
         self._apart = _CHECKPOINT_APART
         self._muted = 0
@@ -163,6 +166,7 @@ class Worker(threading.Thread):
                 batch = consumer.receive()
                 self._learn(batch, publish=True)
                 self._after(consumer, idle=not batch)
+                self._still_own()
             self._checkpoint(consumer)
         finally:
             _quietly(consumer.close)
@@ -221,6 +225,17 @@ class Worker(threading.Thread):
         self._send(self._owed)
         # With what the broker took for acknowledged, but the checkpoint does not hold.
         self._learn(consumer.start_after(self._learning.progress.position, delivered), publish=True)
+
+    def _still_own(self) -> None:
+        """Find out now and then that another learner took over, also where nothing comes that would tell."""
+        now = time.monotonic()
+        if now - self._checked_at >= _CHECK:
+            self._checked_at = now
+            try:
+                self._outside.owners.check(self._work, self._epoch)
+            except Unavailable as error:
+                # What needs the store waits for it; learning does not.
+                self._say(str(error))
 
     # Learning ------------------------------------------------------------------------------------
 
