@@ -293,9 +293,11 @@ def holds_messages(client: pulsar.Client, topic: str) -> bool:
         reader.close()
 
 
-def read_whole(client: pulsar.Client, topic: str, max_messages: int = 1_000) -> Iterator[Batch]:
+def read_whole(
+    client: pulsar.Client, topic: str, max_messages: int = 1_000, *, compacted: bool = False
+) -> Iterator[Batch]:
     """All that stands on a physical topic, up to its end as it is when it is reached."""
-    reader = LogReader(client, topic, queue=max_messages)
+    reader = LogReader(client, topic, queue=max_messages, compacted=compacted)
     try:
         while reader.more():
             # What is there comes, sooner or later: nothing yet is not the end.
@@ -312,6 +314,9 @@ class LogReader:
     ----------
     queue
         Messages fetched ahead: few, where they are large.
+    compacted
+        Of each key only the newest message, as far as the broker has compacted the topic. What is empty
+        says that its key is gone, and is left out.
     """
 
     def __init__(
@@ -321,10 +326,12 @@ class LogReader:
         after: Position = START,
         queue: int = 1_000,
         clock: Callable[[], float] = time.monotonic,
+        compacted: bool = False,
     ) -> None:
         self._client = client
         self._topic = topic
         self._queue = queue
+        self._compacted = compacted
         self._clock = clock
         self._heard = clock()
         self._patience = _PATIENCE
@@ -345,8 +352,9 @@ class LogReader:
             position = Position.of(message.message_id())
             if position > self._position:
                 self._position = position
-                batch.add(message)
                 wait = 1
+                if not self._compacted or message.data():
+                    batch.add(message)
         if batch:
             self._heard, self._patience = self._clock(), _PATIENCE
         elif self._clock() - self._heard > self._patience:
@@ -376,7 +384,9 @@ class LogReader:
             else pulsar.MessageId(-1, after.ledger, after.entry, after.batch)
         )
         try:
-            return self._client.create_reader(self._topic, start, receiver_queue_size=self._queue)
+            return self._client.create_reader(
+                self._topic, start, receiver_queue_size=self._queue, is_read_compacted=self._compacted
+            )
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: cannot read {self._topic}: {error}") from error
 
