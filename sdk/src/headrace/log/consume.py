@@ -300,6 +300,21 @@ class LogReader:
             self._look_further()
         return batch
 
+    def more(self) -> bool:
+        """Whether the log goes on behind what was received.
+
+        Raises
+        ------
+        Unavailable
+            The broker does not tell.
+        """
+        try:
+            return bool(self._reader.has_message_available())
+        except pulsar.UnknownError:
+            return False  # what the embedded broker says of an empty topic
+        except pulsar.PulsarException as error:
+            raise Unavailable(f"broker: {error}") from error
+
     def _open(self) -> pulsar.Reader:
         after = self._position
         start = (
