@@ -44,7 +44,8 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 a fault of headrace, or differences that replay found, 2 wrong usage or loop file, 3 something does not answer "
+    epilog="Exit codes: 0 done, 1 a fault of headrace, or replay found differences, "
+    "2 wrong usage or loop file, 3 something does not answer "
     "or does not run, 4 the input was refused, 5 the model has no version yet, 130 interrupted.",
 )
 @click.version_option(package_name="headrace", message="headrace %(version)s")

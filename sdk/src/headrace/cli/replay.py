@@ -288,12 +288,8 @@ def _print_vectors(comparison: Comparison, replayed: Replayed, as_json: bool) ->
         if as_json:
             click.echo(json.dumps({**facts, "vector": vector}))
             continue
-        click.echo(
-            "  ".join(
-                f"{name} {value}" if name in ("version", "score", "label") else str(value)
-                for name, value in facts.items()
-            )
-        )
+        told = [f"{name} {facts[name]}" for name in ("version", "score", "label") if name in facts]
+        click.echo("  ".join([facts["model"], facts["id"], facts["time"], *told]))
         width = max(map(len, vector), default=0)
         for name, value in vector.items():
             click.echo(f"  {name:<{width}}  {_value(value)}")
@@ -326,8 +322,8 @@ def _notes(counts: _Counts) -> Iterator[str]:
     if counts.missing:
         some = ", ".join(map(str, sorted(counts.missing)[:3]))
         yield (
-            f"{len(counts.missing):,} versions ({some}{' ...' if len(counts.missing) > 3 else ''}) are not on the models "
-            "topic and cannot be learned again: their scores are not compared (see --loop-file)"
+            f"{len(counts.missing):,} versions ({some}{' ...' if len(counts.missing) > 3 else ''}) are not on the "
+            "models topic and cannot be learned again: their scores are not compared (see --loop-file)"
         )
     if counts.asked:
         yield f"{counts.asked:,} vectors were asked for: their events are in no stream, only their scores are compared"
@@ -344,7 +340,6 @@ def _loop(
     redis: str | None,
 ) -> _Loop:
     """Its definition, its broker and its file: as given, or those of a loop on this machine."""
-    from headrace.definition import LoopDefinition  # noqa: F401
     from headrace.embedded.running import read_up_file
 
     if pulsar and definition:
@@ -375,9 +370,7 @@ def _learner(file: Path, model: ModelDefinition) -> Callable[[], Any]:
 
         loaded = declare.load(file)
         if loaded.definition.model(model.name).hash != model.hash:
-            raise CorruptState(
-                f"model {model.name!r} in {file} is not that of the loop: its versions cannot be learned again"
-            )
+            raise CorruptState(f"model {model.name!r} in {file} is not that of the loop: nothing can be learned again")
         return loaded.learner(model.name)
 
     return make
@@ -386,11 +379,13 @@ def _learner(file: Path, model: ModelDefinition) -> Callable[[], Any]:
 @contextmanager
 def _connected(url: str) -> Iterator[tuple[pulsar.Client, str]]:
     """A client of the broker, and the namespace of the loop's topics."""
+    from headrace import logs
     from headrace.log.connection import connect
     from headrace.settings import ServiceSettings
 
     found: dict[str, Any] = {"loop": Path(os.devnull), "pulsar_url": url}
     settings = ServiceSettings(**found)  # and from the environment the token and the namespace
+    logs.only_errors()
     client = connect(settings)
     try:
         yield client, settings.namespace

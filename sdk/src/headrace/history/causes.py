@@ -62,25 +62,18 @@ class Causes:
         return self._columns.value(made.numbers, made.categories, row, feature)
 
     def _altered(self, feature: int) -> str:
-        streams = {
-            self._replay.loop.view(self._replay.assembler.reads[read].view).stream
-            for read in self._columns.reads[feature]
-        }
+        loop, reads, altered = self._replay.loop, self._replay.assembler.reads, self._replay.alterations.altered
+        streams = {loop.view(reads[read].view).stream for read in self._columns.reads[feature]}
         streams.add(self._replay.model.stream)
-        named = [
-            f"{stream} {own}"
-            for stream in sorted(streams)
-            for own in sorted(self._replay.alterations.altered.get(stream, ()))
-        ]
+        named = [f"{stream} {own}" for stream in sorted(streams) for own in sorted(altered.get(stream, ()))]
         more = f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
         return f"altered event: {', '.join(named[:_NAMED])}{more}"
 
     def _late(self, feature: int, recorded: Ints, whole: Ints) -> str:
         for source, before, now in self._rows(feature, recorded, whole):
             if before < now:
-                return (
-                    f"late event: its cut of {_name(source)} ends at {_text(before)}, the row went on to {_text(now)}"
-                )
+                there = f"its cut of {_name(source)} ends at {_text(before)}"
+                return f"late event: {there}, the row went on to {_text(now)}"
         return "late event: not all was folded that it waited for"
 
     def _at_its_cut(self, feature: int, recorded: Ints, found: Ints) -> str:

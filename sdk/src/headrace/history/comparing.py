@@ -28,7 +28,7 @@ class Comparison:
         features = self.columns.differ(own.numbers, own.categories, again.made.numbers, again.made.categories)
         features[~again.known] = False
         scores = _scores_differ(replayed)
-        vectors = features.any(axis=1)
+        vectors: npt.NDArray[np.bool_] = np.asarray(features.any(axis=1))
         causes = Causes(self._replay, self.columns, replayed, np.flatnonzero(vectors))
         for row in np.flatnonzero(vectors | scores | ~again.known).tolist():
             if not again.known[row]:
@@ -43,11 +43,8 @@ class Comparison:
                     causes.why(row, feature),
                 )
             if scores[row]:
-                why = (
-                    "its vector differs"
-                    if vectors[row]
-                    else _version(replayed.scores, replayed.predictions.versions[row])
-                )
+                version = int(replayed.predictions.versions[row])
+                why = "its vector differs" if vectors[row] else _version(replayed.scores, version)
                 yield from self._score(replayed, row, why)
 
     def of_requests(self, found: Predictions, again: Rescored) -> Iterator[Difference]:
@@ -61,7 +58,7 @@ class Comparison:
     def _score(self, replayed: Replayed, row: int, why: str) -> Iterator[Difference]:
         own, logged, again = replayed.logged.vectors, replayed.predictions, replayed.scores
         where = own.ids[row], own.times[row]
-        if scores_differ(logged.scores[[row]], again.scores[[row]])[0]:
+        if scores_differ(logged.scores[row : row + 1], again.scores[row : row + 1]).any():
             yield self._difference(*where, "score", float(logged.scores[row]), float(again.scores[row]), why)
         if logged.labels[row] != again.labels[row]:
             yield self._difference(*where, "label", logged.labels[row], again.labels[row], why)

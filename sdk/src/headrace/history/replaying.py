@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.events import EventColumns
+from headrace.events.columns import ColumnArray
 from headrace.history.alterations import NONE, Alterations
 from headrace.history.logged import LoggedModel, LoggedPredictions, LoggedVectors, Selection
 from headrace.history.streams import StreamHistory
@@ -21,7 +22,7 @@ from headrace.kernel.rows import Ints
 from headrace.log.tables import Predictions
 
 #: Vectors are computed in passes over the streams: as many in one as fit into so many bytes.
-PASS_BYTES = 512 * 2**20
+PASS_BYTES = 768 * 2**20
 
 
 @dataclass
@@ -131,16 +132,25 @@ class Replay:
         orders = orders_of(logged.positions[places])
         sorting = np.argsort(orders)
         places, orders = places[sorting], orders[sorting]
+        texts: dict[object, object] = {}
         for accepted in self.streams.read(PartitionId(self.model.stream, partition), alterations):
             own = orders_of(accepted.positions)
             at = np.minimum(np.searchsorted(orders, own), len(orders) - 1)
             hits = np.flatnonzero(orders[at] == own)
             if len(hits):
-                events = accepted.columns.take(hits)
-                fields = {name: events.fields[name] for name in self.assembler.fields}
-                yield places[at[hits]], EventColumns(events.times, events.ids, fields), accepted.keys[hits]
+                yield places[at[hits]], self._needed(accepted.columns, hits, texts), accepted.keys[hits]
             if own[-1] >= orders[-1]:
                 return
+
+    def _needed(self, columns: EventColumns, rows: Ints, texts: dict[object, object]) -> EventColumns:
+        """What vectors need of events; a text that comes again is the same object, so that many take little."""
+        fields: dict[str, ColumnArray] = {}
+        for name in self.assembler.fields:
+            column = columns.fields[name][rows]
+            if column.dtype == object:
+                column = np.array([texts.setdefault(value, value) for value in column.tolist()], object)
+            fields[name] = column
+        return EventColumns(columns.times[rows], [""] * len(rows), fields)
 
 
 def _spread(made: Assembled, rows: Ints, size: int) -> Assembled:

@@ -13,7 +13,6 @@ from google.protobuf.message import DecodeError
 from headrace.definition import ModelDefinition
 from headrace.history.whole import read_whole
 from headrace.kernel.rows import Floats, Ints
-from headrace.learning import Learning, version_of
 from headrace.log.connection import partitions
 from headrace.log.tables import Categories
 from headrace.log.topics import Topics
@@ -124,6 +123,8 @@ class PastVersions:
         assert self._make is not None
         if not wanted:
             return
+        from headrace.learning import Learning, version_of  # River takes seconds to import
+
         learning = Learning(self._model, self._make(), stops=wanted)
         for physical in partitions(self._client, self._topics.examples(self._model.name)):
             for batch in read_whole(self._client, physical, max_messages=_QUEUE, queue=_QUEUE):

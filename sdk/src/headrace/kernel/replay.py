@@ -21,6 +21,9 @@ from headrace.kernel.partition import PartitionId, Waiting
 from headrace.kernel.rows import Ints, Reads, RowSet
 from headrace.kernel.timeline import Timeline
 
+#: Vectors assembled at once.
+_SLICE = 10_000
+
 #: What folds and reads of one log are ordered by: the bytes of positions, or event times.
 _Orders = npt.NDArray[Any]
 
@@ -56,7 +59,10 @@ class VectorReplay:
             for layout in (self._assembler.layouts[read.view] for read in self.reads)
         ]
         self._found = np.full((size, self._firsts[-1], 3), -1, np.int64)
-        self._entities = [self._assembler.keys(events, read) for read in self.reads]
+        texts: dict[str | None, str | None] = {}  # a key that comes again is the same object, so that many take little
+        self._entities = [
+            [texts.setdefault(key, key) for key in self._assembler.keys(events, read)] for read in self.reads
+        ]
 
     @property
     def reads(self) -> tuple[RowRead, ...]:
@@ -76,10 +82,18 @@ class VectorReplay:
     def assemble(self) -> Assembled:
         """The vectors; their cuts are where the rows that were read now stood."""
         size = len(self._events)
-        nothing = np.full((size, 3), -1, np.int64)
-        never = np.zeros(size, np.int64)
-        merged = [[Reads(parts, nothing, never, 0)] for parts in self._parts]
-        return self._assembler.assemble(self._events, merged)._replace(cuts=self._found)
+        slices = [self._slice(range(at, min(at + _SLICE, size))) for at in range(0, max(size, 1), _SLICE)]
+        categories = [
+            [value for own in slices for value in own.categories[column]] for column in range(len(slices[0].categories))
+        ]
+        numbers = np.concatenate([own.numbers for own in slices])
+        newest = np.concatenate([own.newest for own in slices])
+        return Assembled(numbers, categories, self._found, newest, 0)
+
+    def _slice(self, rows: range) -> Assembled:
+        nothing, never = np.full((len(rows), 3), -1, np.int64), np.zeros(len(rows), np.int64)
+        found = [[Reads(parts[rows.start : rows.stop], nothing, never, 0)] for parts in self._parts]
+        return self._assembler.assemble(self._events.take(rows), found)
 
     def _rows(self, view: str, source: PartitionId) -> _RowsReplay:
         layout = self._assembler.layouts[view]
