@@ -206,10 +206,11 @@ class _Reading:
         complete: bool,
         relearn: bool,
     ) -> None:
+        from headrace.history.logs import BrokerLogs
         from headrace.history.streams import StreamHistory
         from headrace.log.topics import Topics
 
-        self._client = client
+        self._logs = BrokerLogs(client)
         self._loop = loop
         self._show = show
         self._alterations = alterations
@@ -217,7 +218,7 @@ class _Reading:
         self._relearn = relearn
         self._events = 0
         self._topics: Topics = Topics(loop.definition.name, namespace)
-        self._streams: StreamHistory = StreamHistory(client, self._topics, loop.definition, self._tell)
+        self._streams: StreamHistory = StreamHistory(self._logs, self._topics, loop.definition, self._tell)
 
     def of(self, model: ModelDefinition) -> tuple[Replay, Comparison]:
         from headrace.history.comparing import Comparison
@@ -230,8 +231,8 @@ class _Reading:
             self._loop.definition,
             model,
             self._streams,
-            LoggedModel(self._client, self._topics, model),
-            PastVersions(self._client, self._topics, model, make, self._relearn),
+            LoggedModel(self._logs, self._topics, model),
+            PastVersions(self._logs, self._topics, model, make, self._relearn),
             self._complete,
             self._alterations,
         )

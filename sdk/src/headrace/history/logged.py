@@ -7,20 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pulsar
 
 from headrace.definition import ModelDefinition
-from headrace.history.whole import read_whole
+from headrace.history.logs import FEW, Logs
 from headrace.kernel.replay import orders_of
 from headrace.kernel.rows import Floats, Ints
-from headrace.log.connection import partitions
 from headrace.log.consume import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.tables import Predictions, Vectors, decode_predictions, decode_vectors
 from headrace.log.topics import Topics
 
-# These messages hold up to thousands of rows each.
-_QUEUE = 16
 _POSITION = np.dtype([("ledger", ">u8"), ("entry", ">u8"), ("batch", ">u4")])
 
 
@@ -96,8 +92,8 @@ class LoggedModel:
         Vectors of requests that were passed over: their events are in no stream.
     """
 
-    def __init__(self, client: pulsar.Client, topics: Topics, model: ModelDefinition) -> None:
-        self._client = client
+    def __init__(self, logs: Logs, topics: Topics, model: ModelDefinition) -> None:
+        self._logs = logs
         self._topics = topics
         self._model = model
         self.foreign = 0
@@ -115,12 +111,13 @@ class LoggedModel:
             parts.append(part)
             held += len(part)
             if held >= size:
-                yield _joined(parts)
-                parts, held = [], 0
+                joined, parts, held = _joined(parts), [], 0
+                yield joined
             if left == 0:
                 break
         if held:
-            yield _joined(parts)
+            joined, parts = _joined(parts), []
+            yield joined
 
     def predictions(self, logged: LoggedVectors) -> LoggedPredictions:
         """The predictions of these vectors."""
@@ -164,9 +161,9 @@ class LoggedModel:
                 self.asked += len(selection.rows(vectors.ids, vectors.times))
                 continue
             taken = accepted.take(source.epoch, vectors.positions)
-            vectors = vectors if len(taken) == len(vectors) else vectors.take(taken)
-            rows = selection.rows(vectors.ids, vectors.times)
-            vectors = vectors if len(rows) == len(vectors) else vectors.take(rows)
+            meant = selection.rows(vectors.ids, vectors.times)
+            # A copy, also of all of them: what was decoded holds the whole message.
+            vectors = vectors.take(taken if len(meant) == len(vectors) else sorted({*taken} & {*meant}))
             if len(vectors):
                 yield LoggedVectors(
                     vectors, np.full(len(vectors), source.partition, np.int64), _positions(vectors.positions)
@@ -175,8 +172,8 @@ class LoggedModel:
     def _messages(self, topic: str) -> Iterator[tuple[_Source, bytes, Accepted]]:
         accepted: dict[int, Accepted] = {}
         own = self._model.hash
-        for physical in partitions(self._client, topic):
-            for batch in read_whole(self._client, physical, max_messages=_QUEUE, queue=_QUEUE):
+        for physical in self._logs.partitions(topic):
+            for batch in self._logs.read(physical, FEW):
                 for source, payload in _sources(batch):
                     standing = accepted.setdefault(source.partition, Accepted())
                     if source.epoch is not None and not standing.mark(source.epoch):

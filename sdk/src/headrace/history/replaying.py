@@ -22,7 +22,7 @@ from headrace.kernel.rows import Ints
 from headrace.log.tables import Predictions
 
 #: Vectors are computed in passes over the streams: as many in one as fit into so many bytes.
-PASS_BYTES = 768 * 2**20
+PASS_BYTES = 3 * 2**29
 
 
 @dataclass
@@ -176,4 +176,5 @@ def _bytes_a_vector(assembler: Assembler, model: ModelDefinition) -> int:
         layout.width * len(layout.windows) for layout in (assembler.layouts[read.view] for read in assembler.reads)
     )
     cuts = 3 * sum(assembler.partitions)
-    return 8 * (3 * len(model.features) + 2 * cuts + parts + 4 * len(assembler.reads)) + 500
+    # Numbers and cuts are held as logged and as found, and once more while they are put together.
+    return 8 * (4 * len(model.features) + 3 * cuts + parts + 8 * len(assembler.reads)) + 1_000

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import pulsar
-
 from headrace.definition import LoopDefinition
 from headrace.errors import CorruptState
 from headrace.events import EventColumns, StreamCodec
 from headrace.frontier import ENDED
 from headrace.history.alterations import NONE, Alterations
-from headrace.history.whole import read_whole
+from headrace.history.logs import Logs
 from headrace.kernel.partition import Partition, PartitionId, Progress, Waiting
-from headrace.log.connection import partitions
 from headrace.log.consume import Batch
 from headrace.log.position import Position
 from headrace.log.topics import Topics
@@ -33,12 +30,12 @@ class StreamHistory:
 
     def __init__(
         self,
-        client: pulsar.Client,
+        logs: Logs,
         topics: Topics,
         loop: LoopDefinition,
         on_events: Callable[[str, int], None] = lambda stream, count: None,
     ) -> None:
-        self._client = client
+        self._logs = logs
         self._topics = topics
         self._loop = loop
         self._on_events = on_events
@@ -58,7 +55,7 @@ class StreamHistory:
         """
         stream = self._loop.stream(source.stream)
         codec, own = StreamCodec(stream), Partition(stream, Progress(), {}, ())
-        for batch in read_whole(self._client, self._topic(source)):
+        for batch in self._logs.read(self._topic(source)):
             self.begins.setdefault(source, batch.positions[0])
             payloads = [payload for payload in batch.payloads if payload]
             positions = [position for position, payload in zip(batch.positions, batch.payloads, strict=True) if payload]
@@ -92,7 +89,7 @@ class StreamHistory:
             _drop(own, waiting, [row for row, at in enumerate(taken) if (stream.name, at) not in refused])
 
     def _topic(self, source: PartitionId) -> str:
-        physical = partitions(self._client, self._topics.stream(source.stream))
+        physical = self._logs.partitions(self._topics.stream(source.stream))
         declared = self._loop.stream(source.stream).partitions
         if len(physical) != declared:
             raise CorruptState(
@@ -104,8 +101,8 @@ class StreamHistory:
         """What feature refused: by stream and position, the field at fault."""
         if self._refused is None:
             self._refused = {}
-            for physical in partitions(self._client, self._topics.dead_letters):
-                for batch in read_whole(self._client, physical):
+            for physical in self._logs.partitions(self._topics.dead_letters):
+                for batch in self._logs.read(physical):
                     self._refused.update(_letters(batch))
         return self._refused
 

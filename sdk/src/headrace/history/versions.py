@@ -7,20 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pulsar
 from google.protobuf.message import DecodeError
 
 from headrace.definition import ModelDefinition
-from headrace.history.whole import read_whole
+from headrace.history.logs import FEW, Logs
 from headrace.kernel.rows import Floats, Ints
-from headrace.log.connection import partitions
 from headrace.log.tables import Categories
 from headrace.log.topics import Topics
 from headrace.v1.models_pb2 import ModelVersion
 from headrace.version import Version, texts_of
-
-# Messages of these topics are large.
-_QUEUE = 16
 
 
 @dataclass
@@ -57,13 +52,13 @@ class PastVersions:
 
     def __init__(
         self,
-        client: pulsar.Client,
+        logs: Logs,
         topics: Topics,
         model: ModelDefinition,
         make: Callable[[], Any] | None,
         relearn: bool = False,
     ) -> None:
-        self._client = client
+        self._logs = logs
         self._topics = topics
         self._model = model
         self._make = make
@@ -108,8 +103,8 @@ class PastVersions:
             used.add(version.examples)
 
     def _published(self, wanted: set[int]) -> Iterator[ModelVersion]:
-        for physical in partitions(self._client, self._topics.models):
-            for batch in read_whole(self._client, physical, max_messages=_QUEUE, queue=_QUEUE):
+        for physical in self._logs.partitions(self._topics.models):
+            for batch in self._logs.read(physical, FEW):
                 for payload in batch.payloads:
                     version = _parsed(payload)
                     own = version is not None and version.model == self._model.name
@@ -126,8 +121,8 @@ class PastVersions:
         from headrace.learning import Learning, version_of  # River takes seconds to import
 
         learning = Learning(self._model, self._make(), stops=wanted)
-        for physical in partitions(self._client, self._topics.examples(self._model.name)):
-            for batch in read_whole(self._client, physical, max_messages=_QUEUE, queue=_QUEUE):
+        for physical in self._logs.partitions(self._topics.examples(self._model.name)):
+            for batch in self._logs.read(physical, FEW):
                 for position, payload, properties in zip(
                     batch.positions, batch.payloads, batch.properties, strict=True
                 ):
