@@ -15,7 +15,7 @@ import redis
 
 from headrace.embedded.child import Child, ending
 from headrace.embedded.ports import HOST, PortBook
-from headrace.errors import Unavailable
+from headrace.errors import Unavailable, UnknownName
 from headrace.store.status import ServiceStatus, StatusBoard, status_key
 
 #: The services, in the order in which they are shown, and the module that runs each.
@@ -50,7 +50,7 @@ class Surroundings:
     """What the services of one loop are told.
 
     `loop` is the compiled loop, `loop_file` the Python file it was compiled from, `data` the directory
-    of its state.
+    of its state; `environment` gives further variables of an instance, which go before all others.
     """
 
     name: str
@@ -59,6 +59,9 @@ class Surroundings:
     data: Path
     pulsar_url: str
     redis_url: str
+    admin_url: str | None = None
+    namespace: str | None = None
+    environment: Callable[[str], Mapping[str, str]] = lambda instance: {}
 
     def of(self, service: str, instance: str, bind: str) -> dict[str, str]:
         """The environment of one process."""
@@ -70,6 +73,9 @@ class Surroundings:
             "HEADRACE_BIND": bind,
             "HEADRACE_DATA": str(self.data / "state" / service),
             "HEADRACE_INSTANCE": instance,
+            **({"HEADRACE_PULSAR_ADMIN_URL": self.admin_url} if self.admin_url else {}),
+            **({"HEADRACE_NAMESPACE": self.namespace} if self.namespace else {}),
+            **self.environment(instance),
         }
 
 
@@ -229,6 +235,9 @@ class Supervisor:
         stop_s: float = 15.0,
     ) -> None:
         counts = dict.fromkeys(services, 1) | dict(workers or {})
+        for service in counts:
+            if service not in services:
+                raise UnknownName("service", service, tuple(services))
         self._ready_s = ready_s
         self._stop_s = stop_s
         self._report = report

@@ -8,7 +8,7 @@ from typing import Protocol
 import pulsar
 
 from headrace.log.connection import partitions
-from headrace.log.consume import Batch, LogReader
+from headrace.log.consume import Batch, read_whole
 
 
 class Logs(Protocol):
@@ -44,16 +44,7 @@ class BrokerLogs:
 
     def read(self, physical: str, size: int = 5_000) -> Iterator[Batch]:
         """See `Logs.read`."""
-        reader = LogReader(self._client, physical, queue=size)
-        try:
-            while True:
-                batch = reader.receive(size)
-                if batch:
-                    yield batch
-                elif not reader.more():
-                    return
-        finally:
-            reader.close()
+        return read_whole(self._client, physical, size)
 
 
 #: So many messages at a time of topics whose messages are large.
