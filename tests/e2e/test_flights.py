@@ -24,6 +24,8 @@ from headrace.log.produce import Producer
 from headrace.log.tables import Predictions, decode_vectors, encode_predictions
 from headrace.log.topics import END_OF_HISTORY, Topics
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
+from tests.contract.pages import blocks, commands
+from tests.contract.repository import ROOT
 from tests.deadline import until
 from tests.reference.flights import flight_vectors
 
@@ -41,7 +43,8 @@ def played(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     """The loop, with all events played and everything worked off."""
     with embedded.run(LOOP, data=tmp_path_factory.mktemp("loop")) as running:
         sources = [(path, stream) for stream, path in files.items()]
-        result = play(running.definition, sources, running.addresses["ingest"], running.redis_url)
+        # Never far ahead, so that several versions score.
+        result = play(running.definition, sources, running.addresses["ingest"], running.redis_url, ahead=2_000)
         assert (result.accepted, result.rejected) == (EVENTS, 0)
         until(
             lambda: {own.service: own.frontier for own in running.status()},
@@ -160,6 +163,28 @@ def test_a_replay_tells_what_one_altered_event_changes(
     assert {own["why"] for own in scores} == {"its vector differs"}
     assert (told["values_differ"], told["scores_differ"]) == (len(values), len(scores))
     assert scores
+
+
+def test_replays_go_as_their_page_shows(
+    played: embedded.RunningLoop, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ROOT / "docs" / "replay.md"
+    shown = {own.language: own.text for own in blocks(page)}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEADRACE_DATA", str(played.data))
+    Path("altered.csv").write_text(shown["csv"])
+    calls = [words for words in commands(page, "headrace") if len(words) > 1]
+    plain, diff, complete, what_if, elsewhere = calls
+    assert run(plain) == 0
+    assert capsys.readouterr().out.startswith("late_arrival  US2187-LGA-2013-01-06  2013-01-06T22:00:00")
+    assert run(complete) == 0
+    assert run(diff) == 0
+    assert capsys.readouterr().out.endswith(": no difference\n")
+    assert run(what_if) == 1
+    assert shown["text"] in capsys.readouterr().out
+    definition = played.data / "loop.json"
+    here = {"pulsar://broker:6650": played.pulsar_url, "loop.json": str(definition), "loop.py": str(LOOP)}
+    assert run([here.get(word, word) for word in elsewhere]) == 0
 
 
 def test_a_replay_tells_that_another_version_scored(
