@@ -11,9 +11,9 @@ from river import datasets, linear_model, preprocessing
 
 from headrace.definition import Task
 from headrace.errors import CorruptState, LearnerFailed
+from headrace.learning import Learning
 from headrace.log.position import START, Position
 from headrace_learner import checkpoint
-from headrace_learner.learning import Learning
 from headrace_learner.statehash import state_hash
 
 from .logs import Message, Row, definition, log, message

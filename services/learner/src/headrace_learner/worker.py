@@ -13,6 +13,7 @@ import structlog
 
 from headrace.definition import ModelDefinition
 from headrace.errors import Fenced, HeadraceError, LearnerFailed, Unavailable
+from headrace.learning import Learning, Progress, version_of
 from headrace.log.consume import Batch, LogReader, PartitionConsumer
 from headrace.log.position import START, Position
 from headrace.store.quality import QualityReport
@@ -20,9 +21,7 @@ from headrace.v1.models_pb2 import ModelVersion
 
 from . import checkpoint
 from .checkpoint import Checkpoints
-from .learning import Learning, Progress
 from .publishing import Versions
-from .versions import version_of
 
 _log = structlog.get_logger()
 

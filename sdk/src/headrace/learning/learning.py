@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -82,10 +83,17 @@ class Learning:
         Its definition.
     estimator
         A River pipeline: a new one, or that of a checkpoint together with its metrics and progress.
+    stops
+        Numbers of examples at which reading stops, beside those of the versions that are due.
     """
 
     def __init__(
-        self, model: ModelDefinition, estimator: Any, quality: Quality | None = None, progress: Progress | None = None
+        self,
+        model: ModelDefinition,
+        estimator: Any,
+        quality: Quality | None = None,
+        progress: Progress | None = None,
+        stops: Collection[int] = (),
     ) -> None:
         self.model = model
         self.estimator = estimator
@@ -94,6 +102,7 @@ class Learning:
         self._rows = Rows(model)
         self._step = STEPS[model.task]
         self._untold = _Untold()
+        self._stops = sorted(stops)
 
     @property
     def quality(self) -> Quality:
@@ -149,7 +158,7 @@ class Learning:
             at = slice(first + start, first + stop)
             self._test_then_train(rows, labels[start:stop], examples.times[at], examples.ids[at])
             start = stop
-            if self.progress.examples % self.model.publish_examples == 0:
+            if self.progress.examples % self.model.publish_examples == 0 or self.progress.examples in self._stops:
                 yield
 
     def _test_then_train(self, rows: Iterator[Any], labels: list[Any], times: Any, ids: list[str]) -> None:
@@ -171,7 +180,10 @@ class Learning:
             self._settle()
 
     def _until_version(self) -> int:
-        return self.model.publish_examples - self.progress.examples % self.model.publish_examples
+        done = self.progress.examples
+        due = self.model.publish_examples - done % self.model.publish_examples
+        stop = bisect_right(self._stops, done)
+        return min(due, self._stops[stop] - done) if stop < len(self._stops) else due
 
     def _first_new(self, examples: Examples) -> int:
         """The first row that was not learned yet: of two with one number the first accepted wins."""
