@@ -34,6 +34,8 @@ class ServiceSettings(BaseSettings):
     loop: Path = Field(description="The compiled loop (`headrace compile loop.py -o loop.json`).")
     pulsar_url: str = Field("pulsar://127.0.0.1:6650", description="The broker.")
     pulsar_token: SecretStr | None = Field(None, description="A token, where the broker asks for one.")
+    pulsar_listener: str | None = Field(None, description="Which of the broker's advertised listeners to come in by.")
+    pulsar_admin_url: str | None = Field(None, description="The broker's admin API, to set topics up by.")
     namespace: str = Field("public/default", description="Tenant and namespace of the loop's topics.")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="The online store.")
     bind: str = Field("127.0.0.1:0", description="Host and port of the gRPC server; port 0 takes a free one.")

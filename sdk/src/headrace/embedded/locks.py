@@ -20,6 +20,8 @@ class DirectoryLock:
     ----------
     path
         The lock file.
+    patience_s
+        How long it is waited for, by default `PATIENCE_S`.
 
     Raises
     ------
@@ -27,10 +29,10 @@ class DirectoryLock:
         Another process holds it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience_s: float | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
         while not _try(self.fd):
             if time.monotonic() > deadline:
                 os.close(self.fd)

@@ -25,7 +25,6 @@ from headrace.embedded.locks import DirectoryLock
 from headrace.embedded.ports import HOST, PortBook, free_port
 from headrace.errors import Unavailable
 
-_READY_S = 30.0
 _MEND_EVERY_S = 20.0
 _PORTS = {"broker": 6650, "store": 6379}
 _ATTEMPTS = 4
@@ -42,6 +41,8 @@ class Server(ABC):
     """
 
     name: ClassVar[str]
+    #: How long it may take to answer.
+    ready_s: ClassVar[float] = 30.0
 
     def __init__(self, data: Path | str) -> None:
         self._root = Path(data).absolute()
@@ -129,7 +130,7 @@ class Server(ABC):
             keep=lock,
         )
         try:
-            child.until(lambda: self._ready(child, port), _READY_S)
+            child.until(lambda: self._ready(child, port), self.ready_s)
         except BaseException:
             child.kill()
             raise
@@ -200,8 +201,9 @@ class Store(Server):
         return (program, *(word for name, value in options.items() for word in (f"--{name}", value)))
 
     def _ready(self, child: Child, port: int) -> bool:
-        # While it loads its file, it answers with an error.
-        return f"process_id:{child.pid}\r\n".encode() in _ask(port, b"INFO server\r\n")
+        said = _ask(port, b"INFO server persistence\r\n")
+        # While it loads its file, it answers everything else with an error.
+        return f"process_id:{child.pid}\r\n".encode() in said and b"\r\nloading:0\r\n" in said
 
 
 class Servers:

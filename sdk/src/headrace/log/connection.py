@@ -15,6 +15,7 @@ def connect(settings: ServiceSettings) -> pulsar.Client:
         settings.pulsar_url,
         authentication=pulsar.AuthenticationToken(token.get_secret_value()) if token else None,
         operation_timeout_seconds=10,
+        listener_name=settings.pulsar_listener,
         io_threads=1,
         message_listener_threads=1,
         logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"),

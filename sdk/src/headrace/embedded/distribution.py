@@ -1,0 +1,94 @@
+"""The official Apache Pulsar as Maven Central has it: got and unpacked once, then used by all loops of this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from headrace.embedded.locks import DirectoryLock
+from headrace.errors import Unavailable
+
+#: Of the long-term line.
+VERSION = "4.0.8"
+
+_ARTIFACT = f"org.apache.pulsar:pulsar-server-distribution:{VERSION}:tar.gz:bin"
+_NAME = f"apache-pulsar-{VERSION}"
+_OLDEST_JAVA = 17
+# Another process may be getting it, over a slow line.
+_PATIENCE_S = 1_800.0
+
+
+def missing() -> str:
+    """What this machine lacks to run the distribution; empty when nothing."""
+    lacks = [f"a JRE of {_OLDEST_JAVA} or newer (`java`)"] if _java() < _OLDEST_JAVA else []
+    if not _home().exists() and shutil.which("mvn") is None:
+        lacks.append("Apache Maven (`mvn`)")
+    return " and ".join(lacks)
+
+
+def home(say: Callable[[str], None]) -> Path:
+    """The folder of the unpacked distribution; the first time it is downloaded (245 MB).
+
+    Parameters
+    ----------
+    say
+        Told what takes long.
+
+    Raises
+    ------
+    Unavailable
+        Java or Maven is missing, or Maven cannot get it.
+    """
+    if lacking := missing():
+        raise Unavailable(f"the official Apache Pulsar needs {lacking}")
+    there = _home()
+    if not there.exists():
+        lock = DirectoryLock(there.with_name(f"{_NAME}.lock"), patience_s=_PATIENCE_S)
+        try:
+            if not there.exists():
+                _unpack(there, say)
+        finally:
+            lock.release()
+    return there
+
+
+def _home() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "headrace" / _NAME
+
+
+def _unpack(there: Path, say: Callable[[str], None]) -> None:
+    # Beside its place, so that what is there is always whole.
+    with tempfile.TemporaryDirectory(prefix="unpacking-", dir=there.parent) as draft:
+        say(f"getting Apache Pulsar {VERSION} from Maven Central, once (245 MB)")
+        archive = _get(Path(draft))
+        say(f"unpacking it into {there}")
+        with tarfile.open(archive) as packed:
+            packed.extractall(draft, filter="data")
+        (Path(draft) / _NAME).rename(there)
+
+
+def _get(folder: Path) -> Path:
+    command = ["mvn", "-q", "-B", "dependency:copy", f"-Dartifact={_ARTIFACT}", f"-DoutputDirectory={folder}"]
+    # In the draft's folder, so that no project around is taken for Maven's.
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    found = next(folder.glob("*.tar.gz"), None)
+    if done.returncode or found is None:
+        said = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line] or ["it says nothing"]
+        raise Unavailable(f"Maven cannot get {_ARTIFACT}: {said[0]}")
+    return found
+
+
+def _java() -> int:
+    """The version of the JRE that Pulsar would run on; 0 without one."""
+    program = shutil.which("java", path=f"{os.environ['JAVA_HOME']}/bin" if os.environ.get("JAVA_HOME") else None)
+    if program is None:
+        return 0
+    said = subprocess.run([program, "-version"], capture_output=True, text=True).stderr
+    # openjdk version "17.0.15" 2025-04-15
+    first = said.partition('"')[2].partition('"')[0].split(".")[0].split("-")[0]
+    return int(first) if first.isdigit() else 0

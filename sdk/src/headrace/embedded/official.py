@@ -1,0 +1,171 @@
+"""The official Apache Pulsar as a child process: its standalone broker, tuned for one machine.
+
+Stock, it takes 1.1 GB and 10 ms a message, writes acknowledgements to disk once a minute, and listens on
+every interface. Each line of the configuration below mends one of these, or makes it start faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from headrace.embedded import distribution
+from headrace.embedded.child import Child
+from headrace.embedded.ports import HOST, free_port
+from headrace.embedded.processes import log_report
+from headrace.embedded.servers import Server
+from headrace.log.admin import Admin
+
+_ADMIN_PORT = "broker-admin"
+
+# What broker.conf is changed to; beside the ports.
+_CONF = {
+    "bindAddress": HOST,
+    "advertisedAddress": HOST,
+    # Else its bookie listens on every interface.
+    "listeningInterface": "lo",
+    "webSocketServiceEnabled": "false",
+    # A message waits for no tick of a timer: 2 ms there and back instead of 10.
+    "managedLedgerNewEntriesCheckDelayInMillis": "0",
+    # A consumer that was suspended or cut off is found out after one or two of these.
+    "keepAliveIntervalSeconds": "5",
+    # A second's wait before each new consumer of a Failover subscription otherwise, also where it is alone.
+    "activeConsumerFailoverDelayTimeMillis": "0",
+    # Acknowledgements are on disk at once, and not lost (so: sent again) by a kill -9 of the broker.
+    "managedLedgerDefaultMarkDeleteRateLimit": "0",
+    "managedLedgerCursorPositionFlushSeconds": "1",
+    # Nobody reads a topic does not mean that nobody needs it.
+    "brokerDeleteInactiveTopicsEnabled": "false",
+    "forceDeleteNamespaceAllowed": "true",
+    # One machine, few topics: threads and caches are small, their number does not follow that of the cores.
+    "numIOThreads": "2",
+    "numOrderedExecutorThreads": "2",
+    "numHttpServerThreads": "8",
+    "numExecutorThreadPoolSize": "2",
+    "numCacheExecutorThreadPoolSize": "2",
+    "managedLedgerNumSchedulerThreads": "2",
+    "bookkeeperClientNumWorkerThreads": "2",
+    "bookkeeperClientNumIoThreads": "2",
+    "managedLedgerCacheSizeMB": "32",
+    "dbStorage_writeCacheMaxSizeMb": "32",
+    "dbStorage_readAheadCacheMaxSizeMb": "8",
+    "dbStorage_rocksDB_blockCacheSize": str(8 * 2**20),
+}
+
+# Warnings, and that it is up.
+_LOGGING = """\
+Configuration:
+  status: ERROR
+  name: pulsar
+  Appenders:
+    Console:
+      name: Console
+      target: SYSTEM_OUT
+      PatternLayout:
+        Pattern: "%d{ISO8601_OFFSET_DATE_TIME_HHMM} %-5level %logger{36} - %.-2000msg%n%ex{5}"
+  Loggers:
+    Root:
+      level: warn
+      AppenderRef:
+        - ref: Console
+    Logger:
+      - name: org.apache.pulsar.broker.PulsarService
+        level: info
+      # At each start and stop it complains of what nobody asked of one machine: racks, host names.
+      - name: org.apache.bookkeeper
+        level: error
+      - name: org.glassfish.jersey
+        level: error
+"""
+
+_UP = "messaging service is ready"
+
+
+class OfficialBroker(Server):
+    """Apache Pulsar's own standalone broker, from Maven Central's distribution, on a JVM of this machine.
+
+    Parameters
+    ----------
+    data
+        As of `Server`.
+    conf
+        Further settings of its configuration file: ``{"defaultNumPartitions": "4"}``.
+    token
+        What its admin API is asked with, where `conf` turns authentication on.
+    say
+        Told what takes long: the download, once a machine.
+
+    Examples
+    --------
+    ::
+
+        with OfficialBroker(data) as broker:
+            client = pulsar.Client(broker.url)
+            admin = Admin(broker.admin_url)
+    """
+
+    name = "broker"
+    ready_s = 120.0
+
+    def __init__(
+        self,
+        data: Path | str,
+        *,
+        conf: Mapping[str, str] | None = None,
+        token: str | None = None,
+        say: Callable[[str], None] = log_report,
+    ) -> None:
+        super().__init__(data)
+        self._conf = dict(conf or {})
+        self._token = token
+        self._say = say
+        self._home = Path()
+        self._admin_port = 0
+
+    @property
+    def url(self) -> str:
+        return f"pulsar://{HOST}:{self._port}"
+
+    @property
+    def admin_url(self) -> str:
+        """Where its admin API listens."""
+        return f"http://{HOST}:{self._admin_port}"
+
+    @property
+    def directory(self) -> Path:
+        # Not that of the small one: neither reads what the other wrote.
+        return self._root / "pulsar"
+
+    def start(self) -> None:
+        self._home = distribution.home(self._say)
+        super().start()
+        self._ports.note(_ADMIN_PORT, self._admin_port)
+
+    def _command(self, port: int) -> Sequence[str]:
+        self._admin_port = self._ports.last(_ADMIN_PORT) or free_port()
+        (self.directory / "tmp").mkdir(exist_ok=True)
+        stock = (self._home / "conf" / "standalone.conf").read_text()
+        ports = {"brokerServicePort": str(port), "webServicePort": str(self._admin_port)}
+        own = "".join(f"{name}={value}\n" for name, value in (_CONF | ports | self._conf).items())
+        # Of a setting that stands twice, the last one holds.
+        (self.directory / "standalone.conf").write_text(f"{stock}\n{own}")
+        (self.directory / "log4j2.yaml").write_text(_LOGGING)
+        folders = ["--metadata-dir", f"{self.directory}/metadata", "--bookkeeper-dir", f"{self.directory}/bookkeeper"]
+        # Neither functions nor stream storage, which take a second broker's time and memory.
+        return [f"{self._home}/bin/pulsar", "standalone", "-nfw", "-nss", "-a", HOST, *folders]
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PULSAR_STANDALONE_CONF": f"{self.directory}/standalone.conf",
+            "PULSAR_LOG_CONF": f"{self.directory}/log4j2.yaml",
+            "PULSAR_LOG_DIR": f"{self.directory}/logs",
+            "PULSAR_MEM": "-Xms64m -Xmx384m -XX:MaxDirectMemorySize=384m",
+            "PULSAR_GC": "-XX:+UseSerialGC",
+            "PULSAR_GC_LOG": "-Xlog:disable -Xlog:all=error:stderr",  # empty brings its own back
+            # It leaves a library of 13 MB in the folder for temporary files each time.
+            "PULSAR_EXTRA_OPTS": "-XX:TieredStopAtLevel=1 -XX:+PerfDisableSharedMem "
+            f"-Djava.io.tmpdir={self.directory}/tmp",
+        }
+
+    def _ready(self, child: Child, port: int) -> bool:
+        return _UP in child.said() and Admin(self.admin_url, self._token).healthy()

@@ -1,0 +1,282 @@
+"""Pulsar's admin REST API: the few calls by which topics get their partitions and how long they are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TypeVar
+from urllib.parse import quote, urlsplit
+
+import msgspec
+import urllib3
+
+from headrace.errors import InvalidRequest, Unavailable
+
+_TIMEOUT_S = 15.0
+_JSON = {"Content-Type": "application/json"}
+# Answers that may be otherwise when asked again.
+_LATER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+
+_Read = TypeVar("_Read")
+
+
+class Retention(
+    msgspec.Struct, frozen=True, rename={"minutes": "retentionTimeInMinutes", "megabytes": "retentionSizeInMB"}
+):
+    """How long a topic keeps what all its subscriptions have acknowledged; -1 is without bound.
+
+    Examples
+    --------
+    >>> Retention(minutes=60)
+    Retention(minutes=60, megabytes=-1)
+    """
+
+    minutes: int
+    megabytes: int = -1
+
+
+#: Nothing is ever deleted.
+FOR_EVER = Retention(-1)
+
+
+class Subscription(msgspec.Struct, frozen=True, rename="camel"):
+    """How far the readers of a topic are behind. `msg_backlog` counts entries: batches, not messages."""
+
+    msg_backlog: int = 0
+    unacked_messages: int = 0
+    type: str = ""
+
+
+class TopicStats(msgspec.Struct, frozen=True, rename="camel"):
+    """What a topic holds, and who reads it; sums over its partitions."""
+
+    storage_size: int = 0
+    msg_in_counter: int = 0
+    subscriptions: dict[str, Subscription] = {}
+
+
+class Compaction(msgspec.Struct, frozen=True, rename="camel"):
+    """`status` is NOT_RUN, RUNNING, SUCCESS or ERROR."""
+
+    status: str
+    last_error: str = ""
+
+
+class _Partitions(msgspec.Struct):
+    partitions: int
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    body: bytes
+
+    @property
+    def reason(self) -> str:
+        """What the broker says, in one line."""
+        try:
+            said = msgspec.json.decode(self.body)
+        except msgspec.DecodeError:
+            said = self.body.decode(errors="replace")
+        text = said.get("reason", said) if isinstance(said, dict) else said
+        return " ".join(str(text).split())[:300] or f"status {self.status}"
+
+
+class Admin:
+    """A client of one broker's (or cluster's) admin API.
+
+    All methods raise `Unavailable` where nobody answers, or where the broker says that it cannot now,
+    and `InvalidRequest` where it refuses.
+
+    Parameters
+    ----------
+    url
+        Where it listens: ``http://127.0.0.1:8080``.
+    token
+        A token, where the broker asks for one.
+
+    Examples
+    --------
+    ::
+
+        admin = Admin("http://127.0.0.1:8080")
+        admin.create_topic("persistent://public/default/flights-departed", partitions=4)
+        admin.set_topic_retention("persistent://public/default/flights-departed", Retention(minutes=43_200))
+    """
+
+    def __init__(self, url: str, token: str | None = None, timeout_s: float = _TIMEOUT_S) -> None:
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise InvalidRequest("the admin URL", repr(url), "one such as http://broker:8080")
+        self.url = url.rstrip("/")
+        self._pool = urllib3.PoolManager(
+            timeout=timeout_s, retries=False, headers={"Authorization": f"Bearer {token}"} if token else {}
+        )
+
+    def healthy(self) -> bool:
+        """Whether the broker writes and reads messages now."""
+        try:
+            return self._ask("GET", "brokers/health").status == HTTPStatus.OK
+        except Unavailable:
+            return False
+
+    def clusters(self) -> list[str]:
+        """The names of the clusters that the broker knows."""
+        return self._read(list[str], "clusters")
+
+    def create_namespace(self, namespace: str) -> bool:
+        """Create a namespace of a tenant that there is; False when it was there already."""
+        done = self._ask("PUT", f"namespaces/{namespace}", {"replication_clusters": self.clusters()})
+        if done.status == HTTPStatus.CONFLICT:
+            return False
+        self._check(done, f"namespace {namespace}")
+        return True
+
+    def delete_namespace(self, namespace: str) -> None:
+        """Delete a namespace and all its topics, where the broker allows that; one that is not there is fine."""
+        done = self._ask("DELETE", f"namespaces/{namespace}?force=true")
+        if done.status != HTTPStatus.NOT_FOUND:
+            self._check(done, f"namespace {namespace}")
+
+    def partitions(self, topic: str) -> int | None:
+        """The partitions of a topic: 0 for a plain one, None where there is none."""
+        path = _path(topic)
+        found = self._ask("GET", f"{path}/partitions?checkAllowAutoCreation=false")
+        if found.status != HTTPStatus.NOT_FOUND:
+            self._check(found, topic)
+            if count := msgspec.json.decode(found.body, type=_Partitions).partitions:
+                return count
+        # An older broker says 0 of a topic that is not there as well.
+        return 0 if topic in self.topics(_namespace(topic)) else None
+
+    def topics(self, namespace: str) -> list[str]:
+        """The plain topics of a namespace, each partition of a partitioned one among them."""
+        return self._read(list[str], f"persistent/{namespace}")
+
+    def create_topic(self, topic: str, partitions: int = 1) -> bool:
+        """Create a topic: a plain one for one partition; False when it was there already, just so.
+
+        Raises
+        ------
+        InvalidRequest
+            It is there with another number of partitions.
+        """
+        wanted = 0 if partitions == 1 else partitions
+        path = _path(topic)
+        made = self._ask("PUT", f"{path}/partitions", wanted) if wanted else self._ask("PUT", path)
+        if made.status != HTTPStatus.CONFLICT:
+            self._check(made, topic)
+            return True
+        found = self.partitions(topic)
+        if found == wanted or (found == 1 and partitions == 1):
+            return False
+        there = "a plain topic (1 partition)" if found == 0 else f"there with {found} partitions"
+        raise InvalidRequest(
+            topic,
+            there,
+            f"{partitions} partition{'s' if wanted else ''}: declare as many as there are, or delete it first",
+        )
+
+    def delete_topic(self, topic: str) -> None:
+        """Delete a topic with all it holds, whoever reads it; one that is not there is fine."""
+        found = self.partitions(topic)
+        if found is not None:
+            path = _path(topic)
+            done = self._ask("DELETE", f"{path}/partitions?force=true" if found else f"{path}?force=true")
+            if done.status != HTTPStatus.NOT_FOUND:
+                self._check(done, topic)
+
+    def topic_retention(self, topic: str) -> Retention | None:
+        """A topic's own retention; None where its namespace's holds."""
+        return self._read_if_set(Retention, f"{_path(topic)}/retention")
+
+    def set_topic_retention(self, topic: str, retention: Retention) -> None:
+        """Keep what a topic holds for so long, whether or not it has been read."""
+        self._do("POST", f"{_path(topic)}/retention", topic, retention)
+
+    def namespace_retention(self, namespace: str) -> Retention | None:
+        """A namespace's own retention; None where the broker's default holds."""
+        return self._read_if_set(Retention, f"namespaces/{namespace}/retention")
+
+    def set_namespace_retention(self, namespace: str, retention: Retention) -> None:
+        """The retention of all topics of a namespace that have none of their own."""
+        self._do("POST", f"namespaces/{namespace}/retention", f"namespace {namespace}", retention)
+
+    def compaction_threshold(self, topic: str) -> int | None:
+        """After how many bytes the broker compacts a topic by itself; None where its namespace says it."""
+        return self._read_if_set(int, f"{_path(topic)}/compactionThreshold")
+
+    def set_compaction_threshold(self, topic: str, size: int) -> None:
+        """Let the broker compact a topic by itself each time that so many bytes have been added; 0: never."""
+        self._do("POST", f"{_path(topic)}/compactionThreshold", topic, size)
+
+    def compact(self, topic: str) -> None:
+        """Start compacting a topic; nothing happens where that is under way."""
+        done = self._ask("PUT", f"{_path(topic)}/compaction")
+        if done.status != HTTPStatus.CONFLICT:
+            self._check(done, topic)
+
+    def compaction(self, topic: str) -> Compaction:
+        """How the last compaction of a topic went."""
+        return self._read(Compaction, f"{_path(topic)}/compaction")
+
+    def stats(self, topic: str) -> TopicStats:
+        """What a topic holds and who reads it."""
+        return self._read(TopicStats, f"{_path(topic)}/{'partitioned-stats' if self.partitions(topic) else 'stats'}")
+
+    def backlog(self, topic: str, subscription: str) -> int:
+        """How many entries (batches, not messages) a subscription has not acknowledged yet."""
+        found = self.stats(topic).subscriptions.get(subscription)
+        return found.msg_backlog if found else 0
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._pool.clear()
+
+    def _read(self, kind: type[_Read], path: str) -> _Read:
+        return msgspec.json.decode(self._get(path), type=kind)
+
+    def _read_if_set(self, kind: type[_Read], path: str) -> _Read | None:
+        body = self._get(path)
+        return msgspec.json.decode(body, type=kind) if body and body != b"null" else None
+
+    def _get(self, path: str) -> bytes:
+        answer = self._ask("GET", path)
+        self._check(answer, path)
+        return answer.body
+
+    def _do(self, method: str, path: str, what: str, body: object) -> None:
+        self._check(self._ask(method, path, body), what)
+
+    def _check(self, answer: _Answer, what: str) -> None:
+        if answer.status < HTTPStatus.MULTIPLE_CHOICES:
+            return
+        if answer.status in _LATER:
+            raise Unavailable(f"broker: {self.url} cannot now ({what}): {answer.reason}")
+        raise InvalidRequest(what, f"refused by the broker at {self.url} ({answer.status})", answer.reason)
+
+    def _ask(self, method: str, path: str, body: object = None) -> _Answer:
+        data = None if body is None else msgspec.json.encode(body)
+        try:
+            answer = self._pool.request(
+                method,
+                f"{self.url}/admin/v2/{path}",
+                body=data,
+                headers={**self._pool.headers, **_JSON},
+                redirect=True,
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise Unavailable(f"broker: its admin API at {self.url} does not answer: {error}") from error
+        return _Answer(answer.status, answer.data)
+
+
+def _path(topic: str) -> str:
+    """The path of a topic in the API: ``persistent/public/default/flights-departed``."""
+    scheme, separated, rest = topic.partition("://")
+    parts = rest.split("/", 2)
+    if not separated or len(parts) != 3 or not all(parts):
+        raise InvalidRequest("topic", repr(topic), "a whole name such as persistent://public/default/flights-departed")
+    return "/".join([scheme, parts[0], parts[1], quote(parts[2], safe="")])
+
+
+def _namespace(topic: str) -> str:
+    return "/".join(_path(topic).split("/")[1:3])
