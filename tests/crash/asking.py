@@ -57,7 +57,7 @@ class Asker(threading.Thread):
             number += 1
             model = self._models[number % len(self._models)]
             began = time.monotonic()
-            error = self._ask(self._request(model, number), number)
+            error = self._ask(self._request(model, number), number, patient=model in ready)
             if error is None:
                 ready.add(model)
             if model in ready:
@@ -76,8 +76,9 @@ class Asker(threading.Thread):
             self.failed += 1
             self.failures.append(f"{time.time():.3f} {error}")
 
-    def _ask(self, request: scoring_pb2.ScoreRequest, number: int) -> str | None:
-        deadline = time.monotonic() + _DEADLINE_S
+    def _ask(self, request: scoring_pb2.ScoreRequest, number: int, patient: bool) -> str | None:
+        # Before a model's first version, its requests are none that could be answered.
+        deadline = time.monotonic() + (_DEADLINE_S if patient else 0.0)
         turn = number // len(self._models)
         while True:
             try:

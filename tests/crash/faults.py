@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
+from tests.crash.grounds import INSTANCES
 from tests.crash.site import Site
 
 
@@ -63,17 +64,14 @@ class Happened:
     ended: float
 
 
+def _instances(*services: str) -> list[str]:
+    return [own for own in INSTANCES if own.rpartition("-")[0] in services]
+
+
 # Dealt like cards: each kind comes up, in an order that the seed decides.
-_KILLED = [
-    *["feature-0", "feature-1"] * 3,
-    *["learner-0", "learner-1", "scorer-0", "scorer-1"] * 2,
-    *["ingest-0"] * 2,
-    STORE,
-    BROKER,
-]
-_SUSPENDED = ("feature-0", "feature-1", "learner-0", "learner-1", "scorer-0", "scorer-1")
-_LINKED = ("ingest-0", "feature-0", "feature-1", "learner-0", "learner-1", "scorer-0", "scorer-1")
-_STORED = ("feature-0", "feature-1", "learner-0", "learner-1", "scorer-0", "scorer-1")
+_KILLED = [*_instances("feature") * 3, *_instances("learner", "scorer") * 2, *_instances("ingest") * 2, STORE, BROKER]
+_FOLDING = _instances("feature")
+_REST = _instances("learner", "scorer")
 
 
 def schedule(seed: int, kills: int, mean: float = 2.5) -> list[Fault]:
@@ -90,16 +88,16 @@ def schedule(seed: int, kills: int, mean: float = 2.5) -> list[Fault]:
 def _cards(draw: Random) -> Iterator[tuple[Kind, str]]:
     while True:
         others = [
-            (Kind.SUSPEND, draw.choice(_SUSPENDED[:2])),
-            (Kind.SUSPEND, draw.choice(_SUSPENDED[2:])),
-            (Kind.CUT_BROKER, draw.choice(_LINKED)),
-            (Kind.SILENCE_BROKER, draw.choice(_LINKED)),
-            (Kind.CUT_STORE, draw.choice(_STORED)),
-            (Kind.SILENCE_STORE, draw.choice(_STORED)),
-            (Kind.SLOW_STORE, draw.choice(_STORED)),
+            (Kind.SUSPEND, draw.choice(_FOLDING)),
+            (Kind.SUSPEND, draw.choice(_REST)),
+            (Kind.CUT_BROKER, draw.choice(INSTANCES)),
+            (Kind.SILENCE_BROKER, draw.choice(INSTANCES)),
+            (Kind.CUT_STORE, draw.choice(_FOLDING + _REST)),
+            (Kind.SILENCE_STORE, draw.choice(_FOLDING + _REST)),
+            (Kind.SLOW_STORE, draw.choice(_FOLDING + _REST)),
             (Kind.FULL_DISK, "learner"),
-            (Kind.TERMINATE, draw.choice(_SUSPENDED)),
-            (Kind.TERMINATE, draw.choice(_LINKED)),
+            (Kind.TERMINATE, draw.choice(_FOLDING + _REST)),
+            (Kind.TERMINATE, draw.choice(INSTANCES)),
         ]
         deck = [(Kind.KILL, target) for target in _KILLED] + others
         draw.shuffle(deck)
