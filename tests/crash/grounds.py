@@ -9,11 +9,11 @@ from typing import Literal, Self
 
 import msgspec
 import pulsar
-from headrace.embedded.official import OfficialBroker
-from headrace.log.admin import FOR_EVER, Admin
 
 from headrace.definition import LoopDefinition
+from headrace.embedded.official import OfficialBroker
 from headrace.embedded.servers import Broker
+from headrace.log.admin import FOR_EVER, Admin
 from headrace.log.topics import Topics
 from tests.crash.proxy import HOST, Link, Proxy
 
