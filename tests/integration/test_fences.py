@@ -13,7 +13,7 @@ from headrace import embedded
 from headrace.errors import Fenced
 from headrace.frontier import ENDED
 from headrace.kernel.join import Outcome, Pair, Vector
-from headrace.kernel.partition import PartitionId, Progress, RowsId
+from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
 from headrace.kernel.rows import Layout, Operations, RowSet
 from headrace.log.position import Position
 from headrace.store.connection import connect
@@ -113,17 +113,19 @@ def test_a_new_owner_starts_from_what_was_saved_and_fences_the_old_one(store: re
     former, new = PartitionStore(store, LOOP.name), PartitionStore(store, LOOP.name)
     first = former.take_over(PARTITION)
     assert (first.epoch, first.progress, first.seen) == (1, Progress(), {})
-    progress = Progress((1, 2, -1), (1, 3, -1), START)
-    former.save(PARTITION, 1, progress, START, {"x": START, "old": START - 10}, START - 5)
+    progress = Progress((1, 2, -1), (1, 3, -1), START, START - 7)
+    reached = Reached(START + 1, START)
+    former.save(PARTITION, 1, progress, reached, {"x": START, "old": START - 10}, START - 5)
     second = new.take_over(PARTITION)
     assert (second.epoch, second.progress, second.seen) == (2, progress, {"x": START})
     with pytest.raises(Fenced):
-        former.save(PARTITION, 1, replace(progress, done=(9, 9, -1)), ENDED, {"y": START}, 0)
+        former.save(PARTITION, 1, replace(progress, done=(9, 9, -1)), Reached(ENDED, ENDED), {"y": START}, 0)
     with pytest.raises(Fenced):
         former.record_emitted(PARTITION, 1, replace(progress, emitted=(9, 9, -1)))
     assert new.take_over(PARTITION).progress == progress
-    assert new.standing(PARTITION) == Standing(START, Position(1, 2, -1))
-    assert new.standing(PartitionId("b", 0)) is None
+    nobody = PartitionId("b", 0)
+    standings = new.standings([PARTITION, nobody])
+    assert standings == {PARTITION: Standing(3, reached, Position(1, 2, -1)), nobody: None}
 
 
 def test_a_join_is_saved_whole_or_not_at_all(store: redis.Redis) -> None:

@@ -122,7 +122,7 @@ def test_a_view() -> None:
             where=col("dear") & ~col("gift"),
             hop={"90m": "5m"},
             resolution="500ms",
-            keep="21m",
+            keep="31m",
         )
     ).view("spending")
     euros = Apply("div", (Column("price"), Literal(100.0)))
@@ -141,12 +141,12 @@ def test_a_view() -> None:
         AggregateDefinition("last", "last", "gift"),
     )
     assert own.windows == (Window("90m", 3 * HOUR // 2, HOUR // 12), Window("1d", 24 * HOUR, 2 * HOUR))
-    assert (own.resolution, own.keep) == (500_000, 1_260_000_000)
+    assert (own.resolution, own.keep) == (500_000, 1_860_000_000)
 
 
-def test_ticks_are_kept_a_minute_longer_than_twice_the_loop_s_greatest_lateness() -> None:
+def test_ticks_are_kept_a_minute_longer_than_thrice_the_loop_s_greatest_lateness() -> None:
     later = View(Returned, by="customer", windows="3h", features={"n": Count()})
-    assert compiled(later=later).view("later").keep == HOUR // 3 + 60_000_000
+    assert compiled(later=later).view("later").keep == HOUR // 2 + 60_000_000
 
 
 @pytest.mark.parametrize(

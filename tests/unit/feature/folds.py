@@ -13,7 +13,7 @@ from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import Fenced, InvalidEvent
 from headrace.frontier import RESTING, UNKNOWN
 from headrace.kernel.fold import Fold, MadeVectors
-from headrace.kernel.partition import PartitionId, Progress, RowsId
+from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
 from headrace.kernel.rows import FENCE_BYTES
 from headrace.log.consume import Batch
 from headrace.log.dedupe import Accepted
@@ -33,7 +33,8 @@ class Crash(BaseException):
 class World:
     """What outlives a process, and what becomes of its effects.
 
-    `crash_at` is the effect that is the last one of a process; with `lost` it is not done any more.
+    `crash_at` is the effect that is the last one of a process; with `lost` it is not done any more. What others do
+    right before an effect stands in `meanwhile`.
     """
 
     crash_at: int = -1
@@ -41,7 +42,7 @@ class World:
     effects: int = 0
     epochs: Counter[PartitionId] = field(default_factory=Counter)
     progress: dict[PartitionId, Progress] = field(default_factory=dict)
-    frontiers: dict[PartitionId, int] = field(default_factory=dict)
+    reached: dict[PartitionId, Reached] = field(default_factory=dict)
     seen: dict[PartitionId, dict[str, int]] = field(default_factory=dict)
     rows: dict[tuple[RowsId, str], bytes] = field(default_factory=dict)
     readers: dict[tuple[str, PartitionId], Accepted] = field(default_factory=dict)
@@ -49,10 +50,13 @@ class World:
     told: dict[tuple[str, PartitionId], int] = field(default_factory=dict)
     refused: list[tuple[Position | None, str]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    meanwhile: dict[int, Callable[[], object]] = field(default_factory=dict)
 
     def effect(self) -> bool:
         """Whether the effect that follows is done; raises when it is the process's last one and lost."""
         self.effects += 1
+        if self.effects in self.meanwhile:
+            self.meanwhile.pop(self.effects)()
         if self.effects == self.crash_at and self.lost:
             raise Crash
         return True
@@ -83,18 +87,30 @@ class Partitions:
         self._world.after()
 
     def save(
-        self, partition: PartitionId, epoch: int, progress: Progress, frontier: int, ids: Mapping[str, int], oldest: int
+        self,
+        partition: PartitionId,
+        epoch: int,
+        progress: Progress,
+        reached: Reached,
+        ids: Mapping[str, int],
+        oldest: int,
     ) -> None:
         self._world.effect()
         self._world.fence(partition, epoch)
         self._world.progress[partition] = copy.copy(progress)
-        self._world.frontiers[partition] = frontier
+        self._world.reached[partition] = reached
         self._world.seen.setdefault(partition, {}).update(ids)
         self._world.after()
 
-    def standing(self, partition: PartitionId) -> Standing | None:
-        frontier = self._world.frontiers.get(partition)
-        return None if frontier is None else Standing(frontier, Position(*self._world.progress[partition].done))
+    def standings(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, Standing | None]:
+        return {own: self._standing(own) for own in partitions}
+
+    def _standing(self, partition: PartitionId) -> Standing | None:
+        world = self._world
+        if not world.epochs[partition]:
+            return None
+        done = Position(*world.progress.get(partition, Progress()).done)
+        return Standing(world.epochs[partition], world.reached.get(partition, Reached()), done)
 
 
 class Rows:
@@ -208,5 +224,9 @@ def batch(events: Sequence[tuple[int, Event]], end: int | None = None) -> Batch:
 
 
 def feed(fold: FoldWorker, own: PartitionId, events: Sequence[tuple[int, Event]], end: int | None = None) -> None:
-    made = batch(events, end)
-    fold.accept(own, fold.decode(own, made))
+    accept(fold, own, batch(events, end))
+
+
+def accept(fold: FoldWorker, own: PartitionId, made: Batch) -> None:
+    """Give the owner a batch, as read in its tenure."""
+    fold.accept(own, fold._epochs[own], fold.decode(own, made))

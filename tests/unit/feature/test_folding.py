@@ -13,14 +13,14 @@ import pytest
 from headrace.definition import LoopDefinition
 from headrace.errors import Fenced
 from headrace.frontier import ENDED, RESTING
-from headrace.kernel.partition import PartitionId
+from headrace.kernel.partition import PartitionId, Reached
 from headrace.kernel.rows import FENCE_BYTES
 from headrace.log.consume import Batch
 from headrace.log.position import START as LOG_START
 from headrace.log.position import Position
 from headrace.log.topics import FRONTIER
 from headrace_feature.folding import FoldWorker
-from tests.unit.feature.folds import Crash, World, batch, feed, worker
+from tests.unit.feature.folds import Crash, World, accept, batch, feed, worker
 from tests.unit.kernel.test_fold import LATENESS, SECOND, START, Event, logs, loop
 
 A, B = PartitionId("a", 0), PartitionId("b", 0)
@@ -45,7 +45,7 @@ def drive(
     fold = worker(world, made, max_rows, clock)
     remaining = {}
     for own, log in events.items():
-        done = fold.take_over(own)
+        done = fold.take_over(own).position
         remaining[own] = [item for item in log if (item[0], 0, -1) > done]
     while any(remaining.values()):
         for own, log in remaining.items():
@@ -55,7 +55,7 @@ def drive(
                 finish(fold)
     for own, log in events.items():
         end = Batch([Position(len(log), 0, -1)], [b""], [{FRONTIER: str(ENDED)}])
-        fold.accept(own, fold.decode(own, end))
+        accept(fold, own, end)
     finish(fold)
 
 
@@ -113,7 +113,7 @@ def test_workers_that_share_partitions_make_the_vectors_of_one() -> None:
         chance.choice(workers).step()
     for own, log in events.items():
         end = Batch([Position(len(log), 0, -1)], [b""], [{FRONTIER: str(ENDED)}])
-        owners[own].accept(own, owners[own].decode(own, end))
+        accept(owners[own], own, end)
     while any(own.step() for own in workers):
         pass
     assert sorted(world.vectors["m"]) == sorted(plain.vectors["m"])
@@ -134,21 +134,49 @@ def test_a_worker_that_lost_its_partition_changes_nothing_and_says_so() -> None:
     for own in events:
         feed(zombie, own, events[own][9:])
     drive(world, made, events)
+    assert before
+    finish(zombie)
+    assert zombie.done() == {}
+    assert not any(zombie.owns(own, 1) for own in events)
+    assert state(world) == state(plain)
+
+
+def test_a_worker_that_loses_its_partition_amid_a_step_gives_up_all() -> None:
+    made, events = loop(), logs(timeline(), 1)
+    world = World()
+    zombie, other = worker(world, made), worker(world, made)
+    for own in events:
+        zombie.take_over(own)
+        feed(zombie, own, events[own])
+    world.meanwhile[world.effects + 3] = lambda: other.take_over(A)
     with pytest.raises(Fenced):
         finish(zombie)
-    assert zombie.done() == before
-    assert state(world) == state(plain)
+    zombie.give_up()
+    assert zombie.done() == {}
+    assert not zombie.owns(B, 1)
+
+
+def test_what_was_read_in_an_earlier_tenure_is_left() -> None:
+    world, made, events = World(), loop(), logs(timeline(), 1)
+    fold = worker(world, made)
+    late = fold.decode(A, batch(events[A][5:9]))
+    former = fold.take_over(A)
+    now = fold.take_over(A)
+    fold.accept(A, former.epoch, late)
+    assert not fold.full(A, bound=-1)
+    fold.accept(A, now.epoch, late)
+    assert fold.full(A, bound=-1) or fold.pulse < 0.1
 
 
 def test_what_is_refused_is_done_and_refused_once() -> None:
     world, made = World(), loop()
     fold = worker(world, made)
     fold.take_over(A)
-    fold.accept(A, fold.decode(A, Batch([Position(0, 0, -1)], [b"nothing"], [{}])))
+    accept(fold, A, Batch([Position(0, 0, -1)], [b"nothing"], [{}]))
     fold.step()
     assert fold.done()[A] == Position(0, 0, -1)
     assert [position for position, _ in world.refused] == [Position(0, 0, -1)]
-    assert worker(world, made).take_over(A) == Position(0, 0, -1)
+    assert worker(world, made).take_over(A).position == Position(0, 0, -1)
 
 
 def test_a_promise_that_is_no_time_is_refused_and_one_with_an_event_loses_neither() -> None:
@@ -161,7 +189,7 @@ def test_a_promise_that_is_no_time_is_refused_and_one_with_an_event_loses_neithe
     log.properties[0] = {FRONTIER: "tomorrow"}
     log.properties[1] = {FRONTIER: str(START + 2 * SECOND)}
     log.payloads[0] = b""
-    fold.accept(A, fold.decode(A, log))
+    accept(fold, A, log)
     feed(fold, B, [], ENDED)
     fold.step()
     assert [position for position, _ in world.refused] == [Position(0, 0, -1)]
@@ -201,7 +229,7 @@ def test_a_partition_that_is_done_and_silent_holds_nobody_back_whoever_owned_it(
     feed(former, B, [(0, Event("b", "0", START, "p", 1.0))])
     former.rest(B, Position(0, 0, -1))
     former.step()
-    world.frontiers[B] = START  # it ended before it could tell that it rests
+    world.reached[B] = Reached(START, START)  # it ended before it could tell that it rests
     silent(world, made, ends)
     assert ("m" in world.vectors) is not waits
 
@@ -244,7 +272,7 @@ def test_a_history_that_follows_another_is_aligned_again() -> None:
     later = START + 3600 * SECOND
     for own in (A, B):
         promise = Batch([Position(1, 0, -1)], [b""], [{FRONTIER: str(later)}])
-        fold.accept(own, fold.decode(own, promise))
+        accept(fold, own, promise)
     feed(fold, A, [(2, Event("a", "x", later + 2 * SECOND, "p", 1.0))], later + 10 * SECOND)
     fold.step()
     assert "m" not in world.vectors
@@ -252,6 +280,21 @@ def test_a_history_that_follows_another_is_aligned_again() -> None:
     fold.step()
     assert [own for own, _ in world.vectors["m"]] == ["x"]
     assert b"7.0" in world.vectors["m"][0][1]
+
+
+def test_a_new_owner_knows_what_was_promised_behind_what_is_done() -> None:
+    """The promise is done with, and not said again: without it the new owner would wait for ever."""
+    world, made = World(), loop()
+    former = worker(world, made)
+    for own in (A, B):
+        former.take_over(own)
+        feed(former, own, [(0, Event(own.stream, "0", START, "p", 1.0))], ENDED)
+    finish(former)
+    follower = worker(world, made)
+    for own in (A, B):
+        assert follower.take_over(own).position == Position(1, 0, -1)
+    finish(follower)
+    assert world.reached == {own: Reached(ENDED, ENDED) for own in (A, B)}
 
 
 def test_a_partition_rests_only_when_all_of_it_is_out() -> None:

@@ -13,9 +13,8 @@ from headrace.log.consume import Batch
 from headrace.log.position import Position
 from headrace.log.tables import decode_examples
 from headrace.store.pairs import JoinState
-from headrace_feature.joining import JoinWorker
 from tests.unit.feature.folds import Crash, World
-from tests.unit.feature.test_joining import Counts, Log, Pairs, labels, loop, vectors
+from tests.unit.feature.test_joining import Log, Pairs, joiner, labels, loop, vectors
 
 
 class CrashingPairs(Pairs):
@@ -52,14 +51,15 @@ def history(definition: LoopDefinition) -> dict[str, list[Batch]]:
 
 def drive(definition: LoopDefinition, pairs: Pairs, log: Log) -> None:
     """Read what is not read yet, in turns, a step after each batch."""
-    join = JoinWorker(definition, definition.models[0], pairs, log, Counts())  # type: ignore[arg-type]
+    join = joiner(definition, pairs, log)
+    join.begin()
     batches = history(definition)
-    done = {"features": join.add_features("features"), "told": join.add_labels("told")}
+    tenures = {topic: join.tenure(topic) for topic in ("features", "told")}
     for place in range(4):
         for topic, accept in (("features", join.accept_vectors), ("told", join.accept_labels)):
             for batch in batches[topic][place : place + 1]:
-                if fresh := batch.after(done[topic]):
-                    accept(topic, fresh)
+                if fresh := batch.after(tenures[topic].position):
+                    accept(topic, tenures[topic].epoch, fresh)
                     join.step()
     while join.step():
         pass

@@ -79,6 +79,9 @@ class Log:
     def flush(self) -> None:
         return None
 
+    def holds_messages(self) -> bool:
+        return bool(self.payloads)
+
 
 class Counts:
     """The counters of a status."""
@@ -97,10 +100,27 @@ def loop(folder: Path, vectors: str, features: str = "[Asked.x]") -> LoopDefinit
 
 
 def worker(definition: LoopDefinition, pairs: Pairs, log: Log) -> JoinWorker:
-    made = JoinWorker(definition, definition.models[0], pairs, log, Counts())  # type: ignore[arg-type]
-    made.add_features("features")
-    made.add_labels("told")
+    made = joiner(definition, pairs, log)
+    made.begin()
     return made
+
+
+class Claim:
+    """A lease that is held as long as its test says."""
+
+    held = True
+
+
+def joiner(definition: LoopDefinition, pairs: Pairs, log: Log, lease: Claim | None = None) -> JoinWorker:
+    return JoinWorker(
+        definition, definition.models[0], ["features"], ["told"], pairs, log, lease or Claim(), Counts()  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def take(join: JoinWorker, topic: str, batch: Batch) -> None:
+    """Give the join a batch, as read in its tenure."""
+    accept = join.accept_vectors if topic == "features" else join.accept_labels
+    accept(topic, join.tenure(topic).epoch, batch)
 
 
 def vectors(definition: LoopDefinition, entry: int, ids: str, position: Position | None = None) -> Batch:
@@ -144,8 +164,8 @@ def test_vectors_of_streams_and_of_requests_find_their_labels(
 ) -> None:
     definition, log = loop(tmp_path, where), Log()
     join = worker(definition, Pairs(), log)
-    join.accept_vectors("features", vectors(definition, 0, "abc", position))
-    join.accept_labels("told", labels(0, "ca"))
+    take(join, "features", vectors(definition, 0, "abc", position))
+    take(join, "told", labels(0, "ca"))
     join.rest("features", START)
     join.step()
     assert examples(definition, log) == [(0, "a", 97.0), (1, "c", 99.0)]
@@ -157,11 +177,11 @@ def test_the_first_vector_of_an_id_counts_also_over_a_restart(
 ) -> None:
     definition, pairs, log = loop(tmp_path, where), Pairs(), Log()
     first = worker(definition, pairs, log)
-    first.accept_vectors("features", vectors(definition, 0, "ab", position))
+    take(first, "features", vectors(definition, 0, "ab", position))
     first.step()
     second = worker(definition, pairs, log)
-    second.accept_vectors("features", vectors(definition, 0, "ab", position))
-    second.accept_labels("told", labels(0, "ab"))
+    take(second, "features", vectors(definition, 0, "ab", position))
+    take(second, "told", labels(0, "ab"))
     second.rest("features", START)
     second.step()
     assert examples(definition, log) == [(0, "a", 97.0), (1, "b", 98.0)]
@@ -170,8 +190,8 @@ def test_the_first_vector_of_an_id_counts_also_over_a_restart(
 def test_a_crash_between_deciding_and_sending_repeats_the_same_message(tmp_path: Path) -> None:
     definition, pairs, lost = loop(tmp_path, "stream"), Pairs(), Log()
     first = worker(definition, pairs, lost)
-    first.accept_vectors("features", vectors(definition, 0, "ab"))
-    first.accept_labels("told", labels(0, "ab"))
+    take(first, "features", vectors(definition, 0, "ab"))
+    take(first, "told", labels(0, "ab"))
     first.rest("features", START)
     first.step()
     log = Log()
@@ -183,14 +203,14 @@ def test_a_changed_model_meets_no_pair_of_the_old_one_and_what_was_decided_stays
     old, new = loop(tmp_path, "stream"), loop(tmp_path, "stream", "[Asked.x.abs()]")
     pairs, log = Pairs(), Log()
     before = worker(old, pairs, Log())
-    before.accept_vectors("features", vectors(old, 0, "abcd"))
-    before.accept_labels("told", labels(0, "ab"))
+    take(before, "features", vectors(old, 0, "abcd"))
+    take(before, "told", labels(0, "ab"))
     before.rest("features", START)
     before.step()
     after = worker(new, pairs, log)
     assert log.definitions == [old.models[0].hash]
-    after.accept_vectors("features", vectors(new, 1, "ef"))
-    after.accept_labels("told", labels(10, "cdef"))
+    take(after, "features", vectors(new, 1, "ef"))
+    take(after, "told", labels(10, "cdef"))
     after.rest("features", START)
     after.step()
     assert log.definitions == [old.models[0].hash, new.models[0].hash]
@@ -203,9 +223,9 @@ def test_labels_find_events_whose_ids_are_integers_however_large(tmp_path: Path)
     definition, log = declare.load(file).definition, Log()
     join = worker(definition, Pairs(), log)
     ids = [7, 2**53, 2**53 + 1]
-    join.accept_vectors("features", numbered(definition, [str(own) for own in ids]))
+    take(join, "features", numbered(definition, [str(own) for own in ids]))
     payloads = [b'{"id": %d, "at": 5, "yes": true}' % own for own in ids]
-    join.accept_labels("told", Batch([Position(1, row, -1) for row in range(3)], payloads, [{}, {}, {}]))
+    take(join, "told", Batch([Position(1, row, -1) for row in range(3)], payloads, [{}, {}, {}]))
     for topic in ("features", "told"):
         join.rest(topic, START)
     join.step()
@@ -215,8 +235,8 @@ def test_labels_find_events_whose_ids_are_integers_however_large(tmp_path: Path)
 def test_labels_do_not_wait_for_requests_to_pause(tmp_path: Path) -> None:
     definition, log = loop(tmp_path, "requests"), Log()
     join = worker(definition, Pairs(), log)
-    join.accept_vectors("features", vectors(definition, 0, "ab", START))
-    join.accept_labels("told", labels(0, "ab"))
+    take(join, "features", vectors(definition, 0, "ab", START))
+    take(join, "told", labels(0, "ab"))
     join.step()
     assert [own for _, own, _ in examples(definition, log)] == ["a", "b"]
 
@@ -226,13 +246,15 @@ def test_vectors_after_a_rest_wait_for_those_that_follow_them(tmp_path: Path) ->
     definition, log = loop(tmp_path, "stream"), Log()
     join = worker(definition, Pairs(), log)
     join.rest("features", START)
-    join.accept_labels("told", labels(0, "ab"))
-    join.accept_vectors("features", numbered(definition, ["b"], entry=0))
+    take(join, "told", labels(0, "ab"))
+    take(join, "features", numbered(definition, ["b"], entry=0))
     join.step()
     assert log.payloads == []
-    join.accept_vectors("features", numbered(definition, ["a"], entry=1))
-    join.accept_vectors(
-        "features", Batch([Position(1, 2, -1)], [b""], [{"definition": definition.models[0].hash, "frontier": "9"}])
+    take(join, "features", numbered(definition, ["a"], entry=1))
+    take(
+        join,
+        "features",
+        Batch([Position(1, 2, -1)], [b""], [{"definition": definition.models[0].hash, "frontier": "9"}]),
     )
     join.step()
     assert [own for _, own, _ in examples(definition, log)] == ["a", "b"]
@@ -240,7 +262,7 @@ def test_vectors_after_a_rest_wait_for_those_that_follow_them(tmp_path: Path) ->
 
 def test_who_has_not_read_to_the_end_does_not_rest(tmp_path: Path) -> None:
     join = worker(loop(tmp_path, "stream"), Pairs(), Log())
-    join.accept_labels("told", labels(0, "a"))
+    take(join, "told", labels(0, "a"))
     join.rest("features", Position(1, 5, -1))
     assert join.frontier() == UNKNOWN
     join.rest("features", START)

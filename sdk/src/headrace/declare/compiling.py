@@ -61,8 +61,9 @@ def compile_into(
     parts.name_by(namespace)
     parts.check_names(mistakes)
     streams = [define_stream(own, mistakes) for own in parts.streams]
-    # A row runs ahead of a reader by the disorder of its own stream, and by that of the streams it waits for.
-    ahead = 2 * max((own.lateness for own in streams), default=0)
+    # A row runs ahead of a reader by the disorder of its own stream, by that of the streams it waits for, and, where
+    # workers wait for each other, by that of the stream that the reader's vector stands in.
+    ahead = 3 * max((own.lateness for own in streams), default=0)
     views = [define_view(own, ahead, mistakes) for own in parts.views]
     labels = {id(own): define_label(own, mistakes) for own in parts.labels}
     models = []

@@ -333,7 +333,9 @@ class _ViewCompiler:
         keep = self._duration("keep", self._view.keep)
         least = self._ahead + resolution
         if 0 < keep < least:
-            problem = f"keep {format_duration(keep)} is less than twice the loop's greatest lateness and a resolution"
+            problem = (
+                f"keep {format_duration(keep)} is less than three times the loop's greatest lateness and a resolution"
+            )
             self._wrong(problem, f"Keep at least {format_duration(least)}, or leave it out.")
         return keep
 

@@ -8,7 +8,7 @@ frontier of every partition has passed its tick, or its model's wait is over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from headrace.definition import LoopDefinition, ModelDefinition, ViewDefinition
 from headrace.frontier import ENDED, UNKNOWN
 from headrace.kernel.assemble import Assembled, Assembler, RowRead, read_stored
 from headrace.kernel.folding import Folding, Folds
-from headrace.kernel.partition import Partition, PartitionId, Progress, RowsId, Waiting
+from headrace.kernel.partition import Partition, PartitionId, Progress, Reached, RowsId, Waiting
 from headrace.kernel.rows import Ints, Layout, Reads, RowSet
 from headrace.kernel.timeline import Timeline
 
@@ -108,7 +108,7 @@ class Fold:
             dict(seen),
             tuple(model for model in self.models if model.stream == stream.name),
             newest=progress.newest,
-            frontier=progress.newest - stream.lateness if progress.newest > UNKNOWN else UNKNOWN,
+            frontier=progress.frontier,
             last=progress.done,
         )
         self.partitions[partition] = owned
@@ -122,26 +122,29 @@ class Fold:
         for view in self._views_of(partition.stream):
             del self.rows[RowsId(view.name, partition.partition)]
 
-    def plan(self, others: Iterable[int] = (), now: int = 0) -> Plan:
+    def plan(self, others: Sequence[Reached] = (), now: int = 0) -> Plan:
         """What can be done now.
 
         Parameters
         ----------
         others
-            The frontiers of the partitions that other workers own.
+            How far the partitions are that other workers own.
         now
             The wall clock, for models whose vectors do not wait for ever.
         """
-        frontier = min([*(own.frontier for own in self.partitions.values()), *others], default=UNKNOWN)
+        owned = [own.frontier for own in self.partitions.values()]
+        frontier = min([*owned, *(other.folded for other in others)], default=UNKNOWN)
+        # A vector of another worker reads our rows as of its time: they may not run ahead of it further than they keep
+        # ticks. Our own vectors are made in the order of time, between the folds.
+        furthest = min([frontier, *(other.out for other in others)], default=UNKNOWN) + self._lead
         plan = Plan({}, {}, {}, {}, {})
         # Where a step is too short for a partition's backlog, no other one may run ahead of its vectors.
         together = min([frontier, *(self._end_of_step(own) for own in self.partitions.values())], default=UNKNOWN)
         for name, own in self.partitions.items():
             if own.waiting is None:
                 continue
-            self._plan_folds(
-                plan, name, own, together, max((_over(own, model, now) for model in own.models), default=0)
-            )
+            over = max((_over(own, model, now) for model in own.models), default=0)
+            self._plan_folds(plan, name, own, min(together + self._lead, furthest, ENDED), over)
         # Where a partition could not fold all that it may, no vector may look beyond what is folded.
         reach = min([frontier, *(_reach(own, plan.folds.get(name, 0)) for name, own in self.partitions.items())])
         for name, own in self.partitions.items():
@@ -172,8 +175,13 @@ class Fold:
     def settle(self) -> None:
         """Count as done what needs no step: markers, and events that were refused."""
         for own in self.partitions.values():
-            if own.waiting is None:
-                own.progress.done = max(own.progress.done, own.last)
+            own.settle()
+
+    def reached(self, partition: PartitionId) -> Reached:
+        """What other workers may rely on."""
+        own = self.partitions[partition]
+        out = [self.frontier_out(partition, model.name) for model in own.models]
+        return Reached(self.frontier_folded(partition), min(out, default=own.frontier))
 
     def frontier_folded(self, partition: PartitionId) -> int:
         """No event of this partition before this time is to be folded: what vectors of other partitions wait for.
@@ -194,10 +202,10 @@ class Fold:
     def _views_of(self, stream: str) -> tuple[ViewDefinition, ...]:
         return tuple(view for view in self.loop.views if view.stream == stream)
 
-    def _plan_folds(self, plan: Plan, name: PartitionId, own: Partition, frontier: int, over: int) -> None:
+    def _plan_folds(self, plan: Plan, name: PartitionId, own: Partition, furthest: int, over: int) -> None:
         waiting = own.waiting
         assert waiting is not None
-        until = int(np.searchsorted(waiting.keys, min(frontier + self._lead, ENDED), side="right"))
+        until = int(np.searchsorted(waiting.keys, furthest, side="right"))
         count = min(max(until, over) - waiting.folded, self._step_events)
         if count <= 0:
             return
@@ -305,7 +313,7 @@ class Fold:
     def _advance(self, plan: Plan, name: PartitionId, own: Partition) -> None:
         waiting = own.waiting
         if waiting is None:
-            own.progress.done = max(own.progress.done, own.last)
+            own.settle()
             return
         waiting.folded += plan.folds.get(name, 0)
         done = waiting.folded
@@ -316,13 +324,14 @@ class Fold:
         if done:
             own.progress.done = _position(waiting.positions[done - 1])
             own.progress.newest = int(waiting.keys[done - 1])
+            own.progress.frontier = own.progress.newest - own.stream.lateness
             if own.models:
                 own.progress.emitted = max(own.progress.emitted, own.progress.done)
             own.unsaved.update(zip(waiting.columns.ids[:done], waiting.columns.times[:done].tolist(), strict=True))
             waiting.drop(done)
         if not len(waiting):
             own.waiting = None
-            own.progress.done = max(own.progress.done, own.last)
+            own.settle()
 
     def _waiting(self, name: PartitionId) -> Waiting:
         waiting = self.partitions[name].waiting

@@ -41,11 +41,29 @@ class Progress:
         The vectors up to here are out.
     newest
         The newest event time of what is done.
+    frontier
+        No event behind `done` is before it, as far as was promised.
     """
 
     done: tuple[int, int, int] = (-1, -1, -1)
     emitted: tuple[int, int, int] = (-1, -1, -1)
     newest: int = UNKNOWN
+    frontier: int = UNKNOWN
+
+
+class Reached(NamedTuple):
+    """How far a partition is that another worker owns.
+
+    Attributes
+    ----------
+    folded
+        No event of it before this time is still to be folded.
+    out
+        No vector of it before this time is still to be made.
+    """
+
+    folded: int = UNKNOWN
+    out: int = UNKNOWN
 
 
 class Refused(NamedTuple):
@@ -117,6 +135,16 @@ class Partition:
     def backlog(self) -> int:
         return len(self.waiting) if self.waiting else 0
 
+    @property
+    def _remembered(self) -> int:
+        return max(self.stream.horizon, self.stream.lateness)
+
+    def settle(self) -> None:
+        """Where nothing waits, all that was read is done, and what was promised behind it holds."""
+        if self.waiting is None:
+            self.progress.done = max(self.progress.done, self.last)
+            self.progress.frontier = self.frontier
+
     def accept(self, events: EventColumns, positions: Sequence[tuple[int, int, int]], now: int) -> list[Refused]:
         """Take events in their order; returns those that are not: sent before, too late, too far ahead."""
         stream = self.stream
@@ -126,7 +154,8 @@ class Partition:
         latest = now + stream.ahead if stream.ahead is not None else ENDED
         newest = self.newest
         for index, (own, time) in enumerate(zip(events.ids, events.times.tolist(), strict=True)):
-            if own in self.seen:
+            # Judged by the horizon, not by what is still in memory: when ids are forgotten must not matter.
+            if own in self.seen and self.seen[own] >= newest - self._remembered:
                 refused.append(Refused(index, None))
             elif time < newest - stream.lateness:
                 expected = f"a time of at least {newest - stream.lateness} (the newest so far less the lateness)"
@@ -137,6 +166,7 @@ class Partition:
                 newest = max(newest, time)
                 kept.append(index)
                 keys.append(newest)
+                self.seen.pop(own, None)
                 self.seen[own] = time
         if kept:
             self._keep(
@@ -162,7 +192,7 @@ class Partition:
 
     def forget_ids(self) -> int:
         """Drop the ids that are older than the stream's horizon; returns the oldest time kept."""
-        oldest = self.newest - max(self.stream.horizon, self.stream.lateness)
+        oldest = self.newest - self._remembered
         while self.seen:
             own = next(iter(self.seen))
             if self.seen[own] >= oldest:

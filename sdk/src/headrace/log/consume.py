@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pulsar
 import structlog
 
-from headrace.errors import Unavailable
+from headrace.errors import CorruptState, Unavailable
 from headrace.log.position import START, Position
 
 _log = structlog.get_logger()
@@ -138,7 +138,13 @@ class PartitionConsumer:
         """Become the owner: what stands behind `position`, up to the first batch delivered, then that and the rest.
 
         The first part of it is returned, `receive` goes on.
+
+        Raises
+        ------
+        CorruptState
+            The log ends before `position`: it is another log than the one that the state was made from.
         """
+        self._refuse_beyond_the_end(position)
         self._owner = True
         self._position = position
         if not delivered or delivered.positions[0] <= position:
@@ -152,7 +158,8 @@ class PartitionConsumer:
 
     def ack(self, position: Position) -> None:
         """Acknowledge everything up to a position; call it only once its effects are durable."""
-        done = [own for own in self._ids if own <= position]
+        # A copy: who receives adds to them meanwhile.
+        done = [own for own in tuple(self._ids) if own <= position]
         if done:
             last = max(done)
             try:
@@ -179,6 +186,15 @@ class PartitionConsumer:
     def close(self) -> None:
         """Give the partition up, for the next consumer to take."""
         self._consumer.close()
+
+    def _refuse_beyond_the_end(self, position: Position) -> None:
+        end = self.end()
+        if end is not None and (end.ledger, end.entry) < (position.ledger, position.entry):
+            raise CorruptState(
+                f"everything up to {position} of {self.topic} is done, but it ends at {end}: the broker has lost its "
+                "data, or the store belongs to another one. With an empty store, `headrace backfill` starts from what "
+                "there is"
+            )
 
     def _subscribe(self) -> pulsar.Consumer:
         try:
@@ -250,6 +266,22 @@ class PartitionConsumer:
         gap.close()
         self._gap = None
         return self._new(missed.before(before).followed_by(self._held))
+
+
+def holds_messages(client: pulsar.Client, topic: str) -> bool:
+    """Whether anything stands on a physical topic."""
+    try:
+        reader = client.create_reader(topic, pulsar.MessageId.earliest)
+    except pulsar.PulsarException as error:
+        raise Unavailable(f"broker: cannot read {topic}: {error}") from error
+    try:
+        return bool(reader.has_message_available())
+    except pulsar.UnknownError:
+        return False  # what the embedded broker says of an empty topic
+    except pulsar.PulsarException as error:
+        raise Unavailable(f"broker: {topic}: {error}") from error
+    finally:
+        reader.close()
 
 
 class LogReader:

@@ -9,6 +9,7 @@ from typing import Any
 import pulsar
 
 from headrace.errors import Unavailable
+from headrace.log.consume import holds_messages
 from headrace.log.route import route
 
 
@@ -26,7 +27,8 @@ class Producer:
     max_pending
         How many messages the broker may owe an answer for.
     timeout_s
-        A message that the broker has not taken by then has failed.
+        A message that the broker has not taken by then has failed. None: it is sent until the broker has it, so that
+        of messages that go by order none is left out; what cannot be sent at all fails what follows it, too.
     compress
         For large messages, such as models.
 
@@ -44,10 +46,11 @@ class Producer:
         batching: bool = False,
         schema: pulsar.schema.Schema | None = None,
         max_pending: int = 2_000,
-        timeout_s: float = 30.0,
+        timeout_s: float | None = None,
         compress: bool = False,
     ) -> None:
         self.topic = topic
+        self._client = client
         self._max_pending = max_pending
         self._failure: str | None = None
         self._lock = threading.Lock()
@@ -63,7 +66,7 @@ class Producer:
                 batching_max_publish_delay_ms=2,
                 message_router=route,
                 compression_type=pulsar.CompressionType.ZSTD if compress else pulsar.CompressionType.NONE,
-                send_timeout_millis=int(timeout_s * 1_000),
+                send_timeout_millis=int((timeout_s or 0.0) * 1_000),
             )
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: cannot produce to {topic}: {error}") from error
@@ -86,6 +89,7 @@ class Producer:
             if done is not None:
                 done(accepted)
 
+        self._raise_failure()
         try:
             self._producer.send_async(payload, callback, partition_key=key, properties=properties)
         except pulsar.PulsarException as error:
@@ -131,10 +135,17 @@ class Producer:
             self._producer.flush()
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: {self.topic}: {error}") from error
+        self._raise_failure()
+
+    def holds_messages(self) -> bool:
+        """Whether anything stands on its topic, which is not partitioned."""
+        return holds_messages(self._client, self.topic)
+
+    def close(self) -> None:
+        self._producer.close()
+
+    def _raise_failure(self) -> None:
         with self._lock:
             failure, self._failure = self._failure, None
         if failure is not None:
             raise Unavailable(f"broker: {self.topic}: {failure}")
-
-    def close(self) -> None:
-        self._producer.close()

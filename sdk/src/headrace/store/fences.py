@@ -7,6 +7,9 @@ import redis
 from headrace.errors import Fenced
 from headrace.store.connection import store_errors
 
+#: The epoch of a work's first owner; that of a later one where the store has lost its state.
+FIRST_EPOCH = 1
+
 
 class Fences:
     """The epochs of a loop's single-owner works (a partition's fold, a model's join, its learner)."""

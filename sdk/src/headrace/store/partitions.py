@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import redis
 
 from headrace.errors import Fenced
-from headrace.kernel.partition import PartitionId, Progress
-from headrace.log.position import Position
+from headrace.frontier import UNKNOWN
+from headrace.kernel.partition import PartitionId, Progress, Reached
+from headrace.log.position import START, Position
 from headrace.store.connection import store_errors
 from headrace.store.fences import Fences, fence_key
 
 # The epoch is compared as text: a number of Lua loses integers over 2^53.
 _SAVE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[2], 'done', ARGV[2], 'emitted', ARGV[3], 'newest', ARGV[4], 'frontier', ARGV[5])
-for i = 7, #ARGV, 2 do redis.call('ZADD', KEYS[3], ARGV[i], ARGV[i + 1]) end
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[6])
+redis.call('HSET', KEYS[2], 'done', ARGV[2], 'emitted', ARGV[3], 'newest', ARGV[4], 'frontier', ARGV[5],
+  'folded', ARGV[6], 'out', ARGV[7])
+for i = 9, #ARGV, 2 do redis.call('ZADD', KEYS[3], ARGV[i], ARGV[i + 1]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[8])
 return 1
 """
 _EMITTED = """
@@ -37,10 +39,11 @@ class TakenOver(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What an owner tells the others: its frontier, and up to where everything is in the rows."""
+    """What an owner tells the others: its epoch, what they may rely on, and up to where everything is in the rows."""
 
-    frontier: int
-    done: Position
+    epoch: int
+    reached: Reached = Reached()
+    done: Position = START
 
 
 class PartitionStore:
@@ -60,15 +63,7 @@ class PartitionStore:
         with store_errors():
             found: dict[bytes, bytes] = self._store.hgetall(state)  # type: ignore[assignment]
             times: list[tuple[bytes, float]] = self._store.zrange(ids, 0, -1, withscores=True)  # type: ignore[assignment]
-        seen = {own.decode(): int(time) for own, time in times}
-        if not found:
-            return TakenOver(epoch, Progress(), seen)
-        progress = Progress(
-            Position.from_bytes(found[b"done"]),
-            Position.from_bytes(found[b"emitted"]),
-            int(found[b"newest"]),
-        )
-        return TakenOver(epoch, progress, seen)
+        return TakenOver(epoch, _progress(found), {own.decode(): int(time) for own, time in times})
 
     def record_emitted(self, partition: PartitionId, epoch: int, progress: Progress) -> None:
         """The vectors up to `progress.emitted` are out.
@@ -85,13 +80,19 @@ class PartitionStore:
             raise Fenced(str(partition), epoch)
 
     def save(
-        self, partition: PartitionId, epoch: int, progress: Progress, frontier: int, ids: Mapping[str, int], oldest: int
+        self,
+        partition: PartitionId,
+        epoch: int,
+        progress: Progress,
+        reached: Reached,
+        ids: Mapping[str, int],
+        oldest: int,
     ) -> None:
         """Everything up to `progress.done` is in the rows.
 
         Parameters
         ----------
-        frontier
+        reached
             What other workers may rely on.
         ids, oldest
             Ids seen since the last save, with their event times; older ones than `oldest` are dropped.
@@ -106,7 +107,8 @@ class PartitionStore:
             Position(*progress.done).to_bytes(),
             Position(*progress.emitted).to_bytes(),
             progress.newest,
-            frontier,
+            progress.frontier,
+            *reached,
             oldest,
         ]
         for own, time in ids.items():
@@ -116,12 +118,17 @@ class PartitionStore:
         if not done:
             raise Fenced(str(partition), epoch)
 
-    def standing(self, partition: PartitionId) -> Standing | None:
-        """Where the partition's owner stands, as it last said; None where none has said anything yet."""
+    def standings(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, Standing | None]:
+        """Where each partition stands, as its owner last said; None where it never had one. One round trip."""
+        pipe = self._store.pipeline(transaction=False)
+        for partition in partitions:
+            epoch, state, _ = self._keys(partition)
+            pipe.get(epoch)
+            pipe.hmget(state, ("folded", "out", "done"))
         with store_errors():
-            found: list[bytes | None] = self._store.hmget(self._keys(partition)[1], ("frontier", "done"))  # type: ignore[assignment]
-        frontier, done = found
-        return None if frontier is None or done is None else Standing(int(frontier), Position.from_bytes(done))
+            found = pipe.execute()
+        pairs = zip(partitions, found[::2], found[1::2], strict=True)
+        return {partition: _standing(epoch, state) for partition, epoch, state in pairs}
 
     def _keys(self, partition: PartitionId) -> list[str]:
         epoch = fence_key(self._loop, _work(partition))
@@ -130,6 +137,25 @@ class PartitionStore:
 
 def _work(partition: PartitionId) -> str:
     return f"fold:{partition.stream}:{partition.partition}"
+
+
+def _progress(found: Mapping[bytes, bytes]) -> Progress:
+    start = START.to_bytes()
+    return Progress(
+        Position.from_bytes(found.get(b"done", start)),
+        Position.from_bytes(found.get(b"emitted", start)),
+        int(found.get(b"newest", UNKNOWN)),
+        int(found.get(b"frontier", UNKNOWN)),
+    )
+
+
+def _standing(epoch: bytes | None, state: Sequence[bytes | None]) -> Standing | None:
+    if epoch is None:
+        return None
+    folded, out, done = state
+    if folded is None or out is None or done is None:
+        return Standing(int(epoch))
+    return Standing(int(epoch), Reached(int(folded), int(out)), Position.from_bytes(done))
 
 
 class Durability:

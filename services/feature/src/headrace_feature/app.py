@@ -1,8 +1,8 @@
 """The Faust application: threads that read partitions, channels of batches, agents that hand them to workers.
 
 Faust gives the service its life cycle, channels, timers and web view; no guarantee rests on it, and no
-other module imports it. An error of a worker ends the process: its partitions go to another one, which
-starts from what the store holds. Nothing is restarted past a batch.
+other module imports it. A worker that is fenced, or that a broker or a store fails, gives up what it holds and takes
+it again from what the store says; any other error ends the process. Nothing is restarted past a batch.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from collections.abc import AsyncIterable, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import faust
 import structlog
 from faust.app.base import BootStrategy
 
-from headrace.errors import Unavailable
+from headrace.errors import Fenced, Unavailable
 from headrace.log.consume import Batch, PartitionConsumer
-from headrace.log.position import Position
+from headrace.log.position import START, Position
+from headrace_feature.tenure import Tenure
 
 _log = structlog.get_logger()
 _Result = TypeVar("_Result")
@@ -30,8 +31,11 @@ _Result = TypeVar("_Result")
 #: Batches that wait in a partition's channel: the back-pressure on its reader.
 CHANNEL = 4
 
-#: Seconds after which a lane without messages looks whether it can go on.
-PULSE = 0.1
+#: Seconds between two looks whether a source may be read.
+STANDBY = 0.2
+
+#: Seconds before what a broker or a store failed is tried again.
+RETRY = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,16 @@ class Source:
 
     Attributes
     ----------
+    ready
+        Whether it may be read now: called in the worker's thread, again and again until it may.
+    open
+        Subscribe to it.
     take_over
-        Become its owner; returns the position to go on from.
+        Become its owner, with the first message that the broker gives to this process.
+    owned
+        Whether it is still this worker's, since the epoch given.
     accept
-        Take a batch.
+        Take a batch, read in an epoch.
     rest
         It has been silent for long, and its log ends here; told again as long as it is silent.
     full
@@ -51,20 +61,51 @@ class Source:
     """
 
     name: str
-    consumer: PartitionConsumer
-    take_over: Callable[[], Position]
-    accept: Callable[[Batch], None]
+    ready: Callable[[], bool]
+    open: Callable[[], PartitionConsumer]
+    take_over: Callable[[], Tenure]
+    owned: Callable[[int], bool]
+    accept: Callable[[int, Batch], None]
     rest: Callable[[Position], None]
     full: Callable[[], bool]
+
+
+class Worker(Protocol):
+    """What a lane runs, in one thread."""
+
+    @property
+    def pulse(self) -> float:
+        """Seconds after which to look for work that nobody tells of."""
+        ...
+
+    def step(self) -> bool:
+        """Do what can be done now; False where there was nothing."""
+        ...
+
+    def give_up(self) -> None:
+        """Give up all that it owns."""
+        ...
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What travels through a channel: a batch with the epoch it was read in, or where a silent log ends.
+
+    No tuple: Faust takes those apart.
+    """
+
+    epoch: int
+    batch: Batch | None
+    end: Position = START
 
 
 class Lane:
     """One worker with its sources: a single thread runs all that touches the worker's state."""
 
-    def __init__(self, name: str, sources: list[Source], step: Callable[[], bool]) -> None:
+    def __init__(self, name: str, sources: list[Source], worker: Worker) -> None:
         self.name = name
         self.sources = sources
-        self._step = step
+        self._worker = worker
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._work = asyncio.Event()
         self._stepped = asyncio.Condition()
@@ -73,12 +114,12 @@ class Lane:
         """Run in the worker's thread, from a reader's."""
         return self._thread.submit(call, *arguments).result()
 
-    async def take(self, source: Source, batch: Batch | Position) -> None:
+    async def take(self, source: Source, delivery: Delivery) -> None:
         """Give the worker a batch (or where a silent log ends); returns once there is room for the next."""
-        if isinstance(batch, Batch):
-            await self._run(source.accept, batch)
+        if delivery.batch is not None:
+            await self._surely(source.accept, delivery.epoch, delivery.batch)
         else:
-            await self._run(source.rest, batch)
+            await self._surely(source.rest, delivery.end)
         self._work.set()
         async with self._stepped:
             await self._stepped.wait_for(lambda: not source.full())
@@ -88,10 +129,10 @@ class Lane:
         while True:
             # What others do, and time, make work as well, and nobody tells.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._work.wait(), PULSE)
+                await asyncio.wait_for(self._work.wait(), self._worker.pulse)
             self._work.clear()
             while True:
-                more = await self._run(self._step)
+                more = await self._surely(self._worker.step)
                 async with self._stepped:
                     self._stepped.notify_all()
                 if not more:
@@ -100,6 +141,16 @@ class Lane:
     def close(self) -> None:
         """End the thread, after what it is doing."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+    async def _surely(self, call: Callable[..., _Result], *arguments: Any) -> _Result | None:
+        """Run in the worker's thread; what it may have left half done is given up, and nothing returned."""
+        try:
+            return await self._run(call, *arguments)
+        except (Fenced, Unavailable) as error:
+            _log.warning("gives up what it owns, and begins again", lane=self.name, reason=str(error))
+            await self._run(self._worker.give_up)
+            await asyncio.sleep(RETRY)
+            return None
 
     async def _run(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
@@ -193,7 +244,7 @@ class FeatureApp:
         async def agent(batches: AsyncIterable[Any]) -> None:
             async for batch in batches:
                 try:
-                    await lane.take(source, batch.value)
+                    await lane.take(source, batch)
                 except Exception as error:
                     self._fail(error)
                     return
@@ -210,29 +261,64 @@ class FeatureApp:
         return guarded
 
     def _read(self, loop: asyncio.AbstractEventLoop, lane: Lane, source: Source, channel: Any) -> None:
-        def put(batch: Batch | Position) -> None:
-            asyncio.run_coroutine_threadsafe(channel.put(_Delivery(batch)), loop).result()
+        """Read a source whenever it may be, for ever."""
+
+        def put(delivery: Delivery) -> None:
+            asyncio.run_coroutine_threadsafe(channel.put(delivery), loop).result()
 
         try:
-            owner, heard = False, time.monotonic()
             while not self._stopping.is_set():
-                batch = source.consumer.receive()
-                if batch:
-                    if not owner:
-                        batch = source.consumer.start_after(lane.submit(source.take_over), batch)
-                        owner = True
-                    heard = time.monotonic()
-                    if batch:
-                        put(batch)
-                elif time.monotonic() - heard > self._idle:
-                    heard = time.monotonic()
-                    # A broker that is away is silent, too: idle is only a log that has ended.
-                    end = source.consumer.end()
-                    if end is not None:
-                        put(end)
+                if self._may_read(lane, source):
+                    self._follow(lane, source, put)
+                else:
+                    self._stopping.wait(STANDBY)
         except Exception as error:
             if not self._stopping.is_set():
                 loop.call_soon_threadsafe(self._fail, error)
+
+    def _may_read(self, lane: Lane, source: Source) -> bool:
+        try:
+            return lane.submit(source.ready)
+        except (Fenced, Unavailable) as error:
+            _log.warning("not now", source=source.name, reason=str(error))
+            self._stopping.wait(RETRY)
+            return False
+
+    def _follow(self, lane: Lane, source: Source, put: Callable[[Delivery], None]) -> None:
+        """Subscribe, and read until the source is no longer the worker's."""
+        consumer = source.open()
+        try:
+            self._receive(lane, source, consumer, put)
+        except (Fenced, Unavailable) as error:
+            if not self._stopping.is_set():
+                _log.warning("reads it again", source=source.name, reason=str(error))
+            self._stopping.wait(RETRY)
+        finally:
+            with suppress(Exception):  # of a broker that is away: it closes by itself
+                consumer.close()
+
+    def _receive(
+        self, lane: Lane, source: Source, consumer: PartitionConsumer, put: Callable[[Delivery], None]
+    ) -> None:
+        epoch: int | None = None
+        heard = time.monotonic()
+        while not self._stopping.is_set():
+            if epoch is not None and not source.owned(epoch):
+                return
+            batch = consumer.receive()
+            if batch:
+                if epoch is None:
+                    epoch, position = lane.submit(source.take_over)
+                    batch = consumer.start_after(position, batch)
+                heard = time.monotonic()
+                if batch:
+                    put(Delivery(epoch, batch))
+            elif time.monotonic() - heard > self._idle:
+                heard = time.monotonic()
+                # A broker that is away is silent, too: idle is only a log that has ended.
+                end = consumer.end()
+                if end is not None:
+                    put(Delivery(epoch or 0, None, end))
 
     def _fail(self, error: BaseException) -> None:
         if not self._failed.done() and not self._stopping.is_set():
@@ -250,10 +336,3 @@ def _now_or_later(call: Callable[[], None]) -> Callable[[], Awaitable[None]]:
             _log.warning("not now", reason=str(error))
 
     return run
-
-
-@dataclass(frozen=True)
-class _Delivery:
-    """What travels through a channel: Faust takes some values, such as tuples, apart."""
-
-    value: Batch | Position

@@ -24,6 +24,7 @@ from headrace.log.refusals import Refusals
 from headrace.log.topics import Topics
 from headrace.rpc import Server
 from headrace.store import connection as store_connection
+from headrace.store.leases import Lease
 from headrace.store.pairs import PairStore
 from headrace.store.partitions import Durability, PartitionStore
 from headrace.store.rows import RowStore
@@ -49,8 +50,10 @@ async def run(settings: FeatureSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    app = await asyncio.to_thread(service.lanes)
-    feature = FeatureApp(app, loop.idle / 1e6, [(0.5, service.acknowledge), (PERIOD, service.beat)], settings.web_port)
+    lanes = await asyncio.to_thread(service.lanes)
+    await asyncio.to_thread(service.campaign)
+    every = [(0.5, service.acknowledge), (1.0, service.campaign), (PERIOD, service.beat)]
+    feature = FeatureApp(lanes, loop.idle / 1e6, every, settings.web_port)
     await server.start()
     await feature.start()
     status.state, status.address = "ready", server.address
@@ -83,6 +86,7 @@ class Composition:
         self._acknowledger = Acknowledger(Durability(store_connection.connect(settings.redis_url), loop.name))
         self._folder: FoldWorker | None = None
         self._joiners: list[JoinWorker] = []
+        self._leases: list[Lease] = []
 
     def lanes(self) -> list[Lane]:
         """Connect, and build what this process's role asks for."""
@@ -96,6 +100,11 @@ class Composition:
         """Acknowledge what is durable."""
         self._acknowledger.run(self._saved)
 
+    def campaign(self) -> None:
+        """Claim each model's join, or renew the claim."""
+        for lease in self._leases:
+            lease.campaign()
+
     def beat(self) -> None:
         """Publish the status."""
         if self._folder is not None:
@@ -105,10 +114,14 @@ class Composition:
             self._heartbeat.beat()
 
     def close(self) -> None:
-        """Acknowledge a last time and go."""
-        self.acknowledge()
-        self._heartbeat.end()
-        self._client.close()
+        """Acknowledge a last time, let others have what is ours, and go."""
+        try:
+            self.acknowledge()
+            for lease in self._leases:
+                lease.release()
+            self._heartbeat.end()
+        finally:
+            self._client.close()
 
     def _saved(self) -> Mapping[Any, Position]:
         saved: dict[Any, Position] = {}
@@ -136,53 +149,64 @@ class Composition:
             _check_partitions(stream, physical)
             for index, topic in enumerate(physical):
                 partition = PartitionId(stream.name, index)
-                consumer = self._consumer(topic, "feature", partition)
                 sources.append(
                     Source(
                         f"{stream.name}-{index}",
-                        consumer,
+                        lambda: True,
+                        partial(self._consumer, topic, "feature", partition),
                         partial(worker.take_over, partition),
+                        partial(worker.owns, partition),
                         partial(_accept, worker, partition),
                         partial(worker.rest, partition),
                         partial(worker.full, partition, 4 * self._settings.batch),
                     )
                 )
-        return Lane("fold", sources, worker.step)
+        return Lane("fold", sources, worker)
 
     def _join_lane(self, model: ModelDefinition) -> Lane:
+        features = connection.partitions(self._client, self._topics.features(model.name))
+        labels = connection.partitions(self._client, self._topics.stream(self._loop.label(model.label).stream))
+        lease = Lease(self._store, self._loop.name, f"join:{model.name}", self._settings.instance)
         worker = JoinWorker(
             self._loop,
             model,
+            features,
+            labels,
             PairStore(self._store, self._loop.name, model.name),
             Producer(self._client, self._topics.examples(model.name)),
+            lease,
             self._heartbeat,
         )
+        self._leases.append(lease)
         self._joiners.append(worker)
-        subscription = f"join-{model.name}"
         sources = [
             self._join_source(
-                worker, topic, subscription, worker.add_features(topic), worker.accept_vectors,
+                worker,
+                topic,
+                worker.accept_vectors,
                 partial(self._rest_features, worker, topic, PartitionId(model.stream, index)),
             )
-            for index, topic in enumerate(connection.partitions(self._client, self._topics.features(model.name)))
-        ]  # fmt: skip
-        stream = self._loop.label(model.label).stream
-        sources += [
-            self._join_source(
-                worker, topic, subscription, worker.add_labels(topic), worker.accept_labels, partial(worker.rest, topic)
-            )
-            for topic in connection.partitions(self._client, self._topics.stream(stream))
+            for index, topic in enumerate(features)
         ]
-        return Lane(f"join-{model.name}", sources, worker.step)
+        sources += [
+            self._join_source(worker, topic, worker.accept_labels, partial(worker.rest, topic)) for topic in labels
+        ]
+        return Lane(f"join-{model.name}", sources, worker)
 
     def _join_source(
-        self, worker: JoinWorker, topic: str, subscription: str, position: Position, accept: Any,
+        self,
+        worker: JoinWorker,
+        topic: str,
+        accept: Callable[[str, int, Batch], None],
         rest: Callable[[Position], None],
-    ) -> Source:  # fmt: skip
+    ) -> Source:
+        model = worker.model.name
         return Source(
             topic.rpartition("/")[2],
-            self._consumer(topic, subscription, (worker.model.name, topic)),
-            lambda: position,
+            worker.begin,
+            partial(self._consumer, topic, f"join-{model}", (model, topic)),
+            partial(worker.tenure, topic),
+            worker.owns,
             partial(accept, topic),
             rest,
             lambda: False,
@@ -214,5 +238,5 @@ def _check_partitions(stream: StreamDefinition, physical: Sequence[str]) -> None
         )
 
 
-def _accept(worker: FoldWorker, partition: PartitionId, batch: Batch) -> None:
-    worker.accept(partition, worker.decode(partition, batch))
+def _accept(worker: FoldWorker, partition: PartitionId, epoch: int, batch: Batch) -> None:
+    worker.accept(partition, epoch, worker.decode(partition, batch))

@@ -2,6 +2,10 @@
 
 One step: emit the vectors, record *emitted*, write the rows, record *done*. The broker's acknowledgement
 follows once the store has all of it on disk.
+
+Partitions come and go: the broker gives them to one worker or another. A worker that has lost one finds out by its
+epoch, before a step, and gives that one up. Where it finds out amid a step, what it holds in memory is ahead of the
+store, so it gives all of them up, and takes them again from what the store says.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from headrace.errors import InvalidEvent
 from headrace.events import EventColumns, StreamCodec
 from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.fold import Changed, Fold, Plan
-from headrace.kernel.partition import Partition, PartitionId, RowsId
+from headrace.kernel.partition import Partition, PartitionId, Reached, RowsId
 from headrace.log.consume import Batch
 from headrace.log.position import START, Position
 from headrace.log.refusals import Refusals
@@ -24,8 +28,12 @@ from headrace.store.partitions import PartitionStore, Standing
 from headrace.store.rows import RowStore, Write
 from headrace.store.status import Heartbeat
 from headrace_feature.outputs import VectorOutputs
+from headrace_feature.tenure import Tenure
 
 _log = structlog.get_logger()
+
+#: Seconds between two looks for work that nobody tells of: while events wait for other workers, and else.
+_PRESSED, _PULSE = 0.01, 0.1
 
 
 def wall_clock() -> int:
@@ -65,26 +73,52 @@ class FoldWorker:
         self._told: dict[tuple[str, PartitionId], int] = {}
         self._saved: dict[PartitionId, Standing] = {}
         self._used: dict[RowsId, dict[str, None]] = {}
-        self._others = ENDED
+        self._others: list[Reached] = []
         self._ends: dict[PartitionId, Position] = {}
         self._silent: dict[PartitionId, Position] = {}
         self._codecs = {stream.name: StreamCodec(stream) for stream in fold.loop.streams}
 
-    def take_over(self, partition: PartitionId) -> Position:
-        """Become the owner of a partition; returns where its state stands."""
+    def take_over(self, partition: PartitionId) -> Tenure:
+        """Become the owner of a partition.
+
+        Raises
+        ------
+        CorruptState
+            The store has lost its state.
+        """
+        self._give_up(partition)
         epoch, progress, seen = self._partitions.take_over(partition)
-        owned = self._fold.own(partition, progress, seen)
+        self._outputs.open(partition, epoch, [own for own in self._fold.models if own.stream == partition.stream])
+        self._fold.own(partition, progress, seen)
         self._epochs[partition] = epoch
-        self._outputs.open(partition, epoch, owned.models)
         _log.info("partition taken", partition=str(partition), epoch=epoch, done=str(progress.done))
-        return Position(*progress.done)
+        return Tenure(epoch, Position(*progress.done))
+
+    def owns(self, partition: PartitionId, epoch: int) -> bool:
+        """Whether a partition is still this worker's, and has been since it took it with this epoch."""
+        return self._epochs.get(partition) == epoch
+
+    def give_up(self) -> None:
+        """Give all partitions up: what memory holds may be ahead of the store."""
+        for partition in tuple(self._fold.partitions):
+            self._give_up(partition)
+
+    @property
+    def pulse(self) -> float:
+        """Seconds after which to look again whether there is something to do."""
+        return _PRESSED if any(own.backlog for own in self._fold.partitions.values()) else _PULSE
 
     def decode(self, partition: PartitionId, batch: Batch) -> list[Decoded]:
         """Read a batch; needs no state, so any thread may call it."""
         return decode(self._codecs[partition.stream], batch)
 
-    def accept(self, partition: PartitionId, decoded: Sequence[Decoded]) -> None:
-        """Take what was read, in order; what is not valid goes to the dead letters."""
+    def accept(self, partition: PartitionId, epoch: int, decoded: Sequence[Decoded]) -> None:
+        """Take what was read, in order; what is not valid goes to the dead letters.
+
+        What was read for an earlier tenure is left: it is read again.
+        """
+        if not self.owns(partition, epoch):
+            return
         owned = self._fold.partitions[partition]
         for part in decoded:
             if part.frontier is not None:
@@ -118,9 +152,11 @@ class FoldWorker:
         """Whether nothing of the partition is under way, here or elsewhere, nor has been for long."""
         owned = self._fold.partitions.get(partition)
         if owned is None:
-            return self._is_silent(partition, self._partitions.standing(partition))
-        done = Position(*owned.progress.done)
-        return not owned.backlog and owned.frontier >= RESTING and self._saved.get(partition) == (owned.frontier, done)
+            standing = self._partitions.standings([partition])[partition]
+            return self._is_silent(partition, standing) or (standing is not None and standing.reached.out >= RESTING)
+        saved = self._saved.get(partition)
+        told = saved is not None and saved[1:] == (Reached(owned.frontier, owned.frontier), owned.progress.done)
+        return told and not owned.backlog and owned.frontier >= RESTING
 
     def full(self, partition: PartitionId, bound: int) -> bool:
         """Whether to read no more of a partition until more than `bound` events of it are not done.
@@ -130,13 +166,21 @@ class FoldWorker:
         owned = self._fold.partitions.get(partition)
         if owned is None or owned.backlog <= bound:
             return False
-        return owned.frontier > min(self._others, *(own.frontier for own in tuple(self._fold.partitions.values())))
+        owners = [own.frontier for own in tuple(self._fold.partitions.values())]
+        return owned.frontier > min(*owners, *(other.folded for other in self._others), ENDED)
 
     def step(self) -> bool:
-        """Do what can be done now; False where there was nothing."""
-        others = self._frontiers_of_others()
-        self._others = min(others, default=ENDED)
-        plan = self._fold.plan(others, self._clock())
+        """Do what can be done now; False where there was nothing.
+
+        Raises
+        ------
+        Fenced, Unavailable
+            What memory holds may be ahead of the store now: `give_up`.
+        """
+        standings = self._partitions.standings(self._all())
+        self._give_up_lost(standings)
+        self._others = self._reached_by_others(standings)
+        plan = self._fold.plan(self._others, self._clock())
         if plan.empty:
             # What was refused, or sent before, is done without a step.
             self._refusals.flush()
@@ -175,18 +219,35 @@ class FoldWorker:
         """The newest event time that this worker's partitions have seen; None before the first event."""
         return max((own.newest for own in self._fold.partitions.values() if own.newest > UNKNOWN), default=None)
 
-    def _frontiers_of_others(self) -> list[int]:
-        others = [
-            own
-            for name in self._fold.streams
-            for own in (PartitionId(name, index) for index in range(self._fold.loop.stream(name).partitions))
-            if own not in self._fold.partitions
-        ]
-        found = {own: self._partitions.standing(own) for own in others}
+    def _all(self) -> list[PartitionId]:
+        """Every partition of the loop, whoever owns it."""
+        return [PartitionId(own.name, index) for own in self._fold.loop.streams for index in range(own.partitions)]
+
+    def _give_up_lost(self, standings: Mapping[PartitionId, Standing | None]) -> None:
+        for partition, epoch in tuple(self._epochs.items()):
+            standing = standings.get(partition)
+            if standing is None or standing.epoch != epoch:
+                _log.warning("partition lost", partition=str(partition), epoch=epoch)
+                self._give_up(partition)
+
+    def _give_up(self, partition: PartitionId) -> None:
+        self._epochs.pop(partition, None)
+        self._saved.pop(partition, None)
+        if partition not in self._fold.partitions:
+            return
+        self._fold.disown(partition)
+        for model in self._fold.models:
+            self._told.pop((model.name, partition), None)
+        for rows in [own for own in self._used if own not in self._fold.rows]:
+            del self._used[rows]
+
+    def _reached_by_others(self, standings: Mapping[PartitionId, Standing | None]) -> list[Reached]:
         return [
-            UNKNOWN if standing is None else standing.frontier
-            for own, standing in found.items()
-            if not self._is_silent(own, standing)
+            Reached() if standing is None else standing.reached
+            for own, standing in standings.items()
+            if own.stream in self._fold.streams
+            and own not in self._fold.partitions
+            and not self._is_silent(own, standing)
         ]
 
     def _is_silent(self, partition: PartitionId, standing: Standing | None) -> bool:
@@ -229,13 +290,17 @@ class FoldWorker:
         """Save the progress of every partition that moved, and tell readers of its frontier."""
         for name, own in self._fold.partitions.items():
             self._tell_readers(name, own)
-            standing = Standing(self._fold.frontier_folded(name), Position(*own.progress.done))
+            standing = self._standing(name)
             if self._saved.get(name) == standing:
                 continue
             oldest = own.forget_ids()
-            self._partitions.save(name, self._epochs[name], own.progress, standing.frontier, own.unsaved, oldest)
+            self._partitions.save(name, standing.epoch, own.progress, standing.reached, own.unsaved, oldest)
             own.unsaved.clear()
             self._saved[name] = standing
+
+    def _standing(self, partition: PartitionId) -> Standing:
+        own = self._fold.partitions[partition]
+        return Standing(self._epochs[partition], self._fold.reached(partition), Position(*own.progress.done))
 
     def _tell_readers(self, name: PartitionId, own: Partition) -> None:
         moved = {model.name: self._fold.frontier_out(name, model.name) for model in own.models}

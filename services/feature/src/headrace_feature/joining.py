@@ -1,4 +1,8 @@
-"""The join worker: a model's vectors and labels into its examples log, each step atomic in the store."""
+"""The join worker: a model's vectors and labels into its examples log, each step atomic in the store.
+
+Of all processes one at a time does a model's join: the one that holds its lease. Who has lost it (or the fence, to
+one that took over meanwhile) gives up all of it, and may begin anew later from what the store says.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import numpy as np
 import structlog
 
 from headrace.definition import Column, FieldType, LoopDefinition, ModelDefinition, Task
+from headrace.errors import CorruptState, Fenced
 from headrace.events import EventColumns, StreamCodec
 from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.expressions import Program, columns_of
@@ -21,14 +26,20 @@ from headrace.log.dedupe import Accepted
 from headrace.log.position import START, Position
 from headrace.log.produce import Producer
 from headrace.log.tables import Examples, decode_vectors, encode_examples
-from headrace.store.pairs import PairStore
+from headrace.store.fences import FIRST_EPOCH
+from headrace.store.leases import Lease
+from headrace.store.pairs import JoinState, PairStore
 from headrace.store.status import Heartbeat
 from headrace_feature.folding import decode, wall_clock
+from headrace_feature.tenure import Tenure
 
 _log = structlog.get_logger()
 
 #: Examples of one step: one message, and a script in the store that is over before a reader notices.
 STEP = 1_000
+
+#: Seconds between two looks for work that nobody tells of.
+_PULSE = 0.1
 
 
 class Labels:
@@ -64,61 +75,142 @@ class Labels:
 
 
 class JoinWorker:
-    """The join of one model. Not thread-safe: one thread calls it."""
+    """The join of one model. Not thread-safe: one thread calls it.
+
+    Parameters
+    ----------
+    features, labels
+        The physical topics that it reads: its vectors', and its label's stream's.
+    lease
+        Says whether the join is this process's.
+    """
 
     def __init__(
-        self, loop: LoopDefinition, model: ModelDefinition, pairs: PairStore, producer: Producer, heartbeat: Heartbeat
+        self,
+        loop: LoopDefinition,
+        model: ModelDefinition,
+        features: Sequence[str],
+        labels: Sequence[str],
+        pairs: PairStore,
+        producer: Producer,
+        lease: Lease,
+        heartbeat: Heartbeat,
     ) -> None:
         self.model = model
         self._labels = Labels(loop, model)
         self._lateness = loop.stream(model.stream).lateness
         self._codec = StreamCodec(self._labels.stream)
+        self._sources = (tuple(features), tuple(labels))
         self._pairs = pairs
         self._producer = producer
+        self._lease = lease
         self._heartbeat = heartbeat
-        self._epoch, self._state, waiting = pairs.take_over()
+        self._epoch: int | None = None
+        self._forget()
+
+    def begin(self) -> bool:
+        """Become the one that joins, where the lease is ours; False where it is not.
+
+        Raises
+        ------
+        CorruptState
+            The store has lost the join's state.
+        """
+        if not self._lease.held:
+            return False
+        if self._epoch is None:
+            try:
+                self._take_over()
+            except Exception:
+                self.give_up()
+                raise
+        return True
+
+    def _take_over(self) -> None:
+        epoch, self._state, waiting = self._pairs.take_over()
+        self._epoch = epoch
+        self._refuse_lost_state(epoch)
         self._join = Join(self._labels.wait, self._of_this_definition(waiting))
+        features, labels = self._sources
+        for topic in features:
+            self._add_features(topic)
+        for topic in labels:
+            self._add_labels(topic)
+        self._send_outbox()
+        pairs, examples = len(waiting), self._state.sequence
+        _log.info("join taken", model=self.model.name, epoch=epoch, pairs=pairs, examples=examples)
+
+    def tenure(self, topic: str) -> Tenure:
+        """Where to go on reading a source."""
+        if self._epoch is None:
+            raise Fenced(f"join of {self.model.name}", 0)
+        return Tenure(self._epoch, self._position(topic))
+
+    def owns(self, epoch: int) -> bool:
+        """Whether the join is still this process's, and has been since it began with this epoch."""
+        return self._epoch == epoch and self._lease.held
+
+    def give_up(self) -> None:
+        """Leave the join to whoever takes it: what memory holds may be ahead of the store."""
+        if self._epoch is not None:
+            _log.warning("join given up", model=self.model.name, epoch=self._epoch)
+        self._epoch = None
+        self._forget()
+
+    @property
+    def pulse(self) -> float:
+        """Seconds after which to look again whether there is something to do."""
+        return _PULSE
+
+    def _forget(self) -> None:
+        self._state = JoinState()
+        self._join = Join(self._labels.wait)
         self._frontiers: dict[str, int] = {}
         self._accepted: dict[str, Accepted] = {}
         self._partitions: dict[str, Partition] = {}
         self._dirty = False
         self._told = UNKNOWN
-        self._send_outbox()
-        _log.info("join taken", model=model.name, epoch=self._epoch, pairs=len(waiting), examples=self._state.sequence)
 
-    def add_features(self, topic: str) -> Position:
-        """Read this partition of the features topic; returns where to go on."""
+    def _refuse_lost_state(self, epoch: int) -> None:
+        if epoch == FIRST_EPOCH and self._producer.holds_messages():
+            raise CorruptState(
+                f"the store knows nothing of the join of {self.model.name}, but examples stand on "
+                f"{self._producer.topic}: `headrace backfill` rebuilds the state from the logs"
+            )
+
+    def _add_features(self, topic: str) -> None:
         # Nobody promises when requests come: they hold nobody back.
         by_id = self.model.vectors == "requests"
         self._frontiers[topic] = RESTING if by_id else self._state.frontiers.get(topic, UNKNOWN)
         self._accepted[topic] = Accepted(*self._state.accepted.get(topic, (0, START.to_bytes())))
-        return self._position(topic)
 
-    def add_labels(self, topic: str) -> Position:
-        """Read this partition of the label's stream; returns where to go on."""
+    def _add_labels(self, topic: str) -> None:
         progress = Progress(newest=self._state.newest.get(topic, UNKNOWN))
         # What was promised before a restart is not said again.
         frontier = self._state.frontiers.get(topic, UNKNOWN)
         owned = Partition(self._labels.stream, progress, {}, (), newest=progress.newest, frontier=frontier)
         self._partitions[topic] = owned
         self._frontiers[topic] = frontier
-        return self._position(topic)
 
-    def accept_vectors(self, topic: str, batch: Batch) -> None:
-        """Take messages of the features topic."""
+    def accept_vectors(self, topic: str, epoch: int, batch: Batch) -> None:
+        """Take messages of the features topic; those read for an earlier tenure are left."""
+        if not self.owns(epoch):
+            return
         accepted = self._accepted[topic]
         for payload, properties in zip(batch.payloads, batch.properties, strict=True):
-            epoch = int(properties.get("epoch", 0))
-            if properties.get("definition") != self.model.hash or not accepted.mark(epoch):
+            owner = int(properties.get("epoch", 0))
+            if properties.get("definition") != self.model.hash or not accepted.mark(owner):
                 continue
             if payload:
-                self._take_vectors(topic, epoch, payload)
+                self._take_vectors(topic, owner, payload)
             if "frontier" in properties:
                 self._frontiers[topic] = int(properties["frontier"])
         self._read(topic, batch)
 
-    def accept_labels(self, topic: str, batch: Batch) -> None:
+    def accept_labels(self, topic: str, epoch: int, batch: Batch) -> None:
         """Take messages of the label's stream; invalid ones are the fold's to refuse."""
+        if not self.owns(epoch):
+            return
         owned = self._partitions[topic]
         for part in decode(self._codec, batch):
             if part.frontier is not None:
@@ -138,12 +230,25 @@ class JoinWorker:
 
     def rest(self, topic: str, end: Position) -> None:
         """The partition has been silent for long, and its log ends here: it holds nobody back."""
+        if topic not in self._frontiers:
+            return
         read = self._position(topic)
         if (end.ledger, end.entry) <= (read.ledger, read.entry):
             self._frontiers[topic] = max(self._frontiers[topic], RESTING)
 
     def step(self) -> bool:
-        """Decide, save, send; False where there was nothing."""
+        """Decide, save, send; False where there was nothing.
+
+        Raises
+        ------
+        Fenced, Unavailable
+            What memory holds may be ahead of the store now: `give_up`.
+        """
+        if self._epoch is None:
+            return False
+        if not self._lease.held:
+            self.give_up()
+            return False
         frontier = self.frontier()
         joined = self._join.advance(frontier, frontier, STEP)
         self._heartbeat.count("expired", joined.expired)
@@ -183,6 +288,7 @@ class JoinWorker:
         self._send_outbox()
         self._state.outbox = []
         self._state.definition = self.model.hash
+        assert self._epoch is not None
         self._pairs.save(self._epoch, self._state, dict.fromkeys(waiting))
         return {}
 

@@ -7,13 +7,16 @@ from collections.abc import Iterable
 import pulsar
 
 from headrace.definition import ModelDefinition
+from headrace.errors import CorruptState
 from headrace.kernel.fold import MadeVectors
 from headrace.kernel.partition import PartitionId
 from headrace.log.connection import partitions
+from headrace.log.consume import holds_messages
 from headrace.log.position import Position
 from headrace.log.produce import Producer
 from headrace.log.tables import Vectors, encode_vectors
 from headrace.log.topics import Topics
+from headrace.store.fences import FIRST_EPOCH
 
 
 class VectorOutputs:
@@ -26,10 +29,23 @@ class VectorOutputs:
         self._epochs: dict[PartitionId, int] = {}
 
     def open(self, source: PartitionId, epoch: int, models: Iterable[ModelDefinition]) -> None:
-        """Mark the new epoch in every output of a source: readers drop what older owners still send."""
+        """Mark the new epoch in every output of a source: readers drop what older owners still send.
+
+        Raises
+        ------
+        CorruptState
+            There has been an owner, of whom the store knows nothing.
+        """
         self._epochs[source] = epoch
         for model in models:
-            producer = self._producers.get((model.name, source)) or self._make(model.name, source)
+            topic = self._topic(model.name, source)
+            if epoch == FIRST_EPOCH and holds_messages(self._client, topic):
+                raise CorruptState(
+                    f"the store knows nothing of {source.stream}-{source.partition}, but vectors of it stand on "
+                    f"{topic}: `headrace backfill` rebuilds the state from the streams; who wants to begin anew takes "
+                    "another namespace, or deletes the loop's topics"
+                )
+            producer = self._producers.get((model.name, source)) or Producer(self._client, topic)
             self._producers[model.name, source] = producer
             producer.send(b"", properties={**self._properties(model, source), "marker": "epoch"})
             producer.flush()
@@ -61,9 +77,9 @@ class VectorOutputs:
         for producer in self._producers.values():
             producer.flush()
 
-    def _make(self, model: str, source: PartitionId) -> Producer:
+    def _topic(self, model: str, source: PartitionId) -> str:
         physical = partitions(self._client, self._topics.features(model))
-        return Producer(self._client, physical[source.partition % len(physical)])
+        return physical[source.partition % len(physical)]
 
     def _properties(self, model: ModelDefinition, source: PartitionId) -> dict[str, str]:
         return {

@@ -30,6 +30,8 @@ from headrace_scorer.scorer import Batch
 
 _log = structlog.get_logger()
 
+_TIMEOUT_S = 30.0
+
 #: A request stands at no position of any stream.
 _NOWHERE = START.to_bytes()
 
@@ -186,7 +188,8 @@ class ServedSender(threading.Thread):
 
     def _producer(self, topic: str) -> Producer:
         if topic not in self._producers:
-            self._producers[topic] = Producer(self._client, topic)
+            # They go by id, in any order: to be asked again now and then whether the process ends costs nothing.
+            self._producers[topic] = Producer(self._client, topic, timeout_s=_TIMEOUT_S)
         return self._producers[topic]
 
 

@@ -1,0 +1,132 @@
+"""Several fold workers, between which partitions move: whatever zombies do meanwhile, the same vectors and rows."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.definition import LoopDefinition
+from headrace.errors import Fenced
+from headrace.frontier import ENDED
+from headrace.kernel.partition import PartitionId
+from headrace.kernel.rows import FENCE_BYTES
+from headrace.log.consume import Batch
+from headrace.log.position import Position
+from headrace.log.topics import FRONTIER
+from headrace_feature.folding import FoldWorker
+from headrace_feature.tenure import Tenure
+from tests.unit.feature.folds import World, batch, worker
+from tests.unit.feature.test_folding import Log, timeline
+from tests.unit.kernel.test_fold import Event, logs, loop
+
+PARTITIONS = 3
+
+
+class Reading:
+    """How one worker reads one partition, in one tenure: on from there, whether it is still the owner or not."""
+
+    def __init__(self, fold: FoldWorker, own: PartitionId, log: list[tuple[int, Event]]) -> None:
+        self.fold = fold
+        self._own = own
+        self._log = log
+        self._take()
+
+    def feed(self, size: int) -> None:
+        """Give the worker what comes next; behind the last event the promise that nothing follows."""
+        if self._next > len(self._log):
+            return
+        events = self._log[self._next : self._next + size]
+        made = batch(events, ENDED if self._next + size >= len(self._log) else None)
+        if not events:
+            made = Batch([Position(len(self._log), 0, -1)], [b""], [{FRONTIER: str(ENDED)}])
+        self.fold.accept(self._own, self._tenure.epoch, self.fold.decode(self._own, made))
+        self._next += max(len(events), 1) if made.properties[-1] == {} else len(self._log) + 1
+
+    def begin_again(self) -> None:
+        """The worker has given the partition up, and the broker gives it to this worker again."""
+        if not self.fold.owns(self._own, self._tenure.epoch):
+            self._take()
+
+    def _take(self) -> None:
+        self._tenure: Tenure = self.fold.take_over(self._own)
+        self._next = self._tenure.position.ledger + 1
+
+
+class Workers:
+    """Some workers, and a broker that gives each partition to one of them."""
+
+    def __init__(self, world: World, made: LoopDefinition, events: Log, chance: random.Random) -> None:
+        self._chance = chance
+        self._world = world
+        self._events = events
+        self.folds = [worker(world, made) for _ in range(3)]
+        self.active: dict[PartitionId, Reading] = {}
+        self.former: list[Reading] = []
+        self._stepping: FoldWorker | None = None
+        for own in events:
+            self.move(own)
+
+    def move(self, own: PartitionId) -> None:
+        """Give a partition to another worker; the one that had it does not know, and has some of it in its queue."""
+        if own in self.active:
+            self.former.append(self.active[own])
+        # Who is amid a step takes nothing: its thread is busy.
+        fold = self._chance.choice([own for own in self.folds if own is not self._stepping])
+        self.active[own] = Reading(fold, own, self._events[own])
+
+    def disturb(self) -> None:
+        """A batch comes, to an owner or a zombie; one worker steps, and may lose a partition amid the step."""
+        readings = [*self.active.values(), *self.former[-2:]]
+        self._chance.choice(readings).feed(self._chance.randint(1, 9))
+        if self._chance.random() < 0.2:
+            self.move(self._chance.choice(list(self._events)))
+        if self._chance.random() < 0.2:
+            own = self._chance.choice(list(self._events))
+            self._world.meanwhile[self._world.effects + self._chance.randint(1, 6)] = lambda: self.move(own)
+        self.step(self._chance.choice(self.folds))
+
+    def step(self, fold: FoldWorker) -> bool:
+        self._stepping = fold
+        try:
+            more = fold.step()
+        except Fenced:
+            fold.give_up()
+            more = True
+        self._stepping = None
+        for reading in self.active.values():
+            if reading.fold is fold:
+                reading.begin_again()
+        return more
+
+    def finish(self) -> None:
+        self._world.meanwhile.clear()
+        quiet = 0
+        while quiet < 3:
+            for reading in self.active.values():
+                reading.begin_again()
+                reading.feed(50)
+            quiet = 0 if any(self.step(fold) for fold in self.folds) else quiet + 1
+
+
+def state(world: World) -> object:
+    """What must not depend on who did it: vectors by id, rows but for their fences."""
+    vectors = {model: sorted(found) for model, found in world.vectors.items()}
+    return vectors, {own: row[FENCE_BYTES:] for own, row in world.rows.items()}
+
+
+@given(st.integers(0, 2**32), st.integers(0, 100))
+@settings(max_examples=25)
+def test_partitions_that_move_at_any_effect_change_no_bit(seed: int, moments: int) -> None:
+    made, events = loop(PARTITIONS), logs(timeline(80, seed % 7), PARTITIONS)
+    plain = World()
+    Workers(plain, made, events, random.Random(0)).finish()
+    world = World()
+    workers = Workers(world, made, events, random.Random(seed))
+    for _ in range(moments):
+        workers.disturb()
+    workers.finish()
+    assert len(plain.vectors["m"]) == len({own for own, _ in plain.vectors["m"]})
+    assert state(world) == state(plain)
+    assert world.counts["behind"] == 0
