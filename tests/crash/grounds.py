@@ -18,7 +18,7 @@ from headrace.log.topics import Topics
 from tests.crash.proxy import HOST, Link, Proxy
 
 #: The processes of a run, by service.
-WORKERS = {"ingest": 1, "feature": 1, "learner": 2, "scorer": 2}
+WORKERS = {"ingest": 1, "feature": 2, "learner": 2, "scorer": 2}
 INSTANCES = tuple(f"{service}-{index}" for service, count in WORKERS.items() for index in range(count))
 
 Kind = Literal["official", "embedded"]
