@@ -46,6 +46,8 @@ class Fault:
         How long it lasts.
     delay
         How much later a slow link passes on what it gets (s each way).
+    alone
+        The next one waits until this one is over.
     """
 
     gap: float
@@ -53,6 +55,7 @@ class Fault:
     target: str
     seconds: float = 0.0
     delay: float = 0.0
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,11 @@ def _cards(draw: Random) -> Iterator[tuple[Kind, str]]:
 def _fault(draw: Random, kind: Kind, target: str, mean: float) -> Fault:
     gap = min(max(draw.expovariate(1 / mean), 0.2 * mean), 3 * mean)
     match kind:
+        case Kind.KILL if target in (BROKER, STORE):
+            # Now and then others are hit while it is away.
+            return Fault(gap, kind, target, alone=draw.random() < 0.6)
         case Kind.KILL | Kind.TERMINATE:
-            return Fault(gap, kind, target)
+            return Fault(gap, kind, target, alone=True)
         case Kind.SUSPEND:
             # Longer than the broker takes to find out: one to two keep-alive intervals of 5 s.
             return Fault(gap, kind, target, draw.uniform(11, 15))
@@ -152,7 +158,7 @@ class Faults(threading.Thread):
             lasting = threading.Thread(target=self._guarded, args=(fault,), daemon=True)
             self._lasting.append(lasting)
             lasting.start()
-            if fault.kind is Kind.KILL and fault.target not in self._servers:
+            if fault.alone:
                 lasting.join()
         for lasting in self._lasting:
             lasting.join()
