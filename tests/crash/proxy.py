@@ -34,6 +34,7 @@ class Link:
         self._delay = 0.0
         self._open: set[asyncio.StreamWriter] = set()
         self._flowing = asyncio.Event()
+        self._server: asyncio.Server | None = None
 
     def cut(self) -> None:
         """Close what is open, and refuse what comes."""
@@ -54,8 +55,14 @@ class Link:
 
     async def listen(self) -> None:
         self._flowing.set()
-        server = await asyncio.start_server(self._serve, HOST, 0)
-        self.port = server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, HOST, 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def end(self) -> None:
+        """Listen no more, and close what is open."""
+        if self._server is not None:
+            self._server.close()
+        self._close()
 
     def _close(self) -> None:
         self._cut = True
@@ -162,9 +169,14 @@ class Proxy:
         self._loop.close()
 
     async def _end(self) -> None:
+        for link in self.links.values():
+            link.end()
         tasks = [own for own in asyncio.all_tasks() if own is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
+        # A transport closes its socket a turn of the loop after it was aborted.
+        for _ in range(3):
+            await asyncio.sleep(0)

@@ -17,8 +17,8 @@ from headrace.store.rows import RowStore
 from headrace_feature.__main__ import main
 from headrace_feature.outputs import VectorOutputs
 
-#: A process that dies has done as much before.
-_STEPS = 15
+#: A process that dies has been there so often before.
+_BEFORE = 3
 
 
 class Moments:
@@ -33,7 +33,7 @@ class Moments:
         """Die here, where this is the next moment planned."""
         self._seen[moment] = self._seen.get(moment, 0) + 1
         following = next((own for own in self._planned if not self._mark(own).exists()), None)
-        if moment == following and self._seen[moment] > _STEPS:
+        if moment == following and self._seen[moment] > _BEFORE:
             try:
                 self._mark(moment).touch(exist_ok=False)
             except FileExistsError:
