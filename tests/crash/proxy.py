@@ -126,7 +126,7 @@ class Proxy:
     """Links with an event loop of their own; as a context manager it runs for the block."""
 
     def __init__(self) -> None:
-        self.links: dict[str, Link] = {}
+        self.links: list[Link] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
 
@@ -134,12 +134,17 @@ class Proxy:
         """A new link."""
         link = self._wait(self._make(name))
         link.target = target
-        self.links[name] = link
+        self.links.append(link)
         return link
+
+    def close(self, link: Link) -> None:
+        """End a link."""
+        self.call(link.end)
+        self.links.remove(link)
 
     def heal(self) -> None:
         """All links are good."""
-        for link in self.links.values():
+        for link in self.links:
             link.heal()
 
     def call(self, action: Callable[[], None]) -> None:
@@ -169,7 +174,7 @@ class Proxy:
         self._loop.close()
 
     async def _end(self) -> None:
-        for link in self.links.values():
+        for link in self.links:
             link.end()
         tasks = [own for own in asyncio.all_tasks() if own is not asyncio.current_task()]
         for task in tasks:

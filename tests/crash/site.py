@@ -97,6 +97,8 @@ class Site:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._running.close()
+        for link in self.stores.values():
+            self.grounds.proxy.close(link)
 
     def stop(self) -> None:
         """Let the processes end in order; broker and store stay."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.crash.compare import Comparison, compare
-from tests.crash.faults import Fault, Kind
 from tests.crash.grounds import Grounds
 from tests.crash.load import Load
 from tests.crash.outcome import Outcome
@@ -18,11 +16,11 @@ pytestmark = pytest.mark.official
 
 SHORT = Load(seed=3, seconds=15.0)
 
-#: Longer than the broker takes to hand the partitions of a suspended worker on; it wakes up while events still flow.
-ZOMBIE = Fault(2.0, Kind.SUSPEND, "feature-0", 11.5)
+#: A zombie amid a step: it wakes up between emitting and recording, when another worker has long gone on.
+ZOMBIE = "~recording"
 
-#: Between any two effects of a step, and between deciding on examples and sending them.
-MOMENTS = "emitted,recorded,written,saved,decided"
+#: Deaths between any two effects of a step; between deciding on examples, sending them, and going on.
+DEATHS = ("-emitted", "-recorded", "-written", "-saved", "-decided", "-joined")
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +33,23 @@ def through(
     grounds: Grounds,
     directory: Path,
     expected: Outcome,
-    planned: Sequence[Fault],
     services: dict[str, str],
-    moments: str = "",
+    *moments: str,
+    settle_s: float = 20.0,
 ) -> Comparison:
-    """What comparing says of a run with these services."""
+    """What comparing says of a run with these services, at whose moments something happens to them."""
     modules = {name: f"tests.crash.mutants.{module}" for name, module in services.items()}
-    environment = {"HEADRACE_MOMENTS": moments}
     run = disturbed(
-        grounds, directory, SHORT, planned, services=modules, environment=environment, settle_s=20.0, say=print
+        grounds,
+        directory,
+        SHORT,
+        [],
+        services=modules,
+        environment={"HEADRACE_MOMENTS": ",".join(moments)},
+        settle_s=settle_s,
+        say=print,
     )
+    assert {own[1:] for own in moments} == {own.name[4:] for own in (directory / "state" / "feature").glob("was-*")}
     found = compare(run.outcome, expected)
     if run.unfinished:
         found.differences.append(run.unfinished)
@@ -53,15 +58,13 @@ def through(
 
 
 def test_without_a_mutation_all_is_the_same(grounds: Grounds, tmp_path: Path, expected: Outcome) -> None:
-    planned = [ZOMBIE, Fault(1.0, Kind.KILL, "learner-0"), Fault(4.0, Kind.KILL, "feature-1")]
-    found = through(grounds, tmp_path, expected, planned, {"feature": "mortal"}, MOMENTS)
+    found = through(grounds, tmp_path, expected, {"feature": "mortal"}, ZOMBIE, *DEATHS, settle_s=90.0)
     assert found.differences == []
     assert found.passed
-    assert len(list((tmp_path / "state" / "feature").glob("died-*"))) == MOMENTS.count(",") + 1
 
 
 def test_a_zombie_without_a_fence_is_noticed(grounds: Grounds, tmp_path: Path, expected: Outcome) -> None:
-    found = through(grounds, tmp_path, expected, [ZOMBIE], {"feature": "fence"})
+    found = through(grounds, tmp_path, expected, {"feature": "fence"}, ZOMBIE)
     assert not found.rows_equal
     assert not found.passed
 
@@ -69,21 +72,22 @@ def test_a_zombie_without_a_fence_is_noticed(grounds: Grounds, tmp_path: Path, e
 def test_progress_saved_before_the_vectors_are_sent_is_noticed(
     grounds: Grounds, tmp_path: Path, expected: Outcome
 ) -> None:
-    found = through(grounds, tmp_path, expected, [], {"feature": "order"}, "saved")
+    found = through(grounds, tmp_path, expected, {"feature": "order"}, "-saved")
+    assert found.rows_equal
     assert not found.vectors_equal
     assert found.examples_missing
     assert not found.passed
 
 
 def test_resends_that_count_are_noticed(grounds: Grounds, tmp_path: Path, expected: Outcome) -> None:
-    found = through(grounds, tmp_path, expected, [], {"feature": "ids"})
+    found = through(grounds, tmp_path, expected, {"feature": "ids"})
     assert not found.rows_equal
     assert not found.passed
 
 
 def test_examples_learned_twice_are_noticed(grounds: Grounds, tmp_path: Path, expected: Outcome) -> None:
-    planned = [Fault(6.0, Kind.KILL, "feature-0"), Fault(4.0, Kind.KILL, "feature-1")]
-    found = through(grounds, tmp_path, expected, planned, {"learner": "skip", "feature": "mortal"})
+    found = through(grounds, tmp_path, expected, {"learner": "skip", "feature": "mortal"}, "-joined")
+    assert found.rows_equal
     assert found.examples_equal
     assert not found.model_equal
     assert not found.passed

@@ -1,12 +1,15 @@
-"""The feature service, which kills itself between two effects: nothing else is wrong with it.
+"""The feature service, which kills or suspends itself between two effects: nothing else is wrong with it.
 
-``HEADRACE_MOMENTS`` lists the moments at which some process of the run dies, one after the other, each once.
+``HEADRACE_MOMENTS`` lists the moments, each with a ``-`` (dies there) or a ``~`` (sleeps there for longer than the
+broker takes to hand its partitions on, and wakes up as a zombie amid a step). Each comes once in a run, to the first
+process that gets there often enough.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,33 +18,40 @@ from headrace.store.pairs import PairStore
 from headrace.store.partitions import PartitionStore
 from headrace.store.rows import RowStore
 from headrace_feature.__main__ import main
+from headrace_feature.joining import JoinWorker
 from headrace_feature.outputs import VectorOutputs
 
-#: A process that dies has been there so often before.
-_BEFORE = 3
+#: Who dies or sleeps has been there so often before.
+_BEFORE = {"-": 3, "~": 12}
+
+#: Seconds: the broker finds out within two keep-alive intervals of 5.
+_SLEEP_S = 11.5
 
 
 class Moments:
-    """Counts what happens in this process, and ends it when its moment has come."""
+    """Counts what happens in this process, and ends or suspends it when its moment has come."""
 
     def __init__(self, planned: str, directory: str) -> None:
-        self._planned = [own for own in planned.split(",") if own]
+        self._planned = {own[1:]: own[0] for own in planned.split(",") if own}
         self._directory = Path(directory)
         self._seen: dict[str, int] = {}
 
     def reached(self, moment: str) -> None:
-        """Die here, where this is the next moment planned."""
+        """Die or sleep here, where that is planned."""
         self._seen[moment] = self._seen.get(moment, 0) + 1
-        following = next((own for own in self._planned if not self._mark(own).exists()), None)
-        if moment == following and self._seen[moment] > _BEFORE:
-            try:
-                self._mark(moment).touch(exist_ok=False)
-            except FileExistsError:
-                return  # another process was quicker
+        kind = self._planned.get(moment)
+        if kind is None or self._seen[moment] <= _BEFORE[kind]:
+            return
+        del self._planned[moment]
+        try:
+            (self._directory / f"was-{moment}").touch(exist_ok=False)
+        except FileExistsError:
+            return  # another process was quicker
+        if kind == "~":
+            subprocess.Popen(["sh", "-c", f"sleep {_SLEEP_S}; kill -CONT {os.getpid()}"], start_new_session=True)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        else:
             os.kill(os.getpid(), signal.SIGKILL)
-
-    def _mark(self, moment: str) -> Path:
-        return self._directory / f"died-{moment}"
 
 
 moments = Moments(os.environ.get("HEADRACE_MOMENTS", ""), os.environ.get("HEADRACE_DATA", "."))
@@ -60,6 +70,17 @@ def after(owner: type, method: str, moment: str, when: Callable[..., bool] = lam
     setattr(owner, method, wrapped)
 
 
+def before(owner: type, method: str, moment: str) -> None:
+    """Reach a moment before each call of a method."""
+    original = getattr(owner, method)
+
+    def wrapped(self: Any, *given: Any) -> Any:
+        moments.reached(moment)
+        return original(self, *given)
+
+    setattr(owner, method, wrapped)
+
+
 def make_mortal() -> None:
     """Put a moment after each effect of a step."""
     sending = VectorOutputs.send
@@ -71,10 +92,12 @@ def make_mortal() -> None:
 
     VectorOutputs.send = send  # type: ignore[method-assign]
     after(VectorOutputs, "flush", "emitted", lambda self: id(self) in sent and not sent.discard(id(self)))
+    before(PartitionStore, "record_emitted", "recording")
     after(PartitionStore, "record_emitted", "recorded")
     after(RowStore, "write", "written")
     after(PartitionStore, "save", "saved")
     after(PairStore, "save", "decided", lambda self, epoch, state, changed: bool(state.outbox))
+    after(JoinWorker, "_send_outbox", "joined", lambda self: bool(self._state.outbox))
 
 
 if __name__ == "__main__":
