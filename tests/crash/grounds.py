@@ -13,8 +13,8 @@ import pulsar
 from headrace.definition import LoopDefinition
 from headrace.embedded.official import OfficialBroker
 from headrace.embedded.servers import Broker
-from headrace.log.admin import FOR_EVER, Admin
-from headrace.log.topics import Topics
+from headrace.log.admin import Admin
+from headrace.log.provisioning import provision
 from tests.crash.proxy import HOST, Link, Proxy
 
 #: The processes of a run, by service.
@@ -87,15 +87,7 @@ class Grounds:
             return f"public/crash-{run}"
         assert isinstance(self.broker, OfficialBroker)
         admin, name = Admin(self.broker.admin_url), f"public/crash-{run}"
-        admin.create_namespace(name)
-        admin.set_namespace_retention(name, FOR_EVER)
-        topics = Topics(loop.name, name)
-        partitions = {topics.stream(stream.name): stream.partitions for stream in loop.streams}
-        for model in loop.models:
-            own = loop.stream(model.stream).partitions
-            partitions |= {topics.features(model.name): own, topics.predictions(model.name): own}
-        for topic, count in partitions.items():
-            admin.create_topic(topic, count)
+        provision(admin, loop, name)
         admin.close()
         return name
 

@@ -72,7 +72,6 @@ class Site:
                 port = int(self.store.url.rpartition(":")[2].partition("/")[0])
                 self.grounds.proxy.heal()
                 self.stores = {name: self.grounds.proxy.link(f"{name} to store", port) for name in INSTANCES}
-            instances = INSTANCES if self._linked else tuple(f"{service}-0" for service in WORKERS)
             surroundings = Surroundings(
                 self.loop.name,
                 compiled,
@@ -80,7 +79,7 @@ class Site:
                 self.directory,
                 self.grounds.broker.url,
                 self.store.url,
-                {instance: self._own(instance) for instance in instances},
+                environment=self._own,
             )
             self.supervisor = starting.enter_context(
                 Supervisor(

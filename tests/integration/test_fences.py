@@ -115,11 +115,11 @@ def test_a_new_owner_starts_from_what_was_saved_and_fences_the_old_one(store: re
     assert (first.epoch, first.progress, first.seen) == (1, Progress(), {})
     progress = Progress((1, 2, -1), (1, 3, -1), START, START - 7)
     reached = Reached(START + 1, START)
-    former.save(PARTITION, 1, progress, reached, {"x": START, "old": START - 10}, START - 5)
+    former.save(PARTITION, 1, progress, reached, {"x": START, "old": START - 10}, START - 5, ["asked:1"])
     second = new.take_over(PARTITION)
     assert (second.epoch, second.progress, second.seen) == (2, progress, {"x": START})
     with pytest.raises(Fenced):
-        former.save(PARTITION, 1, replace(progress, done=(9, 9, -1)), Reached(ENDED, ENDED), {"y": START}, 0)
+        former.save(PARTITION, 1, replace(progress, done=(9, 9, -1)), Reached(ENDED, ENDED), {"y": START}, 0, [])
     with pytest.raises(Fenced):
         former.record_emitted(PARTITION, 1, replace(progress, emitted=(9, 9, -1)))
     assert new.take_over(PARTITION).progress == progress

@@ -12,6 +12,9 @@ from enum import StrEnum
 from typing import TypeVar
 
 import msgspec
+from msgspec import structs
+
+_DAY = 86_400_000_000
 
 
 class FieldType(StrEnum):
@@ -71,7 +74,8 @@ class StreamDefinition(msgspec.Struct, frozen=True):
     """An event type.
 
     `lateness` is how far behind the newest event of its partition an event may come; `ahead` how far
-    ahead of the wall clock (None: unbounded); `horizon` how long (in event time) ids are remembered.
+    ahead of the wall clock (None: unbounded); `horizon` how long (in event time) ids are remembered;
+    `retention` how long (wall clock) the broker keeps its topic (None: for ever).
     """
 
     name: str
@@ -84,6 +88,7 @@ class StreamDefinition(msgspec.Struct, frozen=True):
     partitions: int = 1
     max_bytes: int = 65_536
     ahead: int | None = None
+    retention: int | None = None
 
     def field(self, name: str) -> Field:
         for field in self.fields:
@@ -108,11 +113,12 @@ class AggregateDefinition(msgspec.Struct, frozen=True):
     column: str | None
 
 
-class ViewDefinition(msgspec.Struct, frozen=True):
+class ViewDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
     """Aggregates over windows of one stream for one entity.
 
     `keep` is how far behind its newest event a row still holds single ticks: it can be read exactly
-    at any time that is not older.
+    at any time that is not older. `expire` is how long (wall clock) after its last write a row stays
+    in the store (None: see `lifetime`).
     """
 
     name: str
@@ -124,10 +130,22 @@ class ViewDefinition(msgspec.Struct, frozen=True):
     windows: tuple[Window, ...]
     resolution: int
     keep: int
+    expire: int | None = None
 
     @property
     def hash(self) -> str:
-        return content_hash(self)
+        """Identity of what its rows hold: when they go does not change it."""
+        return content_hash(structs.replace(self, expire=None))
+
+    @property
+    def longest(self) -> int:
+        """Its longest window."""
+        return max((window.size for window in self.windows), default=0)
+
+    @property
+    def lifetime(self) -> int:
+        """How long a row stays after its last write; by default twice its longest window, and a day for clocks."""
+        return 2 * self.longest + _DAY if self.expire is None else self.expire
 
     @property
     def entity(self) -> str:
@@ -158,7 +176,9 @@ class FeatureDefinition(msgspec.Struct, frozen=True):
 class ModelDefinition(msgspec.Struct, frozen=True):
     """`vectors` says where its vectors come from: "stream" or "requests".
 
-    `wait` bounds (wall clock, µs) how long a vector waits for the frontier; None: for ever.
+    `wait` bounds (wall clock, µs) how long a vector waits for the frontier; None: for ever. `retention`
+    is how long (wall clock, µs) the broker keeps its vectors and predictions, `examples_retention` how
+    long its examples; None: for ever.
     """
 
     name: str
@@ -175,6 +195,14 @@ class ModelDefinition(msgspec.Struct, frozen=True):
     """Prequential metrics count examples from this event time on (None: from the first)."""
     sources: str = ""
     """Hash of the views and the label that its examples are made of, which it holds by name only."""
+    retention: int | None = None
+    examples_retention: int | None = None
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """The names of the views that its vectors read, in the order of first use."""
+        nodes = (node for feature in self.features for node in walk(feature.value))
+        return tuple(dict.fromkeys(node.view for node in nodes if isinstance(node, Aggregate)))
 
     @property
     def hash(self) -> str:
@@ -185,7 +213,11 @@ class ModelDefinition(msgspec.Struct, frozen=True):
 
 
 class LoopDefinition(msgspec.Struct, frozen=True):
-    """`idle` (wall clock, µs): a partition whose backlog has been empty so long holds nobody back."""
+    """`idle` (wall clock, µs): a partition whose backlog has been empty so long holds nobody back.
+
+    The `models` topic is compacted each time that `compact_models` bytes have been added;
+    `dead_letters_retention` (wall clock, µs; None: for ever) is how long the broker keeps dead letters.
+    """
 
     name: str
     streams: tuple[StreamDefinition, ...]
@@ -193,6 +225,8 @@ class LoopDefinition(msgspec.Struct, frozen=True):
     labels: tuple[LabelDefinition, ...]
     models: tuple[ModelDefinition, ...]
     idle: int = 5_000_000
+    compact_models: int = 16 * 2**20
+    dead_letters_retention: int | None = None
 
     def stream(self, name: str) -> StreamDefinition:
         return _named(self.streams, name)
@@ -208,10 +242,7 @@ class LoopDefinition(msgspec.Struct, frozen=True):
 
     def views_of(self, model: ModelDefinition) -> tuple[ViewDefinition, ...]:
         """The views that a model's vectors read, in the order of first use."""
-        names = dict.fromkeys(
-            node.view for feature in model.features for node in walk(feature.value) if isinstance(node, Aggregate)
-        )
-        return tuple(self.view(name) for name in names)
+        return tuple(self.view(name) for name in model.view_names)
 
 
 _Named = TypeVar("_Named", StreamDefinition, ViewDefinition, LabelDefinition, ModelDefinition)

@@ -13,7 +13,7 @@ from headrace import errors
 from headrace.cli import program
 from headrace.cli.failures import Refused, explain_failure
 
-_COMMANDS = ("check", "compile", "up", "status", "send", "play", "score", "models", "dead-letters")
+_COMMANDS = ("check", "compile", "up", "apply", "status", "send", "play", "score", "models", "dead-letters")
 
 
 def commands() -> dict[str, click.Command]:

@@ -9,6 +9,8 @@ from headrace.declare import LoadedLoop, explain
 EXPLAINED = """\
 loop flights
   a partition without backlog for 5s holds nobody back
+  versions of models are compacted after 16,777,216 bytes
+  dead letters are kept for ever
 
 stream scheduled
   topic       persistent://public/default/flights-scheduled
@@ -16,6 +18,7 @@ stream scheduled
   time        at, up to 10m late, any ahead of the clock
   id          flight, remembered for 1h
   event       at most 65536 bytes
+  kept        for 9d10m
   fields
     flight    string
     at        time
@@ -31,6 +34,7 @@ stream arrived
   time        at, up to 0s late, any ahead of the clock
   id          flight, remembered for 1h
   event       at most 65536 bytes
+  kept        for 10d
   fields
     flight     string
     at         time
@@ -44,7 +48,8 @@ view carrier_delay
   where       delay_min > 0
   with hours  delay_min / 60
   resolution  r = 1s
-  exact       at any time up to 21m behind a row's newest event
+  exact       at any time up to 31m behind a row's newest event
+  stored      until 3d after a row's last event
   version     {view}
   features
     mean     mean of hours
@@ -63,6 +68,7 @@ model late_arrival
   vectors    from every event of scheduled; waiting for views up to 1s
   views      carrier_delay
   published  every 5000 examples, and every 10 s
+  kept       vectors and predictions for 9d10m, examples for ever
   learner    {learner}
   version    {model}
   features (12)

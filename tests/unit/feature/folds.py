@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
-from headrace.definition import LoopDefinition, ModelDefinition
-from headrace.errors import Fenced, InvalidEvent
+from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
+from headrace.errors import CorruptState, Fenced, InvalidEvent
 from headrace.frontier import RESTING, UNKNOWN
 from headrace.kernel.fold import Fold, MadeVectors
 from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
@@ -44,6 +44,7 @@ class World:
     progress: dict[PartitionId, Progress] = field(default_factory=dict)
     reached: dict[PartitionId, Reached] = field(default_factory=dict)
     seen: dict[PartitionId, dict[str, int]] = field(default_factory=dict)
+    views: dict[PartitionId, frozenset[str]] = field(default_factory=dict)
     rows: dict[tuple[RowsId, str], bytes] = field(default_factory=dict)
     readers: dict[tuple[str, PartitionId], Accepted] = field(default_factory=dict)
     vectors: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)
@@ -74,11 +75,15 @@ class Partitions:
     def __init__(self, world: World) -> None:
         self._world = world
 
+    def known(self, partition: PartitionId) -> bool:
+        return self._world.epochs[partition] > 0
+
     def take_over(self, partition: PartitionId) -> TakenOver:
         world = self._world
         world.epochs[partition] += 1
         progress = copy.copy(world.progress.get(partition, Progress()))
-        return TakenOver(world.epochs[partition], progress, dict(world.seen.get(partition, {})))
+        seen = dict(world.seen.get(partition, {}))
+        return TakenOver(world.epochs[partition], progress, seen, world.views.get(partition))
 
     def record_emitted(self, partition: PartitionId, epoch: int, progress: Progress) -> None:
         self._world.effect()
@@ -94,13 +99,25 @@ class Partitions:
         reached: Reached,
         ids: Mapping[str, int],
         oldest: int,
+        views: Iterable[str],
     ) -> None:
         self._world.effect()
         self._world.fence(partition, epoch)
         self._world.progress[partition] = copy.copy(progress)
         self._world.reached[partition] = reached
         self._world.seen.setdefault(partition, {}).update(ids)
+        self._world.views.setdefault(partition, frozenset(views))
         self._world.after()
+
+    def begin_anew(
+        self, partition: PartitionId, beyond: int, progress: Progress, goal: Position, views: Iterable[str]
+    ) -> int:
+        self._world.epochs[partition] += 1
+        self._world.progress[partition] = copy.copy(progress)
+        self._world.reached.pop(partition, None)
+        self._world.seen[partition] = {}
+        self._world.views[partition] = frozenset(views)
+        return self._world.epochs[partition]
 
     def standings(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, Standing | None]:
         return {own: self._standing(own) for own in partitions}
@@ -147,6 +164,10 @@ class Outputs:
         for model in models:
             self._reader(model.name, source).mark(epoch)
 
+    def refuse_unknown(self, source: PartitionId, models: Sequence[ModelDefinition]) -> None:
+        if any((model.name, source) in self._world.told for model in models):
+            raise CorruptState(f"{source} is not new")
+
     def send(self, made: MadeVectors, frontier: int) -> None:
         for row, own in enumerate(made.ids):
             self._world.effect()
@@ -176,7 +197,9 @@ class Refused:
         self._world = world
         self.pending: list[tuple[Position | None, str]] = []
 
-    def refuse(self, stream: str, reason: InvalidEvent, event: bytes, position: Position | None = None) -> None:
+    def refuse(
+        self, stream: StreamDefinition, partition: int, reason: InvalidEvent, event: bytes, position: Position
+    ) -> None:
         self.pending.append((position, reason.field))
 
     def flush(self) -> None:

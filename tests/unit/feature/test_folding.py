@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from headrace.definition import LoopDefinition
-from headrace.errors import Fenced
+from headrace.errors import CorruptState, Fenced
 from headrace.frontier import ENDED, RESTING
 from headrace.kernel.partition import PartitionId, Reached
 from headrace.kernel.rows import FENCE_BYTES
@@ -295,6 +295,38 @@ def test_a_new_owner_knows_what_was_promised_behind_what_is_done() -> None:
         assert follower.take_over(own).position == Position(1, 0, -1)
     finish(follower)
     assert world.reached == {own: Reached(ENDED, ENDED) for own in (A, B)}
+
+
+def test_a_partition_of_which_the_store_knows_nothing_is_refused_where_vectors_stand() -> None:
+    world, made = World(), loop()
+    worker(world, made).take_over(A)
+    feed_to_the_end = worker(world, made)
+    for own in (A, B):
+        feed_to_the_end.take_over(own)
+        feed(feed_to_the_end, own, [], ENDED)
+    finish(feed_to_the_end)
+    world.epochs.clear()
+    for _ in range(2):
+        with pytest.raises(CorruptState):
+            worker(world, made).take_over(A)
+    worker(world, made).take_over(B)  # nothing is made of it alone: its log has all that it needs
+
+
+def test_a_new_view_is_folded_from_the_beginning_and_nothing_is_emitted_or_refused_twice() -> None:
+    whole = loop()
+    before = msgspec.structs.replace(whole, views=whole.views[1:], models=())
+    events = logs(timeline(), 1)
+    plain, world = undisturbed(whole, events), World()
+    drive(world, before, events)
+    refused = list(world.refused)
+    drive(world, whole, {own: [*log] for own, log in events.items()})
+    assert {own: row[FENCE_BYTES:] for own, row in world.rows.items()} == {
+        own: row[FENCE_BYTES:] for own, row in plain.rows.items()
+    }
+    assert world.refused == refused
+    former = dict(world.rows)
+    drive(world, whole, events)
+    assert world.rows == former
 
 
 def test_a_partition_rests_only_when_all_of_it_is_out() -> None:

@@ -33,9 +33,9 @@ class CrashingLog(Log):
         super().__init__()
         self.world = world
 
-    def send(self, payload: bytes, *, properties: dict[str, str]) -> None:
+    def send(self, payload: bytes, properties: Mapping[str, str]) -> None:
         self.world.effect()
-        super().send(payload, properties=properties)
+        super().send(payload, properties)
         self.world.after()
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from headrace import declare
 from headrace.definition import LoopDefinition
+from headrace.errors import CorruptState
 from headrace.frontier import RESTING, UNKNOWN
 from headrace.kernel.join import Pair
 from headrace.log.consume import Batch
@@ -51,6 +52,9 @@ class Pairs:
         self.state = JoinState()
         self.pairs: dict[str, Pair] = {}
 
+    def known(self) -> bool:
+        return self.epoch > 0
+
     def take_over(self) -> tuple[int, JoinState, dict[str, Pair]]:
         self.epoch += 1
         return self.epoch, copy.deepcopy(self.state), dict(self.pairs)
@@ -69,9 +73,15 @@ class Log:
 
     def __init__(self) -> None:
         self.payloads: list[bytes] = []
+        self.written: list[tuple[str, int]] = []
         self.definitions: list[str] = []
 
-    def send(self, payload: bytes, *, properties: dict[str, str]) -> None:
+    topic = "examples"
+
+    def examples(self) -> set[tuple[str, int]]:
+        return set(self.written)
+
+    def send(self, payload: bytes, properties: Mapping[str, str]) -> None:
         if payload:
             self.payloads.append(payload)
             self.definitions.append(properties["definition"])
@@ -258,6 +268,54 @@ def test_vectors_after_a_rest_wait_for_those_that_follow_them(tmp_path: Path) ->
     )
     join.step()
     assert [own for _, own, _ in examples(definition, log)] == ["a", "b"]
+
+
+def test_a_lost_state_is_made_again_and_what_is_in_the_log_is_not_written_twice(tmp_path: Path) -> None:
+    definition, pairs, log = loop(tmp_path, "stream"), Pairs(), Log()
+    first = worker(definition, pairs, log)
+    take(first, "features", vectors(definition, 0, "abcd"))
+    take(first, "told", labels(0, "abx"))
+    first.rest("features", START)
+    first.step()
+    pairs.state = JoinState(sequence=2, goals={"features": Position(1, 0, -1).to_bytes()})
+    pairs.pairs.clear()
+    log.written = [(own, time) for own, time in zip("ab", range(2), strict=True)]
+    second = worker(definition, pairs, log)
+    take(second, "features", vectors(definition, 0, "abcd"))
+    take(second, "told", labels(0, "abxc"))
+    second.rest("features", START)
+    second.step()
+    assert [(seq, own) for seq, own, _ in examples(definition, log)] == [(0, "a"), (1, "b"), (2, "c")]
+    assert pairs.state.goals == {}
+    assert {own for own, pair in pairs.pairs.items() if pair.vector and not pair.outcome} == {"d"}
+
+
+def test_a_join_of_which_the_store_knows_nothing_is_refused_where_examples_stand(tmp_path: Path) -> None:
+    definition, log = loop(tmp_path, "stream"), Log()
+    log.payloads.append(b"examples")
+    join = joiner(definition, Pairs(), log)
+    for _ in range(2):
+        with pytest.raises(CorruptState, match="headrace backfill"):
+            join.begin()
+
+
+def test_who_does_not_hold_the_lease_does_not_join(tmp_path: Path) -> None:
+    definition, pairs, log, lease = loop(tmp_path, "stream"), Pairs(), Log(), Claim()
+    join = joiner(definition, pairs, log, lease)
+    lease.held = False
+    assert not join.begin()
+    assert pairs.epoch == 0
+    lease.held = True
+    assert join.begin()
+    former = join.tenure("features").epoch
+    take(join, "features", vectors(definition, 0, "ab"))
+    lease.held = False
+    join.step()
+    assert not join.owns(former)
+    lease.held = True
+    assert join.begin()
+    assert not join.owns(former)
+    assert join.tenure("features").position == START
 
 
 def test_who_has_not_read_to_the_end_does_not_rest(tmp_path: Path) -> None:

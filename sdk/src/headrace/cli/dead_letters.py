@@ -139,7 +139,9 @@ def _letters(loop: str | None, data: Path | None, redis: str | None, pulsar: str
     if broker is None:
         raise click.UsageError("a loop that is found by --redis needs --pulsar too")
     found: dict[str, Any] = {"loop": Path(os.devnull), "pulsar_url": broker}
-    settings = ServiceSettings(**found)  # and from the environment the token and the namespace
+    if target.namespace:
+        found["namespace"] = target.namespace
+    settings = ServiceSettings(**found)  # and from the environment the token, and what is not known
     topic = Topics(target.loop, settings.namespace).dead_letters
     client = connect(settings)
     try:

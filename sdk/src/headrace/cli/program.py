@@ -16,11 +16,13 @@ _COMMANDS = {
     "check": ("check", "Explain a loop file, or name its mistakes and their cures."),
     "compile": ("compile", "Write the compiled loop that services start from."),
     "up": ("up", "Run a loop on this machine."),
+    "apply": ("apply", "Set a loop's topics up at a broker of yours."),
     "status": ("status", "Show what the services of a running loop do."),
     "send": ("send", "Send a file of events to a stream."),
     "play": ("play", "Play files of events in the order of their times."),
     "score": ("score", "Ask a model what it predicts for an event."),
     "models": ("models", "List the models of a running loop, or describe one."),
+    "backfill": ("backfill", "Make rows and waiting pairs again that the store has lost."),
     "dead-letters": ("dead_letters", "See the events that could not be processed, and why."),
 }
 

@@ -28,13 +28,14 @@ _READ_S = 5.0
 class Target:
     """A loop that runs somewhere.
 
-    `pulsar` and `data` are None where only its store was named.
+    `pulsar`, `data` and `namespace` are None where only its store was named.
     """
 
     loop: str
     redis: str
     pulsar: str | None = None
     data: Path | None = None
+    namespace: str | None = None
 
     def statuses(self) -> list[ServiceStatus]:
         """What its services say of themselves.
@@ -104,7 +105,7 @@ def find(loop: str | None = None, data: Path | None = None, redis: str | None = 
     found = [up for up in _running(data) if loop is None or _is(up, loop)]
     name = _one([up.loop for up in found], loop, data)
     up = next(up for up in found if up.loop == name)
-    return Target(up.loop, up.redis, up.pulsar, Path(up.data))
+    return Target(up.loop, up.redis, up.pulsar, Path(up.data), up.namespace)
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from headrace.cli.workers import Workers
+
 if TYPE_CHECKING:
     from headrace.embedded import RunningLoop
 
@@ -31,10 +33,25 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     envvar="HEADRACE_DATA",
     help="The directory of its state, which a later run goes on from; default: .headrace/<loop>.",
 )
-@click.option("--pulsar", metavar="URL", help="A broker to use instead of a local one.")
+@click.option(
+    "--pulsar",
+    metavar="URL|official",
+    help="A broker to use instead of the small local one; official: Apache Pulsar itself, from PULSAR_URL, as a "
+    "container, or on a JVM of this machine.",
+)
+@click.option("--pulsar-admin", metavar="URL", help="The admin API of a broker of yours: topics are set up by it.")
 @click.option("--redis", metavar="URL", help="An online store to use instead of a local one.")
+@click.option("--workers", type=Workers(), multiple=True, help="More than one process of a service; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as one line of JSON, and nothing else.")
-def command(loop: Path, data: Path | None, pulsar: str | None, redis: str | None, as_json: bool) -> None:
+def command(
+    loop: Path,
+    data: Path | None,
+    pulsar: str | None,
+    pulsar_admin: str | None,
+    redis: str | None,
+    workers: tuple[tuple[str, int], ...],
+    as_json: bool,
+) -> None:
     """Run the loop in the file LOOP on this machine, until Ctrl-C.
 
     Its broker and its online store are local ones, if you name no others; everything listens on 127.0.0.1
@@ -43,14 +60,25 @@ def command(loop: Path, data: Path | None, pulsar: str | None, redis: str | None
     \b
     Examples:
       headrace up loop.py
+      headrace up loop.py --pulsar official --workers feature=3 --workers learner=2
       headrace up loop.py --pulsar pulsar://broker:6650 --redis redis://store:6379/0
     """
     from headrace import embedded
 
+    if pulsar_admin and pulsar in (None, embedded.OFFICIAL):
+        raise click.UsageError("--pulsar-admin belongs to a broker of yours: name it by --pulsar URL")
     try:
         with (
             _stopped_by_signals(),
-            embedded.run(loop, data=data, pulsar=pulsar, redis=redis, report=_report) as running,
+            embedded.run(
+                loop,
+                data=data,
+                pulsar=pulsar,
+                redis=redis,
+                pulsar_admin=pulsar_admin,
+                workers=dict(workers),
+                report=_report,
+            ) as running,
         ):
             click.echo(_as_json(running, data) if as_json else _as_text(running, data))
             sys.stdout.flush()
@@ -99,6 +127,7 @@ def _as_json(running: RunningLoop, data: Path | None) -> str:
         {
             "loop": up.loop,
             "pulsar": up.pulsar,
+            "pulsar_admin": up.pulsar_admin,
             "redis": up.redis,
             "addresses": up.addresses,
             "data": up.data,
@@ -110,7 +139,14 @@ def _as_json(running: RunningLoop, data: Path | None) -> str:
 
 def _as_text(running: RunningLoop, data: Path | None) -> str:
     up = running.describe()
-    rows = {"broker": up.pulsar, "store": up.redis, **up.addresses, "data": up.data, "logs": f"{up.data}/logs"}
+    rows = {
+        "broker": up.pulsar,
+        **({"admin": up.pulsar_admin} if up.pulsar_admin else {}),
+        "store": up.redis,
+        **up.addresses,
+        "data": up.data,
+        "logs": f"{up.data}/logs",
+    }
     lines = [f"loop {up.loop} is up", *(f"  {name:<8} {value}" for name, value in rows.items())]
     example = _example(running, data)
     if example:

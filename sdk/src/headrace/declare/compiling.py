@@ -15,9 +15,10 @@ from headrace.declare.loops import Loop
 from headrace.declare.mistakes import Mistakes
 from headrace.declare.models import Learner, Model, define_model
 from headrace.declare.place import Place
+from headrace.declare.retaining import retain
 from headrace.declare.streams import Stream, define_stream, is_stream, stream_name
 from headrace.declare.views import View, define_view
-from headrace.definition import Aggregate, LoopDefinition, ModelDefinition, content_hash, walk
+from headrace.definition import LoopDefinition, ModelDefinition, content_hash
 
 _Declared = TypeVar("_Declared", bound=Declaration)
 
@@ -78,17 +79,19 @@ def compile_into(
         labels=tuple(own for own in labels.values() if own),
         models=tuple(own for own in models if own),
         idle=loop.microseconds(mistakes),
+        compact_models=loop.bytes(mistakes),
     )
+    definition = retain(definition, loop, parts.streams, parts.models, mistakes)
     models = [structs.replace(own, sources=_sources(definition, own)) for own in definition.models]
     definition = structs.replace(definition, models=tuple(models))
     return Compiled(definition, {own.name: own.learner for own in parts.models})
 
 
 def _sources(loop: LoopDefinition, model: ModelDefinition) -> str:
-    """What a model's examples are made of: how long rows keep ticks does not change a value."""
+    """What a model's examples are made of: how long rows and their ticks are kept changes no value."""
     labels = [own for own in loop.labels if own.name == model.label]
-    names = {node.view for own in model.features for node in walk(own.value) if isinstance(node, Aggregate)}
-    return content_hash((labels, [structs.replace(own, keep=0) for own in loop.views if own.name in names]))
+    views = [structs.replace(own, keep=0, expire=None) for own in loop.views if own.name in model.view_names]
+    return content_hash((labels, views))
 
 
 class _Parts:

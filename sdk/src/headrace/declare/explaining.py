@@ -25,7 +25,12 @@ from headrace.definition import (
 
 def explain(loop: LoopDefinition) -> str:
     """Streams with their topics, views with their windows, labels, and models with their features."""
-    lines = [f"loop {loop.name}", f"  a partition without backlog for {format_duration(loop.idle)} holds nobody back"]
+    lines = [
+        f"loop {loop.name}",
+        f"  a partition without backlog for {format_duration(loop.idle)} holds nobody back",
+        f"  versions of models are compacted after {loop.compact_models:,} bytes",
+        f"  dead letters are kept {_kept(loop.dead_letters_retention)}",
+    ]
     for stream in loop.streams:
         lines += ["", *_stream(loop, stream)]
     for view in loop.views:
@@ -69,9 +74,14 @@ def _stream(loop: LoopDefinition, stream: StreamDefinition) -> list[str]:
         ("time", f"{stream.time}, up to {format_duration(stream.lateness)} late, {ahead} ahead of the clock"),
         ("id", f"{stream.id}, remembered for {format_duration(stream.horizon)}"),
         ("event", f"at most {stream.max_bytes} bytes"),
+        ("kept", _kept(stream.retention)),
     ]
     fields = [(own.name, own.type, "optional" if own.optional else "") for own in stream.fields]
     return [f"stream {stream.name}", *_table(facts), *_titled("fields", fields)]
+
+
+def _kept(retention: int | None) -> str:
+    return "for ever" if retention is None else f"for {format_duration(retention)}"
 
 
 def _view(view: ViewDefinition) -> list[str]:
@@ -82,6 +92,7 @@ def _view(view: ViewDefinition) -> list[str]:
     facts += [
         ("resolution", f"r = {format_duration(view.resolution)}"),
         ("exact", f"at any time up to {format_duration(view.keep)} behind a row's newest event"),
+        ("stored", f"until {format_duration(view.lifetime)} after a row's last event"),
         ("version", view.hash),
     ]
     aggregates = [(own.name, _aggregate_text(own)) for own in view.aggregates]
@@ -120,6 +131,7 @@ def _model(loop: LoopDefinition, model: ModelDefinition) -> list[str]:
         ("vectors", f"from {source}; waiting for views {waits}"),
         ("views", ", ".join(own.name for own in loop.views_of(model)) or "none"),
         ("published", published),
+        ("kept", f"vectors and predictions {_kept(model.retention)}, examples {_kept(model.examples_retention)}"),
         ("learner", model.learner),
         ("version", model.hash),
     ]

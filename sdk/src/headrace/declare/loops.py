@@ -18,13 +18,27 @@ class Loop(Declaration):
         a file called ``loop.py``.
     idle
         How long (wall clock) a partition's backlog must be empty until it holds nobody back.
+    compact_models
+        The versions of its models are compacted, to the newest ones, each time that so many bytes have
+        been added: no more than that has a scorer to read in vain when it starts.
+    dead_letters_retention
+        How long (wall clock) the broker keeps dead letters; by default for ever.
     """
 
     kind = "loop"
 
-    def __init__(self, name: str | None = None, *, idle: Duration = "5s") -> None:
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        idle: Duration = "5s",
+        compact_models: int = 16 * 2**20,
+        dead_letters_retention: Duration = "forever",
+    ) -> None:
         super().__init__(name)
         self.idle = idle
+        self.compact_models = compact_models
+        self.dead_letters_retention = dead_letters_retention
 
     def microseconds(self, mistakes: Mistakes) -> int:
         """`idle`, in µs."""
@@ -35,3 +49,11 @@ class Loop(Declaration):
         except ValueError as error:
             mistakes.add(self.place, "loop", f"idle {error}", EXAMPLES)
             return 0
+
+    def bytes(self, mistakes: Mistakes) -> int:
+        """`compact_models`."""
+        given = self.compact_models
+        if isinstance(given, int) and not isinstance(given, bool) and given > 0:
+            return given
+        mistakes.add(self.place, "loop", f"compact_models is {given!r}", "Write a number of bytes above zero.")
+        return 1

@@ -60,6 +60,11 @@ class Model(Declaration):
         And after how many seconds, if there are new examples.
     score_from
         The event time from which metrics count, as a datetime or ISO text; by default the first.
+    retention
+        How long (wall clock) the broker keeps its vectors and predictions, or ``"forever"``; by default as
+        long as the events of its stream.
+    examples_retention
+        How long the broker keeps its examples, which are its training set; by default for ever.
     """
 
     kind = "model"
@@ -77,6 +82,8 @@ class Model(Declaration):
         publish_every: int = 5_000,
         publish_seconds: float | None = None,
         score_from: datetime | str | None = None,
+        retention: Duration | None = None,
+        examples_retention: Duration = "forever",
     ) -> None:
         super().__init__(name)
         self.on = on
@@ -90,6 +97,8 @@ class Model(Declaration):
         self.publish_every = publish_every
         self.publish_seconds = publish_seconds
         self.score_from = score_from
+        self.retention = retention
+        self.examples_retention = examples_retention
 
 
 def define_model(model: Model, label_type: FieldType | None, mistakes: Mistakes) -> ModelDefinition | None:

@@ -75,6 +75,9 @@ class Stream(metaclass=_StreamType):
         The size that an event may have, as JSON.
     ahead
         How far ahead of the wall clock an event's time may be; by default any.
+    retention
+        How long (wall clock) the broker keeps its events, or ``"forever"``; by default a week more than
+        it takes to rebuild all that is made of them.
 
     Examples
     --------
@@ -105,6 +108,7 @@ class Stream(metaclass=_StreamType):
         partitions: int = 1,
         max_bytes: int = 65_536,
         ahead: str | None = None,
+        retention: str | None = None,
     ) -> None:
         super().__init_subclass__()
         cls.__place__ = Place.here()
@@ -118,6 +122,7 @@ class Stream(metaclass=_StreamType):
             "partitions": partitions,
             "max_bytes": max_bytes,
             "ahead": ahead,
+            "retention": retention,
         }
         own = inspect.get_annotations(cls)
         cls.__fields__ = {**cls.__fields__, **{field: _evaluated(cls, text) for field, text in own.items()}}

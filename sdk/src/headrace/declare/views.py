@@ -165,6 +165,9 @@ class View(Declaration, Transforms[Selection]):
     keep
         How far behind its newest event a row can be read exactly; by default a minute more than
         twice the greatest lateness of the loop's streams.
+    expire
+        How long (wall clock) after its last write a row stays in the store; by default twice the longest
+        window, and a day.
     name
         Its name, by default the variable's.
     """
@@ -183,6 +186,7 @@ class View(Declaration, Transforms[Selection]):
         hop: Duration | Mapping[str, Duration] | None = None,
         resolution: Duration = "1s",
         keep: Duration | None = None,
+        expire: Duration | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name)
@@ -195,6 +199,7 @@ class View(Declaration, Transforms[Selection]):
         self.hop = hop
         self.resolution = resolution
         self.keep = keep
+        self.expire = expire
 
     @property
     def aggregates(self) -> list[str]:
@@ -305,6 +310,7 @@ class _ViewCompiler:
         where = self._where()
         aggregates = self._aggregates()
         resolution = self._duration("resolution", view.resolution) or _SECOND
+        windows, keep = self._windows(resolution), self._keep(resolution)
         return ViewDefinition(
             name=view.name,
             stream=stream_name(view.stream),
@@ -312,9 +318,10 @@ class _ViewCompiler:
             where=where,
             columns=tuple(self._columns.items()),
             aggregates=aggregates,
-            windows=self._windows(resolution),
+            windows=windows,
             resolution=resolution,
-            keep=self._keep(resolution),
+            keep=keep,
+            expire=self._expire(windows, keep),
         )
 
     def _wrong(self, problem: str, cure: str, place: Place | None = None) -> None:
@@ -338,6 +345,17 @@ class _ViewCompiler:
             )
             self._wrong(problem, f"Keep at least {format_duration(least)}, or leave it out.")
         return keep
+
+    def _expire(self, windows: tuple[Window, ...], keep: int) -> int | None:
+        if self._view.expire is None:
+            return None
+        before = len(self._mistakes)
+        expire = self._duration("expire", self._view.expire)
+        least = max((own.size for own in windows), default=0) + keep
+        if len(self._mistakes) == before and expire < least:
+            problem = f"expire {format_duration(expire)} is less than its longest window and what rows keep"
+            self._wrong(problem, f"Let rows stay at least {format_duration(least)}, or leave it out.")
+        return expire
 
     def _check_by(self) -> None:
         if not self._view.by:

@@ -1,6 +1,20 @@
 """Local servers, and a loop's services as processes of this machine."""
 
+from headrace.embedded.brokers import OFFICIAL
+from headrace.embedded.official import OfficialBroker
+from headrace.embedded.pair import Servers
 from headrace.embedded.running import RunningLoop, run
-from headrace.embedded.servers import Broker, Server, Servers, Store, broker, store
+from headrace.embedded.servers import Broker, Server, Store, broker, store
 
-__all__ = ["Broker", "RunningLoop", "Server", "Servers", "Store", "broker", "run", "store"]
+__all__ = [
+    "OFFICIAL",
+    "Broker",
+    "OfficialBroker",
+    "RunningLoop",
+    "Server",
+    "Servers",
+    "Store",
+    "broker",
+    "run",
+    "store",
+]

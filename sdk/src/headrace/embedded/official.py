@@ -6,6 +6,7 @@ every interface. Each line of the configuration below mends one of these, or mak
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,17 +14,13 @@ from headrace.embedded import distribution
 from headrace.embedded.child import Child
 from headrace.embedded.ports import HOST, free_port
 from headrace.embedded.processes import log_report
-from headrace.embedded.servers import Server
+from headrace.embedded.servers import ChildServer
 from headrace.log.admin import Admin
 
 _ADMIN_PORT = "broker-admin"
 
-# What broker.conf is changed to; beside the ports.
-_CONF = {
-    "bindAddress": HOST,
-    "advertisedAddress": HOST,
-    # Else its bookie listens on every interface.
-    "listeningInterface": "lo",
+#: What the stock configuration is changed to, wherever the broker runs.
+TUNING = {
     "webSocketServiceEnabled": "false",
     # A message waits for no tick of a timer: 2 ms there and back instead of 10.
     "managedLedgerNewEntriesCheckDelayInMillis": "0",
@@ -34,10 +31,10 @@ _CONF = {
     # Acknowledgements are on disk at once, and not lost (so: sent again) by a kill -9 of the broker.
     "managedLedgerDefaultMarkDeleteRateLimit": "0",
     "managedLedgerCursorPositionFlushSeconds": "1",
-    # Nobody reads a topic does not mean that nobody needs it.
+    # That nobody reads a topic now does not mean that nobody needs it.
     "brokerDeleteInactiveTopicsEnabled": "false",
     "forceDeleteNamespaceAllowed": "true",
-    # One machine, few topics: threads and caches are small, their number does not follow that of the cores.
+    # One machine, few topics: threads and caches are small, and do not follow the number of cores.
     "numIOThreads": "2",
     "numOrderedExecutorThreads": "2",
     "numHttpServerThreads": "8",
@@ -51,6 +48,18 @@ _CONF = {
     "dbStorage_readAheadCacheMaxSizeMb": "8",
     "dbStorage_rocksDB_blockCacheSize": str(8 * 2**20),
 }
+
+#: The JVM's part of it; of the garbage collector's log, an empty value brings the stock one back.
+JVM = {
+    "PULSAR_MEM": "-Xms64m -Xmx384m -XX:MaxDirectMemorySize=384m",
+    "PULSAR_GC": "-XX:+UseSerialGC",
+    "PULSAR_GC_LOG": "-Xlog:disable -Xlog:all=error:stderr",
+}
+
+_START = "-XX:TieredStopAtLevel=1 -XX:+PerfDisableSharedMem"
+
+# Its bookie listens on every interface otherwise.
+_HERE = {"bindAddress": HOST, "advertisedAddress": HOST, "listeningInterface": "lo"}
 
 # Warnings, and that it is up.
 _LOGGING = """\
@@ -81,7 +90,7 @@ Configuration:
 _UP = "messaging service is ready"
 
 
-class OfficialBroker(Server):
+class OfficialBroker(ChildServer):
     """Apache Pulsar's own standalone broker, from Maven Central's distribution, on a JVM of this machine.
 
     Parameters
@@ -143,10 +152,11 @@ class OfficialBroker(Server):
 
     def _command(self, port: int) -> Sequence[str]:
         self._admin_port = self._ports.last(_ADMIN_PORT) or free_port()
-        (self.directory / "tmp").mkdir(exist_ok=True)
+        shutil.rmtree(self.directory / "tmp", ignore_errors=True)
+        (self.directory / "tmp").mkdir()
         stock = (self._home / "conf" / "standalone.conf").read_text()
         ports = {"brokerServicePort": str(port), "webServicePort": str(self._admin_port)}
-        own = "".join(f"{name}={value}\n" for name, value in (_CONF | ports | self._conf).items())
+        own = "".join(f"{name}={value}\n" for name, value in (TUNING | _HERE | ports | self._conf).items())
         # Of a setting that stands twice, the last one holds.
         (self.directory / "standalone.conf").write_text(f"{stock}\n{own}")
         (self.directory / "log4j2.yaml").write_text(_LOGGING)
@@ -156,15 +166,12 @@ class OfficialBroker(Server):
 
     def _environment(self) -> dict[str, str]:
         return {
+            **JVM,
+            # It leaves a library of 13 MB in the folder for temporary files each time.
+            "PULSAR_EXTRA_OPTS": f"{_START} -Djava.io.tmpdir={self.directory}/tmp",
             "PULSAR_STANDALONE_CONF": f"{self.directory}/standalone.conf",
             "PULSAR_LOG_CONF": f"{self.directory}/log4j2.yaml",
             "PULSAR_LOG_DIR": f"{self.directory}/logs",
-            "PULSAR_MEM": "-Xms64m -Xmx384m -XX:MaxDirectMemorySize=384m",
-            "PULSAR_GC": "-XX:+UseSerialGC",
-            "PULSAR_GC_LOG": "-Xlog:disable -Xlog:all=error:stderr",  # empty brings its own back
-            # It leaves a library of 13 MB in the folder for temporary files each time.
-            "PULSAR_EXTRA_OPTS": "-XX:TieredStopAtLevel=1 -XX:+PerfDisableSharedMem "
-            f"-Djava.io.tmpdir={self.directory}/tmp",
         }
 
     def _ready(self, child: Child, port: int) -> bool:

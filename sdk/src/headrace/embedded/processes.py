@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,7 +15,7 @@ import redis
 
 from headrace.embedded.child import Child, ending
 from headrace.embedded.ports import HOST, PortBook
-from headrace.errors import Unavailable
+from headrace.errors import Unavailable, UnknownName
 from headrace.store.status import ServiceStatus, StatusBoard, status_key
 
 #: The services, in the order in which they are shown, and the module that runs each.
@@ -61,7 +61,7 @@ class Surroundings:
     """What the services of one loop are told.
 
     `loop` is the compiled loop, `loop_file` the Python file it was compiled from, `data` the directory
-    of its state; `own` are further variables of single instances.
+    of its state; `environment` gives further variables of an instance, which go before all others.
     """
 
     name: str
@@ -70,7 +70,9 @@ class Surroundings:
     data: Path
     pulsar_url: str
     redis_url: str
-    own: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    admin_url: str | None = None
+    namespace: str | None = None
+    environment: Callable[[str], Mapping[str, str]] = lambda instance: {}
 
     def of(self, service: str, instance: str, bind: str) -> dict[str, str]:
         """The environment of one process."""
@@ -82,7 +84,9 @@ class Surroundings:
             "HEADRACE_BIND": bind,
             "HEADRACE_DATA": str(self.data / "state" / service),
             "HEADRACE_INSTANCE": instance,
-            **self.own.get(instance, {}),
+            **({"HEADRACE_PULSAR_ADMIN_URL": self.admin_url} if self.admin_url else {}),
+            **({"HEADRACE_NAMESPACE": self.namespace} if self.namespace else {}),
+            **self.environment(instance),
         }
 
 
@@ -247,6 +251,9 @@ class Supervisor:
         stop_s: float = 15.0,
     ) -> None:
         counts = dict.fromkeys(services, 1) | dict(workers or {})
+        for service in counts:
+            if service not in services:
+                raise UnknownName("service", service, tuple(services))
         self._ready_s = ready_s
         self._stop_s = stop_s
         self._report = report

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,17 @@ import msgspec
 from headrace import definition
 from headrace.definition import LoopDefinition
 from headrace.embedded.locks import DirectoryLock, is_held
+from headrace.embedded.pair import Servers
 from headrace.embedded.processes import Report, Supervisor, Surroundings, log_report
-from headrace.embedded.servers import Servers
+from headrace.log.admin import Admin
+from headrace.log.provisioning import provision
+from headrace.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from headrace.store.status import ServiceStatus
+
+#: Further variables of all services, or of each instance.
+Environment = Mapping[str, str] | Callable[[str], Mapping[str, str]]
 
 #: Where a loop's state is, where nothing else is said: ``.headrace/<loop>``.
 HOME = Path(".headrace")
@@ -36,6 +42,8 @@ class UpFile(msgspec.Struct, kw_only=True):
     loop_file: str
     pid: int
     pulsar: str
+    pulsar_admin: str | None = None
+    namespace: str = "public/default"
     redis: str
     data: str
     addresses: dict[str, str]
@@ -71,6 +79,8 @@ class RunningLoop:
         The directory of its state.
     loop_file
         Where it is declared.
+    namespace
+        Tenant and namespace of its topics.
     """
 
     definition: LoopDefinition
@@ -78,8 +88,19 @@ class RunningLoop:
     pulsar_url: str
     redis_url: str
     data: Path
+    namespace: str
     _servers: Servers
     _supervisor: Supervisor
+
+    @property
+    def admin_url(self) -> str | None:
+        """The admin API of its broker, where it is known."""
+        return self._servers.admin_url
+
+    @property
+    def servers(self) -> Servers:
+        """Its broker and its store, those that run here."""
+        return self._servers
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -112,6 +133,8 @@ class RunningLoop:
             loop_file=str(self.loop_file),
             pid=os.getpid(),
             pulsar=self.pulsar_url,
+            pulsar_admin=self.admin_url,
+            namespace=self.namespace,
             redis=self.redis_url,
             data=str(self.data),
             addresses=self.addresses,
@@ -126,7 +149,10 @@ def run(
     data: Path | str | None = None,
     pulsar: str | None = None,
     redis: str | None = None,
+    pulsar_admin: str | None = None,
+    namespace: str | None = None,
     workers: Mapping[str, int] | None = None,
+    environment: Environment | None = None,
     report: Report = log_report,
 ) -> Iterator[RunningLoop]:
     """Run a loop: its four services, on local servers or on yours, until the block ends.
@@ -138,9 +164,16 @@ def run(
     data
         The directory of its state; default ``.headrace/<loop>``. A later run goes on from it.
     pulsar, redis
-        URLs of a broker and a store to use instead of local ones.
+        URLs of a broker and a store to use instead of local ones; for `pulsar` also ``"official"``: the
+        official Apache Pulsar, from wherever this machine has it.
+    pulsar_admin
+        The admin API of that broker: the loop's topics are set up by it. Without it they are as they are.
+    namespace
+        Tenant and namespace of the loop's topics; by default what ``HEADRACE_NAMESPACE`` says.
     workers
         How many processes of a service; 1 where nothing is said.
+    environment
+        Further variables of all services, or a function that gives those of one instance (``feature-0``).
     report
         Told of each crash and restart.
 
@@ -150,6 +183,8 @@ def run(
         The loop file is wrong.
     Unavailable
         A server or a service does not come up, or the directory is in use.
+    InvalidRequest
+        The broker refuses a topic, or has it with other partitions; or there is no such service.
     """
     from headrace import declare
 
@@ -159,17 +194,42 @@ def run(
     lock = DirectoryLock(directory / "up.lock")
     try:
         compiled = directory / "loop.json"
-        with Servers(directory, pulsar=pulsar, redis=redis) as servers:
-            if servers.broker is not None:
+        with Servers(directory, pulsar=pulsar, redis=redis, pulsar_admin=pulsar_admin, say=report) as servers:
+            if not servers.has_partitions:
                 loop = _with_one_partition(loop)
             compiled.write_bytes(definition.encode(loop))
-            surroundings = Surroundings(loop.name, compiled, loop_file, directory, *servers.urls)
+            settings = ServiceSettings(loop=compiled, **({"namespace": namespace} if namespace else {}))
+            _provision(servers.admin_url, loop, settings)
+            surroundings = Surroundings(
+                loop.name,
+                compiled,
+                loop_file,
+                directory,
+                *servers.urls,
+                admin_url=servers.admin_url,
+                namespace=settings.namespace,
+                environment=environment if callable(environment) else lambda instance: environment or {},
+            )
             with Supervisor(surroundings, workers=workers, report=report, mend=servers.mend) as supervisor:
-                running = RunningLoop(loop, loop_file, *servers.urls, directory, servers, supervisor)
+                running = RunningLoop(
+                    loop, loop_file, *servers.urls, directory, settings.namespace, servers, supervisor
+                )
                 with _published(running):
                     yield running
     finally:
         lock.release()
+
+
+def _provision(admin_url: str | None, loop: LoopDefinition, settings: ServiceSettings) -> None:
+    """Set the loop's topics up, where there is somebody to ask."""
+    if admin_url is None:
+        return
+    token = settings.pulsar_token
+    admin = Admin(admin_url, token.get_secret_value() if token else None)
+    try:
+        provision(admin, loop, settings.namespace)
+    finally:
+        admin.close()
 
 
 def _with_one_partition(loop: LoopDefinition) -> LoopDefinition:

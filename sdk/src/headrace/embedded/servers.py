@@ -10,37 +10,81 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
-import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
-from urllib.parse import urlsplit
 
 from headrace.embedded.child import Child, Exited
 from headrace.embedded.locks import DirectoryLock
 from headrace.embedded.ports import HOST, PortBook, free_port
 from headrace.errors import Unavailable
 
-_MEND_EVERY_S = 20.0
-_PORTS = {"broker": 6650, "store": 6379}
 _ATTEMPTS = 4
 
 
 class Server(ABC):
-    """A local server with its data directory; as a context manager it runs for the block.
+    """A server of this machine, whose state and ports survive a restart; as a context manager it runs for the block."""
+
+    name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where clients find it."""
+
+    @property
+    def admin_url(self) -> str | None:
+        """Where a broker's admin API listens; None where there is none."""
+        return None
+
+    @property
+    @abstractmethod
+    def pid(self) -> int:
+        """Its process.
+
+        Raises
+        ------
+        Unavailable
+            It is not running.
+        """
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it and wait until it answers.
+
+        Raises
+        ------
+        Unavailable
+            Its program is not installed, its directory is in use, or it does not answer in time.
+        """
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop it cleanly; nothing happens when it is not running."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it as a crash would (SIGKILL); `start` brings it back with its data."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+
+class ChildServer(Server):
+    """A server that is a child process, tied to this one's life.
 
     Parameters
     ----------
     data
-        The directory of a loop's state: the server has its own inside. The state and, where it is
-        still free, the port survive a restart.
+        The directory of a loop's state: the server has its own inside.
     """
 
-    name: ClassVar[str]
     #: How long it may take to answer.
     ready_s: ClassVar[float] = 30.0
 
@@ -49,11 +93,6 @@ class Server(ABC):
         self._ports = PortBook(self._root / "ports")
         self._child: Child | None = None
         self._port = 0
-
-    @property
-    @abstractmethod
-    def url(self) -> str:
-        """Where clients find it."""
 
     @abstractmethod
     def _command(self, port: int) -> Sequence[str]:
@@ -73,13 +112,6 @@ class Server(ABC):
 
     @property
     def pid(self) -> int:
-        """Its process.
-
-        Raises
-        ------
-        Unavailable
-            It is not running.
-        """
         return self.child.pid
 
     @property
@@ -96,13 +128,6 @@ class Server(ABC):
         return self._child
 
     def start(self) -> None:
-        """Start it and wait until it answers.
-
-        Raises
-        ------
-        Unavailable
-            Its program is not installed, its directory is in use, or it does not answer in time.
-        """
         self.directory.mkdir(parents=True, exist_ok=True)
         lock = DirectoryLock(self.directory / "lock")
         try:
@@ -137,25 +162,16 @@ class Server(ABC):
         return child
 
     def stop(self) -> None:
-        """Stop it cleanly; nothing happens when it is not running."""
         if self._child is not None:
             self._child.stop()
             self._child = None
 
     def kill(self) -> None:
-        """End it as a crash would (SIGKILL); `start` brings it back with its data."""
         self.child.kill()
         self._child = None
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
-
-
-class Broker(Server):
+class Broker(ChildServer):
     """pulsar-lite, without its metrics endpoint, which would listen on every interface."""
 
     name = "broker"
@@ -178,7 +194,7 @@ class Broker(Server):
         return f"Server listening on {HOST}:{port}" in child.said()
 
 
-class Store(Server):
+class Store(ChildServer):
     """Valkey with an append-only file, so that owners can wait for what they write to be durable."""
 
     name = "store"
@@ -204,93 +220,6 @@ class Store(Server):
         said = _ask(port, b"INFO server persistence\r\n")
         # While it loads its file, it answers everything else with an error.
         return f"process_id:{child.pid}\r\n".encode() in said and b"\r\nloading:0\r\n" in said
-
-
-class Servers:
-    """The broker and the store of a loop: local ones, but for those whose URL is given.
-
-    Parameters
-    ----------
-    data
-        The directory of the loop's state.
-    pulsar, redis
-        URLs of servers that run already.
-
-    Examples
-    --------
-    ::
-
-        with Servers(data) as servers:
-            client = pulsar.Client(servers.pulsar_url)
-            store = redis.Redis.from_url(servers.redis_url)
-    """
-
-    def __init__(self, data: Path | str, *, pulsar: str | None = None, redis: str | None = None) -> None:
-        self.broker = None if pulsar else Broker(data)
-        self.store = None if redis else Store(data)
-        self._pulsar_url = pulsar or ""
-        self._redis_url = redis or ""
-        self._running = ExitStack()
-        self._mending = threading.Lock()
-        self._mended = -_MEND_EVERY_S
-
-    @property
-    def pulsar_url(self) -> str:
-        return self.broker.url if self.broker else self._pulsar_url
-
-    @property
-    def redis_url(self) -> str:
-        return self.store.url if self.store else self._redis_url
-
-    @property
-    def urls(self) -> tuple[str, str]:
-        """Of the broker and of the store."""
-        return self.pulsar_url, self.redis_url
-
-    @property
-    def local(self) -> tuple[Server, ...]:
-        """Those that run here."""
-        return tuple(server for server in (self.broker, self.store) if server is not None)
-
-    def mend(self, words: str) -> str:
-        """Start the local broker again where a service's last words say that it hangs; returns what was done.
-
-        pulsar-lite 0.2 answers no subscription any more after some of the times that a consumer was killed.
-        Nothing is lost by it: what was acknowledged to producers is on disk, and clients connect again.
-        """
-        broker = self.broker
-        if broker is None or "cannot subscribe" not in words or "TimeOut" not in words:
-            return ""
-        with self._mending:
-            # Several services may have met the same fault.
-            if time.monotonic() - self._mended < _MEND_EVERY_S:
-                return ""
-            broker.kill()
-            broker.start()
-            self._mended = time.monotonic()
-        return "the local broker no longer answered and was started again"
-
-    def __enter__(self) -> Self:
-        for what, url in (("broker", self._pulsar_url), ("store", self._redis_url)):
-            if url:
-                _knock(what, url)
-        with ExitStack() as starting:
-            for server in self.local:
-                starting.enter_context(server)
-            self._running = starting.pop_all()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._running.close()
-
-
-def _knock(what: str, url: str) -> None:
-    """Make sure that somebody listens: services that retry would tell it late, and each in its own way."""
-    at = urlsplit(url.partition(",")[0])
-    try:
-        socket.create_connection((at.hostname or HOST, at.port or _PORTS[what]), timeout=5.0).close()
-    except (OSError, ValueError) as error:
-        raise Unavailable(f"{what}: nothing answers at {at.hostname}:{at.port or _PORTS[what]} ({error})") from None
 
 
 def broker(data: Path | str) -> Broker:

@@ -43,12 +43,19 @@ class Progress:
         The newest event time of what is done.
     frontier
         No event behind `done` is before it, as far as was promised.
+    refused
+        The dead letters up to here are out: where rows are rebuilt, long before `done` comes there again.
     """
 
     done: tuple[int, int, int] = (-1, -1, -1)
     emitted: tuple[int, int, int] = (-1, -1, -1)
     newest: int = UNKNOWN
     frontier: int = UNKNOWN
+    refused: tuple[int, int, int] = (-1, -1, -1)
+
+    def anew(self) -> Progress:
+        """To go through all of the log again, so that rows are folded that are not there; what is out stays so."""
+        return Progress(emitted=self.emitted, refused=max(self.refused, self.done))
 
 
 class Reached(NamedTuple):

@@ -123,6 +123,14 @@ class Admin:
         """The names of the clusters that the broker knows."""
         return self._read(list[str], "clusters")
 
+    def has_namespace(self, namespace: str) -> bool:
+        """Whether there is such a namespace."""
+        found = self._ask("GET", f"namespaces/{namespace}")
+        if found.status == HTTPStatus.NOT_FOUND:
+            return False
+        self._check(found, f"namespace {namespace}")
+        return True
+
     def create_namespace(self, namespace: str) -> bool:
         """Create a namespace of a tenant that there is; False when it was there already."""
         done = self._ask("PUT", f"namespaces/{namespace}", {"replication_clusters": self.clusters()})

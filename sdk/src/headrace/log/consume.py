@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pulsar
@@ -270,16 +270,21 @@ class PartitionConsumer:
 
 def holds_messages(client: pulsar.Client, topic: str) -> bool:
     """Whether anything stands on a physical topic."""
+    reader = LogReader(client, topic, queue=1)
     try:
-        reader = client.create_reader(topic, pulsar.MessageId.earliest)
-    except pulsar.PulsarException as error:
-        raise Unavailable(f"broker: cannot read {topic}: {error}") from error
+        return reader.more()
+    finally:
+        reader.close()
+
+
+def read_whole(client: pulsar.Client, topic: str, max_messages: int = 1_000) -> Iterator[Batch]:
+    """All that stands on a physical topic, up to its end as it is when it is reached."""
+    reader = LogReader(client, topic, queue=max_messages)
     try:
-        return bool(reader.has_message_available())
-    except pulsar.UnknownError:
-        return False  # what the embedded broker says of an empty topic
-    except pulsar.PulsarException as error:
-        raise Unavailable(f"broker: {topic}: {error}") from error
+        while reader.more():
+            # What is there comes, sooner or later: nothing yet is not the end.
+            if batch := reader.receive(max_messages):
+                yield batch
     finally:
         reader.close()
 
@@ -331,6 +336,21 @@ class LogReader:
         elif self._clock() - self._heard > self._patience:
             self._look_further()
         return batch
+
+    def more(self) -> bool:
+        """Whether the log goes on behind what was received.
+
+        Raises
+        ------
+        Unavailable
+            The broker does not tell.
+        """
+        try:
+            return bool(self._reader.has_message_available())
+        except pulsar.UnknownError:
+            return False  # what the embedded broker says of an empty topic
+        except pulsar.PulsarException as error:
+            raise Unavailable(f"broker: {error}") from error
 
     def _open(self) -> pulsar.Reader:
         after = self._position

@@ -9,7 +9,6 @@ from typing import Any
 import pulsar
 
 from headrace.errors import Unavailable
-from headrace.log.consume import holds_messages
 from headrace.log.route import route
 
 
@@ -50,7 +49,6 @@ class Producer:
         compress: bool = False,
     ) -> None:
         self.topic = topic
-        self._client = client
         self._max_pending = max_pending
         self._failure: str | None = None
         self._lock = threading.Lock()
@@ -136,10 +134,6 @@ class Producer:
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: {self.topic}: {error}") from error
         self._raise_failure()
-
-    def holds_messages(self) -> bool:
-        """Whether anything stands on its topic, which is not partitioned."""
-        return holds_messages(self._client, self.topic)
 
     def close(self) -> None:
         self._producer.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from headrace.definition import StreamDefinition
 from headrace.errors import InvalidEvent
 from headrace.log.position import Position
 from headrace.log.produce import Producer
@@ -25,20 +26,22 @@ class Refusals:
         self._topics = topics
         self._service = service
 
-    def refuse(self, stream: str, reason: InvalidEvent, event: bytes, position: Position) -> None:
-        """Send one that stood on its stream's topic; it is durable after the next `flush`."""
+    def refuse(
+        self, stream: StreamDefinition, partition: int, reason: InvalidEvent, event: bytes, position: Position
+    ) -> None:
+        """Send one that stood on a partition of its stream; it is durable after the next `flush`."""
         letter = DeadLetter(
-            stream=stream,
+            stream=stream.name,
             field=reason.field,
             value=reason.value,
             expected=reason.expected,
             event=event,
-            topic=self._topics.stream(stream),
+            topic=self._topics.partition(stream, partition),
             position=position.to_bytes(),
             service=self._service,
             refused_at=time.time_ns() // 1_000,
         )
-        self._producer.send(letter.SerializeToString(), properties={"stream": stream})
+        self._producer.send(letter.SerializeToString(), properties={"stream": stream.name})
 
     def flush(self) -> None:
         """Wait until the broker has them all."""

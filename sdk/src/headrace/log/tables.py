@@ -135,6 +135,16 @@ def decode_vectors(model: ModelDefinition, data: bytes) -> Vectors:
     )
 
 
+def positions_of(data: bytes) -> list[bytes]:
+    """The positions of a message of a features topic, whatever definition its vectors are of."""
+    return list(_decode(data).column("position").to_pylist())
+
+
+def last_sequence_of(data: bytes) -> int:
+    """The number of the last example of a message, whatever definition it is of."""
+    return int(_decode(data).column("seq")[-1].as_py())
+
+
 def encode_examples(model: ModelDefinition, examples: Examples) -> bytes:
     """One message of the examples log."""
     text = isinstance(examples.labels, list)

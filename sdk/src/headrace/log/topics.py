@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from headrace.definition import StreamDefinition
 from headrace.frontier import ENDED
 
 #: Property of a frontier marker: no event of its partition before this time follows (µs since the epoch).
@@ -29,6 +30,11 @@ class Topics:
     def stream(self, stream: str) -> str:
         """The events of a stream, one JSON object a message."""
         return self._name(stream)
+
+    def partition(self, stream: StreamDefinition, partition: int) -> str:
+        """The physical topic of a partition, by Pulsar's rule of names."""
+        name = self.stream(stream.name)
+        return f"{name}-partition-{partition}" if stream.partitions > 1 else name
 
     def features(self, model: str) -> str:
         """The vectors of a model."""

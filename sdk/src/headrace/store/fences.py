@@ -7,8 +7,12 @@ import redis
 from headrace.errors import Fenced
 from headrace.store.connection import store_errors
 
-#: The epoch of a work's first owner; that of a later one where the store has lost its state.
-FIRST_EPOCH = 1
+#: The beginning of a script that becomes the owner, with an epoch that is newer than `ARGV[1]` too. As numbers: no work
+#: changes its owner 2^53 times.
+RAISE_EPOCH = """
+local epoch = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), tonumber(ARGV[1])) + 1
+redis.call('SET', KEYS[1], string.format('%d', epoch))
+"""
 
 
 class Fences:
@@ -22,6 +26,11 @@ class Fences:
         """Become the owner; every earlier owner is fenced from here on."""
         with store_errors():
             return int(self._store.incr(fence_key(self._loop, work)))
+
+    def known(self, work: str) -> bool:
+        """Whether there has ever been an owner, as far as the store remembers."""
+        with store_errors():
+            return bool(self._store.exists(fence_key(self._loop, work)))
 
     def check(self, work: str, epoch: int) -> None:
         """Make sure of still being the owner.

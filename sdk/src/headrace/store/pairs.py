@@ -15,7 +15,7 @@ import redis
 from headrace.errors import Fenced
 from headrace.kernel.join import Pair
 from headrace.store.connection import store_errors
-from headrace.store.fences import Fences, fence_key
+from headrace.store.fences import RAISE_EPOCH, Fences, fence_key
 
 _SAVE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -25,6 +25,14 @@ for i = 3, #ARGV, 2 do
   else redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
 end
 return 1
+"""
+
+
+_ANEW = f"""
+{RAISE_EPOCH}
+redis.call('SET', KEYS[2], ARGV[2])
+redis.call('DEL', KEYS[3])
+return epoch
 """
 
 
@@ -47,6 +55,9 @@ class JoinState(msgspec.Struct):
         The number of the next example.
     outbox
         Messages of the examples log that may not have been sent, with the frontier of the last one.
+    goals
+        Where the state was lost, by source topic the position up to which it has to be made again: until then, the
+        examples that are in the log already are not written once more.
     """
 
     definition: str = ""
@@ -56,6 +67,7 @@ class JoinState(msgspec.Struct):
     frontiers: dict[str, int] = {}
     sequence: int = 0
     outbox: list[bytes] = []
+    goals: dict[str, bytes] = {}
 
 
 class PairStore:
@@ -68,6 +80,22 @@ class PairStore:
         epoch = fence_key(loop, self._work)
         self._keys = [epoch, epoch.replace(":epoch", ":state"), epoch.replace(":epoch", ":pairs")]
         self._save = store.register_script(_SAVE)
+        self._anew = store.register_script(_ANEW)
+
+    def known(self) -> bool:
+        """Whether it has ever had an owner, as far as the store remembers."""
+        return self._fences.known(self._work)
+
+    def begin_anew(self, beyond: int, state: JoinState) -> int:
+        """Become the owner, to have the join made again from where `state` stands; returns the epoch.
+
+        Parameters
+        ----------
+        beyond
+            An epoch that stands in the examples log, in case the store has forgotten it.
+        """
+        with store_errors():
+            return int(self._anew(keys=self._keys, args=[beyond, msgspec.msgpack.encode(state)]))
 
     def take_over(self) -> tuple[int, JoinState, dict[str, Pair]]:
         """Become the owner; returns the epoch, where the join stands and the pairs that wait."""

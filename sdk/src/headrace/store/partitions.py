@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import redis
 
+from headrace.definition import LoopDefinition
 from headrace.errors import Fenced
 from headrace.frontier import UNKNOWN
 from headrace.kernel.partition import PartitionId, Progress, Reached
 from headrace.log.position import START, Position
 from headrace.store.connection import store_errors
-from headrace.store.fences import Fences, fence_key
+from headrace.store.fences import RAISE_EPOCH, Fences, fence_key
 
 # The epoch is compared as text: a number of Lua loses integers over 2^53.
 _SAVE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[2], 'done', ARGV[2], 'emitted', ARGV[3], 'newest', ARGV[4], 'frontier', ARGV[5],
   'folded', ARGV[6], 'out', ARGV[7])
-for i = 9, #ARGV, 2 do redis.call('ZADD', KEYS[3], ARGV[i], ARGV[i + 1]) end
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[8])
+redis.call('HSETNX', KEYS[2], 'views', ARGV[8])
+for i = 10, #ARGV, 2 do redis.call('ZADD', KEYS[3], ARGV[i], ARGV[i + 1]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[9])
 return 1
 """
 _EMITTED = """
@@ -30,12 +32,30 @@ return 1
 """
 
 
+_ANEW = f"""
+{RAISE_EPOCH}
+redis.call('DEL', KEYS[2], KEYS[3])
+redis.call('HSET', KEYS[2], 'emitted', ARGV[2], 'refused', ARGV[3], 'goal', ARGV[4], 'views', ARGV[5])
+return epoch
+"""
+
+
 class TakenOver(NamedTuple):
-    """What a new owner starts from: its epoch, the progress and the ids seen with their event times."""
+    """What a new owner starts from.
+
+    Attributes
+    ----------
+    seen
+        The ids seen, with their event times.
+    views
+        The views whose rows hold everything up to `progress.done` (or will, once it is there again); None where
+        there has been no owner.
+    """
 
     epoch: int
     progress: Progress
     seen: dict[str, int]
+    views: frozenset[str] | None = None
 
 
 class Standing(NamedTuple):
@@ -44,6 +64,11 @@ class Standing(NamedTuple):
     epoch: int
     reached: Reached = Reached()
     done: Position = START
+
+
+def view_names(loop: LoopDefinition, stream: str) -> frozenset[str]:
+    """The views that fold a stream, as the store keeps them; a changed one has another name."""
+    return frozenset(f"{own.name}:{own.hash}" for own in loop.views if own.stream == stream)
 
 
 class PartitionStore:
@@ -55,6 +80,11 @@ class PartitionStore:
         self._fences = Fences(store, loop)
         self._save = store.register_script(_SAVE)
         self._record = store.register_script(_EMITTED)
+        self._anew = store.register_script(_ANEW)
+
+    def known(self, partition: PartitionId) -> bool:
+        """Whether it has ever had an owner, as far as the store remembers."""
+        return self._fences.known(_work(partition))
 
     def take_over(self, partition: PartitionId) -> TakenOver:
         """Become the partition's owner: from here on, no earlier owner can write."""
@@ -63,7 +93,43 @@ class PartitionStore:
         with store_errors():
             found: dict[bytes, bytes] = self._store.hgetall(state)  # type: ignore[assignment]
             times: list[tuple[bytes, float]] = self._store.zrange(ids, 0, -1, withscores=True)  # type: ignore[assignment]
-        return TakenOver(epoch, _progress(found), {own.decode(): int(time) for own, time in times})
+        views = frozenset(found[b"views"].decode().split()) if b"views" in found else None
+        return TakenOver(epoch, _progress(found), {own.decode(): int(time) for own, time in times}, views)
+
+    def begin_anew(
+        self, partition: PartitionId, beyond: int, progress: Progress, goal: Position, views: Iterable[str]
+    ) -> int:
+        """Become the owner (of the epoch returned) so that all of the log is folded again, muted up to what is out.
+
+        Parameters
+        ----------
+        beyond
+            An epoch that stands in its outputs, in case the store has forgotten it.
+        progress
+            What `Progress.anew` says.
+        goal
+            Until everything up to here is done, rows are incomplete.
+        views
+            The views that fold it.
+        """
+        out = [Position(*own).to_bytes() for own in (progress.emitted, progress.refused, goal)]
+        with store_errors():
+            return int(self._anew(keys=self._keys(partition), args=[beyond, *out, " ".join(sorted(views))]))
+
+    def rebuilding(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, tuple[Position, Position]]:
+        """The partitions whose rows are incomplete: how far each is, and how far it has to come. One round trip."""
+        pipe = self._store.pipeline(transaction=False)
+        for partition in partitions:
+            pipe.hmget(self._keys(partition)[1], ("done", "goal"))
+        with store_errors():
+            found = pipe.execute()
+        start = START.to_bytes()
+        pairs = {own: (done or start, goal or start) for own, (done, goal) in zip(partitions, found, strict=True)}
+        return {
+            own: (Position.from_bytes(done), Position.from_bytes(goal))
+            for own, (done, goal) in pairs.items()
+            if done < goal
+        }
 
     def record_emitted(self, partition: PartitionId, epoch: int, progress: Progress) -> None:
         """The vectors up to `progress.emitted` are out.
@@ -87,6 +153,7 @@ class PartitionStore:
         reached: Reached,
         ids: Mapping[str, int],
         oldest: int,
+        views: Iterable[str],
     ) -> None:
         """Everything up to `progress.done` is in the rows.
 
@@ -96,6 +163,8 @@ class PartitionStore:
             What other workers may rely on.
         ids, oldest
             Ids seen since the last save, with their event times; older ones than `oldest` are dropped.
+        views
+            Those that fold the partition; kept from the first save on, see `begin_anew`.
 
         Raises
         ------
@@ -109,6 +178,7 @@ class PartitionStore:
             progress.newest,
             progress.frontier,
             *reached,
+            " ".join(sorted(views)),
             oldest,
         ]
         for own, time in ids.items():
@@ -146,6 +216,7 @@ def _progress(found: Mapping[bytes, bytes]) -> Progress:
         Position.from_bytes(found.get(b"emitted", start)),
         int(found.get(b"newest", UNKNOWN)),
         int(found.get(b"frontier", UNKNOWN)),
+        Position.from_bytes(found.get(b"refused", start)),
     )
 
 

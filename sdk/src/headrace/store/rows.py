@@ -6,7 +6,8 @@ position) that stands at the start of the field itself, so no second key is need
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import redis
@@ -38,7 +39,6 @@ end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return refused
 """
-_DAY_MS = 86_400_000
 
 
 def row_key(loop: str, entity: str, key: str) -> str:
@@ -49,6 +49,12 @@ def row_key(loop: str, entity: str, key: str) -> str:
 def row_field(view: ViewDefinition, partition: int) -> str:
     """The field of one view and partition; a changed view has another."""
     return f"{view.name}:{view.hash}@{partition}"
+
+
+def _chunks(keys: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
+    every = iter(keys)
+    while chunk := list(islice(every, size)):
+        yield chunk
 
 
 class Write(NamedTuple):
@@ -67,11 +73,18 @@ class RowStore:
         self._sha = ""
         self._views = {view.name: view for view in loop.views}
         self._fields: dict[RowsId, str] = {}
-        lives = {view.entity: 0 for view in loop.views}
+        # All views of an entity are one hash, which goes as a whole: it stays as long as any of them asks for (ms).
+        self._lives = {view.entity: 0 for view in loop.views}
         for view in loop.views:
-            lives[view.entity] = max([lives[view.entity], *(window.size // 1_000 for window in view.windows)])
-        # A row may go once nothing of it can be read; a day more, for clocks and pauses.
-        self._lives = {entity: 2 * life + _DAY_MS for entity, life in lives.items()}
+            self._lives[view.entity] = max(self._lives[view.entity], view.lifetime // 1_000)
+
+    def drop_all(self) -> int:
+        """Drop every row of the loop; returns how many entities had some."""
+        dropped = 0
+        with store_errors():
+            for keys in _chunks(self._store.scan_iter(row_key(self._loop.name, "*", "*"), count=1_000), 1_000):
+                dropped += int(self._store.unlink(*keys))
+        return dropped
 
     def load(self, needed: Mapping[RowsId, Sequence[str]]) -> dict[RowsId, dict[str, bytes]]:
         """The stored states of rows; what is not stored is left out. One round trip."""

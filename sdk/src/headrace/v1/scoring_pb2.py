@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from headrace.v1 import vector_pb2 as headrace_dot_v1_dot_vector__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19headrace/v1/scoring.proto\x12\x0bheadrace.v1\x1a\x18headrace/v1/vector.proto\"O\n\x0cScoreRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x65vent\x18\x02 \x01(\x0c\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x0f\n\x07\x65xplain\x18\x04 \x01(\x08\"\xa4\x02\n\rScoreResponse\x12\r\n\x05score\x18\x01 \x01(\x01\x12\r\n\x05label\x18\x02 \x01(\t\x12\x44\n\rprobabilities\x18\x03 \x03(\x0b\x32-.headrace.v1.ScoreResponse.ProbabilitiesEntry\x12%\n\x07version\x18\x04 \x01(\x0b\x32\x14.headrace.v1.Version\x12\"\n\x06vector\x18\x05 \x03(\x0b\x32\x12.headrace.v1.Value\x12.\n\x0c\x64\x65gradations\x18\x06 \x03(\x0e\x32\x18.headrace.v1.Degradation\x1a\x34\n\x12ProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\">\n\x07Version\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\ndefinition\x18\x02 \x01(\t\x12\x10\n\x08\x65xamples\x18\x03 \x01(\x04\"@\n\x11ScoreBatchRequest\x12+\n\x08requests\x18\x01 \x03(\x0b\x32\x19.headrace.v1.ScoreRequest\"?\n\x12ScoreBatchResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.headrace.v1.ScoreResult\"@\n\x12ScoreStreamRequest\x12*\n\x07request\x18\x01 \x01(\x0b\x32\x19.headrace.v1.ScoreRequest\"?\n\x13ScoreStreamResponse\x12(\n\x06result\x18\x01 \x01(\x0b\x32\x18.headrace.v1.ScoreResult\"q\n\x0bScoreResult\x12.\n\x08response\x18\x01 \x01(\x0b\x32\x1a.headrace.v1.ScoreResponseH\x00\x12(\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x17.headrace.v1.ScoreErrorH\x00\x42\x08\n\x06result\"+\n\nScoreError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t*i\n\x0b\x44\x65gradation\x12\x1b\n\x17\x44\x45GRADATION_UNSPECIFIED\x10\x00\x12!\n\x1d\x44\x45GRADATION_STORE_UNAVAILABLE\x10\x01\x12\x1a\n\x16\x44\x45GRADATION_NOT_LOGGED\x10\x02\x32\xf5\x01\n\x0eScoringService\x12>\n\x05Score\x12\x19.headrace.v1.ScoreRequest\x1a\x1a.headrace.v1.ScoreResponse\x12M\n\nScoreBatch\x12\x1e.headrace.v1.ScoreBatchRequest\x1a\x1f.headrace.v1.ScoreBatchResponse\x12T\n\x0bScoreStream\x12\x1f.headrace.v1.ScoreStreamRequest\x1a .headrace.v1.ScoreStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19headrace/v1/scoring.proto\x12\x0bheadrace.v1\x1a\x18headrace/v1/vector.proto\"O\n\x0cScoreRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x65vent\x18\x02 \x01(\x0c\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x0f\n\x07\x65xplain\x18\x04 \x01(\x08\"\xa4\x02\n\rScoreResponse\x12\r\n\x05score\x18\x01 \x01(\x01\x12\r\n\x05label\x18\x02 \x01(\t\x12\x44\n\rprobabilities\x18\x03 \x03(\x0b\x32-.headrace.v1.ScoreResponse.ProbabilitiesEntry\x12%\n\x07version\x18\x04 \x01(\x0b\x32\x14.headrace.v1.Version\x12\"\n\x06vector\x18\x05 \x03(\x0b\x32\x12.headrace.v1.Value\x12.\n\x0c\x64\x65gradations\x18\x06 \x03(\x0e\x32\x18.headrace.v1.Degradation\x1a\x34\n\x12ProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\">\n\x07Version\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\ndefinition\x18\x02 \x01(\t\x12\x10\n\x08\x65xamples\x18\x03 \x01(\x04\"@\n\x11ScoreBatchRequest\x12+\n\x08requests\x18\x01 \x03(\x0b\x32\x19.headrace.v1.ScoreRequest\"?\n\x12ScoreBatchResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.headrace.v1.ScoreResult\"@\n\x12ScoreStreamRequest\x12*\n\x07request\x18\x01 \x01(\x0b\x32\x19.headrace.v1.ScoreRequest\"?\n\x13ScoreStreamResponse\x12(\n\x06result\x18\x01 \x01(\x0b\x32\x18.headrace.v1.ScoreResult\"q\n\x0bScoreResult\x12.\n\x08response\x18\x01 \x01(\x0b\x32\x1a.headrace.v1.ScoreResponseH\x00\x12(\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x17.headrace.v1.ScoreErrorH\x00\x42\x08\n\x06result\"+\n\nScoreError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t*\x85\x01\n\x0b\x44\x65gradation\x12\x1b\n\x17\x44\x45GRADATION_UNSPECIFIED\x10\x00\x12!\n\x1d\x44\x45GRADATION_STORE_UNAVAILABLE\x10\x01\x12\x1a\n\x16\x44\x45GRADATION_NOT_LOGGED\x10\x02\x12\x1a\n\x16\x44\x45GRADATION_REBUILDING\x10\x03\x32\xf5\x01\n\x0eScoringService\x12>\n\x05Score\x12\x19.headrace.v1.ScoreRequest\x1a\x1a.headrace.v1.ScoreResponse\x12M\n\nScoreBatch\x12\x1e.headrace.v1.ScoreBatchRequest\x1a\x1f.headrace.v1.ScoreBatchResponse\x12T\n\x0bScoreStream\x12\x1f.headrace.v1.ScoreStreamRequest\x1a .headrace.v1.ScoreStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SCORERESPONSE_PROBABILITIESENTRY']._loaded_options = None
   _globals['_SCORERESPONSE_PROBABILITIESENTRY']._serialized_options = b'8\001'
-  _globals['_DEGRADATION']._serialized_start=930
-  _globals['_DEGRADATION']._serialized_end=1035
+  _globals['_DEGRADATION']._serialized_start=931
+  _globals['_DEGRADATION']._serialized_end=1064
   _globals['_SCOREREQUEST']._serialized_start=68
   _globals['_SCOREREQUEST']._serialized_end=147
   _globals['_SCORERESPONSE']._serialized_start=150
@@ -56,6 +56,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCORERESULT']._serialized_end=883
   _globals['_SCOREERROR']._serialized_start=885
   _globals['_SCOREERROR']._serialized_end=928
-  _globals['_SCORINGSERVICE']._serialized_start=1038
-  _globals['_SCORINGSERVICE']._serialized_end=1283
+  _globals['_SCORINGSERVICE']._serialized_start=1067
+  _globals['_SCORINGSERVICE']._serialized_end=1312
 # @@protoc_insertion_point(module_scope)

@@ -13,9 +13,11 @@ class Degradation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DEGRADATION_UNSPECIFIED: _ClassVar[Degradation]
     DEGRADATION_STORE_UNAVAILABLE: _ClassVar[Degradation]
     DEGRADATION_NOT_LOGGED: _ClassVar[Degradation]
+    DEGRADATION_REBUILDING: _ClassVar[Degradation]
 DEGRADATION_UNSPECIFIED: Degradation
 DEGRADATION_STORE_UNAVAILABLE: Degradation
 DEGRADATION_NOT_LOGGED: Degradation
+DEGRADATION_REBUILDING: Degradation
 
 class ScoreRequest(_message.Message):
     __slots__ = ("model", "event", "event_id", "explain")

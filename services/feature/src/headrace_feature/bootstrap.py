@@ -33,7 +33,7 @@ from headrace_feature.app import FeatureApp, Lane, Source
 from headrace_feature.durable import Acknowledger
 from headrace_feature.folding import FoldWorker
 from headrace_feature.joining import JoinWorker
-from headrace_feature.outputs import VectorOutputs
+from headrace_feature.outputs import ExamplesLog, VectorOutputs
 from headrace_feature.settings import FeatureSettings
 
 
@@ -173,7 +173,7 @@ class Composition:
             features,
             labels,
             PairStore(self._store, self._loop.name, model.name),
-            Producer(self._client, self._topics.examples(model.name)),
+            ExamplesLog(self._client, self._topics, model),
             lease,
             self._heartbeat,
         )

@@ -19,12 +19,12 @@ from headrace.errors import InvalidEvent
 from headrace.events import EventColumns, StreamCodec
 from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.fold import Changed, Fold, Plan
-from headrace.kernel.partition import Partition, PartitionId, Reached, RowsId
+from headrace.kernel.partition import Partition, PartitionId, Progress, Reached, RowsId
 from headrace.log.consume import Batch
 from headrace.log.position import START, Position
 from headrace.log.refusals import Refusals
 from headrace.log.topics import FRONTIER
-from headrace.store.partitions import PartitionStore, Standing
+from headrace.store.partitions import PartitionStore, Standing, view_names
 from headrace.store.rows import RowStore, Write
 from headrace.store.status import Heartbeat
 from headrace_feature.outputs import VectorOutputs
@@ -77,6 +77,7 @@ class FoldWorker:
         self._ends: dict[PartitionId, Position] = {}
         self._silent: dict[PartitionId, Position] = {}
         self._codecs = {stream.name: StreamCodec(stream) for stream in fold.loop.streams}
+        self._views = {stream.name: view_names(fold.loop, stream.name) for stream in fold.loop.streams}
 
     def take_over(self, partition: PartitionId) -> Tenure:
         """Become the owner of a partition.
@@ -87,12 +88,26 @@ class FoldWorker:
             The store has lost its state.
         """
         self._give_up(partition)
-        epoch, progress, seen = self._partitions.take_over(partition)
-        self._outputs.open(partition, epoch, [own for own in self._fold.models if own.stream == partition.stream])
+        models = [own for own in self._fold.models if own.stream == partition.stream]
+        if not self._partitions.known(partition):
+            self._outputs.refuse_unknown(partition, models)
+        epoch, progress, seen, views = self._partitions.take_over(partition)
+        if views is not None and not self._views[partition.stream] <= views:
+            epoch, progress, seen = self._begin_anew(partition, epoch, progress)
+        self._outputs.open(partition, epoch, models)
         self._fold.own(partition, progress, seen)
         self._epochs[partition] = epoch
         _log.info("partition taken", partition=str(partition), epoch=epoch, done=str(progress.done))
         return Tenure(epoch, Position(*progress.done))
+
+    def _begin_anew(
+        self, partition: PartitionId, epoch: int, progress: Progress
+    ) -> tuple[int, Progress, dict[str, int]]:
+        """A view is new, or has changed: it is folded from the beginning of the log before it serves."""
+        goal, anew = Position(*progress.done), progress.anew()
+        epoch = self._partitions.begin_anew(partition, epoch, anew, goal, self._views[partition.stream])
+        _log.warning("a view is new: folding the log again", partition=str(partition), up_to=str(goal))
+        return epoch, anew, {}
 
     def owns(self, partition: PartitionId, epoch: int) -> bool:
         """Whether a partition is still this worker's, and has been since it took it with this epoch."""
@@ -132,8 +147,10 @@ class FoldWorker:
                     self._heartbeat.count("resent")
                 else:
                     dead.append((part.valid[place], reason))
+            dead = [(row, reason) for row, reason in dead if part.positions[row] > owned.progress.refused]
             for row, reason in dead:
-                self._refusals.refuse(partition.stream, reason, part.payloads[row], part.positions[row])
+                at = part.positions[row]
+                self._refusals.refuse(owned.stream, partition.partition, reason, part.payloads[row], at)
             self._heartbeat.count("dead_letters", len(dead))
 
     def rest(self, partition: PartitionId, end: Position) -> None:
@@ -294,7 +311,8 @@ class FoldWorker:
             if self._saved.get(name) == standing:
                 continue
             oldest = own.forget_ids()
-            self._partitions.save(name, standing.epoch, own.progress, standing.reached, own.unsaved, oldest)
+            views = self._views[name.stream]
+            self._partitions.save(name, standing.epoch, own.progress, standing.reached, own.unsaved, oldest, views)
             own.unsaved.clear()
             self._saved[name] = standing
 

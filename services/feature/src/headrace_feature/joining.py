@@ -24,13 +24,12 @@ from headrace.kernel.partition import Partition, Progress
 from headrace.log.consume import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.position import START, Position
-from headrace.log.produce import Producer
 from headrace.log.tables import Examples, decode_vectors, encode_examples
-from headrace.store.fences import FIRST_EPOCH
 from headrace.store.leases import Lease
 from headrace.store.pairs import JoinState, PairStore
 from headrace.store.status import Heartbeat
 from headrace_feature.folding import decode, wall_clock
+from headrace_feature.outputs import ExamplesLog
 from headrace_feature.tenure import Tenure
 
 _log = structlog.get_logger()
@@ -92,7 +91,7 @@ class JoinWorker:
         features: Sequence[str],
         labels: Sequence[str],
         pairs: PairStore,
-        producer: Producer,
+        log: ExamplesLog,
         lease: Lease,
         heartbeat: Heartbeat,
     ) -> None:
@@ -102,10 +101,11 @@ class JoinWorker:
         self._codec = StreamCodec(self._labels.stream)
         self._sources = (tuple(features), tuple(labels))
         self._pairs = pairs
-        self._producer = producer
+        self._log = log
         self._lease = lease
         self._heartbeat = heartbeat
         self._epoch: int | None = None
+        self._logged: set[tuple[str, int]] | None = None
         self._forget()
 
     def begin(self) -> bool:
@@ -127,10 +127,12 @@ class JoinWorker:
         return True
 
     def _take_over(self) -> None:
+        if not self._pairs.known():
+            self._refuse_unknown()
         epoch, self._state, waiting = self._pairs.take_over()
         self._epoch = epoch
-        self._refuse_lost_state(epoch)
         self._join = Join(self._labels.wait, self._of_this_definition(waiting))
+        self._logged = self._log.examples() if self._state.goals else None
         features, labels = self._sources
         for topic in features:
             self._add_features(topic)
@@ -170,13 +172,25 @@ class JoinWorker:
         self._partitions: dict[str, Partition] = {}
         self._dirty = False
         self._told = UNKNOWN
+        self._logged = None
 
-    def _refuse_lost_state(self, epoch: int) -> None:
-        if epoch == FIRST_EPOCH and self._producer.holds_messages():
+    def _refuse_unknown(self) -> None:
+        if self._log.holds_messages():
             raise CorruptState(
                 f"the store knows nothing of the join of {self.model.name}, but examples stand on "
-                f"{self._producer.topic}: `headrace backfill` rebuilds the state from the logs"
+                f"{self._log.topic}: `headrace backfill` rebuilds the state from the logs"
             )
+
+    def _not_in_the_log(self, examples: list[Example]) -> list[Example]:
+        """Those that are not there already: all of them, but while a lost state is made again."""
+        if self._logged is None:
+            return examples
+        fresh = [own for own in examples if (own.id, own.vector.time) not in self._logged]
+        start = START.to_bytes()
+        if all(self._state.positions.get(topic, start) >= goal for topic, goal in self._state.goals.items()):
+            _log.info("join made again", model=self.model.name, examples=self._state.sequence)
+            self._logged, self._state.goals = None, {}
+        return fresh
 
     def _add_features(self, topic: str) -> None:
         # Nobody promises when requests come: they hold nobody back.
@@ -254,13 +268,14 @@ class JoinWorker:
         self._heartbeat.count("expired", joined.expired)
         self._heartbeat.count("unmatched", joined.unmatched)
         if joined.examples or joined.changed or self._dirty:
-            self._state.outbox = [self._encode(joined.examples)] if joined.examples else []
+            examples = self._not_in_the_log(joined.examples)
+            self._state.outbox = [self._encode(examples)] if examples else []
             self._state.accepted = {topic: (own.epoch, own.position) for topic, own in self._accepted.items()}
             self._state.frontiers = dict(self._frontiers)
             self._pairs.save(self._epoch, self._state, joined.changed)
             self._dirty = False
             self._send_outbox()
-            self._heartbeat.count("examples", len(joined.examples))
+            self._heartbeat.count("examples", len(examples))
         if len(joined.examples) < STEP and frontier != self._told:
             # Only now is everything before the frontier out.
             self._tell(frontier)
@@ -334,12 +349,12 @@ class JoinWorker:
     def _send_outbox(self) -> None:
         properties = {**self._properties(), "definition": self._state.definition}
         for message in self._state.outbox:
-            self._producer.send(message, properties=properties)
-        self._producer.flush()
+            self._log.send(message, properties)
+        self._log.flush()
 
     def _tell(self, frontier: int) -> None:
-        self._producer.send(b"", properties={**self._properties(), "frontier": str(frontier)})
-        self._producer.flush()
+        self._log.send(b"", {**self._properties(), "frontier": str(frontier)})
+        self._log.flush()
         self._told = frontier
 
     def _properties(self) -> dict[str, str]:

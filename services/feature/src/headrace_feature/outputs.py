@@ -1,8 +1,8 @@
-"""Where vectors and examples go: producers of the topics that only headrace reads."""
+"""Where vectors and examples go: the topics that only headrace reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pulsar
 
@@ -11,12 +11,11 @@ from headrace.errors import CorruptState
 from headrace.kernel.fold import MadeVectors
 from headrace.kernel.partition import PartitionId
 from headrace.log.connection import partitions
-from headrace.log.consume import holds_messages
+from headrace.log.consume import holds_messages, read_whole
 from headrace.log.position import Position
 from headrace.log.produce import Producer
-from headrace.log.tables import Vectors, encode_vectors
+from headrace.log.tables import Vectors, decode_examples, encode_vectors
 from headrace.log.topics import Topics
-from headrace.store.fences import FIRST_EPOCH
 
 
 class VectorOutputs:
@@ -29,26 +28,31 @@ class VectorOutputs:
         self._epochs: dict[PartitionId, int] = {}
 
     def open(self, source: PartitionId, epoch: int, models: Iterable[ModelDefinition]) -> None:
-        """Mark the new epoch in every output of a source: readers drop what older owners still send.
+        """Mark the new epoch in every output of a source: readers drop what older owners still send."""
+        self._epochs[source] = epoch
+        for model in models:
+            topic = self._topic(model.name, source)
+            producer = self._producers.get((model.name, source)) or Producer(self._client, topic)
+            self._producers[model.name, source] = producer
+            producer.send(b"", properties={**self._properties(model, source), "marker": "epoch"})
+            producer.flush()
+
+    def refuse_unknown(self, source: PartitionId, models: Iterable[ModelDefinition]) -> None:
+        """Make sure that a source of which the store knows nothing is new.
 
         Raises
         ------
         CorruptState
-            There has been an owner, of whom the store knows nothing.
+            It is not: its outputs say so.
         """
-        self._epochs[source] = epoch
         for model in models:
             topic = self._topic(model.name, source)
-            if epoch == FIRST_EPOCH and holds_messages(self._client, topic):
+            if holds_messages(self._client, topic):
                 raise CorruptState(
                     f"the store knows nothing of {source.stream}-{source.partition}, but vectors of it stand on "
                     f"{topic}: `headrace backfill` rebuilds the state from the streams; who wants to begin anew takes "
                     "another namespace, or deletes the loop's topics"
                 )
-            producer = self._producers.get((model.name, source)) or Producer(self._client, topic)
-            self._producers[model.name, source] = producer
-            producer.send(b"", properties={**self._properties(model, source), "marker": "epoch"})
-            producer.flush()
 
     def send(self, made: MadeVectors, frontier: int) -> None:
         """Send vectors; the last message of them carries the frontier."""
@@ -87,3 +91,35 @@ class VectorOutputs:
             "partition": str(source.partition),
             "definition": model.hash,
         }
+
+
+class ExamplesLog:
+    """The examples log of a model, as its join writes it."""
+
+    def __init__(self, client: pulsar.Client, topics: Topics, model: ModelDefinition) -> None:
+        self.topic = topics.examples(model.name)
+        self._model = model
+        self._client = client
+        self._producer = Producer(client, self.topic)
+
+    def send(self, message: bytes, properties: Mapping[str, str]) -> None:
+        """Write a message; it is durable after the next `flush`."""
+        self._producer.send(message, properties=dict(properties))
+
+    def flush(self) -> None:
+        """Wait until the broker has everything."""
+        self._producer.flush()
+
+    def holds_messages(self) -> bool:
+        """Whether anything stands there."""
+        return holds_messages(self._client, self.topic)
+
+    def examples(self) -> set[tuple[str, int]]:
+        """Id and event time of every example of this definition that is there."""
+        found: set[tuple[str, int]] = set()
+        for batch in read_whole(self._client, self.topic, 16):
+            for payload, properties in zip(batch.payloads, batch.properties, strict=True):
+                if payload and properties.get("definition") == self._model.hash:
+                    examples = decode_examples(self._model, payload)
+                    found.update(zip(examples.ids, examples.times.tolist(), strict=True))
+        return found

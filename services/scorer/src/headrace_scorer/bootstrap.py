@@ -29,7 +29,7 @@ from headrace_scorer.rows import StoredRows
 from headrace_scorer.scorer import Scorer
 from headrace_scorer.served import ServedQueue, ServedSender
 from headrace_scorer.settings import ScorerSettings
-from headrace_scorer.telling import Progress, StatusThread
+from headrace_scorer.telling import Progress, Rebuild, StatusThread
 from headrace_scorer.threads import StreamScoring, VersionReader
 from headrace_scorer.versions import Versions
 
@@ -85,6 +85,7 @@ class Service:
     async def _serve(self, client: pulsar.Client, rows: StoredRows) -> None:
         settings, versions, progress = self._settings, Versions(self._loop, _log.info), Progress()
         queue = ServedQueue(settings.log_queue, settings.log_patience)
+        rebuild = Rebuild(self._loop)
         scorer = Scorer(
             self._loop,
             versions,
@@ -94,6 +95,7 @@ class Service:
             clock=lambda: time.time_ns() // 1000,
             store_down=settings.store_down,
             max_in_flight=settings.max_in_flight,
+            rebuilding=rebuild.is_under_way,
         )
         server = Server(settings.bind, services(scorer, versions))
         sender = ServedSender(client, self._topics, queue, lambda count: progress.count(logged=count))
@@ -105,9 +107,10 @@ class Service:
             status.counters = {"predictions": 0, "unscored": 0, **progress.counters, **requests}
             status.frontier = progress.frontier
             status.versions = versions.examples()
+            status.note = "rows are being made again" if rebuild.is_under_way() else ""
 
         status = ServiceStatus(service="scorer", instance=settings.instance, state="ready", address=server.address)
-        board = StatusThread(settings.redis_url, self._loop.name, status, refresh)
+        board = StatusThread(settings.redis_url, self._loop.name, status, refresh, rebuild.look)
         scorer.warm()
         # What is there by now stays: the collector need not look at it again while requests wait.
         gc.collect()

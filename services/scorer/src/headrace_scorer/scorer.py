@@ -112,6 +112,8 @@ class Scorer:
         Makes the kernel's assembler of a model.
     clock
         Now, in µs since the epoch.
+    rebuilding
+        Whether rows are incomplete, for the answers to say so.
     """
 
     def __init__(
@@ -125,8 +127,10 @@ class Scorer:
         clock: Callable[[], int],
         store_down: StoreDown = StoreDown.FAIL,
         max_in_flight: int = 4_096,
+        rebuilding: Callable[[], bool] = lambda: False,
     ) -> None:
         self.versions = versions
+        self.rebuilding = rebuilding
         self._log = log
         self._clock = clock
         self._store_down = store_down

@@ -8,6 +8,10 @@ from contextlib import suppress
 
 import redis
 
+from headrace.definition import LoopDefinition
+from headrace.errors import Unavailable
+from headrace.kernel.partition import PartitionId
+from headrace.store.partitions import PartitionStore
 from headrace.store.status import PERIOD, Heartbeat, ServiceStatus, StatusBoard
 
 
@@ -43,6 +47,29 @@ class Progress:
             return min(self._frontiers.values(), default=None)
 
 
+class Rebuild:
+    """Whether rows are being made again: seen now and then, told at once."""
+
+    def __init__(self, loop: LoopDefinition) -> None:
+        self._loop = loop.name
+        streams = {view.stream for view in loop.views}
+        self._partitions = [
+            PartitionId(own.name, index)
+            for own in loop.streams
+            if own.name in streams
+            for index in range(own.partitions)
+        ]
+        self._under_way = False
+
+    def look(self, store: redis.Redis) -> None:
+        """Ask the store."""
+        self._under_way = bool(PartitionStore(store, self._loop).rebuilding(self._partitions))
+
+    def is_under_way(self) -> bool:
+        """As it was last seen."""
+        return self._under_way
+
+
 class StatusThread(threading.Thread):
     """Publishes the status at each beat; a store that is down is passed over.
 
@@ -50,20 +77,31 @@ class StatusThread(threading.Thread):
     ----------
     refresh
         Brings the status up to date.
+    look
+        What else is to be seen in the store.
     """
 
-    def __init__(self, url: str, loop: str, status: ServiceStatus, refresh: Callable[[ServiceStatus], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        loop: str,
+        status: ServiceStatus,
+        refresh: Callable[[ServiceStatus], None],
+        look: Callable[[redis.Redis], None],
+    ) -> None:
         super().__init__(name="status", daemon=True)
         self._store = redis.Redis.from_url(url, protocol=2, socket_timeout=1, socket_connect_timeout=1)
         self._heartbeat = Heartbeat(StatusBoard(self._store, loop), status)
         self._refresh = refresh
+        self._look = look
         self._stopping = threading.Event()
 
     def run(self) -> None:
         """Until stopped."""
         while True:
             self._refresh(self._heartbeat.status)
-            with suppress(redis.RedisError):
+            with suppress(redis.RedisError, Unavailable):
+                self._look(self._store)
                 self._heartbeat.beat()
             if self._stopping.wait(PERIOD):
                 return

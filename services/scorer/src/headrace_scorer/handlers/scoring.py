@@ -90,6 +90,8 @@ class ScoringHandler(scoring_pb2_grpc.ScoringServiceServicer):
             response.vector.extend(values_of(version.model, answer.batch.assembled, answer.row, answer.age))
         if answer.batch.store_down:
             response.degradations.append(pb.DEGRADATION_STORE_UNAVAILABLE)
+        if self._scorer.rebuilding():
+            response.degradations.append(pb.DEGRADATION_REBUILDING)
         if not answer.logged and request.event_id:
             response.degradations.append(pb.DEGRADATION_NOT_LOGGED)
         return response

@@ -1,0 +1,48 @@
+"""``headrace apply``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("apply")
+@click.argument("loop", type=click.Path(path_type=Path))
+@click.option(
+    "--pulsar-admin",
+    metavar="URL",
+    envvar="HEADRACE_PULSAR_ADMIN_URL",
+    required=True,
+    help="The broker's admin API; its token is read from HEADRACE_PULSAR_TOKEN.",
+)
+@click.option("--namespace", metavar="TENANT/NAMESPACE", help="Where the topics are; default: public/default.")
+def command(loop: Path, pulsar_admin: str, namespace: str | None) -> None:
+    """Set up the topics of the loop in the file LOOP at a broker of yours: partitions, retention, compaction.
+
+    What is as declared already is left alone, so applying again does nothing. Partitions of a topic that is there
+    are never changed: the keys of its events would move between them.
+
+    \b
+    Example:
+      headrace apply loop.py --pulsar-admin http://broker:8080
+    """
+    from headrace import declare
+    from headrace.log.admin import Admin
+    from headrace.log.provisioning import provision, topics_of
+    from headrace.settings import ServiceSettings
+
+    definition = declare.load(loop).definition
+    told: dict[str, Any] = {"loop": Path(os.devnull), **({"namespace": namespace} if namespace else {})}
+    settings = ServiceSettings(**told)
+    token = settings.pulsar_token
+    admin = Admin(pulsar_admin, token.get_secret_value() if token else None)
+    try:
+        changes = provision(admin, definition, settings.namespace, click.echo)
+    finally:
+        admin.close()
+    topics = sum(1 for _ in topics_of(definition, settings.namespace))
+    done = "1 change" if changes == 1 else f"{changes} changes"
+    click.echo(f"loop {definition.name}: {topics} topics, {done}")

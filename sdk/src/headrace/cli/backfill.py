@@ -1,0 +1,103 @@
+"""``headrace backfill``."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headrace.cli.sending import definition_of, progress
+from headrace.cli.target import find, loop_options
+
+if TYPE_CHECKING:
+    from headrace.history.backfill import Backfill, Begun
+
+_LOOK_S = 0.5
+
+
+@click.command("backfill")
+@click.option("--again", is_flag=True, help="Also where nothing is lost: drop rows and pairs, and make them again.")
+@click.option("--detach", is_flag=True, help="Do not wait until the services have made everything.")
+@click.option("--json", "as_json", is_flag=True, help="The outcome as one line of JSON.")
+@click.option("--pulsar", metavar="URL", help="Its broker, if it does not run on this machine.")
+@click.option(
+    "--definition",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The compiled loop, if it does not run on this machine.",
+)
+@loop_options
+def command(
+    again: bool,
+    detach: bool,
+    as_json: bool,
+    pulsar: str | None,
+    definition: Path | None,
+    loop: str | None,
+    data: Path | None,
+    redis: str | None,
+) -> None:
+    """Make the rows and waiting pairs of a loop again, after its store has lost them.
+
+    The services do it, from the streams as far as they are retained: what was emitted before is not emitted again, and
+    the scorer goes on answering (marked as rebuilding). Interrupting this command stops its watching only.
+
+    \b
+    Examples:
+      headrace backfill
+      headrace backfill --redis redis://store:6379/0 --pulsar pulsar://broker:6650 --definition loop.json
+    """
+    from headrace.history.backfill import Backfill
+    from headrace.log.connection import connect
+    from headrace.settings import ServiceSettings
+    from headrace.store import connection as store_connection
+
+    target = find(loop, data, redis)
+    broker = pulsar or target.pulsar
+    if broker is None:
+        raise click.UsageError("a loop that is found by --redis needs --pulsar too")
+    compiled = definition_of(target, definition)
+    found: dict[str, Any] = {"loop": Path(os.devnull), "pulsar_url": broker}
+    settings = ServiceSettings(**found)  # and from the environment the token and the namespace
+    client, store = connect(settings), store_connection.connect(target.redis)
+    began = time.monotonic()
+    try:
+        backfill = Backfill(compiled, client, store, settings.namespace)
+        begun = _begin(backfill, again)
+        for shortage in begun.shortages:
+            click.echo(f"headrace: {shortage}", err=True)
+        if not detach:
+            _watch(backfill, begun)
+    finally:
+        client.close()
+        store.close()
+    facts = {"partitions": len(begun.partitions), "shortages": begun.shortages, "wall_s": time.monotonic() - began}
+    done = "being made" if detach else "made"
+    line = f"rows and pairs of {len(begun.partitions)} partitions are {done} again ({facts['wall_s']:.1f} s)"
+    click.echo(json.dumps(facts) if as_json else line)
+
+
+def _begin(backfill: Backfill, again: bool) -> Begun:
+    read = 0
+    with progress("read the logs") as show:
+
+        def tell(topic: str, messages: int) -> None:
+            nonlocal read
+            read += messages
+            show(read, topic.rpartition("/")[2])
+
+        return backfill.begin(tell, again)
+
+
+def _watch(backfill: Backfill, begun: Begun) -> None:
+    total = len(begun.partitions)
+    with progress("backfill") as show:
+        while remaining := backfill.remaining(begun):
+            name = next(iter(remaining))
+            at, end = remaining[name]
+            note = f"{total - len(remaining)} of {total} partitions; {name.stream}-{name.partition} at {at}, of {end}"
+            show(0, note)
+            time.sleep(_LOOK_S)

@@ -1,0 +1,118 @@
+"""How long topics are kept: what is declared, what is enough, and what holds where nothing is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from msgspec import structs
+
+from headrace.declare.durations import EXAMPLES, UNITS, format_duration, parse_duration
+from headrace.declare.loops import Loop
+from headrace.declare.mistakes import Mistakes
+from headrace.declare.models import Model
+from headrace.declare.place import Place
+from headrace.declare.streams import Stream, stream_name, stream_part
+from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
+
+#: Instead of a duration: what is written stays.
+FOREVER = "forever"
+
+#: Where a stream does not say more, the time to notice that a store has been lost, and to rebuild it.
+SPARE = UNITS["w"]
+
+
+@dataclass(frozen=True)
+class Need:
+    """What of a stream it takes to rebuild rows and waiting pairs, in µs.
+
+    A pair waits for its label as long as `wait`; its vector was made of windows that reach `window` further back.
+    """
+
+    lateness: int
+    window: int
+    wait: int
+
+    @property
+    def total(self) -> int:
+        return self.lateness + self.window + self.wait
+
+    def __str__(self) -> str:
+        parts = {"late events": self.lateness, "windows": self.window, "labels": self.wait}
+        return ", ".join(f"{format_duration(own)} of {what}" for what, own in parts.items() if own) or "nothing"
+
+
+def need(loop: LoopDefinition, stream: StreamDefinition) -> Need:
+    """What rebuilding takes of a stream."""
+    views = [own for own in loop.views if own.stream == stream.name]
+    waits = {own.name: own.wait for own in loop.labels}
+    over = [own.wait for own in loop.labels if stream.name in (own.stream, own.of)]
+    names = {own.name for own in views}
+    read = [waits.get(model.label, 0) for model in loop.models if names.intersection(model.view_names)]
+    return Need(stream.lateness, max((own.longest for own in views), default=0), max([*over, *read], default=0))
+
+
+def retain(
+    loop: LoopDefinition,
+    settings: Loop,
+    streams: Iterable[type[Stream]],
+    models: Iterable[Model],
+    mistakes: Mistakes,
+) -> LoopDefinition:
+    """The loop with how long its topics are kept; meaningless where mistakes were found."""
+    retaining = _Retaining(loop, mistakes)
+    kept = {stream_name(own): retaining.stream(own) for own in streams}
+    loop = structs.replace(
+        loop,
+        streams=tuple(structs.replace(own, retention=kept[own.name]) for own in loop.streams),
+        dead_letters_retention=retaining.declared(
+            settings.place, settings.part, "dead_letters_retention", settings.dead_letters_retention
+        ),
+    )
+    retaining = _Retaining(loop, mistakes)
+    declared = {own.name: own for own in models}
+    return structs.replace(loop, models=tuple(retaining.model(declared[own.name], own) for own in loop.models))
+
+
+class _Retaining:
+    def __init__(self, loop: LoopDefinition, mistakes: Mistakes) -> None:
+        self._loop = loop
+        self._mistakes = mistakes
+        self._streams = {own.name: own for own in loop.streams}
+        self._waits = {own.name: own.wait for own in loop.labels}
+
+    def declared(
+        self, place: Place, part: str, option: str, value: object, least: int = 0, why: str = ""
+    ) -> int | None:
+        """A declared retention in µs; None: for ever."""
+        if value == FOREVER:
+            return None
+        try:
+            retention = parse_duration(value)
+        except ValueError as error:
+            self._mistakes.add(place, part, f"{option} {error}", f'{EXAMPLES} Or write "{FOREVER}".')
+            return None
+        if retention < least:
+            problem = f"{option} {format_duration(retention)} is less than {why}"
+            self._mistakes.add(place, part, problem, f"Keep at least {format_duration(least)}, or leave it out.")
+        return retention
+
+    def stream(self, stream: type[Stream]) -> int | None:
+        """How long a stream is kept: by default a week more than rebuilding takes."""
+        given = stream.__options__["retention"]
+        least = need(self._loop, self._streams[stream_name(stream)])
+        if given is None:
+            return least.total + SPARE
+        why = f"it takes to rebuild what is made of it: {least}"
+        return self.declared(stream.__place__, stream_part(stream), "retention", given, least.total, why)
+
+    def model(self, model: Model, own: ModelDefinition) -> ModelDefinition:
+        """How long vectors and predictions are kept (as their stream, with which they can be checked), and examples."""
+        stream = self._streams.get(own.stream)
+        retention = stream.retention if stream else None
+        if model.retention is not None:
+            lateness, wait = stream.lateness if stream else 0, self._waits.get(own.label, 0)
+            why = f"its vectors wait: {format_duration(lateness)} for late events, {format_duration(wait)} for labels"
+            retention = self.declared(model.place, model.part, "retention", model.retention, lateness + wait, why)
+        examples = self.declared(model.place, model.part, "examples_retention", model.examples_retention)
+        return structs.replace(own, retention=retention, examples_retention=examples)

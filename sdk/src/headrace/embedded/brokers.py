@@ -1,0 +1,59 @@
+"""Where an official Apache Pulsar comes from: yours, a container, or Maven Central's distribution."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from headrace.embedded import container, distribution
+from headrace.embedded.container import ContainerBroker
+from headrace.embedded.official import OfficialBroker
+from headrace.embedded.servers import Server
+
+#: Instead of a broker's URL: the official one, from wherever this machine has it.
+OFFICIAL = "official"
+
+
+class Given(NamedTuple):
+    """A broker that runs already."""
+
+    url: str
+    admin_url: str | None
+
+
+def given() -> Given | None:
+    """The broker that ``PULSAR_URL`` names; its admin API is ``PULSAR_ADMIN_URL``, or on its host's port 8080."""
+    url = os.environ.get("PULSAR_URL")
+    return Given(url, os.environ.get("PULSAR_ADMIN_URL") or _admin_url(url)) if url else None
+
+
+def official(
+    data: Path | str,
+    *,
+    conf: Mapping[str, str] | None = None,
+    token: str | None = None,
+    say: Callable[[str], None],
+) -> Server | None:
+    """An official Pulsar to be started on `data`; None where this machine has none (see `how_to_get_one`)."""
+    if container.engine_answers():
+        return ContainerBroker(data, conf=conf, token=token)
+    if not distribution.missing():
+        return OfficialBroker(data, conf=conf, token=token, say=say)
+    return None
+
+
+def how_to_get_one() -> str:
+    """What to do about a machine without an official Pulsar, in a line."""
+    return (
+        f"install {distribution.missing()}, or start a Docker engine (and install testcontainers), "
+        "or name a broker by PULSAR_URL"
+    )
+
+
+def _admin_url(url: str) -> str:
+    secure = urlsplit(url).scheme == "pulsar+ssl"
+    host = urlsplit(url.partition(",")[0]).hostname
+    return f"https://{host}:8443" if secure else f"http://{host}:8080"

@@ -1,0 +1,163 @@
+"""The official Apache Pulsar in a container, where a Docker engine answers."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from headrace.embedded.distribution import VERSION
+from headrace.embedded.official import JVM, TUNING
+from headrace.embedded.ports import HOST, PortBook, free_port
+from headrace.embedded.servers import Server
+from headrace.errors import Unavailable
+from headrace.log.admin import Admin
+
+IMAGE = f"apachepulsar/pulsar:{VERSION}"
+
+_READY_S = 180.0
+_POLL_S = 0.2
+_PORT, _ADMIN_PORT = 6650, 8080
+_DATA = "/data"
+_COMMAND = (
+    "sh -c 'bin/apply-config-from-env.py conf/standalone.conf && exec bin/pulsar standalone -nfw -nss "
+    f"--metadata-dir {_DATA}/metadata --bookkeeper-dir {_DATA}/bookkeeper'"
+)
+
+
+def engine_answers() -> bool:
+    """Whether containers can be run here: a Docker engine is up, and testcontainers installed."""
+    if importlib.util.find_spec("testcontainers") is None:
+        return False
+    import docker
+
+    try:
+        client = docker.from_env(timeout=5)
+    except docker.errors.DockerException:
+        return False
+    try:
+        return bool(client.ping())
+    except (docker.errors.DockerException, OSError):
+        return False
+    finally:
+        client.close()
+
+
+class ContainerBroker(Server):
+    """Apache Pulsar's own standalone broker in a container, which testcontainers removes when this process ends.
+
+    Its data lie in `data`, not in the container.
+
+    Parameters
+    ----------
+    data
+        The directory of a loop's state: the broker has its own inside.
+    conf
+        Further settings of its configuration file.
+    token
+        What its admin API is asked with, where `conf` turns authentication on.
+    make
+        Makes a container of an image; testcontainers' class where nothing is said.
+    """
+
+    name = "broker"
+
+    def __init__(
+        self,
+        data: Path | str,
+        *,
+        conf: Mapping[str, str] | None = None,
+        token: str | None = None,
+        make: Any = None,
+        ready_s: float = _READY_S,
+    ) -> None:
+        root = Path(data).absolute()
+        self.directory = root / "pulsar"
+        self._ports = PortBook(root / "ports")
+        self._conf = dict(conf or {})
+        self._token = token
+        self._make = make
+        self._ready_s = ready_s
+        self._container: Any = None
+        self._port = self._admin_port = 0
+
+    @property
+    def url(self) -> str:
+        return f"pulsar://{HOST}:{self._port}"
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://{HOST}:{self._admin_port}"
+
+    @property
+    def pid(self) -> int:
+        container = self._running()
+        container.reload()
+        return int(container.attrs["State"]["Pid"])
+
+    def start(self) -> None:
+        if self._container is None:
+            self._container = self._create()
+            self._container.start()
+            self._ports.note("broker", self._port)
+            self._ports.note("broker-admin", self._admin_port)
+        else:
+            self._running().start()
+        try:
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        if self._container is not None:
+            self._running().stop(timeout=10)
+            self._container.stop()
+            self._container = None
+
+    def kill(self) -> None:
+        self._running().kill()
+
+    def _create(self) -> Any:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._port = self._ports.last("broker") or free_port()
+        self._admin_port = self._ports.last("broker-admin") or free_port()
+        make = self._make
+        if make is None:
+            from testcontainers.core.container import DockerContainer
+
+            make = DockerContainer
+        container = make(IMAGE).with_command(_COMMAND).with_volume_mapping(str(self.directory), _DATA, "rw")
+        # The image lets any user of group 0 run it: so its files are ours.
+        container = container.with_kwargs(user=f"{os.getuid()}:0")
+        for name, value in JVM.items():
+            container = container.with_env(name, value)
+        for name, value in ({"advertisedAddress": HOST} | TUNING | self._conf).items():
+            container = container.with_env(f"PULSAR_PREFIX_{name}", value)
+        for inside, outside in ((_PORT, self._port), (_ADMIN_PORT, self._admin_port)):
+            container = container.with_bind_ports(inside, (HOST, outside))
+        return container
+
+    def _running(self) -> Any:
+        """The container as docker knows it."""
+        if self._container is None:
+            raise Unavailable(f"the embedded {self.name} is not running")
+        return self._container.get_wrapped_container()
+
+    def _wait(self) -> None:
+        admin = Admin(self.admin_url, self._token)
+        deadline = time.monotonic() + self._ready_s
+        pause = threading.Event()
+        while not admin.healthy():
+            container = self._running()
+            container.reload()
+            if container.status == "exited":
+                said = container.logs(tail=1).decode(errors="replace").strip()
+                raise Unavailable(f"the container of {IMAGE} ended before it was ready: {said}")
+            if time.monotonic() > deadline:
+                raise Unavailable(f"the container of {IMAGE} was not ready after {self._ready_s:g} s")
+            pause.wait(_POLL_S)

@@ -1,0 +1,144 @@
+"""The broker and the store of one loop."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from headrace.embedded import brokers
+from headrace.embedded.ports import HOST
+from headrace.embedded.processes import log_report
+from headrace.embedded.servers import Broker, Server, Store
+from headrace.errors import Unavailable
+
+_MEND_EVERY_S = 20.0
+_PORTS = {"broker": 6650, "store": 6379}
+
+
+class Servers:
+    """The broker and the store of a loop: local ones, but for those whose URL is given.
+
+    Parameters
+    ----------
+    data
+        The directory of the loop's state.
+    pulsar, redis
+        URLs of servers that run already; for `pulsar` also ``"official"``: the official Apache Pulsar,
+        from wherever this machine has it, or else the small one.
+    pulsar_admin
+        The admin API of a broker that runs already.
+    conf
+        Further settings of an official broker that is started here.
+    say
+        Told what takes long, and what was used instead.
+
+    Examples
+    --------
+    ::
+
+        with Servers(data) as servers:
+            client = pulsar.Client(servers.pulsar_url)
+            store = redis.Redis.from_url(servers.redis_url)
+    """
+
+    def __init__(
+        self,
+        data: Path | str,
+        *,
+        pulsar: str | None = None,
+        redis: str | None = None,
+        pulsar_admin: str | None = None,
+        conf: Mapping[str, str] | None = None,
+        say: Callable[[str], None] = log_report,
+    ) -> None:
+        if pulsar == brokers.OFFICIAL and (named := brokers.given()):
+            pulsar, pulsar_admin = named.url, pulsar_admin or named.admin_url
+        self.broker: Server | None = None
+        if pulsar == brokers.OFFICIAL:
+            self.broker = brokers.official(data, conf=conf, say=say)
+            if self.broker is None:
+                say(f"no official Apache Pulsar here, using the small one: {brokers.how_to_get_one()}")
+        if pulsar is None or (pulsar == brokers.OFFICIAL and self.broker is None):
+            self.broker = Broker(data)
+        self.store = None if redis else Store(data)
+        self._pulsar_url = "" if self.broker else pulsar or ""
+        self._admin_url = pulsar_admin
+        self._redis_url = redis or ""
+        self._running = ExitStack()
+        self._mending = threading.Lock()
+        self._mended = -_MEND_EVERY_S
+
+    @property
+    def pulsar_url(self) -> str:
+        return self.broker.url if self.broker else self._pulsar_url
+
+    @property
+    def admin_url(self) -> str | None:
+        """The broker's admin API, where it is known."""
+        return self.broker.admin_url if self.broker else self._admin_url
+
+    @property
+    def has_partitions(self) -> bool:
+        """Whether the broker has partitioned topics: the small one has none."""
+        return not isinstance(self.broker, Broker)
+
+    @property
+    def redis_url(self) -> str:
+        return self.store.url if self.store else self._redis_url
+
+    @property
+    def urls(self) -> tuple[str, str]:
+        """Of the broker and of the store."""
+        return self.pulsar_url, self.redis_url
+
+    @property
+    def local(self) -> tuple[Server, ...]:
+        """Those that run here."""
+        return tuple(server for server in (self.broker, self.store) if server is not None)
+
+    def mend(self, words: str) -> str:
+        """Start the local broker again where a service's last words say that it hangs; returns what was done.
+
+        pulsar-lite 0.2 answers no subscription any more after some of the times that a consumer was killed.
+        Nothing is lost by it: what was acknowledged to producers is on disk, and clients connect again.
+        """
+        broker = self.broker
+        if not isinstance(broker, Broker) or "cannot subscribe" not in words or "TimeOut" not in words:
+            return ""
+        with self._mending:
+            # Several services may have met the same fault.
+            if time.monotonic() - self._mended < _MEND_EVERY_S:
+                return ""
+            broker.kill()
+            broker.start()
+            self._mended = time.monotonic()
+        return "the local broker no longer answered and was started again"
+
+    def __enter__(self) -> Self:
+        for what, url in (("broker", self._pulsar_url), ("store", self._redis_url)):
+            if url:
+                _knock(what, url)
+        with ExitStack() as starting:
+            for server in self.local:
+                starting.enter_context(server)
+            self._running = starting.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._running.close()
+
+
+def _knock(what: str, url: str) -> None:
+    """Make sure that somebody listens: services that retry would tell it late, and each in its own way."""
+    at = urlsplit(url.partition(",")[0])
+    try:
+        socket.create_connection((at.hostname or HOST, at.port or _PORTS[what]), timeout=5.0).close()
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"{what}: nothing answers at {at.hostname}:{at.port or _PORTS[what]} ({error})") from None

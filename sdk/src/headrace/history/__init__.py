@@ -1,0 +1,1 @@
+"""Reading a loop's logs again: recomputing what was logged."""

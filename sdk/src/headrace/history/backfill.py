@@ -1,0 +1,140 @@
+"""Backfill: state that the store has lost, made again by the services from what the logs hold.
+
+The logs say what is out: the newest epoch, the last vector and the last dead letter of each partition, the last example
+of each model. With that the store is told to begin anew, muted up to there. Who owns a partition then folds all of its
+log, with the code that always folds it, and emits what is not out yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulsar
+import redis
+
+from headrace.declare.durations import format_duration
+from headrace.definition import LoopDefinition, StreamDefinition
+from headrace.errors import HeadraceError
+from headrace.history.outputs import Outputs, Progressing, Retained, read_outputs
+from headrace.kernel.partition import PartitionId
+from headrace.log.position import START, Position
+from headrace.log.topics import Topics
+from headrace.store.pairs import JoinState, PairStore
+from headrace.store.partitions import PartitionStore, view_names
+from headrace.store.rows import RowStore
+
+
+class StateIsThere(HeadraceError):
+    """The store has not lost its state: beginning anew would only cost time."""
+
+    def __init__(self, works: Sequence[str]) -> None:
+        super().__init__(
+            f"the store has the state of {', '.join(works)}: nothing is lost. --again drops the rows and pairs, "
+            "and makes them from the logs"
+        )
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What the services have been told to make again.
+
+    Attributes
+    ----------
+    shortages
+        Where logs do not reach back far enough, in words.
+    """
+
+    partitions: tuple[PartitionId, ...]
+    shortages: tuple[str, ...]
+
+
+class Backfill:
+    """Has a loop's rows and waiting pairs made again."""
+
+    def __init__(self, loop: LoopDefinition, client: pulsar.Client, store: redis.Redis, namespace: str) -> None:
+        self._loop = loop
+        self._client = client
+        self._topics = Topics(loop.name, namespace)
+        self._rows = RowStore(store, loop)
+        self._partitions = PartitionStore(store, loop.name)
+        self._pairs = {model.name: PairStore(store, loop.name, model.name) for model in loop.models}
+
+    def begin(self, tell: Progressing, again: bool = False) -> Begun:
+        """Find out what is out, and have the rest made again.
+
+        Parameters
+        ----------
+        tell
+            Told of each topic that is read.
+        again
+            Also where nothing is lost: what is there is dropped first.
+
+        Raises
+        ------
+        StateIsThere
+            Nothing is lost.
+        Unavailable
+            The broker or the store does not answer.
+        """
+        if not again:
+            self._refuse_what_is_there()
+        outputs = read_outputs(self._client, self._loop, self._topics, tell)
+        for own in outputs.epochs if again else ():
+            # From here on nobody who has the old rows in memory writes them back.
+            self._partitions.take_over(own)
+        self._rows.drop_all()
+        for partition, epoch in outputs.epochs.items():
+            goal = outputs.retained[partition].end
+            views = view_names(self._loop, partition.stream)
+            self._partitions.begin_anew(partition, epoch, outputs.progress[partition], goal, views)
+        for model in self._loop.models:
+            sequence, epoch = outputs.examples[model.name]
+            state = JoinState(definition=model.hash, sequence=sequence, goals=self._goals(model.name, outputs))
+            self._pairs[model.name].begin_anew(epoch, state)
+        return Begun(tuple(outputs.epochs), tuple(self._shortages(outputs)))
+
+    def remaining(self, begun: Begun) -> dict[PartitionId, tuple[Position, Position]]:
+        """The partitions that are not made again yet: how far each is, and how far it has to come."""
+        return self._partitions.rebuilding(begun.partitions)
+
+    def _refuse_what_is_there(self) -> None:
+        every = [PartitionId(own.name, index) for own in self._loop.streams for index in range(own.partitions)]
+        known = [f"{own.stream}-{own.partition}" for own in every if self._partitions.known(own)]
+        known += [f"the join of {name}" for name, own in self._pairs.items() if own.known()]
+        if known:
+            raise StateIsThere(known)
+
+    def _goals(self, model: str, outputs: Outputs) -> dict[str, bytes]:
+        own = self._loop.model(model)
+        bases = (self._topics.features(model), self._topics.stream(self._loop.label(own.label).stream))
+        return {
+            topic: end.to_bytes()
+            for topic, end in outputs.ends.items()
+            if topic.partition("-partition-")[0] in bases and end > START
+        }
+
+    def _shortages(self, outputs: Outputs) -> list[str]:
+        found = [self._shortage(self._loop.stream(own.stream), own, kept) for own, kept in outputs.retained.items()]
+        return [own for own in found if own]
+
+    def _shortage(self, stream: StreamDefinition, partition: PartitionId, kept: Retained) -> str:
+        needed = self._needed(stream)
+        if kept.oldest is None or kept.newest is None or kept.newest - kept.oldest >= needed:
+            return ""
+        return (
+            f"{partition.stream}-{partition.partition} is retained for {format_duration(kept.newest - kept.oldest)} of "
+            f"event time, rows and pairs reach back {format_duration(needed)}: unless the stream began then, what they "
+            "held from before is lost"
+        )
+
+    def _needed(self, stream: StreamDefinition) -> int:
+        """How far back rows and pairs reach that are made of a stream (µs)."""
+        windows = [
+            window.size + view.keep
+            for view in self._loop.views
+            if view.stream == stream.name
+            for window in view.windows
+        ]
+        waits = [own.wait for own in self._loop.labels if stream.name in (own.stream, own.of)]
+        return max([0, *windows, *waits]) + stream.lateness

@@ -1,0 +1,157 @@
+"""What a loop has written, as its logs tell: how far each partition is out, how far each examples log is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pulsar
+
+from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
+from headrace.events import StreamCodec
+from headrace.kernel.partition import PartitionId, Progress
+from headrace.log.connection import partitions
+from headrace.log.consume import read_whole
+from headrace.log.dedupe import Accepted
+from headrace.log.position import START, Position
+from headrace.log.tables import last_sequence_of, positions_of
+from headrace.log.topics import Topics
+from headrace.v1.dead_letter_pb2 import DeadLetter
+
+#: Told of each topic that is read, and how many messages of it.
+Progressing = Callable[[str, int], None]
+
+
+@dataclass
+class Retained:
+    """What a partition's log still holds.
+
+    Attributes
+    ----------
+    end
+        Its last position.
+    oldest, newest
+        The event times (µs) of its first and of its last event; None where there is none.
+    """
+
+    end: Position = START
+    oldest: int | None = None
+    newest: int | None = None
+
+
+@dataclass
+class Outputs:
+    """What has been written.
+
+    Attributes
+    ----------
+    retained
+        By partition what its log holds.
+    epochs
+        By partition the newest epoch that stands in its outputs.
+    progress
+        By partition what is out: vectors and dead letters.
+    examples
+        By model the number of the next example, and the newest epoch of its join.
+    ends
+        By physical topic (of vectors, of labels) its last position.
+    """
+
+    retained: dict[PartitionId, Retained] = field(default_factory=dict)
+    epochs: dict[PartitionId, int] = field(default_factory=dict)
+    progress: dict[PartitionId, Progress] = field(default_factory=dict)
+    examples: dict[str, tuple[int, int]] = field(default_factory=dict)
+    ends: dict[str, Position] = field(default_factory=dict)
+
+
+def read_outputs(client: pulsar.Client, loop: LoopDefinition, topics: Topics, tell: Progressing) -> Outputs:
+    """Read all of a loop's logs, from their beginning to their end.
+
+    Raises
+    ------
+    Unavailable
+        The broker does not answer.
+    """
+    return _Reading(client, loop, topics, tell).run()
+
+
+class _Reading:
+    def __init__(self, client: pulsar.Client, loop: LoopDefinition, topics: Topics, tell: Progressing) -> None:
+        self._client = client
+        self._loop = loop
+        self._topics = topics
+        self._tell = tell
+        self._found = Outputs()
+        self._emitted: dict[PartitionId, list[Position]] = {}
+
+    def run(self) -> Outputs:
+        refused = self._refused()
+        for stream in self._loop.streams:
+            for index, topic in enumerate(partitions(self._client, self._topics.stream(stream.name))):
+                self._read_stream(stream, PartitionId(stream.name, index), topic, refused)
+        for model in self._loop.models:
+            self._read_features(model)
+            self._read_examples(model)
+        return self._found
+
+    def _refused(self) -> dict[str, Position]:
+        """By physical topic the last position of which the feature service has written a dead letter."""
+        found: dict[str, Position] = {}
+        topic = self._topics.dead_letters
+        for batch in read_whole(self._client, topic):
+            for payload in batch.payloads:
+                letter = DeadLetter.FromString(payload)
+                if letter.service == "feature" and letter.position:
+                    own = Position.from_bytes(letter.position)
+                    found[letter.topic] = max(own, found.get(letter.topic, START))
+            self._tell(topic, len(batch))
+        return found
+
+    def _read_stream(
+        self, stream: StreamDefinition, partition: PartitionId, topic: str, refused: dict[str, Position]
+    ) -> None:
+        codec, own = StreamCodec(stream), Retained()
+        for batch in read_whole(self._client, topic, 5_000):
+            own.end = batch.positions[-1]
+            events = [payload for payload in batch.payloads if payload]
+            # The first and the last ones say how far the log reaches.
+            times = codec.columns(events[:100] + events[-100:])[0].times
+            if len(times):
+                own.oldest = int(times.min()) if own.oldest is None else own.oldest
+                own.newest = int(times.max())
+            self._tell(topic, len(batch))
+        found = self._found
+        found.ends[topic] = own.end
+        found.retained[partition] = own
+        found.epochs[partition] = 0
+        found.progress[partition] = Progress(refused=refused.get(topic, START))
+
+    def _read_features(self, model: ModelDefinition) -> None:
+        for index, topic in enumerate(partitions(self._client, self._topics.features(model.name))):
+            accepted = Accepted()
+            self._found.ends[topic] = START
+            for batch in read_whole(self._client, topic, 200):
+                # Of whatever definition: what has been emitted is out.
+                for payload, properties in zip(batch.payloads, batch.properties, strict=True):
+                    accepted.take(int(properties.get("epoch", 0)), positions_of(payload) if payload else [])
+                self._found.ends[topic] = batch.positions[-1]
+                self._tell(topic, len(batch))
+            if model.vectors == "stream":
+                self._is_out(PartitionId(model.stream, index), accepted)
+
+    def _is_out(self, partition: PartitionId, accepted: Accepted) -> None:
+        """Of several models the one that is behind decides: readers of the others drop what comes twice."""
+        self._emitted.setdefault(partition, []).append(Position.from_bytes(accepted.position))
+        self._found.progress[partition].emitted = min(self._emitted[partition])
+        self._found.epochs[partition] = max(self._found.epochs[partition], accepted.epoch)
+
+    def _read_examples(self, model: ModelDefinition) -> None:
+        sequence = epoch = 0
+        topic = self._topics.examples(model.name)
+        for batch in read_whole(self._client, topic, 16):
+            for payload, properties in zip(batch.payloads, batch.properties, strict=True):
+                epoch = max(epoch, int(properties.get("epoch", 0)))
+                if payload:
+                    sequence = max(sequence, last_sequence_of(payload) + 1)
+            self._tell(topic, len(batch))
+        self._found.examples[model.name] = (sequence, epoch)

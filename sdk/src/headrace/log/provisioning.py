@@ -1,0 +1,107 @@
+"""Setting a loop's topics up at a broker: their partitions, how long they are kept, when they are compacted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from headrace.definition import LoopDefinition
+from headrace.log.admin import FOR_EVER, Admin, Retention
+from headrace.log.topics import Topics
+
+_MINUTE = 60_000_000
+_WEEK = 7 * 86_400_000_000
+
+
+@dataclass(frozen=True)
+class Topic:
+    """What a topic of a loop is to be.
+
+    Attributes
+    ----------
+    retention
+        How long it is kept, in µs; None: for ever.
+    compaction
+        After how many bytes it is compacted; 0: never.
+    """
+
+    name: str
+    partitions: int = 1
+    retention: int | None = None
+    compaction: int = 0
+
+
+def topics_of(loop: LoopDefinition, namespace: str) -> Iterator[Topic]:
+    """All topics of a loop, as it declares them."""
+    topics = Topics(loop.name, namespace)
+    for stream in loop.streams:
+        yield Topic(topics.stream(stream.name), stream.partitions, stream.retention)
+    for model in loop.models:
+        # What is made of a partition goes to the one of the same number.
+        partitions = loop.stream(model.stream).partitions
+        yield Topic(topics.features(model.name), partitions, model.retention)
+        yield Topic(topics.predictions(model.name), partitions, model.retention)
+        yield Topic(topics.examples(model.name), retention=model.examples_retention)
+    # What has not been compacted yet is kept all the same; the rest is of interest to people only.
+    yield Topic(topics.models, retention=_WEEK, compaction=loop.compact_models)
+    yield Topic(topics.dead_letters, retention=loop.dead_letters_retention)
+
+
+def provision(
+    admin: Admin, loop: LoopDefinition, namespace: str, say: Callable[[str], None] = lambda done: None
+) -> int:
+    """Create what is missing, and set what is otherwise; doing it again changes nothing.
+
+    Parameters
+    ----------
+    say
+        Told of each change.
+
+    Returns
+    -------
+    int
+        How many changes there were.
+
+    Raises
+    ------
+    Unavailable
+        The broker does not answer.
+    InvalidRequest
+        It refuses, or a topic is there with another number of partitions.
+    """
+    changes = 0
+
+    def changed(what: str) -> None:
+        nonlocal changes
+        changes += 1
+        say(what)
+
+    if not admin.has_namespace(namespace):
+        admin.create_namespace(namespace)
+        changed(f"namespace {namespace} created")
+    for topic in topics_of(loop, namespace):
+        if admin.create_topic(topic.name, topic.partitions):
+            partitions = "1 partition" if topic.partitions == 1 else f"{topic.partitions} partitions"
+            changed(f"{topic.name} created, {partitions}")
+        retention = retention_of(topic)
+        if admin.topic_retention(topic.name) != retention:
+            admin.set_topic_retention(topic.name, retention)
+            kept = "for ever" if retention == FOR_EVER else f"for {retention.minutes:,} minutes"
+            changed(f"{topic.name} is kept {kept}")
+        if topic.compaction and admin.compaction_threshold(topic.name) != topic.compaction:
+            admin.set_compaction_threshold(topic.name, topic.compaction)
+            changed(f"{topic.name} is compacted after {topic.compaction:,} bytes")
+    return changes
+
+
+def retention_of(topic: Topic) -> Retention:
+    """In whole minutes, as the broker counts.
+
+    Examples
+    --------
+    >>> retention_of(Topic("t", retention=90_000_000))
+    Retention(minutes=2, megabytes=-1)
+    """
+    if topic.retention is None:
+        return FOR_EVER
+    return Retention(max(1, -(-topic.retention // _MINUTE)))
