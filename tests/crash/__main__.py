@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from tests.crash import report
-from tests.crash.faults import schedule
+from tests.crash.faults import lasts, schedule
 from tests.crash.grounds import Grounds
 from tests.crash.load import Load
 from tests.crash.run import both
@@ -29,7 +29,7 @@ def main() -> int:
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**6)
     planned = schedule(seed, given.kills, given.gap)
-    load = Load(seed, sum(fault.gap for fault in planned) + 5, rate=given.rate)
+    load = Load(seed, lasts(planned), rate=given.rate)
     again = f"python -m tests.crash --kills {given.kills} --seed {seed} --gap {given.gap:g} --rate {given.rate}"
     began = time.monotonic()
 

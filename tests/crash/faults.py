@@ -88,6 +88,12 @@ def schedule(seed: int, kills: int, mean: float = 2.5) -> list[Fault]:
     return faults
 
 
+def lasts(planned: Sequence[Fault]) -> float:
+    """How many seconds a schedule takes, about: events should flow for as long."""
+    held_up = {BROKER: 9.0, STORE: 2.0}
+    return sum(own.gap + own.alone * held_up.get(own.target, 0.3) for own in planned) + 5.0
+
+
 def _cards(draw: Random) -> Iterator[tuple[Kind, str]]:
     while True:
         others = [
