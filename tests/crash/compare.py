@@ -63,19 +63,20 @@ def compare(disturbed: Outcome, undisturbed: Outcome) -> Comparison:
         letters_again=disturbed.dead_letters.total() - len(disturbed.dead_letters),
         differences=[*disturbed.faults, *undisturbed.faults],
     )
-    found.rows_equal = _same(found, "row", disturbed.rows, undisturbed.rows)
+    found.rows_equal = same(found, "row", disturbed.rows, undisturbed.rows)
     for model, expected in undisturbed.vectors.items():
         found.vectors_equal &= _vectors(found, model, disturbed.vectors[model], expected)
         found.predictions_equal &= _predictions(found, model, disturbed.predictions[model], disturbed.vectors[model])
         _examples(found, model, disturbed.examples[model], undisturbed.examples[model])
     _models(found, disturbed, undisturbed)
-    found.dead_letters_equal = _same(
+    found.dead_letters_equal = same(
         found, "dead letter", dict.fromkeys(disturbed.dead_letters), dict.fromkeys(undisturbed.dead_letters)
     )
     return found
 
 
-def _same(found: Comparison, what: str, own: Mapping[Any, Any], expected: Mapping[Any, Any]) -> bool:
+def same(found: Comparison, what: str, own: Mapping[Any, Any], expected: Mapping[Any, Any]) -> bool:
+    """Whether two mappings are equal; where not, it is noted what is missing, too many or different."""
     missing = [key for key in expected if key not in own]
     more = [key for key in own if key not in expected]
     other = [key for key in expected if key in own and own[key] != expected[key]]
@@ -94,7 +95,7 @@ def _twice(found: Comparison, what: str, taken: Taken) -> bool:
 
 def _vectors(found: Comparison, model: str, own: Taken, expected: Taken) -> bool:
     what = f"vector of {model}"
-    good = _same(found, what, own.found, expected.found) & _twice(found, what, own)
+    good = same(found, what, own.found, expected.found) & _twice(found, what, own)
     if good and own.order != expected.order:
         found.differences.append(f"{what}: in another order")
         return False
@@ -110,7 +111,7 @@ def _predictions(found: Comparison, model: str, own: Taken, vectors: Taken) -> b
         scored = ids[ids.index(predicted[0]) :] if predicted and predicted[0] in vectors.found else []
         found.unscored += len(ids) - len(scored)
         expected = {name: vectors.found[name] for name in scored}
-        good &= _same(found, what, {name: own.found[name] for name in predicted}, expected)
+        good &= same(found, what, {name: own.found[name] for name in predicted}, expected)
     return good
 
 

@@ -82,6 +82,7 @@ def disturbed(
     services: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
     settle_s: float = 120.0,
+    check: Callable[[Site], list[str]] = lambda site: [],
     say: Say = lambda text: None,
 ) -> Disturbed:
     """Run a load through faults.
@@ -92,6 +93,8 @@ def disturbed(
         Mutants, by the service that they take the place of.
     settle_s
         How long it may take, after the last fault and event, until everything is at the end.
+    check
+        Looks at what came out before the store is gone; says what is wrong.
     """
     cut = slices(load)
     began = time.monotonic()
@@ -111,6 +114,7 @@ def disturbed(
         site.stop()
         say(unfinished or "all is in; reading what came out")
         outcome = read(site)
+        outcome.faults += check(site)
         return Disturbed(
             outcome,
             faults.happened,
