@@ -23,6 +23,7 @@ class Comparison:
     models: int = 0
     dead_letters: int = 0
     letters_again: int = 0
+    letters_repeated: int = 0
     unscored: int = 0
     rows_equal: bool = True
     vectors_equal: bool = True
@@ -60,6 +61,7 @@ def compare(disturbed: Outcome, undisturbed: Outcome) -> Comparison:
         examples=sum(map(len, undisturbed.examples.values())),
         models=len(undisturbed.learned),
         dead_letters=len(undisturbed.dead_letters),
+        letters_repeated=disturbed.letters_repeated,
         letters_again=disturbed.dead_letters.total() - len(disturbed.dead_letters),
         differences=[*disturbed.faults, *undisturbed.faults],
     )

@@ -70,6 +70,8 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
     learned: dict[str, Learned] = field(default_factory=dict)
     dead_letters: Counter[tuple[str, str, str, bytes]] = field(default_factory=Counter)
+    #: Letters of an event that stood at the same place as another one: written again after a crash.
+    letters_repeated: int = 0
     #: By topic, for each partition when its messages were published.
     published: dict[str, list[list[float]]] = field(default_factory=dict)
 
@@ -128,10 +130,17 @@ class _Reading:
             self._vectors(model, logs[topics.features(model.name)])
             self._predictions(model, logs[topics.predictions(model.name)])
             self._examples(model, logs[topics.examples(model.name)][0])
-        for letter in (DeadLetter.FromString(own.payload) for log in logs[topics.dead_letters] for own in log):
+        self._dead_letters([own for log in logs[topics.dead_letters] for own in log])
+        self._outcome.published = {name: [[m.published for m in log] for log in own] for name, own in logs.items()}
+
+    def _dead_letters(self, log: Sequence[Message]) -> None:
+        places = Counter[tuple[str, bytes]]()
+        for letter in (DeadLetter.FromString(own.payload) for own in log):
             # What was expected of a late event names the newest one before it, which may be one that came again.
             self._outcome.dead_letters[letter.stream, letter.field, letter.value, letter.event] += 1
-        self._outcome.published = {name: [[m.published for m in log] for log in own] for name, own in logs.items()}
+            if letter.position:
+                places[letter.topic, letter.position] += 1
+        self._outcome.letters_repeated = places.total() - len(places)
 
     def _vectors(self, model: ModelDefinition, logs: Sequence[Sequence[Message]]) -> None:
         taken = self._outcome.vectors.setdefault(model.name, Taken())

@@ -74,7 +74,7 @@ def _compared(result: Result) -> list[str]:
         ("models", found.models, found.model_equal, "hash of the learner's state"),
         ("metrics", found.models, found.metrics_equal, "prequential, with all they are made of"),
         ("dead letters", found.dead_letters, found.dead_letters_equal,
-         f"as a set; {found.letters_again} written again, with their event"),
+         f"as a set; {found.letters_again} again: {found.letters_repeated} by a crash, the others sent again"),
     ]  # fmt: skip
     lines = ["compared with the undisturbed run"]
     lines += [

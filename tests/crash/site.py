@@ -141,6 +141,7 @@ class Site:
             "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")]),
             "HEADRACE_NAMESPACE": self.namespace,
             "HEADRACE_PATIENCE_S": "10",
+            "PYTHONFAULTHANDLER": "1",
             **self.grounds.environment(instance if self._linked else None),
             **self._environment,
         }
