@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import signal
 import threading
@@ -140,6 +141,8 @@ class Faults(threading.Thread):
         self._site = site
         self._planned = planned
         self._say = say
+        #: Seconds of the schedule that may pass before the next fault: events wait for one that is held up.
+        self.reached = 0.0
         self._pause = threading.Event()
         self._lasting: list[threading.Thread] = []
         # A server is not killed while it is started.
@@ -155,7 +158,8 @@ class Faults(threading.Thread):
 
     def run(self) -> None:
         due = time.monotonic()
-        for fault in self._planned:
+        for index, fault in enumerate(self._planned):
+            self.reached = lasts(self._planned[: index + 1])
             # Where one was held up, the next does not catch up with the clock.
             due = max(due + fault.gap, time.monotonic())
             self._pause.wait(max(due - time.monotonic(), 0))
@@ -166,6 +170,7 @@ class Faults(threading.Thread):
             lasting.start()
             if fault.alone:
                 lasting.join()
+        self.reached = math.inf
         for lasting in self._lasting:
             lasting.join()
 

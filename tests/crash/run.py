@@ -100,12 +100,12 @@ def disturbed(
     began = time.monotonic()
     with Site(grounds, directory, loop_file, linked=True, services=services, environment=environment) as site:
         _seed_requests_model(site)
-        sender = Sender(lambda: site.of("ingest"), cut, paced=True)
         faults = Faults(site, planned, say)
+        sender = Sender(lambda: site.of("ingest"), cut, lambda: faults.reached)
         asker = Asker(
             site.of("scorer"), [model.name for model in site.loop.models], load.seed, lambda: _reached(load, sender)
         )
-        for thread in (sender, faults, asker):
+        for thread in (faults, sender, asker):
             thread.start()
         unfinished = _watch(sender, faults, asker, say)
         grounds.proxy.heal()
@@ -136,7 +136,7 @@ def undisturbed(grounds: Grounds, directory: Path, load: Load, *, loop_file: Pat
     """Run the same events through one process of each service, at full speed."""
     cut = [Slice(own.events, own.frontier, False) for own in slices(load)]
     with Site(grounds, directory, loop_file, linked=False) as site:
-        sender = Sender(lambda: site.of("ingest"), cut, paced=False)
+        sender = Sender(lambda: site.of("ingest"), cut)
         sender.start()
         sender.join()
         if sender.failure is not None:

@@ -25,20 +25,24 @@ class Call:
 
 
 class Sender(threading.Thread):
-    """Sends slices in order, each once its time has come; `failure` says why it gave up.
+    """Sends slices in order, one each tenth of a second; `failure` says why it gave up.
 
     Parameters
     ----------
     addresses
         Where ingest answers.
-    paced
-        One slice each tenth of a second; else as fast as ingest takes them.
+    reached
+        Seconds of the load that may have been sent by now; None: all, as fast as ingest takes them.
     seconds
         That one slice may take before the run has failed.
     """
 
     def __init__(
-        self, addresses: Callable[[], Sequence[str]], slices: Sequence[Slice], *, paced: bool, seconds: float = 120.0
+        self,
+        addresses: Callable[[], Sequence[str]],
+        slices: Sequence[Slice],
+        reached: Callable[[], float] | None = None,
+        seconds: float = 120.0,
     ) -> None:
         super().__init__(name="sender", daemon=True)
         self.sent = 0
@@ -48,7 +52,7 @@ class Sender(threading.Thread):
         self.failure: BaseException | None = None
         self._addresses = addresses
         self._slices = slices
-        self._paced = paced
+        self._reached = reached
         self._seconds = seconds
         self._client: IngestClient | None = None
         self._turn = 0
@@ -63,9 +67,10 @@ class Sender(threading.Thread):
         try:
             began = time.monotonic()
             for index, own in enumerate(self._slices):
-                wait = began + index * SLICE_S - time.monotonic()
-                if self._paced and wait > 0:
-                    self._pause.wait(wait)
+                if self._reached is not None:
+                    self._pause.wait(max(began + index * SLICE_S - time.monotonic(), 0.0))
+                    while self._reached() < index * SLICE_S:
+                        self._pause.wait(SLICE_S)
                 self._surely(own)
                 if own.again:
                     self._surely(own)
