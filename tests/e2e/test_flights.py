@@ -1,4 +1,4 @@
-"""The flights demo's vectors against a computation that shares no code with headrace, and a score of its model."""
+"""The flights demo: its vectors against a computation that shares no code with headrace, a score, and its replay."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pandas as pd
 import pulsar
 import pytest
 
 from examples.flights.prepare import prepare
 from headrace import embedded
+from headrace.cli.program import run
 from headrace.client import play
 from headrace.log.consume import LogReader
-from headrace.log.tables import decode_vectors
+from headrace.log.position import START
+from headrace.log.produce import Producer
+from headrace.log.tables import Predictions, decode_vectors, encode_predictions
 from headrace.log.topics import END_OF_HISTORY, Topics
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
+from tests.contract.pages import blocks, commands
+from tests.contract.repository import ROOT
 from tests.deadline import until
 from tests.reference.flights import flight_vectors
 
@@ -37,7 +43,8 @@ def played(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     """The loop, with all events played and everything worked off."""
     with embedded.run(LOOP, data=tmp_path_factory.mktemp("loop")) as running:
         sources = [(path, stream) for stream, path in files.items()]
-        result = play(running.definition, sources, running.addresses["ingest"], running.redis_url)
+        # Never far ahead, so that several versions score.
+        result = play(running.definition, sources, running.addresses["ingest"], running.redis_url, ahead=2_000)
         assert (result.accepted, result.rejected) == (EVENTS, 0)
         until(
             lambda: {own.service: own.frontier for own in running.status()},
@@ -100,6 +107,106 @@ def test_the_model_answers_over_grpc(played: embedded.RunningLoop, files: dict[s
     for value in answer.vector:
         # Between its time and now nothing else happened: the vector asked for is the vector served.
         assert _close(served[value.name], value.number if value.HasField("number") else math.nan)
+
+
+def replay(
+    played: embedded.RunningLoop, capsys: pytest.CaptureFixture[str], *options: str
+) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
+    """The exit code of a replay, the differences that it prints, and what it says of the model."""
+    code = run(["replay", "--diff", "--json", "--data", str(played.data), *options])
+    *differences, summary = map(json.loads, capsys.readouterr().out.splitlines())
+    return code, differences, summary["models"]["late_arrival"]
+
+
+@pytest.mark.parametrize("relearn", [(), ("--relearn",)])
+def test_a_replay_finds_no_difference(
+    played: embedded.RunningLoop, capsys: pytest.CaptureFixture[str], relearn: tuple[str, ...]
+) -> None:
+    code, differences, told = replay(played, capsys, "--to", "2014-01-01", *relearn)
+    assert (code, differences, told["values_differ"], told["scores_differ"]) == (0, [], 0, 0)
+    assert told["vectors"] == len(served_vectors(played))
+    assert 1_000 < told["predictions"] < told["vectors"]
+    assert told["versions"] > 1
+    assert told["relearned"] == (told["versions"] if relearn else 0)
+    assert told["versions_missing"] == []
+
+
+def test_a_replay_tells_what_one_altered_event_changes(
+    played: embedded.RunningLoop, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    streams = {stream: events_of(path) for stream, path in files.items()}
+    before = flight_vectors(streams)
+    # A flight that left on time was an hour late.
+    place = next(i for i, own in enumerate(streams["departed"]) if i > 3_000 and abs(own["departure_delay"]) < 1)
+    altered = streams["departed"][place] | {"departure_delay": 60.0}
+    streams["departed"][place] = altered
+    after = flight_vectors(streams)
+    expected = {
+        (own, name): (value, after[own][name])
+        for own, values in before.items()
+        for name, value in values.items()
+        if not _close(value, after[own][name])
+    }
+    assert len(expected) > 50
+    file = tmp_path / "altered.jsonl"
+    file.write_text(json.dumps(altered))
+    code, differences, told = replay(played, capsys, "--to", "2014-01-01", "--events", f"departed={file}")
+    values = {(own["id"], own["what"]): own for own in differences if own["what"] != "score"}
+    assert code == 1
+    assert values.keys() == expected.keys()
+    for key, own in values.items():
+        assert _close(own["logged"], expected[key][0])
+        assert _close(own["recomputed"], expected[key][1])
+        assert own["why"] == f"altered event: departed {altered['flight']}"
+    scores = [own for own in differences if own["what"] == "score"]
+    assert {own["id"] for own in scores} <= {own for own, _ in expected}
+    assert {own["why"] for own in scores} == {"its vector differs"}
+    assert (told["values_differ"], told["scores_differ"]) == (len(values), len(scores))
+    assert scores
+
+
+def test_replays_go_as_their_page_shows(
+    played: embedded.RunningLoop, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ROOT / "docs" / "replay.md"
+    shown = {own.language: own.text for own in blocks(page)}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEADRACE_DATA", str(played.data))
+    Path("altered.csv").write_text(shown["csv"])
+    calls = [words for words in commands(page, "headrace") if len(words) > 1]
+    plain, diff, complete, what_if, elsewhere = calls
+    assert run(plain) == 0
+    assert capsys.readouterr().out.startswith("late_arrival  US2187-LGA-2013-01-06  2013-01-06T22:00:00")
+    assert run(complete) == 0
+    assert run(diff) == 0
+    assert capsys.readouterr().out.endswith(": no difference\n")
+    assert run(what_if) == 1
+    assert shown["text"] in capsys.readouterr().out
+    definition = played.data / "loop.json"
+    here = {"pulsar://broker:6650": played.pulsar_url, "loop.json": str(definition), "loop.py": str(LOOP)}
+    assert run([here.get(word, word) for word in elsewhere]) == 0
+
+
+def test_a_replay_tells_that_another_version_scored(
+    played: embedded.RunningLoop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (model,) = played.definition.models
+    own, vector = list(served_vectors(played).items())[-1]
+    numbers = np.array([[vector[feature.name] for feature in model.features]])
+    moment = np.array([1_400_000_000_000_000])
+    forged = Predictions(
+        [own], moment, [START.to_bytes()], np.array([model.publish_examples]), np.array([0.5]), None, numbers, []
+    )
+    client = pulsar.Client(played.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
+    producer = Producer(client, Topics(played.definition.name).predictions(model.name))
+    producer.send(encode_predictions(model, forged), properties={"definition": model.hash})
+    producer.flush()
+    client.close()
+    code, differences, told = replay(played, capsys, "--from", "2014-01-01")
+    assert (code, told["vectors"], told["requests"]) == (1, 0, 1)
+    (found,) = differences
+    assert (found["id"], found["what"], found["logged"]) == (own, "score", 0.5)
+    assert found["why"].startswith(f"other version: {model.publish_examples:,}, as it is on the models topic")
 
 
 def _close(one: float, other: float) -> bool:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +196,24 @@ def test_a_stopped_learner_goes_on_from_its_checkpoint(room: Room, running: Call
     assert second.standing.learned == 270
     assert room.saved() == (1_000, bare(1_000))
     assert [version.examples for version in room.versions()] == [500, 1_000]
+
+
+def test_a_learner_that_is_stopped_amid_a_message_learns_it_to_its_end_and_nothing_twice(
+    room: Room, running: Callable[[Worker], Worker]
+) -> None:
+    room.send(0, 2_000, size=700, end=True)
+    first = room.worker()
+    first._outside = replace(first._outside, versions=_StopAt(room.client, room.topics.models, first, 1_000))
+    running(first).join()
+    assert first.standing.failure is None
+    assert first.standing.learned == 1_400
+    assert room.saved() == (1_400, bare(1_400))
+    second = running(room.worker())
+    eventually(lambda: second.standing.published == 2_000)
+    stop(second)
+    assert second.standing.learned == 600
+    assert room.saved() == (2_000, bare(2_000))
+    assert [version.examples for version in room.versions()] == [500, 1_000, 1_500, 2_000]
 
 
 @pytest.mark.parametrize("loss", ["gone", "corrupt", "older"])
@@ -417,6 +435,19 @@ class _Held:
 
     def check(self, work: str, epoch: int) -> None:
         self._inner.check(work, epoch)
+
+
+class _StopAt(Versions):
+    """Stops the learner with one of its versions."""
+
+    def __init__(self, client: pulsar.Client, topic: str, worker: Worker, examples: int) -> None:
+        super().__init__(client, topic)
+        self._worker, self._examples = worker, examples
+
+    def publish(self, version: models_pb2.ModelVersion) -> None:
+        super().publish(version)
+        if version.examples == self._examples:
+            self._worker.stop()
 
 
 class _FullDisk(Checkpoints):

@@ -8,6 +8,14 @@ import sys
 import structlog
 
 
+def only_errors() -> None:
+    """Set up logging of a command, whose output is what it finds: errors alone, on standard error."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+
+
 def configure(service: str, instance: str, level: int = logging.INFO) -> None:
     """Set up logging of this process; every line carries the service and the instance."""
 

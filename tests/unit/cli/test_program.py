@@ -13,7 +13,20 @@ from headrace import errors
 from headrace.cli import program
 from headrace.cli.failures import Refused, explain_failure
 
-_COMMANDS = ("check", "compile", "up", "apply", "status", "send", "play", "score", "models", "dead-letters")
+_COMMANDS = (
+    "check",
+    "compile",
+    "up",
+    "apply",
+    "status",
+    "send",
+    "play",
+    "score",
+    "models",
+    "replay",
+    "backfill",
+    "dead-letters",
+)
 
 
 def commands() -> dict[str, click.Command]:
@@ -116,6 +129,9 @@ def test_a_fault_is_a_line_and_on_request_a_traceback(
         ["check", "--frob"],
         ["score", "m"],
         ["score", "m", "--event", "{"],
+        ["replay", "--from", "yesterday"],
+        ["replay", "--without", "departed"],
+        ["replay", "--events", "departed=nowhere.csv"],
         ["dead-letters", "frob"],
     ],
 )

@@ -11,9 +11,9 @@ from river import tree
 
 from headrace.definition import Task
 from headrace.errors import CorruptState
+from headrace.learning import Learning
 from headrace_learner import checkpoint
 from headrace_learner.checkpoint import Checkpoints
-from headrace_learner.learning import Learning
 from headrace_learner.statehash import state_hash
 
 from .logs import Row, definition, log

@@ -10,7 +10,7 @@ import pytest
 from river import datasets, linear_model, metrics, preprocessing, tree
 
 from headrace.definition import Task
-from headrace_learner.learning import Learning
+from headrace.learning import Learning
 from headrace_learner.statehash import state_hash
 
 from .logs import Row, definition, log

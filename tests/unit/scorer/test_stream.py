@@ -11,8 +11,8 @@ from headrace.definition import ModelDefinition
 from headrace.log.consume import Batch
 from headrace.log.position import Position
 from headrace.log.tables import MAX_ROWS, Predictions, Vectors, decode_predictions, encode_vectors
+from headrace.version import Version
 from headrace_scorer.stream import Outcome, StreamScorer
-from headrace_scorer.versions import Version
 from tests.unit.scorer.support import FRAUD, SORT, asked_of_river, learner, version
 
 

@@ -12,7 +12,8 @@ from headrace.definition import ModelDefinition
 from headrace.errors import CorruptState, NoModelYet
 from headrace.export import to_onnx
 from headrace.v1 import models_pb2
-from headrace_scorer.versions import Version, Versions
+from headrace.version import Version
+from headrace_scorer.versions import Versions
 from tests.unit.scorer.support import FRAUD, LOOP, SORT, WORTH, Notes, learner, version
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headrace.cli.sending import definition_of, progress, sending_options, tell_outcome, tell_rejections
+from headrace.cli.sending import SourceFile, definition_of, progress, sending_options, tell_outcome, tell_rejections
 from headrace.cli.target import find, loop_options
 
 if TYPE_CHECKING:
@@ -33,22 +33,8 @@ class _Speed(click.ParamType):
         return speed
 
 
-class _SourceFile(click.ParamType):
-    name = "STREAM=FILE"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Path, str]:
-        if isinstance(value, tuple):
-            return value
-        stream, equals, path = str(value).partition("=")
-        if not equals or not stream or not path:
-            self.fail(f"{value!r} is not of the form STREAM=FILE, as in departed=departed.csv", param, ctx)
-        if not Path(path).is_file():
-            self.fail(f"{path!r} is no file", param, ctx)
-        return Path(path), stream
-
-
 @click.command("play")
-@click.argument("sources", nargs=-1, required=True, type=_SourceFile(), metavar="STREAM=FILE...")
+@click.argument("sources", nargs=-1, required=True, type=SourceFile(), metavar="STREAM=FILE...")
 @click.option(
     "--speed",
     type=_Speed(),

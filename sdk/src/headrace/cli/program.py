@@ -22,8 +22,9 @@ _COMMANDS = {
     "play": ("play", "Play files of events in the order of their times."),
     "score": ("score", "Ask a model what it predicts for an event."),
     "models": ("models", "List the models of a running loop, or describe one."),
+    "replay": ("replay", "Compute what was served again, and tell what differs."),
     "backfill": ("backfill", "Make rows and waiting pairs again that the store has lost."),
-    "dead-letters": ("dead_letters", "See the events that could not be processed, and why."),
+    "dead-letters": ("dead_letters", "See the events that could not be processed; retry them."),
 }
 
 
@@ -45,7 +46,8 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 a fault of headrace, 2 wrong usage or loop file, 3 something does not answer "
+    epilog="Exit codes: 0 done, 1 a fault of headrace, or replay found differences, "
+    "2 wrong usage or loop file, 3 something does not answer "
     "or does not run, 4 the input was refused, 5 the model has no version yet, 130 interrupted.",
 )
 @click.version_option(package_name="headrace", message="headrace %(version)s")

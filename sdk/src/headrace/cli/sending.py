@@ -25,6 +25,22 @@ _SHOWN = 10
 _LINES_EVERY_S = 5.0
 
 
+class SourceFile(click.ParamType):
+    """A file of events and its stream."""
+
+    name = "STREAM=FILE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Path, str]:
+        if isinstance(value, tuple):
+            return value
+        stream, equals, path = str(value).partition("=")
+        if not equals or not stream or not path:
+            self.fail(f"{value!r} is not of the form STREAM=FILE, as in departed=departed.csv", param, ctx)
+        if not Path(path).is_file():
+            self.fail(f"{path!r} is no file", param, ctx)
+        return Path(path), stream
+
+
 def sending_options(command: _Command) -> _Command:
     """The options of both: where to, how the loop is defined, how many, and how to print."""
     options = (

@@ -75,6 +75,10 @@ class Layout:
         windows = [own.name for own in self.view.windows]
         return windows.index(window) * len(aggregates) + aggregates.index(aggregate)
 
+    def merge(self, total: Floats, part: Floats) -> None:
+        """Merge what one more partition holds into what those before it hold, in place."""
+        _merge_all(self.plan, total, part)
+
     def finish(self, parts: Sequence[Floats]) -> Floats:
         """Merge what partitions hold, in their order, into values.
 
@@ -90,7 +94,7 @@ class Layout:
         """
         total = parts[0].copy()
         for part in parts[1:]:
-            _merge_all(self.plan, total, part)
+            self.merge(total, part)
         values = np.empty((len(total), len(self.windows) * len(self.plan)))
         _finish(self.plan, total, values)
         return values
@@ -340,7 +344,8 @@ def _add(plan: Ints, state: Floats, time: int, values: Floats) -> None:
         op, at, column = plan[index, 0], plan[index, 1], plan[index, 2]
         x = 0.0
         if column >= 0:
-            x = values[column]
+            # Minus zero becomes zero: which of two equal values came first must not be seen.
+            x = values[column] + 0.0
             if math.isnan(x):
                 continue
         if op == _COUNT:

@@ -31,8 +31,8 @@ class Batch:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def add(self, message: pulsar.Message) -> None:
-        self.positions.append(Position.of(message.message_id()))
+    def add(self, message: pulsar.Message, position: Position) -> None:
+        self.positions.append(position)
         self.payloads.append(message.data())
         self.properties.append(message.properties())
 
@@ -125,7 +125,7 @@ class PartitionConsumer:
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: {self.topic}: {error}") from error
         for message in messages:
-            batch.add(message)
+            batch.add(message, Position.of(message.message_id()))
         if messages:
             self._heard, self._patience = self._clock(), _PATIENCE
             newest = max(range(len(batch)), key=batch.positions.__getitem__)
@@ -354,7 +354,7 @@ class LogReader:
                 self._position = position
                 wait = 1
                 if not self._compacted or message.data():
-                    batch.add(message)
+                    batch.add(message, position)
         if batch:
             self._heard, self._patience = self._clock(), _PATIENCE
         elif self._clock() - self._heard > self._patience:

@@ -18,10 +18,9 @@ import structlog
 
 from headrace.definition import ModelDefinition
 from headrace.errors import CorruptState
+from headrace.learning import Learning, Progress
 from headrace.log.position import Position
 from headrace.quality import restore
-
-from .learning import Learning, Progress
 
 _log = structlog.get_logger()
 

@@ -12,7 +12,8 @@ import pulsar
 import structlog
 
 from headrace.definition import ModelDefinition
-from headrace.errors import Fenced, HeadraceError, Unavailable
+from headrace.errors import Fenced, HeadraceError, LearnerFailed, Unavailable
+from headrace.learning import Learning, Progress, version_of
 from headrace.log.consume import Batch, LogReader, PartitionConsumer
 from headrace.log.position import START, Position
 from headrace.store.quality import QualityReport
@@ -20,9 +21,7 @@ from headrace.v1.models_pb2 import ModelVersion
 
 from . import checkpoint
 from .checkpoint import Checkpoints
-from .learning import Learning, Progress
 from .publishing import Versions
-from .versions import version_of
 
 _log = structlog.get_logger()
 
@@ -151,7 +150,9 @@ class Worker(threading.Thread):
             self.standing.state = "stopped"
         except Exception as error:
             self.standing.state, self.standing.failure = "failed", str(error)
-            log.error("learner refuses to go on", reason=str(error), exc_info=not isinstance(error, HeadraceError))
+            # Of ours the reason is enough, unless it is the user's code that failed.
+            traceback = not isinstance(error, HeadraceError) or isinstance(error, LearnerFailed)
+            log.error("learner refuses to go on", reason=str(error), exc_info=traceback)
 
     def _serve(self) -> None:
         consumer = PartitionConsumer(

@@ -13,11 +13,12 @@ import numpy as np
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import HeadraceError, Overloaded, Unavailable
 from headrace.kernel.assemble import Assembled
+from headrace.version import Scores, Version, texts_of
 from headrace_scorer.requests import RequestReader, Values
 from headrace_scorer.rows import RowSource
 from headrace_scorer.settings import StoreDown
 from headrace_scorer.vectors import Assembling, VectorSource
-from headrace_scorer.versions import Scores, Version, Versions, texts_of
+from headrace_scorer.versions import Versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +230,11 @@ class Scorer:
             )
             logged = self._logged(batch)
         except Exception as error:
+            if len(gathered) > 1 and not isinstance(error, HeadraceError):
+                # What the kernel fails on is one of them: the others get their answers.
+                await self._answer(model, gathered[: len(gathered) // 2])
+                await self._answer(model, gathered[len(gathered) // 2 :])
+                return
             for _, _, future in gathered:
                 if not future.done():
                     future.set_exception(error)

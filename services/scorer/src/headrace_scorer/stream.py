@@ -13,7 +13,7 @@ from headrace.log.consume import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.position import Position
 from headrace.log.tables import MAX_ROWS, Predictions, Vectors, decode_vectors, encode_predictions
-from headrace_scorer.versions import Version, texts_of
+from headrace.version import Version, texts_of
 
 _KEPT = ("epoch", "partition", "definition", "frontier", "marker")
 

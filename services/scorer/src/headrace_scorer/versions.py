@@ -1,114 +1,16 @@
-"""Versions: ONNX models checked before they answer, swapped while the scorer serves."""
+"""The versions that answer, swapped while the scorer serves."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import onnxruntime as ort
 from google.protobuf.message import DecodeError
 
-from headrace.definition import FieldType, LoopDefinition, ModelDefinition, Task
+from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import CorruptState, NoModelYet, UnknownName
-from headrace.log.tables import Categories, Numbers
 from headrace.v1 import models_pb2
-
-NUMBERS = "numbers"
-CATEGORIES = "categories"
-SCORE = "score"
-PROBABILITIES = "probabilities"
-
-
-class Scores(NamedTuple):
-    """What a version says of N vectors.
-
-    Attributes
-    ----------
-    score
-        float64[N]. Binary: the probability of true. Regression: the value. Multiclass: the winner's
-        probability.
-    probabilities
-        Multiclass: float64[N, K], in the order of the version's classes.
-    winners
-        Multiclass: int64[N], the places of the winners.
-    """
-
-    score: Numbers
-    probabilities: Numbers | None = None
-    winners: npt.NDArray[np.int64] | None = None
-
-
-class Version:
-    """One version of a model, ready to answer. Safe for threads: a session has no state.
-
-    Parameters
-    ----------
-    model
-        The definition that the version must fit.
-    published
-        What stood on the models topic.
-
-    Raises
-    ------
-    CorruptState
-        The checksum, the signature or the ONNX itself is not what the definition asks for.
-    """
-
-    def __init__(self, model: ModelDefinition, published: models_pb2.ModelVersion) -> None:
-        self.model = model
-        self.examples = published.examples
-        self.event_time = published.event_time
-        self.classes: tuple[str, ...] = tuple(published.classes)
-        self.metrics = dict(published.metrics)
-        self._run = _session(model, published).run
-        numeric = sum(feature.type is not FieldType.STRING for feature in model.features)
-        self._numbers, self._texts = numeric > 0, numeric < len(model.features)
-        self._multiclass = model.task is Task.MULTICLASS
-        self._outputs = [PROBABILITIES if self._multiclass else SCORE]
-        self._try(numeric, len(model.features) - numeric)
-
-    def score(self, numbers: Numbers, texts: npt.NDArray[np.object_] | None) -> Scores:
-        """Score N vectors. The last bits of a score may depend on how many are scored beside it.
-
-        Parameters
-        ----------
-        numbers
-            float64[N, n], NaN where missing.
-        texts
-            str[N, k], "" where missing; None where the model has no string feature.
-        """
-        inputs: dict[str, Any] = {}
-        if self._numbers:
-            inputs[NUMBERS] = numbers
-        if self._texts:
-            inputs[CATEGORIES] = texts
-        (found,) = self._run(self._outputs, inputs)
-        if not self._multiclass:
-            return Scores(found)
-        winners = found.argmax(axis=1)
-        return Scores(found[np.arange(len(found)), winners], found, winners)
-
-    def _try(self, numbers: int, texts: int) -> None:
-        """Score two vectors without any value: a version that cannot is refused before it answers."""
-        try:
-            found = self.score(np.full((2, numbers), np.nan), np.full((2, texts), "", object))
-        except Exception as error:
-            raise CorruptState(f"model {self.model.name!r}: the version does not run: {error}") from error
-        shape = (2, len(self.classes)) if self._multiclass else (2,)
-        output = found.probabilities if self._multiclass else found.score
-        if output is None or output.shape != shape or output.dtype != np.float64:
-            raise CorruptState(f"model {self.model.name!r}: the version's output is not float64{shape}")
-
-
-def texts_of(categories: Categories, size: int) -> npt.NDArray[np.object_]:
-    """String columns as the model's input: str[N, k], "" where missing."""
-    texts = np.empty((size, len(categories)), object)
-    for place, column in enumerate(categories):
-        texts[:, place] = [value or "" for value in column]
-    return texts
+from headrace.version import Version
 
 
 class Versions:
@@ -207,24 +109,3 @@ class Versions:
             )
             return None
         return published
-
-
-def _session(model: ModelDefinition, published: models_pb2.ModelVersion) -> ort.InferenceSession:
-    if hashlib.sha256(published.onnx).digest() != published.sha256:
-        raise CorruptState(f"model {model.name!r}: the version's checksum does not match its ONNX")
-    if model.task is Task.MULTICLASS and not published.classes:
-        raise CorruptState(f"model {model.name!r}: the version knows no class yet")
-    expected = [(feature.name, feature.type.value) for feature in model.features]
-    if [(feature.name, feature.type) for feature in published.features] != expected:
-        raise CorruptState(f"model {model.name!r}: the version's features are not the definition's")
-    if published.task != model.task.value:
-        raise CorruptState(f"model {model.name!r}: the version's task is {published.task}, not {model.task}")
-    options = ort.SessionOptions()
-    # One thread a run: a vector is too small to share, and requests run side by side.
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(published.onnx, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise CorruptState(f"model {model.name!r}: the version's ONNX does not load: {error}") from error

@@ -11,8 +11,9 @@ from headrace.definition import FieldType, ModelDefinition, Task
 from headrace.errors import HeadraceError, InvalidRequest
 from headrace.inference import grpc_service_pb2 as pb
 from headrace.inference import grpc_service_pb2_grpc
+from headrace.version import CATEGORIES, NUMBERS, PROBABILITIES, SCORE, Version
 from headrace_scorer.handlers.tensors import BYTES, FP64, read_inputs, write_outputs
-from headrace_scorer.versions import CATEGORIES, NUMBERS, PROBABILITIES, SCORE, Version, Versions
+from headrace_scorer.versions import Versions
 
 #: The class predicted: multiclass models only.
 LABEL = "label"

@@ -12,9 +12,9 @@ from headrace.errors import HeadraceError
 from headrace.rpc import status_of
 from headrace.v1 import scoring_pb2 as pb
 from headrace.v1 import scoring_pb2_grpc
+from headrace.version import Version
 from headrace_scorer.handlers.values import values_of
 from headrace_scorer.scorer import Answer, Request, Scorer
-from headrace_scorer.versions import Version
 
 _log = structlog.get_logger()
 

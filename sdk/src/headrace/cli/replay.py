@@ -1,0 +1,402 @@
+"""``headrace replay``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headrace.cli.sending import SourceFile, definition_of, progress
+from headrace.cli.target import find, loop_options
+from headrace.errors import CorruptState, UnknownName
+
+if TYPE_CHECKING:
+    import pulsar
+
+    from headrace.definition import LoopDefinition, ModelDefinition
+    from headrace.history.alterations import Alterations
+    from headrace.history.comparing import Comparison
+    from headrace.history.differences import Difference
+    from headrace.history.logged import Selection
+    from headrace.history.replaying import Replay, Replayed
+    from headrace.history.streams import StreamHistory
+    from headrace.history.versions import Rescored
+    from headrace.log.topics import Topics
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Time(click.ParamType):
+    name = "TIME"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no time: write it as in 2013-07-01 or 2013-07-01T12:30", param, ctx)
+        delta = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+        return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+class _EventId(click.ParamType):
+    name = "STREAM=ID"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        stream, _, own = str(value).partition("=")
+        if not stream or not own:
+            self.fail(f"{value!r} is not of the form STREAM=ID, as in departed=UA1545", param, ctx)
+        return stream, own
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """Where a loop's logs are, and the file that it is declared in, where that is known."""
+
+    definition: LoopDefinition
+    pulsar: str
+    file: Path | None
+
+
+@dataclass
+class _Counts:
+    """What was computed again of one model, and how much of it differs."""
+
+    vectors: int = 0
+    predictions: int = 0
+    asked: int = 0
+    foreign: int = 0
+    requests: int = 0
+    versions: set[int] = field(default_factory=set)
+    relearned: set[int] = field(default_factory=set)
+    missing: set[int] = field(default_factory=set)
+    values: int = 0
+    scores: int = 0
+    differing: set[str] = field(default_factory=set)
+
+    def scored(self, again: Rescored) -> None:
+        self.versions |= again.published | again.relearned
+        self.relearned |= again.relearned
+        self.missing |= again.missing
+
+    def differs(self, own: Difference) -> None:
+        if own.what in ("score", "label"):
+            self.scores += 1
+        else:
+            self.values += 1
+        self.differing.add(own.id)
+
+    def plain(self) -> dict[str, object]:
+        return {
+            "vectors": self.vectors,
+            "predictions": self.predictions,
+            "requests": self.requests,
+            "versions": len(self.versions),
+            "relearned": len(self.relearned),
+            "versions_missing": sorted(self.missing),
+            "vectors_of_requests": self.asked,
+            "vectors_of_other_definitions": self.foreign,
+            "values_differ": self.values,
+            "scores_differ": self.scores,
+            "ids_differ": len(self.differing),
+        }
+
+
+@click.command("replay")
+@click.option("--diff", is_flag=True, help="Print only what is not what was logged, and why.")
+@click.option("--model", "models", multiple=True, metavar="NAME", help="Only this model; may be given again.")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="Only the event of this id; may be given again.")
+@click.option("--from", "start", type=_Time(), help="Only events from this time on.")
+@click.option("--to", "end", type=_Time(), help="Only events before this time.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N vectors of each model.")
+@click.option("--complete", is_flag=True, help="With all that is in the streams by now, not at the recorded cuts.")
+@click.option(
+    "--events",
+    "altered",
+    type=SourceFile(),
+    multiple=True,
+    help="What if: a file's events in the place of those of the same id; complete.",
+)
+@click.option("--without", type=_EventId(), multiple=True, help="What if: without this event; complete.")
+@click.option("--relearn", is_flag=True, help="Learn all versions again, also those on the models topic.")
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON each, and one that sums up.")
+@click.option("--pulsar", metavar="URL", help="Its broker, if it does not run on this machine.")
+@click.option(
+    "--definition",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The compiled loop, if it does not run on this machine.",
+)
+@click.option(
+    "--loop-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The loop's file, to learn versions again, if it does not run on this machine.",
+)
+@loop_options
+def command(
+    diff: bool,
+    models: tuple[str, ...],
+    ids: tuple[str, ...],
+    start: int | None,
+    end: int | None,
+    limit: int | None,
+    complete: bool,
+    altered: tuple[tuple[Path, str], ...],
+    without: tuple[tuple[str, str], ...],
+    relearn: bool,
+    as_json: bool,
+    pulsar: str | None,
+    definition: Path | None,
+    loop_file: Path | None,
+    loop: str | None,
+    data: Path | None,
+    redis: str | None,
+) -> int:
+    """Compute vectors and predictions again from the streams, at the cuts that they recorded.
+
+    A score is computed by the version that gave it: as it stands on the models topic, or learned again from
+    the examples log. With --diff the exit code is 1 where anything is not what was logged.
+
+    \b
+    Examples:
+      headrace replay --id 2013-07-01-UA1545
+      headrace replay --diff
+      headrace replay --diff --from 2013-07-01 --to 2013-07-08 --events departed=altered.csv
+    """
+    from headrace.history.alterations import Alterations
+    from headrace.history.logged import Selection
+
+    own = _loop(pulsar, definition, loop_file, loop, data, redis)
+    alterations = Alterations()
+    for path, stream in altered:
+        alterations.read(own.definition, stream, path)
+    for stream, event in without:
+        alterations.leave_out(own.definition, stream, event)
+    selection = Selection(frozenset(ids) or None, start, end, limit)
+    chosen = _chosen(own.definition, models)
+    totals: dict[str, _Counts] = {}
+    with _connected(own.pulsar) as (client, namespace), progress("replay") as show:
+        reading = _Reading(client, namespace, own, show, alterations, complete, relearn)
+        for model in chosen:
+            replay, comparison = reading.of(model)
+            totals[model.name] = _one(replay, comparison, selection, diff, as_json)
+    _sum_up(totals, alterations, complete, diff, as_json)
+    return 1 if diff and any(counts.differing for counts in totals.values()) else 0
+
+
+class _Reading:
+    """Makes the replay of each model, over one history of the streams."""
+
+    def __init__(
+        self,
+        client: pulsar.Client,
+        namespace: str,
+        loop: _Loop,
+        show: Callable[[int, str], None],
+        alterations: Alterations,
+        complete: bool,
+        relearn: bool,
+    ) -> None:
+        from headrace.history.logs import BrokerLogs
+        from headrace.history.streams import StreamHistory
+        from headrace.log.topics import Topics
+
+        self._logs = BrokerLogs(client)
+        self._loop = loop
+        self._show = show
+        self._alterations = alterations
+        self._complete = complete
+        self._relearn = relearn
+        self._events = 0
+        self._topics: Topics = Topics(loop.definition.name, namespace)
+        self._streams: StreamHistory = StreamHistory(self._logs, self._topics, loop.definition, self._tell)
+
+    def of(self, model: ModelDefinition) -> tuple[Replay, Comparison]:
+        from headrace.history.comparing import Comparison
+        from headrace.history.logged import LoggedModel
+        from headrace.history.replaying import Replay
+        from headrace.history.versions import PastVersions
+
+        make = None if self._loop.file is None else _learner(self._loop.file, model)
+        replay = Replay(
+            self._loop.definition,
+            model,
+            self._streams,
+            LoggedModel(self._logs, self._topics, model),
+            PastVersions(self._logs, self._topics, model, make, self._relearn),
+            self._complete,
+            self._alterations,
+        )
+        return replay, Comparison(replay)
+
+    def _tell(self, stream: str, count: int) -> None:
+        self._events += count
+        self._show(self._events, stream)
+
+
+def _one(replay: Replay, comparison: Comparison, selection: Selection, diff: bool, as_json: bool) -> _Counts:
+    """Replay one model; prints as it goes."""
+    counts = _Counts()
+    for replayed in replay.vectors(selection):
+        counts.vectors += int(replayed.again.known.sum())
+        counts.predictions += int((replayed.scores.scores == replayed.scores.scores).sum())
+        counts.scored(replayed.scores)
+        if diff:
+            _print_differences(comparison.of_vectors(replayed), counts, as_json)
+        else:
+            _print_vectors(comparison, replayed, as_json)
+    counts.asked, counts.foreign = replay.log.asked, replay.log.foreign
+    if diff and not replay.alterations:
+        for found, again in replay.requests(selection):
+            counts.requests += int((again.scores == again.scores).sum())
+            counts.scored(again)
+            _print_differences(comparison.of_requests(found, again), counts, as_json)
+    return counts
+
+
+def _print_differences(differences: Iterator[Difference], counts: _Counts, as_json: bool) -> None:
+    for own in differences:
+        counts.differs(own)
+        if as_json:
+            plain = {name: getattr(own, name) for name in ("model", "id", "what", "logged", "recomputed", "by", "why")}
+            click.echo(json.dumps({**plain, "time": _time(own.time)}))
+            continue
+        by = "" if own.by is None else f" by {own.by:+.6g}"
+        values = "" if own.what == "vector" else f" {_value(own.logged)}, now {_value(own.recomputed)}{by}"
+        click.echo(f"{own.model}  {own.id}  {_time(own.time)}  {own.what}{values}: {own.why}")
+
+
+def _print_vectors(comparison: Comparison, replayed: Replayed, as_json: bool) -> None:
+    columns, made, own = comparison.columns, replayed.again.made, replayed.logged.vectors
+    for row in replayed.again.known.nonzero()[0].tolist():
+        vector = {
+            name: columns.value(made.numbers, made.categories, row, place) for place, name in enumerate(columns.names)
+        }
+        score = float(replayed.scores.scores[row])
+        facts: dict[str, Any] = {"model": comparison.model, "id": own.ids[row], "time": _time(int(own.times[row]))}
+        if score == score:
+            facts |= {"version": int(replayed.predictions.versions[row]), "score": score}
+            facts |= {"label": replayed.scores.labels[row]} if replayed.scores.labels[row] is not None else {}
+        if as_json:
+            click.echo(json.dumps({**facts, "vector": vector}))
+            continue
+        told = [f"{name} {facts[name]}" for name in ("version", "score", "label") if name in facts]
+        click.echo("  ".join([facts["model"], facts["id"], facts["time"], *told]))
+        width = max(map(len, vector), default=0)
+        for name, value in vector.items():
+            click.echo(f"  {name:<{width}}  {_value(value)}")
+
+
+def _sum_up(totals: dict[str, _Counts], alterations: Alterations, complete: bool, diff: bool, as_json: bool) -> None:
+    for stream, strangers in alterations.strangers().items():
+        some = f"{', '.join(strangers[:3])}{' ...' if len(strangers) > 3 else ''}"
+        click.echo(f"not met in {stream}: {len(strangers):,} ids ({some})", err=True)
+    if as_json:
+        click.echo(json.dumps({"models": {name: counts.plain() for name, counts in totals.items()}}))
+        return
+    how = "with events altered" if alterations else "complete" if complete else "at their cuts"
+    for name, counts in totals.items():
+        for note in _notes(counts):
+            click.echo(f"{name}: {note}", err=True)
+        again = f" ({len(counts.relearned):,} learned again)" if counts.relearned else ""
+        scores = f"{counts.predictions + counts.requests:,} predictions of {len(counts.versions):,} versions{again}"
+        line = f"{name}: {counts.vectors:,} vectors {how}, {scores}"
+        click.echo(f"{line}: {_verdict(counts)}" if diff else line, err=not diff)
+
+
+def _verdict(counts: _Counts) -> str:
+    if not counts.differing:
+        return "no difference"
+    return f"{counts.values:,} values and {counts.scores:,} scores differ, of {len(counts.differing):,} events"
+
+
+def _notes(counts: _Counts) -> Iterator[str]:
+    if counts.missing:
+        some = ", ".join(map(str, sorted(counts.missing)[:3]))
+        yield (
+            f"{len(counts.missing):,} versions ({some}{' ...' if len(counts.missing) > 3 else ''}) are not on the "
+            "models topic and cannot be learned again: their scores are not compared (see --loop-file)"
+        )
+    if counts.asked:
+        yield f"{counts.asked:,} vectors were asked for: their events are in no stream, only their scores are compared"
+    if counts.foreign:
+        yield f"{counts.foreign:,} messages are of another definition of the model: passed over"
+
+
+def _loop(
+    pulsar: str | None,
+    definition: Path | None,
+    loop_file: Path | None,
+    loop: str | None,
+    data: Path | None,
+    redis: str | None,
+) -> _Loop:
+    """Its definition, its broker and its file: as given, or those of a loop on this machine."""
+    from headrace.embedded.running import read_up_file
+
+    if pulsar and definition:
+        from headrace.cli.target import Target
+
+        return _Loop(definition_of(Target("", ""), definition), pulsar, loop_file)
+    target = find(loop, data, redis)
+    broker = pulsar or target.pulsar
+    if broker is None:
+        raise click.UsageError("a loop that is found by --redis needs --pulsar too")
+    up = read_up_file(target.data) if target.data else None
+    return _Loop(definition_of(target, definition), broker, loop_file or (Path(up.loop_file) if up else None))
+
+
+def _chosen(loop: LoopDefinition, names: Sequence[str]) -> list[ModelDefinition]:
+    known = {model.name: model for model in loop.models}
+    for name in names:
+        if name not in known:
+            raise UnknownName("model", repr(name), tuple(known))
+    return [known[name] for name in dict.fromkeys(names)] if names else list(loop.models)
+
+
+def _learner(file: Path, model: ModelDefinition) -> Callable[[], Any]:
+    """Makes the model's pipelines; the file is run when the first one is needed."""
+
+    def make() -> Any:
+        from headrace import declare
+
+        loaded = declare.load(file)
+        if loaded.definition.model(model.name).hash != model.hash:
+            raise CorruptState(f"model {model.name!r} in {file} is not that of the loop: nothing can be learned again")
+        return loaded.learner(model.name)
+
+    return make
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[tuple[pulsar.Client, str]]:
+    """A client of the broker, and the namespace of the loop's topics."""
+    from headrace import logs
+    from headrace.log.connection import connect
+    from headrace.settings import ServiceSettings
+
+    found: dict[str, Any] = {"loop": Path(os.devnull), "pulsar_url": url}
+    settings = ServiceSettings(**found)  # and from the environment the token and the namespace
+    logs.only_errors()
+    client = connect(settings)
+    try:
+        yield client, settings.namespace
+    finally:
+        client.close()
+
+
+def _value(value: float | str | None) -> str:
+    return "missing" if value is None else f"{value:.9g}" if isinstance(value, float) else value
+
+
+def _time(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S")

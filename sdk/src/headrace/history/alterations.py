@@ -1,0 +1,110 @@
+"""What if: events in the place of those that a stream holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from headrace import files
+from headrace.definition import LoopDefinition, StreamDefinition
+from headrace.errors import UnknownName
+from headrace.events import EventColumns, StreamCodec
+
+
+class Alterations:
+    """Events that stand in for those of the same id, at their positions, and events that are left out.
+
+    Attributes
+    ----------
+    altered
+        By stream, the ids of the events that were met and are others now.
+    """
+
+    def __init__(self) -> None:
+        self._instead: dict[str, dict[str, bytes]] = {}
+        self._without: dict[str, set[str]] = {}
+        self._met: dict[str, set[str]] = {}
+        self.altered: dict[str, set[str]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._instead or self._without)
+
+    def read(self, loop: LoopDefinition, stream: str, path: Path) -> None:
+        """Take the events of a file, for those of the same id.
+
+        Raises
+        ------
+        InvalidEvent
+            One is no event of the stream.
+        InvalidRequest
+            The file cannot be read, or the loop has no such stream.
+        """
+        definition = _stream(loop, stream)
+        codec = StreamCodec(definition)
+        instead = self._instead.setdefault(stream, {})
+        for rows in files.read(path, definition):
+            if rows.faults:
+                raise rows.faults[0].error
+            events = [codec.canonical(event)[0] for event in rows.events]
+            instead.update(zip(codec.columns(events)[0].ids, events, strict=True))
+
+    def leave_out(self, loop: LoopDefinition, stream: str, own: str) -> None:
+        """Take the event of this id as if it had never been.
+
+        Raises
+        ------
+        UnknownName
+            The loop has no such stream.
+        """
+        _stream(loop, stream)
+        self._without.setdefault(stream, set()).add(own)
+
+    def apply(
+        self, codec: StreamCodec, payloads: Sequence[bytes], events: EventColumns, valid: Sequence[int]
+    ) -> tuple[EventColumns, list[int]]:
+        """The events of a batch as they would have been, and their places in it."""
+        stream = codec.stream.name
+        instead, without = self._instead.get(stream, {}), self._without.get(stream, set())
+        replaced = [row for row, own in enumerate(events.ids) if own in instead]
+        left_out = {row for row, own in enumerate(events.ids) if own in without}
+        if not replaced and not left_out:
+            return events, list(valid)
+        found = [payloads[place] for place in valid]
+        for row in replaced:
+            own = events.ids[row]
+            self._note(stream, own, codec.canonical(found[row])[0] != instead[own])
+            found[row] = instead[own]
+        for row in left_out:
+            self._note(stream, events.ids[row], True)
+        kept = np.array([row for row in range(len(found)) if row not in left_out], np.int64)
+        return codec.columns(found)[0].take(kept), [valid[row] for row in kept.tolist()]
+
+    def strangers(self) -> dict[str, list[str]]:
+        """By stream, the ids that no event which was read has."""
+        asked = {
+            stream: self._instead.get(stream, {}).keys() | self._without.get(stream, set())
+            for stream in self._instead.keys() | self._without.keys()
+        }
+        return {
+            stream: sorted(ids - self._met.get(stream, set()))
+            for stream, ids in asked.items()
+            if ids - self._met.get(stream, set())
+        }
+
+    def _note(self, stream: str, own: str, changed: bool) -> None:
+        self._met.setdefault(stream, set()).add(own)
+        if changed:
+            self.altered.setdefault(stream, set()).add(own)
+
+
+#: The streams as they are.
+NONE = Alterations()
+
+
+def _stream(loop: LoopDefinition, name: str) -> StreamDefinition:
+    known = {stream.name: stream for stream in loop.streams}
+    if name not in known:
+        raise UnknownName("stream", name, tuple(known))
+    return known[name]

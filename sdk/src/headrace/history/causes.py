@@ -1,0 +1,110 @@
+"""Why a vector comes out another way than it was logged."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headrace.history.alterations import NONE
+from headrace.history.differences import Columns
+from headrace.history.replaying import Replay, Replayed
+from headrace.kernel.assemble import Assembled
+from headrace.kernel.partition import PartitionId
+from headrace.kernel.rows import Ints
+from headrace.log.position import START, Position
+
+# So many altered events are named.
+_NAMED = 3
+
+
+class Causes:
+    """Tells causes: the vectors that differ are computed as they would have been otherwise.
+
+    Parameters
+    ----------
+    rows
+        Those of them that differ.
+    """
+
+    def __init__(self, replay: Replay, columns: Columns, replayed: Replayed, rows: Ints) -> None:
+        self._replay = replay
+        self._columns = columns
+        self._replayed = replayed
+        self._places = {row: place for place, row in enumerate(rows.tolist())}
+        logged = replayed.logged.take(rows)
+        again = rows.size > 0
+        #: As the streams are, complete; None where that is what was replayed.
+        self._whole = replay.recompute(logged, True, NONE).made if again and replay.alterations else None
+        #: As the streams are, at the recorded cuts; None where that is what was replayed.
+        self._at_cut = replay.recompute(logged, False, NONE).made if again and replay.complete else None
+
+    def why(self, row: int, feature: int) -> str:
+        """The cause of one difference."""
+        place, own, made = self._places[row], self._replayed.logged.vectors, self._replayed.again.made
+        if self._whole is not None and self._value(self._whole, place, feature) != self._value(made, row, feature):
+            return self._altered(feature)
+        if self._at_cut is None:
+            return self._at_its_cut(feature, own.cuts[row], made.cuts[row])
+        logged = self._columns.value(own.numbers, own.categories, row, feature)
+        if self._value(self._at_cut, place, feature) != logged:
+            return self._at_its_cut(feature, own.cuts[row], self._at_cut.cuts[place])
+        whole = made.cuts[row] if self._whole is None else self._whole.cuts[place]
+        return self._late(feature, own.cuts[row], whole)
+
+    def lost(self, row: int) -> str:
+        """Why a vector has no event any more."""
+        own = self._replayed.logged
+        stream = self._replay.model.stream
+        if own.vectors.ids[row] in self._replay.alterations.altered.get(stream, ()):
+            return f"its event was left out of {stream}, or altered so that it is not taken"
+        return f"{stream} has no event at {_text(own.positions[row])} any more"
+
+    def _value(self, made: Assembled, row: int, feature: int) -> float | str | None:
+        return self._columns.value(made.numbers, made.categories, row, feature)
+
+    def _altered(self, feature: int) -> str:
+        loop, reads, altered = self._replay.loop, self._replay.assembler.reads, self._replay.alterations.altered
+        streams = {loop.view(reads[read].view).stream for read in self._columns.reads[feature]}
+        streams.add(self._replay.model.stream)
+        named = [f"{stream} {own}" for stream in sorted(streams) for own in sorted(altered.get(stream, ()))]
+        more = f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
+        return f"altered event: {', '.join(named[:_NAMED])}{more}"
+
+    def _late(self, feature: int, recorded: Ints, whole: Ints) -> str:
+        for source, before, now in self._rows(feature, recorded, whole):
+            if before < now:
+                there = f"its cut of {_name(source)} ends at {_text(before)}"
+                return f"late event: {there}, the row went on to {_text(now)}"
+        return "late event: not all was folded that it waited for"
+
+    def _at_its_cut(self, feature: int, recorded: Ints, found: Ints) -> str:
+        for source, before, now in self._rows(feature, recorded, found):
+            if before != now:
+                begins = self._replay.streams.begins.get(source, START)
+                if before < begins:
+                    return f"{_name(source)} is retained from {_text(begins)} on, its cut ends at {_text(before)}"
+                return f"another event: {_name(source)} has none of its entity at {_text(before)}, where its cut ends"
+        if not self._columns.reads[feature]:
+            return "another event: its own has another value"
+        return "other events: what its cut holds has other values"
+
+    def _rows(self, feature: int, recorded: Ints, found: Ints) -> list[tuple[PartitionId, Position, Position]]:
+        """The rows that a feature needs: their source, and where they stood in two cuts."""
+        assembler, loop = self._replay.assembler, self._replay.loop
+        firsts = np.cumsum([0, *assembler.partitions]).tolist()
+        return [
+            (
+                PartitionId(loop.view(assembler.reads[read].view).stream, partition),
+                Position(*recorded[firsts[read] + partition].tolist()),
+                Position(*found[firsts[read] + partition].tolist()),
+            )
+            for read in self._columns.reads[feature]
+            for partition in range(assembler.partitions[read])
+        ]
+
+
+def _name(source: PartitionId) -> str:
+    return source.stream if source.partition == 0 else f"{source.stream}[{source.partition}]"
+
+
+def _text(position: Position | Ints) -> str:
+    return ":".join(map(str, Position(*(int(part) for part in position)))) if position[0] >= 0 else "its beginning"

@@ -1,0 +1,82 @@
+"""Comparing what was replayed with what was logged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.history.causes import Causes
+from headrace.history.differences import Columns, Difference, scores_differ
+from headrace.history.replaying import Replay, Replayed
+from headrace.history.versions import Rescored
+from headrace.log.tables import Predictions
+
+
+class Comparison:
+    """Finds the differences in what a replay gives."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+        self.model = replay.model.name
+        self.columns = Columns(replay.model, replay.assembler.reads)
+
+    def of_vectors(self, replayed: Replayed) -> Iterator[Difference]:
+        """What of a pass is not what was logged, and why."""
+        own, again = replayed.logged.vectors, replayed.again
+        features = self.columns.differ(own.numbers, own.categories, again.made.numbers, again.made.categories)
+        features[~again.known] = False
+        scores = _scores_differ(replayed)
+        vectors: npt.NDArray[np.bool_] = np.asarray(features.any(axis=1))
+        causes = Causes(self._replay, self.columns, replayed, np.flatnonzero(vectors))
+        for row in np.flatnonzero(vectors | scores | ~again.known).tolist():
+            if not again.known[row]:
+                yield self._difference(own.ids[row], own.times[row], "vector", None, None, causes.lost(row))
+            for feature in np.flatnonzero(features[row]).tolist():
+                yield self._difference(
+                    own.ids[row],
+                    own.times[row],
+                    self.columns.names[feature],
+                    self.columns.value(own.numbers, own.categories, row, feature),
+                    self.columns.value(again.made.numbers, again.made.categories, row, feature),
+                    causes.why(row, feature),
+                )
+            if scores[row]:
+                version = int(replayed.predictions.versions[row])
+                why = "its vector differs" if vectors[row] else _version(replayed.scores, version)
+                yield from self._score(replayed, row, why)
+
+    def of_requests(self, found: Predictions, again: Rescored) -> Iterator[Difference]:
+        """Which scores that were asked for are not what was answered."""
+        differ = scores_differ(found.scores, again.scores) & ~np.isnan(again.scores)
+        for row in np.flatnonzero(differ).tolist():
+            why = _version(again, found.versions[row])
+            scores = float(found.scores[row]), float(again.scores[row])
+            yield self._difference(found.ids[row], found.times[row], "score", *scores, why)
+
+    def _score(self, replayed: Replayed, row: int, why: str) -> Iterator[Difference]:
+        own, logged, again = replayed.logged.vectors, replayed.predictions, replayed.scores
+        where = own.ids[row], own.times[row]
+        if scores_differ(logged.scores[row : row + 1], again.scores[row : row + 1]).any():
+            yield self._difference(*where, "score", float(logged.scores[row]), float(again.scores[row]), why)
+        if logged.labels[row] != again.labels[row]:
+            yield self._difference(*where, "label", logged.labels[row], again.labels[row], why)
+
+    def _difference(
+        self, own: str, time: np.int64, what: str, logged: float | str | None, again: float | str | None, why: str
+    ) -> Difference:
+        return Difference(self.model, own, int(time), what, logged, again, why)
+
+
+def _scores_differ(replayed: Replayed) -> npt.NDArray[np.bool_]:
+    logged, again = replayed.predictions, replayed.scores
+    labels = np.array([one != two for one, two in zip(logged.labels, again.labels, strict=True)], bool)
+    # Where no version is to be had, there is nothing to compare with: that is counted elsewhere.
+    differ: npt.NDArray[np.bool_] = (scores_differ(logged.scores, again.scores) | labels) & ~np.isnan(again.scores)
+    return differ
+
+
+def _version(again: Rescored, version: int) -> str:
+    where = "learned again from the examples log" if version in again.relearned else "on the models topic"
+    return f"other version: {version:,}, as it is {where}, scores otherwise"

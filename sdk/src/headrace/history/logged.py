@@ -1,0 +1,250 @@
+"""What a model's topics say was served: its vectors, each with its prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.definition import ModelDefinition
+from headrace.history.logs import FEW, Logs
+from headrace.kernel.replay import orders_of
+from headrace.kernel.rows import Floats, Ints
+from headrace.log.consume import Batch
+from headrace.log.dedupe import Accepted
+from headrace.log.tables import Predictions, Vectors, decode_predictions, decode_vectors
+from headrace.log.topics import Topics
+
+_POSITION = np.dtype([("ledger", ">u8"), ("entry", ">u8"), ("batch", ">u4")])
+
+
+@dataclass
+class Selection:
+    """Which vectors are meant: those of these ids (None: any), from a time (µs) on, before a time, so many."""
+
+    ids: frozenset[str] | None = None
+    start: int | None = None
+    end: int | None = None
+    limit: int | None = None
+
+    def rows(self, ids: list[str], times: Ints) -> list[int]:
+        """The places of those that are meant, whatever the limit."""
+        meant = np.ones(len(ids), bool)
+        if self.start is not None:
+            meant &= times >= self.start
+        if self.end is not None:
+            meant &= times < self.end
+        found = np.flatnonzero(meant).tolist()
+        return found if self.ids is None else [row for row in found if ids[row] in self.ids]
+
+
+@dataclass
+class LoggedVectors:
+    """N vectors of one model, and the partition of its stream that each event stands in.
+
+    Attributes
+    ----------
+    positions
+        int64[N, 3]: where it stands there.
+    """
+
+    vectors: Vectors
+    partitions: Ints
+    positions: Ints
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def take(self, rows: Ints) -> LoggedVectors:
+        """Those at these rows."""
+        return LoggedVectors(self.vectors.take(rows.tolist()), self.partitions[rows], self.positions[rows])
+
+
+@dataclass
+class LoggedPredictions:
+    """For each of N vectors its prediction.
+
+    Attributes
+    ----------
+    versions
+        int64[N]: how many examples the version had learned, -1 where none was served.
+    scores
+        float64[N].
+    labels
+        The classes predicted (multiclass), else None.
+    """
+
+    versions: Ints
+    scores: Floats
+    labels: list[str | None]
+
+
+class LoggedModel:
+    """Reads the topics of one model; what does not count there (see `headrace.log.dedupe`) is passed over.
+
+    Attributes
+    ----------
+    foreign
+        Vectors of another definition that were passed over.
+    asked
+        Vectors of requests that were passed over: their events are in no stream.
+    """
+
+    def __init__(self, logs: Logs, topics: Topics, model: ModelDefinition) -> None:
+        self._logs = logs
+        self._topics = topics
+        self._model = model
+        self.foreign = 0
+        self.asked = 0
+
+    def vectors(self, selection: Selection, size: int) -> Iterator[LoggedVectors]:
+        """The selected vectors, at most `size` at a time."""
+        self.foreign = self.asked = 0
+        parts: list[LoggedVectors] = []
+        held, left = 0, selection.limit
+        for part in self._vectors(selection):
+            if left is not None:
+                part = part.take(np.arange(min(left, len(part))))
+                left -= len(part)
+            parts.append(part)
+            held += len(part)
+            if held >= size:
+                joined, parts, held = _joined(parts), [], 0
+                yield joined
+            if left == 0:
+                break
+        if held:
+            joined, parts = _joined(parts), []
+            yield joined
+
+    def predictions(self, logged: LoggedVectors) -> LoggedPredictions:
+        """The predictions of these vectors."""
+        size = len(logged)
+        found = LoggedPredictions(np.full(size, -1, np.int64), np.full(size, np.nan), [None] * size)
+        places = {int(own): np.flatnonzero(logged.partitions == own) for own in np.unique(logged.partitions)}
+        orders = {own: orders_of(logged.positions[rows]) for own, rows in places.items()}
+        sorting = {own: np.argsort(order) for own, order in orders.items()}
+        for source, payload, accepted in self._messages(self._topics.predictions(self._model.name)):
+            own = source.partition
+            if source.epoch is None or own not in places:
+                continue
+            predictions = decode_predictions(self._model, payload)
+            taken = accepted.take(source.epoch, predictions.positions)
+            wanted = orders_of(_positions(predictions.positions))
+            order = sorting[own]
+            at = np.minimum(np.searchsorted(orders[own], wanted, sorter=order), len(order) - 1)
+            for row in taken:
+                place = order[at[row]]
+                if orders[own][place] == wanted[row]:
+                    _note(found, int(places[own][place]), predictions, row)
+        return found
+
+    def requests(self, selection: Selection, size: int) -> Iterator[Predictions]:
+        """The selected predictions that were asked for, with the vectors that they say they used."""
+        left = selection.limit
+        for source, payload, _ in self._messages(self._topics.predictions(self._model.name)):
+            if source.epoch is not None:
+                continue
+            found = decode_predictions(self._model, payload)
+            rows = selection.rows(found.ids, found.times)[:left]
+            if left is not None:
+                left -= len(rows)
+            for start in range(0, len(rows), size):
+                yield _taken(found, rows[start : start + size])
+
+    def _vectors(self, selection: Selection) -> Iterator[LoggedVectors]:
+        for source, payload, accepted in self._messages(self._topics.features(self._model.name)):
+            vectors = decode_vectors(self._model, payload)
+            if source.epoch is None:
+                self.asked += len(selection.rows(vectors.ids, vectors.times))
+                continue
+            taken = accepted.take(source.epoch, vectors.positions)
+            meant = selection.rows(vectors.ids, vectors.times)
+            # A copy, also of all of them: what was decoded holds the whole message.
+            vectors = vectors.take(taken if len(meant) == len(vectors) else sorted({*taken} & {*meant}))
+            if len(vectors):
+                yield LoggedVectors(
+                    vectors, np.full(len(vectors), source.partition, np.int64), _positions(vectors.positions)
+                )
+
+    def _messages(self, topic: str) -> Iterator[tuple[_Source, bytes, Accepted]]:
+        accepted: dict[int, Accepted] = {}
+        own = self._model.hash
+        for physical in self._logs.partitions(topic):
+            for batch in self._logs.read(physical, FEW):
+                for source, payload in _sources(batch):
+                    standing = accepted.setdefault(source.partition, Accepted())
+                    if source.epoch is not None and not standing.mark(source.epoch):
+                        continue
+                    if payload and source.definition not in (None, own):
+                        self.foreign += 1
+                    elif payload:
+                        yield source, payload, standing
+
+
+@dataclass(frozen=True)
+class _Source:
+    partition: int
+    epoch: int | None
+    definition: str | None
+
+
+def _sources(batch: Batch) -> Iterator[tuple[_Source, bytes]]:
+    for payload, properties in zip(batch.payloads, batch.properties, strict=True):
+        epoch = properties.get("epoch")
+        yield (
+            _Source(
+                int(properties.get("partition", 0)),
+                None if epoch is None else int(epoch),
+                properties.get("definition"),
+            ),
+            payload,
+        )
+
+
+def _positions(positions: list[bytes]) -> Ints:
+    """Encoded positions as int64[N, 3]."""
+    words = np.frombuffer(b"".join(positions), _POSITION)
+    return np.stack([words[name].astype(np.int64) - 1 for name in ("ledger", "entry", "batch")], axis=1)
+
+
+def _joined(parts: list[LoggedVectors]) -> LoggedVectors:
+    vectors = [part.vectors for part in parts]
+    return LoggedVectors(
+        Vectors(
+            [own for part in vectors for own in part.ids],
+            np.concatenate([part.times for part in vectors]),
+            [own for part in vectors for own in part.positions],
+            np.concatenate([part.cuts for part in vectors]),
+            np.concatenate([part.numbers for part in vectors]),
+            [
+                [own for part in vectors for own in part.categories[column]]
+                for column in range(len(vectors[0].categories))
+            ],
+        ),
+        np.concatenate([part.partitions for part in parts]),
+        np.concatenate([part.positions for part in parts]),
+    )
+
+
+def _taken(found: Predictions, rows: list[int]) -> Predictions:
+    index: npt.NDArray[np.int64] = np.array(rows, np.int64)
+    return Predictions(
+        [found.ids[row] for row in rows],
+        found.times[index],
+        [found.positions[row] for row in rows],
+        found.versions[index],
+        found.scores[index],
+        None if found.labels is None else [found.labels[row] for row in rows],
+        found.numbers[index],
+        [[column[row] for row in rows] for column in found.categories],
+    )
+
+
+def _note(found: LoggedPredictions, place: int, predictions: Predictions, row: int) -> None:
+    found.versions[place] = predictions.versions[row]
+    found.scores[place] = predictions.scores[row]
+    if predictions.labels is not None:
+        found.labels[place] = predictions.labels[row]

@@ -1,0 +1,51 @@
+"""Reading logs as they stand, from their beginning to their end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import pulsar
+
+from headrace.log.connection import partitions
+from headrace.log.consume import Batch, read_whole
+
+
+class Logs(Protocol):
+    """The logs of a loop's topics."""
+
+    def partitions(self, topic: str) -> list[str]:
+        """The physical topics of a topic, in their order."""
+        ...
+
+    def read(self, physical: str, size: int = 5_000) -> Iterator[Batch]:
+        """All that stands in one of them, at most `size` messages at a time; it ends where the log ends by then.
+
+        Raises
+        ------
+        Unavailable
+            The broker does not answer.
+        """
+        ...
+
+
+class BrokerLogs:
+    """The logs at a broker."""
+
+    def __init__(self, client: pulsar.Client) -> None:
+        self._client = client
+        self._partitions: dict[str, list[str]] = {}
+
+    def partitions(self, topic: str) -> list[str]:
+        """See `Logs.partitions`."""
+        if topic not in self._partitions:
+            self._partitions[topic] = partitions(self._client, topic)
+        return self._partitions[topic]
+
+    def read(self, physical: str, size: int = 5_000) -> Iterator[Batch]:
+        """See `Logs.read`."""
+        return read_whole(self._client, physical, size)
+
+
+#: So many messages at a time of topics whose messages are large.
+FEW = 16

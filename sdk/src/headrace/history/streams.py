@@ -1,0 +1,122 @@
+"""The events of a loop's streams, as the owners of their partitions took them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from headrace.definition import LoopDefinition
+from headrace.errors import CorruptState
+from headrace.events import EventColumns, StreamCodec
+from headrace.frontier import ENDED
+from headrace.history.alterations import NONE, Alterations
+from headrace.history.logs import Logs
+from headrace.kernel.partition import Partition, PartitionId, Progress, Waiting
+from headrace.log.consume import Batch
+from headrace.log.position import Position
+from headrace.log.topics import Topics
+from headrace.v1.dead_letter_pb2 import DeadLetter
+
+_FEATURE = "feature"
+
+
+class StreamHistory:
+    """Reads partitions of a loop's streams: what was refused, or sent before, is not among their events.
+
+    Parameters
+    ----------
+    on_events
+        Told how many events of which stream were read.
+    """
+
+    def __init__(
+        self,
+        logs: Logs,
+        topics: Topics,
+        loop: LoopDefinition,
+        on_events: Callable[[str, int], None] = lambda stream, count: None,
+    ) -> None:
+        self._logs = logs
+        self._topics = topics
+        self._loop = loop
+        self._on_events = on_events
+        self._refused: dict[tuple[str, bytes], str] | None = None
+        #: By partition, where its log begins: what stood before is retained no more.
+        self.begins: dict[PartitionId, Position] = {}
+
+    def read(self, source: PartitionId, alterations: Alterations = NONE) -> Iterator[Waiting]:
+        """The events of a partition in their order, some at a time.
+
+        Raises
+        ------
+        CorruptState
+            The topic has another number of partitions than the definition says.
+        Unavailable
+            The broker does not answer.
+        """
+        stream = self._loop.stream(source.stream)
+        codec, own = StreamCodec(stream), Partition(stream, Progress(), {}, ())
+        for batch in self._logs.read(self._topic(source)):
+            self.begins.setdefault(source, batch.positions[0])
+            payloads = [payload for payload in batch.payloads if payload]
+            positions = [position for position, payload in zip(batch.positions, batch.payloads, strict=True) if payload]
+            events, valid, _ = codec.columns(payloads)
+            if alterations:
+                events, valid = alterations.apply(codec, payloads, events, valid)
+            self._accept(own, events, [positions[place] for place in valid])
+            self._on_events(source.stream, len(positions))
+            if own.waiting is not None:
+                yield own.waiting
+                own.waiting = None
+
+    def partitions(self, stream: str) -> list[PartitionId]:
+        """The partitions of a stream, in their order."""
+        return [PartitionId(stream, index) for index in range(self._loop.stream(stream).partitions)]
+
+    def _accept(self, own: Partition, events: EventColumns, positions: list[Position]) -> None:
+        """Take events as their owner did, who looked at a clock besides: what he refused for it, he said."""
+        stream = own.stream
+        refused = self._refusals()
+        reasons = [refused.get((stream.name, position.to_bytes())) for position in positions] if refused else []
+        if any(reason == stream.time for reason in reasons):
+            kept = [row for row, reason in enumerate(reasons) if reason != stream.time]
+            events, positions = events.take(kept), [positions[row] for row in kept]
+        # No event is ahead of the end of time.
+        own.accept(events, positions, ENDED)
+        own.forget_ids()
+        waiting = own.waiting
+        if waiting is not None and any(reason is not None for reason in reasons):
+            taken = [Position(*row).to_bytes() for row in waiting.positions.tolist()]
+            _drop(own, waiting, [row for row, at in enumerate(taken) if (stream.name, at) not in refused])
+
+    def _topic(self, source: PartitionId) -> str:
+        physical = self._logs.partitions(self._topics.stream(source.stream))
+        declared = self._loop.stream(source.stream).partitions
+        if len(physical) != declared:
+            raise CorruptState(
+                f"stream {source.stream!r} has {len(physical)} partitions at the broker, the definition says {declared}"
+            )
+        return physical[source.partition]
+
+    def _refusals(self) -> dict[tuple[str, bytes], str]:
+        """What feature refused: by stream and position, the field at fault."""
+        if self._refused is None:
+            self._refused = {}
+            for physical in self._logs.partitions(self._topics.dead_letters):
+                for batch in self._logs.read(physical):
+                    self._refused.update(_letters(batch))
+        return self._refused
+
+
+def _letters(batch: Batch) -> Iterator[tuple[tuple[str, bytes], str]]:
+    for payload in batch.payloads:
+        letter = DeadLetter.FromString(payload)
+        if letter.service == _FEATURE and letter.position:
+            yield (letter.stream, letter.position), letter.field
+
+
+def _drop(own: Partition, waiting: Waiting, kept: list[int]) -> None:
+    own.waiting = None
+    if kept:
+        own.waiting = Waiting(
+            waiting.columns.take(kept), waiting.positions[kept], waiting.keys[kept], waiting.since[kept]
+        )

@@ -1,0 +1,140 @@
+"""Scoring again with the versions that once answered: from their topic, or learned again from the examples log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from headrace.definition import ModelDefinition
+from headrace.history.logs import FEW, Logs
+from headrace.kernel.rows import Floats, Ints
+from headrace.log.tables import Categories
+from headrace.log.topics import Topics
+from headrace.v1.models_pb2 import ModelVersion
+from headrace.version import Version, texts_of
+
+
+@dataclass
+class Rescored:
+    """N scores, NaN where the version is not to be had.
+
+    Attributes
+    ----------
+    labels
+        Multiclass: the classes predicted.
+    published, relearned
+        The versions that scored: from their topic, and learned again.
+    missing
+        Those that are on no topic, and could not be learned again.
+    """
+
+    scores: Floats
+    labels: list[str | None]
+    published: set[int] = field(default_factory=set)
+    relearned: set[int] = field(default_factory=set)
+    missing: set[int] = field(default_factory=set)
+
+
+class PastVersions:
+    """The versions that a model has had.
+
+    Parameters
+    ----------
+    make
+        Makes a new River pipeline of the model; None: nothing can be learned again.
+    relearn
+        Learn all of them again, also those that stand on their topic.
+    """
+
+    def __init__(
+        self,
+        logs: Logs,
+        topics: Topics,
+        model: ModelDefinition,
+        make: Callable[[], Any] | None,
+        relearn: bool = False,
+    ) -> None:
+        self._logs = logs
+        self._topics = topics
+        self._model = model
+        self._make = make
+        self._relearn = relearn
+
+    def score(self, versions: Ints, numbers: Floats, categories: Categories) -> Rescored:
+        """Score each of N vectors by its version; -1 is none."""
+        size = len(versions)
+        found = Rescored(np.full(size, np.nan), [None] * size)
+        wanted = {int(own) for own in np.unique(versions) if own >= 0}
+        texts = texts_of(categories, size)
+        order = np.argsort(versions, kind="stable")
+        ordered = versions[order]
+        if not self._relearn:
+            self._score(self._published, wanted, found.published, found, order, ordered, numbers, texts)
+        if self._make is not None:
+            self._score(self._learned, wanted, found.relearned, found, order, ordered, numbers, texts)
+        found.missing = wanted
+        return found
+
+    def _score(
+        self,
+        versions: Callable[[set[int]], Iterator[ModelVersion]],
+        wanted: set[int],
+        used: set[int],
+        found: Rescored,
+        order: Ints,
+        ordered: Ints,
+        numbers: Floats,
+        texts: Any,
+    ) -> None:
+        for published in versions(wanted):
+            version = Version(self._model, published)
+            first, last = np.searchsorted(ordered, [version.examples, version.examples + 1])
+            rows = order[first:last]
+            scores = version.score(numbers[rows], texts[rows])
+            found.scores[rows] = scores.score
+            if scores.winners is not None:
+                for row, winner in zip(rows.tolist(), scores.winners.tolist(), strict=True):
+                    found.labels[row] = version.classes[winner]
+            wanted.discard(version.examples)
+            used.add(version.examples)
+
+    def _published(self, wanted: set[int]) -> Iterator[ModelVersion]:
+        for physical in self._logs.partitions(self._topics.models):
+            for batch in self._logs.read(physical, FEW):
+                for payload in batch.payloads:
+                    version = _parsed(payload)
+                    own = version is not None and version.model == self._model.name
+                    if version is not None and own and version.definition == self._model.hash:
+                        if version.examples in wanted:
+                            yield version
+                        if not wanted:
+                            return
+
+    def _learned(self, wanted: set[int]) -> Iterator[ModelVersion]:
+        assert self._make is not None
+        if not wanted:
+            return
+        from headrace.learning import Learning, version_of  # River takes seconds to import
+
+        learning = Learning(self._model, self._make(), stops=wanted)
+        for physical in self._logs.partitions(self._topics.examples(self._model.name)):
+            for batch in self._logs.read(physical, FEW):
+                for position, payload, properties in zip(
+                    batch.positions, batch.payloads, batch.properties, strict=True
+                ):
+                    for _ in learning.read(payload, properties, position):
+                        if learning.progress.examples in wanted:
+                            yield version_of(learning)
+                        if not wanted:
+                            return
+
+
+def _parsed(payload: bytes) -> ModelVersion | None:
+    try:
+        return ModelVersion.FromString(payload) if payload else None
+    except DecodeError:
+        return None

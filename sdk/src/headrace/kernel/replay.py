@@ -1,0 +1,227 @@
+"""Vectors computed again: the folds of whole logs, and the reads between them where they once stood, or should have.
+
+A read at its *cut* comes right behind the event that had been the row's newest, wherever the row's partition
+stood: between two events of its entity a row does not change. A *complete* read comes once nothing that it could
+see is left to be folded, as when its vector waits for every partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.events.columns import EventColumns
+from headrace.kernel.assemble import Assembled, Assembler, RowRead
+from headrace.kernel.folding import Folding, Folds
+from headrace.kernel.partition import PartitionId, Waiting
+from headrace.kernel.rows import Ints, Reads, RowSet
+from headrace.kernel.timeline import Timeline
+
+#: Vectors assembled at once.
+_SLICE = 10_000
+
+#: What folds and reads of one log are ordered by: the bytes of positions, or event times.
+_Orders = npt.NDArray[Any]
+
+
+class VectorReplay:
+    """Computes N vectors of one model again.
+
+    Feed it the logs of `streams`: for each its partitions in their order, each as a whole
+    (`partition`, then `PartitionReplay.fold` for its events in their order, then `PartitionReplay.finish`).
+
+    Parameters
+    ----------
+    events
+        The N events.
+    keys
+        int64[N]: the key of each event in its partition (see `headrace.kernel.partition`).
+    cuts
+        int64[N, C, 3]: read each row at this position; None: completely.
+    """
+
+    def __init__(
+        self, loop: LoopDefinition, model: ModelDefinition, events: EventColumns, keys: Ints, cuts: Ints | None = None
+    ) -> None:
+        self._loop = loop
+        self._events = events
+        self._keys = keys
+        self._recorded = cuts
+        self._assembler = Assembler(loop, model)
+        self._firsts = np.cumsum([0, *self._assembler.partitions]).tolist()
+        size = len(events)
+        self._parts = [
+            np.empty((size, len(layout.windows), layout.width))
+            for layout in (self._assembler.layouts[read.view] for read in self.reads)
+        ]
+        self._found = np.full((size, self._firsts[-1], 3), -1, np.int64)
+        texts: dict[str | None, str | None] = {}  # a key that comes again is the same object, so that many take little
+        self._entities = [
+            [texts.setdefault(key, key) for key in self._assembler.keys(events, read)] for read in self.reads
+        ]
+
+    @property
+    def reads(self) -> tuple[RowRead, ...]:
+        """The rows that a vector reads; cuts have an entry for each of them and partition, in this order."""
+        return self._assembler.reads
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams whose logs it needs."""
+        return tuple(dict.fromkeys(self._loop.view(read.view).stream for read in self.reads))
+
+    def partition(self, source: PartitionId) -> PartitionReplay:
+        """Begin with the log of a partition."""
+        views = dict.fromkeys(read.view for read in self.reads if self._loop.view(read.view).stream == source.stream)
+        return PartitionReplay([self._rows(name, source) for name in views], by_position=self._recorded is not None)
+
+    def assemble(self) -> Assembled:
+        """The vectors; their cuts are where the rows that were read now stood."""
+        size = len(self._events)
+        slices = [self._slice(range(at, min(at + _SLICE, size))) for at in range(0, max(size, 1), _SLICE)]
+        categories = [
+            [value for own in slices for value in own.categories[column]] for column in range(len(slices[0].categories))
+        ]
+        numbers = np.concatenate([own.numbers for own in slices])
+        newest = np.concatenate([own.newest for own in slices])
+        return Assembled(numbers, categories, self._found, newest, 0)
+
+    def _slice(self, rows: range) -> Assembled:
+        nothing, never = np.full((len(rows), 3), -1, np.int64), np.zeros(len(rows), np.int64)
+        found = [[Reads(parts[rows.start : rows.stop], nothing, never, 0)] for parts in self._parts]
+        return self._assembler.assemble(self._events.take(rows), found)
+
+    def _rows(self, view: str, source: PartitionId) -> _RowsReplay:
+        layout = self._assembler.layouts[view]
+        reads = [
+            _Reading(self, index, source, self._entities[index], self._events.times, self._orders(index, source))
+            for index, read in enumerate(self.reads)
+            if read.view == view
+        ]
+        return _RowsReplay(RowSet(layout), Folding(layout.view, layout), reads)
+
+    def _orders(self, read: int, source: PartitionId) -> _Orders:
+        if self._recorded is not None:
+            return orders_of(self._recorded[:, self._firsts[read] + source.partition])
+        # What lies before a time has a key of at most that time and the lateness.
+        return self._keys + self._loop.stream(source.stream).lateness
+
+    def _take(self, read: int, partition: int, rows: Ints, found: Reads) -> None:
+        self._found[rows, self._firsts[read] + partition] = found.cuts
+        parts = self._parts[read]
+        if partition == 0:
+            parts[rows] = found.parts
+            return
+        total = parts[rows]
+        self._assembler.layouts[self.reads[read].view].merge(total, found.parts)
+        parts[rows] = total
+
+
+class PartitionReplay:
+    """One partition's log, folded in its order, with the reads between."""
+
+    def __init__(self, rows: Sequence[_RowsReplay], by_position: bool) -> None:
+        self._rows = rows
+        self._by_position = by_position
+
+    @property
+    def done(self) -> bool:
+        """Whether the rest of the log makes no difference: every read is done."""
+        return all(own.done for own in self._rows)
+
+    def fold(self, accepted: Waiting) -> None:
+        """Go on with these events."""
+        orders = orders_of(accepted.positions) if self._by_position else accepted.keys
+        for own in self._rows:
+            own.fold(accepted, orders)
+
+    def finish(self) -> None:
+        """The log ends here."""
+        for own in self._rows:
+            own.finish()
+
+
+class _Reading:
+    """The reads of one kind of row in one partition, in their order in its log."""
+
+    def __init__(
+        self,
+        owner: VectorReplay,
+        read: int,
+        source: PartitionId,
+        entities: list[str | None],
+        times: Ints,
+        orders: _Orders,
+    ) -> None:
+        self._owner = owner
+        self._read = read
+        self._partition = source.partition
+        self._entities = entities
+        self._times = times
+        self._sorted = np.argsort(orders, kind="stable")
+        self._orders = orders[self._sorted]
+        self._next = 0
+
+    @property
+    def done(self) -> bool:
+        return self._next == len(self._orders)
+
+    def entities(self) -> set[str]:
+        """All that it reads."""
+        return {own for own in self._entities if own is not None}
+
+    def ask(self, timeline: Timeline, folds: _Orders) -> Ints:
+        """Put the reads that stand before the last of these folds (all, where there are none) between them."""
+        end = int(np.searchsorted(self._orders, folds[-1], side="left")) if len(folds) else len(self._orders)
+        ready, orders = self._sorted[self._next : end], self._orders[self._next : end]
+        self._next = end
+        before = np.searchsorted(folds, orders, side="right") if len(folds) else np.zeros(len(ready), np.int64)
+        timeline.read([self._entities[row] for row in ready.tolist()], self._times[ready], before)
+        return ready
+
+    def take(self, rows: Ints, found: Reads) -> None:
+        self._owner._take(self._read, self._partition, rows, found)
+
+
+class _RowsReplay:
+    """The rows of one view in one partition."""
+
+    def __init__(self, rows: RowSet, folding: Folding, reads: Sequence[_Reading]) -> None:
+        self._rows = rows
+        self._folding = folding
+        self._reads = reads
+        self._entities = set[str]().union(*(read.entities() for read in reads))
+
+    @property
+    def done(self) -> bool:
+        return all(read.done for read in self._reads)
+
+    def fold(self, accepted: Waiting, orders: _Orders) -> None:
+        if self.done or not len(accepted):
+            return
+        keys, values = self._folding.prepare(accepted.columns)
+        # Entities that nobody reads need no rows.
+        keys = [key if key in self._entities else None for key in keys]
+        timeline = Timeline(self._rows)
+        # The i-th event's moment is i + 1, that of a read how many events stand before it.
+        moments = np.arange(1, len(keys) + 1, dtype=np.int64)
+        timeline.fold(Folds(keys, values), accepted.columns.times, moments, accepted.positions)
+        self._run(timeline, orders)
+
+    def finish(self) -> None:
+        self._run(Timeline(self._rows), np.empty(0, np.int64))
+
+    def _run(self, timeline: Timeline, orders: _Orders) -> None:
+        asked = [read.ask(timeline, orders) for read in self._reads]
+        for read, rows, found in zip(self._reads, asked, timeline.run(), strict=True):
+            read.take(rows, found)
+
+
+def orders_of(positions: Ints) -> npt.NDArray[np.bytes_]:
+    """Positions (int64[N, 3]) as bytes that compare as they do."""
+    words = np.ascontiguousarray(positions + 2).astype(">i8")
+    return words.view("S24").reshape(len(positions))

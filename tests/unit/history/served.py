@@ -1,0 +1,215 @@
+"""A loop that has served: its topics in memory, made by the kernel, the learning and the versions themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+from river import linear_model, preprocessing
+
+from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.events import StreamCodec
+from headrace.frontier import ENDED
+from headrace.history.alterations import NONE, Alterations
+from headrace.history.comparing import Comparison
+from headrace.history.differences import Difference
+from headrace.history.logged import LoggedModel, Selection
+from headrace.history.replaying import PASS_BYTES, Replay
+from headrace.history.streams import StreamHistory
+from headrace.history.versions import PastVersions
+from headrace.kernel.fold import Fold, MadeVectors
+from headrace.kernel.partition import PartitionId, Progress
+from headrace.learning import Learning, version_of
+from headrace.log.consume import Batch
+from headrace.log.position import START, Position
+from headrace.log.tables import (
+    Examples,
+    Predictions,
+    Vectors,
+    decode_vectors,
+    encode_examples,
+    encode_predictions,
+    encode_vectors,
+)
+from headrace.log.topics import Topics
+from headrace.v1.dead_letter_pb2 import DeadLetter
+from headrace.version import Version, texts_of
+from tests.unit.kernel.test_fold import Event, loop, partition_of
+
+TOPICS = Topics("l")
+EXAMPLES = 40
+
+
+@dataclass
+class Message:
+    position: Position
+    payload: bytes
+    properties: dict[str, str] = field(default_factory=dict)
+
+
+class KeptLogs:
+    """Logs in memory; each partition of a topic is a list of its messages."""
+
+    def __init__(self, partitions: int) -> None:
+        self.topics: dict[str, list[list[Message]]] = {}
+        self._streams = {TOPICS.stream(name): partitions for name in ("a", "b")}
+
+    def partitions(self, topic: str) -> list[str]:
+        self.topics.setdefault(topic, [[] for _ in range(self._streams.get(topic, 1))])
+        return [f"{topic}#{index}" for index in range(len(self.topics[topic]))]
+
+    def read(self, physical: str, size: int = 5_000) -> Iterator[Batch]:
+        topic, _, index = physical.rpartition("#")
+        messages = self.topics[topic][int(index)]
+        for start in range(0, len(messages), 7):
+            part = messages[start : start + 7]
+            yield Batch([m.position for m in part], [m.payload for m in part], [m.properties for m in part])
+
+    def add(self, topic: str, payload: bytes, index: int = 0, **properties: str) -> Position:
+        self.partitions(topic)
+        log = self.topics[topic][index]
+        position = Position(3 + index, len(log), -1)
+        log.append(Message(position, payload, properties))
+        return position
+
+
+def estimator() -> Any:
+    return preprocessing.StandardScaler() | linear_model.LogisticRegression()
+
+
+class Served:
+    """A loop, fed event by event.
+
+    Parameters
+    ----------
+    patient
+        Its model waits for every stream; else for none.
+    """
+
+    def __init__(self, events: Sequence[Event], partitions: int = 1, patient: bool = True) -> None:
+        self.loop = _with_wait(loop(partitions), None if patient else 0)
+        self.model: ModelDefinition = self.loop.models[0]
+        self.logs = KeptLogs(partitions)
+        self._parts = partitions
+        self._codecs = {own.name: StreamCodec(own) for own in self.loop.streams}
+        self._fold = Fold(self.loop, step_events=11)
+        self._patient = patient
+        for name in ("a", "b"):
+            for partition in range(partitions):
+                self._fold.own(PartitionId(name, partition), Progress(), {})
+        for event in events:
+            self.take(event)
+        self.finish()
+
+    def take(self, event: Event) -> Position:
+        """One event into its stream, the fold, and what follows from it."""
+        own = PartitionId(event.stream, partition_of(event.k, self._parts))
+        payload = encode(event)
+        position = self.logs.add(TOPICS.stream(event.stream), payload, own.partition)
+        self._fold.partitions[own].accept(self._codecs[event.stream].columns([payload])[0], [position], 0)
+        self._step()
+        return position
+
+    def finish(self) -> None:
+        for own in self._fold.partitions.values():
+            own.promise(ENDED, own.last)
+        self._step()
+
+    def learn(self, publish: int = 10) -> None:
+        """Examples of all vectors (late is who has an even x), versions of the model, a prediction of each vector."""
+        model = msgspec.structs.replace(self.model, publish_examples=publish)
+        vectors = [own for source in self.served() for own in source]
+        learning = Learning(model, estimator())
+        version: Version | None = None
+        for seq, own in enumerate(vectors):
+            if version is not None:
+                self.predict(own, version)
+            payload = encode_examples(model, _example(own, seq))
+            position = self.logs.add(TOPICS.examples("m"), payload, definition=model.hash, epoch="1")
+            for _ in learning.read(payload, {"definition": model.hash, "epoch": "1"}, position):
+                published = version_of(learning)
+                self.logs.add(TOPICS.models, published.SerializeToString())
+                version = Version(model, published)
+
+    def predict(self, own: Vectors, version: Version, said: int | None = None, epoch: str | None = "1") -> None:
+        """Log what a version says of a vector."""
+        source = str(Position.from_bytes(own.positions[0]).ledger - 3)
+        scores = version.score(own.numbers, texts_of(own.categories, 1))
+        position = own.positions if epoch else [START.to_bytes()]
+        found = Predictions(
+            own.ids, own.times, position, np.array([version.examples if said is None else said]), scores.score, None,
+            own.numbers, own.categories,
+        )  # fmt: skip
+        properties = {"definition": self.model.hash} | ({"epoch": epoch, "partition": source} if epoch else {})
+        self.logs.add(TOPICS.predictions("m"), encode_predictions(self.model, found), **properties)
+
+    def served(self) -> list[list[Vectors]]:
+        """The vectors on the features topic, one by one."""
+        messages = [m for part in self.logs.topics[TOPICS.features("m")] for m in part if m.payload]
+        found = [decode_vectors(self.model, m.payload) for m in messages]
+        return [[own.take([row]) for row in range(len(own))] for own in found]
+
+    def refuse(self, event: Event, position: Position, expected_of: str) -> None:
+        """Say that the fold refused an event."""
+        letter = DeadLetter(
+            stream=event.stream, field=expected_of, position=position.to_bytes(), service="feature", event=encode(event)
+        )
+        self.logs.add(TOPICS.dead_letters, letter.SerializeToString())
+
+    def replay(
+        self,
+        complete: bool = False,
+        alterations: Alterations = NONE,
+        learner: bool = True,
+        relearn: bool = False,
+        pass_bytes: int = PASS_BYTES,
+    ) -> Replay:
+        return Replay(
+            self.loop,
+            self.model,
+            StreamHistory(self.logs, TOPICS, self.loop),
+            LoggedModel(self.logs, TOPICS, self.model),
+            PastVersions(self.logs, TOPICS, self.model, estimator if learner else None, relearn),
+            complete,
+            alterations,
+            pass_bytes,
+        )
+
+    def differences(self, selection: Selection | None = None, **options: Any) -> list[Difference]:
+        """What a replay finds."""
+        replay = self.replay(**options)
+        comparison = Comparison(replay)
+        chosen = selection or Selection()
+        found = [own for replayed in replay.vectors(chosen) for own in comparison.of_vectors(replayed)]
+        return found + [own for asked in replay.requests(chosen) for own in comparison.of_requests(*asked)]
+
+    def _step(self) -> None:
+        while not (plan := self._fold.plan(now=0 if self._patient else 1)).empty:
+            for made in self._fold.execute(plan).vectors:
+                self._emit(made)
+
+    def _emit(self, made: MadeVectors, epoch: str = "1") -> None:
+        own = made.assembled
+        positions = [Position(*row).to_bytes() for row in made.positions.tolist()]
+        vectors = Vectors(made.ids, made.times, positions, own.cuts, own.numbers, own.categories)
+        self.logs.add(
+            TOPICS.features("m"), encode_vectors(self.model, vectors),
+            epoch=epoch, partition=str(made.source.partition), definition=self.model.hash,
+        )  # fmt: skip
+
+
+def encode(event: Event) -> bytes:
+    return msgspec.json.encode({"id": event.id, "at": event.at, "k": event.k, "x": event.x})
+
+
+def _example(own: Vectors, seq: int) -> Examples:
+    label = np.array([float(own.numbers[0, -1] % 2 == 0)])
+    return Examples(np.array([seq]), own.ids, own.times, own.times + 1, label, own.numbers, own.categories)
+
+
+def _with_wait(own: LoopDefinition, wait: int | None) -> LoopDefinition:
+    models = tuple(msgspec.structs.replace(model, wait=wait) for model in own.models)
+    return msgspec.structs.replace(own, models=models)

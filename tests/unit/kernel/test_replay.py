@@ -1,0 +1,127 @@
+"""Vectors computed again from whole logs: bit for bit what the fold made; and what a change of one event changes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.events import EventColumns, StreamCodec
+from headrace.kernel.assemble import Assembled
+from headrace.kernel.partition import Partition, PartitionId, Progress, Waiting
+from headrace.kernel.replay import VectorReplay, orders_of
+from tests.unit.kernel.naive import naive_values
+from tests.unit.kernel.test_fold import Event, Worker, logs, loop, run, steps, timeline
+
+
+def accepted(events: Sequence[tuple[int, Event]], own: PartitionId, sizes: random.Random, parts: int) -> list[Waiting]:
+    """What the owner of a partition takes of its log, in batches of any sizes."""
+    stream = loop(parts).stream(own.stream)
+    codec, partition = StreamCodec(stream), Partition(stream, Progress(), {}, ())
+    found: list[Waiting] = []
+    rest = list(events)
+    while rest:
+        size = sizes.randint(1, 9)
+        batch, rest = rest[:size], rest[size:]
+        payloads = [msgspec.json.encode({"id": e.id, "at": e.at, "k": e.k, "x": e.x}) for _, e in batch]
+        partition.accept(codec.columns(payloads)[0], [(place, 0, -1) for place, _ in batch], 0)
+        if partition.waiting is not None:
+            found.append(partition.waiting)
+            partition.waiting = None
+    return found
+
+
+def replayed(
+    events: Sequence[Event], parts: int, seed: int, cuts: dict[str, list[list[int]]] | None = None
+) -> tuple[dict[str, list[float]], Assembled]:
+    """Every vector computed again, at its cut or completely."""
+    sizes = random.Random(seed)
+    whole = logs(events, parts)
+    asked = [
+        own
+        for part in range(parts)
+        for own in accepted(whole[PartitionId("a", part)], PartitionId("a", part), sizes, parts)
+    ]
+    if not asked:
+        return {}, Assembled(np.empty((0, 0)), [], np.empty((0, 0, 3), np.int64), np.empty((0, 0), np.int64), 0)
+    columns = EventColumns.concat([own.columns for own in asked])
+    keys = np.concatenate([own.keys for own in asked])
+    recorded = None if cuts is None else np.array([cuts[own] for own in columns.ids], np.int64)
+    replay = VectorReplay(loop(parts), loop(parts).models[0], columns, keys, recorded)
+    for name in replay.streams:
+        for part in range(parts):
+            own = PartitionId(name, part)
+            folded = replay.partition(own)
+            for batch in accepted(whole[own], own, sizes, parts):
+                folded.fold(batch)
+            folded.finish()
+            assert folded.done
+    made = replay.assemble()
+    return dict(zip(columns.ids, made.numbers.tolist(), strict=True)), made
+
+
+def bits(vectors: dict[str, list[float]]) -> dict[str, bytes]:
+    return {own: np.array(values).tobytes() for own, values in vectors.items()}
+
+
+def made_by(worker: Worker) -> tuple[dict[str, list[float]], dict[str, list[list[int]]]]:
+    return {own: values for own, (values, _) in worker.vectors.items()}, {
+        own: cut for own, (_, cut) in worker.vectors.items()
+    }
+
+
+@given(steps, st.integers(1, 2), st.integers(0, 2**32))
+@settings(max_examples=60)
+def test_a_vector_at_its_cut_is_the_vector_that_was_made(
+    moves: list[tuple[str, int, str, float]], parts: int, seed: int
+) -> None:
+    events = timeline(moves)
+    vectors, cuts = made_by(run(events, parts, random.Random(seed)))
+    found, made = replayed(events, parts, seed, cuts)
+    assert bits(found) == bits(vectors)
+    assert dict(zip(found, made.cuts.tolist(), strict=True)) == cuts
+
+
+@given(steps, st.integers(1, 2), st.integers(0, 2**32))
+@settings(max_examples=30)
+def test_a_complete_vector_is_one_that_waited_for_all(
+    moves: list[tuple[str, int, str, float]], parts: int, seed: int
+) -> None:
+    events = timeline(moves)
+    assert bits(replayed(events, parts, seed)[0]) == bits(made_by(run(events, parts, None))[0])
+
+
+@given(steps, st.integers(0, 2**32), st.data())
+@settings(max_examples=40)
+def test_one_event_altered_changes_what_the_definition_says(
+    moves: list[tuple[str, int, str, float]], seed: int, data: st.DataObject
+) -> None:
+    events = timeline(moves)
+    place = data.draw(st.integers(0, len(events) - 1))
+    key = data.draw(st.sampled_from(["p", "q", "r"]))
+    altered = [*events[:place], replace(events[place], x=events[place].x + 1_000.0, k=key), *events[place + 1 :]]
+    before, after = bits(replayed(events, 1, seed)[0]), bits(replayed(altered, 1, seed)[0])
+    assert {own for own in before if before[own] != after[own]} == {
+        own for own in before if naive(events, own) != naive(altered, own)
+    }
+
+
+def naive(events: Sequence[Event], own: str) -> list[str]:
+    (event,) = (e for e in events if e.id == own)
+    values = [event.x]
+    for name, of in (("asked", "a"), ("seen", "b")):
+        past = [(e.at, {"x": e.x}) for e in events if e.stream == of and e.k == event.k]
+        values += naive_values(loop().view(name), past, event.at)
+    return [repr(value) for value in values]
+
+
+def test_orders_are_those_of_positions() -> None:
+    positions = [(-1, -1, -1), (0, 0, -1), (0, 0, 0), (0, 1, -1), (0, 256, 3), (0, 257, -1), (1, 0, -1), (2**40, 5, 0)]
+    orders = orders_of(np.array(positions, np.int64))
+    assert sorted(orders.tolist()) == orders.tolist()
+    assert np.searchsorted(orders, orders).tolist() == list(range(len(positions)))
