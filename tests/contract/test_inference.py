@@ -19,6 +19,7 @@ import pytest
 from headrace import embedded
 from headrace.inference import grpc_service_pb2 as pb
 from headrace.inference import grpc_service_pb2_grpc
+from tests.brokers import on_the_small
 from tests.integration.scoring import Running, running
 from tests.unit.scorer.support import FRAUD, SORT, asked_of_river, learner, version
 
@@ -33,7 +34,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with (
         embedded.broker(directory) as broker,
         embedded.store(directory) as store,
-        running(directory, broker, store) as own,
+        running(directory, on_the_small(broker), store) as own,
     ):
         own.publish(version(FRAUD), version(SORT))
         yield own

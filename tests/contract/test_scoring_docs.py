@@ -13,6 +13,7 @@ import pytest
 from headrace import embedded
 from headrace.settings import ServiceSettings
 from headrace_scorer.settings import ScorerSettings
+from tests.brokers import on_the_small
 from tests.integration.scoring import Running, running
 from tests.unit.scorer.support import NOW, WORTH, version
 
@@ -26,7 +27,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with (
         embedded.broker(directory) as broker,
         embedded.store(directory) as store,
-        running(directory, broker, store) as own,
+        running(directory, on_the_small(broker), store) as own,
     ):
         own.publish(version(WORTH))
         yield own

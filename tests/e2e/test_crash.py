@@ -9,6 +9,7 @@ from pathlib import Path
 
 from headrace import embedded
 from headrace.errors import Unavailable
+from tests.brokers import Runs
 from tests.deadline import until
 from tests.e2e.datasets import load, loop_file
 from tests.e2e.learning import bare, learned, send, slices, stored_state
@@ -34,12 +35,12 @@ def send_surely(running: embedded.RunningLoop, parts: Sequence[tuple[list[bytes]
     until(attempt, seconds=60)
 
 
-def test_kill_9_of_each_service_changes_no_bit(tmp_path: Path) -> None:
+def test_kill_9_of_each_service_changes_no_bit(tmp_path: Path, runs: Runs) -> None:
     data = load("Bananas")
     file = tmp_path / "loop.py"
     file.write_text(loop_file(data))
     parts = list(slices(data, size=len(data.rows) // len(VICTIMS)))
-    with embedded.run(file, data=tmp_path / "data") as running:
+    with embedded.run(file, data=tmp_path / "data", **runs.options) as running:
         for place, part in enumerate(parts):
             send_surely(running, [part], final=place == len(parts) - 1)
             if place < len(VICTIMS):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pulsar
 import pytest
@@ -14,16 +15,26 @@ from pulsar import schema
 
 from headrace import embedded
 from headrace.log.topics import Topics
+from tests.brokers import Place, Runs
 from tests.e2e.datasets import load, loop_file
 from tests.e2e.learning import EPOCH, SECOND, bare, learned, send, slices, stored_state
 
 
 @pytest.mark.parametrize("name", ["Phishing", "Bananas", "ImageSegments", "Elec2"])
 def test_the_system_learns_what_a_bare_loop_learns(name: str, tmp_path: Path) -> None:
+    check_parity(name, tmp_path, {})
+
+
+@pytest.mark.official
+def test_the_system_learns_the_same_on_the_official_broker(official_place: Place, tmp_path: Path) -> None:
+    check_parity("Bananas", tmp_path, Runs(official_place).options)
+
+
+def check_parity(name: str, tmp_path: Path, options: dict[str, Any]) -> None:
     data = load(name)
     file = tmp_path / "loop.py"
     file.write_text(loop_file(data))
-    with embedded.run(file, data=tmp_path / "data") as running:
+    with embedded.run(file, data=tmp_path / "data", **options) as running:
         assert send(running.addresses["ingest"], list(slices(data)), final=True) == 0
         accuracies = learned(running, data)
     for model in ("linear", "tree"):

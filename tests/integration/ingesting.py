@@ -17,13 +17,13 @@ import redis
 
 from headrace import definition
 from headrace.definition import Field, FieldType, LoopDefinition, StreamDefinition
-from headrace.embedded import Servers
 from headrace.log.connection import connect
 from headrace.log.consume import Batch, LogReader
 from headrace.log.topics import Topics
 from headrace.settings import ServiceSettings
 from headrace.store.status import ServiceStatus, StatusBoard
 from headrace.v1.dead_letter_pb2 import DeadLetter
+from tests.brokers import Place
 from tests.deadline import until
 
 HOUR = 3_600_000_000
@@ -46,21 +46,22 @@ class Ingesting:
 
     loop: LoopDefinition
     loop_json: Path
-    servers: Servers
+    place: Place
+    redis_url: str
     process: subprocess.Popen[bytes]
     address: str
 
     @property
     def topics(self) -> Topics:
-        return Topics(self.loop.name)
+        return self.place.topics(self.loop.name)
 
     def status(self) -> ServiceStatus | None:
-        with redis.Redis.from_url(self.servers.redis_url) as store:
+        with redis.Redis.from_url(self.redis_url) as store:
             return next((own for own in StatusBoard(store, self.loop.name).read() if own.service == "ingest"), None)
 
     @contextmanager
     def client(self) -> Iterator[pulsar.Client]:
-        given: dict[str, Any] = {"loop": self.loop_json, "pulsar_url": self.servers.pulsar_url}
+        given: dict[str, Any] = {"loop": self.loop_json, "pulsar_url": self.place.url}
         client = connect(ServiceSettings(**given))
         try:
             yield client
@@ -97,7 +98,8 @@ STREAMS = (stream("clicks"), stream("buys"))
 @contextmanager
 def ingesting(
     directory: Path,
-    servers: Servers,
+    place: Place,
+    redis_url: str,
     name: str,
     streams: tuple[StreamDefinition, ...] = STREAMS,
     **environment: str,
@@ -106,11 +108,11 @@ def ingesting(
     loop = LoopDefinition(name, streams, (), (), ())
     loop_json = directory / f"{name}.json"
     loop_json.write_bytes(definition.encode(loop))
-    urls = {"HEADRACE_PULSAR_URL": servers.pulsar_url, "HEADRACE_REDIS_URL": servers.redis_url}
+    urls = place.environment | {"HEADRACE_REDIS_URL": redis_url}
     command = [sys.executable, "-m", "headrace_ingest", "--loop", str(loop_json)]
     with (directory / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(command, env=os.environ | urls | environment, stderr=log)
-    own = Ingesting(loop, loop_json, servers, process, "")
+    own = Ingesting(loop, loop_json, place, redis_url, process, "")
     try:
 
         def ready_or_ended() -> ServiceStatus | None:

@@ -1,4 +1,4 @@
-"""A scorer process on embedded servers, for tests."""
+"""A scorer process between a broker and a store, for tests."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ import pulsar
 import redis
 
 from headrace import definition
-from headrace.embedded import Broker, Store
-from headrace.log.topics import Topics
+from headrace.embedded import Store
 from headrace.store.status import ServiceStatus, StatusBoard
 from headrace.v1 import models_pb2, scoring_pb2_grpc
+from tests.brokers import Place
 from tests.unit.scorer.support import LOOP, history
-
-TOPICS = Topics(LOOP.name)
 
 
 def until(condition: Callable[[], Any], deadline_s: float = 30.0) -> Any:
@@ -38,8 +36,9 @@ def until(condition: Callable[[], Any], deadline_s: float = 30.0) -> Any:
 class Running:
     """A scorer process and the servers that it uses."""
 
-    def __init__(self, broker: Broker, store: Store, process: subprocess.Popen[bytes], instance: str) -> None:
-        self.broker = broker
+    def __init__(self, place: Place, store: Store, process: subprocess.Popen[bytes], instance: str) -> None:
+        self.place = place
+        self.topics = place.topics(LOOP.name)
         self.store = store
         self.process = process
         self._instance = instance
@@ -61,7 +60,7 @@ class Running:
 
     def publish(self, *versions: models_pb2.ModelVersion) -> None:
         """Put versions on the models topic, and wait for the last of each to answer."""
-        self.send(TOPICS.models, [(own.SerializeToString(), {}) for own in versions])
+        self.send(self.topics.models, [(own.SerializeToString(), {}) for own in versions])
         wanted = {own.model: own.examples for own in versions}
         until(lambda: self.status and wanted.items() <= self.status.versions.items())
 
@@ -69,7 +68,7 @@ class Running:
     def client(self) -> Iterator[pulsar.Client]:
         """A client of the broker."""
         quiet = pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null")
-        client = pulsar.Client(self.broker.url, logger=quiet)
+        client = pulsar.Client(self.place.url, logger=quiet)
         try:
             yield client
         finally:
@@ -101,7 +100,7 @@ class Running:
 
 
 @contextmanager
-def running(directory: Path, broker: Broker, store: Store, **environment: str) -> Iterator[Running]:
+def running(directory: Path, place: Place, store: Store, **environment: str) -> Iterator[Running]:
     """A scorer of the loop, over rows of its history."""
     loop = directory / "loop.json"
     loop.write_bytes(definition.encode(LOOP))
@@ -111,7 +110,7 @@ def running(directory: Path, broker: Broker, store: Store, **environment: str) -
     rows.close()
     instance = f"scorer-{time.monotonic_ns()}"
     own = {
-        "HEADRACE_PULSAR_URL": broker.url,
+        **place.environment,
         "HEADRACE_REDIS_URL": store.url,
         "HEADRACE_INSTANCE": instance,
         **environment,
@@ -120,7 +119,7 @@ def running(directory: Path, broker: Broker, store: Store, **environment: str) -
         [sys.executable, "-m", "headrace_scorer", "--loop", str(loop)], env={**os.environ, **own}
     )
     try:
-        yield Running(broker, store, process, instance)
+        yield Running(place, store, process, instance)
     finally:
         process.terminate()
         try:

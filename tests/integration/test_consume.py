@@ -7,24 +7,23 @@ from collections.abc import Iterator
 import pulsar
 import pytest
 
-from headrace import embedded
 from headrace.log.consume import Batch, LogReader, PartitionConsumer
 from headrace.log.position import START, Position
 from headrace.log.produce import Producer
+from tests.brokers import Place
 from tests.deadline import until
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pulsar.Client]:
-    with embedded.broker(tmp_path_factory.mktemp("broker")) as broker:
-        client = pulsar.Client(broker.url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
-        yield client
-        client.close()
+def client(module_place: Place) -> Iterator[pulsar.Client]:
+    client = pulsar.Client(module_place.url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
+    yield client
+    client.close()
 
 
 @pytest.fixture
-def topic(client: pulsar.Client, request: pytest.FixtureRequest) -> str:
-    name = f"persistent://public/default/{request.node.name}"
+def topic(client: pulsar.Client, module_place: Place, request: pytest.FixtureRequest) -> str:
+    name = f"persistent://{module_place.namespace}/{request.node.originalname}"
     producer = Producer(client, name, batching=True)
     for index in range(100):
         producer.send(str(index).encode())

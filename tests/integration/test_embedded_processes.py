@@ -13,8 +13,7 @@ import pytest
 import redis
 
 from headrace import embedded
-from headrace.embedded import processes
-from headrace.embedded.processes import Supervisor, Surroundings
+from headrace.embedded.processes import Delays, Supervisor, Surroundings
 from headrace.errors import Unavailable
 from headrace.store.status import ServiceStatus, StatusBoard
 
@@ -79,7 +78,12 @@ class Loop:
         )
 
     def supervisor(
-        self, *kinds: str, workers: dict[str, int] | None = None, stop_s: float = 15.0, ready_s: float = 30.0
+        self,
+        *kinds: str,
+        workers: dict[str, int] | None = None,
+        stop_s: float = 15.0,
+        ready_s: float = 30.0,
+        delays: Delays | None = None,
     ) -> Supervisor:
         return Supervisor(
             self._surroundings,
@@ -88,6 +92,7 @@ class Loop:
             report=self.reports.append,
             stop_s=stop_s,
             ready_s=ready_s,
+            delays=delays or Delays(),
         )
 
 
@@ -153,11 +158,9 @@ def test_one_that_cannot_start_ends_the_start_with_its_own_words(loop: Loop, boa
     assert delays == ["0.2", "0.4", "0.8"]
 
 
-def test_the_delay_is_bounded(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "_FIRST_DELAY_S", 0.01)
-    monkeypatch.setattr(processes, "_LONGEST_DELAY_S", 0.02)
+def test_the_delay_is_bounded(loop: Loop) -> None:
     with pytest.raises(Unavailable):
-        loop.supervisor("broken").__enter__()
+        loop.supervisor("broken", delays=Delays(first=0.01, longest=0.02)).__enter__()
     delays = [report.partition("again in ")[2].partition(" s")[0] for report in loop.reports]
     assert delays[:3] == ["0.01", "0.02", "0.02"]
 

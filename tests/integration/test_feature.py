@@ -13,11 +13,13 @@ import pulsar
 import pytest
 
 from headrace import embedded
+from headrace.embedded import Server
 from headrace.errors import Unavailable
 from headrace.log.consume import LogReader
 from headrace.log.dedupe import Accepted
 from headrace.log.tables import decode_vectors
 from headrace.log.topics import END_OF_HISTORY, FRONTIER, Topics
+from tests.brokers import Runs
 from tests.deadline import until
 
 START = 1_700_000_000_000_000
@@ -51,9 +53,10 @@ Model(
 class Shop:
     """A running loop, spoken to through the log alone."""
 
-    def __init__(self, running: embedded.RunningLoop) -> None:
+    def __init__(self, running: embedded.RunningLoop, broker: Server) -> None:
         self.running = running
-        self.topics = Topics(running.definition.name)
+        self.broker = broker
+        self.topics = Topics(running.definition.name, running.namespace)
         self.client = pulsar.Client(running.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
 
     def send(self, stream: str, at: Sequence[int]) -> None:
@@ -102,11 +105,11 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
+def shop(tmp_path: Path, runs: Runs) -> Iterator[Shop]:
     file = tmp_path / "loop.py"
     file.write_text(LOOP)
-    with embedded.run(file, data=tmp_path / "data") as running:
-        own = Shop(running)
+    with embedded.run(file, data=tmp_path / "data", **runs.options) as running:
+        own = Shop(running, runs.broker(running))
         yield own
         own.client.close()
 
@@ -121,20 +124,19 @@ def test_a_restart_soon_after_the_last_event_of_a_quiet_stream_stops_nobody(shop
 
 
 def test_a_broker_and_a_store_that_go_away_for_a_while_change_no_vector(shop: Shop) -> None:
-    servers = shop.running._servers
-    assert servers.broker is not None
-    assert servers.store is not None
+    store = shop.running.servers.store
+    assert store is not None
     shop.send("sold", [0, 10])
     shop.send("asked", [5, 15])
-    servers.broker.kill()
+    shop.broker.kill()
     threading.Event().wait(5)  # longer than what counts as idle, were there a broker to say so
-    servers.broker.start()
+    shop.broker.start()
     shop.send("asked", [25, 35])
     shop.send("sold", [20, 30])
-    servers.store.kill()
+    store.kill()
     shop.send("asked", [45])
     threading.Event().wait(2)
-    servers.store.start()
+    store.start()
     shop.send("sold", [40])
     shop.end()
     assert shop.vectors(5) == {"5": 1.0, "15": 2.0, "25": 3.0, "35": 4.0, "45": 5.0}

@@ -16,28 +16,29 @@ import pytest
 import redis
 from pulsar.schema import Double, JsonSchema, Long, Record, String
 
+from headrace import embedded
 from headrace.cli.program import run
 from headrace.client import EventStream, IngestClient, PlayResult, Progress, play, send
-from headrace.embedded import Servers
 from headrace.errors import InvalidEvent, InvalidRequest, Overloaded, Unavailable
 from headrace.events import StreamCodec
 from headrace.log.route import PARTITION
 from headrace.log.topics import END_OF_HISTORY, FRONTIER
 from headrace.store.status import ServiceStatus, StatusBoard
+from tests.brokers import Place
 from tests.deadline import until
 from tests.integration.ingesting import HOUR, Ingesting, ingesting, stream
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    with Servers(tmp_path_factory.mktemp("servers")) as own:
-        yield own
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with embedded.store(tmp_path_factory.mktemp("store")) as own:
+        yield own.url
 
 
 @pytest.fixture
-def ingest(tmp_path: Path, servers: Servers, request: pytest.FixtureRequest) -> Iterator[Ingesting]:
-    name = request.node.name.removeprefix("test_").replace("_", "-")[:40]
-    with ingesting(tmp_path, servers, name) as own:
+def ingest(tmp_path: Path, place: Place, redis_url: str, request: pytest.FixtureRequest) -> Iterator[Ingesting]:
+    name = request.node.name.removeprefix("test_").translate({ord(sign): "-" for sign in "_[]"})
+    with ingesting(tmp_path, place, redis_url, name) as own:
         yield own
 
 
@@ -134,7 +135,10 @@ def test_many_callers_at_once_are_all_answered(ingest: Ingesting) -> None:
         assert [own for own in ids if own.startswith(f"{caller_}-")] == [f"{caller_}-{n}" for n in range(25)]
 
 
-def test_a_stuck_broker_pushes_back_and_what_failed_can_be_sent_again(tmp_path: Path) -> None:
+def test_a_stuck_broker_pushes_back_and_what_failed_can_be_sent_again(
+    tmp_path: Path, place: Place, redis_url: str
+) -> None:
+    broker = place.stoppable()
     limits = {"HEADRACE_PATIENCE_S": "1", "HEADRACE_IN_FLIGHT_BYTES": "200000"}
     sent = 0
 
@@ -143,8 +147,7 @@ def test_a_stuck_broker_pushes_back_and_what_failed_can_be_sent_again(tmp_path: 
         for sent in range(1_000_000):
             yield event(f"{sent:06}", at=HOUR + sent, note="x" * 8_000)
 
-    with Servers(tmp_path / "own") as servers, ingesting(tmp_path, servers, "stuck", **limits) as ingest:
-        broker = next(own for own in servers.local if own.name == "broker")
+    with ingesting(tmp_path, place, redis_url, "stuck", **limits) as ingest:
         with IngestClient(ingest.address) as client:
             client.publish("clicks", event("first"))
             os.kill(broker.pid, signal.SIGSTOP)
@@ -207,7 +210,7 @@ class clicks(Record):  # type: ignore[misc]  # noqa: N801
 
 def test_a_producer_of_any_pulsar_client_writes_events(ingest: Ingesting) -> None:
     topic = ingest.topics.stream("clicks")
-    client = pulsar.Client(ingest.servers.pulsar_url, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
+    client = pulsar.Client(ingest.place.url, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
     producer = client.create_producer(topic, schema=JsonSchema(clicks))
     producer.send(clicks(id="a", at=HOUR, user="u", amount=2.5), partition_key="u")
     client.close()
@@ -224,7 +227,7 @@ def test_send_sends_a_file_and_names_the_lines_that_are_no_events(
     path.write_bytes(
         gzip.compress(b"id,at,user,amount\na,3600000000,u,1\nb,3600000000,u,one\nc,1970-01-01T01:00,u,2\n")
     )
-    options = ["--redis", ingest.servers.redis_url, "--loop", ingest.loop.name, "--definition", str(ingest.loop_json)]
+    options = ["--redis", ingest.redis_url, "--loop", ingest.loop.name, "--definition", str(ingest.loop_json)]
     assert run(["send", "clicks", str(path), "--json", *options]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out) == {"stream": "clicks", "sent": 3, "accepted": 2, "rejected": 1}
@@ -240,7 +243,7 @@ def test_play_merges_files_and_tells_the_outcome(
     for name, start in (("clicks", 0), ("buys", 1)):
         lines = [json.dumps(event(f"{name}{n}", at=HOUR + n * 10 + start)) for n in range(50)]
         (tmp_path / f"{name}.jsonl").write_text("\n".join([*lines, "{"]))
-    options = ["--redis", ingest.servers.redis_url, "--loop", ingest.loop.name, "--definition", str(ingest.loop_json)]
+    options = ["--redis", ingest.redis_url, "--loop", ingest.loop.name, "--definition", str(ingest.loop_json)]
     sources = [f"{name}={tmp_path / name}.jsonl" for name in ("buys", "clicks")]
     assert run(["play", *sources, "--json", "--limit", "99", *options]) == 0
     outcome = json.loads(capsys.readouterr().out)
@@ -274,7 +277,7 @@ def test_play_waits_for_the_loop(ingest: Ingesting, tmp_path: Path) -> None:
                 ingest.loop,
                 [(path, "clicks")],
                 ingest.address,
-                ingest.servers.redis_url,
+                ingest.redis_url,
                 ahead=300,
                 on_progress=told.append,
             )
@@ -284,7 +287,7 @@ def test_play_waits_for_the_loop(ingest: Ingesting, tmp_path: Path) -> None:
         status = ingest.status()
         return status.counters.get("accepted", 0) if status else 0
 
-    with redis.Redis.from_url(ingest.servers.redis_url) as store:
+    with redis.Redis.from_url(ingest.redis_url) as store:
         board = StatusBoard(store, ingest.loop.name)
         board.write(ServiceStatus(service="feature", instance="f", frontier=0))
         player = threading.Thread(target=run_play)

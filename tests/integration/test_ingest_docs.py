@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from headrace import embedded
 from headrace.cli.program import run
 from headrace.declare.compiling import compile as compile_loop
 from headrace.definition import StreamDefinition
-from headrace.embedded import Servers
 from headrace.events import StreamCodec
+from tests.brokers import Place
 from tests.integration.ingesting import ingesting
 
 PAGE = (Path(__file__).parents[2] / "docs" / "send-events.md").read_text()
@@ -31,14 +32,18 @@ def documented_stream() -> StreamDefinition:
 
 
 def test_the_page_does_what_it_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEADRACE_NAMESPACE", place.namespace)
     (csv_text,) = blocks("csv")
     Path("departed.csv").write_text(csv_text)
     stream = documented_stream()
-    with Servers(tmp_path / "servers") as servers, ingesting(tmp_path, servers, "flights", streams=(stream,)) as ingest:
-        options = ["--redis", servers.redis_url, "--loop", "flights"]
+    with (
+        embedded.store(tmp_path / "store") as store,
+        ingesting(tmp_path, place, store.url, "flights", streams=(stream,)) as ingest,
+    ):
+        options = ["--redis", store.url, "--loop", "flights"]
         sends = [line for block in blocks("sh") for line in block.splitlines()]
         assert [shlex.split(line)[:2] for line in sends] == [
             ["headrace", "send"],
@@ -52,13 +57,17 @@ def test_the_page_does_what_it_says(
             if " send " in line:
                 assert err + out == blocks("text")[0]
         # The last line asks for the dead letters.
-        assert run([*shlex.split(sends[3])[1:], *options, "--pulsar", servers.pulsar_url]) == 0
+        assert run([*shlex.split(sends[3])[1:], *options, "--pulsar", place.url]) == 0
         assert capsys.readouterr().out.count('field delay_min is "late", expected a finite number') == 3
         for block in blocks("python")[1:]:
-            exec(
-                block.replace("127.0.0.1:8000", ingest.address).replace("pulsar://127.0.0.1:6650", servers.pulsar_url),
-                {},
-            )
+            here = {
+                "127.0.0.1:8000": ingest.address,
+                "pulsar://127.0.0.1:6650": place.url,
+                "public/default": place.namespace,
+            }
+            for there, own in here.items():
+                block = block.replace(there, own)
+            exec(block, {})
         assert capsys.readouterr().out == '29 accepted, 0 rejected\ndelay_min "late" a finite number\n'
         payloads = [own for own in ingest.written(ingest.topics.stream("departed"), 37).payloads if own]
     events, _, invalid = StreamCodec(stream).columns(payloads)

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.publishing import Versions
 from headrace_learner.statehash import state_hash
 from headrace_learner.worker import Outside, Worker
+from tests.brokers import Place
 
 _PAIRS = list(datasets.Bananas().take(2_000))
 _LABELS = np.array([label for _, label in _PAIRS], np.float64)
@@ -118,18 +119,18 @@ class Room:
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Servers]:
-    with embedded.Servers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with embedded.store(tmp_path_factory.mktemp("store")) as own:
+        yield own.url
 
 
 @pytest.fixture
-def room(servers: embedded.Servers, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Room]:
+def room(place: Place, redis_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Room]:
     name = f"loop{hashlib.sha256(request.node.name.encode()).hexdigest()[:8]}"
-    client = pulsar.Client(servers.pulsar_url, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
-    store = redis.Redis.from_url(servers.redis_url)
+    client = pulsar.Client(place.url, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
+    store = redis.Redis.from_url(redis_url)
     model = ModelDefinition("bananas", "asked", "told", Task.BINARY, _FEATURES, "logistic", publish_examples=500)
-    yield Room(client, store, tmp_path, model, Topics(name))
+    yield Room(client, store, tmp_path, model, place.topics(name))
     client.close()
     store.close()
 
@@ -195,6 +196,24 @@ def test_a_stopped_learner_goes_on_from_its_checkpoint(room: Room, running: Call
     assert second.standing.learned == 270
     assert room.saved() == (1_000, bare(1_000))
     assert [version.examples for version in room.versions()] == [500, 1_000]
+
+
+def test_a_learner_that_is_stopped_amid_a_message_learns_it_to_its_end_and_nothing_twice(
+    room: Room, running: Callable[[Worker], Worker]
+) -> None:
+    room.send(0, 2_000, size=700, end=True)
+    first = room.worker()
+    first._outside = replace(first._outside, versions=_StopAt(room.client, room.topics.models, first, 1_000))
+    running(first).join()
+    assert first.standing.failure is None
+    assert first.standing.learned == 1_400
+    assert room.saved() == (1_400, bare(1_400))
+    second = running(room.worker())
+    eventually(lambda: second.standing.published == 2_000)
+    stop(second)
+    assert second.standing.learned == 600
+    assert room.saved() == (2_000, bare(2_000))
+    assert [version.examples for version in room.versions()] == [500, 1_000, 1_500, 2_000]
 
 
 @pytest.mark.parametrize("loss", ["gone", "corrupt", "older"])
@@ -330,20 +349,25 @@ bananas = Model("bananas", on=Asked, label=answer, features=[Asked.one, Asked.tw
 """
 
 
-def test_the_process_survives_kill_and_drains_on_sigterm(room: Room, servers: embedded.Servers, tmp_path: Path) -> None:
+def test_the_process_survives_kill_and_drains_on_sigterm(
+    room: Room, place: Place, redis_url: str, tmp_path: Path
+) -> None:
     source = tmp_path / "loop.py"
     source.write_text(_LOOP)
     loop = declare.load(source).definition
     (tmp_path / "loop.json").write_bytes(definition.encode(loop))
-    room.model, room.topics = loop.models[0], Topics(loop.name)
-    environment = os.environ | {
-        "HEADRACE_LOOP": str(tmp_path / "loop.json"),
-        "HEADRACE_LOOP_FILE": str(source),
-        "HEADRACE_PULSAR_URL": servers.pulsar_url,
-        "HEADRACE_REDIS_URL": servers.redis_url,
-        "HEADRACE_DATA": str(tmp_path),
-        "HEADRACE_INSTANCE": "learner-0",
-    }
+    room.model, room.topics = loop.models[0], place.topics(loop.name)
+    environment = (
+        os.environ
+        | place.environment
+        | {
+            "HEADRACE_LOOP": str(tmp_path / "loop.json"),
+            "HEADRACE_LOOP_FILE": str(source),
+            "HEADRACE_REDIS_URL": redis_url,
+            "HEADRACE_DATA": str(tmp_path),
+            "HEADRACE_INSTANCE": "learner-0",
+        }
+    )
     board = StatusBoard(room.store, loop.name)
     said = tmp_path / "learner.log"
 
@@ -357,8 +381,11 @@ def test_the_process_survives_kill_and_drains_on_sigterm(room: Room, servers: em
     def versions() -> dict[str, int]:
         nonlocal process
         if process.poll() is not None:
-            # The embedded broker hangs after some kills of a consumer. Who runs services does the same about it.
-            assert servers.mend(said.read_text()), said.read_text()
+            # The small broker hangs after some kills of a consumer. Who runs services does the same about it.
+            assert isinstance(place.server, embedded.Broker), said.read_text()
+            assert "TimeOut" in said.read_text(), said.read_text()
+            place.server.kill()
+            place.server.start()
             process = start()
         return next((status.versions for status in board.read() if status.state == "ready"), {})
 
@@ -408,6 +435,19 @@ class _Held:
 
     def check(self, work: str, epoch: int) -> None:
         self._inner.check(work, epoch)
+
+
+class _StopAt(Versions):
+    """Stops the learner with one of its versions."""
+
+    def __init__(self, client: pulsar.Client, topic: str, worker: Worker, examples: int) -> None:
+        super().__init__(client, topic)
+        self._worker, self._examples = worker, examples
+
+    def publish(self, version: models_pb2.ModelVersion) -> None:
+        super().publish(version)
+        if version.examples == self._examples:
+            self._worker.stop()
 
 
 class _FullDisk(Checkpoints):

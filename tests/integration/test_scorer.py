@@ -22,7 +22,8 @@ from headrace.v1 import (
     scoring_pb2,
     scoring_pb2_grpc,
 )
-from tests.integration.scoring import TOPICS, Running, running, until
+from tests.brokers import Place
+from tests.integration.scoring import Running, running, until
 from tests.unit.scorer.support import FRAUD, NOW, SECOND, SORT, WORTH, event, version
 from tests.unit.scorer.test_stream import properties, vectors
 
@@ -30,19 +31,15 @@ AT = NOW - 10 * SECOND
 
 
 @pytest.fixture(scope="module")
-def scorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def scorer(module_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     directory = tmp_path_factory.mktemp("scorer")
-    with (
-        embedded.broker(directory) as broker,
-        embedded.store(directory) as store,
-        running(directory, broker, store) as own,
-    ):
+    with embedded.store(directory) as store, running(directory, module_place, store) as own:
         with pytest.raises(grpc.RpcError) as failure:
             own.scoring.Score(asked())
         assert failure.value.code() is grpc.StatusCode.FAILED_PRECONDITION
         assert "no version yet" in failure.value.details()
         # A scorer that is not there yet when vectors are made lets them pass, and says how many.
-        own.send(TOPICS.features("fraud"), [(vectors(FRAUD, [1, 2]), properties(1, 20))])
+        own.send(own.topics.features("fraud"), [(vectors(FRAUD, [1, 2]), properties(1, 20))])
         until(lambda: own.counter("unscored") == 2)
         own.publish(version(FRAUD), version(WORTH))
         yield own
@@ -162,7 +159,7 @@ def test_versions_are_swapped_under_load_without_a_failed_request(scorer: Runnin
 def test_the_features_topic_is_scored_with_its_epochs_and_frontiers(scorer: Running) -> None:
     before = scorer.counter("predictions")
     scorer.send(
-        TOPICS.features("fraud"),
+        scorer.topics.features("fraud"),
         [
             (vectors(FRAUD, [3, 4, 5]), properties(1, 50)),
             (b"", properties(2, marker="epoch")),
@@ -172,7 +169,8 @@ def test_the_features_topic_is_scored_with_its_epochs_and_frontiers(scorer: Runn
     )
     until(lambda: scorer.counter("predictions") == before + 5)
     found = scorer.read(
-        TOPICS.predictions("fraud"), lambda own: any(message.properties().get("frontier") == "70" for message in own)
+        scorer.topics.predictions("fraud"),
+        lambda own: any(message.properties().get("frontier") == "70" for message in own),
     )
     streamed = [message for message in found if "epoch" in message.properties()]
     ids = [
@@ -187,10 +185,10 @@ def test_the_features_topic_is_scored_with_its_epochs_and_frontiers(scorer: Runn
 
 
 def test_what_cannot_be_read_becomes_a_dead_letter(scorer: Running) -> None:
-    scorer.send(TOPICS.features("fraud"), [(b"junk", properties(2)), (vectors(FRAUD, [8]), properties(2, 80))])
-    (message,) = scorer.read(TOPICS.dead_letters, lambda own: len(own) == 1)
+    scorer.send(scorer.topics.features("fraud"), [(b"junk", properties(2)), (vectors(FRAUD, [8]), properties(2, 80))])
+    (message,) = scorer.read(scorer.topics.dead_letters, lambda own: len(own) == 1)
     letter = dead_letter_pb2.DeadLetter.FromString(message.data())
-    assert (letter.event, letter.service, letter.topic) == (b"junk", "scorer", TOPICS.features("fraud"))
+    assert (letter.event, letter.service, letter.topic) == (b"junk", "scorer", scorer.topics.features("fraud"))
     until(lambda: scorer.status is not None and scorer.status.frontier == 80)
 
 
@@ -202,17 +200,17 @@ def test_a_named_request_is_logged_with_its_vector(scorer: Running) -> None:
     def logged(messages: list) -> bool:  # type: ignore[type-arg]
         return sum(len(decode_predictions(WORTH, own.data())) for own in messages) >= 5
 
-    served = [decode_predictions(WORTH, own.data()) for own in scorer.read(TOPICS.predictions("worth"), logged)]
+    served = [decode_predictions(WORTH, own.data()) for own in scorer.read(scorer.topics.predictions("worth"), logged)]
     assert {id: score for own in served for id, score in zip(own.ids, own.scores, strict=True)} == answers
     found = scorer.read(
-        TOPICS.features("worth"), lambda own: sum(len(decode_vectors(WORTH, m.data())) for m in own) >= 5
+        scorer.topics.features("worth"), lambda own: sum(len(decode_vectors(WORTH, m.data())) for m in own) >= 5
     )
     parts = [decode_vectors(WORTH, own.data()) for own in found]
     assert [id for own in parts for id in own.ids] == list(answers)
     assert {time for own in parts for time in own.times.tolist()} == {AT}
     assert all("epoch" not in own.properties() for own in found)
     scorer.read(
-        TOPICS.predictions("fraud"),
+        scorer.topics.predictions("fraud"),
         lambda own: any(
             "epoch" not in m.properties() and decode_predictions(FRAUD, m.data()).ids == ["r9"] for m in own
         ),
@@ -226,7 +224,7 @@ def test_it_ends_cleanly_with_nothing_left_to_log(scorer: Running) -> None:
     assert scorer.process.wait(20) == 0
     assert scorer.status is None
     found = scorer.read(
-        TOPICS.predictions("worth"),
+        scorer.topics.predictions("worth"),
         lambda own: "last" in [id for m in own for id in decode_predictions(WORTH, m.data()).ids],
     )
     assert found

@@ -9,11 +9,12 @@ import grpc
 import pytest
 
 from headrace import embedded
-from headrace.embedded import Broker, Store
+from headrace.embedded import Store
 from headrace.log.dedupe import Accepted
 from headrace.log.tables import decode_predictions
 from headrace.v1 import scoring_pb2
-from tests.integration.scoring import TOPICS, Running, running, until
+from tests.brokers import Place
+from tests.integration.scoring import Running, running, until
 from tests.unit.scorer.support import FRAUD, NOW, event, version
 from tests.unit.scorer.test_stream import properties, vectors
 
@@ -24,9 +25,9 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def servers(directory: Path) -> Iterator[tuple[Broker, Store]]:
-    with embedded.broker(directory) as broker, embedded.store(directory) as store:
-        yield broker, store
+def store(directory: Path) -> Iterator[Store]:
+    with embedded.store(directory) as own:
+        yield own
 
 
 def asked(id: str = "") -> scoring_pb2.ScoreRequest:
@@ -37,11 +38,10 @@ def card_mean(answer: scoring_pb2.ScoreResponse) -> scoring_pb2.ScoreResponse:
     return next(own for own in answer.vector if own.name == "card_mean")
 
 
-def test_the_store_down_and_up_again(directory: Path, servers: tuple[Broker, Store]) -> None:
-    broker, store = servers
+def test_the_store_down_and_up_again(directory: Path, place: Place, store: Store) -> None:
     with (
-        running(directory, broker, store) as failing,
-        running(directory, broker, store, HEADRACE_STORE_DOWN="missing") as degrading,
+        running(directory, place, store) as failing,
+        running(directory, place, store, HEADRACE_STORE_DOWN="missing") as degrading,
     ):
         failing.publish(version(FRAUD))
         before = until(lambda: _answer(degrading))
@@ -67,10 +67,10 @@ def _answer(scorer: Running) -> scoring_pb2.ScoreResponse | None:
         return None
 
 
-def test_the_broker_down_and_up_again(directory: Path, servers: tuple[Broker, Store]) -> None:
-    broker, store = servers
+def test_the_broker_down_and_up_again(directory: Path, place: Place, store: Store) -> None:
+    broker = place.stoppable()
     limits = {"HEADRACE_LOG_PATIENCE": "0.5", "HEADRACE_LOG_QUEUE": "50"}
-    with running(directory, broker, store, **limits) as scorer:
+    with running(directory, place, store, **limits) as scorer:
         scorer.publish(version(FRAUD, 61))
         assert not scorer.scoring.Score(asked("before")).degradations
         broker.kill()
@@ -82,6 +82,8 @@ def test_the_broker_down_and_up_again(directory: Path, servers: tuple[Broker, St
                 break
             taken.append(f"while down {number}")
         assert list(answer.degradations) == [scoring_pb2.DEGRADATION_NOT_LOGGED]
+        # So many wait in memory, and no more: each of them was promised to be logged.
+        assert len(taken) <= 1 + 50
         assert not scorer.scoring.Score(asked()).degradations, "what is not named is not logged anyway"
         until(lambda: scorer.counter("not_logged") >= 1)
         broker.start()
@@ -91,24 +93,24 @@ def test_the_broker_down_and_up_again(directory: Path, servers: tuple[Broker, St
             ids = [id for own in messages if own.data() for id in decode_predictions(FRAUD, own.data()).ids]
             return {*taken, "after"} <= set(ids)
 
-        scorer.read(TOPICS.predictions("fraud"), all_there)
+        scorer.read(scorer.topics.predictions("fraud"), all_there)
 
 
-def test_a_second_scorer_takes_over_where_the_first_one_ends(tmp_path: Path) -> None:
-    with embedded.broker(tmp_path) as broker, embedded.store(tmp_path) as store:
-        with running(tmp_path, broker, store) as first:
+def test_a_second_scorer_takes_over_where_the_first_one_ends(tmp_path: Path, place: Place) -> None:
+    with embedded.store(tmp_path) as store:
+        with running(tmp_path, place, store) as first:
             first.publish(version(FRAUD))
-            first.send(TOPICS.features("fraud"), [(vectors(FRAUD, range(40)), properties(1, 10))])
+            first.send(first.topics.features("fraud"), [(vectors(FRAUD, range(40)), properties(1, 10))])
             until(lambda: first.counter("predictions") == 40)
-            with running(tmp_path, broker, store) as second:
+            with running(tmp_path, place, store) as second:
                 until(lambda: second.status and second.status.versions)
                 later = [(vectors(FRAUD, range(n, n + 10)), properties(1, n)) for n in range(40, 400, 10)]
-                first.send(TOPICS.features("fraud"), later[:18])
+                first.send(first.topics.features("fraud"), later[:18])
                 first.process.terminate()
                 assert first.process.wait(20) == 0
-                second.send(TOPICS.features("fraud"), later[18:])
+                second.send(second.topics.features("fraud"), later[18:])
                 read = second.read(
-                    TOPICS.predictions("fraud"),
+                    second.topics.predictions("fraud"),
                     lambda own: any(message.properties().get("frontier") == "390" for message in own),
                 )
         accepted, ids, sent = Accepted(), [], []

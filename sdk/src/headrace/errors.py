@@ -121,3 +121,16 @@ class UnsupportedLearner(HeadraceError):
         super().__init__(f"{estimator} has no ONNX converter; supported: {', '.join(supported)}")
         self.estimator = estimator
         self.supported = supported
+
+
+class LearnerFailed(HeadraceError):
+    """A learner raised on an example. Nothing behind it is learned: the log decides, and it has this example in it."""
+
+    def __init__(self, model: str, seq: int, id: str, error: Exception) -> None:
+        super().__init__(
+            f"model {model!r} fails on example {seq} ({id!r}): {type(error).__name__}: {error}. "
+            "Mend its learner, and it goes on from there"
+        )
+        self.model = model
+        self.seq = seq
+        self.id = id

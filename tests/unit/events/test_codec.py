@@ -160,3 +160,23 @@ def test_what_is_sent_is_what_the_kernel_gets(sent: list[dict[str, object]]) -> 
 def test_nothing_but_an_invalid_event_is_ever_raised(sent: bytes) -> None:
     with pytest.raises(InvalidEvent):
         CODEC.canonical(sent)
+
+
+@pytest.mark.parametrize("written", ["9999-12-31T23:59:59.999999-23:59", "0001-01-01T00:00:00+23:59"])
+def test_a_zone_carries_no_time_out_of_the_calendar(written: str) -> None:
+    """Ingest took such a time, and its stream could not read it."""
+    with pytest.raises(InvalidEvent, match="field 'at' is"):
+        CODEC.canonical(event(at=written))
+
+
+@given(st.integers(0, 600))
+@settings(deadline=None)
+def test_what_ingest_takes_its_stream_can_read(size: int) -> None:
+    """On the topic missing fields are null, so that an event may be longer there than as it was sent."""
+    sent = event(flight="f" * size, tail=MISSING, gust=MISSING)
+    try:
+        payload, _, _ = CODEC.canonical(sent)
+    except InvalidEvent:
+        return
+    _, valid, invalid = CODEC.columns([payload])
+    assert (valid, invalid) == ([0], [])

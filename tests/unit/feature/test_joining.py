@@ -12,7 +12,7 @@ import pytest
 
 from headrace import declare
 from headrace.definition import LoopDefinition
-from headrace.errors import CorruptState
+from headrace.errors import CorruptState, Fenced
 from headrace.frontier import RESTING, UNKNOWN
 from headrace.kernel.join import Pair
 from headrace.log.consume import Batch
@@ -54,6 +54,10 @@ class Pairs:
 
     def known(self) -> bool:
         return self.epoch > 0
+
+    def check(self, epoch: int) -> None:
+        if epoch != self.epoch:
+            raise Fenced("join", epoch)
 
     def take_over(self) -> tuple[int, JoinState, dict[str, Pair]]:
         self.epoch += 1

@@ -112,6 +112,39 @@ def test_a_row_that_is_ahead_reads_as_it_did(steps: list[tuple[str, int, float]]
     np.testing.assert_array_equal(before, after)
 
 
+def parts_of(events: Sequence[Event]) -> np.ndarray:
+    """What one partition holds of entity "a", read after all events."""
+    rows = RowSet(LAYOUT)
+    execute(rows, [(0, "a", time, x) for _, time, x in events])
+    slots, now = np.array([rows.slot("a")], np.int64), np.array([2_000 * SECOND], np.int64)
+    return rows.run(Operations(np.ones(1, np.int8), slots, now, np.empty((0, 1)), np.empty((0, 3), np.int64))).parts
+
+
+near = st.lists(
+    st.tuples(st.just("a"), st.integers(1_880 * SECOND, 1_999 * SECOND), st.one_of(xs, st.sampled_from([0.0, -0.0]))),
+    max_size=12,
+)
+
+
+@given(near, near, near, st.permutations(range(3)))
+@settings(max_examples=60)
+def test_partitions_merge_in_any_order_to_the_bit_but_for_sums(
+    first: list[Event], second: list[Event], third: list[Event], order: list[int]
+) -> None:
+    """Counts and extremes are the same in any order and grouping. Sums of floats are not: their order is fixed."""
+    parts = [parts_of(own) for own in (first, second, third)]
+    plain = LAYOUT.finish(parts)
+    grouped = parts[1].copy()
+    LAYOUT.merge(grouped, parts[2])
+    permuted = [parts[place] for place in order]
+    exact = [LAYOUT.value_index(name, w.name) for name in ("n", "count", "min", "max") for w in VIEW.windows]
+    sums = [LAYOUT.value_index(name, w.name) for name in ("sum", "mean", "std") for w in VIEW.windows]
+    for other in (LAYOUT.finish([parts[0], grouped]), LAYOUT.finish(permuted)):
+        assert other[:, exact].tobytes() == plain[:, exact].tobytes()
+        np.testing.assert_allclose(other[:, sums], plain[:, sums], rtol=1e-9, atol=1e-3)
+    assert LAYOUT.finish([parts_of(own) for own in (first, second, third)]).tobytes() == plain.tobytes()
+
+
 def test_a_stored_row_reads_as_the_row_in_memory() -> None:
     rows = RowSet(LAYOUT)
     execute(rows, [(0, "a", 1_000 * SECOND + index * SECOND, float(index)) for index in range(200)])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from river import datasets, linear_model, preprocessing
 
 from headrace.definition import Task
-from headrace.errors import CorruptState
+from headrace.errors import CorruptState, LearnerFailed
 from headrace.learning import Learning
 from headrace.log.position import START, Position
 from headrace_learner import checkpoint
@@ -160,3 +160,32 @@ def test_examples_of_an_older_definition_count_when_their_vectors_are_the_same()
 def test_nothing_learned_stands_before_the_log() -> None:
     assert new().progress.position == START
     assert not new().progress.rests
+
+
+class _Choking:
+    """Fails on an example after it has learned half of it."""
+
+    def __init__(self) -> None:
+        self.learned = 0
+
+    def predict_proba_one(self, x: dict[str, float]) -> dict[bool, float]:
+        return {}
+
+    def learn_one(self, x: dict[str, float], y: bool) -> None:
+        self.learned += 1
+        if x["n"] == 7.0:
+            raise OverflowError("math range error")
+
+
+def test_a_learner_that_fails_names_the_example_and_learns_nothing_behind_it() -> None:
+    rows: list[Row] = [{"n": float(index)} for index in range(10)]
+    model = definition("choking", Task.BINARY, rows[0])
+    learning = Learning(model, _Choking())
+    messages = list(log(model, rows, [True] * 10, [5]))
+    list(learning.read(*messages[0]))
+    with pytest.raises(
+        LearnerFailed, match=r"model 'choking' fails on example 7 \('e7'\): OverflowError: math range error"
+    ):
+        list(learning.read(*messages[1]))
+    assert learning.estimator.learned == 8
+    assert (learning.progress.examples, learning.progress.position) == (5, messages[0][2])

@@ -8,7 +8,7 @@ from typing import Any
 import pulsar
 import pytest
 
-from headrace.log.consume import LogReader, PartitionConsumer
+from headrace.log.consume import Batch, LogReader, PartitionConsumer
 from headrace.log.position import Position
 
 
@@ -73,6 +73,11 @@ class Broker:
     consumers: list[Subscribed]
     subscribed: list[Subscribed] = field(default_factory=list)
 
+    log: list[Message] = field(default_factory=list)
+
+    def create_reader(self, *_: Any, **__: Any) -> Read:
+        return Read(list(self.log), more=False)
+
     def subscribe(self, *_: Any, **__: Any) -> Subscribed:
         self.subscribed.append(self.consumers.pop(0))
         return self.subscribed[-1]
@@ -106,7 +111,26 @@ def test_where_the_log_goes_on_and_nothing_comes_it_subscribes_again(clock: Cloc
     clock.now = 3.0
     assert not consumer.receive()
     assert broker.subscribed[0].closed
+    assert not consumer.receive()  # the log, whose reader was forgotten, too
     assert consumer.receive().payloads == [b"1", b"2"]
+
+
+def test_where_another_is_given_what_comes_it_is_read_from_the_log(clock: Clock) -> None:
+    broker = Broker([Subscribed([[Message(0)]], last=2), Subscribed([], last=2)], log=[Message(1), Message(2)])
+    consumer = owner(broker, clock)
+    clock.now = 3.0
+    assert not consumer.receive()
+    assert consumer.receive().payloads == [b"1", b"2"]
+    clock.now = 9.0
+    assert not consumer.receive()
+    assert len(broker.subscribed) == 2
+
+
+def test_an_owner_that_is_given_nothing_begins_with_what_the_log_holds(clock: Clock) -> None:
+    broker = Broker([Subscribed([[Message(2), Message(3)]], last=2)], log=[Message(1), Message(2)])
+    consumer = PartitionConsumer(broker, "t", "s", clock=clock)  # type: ignore[arg-type]
+    assert consumer.start_after(Position(1, 0, -1), Batch()).payloads == [b"1", b"2"]
+    assert consumer.receive().payloads == [b"3"]
 
 
 @pytest.mark.parametrize("last", [0, None])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 
 import pytest
 
 from headrace.definition import FieldType
 from headrace.errors import InvalidEvent, NoModelYet, Overloaded, Unavailable, UnknownName
+from headrace_scorer.rows import Fields
 from headrace_scorer.scorer import Answer, Request
 from headrace_scorer.settings import StoreDown
 from tests.unit.scorer.support import (
@@ -110,6 +112,11 @@ async def test_ages_are_those_of_the_rows() -> None:
         (b'{"card": "c1", "amount": NaN, "kind": "web"}', "amount"),
         (b'{"card": "c1", "amount": 1e999, "kind": "web"}', "amount"),
         (event(at="yesterday"), "at"),
+        (event(at=2**63), "at"),
+        (event(at=10**30), "at"),
+        (event(at="9999-12-31T23:59:59-23:00"), "at"),
+        (event(amount=10**400), "amount"),
+        (event()[:-1] + b', "more": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "decodable"),
         (b" " * 70_000, "at most"),
     ],
 )
@@ -182,6 +189,22 @@ async def test_requests_of_one_moment_are_one_read_with_each_entity_once() -> No
     assert len(rows.reads[0]) == len(set(rows.reads[0])) == 4
     alone = [await own.score(Request("fraud", body)) for body in bodies]
     assert [answer.score for answer in together] == pytest.approx([answer.score for answer in alone], rel=1e-13)
+
+
+async def test_a_request_that_the_kernel_fails_on_takes_no_other_with_it() -> None:
+    class Choking(FakeRows):
+        async def fetch(self, keys: Sequence[str], fields: Sequence[tuple[str, ...]]) -> list[Fields]:
+            if any(key.endswith(":poison") for key in keys):
+                raise ArithmeticError("poison")
+            return await super().fetch(keys, fields)
+
+    own = scorer(versions(version(FRAUD)), Choking(history()))
+    bodies = [event(card="poison" if n in (3, 7) else "c1", amount=float(n)) for n in range(12)]
+    answers = await asyncio.gather(*(own.score(Request("fraud", body)) for body in bodies), return_exceptions=True)
+    assert [n for n, answer in enumerate(answers) if isinstance(answer, ArithmeticError)] == [3, 7]
+    assert [vector(answer)["amount"] for answer in answers if isinstance(answer, Answer)] == [
+        float(n) for n in range(12) if n not in (3, 7)
+    ]
 
 
 async def test_a_swap_meets_no_request_half_way() -> None:

@@ -24,7 +24,7 @@ _COMMANDS = {
     "models": ("models", "List the models of a running loop, or describe one."),
     "replay": ("replay", "Compute what was served again, and tell what differs."),
     "backfill": ("backfill", "Make rows and waiting pairs again that the store has lost."),
-    "dead-letters": ("dead_letters", "See the events that could not be processed, and why."),
+    "dead-letters": ("dead_letters", "See the events that could not be processed; retry them."),
 }
 
 

@@ -66,7 +66,7 @@ def retain(
         loop,
         streams=tuple(structs.replace(own, retention=kept[own.name]) for own in loop.streams),
         dead_letters_retention=retaining.declared(
-            settings.place, settings.part, "dead_letters_retention", settings.dead_letters_retention
+            settings.place, "loop", "dead_letters_retention", settings.dead_letters_retention
         ),
     )
     retaining = _Retaining(loop, mistakes)

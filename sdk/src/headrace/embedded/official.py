@@ -157,8 +157,10 @@ class OfficialBroker(ChildServer):
         stock = (self._home / "conf" / "standalone.conf").read_text()
         ports = {"brokerServicePort": str(port), "webServicePort": str(self._admin_port)}
         own = "".join(f"{name}={value}\n" for name, value in (TUNING | _HERE | ports | self._conf).items())
+        settings = self.directory / "standalone.conf"
+        settings.touch(0o600)  # there may be secrets in it
         # Of a setting that stands twice, the last one holds.
-        (self.directory / "standalone.conf").write_text(f"{stock}\n{own}")
+        settings.write_text(f"{stock}\n{own}")
         (self.directory / "log4j2.yaml").write_text(_LOGGING)
         folders = ["--metadata-dir", f"{self.directory}/metadata", "--bookkeeper-dir", f"{self.directory}/bookkeeper"]
         # Neither functions nor stream storage, which take a second broker's time and memory.

@@ -26,10 +26,6 @@ SERVICES = {
     "scorer": "headrace_scorer",
 }
 
-_FIRST_DELAY_S = 0.2
-_LONGEST_DELAY_S = 10.0
-# Who ran for so long gets the first delay again.
-_STEADY_S = 30.0
 # Who ends so often before it was ever ready will not come up.
 _ENDINGS_BEFORE_READY = 3
 _POLL_S = 0.05
@@ -43,6 +39,21 @@ def log_report(text: str) -> None:
     import structlog
 
     structlog.get_logger().warning(text)
+
+
+@dataclass(frozen=True)
+class Delays:
+    """Seconds before an ended process is started again: `first`, doubled each time up to `longest`.
+
+    Who ran for `steady` seconds gets the first delay again.
+    """
+
+    first: float = 0.2
+    longest: float = 10.0
+    steady: float = 30.0
+
+
+_DELAYS = Delays()
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,7 @@ class Worker:
         What it is told.
     store
         Where the statuses are.
-    report, mend
+    report, mend, delays
         As the supervisor's.
     """
 
@@ -105,6 +116,7 @@ class Worker:
         store: redis.Redis,
         report: Report,
         mend: Mend,
+        delays: Delays,
     ) -> None:
         self.service = service
         self.instance = f"{service}-{index}"
@@ -115,6 +127,7 @@ class Worker:
         self._store = store
         self._report = report
         self._mend = mend
+        self._delays = delays
         self._ports = PortBook(surroundings.data / "ports")
         self._child: Child | None = None
         # Guards the child against being replaced while it is asked to stop.
@@ -158,7 +171,7 @@ class Worker:
         return clean
 
     def _keep(self) -> None:
-        delay = _FIRST_DELAY_S
+        delay = self._delays.first
         while True:
             began = time.monotonic()
             try:
@@ -178,12 +191,12 @@ class Worker:
             if self._stopping.is_set():
                 return
             self.endings += 1
-            if time.monotonic() - began > _STEADY_S:
-                delay = _FIRST_DELAY_S
+            if time.monotonic() - began > self._delays.steady:
+                delay = self._delays.first
             self._report(f"{self.instance} {ended}; starting it again in {delay:g} s, its log is {self.log}")
             if self._stopping.wait(delay):
                 return
-            delay = min(2 * delay, _LONGEST_DELAY_S)
+            delay = min(2 * delay, self._delays.longest)
 
     def _spawn(self) -> Child | None:
         with self._changing:
@@ -221,6 +234,8 @@ class Supervisor:
         The services and their modules.
     mend
         Given the last words of a service that failed, does what helps, and says what.
+    delays
+        Before what has ended is started again.
     """
 
     def __init__(
@@ -231,6 +246,7 @@ class Supervisor:
         report: Report = log_report,
         services: Mapping[str, str] = SERVICES,
         mend: Mend = lambda words: "",
+        delays: Delays = _DELAYS,
         ready_s: float = 90.0,
         stop_s: float = 15.0,
     ) -> None:
@@ -244,7 +260,7 @@ class Supervisor:
         self._store = redis.Redis.from_url(surroundings.redis_url, socket_timeout=5.0, socket_connect_timeout=5.0)
         self._board = StatusBoard(self._store, surroundings.name)
         self.workers = tuple(
-            Worker(service, index, module, surroundings, self._store, report, mend)
+            Worker(service, index, module, surroundings, self._store, report, mend, delays)
             for service, module in services.items()
             for index in range(counts[service])
         )

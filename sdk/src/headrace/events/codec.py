@@ -26,7 +26,8 @@ _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 _MAX_EXACT = 2**53 - 1
 #: The years 1 to 9999: what ISO 8601 can say. Seconds or nanoseconds in the place of µs are mostly outside.
 _MIN_TIME, _MAX_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
-_PYTHON: dict[FieldType, Any] = {
+#: What msgspec decodes a field as: bounded, since numbers beyond have no place in a column.
+PYTHON: dict[FieldType, Any] = {
     FieldType.FLOAT: float,
     FieldType.INT: Annotated[int, msgspec.Meta(ge=_MIN_INT, le=_MAX_INT)],
     FieldType.BOOL: bool,
@@ -79,8 +80,11 @@ class StreamCodec:
             record = self._one.decode(event)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             record = self._explain(event)
+        payload = self._encode(record)
+        # What it is on the topic may be longer than what was sent: missing fields are null there.
+        self._check_size(payload)
         key = getattr(record, self.stream.key)
-        return self._encode(record), "" if key is None else str(key), getattr(record, self.stream.time)
+        return payload, "" if key is None else str(key), getattr(record, self.stream.time)
 
     def columns(self, payloads: Sequence[bytes]) -> tuple[EventColumns, list[int], list[tuple[int, InvalidEvent]]]:
         """Decode what stands on the topic.
@@ -167,7 +171,7 @@ class StreamCodec:
 
 
 def _struct_field(field: Field) -> Any:
-    kind: Any = _PYTHON[field.type]
+    kind: Any = PYTHON[field.type]
     return (field.name, kind | None, None) if field.optional else (field.name, kind)
 
 
@@ -234,8 +238,10 @@ def _time(value: Any) -> int | None:
             return None
         # A time without a zone is UTC: a server's own zone must not change what an event means.
         delta = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
-        return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
-    number = _int(value)
+        number: int | None = (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+    else:
+        number = _int(value)
+    # A zone can carry a time beyond the years that it is written in.
     return number if number is not None and _MIN_TIME <= number <= _MAX_TIME else None
 
 

@@ -19,6 +19,7 @@ from headrace.errors import HeadraceError
 from headrace.history.outputs import Outputs, Progressing, Retained, read_outputs
 from headrace.kernel.partition import PartitionId
 from headrace.log.position import START, Position
+from headrace.log.produce import wake
 from headrace.log.topics import Topics
 from headrace.store.pairs import JoinState, PairStore
 from headrace.store.partitions import PartitionStore, view_names
@@ -92,6 +93,8 @@ class Backfill:
             sequence, epoch = outputs.examples[model.name]
             state = JoinState(definition=model.hash, sequence=sequence, goals=self._goals(model.name, outputs))
             self._pairs[model.name].begin_anew(epoch, state)
+        for topic in outputs.topics:
+            wake(self._client, topic)
         return Begun(tuple(outputs.epochs), tuple(self._shortages(outputs)))
 
     def remaining(self, begun: Begun) -> dict[PartitionId, tuple[Position, Position]]:

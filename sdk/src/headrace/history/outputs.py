@@ -55,6 +55,8 @@ class Outputs:
         By model the number of the next example, and the newest epoch of its join.
     ends
         By physical topic (of vectors, of labels) its last position.
+    topics
+        The physical topics of the streams.
     """
 
     retained: dict[PartitionId, Retained] = field(default_factory=dict)
@@ -62,6 +64,7 @@ class Outputs:
     progress: dict[PartitionId, Progress] = field(default_factory=dict)
     examples: dict[str, tuple[int, int]] = field(default_factory=dict)
     ends: dict[str, Position] = field(default_factory=dict)
+    topics: list[str] = field(default_factory=list)
 
 
 def read_outputs(client: pulsar.Client, loop: LoopDefinition, topics: Topics, tell: Progressing) -> Outputs:
@@ -122,6 +125,7 @@ class _Reading:
             self._tell(topic, len(batch))
         found = self._found
         found.ends[topic] = own.end
+        found.topics.append(topic)
         found.retained[partition] = own
         found.epochs[partition] = 0
         found.progress[partition] = Progress(refused=refused.get(topic, START))

@@ -93,6 +93,11 @@ class Assembler:
         """The entity key of each event, None where a field of it is missing."""
         return entity_keys([events.fields[name] for name in read.key], len(events))
 
+    def inputs(self, events: EventColumns) -> tuple[Floats, list[list[str | None]]]:
+        """What features take from the events themselves: float64[N, columns] for numbers, and the categories."""
+        numbers = self._program.matrix(events.fields, self._columns, len(events))
+        return numbers, [_category(value, events) for value in self._texts]
+
     def assemble(self, events: EventColumns, parts: Sequence[Sequence[Reads]]) -> Assembled:
         """Make the vectors of events from what was read for them.
 
@@ -132,11 +137,8 @@ class Assembler:
 
     def _vectors(self, events: EventColumns, values: Floats, cuts: Ints, newest: Ints, behind: int) -> Assembled:
         """Evaluate the features over the fields of events and the values of their reads, one read after the other."""
-        size, columns = len(events), len(self._columns)
-        inputs = np.empty((size, columns + len(self._aggregates)))
-        inputs[:, :columns] = self._program.matrix(events.fields, self._columns, size)
-        inputs[:, columns:] = values[:, self._places]
-        categories = [_category(value, events) for value in self._texts]
+        own, categories = self.inputs(events)
+        inputs = np.concatenate([own, values[:, self._places]], axis=1)
         return Assembled(self._program.run(inputs), categories, cuts, newest, behind)
 
     def _value_places(self) -> npt.NDArray[np.int64]:

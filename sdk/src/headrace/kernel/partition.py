@@ -186,8 +186,8 @@ class Partition:
         return refused
 
     def promise(self, frontier: int, position: tuple[int, int, int]) -> None:
-        """A producer says that no event before `frontier` follows."""
-        if self.frontier >= RESTING:
+        """A producer says that no event before `frontier` follows; `UNKNOWN` says nothing."""
+        if self.frontier >= RESTING and frontier > UNKNOWN:
             # Who had rested, or ended, goes on: a new history follows the one before.
             self.frontier = self.newest - self.stream.lateness if self.newest > UNKNOWN else UNKNOWN
         self.frontier = max(self.frontier, frontier)

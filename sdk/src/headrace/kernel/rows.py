@@ -344,7 +344,8 @@ def _add(plan: Ints, state: Floats, time: int, values: Floats) -> None:
         op, at, column = plan[index, 0], plan[index, 1], plan[index, 2]
         x = 0.0
         if column >= 0:
-            x = values[column]
+            # Minus zero becomes zero: which of two equal values came first must not be seen.
+            x = values[column] + 0.0
             if math.isnan(x):
                 continue
         if op == _COUNT:

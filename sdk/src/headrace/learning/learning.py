@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.definition import FieldType, ModelDefinition
-from headrace.errors import CorruptState
+from headrace.errors import CorruptState, LearnerFailed
 from headrace.frontier import RESTING
 from headrace.log.position import START, Position
 from headrace.log.tables import Examples, decode_examples
@@ -117,6 +117,8 @@ class Learning:
         ------
         CorruptState
             An example is missing in the log.
+        LearnerFailed
+            The estimator raised; what it is now is of no use.
         """
         if self._superseded(properties):
             self.progress.position = position
@@ -153,14 +155,21 @@ class Learning:
         start = 0
         while start < size:
             stop = min(size, start + self._until_version())
-            self._test_then_train(rows, labels[start:stop], examples.times[first + start : first + stop])
+            at = slice(first + start, first + stop)
+            self._test_then_train(rows, labels[start:stop], examples.times[at], examples.ids[at])
             start = stop
             if self.progress.examples % self.model.publish_examples == 0 or self.progress.examples in self._stops:
                 yield
 
-    def _test_then_train(self, rows: Iterator[Any], labels: list[Any], times: Any) -> None:
+    def _test_then_train(self, rows: Iterator[Any], labels: list[Any], times: Any, ids: list[str]) -> None:
         untold, progress = self._untold, self.progress
-        self._step(self.estimator, islice(rows, len(labels)), labels, untold)
+        own = islice(rows, len(labels))
+        try:
+            self._step(self.estimator, own, labels, untold)
+        except Exception as error:
+            # Half of what it learns of an example may be in it already: it is of no use any more.
+            index = len(labels) - sum(1 for _ in own) - 1
+            raise LearnerFailed(self.model.name, progress.next_seq + index, ids[index], error) from error
         untold.times.append(times)
         untold.labels.extend(labels)
         progress.examples += len(labels)

@@ -137,7 +137,8 @@ class PartitionConsumer:
     def start_after(self, position: Position, delivered: Batch) -> Batch:
         """Become the owner: what stands behind `position`, up to the first batch delivered, then that and the rest.
 
-        The first part of it is returned, `receive` goes on.
+        The first part of it is returned, `receive` goes on. Where nothing is delivered (who is the owner was decided
+        otherwise), what stands there already is read from the log.
 
         Raises
         ------
@@ -147,7 +148,7 @@ class PartitionConsumer:
         self._refuse_beyond_the_end(position)
         self._owner = True
         self._position = position
-        if not delivered or delivered.positions[0] <= position:
+        if delivered and delivered.positions[0] <= position:
             return self._new(delivered)
         return self._catch_up(self._read_up_to(delivered, position))
 
@@ -189,7 +190,9 @@ class PartitionConsumer:
 
     def _refuse_beyond_the_end(self, position: Position) -> None:
         end = self.end()
-        if end is not None and (end.ledger, end.entry) < (position.ledger, position.entry):
+        if end is None or end == START:
+            return  # an empty log may have been trimmed
+        if (end.ledger, end.entry) < (position.ledger, position.entry):
             raise CorruptState(
                 f"everything up to {position} of {self.topic} is done, but it ends at {end}: the broker has lost its "
                 "data, or the store belongs to another one. With an empty store, `headrace backfill` starts from what "
@@ -211,7 +214,11 @@ class PartitionConsumer:
             raise Unavailable(f"broker: cannot subscribe to {self.topic}: {error}") from error
 
     def _look_further(self) -> None:
-        """Subscribe again where the log goes on but nothing comes: the embedded broker forgets consumers at times."""
+        """Read on from the log where it goes on but nothing comes, and subscribe again.
+
+        The embedded broker forgets consumers at times; others give everything to one that is suspended until they
+        notice that it is.
+        """
         self._heard = self._clock()
         try:
             last = Position.of(self._consumer.get_last_message_id())
@@ -222,6 +229,7 @@ class PartitionConsumer:
             self._patience = min(2 * self._patience, _MOST_PATIENCE)
             self._consumer.close()
             self._consumer = self._subscribe()
+            self._read_up_to(Batch(), self._position)
 
     def _is_behind(self, last: Position) -> bool:
         """Whether there is an entry after the one received last; a batch counts as one."""
@@ -250,15 +258,23 @@ class PartitionConsumer:
         return None
 
     def _read_up_to(self, held: Batch, position: Position) -> LogReader:
-        """Hold a batch back until what stands between `position` and it has been read from the log."""
+        """Hold a batch back until what stands between `position` and it has been read from the log.
+
+        Where it is empty, what stands there up to the end of the log.
+        """
         self._position = position
         self._held = held
         self._gap = LogReader(self._client, self.topic, position, self._max_messages)
         return self._gap
 
     def _catch_up(self, gap: LogReader) -> Batch:
-        first = self._held.positions[0]
         missed = gap.receive(self._max_messages)
+        if not self._held:
+            if not gap.more():
+                gap.close()
+                self._gap = None
+            return self._new(missed)
+        first = self._held.positions[0]
         before = bisect_left(missed.positions, first)
         # What was delivered is in the log, so nothing yet does not mean nothing more.
         if before == len(missed):
@@ -277,9 +293,11 @@ def holds_messages(client: pulsar.Client, topic: str) -> bool:
         reader.close()
 
 
-def read_whole(client: pulsar.Client, topic: str, max_messages: int = 1_000) -> Iterator[Batch]:
+def read_whole(
+    client: pulsar.Client, topic: str, max_messages: int = 1_000, *, compacted: bool = False
+) -> Iterator[Batch]:
     """All that stands on a physical topic, up to its end as it is when it is reached."""
-    reader = LogReader(client, topic, queue=max_messages)
+    reader = LogReader(client, topic, queue=max_messages, compacted=compacted)
     try:
         while reader.more():
             # What is there comes, sooner or later: nothing yet is not the end.
@@ -296,6 +314,9 @@ class LogReader:
     ----------
     queue
         Messages fetched ahead: few, where they are large.
+    compacted
+        Of each key only the newest message, as far as the broker has compacted the topic. What is empty
+        says that its key is gone, and is left out.
     """
 
     def __init__(
@@ -305,10 +326,12 @@ class LogReader:
         after: Position = START,
         queue: int = 1_000,
         clock: Callable[[], float] = time.monotonic,
+        compacted: bool = False,
     ) -> None:
         self._client = client
         self._topic = topic
         self._queue = queue
+        self._compacted = compacted
         self._clock = clock
         self._heard = clock()
         self._patience = _PATIENCE
@@ -329,8 +352,9 @@ class LogReader:
             position = Position.of(message.message_id())
             if position > self._position:
                 self._position = position
-                batch.add(message, position)
                 wait = 1
+                if not self._compacted or message.data():
+                    batch.add(message, position)
         if batch:
             self._heard, self._patience = self._clock(), _PATIENCE
         elif self._clock() - self._heard > self._patience:
@@ -360,7 +384,9 @@ class LogReader:
             else pulsar.MessageId(-1, after.ledger, after.entry, after.batch)
         )
         try:
-            return self._client.create_reader(self._topic, start, receiver_queue_size=self._queue)
+            return self._client.create_reader(
+                self._topic, start, receiver_queue_size=self._queue, is_read_compacted=self._compacted
+            )
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: cannot read {self._topic}: {error}") from error
 

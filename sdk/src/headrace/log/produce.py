@@ -10,6 +10,15 @@ import pulsar
 
 from headrace.errors import Unavailable
 from headrace.log.route import route
+from headrace.log.topics import FRONTIER, WAKE
+
+
+def wake(client: pulsar.Client, topic: str) -> None:
+    """Give whoever the broker has made the owner of a physical topic's partition a message to take it over with."""
+    producer = Producer(client, topic)
+    producer.send(b"", properties={FRONTIER: str(WAKE)})
+    producer.flush()
+    producer.close()
 
 
 class Producer:

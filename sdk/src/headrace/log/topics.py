@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headrace.definition import StreamDefinition
-from headrace.frontier import ENDED
+from headrace.frontier import ENDED, UNKNOWN
 
 #: Property of a frontier marker: no event of its partition before this time follows (µs since the epoch).
 FRONTIER = "headrace-frontier"
+
+#: A frontier that says nothing: its message is for who takes a partition over when it gets one.
+WAKE = UNKNOWN
 
 #: The frontier of a history that has ended.
 END_OF_HISTORY = ENDED

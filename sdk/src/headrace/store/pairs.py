@@ -86,6 +86,16 @@ class PairStore:
         """Whether it has ever had an owner, as far as the store remembers."""
         return self._fences.known(self._work)
 
+    def check(self, epoch: int) -> None:
+        """Make sure of still being the owner.
+
+        Raises
+        ------
+        Fenced
+            Another process has taken the join over, or the store has lost its state.
+        """
+        self._fences.check(self._work, epoch)
+
     def begin_anew(self, beyond: int, state: JoinState) -> int:
         """Become the owner, to have the join made again from where `state` stands; returns the epoch.
 

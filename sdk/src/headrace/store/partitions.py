@@ -93,8 +93,13 @@ class PartitionStore:
         with store_errors():
             found: dict[bytes, bytes] = self._store.hgetall(state)  # type: ignore[assignment]
             times: list[tuple[bytes, float]] = self._store.zrange(ids, 0, -1, withscores=True)  # type: ignore[assignment]
-        views = frozenset(found[b"views"].decode().split()) if b"views" in found else None
-        return TakenOver(epoch, _progress(found), {own.decode(): int(time) for own, time in times}, views)
+        seen = {own.decode(): int(time) for own, time in times}
+        return TakenOver(epoch, _progress(found), seen, _views(found.get(b"views")))
+
+    def views(self, partition: PartitionId) -> frozenset[str] | None:
+        """The views that its rows hold; None where it has had no owner."""
+        with store_errors():
+            return _views(self._store.hget(self._keys(partition)[1], "views"))  # type: ignore[arg-type]
 
     def begin_anew(
         self, partition: PartitionId, beyond: int, progress: Progress, goal: Position, views: Iterable[str]
@@ -218,6 +223,10 @@ def _progress(found: Mapping[bytes, bytes]) -> Progress:
         int(found.get(b"frontier", UNKNOWN)),
         Position.from_bytes(found.get(b"refused", start)),
     )
+
+
+def _views(names: bytes | None) -> frozenset[str] | None:
+    return None if names is None else frozenset(names.decode().split())
 
 
 def _standing(epoch: bytes | None, state: Sequence[bytes | None]) -> Standing | None:

@@ -49,7 +49,9 @@ class Source:
     open
         Subscribe to it.
     take_over
-        Become its owner, with the first message that the broker gives to this process.
+        Become its owner.
+    elected
+        Whether it is the worker's as soon as it is ready; otherwise with the first message that the broker gives to it.
     owned
         Whether it is still this worker's, since the epoch given.
     accept
@@ -68,6 +70,7 @@ class Source:
     accept: Callable[[int, Batch], None]
     rest: Callable[[Position], None]
     full: Callable[[], bool]
+    elected: bool = False
 
 
 class Worker(Protocol):
@@ -305,14 +308,13 @@ class FeatureApp:
         while not self._stopping.is_set():
             if epoch is not None and not source.owned(epoch):
                 return
-            batch = consumer.receive()
+            batch = Batch() if source.elected and epoch is None else consumer.receive()
+            if epoch is None and (batch or source.elected):
+                epoch, position = lane.submit(source.take_over)
+                batch = consumer.start_after(position, batch)
             if batch:
-                if epoch is None:
-                    epoch, position = lane.submit(source.take_over)
-                    batch = consumer.start_after(position, batch)
                 heard = time.monotonic()
-                if batch:
-                    put(Delivery(epoch, batch))
+                put(Delivery(epoch or 0, batch))
             elif time.monotonic() - heard > self._idle:
                 heard = time.monotonic()
                 # A broker that is away is silent, too: idle is only a log that has ended.

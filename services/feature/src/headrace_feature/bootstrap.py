@@ -14,12 +14,13 @@ import redis
 from headrace import logs
 from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
 from headrace.errors import Unavailable
+from headrace.frontier import RESTING
 from headrace.kernel.fold import Fold
 from headrace.kernel.partition import PartitionId
 from headrace.log import connection
 from headrace.log.consume import Batch, PartitionConsumer
 from headrace.log.position import Position
-from headrace.log.produce import Producer
+from headrace.log.produce import Producer, wake
 from headrace.log.refusals import Refusals
 from headrace.log.topics import Topics
 from headrace.rpc import Server
@@ -110,8 +111,15 @@ class Composition:
         if self._folder is not None:
             self._heartbeat.status.frontier = self._folder.frontier()
             self._heartbeat.status.newest = self._folder.newest()
+        self._heartbeat.status.note = self._owned()
         with store_connection.store_errors():
             self._heartbeat.beat()
+
+    def _owned(self) -> str:
+        """What is this process's at the moment, where several share the work."""
+        folds = [str(len(self._folder.done()))] if self._folder is not None else []
+        joins = [own.model.name for own in self._joiners if own.active]
+        return "; ".join([*(f"folds {own} partitions" for own in folds), *(f"joins {own}" for own in joins)])
 
     def close(self) -> None:
         """Acknowledge a last time, let others have what is ours, and go."""
@@ -143,12 +151,14 @@ class Composition:
             self._settings.rows,
         )
         self._folder = worker
-        sources = []
+        sources: list[Source] = []
         for stream in loop.streams:
             physical = connection.partitions(self._client, self._topics.stream(stream.name))
             _check_partitions(stream, physical)
             for index, topic in enumerate(physical):
                 partition = PartitionId(stream.name, index)
+                if worker.lacks_a_view(partition):
+                    wake(self._client, topic)
                 sources.append(
                     Source(
                         f"{stream.name}-{index}",
@@ -210,12 +220,19 @@ class Composition:
             partial(accept, topic),
             rest,
             lambda: False,
+            elected=True,
         )
 
     def _rest_features(self, worker: JoinWorker, topic: str, partition: PartitionId, end: Position) -> None:
-        """Vectors are silent also while the fold is held up; then more of them are to come."""
-        if self._folder is None or self._folder.rests(partition):
+        """Vectors are silent also while the fold is held up, or dead; then more of them are to come."""
+        if self._rests(partition):
             worker.rest(topic, end)
+
+    def _rests(self, partition: PartitionId) -> bool:
+        if self._folder is not None:
+            return self._folder.rests(partition)
+        standing = PartitionStore(self._store, self._loop.name).standings([partition])[partition]
+        return standing is None or standing.reached.out >= RESTING
 
     def _consumer(self, topic: str, subscription: str, source: Any) -> PartitionConsumer:
         consumer = PartitionConsumer(

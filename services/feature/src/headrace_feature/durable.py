@@ -30,5 +30,7 @@ class Acknowledger:
         if not snapshot or not self._durability.wait():
             return
         for source, position in snapshot.items():
-            self._consumers[source].ack(position)
-            self._acked[source] = position
+            consumer = self._consumers.get(source)
+            if consumer is not None:  # a join's state names sources that are about to be read
+                consumer.ack(position)
+                self._acked[source] = position

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 
 import structlog
 
@@ -20,6 +21,7 @@ from headrace.events import EventColumns, StreamCodec
 from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.fold import Changed, Fold, Plan
 from headrace.kernel.partition import Partition, PartitionId, Progress, Reached, RowsId
+from headrace.kernel.trial import Trial
 from headrace.log.consume import Batch
 from headrace.log.position import START, Position
 from headrace.log.refusals import Refusals
@@ -77,6 +79,7 @@ class FoldWorker:
         self._ends: dict[PartitionId, Position] = {}
         self._silent: dict[PartitionId, Position] = {}
         self._codecs = {stream.name: StreamCodec(stream) for stream in fold.loop.streams}
+        self._trials = {stream.name: Trial(fold.loop, stream.name) for stream in fold.loop.streams}
         self._views = {stream.name: view_names(fold.loop, stream.name) for stream in fold.loop.streams}
 
     def take_over(self, partition: PartitionId) -> Tenure:
@@ -99,6 +102,11 @@ class FoldWorker:
         self._epochs[partition] = epoch
         _log.info("partition taken", partition=str(partition), epoch=epoch, done=str(progress.done))
         return Tenure(epoch, Position(*progress.done))
+
+    def lacks_a_view(self, partition: PartitionId) -> bool:
+        """Whether a view is new, so that the partition has to be taken over even where no event comes."""
+        views = self._partitions.views(partition)
+        return views is not None and not self._views[partition.stream] <= views
 
     def _begin_anew(
         self, partition: PartitionId, epoch: int, progress: Progress
@@ -125,7 +133,7 @@ class FoldWorker:
 
     def decode(self, partition: PartitionId, batch: Batch) -> list[Decoded]:
         """Read a batch; needs no state, so any thread may call it."""
-        return decode(self._codecs[partition.stream], batch)
+        return decode(self._codecs[partition.stream], self._trials[partition.stream], batch)
 
     def accept(self, partition: PartitionId, epoch: int, decoded: Sequence[Decoded]) -> None:
         """Take what was read, in order; what is not valid goes to the dead letters.
@@ -359,7 +367,7 @@ class Decoded:
         self.invalid: list[tuple[int, InvalidEvent]] = []
 
 
-def decode(codec: StreamCodec, batch: Batch) -> list[Decoded]:
+def decode(codec: StreamCodec, trial: Trial, batch: Batch) -> list[Decoded]:
     """Split a batch at its frontier markers and read the events between them."""
     runs: list[Decoded] = []
     start = 0
@@ -370,13 +378,13 @@ def decode(codec: StreamCodec, batch: Batch) -> list[Decoded]:
         # An event may carry a promise of what follows it.
         end = index + 1 if batch.payloads[index] else index
         if end > start:
-            runs.append(_events(codec, batch, start, end))
+            runs.append(_events(codec, trial, batch, start, end))
         marker = Decoded([batch.positions[index]], [b""])
         marker.frontier = min(frontier, ENDED)
         runs.append(marker)
         start = index + 1
     if start < len(batch):
-        runs.append(_events(codec, batch, start, len(batch)))
+        runs.append(_events(codec, trial, batch, start, len(batch)))
     return runs
 
 
@@ -388,7 +396,13 @@ def _promised(properties: Mapping[str, str]) -> int | None:
         return None
 
 
-def _events(codec: StreamCodec, batch: Batch, start: int, end: int) -> Decoded:
+def _events(codec: StreamCodec, trial: Trial, batch: Batch, start: int, end: int) -> Decoded:
     run = Decoded(batch.positions[start:end], batch.payloads[start:end])
     run.events, run.valid, run.invalid = codec.columns(run.payloads)
+    poison = trial.failures(run.events)
+    if poison:
+        _log.warning("poison", stream=codec.stream.name, events=len(poison), reason=str(next(iter(poison.values()))))
+        run.invalid = sorted([*run.invalid, *((run.valid[row], why) for row, why in poison.items())], key=itemgetter(0))
+        kept = [row for row in range(len(run.events)) if row not in poison]
+        run.events, run.valid = run.events.take(kept), [run.valid[row] for row in kept]
     return run

@@ -6,21 +6,20 @@ one that took over meanwhile) gives up all of it, and may begin anew later from 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 import structlog
 
-from headrace.definition import Column, FieldType, LoopDefinition, ModelDefinition, Task
+from headrace.definition import LoopDefinition, ModelDefinition, Task
 from headrace.errors import CorruptState, Fenced
-from headrace.events import EventColumns, StreamCodec
+from headrace.events import StreamCodec
 from headrace.frontier import ENDED, RESTING, UNKNOWN
-from headrace.kernel.expressions import Program, columns_of
-from headrace.kernel.folding import texts_of
-from headrace.kernel.join import Example, Join, Outcome, Pair, Vector
+from headrace.kernel.join import Example, Join, Pair, Vector
+from headrace.kernel.labels import Labels
 from headrace.kernel.partition import Partition, Progress
+from headrace.kernel.trial import Trial
 from headrace.log.consume import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.position import START, Position
@@ -39,38 +38,6 @@ STEP = 1_000
 
 #: Seconds between two looks for work that nobody tells of.
 _PULSE = 0.1
-
-
-class Labels:
-    """Reads outcomes from the events of a label's stream."""
-
-    def __init__(self, loop: LoopDefinition, model: ModelDefinition) -> None:
-        label = loop.label(model.label)
-        self.stream = loop.stream(label.stream)
-        self.wait = label.wait
-        self._id = label.id
-        self._value = label.value
-        self._text = model.task is Task.MULTICLASS
-        self._text_field = label.type is FieldType.STRING
-        self._inputs = columns_of([label.value])
-        self._program = Program([label.value], [Column(name) for name in self._inputs])
-
-    def outcomes(self, events: EventColumns) -> list[tuple[str, Outcome]]:
-        """The labels that events tell; an event whose label is missing tells none."""
-        values = self._values(events)
-        return [
-            (own, Outcome(time, value))
-            for own, time, value in zip(texts_of(events.fields[self._id]), events.times.tolist(), values, strict=True)
-            if own is not None and value is not None
-        ]
-
-    def _values(self, events: EventColumns) -> list[float | str | None]:
-        if self._text_field:
-            return events.fields[self._inputs[0]].tolist()  # type: ignore[no-any-return]
-        numbers = self._program.run(self._program.matrix(events.fields, self._inputs, len(events)))[:, 0].tolist()
-        if self._text:
-            return [None if math.isnan(own) else str(int(own)) for own in numbers]
-        return [None if math.isnan(own) else own for own in numbers]
 
 
 class JoinWorker:
@@ -99,6 +66,7 @@ class JoinWorker:
         self._labels = Labels(loop, model)
         self._lateness = loop.stream(model.stream).lateness
         self._codec = StreamCodec(self._labels.stream)
+        self._trial = Trial(loop, self._labels.stream.name)
         self._sources = (tuple(features), tuple(labels))
         self._pairs = pairs
         self._log = log
@@ -151,6 +119,11 @@ class JoinWorker:
     def owns(self, epoch: int) -> bool:
         """Whether the join is still this process's, and has been since it began with this epoch."""
         return self._epoch == epoch and self._lease.held
+
+    @property
+    def active(self) -> bool:
+        """Whether the join is this process's now."""
+        return self._epoch is not None and self._lease.held
 
     def give_up(self) -> None:
         """Leave the join to whoever takes it: what memory holds may be ahead of the store."""
@@ -226,7 +199,7 @@ class JoinWorker:
         if not self.owns(epoch):
             return
         owned = self._partitions[topic]
-        for part in decode(self._codec, batch):
+        for part in decode(self._codec, self._trial, batch):
             if part.frontier is not None:
                 owned.promise(part.frontier, part.positions[-1])
                 continue
@@ -263,6 +236,7 @@ class JoinWorker:
         if not self._lease.held:
             self.give_up()
             return False
+        self._pairs.check(self._epoch)
         frontier = self.frontier()
         joined = self._join.advance(frontier, frontier, STEP)
         self._heartbeat.count("expired", joined.expired)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pulsar
 
 from headrace.definition import ModelDefinition
-from headrace.log.consume import LogReader
+from headrace.log.consume import read_whole
 from headrace.log.produce import Producer
 from headrace.v1 import models_pb2
 
 
 class Versions:
-    """Publishes versions of models, keyed by the model's name, so that compaction keeps the newest.
+    """Publishes versions of models, keyed by name and definition, so that compaction keeps the newest of each.
 
     A message carries `definition` and `examples` as properties too.
     """
@@ -33,7 +33,7 @@ class Versions:
             self._producer = Producer(self._client, self._topic, compress=True)
         self._producer.send(
             version.SerializeToString(deterministic=True),
-            key=version.model,
+            key=f"{version.model}:{version.definition}",
             properties={"definition": version.definition, "examples": str(version.examples)},
         )
 
@@ -50,15 +50,11 @@ class Versions:
 
     def newest(self, model: ModelDefinition) -> int:
         """The examples of the newest version of this definition on the topic, 0 when there is none."""
-        reader = LogReader(self._client, self._topic, queue=4)
         newest = 0
-        try:
-            while batch := reader.receive(timeout_ms=500):
-                for properties in batch.properties:
-                    if properties.get("definition") == model.hash:
-                        newest = max(newest, int(properties.get("examples", "0")))
-        finally:
-            reader.close()
+        for batch in read_whole(self._client, self._topic, max_messages=4, compacted=True):
+            for properties in batch.properties:
+                if properties.get("definition") == model.hash:
+                    newest = max(newest, int(properties.get("examples", "0")))
         return newest
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ import pulsar
 import structlog
 
 from headrace.definition import ModelDefinition
-from headrace.errors import Fenced, HeadraceError, Unavailable
+from headrace.errors import Fenced, HeadraceError, LearnerFailed, Unavailable
 from headrace.learning import Learning, Progress, version_of
 from headrace.log.consume import Batch, LogReader, PartitionConsumer
 from headrace.log.position import START, Position
@@ -40,6 +40,9 @@ _DISK_RETRY = 5.0
 
 #: Seconds between two looks at the metrics.
 _TELL = 1.0
+
+#: Seconds between two looks whether the log is still this process's to learn.
+_CHECK = 2.0
 
 #: Seconds before a broker or a store that did not answer is asked again.
 _RETRY = 0.5
@@ -118,7 +121,7 @@ class Worker(threading.Thread):
         self._learning = Learning(model, make())
         self._epoch = 0
         self._saved: Position | None = None
-        self._saved_at = self._told_at = self._published_at = time.monotonic()
+        self._saved_at = self._told_at = self._published_at = self._checked_at = time.monotonic()
         self._saved_version = 0
         self._apart = _CHECKPOINT_APART
         self._muted = 0
@@ -147,7 +150,9 @@ class Worker(threading.Thread):
             self.standing.state = "stopped"
         except Exception as error:
             self.standing.state, self.standing.failure = "failed", str(error)
-            log.error("learner refuses to go on", reason=str(error), exc_info=not isinstance(error, HeadraceError))
+            # Of ours the reason is enough, unless it is the user's code that failed.
+            traceback = not isinstance(error, HeadraceError) or isinstance(error, LearnerFailed)
+            log.error("learner refuses to go on", reason=str(error), exc_info=traceback)
 
     def _serve(self) -> None:
         consumer = PartitionConsumer(
@@ -162,6 +167,7 @@ class Worker(threading.Thread):
                 batch = consumer.receive()
                 self._learn(batch, publish=True)
                 self._after(consumer, idle=not batch)
+                self._still_own()
             self._checkpoint(consumer)
         finally:
             _quietly(consumer.close)
@@ -220,6 +226,17 @@ class Worker(threading.Thread):
         self._send(self._owed)
         # With what the broker took for acknowledged, but the checkpoint does not hold.
         self._learn(consumer.start_after(self._learning.progress.position, delivered), publish=True)
+
+    def _still_own(self) -> None:
+        """Find out now and then that another learner took over, also where nothing comes that would tell."""
+        now = time.monotonic()
+        if now - self._checked_at >= _CHECK:
+            self._checked_at = now
+            try:
+                self._outside.owners.check(self._work, self._epoch)
+            except Unavailable as error:
+                # What needs the store waits for it; learning does not.
+                self._say(str(error))
 
     # Learning ------------------------------------------------------------------------------------
 

@@ -10,15 +10,7 @@ import numpy as np
 
 from headrace.definition import Field, FieldType, StreamDefinition
 from headrace.events import EventColumns, StreamCodec
-from headrace.events.codec import column_of
-
-_PYTHON: dict[FieldType, type] = {
-    FieldType.FLOAT: float,
-    FieldType.INT: int,
-    FieldType.BOOL: bool,
-    FieldType.STRING: str,
-    FieldType.TIME: int,
-}
+from headrace.events.codec import PYTHON, column_of
 
 #: The needed fields of one event, then its time (None where the request gives none).
 Values = tuple[Any, ...]
@@ -58,7 +50,7 @@ class RequestReader:
         try:
             # JSON has no NaN, and a number beyond float64 is an error here: floats are finite.
             return msgspec.structs.astuple(self._decode(event))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._explain(event)
 
     @property
@@ -87,8 +79,8 @@ def _record(fields: Sequence[Field], time: str) -> type:
     # By place, so that a field may have any name.
     names = {f"field_{place}": field.name for place, field in enumerate(fields)}
     members: list[Any] = [
-        (own, _PYTHON[field.type] | None, None) if field.optional else (own, _PYTHON[field.type])
+        (own, PYTHON[field.type] | None, None) if field.optional else (own, PYTHON[field.type])
         for own, field in zip(names, fields, strict=True)
     ]
-    members.append(("time", int | None, None))
+    members.append(("time", PYTHON[FieldType.TIME] | None, None))
     return msgspec.defstruct("Request", members, kw_only=True, gc=False, rename={**names, "time": time})

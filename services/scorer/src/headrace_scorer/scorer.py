@@ -230,6 +230,11 @@ class Scorer:
             )
             logged = self._logged(batch)
         except Exception as error:
+            if len(gathered) > 1 and not isinstance(error, HeadraceError):
+                # What the kernel fails on is one of them: the others get their answers.
+                await self._answer(model, gathered[: len(gathered) // 2])
+                await self._answer(model, gathered[len(gathered) // 2 :])
+                return
             for _, _, future in gathered:
                 if not future.done():
                     future.set_exception(error)

@@ -76,12 +76,14 @@ class VersionReader(_LogThread):
         self.caught_up = threading.Event()
 
     def _work(self) -> None:
-        readers = [LogReader(self._client, topic) for topic in partitions(self._client, self._topic)]
+        topics = partitions(self._client, self._topic)
+        readers = [LogReader(self._client, topic, compacted=True) for topic in topics]
         try:
             while not self._stopping.is_set():
                 for reader in readers:
                     self._versions.offer(_backlog(reader))
-                self.caught_up.set()
+                if not self.caught_up.is_set() and not any(reader.more() for reader in readers):
+                    self.caught_up.set()
         finally:
             for reader in readers:
                 reader.close()

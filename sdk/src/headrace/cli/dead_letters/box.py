@@ -1,0 +1,79 @@
+"""What the commands on dead letters share: finding the letters of a running loop, and naming one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from headrace.cli.sending import definition_of
+from headrace.cli.target import Target, loop_options
+from headrace.errors import UnknownName
+
+if TYPE_CHECKING:
+    from headrace.log.letters import LetterBox
+    from headrace.log.position import Position
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+def letter_options(command: _Command) -> _Command:
+    """The options that say whose letters are meant: those of `loop_options`, and `--pulsar`."""
+    pulsar = click.option("--pulsar", metavar="URL", help="Its broker, if it does not run on this machine.")
+    return pulsar(loop_options(command))
+
+
+@contextmanager
+def open_box(target: Target, pulsar: str | None) -> Iterator[LetterBox]:
+    """The dead letters of a loop."""
+    from headrace.log.connection import connect
+    from headrace.log.letters import LetterBox
+    from headrace.log.topics import Topics
+    from headrace.settings import ServiceSettings
+
+    broker = pulsar or target.pulsar
+    if broker is None:
+        raise click.UsageError("a loop that is found by --redis needs --pulsar too")
+    found: dict[str, Any] = {"loop": Path(os.devnull), "pulsar_url": broker}
+    if target.namespace is not None:
+        found["namespace"] = target.namespace
+    settings = ServiceSettings(**found)  # and from the environment the token, and the namespace of a loop elsewhere
+    client = connect(settings)
+    try:
+        yield LetterBox(client, Topics(target.loop, settings.namespace))
+    finally:
+        client.close()
+
+
+def position_of(text: str) -> Position:
+    """The position that a caller gives.
+
+    Raises
+    ------
+    UnknownName
+        It is none.
+    """
+    from headrace.log.letters import parse_position
+
+    try:
+        return parse_position(text)
+    except ValueError:
+        raise unknown(text) from None
+
+
+def unknown(position: str) -> UnknownName:
+    """No letter stands there."""
+    return UnknownName("position", position, ("those of `headrace dead-letters list`",))
+
+
+def check_stream(stream: str | None, target: Target) -> None:
+    """A misspelt stream has no dead letters either; what a loop elsewhere declares is not known here."""
+    if stream is None or target.data is None:
+        return
+    known = tuple(own.name for own in definition_of(target, None).streams)
+    if stream not in known:
+        raise UnknownName("stream", stream, known)

@@ -1,0 +1,61 @@
+"""Correcting a dead letter's event before it is sent again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headrace.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from headrace.log.letters import Letter
+
+Fields = dict[str, Any]
+
+
+def fields_of(settings: Sequence[str]) -> Fields:
+    """What ``FIELD=VALUE`` says: a value is JSON if it can be read as that, else text."""
+    found: Fields = {}
+    for own in settings:
+        name, equals, text = own.partition("=")
+        if not name or not equals:
+            raise click.UsageError(f"--set {own}: expected FIELD=VALUE")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
+
+
+def edited(own: Letter, fields: Fields, event: str | None) -> Letter:
+    """A letter with its event replaced, or some of its fields.
+
+    Raises
+    ------
+    InvalidRequest
+        Fields are to be set, and the event is no JSON object.
+    """
+    from headrace.v1.dead_letter_pb2 import DeadLetter
+
+    if not fields and event is None:
+        return own
+    letter = DeadLetter()
+    letter.CopyFrom(own.letter)
+    letter.event = letter.event if event is None else event.encode()
+    if fields:
+        letter.event = json.dumps(_object(letter.event) | fields).encode()
+    return replace(own, letter=letter)
+
+
+def _object(event: bytes) -> Fields:
+    try:
+        found = json.loads(event)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InvalidRequest("--set", "for an event that is no JSON object", "--event with all of the event")
+    return found

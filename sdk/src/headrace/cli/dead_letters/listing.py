@@ -1,0 +1,68 @@
+"""``headrace dead-letters list``."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headrace.cli.dead_letters.box import check_stream, letter_options, open_box
+from headrace.cli.dead_letters.wording import line, plain
+from headrace.cli.target import find
+
+if TYPE_CHECKING:
+    from headrace.log.letters import Letter
+
+
+@click.command("list")
+@click.option("--stream", help="Only those of this stream.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="Only the newest so many.")
+@click.option("--retried", is_flag=True, help="Also those that were sent through again.")
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON each.")
+@letter_options
+def list_letters(
+    stream: str | None,
+    limit: int,
+    retried: bool,
+    as_json: bool,
+    pulsar: str | None,
+    loop: str | None,
+    data: Path | None,
+    redis: str | None,
+) -> None:
+    """List dead letters, the oldest first; those that were sent through again are done with, and left out.
+
+    \b
+    Example:
+      headrace dead-letters list --limit 5
+    """
+    target = find(loop, data, redis)
+    newest: deque[Letter] = deque(maxlen=limit)
+    found = hidden = 0
+    with open_box(target, pulsar) as box:
+        for own in box.read():
+            if stream not in (None, own.letter.stream):
+                continue
+            if own.retried and not retried:
+                hidden += 1
+                continue
+            found += 1
+            newest.append(own)
+    if not found:
+        check_stream(stream, target)
+    for own in newest:
+        click.echo(json.dumps(plain(own)) if as_json else line(own))
+    _tell_rest(found, len(newest), hidden, as_json)
+
+
+def _tell_rest(found: int, shown: int, hidden: int, as_json: bool) -> None:
+    """What is not shown, on standard error."""
+    if found > shown:
+        click.echo(f"the newest {shown:,} of {found:,}: --limit shows more", err=True)
+    if not found and not as_json:
+        click.echo("no dead letters", err=True)
+    if hidden:
+        click.echo(f"{hidden:,} more were sent through again: --retried shows them too", err=True)

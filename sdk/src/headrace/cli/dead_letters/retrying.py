@@ -1,0 +1,162 @@
+"""``headrace dead-letters retry``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headrace.cli.dead_letters.box import check_stream, letter_options, open_box, position_of, unknown
+from headrace.cli.dead_letters.editing import edited, fields_of
+from headrace.cli.failures import Refused
+from headrace.cli.target import find
+
+if TYPE_CHECKING:
+    from headrace.client import IngestClient
+    from headrace.client.resending import Resent
+    from headrace.log.letters import Letter, LetterBox
+    from headrace.log.position import Position
+
+
+@click.command("retry")
+@click.argument("positions", nargs=-1, metavar="[POSITION]...")
+@click.option("--all", "everything", is_flag=True, help="All that were not sent through again yet.")
+@click.option("--stream", help="All of this stream that were not sent through again yet.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Correct a field; a value is JSON or text."
+)
+@click.option("--event", metavar="JSON", help="Send this in the place of the event; for one POSITION.")
+@click.option("--address", metavar="HOST:PORT", help="The ingest service, instead of looking for it.")
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON each.")
+@letter_options
+def retry(
+    positions: tuple[str, ...],
+    everything: bool,
+    stream: str | None,
+    settings: tuple[str, ...],
+    event: str | None,
+    address: str | None,
+    as_json: bool,
+    pulsar: str | None,
+    loop: str | None,
+    data: Path | None,
+    redis: str | None,
+) -> None:
+    """Send the events of dead letters through the ingest service again, and say what became of each.
+
+    Name letters by POSITION (as `list` prints it), or take all. What is refused again becomes a new dead letter (exit
+    code 4). An event counts once, however often it is sent.
+
+    \b
+    Examples:
+      headrace dead-letters retry 0:12:0 0:15:0
+      headrace dead-letters retry 0:12:0 --set delay_min=12.5
+      headrace dead-letters retry --stream arrived
+    """
+    from headrace.client import IngestClient
+
+    _check_usage(positions, everything or stream is not None, bool(settings), event)
+    fields = fields_of(settings)
+    target = find(loop, data, redis)
+    told: Counter[str] = Counter()
+    with open_box(target, pulsar) as box:
+        wanted = _named(box, positions) if positions else _waiting(box, stream)
+        if not wanted:
+            check_stream(stream, target)
+            click.echo("no dead letters to retry", err=True)
+            return
+        letters = (edited(own, fields, event) for own in _at(box, wanted))
+        with IngestClient(address or target.address("ingest")) as client:
+            _resend(box, client, letters, lambda own: _tell(own, told, as_json))
+    sent = sum(told.values())
+    if told["refused"]:
+        raise Refused(f"{told['refused']:,} of {sent:,} were refused again", 4)
+    if not as_json:
+        click.echo(f"{sent:,} taken", err=True)
+
+
+def _check_usage(positions: Sequence[str], many: bool, settings: bool, event: str | None) -> None:
+    if bool(positions) == many:
+        raise click.UsageError("name letters by POSITION, or take all with --all or --stream")
+    if many and (settings or event is not None):
+        raise click.UsageError("--set and --event correct letters that are named by POSITION")
+    if event is not None and len(positions) > 1:
+        raise click.UsageError("--event is the event of one POSITION")
+
+
+def _named(box: LetterBox, positions: Sequence[str]) -> set[Position]:
+    """The letters at these positions, each of which has to hold an event."""
+    from headrace.errors import InvalidRequest
+
+    wanted = {position_of(own): own for own in positions}
+    for own in box.read():
+        if own.position in wanted and not own.is_event(box.topics):
+            expected = "one that holds an event of a stream: there is nowhere to send it"
+            raise InvalidRequest(wanted[own.position], f"a letter of the {own.letter.service or 'unknown'}", expected)
+        if own.position in wanted:
+            wanted[own.position] = ""
+    missing = [text for text in wanted.values() if text]
+    if missing:
+        raise unknown(missing[0])
+    return set(wanted)
+
+
+def _waiting(box: LetterBox, stream: str | None) -> set[Position]:
+    """The letters (of a stream) that were not retried; those that hold no event are told, and left."""
+    found: set[Position] = set()
+    left = 0
+    for own in box.read():
+        if own.retried or stream not in (None, own.letter.stream):
+            continue
+        if own.is_event(box.topics):
+            found.add(own.position)
+        else:
+            left += 1
+    if left:
+        click.echo(f"{left:,} hold no event of a stream, and cannot be retried: see `show`", err=True)
+    return found
+
+
+def _at(box: LetterBox, wanted: set[Position]) -> Iterator[Letter]:
+    """The letters at these positions. What is refused meanwhile stands behind them, and is not looked at."""
+    left = len(wanted)
+    for own in box.read():
+        if own.position in wanted:
+            yield own
+            left -= 1
+        if not left:
+            return
+
+
+def _resend(box: LetterBox, client: IngestClient, letters: Iterator[Letter], tell: Callable[[Resent], None]) -> None:
+    from headrace.client.resending import resend
+    from headrace.errors import InvalidEvent
+    from headrace.log.letters import Outcome
+
+    for run in resend(client, letters):
+        box.mark(
+            {
+                own.letter.position: Outcome.REFUSED if own.error else Outcome.TAKEN
+                for own in run
+                # What the service does not even judge is no new letter: the old one stays.
+                if own.error is None or isinstance(own.error, InvalidEvent)
+            }
+        )
+        for own in run:
+            tell(own)
+
+
+def _tell(own: Resent, told: Counter[str], as_json: bool) -> None:
+    from headrace.log.letters import Outcome, format_position
+
+    outcome = Outcome.REFUSED if own.error else Outcome.TAKEN
+    told[outcome] += 1
+    position, stream, reason = format_position(own.letter.position), own.letter.letter.stream, str(own.error or "")
+    if as_json:
+        click.echo(json.dumps({"position": position, "stream": stream, "outcome": outcome, "reason": reason or None}))
+    else:
+        click.echo(f"{position}  {stream}: {f'refused again: {reason}' if reason else outcome}")

@@ -1,0 +1,102 @@
+"""Trying, before an event counts, all that a loop computes of it alone.
+
+Where the kernel fails on an event (*poison*), that one is refused as an invalid one is, before it has moved anything:
+what comes of the others is what would have come without it. The rest of the kernel works on numbers in the order of
+time, and has nothing left to choke on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from headrace.definition import LoopDefinition
+from headrace.errors import InvalidEvent
+from headrace.events.columns import EventColumns
+from headrace.kernel.assemble import Assembler
+from headrace.kernel.folding import Folding
+from headrace.kernel.labels import Labels
+from headrace.kernel.rows import Layout
+
+_Compute = Callable[[EventColumns], object]
+
+#: Characters of an error that a reason repeats.
+_SHORT = 200
+
+
+class _Part(NamedTuple):
+    """A part of the loop, as its author names it, and what it computes of events."""
+
+    name: str
+    compute: _Compute
+
+
+class Trial:
+    """What a loop computes of each event of one stream alone: its views' keys and columns, its models' keys, inputs and
+    categories, its labels' outcomes.
+    """
+
+    def __init__(self, loop: LoopDefinition, stream: str) -> None:
+        views = [view for view in loop.views if view.stream == stream]
+        asking = [model for model in loop.models if model.stream == stream and model.vectors == "stream"]
+        told = {label.name for label in loop.labels if label.stream == stream}
+        labelled = [model for model in loop.models if model.label in told]
+        self._parts = [
+            *(_Part(f"view {own.name!r}", Folding(own, Layout(own)).prepare) for own in views),
+            *(_Part(f"model {own.name!r}", partial(_ask, Assembler(loop, own))) for own in asking),
+            *(_Part(f"the label of model {own.name!r}", Labels(loop, own).outcomes) for own in labelled),
+        ]
+
+    def failures(self, events: EventColumns) -> dict[int, InvalidEvent]:
+        """The events that fail alone, by their row, each with its reason.
+
+        Raises
+        ------
+        Exception
+            What no single event is the cause of.
+        """
+        found: dict[int, InvalidEvent] = {}
+        for name, compute in self._parts:
+            for row, error in bisect_out(compute, events).items():
+                found.setdefault(row, _reason(name, error))
+        return found
+
+
+def bisect_out(compute: _Compute, events: EventColumns) -> dict[int, Exception]:
+    """The events that a computation fails on alone, by their row, in order.
+
+    Raises
+    ------
+    Exception
+        It fails on events together of which it fails on none alone.
+    """
+    found: dict[int, Exception] = {}
+    _bisect(compute, events, range(len(events)), found)
+    return found
+
+
+def _bisect(compute: _Compute, events: EventColumns, rows: range, found: dict[int, Exception]) -> None:
+    try:
+        compute(events if len(rows) == len(events) else events.take(rows))
+    except Exception as error:
+        if len(rows) == 1:
+            found[rows[0]] = error
+            return
+        before, middle = len(found), len(rows) // 2
+        _bisect(compute, events, rows[:middle], found)
+        _bisect(compute, events, rows[middle:], found)
+        if len(found) == before:
+            raise
+
+
+def _ask(assembler: Assembler, events: EventColumns) -> None:
+    for read in assembler.reads:
+        assembler.keys(events, read)
+    assembler.inputs(events)
+
+
+def _reason(part: str, error: Exception) -> InvalidEvent:
+    text = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
+    short = text if len(text) <= _SHORT else text[: _SHORT - 1] + "…"
+    return InvalidEvent("", f"poison to {part} ({short})", "one that it can be computed of")

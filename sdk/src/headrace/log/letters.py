@@ -1,0 +1,172 @@
+"""The dead-letter topic, read: the letters, and which of them were sent through again.
+
+Behind a letter that was retried stands a *mark*: a message that names its position, and what became of it. A letter
+that came twice (its owner died between sending it and saving that it had) is known by where its event stood.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pulsar
+from google.protobuf.message import DecodeError
+
+from headrace.errors import Unavailable
+from headrace.log.connection import partitions
+from headrace.log.consume import LogReader
+from headrace.log.position import Position
+from headrace.log.produce import Producer
+from headrace.log.topics import Topics
+from headrace.v1.dead_letter_pb2 import DeadLetter
+
+#: Properties of a mark, which has no payload: the letter's position, and its `Outcome`.
+RETRIED, OUTCOME = "headrace-retried", "headrace-outcome"
+
+#: Seconds without a message, where the log is said to go on, after which its broker does not answer.
+_PATIENCE = 30.0
+
+
+class Outcome(StrEnum):
+    """What became of a letter that was sent through again."""
+
+    TAKEN = "taken"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A dead letter.
+
+    Attributes
+    ----------
+    position
+        Where the letter itself stands.
+    retried
+        What became of it when it was sent through again last; None: it was not.
+    """
+
+    position: Position
+    letter: DeadLetter
+    retried: Outcome | None = None
+
+    @property
+    def stood(self) -> Position | None:
+        """Where its event stood; None: it was refused before it got to its topic."""
+        return Position.from_bytes(self.letter.position) if self.letter.position else None
+
+    def is_event(self, topics: Topics) -> bool:
+        """Whether it holds an event of a stream: else there is nowhere to send it."""
+        stream, topic = self.letter.stream, self.letter.topic
+        own = topics.stream(stream)
+        return bool(stream) and (topic in ("", own) or topic.startswith(f"{own}-partition-"))
+
+
+class LetterBox:
+    """The dead letters of a loop.
+
+    Parameters
+    ----------
+    topics
+        The loop's.
+    """
+
+    def __init__(self, client: pulsar.Client, topics: Topics) -> None:
+        self.topics = topics
+        self._client = client
+
+    def read(self) -> Iterator[Letter]:
+        """All letters that the broker still has, in their order.
+
+        Raises
+        ------
+        Unavailable
+            The broker does not answer.
+        """
+        marks: dict[Position, Outcome] = {}
+        # A mark stands behind its letter, so the topic is read twice: letters are many, and may be large.
+        for _, payload, properties in self._messages():
+            if not payload and RETRIED in properties:
+                marks[parse_position(properties[RETRIED])] = Outcome(properties[OUTCOME])
+        seen: set[tuple[str, bytes]] = set()
+        for position, payload, properties in self._messages():
+            if not payload and RETRIED in properties:
+                continue
+            letter = _letter(payload)
+            stood = (letter.topic, letter.position)
+            if letter.position and stood in seen:
+                continue
+            seen.add(stood)
+            yield Letter(position, letter, marks.get(position))
+
+    def mark(self, outcomes: Mapping[Position, Outcome]) -> None:
+        """Remember, durably, what became of letters.
+
+        Raises
+        ------
+        Unavailable
+            The broker does not answer.
+        """
+        producer = Producer(self._client, self.topics.dead_letters)
+        for position, outcome in outcomes.items():
+            producer.send(b"", properties={RETRIED: format_position(position), OUTCOME: outcome})
+        producer.flush()
+        producer.close()
+
+    def _messages(self) -> Iterator[tuple[Position, bytes, Mapping[str, str]]]:
+        for physical in partitions(self._client, self.topics.dead_letters):
+            reader = LogReader(self._client, physical)
+            try:
+                yield from _until_its_end(reader)
+            finally:
+                reader.close()
+
+
+def _until_its_end(reader: LogReader) -> Iterator[tuple[Position, bytes, Mapping[str, str]]]:
+    heard = time.monotonic()
+    while True:
+        batch = reader.receive(1_000)
+        if batch:
+            yield from zip(batch.positions, batch.payloads, batch.properties, strict=True)
+            heard = time.monotonic()
+        elif not reader.more():
+            return
+        elif time.monotonic() - heard > _PATIENCE:
+            raise Unavailable("broker: the dead letters go on, but nothing comes")
+
+
+def _letter(payload: bytes) -> DeadLetter:
+    try:
+        return DeadLetter.FromString(payload)
+    except DecodeError:
+        return DeadLetter(value="what somebody else wrote", expected="a dead letter", event=payload)
+
+
+def format_position(position: Position) -> str:
+    """A position as it is shown, and given.
+
+    Examples
+    --------
+    >>> format_position(Position(3, 12, 0))
+    '3:12:0'
+    """
+    return ":".join(map(str, position))
+
+
+def parse_position(text: str) -> Position:
+    """A position as it is shown.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+
+    Examples
+    --------
+    >>> parse_position("3:12:-1")
+    Position(ledger=3, entry=12, batch=-1)
+    """
+    ledger, entry, batch = map(int, text.split(":"))
+    return Position(ledger, entry, batch)

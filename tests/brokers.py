@@ -1,0 +1,157 @@
+"""Both brokers, for whatever is tested on a broker: the small one, and the official Apache Pulsar.
+
+One official broker serves a whole run of tests, and each test has a namespace of its own there.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from headrace import embedded
+from headrace.embedded import brokers
+from headrace.embedded.brokers import Given
+from headrace.embedded.servers import Server
+from headrace.log.admin import Admin
+from headrace.log.topics import Topics
+
+KINDS = [pytest.param("embedded"), pytest.param("official", marks=pytest.mark.official)]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a test's topics are.
+
+    Attributes
+    ----------
+    server
+        The broker; None where it is one of yours, which no test stops.
+    """
+
+    url: str
+    admin_url: str | None
+    namespace: str
+    server: Server | None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a service is told."""
+        return {"HEADRACE_PULSAR_URL": self.url, "HEADRACE_NAMESPACE": self.namespace}
+
+    def topics(self, loop: str) -> Topics:
+        return Topics(loop, self.namespace)
+
+    def stoppable(self) -> Server:
+        """The broker, for a test that stops or kills it."""
+        if self.server is None:
+            pytest.skip("a broker of yours is not stopped")
+        return self.server
+
+
+@dataclass(frozen=True)
+class Runs:
+    """How a test runs whole loops: each on a small broker of its own, or all on the official one."""
+
+    place: Place | None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments of `embedded.run`."""
+        if self.place is None:
+            return {}
+        return {
+            "pulsar": self.place.url,
+            "pulsar_admin": self.place.admin_url,
+            "namespace": self.place.namespace,
+        }
+
+    def broker(self, running: embedded.RunningLoop) -> Server:
+        """The broker of a loop, for a test that stops or kills it."""
+        if self.place is not None:
+            return self.place.stoppable()
+        assert running.servers.broker is not None
+        return running.servers.broker
+
+
+@pytest.fixture(scope="session")
+def official(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | Given]:
+    """The official Apache Pulsar: yours, a container, or on a JVM. Without any, tests are skipped; in CI they fail."""
+    if (given := brokers.given()) is not None:
+        yield given
+        return
+    server = brokers.official(tmp_path_factory.mktemp("official"), say=print)
+    if server is None:
+        missing = f"no official Apache Pulsar here: {brokers.how_to_get_one()}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with server:
+        yield server
+
+
+def on_the_official(broker: Server | Given) -> Iterator[Place]:
+    """A new namespace of the official broker."""
+    assert broker.admin_url is not None
+    admin = Admin(broker.admin_url, os.environ.get("HEADRACE_PULSAR_TOKEN"))
+    namespace = _namespace()
+    admin.create_namespace(namespace)
+    given = isinstance(broker, Given)
+    yield Place(broker.url, broker.admin_url, namespace, None if given else broker)
+    if given:  # ours goes as a whole
+        admin.delete_namespace(namespace)
+    admin.close()
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | Given]:
+    """Each broker in turn; the small one is new for each module."""
+    if request.param == "official":
+        yield request.getfixturevalue("official")
+        return
+    with embedded.broker(tmp_path_factory.mktemp("broker")) as small:
+        yield small
+
+
+def on_the_small(broker: embedded.Broker) -> Place:
+    """A new namespace of a small broker: it takes any."""
+    return Place(broker.url, None, _namespace(), broker)
+
+
+def _namespace() -> str:
+    return f"public/test-{uuid.uuid4().hex[:12]}"
+
+
+def _place(broker: Server | Given) -> Iterator[Place]:
+    if isinstance(broker, embedded.Broker):
+        yield on_the_small(broker)
+    else:
+        yield from on_the_official(broker)
+
+
+@pytest.fixture
+def place(broker: Server | Given) -> Iterator[Place]:
+    """A test's own namespace, on each broker in turn."""
+    yield from _place(broker)
+
+
+@pytest.fixture(scope="module")
+def module_place(broker: Server | Given) -> Iterator[Place]:
+    """A namespace that the tests of a module share, on each broker in turn."""
+    yield from _place(broker)
+
+
+@pytest.fixture
+def official_place(official: Server | Given) -> Iterator[Place]:
+    """A test's own namespace on the official broker."""
+    yield from on_the_official(official)
+
+
+@pytest.fixture(params=KINDS)
+def runs(request: pytest.FixtureRequest) -> Runs:
+    """How to run loops, on each broker in turn."""
+    return Runs(request.getfixturevalue("official_place") if request.param == "official" else None)

@@ -1,0 +1,150 @@
+"""A disturbed run against an undisturbed one of the same events."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.crash.outcome import Outcome, Taken
+
+_SHOWN = 5
+
+
+@dataclass
+class Comparison:
+    """What is equal, how much of it there is, and the first differences in words."""
+
+    rows: int = 0
+    vectors: int = 0
+    predictions: int = 0
+    examples: int = 0
+    models: int = 0
+    dead_letters: int = 0
+    letters_again: int = 0
+    letters_repeated: int = 0
+    unscored: int = 0
+    rows_equal: bool = True
+    vectors_equal: bool = True
+    predictions_equal: bool = True
+    examples_equal: bool = True
+    model_equal: bool = True
+    metrics_equal: bool = True
+    dead_letters_equal: bool = True
+    examples_missing: int = 0
+    examples_duplicated: int = 0
+    differences: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is lost, nothing is counted twice, and all is the same to the last bit."""
+        return not (self.examples_missing or self.examples_duplicated or self.differences) and all(
+            (
+                self.rows_equal,
+                self.vectors_equal,
+                self.predictions_equal,
+                self.examples_equal,
+                self.model_equal,
+                self.metrics_equal,
+                self.dead_letters_equal,
+            )
+        )
+
+
+def compare(disturbed: Outcome, undisturbed: Outcome) -> Comparison:
+    """Compare all that two runs have in common."""
+    found = Comparison(
+        rows=len(undisturbed.rows),
+        vectors=sum(len(own.found) for own in undisturbed.vectors.values()),
+        predictions=sum(len(own.found) for own in disturbed.predictions.values()),
+        examples=sum(map(len, undisturbed.examples.values())),
+        models=len(undisturbed.learned),
+        dead_letters=len(undisturbed.dead_letters),
+        letters_repeated=disturbed.letters_repeated,
+        letters_again=disturbed.dead_letters.total() - len(disturbed.dead_letters),
+        differences=[*disturbed.faults, *undisturbed.faults],
+    )
+    found.rows_equal = same(found, "row", disturbed.rows, undisturbed.rows)
+    for model, expected in undisturbed.vectors.items():
+        found.vectors_equal &= _vectors(found, model, disturbed.vectors[model], expected)
+        found.predictions_equal &= _predictions(found, model, disturbed.predictions[model], disturbed.vectors[model])
+        _examples(found, model, disturbed.examples[model], undisturbed.examples[model])
+    _models(found, disturbed, undisturbed)
+    found.dead_letters_equal = same(
+        found, "dead letter", dict.fromkeys(disturbed.dead_letters), dict.fromkeys(undisturbed.dead_letters)
+    )
+    return found
+
+
+def same(found: Comparison, what: str, own: Mapping[Any, Any], expected: Mapping[Any, Any]) -> bool:
+    """Whether two mappings are equal; where not, it is noted what is missing, too many or different."""
+    missing = [key for key in expected if key not in own]
+    more = [key for key in own if key not in expected]
+    other = [key for key in expected if key in own and own[key] != expected[key]]
+    for word, keys in (("missing", missing), ("too many", more), ("different", other)):
+        if keys:
+            shown = ", ".join(str(key) for key in keys[:_SHOWN])
+            found.differences.append(f"{what}: {len(keys)} of {len(expected)} {word}: {shown}")
+    return not (missing or more or other)
+
+
+def _twice(found: Comparison, what: str, taken: Taken) -> bool:
+    if taken.twice:
+        found.differences.append(f"{what}: {len(taken.twice)} twice: {', '.join(taken.twice[:_SHOWN])}")
+    return not taken.twice
+
+
+def _vectors(found: Comparison, model: str, own: Taken, expected: Taken) -> bool:
+    what = f"vector of {model}"
+    good = same(found, what, own.found, expected.found) & _twice(found, what, own)
+    if good and own.order != expected.order:
+        found.differences.append(f"{what}: in another order")
+        return False
+    return good
+
+
+def _predictions(found: Comparison, model: str, own: Taken, vectors: Taken) -> bool:
+    """Each vector from the first prediction of its partition on is predicted on once, as it is."""
+    what = f"prediction of {model}"
+    good = _twice(found, what, own)
+    for partition, ids in vectors.order.items():
+        predicted = own.order.get(partition, [])
+        scored = ids[ids.index(predicted[0]) :] if predicted and predicted[0] in vectors.found else []
+        found.unscored += len(ids) - len(scored)
+        expected = {name: vectors.found[name] for name in scored}
+        good &= same(found, what, {name: own.found[name] for name in predicted}, expected)
+    return good
+
+
+def _examples(found: Comparison, model: str, own: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
+    counts, wanted = Counter(example[0] for example in own), Counter(example[0] for example in expected)
+    missing, twice = wanted - counts, Counter(dict.fromkeys(counts, 1))
+    found.examples_missing += missing.total()
+    found.examples_duplicated += (counts - twice).total()
+    if own != expected:
+        found.examples_equal = False
+        at = next(
+            (i for i, (a, b) in enumerate(zip(own, expected, strict=False)) if a != b), min(len(own), len(expected))
+        )
+        there = own[at][0] if at < len(own) else "none"
+        wants = expected[at][0] if at < len(expected) else "none"
+        found.differences.append(
+            f"examples of {model}: {len(own)} instead of {len(expected)}; the first other one is number {at}: "
+            f"{there} instead of {wants}"
+        )
+
+
+def _models(found: Comparison, disturbed: Outcome, undisturbed: Outcome) -> None:
+    for model, expected in undisturbed.learned.items():
+        own = disturbed.learned.get(model)
+        if own is None or (own.state, own.examples) != (expected.state, expected.examples):
+            found.model_equal = False
+            learned = own.examples if own is not None else "no"
+            found.differences.append(
+                f"model {model}: {learned} examples instead of {expected.examples}, "
+                f"{'the same state' if own and own.state == expected.state else 'another state'}"
+            )
+        if own is None or (own.metrics, own.quality) != (expected.metrics, expected.quality):
+            found.metrics_equal = False
+            found.differences.append(f"metrics of {model}: {own and own.metrics} instead of {expected.metrics}")

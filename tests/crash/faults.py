@@ -1,0 +1,254 @@
+"""What happens to a run, and when: a schedule drawn from a seed, and the thread that carries it out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+
+from tests.crash.grounds import INSTANCES
+from tests.crash.site import Site
+
+
+class Kind(StrEnum):
+    """Kinds of faults; all but the first may last for a while."""
+
+    KILL = "SIGKILL"
+    TERMINATE = "SIGTERM"
+    SUSPEND = "SIGSTOP, later SIGCONT"
+    CUT_BROKER = "cut from the broker"
+    CUT_STORE = "cut from the store"
+    SILENCE_BROKER = "broker silent"
+    SILENCE_STORE = "store silent"
+    SLOW_STORE = "slow store"
+    FULL_DISK = "full disk"
+
+
+BROKER, STORE = "broker", "store"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault; `gap` s after the one before has begun.
+
+    Attributes
+    ----------
+    target
+        An instance, the broker, or the store.
+    seconds
+        How long it lasts.
+    delay
+        How much later a slow link passes on what it gets (s each way).
+    alone
+        The next one waits until this one is over.
+    """
+
+    gap: float
+    kind: Kind
+    target: str
+    seconds: float = 0.0
+    delay: float = 0.0
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class Happened:
+    """A fault as it was: began, and was over (s since the epoch)."""
+
+    fault: Fault
+    began: float
+    ended: float
+
+
+def _instances(*services: str) -> list[str]:
+    return [own for own in INSTANCES if own.rpartition("-")[0] in services]
+
+
+# Dealt like cards: each kind comes up, in an order that the seed decides.
+_KILLED = [*_instances("feature") * 3, *_instances("learner", "scorer") * 2, *_instances("ingest") * 2, STORE, BROKER]
+_FOLDING = _instances("feature")
+_REST = _instances("learner", "scorer")
+
+
+def schedule(seed: int, kills: int, mean: float = 2.5) -> list[Fault]:
+    """Faults with so many kills among them, `mean` s apart."""
+    draw = Random(seed)
+    faults: list[Fault] = []
+    cards = _cards(draw)
+    while sum(own.kind is Kind.KILL for own in faults) < kills:
+        kind, target = next(cards)
+        faults.append(_fault(draw, kind, target, mean))
+    return faults
+
+
+def lasts(planned: Sequence[Fault]) -> float:
+    """How many seconds a schedule takes, about: events should flow for as long."""
+    held_up = {BROKER: 9.0, STORE: 2.0}
+    return sum(own.gap + own.alone * held_up.get(own.target, 0.3) for own in planned) + 5.0
+
+
+def _cards(draw: Random) -> Iterator[tuple[Kind, str]]:
+    while True:
+        others = [
+            (Kind.SUSPEND, draw.choice(_FOLDING)),
+            (Kind.SUSPEND, draw.choice(_REST)),
+            (Kind.CUT_BROKER, draw.choice(INSTANCES)),
+            (Kind.SILENCE_BROKER, draw.choice(INSTANCES)),
+            (Kind.CUT_STORE, draw.choice(_FOLDING + _REST)),
+            (Kind.SILENCE_STORE, draw.choice(_FOLDING + _REST)),
+            (Kind.SLOW_STORE, draw.choice(_FOLDING + _REST)),
+            (Kind.FULL_DISK, "learner"),
+            (Kind.TERMINATE, draw.choice(_FOLDING + _REST)),
+            (Kind.TERMINATE, draw.choice(INSTANCES)),
+        ]
+        deck = [(Kind.KILL, target) for target in _KILLED] + others
+        draw.shuffle(deck)
+        yield from deck
+
+
+def _fault(draw: Random, kind: Kind, target: str, mean: float) -> Fault:
+    gap = min(max(draw.expovariate(1 / mean), 0.2 * mean), 3 * mean)
+    match kind:
+        case Kind.KILL if target in (BROKER, STORE):
+            # Now and then others are hit while it is away.
+            return Fault(gap, kind, target, alone=draw.random() < 0.6)
+        case Kind.KILL | Kind.TERMINATE:
+            return Fault(gap, kind, target, alone=True)
+        case Kind.SUSPEND:
+            # Longer than the broker takes to find out: one to two keep-alive intervals of 5 s.
+            return Fault(gap, kind, target, draw.uniform(11, 15))
+        case Kind.SLOW_STORE:
+            return Fault(gap, kind, target, draw.uniform(3, 8), draw.uniform(0.02, 0.05))
+        case _:
+            return Fault(gap, kind, target, draw.uniform(1, 6))
+
+
+class Faults(threading.Thread):
+    """Carries a schedule out on a site."""
+
+    def __init__(self, site: Site, planned: Sequence[Fault], say: Callable[[str], None] = lambda text: None) -> None:
+        super().__init__(name="faults", daemon=True)
+        self.happened: list[Happened] = []
+        self.failure: BaseException | None = None
+        self._site = site
+        self._planned = planned
+        self._say = say
+        #: Seconds of the schedule that may pass before the next fault: events wait for one that is held up.
+        self.reached = 0.0
+        self._pause = threading.Event()
+        self._lasting: list[threading.Thread] = []
+        # A server is not killed while it is started.
+        self._servers = {BROKER: threading.Lock(), STORE: threading.Lock()}
+
+    @property
+    def kills(self) -> int:
+        return sum(own.fault.kind is Kind.KILL for own in tuple(self.happened))
+
+    @property
+    def others(self) -> int:
+        return len(self.happened) - self.kills
+
+    def run(self) -> None:
+        due = time.monotonic()
+        for index, fault in enumerate(self._planned):
+            self.reached = lasts(self._planned[: index + 1])
+            # Where one was held up, the next does not catch up with the clock.
+            due = max(due + fault.gap, time.monotonic())
+            self._pause.wait(max(due - time.monotonic(), 0))
+            if self.failure is not None:
+                return
+            lasting = threading.Thread(target=self._guarded, args=(fault,), daemon=True)
+            self._lasting.append(lasting)
+            lasting.start()
+            if fault.alone:
+                lasting.join()
+        self.reached = math.inf
+        for lasting in self._lasting:
+            lasting.join()
+
+    def _guarded(self, fault: Fault) -> None:
+        try:
+            began = self._do(fault)
+            self.happened.append(Happened(fault, began, time.time()))
+        except BaseException as error:
+            self.failure = error
+
+    def _do(self, fault: Fault) -> float:
+        """Let a fault happen; returns when it began, once it is over."""
+        site, target = self._site, fault.target
+        self._say(f"{fault.kind} {target}" + (f" for {fault.seconds:.1f} s" if fault.seconds else ""))
+        match fault.kind:
+            case Kind.KILL if target in self._servers:
+                return self._kill_server(target)
+            case Kind.KILL:
+                child = site.child(target)
+                began = time.time()
+                child.kill()
+                return began
+            case Kind.TERMINATE:
+                began = time.time()
+                site.signal(target, signal.SIGTERM)
+                return began
+            case Kind.SUSPEND:
+                began = time.time()
+                child = site.signal(target, signal.SIGSTOP)
+                self._pause.wait(fault.seconds)
+                if child.alive:
+                    os.kill(child.pid, signal.SIGCONT)
+                return began
+            case Kind.FULL_DISK:
+                began = time.time()
+                self._fill_disk(fault.seconds)
+                return began
+        return self._disturb(fault)
+
+    def _kill_server(self, target: str) -> float:
+        with self._servers[target]:
+            began = time.time()
+            if target == BROKER:
+                self._site.grounds.broker.kill()
+                self._site.grounds.restart()
+            else:
+                self._site.store.kill()
+                self._site.store.start()
+        return began
+
+    def _disturb(self, fault: Fault) -> float:
+        to_broker = fault.kind in (Kind.CUT_BROKER, Kind.SILENCE_BROKER)
+        link = (self._site.grounds.links if to_broker else self._site.stores)[fault.target]
+        began = time.time()
+        if fault.kind in (Kind.CUT_BROKER, Kind.CUT_STORE):
+            link.cut()
+        elif fault.kind is Kind.SLOW_STORE:
+            link.delay(fault.delay)
+        else:
+            link.stall()
+        self._pause.wait(fault.seconds)
+        link.heal()
+        return began
+
+    def _fill_disk(self, seconds: float) -> None:
+        """Each checkpoint goes to a device that is always full: the file that a learner writes first leads there."""
+        directory = self._site.data("learner") / "checkpoints"
+        directory.mkdir(parents=True, exist_ok=True)
+        until = time.monotonic() + seconds
+        made = set()
+        while time.monotonic() < until:
+            pids = [pid for name, pid in self._site.supervisor.pids.items() if name.startswith("learner")]
+            for model, pid in itertools.product(self._site.loop.models, pids):
+                path = directory / f"{model.name}.ckpt.{pid}.tmp"
+                with suppress(FileExistsError):
+                    path.symlink_to("/dev/full")
+                    made.add(path)
+            self._pause.wait(0.01)
+        for path in made:
+            if path.is_symlink():
+                path.unlink(missing_ok=True)

@@ -1,0 +1,91 @@
+"""Late events and a short wait: what each run makes of them is its own, and yet it must be right.
+
+When a vector is made depends on the clock there, so two runs differ. But every accepted event has one vector, which
+is what its recorded cut says; every pair has one example, with just that vector; and rows do not depend on the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from headrace.history.logged import LoggedModel, Selection
+from headrace.history.logs import BrokerLogs
+from headrace.history.replaying import Replay
+from headrace.history.streams import StreamHistory
+from headrace.history.versions import PastVersions
+
+from tests.crash.compare import Comparison, same
+from tests.crash.outcome import Outcome
+from tests.crash.site import Site
+
+LOOP = Path(__file__).with_name("late_loop.py")
+
+_SIZE = 10_000
+
+
+def recomputed(site: Site) -> list[str]:
+    """The vectors that are not what their cuts say, in words."""
+    client = site.grounds.client()
+    try:
+        logs = BrokerLogs(client)
+        return [text for model in site.loop.models for text in _differences(site, logs, model.name)]
+    finally:
+        client.close()
+
+
+def _differences(site: Site, logs: BrokerLogs, name: str) -> Iterator[str]:
+    loop, topics = site.loop, site.topics
+    model = loop.model(name)
+    log = LoggedModel(logs, topics, model)
+    replay = Replay(loop, model, StreamHistory(logs, topics, loop), log, PastVersions(logs, topics, model, None))
+    for logged in replay.log.vectors(Selection(), _SIZE):
+        again = replay.recompute(logged, complete=False, alterations=replay.alterations)
+        numbers = logged.vectors.numbers.view(np.int64) == again.made.numbers.view(np.int64)
+        wrong = np.flatnonzero(~(numbers.all(axis=1) & again.known)).tolist()
+        if wrong:
+            shown = ", ".join(logged.vectors.ids[row] for row in wrong[:5])
+            yield f"vector of {name}: {len(wrong)} of {len(logged)} are not what their cut says: {shown}"
+
+
+def compare(disturbed: Outcome, undisturbed: Outcome) -> Comparison:
+    """Compare what does not depend on the clock, and each example with the vector that was logged."""
+    found = Comparison(
+        rows=len(undisturbed.rows),
+        dead_letters=len(undisturbed.dead_letters),
+        differences=[*disturbed.faults, *undisturbed.faults],
+    )
+    found.rows_equal = same(found, "row", disturbed.rows, undisturbed.rows)
+    found.dead_letters_equal = same(
+        found, "dead letter", dict.fromkeys(disturbed.dead_letters), dict.fromkeys(undisturbed.dead_letters)
+    )
+    for model, taken in disturbed.vectors.items():
+        expected = undisturbed.vectors[model]
+        found.vectors += len(expected.found)
+        times = [{own: value[0] for own, value in vectors.found.items()} for vectors in (taken, expected)]
+        found.vectors_equal &= same(found, f"vector of {model}", *times) & (taken.order == expected.order)
+        if taken.twice:
+            found.differences.append(f"vector of {model}: {len(taken.twice)} twice: {taken.twice[:5]}")
+        found.examples += len(undisturbed.examples[model])
+        _examples(found, model, disturbed, undisturbed)
+    return found
+
+
+def _examples(found: Comparison, model: str, disturbed: Outcome, undisturbed: Outcome) -> None:
+    own, expected = disturbed.examples[model], undisturbed.examples[model]
+    ids, wanted = [example[0] for example in own], {example[0] for example in expected}
+    found.examples_missing += len(wanted - set(ids))
+    found.examples_duplicated += len(ids) - len(set(ids))
+    if [example[:4] for example in own] != [example[:4] for example in expected]:
+        found.examples_equal = False
+        found.differences.append(f"examples of {model}: other ids, times, labels or order")
+    vectors = disturbed.vectors[model].found
+    other = [example[0] for example in own if vectors.get(example[0]) != (example[1], *example[4:])]
+    if other:
+        found.examples_equal = False
+        found.differences.append(f"examples of {model}: {len(other)} have another vector than logged: {other[:5]}")
+    learned = disturbed.learned.get(model)
+    if learned is None or learned.examples != len(expected):
+        found.model_equal = False
+        found.differences.append(f"model {model}: {learned and learned.examples} examples learned of {len(expected)}")

@@ -1,0 +1,73 @@
+"""A smaller loop, whose events come out of order and whose model does not wait for them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from river.linear_model import LogisticRegression
+from river.preprocessing import StandardScaler
+
+from headrace.declare import Count, Label, Last, Loop, Max, Mean, Model, Std, Stream, Sum, View, col
+
+PARTITIONS = 4
+LATENESS = "20s"
+
+loop = Loop("crashlate", idle="1h")
+
+
+class Ordered(Stream, key="shop", time="at", id="order", partitions=PARTITIONS, horizon="6h", lateness=LATENESS):
+    """Asked about: will it be late?"""
+
+    order: str
+    at: datetime
+    shop: str
+    customer: str
+    courier: str
+    amount: float | None
+    express: bool
+
+
+class Delivered(
+    Stream, key="courier", time="at", id="delivery", partitions=PARTITIONS, horizon="6h", lateness=LATENESS
+):
+    """Minutes later, for most orders: the label."""
+
+    delivery: str
+    at: datetime
+    order: str
+    courier: str
+    minutes: float
+
+
+class Clicked(Stream, key="page", time="at", id="click", partitions=PARTITIONS, horizon="6h", lateness=LATENESS):
+    """What customers look at meanwhile."""
+
+    click: str
+    at: datetime
+    page: str
+    customer: str
+    seconds: float
+
+
+WINDOWS = ["1m", "1h"]
+
+of_customer = View(
+    Ordered,
+    by="customer",
+    windows=WINDOWS,
+    features={"orders": Count(), "spent": Sum("amount"), "spread": Std("amount"), "last": Last("amount")},
+)
+of_courier = View(Delivered, by="courier", windows=WINDOWS, features={"mean": Mean("minutes"), "worst": Max("minutes")})
+of_visitor = View(Clicked, by="customer", windows=WINDOWS, features={"clicks": Count(), "seconds": Sum("seconds")})
+
+late = Label(Delivered, of=Ordered, value=col(Delivered.minutes) > 9, id="order", wait="2h")
+
+hasty = Model(
+    "hasty",
+    on=Ordered,
+    label=late,
+    features=[of_customer, of_courier, of_visitor, Ordered.amount, Ordered.express],
+    learner=lambda: StandardScaler() | LogisticRegression(),
+    publish_every=100,
+    wait="150ms",
+)

@@ -1,0 +1,29 @@
+"""The feature service without its fence: what another one owns by now is written all the same."""
+
+from __future__ import annotations
+
+from headrace.store import partitions, rows
+from headrace_feature.__main__ import main
+from tests.crash.mutants.mortal import make_mortal
+
+
+def without(text: str, part: str, instead: str) -> str:
+    """A script without its check."""
+    assert part in text, f"the mutant no longer fits: {part}"
+    return text.replace(part, instead)
+
+
+def break_fence() -> None:
+    """Let the store's scripts compare no epoch, and no position."""
+    compared = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end"
+    partitions._SAVE = without(partitions._SAVE, compared, "")
+    partitions._EMITTED = without(partitions._EMITTED, compared, "")
+    rows._WRITE = without(rows._WRITE, "order = 0", "order = 2")
+    rows._WRITE = without(rows._WRITE, "if order == 1 then", "if order ~= 0 then")
+    rows._WRITE = without(rows._WRITE, "if order == -1 then refused = refused + 1 end", "")
+
+
+if __name__ == "__main__":
+    break_fence()
+    make_mortal()
+    main()

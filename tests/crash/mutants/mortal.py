@@ -1,0 +1,105 @@
+"""The feature service, which kills or suspends itself between two effects: nothing else is wrong with it.
+
+``HEADRACE_MOMENTS`` lists the moments, each with a ``-`` (dies there) or a ``~`` (sleeps there for longer than the
+broker takes to hand its partitions on, and wakes up as a zombie amid a step). Each comes once in a run, to the first
+process that gets there often enough.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from headrace.store.pairs import PairStore
+from headrace.store.partitions import PartitionStore
+from headrace.store.rows import RowStore
+from headrace_feature.__main__ import main
+from headrace_feature.joining import JoinWorker
+from headrace_feature.outputs import VectorOutputs
+
+#: Who dies or sleeps has been there so often before.
+_BEFORE = {"-": 3, "~": 12}
+
+#: Seconds: the broker finds out within two keep-alive intervals of 5.
+_SLEEP_S = 11.5
+
+
+class Moments:
+    """Counts what happens in this process, and ends or suspends it when its moment has come."""
+
+    def __init__(self, planned: str, directory: str) -> None:
+        self._planned = {own[1:]: own[0] for own in planned.split(",") if own}
+        self._directory = Path(directory)
+        self._seen: dict[str, int] = {}
+
+    def reached(self, moment: str) -> None:
+        """Die or sleep here, where that is planned."""
+        self._seen[moment] = self._seen.get(moment, 0) + 1
+        kind = self._planned.get(moment)
+        if kind is None or self._seen[moment] <= _BEFORE[kind]:
+            return
+        del self._planned[moment]
+        try:
+            (self._directory / f"was-{moment}").touch(exist_ok=False)
+        except FileExistsError:
+            return  # another process was quicker
+        if kind == "~":
+            subprocess.Popen(["sh", "-c", f"sleep {_SLEEP_S}; kill -CONT {os.getpid()}"], start_new_session=True)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+moments = Moments(os.environ.get("HEADRACE_MOMENTS", ""), os.environ.get("HEADRACE_DATA", "."))
+
+
+def after(owner: type, method: str, moment: str, when: Callable[..., bool] = lambda *given: True) -> None:
+    """Reach a moment after each call of a method, where something was to do."""
+    original = getattr(owner, method)
+
+    def wrapped(self: Any, *given: Any) -> Any:
+        result = original(self, *given)
+        if when(self, *given):
+            moments.reached(moment)
+        return result
+
+    setattr(owner, method, wrapped)
+
+
+def before(owner: type, method: str, moment: str) -> None:
+    """Reach a moment before each call of a method."""
+    original = getattr(owner, method)
+
+    def wrapped(self: Any, *given: Any) -> Any:
+        moments.reached(moment)
+        return original(self, *given)
+
+    setattr(owner, method, wrapped)
+
+
+def make_mortal() -> None:
+    """Put a moment after each effect of a step."""
+    sending = VectorOutputs.send
+    sent: set[int] = set()
+
+    def send(self: VectorOutputs, *given: Any) -> None:
+        sending(self, *given)
+        sent.add(id(self))
+
+    VectorOutputs.send = send  # type: ignore[method-assign]
+    after(VectorOutputs, "flush", "emitted", lambda self: id(self) in sent and not sent.discard(id(self)))
+    before(PartitionStore, "record_emitted", "recording")
+    after(PartitionStore, "record_emitted", "recorded")
+    after(RowStore, "write", "written")
+    after(PartitionStore, "save", "saved")
+    after(PairStore, "save", "decided", lambda self, epoch, state, changed: bool(state.outbox))
+    after(JoinWorker, "_send_outbox", "joined", lambda self: bool(self._state.outbox))
+
+
+if __name__ == "__main__":
+    make_mortal()
+    main()

@@ -1,0 +1,52 @@
+"""The feature service in the wrong order: rows and progress are saved before the vectors are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from headrace_feature.__main__ import main
+from headrace_feature.folding import FoldWorker
+from headrace_feature.outputs import VectorOutputs
+from tests.crash.mutants.mortal import moments
+
+_Call = Callable[[], None]
+
+
+def send_last() -> None:
+    """Hold back all that a step sends until its end; some process dies before."""
+    send, frontier, flush, step = VectorOutputs.send, VectorOutputs.frontier, VectorOutputs.flush, FoldWorker.step
+    held: list[_Call] = []
+    vectors: list[object] = []
+
+    def hold_vectors(self: VectorOutputs, *given: Any) -> None:
+        held.append(lambda: send(self, *given))
+        vectors.append(self)
+
+    def hold_frontier(self: VectorOutputs, *given: Any) -> None:
+        held.append(lambda: frontier(self, *given))
+
+    def emit(self: VectorOutputs) -> None:
+        VectorOutputs.send, VectorOutputs.frontier = send, frontier  # type: ignore[method-assign]
+        for call in held:
+            call()
+        held.clear()
+        flush(self)
+        VectorOutputs.send, VectorOutputs.frontier = hold_vectors, hold_frontier  # type: ignore[method-assign]
+
+    def stepped(self: FoldWorker) -> bool:
+        more = step(self)
+        if vectors:
+            vectors.clear()
+            moments.reached("saved")
+        emit(self._outputs)
+        return more
+
+    VectorOutputs.send, VectorOutputs.frontier = hold_vectors, hold_frontier  # type: ignore[method-assign]
+    VectorOutputs.flush = lambda self: None  # type: ignore[method-assign]
+    FoldWorker.step = stepped  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    send_last()
+    main()

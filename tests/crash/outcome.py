@@ -1,0 +1,229 @@
+"""What came out of a run, as its readers take it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import pulsar
+
+from headrace.definition import ModelDefinition
+from headrace.log.connection import partitions
+from headrace.log.dedupe import Accepted
+from headrace.log.position import Position
+from headrace.log.tables import decode_examples, decode_predictions, decode_vectors
+from headrace.v1.dead_letter_pb2 import DeadLetter
+from headrace_learner.checkpoint import Checkpoints
+from headrace_learner.statehash import state_hash
+from tests.crash.site import Site
+
+#: Epoch and position, which differ between two runs.
+_FENCE = 28
+
+
+class Message(NamedTuple):
+    """A message with when it was published (s since the epoch)."""
+
+    position: Position
+    payload: bytes
+    properties: dict[str, str]
+    published: float
+
+
+@dataclass
+class Taken:
+    """What readers of a topic take: by event id the rest of it; `order` has the ids, by partition, as they came."""
+
+    found: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    order: dict[int, list[str]] = field(default_factory=dict)
+    twice: list[str] = field(default_factory=list)
+
+    def take(self, partition: int, own: str, value: tuple[Any, ...]) -> None:
+        if own in self.found:
+            self.twice.append(own)
+        self.found[own] = value
+        self.order.setdefault(partition, []).append(own)
+
+
+@dataclass
+class Learned:
+    """What a learner's newest checkpoint holds."""
+
+    examples: int
+    state: str
+    metrics: dict[str, float]
+    quality: str
+
+
+@dataclass
+class Outcome:
+    """All that two runs of the same events have in common."""
+
+    rows: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    vectors: dict[str, Taken] = field(default_factory=dict)
+    predictions: dict[str, Taken] = field(default_factory=dict)
+    examples: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    learned: dict[str, Learned] = field(default_factory=dict)
+    dead_letters: Counter[tuple[str, str, str, bytes]] = field(default_factory=Counter)
+    #: Letters of an event that stood at the same place as another one: written again after a crash.
+    letters_repeated: int = 0
+    #: By topic, for each partition when its messages were published.
+    published: dict[str, list[list[float]]] = field(default_factory=dict)
+
+
+def read(site: Site) -> Outcome:
+    """Read everything; the site's processes have stopped."""
+    outcome = Outcome()
+    client = site.grounds.client()
+    try:
+        _Reading(site, client, outcome).run()
+    finally:
+        client.close()
+    _rows(site, outcome)
+    for model in site.loop.models:
+        learning = Checkpoints(site.data("learner") / "checkpoints", model).load()
+        if learning is not None:
+            quality = learning.quality
+            outcome.learned[model.name] = Learned(
+                learning.progress.examples,
+                state_hash(learning.estimator),
+                quality.metrics(),
+                hashlib.sha256(quality.dump()).hexdigest(),
+            )
+    return outcome
+
+
+def _rows(site: Site, outcome: Outcome) -> None:
+    with site.redis() as store:
+        keys = sorted(store.scan_iter(f"headrace:{site.loop.name}:row:*", count=1_000))
+        pipe = store.pipeline(transaction=False)
+        for key in keys:
+            pipe.hgetall(key)
+        for key, fields in zip(keys, pipe.execute(), strict=True):
+            for name, value in fields.items():
+                outcome.rows[key.decode(), name.decode()] = value[_FENCE:]
+
+
+class _Reading:
+    def __init__(self, site: Site, client: pulsar.Client, outcome: Outcome) -> None:
+        self._site = site
+        self._client = client
+        self._outcome = outcome
+
+    def run(self) -> None:
+        topics, models = self._site.topics, self._site.loop.models
+        names = [topics.models, topics.dead_letters]
+        for model in models:
+            names += [topics.features(model.name), topics.predictions(model.name), topics.examples(model.name)]
+        physical = [(name, own) for name in names for own in partitions(self._client, name)]
+        with ThreadPoolExecutor(8) as threads:
+            found = list(threads.map(lambda own: messages(self._client, own[1]), physical))
+        logs: dict[str, list[list[Message]]] = {}
+        for (name, _), log in zip(physical, found, strict=True):
+            logs.setdefault(name, []).append(log)
+        for model in models:
+            self._vectors(model, logs[topics.features(model.name)])
+            self._predictions(model, logs[topics.predictions(model.name)])
+            self._examples(model, logs[topics.examples(model.name)][0])
+        self._dead_letters([own for log in logs[topics.dead_letters] for own in log])
+        self._outcome.published = {name: [[m.published for m in log] for log in own] for name, own in logs.items()}
+
+    def _dead_letters(self, log: Sequence[Message]) -> None:
+        places = Counter[tuple[str, bytes]]()
+        for letter in (DeadLetter.FromString(own.payload) for own in log):
+            # What was expected of a late event names the newest one before it, which may be one that came again.
+            self._outcome.dead_letters[letter.stream, letter.field, letter.value, letter.event] += 1
+            if letter.position:
+                places[letter.topic, letter.position] += 1
+        self._outcome.letters_repeated = places.total() - len(places)
+
+    def _vectors(self, model: ModelDefinition, logs: Sequence[Sequence[Message]]) -> None:
+        taken = self._outcome.vectors.setdefault(model.name, Taken())
+        if model.vectors == "requests":
+            return
+        for partition, log in enumerate(logs):
+            for payload, epoch, accepted in _owned(log):
+                vectors = decode_vectors(model, payload)
+                for row in accepted.take(epoch, vectors.positions):
+                    texts = tuple(column[row] for column in vectors.categories)
+                    value = (int(vectors.times[row]), vectors.numbers[row].tobytes(), texts)
+                    taken.take(partition, vectors.ids[row], value)
+
+    def _predictions(self, model: ModelDefinition, logs: Sequence[Sequence[Message]]) -> None:
+        taken = self._outcome.predictions.setdefault(model.name, Taken())
+        for partition, log in enumerate(logs):
+            # What a request was answered with stands outside of this.
+            for payload, epoch, accepted in _owned([own for own in log if "epoch" in own.properties]):
+                own = decode_predictions(model, payload)
+                for row in accepted.take(epoch, own.positions):
+                    texts = tuple(column[row] for column in own.categories)
+                    taken.take(partition, own.ids[row], (int(own.times[row]), own.numbers[row].tobytes(), texts))
+
+    def _examples(self, model: ModelDefinition, log: Sequence[Message]) -> None:
+        newest, following = 0, 0
+        found = self._outcome.examples.setdefault(model.name, [])
+        for own in log:
+            epoch = int(own.properties.get("epoch", 0))
+            if epoch < newest:
+                continue
+            newest = epoch
+            if not own.payload:
+                continue
+            examples = decode_examples(model, own.payload)
+            for row, seq in enumerate(examples.seqs.tolist()):
+                if seq < following:
+                    continue
+                if seq > following:
+                    self._outcome.faults.append(f"examples of {model.name}: number {seq} follows on {following - 1}")
+                following = seq + 1
+                texts = tuple(column[row] for column in examples.categories)
+                label = examples.labels[row]
+                found.append(
+                    (
+                        examples.ids[row],
+                        int(examples.times[row]),
+                        int(examples.label_times[row]),
+                        label if isinstance(label, str) else float(label),
+                        examples.numbers[row].tobytes(),
+                        texts,
+                    )
+                )
+
+
+def _owned(log: Sequence[Message]) -> Iterator[tuple[bytes, int, Accepted]]:
+    """The messages with vectors of owners that count, each with its epoch and what was accepted before."""
+    accepted = Accepted()
+    for own in log:
+        epoch = int(own.properties.get("epoch", 0))
+        if accepted.mark(epoch) and own.payload:
+            yield own.payload, epoch, accepted
+
+
+def messages(client: pulsar.Client, topic: str) -> list[Message]:
+    """Everything that a partition holds."""
+    reader = client.create_reader(topic, pulsar.MessageId.earliest, receiver_queue_size=1_000)
+    found: list[Message] = []
+    try:
+        while _more(reader):
+            try:
+                own = reader.read_next(timeout_millis=5_000)
+            except pulsar.Timeout:
+                break
+            position = Position.of(own.message_id())
+            if not found or position > found[-1].position:
+                found.append(Message(position, own.data(), own.properties(), own.publish_timestamp() / 1_000))
+    finally:
+        reader.close()
+    return found
+
+
+def _more(reader: pulsar.Reader) -> bool:
+    try:
+        return bool(reader.has_message_available())
+    except pulsar.PulsarException:
+        return False  # what the embedded broker says of an empty topic

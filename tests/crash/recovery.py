@@ -1,0 +1,83 @@
+"""How long until a service's next output, after each kill: read from when messages were published."""
+
+from __future__ import annotations
+
+import statistics
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from headrace.definition import LoopDefinition
+from headrace.log.topics import Topics
+from tests.crash.faults import BROKER, STORE, Happened, Kind
+from tests.crash.outcome import Outcome
+from tests.crash.sending import Call
+
+#: What bounds the recovery of each.
+BOUNDS = {
+    "ingest": "start of the process (imports, producers), and the client's next try",
+    "feature": "the broker hands a partition on at once; then state and rows are read, and what waits is folded",
+    "learner": "the next version: an owner's checkpoint is loaded, and `publish_every` examples are due",
+    "scorer": "the broker hands a partition on at once; a lone one starts anew and reads the versions first",
+    BROKER: "its start on the same data (JVM, ledgers), then the clients' pauses between tries",
+    STORE: "its start on the same append-only file, then the clients' pauses between tries",
+}
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Seconds from one kill to the next output of what was killed; None where none followed."""
+
+    service: str
+    began: float
+    seconds: float | None
+
+
+def recoveries(
+    loop: LoopDefinition, topics: Topics, happened: Sequence[Happened], calls: Sequence[Call], outcome: Outcome
+) -> list[Recovery]:
+    """The recovery from each kill, in their order."""
+    accepted = [call.began for call in calls]
+    ended = [call.ended for call in calls]
+
+    def after(logs: Sequence[Sequence[float]]) -> Callable[[float], float | None]:
+        """The latest of the first messages of each partition."""
+
+        def find(moment: float) -> float | None:
+            firsts = [log[at] if (at := bisect_right(log, moment)) < len(log) else None for log in logs]
+            known = [own for own in firsts if own is not None]
+            return max(known) if len(known) == len(firsts) else None
+
+        return find
+
+    def next_call(moment: float) -> float | None:
+        at = bisect_right(accepted, moment)
+        return ended[at] if at < len(ended) else None
+
+    def of(*names: str) -> list[list[float]]:
+        # A zombie's messages may stand behind later ones.
+        return [sorted(log) for name in names for log in outcome.published.get(name, [])]
+
+    streamed = [model.name for model in loop.models if model.vectors == "stream"]
+    feature = after(of(*map(topics.features, streamed), *map(topics.examples, streamed)))
+    finders = {
+        "ingest": next_call,
+        "feature": feature,
+        "scorer": after(of(*map(topics.predictions, streamed))),
+        "learner": after(of(topics.models)),
+        BROKER: next_call,
+    }
+    found = []
+    for own in happened:
+        if own.fault.kind is not Kind.KILL:
+            continue
+        service = own.fault.target.rpartition("-")[0] or own.fault.target
+        # What was on its way when the store died says nothing of it.
+        output = feature(own.ended) if service == STORE else finders[service](own.began)
+        found.append(Recovery(service, own.began, None if output is None else output - own.began))
+    return found
+
+
+def p50(seconds: Sequence[float]) -> float:
+    """The median, 0 of none."""
+    return statistics.median(seconds) if seconds else 0.0

@@ -1,0 +1,95 @@
+"""What a run tells: a table, and one line of JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+from tests.crash.faults import Kind
+from tests.crash.recovery import BOUNDS, p50
+from tests.crash.run import Result
+
+
+def line(result: Result) -> str:
+    """One JSON object."""
+    through, found = result.disturbed, result.comparison
+    seconds = [own.seconds for own in through.recoveries if own.seconds is not None]
+    kills = sum(own.fault.kind is Kind.KILL for own in through.happened)
+    return json.dumps(
+        {
+            "kills": kills,
+            "faults": len(through.happened) - kills,
+            "events": through.events,
+            "rows_equal": found.rows_equal,
+            "examples_missing": found.examples_missing,
+            "examples_duplicated": found.examples_duplicated,
+            "model_equal": found.model_equal,
+            "recovery_s_p50": round(p50(seconds), 2),
+            "recovery_s_max": round(max(seconds, default=0.0), 2),
+            "requests": through.requests,
+            "requests_failed": through.requests_failed,
+        }
+    )
+
+
+def table(result: Result) -> str:
+    """The same for people, and more of it."""
+    return "\n".join([*_faults(result), "", *_recovery(result), "", *_compared(result), *_wrong(result)])
+
+
+def _faults(result: Result) -> list[str]:
+    through = result.disturbed
+    counts = Counter(
+        (own.fault.kind, own.fault.target.rpartition("-")[0] or own.fault.target) for own in through.happened
+    )
+    lines = ["faults"]
+    for kind in Kind:
+        own = {target: count for (found, target), count in sorted(counts.items()) if found is kind}
+        if own:
+            lines.append(f"  {kind:<24} {sum(own.values()):>4}   " + ", ".join(f"{n} {t}" for t, n in own.items()))
+    lines.append(f"  {'slices sent twice':<24} {through.again:>4}")
+    lines.append(f"  {'calls sent again':<24} {through.retried:>4}   to an ingest that did not answer")
+    return lines
+
+
+def _recovery(result: Result) -> list[str]:
+    lines = [f"recovery, kill to next output (s)  {'kills':>5} {'p50':>6} {'max':>6}   bounded by"]
+    for service, bound in BOUNDS.items():
+        own = [found.seconds for found in result.disturbed.recoveries if found.service == service]
+        seconds = [found for found in own if found is not None]
+        if own:
+            worst = max(seconds, default=0.0)
+            lines.append(f"  {service:<32} {len(own):>5} {p50(seconds):>6.2f} {worst:>6.2f}   {bound}")
+    return lines
+
+
+def _compared(result: Result) -> list[str]:
+    found, through = result.comparison, result.disturbed
+    rows = [
+        ("rows", found.rows, found.rows_equal, "all fields, behind their fence"),
+        ("vectors", found.vectors, found.vectors_equal, "each event once, in order, to the last bit"),
+        ("predictions", found.predictions, found.predictions_equal,
+         f"each vector once; {found.unscored} vectors before the first version"),
+        ("examples", found.examples, found.examples_equal, "ids, times, labels, vectors, order"),
+        ("models", found.models, found.model_equal, "hash of the learner's state"),
+        ("metrics", found.models, found.metrics_equal, "prequential, with all they are made of"),
+        ("dead letters", found.dead_letters, found.dead_letters_equal,
+         f"as a set; {found.letters_again} again: {found.letters_repeated} by a crash, the others sent again"),
+    ]  # fmt: skip
+    lines = ["compared with the undisturbed run"]
+    lines += [
+        f"  {what:<14} {count:>8,}   {'equal' if good else 'DIFFERENT':<10} {how}" for what, count, good, how in rows
+    ]
+    lines.append(
+        f"  {'requests':<14} {through.requests:>8,}   {through.requests_failed} failed    "
+        f"the slowest took {through.request_s_max:.2f} s"
+    )
+    lines.append(f"{through.seconds:.0f} s with faults, {result.undisturbed_s:.0f} s without")
+    return lines
+
+
+def _wrong(result: Result) -> list[str]:
+    wrong = [*result.comparison.differences]
+    if result.disturbed.unfinished:
+        wrong.insert(0, f"not finished: {result.disturbed.unfinished}")
+    return ["", "wrong", *(f"  {own}" for own in wrong)] if wrong else []

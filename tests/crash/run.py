@@ -1,0 +1,251 @@
+"""One disturbed run and one undisturbed one of the same events, and what their comparison says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+
+from headrace import declare
+from headrace.errors import CorruptState
+from headrace.frontier import ENDED
+from headrace.log.produce import Producer
+from headrace.store.fences import fence_key
+from headrace_learner.checkpoint import decode_header
+from headrace_learner.learning import Learning
+from headrace_learner.versions import version_of
+from tests.crash.asking import Asker
+from tests.crash.compare import Comparison, compare
+from tests.crash.faults import Fault, Faults, Happened
+from tests.crash.grounds import Grounds
+from tests.crash.load import EPOCH, SECOND, Load, Slice, slices
+from tests.crash.outcome import Outcome, messages, read
+from tests.crash.recovery import Recovery, recoveries
+from tests.crash.sending import Call, Sender
+from tests.crash.site import Site
+from tests.deadline import until
+
+LOOP = Path(__file__).with_name("loop.py")
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Disturbed:
+    """A run through faults.
+
+    Attributes
+    ----------
+    unfinished
+        What did not come to its end, in words; empty where all did.
+    """
+
+    outcome: Outcome
+    happened: list[Happened] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    recoveries: list[Recovery] = field(default_factory=list)
+    events: int = 0
+    again: int = 0
+    retried: int = 0
+    requests: int = 0
+    requests_failed: int = 0
+    request_s_max: float = 0.0
+    failures: list[str] = field(default_factory=list)
+    unfinished: str = ""
+    seconds: float = 0.0
+
+
+@dataclass
+class Result:
+    """Both runs, compared."""
+
+    disturbed: Disturbed
+    comparison: Comparison
+    undisturbed_s: float
+
+    @property
+    def passed(self) -> bool:
+        return self.comparison.passed and not self.disturbed.unfinished
+
+
+def disturbed(
+    grounds: Grounds,
+    directory: Path,
+    load: Load,
+    planned: Sequence[Fault],
+    *,
+    loop_file: Path = LOOP,
+    services: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+    settle_s: float = 120.0,
+    check: Callable[[Site], list[str]] = lambda site: [],
+    say: Say = lambda text: None,
+) -> Disturbed:
+    """Run a load through faults.
+
+    Parameters
+    ----------
+    services
+        Mutants, by the service that they take the place of.
+    settle_s
+        How long it may take, after the last fault and event, until everything is at the end.
+    check
+        Looks at what came out before the store is gone; says what is wrong.
+    """
+    cut = slices(load)
+    began = time.monotonic()
+    with Site(grounds, directory, loop_file, linked=True, services=services, environment=environment) as site:
+        _seed_requests_model(site)
+        faults = Faults(site, planned, say)
+        sender = Sender(lambda: site.of("ingest"), cut, lambda: faults.reached)
+        asker = Asker(
+            site.of("scorer"), [model.name for model in site.loop.models], load.seed, lambda: _reached(load, sender)
+        )
+        for thread in (faults, sender, asker):
+            thread.start()
+        unfinished = _watch(sender, faults, asker, say)
+        grounds.proxy.heal()
+        asker.stop()
+        unfinished = unfinished or _settled(site, settle_s)
+        site.stop()
+        say(unfinished or "all is in; reading what came out")
+        outcome = read(site)
+        outcome.faults += check(site)
+        return Disturbed(
+            outcome,
+            faults.happened,
+            sender.calls,
+            recoveries(site.loop, site.topics, faults.happened, sender.calls, outcome),
+            sender.events,
+            sender.again,
+            sender.retried,
+            asker.requests,
+            asker.failed,
+            asker.slowest,
+            asker.failures,
+            unfinished,
+            time.monotonic() - began,
+        )
+
+
+def undisturbed(grounds: Grounds, directory: Path, load: Load, *, loop_file: Path = LOOP) -> Outcome:
+    """Run the same events through one process of each service, at full speed."""
+    cut = [Slice(own.events, own.frontier, False) for own in slices(load)]
+    with Site(grounds, directory, loop_file, linked=False) as site:
+        sender = Sender(lambda: site.of("ingest"), cut)
+        sender.start()
+        sender.join()
+        if sender.failure is not None:
+            raise sender.failure
+        unfinished = _settled(site, 300.0)
+        if unfinished:
+            raise TimeoutError(unfinished)
+        site.stop()
+        return read(site)
+
+
+def both(
+    grounds: Grounds, directory: Path, load: Load, planned: Sequence[Fault], say: Say = lambda text: None
+) -> Result:
+    """Both runs, and their comparison."""
+    through = disturbed(grounds, directory / "disturbed", load, planned, say=say)
+    began = time.monotonic()
+    say("the same events, undisturbed")
+    without = undisturbed(grounds, directory / "undisturbed", load)
+    return Result(through, compare(through.outcome, without), time.monotonic() - began)
+
+
+def _reached(load: Load, sender: Sender) -> int:
+    """The event time that the events have reached."""
+    return EPOCH + round(sender.sent / load.rate * load.speed * SECOND)
+
+
+def _watch(sender: Sender, faults: Faults, asker: Asker, say: Say) -> str:
+    """Wait for the end of events and faults; says what went wrong with them."""
+    told = time.monotonic()
+    while sender.is_alive() or faults.is_alive():
+        for thread in (sender, faults):
+            thread.join(0.2)
+            if thread.failure is not None:
+                return f"{thread.name}: {thread.failure!r}"
+        if time.monotonic() - told > 5:
+            told = time.monotonic()
+            say(
+                f"{sender.sent:,} of {sender.events:,} events, {faults.kills} kills, {faults.others} other faults, "
+                f"{asker.requests} requests, {asker.failed} failed"
+            )
+    return ""
+
+
+def _settled(site: Site, seconds: float) -> str:
+    """Wait until everything is at the end; what is not, in words."""
+    try:
+        until(lambda: _behind(site), lambda found: not found, seconds)
+    except TimeoutError as error:
+        return str(error)
+    return ""
+
+
+def _behind(site: Site) -> list[str]:
+    """What has not come to the end of history."""
+    behind = []
+    try:
+        with site.redis() as store:
+            for stream in site.loop.streams:
+                for partition in range(stream.partitions):
+                    key = fence_key(site.loop.name, f"fold:{stream.name}:{partition}").replace(":epoch", ":state")
+                    if int(store.hget(key, "frontier") or 0) < ENDED:
+                        behind.append(f"{stream.name}-{partition} is not folded")
+    except redis.RedisError as error:
+        return [str(error)]
+    streamed = [model.name for model in site.loop.models if model.vectors == "stream"]
+    behind += [f"{model} is not learned" for model in streamed if _checkpoint_frontier(site, model) < ENDED]
+    return behind or _unscored(site, streamed)
+
+
+def _checkpoint_frontier(site: Site, model: str) -> int:
+    with suppress(FileNotFoundError, CorruptState):
+        data = (site.data("learner") / "checkpoints" / f"{model}.ckpt").read_bytes()
+        return decode_header(data)[0].frontier or 0
+    return 0
+
+
+def _unscored(site: Site, models: Sequence[str]) -> list[str]:
+    """Features topics whose end no scorer has told on."""
+    client = site.grounds.client()
+    try:
+        return [
+            f"{topic.rpartition('/')[2]} is not scored"
+            for model in models
+            for topic in client.get_topic_partitions(site.topics.predictions(model))
+            if not any(int(own.properties.get("frontier", 0)) >= ENDED for own in messages(client, topic))
+        ]
+    finally:
+        client.close()
+
+
+def _seed_requests_model(site: Site) -> None:
+    """A first version of each model that learns from requests: without one, no request is answered, nor logged."""
+    client = site.grounds.client()
+    loaded = declare.load(site.loop_file)
+    for model in site.loop.models:
+        if model.vectors != "requests":
+            continue
+        learning = Learning(model, loaded.learner(model.name))
+        names = [feature.name for feature in model.features]
+        for label in (True, False):
+            learning.estimator.learn_one(dict.fromkeys(names, float(label)), label)
+        learning.progress.examples = 1
+        version = version_of(learning)
+        producer = Producer(client, site.topics.models, compress=True)
+        producer.send(
+            version.SerializeToString(deterministic=True),
+            key=model.name,
+            properties={"definition": model.hash, "examples": "1"},
+        )
+        producer.flush()
+    client.close()

@@ -1,0 +1,119 @@
+"""Sending a load to whichever ingest answers, again where there was no answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from headrace.client import IngestClient
+from headrace.errors import HeadraceError
+from headrace.log.topics import END_OF_HISTORY
+from tests.crash.load import SLICE_S, STREAMS, Slice
+
+#: Seconds that a call may take.
+_PATIENCE_S = 15.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that was answered: when it began and ended (s since the epoch)."""
+
+    began: float
+    ended: float
+
+
+class Sender(threading.Thread):
+    """Sends slices in order, one each tenth of a second; `failure` says why it gave up.
+
+    Parameters
+    ----------
+    addresses
+        Where ingest answers.
+    reached
+        Seconds of the load that may have been sent by now; None: all, as fast as ingest takes them.
+    seconds
+        That one slice may take before the run has failed.
+    """
+
+    def __init__(
+        self,
+        addresses: Callable[[], Sequence[str]],
+        slices: Sequence[Slice],
+        reached: Callable[[], float] | None = None,
+        seconds: float = 120.0,
+    ) -> None:
+        super().__init__(name="sender", daemon=True)
+        self.sent = 0
+        self.again = 0
+        self.retried = 0
+        self.calls: list[Call] = []
+        self.failure: BaseException | None = None
+        self._addresses = addresses
+        self._slices = slices
+        self._reached = reached
+        self._seconds = seconds
+        self._client: IngestClient | None = None
+        self._turn = 0
+        self._pause = threading.Event()
+
+    @property
+    def events(self) -> int:
+        """All that were made, those sent again not counted twice."""
+        return sum(map(len, self._slices))
+
+    def run(self) -> None:
+        try:
+            began = time.monotonic()
+            for index, own in enumerate(self._slices):
+                if self._reached is not None:
+                    self._pause.wait(max(began + index * SLICE_S - time.monotonic(), 0.0))
+                    while self._reached() < index * SLICE_S:
+                        self._pause.wait(SLICE_S)
+                self._surely(own)
+                if own.again:
+                    self._surely(own)
+                    self.again += 1
+                self.sent += len(own)
+            self._surely(Slice({}, END_OF_HISTORY, False))
+        except BaseException as error:
+            self.failure = error
+        finally:
+            self._forget()
+
+    def _surely(self, own: Slice) -> None:
+        deadline = time.monotonic() + self._seconds
+        while True:
+            began = time.time()
+            try:
+                self._send(own)
+            except HeadraceError:
+                self._forget()
+                self.retried += 1
+                if time.monotonic() > deadline:
+                    raise
+                self._pause.wait(0.1)
+            else:
+                self.calls.append(Call(began, time.time()))
+                return
+
+    def _send(self, own: Slice) -> None:
+        if self._client is None:
+            addresses = self._addresses()
+            self._client = IngestClient(addresses[self._turn % len(addresses)])
+            self._turn += 1
+        with self._client.stream() as stream:
+            bell = threading.Timer(_PATIENCE_S, stream.cancel)
+            bell.start()
+            try:
+                for name in STREAMS:
+                    stream.send(name, own.events.get(name, []), own.frontier)
+                stream.finish()
+            finally:
+                bell.cancel()
+
+    def _forget(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None

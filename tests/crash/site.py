@@ -1,0 +1,155 @@
+"""One run's loop: its store, its processes, and the ways between them, each within reach of a fault."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import redis
+
+from headrace import declare, definition
+from headrace.embedded.child import Child
+from headrace.embedded.processes import SERVICES, Delays, Supervisor, Surroundings, Worker
+from headrace.embedded.servers import Store
+from headrace.log.topics import Topics
+from tests.crash.grounds import INSTANCES, WORKERS, Grounds
+from tests.crash.proxy import HOST, Link
+
+_ROOT = Path(__file__).parents[2]
+
+
+class Site:
+    """A loop under test; as a context manager it runs for the block.
+
+    Parameters
+    ----------
+    linked
+        Two processes of most services, each behind links of its own; else one of each, undisturbed.
+    services
+        Other modules than the services' own: mutants.
+    environment
+        Further variables for all processes.
+    """
+
+    def __init__(
+        self,
+        grounds: Grounds,
+        directory: Path,
+        loop_file: Path,
+        *,
+        linked: bool,
+        services: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.grounds = grounds
+        self.directory = directory
+        self.loop_file = loop_file
+        self.loop = grounds.fits(declare.load(loop_file).definition)
+        self.store = Store(directory)
+        self.stores: dict[str, Link] = {}
+        self.addresses: dict[str, str] = {}
+        self.reports: list[str] = []
+        self._linked = linked
+        self._services = dict(SERVICES) | dict(services or {})
+        self._environment = dict(environment or {})
+        self._running = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as starting:
+            starting.enter_context(self.store)
+            self.namespace = self.grounds.namespace(self.loop)
+            self.topics = Topics(self.loop.name, self.namespace)
+            compiled = self.directory / "loop.json"
+            compiled.write_bytes(definition.encode(self.loop))
+            if self._linked:
+                port = int(self.store.url.rpartition(":")[2].partition("/")[0])
+                self.grounds.proxy.heal()
+                self.stores = {name: self.grounds.proxy.link(f"{name} to store", port) for name in INSTANCES}
+            surroundings = Surroundings(
+                self.loop.name,
+                compiled,
+                self.loop_file,
+                self.directory,
+                self.grounds.broker.url,
+                self.store.url,
+                environment=self._own,
+            )
+            self.supervisor = starting.enter_context(
+                Supervisor(
+                    surroundings,
+                    workers=WORKERS if self._linked else None,
+                    services=self._services,
+                    report=self._report,
+                    delays=Delays(0.1, 1.0, 3.0),
+                )
+            )
+            self.addresses = {own.instance: own.address for own in self.supervisor.status()}
+            self._running = starting.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._running.close()
+        for link in self.stores.values():
+            self.grounds.proxy.close(link)
+
+    def stop(self) -> None:
+        """Let the processes end in order; broker and store stay."""
+        self.supervisor.stop()
+
+    def of(self, service: str) -> list[str]:
+        """The addresses of a service's processes."""
+        return [address for name, address in self.addresses.items() if name.rpartition("-")[0] == service]
+
+    def data(self, service: str) -> Path:
+        """A service's own directory."""
+        return self.directory / "state" / service
+
+    def redis(self) -> redis.Redis:
+        """A client of the store, around the links."""
+        return redis.Redis.from_url(self.store.url, socket_timeout=10, socket_connect_timeout=10)
+
+    def child(self, instance: str, seconds: float = 30.0) -> Child:
+        """The process of an instance, waited for while it is being started again."""
+        worker = self._worker(instance)
+        deadline, pause = time.monotonic() + seconds, threading.Event()
+        while True:
+            child = worker.child
+            if child is not None and child.alive:
+                return child
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{instance} is not started again")
+            pause.wait(0.02)
+
+    def signal(self, instance: str, number: signal.Signals) -> Child:
+        """Send a signal to an instance's process."""
+        child = self.child(instance)
+        os.kill(child.pid, number)
+        return child
+
+    def _worker(self, instance: str) -> Worker:
+        return next(own for own in self.supervisor.workers if own.instance == instance)
+
+    def _own(self, instance: str) -> dict[str, str]:
+        own = {
+            "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")]),
+            "HEADRACE_NAMESPACE": self.namespace,
+            "HEADRACE_PATIENCE_S": "10",
+            "PYTHONFAULTHANDLER": "1",
+            **self.grounds.environment(instance if self._linked else None),
+            **self._environment,
+        }
+        if self._linked:
+            own["HEADRACE_REDIS_URL"] = f"redis://{HOST}:{self.stores[instance].port}/0"
+        return own
+
+    def _report(self, text: str) -> None:
+        with (self.directory / "restarts.log").open("a") as log:
+            log.write(f"{time.time():.3f} {text}\n")
+        self.reports.append(text)

@@ -1,0 +1,93 @@
+"""The crash suite can fail: one guarantee broken at a time, and each time the comparison says what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.crash.compare import Comparison, compare
+from tests.crash.grounds import Grounds
+from tests.crash.load import Load
+from tests.crash.outcome import Outcome
+from tests.crash.run import disturbed, undisturbed
+
+pytestmark = pytest.mark.official
+
+SHORT = Load(seed=3, seconds=15.0)
+
+#: A zombie amid a step: it wakes up between emitting and recording, when another worker has long gone on.
+ZOMBIE = "~recording"
+
+#: Deaths between any two effects of a step; between deciding on examples, sending them, and going on.
+DEATHS = ("-emitted", "-recorded", "-written", "-saved", "-decided", "-joined")
+
+
+@pytest.fixture(scope="module")
+def expected(grounds: Grounds, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """What comes of the events when nothing happens."""
+    return undisturbed(grounds, tmp_path_factory.mktemp("undisturbed"), SHORT)
+
+
+def through(
+    grounds: Grounds,
+    directory: Path,
+    expected: Outcome,
+    services: dict[str, str],
+    *moments: str,
+    settle_s: float = 20.0,
+) -> Comparison:
+    """What comparing says of a run with these services, at whose moments something happens to them."""
+    modules = {name: f"tests.crash.mutants.{module}" for name, module in services.items()}
+    run = disturbed(
+        grounds,
+        directory,
+        SHORT,
+        [],
+        services=modules,
+        environment={"HEADRACE_MOMENTS": ",".join(moments)},
+        settle_s=settle_s,
+        say=print,
+    )
+    assert {own[1:] for own in moments} == {own.name[4:] for own in (directory / "state" / "feature").glob("was-*")}
+    found = compare(run.outcome, expected)
+    if run.unfinished:
+        found.differences.append(run.unfinished)
+    print("\n".join(found.differences))
+    return found
+
+
+def test_without_a_mutation_all_is_the_same(grounds: Grounds, tmp_path: Path, expected: Outcome) -> None:
+    found = through(grounds, tmp_path, expected, {"feature": "mortal"}, ZOMBIE, *DEATHS, settle_s=90.0)
+    assert found.differences == []
+    assert found.passed
+
+
+def test_a_zombie_without_a_fence_is_noticed(grounds: Grounds, tmp_path: Path, expected: Outcome) -> None:
+    found = through(grounds, tmp_path, expected, {"feature": "fence"}, ZOMBIE)
+    assert not found.rows_equal
+    assert not found.passed
+
+
+def test_progress_saved_before_the_vectors_are_sent_is_noticed(
+    grounds: Grounds, tmp_path: Path, expected: Outcome
+) -> None:
+    found = through(grounds, tmp_path, expected, {"feature": "order"}, "-saved")
+    assert found.rows_equal
+    assert not found.vectors_equal
+    assert found.examples_missing
+    assert not found.passed
+
+
+def test_resends_that_count_are_noticed(grounds: Grounds, tmp_path: Path, expected: Outcome) -> None:
+    found = through(grounds, tmp_path, expected, {"feature": "ids"})
+    assert not found.rows_equal
+    assert not found.passed
+
+
+def test_examples_learned_twice_are_noticed(grounds: Grounds, tmp_path: Path, expected: Outcome) -> None:
+    found = through(grounds, tmp_path, expected, {"learner": "skip", "feature": "mortal"}, "-joined")
+    assert found.rows_equal
+    assert found.examples_equal
+    assert not found.model_equal
+    assert not found.passed

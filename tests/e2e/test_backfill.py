@@ -1,0 +1,145 @@
+"""The store is wiped: rows, pairs and model come out as if nothing had happened, while the scorer answers."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import redis
+
+from headrace import embedded
+from headrace.client import IngestClient
+from headrace.kernel.rows import FENCE_BYTES
+from headrace.log.topics import END_OF_HISTORY
+from headrace.v1 import scoring_pb2, scoring_pb2_grpc
+from tests.deadline import until
+from tests.e2e.learning import EPOCH, SECOND, stored_state
+
+LOOP = """
+from datetime import datetime
+from river.linear_model import LogisticRegression
+from river.preprocessing import StandardScaler
+from headrace import Count, Label, Loop, Mean, Model, Std, Stream, View
+
+Loop("shop", idle="60s")
+
+
+class Asked(Stream, key="user", time="at", id="id"):
+    id: str
+    at: datetime
+    user: str
+    shop: str
+    x: float
+
+
+class Sold(Stream, key="shop", time="at", id="id"):
+    id: str
+    at: datetime
+    shop: str
+    y: float
+    late: bool
+
+
+sales = View(Sold, by="shop", windows=["10m", "1h"], features={"count": Count(), "mean": Mean("y"), "std": Std("y")})
+Model(
+    "m", on=Asked, label=Label(Sold, of=Asked, value=Sold.late, wait="1h", name="late"), features=[sales, Asked.x],
+    learner=lambda: StandardScaler() | LogisticRegression(), publish_every=100,
+)
+"""
+SIZE = 600
+
+
+class Shop:
+    """A running loop."""
+
+    def __init__(self, running: embedded.RunningLoop) -> None:
+        self.running = running
+
+    def send(self, events: list[tuple[int, str, bytes]], end: int) -> None:
+        with IngestClient(self.running.addresses["ingest"]) as client, client.stream() as stream:
+            for name in ("asked", "sold"):
+                stream.send(name, [event for _, own, event in events if own == name], frontier=end)
+            assert stream.finish().rejected == 0
+
+    def learned(self, examples: int) -> None:
+        """Wait until the learner is there."""
+        until(
+            lambda: [own.metrics.get("m", {}).get("examples") for own in self.running.status()],
+            lambda found: examples in found,
+            60,
+        )
+
+    def rows(self) -> dict[tuple[bytes, bytes], bytes]:
+        """All rows, but for who wrote them, and where."""
+        with redis.Redis.from_url(self.running.redis_url) as store:
+            return {
+                (key, name): row[FENCE_BYTES:]
+                for key in store.scan_iter("headrace:shop:row:*")
+                for name, row in store.hgetall(key).items()
+            }
+
+    def degradations(self) -> list[int]:
+        with grpc.insecure_channel(self.running.addresses["scorer"]) as channel:
+            stub = scoring_pb2_grpc.ScoringServiceStub(channel)  # type: ignore[no-untyped-call]
+            event = json.dumps({"user": "u", "shop": "s1", "x": 0.5}).encode()
+            return list(stub.Score(scoring_pb2.ScoreRequest(model="m", event=event), timeout=5.0).degradations)
+
+    def headrace(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "headrace.cli", *words, "--data", str(self.running.data)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def history() -> list[tuple[int, str, bytes]]:
+    """Questions each half a second; what became of each some minutes later."""
+    chance, events = random.Random(4), []
+    for index in range(SIZE):
+        at, shop = EPOCH + index * SECOND // 2, f"s{chance.randrange(5)}"
+        own = {"id": f"{index:04d}", "shop": shop}
+        later = at + chance.randrange(30, 300) * SECOND
+        asked = {**own, "at": at, "user": f"u{chance.randrange(9)}", "x": chance.random()}
+        sold = {**own, "at": later, "y": chance.random(), "late": chance.random() < 0.3}
+        events += [(at, "asked", asked), (later, "sold", sold)]
+    return [(at, name, json.dumps(event).encode()) for at, name, event in sorted(events, key=lambda own: own[0])]
+
+
+@contextmanager
+def shop(folder: Path) -> Iterator[Shop]:
+    folder.mkdir()
+    (folder / "loop.py").write_text(LOOP)
+    with embedded.run(folder / "loop.py", data=folder / "data") as running:
+        yield Shop(running)
+
+
+def test_a_wiped_store_is_filled_again_and_nothing_is_learned_twice(tmp_path: Path) -> None:
+    events = history()
+    half = len(events) // 2
+    answered = sum(1 for at, name, _ in events[:half] if name == "sold" and at < events[half][0])
+    with shop(tmp_path / "plain") as plain:
+        plain.send(events, END_OF_HISTORY)
+        plain.learned(SIZE)
+        expected = plain.rows()
+    with shop(tmp_path / "wiped") as wiped:
+        wiped.send(events[:half], events[half][0])
+        wiped.learned(answered)
+        until(lambda: wiped.degradations() == [])
+        with redis.Redis.from_url(wiped.running.redis_url) as store:
+            store.flushall()
+        filled = wiped.headrace("backfill")
+        assert filled.returncode == 0, filled.stderr
+        assert "2 partitions are made again" in filled.stdout
+        wiped.send(events[half:], END_OF_HISTORY)
+        wiped.learned(SIZE)
+        assert wiped.rows() == expected
+        until(lambda: wiped.degradations() == [])
+        again = wiped.headrace("backfill")
+        assert again.returncode == 1
+        assert "--again" in again.stderr
+    assert stored_state(tmp_path / "wiped" / "loop.py", tmp_path / "wiped" / "data", "m") == stored_state(
+        tmp_path / "plain" / "loop.py", tmp_path / "plain" / "data", "m"
+    )

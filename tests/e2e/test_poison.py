@@ -1,0 +1,90 @@
+"""An event that the kernel of a running service fails on: refused, mended, sent again, counted once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from headrace import embedded
+from headrace.cli.program import run
+from headrace.client import IngestClient
+from headrace.log.topics import END_OF_HISTORY
+from tests.deadline import until
+from tests.integration.test_feature import LOOP, SECOND, START, Shop
+
+#: What Python runs first in each service: while a file lies there, views choke on one shop.
+CHOKING = """
+import os
+from headrace.kernel.folding import Folding
+
+prepare = Folding.prepare
+
+def choking(self, events):
+    if os.path.exists({flag!r}) and "poison" in events.fields["shop"]:
+        raise ArithmeticError("this shop is poison")
+    return prepare(self, events)
+
+Folding.prepare = choking
+"""
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., str]:
+    def call(*arguments: str) -> str:
+        capsys.readouterr()
+        assert run(["dead-letters", *arguments, "--data", str(tmp_path / "data")]) == 0
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_a_poison_event_is_refused_and_counts_once_when_it_is_sent_again(
+    tmp_path: Path, call: Callable[..., str]
+) -> None:
+    flag, file, site = tmp_path / "poisonous", tmp_path / "loop.py", tmp_path / "site"
+    flag.touch()
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(CHOKING.format(flag=str(flag)))
+    file.write_text(LOOP.replace('class Sold(Stream, key="shop",', 'class Sold(Stream, lateness="1h", key="shop",'))
+    path = {"PYTHONPATH": f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    with (
+        embedded.run(file, data=tmp_path / "data", environment=path) as running,
+        IngestClient(running.addresses["ingest"]) as client,
+    ):
+        shop = Shop(running)
+        sold = [(0, "s"), (10, "poison"), (20, "s"), (30, "poison")]
+        client.publish_stream("sold", [_event(second, name, late=True) for second, name in sold])
+        shop.events(2)
+        letters = [json.loads(line) for line in call("list", "--json").splitlines()]
+        assert [own["event"]["id"] for own in letters] == ["10", "30"]
+        reason = "poison to view 'sales' (ArithmeticError: this shop is poison)"
+        assert {(own["stream"], own["value"], own["service"]) for own in letters} == {("sold", reason, "feature")}
+        assert all(own["topic"] == shop.topics.stream("sold") and own["stood"] for own in letters)
+        flag.unlink()
+        first = letters[0]["position"]
+        assert call("retry", first) == f"{first}  sold: taken\n"
+        shop.events(3)
+        assert json.loads(call("list", "--json"))["position"] == letters[1]["position"]
+        call("retry", first)
+        client.publish("sold", _event(10, "poison", late=True))
+        until(lambda: _counter(running, "resent"), lambda found: found == 2)
+        client.publish_stream("asked", [_event(40, "s"), _event(41, "poison")])
+        with client.stream() as stream:
+            for name in ("asked", "sold"):
+                stream.send(name, [], END_OF_HISTORY)
+            stream.finish()
+        assert shop.vectors(2) == {"40": 2.0, "41": 1.0}
+        until(lambda: running.status(), lambda own: any(one.counters.get("labels") == 3 for one in own))
+        shop.client.close()
+
+
+def _event(second: int, shop: str, **more: object) -> dict[str, object]:
+    return {"id": str(second), "at": START + second * SECOND, "shop": shop} | more
+
+
+def _counter(running: embedded.RunningLoop, name: str) -> int:
+    return sum(own.counters.get(name, 0) for own in running.status() if own.service == "feature")

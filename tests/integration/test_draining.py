@@ -1,0 +1,113 @@
+"""SIGTERM while calls are under way: they are answered, and what was served is logged, before the process ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from headrace.client import IngestClient
+from headrace.embedded import Server, Servers
+from headrace.log.tables import decode_predictions
+from headrace.v1 import scoring_pb2
+from tests.deadline import until
+from tests.integration.ingesting import HOUR, ingesting
+from tests.integration.scoring import TOPICS, running
+from tests.unit.scorer.support import FRAUD, NOW, event, version
+
+
+@contextmanager
+def stuck(server: Server) -> Iterator[None]:
+    """A server that hangs, as one whose disk does."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def told_to_end(process: subprocess.Popen[bytes], address: str) -> None:
+    """SIGTERM, and wait until it takes no more calls."""
+    process.send_signal(signal.SIGTERM)
+
+    def takes_calls() -> bool:
+        with grpc.insecure_channel(address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            try:
+                health = stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+            except grpc.RpcError:
+                return False
+            return bool(health.status == health_pb2.HealthCheckResponse.SERVING)
+
+    until(takes_calls, lambda takes: not takes)
+
+
+def clicks(*ids: str) -> list[bytes]:
+    return [json.dumps({"id": id, "at": HOUR, "user": "u", "amount": 1.0}).encode() for id in ids]
+
+
+def test_ingest_answers_the_calls_under_way_before_it_ends(tmp_path: Path) -> None:
+    with (
+        Servers(tmp_path / "own") as servers,
+        ingesting(tmp_path, servers, "draining") as ingest,
+        IngestClient(ingest.address) as client,
+        client.stream() as call,
+    ):
+        topic = ingest.topics.stream("clicks")
+        call.send("clicks", clicks("before"))
+        assert len(ingest.written(topic, 1)) == 1
+        broker = next(own for own in servers.local if own.name == "broker")
+        with stuck(broker):
+            call.send("clicks", [*clicks("under way"), b"?"])
+            told_to_end(ingest.process, ingest.address)
+            assert ingest.process.poll() is None
+        result = call.finish()
+        assert (result.accepted, result.rejected) == (2, 1)
+        assert ingest.process.wait(30) == 0
+        assert [json.loads(own)["id"] for own in ingest.written(topic, 2).payloads] == ["before", "under way"]
+        assert [own.event for own in ingest.dead_letters(1)] == [b"?"]
+
+
+def test_the_scorer_answers_and_logs_what_is_under_way_before_it_ends(tmp_path: Path) -> None:
+    asked: queue.SimpleQueue[scoring_pb2.ScoreStreamRequest | None] = queue.SimpleQueue()
+
+    def ask(id: str) -> None:
+        request = scoring_pb2.ScoreRequest(model="fraud", event=event(at=NOW), event_id=id)
+        asked.put(scoring_pb2.ScoreStreamRequest(request=request))
+
+    patience = {"HEADRACE_STORE_TIMEOUT": "60", "HEADRACE_LOG_PATIENCE": "60"}
+    with Servers(tmp_path / "own") as servers:
+        broker, store = servers.broker, servers.store
+        assert broker is not None
+        assert store is not None
+        with running(tmp_path, broker, store, **patience) as scorer:
+            scorer.publish(version(FRAUD))
+            answers = scorer.scoring.ScoreStream(iter(asked.get, None))
+            ask("before")
+            assert next(answers).result.response.score
+            with stuck(broker):
+                with stuck(store):
+                    ask("under way")
+                    told_to_end(scorer.process, scorer.address)
+                    assert scorer.process.poll() is None
+                answer = next(answers).result.response
+                assert answer.score
+                assert not answer.degradations
+                asked.put(None)
+                assert list(answers) == []
+                assert scorer.process.poll() is None
+            assert scorer.process.wait(30) == 0
+
+            def logged(messages: list) -> bool:  # type: ignore[type-arg]
+                ids = [id for own in messages if own.data() for id in decode_predictions(FRAUD, own.data()).ids]
+                return {"before", "under way"} <= set(ids)
+
+            assert scorer.read(TOPICS.predictions("fraud"), logged)

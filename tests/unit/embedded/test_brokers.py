@@ -1,0 +1,223 @@
+"""Where an official broker comes from, and how its distribution is got: with programs that only pretend."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from headrace.embedded import Servers, brokers, container, distribution
+from headrace.embedded.brokers import Given
+from headrace.embedded.container import ContainerBroker
+from headrace.embedded.official import OfficialBroker
+from headrace.embedded.servers import Broker
+from headrace.errors import Unavailable
+
+JAVA = """#!/bin/sh
+echo 'openjdk version "{version}" 2025-04-15' >&2
+"""
+# Copies the tarball to the folder that it is told, and counts how often.
+MAVEN = """#!/bin/sh
+echo called >> {folder}/calls
+for word; do case $word in -DoutputDirectory=*) out=${{word#-DoutputDirectory=}};; esac; done
+test -f {folder}/pulsar.tar.gz || {{ echo '[ERROR] no route to the repository'; exit 1; }}
+/bin/cp {folder}/pulsar.tar.gz $out/
+"""
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    path = folder / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine of its own: nothing installed, no engine, an empty cache."""
+    (tmp_path / "bin").mkdir()
+    for name in ("JAVA_HOME", "PULSAR_URL", "PULSAR_ADMIN_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(container, "engine_answers", lambda: False)
+    return tmp_path
+
+
+def install(machine: Path, java: str = "17.0.15") -> None:
+    program(machine, "java", JAVA.format(version=java))
+    program(machine, "mvn", MAVEN.format(folder=machine))
+
+
+def publish(machine: Path) -> None:
+    tree = machine / "apache-pulsar-4.0.8" / "conf"
+    tree.mkdir(parents=True)
+    (tree / "standalone.conf").write_text("brokerServicePort=6650\n")
+    with tarfile.open(machine / "pulsar.tar.gz", "w:gz") as packed:
+        packed.add(tree.parent, arcname="apache-pulsar-4.0.8")
+
+
+def test_the_distribution_is_got_once_whoever_asks(machine: Path) -> None:
+    install(machine)
+    publish(machine)
+    said: list[str] = []
+    homes: list[Path] = []
+    asking = [threading.Thread(target=lambda: homes.append(distribution.home(said.append))) for _ in range(4)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    assert len(set(homes)) == 1
+    assert (homes[0] / "conf" / "standalone.conf").exists()
+    assert (machine / "calls").read_text() == "called\n"
+    assert [own for own in said if "once (245 MB)" in own] == said[:1]
+    assert [own.name for own in homes[0].parent.iterdir() if own.name.startswith("unpacking")] == []
+
+
+def test_what_maven_cannot_get_leaves_nothing_behind_and_is_tried_again(machine: Path) -> None:
+    install(machine)
+    with pytest.raises(Unavailable, match=r"Maven cannot get .*no route to the repository"):
+        distribution.home(lambda text: None)
+    publish(machine)
+    assert distribution.home(lambda text: None).is_dir()
+
+
+@pytest.mark.parametrize("java", ["1.8.0_292", "11.0.2", "16-ea"])
+def test_an_old_java_is_none(machine: Path, java: str) -> None:
+    install(machine, java)
+    assert "a JRE of 17 or newer" in distribution.missing()
+    assert "mvn" not in distribution.missing()
+
+
+def test_maven_is_needed_only_to_get_it(machine: Path) -> None:
+    install(machine)
+    publish(machine)
+    distribution.home(lambda text: None)
+    (machine / "bin" / "mvn").unlink()
+    assert distribution.missing() == ""
+
+
+def test_the_first_source_that_there_is(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert brokers.official(machine, say=print) is None
+    assert "install a JRE of 17 or newer (`java`) and Apache Maven (`mvn`)" in brokers.how_to_get_one()
+    install(machine)
+    assert isinstance(brokers.official(machine, say=print), OfficialBroker)
+    monkeypatch.setattr(container, "engine_answers", lambda: True)
+    assert isinstance(brokers.official(machine, say=print), ContainerBroker)
+    assert brokers.given() is None
+    monkeypatch.setenv("PULSAR_URL", "pulsar://broker:6650")
+    assert brokers.given() == Given("pulsar://broker:6650", "http://broker:8080")
+    monkeypatch.setenv("PULSAR_ADMIN_URL", "http://admin:1")
+    assert brokers.given() == Given("pulsar://broker:6650", "http://admin:1")
+    assert Servers(machine, pulsar="official").admin_url == "http://admin:1"
+
+
+def test_without_any_the_small_one_is_used_and_it_is_said(machine: Path) -> None:
+    said: list[str] = []
+    servers = Servers(machine, pulsar="official", say=said.append)
+    assert isinstance(servers.broker, Broker)
+    assert (servers.has_partitions, servers.admin_url) == (False, None)
+    assert len(said) == 1
+    assert "no official Apache Pulsar here, using the small one: install a JRE" in said[0]
+
+
+class FakeContainer:
+    """What testcontainers' container is asked, and the docker container inside."""
+
+    def __init__(self, image: str) -> None:
+        self.image = image
+        self.environment: dict[str, str] = {}
+        self.calls: list[object] = []
+        self.ports: dict[int, tuple[str, int]] = {}
+        self.options: dict[str, str] = {}
+        self.volumes: dict[str, str] = {}
+        self.said = ""
+        self.status = "running"
+        self.attrs = {"State": {"Pid": 4711}}
+
+    def with_command(self, command: str) -> FakeContainer:
+        self.said = command
+        return self
+
+    def with_volume_mapping(self, host: str, inside: str, mode: str) -> FakeContainer:
+        self.volumes[inside] = host
+        return self
+
+    def with_kwargs(self, **options: str) -> FakeContainer:
+        self.options |= options
+        return self
+
+    def with_env(self, name: str, value: str) -> FakeContainer:
+        self.environment[name] = value
+        return self
+
+    def with_bind_ports(self, inside: int, outside: tuple[str, int]) -> FakeContainer:
+        self.ports[inside] = outside
+        return self
+
+    def get_wrapped_container(self) -> FakeContainer:
+        return self
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def stop(self, timeout: int | None = None) -> None:
+        self.calls.append("remove" if timeout is None else "stop")
+
+    def kill(self) -> None:
+        self.calls.append("kill")
+
+    def reload(self) -> None:
+        pass
+
+    def logs(self, tail: int) -> bytes:
+        return b"no space left\n"
+
+
+def test_a_container_is_made_with_the_same_tuning_and_keeps_its_ports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.log.admin.Admin.healthy", lambda self: True)
+    made: list[FakeContainer] = []
+
+    def make(image: str) -> FakeContainer:
+        made.append(FakeContainer(image))
+        return made[-1]
+
+    broker = ContainerBroker(tmp_path, conf={"defaultNumPartitions": "2"}, make=make)
+    broker.start()
+    [own] = made
+    assert own.image == "apachepulsar/pulsar:4.0.8"
+    assert own.volumes == {"/data": str(tmp_path / "pulsar")}
+    assert own.options == {"user": f"{os.getuid()}:0"}
+    assert own.environment["PULSAR_PREFIX_managedLedgerNewEntriesCheckDelayInMillis"] == "0"
+    assert own.environment["PULSAR_PREFIX_defaultNumPartitions"] == "2"
+    assert own.environment["PULSAR_GC"] == "-XX:+UseSerialGC"
+    assert "--bookkeeper-dir /data/bookkeeper" in own.said
+    assert own.ports == {
+        6650: ("127.0.0.1", int(broker.url.rpartition(":")[2])),
+        8080: ("127.0.0.1", int(broker.admin_url.rpartition(":")[2])),
+    }
+    assert broker.pid == 4711
+    broker.kill()
+    broker.start()
+    broker.stop()
+    assert own.calls == ["start", "kill", "start", "stop", "remove"]
+    broker.start()
+    assert made[1].ports == own.ports
+    broker.stop()
+
+
+def test_a_container_that_ends_at_once_is_told(tmp_path: Path) -> None:
+    class Ended(FakeContainer):
+        status = "exited"
+
+        def __init__(self, image: str) -> None:
+            super().__init__(image)
+            self.status = "exited"
+
+    with pytest.raises(Unavailable, match="ended before it was ready: no space left"):
+        ContainerBroker(tmp_path, make=Ended).start()

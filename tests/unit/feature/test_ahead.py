@@ -1,0 +1,44 @@
+"""Events from the future: bounded by declaration, in the fold as at ingest."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.definition import LoopDefinition
+from headrace.frontier import ENDED
+from headrace.kernel.partition import PartitionId
+from headrace.log.position import Position
+from tests.unit.feature.folds import World, feed, worker
+from tests.unit.feature.test_folding import finish
+from tests.unit.kernel.test_fold import LATENESS, SECOND, START, Event, loop
+
+A, B = PartitionId("a", 0), PartitionId("b", 0)
+
+
+def bounded(ahead: int | None) -> LoopDefinition:
+    made = loop()
+    streams = tuple(msgspec.structs.replace(own, ahead=ahead) for own in made.streams)
+    return msgspec.structs.replace(made, streams=streams)
+
+
+def test_what_is_further_ahead_than_declared_is_refused_and_makes_nothing_late() -> None:
+    world = World()
+    fold = worker(world, bounded(2 * SECOND), clock=lambda: START)
+    for own in (A, B):
+        fold.take_over(own)
+    at = [START, START + 2 * SECOND, START + 2 * SECOND + 1, START + 3_600 * SECOND, START + 2 * SECOND - LATENESS]
+    feed(fold, A, [(place, Event("a", str(place), time, "p", 1.0)) for place, time in enumerate(at)])
+    feed(fold, B, [], ENDED)
+    finish(fold)
+    assert world.refused == [(Position(2, 0, -1), "at"), (Position(3, 0, -1), "at")]
+    assert world.counts["events"] == 3
+    assert fold.newest() == START + 2 * SECOND
+
+
+def test_where_nothing_is_declared_any_time_is_taken() -> None:
+    world = World()
+    fold = worker(world, bounded(None), clock=lambda: START)
+    fold.take_over(A)
+    feed(fold, A, [(0, Event("a", "0", START + 10**12, "p", 1.0))])
+    finish(fold)
+    assert world.refused == []

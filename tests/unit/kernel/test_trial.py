@@ -1,0 +1,49 @@
+"""Trying what is computed of events alone: the ones that it fails on are found, and nothing else is blamed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.events import EventColumns
+from headrace.kernel.trial import bisect_out
+
+
+def numbered(size: int) -> EventColumns:
+    numbers = np.arange(size, dtype=np.float64)
+    return EventColumns(np.zeros(size, np.int64), [str(own) for own in range(size)], {"n": numbers})
+
+
+@given(st.integers(0, 60), st.sets(st.integers(0, 59)))
+def test_those_that_fail_alone_are_found_and_no_others(size: int, poison: set[int]) -> None:
+    def compute(events: EventColumns) -> None:
+        for own in events.fields["n"].tolist():
+            if own in poison:
+                raise ValueError(own)
+
+    found = bisect_out(compute, numbered(size))
+    assert list(found) == sorted(own for own in poison if own < size)
+    assert [str(own) for own in found.values()] == [str(float(own)) for own in found]
+
+
+def test_one_in_ten_thousand_costs_some_thirty_runs() -> None:
+    runs = 0
+
+    def compute(events: EventColumns) -> None:
+        nonlocal runs
+        runs += 1
+        assert 4_711.0 not in events.fields["n"]
+
+    assert list(bisect_out(compute, numbered(10_000))) == [4_711]
+    assert runs < 40
+
+
+def test_what_no_event_causes_alone_is_raised() -> None:
+    def compute(events: EventColumns) -> None:
+        if len(events) > 3:
+            raise MemoryError("too many")
+
+    with pytest.raises(MemoryError, match="too many"):
+        bisect_out(compute, numbered(8))
