@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
+from headrace_learner.learning import Learning
+from headrace_learner.versions import version_of
 
 from headrace import declare
 from headrace.errors import CorruptState
@@ -16,8 +18,6 @@ from headrace.frontier import ENDED
 from headrace.log.produce import Producer
 from headrace.store.fences import fence_key
 from headrace_learner.checkpoint import decode_header
-from headrace_learner.learning import Learning
-from headrace_learner.versions import version_of
 from tests.crash.asking import Asker
 from tests.crash.compare import Comparison, compare
 from tests.crash.faults import Fault, Faults, Happened
