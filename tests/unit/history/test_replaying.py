@@ -187,14 +187,16 @@ def test_what_is_retained_no_more_is_told() -> None:
     assert any(own.why.startswith("b is retained from 3:20:-1 on, its cut ends at 3:") for own in found)
 
 
-def test_what_the_fold_refused_by_its_clock_is_not_folded() -> None:
+@pytest.mark.parametrize("field", ["at", ""])
+def test_what_the_fold_refused_is_not_folded(field: str) -> None:
+    """By its clock, or because the kernel fails on it: had it been taken, what follows would have been late."""
     served = Served(events())
     ahead = Event("b", "ahead", START + 79 * SECOND, "q", 9.0)
     log = served.logs.topics[TOPICS.stream("b")][0]
     position = log[19].position._replace(batch=0)
     log.insert(20, Message(position, encode(ahead)))
     assert served.differences() != []
-    served.refuse(ahead, position, "at")
+    served.refuse(ahead, position, field)
     assert served.differences() == []
 
 
