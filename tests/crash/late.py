@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
 from headrace.history.logged import LoggedModel, Selection
 from headrace.history.logs import BrokerLogs
 from headrace.history.replaying import Replay
 from headrace.history.streams import StreamHistory
 from headrace.history.versions import PastVersions
-
 from tests.crash.compare import Comparison, same
 from tests.crash.outcome import Outcome
 from tests.crash.site import Site

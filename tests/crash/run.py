@@ -13,11 +13,11 @@ import redis
 from headrace import declare
 from headrace.errors import CorruptState
 from headrace.frontier import ENDED
+from headrace.learning.learning import Learning
+from headrace.learning.versions import version_of
 from headrace.log.produce import Producer
 from headrace.store.fences import fence_key
 from headrace_learner.checkpoint import decode_header
-from headrace_learner.learning import Learning
-from headrace_learner.versions import version_of
 from tests.crash.asking import Asker
 from tests.crash.compare import Comparison, compare
 from tests.crash.faults import Fault, Faults, Happened

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from headrace.learning.learning import Learning
 from headrace.log.tables import Examples
 from headrace_learner.__main__ import main
-from headrace_learner.learning import Learning
 
 
 def skip_nothing() -> None:
