@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
+from headrace_learner.learning import Learning
+from headrace_learner.versions import version_of
 
 from headrace import declare
 from headrace.errors import CorruptState
