@@ -320,6 +320,8 @@ def _verdict(counts: _Counts) -> str:
 
 
 def _notes(counts: _Counts) -> Iterator[str]:
+    if not counts.vectors and not counts.requests and not counts.differing:
+        yield "nothing that was logged is meant: see --id, --from and --to"
     if counts.missing:
         some = ", ".join(map(str, sorted(counts.missing)[:3]))
         yield (
