@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from headrace.cli.replayed import Counts, print_differences, print_vectors, sum_up
 from headrace.cli.sending import SourceFile, definition_of, progress
 from headrace.cli.target import find, loop_options
 from headrace.errors import CorruptState, UnknownName
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from headrace.definition import LoopDefinition, ModelDefinition
     from headrace.history.alterations import Alterations
     from headrace.history.comparing import Comparison
-    from headrace.history.differences import Difference
     from headrace.history.logged import Selection
-    from headrace.history.replaying import Replay, Replayed
+    from headrace.history.replaying import Replay
     from headrace.history.streams import StreamHistory
-    from headrace.history.versions import Rescored
     from headrace.log.topics import Topics
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,50 +64,6 @@ class _Loop:
     definition: LoopDefinition
     pulsar: str
     file: Path | None
-
-
-@dataclass
-class _Counts:
-    """What was computed again of one model, and how much of it differs."""
-
-    vectors: int = 0
-    predictions: int = 0
-    asked: int = 0
-    foreign: int = 0
-    requests: int = 0
-    versions: set[int] = field(default_factory=set)
-    relearned: set[int] = field(default_factory=set)
-    missing: set[int] = field(default_factory=set)
-    values: int = 0
-    scores: int = 0
-    differing: set[str] = field(default_factory=set)
-
-    def scored(self, again: Rescored) -> None:
-        self.versions |= again.published | again.relearned
-        self.relearned |= again.relearned
-        self.missing |= again.missing
-
-    def differs(self, own: Difference) -> None:
-        if own.what in ("score", "label"):
-            self.scores += 1
-        else:
-            self.values += 1
-        self.differing.add(own.id)
-
-    def plain(self) -> dict[str, object]:
-        return {
-            "vectors": self.vectors,
-            "predictions": self.predictions,
-            "requests": self.requests,
-            "versions": len(self.versions),
-            "relearned": len(self.relearned),
-            "versions_missing": sorted(self.missing),
-            "vectors_of_requests": self.asked,
-            "vectors_of_other_definitions": self.foreign,
-            "values_differ": self.values,
-            "scores_differ": self.scores,
-            "ids_differ": len(self.differing),
-        }
 
 
 @click.command("replay")
@@ -183,13 +137,13 @@ def command(
         alterations.leave_out(own.definition, stream, event)
     selection = Selection(frozenset(ids) or None, start, end, limit)
     chosen = _chosen(own.definition, models)
-    totals: dict[str, _Counts] = {}
+    totals: dict[str, Counts] = {}
     with _connected(own.pulsar) as (client, namespace), progress("replay") as show:
         reading = _Reading(client, namespace, own, show, alterations, complete, relearn)
         for model in chosen:
             replay, comparison = reading.of(model)
             totals[model.name] = _one(replay, comparison, selection, diff, as_json)
-    _sum_up(totals, alterations, complete, diff, as_json)
+    sum_up(totals, alterations, complete, diff, as_json)
     return 1 if diff and any(counts.differing for counts in totals.values()) else 0
 
 
@@ -243,93 +197,24 @@ class _Reading:
         self._show(self._events, stream)
 
 
-def _one(replay: Replay, comparison: Comparison, selection: Selection, diff: bool, as_json: bool) -> _Counts:
+def _one(replay: Replay, comparison: Comparison, selection: Selection, diff: bool, as_json: bool) -> Counts:
     """Replay one model; prints as it goes."""
-    counts = _Counts()
+    counts = Counts()
     for replayed in replay.vectors(selection):
         counts.vectors += int(replayed.again.known.sum())
         counts.predictions += int((replayed.scores.scores == replayed.scores.scores).sum())
         counts.scored(replayed.scores)
         if diff:
-            _print_differences(comparison.of_vectors(replayed), counts, as_json)
+            print_differences(comparison.of_vectors(replayed), counts, as_json)
         else:
-            _print_vectors(comparison, replayed, as_json)
+            print_vectors(comparison, replayed, as_json)
     counts.asked, counts.foreign = replay.log.asked, replay.log.foreign
     if diff and not replay.alterations:
         for found, again in replay.requests(selection):
             counts.requests += int((again.scores == again.scores).sum())
             counts.scored(again)
-            _print_differences(comparison.of_requests(found, again), counts, as_json)
+            print_differences(comparison.of_requests(found, again), counts, as_json)
     return counts
-
-
-def _print_differences(differences: Iterator[Difference], counts: _Counts, as_json: bool) -> None:
-    for own in differences:
-        counts.differs(own)
-        if as_json:
-            plain = {name: getattr(own, name) for name in ("model", "id", "what", "logged", "recomputed", "by", "why")}
-            click.echo(json.dumps({**plain, "time": _time(own.time)}))
-            continue
-        by = "" if own.by is None else f" by {own.by:+.6g}"
-        values = "" if own.what == "vector" else f" {_value(own.logged)}, now {_value(own.recomputed)}{by}"
-        click.echo(f"{own.model}  {own.id}  {_time(own.time)}  {own.what}{values}: {own.why}")
-
-
-def _print_vectors(comparison: Comparison, replayed: Replayed, as_json: bool) -> None:
-    columns, made, own = comparison.columns, replayed.again.made, replayed.logged.vectors
-    for row in replayed.again.known.nonzero()[0].tolist():
-        vector = {
-            name: columns.value(made.numbers, made.categories, row, place) for place, name in enumerate(columns.names)
-        }
-        score = float(replayed.scores.scores[row])
-        facts: dict[str, Any] = {"model": comparison.model, "id": own.ids[row], "time": _time(int(own.times[row]))}
-        if score == score:
-            facts |= {"version": int(replayed.predictions.versions[row]), "score": score}
-            facts |= {"label": replayed.scores.labels[row]} if replayed.scores.labels[row] is not None else {}
-        if as_json:
-            click.echo(json.dumps({**facts, "vector": vector}))
-            continue
-        told = [f"{name} {facts[name]}" for name in ("version", "score", "label") if name in facts]
-        click.echo("  ".join([facts["model"], facts["id"], facts["time"], *told]))
-        width = max(map(len, vector), default=0)
-        for name, value in vector.items():
-            click.echo(f"  {name:<{width}}  {_value(value)}")
-
-
-def _sum_up(totals: dict[str, _Counts], alterations: Alterations, complete: bool, diff: bool, as_json: bool) -> None:
-    for stream, strangers in alterations.strangers().items():
-        some = f"{', '.join(strangers[:3])}{' ...' if len(strangers) > 3 else ''}"
-        click.echo(f"not met in {stream}: {len(strangers):,} ids ({some})", err=True)
-    if as_json:
-        click.echo(json.dumps({"models": {name: counts.plain() for name, counts in totals.items()}}))
-        return
-    how = "with events altered" if alterations else "complete" if complete else "at their cuts"
-    for name, counts in totals.items():
-        for note in _notes(counts):
-            click.echo(f"{name}: {note}", err=True)
-        again = f" ({len(counts.relearned):,} learned again)" if counts.relearned else ""
-        scores = f"{counts.predictions + counts.requests:,} predictions of {len(counts.versions):,} versions{again}"
-        line = f"{name}: {counts.vectors:,} vectors {how}, {scores}"
-        click.echo(f"{line}: {_verdict(counts)}" if diff else line, err=not diff)
-
-
-def _verdict(counts: _Counts) -> str:
-    if not counts.differing:
-        return "no difference"
-    return f"{counts.values:,} values and {counts.scores:,} scores differ, of {len(counts.differing):,} events"
-
-
-def _notes(counts: _Counts) -> Iterator[str]:
-    if counts.missing:
-        some = ", ".join(map(str, sorted(counts.missing)[:3]))
-        yield (
-            f"{len(counts.missing):,} versions ({some}{' ...' if len(counts.missing) > 3 else ''}) are not on the "
-            "models topic and cannot be learned again: their scores are not compared (see --loop-file)"
-        )
-    if counts.asked:
-        yield f"{counts.asked:,} vectors were asked for: their events are in no stream, only their scores are compared"
-    if counts.foreign:
-        yield f"{counts.foreign:,} messages are of another definition of the model: passed over"
 
 
 def _loop(
@@ -392,11 +277,3 @@ def _connected(url: str) -> Iterator[tuple[pulsar.Client, str]]:
         yield client, settings.namespace
     finally:
         client.close()
-
-
-def _value(value: float | str | None) -> str:
-    return "missing" if value is None else f"{value:.9g}" if isinstance(value, float) else value
-
-
-def _time(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S")

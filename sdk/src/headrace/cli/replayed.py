@@ -1,0 +1,144 @@
+"""What ``headrace replay`` prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from headrace.history.alterations import Alterations
+    from headrace.history.comparing import Comparison
+    from headrace.history.differences import Difference
+    from headrace.history.replaying import Replayed
+    from headrace.history.versions import Rescored
+
+
+@dataclass
+class Counts:
+    """What was computed again of one model, and how much of it differs."""
+
+    vectors: int = 0
+    predictions: int = 0
+    asked: int = 0
+    foreign: int = 0
+    requests: int = 0
+    versions: set[int] = field(default_factory=set)
+    relearned: set[int] = field(default_factory=set)
+    missing: set[int] = field(default_factory=set)
+    values: int = 0
+    scores: int = 0
+    differing: set[str] = field(default_factory=set)
+
+    def scored(self, again: Rescored) -> None:
+        self.versions |= again.published | again.relearned
+        self.relearned |= again.relearned
+        self.missing |= again.missing
+
+    def differs(self, own: Difference) -> None:
+        if own.what in ("score", "label"):
+            self.scores += 1
+        else:
+            self.values += 1
+        self.differing.add(own.id)
+
+    def plain(self) -> dict[str, object]:
+        return {
+            "vectors": self.vectors,
+            "predictions": self.predictions,
+            "requests": self.requests,
+            "versions": len(self.versions),
+            "relearned": len(self.relearned),
+            "versions_missing": sorted(self.missing),
+            "vectors_of_requests": self.asked,
+            "vectors_of_other_definitions": self.foreign,
+            "values_differ": self.values,
+            "scores_differ": self.scores,
+            "ids_differ": len(self.differing),
+        }
+
+
+def print_differences(differences: Iterator[Difference], counts: Counts, as_json: bool) -> None:
+    """Print a line for each, and count them."""
+    for own in differences:
+        counts.differs(own)
+        if as_json:
+            plain = {name: getattr(own, name) for name in ("model", "id", "what", "logged", "recomputed", "by", "why")}
+            click.echo(json.dumps({**plain, "time": _time(own.time)}))
+            continue
+        by = "" if own.by is None else f" by {own.by:+.6g}"
+        values = "" if own.what == "vector" else f" {_value(own.logged)}, now {_value(own.recomputed)}{by}"
+        click.echo(f"{own.model}  {own.id}  {_time(own.time)}  {own.what}{values}: {own.why}")
+
+
+def print_vectors(comparison: Comparison, replayed: Replayed, as_json: bool) -> None:
+    """Print the vectors of a pass as they come out now, each with its score."""
+    columns, made, own = comparison.columns, replayed.again.made, replayed.logged.vectors
+    for row in replayed.again.known.nonzero()[0].tolist():
+        vector = {
+            name: columns.value(made.numbers, made.categories, row, place) for place, name in enumerate(columns.names)
+        }
+        score = float(replayed.scores.scores[row])
+        facts: dict[str, Any] = {"model": comparison.model, "id": own.ids[row], "time": _time(int(own.times[row]))}
+        if score == score:
+            facts |= {"version": int(replayed.predictions.versions[row]), "score": score}
+            facts |= {"label": replayed.scores.labels[row]} if replayed.scores.labels[row] is not None else {}
+        if as_json:
+            click.echo(json.dumps({**facts, "vector": vector}))
+            continue
+        told = [f"{name} {facts[name]}" for name in ("version", "score", "label") if name in facts]
+        click.echo("  ".join([facts["model"], facts["id"], facts["time"], *told]))
+        width = max(map(len, vector), default=0)
+        for name, value in vector.items():
+            click.echo(f"  {name:<{width}}  {_value(value)}")
+
+
+def sum_up(totals: Mapping[str, Counts], alterations: Alterations, complete: bool, diff: bool, as_json: bool) -> None:
+    """Print what was computed again and how much of it differs; notes go to standard error."""
+    for stream, strangers in alterations.strangers().items():
+        some = f"{', '.join(strangers[:3])}{' ...' if len(strangers) > 3 else ''}"
+        click.echo(f"not met in {stream}: {len(strangers):,} ids ({some})", err=True)
+    if as_json:
+        click.echo(json.dumps({"models": {name: counts.plain() for name, counts in totals.items()}}))
+        return
+    how = "with events altered" if alterations else "complete" if complete else "at their cuts"
+    for name, counts in totals.items():
+        for note in _notes(counts):
+            click.echo(f"{name}: {note}", err=True)
+        again = f" ({len(counts.relearned):,} learned again)" if counts.relearned else ""
+        scores = f"{counts.predictions + counts.requests:,} predictions of {len(counts.versions):,} versions{again}"
+        line = f"{name}: {counts.vectors:,} vectors {how}, {scores}"
+        click.echo(f"{line}: {_verdict(counts)}" if diff else line, err=not diff)
+
+
+def _verdict(counts: Counts) -> str:
+    if not counts.differing:
+        return "no difference"
+    return f"{counts.values:,} values and {counts.scores:,} scores differ, of {len(counts.differing):,} events"
+
+
+def _notes(counts: Counts) -> Iterator[str]:
+    if not counts.vectors and not counts.requests and not counts.differing:
+        yield "nothing that was logged is meant: see --id, --from and --to"
+    if counts.missing:
+        some = ", ".join(map(str, sorted(counts.missing)[:3]))
+        yield (
+            f"{len(counts.missing):,} versions ({some}{' ...' if len(counts.missing) > 3 else ''}) are not on the "
+            "models topic and cannot be learned again: their scores are not compared (see --loop-file)"
+        )
+    if counts.asked:
+        yield f"{counts.asked:,} vectors were asked for: their events are in no stream, only their scores are compared"
+    if counts.foreign:
+        yield f"{counts.foreign:,} messages are of another definition of the model: passed over"
+
+
+def _value(value: float | str | None) -> str:
+    return "missing" if value is None else f"{value:.9g}" if isinstance(value, float) else value
+
+
+def _time(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S")
