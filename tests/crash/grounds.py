@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -11,15 +12,23 @@ import msgspec
 import pulsar
 
 from headrace.definition import LoopDefinition
-from headrace.embedded.official import OfficialBroker
-from headrace.embedded.servers import Broker
+from headrace.embedded import brokers, container
+from headrace.embedded.ports import HOST, PortBook, free_port
+from headrace.embedded.servers import Broker, Server
+from headrace.errors import Unavailable
 from headrace.log.admin import Admin
 from headrace.log.provisioning import provision
-from tests.crash.proxy import HOST, Link, Proxy
+from tests.crash.proxy import Link, Proxy
+
+#: Where the broker listens inside a container.
+CONTAINER_PORT = 6650
 
 #: The processes of a run, by service.
 WORKERS = {"ingest": 1, "feature": 2, "learner": 2, "scorer": 2}
 INSTANCES = tuple(f"{service}-{index}" for service, count in WORKERS.items() for index in range(count))
+
+#: How the suite itself comes in, without a link.
+_DIRECT = "direct"
 
 Kind = Literal["official", "embedded"]
 
@@ -32,6 +41,11 @@ class Grounds:
     kind
         The official Apache Pulsar; or the embedded broker, which has one partition a topic and whose connections
         go around the links.
+
+    Raises
+    ------
+    Unavailable
+        This machine has no official Apache Pulsar.
     """
 
     def __init__(self, directory: Path, kind: Kind = "official") -> None:
@@ -42,16 +56,17 @@ class Grounds:
         self._runs = itertools.count()
 
     def __enter__(self) -> Self:
-        self.proxy.__enter__()
-        self.links = {instance: self.proxy.link(f"{instance} to broker") for instance in INSTANCES}
-        self.broker = self._broker()
-        self.broker.start()
-        self._aim()
+        with ExitStack() as starting:
+            starting.enter_context(self.proxy)
+            self.links = {name: self.proxy.link(f"{name} to broker") for name in INSTANCES}
+            self.broker = self._broker()
+            starting.enter_context(self.broker)
+            self._aim()
+            self._running = starting.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.broker.stop()
-        self.proxy.__exit__(kind, error, at)
+        self._running.close()
 
     def restart(self) -> None:
         """Start the broker that was killed."""
@@ -59,19 +74,17 @@ class Grounds:
         self._aim()
 
     def client(self) -> pulsar.Client:
-        """A client that goes around the links."""
-        listener = "internal" if self.kind == "official" else None
+        """A client for the suite itself."""
         logger = pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null")
+        listener = self.environment().get("HEADRACE_PULSAR_LISTENER")
         return pulsar.Client(self.broker.url, listener_name=listener, logger=logger, operation_timeout_seconds=30)
 
-    def environment(self, instance: str | None) -> dict[str, str]:
-        """How a process finds the broker: through its link, or directly."""
+    def environment(self, name: str = _DIRECT) -> dict[str, str]:
+        """How a process finds the broker: through its own link, or directly."""
         if self.kind == "embedded":
-            return {}
-        if instance is None:
-            return {"HEADRACE_PULSAR_URL": self.broker.url, "HEADRACE_PULSAR_LISTENER": "internal"}
-        port = self.links[instance].port
-        return {"HEADRACE_PULSAR_URL": f"pulsar://{HOST}:{port}", "HEADRACE_PULSAR_LISTENER": instance}
+            return {"HEADRACE_PULSAR_URL": self.broker.url}
+        url = f"pulsar://{HOST}:{self.links[name].port}" if name in self.links else self.broker.url
+        return {"HEADRACE_PULSAR_URL": url, "HEADRACE_PULSAR_LISTENER": name}
 
     def fits(self, loop: LoopDefinition) -> LoopDefinition:
         """The loop as this broker can run it."""
@@ -85,37 +98,33 @@ class Grounds:
         run = next(self._runs)
         if self.kind == "embedded":
             return f"public/crash-{run}"
-        assert isinstance(self.broker, OfficialBroker)
+        assert self.broker.admin_url is not None
         admin, name = Admin(self.broker.admin_url), f"public/crash-{run}"
         provision(admin, loop, name)
         admin.close()
         return name
 
-    def _broker(self) -> Broker | OfficialBroker:
+    def _broker(self) -> Server:
         if self.kind == "embedded":
             return Broker(self._directory)
-        ports = {name: link.port for name, link in self.links.items()}
-        return _Official(self._directory, ports)
+        # What is advertised has to be known before: the port that the broker had last time is the first it tries.
+        port = free_port()
+        PortBook(self._directory / "ports").note("broker", port)
+        # Each link is a listener of its own, so that what a process looks up leads through its link.
+        listeners, own = {_DIRECT: port, **{name: link.port for name, link in self.links.items()}}, _DIRECT
+        if container.engine_answers():
+            listeners["inside"], own = CONTAINER_PORT, "inside"
+        conf = {
+            "advertisedAddress": "",
+            "advertisedListeners": ",".join(f"{name}:pulsar://{HOST}:{port}" for name, port in listeners.items()),
+            "internalListenerName": own,
+        }
+        server = brokers.official(self._directory, conf=conf, say=lambda text: None)
+        if server is None:
+            raise Unavailable(f"no official Apache Pulsar here: {brokers.how_to_get_one()}")
+        return server
 
     def _aim(self) -> None:
         port = int(self.broker.url.rpartition(":")[2])
         for link in self.links.values():
             link.target = port
-
-
-class _Official(OfficialBroker):
-    """Advertises each link as a listener of its own, so that what a process looks up leads through its link."""
-
-    def __init__(self, directory: Path, ports: dict[str, int]) -> None:
-        super().__init__(directory)
-        self._links = ports
-
-    def _command(self, port: int):  # type: ignore[no-untyped-def]
-        listeners = {"internal": port} | self._links
-        advertised = ",".join(f"{name}:pulsar://{HOST}:{own}" for name, own in listeners.items())
-        self._conf = {
-            "advertisedAddress": "",
-            "advertisedListeners": advertised,
-            "internalListenerName": "internal",
-        }
-        return super()._command(port)

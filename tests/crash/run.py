@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
-from headrace_learner.learning import Learning
-from headrace_learner.versions import version_of
 
 from headrace import declare
 from headrace.errors import CorruptState
 from headrace.frontier import ENDED
+from headrace.learning import Learning, version_of
 from headrace.log.produce import Producer
 from headrace.store.fences import fence_key
 from headrace_learner.checkpoint import decode_header

@@ -142,7 +142,7 @@ class Site:
             "HEADRACE_NAMESPACE": self.namespace,
             "HEADRACE_PATIENCE_S": "10",
             "PYTHONFAULTHANDLER": "1",
-            **self.grounds.environment(instance if self._linked else None),
+            **(self.grounds.environment(instance) if self._linked else self.grounds.environment()),
             **self._environment,
         }
         if self._linked:

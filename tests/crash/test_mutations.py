@@ -19,8 +19,8 @@ SHORT = Load(seed=3, seconds=15.0)
 #: A zombie amid a step: it wakes up between emitting and recording, when another worker has long gone on.
 ZOMBIE = "~recording"
 
-#: Deaths between any two effects of a step; between deciding on examples, sending them, and going on.
-DEATHS = ("-emitted", "-recorded", "-written", "-saved", "-decided", "-joined")
+#: Deaths before and after a step's effects on the store, and between sending examples and going on.
+DEATHS = ("-emitted", "-saved", "-joined")
 
 
 @pytest.fixture(scope="module")

@@ -21,26 +21,25 @@ from headrace_feature.__main__ import main
 from headrace_feature.joining import JoinWorker
 from headrace_feature.outputs import VectorOutputs
 
-#: Who dies or sleeps has been there so often before.
-_BEFORE = {"-": 3, "~": 12}
+#: Who dies or sleeps has sent the vectors of so many steps before.
+_STEPS = {"-": 3, "~": 8}
 
 #: Seconds: the broker finds out within two keep-alive intervals of 5.
 _SLEEP_S = 11.5
 
 
 class Moments:
-    """Counts what happens in this process, and ends or suspends it when its moment has come."""
+    """Ends or suspends this process when its moment has come."""
 
     def __init__(self, planned: str, directory: str) -> None:
         self._planned = {own[1:]: own[0] for own in planned.split(",") if own}
         self._directory = Path(directory)
-        self._seen: dict[str, int] = {}
+        self.steps = 0
 
     def reached(self, moment: str) -> None:
         """Die or sleep here, where that is planned."""
-        self._seen[moment] = self._seen.get(moment, 0) + 1
         kind = self._planned.get(moment)
-        if kind is None or self._seen[moment] <= _BEFORE[kind]:
+        if kind is None or self.steps < _STEPS[kind]:
             return
         del self._planned[moment]
         try:
@@ -83,15 +82,21 @@ def before(owner: type, method: str, moment: str) -> None:
 
 def make_mortal() -> None:
     """Put a moment after each effect of a step."""
-    sending = VectorOutputs.send
+    sending, flushing = VectorOutputs.send, VectorOutputs.flush
     sent: set[int] = set()
 
     def send(self: VectorOutputs, *given: Any) -> None:
         sending(self, *given)
         sent.add(id(self))
 
-    VectorOutputs.send = send  # type: ignore[method-assign]
-    after(VectorOutputs, "flush", "emitted", lambda self: id(self) in sent and not sent.discard(id(self)))
+    def flush(self: VectorOutputs) -> None:
+        flushing(self)
+        if id(self) in sent:
+            sent.clear()
+            moments.steps += 1
+            moments.reached("emitted")
+
+    VectorOutputs.send, VectorOutputs.flush = send, flush  # type: ignore[method-assign]
     before(PartitionStore, "record_emitted", "recording")
     after(PartitionStore, "record_emitted", "recorded")
     after(RowStore, "write", "written")

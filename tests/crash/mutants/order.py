@@ -38,6 +38,7 @@ def send_last() -> None:
         more = step(self)
         if vectors:
             vectors.clear()
+            moments.steps += 1
             moments.reached("saved")
         emit(self._outputs)
         return more

@@ -312,9 +312,12 @@ class FoldWorker:
             self._rows.write(writes, str(source), self._epochs[source])
 
     def _tell(self) -> None:
-        """Save the progress of every partition that moved, and tell readers of its frontier."""
+        """Tell readers of the frontier of every partition that moved, and save its progress."""
+        # One flush for all: workers that wait for each other's progress go no faster than this.
+        moved = [self._tell_readers(name, own) for name, own in self._fold.partitions.items()]
+        if any(moved):
+            self._outputs.flush()
         for name, own in self._fold.partitions.items():
-            self._tell_readers(name, own)
             standing = self._standing(name)
             if self._saved.get(name) == standing:
                 continue
@@ -328,15 +331,14 @@ class FoldWorker:
         own = self._fold.partitions[partition]
         return Standing(self._epochs[partition], self._fold.reached(partition), Position(*own.progress.done))
 
-    def _tell_readers(self, name: PartitionId, own: Partition) -> None:
+    def _tell_readers(self, name: PartitionId, own: Partition) -> bool:
         moved = {model.name: self._fold.frontier_out(name, model.name) for model in own.models}
         moved = {model: frontier for model, frontier in moved.items() if self._told.get((model, name)) != frontier}
         for model in own.models:
             if model.name in moved:
                 self._outputs.frontier(model, name, moved[model.name])
                 self._told[model.name, name] = moved[model.name]
-        if moved:
-            self._outputs.flush()
+        return bool(moved)
 
     def _use(self, rows: RowsId, keys: Iterable[str]) -> None:
         recent = self._used.setdefault(rows, {})
