@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import redis
+from msgspec import structs
 
 from headrace import embedded
 from headrace.errors import Fenced
@@ -106,7 +107,17 @@ def test_the_scripts_come_back_after_the_store_forgot_them(store: redis.Redis) -
 
 def test_rows_expire(store: redis.Redis) -> None:
     RowStore(store, LOOP).write([Write(ROWS, {"p": row(5, epoch=1)})], "asked-0", 1)
-    assert store.pttl(row_key(LOOP.name, "k", "p")) > 0
+    default = LOOP.view("asked").lifetime // 1_000
+    assert default - 60_000 < store.pttl(row_key(LOOP.name, "k", "p")) <= default
+
+
+def test_an_entity_s_rows_stay_as_long_as_any_of_its_views_asks_for(store: redis.Redis) -> None:
+    day = 86_400_000
+    views = tuple(
+        structs.replace(view, expire=expire * 1_000) for view, expire in zip(LOOP.views, (day, 40 * day), strict=True)
+    )
+    RowStore(store, structs.replace(LOOP, views=views)).write([Write(ROWS, {"p": row(5, epoch=1)})], "asked-0", 1)
+    assert 39 * day < store.pttl(row_key(LOOP.name, "k", "p")) <= 40 * day
 
 
 def test_a_new_owner_starts_from_what_was_saved_and_fences_the_old_one(store: redis.Redis) -> None:

@@ -71,6 +71,7 @@ class Servers:
         self._pulsar_url = "" if self.broker else pulsar or ""
         self._admin_url = pulsar_admin
         self._redis_url = redis or ""
+        self._say = say
         self._running = ExitStack()
         self._mending = threading.Lock()
         self._mended = -_MEND_EVERY_S
@@ -125,6 +126,8 @@ class Servers:
         for what, url in (("broker", self._pulsar_url), ("store", self._redis_url)):
             if url:
                 _knock(what, url)
+        if self.broker is not None and self.has_partitions:
+            self._say("starting the official Apache Pulsar, which takes some seconds")
         with ExitStack() as starting:
             for server in self.local:
                 starting.enter_context(server)
