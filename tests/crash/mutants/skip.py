@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from headrace.learning.learning import Learning
-=======
-from headrace_learner.learning import Learning
-
->>>>>>> main
 from headrace.log.tables import Examples
 from headrace_learner.__main__ import main
 
