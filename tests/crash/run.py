@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
-from headrace_learner.versions import version_of
 
 from headrace import declare
 from headrace.errors import CorruptState
