@@ -13,8 +13,7 @@ import redis
 from headrace import declare
 from headrace.errors import CorruptState
 from headrace.frontier import ENDED
-from headrace.learning.learning import Learning
-from headrace.learning.versions import version_of
+from headrace.learning import Learning, version_of
 from headrace.log.produce import Producer
 from headrace.store.fences import fence_key
 from headrace_learner.checkpoint import decode_header

@@ -63,13 +63,13 @@ from headrace import Label, Loop, Model, Stream, col
 loop = Loop("{name}", idle="60s")
 
 
-class Row(Stream, key="id", time="at", id="id", lateness="0s"):
+class Row(Stream, key="id", time="at", id="id", lateness="0s", partitions={partitions}):
     id: str
     at: datetime
 {fields}
 
 
-class Answer(Stream, key="id", time="at", id="id", lateness="0s"):
+class Answer(Stream, key="id", time="at", id="id", lateness="0s", partitions={partitions}):
     id: str
     at: datetime
     answer: {kind}
@@ -82,10 +82,11 @@ tree = Model("tree", on=Row, label=outcome, features=features, learner=lambda: H
 """
 
 
-def loop_file(data: LabelledRows) -> str:
+def loop_file(data: LabelledRows, partitions: int = 1) -> str:
     """A loop that learns a linear model and a tree from the rows."""
     return _LOOP.format(
         name=data.name.lower(),
+        partitions=partitions,
         fields="\n".join(f"    {name}: float" for name in data.features),
         kind="str" if data.multiclass else "bool",
         features=", ".join(f"Row.{name}" for name in data.features),

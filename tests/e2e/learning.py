@@ -65,8 +65,14 @@ def _answer(index: int, y: bool | str) -> bytes:
 
 def learned(running: embedded.RunningLoop, data: LabelledRows, seconds: float = 180) -> dict[str, float]:
     """The accuracy of each model, once all rows are learned."""
+
+    def told() -> dict[str, dict[str, float]]:
+        """What is told of each model by the learner that is furthest: standbys tell as well."""
+        every = [(model, own) for status in running.status() for model, own in status.metrics.items()]
+        return dict(sorted(every, key=lambda entry: entry[1].get("examples", 0)))
+
     metrics = until(
-        lambda: {model: own for status in running.status() for model, own in status.metrics.items()},
+        told,
         lambda found: len(found) == 2 and all(own["examples"] == len(data.rows) for own in found.values()),
         seconds,
     )

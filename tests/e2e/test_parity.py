@@ -22,18 +22,19 @@ from tests.e2e.learning import EPOCH, SECOND, bare, learned, send, slices, store
 
 @pytest.mark.parametrize("name", ["Phishing", "Bananas", "ImageSegments", "Elec2"])
 def test_the_system_learns_what_a_bare_loop_learns(name: str, tmp_path: Path) -> None:
-    check_parity(name, tmp_path, {})
+    check_parity(name, tmp_path, partitions=1)
 
 
 @pytest.mark.official
-def test_the_system_learns_the_same_on_the_official_broker(official_place: Place, tmp_path: Path) -> None:
-    check_parity("Bananas", tmp_path, Runs(official_place).options)
+def test_partitions_and_workers_change_no_bit(official_place: Place, tmp_path: Path) -> None:
+    workers = {"feature": 2, "learner": 2, "scorer": 2}
+    check_parity("Bananas", tmp_path, partitions=4, workers=workers, **Runs(official_place).options)
 
 
-def check_parity(name: str, tmp_path: Path, options: dict[str, Any]) -> None:
+def check_parity(name: str, tmp_path: Path, partitions: int, **options: Any) -> None:
     data = load(name)
     file = tmp_path / "loop.py"
-    file.write_text(loop_file(data))
+    file.write_text(loop_file(data, partitions))
     with embedded.run(file, data=tmp_path / "data", **options) as running:
         assert send(running.addresses["ingest"], list(slices(data)), final=True) == 0
         accuracies = learned(running, data)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pulsar
@@ -48,9 +49,10 @@ def listening_on(pid: int) -> set[str]:
     """Addresses (hexadecimal, as the kernel writes them) that a process listens on."""
     sockets = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        target = os.readlink(descriptor)
-        if target.startswith("socket:["):
-            sockets.add(target[8:-1])
+        with suppress(FileNotFoundError):  # closed meanwhile
+            target = os.readlink(descriptor)
+            if target.startswith("socket:["):
+                sockets.add(target[8:-1])
     rows = [
         line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.learning.learning import Learning
+from headrace.learning import Learning
 from headrace.log.tables import Examples
 from headrace_learner.__main__ import main
 

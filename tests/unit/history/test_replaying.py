@@ -13,6 +13,7 @@ from headrace.errors import InvalidEvent, UnknownName
 from headrace.history.alterations import Alterations
 from headrace.history.differences import Difference
 from headrace.history.logged import Selection
+from headrace.log.position import Position
 from headrace.log.tables import encode_vectors
 from headrace.v1.models_pb2 import ModelVersion
 from headrace.version import Version
@@ -23,7 +24,7 @@ from tests.unit.kernel.test_fold import SECOND, START, Event
 def events(count: int = 80) -> list[Event]:
     """Two streams by turns, three entities, a second apart, each fourth a little late."""
     return [
-        Event("ab"[index % 2], f"{index:03d}", START + (index - 2 * (index % 4 == 3)) * SECOND, "pqr"[index % 3], index)
+        Event("ab"[index % 2], f"{index:03d}", START + (index - 4 * (index % 4 == 3)) * SECOND, "pqr"[index % 3], index)
         for index in range(count)
     ]
 
@@ -61,13 +62,15 @@ def test_vectors_are_computed_in_passes() -> None:
 
 def test_what_a_superseded_owner_sent_and_what_came_twice_does_not_count() -> None:
     served = Served(events())
-    whole = served.logs.topics[TOPICS.features("m")][0]
-    (last,) = [own.take([len(own) - 1]) for own in [served.replay().log.vectors(Selection(), 100).__next__().vectors]]
+    log = served.logs.topics[TOPICS.features("m")][0]
+    last = served.served()[-1][-1]
     wrong = replace(last, numbers=last.numbers + 1.0)
+    beyond = replace(wrong, positions=[Position(9, 0, -1).to_bytes()])
     properties = {"partition": "0", "definition": served.model.hash}
-    whole.append(Message(whole[-1].position, b"", {**properties, "epoch": "2", "marker": "epoch"}))
-    for epoch in ("1", "2"):
-        whole.append(Message(whole[-1].position, encode_vectors(served.model, wrong), {**properties, "epoch": epoch}))
+    # A new owner says so; then the old one still sends, and the new one what is out already.
+    log.append(Message(log[-1].position, b"", {**properties, "epoch": "2", "marker": "epoch"}))
+    for epoch, vectors in (("1", beyond), ("2", wrong)):
+        log.append(Message(log[-1].position, encode_vectors(served.model, vectors), {**properties, "epoch": epoch}))
     assert served.differences() == []
 
 
@@ -184,14 +187,16 @@ def test_what_is_retained_no_more_is_told() -> None:
     assert any(own.why.startswith("b is retained from 3:20:-1 on, its cut ends at 3:") for own in found)
 
 
-def test_what_the_fold_refused_by_its_clock_is_not_folded() -> None:
+@pytest.mark.parametrize("field", ["at", ""])
+def test_what_the_fold_refused_is_not_folded(field: str) -> None:
+    """By its clock, or because the kernel fails on it: had it been taken, what follows would have been late."""
     served = Served(events())
     ahead = Event("b", "ahead", START + 79 * SECOND, "q", 9.0)
     log = served.logs.topics[TOPICS.stream("b")][0]
     position = log[19].position._replace(batch=0)
     log.insert(20, Message(position, encode(ahead)))
     assert served.differences() != []
-    served.refuse(ahead, position, "at")
+    served.refuse(ahead, position, field)
     assert served.differences() == []
 
 

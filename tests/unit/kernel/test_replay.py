@@ -76,7 +76,7 @@ def made_by(worker: Worker) -> tuple[dict[str, list[float]], dict[str, list[list
 
 
 @given(steps, st.integers(1, 2), st.integers(0, 2**32))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_a_vector_at_its_cut_is_the_vector_that_was_made(
     moves: list[tuple[str, int, str, float]], parts: int, seed: int
 ) -> None:
@@ -88,7 +88,7 @@ def test_a_vector_at_its_cut_is_the_vector_that_was_made(
 
 
 @given(steps, st.integers(1, 2), st.integers(0, 2**32))
-@settings(max_examples=30)
+@settings(max_examples=20)
 def test_a_complete_vector_is_one_that_waited_for_all(
     moves: list[tuple[str, int, str, float]], parts: int, seed: int
 ) -> None:
@@ -97,7 +97,7 @@ def test_a_complete_vector_is_one_that_waited_for_all(
 
 
 @given(steps, st.integers(0, 2**32), st.data())
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_one_event_altered_changes_what_the_definition_says(
     moves: list[tuple[str, int, str, float]], seed: int, data: st.DataObject
 ) -> None:

@@ -54,6 +54,13 @@ def test_the_cut_into_messages_does_not_matter(sizes: list[int]) -> None:
     assert everything(parts) == everything(whole)
 
 
+def test_it_stops_where_it_is_asked_to_also_inside_a_message() -> None:
+    whole, stopping = new(), Learning(_MODEL, new().estimator, stops={30, 177, 200, 999})
+    learn(whole, list(log(_MODEL, _ROWS, _LABELS)))
+    assert learn(stopping, list(log(_MODEL, _ROWS, _LABELS))) == [30, 100, 177, 200, 300, 400]
+    assert everything(stopping) == everything(whole)
+
+
 @settings(max_examples=10)
 @given(st.integers(1, 3), st.integers(0, 400))
 def test_a_checkpoint_goes_on_from_any_version_also_inside_a_message(version: int, overlap: int) -> None:

@@ -114,7 +114,7 @@ class OfficialBroker(ChildServer):
     """
 
     name = "broker"
-    ready_s = 120.0
+    ready_s = 180.0
 
     def __init__(
         self,

@@ -39,7 +39,7 @@ class StreamHistory:
         self._topics = topics
         self._loop = loop
         self._on_events = on_events
-        self._refused: dict[tuple[str, bytes], str] | None = None
+        self._refused: set[tuple[str, bytes]] | None = None
         #: By partition, where its log begins: what stood before is retained no more.
         self.begins: dict[PartitionId, Position] = {}
 
@@ -73,20 +73,16 @@ class StreamHistory:
         return [PartitionId(stream, index) for index in range(self._loop.stream(stream).partitions)]
 
     def _accept(self, own: Partition, events: EventColumns, positions: list[Position]) -> None:
-        """Take events as their owner did, who looked at a clock besides: what he refused for it, he said."""
-        stream = own.stream
+        """Take events as their owner did, who looked at a clock and tried them besides: what he refused, he said."""
         refused = self._refusals()
-        reasons = [refused.get((stream.name, position.to_bytes())) for position in positions] if refused else []
-        if any(reason == stream.time for reason in reasons):
-            kept = [row for row, reason in enumerate(reasons) if reason != stream.time]
+        stream, kept = own.stream.name, list(range(len(positions)))
+        if refused:
+            kept = [row for row in kept if (stream, positions[row].to_bytes()) not in refused]
+        if len(kept) < len(positions):
             events, positions = events.take(kept), [positions[row] for row in kept]
         # No event is ahead of the end of time.
         own.accept(events, positions, ENDED)
         own.forget_ids()
-        waiting = own.waiting
-        if waiting is not None and any(reason is not None for reason in reasons):
-            taken = [Position(*row).to_bytes() for row in waiting.positions.tolist()]
-            _drop(own, waiting, [row for row, at in enumerate(taken) if (stream.name, at) not in refused])
 
     def _topic(self, source: PartitionId) -> str:
         physical = self._logs.partitions(self._topics.stream(source.stream))
@@ -97,26 +93,18 @@ class StreamHistory:
             )
         return physical[source.partition]
 
-    def _refusals(self) -> dict[tuple[str, bytes], str]:
-        """What feature refused: by stream and position, the field at fault."""
+    def _refusals(self) -> set[tuple[str, bytes]]:
+        """What feature refused, by stream and position."""
         if self._refused is None:
-            self._refused = {}
+            self._refused = set()
             for physical in self._logs.partitions(self._topics.dead_letters):
                 for batch in self._logs.read(physical):
                     self._refused.update(_letters(batch))
         return self._refused
 
 
-def _letters(batch: Batch) -> Iterator[tuple[tuple[str, bytes], str]]:
+def _letters(batch: Batch) -> Iterator[tuple[str, bytes]]:
     for payload in batch.payloads:
         letter = DeadLetter.FromString(payload)
         if letter.service == _FEATURE and letter.position:
-            yield (letter.stream, letter.position), letter.field
-
-
-def _drop(own: Partition, waiting: Waiting, kept: list[int]) -> None:
-    own.waiting = None
-    if kept:
-        own.waiting = Waiting(
-            waiting.columns.take(kept), waiting.positions[kept], waiting.keys[kept], waiting.since[kept]
-        )
+            yield letter.stream, letter.position
