@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
+from headrace.errors import Unavailable
+from headrace.frontier import UNKNOWN
 from tests.crash.grounds import INSTANCES
 from tests.crash.site import Site
 
@@ -34,6 +36,9 @@ class Kind(StrEnum):
 
 BROKER, STORE = "broker", "store"
 
+#: Seconds that a patient fault waits at most.
+_BREATH_S = 20.0
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -49,6 +54,8 @@ class Fault:
         How much later a slow link passes on what it gets (s each way).
     alone
         The next one waits until this one is over.
+    patient
+        It waits, though not for ever, until vectors have been made since the last one that stopped them.
     """
 
     gap: float
@@ -57,6 +64,13 @@ class Fault:
     seconds: float = 0.0
     delay: float = 0.0
     alone: bool = False
+    patient: bool = False
+
+
+def _stops_vectors(fault: Fault) -> bool:
+    return fault.target in (BROKER, STORE) or (
+        fault.target in _FOLDING and fault.kind in (Kind.KILL, Kind.TERMINATE, Kind.SUSPEND)
+    )
 
 
 @dataclass(frozen=True)
@@ -116,15 +130,16 @@ def _cards(draw: Random) -> Iterator[tuple[Kind, str]]:
 
 def _fault(draw: Random, kind: Kind, target: str, mean: float) -> Fault:
     gap = min(max(draw.expovariate(1 / mean), 0.2 * mean), 3 * mean)
+    # Now and then several things happen at once.
+    patient, alone = draw.random() < 0.7, draw.random() < 0.6
     match kind:
         case Kind.KILL if target in (BROKER, STORE):
-            # Now and then others are hit while it is away.
-            return Fault(gap, kind, target, alone=draw.random() < 0.6)
+            return Fault(gap, kind, target, alone=alone, patient=patient)
         case Kind.KILL | Kind.TERMINATE:
-            return Fault(gap, kind, target, alone=True)
+            return Fault(gap, kind, target, alone=True, patient=patient)
         case Kind.SUSPEND:
             # Longer than the broker takes to find out: one to two keep-alive intervals of 5 s.
-            return Fault(gap, kind, target, draw.uniform(11, 15))
+            return Fault(gap, kind, target, draw.uniform(11, 15), patient=patient)
         case Kind.SLOW_STORE:
             return Fault(gap, kind, target, draw.uniform(3, 8), draw.uniform(0.02, 0.05))
         case _:
@@ -143,6 +158,7 @@ class Faults(threading.Thread):
         self._say = say
         #: Seconds of the schedule that may pass before the next fault: events wait for one that is held up.
         self.reached = 0.0
+        self._made = UNKNOWN
         self._pause = threading.Event()
         self._lasting: list[threading.Thread] = []
         # A server is not killed while it is started.
@@ -165,6 +181,10 @@ class Faults(threading.Thread):
             self._pause.wait(max(due - time.monotonic(), 0))
             if self.failure is not None:
                 return
+            if _stops_vectors(fault):
+                if fault.patient:
+                    self._breathe()
+                self._made = self._vectors()
             lasting = threading.Thread(target=self._guarded, args=(fault,), daemon=True)
             self._lasting.append(lasting)
             lasting.start()
@@ -173,6 +193,19 @@ class Faults(threading.Thread):
         self.reached = math.inf
         for lasting in self._lasting:
             lasting.join()
+
+    def _breathe(self) -> None:
+        """Let a slow machine come to itself: a loop that is hit again before it has done a step shows nothing."""
+        until = time.monotonic() + _BREATH_S
+        while self._vectors() <= self._made and time.monotonic() < until:
+            self._pause.wait(0.1)
+
+    def _vectors(self) -> int:
+        """The event time before which all vectors are made; what was known last while the store is away."""
+        try:
+            return min(own.out for own in self._site.reached().values())
+        except Unavailable:
+            return self._made
 
     def _guarded(self, fault: Fault) -> None:
         try:

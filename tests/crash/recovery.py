@@ -26,11 +26,20 @@ BOUNDS = {
 
 @dataclass(frozen=True)
 class Recovery:
-    """Seconds from one kill to the next output of what was killed; None where none followed."""
+    """One kill.
+
+    Attributes
+    ----------
+    seconds
+        Until the next output of what was killed; None where none followed.
+    alone
+        Whether nothing else happened meanwhile.
+    """
 
     service: str
     began: float
     seconds: float | None
+    alone: bool
 
 
 def recoveries(
@@ -74,8 +83,15 @@ def recoveries(
         service = own.fault.target.rpartition("-")[0] or own.fault.target
         # What was on its way when the store died says nothing of it.
         output = feature(own.ended) if service == STORE else finders[service](own.began)
-        found.append(Recovery(service, own.began, None if output is None else output - own.began))
+        seconds = None if output is None else output - own.began
+        found.append(Recovery(service, own.began, seconds, _alone(own, output, happened)))
     return found
+
+
+def _alone(kill: Happened, until: float | None, happened: Sequence[Happened]) -> bool:
+    return until is not None and not any(
+        own is not kill and own.began < until and own.ended > kill.began for own in happened
+    )
 
 
 def p50(seconds: Sequence[float]) -> float:

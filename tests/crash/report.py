@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 
 from tests.crash.faults import Kind
-from tests.crash.recovery import BOUNDS, p50
+from tests.crash.recovery import BOUNDS, Recovery, p50
 from tests.crash.run import Result
 
 
@@ -55,12 +56,16 @@ def _faults(result: Result) -> list[str]:
 def _recovery(result: Result) -> list[str]:
     lines = [f"recovery, kill to next output (s)  {'kills':>5} {'p50':>6} {'max':>6}   bounded by"]
     for service, bound in BOUNDS.items():
-        own = [found.seconds for found in result.disturbed.recoveries if found.service == service]
-        seconds = [found for found in own if found is not None]
-        if own:
-            worst = max(seconds, default=0.0)
-            lines.append(f"  {service:<32} {len(own):>5} {p50(seconds):>6.2f} {worst:>6.2f}   {bound}")
+        own = [found for found in result.disturbed.recoveries if found.service == service]
+        lines += _times(service, own, bound)
+        lines += _times("  while nothing else happened", [found for found in own if found.alone], "")
     return lines
+
+
+def _times(what: str, found: Sequence[Recovery], bound: str) -> list[str]:
+    seconds = [own.seconds for own in found if own.seconds is not None]
+    worst = max(seconds, default=0.0)
+    return [f"  {what:<32} {len(found):>5} {p50(seconds):>6.2f} {worst:>6.2f}   {bound}".rstrip()] if found else []
 
 
 def _compared(result: Result) -> list[str]:

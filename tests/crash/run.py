@@ -8,14 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import redis
-
 from headrace import declare
-from headrace.errors import CorruptState
+from headrace.errors import CorruptState, Unavailable
 from headrace.frontier import ENDED
 from headrace.learning import Learning, version_of
 from headrace.log.produce import Producer
-from headrace.store.fences import fence_key
 from headrace_learner.checkpoint import decode_header
 from tests.crash.asking import Asker
 from tests.crash.compare import Comparison, compare
@@ -191,15 +188,13 @@ def _settled(site: Site, seconds: float) -> str:
 
 def _behind(site: Site) -> list[str]:
     """What has not come to the end of history."""
-    behind = []
     try:
-        with site.redis() as store:
-            for stream in site.loop.streams:
-                for partition in range(stream.partitions):
-                    key = fence_key(site.loop.name, f"fold:{stream.name}:{partition}").replace(":epoch", ":state")
-                    if int(store.hget(key, "frontier") or 0) < ENDED:
-                        behind.append(f"{stream.name}-{partition} is not folded")
-    except redis.RedisError as error:
+        behind = [
+            f"{own.stream}-{own.partition} is not folded"
+            for own, reached in site.reached().items()
+            if min(reached) < ENDED
+        ]
+    except Unavailable as error:
         return [str(error)]
     streamed = [model.name for model in site.loop.models if model.vectors == "stream"]
     behind += [f"{model} is not learned" for model in streamed if _checkpoint_frontier(site, model) < ENDED]

@@ -18,7 +18,9 @@ from headrace import declare, definition
 from headrace.embedded.child import Child
 from headrace.embedded.processes import SERVICES, Delays, Supervisor, Surroundings, Worker
 from headrace.embedded.servers import Store
+from headrace.kernel.partition import PartitionId, Reached
 from headrace.log.topics import Topics
+from headrace.store.partitions import PartitionStore
 from tests.crash.grounds import INSTANCES, WORKERS, Grounds
 from tests.crash.proxy import HOST, Link
 
@@ -114,6 +116,19 @@ class Site:
     def redis(self) -> redis.Redis:
         """A client of the store, around the links."""
         return redis.Redis.from_url(self.store.url, socket_timeout=10, socket_connect_timeout=10)
+
+    def reached(self) -> dict[PartitionId, Reached]:
+        """How far the fold of each partition says that it is.
+
+        Raises
+        ------
+        Unavailable
+            The store does not answer.
+        """
+        partitions = [PartitionId(own.name, index) for own in self.loop.streams for index in range(own.partitions)]
+        with self.redis() as store:
+            found = PartitionStore(store, self.loop.name).standings(partitions)
+        return {own: Reached() if standing is None else standing.reached for own, standing in found.items()}
 
     def child(self, instance: str, seconds: float = 30.0) -> Child:
         """The process of an instance, waited for while it is being started again."""

@@ -22,7 +22,7 @@ from headrace_feature.joining import JoinWorker
 from headrace_feature.outputs import VectorOutputs
 
 #: Who dies or sleeps has sent the vectors of so many steps before.
-_STEPS = {"-": 3, "~": 8}
+_STEPS = 3
 
 #: Seconds: the broker finds out within two keep-alive intervals of 5.
 _SLEEP_S = 11.5
@@ -39,7 +39,7 @@ class Moments:
     def reached(self, moment: str) -> None:
         """Die or sleep here, where that is planned."""
         kind = self._planned.get(moment)
-        if kind is None or self.steps < _STEPS[kind]:
+        if kind is None or self.steps < _STEPS:
             return
         del self._planned[moment]
         try:
