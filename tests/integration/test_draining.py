@@ -14,13 +14,15 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from headrace import embedded
 from headrace.client import IngestClient
-from headrace.embedded import Server, Servers
+from headrace.embedded import Server
 from headrace.log.tables import decode_predictions
 from headrace.v1 import scoring_pb2
+from tests.brokers import Place
 from tests.deadline import until
 from tests.integration.ingesting import HOUR, ingesting
-from tests.integration.scoring import TOPICS, running
+from tests.integration.scoring import running
 from tests.unit.scorer.support import FRAUD, NOW, event, version
 
 
@@ -54,17 +56,17 @@ def clicks(*ids: str) -> list[bytes]:
     return [json.dumps({"id": id, "at": HOUR, "user": "u", "amount": 1.0}).encode() for id in ids]
 
 
-def test_ingest_answers_the_calls_under_way_before_it_ends(tmp_path: Path) -> None:
+def test_ingest_answers_the_calls_under_way_before_it_ends(tmp_path: Path, place: Place) -> None:
+    broker = place.stoppable()
     with (
-        Servers(tmp_path / "own") as servers,
-        ingesting(tmp_path, servers, "draining") as ingest,
+        embedded.store(tmp_path / "own") as store,
+        ingesting(tmp_path, place, store.url, "draining") as ingest,
         IngestClient(ingest.address) as client,
         client.stream() as call,
     ):
         topic = ingest.topics.stream("clicks")
         call.send("clicks", clicks("before"))
         assert len(ingest.written(topic, 1)) == 1
-        broker = next(own for own in servers.local if own.name == "broker")
         with stuck(broker):
             call.send("clicks", [*clicks("under way"), b"?"])
             told_to_end(ingest.process, ingest.address)
@@ -76,7 +78,8 @@ def test_ingest_answers_the_calls_under_way_before_it_ends(tmp_path: Path) -> No
         assert [own.event for own in ingest.dead_letters(1)] == [b"?"]
 
 
-def test_the_scorer_answers_and_logs_what_is_under_way_before_it_ends(tmp_path: Path) -> None:
+def test_the_scorer_answers_and_logs_what_is_under_way_before_it_ends(tmp_path: Path, place: Place) -> None:
+    broker = place.stoppable()
     asked: queue.SimpleQueue[scoring_pb2.ScoreStreamRequest | None] = queue.SimpleQueue()
 
     def ask(id: str) -> None:
@@ -84,30 +87,26 @@ def test_the_scorer_answers_and_logs_what_is_under_way_before_it_ends(tmp_path: 
         asked.put(scoring_pb2.ScoreStreamRequest(request=request))
 
     patience = {"HEADRACE_STORE_TIMEOUT": "60", "HEADRACE_LOG_PATIENCE": "60"}
-    with Servers(tmp_path / "own") as servers:
-        broker, store = servers.broker, servers.store
-        assert broker is not None
-        assert store is not None
-        with running(tmp_path, broker, store, **patience) as scorer:
-            scorer.publish(version(FRAUD))
-            answers = scorer.scoring.ScoreStream(iter(asked.get, None))
-            ask("before")
-            assert next(answers).result.response.score
-            with stuck(broker):
-                with stuck(store):
-                    ask("under way")
-                    told_to_end(scorer.process, scorer.address)
-                    assert scorer.process.poll() is None
-                answer = next(answers).result.response
-                assert answer.score
-                assert not answer.degradations
-                asked.put(None)
-                assert list(answers) == []
+    with embedded.store(tmp_path / "own") as store, running(tmp_path, place, store, **patience) as scorer:
+        scorer.publish(version(FRAUD))
+        answers = scorer.scoring.ScoreStream(iter(asked.get, None))
+        ask("before")
+        assert next(answers).result.response.score
+        with stuck(broker):
+            with stuck(store):
+                ask("under way")
+                told_to_end(scorer.process, scorer.address)
                 assert scorer.process.poll() is None
-            assert scorer.process.wait(30) == 0
+            answer = next(answers).result.response
+            assert answer.score
+            assert not answer.degradations
+            asked.put(None)
+            assert list(answers) == []
+            assert scorer.process.poll() is None
+        assert scorer.process.wait(30) == 0
 
-            def logged(messages: list) -> bool:  # type: ignore[type-arg]
-                ids = [id for own in messages if own.data() for id in decode_predictions(FRAUD, own.data()).ids]
-                return {"before", "under way"} <= set(ids)
+        def logged(messages: list) -> bool:  # type: ignore[type-arg]
+            ids = [id for own in messages if own.data() for id in decode_predictions(FRAUD, own.data()).ids]
+            return {"before", "under way"} <= set(ids)
 
-            assert scorer.read(TOPICS.predictions("fraud"), logged)
+        assert scorer.read(scorer.topics.predictions("fraud"), logged)

@@ -8,19 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from headrace import embedded
 from headrace.cli.program import run
 from headrace.client import IngestClient
-from headrace.embedded import Servers
 from headrace.log.position import Position
 from headrace.log.produce import Producer
 from headrace.v1.dead_letter_pb2 import DeadLetter
+from tests.brokers import Place
 from tests.integration.ingesting import HOUR, Ingesting, ingesting
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    with Servers(tmp_path_factory.mktemp("servers")) as own:
-        yield own
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with embedded.store(tmp_path_factory.mktemp("store")) as own:
+        yield own.url
 
 
 class Letters:
@@ -29,8 +30,7 @@ class Letters:
     def __init__(self, ingest: Ingesting, capsys: pytest.CaptureFixture[str]) -> None:
         self.ingest = ingest
         self._capsys = capsys
-        url = ingest.servers.redis_url
-        self._options = ["--redis", url, "--pulsar", ingest.servers.pulsar_url, "--loop", ingest.loop.name]
+        self._options = ["--redis", ingest.redis_url, "--pulsar", ingest.place.url, "--loop", ingest.loop.name]
 
     def __call__(self, *arguments: str, code: int = 0) -> tuple[str, str]:
         assert run(["dead-letters", *arguments, *self._options]) == code
@@ -47,10 +47,16 @@ class Letters:
 
 @pytest.fixture
 def letters(
-    tmp_path: Path, servers: Servers, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    place: Place,
+    redis_url: str,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Letters]:
-    name = request.node.name.removeprefix("test_").replace("_", "-")[:40]
-    with ingesting(tmp_path, servers, name) as own:
+    monkeypatch.setenv("HEADRACE_NAMESPACE", place.namespace)
+    name = request.node.name.removeprefix("test_").translate({ord(sign): "-" for sign in "_[]: ={}"})[:60]
+    with ingesting(tmp_path, place, redis_url, name) as own:
         yield Letters(own, capsys)
 
 
