@@ -25,7 +25,10 @@ from headrace_feature.outputs import VectorOutputs
 _STEPS = {"-": 1, "~": 8}
 
 #: Seconds: the broker finds out within two keep-alive intervals of 5.
-_SLEEP_S = 11.5
+_SLEEP_S = 12.5
+
+#: Rows of a partition that a sleeper was about to write.
+_ROWS = 5
 
 
 class Moments:
@@ -75,12 +78,13 @@ def after(owner: type, method: str, moment: str, when: Callable[..., bool] = lam
     setattr(owner, method, wrapped)
 
 
-def before(owner: type, method: str, moment: str) -> None:
-    """Reach a moment before each call of a method."""
+def before(owner: type, method: str, moment: str, when: Callable[..., bool]) -> None:
+    """Reach a moment before each call of a method that has enough to do."""
     original = getattr(owner, method)
 
     def wrapped(self: Any, *given: Any) -> Any:
-        moments.reached(moment)
+        if when(self, *given):
+            moments.reached(moment)
         return original(self, *given)
 
     setattr(owner, method, wrapped)
@@ -104,7 +108,7 @@ def make_mortal() -> None:
 
     VectorOutputs.send, VectorOutputs.flush = send, flush  # type: ignore[method-assign]
     after(PartitionStore, "record_emitted", "recorded")
-    before(RowStore, "write", "writing")
+    before(RowStore, "write", "writing", lambda self, writes, *_: sum(len(own.states) for own in writes) >= _ROWS)
     after(RowStore, "write", "written")
     after(PartitionStore, "save", "saved")
     after(PairStore, "save", "decided", lambda self, epoch, state, changed: bool(state.outbox))
