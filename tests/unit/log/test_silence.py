@@ -153,10 +153,10 @@ def test_one_that_stands_by_does_not_disturb_the_owner(clock: Clock) -> None:
 def test_it_asks_ever_less_often_while_that_does_not_help(clock: Clock) -> None:
     broker = Broker([Subscribed([[Message(0)]], last=2), *(Subscribed([], last=2) for _ in range(20))])
     consumer = owner(broker, clock)
-    for second in range(31):
+    for second in range(61):
         clock.now = float(second)
         consumer.receive()
-    assert len(broker.subscribed) == 1 + 4  # after more than 1, 2, 4 and 8 seconds
+    assert len(broker.subscribed) == 1 + 4  # after more than 2, 4, 8 and 16 seconds
 
 
 def test_an_acknowledgement_meanwhile_is_made_up_for(clock: Clock) -> None:

@@ -15,7 +15,19 @@ from headrace.errors import InvalidRequest, Unavailable
 _TIMEOUT_S = 15.0
 _JSON = {"Content-Type": "application/json"}
 # Answers that may be otherwise when asked again.
-_LATER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+#: What the broker may do a moment later: a busy one says "internal error" where its own metadata are slow.
+_LATER = (
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
+
+#: Every call says what shall be, so that it may be made again.
+_RETRIES = urllib3.Retry(
+    total=4, connect=0, read=0, redirect=4, status_forcelist=_LATER, allowed_methods=None, backoff_factor=0.2,
+    raise_on_status=False,
+)  # fmt: skip
 
 _Read = TypeVar("_Read")
 
@@ -109,7 +121,7 @@ class Admin:
             raise InvalidRequest("the admin URL", repr(url), "one such as http://broker:8080")
         self.url = url.rstrip("/")
         self._pool = urllib3.PoolManager(
-            timeout=timeout_s, retries=False, headers={"Authorization": f"Bearer {token}"} if token else {}
+            timeout=timeout_s, retries=_RETRIES, headers={"Authorization": f"Bearer {token}"} if token else {}
         )
 
     def healthy(self) -> bool:

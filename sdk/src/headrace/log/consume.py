@@ -16,7 +16,7 @@ from headrace.log.position import START, Position
 _log = structlog.get_logger()
 
 # Seconds of silence before the log is asked whether it goes on; twice as long after each time that it did not help.
-_PATIENCE = 1.0
+_PATIENCE = 2.0
 _MOST_PATIENCE = 60.0
 
 

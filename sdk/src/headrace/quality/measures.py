@@ -89,6 +89,10 @@ class QualityState(msgspec.Struct):
     auc: bytes = b""
 
 
+# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+_STATE = msgspec.msgpack.Decoder(QualityState)
+
+
 class Quality(ABC):
     """The prequential metrics of one model.
 
@@ -145,7 +149,7 @@ class Quality(ABC):
 
     def load(self, data: bytes) -> None:
         """The inverse of `dump`."""
-        state = msgspec.msgpack.decode(data, type=QualityState)
+        state = _STATE.decode(data)
         self._totals, self._drift = state.totals, state.drift
         self._history.load(state.history)
         self._restore_auc(state.auc)

@@ -70,6 +70,10 @@ class JoinState(msgspec.Struct):
     goals: dict[str, bytes] = {}
 
 
+# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+_STATE, _PAIR = msgspec.msgpack.Decoder(JoinState), msgspec.msgpack.Decoder(Pair)
+
+
 class PairStore:
     """Takes a model's join over and saves its steps, fenced by epoch."""
 
@@ -113,11 +117,10 @@ class PairStore:
         with store_errors():
             state: bytes | None = self._store.get(self._keys[1])  # type: ignore[assignment]
             pairs: dict[bytes, bytes] = self._store.hgetall(self._keys[2])  # type: ignore[assignment]
-        decoder = msgspec.msgpack.Decoder(Pair)
         return (
             epoch,
-            JoinState() if state is None else msgspec.msgpack.decode(state, type=JoinState),
-            {own.decode(): decoder.decode(pair) for own, pair in pairs.items()},
+            JoinState() if state is None else _STATE.decode(state),
+            {own.decode(): _PAIR.decode(pair) for own, pair in pairs.items()},
         )
 
     def save(self, epoch: int, state: JoinState, changed: Mapping[str, Pair | None]) -> None:

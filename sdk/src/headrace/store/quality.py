@@ -25,6 +25,10 @@ class QualityReport(msgspec.Struct, frozen=True):
     last_alarm: int | None = None
 
 
+# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+_REPORT = msgspec.json.Decoder(QualityReport)
+
+
 def quality_key(loop: str, model: str) -> str:
     return f"headrace:{loop}:quality:{model}"
 
@@ -43,4 +47,4 @@ class QualityBoard:
     def read(self, model: str) -> QualityReport | None:
         """The newest report of a model, None before the first."""
         data = self._store.get(quality_key(self._loop, model))
-        return None if data is None else msgspec.json.decode(data, type=QualityReport)
+        return None if data is None else _REPORT.decode(data)

@@ -41,6 +41,10 @@ class ServiceStatus(msgspec.Struct, kw_only=True):
     note: str = ""
 
 
+# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+_STATUS = msgspec.json.Decoder(ServiceStatus)
+
+
 def status_key(loop: str, service: str, instance: str) -> str:
     return f"headrace:{loop}:status:{service}:{instance}"
 
@@ -76,7 +80,7 @@ class StatusBoard:
         dead = [key for key, value in told.items() if value is None]
         if dead:
             self._store.srem(self._register, *dead)
-        alive = [msgspec.json.decode(value, type=ServiceStatus) for value in told.values() if value is not None]
+        alive = [_STATUS.decode(value) for value in told.values() if value is not None]
         _tell_lag(alive)
         return alive
 

@@ -40,6 +40,10 @@ STEP = 1_000
 _PULSE = 0.1
 
 
+# Made on import, before there are threads: see `headrace.store.pairs`.
+_PACKED = msgspec.msgpack.Decoder(tuple[bytes, list[str | None]])
+
+
 class JoinWorker:
     """The join of one model. Not thread-safe: one thread calls it.
 
@@ -340,5 +344,5 @@ def _pack(numbers: np.ndarray[tuple[int], np.dtype[np.float64]], texts: list[str
 
 
 def _unpack(payload: bytes) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], list[str | None]]:
-    numbers, texts = msgspec.msgpack.decode(payload, type=tuple[bytes, list[str | None]])
+    numbers, texts = _PACKED.decode(payload)
     return np.frombuffer(numbers, np.float64), texts

@@ -60,6 +60,10 @@ class Header(msgspec.Struct, frozen=True):
         )
 
 
+# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+_HEADER = msgspec.json.Decoder(Header)
+
+
 def encode(learning: Learning) -> bytes:
     """A checkpoint's bytes: magic, SHA-256 of the rest, header, metrics, model."""
     quality = learning.quality
@@ -93,7 +97,7 @@ def decode_header(data: bytes) -> tuple[Header, memoryview]:
     if found != expected:
         raise CorruptState(f"checkpoint has SHA-256 {found}, expected {expected}")
     end = _LENGTH + int.from_bytes(body[:_LENGTH], "big")
-    return msgspec.json.decode(body[_LENGTH:end], type=Header), body[end:]
+    return _HEADER.decode(body[_LENGTH:end]), body[end:]
 
 
 def decode(model: ModelDefinition, data: bytes) -> Learning | None:
