@@ -16,8 +16,8 @@ pytestmark = pytest.mark.official
 
 SHORT = Load(seed=3, seconds=15.0)
 
-#: A zombie amid a step: it wakes up between emitting and recording, when another worker has long gone on.
-ZOMBIE = "~recording"
+#: A zombie amid a step: it wakes up when its rows are still to be written, and another worker has long gone on.
+ZOMBIE = "~writing"
 
 #: Deaths before and after a step's effects on the store, and between sending examples and going on.
 DEATHS = ("-emitted", "-saved", "-joined")

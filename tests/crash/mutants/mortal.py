@@ -21,11 +21,14 @@ from headrace_feature.__main__ import main
 from headrace_feature.joining import JoinWorker
 from headrace_feature.outputs import VectorOutputs
 
-#: Who dies or sleeps has sent the vectors of so many steps before.
-_STEPS = 3
+#: Who dies or sleeps has sent the vectors of so many steps before. Nobody dies before another one sleeps.
+_STEPS = {"-": 1, "~": 8}
 
 #: Seconds: the broker finds out within two keep-alive intervals of 5.
-_SLEEP_S = 11.5
+_SLEEP_S = 12.5
+
+#: Rows of a partition that a sleeper was about to write.
+_ROWS = 5
 
 
 class Moments:
@@ -39,11 +42,11 @@ class Moments:
     def reached(self, moment: str) -> None:
         """Die or sleep here, where that is planned."""
         kind = self._planned.get(moment)
-        if kind is None or self.steps < _STEPS:
+        if kind is None or self.steps < _STEPS[kind] or (kind == "-" and self._awaited()):
             return
         del self._planned[moment]
         try:
-            (self._directory / f"was-{moment}").touch(exist_ok=False)
+            self._mark(moment).touch(exist_ok=False)
         except FileExistsError:
             return  # another process was quicker
         if kind == "~":
@@ -51,6 +54,12 @@ class Moments:
             os.kill(os.getpid(), signal.SIGSTOP)
         else:
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def _awaited(self) -> bool:
+        return any(kind == "~" and not self._mark(own).exists() for own, kind in self._planned.items())
+
+    def _mark(self, moment: str) -> Path:
+        return self._directory / f"was-{moment}"
 
 
 moments = Moments(os.environ.get("HEADRACE_MOMENTS", ""), os.environ.get("HEADRACE_DATA", "."))
@@ -69,12 +78,13 @@ def after(owner: type, method: str, moment: str, when: Callable[..., bool] = lam
     setattr(owner, method, wrapped)
 
 
-def before(owner: type, method: str, moment: str) -> None:
-    """Reach a moment before each call of a method."""
+def before(owner: type, method: str, moment: str, when: Callable[..., bool]) -> None:
+    """Reach a moment before each call of a method that has enough to do."""
     original = getattr(owner, method)
 
     def wrapped(self: Any, *given: Any) -> Any:
-        moments.reached(moment)
+        if when(self, *given):
+            moments.reached(moment)
         return original(self, *given)
 
     setattr(owner, method, wrapped)
@@ -97,8 +107,8 @@ def make_mortal() -> None:
             moments.reached("emitted")
 
     VectorOutputs.send, VectorOutputs.flush = send, flush  # type: ignore[method-assign]
-    before(PartitionStore, "record_emitted", "recording")
     after(PartitionStore, "record_emitted", "recorded")
+    before(RowStore, "write", "writing", lambda self, writes, *_: sum(len(own.states) for own in writes) >= _ROWS)
     after(RowStore, "write", "written")
     after(PartitionStore, "save", "saved")
     after(PairStore, "save", "decided", lambda self, epoch, state, changed: bool(state.outbox))
