@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pulsar
 
 from headrace.definition import LoopDefinition, ModelDefinition
-from headrace.log.consume import LogReader
 from headrace.log.position import START
+from headrace.log.read import LogReader
 from headrace.log.tables import decode_examples, decode_predictions
 from headrace.log.topics import Topics
 from headrace.quality import Outcomes, Quality, quality_of

@@ -23,8 +23,9 @@ from headrace import declare, definition, embedded
 from headrace.client.merging import merge, sources_of
 from headrace.definition import LoopDefinition
 from headrace.events import StreamCodec
-from headrace.log.consume import LogReader, PartitionConsumer
+from headrace.log.consume import PartitionConsumer
 from headrace.log.produce import Producer
+from headrace.log.read import LogReader
 from headrace.log.topics import END_OF_HISTORY, FRONTIER, Topics
 
 LOOP = Path(__file__).parents[2] / "examples" / "flights" / "loop.py"

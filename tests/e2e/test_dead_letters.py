@@ -9,9 +9,9 @@ import orjson
 import pulsar
 
 from headrace import embedded
-from headrace.log.consume import LogReader
 from headrace.log.position import Position
 from headrace.log.produce import Producer
+from headrace.log.read import LogReader
 from headrace.log.topics import END_OF_HISTORY, FRONTIER, Topics
 from headrace.v1.dead_letter_pb2 import DeadLetter
 from tests.deadline import until

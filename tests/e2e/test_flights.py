@@ -18,9 +18,9 @@ from examples.flights.prepare import prepare
 from headrace import embedded
 from headrace.cli.program import run
 from headrace.client import play
-from headrace.log.consume import LogReader
 from headrace.log.position import START
 from headrace.log.produce import Producer
+from headrace.log.read import LogReader
 from headrace.log.tables import Predictions, decode_vectors, encode_predictions
 from headrace.log.topics import END_OF_HISTORY, Topics
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc

@@ -17,8 +17,9 @@ import redis
 
 from headrace import definition
 from headrace.definition import Field, FieldType, LoopDefinition, StreamDefinition
+from headrace.log.batch import Batch
 from headrace.log.connection import connect
-from headrace.log.consume import Batch, LogReader
+from headrace.log.read import LogReader
 from headrace.log.topics import Topics
 from headrace.settings import ServiceSettings
 from headrace.store.status import ServiceStatus, StatusBoard

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import pulsar
 import pytest
 
-from headrace.log.consume import Batch, LogReader, PartitionConsumer
+from headrace.log.batch import Batch
+from headrace.log.consume import PartitionConsumer
 from headrace.log.position import START, Position
 from headrace.log.produce import Producer
+from headrace.log.read import LogReader
 from tests.brokers import Place
 from tests.deadline import until
 

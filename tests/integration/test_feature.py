@@ -15,8 +15,8 @@ import pytest
 from headrace import embedded
 from headrace.embedded import Server
 from headrace.errors import Unavailable
-from headrace.log.consume import LogReader
 from headrace.log.dedupe import Accepted
+from headrace.log.read import LogReader
 from headrace.log.tables import decode_vectors
 from headrace.log.topics import END_OF_HISTORY, FRONTIER, Topics
 from tests.brokers import Runs

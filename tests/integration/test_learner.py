@@ -24,7 +24,7 @@ from river import datasets, linear_model, preprocessing
 
 from headrace import declare, definition, embedded
 from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
-from headrace.log.consume import LogReader
+from headrace.log.read import LogReader
 from headrace.log.tables import Examples, encode_examples
 from headrace.log.topics import END_OF_HISTORY, Topics
 from headrace.store.fences import Fences

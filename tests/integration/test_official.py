@@ -23,8 +23,8 @@ from headrace.embedded.brokers import Given
 from headrace.errors import InvalidRequest
 from headrace.log.admin import Admin
 from headrace.log.connection import connect
-from headrace.log.consume import LogReader
 from headrace.log.produce import Producer
+from headrace.log.read import LogReader
 from headrace.settings import ServiceSettings
 from tests.brokers import skip_or_fail
 from tests.deadline import until

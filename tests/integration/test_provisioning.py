@@ -12,9 +12,9 @@ from headrace.cli.program import run
 from headrace.definition import LoopDefinition
 from headrace.errors import InvalidRequest
 from headrace.log.admin import FOR_EVER, Admin, Retention
-from headrace.log.consume import read_whole
 from headrace.log.produce import Producer
 from headrace.log.provisioning import provision
+from headrace.log.read import read_whole
 from headrace.log.topics import Topics
 from headrace.v1 import models_pb2
 from headrace_learner.publishing import Versions

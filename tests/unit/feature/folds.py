@@ -15,7 +15,7 @@ from headrace.frontier import RESTING, UNKNOWN
 from headrace.kernel.fold import Fold, MadeVectors
 from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
 from headrace.kernel.rows import FENCE_BYTES
-from headrace.log.consume import Batch
+from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.position import Position
 from headrace.log.topics import FRONTIER

@@ -15,7 +15,7 @@ from headrace.errors import CorruptState, Fenced
 from headrace.frontier import ENDED, RESTING
 from headrace.kernel.partition import PartitionId, Reached
 from headrace.kernel.rows import FENCE_BYTES
-from headrace.log.consume import Batch
+from headrace.log.batch import Batch
 from headrace.log.position import START as LOG_START
 from headrace.log.position import Position
 from headrace.log.topics import FRONTIER

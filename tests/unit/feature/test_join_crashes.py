@@ -9,7 +9,7 @@ from pathlib import Path
 from headrace.definition import LoopDefinition
 from headrace.frontier import ENDED
 from headrace.kernel.join import Pair
-from headrace.log.consume import Batch
+from headrace.log.batch import Batch
 from headrace.log.position import Position
 from headrace.log.tables import decode_examples
 from headrace.store.pairs import JoinState

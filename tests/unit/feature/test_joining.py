@@ -15,7 +15,7 @@ from headrace.definition import LoopDefinition
 from headrace.errors import CorruptState, Fenced
 from headrace.frontier import RESTING, UNKNOWN
 from headrace.kernel.join import Pair
-from headrace.log.consume import Batch
+from headrace.log.batch import Batch
 from headrace.log.position import START, Position
 from headrace.log.tables import Vectors, decode_examples, encode_vectors
 from headrace.log.topics import END_OF_HISTORY, FRONTIER

@@ -16,7 +16,7 @@ from headrace.kernel.assemble import Assembler, RowRead
 from headrace.kernel.folding import Folding, Folds
 from headrace.kernel.labels import Labels
 from headrace.kernel.partition import PartitionId
-from headrace.log.consume import Batch
+from headrace.log.batch import Batch
 from headrace.log.position import Position
 from headrace.log.topics import END_OF_HISTORY, FRONTIER
 from headrace_feature.folding import FoldWorker

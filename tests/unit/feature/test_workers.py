@@ -12,7 +12,7 @@ from headrace.errors import Fenced
 from headrace.frontier import ENDED
 from headrace.kernel.partition import PartitionId
 from headrace.kernel.rows import FENCE_BYTES
-from headrace.log.consume import Batch
+from headrace.log.batch import Batch
 from headrace.log.position import Position
 from headrace.log.topics import FRONTIER
 from headrace_feature.folding import FoldWorker

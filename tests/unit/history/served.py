@@ -23,7 +23,7 @@ from headrace.history.versions import PastVersions
 from headrace.kernel.fold import Fold, MadeVectors
 from headrace.kernel.partition import PartitionId, Progress
 from headrace.learning import Learning, version_of
-from headrace.log.consume import Batch
+from headrace.log.batch import Batch
 from headrace.log.position import START, Position
 from headrace.log.tables import (
     Examples,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.log.consume import Batch
+from headrace.log.batch import Batch
 from headrace.log.position import START, Position
 
 

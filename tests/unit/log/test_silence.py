@@ -8,8 +8,10 @@ from typing import Any
 import pulsar
 import pytest
 
-from headrace.log.consume import Batch, LogReader, PartitionConsumer
+from headrace.log.batch import Batch
+from headrace.log.consume import PartitionConsumer
 from headrace.log.position import Position
+from headrace.log.read import LogReader
 
 
 @dataclass

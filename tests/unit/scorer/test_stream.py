@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headrace.definition import ModelDefinition
-from headrace.log.consume import Batch
+from headrace.log.batch import Batch
 from headrace.log.position import Position
 from headrace.log.tables import MAX_ROWS, Predictions, Vectors, decode_predictions, encode_vectors
 from headrace.version import Version

@@ -7,8 +7,9 @@ from typing import Protocol
 
 import pulsar
 
+from headrace.log.batch import Batch
 from headrace.log.connection import partitions
-from headrace.log.consume import Batch, read_whole
+from headrace.log.read import read_whole
 
 
 class Logs(Protocol):

@@ -11,9 +11,9 @@ from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinitio
 from headrace.events import StreamCodec
 from headrace.kernel.partition import PartitionId, Progress
 from headrace.log.connection import partitions
-from headrace.log.consume import read_whole
 from headrace.log.dedupe import Accepted
 from headrace.log.position import START, Position
+from headrace.log.read import read_whole
 from headrace.log.tables import last_sequence_of, positions_of
 from headrace.log.topics import Topics
 from headrace.v1.dead_letter_pb2 import DeadLetter

@@ -11,7 +11,7 @@ from headrace.frontier import ENDED
 from headrace.history.alterations import NONE, Alterations
 from headrace.history.logs import Logs
 from headrace.kernel.partition import Partition, PartitionId, Progress, Waiting
-from headrace.log.consume import Batch
+from headrace.log.batch import Batch
 from headrace.log.position import Position
 from headrace.log.topics import Topics
 from headrace.v1.dead_letter_pb2 import DeadLetter

@@ -4,62 +4,17 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import pulsar
 import structlog
 
 from headrace.errors import CorruptState, Unavailable
+from headrace.log.batch import MOST_PATIENCE, PATIENCE, Batch
 from headrace.log.position import START, Position
+from headrace.log.read import LogReader
 
 _log = structlog.get_logger()
-
-# Seconds of silence before the log is asked whether it goes on; twice as long after each time that it did not help.
-_PATIENCE = 2.0
-_MOST_PATIENCE = 60.0
-
-
-@dataclass
-class Batch:
-    """Messages of one partition, in order."""
-
-    positions: list[Position] = field(default_factory=list)
-    payloads: list[bytes] = field(default_factory=list)
-    properties: list[dict[str, str]] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def add(self, message: pulsar.Message, position: Position) -> None:
-        self.positions.append(position)
-        self.payloads.append(message.data())
-        self.properties.append(message.properties())
-
-    def before(self, index: int) -> Batch:
-        """Its first messages."""
-        return Batch(self.positions[:index], self.payloads[:index], self.properties[:index])
-
-    def followed_by(self, other: Batch) -> Batch:
-        """Its messages and those of another."""
-        return Batch(
-            self.positions + other.positions, self.payloads + other.payloads, self.properties + other.properties
-        )
-
-    def after(self, position: Position) -> Batch:
-        """What stands behind a position, in order: brokers deliver again what is not acknowledged, amid a batch too."""
-        kept: list[int] = []
-        for index, own in enumerate(self.positions):
-            if own > position:
-                position = own
-                kept.append(index)
-        if len(kept) == len(self):
-            return self
-        return Batch(
-            [self.positions[index] for index in kept],
-            [self.payloads[index] for index in kept],
-            [self.properties[index] for index in kept],
-        )
 
 
 class PartitionConsumer:
@@ -99,7 +54,7 @@ class PartitionConsumer:
         self._queue = queue or max_messages
         self._clock = clock
         self._heard = clock()
-        self._patience = _PATIENCE
+        self._patience = PATIENCE
         self._ids: dict[Position, pulsar.MessageId] = {}
         self._position = START
         self._owner = False
@@ -127,7 +82,7 @@ class PartitionConsumer:
         for message in messages:
             batch.add(message, Position.of(message.message_id()))
         if messages:
-            self._heard, self._patience = self._clock(), _PATIENCE
+            self._heard, self._patience = self._clock(), PATIENCE
             newest = max(range(len(batch)), key=batch.positions.__getitem__)
             self._ids[batch.positions[newest]] = messages[newest].message_id()
         elif self._owner and self._clock() - self._heard > self._patience:
@@ -226,7 +181,7 @@ class PartitionConsumer:
             return  # nothing there, or nobody who tells
         if self._is_behind(last):
             _log.warning("nothing comes, subscribing again", topic=self.topic, position=self._position, last=last)
-            self._patience = min(2 * self._patience, _MOST_PATIENCE)
+            self._patience = min(2 * self._patience, MOST_PATIENCE)
             self._consumer.close()
             self._consumer = self._subscribe()
             self._read_up_to(Batch(), self._position)
@@ -282,126 +237,3 @@ class PartitionConsumer:
         gap.close()
         self._gap = None
         return self._new(missed.before(before).followed_by(self._held))
-
-
-def holds_messages(client: pulsar.Client, topic: str) -> bool:
-    """Whether anything stands on a physical topic."""
-    reader = LogReader(client, topic, queue=1)
-    try:
-        return reader.more()
-    finally:
-        reader.close()
-
-
-def read_whole(
-    client: pulsar.Client, topic: str, max_messages: int = 1_000, *, compacted: bool = False
-) -> Iterator[Batch]:
-    """All that stands on a physical topic, up to its end as it is when it is reached."""
-    reader = LogReader(client, topic, queue=max_messages, compacted=compacted)
-    try:
-        while reader.more():
-            # What is there comes, sooner or later: nothing yet is not the end.
-            if batch := reader.receive(max_messages):
-                yield batch
-    finally:
-        reader.close()
-
-
-class LogReader:
-    """Reads a whole partition from the start or a position, acknowledging nothing.
-
-    Parameters
-    ----------
-    queue
-        Messages fetched ahead: few, where they are large.
-    compacted
-        Of each key only the newest message, as far as the broker has compacted the topic. What is empty
-        says that its key is gone, and is left out.
-    """
-
-    def __init__(
-        self,
-        client: pulsar.Client,
-        topic: str,
-        after: Position = START,
-        queue: int = 1_000,
-        clock: Callable[[], float] = time.monotonic,
-        compacted: bool = False,
-    ) -> None:
-        self._client = client
-        self._topic = topic
-        self._queue = queue
-        self._compacted = compacted
-        self._clock = clock
-        self._heard = clock()
-        self._patience = _PATIENCE
-        self._position = after
-        self._reader = self._open()
-
-    def receive(self, max_messages: int = 100, timeout_ms: int = 100) -> Batch:
-        """Up to `max_messages`; returns at once with what is there, waits only for the first."""
-        batch = Batch()
-        wait = timeout_ms
-        while len(batch) < max_messages:
-            try:
-                message = self._reader.read_next(timeout_millis=wait)
-            except pulsar.Timeout:
-                break
-            except pulsar.PulsarException as error:
-                raise Unavailable(f"broker: {error}") from error
-            position = Position.of(message.message_id())
-            if position > self._position:
-                self._position = position
-                wait = 1
-                if not self._compacted or message.data():
-                    batch.add(message, position)
-        if batch:
-            self._heard, self._patience = self._clock(), _PATIENCE
-        elif self._clock() - self._heard > self._patience:
-            self._look_further()
-        return batch
-
-    def more(self) -> bool:
-        """Whether the log goes on behind what was received.
-
-        Raises
-        ------
-        Unavailable
-            The broker does not tell.
-        """
-        try:
-            return bool(self._reader.has_message_available())
-        except pulsar.UnknownError:
-            return False  # what the embedded broker says of an empty topic
-        except pulsar.PulsarException as error:
-            raise Unavailable(f"broker: {error}") from error
-
-    def _open(self) -> pulsar.Reader:
-        after = self._position
-        start = (
-            pulsar.MessageId.earliest
-            if after == START
-            else pulsar.MessageId(-1, after.ledger, after.entry, after.batch)
-        )
-        try:
-            return self._client.create_reader(
-                self._topic, start, receiver_queue_size=self._queue, is_read_compacted=self._compacted
-            )
-        except pulsar.PulsarException as error:
-            raise Unavailable(f"broker: cannot read {self._topic}: {error}") from error
-
-    def _look_further(self) -> None:
-        """Open it again where the log goes on but nothing comes: the embedded broker forgets readers, too."""
-        self._heard = self._clock()
-        try:
-            more = self._reader.has_message_available()
-        except pulsar.PulsarException:
-            return  # nothing there, or nobody who tells
-        if more:
-            _log.warning("nothing comes, reading again", topic=self._topic, position=self._position)
-            self._patience = min(2 * self._patience, _MOST_PATIENCE)
-            self._reader.close()
-            self._reader = self._open()
-
-    def close(self) -> None:
-        self._reader.close()

@@ -16,9 +16,9 @@ from google.protobuf.message import DecodeError
 
 from headrace.errors import Unavailable
 from headrace.log.connection import partitions
-from headrace.log.consume import LogReader
 from headrace.log.position import Position
 from headrace.log.produce import Producer
+from headrace.log.read import LogReader
 from headrace.log.topics import Topics
 from headrace.v1.dead_letter_pb2 import DeadLetter
 

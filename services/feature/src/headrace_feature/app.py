@@ -21,7 +21,8 @@ import structlog
 from faust.app.base import BootStrategy
 
 from headrace.errors import Fenced, Unavailable
-from headrace.log.consume import Batch, PartitionConsumer
+from headrace.log.batch import Batch
+from headrace.log.consume import PartitionConsumer
 from headrace.log.position import START, Position
 from headrace_feature.tenure import Tenure
 

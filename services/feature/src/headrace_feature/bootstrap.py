@@ -18,7 +18,8 @@ from headrace.frontier import RESTING
 from headrace.kernel.fold import Fold
 from headrace.kernel.partition import PartitionId
 from headrace.log import connection
-from headrace.log.consume import Batch, PartitionConsumer
+from headrace.log.batch import Batch
+from headrace.log.consume import PartitionConsumer
 from headrace.log.position import Position
 from headrace.log.produce import Producer, wake
 from headrace.log.refusals import Refusals

@@ -22,7 +22,7 @@ from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.fold import Changed, Fold, Plan
 from headrace.kernel.partition import Partition, PartitionId, Progress, Reached, RowsId
 from headrace.kernel.trial import Trial
-from headrace.log.consume import Batch
+from headrace.log.batch import Batch
 from headrace.log.position import START, Position
 from headrace.log.refusals import Refusals
 from headrace.log.topics import FRONTIER

@@ -20,7 +20,7 @@ from headrace.kernel.join import Example, Join, Pair, Vector
 from headrace.kernel.labels import Labels
 from headrace.kernel.partition import Partition, Progress
 from headrace.kernel.trial import Trial
-from headrace.log.consume import Batch
+from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.position import START, Position
 from headrace.log.tables import Examples, decode_vectors, encode_examples

@@ -11,9 +11,9 @@ from headrace.errors import CorruptState
 from headrace.kernel.fold import MadeVectors
 from headrace.kernel.partition import PartitionId
 from headrace.log.connection import partitions
-from headrace.log.consume import holds_messages, read_whole
 from headrace.log.position import Position
 from headrace.log.produce import Producer
+from headrace.log.read import holds_messages, read_whole
 from headrace.log.tables import Vectors, decode_examples, encode_vectors
 from headrace.log.topics import Topics
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pulsar
 
 from headrace.definition import ModelDefinition
-from headrace.log.consume import read_whole
 from headrace.log.produce import Producer
+from headrace.log.read import read_whole
 from headrace.v1 import models_pb2
 
 

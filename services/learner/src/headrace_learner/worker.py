@@ -14,8 +14,10 @@ import structlog
 from headrace.definition import ModelDefinition
 from headrace.errors import Fenced, HeadraceError, LearnerFailed, Unavailable
 from headrace.learning import Learning, Progress, version_of
-from headrace.log.consume import Batch, LogReader, PartitionConsumer
+from headrace.log.batch import Batch
+from headrace.log.consume import PartitionConsumer
 from headrace.log.position import START, Position
+from headrace.log.read import LogReader
 from headrace.store.quality import QualityReport
 from headrace.v1.models_pb2 import ModelVersion
 

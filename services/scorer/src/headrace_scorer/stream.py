@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.definition import ModelDefinition
-from headrace.log.consume import Batch
+from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.position import Position
 from headrace.log.tables import MAX_ROWS, Predictions, Vectors, decode_vectors, encode_predictions

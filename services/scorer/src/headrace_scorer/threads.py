@@ -11,9 +11,11 @@ import structlog
 
 from headrace.definition import ModelDefinition
 from headrace.errors import Unavailable
+from headrace.log.batch import Batch
 from headrace.log.connection import partitions
-from headrace.log.consume import Batch, LogReader, PartitionConsumer
+from headrace.log.consume import PartitionConsumer
 from headrace.log.produce import Producer
+from headrace.log.read import LogReader
 from headrace.log.topics import Topics
 from headrace.v1 import dead_letter_pb2
 from headrace_scorer.stream import Outcome, StreamScorer, Undecodable

@@ -1,0 +1,138 @@
+"""Reading a partition's log, acknowledging nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pulsar
+import structlog
+
+from headrace.errors import Unavailable
+from headrace.log.batch import MOST_PATIENCE, PATIENCE, Batch
+from headrace.log.position import START, Position
+
+_log = structlog.get_logger()
+
+
+def holds_messages(client: pulsar.Client, topic: str) -> bool:
+    """Whether anything stands on a physical topic."""
+    reader = LogReader(client, topic, queue=1)
+    try:
+        return reader.more()
+    finally:
+        reader.close()
+
+
+def read_whole(
+    client: pulsar.Client, topic: str, max_messages: int = 1_000, *, compacted: bool = False
+) -> Iterator[Batch]:
+    """All that stands on a physical topic, up to its end as it is when it is reached."""
+    reader = LogReader(client, topic, queue=max_messages, compacted=compacted)
+    try:
+        while reader.more():
+            # What is there comes, sooner or later: nothing yet is not the end.
+            if batch := reader.receive(max_messages):
+                yield batch
+    finally:
+        reader.close()
+
+
+class LogReader:
+    """Reads a whole partition from the start or a position, acknowledging nothing.
+
+    Parameters
+    ----------
+    queue
+        Messages fetched ahead: few, where they are large.
+    compacted
+        Of each key only the newest message, as far as the broker has compacted the topic. What is empty
+        says that its key is gone, and is left out.
+    """
+
+    def __init__(
+        self,
+        client: pulsar.Client,
+        topic: str,
+        after: Position = START,
+        queue: int = 1_000,
+        clock: Callable[[], float] = time.monotonic,
+        compacted: bool = False,
+    ) -> None:
+        self._client = client
+        self._topic = topic
+        self._queue = queue
+        self._compacted = compacted
+        self._clock = clock
+        self._heard = clock()
+        self._patience = PATIENCE
+        self._position = after
+        self._reader = self._open()
+
+    def receive(self, max_messages: int = 100, timeout_ms: int = 100) -> Batch:
+        """Up to `max_messages`; returns at once with what is there, waits only for the first."""
+        batch = Batch()
+        wait = timeout_ms
+        while len(batch) < max_messages:
+            try:
+                message = self._reader.read_next(timeout_millis=wait)
+            except pulsar.Timeout:
+                break
+            except pulsar.PulsarException as error:
+                raise Unavailable(f"broker: {error}") from error
+            position = Position.of(message.message_id())
+            if position > self._position:
+                self._position = position
+                wait = 1
+                if not self._compacted or message.data():
+                    batch.add(message, position)
+        if batch:
+            self._heard, self._patience = self._clock(), PATIENCE
+        elif self._clock() - self._heard > self._patience:
+            self._look_further()
+        return batch
+
+    def more(self) -> bool:
+        """Whether the log goes on behind what was received.
+
+        Raises
+        ------
+        Unavailable
+            The broker does not tell.
+        """
+        try:
+            return bool(self._reader.has_message_available())
+        except pulsar.UnknownError:
+            return False  # what the embedded broker says of an empty topic
+        except pulsar.PulsarException as error:
+            raise Unavailable(f"broker: {error}") from error
+
+    def _open(self) -> pulsar.Reader:
+        after = self._position
+        start = (
+            pulsar.MessageId.earliest
+            if after == START
+            else pulsar.MessageId(-1, after.ledger, after.entry, after.batch)
+        )
+        try:
+            return self._client.create_reader(
+                self._topic, start, receiver_queue_size=self._queue, is_read_compacted=self._compacted
+            )
+        except pulsar.PulsarException as error:
+            raise Unavailable(f"broker: cannot read {self._topic}: {error}") from error
+
+    def _look_further(self) -> None:
+        """Open it again where the log goes on but nothing comes: the embedded broker forgets readers, too."""
+        self._heard = self._clock()
+        try:
+            more = self._reader.has_message_available()
+        except pulsar.PulsarException:
+            return  # nothing there, or nobody who tells
+        if more:
+            _log.warning("nothing comes, reading again", topic=self._topic, position=self._position)
+            self._patience = min(2 * self._patience, MOST_PATIENCE)
+            self._reader.close()
+            self._reader = self._open()
+
+    def close(self) -> None:
+        self._reader.close()
