@@ -1,4 +1,4 @@
-"""The Faust application: threads that read partitions, channels of batches, agents that hand them to workers.
+"""The Faust application: channels of batches between the threads that read partitions and the lanes that work on them.
 
 Faust gives the service its life cycle, channels, timers and web view; no guarantee rests on it, and no
 other module imports it. A worker that is fenced, or that a broker or a store fails, gives up what it holds and takes
@@ -9,155 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterable, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import faust
 import structlog
 from faust.app.base import BootStrategy
 
-from headrace.errors import Fenced, Unavailable
-from headrace.log.batch import Batch
-from headrace.log.consume import PartitionConsumer
-from headrace.log.position import START, Position
-from headrace_feature.tenure import Tenure
+from headrace.errors import Unavailable
+from headrace_feature.lanes import Delivery, Lane, Source
+from headrace_feature.reading import SourceReader
 
 _log = structlog.get_logger()
-_Result = TypeVar("_Result")
 
 #: Batches that wait in a partition's channel: the back-pressure on its reader.
 CHANNEL = 4
-
-#: Seconds between two looks whether a source may be read.
-STANDBY = 0.2
-
-#: Seconds before what a broker or a store failed is tried again.
-RETRY = 0.5
-
-
-@dataclass(frozen=True)
-class Source:
-    """One partition that a worker reads.
-
-    Attributes
-    ----------
-    ready
-        Whether it may be read now: called in the worker's thread, again and again until it may.
-    open
-        Subscribe to it.
-    take_over
-        Become its owner.
-    elected
-        Whether it is the worker's as soon as it is ready; otherwise with the first message that the broker gives to it.
-    owned
-        Whether it is still this worker's, since the epoch given.
-    accept
-        Take a batch, read in an epoch.
-    rest
-        It has been silent for long, and its log ends here; told again as long as it is silent.
-    full
-        Whether the reader has to wait until the worker has done more.
-    """
-
-    name: str
-    ready: Callable[[], bool]
-    open: Callable[[], PartitionConsumer]
-    take_over: Callable[[], Tenure]
-    owned: Callable[[int], bool]
-    accept: Callable[[int, Batch], None]
-    rest: Callable[[Position], None]
-    full: Callable[[], bool]
-    elected: bool = False
-
-
-class Worker(Protocol):
-    """What a lane runs, in one thread."""
-
-    @property
-    def pulse(self) -> float:
-        """Seconds after which to look for work that nobody tells of."""
-        ...
-
-    def step(self) -> bool:
-        """Do what can be done now; False where there was nothing."""
-        ...
-
-    def give_up(self) -> None:
-        """Give up all that it owns."""
-        ...
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What travels through a channel: a batch with the epoch it was read in, or where a silent log ends.
-
-    No tuple: Faust takes those apart.
-    """
-
-    epoch: int
-    batch: Batch | None
-    end: Position = START
-
-
-class Lane:
-    """One worker with its sources: a single thread runs all that touches the worker's state."""
-
-    def __init__(self, name: str, sources: list[Source], worker: Worker) -> None:
-        self.name = name
-        self.sources = sources
-        self._worker = worker
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._work = asyncio.Event()
-        self._stepped = asyncio.Condition()
-
-    def submit(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
-        """Run in the worker's thread, from a reader's."""
-        return self._thread.submit(call, *arguments).result()
-
-    async def take(self, source: Source, delivery: Delivery) -> None:
-        """Give the worker a batch (or where a silent log ends); returns once there is room for the next."""
-        if delivery.batch is not None:
-            await self._surely(source.accept, delivery.epoch, delivery.batch)
-        else:
-            await self._surely(source.rest, delivery.end)
-        self._work.set()
-        async with self._stepped:
-            await self._stepped.wait_for(lambda: not source.full())
-
-    async def run(self) -> None:
-        """Step whenever there may be work, for ever."""
-        while True:
-            # What others do, and time, make work as well, and nobody tells.
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._work.wait(), self._worker.pulse)
-            self._work.clear()
-            while True:
-                more = await self._surely(self._worker.step)
-                async with self._stepped:
-                    self._stepped.notify_all()
-                if not more:
-                    break
-
-    def close(self) -> None:
-        """End the thread, after what it is doing."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
-
-    async def _surely(self, call: Callable[..., _Result], *arguments: Any) -> _Result | None:
-        """Run in the worker's thread; what it may have left half done is given up, and nothing returned."""
-        try:
-            return await self._run(call, *arguments)
-        except (Fenced, Unavailable) as error:
-            _log.warning("gives up what it owns, and begins again", lane=self.name, reason=str(error))
-            await self._run(self._worker.give_up)
-            await asyncio.sleep(RETRY)
-            return None
-
-    async def _run(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
 
 
 class _WithoutKafka(BootStrategy):  # type: ignore[misc]
@@ -201,7 +67,7 @@ class FeatureApp:
             web_host="127.0.0.1",
             web_port=web_port or 6066,
         )
-        self._readers: list[threading.Thread] = []
+        self._readers: list[SourceReader] = []
 
     async def start(self) -> None:
         """Start agents, timers and readers."""
@@ -211,8 +77,7 @@ class FeatureApp:
             for source in lane.sources:
                 channel = self._app.channel(maxsize=CHANNEL)
                 self._app.agent(channel, name=f"{lane.name}:{source.name}")(self._agent(lane, source))
-                reader = threading.Thread(target=self._read, args=(loop, lane, source, channel), daemon=True)
-                self._readers.append(reader)
+                self._readers.append(self._reader(loop, lane, source, channel))
         for period, call in self._every:
             self._app.timer(period)(self._guarded(_now_or_later(call)))
         self._app.finalize()
@@ -264,64 +129,14 @@ class FeatureApp:
 
         return guarded
 
-    def _read(self, loop: asyncio.AbstractEventLoop, lane: Lane, source: Source, channel: Any) -> None:
-        """Read a source whenever it may be, for ever."""
-
+    def _reader(self, loop: asyncio.AbstractEventLoop, lane: Lane, source: Source, channel: Any) -> SourceReader:
         def put(delivery: Delivery) -> None:
             asyncio.run_coroutine_threadsafe(channel.put(delivery), loop).result()
 
-        try:
-            while not self._stopping.is_set():
-                if self._may_read(lane, source):
-                    self._follow(lane, source, put)
-                else:
-                    self._stopping.wait(STANDBY)
-        except Exception as error:
-            if not self._stopping.is_set():
-                loop.call_soon_threadsafe(self._fail, error)
+        def fail(error: BaseException) -> None:
+            loop.call_soon_threadsafe(self._fail, error)
 
-    def _may_read(self, lane: Lane, source: Source) -> bool:
-        try:
-            return lane.submit(source.ready)
-        except (Fenced, Unavailable) as error:
-            _log.warning("not now", source=source.name, reason=str(error))
-            self._stopping.wait(RETRY)
-            return False
-
-    def _follow(self, lane: Lane, source: Source, put: Callable[[Delivery], None]) -> None:
-        """Subscribe, and read until the source is no longer the worker's."""
-        consumer = source.open()
-        try:
-            self._receive(lane, source, consumer, put)
-        except (Fenced, Unavailable) as error:
-            if not self._stopping.is_set():
-                _log.warning("reads it again", source=source.name, reason=str(error))
-            self._stopping.wait(RETRY)
-        finally:
-            with suppress(Exception):  # of a broker that is away: it closes by itself
-                consumer.close()
-
-    def _receive(
-        self, lane: Lane, source: Source, consumer: PartitionConsumer, put: Callable[[Delivery], None]
-    ) -> None:
-        epoch: int | None = None
-        heard = time.monotonic()
-        while not self._stopping.is_set():
-            if epoch is not None and not source.owned(epoch):
-                return
-            batch = Batch() if source.elected and epoch is None else consumer.receive()
-            if epoch is None and (batch or source.elected):
-                epoch, position = lane.submit(source.take_over)
-                batch = consumer.start_after(position, batch)
-            if batch:
-                heard = time.monotonic()
-                put(Delivery(epoch or 0, batch))
-            elif time.monotonic() - heard > self._idle:
-                heard = time.monotonic()
-                # A broker that is away is silent, too: idle is only a log that has ended.
-                end = consumer.end()
-                if end is not None:
-                    put(Delivery(epoch or 0, None, end))
+        return SourceReader(lane, source, self._idle, self._stopping, put, fail)
 
     def _fail(self, error: BaseException) -> None:
         if not self._failed.done() and not self._stopping.is_set():

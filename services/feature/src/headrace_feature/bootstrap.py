@@ -31,10 +31,11 @@ from headrace.store.pairs import PairStore
 from headrace.store.partitions import Durability, PartitionStore
 from headrace.store.rows import RowStore
 from headrace.store.status import PERIOD, Heartbeat, ServiceStatus, StatusBoard
-from headrace_feature.app import FeatureApp, Lane, Source
+from headrace_feature.app import FeatureApp
 from headrace_feature.durable import Acknowledger
 from headrace_feature.folding import FoldWorker
 from headrace_feature.joining import JoinWorker
+from headrace_feature.lanes import Lane, Source
 from headrace_feature.outputs import ExamplesLog, VectorOutputs
 from headrace_feature.settings import FeatureSettings
 

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import itemgetter
 
 import structlog
 
-from headrace.errors import InvalidEvent
-from headrace.events import EventColumns, StreamCodec
+from headrace.events import StreamCodec
 from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.fold import Changed, Fold, Plan
 from headrace.kernel.partition import Partition, PartitionId, Progress, Reached, RowsId
@@ -25,10 +23,10 @@ from headrace.kernel.trial import Trial
 from headrace.log.batch import Batch
 from headrace.log.position import START, Position
 from headrace.log.refusals import Refusals
-from headrace.log.topics import FRONTIER
 from headrace.store.partitions import PartitionStore, Standing, view_names
 from headrace.store.rows import RowStore, Write
 from headrace.store.status import Heartbeat
+from headrace_feature.decoding import Decoded, decode
 from headrace_feature.outputs import VectorOutputs
 from headrace_feature.tenure import Tenure
 
@@ -355,56 +353,3 @@ class FoldWorker:
                 held.forget(oldest)
                 for key in oldest:
                     del recent[key]
-
-
-class Decoded:
-    """A run of messages of one partition: events, or one frontier marker."""
-
-    def __init__(self, positions: list[Position], payloads: list[bytes]) -> None:
-        self.positions = positions
-        self.payloads = payloads
-        self.frontier: int | None = None
-        self.events: EventColumns
-        self.valid: list[int] = []
-        self.invalid: list[tuple[int, InvalidEvent]] = []
-
-
-def decode(codec: StreamCodec, trial: Trial, batch: Batch) -> list[Decoded]:
-    """Split a batch at its frontier markers and read the events between them."""
-    runs: list[Decoded] = []
-    start = 0
-    for index, properties in enumerate(batch.properties):
-        frontier = _promised(properties)
-        if frontier is None:
-            continue
-        # An event may carry a promise of what follows it.
-        end = index + 1 if batch.payloads[index] else index
-        if end > start:
-            runs.append(_events(codec, trial, batch, start, end))
-        marker = Decoded([batch.positions[index]], [b""])
-        marker.frontier = min(frontier, ENDED)
-        runs.append(marker)
-        start = index + 1
-    if start < len(batch):
-        runs.append(_events(codec, trial, batch, start, len(batch)))
-    return runs
-
-
-def _promised(properties: Mapping[str, str]) -> int | None:
-    """The frontier that a message promises; what is no time promises nothing, and is read as an event."""
-    try:
-        return int(properties[FRONTIER])
-    except (KeyError, ValueError):
-        return None
-
-
-def _events(codec: StreamCodec, trial: Trial, batch: Batch, start: int, end: int) -> Decoded:
-    run = Decoded(batch.positions[start:end], batch.payloads[start:end])
-    run.events, run.valid, run.invalid = codec.columns(run.payloads)
-    poison = trial.failures(run.events)
-    if poison:
-        _log.warning("poison", stream=codec.stream.name, events=len(poison), reason=str(next(iter(poison.values()))))
-        run.invalid = sorted([*run.invalid, *((run.valid[row], why) for row, why in poison.items())], key=itemgetter(0))
-        kept = [row for row in range(len(run.events)) if row not in poison]
-        run.events, run.valid = run.events.take(kept), [run.valid[row] for row in kept]
-    return run

@@ -27,7 +27,8 @@ from headrace.log.tables import Examples, decode_vectors, encode_examples
 from headrace.store.leases import Lease
 from headrace.store.pairs import JoinState, PairStore
 from headrace.store.status import Heartbeat
-from headrace_feature.folding import decode, wall_clock
+from headrace_feature.decoding import decode
+from headrace_feature.folding import wall_clock
 from headrace_feature.outputs import ExamplesLog
 from headrace_feature.tenure import Tenure
 

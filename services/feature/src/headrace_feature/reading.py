@@ -1,0 +1,104 @@
+"""The threads that read sources: pulsar-client's calls block."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from headrace.errors import Fenced, Unavailable
+from headrace.log.batch import Batch
+from headrace.log.consume import PartitionConsumer
+from headrace_feature.lanes import RETRY, Delivery, Lane, Source
+
+_log = structlog.get_logger()
+
+#: Seconds between two looks whether a source may be read.
+STANDBY = 0.2
+
+
+class SourceReader(threading.Thread):
+    """Reads a source whenever it is its lane's to read, until it is stopped.
+
+    Parameters
+    ----------
+    idle
+        Seconds of silence after which the lane is told where the log ends.
+    put
+        Takes what was read; blocks while there is no room for it.
+    fail
+        Told of an error that is nobody's absence: the process is to end.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        source: Source,
+        idle: float,
+        stopping: threading.Event,
+        put: Callable[[Delivery], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(name=f"read {source.name}", daemon=True)
+        self._lane = lane
+        self._source = source
+        self._idle = idle
+        self._stopping = stopping
+        self._put = put
+        self._fail = fail
+
+    def run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                if self._may_read():
+                    self._follow()
+                else:
+                    self._stopping.wait(STANDBY)
+        except Exception as error:
+            if not self._stopping.is_set():
+                self._fail(error)
+
+    def _may_read(self) -> bool:
+        try:
+            return self._lane.submit(self._source.ready)
+        except (Fenced, Unavailable) as error:
+            _log.warning("not now", source=self._source.name, reason=str(error))
+            self._stopping.wait(RETRY)
+            return False
+
+    def _follow(self) -> None:
+        """Subscribe, and read until the source is no longer the worker's."""
+        consumer = self._source.open()
+        try:
+            self._receive(consumer)
+        except (Fenced, Unavailable) as error:
+            if not self._stopping.is_set():
+                _log.warning("reads it again", source=self._source.name, reason=str(error))
+            self._stopping.wait(RETRY)
+        finally:
+            with suppress(Exception):  # of a broker that is away: it closes by itself
+                consumer.close()
+
+    def _receive(self, consumer: PartitionConsumer) -> None:
+        source = self._source
+        epoch: int | None = None
+        heard = time.monotonic()
+        while not self._stopping.is_set():
+            if epoch is not None and not source.owned(epoch):
+                return
+            batch = Batch() if source.elected and epoch is None else consumer.receive()
+            if epoch is None and (batch or source.elected):
+                epoch, position = self._lane.submit(source.take_over)
+                batch = consumer.start_after(position, batch)
+            if batch:
+                heard = time.monotonic()
+                self._put(Delivery(epoch or 0, batch))
+            elif time.monotonic() - heard > self._idle:
+                heard = time.monotonic()
+                # A broker that is away is silent, too: idle is only a log that has ended.
+                end = consumer.end()
+                if end is not None:
+                    self._put(Delivery(epoch or 0, None, end))
