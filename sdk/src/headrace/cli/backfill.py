@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from headrace.cli.sending import definition_of, progress
-from headrace.cli.target import find, loop_options
+from headrace.cli.target import broker_of, find, loop_options
 
 if TYPE_CHECKING:
     from headrace.history.backfill import Backfill, Begun
@@ -51,29 +50,18 @@ def command(
       headrace backfill --redis redis://store:6379/0 --pulsar pulsar://broker:6650 --definition loop.json
     """
     from headrace.history.backfill import Backfill
-    from headrace.log.connection import connect
-    from headrace.settings import ServiceSettings
-    from headrace.store import connection as store_connection
+    from headrace.store.connection import connect
 
     target = find(loop, data, redis)
-    broker = pulsar or target.pulsar
-    if broker is None:
-        raise click.UsageError("a loop that is found by --redis needs --pulsar too")
     compiled = definition_of(target, definition)
-    found: dict[str, Any] = {"loop": Path(os.devnull), "pulsar_url": broker}
-    settings = ServiceSettings(**found)  # and from the environment the token and the namespace
-    client, store = connect(settings), store_connection.connect(target.redis)
     began = time.monotonic()
-    try:
-        backfill = Backfill(compiled, client, store, settings.namespace)
+    with broker_of(target, pulsar) as (client, namespace), connect(target.redis) as store:
+        backfill = Backfill(compiled, client, store, namespace)
         begun = _begin(backfill, again)
         for shortage in begun.shortages:
             click.echo(f"headrace: {shortage}", err=True)
         if not detach:
             _watch(backfill, begun)
-    finally:
-        client.close()
-        store.close()
     facts = {"partitions": len(begun.partitions), "shortages": begun.shortages, "wall_s": time.monotonic() - began}
     done = "being made" if detach else "made"
     line = f"rows and pairs of {len(begun.partitions)} partitions are {done} again ({facts['wall_s']:.1f} s)"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +12,7 @@ import click
 
 from headrace.cli.replayed import Counts, print_differences, print_vectors, sum_up
 from headrace.cli.sending import SourceFile, definition_of, progress
-from headrace.cli.target import find, loop_options
+from headrace.cli.target import Target, broker_of, find, loop_options
 from headrace.errors import CorruptState, UnknownName
 
 if TYPE_CHECKING:
@@ -62,7 +60,7 @@ class _Loop:
     """Where a loop's logs are, and the file that it is declared in, where that is known."""
 
     definition: LoopDefinition
-    pulsar: str
+    target: Target
     file: Path | None
 
 
@@ -126,6 +124,7 @@ def command(
       headrace replay --diff
       headrace replay --diff --from 2013-07-01 --to 2013-07-08 --events departed=altered.csv
     """
+    from headrace import logs
     from headrace.history.alterations import Alterations
     from headrace.history.logged import Selection
 
@@ -138,7 +137,8 @@ def command(
     selection = Selection(frozenset(ids) or None, start, end, limit)
     chosen = _chosen(own.definition, models)
     totals: dict[str, Counts] = {}
-    with _connected(own.pulsar) as (client, namespace), progress("replay") as show:
+    logs.only_errors()
+    with broker_of(own.target, pulsar) as (client, namespace), progress("replay") as show:
         reading = _Reading(client, namespace, own, show, alterations, complete, relearn)
         for model in chosen:
             replay, comparison = reading.of(model)
@@ -225,19 +225,15 @@ def _loop(
     data: Path | None,
     redis: str | None,
 ) -> _Loop:
-    """Its definition, its broker and its file: as given, or those of a loop on this machine."""
+    """Its definition, where it runs, and its file: as given, or those of a loop on this machine."""
     from headrace.embedded.running import read_up_file
 
     if pulsar and definition:
-        from headrace.cli.target import Target
-
-        return _Loop(definition_of(Target("", ""), definition), pulsar, loop_file)
+        nowhere = Target("", "")
+        return _Loop(definition_of(nowhere, definition), nowhere, loop_file)
     target = find(loop, data, redis)
-    broker = pulsar or target.pulsar
-    if broker is None:
-        raise click.UsageError("a loop that is found by --redis needs --pulsar too")
     up = read_up_file(target.data) if target.data else None
-    return _Loop(definition_of(target, definition), broker, loop_file or (Path(up.loop_file) if up else None))
+    return _Loop(definition_of(target, definition), target, loop_file or (Path(up.loop_file) if up else None))
 
 
 def _chosen(loop: LoopDefinition, names: Sequence[str]) -> list[ModelDefinition]:
@@ -260,20 +256,3 @@ def _learner(file: Path, model: ModelDefinition) -> Callable[[], Any]:
         return loaded.learner(model.name)
 
     return make
-
-
-@contextmanager
-def _connected(url: str) -> Iterator[tuple[pulsar.Client, str]]:
-    """A client of the broker, and the namespace of the loop's topics."""
-    from headrace import logs
-    from headrace.log.connection import connect
-    from headrace.settings import ServiceSettings
-
-    found: dict[str, Any] = {"loop": Path(os.devnull), "pulsar_url": url}
-    settings = ServiceSettings(**found)  # and from the environment the token and the namespace
-    logs.only_errors()
-    client = connect(settings)
-    try:
-        yield client, settings.namespace
-    finally:
-        client.close()

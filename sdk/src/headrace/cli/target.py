@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from headrace.errors import Unavailable
 
 if TYPE_CHECKING:
+    import pulsar
     from redis import Redis
 
     from headrace.embedded.running import UpFile
@@ -62,6 +63,32 @@ class Target:
             if status.service == service and status.state == "ready" and status.address:
                 return status.address
         raise Unavailable(f"loop {self.loop!r} has no {service} that is ready: see `headrace status`")
+
+
+@contextmanager
+def broker_of(target: Target, url: str | None) -> Iterator[tuple[pulsar.Client, str]]:
+    """A client of a loop's broker (the given one, or its own), and the namespace of its topics.
+
+    Raises
+    ------
+    click.UsageError
+        Nobody says where its broker is.
+    """
+    from headrace.log.connection import connect
+    from headrace.settings import ServiceSettings
+
+    broker = url or target.pulsar
+    if broker is None:
+        raise click.UsageError("a loop that is found by --redis needs --pulsar too")
+    found: dict[str, Any] = {"loop": Path(os.devnull), "pulsar_url": broker}
+    if target.namespace is not None:
+        found["namespace"] = target.namespace
+    settings = ServiceSettings(**found)  # and from the environment the token, and the namespace of a loop elsewhere
+    client = connect(settings)
+    try:
+        yield client, settings.namespace
+    finally:
+        client.close()
 
 
 def loop_options(command: _Command) -> _Command:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from headrace.cli.sending import definition_of
-from headrace.cli.target import Target, loop_options
+from headrace.cli.target import Target, broker_of, loop_options
 from headrace.errors import UnknownName
 
 if TYPE_CHECKING:
@@ -30,23 +28,11 @@ def letter_options(command: _Command) -> _Command:
 @contextmanager
 def open_box(target: Target, pulsar: str | None) -> Iterator[LetterBox]:
     """The dead letters of a loop."""
-    from headrace.log.connection import connect
     from headrace.log.letters import LetterBox
     from headrace.log.topics import Topics
-    from headrace.settings import ServiceSettings
 
-    broker = pulsar or target.pulsar
-    if broker is None:
-        raise click.UsageError("a loop that is found by --redis needs --pulsar too")
-    found: dict[str, Any] = {"loop": Path(os.devnull), "pulsar_url": broker}
-    if target.namespace is not None:
-        found["namespace"] = target.namespace
-    settings = ServiceSettings(**found)  # and from the environment the token, and the namespace of a loop elsewhere
-    client = connect(settings)
-    try:
-        yield LetterBox(client, Topics(target.loop, settings.namespace))
-    finally:
-        client.close()
+    with broker_of(target, pulsar) as (client, namespace):
+        yield LetterBox(client, Topics(target.loop, namespace))
 
 
 def position_of(text: str) -> Position:
