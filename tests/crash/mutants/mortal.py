@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,13 @@ from headrace_feature.joining import JoinWorker
 from headrace_feature.outputs import VectorOutputs
 
 #: Who dies or sleeps has sent the vectors of so many steps before. Nobody dies before another one sleeps.
-_STEPS = {"-": 1, "~": 8}
+_STEPS = {"-": 1, "~": 4}
 
 #: Seconds: the broker finds out within two keep-alive intervals of 5.
 _SLEEP_S = 12.5
 
-#: Rows of a partition that a sleeper was about to write.
-_ROWS = 5
+#: Until somebody sleeps, a step takes so long (s): so that the next one, amid which he will, has much to do.
+_SLOW_S = 0.4
 
 
 class Moments:
@@ -42,7 +43,7 @@ class Moments:
     def reached(self, moment: str) -> None:
         """Die or sleep here, where that is planned."""
         kind = self._planned.get(moment)
-        if kind is None or self.steps < _STEPS[kind] or (kind == "-" and self._awaited()):
+        if kind is None or self.steps < _STEPS[kind] or (kind == "-" and self.awaits_sleeper()):
             return
         del self._planned[moment]
         try:
@@ -55,7 +56,8 @@ class Moments:
         else:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def _awaited(self) -> bool:
+    def awaits_sleeper(self) -> bool:
+        """Whether somebody is still to fall asleep."""
         return any(kind == "~" and not self._mark(own).exists() for own, kind in self._planned.items())
 
     def _mark(self, moment: str) -> Path:
@@ -78,13 +80,12 @@ def after(owner: type, method: str, moment: str, when: Callable[..., bool] = lam
     setattr(owner, method, wrapped)
 
 
-def before(owner: type, method: str, moment: str, when: Callable[..., bool]) -> None:
-    """Reach a moment before each call of a method that has enough to do."""
+def before(owner: type, method: str, moment: str) -> None:
+    """Reach a moment before each call of a method."""
     original = getattr(owner, method)
 
     def wrapped(self: Any, *given: Any) -> Any:
-        if when(self, *given):
-            moments.reached(moment)
+        moments.reached(moment)
         return original(self, *given)
 
     setattr(owner, method, wrapped)
@@ -104,11 +105,13 @@ def make_mortal() -> None:
         if id(self) in sent:
             sent.clear()
             moments.steps += 1
+            if moments.awaits_sleeper():
+                time.sleep(_SLOW_S)
             moments.reached("emitted")
 
     VectorOutputs.send, VectorOutputs.flush = send, flush  # type: ignore[method-assign]
     after(PartitionStore, "record_emitted", "recorded")
-    before(RowStore, "write", "writing", lambda self, writes, *_: sum(len(own.states) for own in writes) >= _ROWS)
+    before(RowStore, "write", "writing")
     after(RowStore, "write", "written")
     after(PartitionStore, "save", "saved")
     after(PairStore, "save", "decided", lambda self, epoch, state, changed: bool(state.outbox))
