@@ -96,6 +96,22 @@ def test_the_broker_down_and_up_again(directory: Path, place: Place, store: Stor
         scorer.read(scorer.topics.predictions("fraud"), all_there)
 
 
+def test_a_scorer_that_starts_while_the_broker_is_away_answers_with_what_it_kept(
+    tmp_path: Path, place: Place, store: Store
+) -> None:
+    broker = place.stoppable()
+    with running(tmp_path, place, store) as scorer:
+        scorer.publish(version(FRAUD, 61))
+        before = scorer.scoring.Score(asked())
+    broker.kill()
+    try:
+        with running(tmp_path, place, store) as scorer:
+            answer = scorer.scoring.Score(asked())
+            assert (answer.score, answer.version.examples) == (before.score, 61)
+    finally:
+        broker.start()
+
+
 def test_a_second_scorer_takes_over_where_the_first_one_ends(tmp_path: Path, place: Place) -> None:
     with embedded.store(tmp_path) as store:
         with running(tmp_path, place, store) as first:

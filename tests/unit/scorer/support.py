@@ -36,7 +36,7 @@ from headrace.kernel.rows import Layout, Operations, RowSet
 from headrace.store.rows import row_field, row_key
 from headrace.v1 import models_pb2
 from headrace_scorer.rows import Fields
-from headrace_scorer.scorer import Batch, Scorer
+from headrace_scorer.scorer import Scorer, Unscored
 from headrace_scorer.settings import StoreDown
 from headrace_scorer.versions import Versions
 
@@ -161,9 +161,9 @@ class FakeLog:
         self.full = False
         self.entries: list[tuple[str, str]] = []
 
-    def offer(self, batch: Batch, rows: Sequence[int]) -> bool:
+    def offer(self, batch: Unscored, rows: Sequence[int]) -> bool:
         if not self.full:
-            self.entries.extend((batch.version.model.name, batch.ids[row]) for row in rows)
+            self.entries.extend((batch.model.name, batch.ids[row]) for row in rows)
         return not self.full
 
 
@@ -254,7 +254,7 @@ def scorer(
         own,
         Assembler,
         rows or FakeRows(history()),
-        log or FakeLog(),
+        FakeLog() if log is None else log,
         clock=lambda: NOW,
         store_down=store_down,
         max_in_flight=max_in_flight,

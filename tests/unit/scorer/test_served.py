@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import numpy as np
+import pytest
 
+from headrace.errors import NoModelYet
 from headrace.log.position import Position
 from headrace.log.tables import decode_predictions, decode_vectors
 from headrace.log.topics import Topics
@@ -100,6 +102,27 @@ def test_a_model_fed_by_requests_has_its_vectors_logged_first() -> None:
     np.testing.assert_array_equal(found.numbers, served.numbers)
     assert found.cuts.shape == (2, 4, 3)
     assert (found.cuts >= -1).all()
+
+
+def test_what_a_model_is_asked_before_its_first_version_is_logged_for_it_to_learn_from() -> None:
+    """Where vectors come from requests there would never be a first version else."""
+    own = queue()
+
+    async def ask() -> list[object]:
+        unlearned = scorer(versions(version(FRAUD)), log=own)  # type: ignore[arg-type]
+        found: list[object] = await unlearned.score_many([Request("worth", event(amount=1.0), "e0")])
+        with pytest.raises(NoModelYet):
+            await unlearned.score(Request("worth", event(amount=2.0), "e1"))
+        with pytest.raises(NoModelYet):
+            await unlearned.score(Request("worth", event(amount=3.0)))
+        with pytest.raises(NoModelYet):
+            await unlearned.score(Request("sort", event(amount=4.0), "e3"))
+        return found
+
+    assert [type(answer) for answer in asyncio.run(ask())] == [NoModelYet]
+    (vectors,) = messages(TOPICS, own.take(0.0))
+    assert vectors.topic == TOPICS.features("worth")
+    assert decode_vectors(WORTH, vectors.payload).ids == ["e0", "e1"]
 
 
 def test_models_do_not_share_a_message() -> None:

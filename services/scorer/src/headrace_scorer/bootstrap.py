@@ -25,6 +25,7 @@ from headrace_scorer.handlers.features import FeatureHandler
 from headrace_scorer.handlers.inference import InferenceHandler
 from headrace_scorer.handlers.models import ModelHandler
 from headrace_scorer.handlers.scoring import ScoringHandler
+from headrace_scorer.kept import KeptVersions
 from headrace_scorer.rows import StoredRows
 from headrace_scorer.scorer import Scorer
 from headrace_scorer.served import ServedQueue, ServedSender
@@ -99,7 +100,9 @@ class Service:
         )
         server = Server(settings.bind, services(scorer, versions))
         sender = ServedSender(client, self._topics, queue, lambda count: progress.count(logged=count))
-        reader = VersionReader(client, self._topics, versions, self._fail)
+        kept = KeptVersions(settings.data / "versions")
+        versions.offer(kept.load())
+        reader = VersionReader(client, self._topics, versions, kept, self._fail)
         stream = StreamScoring(client, self._topics, versions, reader.caught_up, progress, self._fail)
 
         def refresh(status: ServiceStatus) -> None:

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from headrace.definition import LoopDefinition, ModelDefinition
-from headrace.errors import HeadraceError, Overloaded, Unavailable
+from headrace.errors import HeadraceError, NoModelYet, Overloaded, Unavailable
 from headrace.kernel.assemble import Assembled
 from headrace.version import Scores, Version, texts_of
 from headrace_scorer.requests import RequestReader, Values
@@ -31,16 +31,23 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """What was computed for several requests of one model in one go."""
+class Unscored:
+    """The vectors of several requests of one model, made in one go; there is no version yet that scores them."""
 
-    version: Version
+    model: ModelDefinition
     ids: list[str]
     times: list[int]
     assembled: Assembled
-    scores: Scores
     source: VectorSource
     store_down: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Unscored):
+    """What was computed for several requests of one model in one go."""
+
+    version: Version
+    scores: Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,7 @@ class Reading:
 class ServedLog(Protocol):
     """Where served predictions go, for the join with their labels."""
 
-    def offer(self, batch: Batch, rows: Sequence[int]) -> bool:
+    def offer(self, batch: Unscored, rows: Sequence[int]) -> bool:
         """Take these rows of a batch without waiting; False where they will not be logged."""
         ...
 
@@ -163,7 +170,7 @@ class Scorer:
         UnknownName, NoModelYet, InvalidEvent, Unavailable, Overloaded
             As they say.
         """
-        self.versions.current(request.model)
+        self._admit(request)
         model = self._models[request.model]
         values = model.reader.read(request.event)
         loop = asyncio.get_running_loop()
@@ -197,7 +204,7 @@ class Scorer:
         groups: dict[str, list[tuple[int, Values]]] = {}
         for place, request in enumerate(requests):
             try:
-                self.versions.current(request.model)
+                self._admit(request)
                 values = self._models[request.model].reader.read(request.event)
             except HeadraceError as error:
                 outcomes[place] = error
@@ -205,14 +212,13 @@ class Scorer:
                 groups.setdefault(request.model, []).append((place, values))
         for name, group in groups.items():
             try:
-                batch = await self._compute(
+                batch, logged = await self._compute(
                     self._models[name], [requests[place].id for place, _ in group], [values for _, values in group]
                 )
             except HeadraceError as error:
                 for place, _ in group:
                     outcomes[place] = error
             else:
-                logged = self._logged(batch)
                 for row, (place, _) in enumerate(group):
                     outcomes[place] = Answer(batch, row, logged)
         return [outcome for outcome in outcomes if outcome is not None]
@@ -225,10 +231,9 @@ class Scorer:
 
     async def _answer(self, model: _Model, gathered: list[tuple[Request, Values, asyncio.Future[Answer]]]) -> None:
         try:
-            batch = await self._compute(
+            batch, logged = await self._compute(
                 model, [request.id for request, _, _ in gathered], [values for _, values, _ in gathered]
             )
-            logged = self._logged(batch)
         except Exception as error:
             if len(gathered) > 1 and not isinstance(error, HeadraceError):
                 # What the kernel fails on is one of them: the others get their answers.
@@ -243,7 +248,19 @@ class Scorer:
             if not future.done():
                 future.set_result(Answer(batch, row, logged))
 
-    async def _compute(self, model: _Model, ids: list[str], values: list[Values]) -> Batch:
+    def _admit(self, request: Request) -> None:
+        """Refuse a request that no version can score, but for those that its first version is to learn from."""
+        if not (request.id and self.versions.model(request.model).vectors == "requests"):
+            self.versions.current(request.model)
+
+    async def _compute(self, model: _Model, ids: list[str], values: list[Values]) -> tuple[Batch, bool]:
+        """The scores of requests, and whether they are logged.
+
+        Raises
+        ------
+        NoModelYet
+            There is no version yet; the vectors of those that are named are logged, for it to learn from.
+        """
         events = model.reader.columns(values, ids, self._clock())
         times = events.times
         down = False
@@ -253,12 +270,16 @@ class Scorer:
             if self._store_down is StoreDown.FAIL:
                 raise
             assembled, down = model.source.without_rows(events, times), True
-        version = self.versions.current(model.definition.name)
-        texts = texts_of(assembled.categories, len(ids)) if assembled.categories else None
-        scores = version.score(assembled.numbers, texts)
         self.requests += len(ids)
         self.behind += assembled.behind
-        return Batch(version, ids, times.tolist(), assembled, scores, model.source, down)
+        made = (model.definition, ids, times.tolist(), assembled, model.source, down)
+        version = self.versions.find(model.definition.name)
+        if version is None:
+            self._logged(Unscored(*made))
+            raise NoModelYet(model.definition.name)
+        texts = texts_of(assembled.categories, len(ids)) if assembled.categories else None
+        batch = Batch(*made, version, version.score(assembled.numbers, texts))
+        return batch, self._logged(batch)
 
     @contextmanager
     def _room(self, requests: int) -> Iterator[None]:
@@ -270,7 +291,7 @@ class Scorer:
         finally:
             self._free += requests
 
-    def _logged(self, batch: Batch) -> bool:
+    def _logged(self, batch: Unscored) -> bool:
         """Log the rows that are named; False where there were some and they were not taken."""
         named = [row for row, own in enumerate(batch.ids) if own]
         if not named or self._log.offer(batch, named):

@@ -26,7 +26,7 @@ from headrace.log.tables import (
     encode_vectors,
 )
 from headrace.log.topics import Topics
-from headrace_scorer.scorer import Batch
+from headrace_scorer.scorer import Batch, Unscored
 
 _log = structlog.get_logger()
 
@@ -37,15 +37,22 @@ _NOWHERE = START.to_bytes()
 
 
 @dataclass(frozen=True, slots=True)
+class Scored:
+    """What a version said of a vector."""
+
+    version: int
+    score: float
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One prediction that was served."""
+    """One vector that was asked about, and the prediction that was served: None before the first version."""
 
     model: ModelDefinition
     id: str
     time: int
-    version: int
-    score: float
-    label: str | None
+    scored: Scored | None
     numbers: list[float]
     texts: list[str | None]
     cut: list[list[int]]
@@ -78,7 +85,7 @@ class ServedQueue:
         self._changed = threading.Condition()
         self._closed = False
 
-    def offer(self, batch: Batch, rows: Sequence[int]) -> bool:
+    def offer(self, batch: Unscored, rows: Sequence[int]) -> bool:
         """See `headrace_scorer.scorer.ServedLog`."""
         with self._changed:
             now = self._clock()
@@ -136,7 +143,9 @@ def messages(topics: Topics, entries: Sequence[Entry]) -> list[Message]:
         # The vector first: a prediction without it is of no use to the join.
         if model.vectors == "requests":
             found.append(Message(topics.features(name), encode_vectors(model, _vectors(group)), properties))
-        found.append(Message(topics.predictions(name), encode_predictions(model, _predictions(group)), properties))
+        scored = [(entry, entry.scored) for entry in group if entry.scored is not None]
+        if scored:
+            found.append(Message(topics.predictions(name), encode_predictions(model, _predictions(scored)), properties))
     return found
 
 
@@ -193,19 +202,23 @@ class ServedSender(threading.Thread):
         return self._producers[topic]
 
 
-def _entry(batch: Batch, row: int) -> Entry:
-    winners, assembled = batch.scores.winners, batch.assembled
+def _entry(batch: Unscored, row: int) -> Entry:
+    assembled = batch.assembled
     return Entry(
-        batch.version.model,
+        batch.model,
         batch.ids[row],
         batch.times[row],
-        batch.version.examples,
-        float(batch.scores.score[row]),
-        None if winners is None else batch.version.classes[winners[row]],
+        _scored(batch, row) if isinstance(batch, Batch) else None,
         assembled.numbers[row].tolist(),
         [column[row] for column in assembled.categories],
         assembled.cuts[row].tolist(),
     )
+
+
+def _scored(batch: Batch, row: int) -> Scored:
+    winners = batch.scores.winners
+    label = None if winners is None else batch.version.classes[winners[row]]
+    return Scored(batch.version.examples, float(batch.scores.score[row]), label)
 
 
 def _vectors(entries: Sequence[Entry]) -> Vectors:
@@ -218,14 +231,15 @@ def _vectors(entries: Sequence[Entry]) -> Vectors:
     )
 
 
-def _predictions(entries: Sequence[Entry]) -> Predictions:
+def _predictions(scored: Sequence[tuple[Entry, Scored]]) -> Predictions:
+    entries, scores = [entry for entry, _ in scored], [own for _, own in scored]
     return Predictions(
         [entry.id for entry in entries],
         np.array([entry.time for entry in entries], np.int64),
         [_NOWHERE] * len(entries),
-        np.array([entry.version for entry in entries], np.int64),
-        np.array([entry.score for entry in entries]),
-        None if entries[0].label is None else [entry.label or "" for entry in entries],
+        np.array([own.version for own in scores], np.int64),
+        np.array([own.score for own in scores]),
+        None if scores[0].label is None else [own.label or "" for own in scores],
         *_columns(entries),
     )
 

@@ -18,6 +18,7 @@ from headrace.log.produce import Producer
 from headrace.log.read import LogReader
 from headrace.log.topics import Topics
 from headrace.v1 import dead_letter_pb2
+from headrace_scorer.kept import KeptVersions
 from headrace_scorer.stream import Outcome, StreamScorer, Undecodable
 from headrace_scorer.telling import Progress
 from headrace_scorer.versions import Versions
@@ -69,9 +70,15 @@ class VersionReader(_LogThread):
     """
 
     def __init__(
-        self, client: pulsar.Client, topics: Topics, versions: Versions, failed: Callable[[BaseException], None]
+        self,
+        client: pulsar.Client,
+        topics: Topics,
+        versions: Versions,
+        kept: KeptVersions,
+        failed: Callable[[BaseException], None],
     ) -> None:
         super().__init__("versions", failed)
+        self._kept = kept
         self._client = client
         self._topic = topics.models
         self._versions = versions
@@ -83,7 +90,7 @@ class VersionReader(_LogThread):
         try:
             while not self._stopping.is_set():
                 for reader in readers:
-                    self._versions.offer(_backlog(reader))
+                    self._kept.save(self._versions.offer(_backlog(reader)))
                 if not self.caught_up.is_set() and not any(reader.more() for reader in readers):
                     self.caught_up.set()
         finally:

@@ -71,14 +71,15 @@ class Versions:
         """For each model that has a version: how many examples it learned."""
         return {name: version.examples for name, version in self._current.items()}
 
-    def offer(self, payloads: Sequence[bytes]) -> None:
-        """Take what the models topic brought: the last of each model that fits its definition."""
-        latest: dict[str, models_pb2.ModelVersion] = {}
+    def offer(self, payloads: Sequence[bytes]) -> dict[str, bytes]:
+        """Take what the models topic brought: the last of each model that fits its definition; returns those taken."""
+        latest: dict[str, tuple[models_pb2.ModelVersion, bytes]] = {}
+        taken: dict[str, bytes] = {}
         for payload in payloads:
             published = self._parse(payload)
             if published is not None:
-                latest[published.model] = published
-        for name, published in latest.items():
+                latest[published.model] = published, payload
+        for name, (published, payload) in latest.items():
             current = self._current.get(name)
             if current is not None and published.examples < current.examples:
                 continue  # A learner that was restarted sends again what it had sent.
@@ -88,6 +89,8 @@ class Versions:
                 self._note("version refused", model=name, examples=published.examples, reason=str(error))
             else:
                 self._note("version swapped in", model=name, examples=published.examples)
+                taken[name] = payload
+        return taken
 
     def _parse(self, payload: bytes) -> models_pb2.ModelVersion | None:
         if not payload:
