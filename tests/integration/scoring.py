@@ -113,7 +113,7 @@ def running(directory: Path, place: Place, store: Store, **environment: str) -> 
         **place.environment,
         "HEADRACE_REDIS_URL": store.url,
         "HEADRACE_INSTANCE": instance,
-        "HEADRACE_DATA": str(directory / "state"),
+        "HEADRACE_DATA": str(directory / instance),
         **environment,
     }
     process = subprocess.Popen(

@@ -100,12 +100,13 @@ def test_a_scorer_that_starts_while_the_broker_is_away_answers_with_what_it_kept
     tmp_path: Path, place: Place, store: Store
 ) -> None:
     broker = place.stoppable()
-    with running(tmp_path, place, store) as scorer:
+    data = {"HEADRACE_DATA": str(tmp_path / "data")}
+    with running(tmp_path, place, store, **data) as scorer:
         scorer.publish(version(FRAUD, 61))
         before = scorer.scoring.Score(asked())
     broker.kill()
     try:
-        with running(tmp_path, place, store) as scorer:
+        with running(tmp_path, place, store, **data) as scorer:
             answer = scorer.scoring.Score(asked())
             assert (answer.score, answer.version.examples) == (before.score, 61)
     finally:
