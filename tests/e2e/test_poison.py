@@ -55,7 +55,8 @@ def test_a_poison_event_is_refused_and_counts_once_when_it_is_sent_again(
         embedded.run(file, data=tmp_path / "data", environment=path) as running,
         IngestClient(running.addresses["ingest"]) as client,
     ):
-        shop = Shop(running)
+        assert running.servers.broker is not None
+        shop = Shop(running, running.servers.broker)
         sold = [(0, "s"), (10, "poison"), (20, "s"), (30, "poison")]
         client.publish_stream("sold", [_event(second, name, late=True) for second, name in sold])
         shop.events(2)
