@@ -62,6 +62,9 @@ class Grounds:
             self.broker = self._broker()
             starting.enter_context(self.broker)
             self._aim()
+            # One for all that the suite reads: pulsar-client has crashed where one was closed right after its use.
+            self.client = self._client()
+            starting.callback(self.client.close)
             self._running = starting.pop_all()
         return self
 
@@ -73,8 +76,7 @@ class Grounds:
         self.broker.start()
         self._aim()
 
-    def client(self) -> pulsar.Client:
-        """A client for the suite itself."""
+    def _client(self) -> pulsar.Client:
         logger = pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null")
         listener = self.environment().get("HEADRACE_PULSAR_LISTENER")
         return pulsar.Client(self.broker.url, listener_name=listener, logger=logger, operation_timeout_seconds=30)

@@ -27,12 +27,8 @@ _SIZE = 10_000
 
 def recomputed(site: Site) -> list[str]:
     """The vectors that are not what their cuts say, in words."""
-    client = site.grounds.client()
-    try:
-        logs = BrokerLogs(client)
-        return [text for model in site.loop.models for text in _differences(site, logs, model.name)]
-    finally:
-        client.close()
+    logs = BrokerLogs(site.grounds.client)
+    return [text for model in site.loop.models for text in _differences(site, logs, model.name)]
 
 
 def _differences(site: Site, logs: BrokerLogs, name: str) -> Iterator[str]:

@@ -79,11 +79,7 @@ class Outcome:
 def read(site: Site) -> Outcome:
     """Read everything; the site's processes have stopped."""
     outcome = Outcome()
-    client = site.grounds.client()
-    try:
-        _Reading(site, client, outcome).run()
-    finally:
-        client.close()
+    _Reading(site, site.grounds.client, outcome).run()
     _rows(site, outcome)
     for model in site.loop.models:
         learning = Checkpoints(site.data("learner") / "checkpoints", model).load()

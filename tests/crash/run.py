@@ -210,21 +210,17 @@ def _checkpoint_frontier(site: Site, model: str) -> int:
 
 def _unscored(site: Site, models: Sequence[str]) -> list[str]:
     """Features topics whose end no scorer has told on."""
-    client = site.grounds.client()
-    try:
-        return [
-            f"{topic.rpartition('/')[2]} is not scored"
-            for model in models
-            for topic in client.get_topic_partitions(site.topics.predictions(model))
-            if not any(int(own.properties.get("frontier", 0)) >= ENDED for own in messages(client, topic))
-        ]
-    finally:
-        client.close()
+    client = site.grounds.client
+    return [
+        f"{topic.rpartition('/')[2]} is not scored"
+        for model in models
+        for topic in client.get_topic_partitions(site.topics.predictions(model))
+        if not any(int(own.properties.get("frontier", 0)) >= ENDED for own in messages(client, topic))
+    ]
 
 
 def _seed_requests_model(site: Site) -> None:
     """A first version of each model that learns from requests: without one, no request is answered, nor logged."""
-    client = site.grounds.client()
     loaded = declare.load(site.loop_file)
     for model in site.loop.models:
         if model.vectors != "requests":
@@ -235,11 +231,11 @@ def _seed_requests_model(site: Site) -> None:
             learning.estimator.learn_one(dict.fromkeys(names, float(label)), label)
         learning.progress.examples = 1
         version = version_of(learning)
-        producer = Producer(client, site.topics.models, compress=True)
+        producer = Producer(site.grounds.client, site.topics.models, compress=True)
         producer.send(
             version.SerializeToString(deterministic=True),
             key=model.name,
             properties={"definition": model.hash, "examples": "1"},
         )
         producer.flush()
-    client.close()
+        producer.close()
