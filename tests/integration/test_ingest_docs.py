@@ -50,15 +50,18 @@ def test_the_page_does_what_it_says(
             ["headrace", "play"],
             ["headrace", "play"],
             ["headrace", "dead-letters"],
+            ["headrace", "dead-letters"],
         ]
         for line in sends[:3]:
             assert run([*shlex.split(line)[1:], *options, "--definition", str(ingest.loop_json)]) == 0
             out, err = capsys.readouterr()
             if " send " in line:
                 assert err + out == blocks("text")[0]
-        # The last line asks for the dead letters.
+        # The last lines ask for the dead letters, and send them again as they are.
         assert run([*shlex.split(sends[3])[1:], *options, "--pulsar", place.url]) == 0
         assert capsys.readouterr().out.count('field delay_min is "late", expected a finite number') == 3
+        assert run([*shlex.split(sends[4])[1:], *options, "--pulsar", place.url]) == 4
+        assert "5 of 5 were refused again" in capsys.readouterr().err
         for block in blocks("python")[1:]:
             here = {
                 "127.0.0.1:8000": ingest.address,

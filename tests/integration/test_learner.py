@@ -285,7 +285,7 @@ def test_a_fenced_learner_saves_and_publishes_nothing(room: Room, running: Calla
     assert room.saved() == before
     assert room.versions() == []
     held.open.set()
-    eventually(lambda: worker.standing.published == 500)
+    eventually(lambda: worker.standing.published == 500 and worker.standing.examples == 600)
     stop(worker)
     assert room.saved() == (600, bare(600))
 
