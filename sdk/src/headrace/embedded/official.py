@@ -85,16 +85,21 @@ Configuration:
         level: error
       - name: org.glassfish.jersey
         level: error
-      # Which bookies there are: the one, unless something is wrong (see `OfficialBroker.start`).
-      - name: org.apache.pulsar.metadata.bookkeeper
+      # Which bookies there are: the one, unless something is wrong (see `OfficialBroker.start`), and then thousands
+      # of lines a second, of which a few are enough.
+      - name: org.apache.pulsar.metadata.bookkeeper.PulsarRegistrationClient
         level: info
+        BurstFilter:
+          level: INFO
+          rate: 1
+          maxBurst: 20
 """
 
 _UP = "messaging service is ready"
 
 #: What it says when its bookie is no longer registered: once or twice after a kill, without end where it is stuck.
 _BOOKIE_GONE = "deleted. path: /ledgers/available/"
-_GONE_AT_MOST = 10
+_GONE_AT_MOST = 3
 
 
 class OfficialBroker(ChildServer):
@@ -156,9 +161,9 @@ class OfficialBroker(ChildServer):
         """As of `Server`; after a kill it may take two starts.
 
         Pulsar 4.0 registers its bookie in a lock that a killed broker leaves behind. Taking that one away tells its new
-        lock that *it* was deleted, in most cases, and then it deletes and makes itself for ever, hundreds of times a
-        second: no ledger can be made in those moments. A broker that is stopped leaves no lock, so the next start is
-        clean.
+        lock, in a third of the cases, that *it* was deleted, and then it deletes and makes itself for ever, hundreds of
+        times a second: no ledger can be made in those moments. A broker that is stopped leaves no lock, so the next
+        start is clean.
         """
         self._home = distribution.home(self._say)
         super().start()
