@@ -193,11 +193,7 @@ class Fold:
 
     def frontier_out(self, partition: PartitionId, model: str = "") -> int:
         """No vector of this partition (and this model) before this time is to come."""
-        own = self.partitions[partition]
-        made = own.waiting.made.get(model, 0) if own.waiting else 0
-        if own.waiting is None or made >= len(own.waiting):
-            return own.frontier
-        return min(own.frontier, int(own.waiting.keys[made]) - own.stream.lateness)
+        return self.partitions[partition].frontier_out(model)
 
     def _views_of(self, stream: str) -> tuple[ViewDefinition, ...]:
         return tuple(view for view in self.loop.views if view.stream == stream)

@@ -146,6 +146,14 @@ class Partition:
     def _remembered(self) -> int:
         return max(self.stream.horizon, self.stream.lateness)
 
+    def frontier_out(self, model: str = "") -> int:
+        """No vector (of this model) before this time is to come."""
+        waiting = self.waiting
+        made = waiting.made.get(model, 0) if waiting else 0
+        if waiting is None or made >= len(waiting):
+            return self.frontier
+        return min(self.frontier, int(waiting.keys[made]) - self.stream.lateness)
+
     def settle(self) -> None:
         """Where nothing waits, all that was read is done, and what was promised behind it holds."""
         if self.waiting is None:

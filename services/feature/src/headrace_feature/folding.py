@@ -127,7 +127,7 @@ class FoldWorker:
     @property
     def pulse(self) -> float:
         """Seconds after which to look again whether there is something to do."""
-        return _PRESSED if any(own.backlog for own in self._fold.partitions.values()) else _PULSE
+        return _PRESSED if any(own.backlog for own in tuple(self._fold.partitions.values())) else _PULSE
 
     def decode(self, partition: PartitionId, batch: Batch) -> list[Decoded]:
         """Read a batch; needs no state, so any thread may call it."""
@@ -229,18 +229,19 @@ class FoldWorker:
         return True
 
     def done(self) -> dict[PartitionId, Position]:
-        """Up to where each partition has been saved."""
-        return {own: standing.done for own, standing in self._saved.items()}
+        """Up to where each partition has been saved. From any thread, as what follows."""
+        return {own: standing.done for own, standing in tuple(self._saved.items())}
 
     def frontier(self) -> int | None:
         """The event time up to which this worker's partitions are done; None before the first event."""
         # Only what has had an event counts: a stream that has never spoken has nothing to be behind with.
-        known = [self._fold.frontier_out(name) for name, own in self._fold.partitions.items() if own.last[0] >= 0]
+        known = [own.frontier_out() for own in tuple(self._fold.partitions.values()) if own.last[0] >= 0]
         return min(known, default=None)
 
     def newest(self) -> int | None:
         """The newest event time that this worker's partitions have seen; None before the first event."""
-        return max((own.newest for own in self._fold.partitions.values() if own.newest > UNKNOWN), default=None)
+        owned = tuple(self._fold.partitions.values())
+        return max((own.newest for own in owned if own.newest > UNKNOWN), default=None)
 
     def _all(self) -> list[PartitionId]:
         """Every partition of the loop, whoever owns it."""

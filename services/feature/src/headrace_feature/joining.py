@@ -261,10 +261,9 @@ class JoinWorker:
         return len(joined.examples) == STEP
 
     def done(self) -> dict[str, Position]:
-        """Up to where each source has been saved."""
-        return (
-            {topic: Position.from_bytes(own) for topic, own in self._state.positions.items()} if not self._dirty else {}
-        )
+        """Up to where each source has been saved. From any thread."""
+        positions = dict(self._state.positions)
+        return {topic: Position.from_bytes(own) for topic, own in positions.items()} if not self._dirty else {}
 
     def frontier(self) -> int:
         """Every example before this time is decided."""
