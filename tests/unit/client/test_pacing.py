@@ -104,6 +104,10 @@ def test_the_slowest_counts() -> None:
     assert slowest([status("feature", 9), status("feature", 5, "2"), status("learner", 7), status("scorer", 8)]) == 5
 
 
+def test_a_worker_that_owns_nothing_holds_nobody_back() -> None:
+    assert Slowest()([status("feature", 9), status("feature", None, "2")]) == 9
+
+
 def test_who_is_gone_is_waited_for() -> None:
     slowest = Slowest()
     slowest([status("feature", 9), status("learner", 7)])

@@ -116,8 +116,9 @@ class ClosedLoop:
 class Slowest:
     """The frontier of a loop's slowest service, from the statuses of all.
 
-    The feature service counts always, the learner and the scorer once they have told a frontier. A service
-    that was seen and is gone holds its last frontier: a restart is waited for.
+    The feature service counts always, the learner and the scorer once they have told a frontier. Of several feature
+    workers those count that own something, once one does. A service that was seen and is gone holds its last
+    frontier: a restart is waited for.
     """
 
     def __init__(self) -> None:
@@ -126,9 +127,14 @@ class Slowest:
     def __call__(self, statuses: Iterable[ServiceStatus]) -> float | None:
         """None where there is nobody to wait for."""
         told: dict[tuple[str, str], float] = {}
+        unowned: dict[tuple[str, str], float] = {}
         for status in statuses:
-            if status.service == "feature" or (status.service in ("learner", "scorer") and status.frontier is not None):
-                told[status.service, status.instance] = -math.inf if status.frontier is None else status.frontier
+            if status.service in ("feature", "learner", "scorer") and status.frontier is not None:
+                told[status.service, status.instance] = status.frontier
+            elif status.service == "feature":
+                unowned[status.service, status.instance] = -math.inf
+        if not any(service == "feature" for service, _ in told):
+            told |= unowned
         # An instance under a new name takes the place of those of its service that are gone.
         present = {service for service, _ in told}
         gone = {key: value for key, value in self._frontiers.items() if key[0] not in present}

@@ -74,6 +74,8 @@ class FoldWorker:
         self._saved: dict[PartitionId, Standing] = {}
         self._used: dict[RowsId, dict[str, None]] = {}
         self._others: list[Reached] = []
+        self._frontier: int | None = None
+        self._newest: int | None = None
         self._ends: dict[PartitionId, Position] = {}
         self._silent: dict[PartitionId, Position] = {}
         self._codecs = {stream.name: StreamCodec(stream) for stream in fold.loop.streams}
@@ -234,14 +236,11 @@ class FoldWorker:
 
     def frontier(self) -> int | None:
         """The event time up to which this worker's partitions are done; None before the first event."""
-        # Only what has had an event counts: a stream that has never spoken has nothing to be behind with.
-        known = [own.frontier_out() for own in tuple(self._fold.partitions.values()) if own.last[0] >= 0]
-        return min(known, default=None)
+        return self._frontier
 
     def newest(self) -> int | None:
         """The newest event time that this worker's partitions have seen; None before the first event."""
-        owned = tuple(self._fold.partitions.values())
-        return max((own.newest for own in owned if own.newest > UNKNOWN), default=None)
+        return self._newest
 
     def _all(self) -> list[PartitionId]:
         """Every partition of the loop, whoever owns it."""
@@ -325,6 +324,14 @@ class FoldWorker:
             self._partitions.save(name, standing.epoch, own.progress, standing.reached, own.unsaved, oldest, views)
             own.unsaved.clear()
             self._saved[name] = standing
+        self._note_for_others()
+
+    def _note_for_others(self) -> None:
+        """What other threads ask for: they must not look at what changes under their eyes."""
+        owned = self._fold.partitions.values()
+        # Only what has had an event counts: a stream that has never spoken has nothing to be behind with.
+        self._frontier = min((own.frontier_out() for own in owned if own.last[0] >= 0), default=None)
+        self._newest = max((own.newest for own in owned if own.newest > UNKNOWN), default=None)
 
     def _standing(self, partition: PartitionId) -> Standing:
         own = self._fold.partitions[partition]

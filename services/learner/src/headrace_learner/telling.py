@@ -27,7 +27,8 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat) -> None:
         "versions": sum(standing.versions for standing in standings.values()),
     }
     # Before its sources have told theirs, a log's frontier lies at the beginning of time.
-    frontiers = [_known(standing.frontier) for standing in standings.values()]
+    # Who stands by knows nothing of how far the model is.
+    frontiers = [_known(standing.frontier) for standing in standings.values() if standing.state != "standby"]
     known = [frontier for frontier in frontiers if frontier is not None]
     status.frontier = min(known, default=None) if len(known) == len(frontiers) else None
     status.metrics = {name: standing.metrics for name, standing in standings.items() if standing.metrics}

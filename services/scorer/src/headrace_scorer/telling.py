@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -14,14 +15,18 @@ from headrace.kernel.partition import PartitionId
 from headrace.store.partitions import PartitionStore
 from headrace.store.status import PERIOD, Heartbeat, ServiceStatus, StatusBoard
 
+#: Seconds of silence, while others go on, after which a partition counts as another scorer's.
+_MOVED_S = 5.0
+
 
 class Progress:
     """What the threads have done; each call is safe from any of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
+        self._clock = clock
         self._counters: dict[str, int] = {}
-        self._frontiers: dict[str, int] = {}
+        self._frontiers: dict[str, tuple[int, float]] = {}
 
     def count(self, **counters: int) -> None:
         """Add to counters."""
@@ -32,7 +37,7 @@ class Progress:
     def reached(self, partition: str, frontier: int) -> None:
         """A partition of a features topic is scored up to an event time."""
         with self._lock:
-            self._frontiers[partition] = frontier
+            self._frontiers[partition] = frontier, self._clock()
 
     @property
     def counters(self) -> dict[str, int]:
@@ -42,9 +47,13 @@ class Progress:
 
     @property
     def frontier(self) -> int | None:
-        """The event time up to which every partition that was heard of is scored."""
+        """The event time up to which every partition is scored that is this process's.
+
+        One that nothing was heard of for long while others go on has moved to another scorer.
+        """
         with self._lock:
-            return min(self._frontiers.values(), default=None)
+            last = max((heard for _, heard in self._frontiers.values()), default=0.0)
+            return min((own for own, heard in self._frontiers.values() if last - heard < _MOVED_S), default=None)
 
 
 class Rebuild:
