@@ -90,7 +90,8 @@ class Shop:
                         found[own.ids[row]] = float(own.numbers[row, 0])
             return found
 
-        return until(read, lambda found: len(found) >= size, seconds=60)
+        # After an outage the client's next try may be as far away as the outage was long.
+        return until(read, lambda found: len(found) >= size, seconds=150)
 
     def events(self, size: int) -> None:
         """Wait until so many are folded."""
