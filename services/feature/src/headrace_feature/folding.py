@@ -95,7 +95,7 @@ class FoldWorker:
         if not self._partitions.known(partition):
             self._outputs.refuse_unknown(partition, models)
         epoch, progress, seen, views = self._partitions.take_over(partition)
-        if views is not None and not self._views[partition.stream] <= views:
+        if self._lacks_a_view(partition, views):
             epoch, progress, seen = self._begin_anew(partition, epoch, progress)
         self._outputs.open(partition, epoch, models)
         self._fold.own(partition, progress, seen)
@@ -105,8 +105,10 @@ class FoldWorker:
 
     def lacks_a_view(self, partition: PartitionId) -> bool:
         """Whether a view is new, so that the partition has to be taken over even where no event comes."""
-        views = self._partitions.views(partition)
-        return views is not None and not self._views[partition.stream] <= views
+        return self._lacks_a_view(partition, self._partitions.views(partition))
+
+    def _lacks_a_view(self, partition: PartitionId, held: frozenset[str] | None) -> bool:
+        return held is not None and not self._views[partition.stream] <= held
 
     def _begin_anew(
         self, partition: PartitionId, epoch: int, progress: Progress
