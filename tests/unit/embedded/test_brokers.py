@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -173,7 +174,10 @@ class FakeContainer:
     def reload(self) -> None:
         pass
 
-    def logs(self, tail: int) -> bytes:
+    def restart(self, timeout: int) -> None:
+        self.calls.append("restart")
+
+    def logs(self, tail: int, since: int) -> bytes:
         return b"no space left\n"
 
 
@@ -221,3 +225,56 @@ def test_a_container_that_ends_at_once_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(Unavailable, match="ended before it was ready: no space left"):
         ContainerBroker(tmp_path, make=Ended).start()
+
+
+BOOKIE_GONE = "INFO PulsarRegistrationClient - Bookie 127.0.0.1:1 deleted. path: /ledgers/available/127.0.0.1:1\n"
+
+# After a kill it loses its bookie until it has been stopped cleanly; then it answers whoever asks.
+PULSAR = """#!{python}
+import http.server, os, pathlib, signal, sys
+stopped = pathlib.Path("{folder}/stopped")
+signal.signal(signal.SIGTERM, lambda *_: (stopped.touch(), os._exit(0)))
+print("start", file=open("{folder}/starts", "a"))
+if not stopped.exists():
+    sys.stdout.write({gone!r} * 10)
+    sys.stdout.flush()
+    signal.pause()
+print("messaging service is ready", flush=True)
+class Healthy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+conf = dict(line.strip().split("=", 1) for line in open(os.environ["PULSAR_STANDALONE_CONF"]) if "=" in line)
+http.server.HTTPServer(("127.0.0.1", int(conf["webServicePort"])), Healthy).serve_forever()
+"""
+
+
+def test_a_broker_that_loses_its_bookie_is_stopped_and_started_again(machine: Path) -> None:
+    install(machine)
+    publish(machine)
+    text = PULSAR.format(python=sys.executable, folder=machine, gone=BOOKIE_GONE)
+    program(distribution.home(lambda text: None), "pulsar", text)
+    with OfficialBroker(machine):
+        assert (machine / "starts").read_text() == "start\n" * 2
+
+
+def test_a_container_whose_broker_loses_its_bookie_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Losing(FakeContainer):
+        def logs(self, tail: int, since: int) -> bytes:
+            return (BOOKIE_GONE * 10).encode()
+
+    made: list[FakeContainer] = []
+
+    def make(image: str) -> FakeContainer:
+        made.append(Losing(image))
+        return made[-1]
+
+    monkeypatch.setattr("headrace.log.admin.Admin.healthy", lambda self: "restart" in made[0].calls)
+    broker = ContainerBroker(tmp_path, make=make)
+    broker.start()
+    assert made[0].calls == ["start", "restart"]
+    broker.stop()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.embedded.distribution import VERSION
-from headrace.embedded.official import JVM, TUNING
+from headrace.embedded.official import JVM, STARTS, TUNING, loses_its_bookie
 from headrace.embedded.ports import HOST, PortBook, free_port
 from headrace.embedded.servers import Server
 from headrace.errors import Unavailable
@@ -21,6 +21,7 @@ IMAGE = f"apachepulsar/pulsar:{VERSION}"
 
 _READY_S = 180.0
 _POLL_S = 0.2
+_STOP_S = 10
 _PORT, _ADMIN_PORT = 6650, 8080
 _DATA = "/data"
 _SOCKET = Path("/var/run/docker.sock")
@@ -87,6 +88,7 @@ class ContainerBroker(Server):
         self._ready_s = ready_s
         self._container: Any = None
         self._port = self._admin_port = 0
+        self._since = 0
 
     @property
     def url(self) -> str:
@@ -103,6 +105,8 @@ class ContainerBroker(Server):
         return int(container.attrs["State"]["Pid"])
 
     def start(self) -> None:
+        """As of `Server`; after a kill it may take two starts (see `loses_its_bookie`)."""
+        self._since = int(time.time())
         if self._container is None:
             self._container = self._create()
             self._container.start()
@@ -118,7 +122,7 @@ class ContainerBroker(Server):
 
     def stop(self) -> None:
         if self._container is not None:
-            self._running().stop(timeout=10)
+            self._running().stop(timeout=_STOP_S)
             self._container.stop()
             self._container = None
 
@@ -151,16 +155,25 @@ class ContainerBroker(Server):
             raise Unavailable(f"the embedded {self.name} is not running")
         return self._container.get_wrapped_container()
 
+    def _said(self, lines: int = 200) -> str:
+        """The end of what it has written since it was started."""
+        said: bytes = self._running().logs(tail=lines, since=self._since)
+        return said.decode(errors="replace")
+
     def _wait(self) -> None:
         admin = Admin(self.admin_url, self._token)
         deadline = time.monotonic() + self._ready_s
         pause = threading.Event()
+        starts = 1
         while not admin.healthy():
             container = self._running()
             container.reload()
+            if starts < STARTS and loses_its_bookie(self._said()):
+                container.restart(timeout=_STOP_S)
+                self._since = int(time.time())
+                starts += 1
             if container.status == "exited":
-                said = container.logs(tail=1).decode(errors="replace").strip()
-                raise Unavailable(f"the container of {IMAGE} ended before it was ready: {said}")
+                raise Unavailable(f"the container of {IMAGE} ended before it was ready: {self._said(1).strip()}")
             if time.monotonic() > deadline:
                 raise Unavailable(f"the container of {IMAGE} was not ready after {self._ready_s:g} s")
             pause.wait(_POLL_S)

@@ -15,6 +15,7 @@ from headrace.embedded.child import Child
 from headrace.embedded.ports import HOST, free_port
 from headrace.embedded.processes import log_report
 from headrace.embedded.servers import ChildServer
+from headrace.errors import Unavailable
 from headrace.log.admin import Admin
 
 _ADMIN_PORT = "broker-admin"
@@ -85,7 +86,7 @@ Configuration:
         level: error
       - name: org.glassfish.jersey
         level: error
-      # Which bookies there are: the one, unless something is wrong (see `OfficialBroker.start`), and then thousands
+      # Which bookies there are: the one, unless something is wrong (see `loses_its_bookie`), and then thousands
       # of lines a second, of which a few are enough.
       - name: org.apache.pulsar.metadata.bookkeeper.PulsarRegistrationClient
         level: info
@@ -100,6 +101,24 @@ _UP = "messaging service is ready"
 #: What it says when its bookie is no longer registered: once or twice after a kill, without end where it is stuck.
 _BOOKIE_GONE = "deleted. path: /ledgers/available/"
 _GONE_AT_MOST = 3
+
+#: How often it is started at most until it keeps its bookie.
+STARTS = 4
+
+
+class _BookieLost(Unavailable):
+    """The broker was stopped, because it would never have answered."""
+
+
+def loses_its_bookie(said: str) -> bool:
+    """Whether a broker that says this takes its own bookie away for ever.
+
+    Pulsar 4.0 registers its bookie in a lock that a killed broker leaves behind. Taking that one away tells its new
+    lock, in up to half of the cases, that *it* was deleted, and then it deletes and makes itself hundreds of times a
+    second, without end: no ledger can be made in those moments. A broker that is stopped leaves no lock, so the next
+    start is clean.
+    """
+    return said.count(_BOOKIE_GONE) > _GONE_AT_MOST
 
 
 class OfficialBroker(ChildServer):
@@ -158,18 +177,15 @@ class OfficialBroker(ChildServer):
         return self._root / "pulsar"
 
     def start(self) -> None:
-        """As of `Server`; after a kill it may take two starts.
-
-        Pulsar 4.0 registers its bookie in a lock that a killed broker leaves behind. Taking that one away tells its new
-        lock, in a third of the cases, that *it* was deleted, and then it deletes and makes itself for ever, hundreds of
-        times a second: no ledger can be made in those moments. A broker that is stopped leaves no lock, so the next
-        start is clean.
-        """
+        """As of `Server`; after a kill it may take two starts (see `loses_its_bookie`)."""
         self._home = distribution.home(self._say)
-        super().start()
-        if self.child.said().count(_BOOKIE_GONE) > _GONE_AT_MOST:
-            self.stop()
-            super().start()
+        for attempt in range(1, STARTS + 1):
+            try:
+                super().start()
+                break
+            except _BookieLost:
+                if attempt == STARTS:
+                    raise
         self._ports.note(_ADMIN_PORT, self._admin_port)
 
     def _command(self, port: int) -> Sequence[str]:
@@ -199,4 +215,7 @@ class OfficialBroker(ChildServer):
         }
 
     def _ready(self, child: Child, port: int) -> bool:
+        if loses_its_bookie(child.said()):
+            child.stop()
+            raise _BookieLost(f"{child.name} does not keep its bookie registered; its log is {child.log}")
         return _UP in child.said() and Admin(self.admin_url, self._token).healthy()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 from pathlib import Path
 
 HOST = "127.0.0.1"
+
+# Above the well-known ones; Linux gives clients those from 32768 on, others from 49152.
+_PORTS = range(20_000, 32_768)
 
 
 def is_free(port: int) -> bool:
@@ -20,11 +24,13 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on now, below those that systems give to clients.
+
+    Otherwise a client's connection could take the port of a server that is down for a moment.
+    """
+    while not is_free(port := secrets.choice(_PORTS)):
+        pass
+    return port
 
 
 class PortBook:
