@@ -19,7 +19,8 @@ from headrace.definition import (
 )
 from headrace.events import EventColumns
 from headrace.kernel.assemble import Assembler
-from headrace.kernel.rows import Layout, Operations, RowSet
+from headrace.kernel.layout import Layout
+from headrace.kernel.rows import Operations, RowSet
 
 FIELDS = (Field("id", FieldType.STRING), Field("at", FieldType.TIME), Field("key", FieldType.STRING))
 STREAM = StreamDefinition("asked", FIELDS, key="key", time="at", id="id", lateness=0, horizon=0)

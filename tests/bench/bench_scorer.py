@@ -48,7 +48,8 @@ from headrace.embedded import broker, store
 from headrace.events import StreamCodec
 from headrace.export import to_onnx
 from headrace.kernel.folding import Folding
-from headrace.kernel.rows import Layout, Operations, RowSet
+from headrace.kernel.layout import Layout
+from headrace.kernel.rows import Operations, RowSet
 from headrace.log.topics import Topics
 from headrace.store.rows import row_field, row_key
 from headrace.v1 import models_pb2, scoring_pb2, scoring_pb2_grpc

@@ -14,8 +14,9 @@ from headrace import embedded
 from headrace.errors import Fenced
 from headrace.frontier import ENDED
 from headrace.kernel.join import Outcome, Pair, Vector
+from headrace.kernel.layout import Layout
 from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
-from headrace.kernel.rows import Layout, Operations, RowSet
+from headrace.kernel.rows import Operations, RowSet
 from headrace.log.position import Position
 from headrace.store.connection import connect
 from headrace.store.fences import Fences

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from headrace.definition import AggregateDefinition, ViewDefinition, Window
 from headrace.kernel.assemble import read_stored
-from headrace.kernel.rows import Layout, Operations, RowSet
+from headrace.kernel.layout import Layout
+from headrace.kernel.rows import Operations, RowSet
 from tests.unit.kernel.naive import naive_values
 
 SECOND = 1_000_000

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from headrace.definition import AggregateDefinition, ViewDefinition, Window
 from headrace.errors import CorruptState
 from headrace.kernel.assemble import read_stored
-from headrace.kernel.rows import Layout, Operations, RowSet
+from headrace.kernel.layout import Layout
+from headrace.kernel.rows import Operations, RowSet
 from headrace.kernel.stored import StoredReader
 
 SECOND = 1_000_000

@@ -32,7 +32,8 @@ from headrace.events import StreamCodec
 from headrace.export import to_onnx
 from headrace.kernel.assemble import Assembler
 from headrace.kernel.folding import Folding
-from headrace.kernel.rows import Layout, Operations, RowSet
+from headrace.kernel.layout import Layout
+from headrace.kernel.rows import Operations, RowSet
 from headrace.store.rows import row_field, row_key
 from headrace.v1 import models_pb2
 from headrace_scorer.rows import Fields

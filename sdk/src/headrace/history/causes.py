@@ -7,9 +7,9 @@ import numpy as np
 from headrace.history.alterations import NONE
 from headrace.history.differences import Columns
 from headrace.history.replaying import Replay, Replayed
+from headrace.kernel.arrays import Ints
 from headrace.kernel.assemble import Assembled
 from headrace.kernel.partition import PartitionId
-from headrace.kernel.rows import Ints
 from headrace.log.position import START, Position
 
 # So many altered events are named.

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.definition import Aggregate, FieldType, ModelDefinition, walk
+from headrace.kernel.arrays import Floats
 from headrace.kernel.assemble import RowRead
-from headrace.kernel.rows import Floats
 from headrace.log.tables import Categories
 
 #: ONNX scores may differ in their last bits by what is scored beside them; vectors may not differ at all.

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from headrace.definition import ModelDefinition
 from headrace.history.logs import FEW, Logs
+from headrace.kernel.arrays import Floats, Ints
 from headrace.kernel.replay import orders_of
-from headrace.kernel.rows import Floats, Ints
 from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.tables import Predictions, Vectors, decode_predictions, decode_vectors

@@ -15,10 +15,10 @@ from headrace.history.alterations import NONE, Alterations
 from headrace.history.logged import LoggedModel, LoggedPredictions, LoggedVectors, Selection
 from headrace.history.streams import StreamHistory
 from headrace.history.versions import PastVersions, Rescored
+from headrace.kernel.arrays import Ints
 from headrace.kernel.assemble import Assembled, Assembler
 from headrace.kernel.partition import PartitionId
 from headrace.kernel.replay import VectorReplay, orders_of
-from headrace.kernel.rows import Ints
 from headrace.log.tables import Predictions
 
 #: Vectors are computed in passes over the streams: as many in one as fit into so many bytes.

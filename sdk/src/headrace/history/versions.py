@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from headrace.definition import ModelDefinition
 from headrace.history.logs import FEW, Logs
-from headrace.kernel.rows import Floats, Ints
+from headrace.kernel.arrays import Floats, Ints
 from headrace.log.tables import Categories
 from headrace.log.topics import Topics
 from headrace.v1.models_pb2 import ModelVersion

@@ -20,9 +20,11 @@ from headrace.definition import (
     walk,
 )
 from headrace.events.columns import EventColumns
-from headrace.kernel.expressions import Floats, Program, columns_of
+from headrace.kernel.arrays import Floats, Ints
+from headrace.kernel.expressions import Program, columns_of
 from headrace.kernel.folding import entity_keys
-from headrace.kernel.rows import Ints, Layout, Operations, Reads, RowSet
+from headrace.kernel.layout import Layout
+from headrace.kernel.rows import Operations, Reads, RowSet
 from headrace.kernel.stored import StoredReader
 
 

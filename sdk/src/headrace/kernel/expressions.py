@@ -15,9 +15,8 @@ import numpy.typing as npt
 
 from headrace.definition import Aggregate, Apply, Column, Expression, Literal
 from headrace.events.columns import ColumnArray
+from headrace.kernel.arrays import Floats
 from headrace.kernel.compiled import compiled
-
-Floats = npt.NDArray[np.float64]
 
 _UNARY = ("neg", "not", "abs", "log1p", "signed_log", "is_missing", "hour", "weekday")
 _BINARY = ("add", "sub", "mul", "div", "and", "or", "eq", "ne", "lt", "le", "gt", "ge", "fill")

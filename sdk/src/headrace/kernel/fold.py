@@ -16,10 +16,12 @@ import numpy as np
 
 from headrace.definition import LoopDefinition, ModelDefinition, ViewDefinition
 from headrace.frontier import ENDED, UNKNOWN
+from headrace.kernel.arrays import Ints
 from headrace.kernel.assemble import Assembled, Assembler, RowRead, read_stored
 from headrace.kernel.folding import Folding, Folds
+from headrace.kernel.layout import Layout
 from headrace.kernel.partition import Partition, PartitionId, Progress, Reached, RowsId, Waiting
-from headrace.kernel.rows import Ints, Layout, Reads, RowSet
+from headrace.kernel.rows import Reads, RowSet
 from headrace.kernel.timeline import Timeline
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from headrace.definition import Column, Expression, ViewDefinition
 from headrace.events.columns import ColumnArray, EventColumns
-from headrace.kernel.expressions import Floats, Program, columns_of
-from headrace.kernel.rows import Layout
+from headrace.kernel.arrays import Floats
+from headrace.kernel.expressions import Program, columns_of
+from headrace.kernel.layout import Layout
 
 
 class Folds(NamedTuple):

@@ -16,7 +16,7 @@ from headrace.definition import ModelDefinition, StreamDefinition
 from headrace.errors import InvalidEvent
 from headrace.events.columns import EventColumns
 from headrace.frontier import ENDED, RESTING, UNKNOWN
-from headrace.kernel.rows import Ints
+from headrace.kernel.arrays import Ints
 
 
 class PartitionId(NamedTuple):

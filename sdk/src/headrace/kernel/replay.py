@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.events.columns import EventColumns
+from headrace.kernel.arrays import Ints
 from headrace.kernel.assemble import Assembled, Assembler, RowRead
 from headrace.kernel.folding import Folding, Folds
 from headrace.kernel.partition import PartitionId, Waiting
-from headrace.kernel.rows import Ints, Reads, RowSet
+from headrace.kernel.rows import Reads, RowSet
 from headrace.kernel.timeline import Timeline
 
 #: Vectors assembled at once.

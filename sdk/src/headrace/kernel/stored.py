@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from headrace.errors import CorruptState
-from headrace.kernel.compiled import compiled
-from headrace.kernel.rows import _HEADER, _NEVER, _WORDS_BEFORE, Floats, Ints, Layout, _finish, _load, _merge_all, _read
-
-_HEADER_BYTES = _HEADER.size
+from headrace.kernel.arrays import Floats, Ints
+from headrace.kernel.layout import Layout
+from headrace.kernel.tiles import NEVER, read_stored
 
 
 class StoredValues(NamedTuple):
@@ -104,8 +102,8 @@ class StoredReader:
         size = len(times)
         values = np.empty((size, self._values))
         cuts = np.full((size, self._parts, 3), -1, np.int64)
-        newest = np.full((size, len(self._reads)), _NEVER, np.int64)
-        behind = _read_stored(
+        newest = np.full((size, len(self._reads)), NEVER, np.int64)
+        behind = read_stored(
             self._plans, self._windows, self._empties, self._reads, self._tiles, self._states, self._totals,
             times, lengths, np.frombuffer(data, np.uint8), words.view(np.int64), words, values, cuts, newest,
         )  # fmt: skip
@@ -119,95 +117,3 @@ def _starts(sizes: Sequence[int]) -> list[int]:
     for size in sizes:
         starts.append(starts[-1] + size)
     return starts
-
-
-@compiled
-def _big_endian(data: npt.NDArray[np.uint8], at: int, size: int) -> int:
-    value = 0
-    for index in range(at, at + size):
-        value = value * 256 + int(data[index])
-    return value
-
-
-@compiled
-def _read_stored(
-    plans: Ints, windows: Ints, empties: Floats, reads: Ints, most_tiles: int, most_states: int, most_totals: int,
-    times: Ints, lengths: Ints, data: npt.NDArray[np.uint8], ints: Ints, words: Floats,
-    values: Floats, cuts: Ints, newest: Ints,
-) -> int:  # fmt: skip
-    """Returns how many reads were behind, -1 where the bytes are no row."""
-    most_words = 1
-    for index in range(lengths.shape[0]):
-        most_words = max(most_words, lengths[index] // 8)
-    row_newest = np.empty(1, np.int64)
-    heads = np.empty((1, 2), np.int64)
-    all_tiles = np.empty(most_tiles, np.int64)
-    all_states = np.empty(most_states)
-    ticks = np.empty(most_words, np.int64)
-    following = np.empty(most_words, np.int64)
-    all_tick_states = np.empty(most_words)
-    scratch_states = np.empty(most_totals)
-    total_states = np.empty(most_totals)
-    part_states = np.empty(most_totals)
-    row, at, behind = 0, 0, 0
-    for event in range(times.shape[0]):
-        part = 0
-        for read in range(reads.shape[0]):
-            own = reads[read]
-            plan, ring, empty = plans[own[0] : own[1]], windows[own[2] : own[3]], empties[own[4] : own[5]]
-            slots, resolution, keep = own[7], own[8], own[9]
-            width, count = empty.shape[0], ring.shape[0]
-            tiles = all_tiles[:slots].reshape(1, slots)
-            states = all_states[: slots * width].reshape(1, slots, width)
-            scratch = scratch_states[:width]
-            total = total_states[: count * width].reshape(count, width)
-            found = part_states[: count * width].reshape(count, width)
-            for partition in range(own[10]):
-                out = total if partition == 0 else found
-                length = lengths[row]
-                if length == 0:
-                    for window in range(count):
-                        out[window] = empty
-                else:
-                    first = (at + _HEADER_BYTES) // 8
-                    last = (at + length) // 8
-                    if length < _HEADER_BYTES + 8 * _WORDS_BEFORE or (last - first) != (
-                        _WORDS_BEFORE + ints[first + 1] * (2 + width) + ints[first + 2] * (1 + width)
-                    ):
-                        return -1
-                    needed = ints[first + 2]
-                    for node in range(needed):
-                        following[node] = node + 1
-                    free = -1
-                    if needed > 0:
-                        free = 0
-                        following[needed - 1] = -1
-                    tiles[:] = _NEVER
-                    heads[:] = -1
-                    tick_states = all_tick_states[: needed * width].reshape(needed, width)
-                    _load(
-                        0, ints[first:last], words[first:last], row_newest, heads, tiles, states,
-                        ticks, following, tick_states, free,
-                    )  # fmt: skip
-                    if row_newest[0] > _NEVER:
-                        _read(
-                            plan, ring, empty, resolution, times[event], heads[0, 0], tiles[0], states[0],
-                            ticks, following, tick_states, scratch, out,
-                        )  # fmt: skip
-                        cuts[event, part, 0] = _big_endian(data, at + 8, 8) - 1
-                        cuts[event, part, 1] = _big_endian(data, at + 16, 8) - 1
-                        cuts[event, part, 2] = _big_endian(data, at + 24, 4) - 1
-                        newest[event, read] = max(newest[event, read], row_newest[0])
-                        if times[event] // resolution < (row_newest[0] - keep) // resolution:
-                            behind += 1
-                    else:
-                        for window in range(count):
-                            out[window] = empty
-                if partition > 0:
-                    _merge_all(plan, total.reshape(1, count, width), found.reshape(1, count, width))
-                at += length
-                row += 1
-                part += 1
-            size = plan.shape[0] * count
-            _finish(plan, total.reshape(1, count, width), values[event : event + 1, own[6] : own[6] + size])
-    return behind

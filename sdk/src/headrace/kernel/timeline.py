@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from headrace.kernel.arrays import Ints
 from headrace.kernel.folding import Folds
-from headrace.kernel.rows import Ints, Operations, Reads, RowSet
+from headrace.kernel.rows import Operations, Reads, RowSet
 
 
 class Timeline:

@@ -17,7 +17,7 @@ from headrace.events.columns import EventColumns
 from headrace.kernel.assemble import Assembler
 from headrace.kernel.folding import Folding
 from headrace.kernel.labels import Labels
-from headrace.kernel.rows import Layout
+from headrace.kernel.layout import Layout
 
 _Compute = Callable[[EventColumns], object]
 

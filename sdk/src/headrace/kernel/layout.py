@@ -1,0 +1,71 @@
+"""How a view's rows lie in memory, and how what they hold becomes values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from headrace.definition import ViewDefinition
+from headrace.kernel import tiles
+from headrace.kernel.arrays import Floats
+
+
+class Layout:
+    """How a view's partial aggregates and tiles lie in memory."""
+
+    def __init__(self, view: ViewDefinition) -> None:
+        self.view = view
+        columns = list(dict.fromkeys(own.column for own in view.aggregates if own.column is not None))
+        self.columns: tuple[str, ...] = tuple(columns)
+        operations = [tiles.OPERATIONS[own.operation] for own in view.aggregates]
+        offsets = np.cumsum([0, *(tiles.WIDTH[operation] for operation in operations)])
+        self.width = int(offsets[-1])
+        #: int64[A, 3]: operation, offset in the partial aggregate, column (-1: every event counts).
+        self.plan = np.array(
+            [
+                (operation, offset, -1 if own.column is None else columns.index(own.column))
+                for operation, offset, own in zip(operations, offsets, view.aggregates, strict=False)
+            ],
+            np.int64,
+        ).reshape(-1, 3)
+        counts = [window.size // window.hop for window in view.windows]
+        slots = [count + -(-view.keep // window.hop) + 1 for count, window in zip(counts, view.windows, strict=True)]
+        starts = np.cumsum([0, *slots])
+        self.slots = int(starts[-1])
+        #: int64[W, 4]: hop, tiles of the window, first slot of its ring, slots of its ring.
+        self.windows = np.array(
+            [(w.hop, counts[i], starts[i], slots[i]) for i, w in enumerate(view.windows)], np.int64
+        ).reshape(-1, 4)
+        self.empty = np.empty(self.width)
+        tiles.clear(self.plan, self.empty)
+
+    def value_index(self, aggregate: str, window: str) -> int:
+        """The column of `finish` that holds an aggregate over a window."""
+        aggregates = [own.name for own in self.view.aggregates]
+        windows = [own.name for own in self.view.windows]
+        return windows.index(window) * len(aggregates) + aggregates.index(aggregate)
+
+    def merge(self, total: Floats, part: Floats) -> None:
+        """Merge what one more partition holds into what those before it hold, in place."""
+        tiles.merge_all(self.plan, total, part)
+
+    def finish(self, parts: Sequence[Floats]) -> Floats:
+        """Merge what partitions hold, in their order, into values.
+
+        Parameters
+        ----------
+        parts
+            For each partition float64[N, W, width], as `RowSet.run` reads them.
+
+        Returns
+        -------
+        float64[N, W * A]
+            NaN where nothing is known.
+        """
+        total = parts[0].copy()
+        for part in parts[1:]:
+            self.merge(total, part)
+        values = np.empty((len(total), len(self.windows) * len(self.plan)))
+        tiles.finish(self.plan, total, values)
+        return values

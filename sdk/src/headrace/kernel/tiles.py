@@ -1,0 +1,450 @@
+"""The inner loops of rows, compiled: folding an event into ticks and tiles, and reading them as of a time.
+
+They lie in one file because numba looks at nothing else when it asks whether what it has on disk is still right.
+
+Partial aggregates are float64 vectors: count [n], sum [s], mean [n, s], min [v], max [v],
+std [n, mean, M2] (Welford's recurrence; merged as in Chan, Golub and LeVeque, "Updating formulae and a
+pairwise algorithm for computing sample variances", 1979), last [time, v].
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.kernel.arrays import Floats, Ints
+from headrace.kernel.compiled import compiled
+
+_COUNT, _SUM, _MEAN, _MIN, _MAX, _STD, _LAST = range(7)
+OPERATIONS = {"count": _COUNT, "sum": _SUM, "mean": _MEAN, "min": _MIN, "max": _MAX, "std": _STD, "last": _LAST}
+#: Numbers in the partial aggregate of each operation.
+WIDTH = {_COUNT: 1, _SUM: 1, _MEAN: 2, _MIN: 1, _MAX: 1, _STD: 3, _LAST: 2}
+
+#: Before any time, tile and tick.
+NEVER = -(2**62)
+#: A stored row: fence (epoch, position) and padding, then words: newest event time, number of tiles, number of ticks.
+HEADER_BYTES = 32
+WORDS_BEFORE = 3
+
+
+@compiled
+def clear(plan: Ints, state: Floats) -> None:
+    for index in range(plan.shape[0]):
+        op, at = plan[index, 0], plan[index, 1]
+        if op == _MIN or op == _MAX:
+            state[at] = math.nan
+        elif op == _LAST:
+            state[at] = -math.inf
+            state[at + 1] = math.nan
+        else:
+            state[at] = 0.0
+            if op == _MEAN or op == _STD:
+                state[at + 1] = 0.0
+            if op == _STD:
+                state[at + 2] = 0.0
+
+
+@compiled
+def _add(plan: Ints, state: Floats, time: int, values: Floats) -> None:
+    for index in range(plan.shape[0]):
+        op, at, column = plan[index, 0], plan[index, 1], plan[index, 2]
+        x = 0.0
+        if column >= 0:
+            # Minus zero becomes zero: which of two equal values came first must not be seen.
+            x = values[column] + 0.0
+            if math.isnan(x):
+                continue
+        if op == _COUNT:
+            state[at] += 1.0
+        elif op == _SUM:
+            state[at] += x
+        elif op == _MEAN:
+            state[at] += 1.0
+            state[at + 1] += x
+        elif op == _MIN:
+            if not state[at] <= x:
+                state[at] = x
+        elif op == _MAX:
+            if not state[at] >= x:
+                state[at] = x
+        elif op == _STD:
+            state[at] += 1.0
+            delta = x - state[at + 1]
+            state[at + 1] += delta / state[at]
+            state[at + 2] += delta * (x - state[at + 1])
+        elif float(time) >= state[at]:
+            state[at] = float(time)
+            state[at + 1] = x
+
+
+@compiled
+def _merge(plan: Ints, state: Floats, other: Floats) -> None:
+    """`other` is the later one."""
+    for index in range(plan.shape[0]):
+        op, at = plan[index, 0], plan[index, 1]
+        if op == _COUNT or op == _SUM:
+            state[at] += other[at]
+        elif op == _MEAN:
+            state[at] += other[at]
+            state[at + 1] += other[at + 1]
+        elif op == _MIN:
+            if not math.isnan(other[at]) and not state[at] <= other[at]:
+                state[at] = other[at]
+        elif op == _MAX:
+            if not math.isnan(other[at]) and not state[at] >= other[at]:
+                state[at] = other[at]
+        elif op == _STD:
+            n = other[at]
+            if n > 0.0:
+                if state[at] == 0.0:
+                    state[at], state[at + 1], state[at + 2] = n, other[at + 1], other[at + 2]
+                else:
+                    total = state[at] + n
+                    delta = other[at + 1] - state[at + 1]
+                    state[at + 1] += delta * n / total
+                    state[at + 2] += other[at + 2] + delta * delta * state[at] * n / total
+                    state[at] = total
+        elif other[at] >= state[at]:
+            state[at] = other[at]
+            state[at + 1] = other[at + 1]
+
+
+@compiled
+def merge_all(plan: Ints, total: Floats, part: Floats) -> None:
+    for row in range(total.shape[0]):
+        for window in range(total.shape[1]):
+            _merge(plan, total[row, window], part[row, window])
+
+
+@compiled
+def finish(plan: Ints, total: Floats, values: Floats) -> None:
+    count = plan.shape[0]
+    for row in range(total.shape[0]):
+        for window in range(total.shape[1]):
+            state = total[row, window]
+            for index in range(count):
+                op, at = plan[index, 0], plan[index, 1]
+                value = state[at]
+                if op == _MEAN:
+                    value = state[at + 1] / state[at] if state[at] > 0.0 else math.nan
+                elif op == _STD:
+                    value = math.sqrt(state[at + 2] / (state[at] - 1.0)) if state[at] > 1.0 else math.nan
+                elif op == _LAST:
+                    value = state[at + 1]
+                values[row, window * count + index] = value
+
+
+@compiled
+def _into_tiles(plan: Ints, windows: Ints, start: int, tiles: Ints, states: Floats, tick: Floats) -> None:
+    """Merge a tick that starts at `start` into its tile of each window, unless that has left the ring."""
+    for window in range(windows.shape[0]):
+        hop, first, slots = windows[window, 0], windows[window, 2], windows[window, 3]
+        tile = start // hop
+        slot = first + tile % slots
+        if tiles[slot] < tile:
+            tiles[slot] = tile
+            clear(plan, states[slot])
+        if tiles[slot] == tile:
+            _merge(plan, states[slot], tick)
+
+
+@compiled
+def _read(
+    plan: Ints, windows: Ints, empty: Floats, resolution: int, time: int, head: int, tiles: Ints, states: Floats,
+    ticks: Ints, following: Ints, tick_states: Floats, scratch: Floats, out: Floats,
+) -> None:  # fmt: skip
+    end = time // resolution
+    for window in range(windows.shape[0]):
+        hop, count, first, slots = windows[window]
+        total = out[window]
+        total[:] = empty
+        newest = time // hop
+        oldest = newest - count + 1
+        node = head
+        per_tile = hop // resolution
+        while node >= 0 and ticks[node] < oldest * per_tile:
+            node = following[node]
+        for tile in range(oldest, newest + 1):
+            slot = first + tile % slots
+            present = tiles[slot] == tile
+            if node >= 0 and ticks[node] < end and ticks[node] // per_tile == tile:
+                scratch[:] = states[slot] if present else empty
+                while node >= 0 and ticks[node] < end and ticks[node] // per_tile == tile:
+                    _merge(plan, scratch, tick_states[node])
+                    node = following[node]
+                _merge(plan, total, scratch)
+            elif present:
+                _merge(plan, total, states[slot])
+
+
+@compiled
+def _fold(
+    plan: Ints, windows: Ints, empty: Floats, resolution: int, keep: int, slot: int, time: int, values: Floats,
+    newest: Ints, heads: Ints, tiles: Ints, states: Floats,
+    ticks: Ints, following: Ints, tick_states: Floats, scratch: Floats, free: int,
+) -> int:  # fmt: skip
+    """Fold one event; returns the first free node. The caller made sure that one is free."""
+    newest[slot] = max(newest[slot], time)
+    held = (newest[slot] - keep) // resolution
+    node = heads[slot, 0]
+    while node >= 0 and ticks[node] < held:
+        _into_tiles(plan, windows, ticks[node] * resolution, tiles[slot], states[slot], tick_states[node])
+        after = following[node]
+        following[node] = free
+        free = node
+        node = after
+    heads[slot, 0] = node
+    if node < 0:
+        heads[slot, 1] = -1
+    tick = time // resolution
+    if tick < held:
+        scratch[:] = empty
+        _add(plan, scratch, time, values)
+        _into_tiles(plan, windows, tick * resolution, tiles[slot], states[slot], scratch)
+        return free
+    last = heads[slot, 1]
+    before = -1
+    if last >= 0 and ticks[last] <= tick:
+        before = last
+    else:
+        node = heads[slot, 0]
+        while node >= 0 and ticks[node] <= tick:
+            before = node
+            node = following[node]
+    if before >= 0 and ticks[before] == tick:
+        _add(plan, tick_states[before], time, values)
+        return free
+    node = free
+    free = following[node]
+    ticks[node] = tick
+    tick_states[node] = empty
+    _add(plan, tick_states[node], time, values)
+    if before < 0:
+        following[node] = heads[slot, 0]
+        heads[slot, 0] = node
+    else:
+        following[node] = following[before]
+        following[before] = node
+    if following[node] < 0:
+        heads[slot, 1] = node
+    return free
+
+
+@compiled
+def run(
+    plan: Ints, windows: Ints, empty: Floats, resolution: int, keep: int,
+    newest: Ints, row_positions: Ints, heads: Ints, tiles: Ints, states: Floats,
+    ticks: Ints, following: Ints, tick_states: Floats,
+    kinds: npt.NDArray[np.int8], slots: Ints, times: Ints, values: Floats, positions: Ints,
+    parts: Floats, cuts: Ints, read_newest: Ints, progress: Ints,
+) -> bool:  # fmt: skip
+    """progress: folds done, reads done, reads behind, first free node. False: more nodes are needed."""
+    scratch = np.empty(plan.shape[0] * 3)[: tick_states.shape[1]]
+    fold, read, behind, free = progress
+    for index in range(fold + read, kinds.shape[0]):
+        slot, time = slots[index], times[index]
+        if kinds[index] == 0:
+            if slot >= 0:
+                if free < 0:
+                    progress[:] = fold, read, behind, free
+                    return False
+                at, own = positions[fold], row_positions[slot]
+                if (at[0], at[1], at[2]) > (own[0], own[1], own[2]):
+                    free = _fold(
+                        plan, windows, empty, resolution, keep, slot, time, values[fold],
+                        newest, heads, tiles, states, ticks, following, tick_states, scratch, free,
+                    )  # fmt: skip
+                    row_positions[slot] = at
+            fold += 1
+        else:
+            if slot >= 0 and newest[slot] > NEVER:
+                _read(
+                    plan, windows, empty, resolution, time, heads[slot, 0], tiles[slot], states[slot],
+                    ticks, following, tick_states, scratch, parts[read],
+                )  # fmt: skip
+                cuts[read] = row_positions[slot]
+                read_newest[read] = newest[slot]
+                if time // resolution < (newest[slot] - keep) // resolution:
+                    behind += 1
+            else:
+                parts[read] = empty
+            read += 1
+    progress[:] = fold, read, behind, free
+    return True
+
+
+@compiled
+def sizes(index: Ints, tiles: Ints, heads: Ints, following: Ints, width: int, sizes: Ints) -> None:
+    for at in range(index.shape[0]):
+        slot = index[at]
+        words = WORDS_BEFORE
+        for tile in range(tiles.shape[1]):
+            if tiles[slot, tile] > NEVER:
+                words += 2 + width
+        node = heads[slot, 0]
+        while node >= 0:
+            words += 1 + width
+            node = following[node]
+        sizes[at] = words
+
+
+@compiled
+def dump(
+    index: Ints, newest: Ints, heads: Ints, tiles: Ints, states: Floats,
+    ticks: Ints, following: Ints, tick_states: Floats, ints: Ints, words: Floats,
+) -> None:  # fmt: skip
+    width = tick_states.shape[1]
+    at = 0
+    for row in range(index.shape[0]):
+        slot = index[row]
+        start = at
+        ints[at] = newest[slot]
+        at += WORDS_BEFORE
+        held = 0
+        for tile in range(tiles.shape[1]):
+            if tiles[slot, tile] > NEVER:
+                ints[at] = tile
+                ints[at + 1] = tiles[slot, tile]
+                words[at + 2 : at + 2 + width] = states[slot, tile]
+                at += 2 + width
+                held += 1
+        ints[start + 1] = held
+        held = 0
+        node = heads[slot, 0]
+        while node >= 0:
+            ints[at] = ticks[node]
+            words[at + 1 : at + 1 + width] = tick_states[node]
+            at += 1 + width
+            held += 1
+            node = following[node]
+        ints[start + 2] = held
+
+
+@compiled
+def load(
+    slot: int, ints: Ints, words: Floats, newest: Ints, heads: Ints, tiles: Ints, states: Floats,
+    ticks: Ints, following: Ints, tick_states: Floats, free: int,
+) -> int:  # fmt: skip
+    """Fill an empty slot; returns the first free node, or -2 where there are too few (nothing is changed)."""
+    width = tick_states.shape[1]
+    needed, node = ints[2], free
+    for _ in range(needed):
+        if node < 0:
+            return -2
+        node = following[node]
+    newest[slot] = ints[0]
+    at = WORDS_BEFORE
+    for _ in range(ints[1]):
+        tile = ints[at]
+        tiles[slot, tile] = ints[at + 1]
+        states[slot, tile] = words[at + 2 : at + 2 + width]
+        at += 2 + width
+    last = -1
+    for _ in range(needed):
+        node = free
+        free = following[node]
+        ticks[node] = ints[at]
+        tick_states[node] = words[at + 1 : at + 1 + width]
+        following[node] = -1
+        if last < 0:
+            heads[slot, 0] = node
+        else:
+            following[last] = node
+        last = node
+        at += 1 + width
+    heads[slot, 1] = last
+    return free
+
+
+@compiled
+def _big_endian(data: npt.NDArray[np.uint8], at: int, size: int) -> int:
+    value = 0
+    for index in range(at, at + size):
+        value = value * 256 + int(data[index])
+    return value
+
+
+@compiled
+def read_stored(
+    plans: Ints, windows: Ints, empties: Floats, reads: Ints, most_tiles: int, most_states: int, most_totals: int,
+    times: Ints, lengths: Ints, data: npt.NDArray[np.uint8], ints: Ints, words: Floats,
+    values: Floats, cuts: Ints, newest: Ints,
+) -> int:  # fmt: skip
+    """Returns how many reads were behind, -1 where the bytes are no row."""
+    most_words = 1
+    for index in range(lengths.shape[0]):
+        most_words = max(most_words, lengths[index] // 8)
+    row_newest = np.empty(1, np.int64)
+    heads = np.empty((1, 2), np.int64)
+    all_tiles = np.empty(most_tiles, np.int64)
+    all_states = np.empty(most_states)
+    ticks = np.empty(most_words, np.int64)
+    following = np.empty(most_words, np.int64)
+    all_tick_states = np.empty(most_words)
+    scratch_states = np.empty(most_totals)
+    total_states = np.empty(most_totals)
+    part_states = np.empty(most_totals)
+    row, at, behind = 0, 0, 0
+    for event in range(times.shape[0]):
+        part = 0
+        for read in range(reads.shape[0]):
+            own = reads[read]
+            plan, ring, empty = plans[own[0] : own[1]], windows[own[2] : own[3]], empties[own[4] : own[5]]
+            slots, resolution, keep = own[7], own[8], own[9]
+            width, count = empty.shape[0], ring.shape[0]
+            tiles = all_tiles[:slots].reshape(1, slots)
+            states = all_states[: slots * width].reshape(1, slots, width)
+            scratch = scratch_states[:width]
+            total = total_states[: count * width].reshape(count, width)
+            found = part_states[: count * width].reshape(count, width)
+            for partition in range(own[10]):
+                out = total if partition == 0 else found
+                length = lengths[row]
+                if length == 0:
+                    for window in range(count):
+                        out[window] = empty
+                else:
+                    first = (at + HEADER_BYTES) // 8
+                    last = (at + length) // 8
+                    if length < HEADER_BYTES + 8 * WORDS_BEFORE or (last - first) != (
+                        WORDS_BEFORE + ints[first + 1] * (2 + width) + ints[first + 2] * (1 + width)
+                    ):
+                        return -1
+                    needed = ints[first + 2]
+                    for node in range(needed):
+                        following[node] = node + 1
+                    free = -1
+                    if needed > 0:
+                        free = 0
+                        following[needed - 1] = -1
+                    tiles[:] = NEVER
+                    heads[:] = -1
+                    tick_states = all_tick_states[: needed * width].reshape(needed, width)
+                    load(
+                        0, ints[first:last], words[first:last], row_newest, heads, tiles, states,
+                        ticks, following, tick_states, free,
+                    )  # fmt: skip
+                    if row_newest[0] > NEVER:
+                        _read(
+                            plan, ring, empty, resolution, times[event], heads[0, 0], tiles[0], states[0],
+                            ticks, following, tick_states, scratch, out,
+                        )  # fmt: skip
+                        cuts[event, part, 0] = _big_endian(data, at + 8, 8) - 1
+                        cuts[event, part, 1] = _big_endian(data, at + 16, 8) - 1
+                        cuts[event, part, 2] = _big_endian(data, at + 24, 4) - 1
+                        newest[event, read] = max(newest[event, read], row_newest[0])
+                        if times[event] // resolution < (row_newest[0] - keep) // resolution:
+                            behind += 1
+                    else:
+                        for window in range(count):
+                            out[window] = empty
+                if partition > 0:
+                    merge_all(plan, total.reshape(1, count, width), found.reshape(1, count, width))
+                at += length
+                row += 1
+                part += 1
+            size = plan.shape[0] * count
+            finish(plan, total.reshape(1, count, width), values[event : event + 1, own[6] : own[6] + size])
+    return behind
