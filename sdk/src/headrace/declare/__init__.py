@@ -1,5 +1,6 @@
 """Declaring a loop: streams, views, labels, models; checking it; compiling it to its definition."""
 
+from headrace.declare.aggregates import Count, Last, Max, Mean, Min, Std, Sum
 from headrace.declare.compiling import compile
 from headrace.declare.explaining import explain
 from headrace.declare.expressions import Expression, Selection, col
@@ -8,7 +9,7 @@ from headrace.declare.loading import LoadedLoop, load
 from headrace.declare.loops import Loop
 from headrace.declare.models import Model
 from headrace.declare.streams import Stream
-from headrace.declare.views import Count, Last, Max, Mean, Min, Std, Sum, View
+from headrace.declare.views import View
 
 __all__ = [
     "Count",

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from msgspec import structs
 
+from headrace.declare.compiling_views import define_view
 from headrace.declare.declaration import NAMES, Declaration, is_name
 from headrace.declare.expressions import Expression, Named, Operation, Read
 from headrace.declare.labels import Label, define_label
@@ -17,7 +18,7 @@ from headrace.declare.models import Learner, Model, define_model
 from headrace.declare.place import Place
 from headrace.declare.retaining import retain
 from headrace.declare.streams import Stream, define_stream, is_stream, stream_name
-from headrace.declare.views import View, define_view
+from headrace.declare.views import View
 from headrace.definition import LoopDefinition, ModelDefinition, content_hash
 
 _Declared = TypeVar("_Declared", bound=Declaration)

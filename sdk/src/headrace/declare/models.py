@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from headrace import definition
 from headrace.declare import leaks, learners
+from headrace.declare.compiling_views import read_view
 from headrace.declare.declaration import Declaration
 from headrace.declare.durations import EXAMPLES, parse_duration
 from headrace.declare.expressions import Expression, Feature, Selection
@@ -15,7 +16,7 @@ from headrace.declare.labels import Label
 from headrace.declare.mistakes import Mistakes, instead_of
 from headrace.declare.resolving import Scope, Typed
 from headrace.declare.streams import Stream, a_type, is_stream, stream_name
-from headrace.declare.views import Duration, Row, View, read_view
+from headrace.declare.views import Duration, Row, View
 from headrace.definition import FeatureDefinition, FieldType, ModelDefinition, Task
 
 if TYPE_CHECKING:
