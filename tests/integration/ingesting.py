@@ -76,10 +76,8 @@ class Ingesting:
             whole = Batch()
 
             def read() -> int:
-                more = reader.receive(10_000, 200)
-                whole.positions += more.positions
-                whole.payloads += more.payloads
-                whole.properties += more.properties
+                nonlocal whole
+                whole = whole.followed_by(reader.receive(10_000, 200))
                 return len(whole)
 
             until(read, lambda count: count >= at_least)

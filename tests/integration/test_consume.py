@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pulsar
@@ -52,6 +53,14 @@ def first_batch(consumer: PartitionConsumer) -> Batch:
 
 def position_of(client: pulsar.Client, topic: str, index: int) -> Position:
     return until(lambda: LogReader(client, topic).receive(100), lambda own: len(own) == 100).positions[index]
+
+
+def test_a_message_says_when_it_was_published_whoever_reads_it(client: pulsar.Client, topic: str) -> None:
+    now = time.time_ns() // 1_000
+    given = first_batch(PartitionConsumer(client, topic, "s"))
+    read = until(lambda: LogReader(client, topic).receive(100), lambda own: len(own) == 100)
+    assert given.published == read.published[: len(given)]
+    assert all(now - 60_000_000 < at < now + 1_000 for at in read.published)
 
 
 def test_a_new_owner_reads_from_the_start(client: pulsar.Client, topic: str) -> None:

@@ -74,7 +74,7 @@ class StreamDefinition(msgspec.Struct, frozen=True):
     """An event type.
 
     `lateness` is how far behind the newest event of its partition an event may come; `ahead` how far
-    ahead of the wall clock (None: unbounded); `horizon` how long (in event time) ids are remembered;
+    ahead of when it is published (None: unbounded); `horizon` how long (in event time) ids are remembered;
     `retention` how long (wall clock) the broker keeps its topic (None: for ever).
     """
 

@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
 from headrace.errors import CorruptState, Fenced, InvalidEvent
-from headrace.frontier import RESTING, UNKNOWN
+from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.fold import Fold, MadeVectors
 from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
 from headrace.kernel.rows import FENCE_BYTES
@@ -234,16 +234,23 @@ def payload(event: Event) -> bytes:
     return msgspec.json.encode({"id": event.id, "at": event.at, "k": event.k, "x": event.x})
 
 
-def batch(events: Sequence[tuple[int, Event]], end: int | None = None) -> Batch:
+def batch(events: Sequence[tuple[int, Event]], end: int | None = None, published: int = ENDED) -> Batch:
     """Events at their places, and a promise at the place after the last one."""
-    found = Batch(
-        [Position(place, 0, -1) for place, _ in events], [payload(own) for _, own in events], [{} for _ in events]
-    )
+    found = messages([place for place, _ in events], [payload(own) for _, own in events], published)
     if end is not None:
-        found.positions.append(Position(events[-1][0] + 1 if events else 0, 0, -1))
-        found.payloads.append(b"")
-        found.properties.append({FRONTIER: str(end)})
+        found = found.followed_by(promise(events[-1][0] + 1 if events else 0, end))
     return found
+
+
+def messages(places: Sequence[int], payloads: Sequence[bytes], published: int = ENDED) -> Batch:
+    """Messages at their places."""
+    size = len(places)
+    return Batch([Position(own, 0, -1) for own in places], list(payloads), [{} for _ in places], [published] * size)
+
+
+def promise(place: int, frontier: int = ENDED) -> Batch:
+    """That no event before `frontier` follows; by default that none at all does."""
+    return Batch([Position(place, 0, -1)], [b""], [{FRONTIER: str(frontier)}], [0])
 
 
 def feed(fold: FoldWorker, own: PartitionId, events: Sequence[tuple[int, Event]], end: int | None = None) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from headrace.definition import LoopDefinition
 from headrace.frontier import ENDED
 from headrace.kernel.partition import PartitionId
 from headrace.log.position import Position
-from tests.unit.feature.folds import World, feed, worker
+from tests.unit.feature.folds import World, accept, batch, feed, worker
 from tests.unit.feature.test_folding import finish
 from tests.unit.kernel.test_fold import LATENESS, SECOND, START, Event, loop
 
@@ -33,6 +34,27 @@ def test_what_is_further_ahead_than_declared_is_refused_and_makes_nothing_late()
     assert world.refused == [(Position(2, 0, -1), "at"), (Position(3, 0, -1), "at")]
     assert world.counts["events"] == 3
     assert fold.newest() == START + 2 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("published", "now"),
+    [
+        pytest.param(START, START + 86_400 * SECOND, id="read much later, as a backfill does"),
+        pytest.param(START + 86_400 * SECOND, START, id="published by a clock that is itself ahead"),
+    ],
+)
+def test_it_is_counted_from_when_it_was_published(published: int, now: int) -> None:
+    world = World()
+    fold = worker(world, bounded(2 * SECOND), clock=lambda: now)
+    fold.take_over(A)
+    at = [START + 2 * SECOND, START + 2 * SECOND + 1]
+    accept(
+        fold,
+        A,
+        batch([(place, Event("a", str(place), time, "p", 1.0)) for place, time in enumerate(at)], published=published),
+    )
+    finish(fold)
+    assert world.refused == [(Position(1, 0, -1), "at")]
 
 
 def test_where_nothing_is_declared_any_time_is_taken() -> None:

@@ -15,12 +15,11 @@ from headrace.errors import CorruptState, Fenced
 from headrace.frontier import ENDED, RESTING
 from headrace.kernel.partition import PartitionId, Reached
 from headrace.kernel.rows import FENCE_BYTES
-from headrace.log.batch import Batch
 from headrace.log.position import START as LOG_START
 from headrace.log.position import Position
 from headrace.log.topics import FRONTIER
 from headrace_feature.folding import FoldWorker
-from tests.unit.feature.folds import Crash, World, accept, batch, feed, worker
+from tests.unit.feature.folds import Crash, World, accept, batch, feed, messages, promise, worker
 from tests.unit.kernel.test_fold import LATENESS, SECOND, START, Event, logs, loop
 
 A, B = PartitionId("a", 0), PartitionId("b", 0)
@@ -54,7 +53,7 @@ def drive(
                 remaining[own] = log[size:]
                 finish(fold)
     for own, log in events.items():
-        end = Batch([Position(len(log), 0, -1)], [b""], [{FRONTIER: str(ENDED)}])
+        end = promise(len(log))
         accept(fold, own, end)
     finish(fold)
 
@@ -112,7 +111,7 @@ def test_workers_that_share_partitions_make_the_vectors_of_one() -> None:
         remaining[own] = remaining[own][5:]
         chance.choice(workers).step()
     for own, log in events.items():
-        end = Batch([Position(len(log), 0, -1)], [b""], [{FRONTIER: str(ENDED)}])
+        end = promise(len(log))
         accept(owners[own], own, end)
     while any(own.step() for own in workers):
         pass
@@ -172,7 +171,7 @@ def test_what_is_refused_is_done_and_refused_once() -> None:
     world, made = World(), loop()
     fold = worker(world, made)
     fold.take_over(A)
-    accept(fold, A, Batch([Position(0, 0, -1)], [b"nothing"], [{}]))
+    accept(fold, A, messages([0], [b"nothing"]))
     fold.step()
     assert fold.done()[A] == Position(0, 0, -1)
     assert [position for position, _ in world.refused] == [Position(0, 0, -1)]
@@ -271,8 +270,7 @@ def test_a_history_that_follows_another_is_aligned_again() -> None:
         feed(fold, own, [], ENDED)
     later = START + 3600 * SECOND
     for own in (A, B):
-        promise = Batch([Position(1, 0, -1)], [b""], [{FRONTIER: str(later)}])
-        accept(fold, own, promise)
+        accept(fold, own, promise(1, later))
     feed(fold, A, [(2, Event("a", "x", later + 2 * SECOND, "p", 1.0))], later + 10 * SECOND)
     fold.step()
     assert "m" not in world.vectors

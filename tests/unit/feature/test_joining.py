@@ -162,8 +162,12 @@ def numbered(definition: LoopDefinition, ids: list[str], entry: int = 0) -> Batc
 def labels(entry: int, ids: str) -> Batch:
     payloads = [b'{"id": "%s", "at": 5, "yes": true}' % own.encode() for own in ids]
     end = {FRONTIER: str(END_OF_HISTORY)}
+    size = len(ids) + 1
     return Batch(
-        [Position(1, entry + row, -1) for row in range(len(ids) + 1)], [*payloads, b""], [*({} for _ in ids), end]
+        [Position(1, entry + row, -1) for row in range(size)],
+        [*payloads, b""],
+        [*({} for _ in ids), end],
+        [0] * size,
     )
 
 
@@ -239,7 +243,7 @@ def test_labels_find_events_whose_ids_are_integers_however_large(tmp_path: Path)
     ids = [7, 2**53, 2**53 + 1]
     take(join, "features", numbered(definition, [str(own) for own in ids]))
     payloads = [b'{"id": %d, "at": 5, "yes": true}' % own for own in ids]
-    take(join, "told", Batch([Position(1, row, -1) for row in range(3)], payloads, [{}, {}, {}]))
+    take(join, "told", Batch([Position(1, row, -1) for row in range(3)], payloads, [{}, {}, {}], [0, 0, 0]))
     for topic in ("features", "told"):
         join.rest(topic, START)
     join.step()

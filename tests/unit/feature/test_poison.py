@@ -11,17 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.events import EventColumns
-from headrace.frontier import ENDED
 from headrace.kernel.assemble import Assembler, RowRead
 from headrace.kernel.folding import Folding, Folds
 from headrace.kernel.labels import Labels
 from headrace.kernel.partition import PartitionId
-from headrace.log.batch import Batch
 from headrace.log.position import Position
-from headrace.log.topics import END_OF_HISTORY, FRONTIER
+from headrace.log.topics import END_OF_HISTORY
 from headrace_feature.folding import FoldWorker
 from tests.unit.feature import test_joining as joining
-from tests.unit.feature.folds import Crash, World, accept, feed, worker
+from tests.unit.feature.folds import Crash, World, accept, feed, messages, promise, worker
 from tests.unit.feature.test_folding import finish, state
 from tests.unit.kernel.test_fold import SECOND, START, Event, loop
 
@@ -82,7 +80,7 @@ def drive(world: World, log: Log, size: int) -> None:
 
 
 def end(fold: FoldWorker, own: PartitionId) -> None:
-    accept(fold, own, Batch([Position(1_000, 0, -1)], [b""], [{FRONTIER: str(ENDED)}]))
+    accept(fold, own, promise(1_000))
 
 
 def poisoned(log: Log) -> set[Position]:
@@ -158,10 +156,7 @@ def test_a_label_that_fails_is_refused_by_the_fold_and_stops_no_join(
     monkeypatch.setattr(Labels, "outcomes", choking)
     made = joining.loop(tmp_path, "stream")
     told = [msgspec.json.encode({"id": str(own), "at": START + own, "yes": True}) for own in range(4)]
-    batch = Batch([Position(own, 0, -1) for own in range(4)], told, [{} for _ in told])
-    batch.positions.append(Position(4, 0, -1))
-    batch.payloads.append(b"")
-    batch.properties.append({FRONTIER: str(END_OF_HISTORY)})
+    batch = messages(range(4), told).followed_by(promise(4, END_OF_HISTORY))
     join = joining.worker(made, joining.Pairs(), joining.Log())
     joining.take(join, "told", batch)
     assert join._join._pairs.keys() == {"0", "1", "3"}

@@ -12,12 +12,9 @@ from headrace.errors import Fenced
 from headrace.frontier import ENDED
 from headrace.kernel.partition import PartitionId
 from headrace.kernel.rows import FENCE_BYTES
-from headrace.log.batch import Batch
-from headrace.log.position import Position
-from headrace.log.topics import FRONTIER
 from headrace_feature.folding import FoldWorker
 from headrace_feature.tenure import Tenure
-from tests.unit.feature.folds import World, batch, worker
+from tests.unit.feature.folds import World, batch, promise, worker
 from tests.unit.feature.test_folding import Log, timeline
 from tests.unit.kernel.test_fold import Event, logs, loop
 
@@ -40,7 +37,7 @@ class Reading:
         events = self._log[self._next : self._next + size]
         made = batch(events, ENDED if self._next + size >= len(self._log) else None)
         if not events:
-            made = Batch([Position(len(self._log), 0, -1)], [b""], [{FRONTIER: str(ENDED)}])
+            made = promise(len(self._log))
         self.fold.accept(self._own, self._tenure.epoch, self.fold.decode(self._own, made))
         self._next += max(len(events), 1) if made.properties[-1] == {} else len(self._log) + 1
 

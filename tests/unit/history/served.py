@@ -66,7 +66,8 @@ class KeptLogs:
         messages = self.topics[topic][int(index)]
         for start in range(0, len(messages), 7):
             part = messages[start : start + 7]
-            yield Batch([m.position for m in part], [m.payload for m in part], [m.properties for m in part])
+            positions, payloads = [own.position for own in part], [own.payload for own in part]
+            yield Batch(positions, payloads, [own.properties for own in part], [0] * len(part))
 
     def add(self, topic: str, payload: bytes, index: int = 0, **properties: str) -> Position:
         self.partitions(topic)
@@ -109,7 +110,7 @@ class Served:
         own = PartitionId(event.stream, partition_of(event.k, self._parts))
         payload = encode(event)
         position = self.logs.add(TOPICS.stream(event.stream), payload, own.partition)
-        self._fold.partitions[own].accept(self._codecs[event.stream].columns([payload])[0], [position], 0)
+        self._fold.partitions[own].accept(self._codecs[event.stream].columns([payload])[0], [position], [0], 0)
         self._step()
         return position
 

@@ -114,7 +114,7 @@ class Worker:
         ]
         columns, _, _ = self.codecs[own.stream].columns(payloads)
         positions = [(place, 0, -1) for place, _ in events]
-        self.refused += len(self.fold.partitions[own].accept(columns, positions, 0))
+        self.refused += len(self.fold.partitions[own].accept(columns, positions, [0] * len(events), 0))
 
     def step(self, save: bool = True) -> None:
         while not (plan := self.fold.plan()).empty:
@@ -241,7 +241,7 @@ def test_too_late_and_sent_before() -> None:
     columns, _, _ = worker.codecs["a"].columns(
         [msgspec.json.encode({"id": e.id, "at": e.at, "k": e.k, "x": e.x}) for e in (first, late, first)]
     )
-    refused = partition.accept(columns, [(0, 0, -1), (1, 0, -1), (2, 0, -1)], 0)
+    refused = partition.accept(columns, [(0, 0, -1), (1, 0, -1), (2, 0, -1)], [0] * 3, 0)
     assert [place for place, _ in refused] == [1, 2]
     assert refused[0].reason is not None
     assert refused[0].reason.field == "at"

@@ -29,7 +29,7 @@ def accepted(events: Sequence[tuple[int, Event]], own: PartitionId, sizes: rando
         size = sizes.randint(1, 9)
         batch, rest = rest[:size], rest[size:]
         payloads = [msgspec.json.encode({"id": e.id, "at": e.at, "k": e.k, "x": e.x}) for _, e in batch]
-        partition.accept(codec.columns(payloads)[0], [(place, 0, -1) for place, _ in batch], 0)
+        partition.accept(codec.columns(payloads)[0], [(place, 0, -1) for place, _ in batch], [0] * len(batch), 0)
         if partition.waiting is not None:
             found.append(partition.waiting)
             partition.waiting = None

@@ -13,6 +13,7 @@ def batch(*entries: int) -> Batch:
         [Position(1, entry, -1) for entry in entries],
         [b"%d" % entry for entry in entries],
         [{"entry": str(entry)} for entry in entries],
+        [10 * entry for entry in entries],
     )
 
 

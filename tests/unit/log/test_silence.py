@@ -41,6 +41,9 @@ class Message:
     def properties(self) -> dict[str, str]:
         return {}
 
+    def publish_timestamp(self) -> int:
+        return self.entry
+
 
 @dataclass
 class Subscribed:

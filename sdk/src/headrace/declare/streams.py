@@ -74,7 +74,7 @@ class Stream(metaclass=_StreamType):
     max_bytes
         The size that an event may have, as JSON.
     ahead
-        How far ahead of the wall clock an event's time may be; by default any.
+        How far ahead of when it is published an event's time may be; by default any.
     retention
         How long (wall clock) the broker keeps its events, or ``"forever"``; by default a week more than
         it takes to rebuild all that is made of them.

@@ -160,22 +160,28 @@ class Partition:
             self.progress.done = max(self.progress.done, self.last)
             self.progress.frontier = self.frontier
 
-    def accept(self, events: EventColumns, positions: Sequence[tuple[int, int, int]], now: int) -> list[Refused]:
-        """Take events in their order; returns those that are not: sent before, too late, too far ahead."""
+    def accept(
+        self, events: EventColumns, positions: Sequence[tuple[int, int, int]], published: Sequence[int], now: int
+    ) -> list[Refused]:
+        """Take events in their order; returns those that are not: sent before, too late, too far ahead.
+
+        How far ahead one may be is counted from when it was published, so that whoever reads it, and whenever, judges
+        it alike; from now, where its publisher's clock is itself ahead.
+        """
         stream = self.stream
         refused: list[Refused] = []
         kept: list[int] = []
         keys: list[int] = []
-        latest = now + stream.ahead if stream.ahead is not None else ENDED
+        ahead = stream.ahead if stream.ahead is not None else ENDED
         newest = self.newest
-        for index, (own, time) in enumerate(zip(events.ids, events.times.tolist(), strict=True)):
+        for index, (own, time, at) in enumerate(zip(events.ids, events.times.tolist(), published, strict=True)):
             # Judged by the horizon, not by what is still in memory: when ids are forgotten must not matter.
             if own in self.seen and self.seen[own] >= newest - self._remembered:
                 refused.append(Refused(index, None))
             elif time < newest - stream.lateness:
                 expected = f"a time of at least {newest - stream.lateness} (the newest so far less the lateness)"
                 refused.append(Refused(index, InvalidEvent(stream.time, str(time), expected)))
-            elif time > latest:
+            elif time > (latest := min(at, now) + ahead):
                 refused.append(Refused(index, InvalidEvent(stream.time, str(time), f"a time of at most {latest}")))
             else:
                 newest = max(newest, time)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pulsar
@@ -15,11 +16,18 @@ MOST_PATIENCE = 60.0
 
 @dataclass
 class Batch:
-    """Messages of one partition, in order."""
+    """Messages of one partition, in order.
+
+    Attributes
+    ----------
+    published
+        When each was published, by the clock of who did, in µs since the epoch: the end of that millisecond.
+    """
 
     positions: list[Position] = field(default_factory=list)
     payloads: list[bytes] = field(default_factory=list)
     properties: list[dict[str, str]] = field(default_factory=list)
+    published: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -28,15 +36,19 @@ class Batch:
         self.positions.append(position)
         self.payloads.append(message.data())
         self.properties.append(message.properties())
+        self.published.append(message.publish_timestamp() * 1_000 + 999)
 
     def before(self, index: int) -> Batch:
         """Its first messages."""
-        return Batch(self.positions[:index], self.payloads[:index], self.properties[:index])
+        return self._only(range(min(index, len(self))))
 
     def followed_by(self, other: Batch) -> Batch:
         """Its messages and those of another."""
         return Batch(
-            self.positions + other.positions, self.payloads + other.payloads, self.properties + other.properties
+            self.positions + other.positions,
+            self.payloads + other.payloads,
+            self.properties + other.properties,
+            self.published + other.published,
         )
 
     def after(self, position: Position) -> Batch:
@@ -48,8 +60,12 @@ class Batch:
                 kept.append(index)
         if len(kept) == len(self):
             return self
+        return self._only(kept)
+
+    def _only(self, kept: Sequence[int]) -> Batch:
         return Batch(
             [self.positions[index] for index in kept],
             [self.payloads[index] for index in kept],
             [self.properties[index] for index in kept],
+            [self.published[index] for index in kept],
         )

@@ -10,6 +10,7 @@ import structlog
 from headrace.errors import InvalidEvent
 from headrace.events import EventColumns, StreamCodec
 from headrace.frontier import ENDED
+from headrace.kernel.partition import Partition, Refused
 from headrace.kernel.trial import Trial
 from headrace.log.batch import Batch
 from headrace.log.position import Position
@@ -21,13 +22,19 @@ _log = structlog.get_logger()
 class Decoded:
     """A run of messages of one partition: events, or one frontier marker."""
 
-    def __init__(self, positions: list[Position], payloads: list[bytes]) -> None:
+    def __init__(self, positions: list[Position], payloads: list[bytes], published: list[int]) -> None:
         self.positions = positions
         self.payloads = payloads
+        self.published = published
         self.frontier: int | None = None
         self.events: EventColumns
         self.valid: list[int] = []
         self.invalid: list[tuple[int, InvalidEvent]] = []
+
+    def accepted_by(self, partition: Partition, now: int) -> list[Refused]:
+        """Have a partition take what is valid, and tell what it refused."""
+        positions = [self.positions[row] for row in self.valid]
+        return partition.accept(self.events, positions, [self.published[row] for row in self.valid], now)
 
 
 def decode(codec: StreamCodec, trial: Trial, batch: Batch) -> list[Decoded]:
@@ -42,7 +49,7 @@ def decode(codec: StreamCodec, trial: Trial, batch: Batch) -> list[Decoded]:
         end = index + 1 if batch.payloads[index] else index
         if end > start:
             runs.append(_events(codec, trial, batch, start, end))
-        marker = Decoded([batch.positions[index]], [b""])
+        marker = Decoded([batch.positions[index]], [b""], [batch.published[index]])
         marker.frontier = min(frontier, ENDED)
         runs.append(marker)
         start = index + 1
@@ -60,7 +67,7 @@ def _promised(properties: Mapping[str, str]) -> int | None:
 
 
 def _events(codec: StreamCodec, trial: Trial, batch: Batch, start: int, end: int) -> Decoded:
-    run = Decoded(batch.positions[start:end], batch.payloads[start:end])
+    run = Decoded(batch.positions[start:end], batch.payloads[start:end], batch.published[start:end])
     run.events, run.valid, run.invalid = codec.columns(run.payloads)
     poison = trial.failures(run.events)
     if poison:

@@ -149,7 +149,7 @@ class FoldWorker:
             if part.frontier is not None:
                 owned.promise(part.frontier, part.positions[-1])
                 continue
-            refused = owned.accept(part.events, [part.positions[row] for row in part.valid], self._clock())
+            refused = part.accepted_by(owned, self._clock())
             owned.last = part.positions[-1]  # of an invalid one, maybe
             dead = list(part.invalid)
             for place, reason in refused:

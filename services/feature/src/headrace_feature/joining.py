@@ -208,8 +208,7 @@ class JoinWorker:
             if part.frontier is not None:
                 owned.promise(part.frontier, part.positions[-1])
                 continue
-            positions = [part.positions[row] for row in part.valid]
-            refused = {place for place, _ in owned.accept(part.events, positions, wall_clock())}
+            refused = {place for place, _ in part.accepted_by(owned, wall_clock())}
             counted = part.events.take([place for place in range(len(part.events)) if place not in refused])
             for own, outcome in self._labels.outcomes(counted):
                 if self._join.outcome(own, outcome):
