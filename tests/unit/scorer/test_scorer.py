@@ -191,7 +191,8 @@ async def test_requests_of_one_moment_are_one_read_with_each_entity_once() -> No
     assert [answer.score for answer in together] == pytest.approx([answer.score for answer in alone], rel=1e-13)
 
 
-async def test_a_request_that_the_kernel_fails_on_takes_no_other_with_it() -> None:
+@pytest.mark.parametrize("at_once", [True, False], ids=["a batch", "requests of one moment"])
+async def test_a_request_that_the_kernel_fails_on_takes_no_other_with_it(at_once: bool) -> None:
     class Choking(FakeRows):
         async def fetch(self, keys: Sequence[str], fields: Sequence[tuple[str, ...]]) -> list[Fields]:
             if any(key.endswith(":poison") for key in keys):
@@ -199,8 +200,10 @@ async def test_a_request_that_the_kernel_fails_on_takes_no_other_with_it() -> No
             return await super().fetch(keys, fields)
 
     own = scorer(versions(version(FRAUD)), Choking(history()))
-    bodies = [event(card="poison" if n in (3, 7) else "c1", amount=float(n)) for n in range(12)]
-    answers = await asyncio.gather(*(own.score(Request("fraud", body)) for body in bodies), return_exceptions=True)
+    asked = [Request("fraud", event(card="poison" if n in (3, 7) else "c1", amount=float(n))) for n in range(12)]
+    answers: Sequence[object] = (
+        await own.score_many(asked) if at_once else await asyncio.gather(*map(own.score, asked), return_exceptions=True)
+    )
     assert [n for n, answer in enumerate(answers) if isinstance(answer, ArithmeticError)] == [3, 7]
     assert [vector(answer)["amount"] for answer in answers if isinstance(answer, Answer)] == [
         float(n) for n in range(12) if n not in (3, 7)

@@ -181,7 +181,7 @@ class Scorer:
             model.gathered.append((request, values, future))
             return await future
 
-    async def score_many(self, requests: Sequence[Request]) -> list[Answer | HeadraceError]:
+    async def score_many(self, requests: Sequence[Request]) -> list[Answer | Exception]:
         """Score several events; a request that fails has its error in its own place."""
         with self._room(len(requests)):
             return await self._score_many(requests)
@@ -199,8 +199,8 @@ class Scorer:
         times = events.times if as_of is None else np.array([as_of], np.int64)
         return Reading(own.source, await own.source.assemble(events, times), int(times[0]))
 
-    async def _score_many(self, requests: Sequence[Request]) -> list[Answer | HeadraceError]:
-        outcomes: list[Answer | HeadraceError | None] = [None] * len(requests)
+    async def _score_many(self, requests: Sequence[Request]) -> list[Answer | Exception]:
+        outcomes: list[Answer | Exception | None] = [None] * len(requests)
         groups: dict[str, list[tuple[int, Values]]] = {}
         for place, request in enumerate(requests):
             try:
@@ -211,16 +211,9 @@ class Scorer:
             else:
                 groups.setdefault(request.model, []).append((place, values))
         for name, group in groups.items():
-            try:
-                batch, logged = await self._compute(
-                    self._models[name], [requests[place].id for place, _ in group], [values for _, values in group]
-                )
-            except HeadraceError as error:
-                for place, _ in group:
-                    outcomes[place] = error
-            else:
-                for row, (place, _) in enumerate(group):
-                    outcomes[place] = Answer(batch, row, logged)
+            ids, read = [requests[place].id for place, _ in group], [own for _, own in group]
+            for (place, _), outcome in zip(group, await self._outcomes(self._models[name], ids, read), strict=True):
+                outcomes[place] = outcome
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _flush(self, model: _Model) -> None:
@@ -230,23 +223,26 @@ class Scorer:
         task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, model: _Model, gathered: list[tuple[Request, Values, asyncio.Future[Answer]]]) -> None:
+        ids, values = [request.id for request, _, _ in gathered], [own for _, own, _ in gathered]
+        for (_, _, future), outcome in zip(gathered, await self._outcomes(model, ids, values), strict=True):
+            if future.done():
+                continue
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+    async def _outcomes(self, model: _Model, ids: list[str], values: list[Values]) -> list[Answer | Exception]:
+        """An outcome each: what the kernel fails on is one of them, and the others get their answers."""
         try:
-            batch, logged = await self._compute(
-                model, [request.id for request, _, _ in gathered], [values for _, values, _ in gathered]
-            )
+            batch, logged = await self._compute(model, ids, values)
         except Exception as error:
-            if len(gathered) > 1 and not isinstance(error, HeadraceError):
-                # What the kernel fails on is one of them: the others get their answers.
-                await self._answer(model, gathered[: len(gathered) // 2])
-                await self._answer(model, gathered[len(gathered) // 2 :])
-                return
-            for _, _, future in gathered:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        for row, (_, _, future) in enumerate(gathered):
-            if not future.done():
-                future.set_result(Answer(batch, row, logged))
+            if isinstance(error, HeadraceError) or len(ids) == 1:
+                return [error] * len(ids)
+            middle = len(ids) // 2
+            first = await self._outcomes(model, ids[:middle], values[:middle])
+            return first + await self._outcomes(model, ids[middle:], values[middle:])
+        return [Answer(batch, row, logged) for row in range(len(ids))]
 
     def _admit(self, request: Request) -> None:
         """Refuse a request that no version can score, but for those that its first version is to learn from."""

@@ -65,20 +65,16 @@ class ScoringHandler(scoring_pb2_grpc.ScoringServiceServicer):
             return self._result(
                 request, await self._scorer.score(Request(request.model, request.event, request.event_id))
             )
-        except HeadraceError as error:
-            return self._result(request, error)
         except Exception as error:
-            _log.exception("a request of a stream failed", error=repr(error))
-            return self._error(error)
+            return self._result(request, error)
 
-    def _result(self, request: pb.ScoreRequest, outcome: Answer | HeadraceError) -> pb.ScoreResult:
-        if isinstance(outcome, HeadraceError):
-            return self._error(outcome)
+    def _result(self, request: pb.ScoreRequest, outcome: Answer | Exception) -> pb.ScoreResult:
+        if isinstance(outcome, Exception):
+            if not isinstance(outcome, HeadraceError):
+                _log.error("a request failed", error=repr(outcome), exc_info=outcome)
+            status, message = status_of(outcome)
+            return pb.ScoreResult(error=pb.ScoreError(code=status.value[0], message=message))
         return pb.ScoreResult(response=self._response(request, outcome))
-
-    def _error(self, error: Exception) -> pb.ScoreResult:
-        status, message = status_of(error)
-        return pb.ScoreResult(error=pb.ScoreError(code=status.value[0], message=message))
 
     def _response(self, request: pb.ScoreRequest, answer: Answer) -> pb.ScoreResponse:
         version = answer.batch.version
