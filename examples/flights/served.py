@@ -11,8 +11,7 @@ import numpy.typing as npt
 import pulsar
 
 from headrace.definition import LoopDefinition, ModelDefinition
-from headrace.log.position import START
-from headrace.log.read import LogReader
+from headrace.log.read import read_whole
 from headrace.log.tables import decode_examples, decode_predictions
 from headrace.log.topics import Topics
 from headrace.quality import Outcomes, Quality, quality_of
@@ -70,12 +69,5 @@ def read_served(client: pulsar.Client, loop: LoopDefinition, model: ModelDefinit
 
 
 def _all(client: pulsar.Client, topic: str, decode: Callable[[bytes], _Decoded]) -> Iterator[_Decoded]:
-    position, silent = START, 0
-    # The embedded broker forgets a reader at times: it has ended where a new one, too, finds nothing more.
-    while silent < 2:
-        reader = LogReader(client, topic, position)
-        silent += 1
-        while batch := reader.receive(timeout_ms=1_000):
-            position, silent = batch.positions[-1], 0
-            yield from (decode(payload) for payload in batch.payloads if payload)
-        reader.close()
+    for batch in read_whole(client, topic, _QUEUE):
+        yield from (decode(payload) for payload in batch.payloads if payload)
