@@ -105,8 +105,9 @@ class Partitions:
         self._world.fence(partition, epoch)
         self._world.progress[partition] = copy.copy(progress)
         self._world.reached[partition] = reached
-        self._world.seen.setdefault(partition, {}).update(ids)
-        self._world.views.setdefault(partition, frozenset(views))
+        seen = self._world.seen.get(partition, {}) | dict(ids)
+        self._world.seen[partition] = {own: time for own, time in seen.items() if time >= oldest}
+        self._world.views[partition] = frozenset(views)
         self._world.after()
 
     def begin_anew(

@@ -13,7 +13,7 @@ import pytest
 from headrace.definition import LoopDefinition
 from headrace.errors import CorruptState, Fenced
 from headrace.frontier import ENDED, RESTING
-from headrace.kernel.partition import PartitionId, Reached
+from headrace.kernel.partition import PartitionId, Reached, RowsId
 from headrace.kernel.rows import FENCE_BYTES
 from headrace.log.position import START as LOG_START
 from headrace.log.position import Position
@@ -76,9 +76,10 @@ def undisturbed(made: LoopDefinition, events: Log) -> World:
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_a_crash_at_any_effect_changes_no_bit(lost: bool) -> None:
-    made = loop()
-    events = logs(timeline(), 1)
+@pytest.mark.parametrize("horizon", [60 * SECOND, 8 * SECOND])
+def test_a_crash_at_any_effect_changes_no_bit(lost: bool, horizon: int) -> None:
+    made = loop(horizon=horizon)
+    events = logs(timeline(seed=3), 1)
     plain = undisturbed(made, events)
     assert plain.vectors["m"]
     for crash_at in range(1, plain.effects + 1, 3):
@@ -233,6 +234,62 @@ def test_a_partition_that_is_done_and_silent_holds_nobody_back_whoever_owned_it(
     assert ("m" in world.vectors) is not waits
 
 
+def two_workers_at_rest(world: World, made: LoopDefinition) -> tuple[FoldWorker, FoldWorker]:
+    """One owns a, the other b; each has read one event at position 0, and its partition rests."""
+    ours, theirs = worker(world, made), worker(world, made)
+    ours.take_over(A)
+    theirs.take_over(B)
+    feed(ours, A, [(0, Event("a", "a0", START, "q", 1.0))])
+    feed(theirs, B, [(0, Event("b", "b0", START, "p", 7.0))])
+    for _ in range(4):
+        for fold, own in ((ours, A), (theirs, B)):
+            fold.step()
+            fold.rest(own, Position(0, 0, -1))
+    assert world.reached[B] == Reached(RESTING, RESTING)
+    return ours, theirs
+
+
+def test_who_was_silent_and_speaks_again_is_waited_for() -> None:
+    world, made = World(), loop()
+    model = made.models[0]
+    # So that the event that b speaks up with is not done at once.
+    made = msgspec.structs.replace(made, models=(model, msgspec.structs.replace(model, name="n", stream="b")))
+    ours, theirs = two_workers_at_rest(world, made)
+    for _ in range(2):
+        ours.rest(B, Position(0, 0, -1))  # as a standby sees it
+    feed(theirs, B, [(1, Event("b", "b1", START + 60 * SECOND, "p", 7.0))])
+    theirs.step()
+    feed(ours, A, [(1, Event("a", "a1", START + 70 * SECOND, "p", 1.0))], START + 80 * SECOND)
+    ours.step()
+    assert [own for own, _ in world.vectors["m"]] == ["a0"]
+
+
+def test_what_rested_is_awake_for_its_next_owner() -> None:
+    world, made = World(), loop()
+    ours, _ = two_workers_at_rest(world, made)
+    next_owner = worker(world, made)
+    next_owner.take_over(B)
+    next_owner.step()
+    feed(ours, A, [(1, Event("a", "a1", START + 70 * SECOND, "p", 1.0))], START + 80 * SECOND)
+    ours.step()
+    assert [own for own, _ in world.vectors["m"]] == ["a0"]
+
+
+def test_a_rest_said_in_an_earlier_tenure_is_left() -> None:
+    world, made = World(), loop()
+    fold = worker(world, made)
+    for own in (A, B):
+        fold.take_over(own)
+    feed(fold, B, [(0, Event("b", "b0", START, "p", 7.0))])
+    fold.give_up()
+    for own in (A, B):
+        fold.take_over(own)
+    fold.rest(B, Position(0, 0, -1))
+    feed(fold, A, [(0, Event("a", "a0", START + 3 * SECOND, "p", 1.0))], ENDED)
+    fold.step()
+    assert "m" not in world.vectors
+
+
 def test_a_partition_that_never_spoke_holds_nobody_back() -> None:
     world = World()
     silent(world, loop(), [LOG_START])
@@ -325,6 +382,28 @@ def test_a_new_view_is_folded_from_the_beginning_and_nothing_is_emitted_or_refus
     former = dict(world.rows)
     drive(world, whole, events)
     assert world.rows == former
+
+
+def test_a_view_that_was_left_out_for_a_while_is_folded_anew() -> None:
+    """Rolled back, or owned for a while by a worker that is not replaced yet: its rows have a hole."""
+    made = loop()
+    without = msgspec.structs.replace(made, views=made.views[1:], models=())
+    log = [(index, Event("a", f"{index}", START + index * SECOND, "p", 1.0)) for index in range(9)]
+    plain, world = World(), World()
+
+    def run(world: World, own: LoopDefinition, last: int) -> None:
+        fold = worker(world, own)
+        done = fold.take_over(A).position
+        fold.take_over(B)
+        feed(fold, A, [item for item in log[:last] if (item[0], 0, -1) > done], START + last * SECOND)
+        feed(fold, B, [], ENDED)
+        finish(fold)
+
+    run(plain, made, 9)
+    for own, last in ((made, 3), (without, 6), (made, 9)):
+        run(world, own, last)
+    asked = RowsId("asked", 0), "p"
+    assert world.rows[asked][FENCE_BYTES:] == plain.rows[asked][FENCE_BYTES:]
 
 
 def test_a_partition_rests_only_when_all_of_it_is_out() -> None:

@@ -13,7 +13,7 @@ import pytest
 from headrace import declare
 from headrace.definition import LoopDefinition
 from headrace.errors import CorruptState, Fenced
-from headrace.frontier import RESTING, UNKNOWN
+from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.join import Pair
 from headrace.log.batch import Batch
 from headrace.log.position import START, Position
@@ -333,3 +333,32 @@ def test_who_has_not_read_to_the_end_does_not_rest(tmp_path: Path) -> None:
     assert join.frontier() == UNKNOWN
     join.rest("features", START)
     assert join.frontier() == RESTING
+
+
+def test_a_lease_that_lapses_for_a_moment_loses_nothing(tmp_path: Path) -> None:
+    """The store hung for longer than the lease lives, and a batch is taken before both threads have heard of it."""
+    definition, pairs, log, lease = loop(tmp_path, "stream"), Pairs(), Log(), Claim()
+    join = joiner(definition, pairs, log, lease)
+    assert join.begin()
+    lease.held = False
+    take(join, "features", vectors(definition, 0, "ab"))
+    lease.held = True
+    join.step()
+    take(join, "features", vectors(definition, 1, "cd"))
+    take(join, "told", labels(0, "abcd"))
+    end = Batch([Position(1, 9, -1)], [b""], [{"definition": definition.models[0].hash, "frontier": str(ENDED)}], [0])
+    take(join, "features", end)
+    join.step()
+    assert [own for _, own, _ in examples(definition, log)] == ["a", "b", "c", "d"]
+
+
+def test_what_rested_is_awake_for_the_next_one_that_joins(tmp_path: Path) -> None:
+    definition, pairs, log = loop(tmp_path, "stream"), Pairs(), Log()
+    join = worker(definition, pairs, log)
+    take(join, "features", vectors(definition, 0, "a"))
+    take(join, "told", labels(0, "a"))
+    for topic, end in (("features", Position(1, 0, -1)), ("told", Position(1, 1, -1))):
+        join.rest(topic, end)
+    join.step()
+    assert join.frontier() >= RESTING
+    assert worker(definition, pairs, log).frontier() == UNKNOWN

@@ -40,16 +40,14 @@ LATENESS = 5 * SECOND
 OPERATIONS = ("count", "sum", "mean", "std", "last")
 
 
-def stream(name: str, partitions: int) -> StreamDefinition:
+def stream(name: str, partitions: int, horizon: int = 60 * SECOND) -> StreamDefinition:
     fields = (
         Field("id", FieldType.STRING),
         Field("at", FieldType.TIME),
         Field("k", FieldType.STRING),
         Field("x", FieldType.FLOAT),
     )
-    return StreamDefinition(
-        name, fields, "k", "at", "id", lateness=LATENESS, horizon=60 * SECOND, partitions=partitions
-    )
+    return StreamDefinition(name, fields, "k", "at", "id", lateness=LATENESS, horizon=horizon, partitions=partitions)
 
 
 def view(name: str, of: str) -> ViewDefinition:
@@ -61,7 +59,7 @@ def view(name: str, of: str) -> ViewDefinition:
     )  # fmt: skip
 
 
-def loop(partitions: int = 1) -> LoopDefinition:
+def loop(partitions: int = 1, horizon: int = 60 * SECOND) -> LoopDefinition:
     views = (view("asked", "a"), view("seen", "b"))
     features = tuple(
         FeatureDefinition(f"{own.name}.{op}.{w.name}", FieldType.FLOAT, Aggregate(own.name, op, w.name, ("k",)))
@@ -72,7 +70,8 @@ def loop(partitions: int = 1) -> LoopDefinition:
     model = ModelDefinition(
         "m", "a", "label", Task.BINARY, (*features, FeatureDefinition("x", FieldType.FLOAT, Column("x"))), ""
     )
-    return LoopDefinition("l", (stream("a", partitions), stream("b", partitions)), views, (), (model,))
+    streams = stream("a", partitions, horizon), stream("b", partitions, horizon)
+    return LoopDefinition("l", streams, views, (), (model,))
 
 
 @dataclass(frozen=True)

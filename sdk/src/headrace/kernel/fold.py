@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from headrace.definition import LoopDefinition, ModelDefinition, ViewDefinition
-from headrace.frontier import ENDED, UNKNOWN
+from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.arrays import Ints
 from headrace.kernel.assemble import Assembled, Assembler, RowRead, read_stored
 from headrace.kernel.folding import Folding, Folds
@@ -104,13 +104,15 @@ class Fold:
     def own(self, partition: PartitionId, progress: Progress, seen: Mapping[str, int]) -> Partition:
         """Take a partition over from where the store says that it stands."""
         stream = self.loop.stream(partition.stream)
+        # That its last owner had nothing to do says nothing of what has come since.
+        rested = progress.frontier == RESTING
         owned = Partition(
             stream,
             progress,
             dict(seen),
             tuple(model for model in self.models if model.stream == stream.name),
             newest=progress.newest,
-            frontier=progress.frontier,
+            frontier=max(progress.newest - stream.lateness, UNKNOWN) if rested else progress.frontier,
             last=progress.done,
         )
         self.partitions[partition] = owned

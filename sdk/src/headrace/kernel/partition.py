@@ -212,14 +212,15 @@ class Partition:
         self.frontier = max(self.frontier, RESTING)
 
     def forget_ids(self) -> int:
-        """Drop the ids that are older than the stream's horizon; returns the oldest time kept."""
+        """Drop the ids that are older than the stream's horizon; returns the oldest time that a new owner needs."""
         oldest = self.newest - self._remembered
         while self.seen:
             own = next(iter(self.seen))
             if self.seen[own] >= oldest:
                 break
             del self.seen[own]
-        return oldest
+        # Who follows judges again what is not done yet: as new as the newest of what is done was.
+        return self.progress.newest - self._remembered
 
     def _keep(self, events: EventColumns, positions: list[tuple[int, int, int]], keys: list[int], now: int) -> None:
         where, when = np.array(positions, np.int64).reshape(-1, 3), np.array(keys, np.int64)

@@ -19,8 +19,7 @@ from headrace.store.fences import RAISE_EPOCH, Fences, fence_key
 _SAVE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[2], 'done', ARGV[2], 'emitted', ARGV[3], 'newest', ARGV[4], 'frontier', ARGV[5],
-  'folded', ARGV[6], 'out', ARGV[7])
-redis.call('HSETNX', KEYS[2], 'views', ARGV[8])
+  'folded', ARGV[6], 'out', ARGV[7], 'views', ARGV[8])
 for i = 10, #ARGV, 2 do redis.call('ZADD', KEYS[3], ARGV[i], ARGV[i + 1]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[9])
 return 1

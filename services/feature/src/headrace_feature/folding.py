@@ -76,8 +76,8 @@ class FoldWorker:
         self._others: list[Reached] = []
         self._frontier: int | None = None
         self._newest: int | None = None
-        self._ends: dict[PartitionId, Position] = {}
-        self._silent: dict[PartitionId, Position] = {}
+        self._looks: dict[PartitionId, tuple[Position, Standing | None]] = {}
+        self._silent: dict[PartitionId, tuple[Position, Standing | None]] = {}
         self._codecs = {stream.name: StreamCodec(stream) for stream in fold.loop.streams}
         self._trials = {stream.name: Trial(fold.loop, stream.name) for stream in fold.loop.streams}
         self._views = {stream.name: view_names(fold.loop, stream.name) for stream in fold.loop.streams}
@@ -167,13 +167,17 @@ class FoldWorker:
         """The partition has been silent for long, and its log ends here: it holds nobody back."""
         owned = self._fold.partitions.get(partition)
         if owned is not None:
-            owned.rest()
+            # Said before it was taken again, it would be of a log that has not been read yet.
+            if (end.ledger, end.entry) <= owned.last[:2]:
+                owned.rest()
             return
-        # Not ours, so its silence says nothing of its log: that it is empty, or has not grown meanwhile, does.
+        # Not ours, so its silence says nothing of its log: that it is empty, or has not grown meanwhile, does; and that
+        # nobody has said anything of it since, who might be at work on what came in between.
         self._silent.pop(partition, None)
-        if end == START or self._ends.get(partition) == end:
-            self._silent[partition] = end
-        self._ends[partition] = end
+        look = end, self._partitions.standings([partition])[partition]
+        if end == START or self._looks.get(partition) == look:
+            self._silent[partition] = look
+        self._looks[partition] = look
 
     def rests(self, partition: PartitionId) -> bool:
         """Whether nothing of the partition is under way, here or elsewhere, nor has been for long."""
@@ -277,8 +281,8 @@ class FoldWorker:
 
     def _is_silent(self, partition: PartitionId, standing: Standing | None) -> bool:
         """Whether a partition of somebody else, or of nobody, has long had no event that is not done."""
-        end = self._silent.get(partition)
-        if end is None:
+        end, before = self._silent.get(partition, (None, None))
+        if end is None or standing != before:
             return False
         done = START if standing is None else standing.done
         return (done.ledger, done.entry) == (end.ledger, end.entry)

@@ -173,20 +173,26 @@ class JoinWorker:
     def _add_features(self, topic: str) -> None:
         # Nobody promises when requests come: they hold nobody back.
         by_id = self.model.vectors == "requests"
-        self._frontiers[topic] = RESTING if by_id else self._state.frontiers.get(topic, UNKNOWN)
+        self._frontiers[topic] = RESTING if by_id else self._promised(topic)
         self._accepted[topic] = Accepted(*self._state.accepted.get(topic, (0, START.to_bytes())))
 
     def _add_labels(self, topic: str) -> None:
         progress = Progress(newest=self._state.newest.get(topic, UNKNOWN))
-        # What was promised before a restart is not said again.
-        frontier = self._state.frontiers.get(topic, UNKNOWN)
+        frontier = self._promised(topic)
         owned = Partition(self._labels.stream, progress, {}, (), newest=progress.newest, frontier=frontier)
         self._partitions[topic] = owned
         self._frontiers[topic] = frontier
 
+    def _promised(self, topic: str) -> int:
+        """What was said of a source before a restart, and is not said again; but for that it rested, which was then."""
+        frontier = self._state.frontiers.get(topic, UNKNOWN)
+        if frontier == RESTING:
+            return max(self._state.newest.get(topic, UNKNOWN) - self._labels.stream.lateness, UNKNOWN)
+        return frontier
+
     def accept_vectors(self, topic: str, epoch: int, batch: Batch) -> None:
         """Take messages of the features topic; those read for an earlier tenure are left."""
-        if not self.owns(epoch):
+        if self._epoch != epoch:
             return
         accepted = self._accepted[topic]
         for payload, properties in zip(batch.payloads, batch.properties, strict=True):
@@ -201,7 +207,7 @@ class JoinWorker:
 
     def accept_labels(self, topic: str, epoch: int, batch: Batch) -> None:
         """Take messages of the label's stream; invalid ones are the fold's to refuse."""
-        if not self.owns(epoch):
+        if self._epoch != epoch:
             return
         owned = self._partitions[topic]
         for part in decode(self._codec, self._trial, batch):
@@ -262,7 +268,7 @@ class JoinWorker:
     def done(self) -> dict[str, Position]:
         """Up to where each source has been saved. From any thread."""
         positions = dict(self._state.positions)
-        return {topic: Position.from_bytes(own) for topic, own in positions.items()} if not self._dirty else {}
+        return {} if self._dirty else {topic: Position.from_bytes(own) for topic, own in positions.items()}
 
     def frontier(self) -> int:
         """Every example before this time is decided."""
@@ -288,8 +294,9 @@ class JoinWorker:
         return Position.from_bytes(self._state.positions.get(topic, START.to_bytes()))
 
     def _read(self, topic: str, batch: Batch) -> None:
-        self._state.positions[topic] = batch.positions[-1].to_bytes()
+        # First: the thread that acknowledges must not take the position for one that is saved.
         self._dirty = True
+        self._state.positions[topic] = batch.positions[-1].to_bytes()
 
     def _take_vectors(self, topic: str, epoch: int, payload: bytes) -> None:
         accepted = self._accepted[topic]
