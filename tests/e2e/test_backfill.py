@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -133,13 +134,18 @@ def test_a_wiped_store_is_filled_again_and_nothing_is_learned_twice(tmp_path: Pa
         filled = wiped.headrace("backfill")
         assert filled.returncode == 0, filled.stderr
         assert "2 partitions are made again" in filled.stdout
-        wiped.send(events[half:], END_OF_HISTORY)
+        with ThreadPoolExecutor(1) as beside:
+            sent = beside.submit(wiped.send, events[half:], END_OF_HISTORY)
+            # Also while the loop is at work.
+            again = wiped.headrace("backfill", "--again")
+            sent.result()
+        assert again.returncode == 0, again.stderr
         wiped.learned(SIZE)
-        assert wiped.rows() == expected
+        until(wiped.rows, lambda found: found == expected, 60)
         until(lambda: wiped.degradations() == [])
-        again = wiped.headrace("backfill")
-        assert again.returncode == 1
-        assert "--again" in again.stderr
+        refused = wiped.headrace("backfill")
+        assert refused.returncode == 1
+        assert "--again" in refused.stderr
     assert stored_state(tmp_path / "wiped" / "loop.py", tmp_path / "wiped" / "data", "m") == stored_state(
         tmp_path / "plain" / "loop.py", tmp_path / "plain" / "data", "m"
     )

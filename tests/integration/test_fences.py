@@ -140,6 +140,34 @@ def test_a_new_owner_starts_from_what_was_saved_and_fences_the_old_one(store: re
     assert standings == {PARTITION: Standing(3, reached, Position(1, 2, -1)), nobody: None}
 
 
+def test_what_its_last_owner_folds_is_what_a_new_one_goes_on_with(store: redis.Redis) -> None:
+    partitions = PartitionStore(store, LOOP.name)
+    for views in ({"asked:1", "more:1"}, {"asked:1"}):
+        epoch = partitions.take_over(PARTITION).epoch
+        partitions.save(PARTITION, epoch, Progress(), Reached(), {}, 0, views)
+    assert partitions.take_over(PARTITION).views == {"asked:1"}
+
+
+def test_rows_from_before_a_partition_began_anew_count_as_lost_and_go(store: redis.Redis) -> None:
+    partitions, rows = PartitionStore(store, LOOP.name), RowStore(store, LOOP)
+    other = RowsId("asked", 1)
+    for _ in range(3):
+        partitions.take_over(PARTITION)
+    rows.write([Write(ROWS, {"p": row(5, epoch=3), "q": row(5, epoch=300)})], "a-0", 300)
+    rows.write([Write(other, {"p": row(5, epoch=2)})], "a-1", 2)
+    store.hset(row_key(LOOP.name, "k", "p"), "gone:7@0", b"of a view that is gone")
+    floor = partitions.begin_anew(PARTITION, 260, Progress(), Position(9, 0, -1), ["asked:1"], lost=True)
+    assert floor == 261
+    # A view that is added meanwhile does not make them count again.
+    partitions.begin_anew(PARTITION, 0, Progress(), Position(9, 0, -1), ["asked:1", "more:1"])
+    assert partitions.take_over(PARTITION).floor == floor
+    assert rows.drop_older({PARTITION: floor, PartitionId("a", 1): 2}) == 2
+    assert {own: list(found) for own, found in rows.load({ROWS: ["p", "q"], other: ["p"]}).items()} == {
+        ROWS: ["q"],
+        other: ["p"],
+    }
+
+
 def test_a_join_is_saved_whole_or_not_at_all(store: redis.Redis) -> None:
     former, new = PairStore(store, LOOP.name, "m"), PairStore(store, LOOP.name, "m")
     epoch, state, pairs = former.take_over()

@@ -45,6 +45,7 @@ class World:
     reached: dict[PartitionId, Reached] = field(default_factory=dict)
     seen: dict[PartitionId, dict[str, int]] = field(default_factory=dict)
     views: dict[PartitionId, frozenset[str]] = field(default_factory=dict)
+    floors: dict[PartitionId, int] = field(default_factory=dict)
     rows: dict[tuple[RowsId, str], bytes] = field(default_factory=dict)
     readers: dict[tuple[str, PartitionId], Accepted] = field(default_factory=dict)
     vectors: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)
@@ -83,7 +84,8 @@ class Partitions:
         world.epochs[partition] += 1
         progress = copy.copy(world.progress.get(partition, Progress()))
         seen = dict(world.seen.get(partition, {}))
-        return TakenOver(world.epochs[partition], progress, seen, world.views.get(partition))
+        floor = world.floors.get(partition, 0)
+        return TakenOver(world.epochs[partition], progress, seen, world.views.get(partition), floor)
 
     def record_emitted(self, partition: PartitionId, epoch: int, progress: Progress) -> None:
         self._world.effect()
@@ -111,9 +113,12 @@ class Partitions:
         self._world.after()
 
     def begin_anew(
-        self, partition: PartitionId, beyond: int, progress: Progress, goal: Position, views: Iterable[str]
-    ) -> int:
+        self, partition: PartitionId, beyond: int, progress: Progress, goal: Position, views: Iterable[str],
+        lost: bool = False,
+    ) -> int:  # fmt: skip
         self._world.epochs[partition] += 1
+        if lost:
+            self._world.floors[partition] = self._world.epochs[partition]
         self._world.progress[partition] = copy.copy(progress)
         self._world.reached.pop(partition, None)
         self._world.seen[partition] = {}

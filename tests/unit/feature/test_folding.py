@@ -13,13 +13,14 @@ import pytest
 from headrace.definition import LoopDefinition
 from headrace.errors import CorruptState, Fenced
 from headrace.frontier import ENDED, RESTING
-from headrace.kernel.partition import PartitionId, Reached, RowsId
+from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
 from headrace.kernel.rows import FENCE_BYTES
 from headrace.log.position import START as LOG_START
 from headrace.log.position import Position
 from headrace.log.topics import FRONTIER
+from headrace.store.partitions import view_names
 from headrace_feature.folding import FoldWorker
-from tests.unit.feature.folds import Crash, World, accept, batch, feed, messages, promise, worker
+from tests.unit.feature.folds import Crash, Partitions, World, accept, batch, feed, messages, promise, worker
 from tests.unit.kernel.test_fold import LATENESS, SECOND, START, Event, logs, loop
 
 A, B = PartitionId("a", 0), PartitionId("b", 0)
@@ -404,6 +405,28 @@ def test_a_view_that_was_left_out_for_a_while_is_folded_anew() -> None:
         run(world, own, last)
     asked = RowsId("asked", 0), "p"
     assert world.rows[asked][FENCE_BYTES:] == plain.rows[asked][FENCE_BYTES:]
+
+
+@pytest.mark.parametrize("begun", [(A,), (A, B)], ids=["interrupted", "whole"])
+def test_rows_from_before_a_backfill_of_a_running_loop_are_not_gone_on_with(begun: tuple[PartitionId, ...]) -> None:
+    made, events = loop(), logs(timeline(), 1)
+    plain, world = undisturbed(made, events), World()
+    live = worker(world, made)
+    for own in (A, B):
+        live.take_over(own)
+        feed(live, own, events[own][:20])
+    finish(live)
+    for own in (A, B):
+        feed(live, own, events[own][20:25])
+    asked = RowsId("asked", 0)
+    world.rows[asked, "p"] = world.rows[asked, "q"]  # why one would want them anew
+    for own in begun:
+        out = Progress(emitted=world.progress[own].emitted)
+        Partitions(world).begin_anew(own, 0, out, Position(24, 0, -1), view_names(made, own.stream), lost=True)
+    live.step()
+    assert not any(live.owns(own, 1) for own in begun)
+    drive(world, made, events)
+    assert state(world) == state(plain)
 
 
 def test_a_partition_rests_only_when_all_of_it_is_out() -> None:

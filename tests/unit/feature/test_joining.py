@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from headrace import declare
-from headrace.definition import LoopDefinition
+from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import CorruptState, Fenced
 from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.join import Pair
@@ -21,6 +21,7 @@ from headrace.log.tables import Vectors, decode_examples, encode_vectors
 from headrace.log.topics import END_OF_HISTORY, FRONTIER
 from headrace.store.pairs import JoinState
 from headrace_feature.joining import JoinWorker
+from headrace_feature.outputs import Logged
 
 LOOP = """
 from datetime import datetime
@@ -73,17 +74,30 @@ class Pairs:
 
 
 class Log:
-    """Messages of the examples log."""
+    """Messages of the examples log.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    model
+        To say what is logged.
+    """
+
+    def __init__(self, model: ModelDefinition | None = None) -> None:
+        self.model = model
         self.payloads: list[bytes] = []
-        self.written: list[tuple[str, int]] = []
         self.definitions: list[str] = []
 
     topic = "examples"
 
-    def examples(self) -> set[tuple[str, int]]:
-        return set(self.written)
+    def logged(self) -> Logged:
+        assert self.model is not None
+        found = [decode_examples(self.model, own) for own in self.payloads]
+        decided = {
+            (id, time): max(time, known)
+            for own in found
+            for id, time, known in zip(own.ids, own.times.tolist(), own.label_times.tolist(), strict=True)
+        }
+        return Logged(decided, 1 + max((int(own.seqs[-1]) for own in found), default=-1))
 
     def send(self, payload: bytes, properties: Mapping[str, str]) -> None:
         if payload:
@@ -279,7 +293,8 @@ def test_vectors_after_a_rest_wait_for_those_that_follow_them(tmp_path: Path) ->
 
 
 def test_a_lost_state_is_made_again_and_what_is_in_the_log_is_not_written_twice(tmp_path: Path) -> None:
-    definition, pairs, log = loop(tmp_path, "stream"), Pairs(), Log()
+    definition, pairs = loop(tmp_path, "stream"), Pairs()
+    log = Log(definition.models[0])
     first = worker(definition, pairs, log)
     take(first, "features", vectors(definition, 0, "abcd"))
     take(first, "told", labels(0, "abx"))
@@ -287,7 +302,6 @@ def test_a_lost_state_is_made_again_and_what_is_in_the_log_is_not_written_twice(
     first.step()
     pairs.state = JoinState(sequence=2, goals={"features": Position(1, 0, -1).to_bytes()})
     pairs.pairs.clear()
-    log.written = [(own, time) for own, time in zip("ab", range(2), strict=True)]
     second = worker(definition, pairs, log)
     take(second, "features", vectors(definition, 0, "abcd"))
     take(second, "told", labels(0, "abxc"))
@@ -296,6 +310,59 @@ def test_a_lost_state_is_made_again_and_what_is_in_the_log_is_not_written_twice(
     assert [(seq, own) for seq, own, _ in examples(definition, log)] == [(0, "a"), (1, "b"), (2, "c")]
     assert pairs.state.goals == {}
     assert {own for own, pair in pairs.pairs.items() if pair.vector and not pair.outcome} == {"d"}
+
+
+def lose(pairs: Pairs, definition: LoopDefinition, sequence: int) -> None:
+    """What `headrace backfill` makes of the state, after it has read the logs."""
+    goals = {"features": Position(1, 0, -1).to_bytes(), "told": Position(1, 1, -1).to_bytes()}
+    pairs.state = JoinState(definition=definition.models[0].hash, sequence=sequence, goals=goals)
+    pairs.pairs.clear()
+
+
+def told(entry: int, *known: tuple[str, int]) -> Batch:
+    """Labels with the times at which they came to be known, and no promise behind them."""
+    payloads = [b'{"id": "%s", "at": %d, "yes": true}' % (own.encode(), at) for own, at in known]
+    size = len(payloads)
+    return Batch([Position(1, entry + row, -1) for row in range(size)], payloads, [{}] * size, [0] * size)
+
+
+def test_what_was_decided_because_a_stream_rested_is_not_written_twice(tmp_path: Path) -> None:
+    definition, pairs = loop(tmp_path, "stream"), Pairs()
+    log = Log(definition.models[0])
+
+    def run(join: JoinWorker) -> None:
+        take(join, "features", vectors(definition, 0, "ab"))
+        take(join, "told", told(0, ("a", 5), ("b", 6)))
+        join.rest("features", Position(1, 0, -1))
+        join.step()  # b waits for what else may be known at 6
+        join.rest("told", Position(1, 1, -1))
+        join.step()
+
+    run(worker(definition, pairs, log))
+    lose(pairs, definition, sequence=2)
+    run(worker(definition, pairs, log))
+    assert [(seq, own) for seq, own, _ in examples(definition, log)] == [(0, "a"), (1, "b")]
+    assert pairs.state.goals == {}
+
+
+def test_what_was_written_after_the_logs_were_read_has_its_number(tmp_path: Path) -> None:
+    definition, pairs = loop(tmp_path, "stream"), Pairs()
+    log = Log(definition.models[0])
+    live = worker(definition, pairs, log)
+    take(live, "features", vectors(definition, 0, "abc"))
+    live.rest("features", Position(1, 0, -1))
+    take(live, "told", told(0, ("a", 5), ("x", 6)))
+    live.step()
+    take(live, "told", told(2, ("b", 7), ("y", 8)))
+    live.step()
+    lose(pairs, definition, sequence=1)  # of the first one only was heard
+    again = worker(definition, pairs, log)
+    take(again, "features", vectors(definition, 0, "abc"))
+    again.rest("features", Position(1, 0, -1))
+    for batch in (told(0, ("a", 5), ("x", 6), ("b", 7), ("y", 8)), told(4, ("c", 9), ("z", 10))):
+        take(again, "told", batch)
+        again.step()
+    assert [(seq, own) for seq, own, _ in examples(definition, log)] == [(0, "a"), (1, "b"), (2, "c")]
 
 
 def test_a_join_of_which_the_store_knows_nothing_is_refused_where_examples_stand(tmp_path: Path) -> None:

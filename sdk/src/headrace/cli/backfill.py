@@ -19,7 +19,7 @@ _LOOK_S = 0.5
 
 
 @click.command("backfill")
-@click.option("--again", is_flag=True, help="Also where nothing is lost: drop rows and pairs, and make them again.")
+@click.option("--again", is_flag=True, help="Also where nothing is lost: count rows and pairs as lost.")
 @click.option("--detach", is_flag=True, help="Do not wait until the services have made everything.")
 @click.option("--json", "as_json", is_flag=True, help="The outcome as one line of JSON.")
 @click.option("--pulsar", metavar="URL", help="Its broker, if it does not run on this machine.")

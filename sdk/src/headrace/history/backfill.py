@@ -7,7 +7,6 @@ log, with the code that always folds it, and emits what is not out yet.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulsar
@@ -29,10 +28,10 @@ from headrace.store.rows import RowStore
 class StateIsThere(HeadraceError):
     """The store has not lost its state: beginning anew would only cost time."""
 
-    def __init__(self, works: Sequence[str]) -> None:
+    def __init__(self, loop: str) -> None:
         super().__init__(
-            f"the store has the state of {', '.join(works)}: nothing is lost. --again drops the rows and pairs, "
-            "and makes them from the logs"
+            f"the store has the state of {loop}: nothing is lost. --again counts the rows and pairs as lost, and "
+            "makes them from the logs"
         )
 
 
@@ -69,7 +68,7 @@ class Backfill:
         tell
             Told of each topic that is read.
         again
-            Also where nothing is lost: what is there is dropped first.
+            Also where nothing is lost: what is there counts as lost.
 
         Raises
         ------
@@ -78,21 +77,20 @@ class Backfill:
         Unavailable
             The broker or the store does not answer.
         """
-        if not again:
-            self._refuse_what_is_there()
+        unknown = self._unknown()
+        if not (again or unknown):
+            raise StateIsThere(self._loop.name)
         outputs = read_outputs(self._client, self._loop, self._topics, tell)
-        for own in outputs.epochs if again else ():
-            # From here on nobody who has the old rows in memory writes them back.
-            self._partitions.take_over(own)
-        self._rows.drop_all()
-        for partition, epoch in outputs.epochs.items():
-            goal = outputs.retained[partition].end
-            views = view_names(self._loop, partition.stream)
-            self._partitions.begin_anew(partition, epoch, outputs.progress[partition], goal, views)
+        if not (again or any(_has_begun(own, outputs) for own in unknown)):
+            raise StateIsThere(self._loop.name)
+        # One step in the store for each of them, and whoever owns it goes on up to that: so this may be interrupted at
+        # any moment, and leaves no partition without its rows.
+        floors = {partition: self._begin_partition(partition, outputs) for partition in outputs.epochs}
         for model in self._loop.models:
             sequence, epoch = outputs.examples[model.name]
             state = JoinState(definition=model.hash, sequence=sequence, goals=self._goals(model.name, outputs))
             self._pairs[model.name].begin_anew(epoch, state)
+        self._rows.drop_older(floors)
         for topic in outputs.topics:
             wake(self._client, topic)
         return Begun(tuple(outputs.epochs), tuple(self._shortages(outputs)))
@@ -101,12 +99,17 @@ class Backfill:
         """The partitions that are not made again yet: how far each is, and how far it has to come."""
         return self._partitions.rebuilding(begun.partitions)
 
-    def _refuse_what_is_there(self) -> None:
+    def _begin_partition(self, partition: PartitionId, outputs: Outputs) -> int:
+        """Have a partition folded anew; returns the first epoch whose rows count."""
+        goal, views = outputs.retained[partition].end, view_names(self._loop, partition.stream)
+        out = outputs.progress[partition]
+        return self._partitions.begin_anew(partition, outputs.epochs[partition], out, goal, views, lost=True)
+
+    def _unknown(self) -> list[PartitionId | str]:
+        """The partitions and the models (for their joins) that the store knows nothing of."""
         every = [PartitionId(own.name, index) for own in self._loop.streams for index in range(own.partitions)]
-        known = [f"{own.stream}-{own.partition}" for own in every if self._partitions.known(own)]
-        known += [f"the join of {name}" for name, own in self._pairs.items() if own.known()]
-        if known:
-            raise StateIsThere(known)
+        partitions = [own for own in every if not self._partitions.known(own)]
+        return [*partitions, *(name for name, own in self._pairs.items() if not own.known())]
 
     def _goals(self, model: str, outputs: Outputs) -> dict[str, bytes]:
         own = self._loop.model(model)
@@ -141,3 +144,11 @@ class Backfill:
         ]
         waits = [own.wait for own in self._loop.labels if stream.name in (own.stream, own.of)]
         return max([0, *windows, *waits]) + stream.lateness
+
+
+def _has_begun(own: PartitionId | str, outputs: Outputs) -> bool:
+    """Whether there must have been a state: events came, or examples went out."""
+    if isinstance(own, str):
+        sequence, _ = outputs.examples[own]
+        return sequence > 0
+    return own in outputs.retained and outputs.retained[own].oldest is not None

@@ -29,6 +29,11 @@ _HEADER = struct.Struct(">QQQIi")
 FENCE_BYTES = 28
 
 
+def epoch_of(stored: bytes) -> int:
+    """The epoch of the owner that wrote a row."""
+    return int.from_bytes(stored[:8], "big")
+
+
 class Operations(NamedTuple):
     """Folds and reads of one row set, in the order of their execution.
 

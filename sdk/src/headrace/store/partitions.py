@@ -33,8 +33,11 @@ return 1
 
 _ANEW = f"""
 {RAISE_EPOCH}
+local floor = redis.call('HGET', KEYS[2], 'floor')
+if ARGV[6] == '1' then floor = string.format('%d', epoch) end
 redis.call('DEL', KEYS[2], KEYS[3])
 redis.call('HSET', KEYS[2], 'emitted', ARGV[2], 'refused', ARGV[3], 'goal', ARGV[4], 'views', ARGV[5])
+if floor then redis.call('HSET', KEYS[2], 'floor', floor) end
 return epoch
 """
 
@@ -49,12 +52,15 @@ class TakenOver(NamedTuple):
     views
         The views whose rows hold everything up to `progress.done` (or will, once it is there again); None where
         there has been no owner.
+    floor
+        Rows of owners before this epoch count as lost.
     """
 
     epoch: int
     progress: Progress
     seen: dict[str, int]
     views: frozenset[str] | None = None
+    floor: int = 0
 
 
 class Standing(NamedTuple):
@@ -93,7 +99,7 @@ class PartitionStore:
             found: dict[bytes, bytes] = self._store.hgetall(state)  # type: ignore[assignment]
             times: list[tuple[bytes, float]] = self._store.zrange(ids, 0, -1, withscores=True)  # type: ignore[assignment]
         seen = {own.decode(): int(time) for own, time in times}
-        return TakenOver(epoch, _progress(found), seen, _views(found.get(b"views")))
+        return TakenOver(epoch, _progress(found), seen, _views(found.get(b"views")), int(found.get(b"floor", 0)))
 
     def views(self, partition: PartitionId) -> frozenset[str] | None:
         """The views that its rows hold; None where it has had no owner."""
@@ -101,7 +107,13 @@ class PartitionStore:
             return _views(self._store.hget(self._keys(partition)[1], "views"))  # type: ignore[arg-type]
 
     def begin_anew(
-        self, partition: PartitionId, beyond: int, progress: Progress, goal: Position, views: Iterable[str]
+        self,
+        partition: PartitionId,
+        beyond: int,
+        progress: Progress,
+        goal: Position,
+        views: Iterable[str],
+        lost: bool = False,
     ) -> int:
         """Become the owner (of the epoch returned) so that all of the log is folded again, muted up to what is out.
 
@@ -115,10 +127,12 @@ class PartitionStore:
             Until everything up to here is done, rows are incomplete.
         views
             The views that fold it.
+        lost
+            Rows that stand there from before are not to be gone on with.
         """
         out = [Position(*own).to_bytes() for own in (progress.emitted, progress.refused, goal)]
         with store_errors():
-            return int(self._anew(keys=self._keys(partition), args=[beyond, *out, " ".join(sorted(views))]))
+            return int(self._anew(keys=self._keys(partition), args=[beyond, *out, " ".join(sorted(views)), int(lost)]))
 
     def rebuilding(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, tuple[Position, Position]]:
         """The partitions whose rows are incomplete: how far each is, and how far it has to come. One round trip."""
@@ -168,7 +182,7 @@ class PartitionStore:
         ids, oldest
             Ids seen since the last save, with their event times; older ones than `oldest` are dropped.
         views
-            Those that fold the partition; kept from the first save on, see `begin_anew`.
+            Those that fold the partition: what another owner may go on with.
 
         Raises
         ------

@@ -14,7 +14,7 @@ import redis
 
 from headrace.definition import LoopDefinition, ViewDefinition
 from headrace.errors import Fenced
-from headrace.kernel.partition import RowsId
+from headrace.kernel.partition import PartitionId, RowsId
 from headrace.store.connection import store_errors
 
 # Byte by byte: Lua's own comparison follows the server's locale.
@@ -38,6 +38,26 @@ for i = 2, #ARGV, 2 do
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return refused
+"""
+
+
+# Fields of no view go, and those that an owner before the view's and partition's floor wrote.
+_DROP = """
+local floors, dropped = {}, 0
+for i = 1, #ARGV, 2 do floors[ARGV[i]] = ARGV[i + 1] end
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  local floor, older = floors[field], true
+  if floor then
+    local row = redis.call('HGET', KEYS[1], field)
+    older = false
+    for at = 1, 8 do
+      local x, y = row:byte(at), floor:byte(at)
+      if x ~= y then older = x < y break end
+    end
+  end
+  if older then dropped = dropped + redis.call('HDEL', KEYS[1], field) end
+end
+return dropped
 """
 
 
@@ -78,12 +98,26 @@ class RowStore:
         for view in loop.views:
             self._lives[view.entity] = max(self._lives[view.entity], view.lifetime // 1_000)
 
-    def drop_all(self) -> int:
-        """Drop every row of the loop; returns how many entities had some."""
-        dropped = 0
+    def drop_older(self, floors: Mapping[PartitionId, int]) -> int:
+        """Drop the rows that count as lost, while owners write new ones; returns how many.
+
+        Parameters
+        ----------
+        floors
+            By partition the first epoch whose rows stay.
+        """
+        arguments: list[str | bytes] = []
+        for view in self._loop.views:
+            for own, floor in floors.items():
+                if own.stream == view.stream:
+                    arguments += (row_field(view, own.partition), floor.to_bytes(8, "big"))
+        drop, dropped = self._store.register_script(_DROP), 0
         with store_errors():
             for keys in _chunks(self._store.scan_iter(row_key(self._loop.name, "*", "*"), count=1_000), 1_000):
-                dropped += int(self._store.unlink(*keys))
+                pipe = self._store.pipeline(transaction=False)
+                for key in keys:
+                    drop(keys=[key], args=arguments, client=pipe)
+                dropped += sum(pipe.execute())
         return dropped
 
     def load(self, needed: Mapping[RowsId, Sequence[str]]) -> dict[RowsId, dict[str, bytes]]:

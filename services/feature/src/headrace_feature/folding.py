@@ -19,6 +19,7 @@ from headrace.events import StreamCodec
 from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.fold import Changed, Fold, Plan
 from headrace.kernel.partition import Partition, PartitionId, Progress, Reached, RowsId
+from headrace.kernel.rows import epoch_of
 from headrace.kernel.trial import Trial
 from headrace.log.batch import Batch
 from headrace.log.position import START, Position
@@ -70,6 +71,7 @@ class FoldWorker:
         self._max_rows = max_rows
         self._clock = clock
         self._epochs: dict[PartitionId, int] = {}
+        self._floors: dict[PartitionId, int] = {}
         self._told: dict[tuple[str, PartitionId], int] = {}
         self._saved: dict[PartitionId, Standing] = {}
         self._used: dict[RowsId, dict[str, None]] = {}
@@ -94,12 +96,12 @@ class FoldWorker:
         models = [own for own in self._fold.models if own.stream == partition.stream]
         if not self._partitions.known(partition):
             self._outputs.refuse_unknown(partition, models)
-        epoch, progress, seen, views = self._partitions.take_over(partition)
+        epoch, progress, seen, views, floor = self._partitions.take_over(partition)
         if self._lacks_a_view(partition, views):
             epoch, progress, seen = self._begin_anew(partition, epoch, progress)
         self._outputs.open(partition, epoch, models)
         self._fold.own(partition, progress, seen)
-        self._epochs[partition] = epoch
+        self._epochs[partition], self._floors[partition] = epoch, floor
         _log.info("partition taken", partition=str(partition), epoch=epoch, done=str(progress.done))
         return Tenure(epoch, Position(*progress.done))
 
@@ -297,16 +299,21 @@ class FoldWorker:
             if held is None:
                 remote[rows] = states
                 continue
-            for key, state in states.items():
+            floor = self._floors[self._source(rows)]
+            kept = {key: state for key, state in states.items() if epoch_of(state) >= floor}
+            for key, state in kept.items():
                 held.add(key, state)
-            self._use(rows, states)
+            self._use(rows, kept)
         return remote
+
+    def _source(self, rows: RowsId) -> PartitionId:
+        return PartitionId(self._fold.loop.view(rows.view).stream, rows.partition)
 
     def _write(self, changed: Sequence[Changed]) -> None:
         by_partition: dict[PartitionId, list[Write]] = {}
         for rows, slots in changed:
             held = self._fold.rows[rows]
-            source = PartitionId(self._fold.loop.view(rows.view).stream, rows.partition)
+            source = self._source(rows)
             states = held.dump(slots, self._epochs[source])
             keys = [held.key(slot) for slot in slots]
             by_partition.setdefault(source, []).append(Write(rows, dict(zip(keys, states, strict=True))))

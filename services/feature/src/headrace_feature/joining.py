@@ -78,7 +78,7 @@ class JoinWorker:
         self._lease = lease
         self._heartbeat = heartbeat
         self._epoch: int | None = None
-        self._logged: set[tuple[str, int]] | None = None
+        self._logged: dict[tuple[str, int], int] | None = None
         self._forget()
 
     def begin(self) -> bool:
@@ -105,7 +105,8 @@ class JoinWorker:
         epoch, self._state, waiting = self._pairs.take_over()
         self._epoch = epoch
         self._join = Join(self._labels.wait, self._of_this_definition(waiting))
-        self._logged = self._log.examples() if self._state.goals else None
+        if self._state.goals:
+            self._know_what_is_logged()
         features, labels = self._sources
         for topic in features:
             self._add_features(topic)
@@ -114,6 +115,15 @@ class JoinWorker:
         self._send_outbox()
         pairs, examples = len(waiting), self._state.sequence
         _log.info("join taken", model=self.model.name, epoch=epoch, pairs=pairs, examples=examples)
+
+    def _know_what_is_logged(self) -> None:
+        """Of a state that is made again: what it had decided before stands in the log."""
+        # From here on readers drop what an earlier owner still sends.
+        self._log.send(b"", {**self._properties(), "marker": "epoch"})
+        self._log.flush()
+        logged = self._log.logged()
+        self._logged = logged.decided
+        self._state.sequence = max(self._state.sequence, logged.sequence)
 
     def tenure(self, topic: str) -> Tenure:
         """Where to go on reading a source."""
@@ -163,9 +173,11 @@ class JoinWorker:
         """Those that are not there already: all of them, but while a lost state is made again."""
         if self._logged is None:
             return examples
-        fresh = [own for own in examples if (own.id, own.vector.time) not in self._logged]
+        fresh = [own for own in examples if self._logged.pop((own.id, own.vector.time), None) is None]
         start = START.to_bytes()
-        if all(self._state.positions.get(topic, start) >= goal for topic, goal in self._state.goals.items()):
+        read = all(self._state.positions.get(topic, start) >= goal for topic, goal in self._state.goals.items())
+        # Who had rested let through what now waits for the frontier.
+        if read and max(self._logged.values(), default=UNKNOWN) < self.frontier():
             _log.info("join made again", model=self.model.name, examples=self._state.sequence)
             self._logged, self._state.goals = None, {}
         return fresh

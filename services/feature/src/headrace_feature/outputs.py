@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
+import numpy as np
 import pulsar
 
 from headrace.definition import ModelDefinition
@@ -11,10 +13,11 @@ from headrace.errors import CorruptState
 from headrace.kernel.fold import MadeVectors
 from headrace.kernel.partition import PartitionId
 from headrace.log.connection import partitions
+from headrace.log.dedupe import Accepted
 from headrace.log.position import Position
 from headrace.log.produce import Producer
 from headrace.log.read import holds_messages, read_whole
-from headrace.log.tables import Vectors, decode_examples, encode_vectors
+from headrace.log.tables import Vectors, decode_examples, encode_vectors, last_sequence_of
 from headrace.log.topics import Topics
 
 
@@ -93,6 +96,22 @@ class VectorOutputs:
         }
 
 
+@dataclass
+class Logged:
+    """What an examples log holds.
+
+    Attributes
+    ----------
+    decided
+        By id and event time of each example of the definition: the later of its two times.
+    sequence
+        The number of the next example, of whatever definition.
+    """
+
+    decided: dict[tuple[str, int], int]
+    sequence: int
+
+
 class ExamplesLog:
     """The examples log of a model, as its join writes it."""
 
@@ -114,12 +133,17 @@ class ExamplesLog:
         """Whether anything stands there."""
         return holds_messages(self._client, self.topic)
 
-    def examples(self) -> set[tuple[str, int]]:
-        """Id and event time of every example of this definition that is there."""
-        found: set[tuple[str, int]] = set()
+    def logged(self) -> Logged:
+        """What stands there, as its readers take it: nothing of an owner behind the first message of the next one."""
+        found, accepted = Logged({}, 0), Accepted()
         for batch in read_whole(self._client, self.topic, 16):
             for payload, properties in zip(batch.payloads, batch.properties, strict=True):
-                if payload and properties.get("definition") == self._model.hash:
+                if not accepted.mark(int(properties.get("epoch", 0))) or not payload:
+                    continue
+                found.sequence = max(found.sequence, last_sequence_of(payload) + 1)
+                if properties.get("definition") == self._model.hash:
                     examples = decode_examples(self._model, payload)
-                    found.update(zip(examples.ids, examples.times.tolist(), strict=True))
+                    decided = np.maximum(examples.times, examples.label_times)
+                    ids = zip(examples.ids, examples.times.tolist(), strict=True)
+                    found.decided.update(zip(ids, decided.tolist(), strict=True))
         return found
