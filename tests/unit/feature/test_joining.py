@@ -20,7 +20,7 @@ from headrace.log.position import START, Position
 from headrace.log.tables import Vectors, decode_examples, encode_vectors
 from headrace.log.topics import END_OF_HISTORY, FRONTIER
 from headrace.store.pairs import JoinState
-from headrace_feature.joining import JoinWorker
+from headrace_feature.joining import STEP, JoinWorker
 from headrace_feature.outputs import Logged
 
 LOOP = """
@@ -342,6 +342,26 @@ def test_what_was_decided_because_a_stream_rested_is_not_written_twice(tmp_path:
     lose(pairs, definition, sequence=2)
     run(worker(definition, pairs, log))
     assert [(seq, own) for seq, own, _ in examples(definition, log)] == [(0, "a"), (1, "b")]
+    assert pairs.state.goals == {}
+
+
+def test_what_more_than_one_step_decides_is_not_written_twice(tmp_path: Path) -> None:
+    definition, pairs = loop(tmp_path, "stream"), Pairs()
+    log, size = Log(definition.models[0]), 2 * STEP + 7
+    ids = [f"{index:05d}" for index in range(size)]
+
+    def run(join: JoinWorker) -> None:
+        take(join, "features", numbered(definition, ids))
+        join.rest("features", Position(1, 0, -1))
+        take(join, "told", told(0, *((own, 5) for own in ids)))
+        join.rest("told", Position(1, size - 1, -1))
+        while join.step():
+            pass
+
+    run(worker(definition, pairs, log))
+    lose(pairs, definition, sequence=size)
+    run(worker(definition, pairs, log))
+    assert [own for _, own, _ in examples(definition, log)] == ids
     assert pairs.state.goals == {}
 
 

@@ -14,7 +14,7 @@ import redis
 
 from headrace.declare.durations import format_duration
 from headrace.definition import LoopDefinition, StreamDefinition
-from headrace.errors import HeadraceError
+from headrace.errors import InvalidRequest
 from headrace.history.outputs import Outputs, Progressing, Retained, read_outputs
 from headrace.kernel.partition import PartitionId
 from headrace.log.position import START, Position
@@ -25,14 +25,12 @@ from headrace.store.partitions import PartitionStore, view_names
 from headrace.store.rows import RowStore
 
 
-class StateIsThere(HeadraceError):
+class StateIsThere(InvalidRequest):
     """The store has not lost its state: beginning anew would only cost time."""
 
     def __init__(self, loop: str) -> None:
-        super().__init__(
-            f"the store has the state of {loop}: nothing is lost. --again counts the rows and pairs as lost, and "
-            "makes them from the logs"
-        )
+        cure = "a store that has lost something, or --again, which counts rows and pairs as lost"
+        super().__init__("the store", f"one that has the state of {loop}", cure)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from headrace.definition import LoopDefinition, ModelDefinition, Task
 from headrace.errors import CorruptState, Fenced
 from headrace.events import StreamCodec
 from headrace.frontier import ENDED, RESTING, UNKNOWN
-from headrace.kernel.join import Example, Join, Pair, Vector
+from headrace.kernel.join import Example, Join, Joined, Pair, Vector
 from headrace.kernel.labels import Labels
 from headrace.kernel.partition import Partition, Progress
 from headrace.kernel.trial import Trial
@@ -169,15 +169,16 @@ class JoinWorker:
                 f"{self._log.topic}: `headrace backfill` rebuilds the state from the logs"
             )
 
-    def _not_in_the_log(self, examples: list[Example]) -> list[Example]:
-        """Those that are not there already: all of them, but while a lost state is made again."""
+    def _not_in_the_log(self, joined: Joined) -> list[Example]:
+        """The examples that are not there already: all of them, but while a lost state is made again."""
         if self._logged is None:
-            return examples
-        fresh = [own for own in examples if self._logged.pop((own.id, own.vector.time), None) is None]
+            return joined.examples
+        fresh = [own for own in joined.examples if self._logged.pop((own.id, own.vector.time), None) is None]
         start = START.to_bytes()
         read = all(self._state.positions.get(topic, start) >= goal for topic, goal in self._state.goals.items())
-        # Who had rested let through what now waits for the frontier.
-        if read and max(self._logged.values(), default=UNKNOWN) < self.frontier():
+        # What is read may still have to be decided: beyond a step, or by a frontier that resting was once ahead of.
+        whole = read and len(joined.examples) < STEP
+        if whole and max(self._logged.values(), default=UNKNOWN) < self.frontier():
             _log.info("join made again", model=self.model.name, examples=self._state.sequence)
             self._logged, self._state.goals = None, {}
         return fresh
@@ -264,7 +265,7 @@ class JoinWorker:
         self._heartbeat.count("expired", joined.expired)
         self._heartbeat.count("unmatched", joined.unmatched)
         if joined.examples or joined.changed or self._dirty:
-            examples = self._not_in_the_log(joined.examples)
+            examples = self._not_in_the_log(joined)
             self._state.outbox = [self._encode(examples)] if examples else []
             self._state.accepted = {topic: (own.epoch, own.position) for topic, own in self._accepted.items()}
             self._state.frontiers = dict(self._frontiers)
