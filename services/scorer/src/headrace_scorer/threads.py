@@ -142,7 +142,7 @@ class StreamScoring(_LogThread):
                 continue
             scoring = PartitionScoring(
                 self._client,
-                StreamScorer(model, lambda: self._versions.find(model.name)),
+                lambda: StreamScorer(model, lambda: self._versions.find(model.name)),
                 model,
                 source,
                 outputs[place % len(outputs)],
@@ -159,12 +159,17 @@ class PartitionScoring(_LogThread):
 
     Nothing is acknowledged before its predictions are durable; after a crash some are sent again,
     with the same epoch and position, and readers drop them.
+
+    Parameters
+    ----------
+    begin
+        Makes a scorer that has seen nothing.
     """
 
     def __init__(
         self,
         client: pulsar.Client,
-        scorer: StreamScorer,
+        begin: Callable[[], StreamScorer],
         model: ModelDefinition,
         source: str,
         target: str,
@@ -174,7 +179,7 @@ class PartitionScoring(_LogThread):
     ) -> None:
         super().__init__(f"score {source.rpartition('/')[2]}", failed)
         self._client = client
-        self._scorer = scorer
+        self._begin = begin
         self._model = model
         self._source = source
         self._target = target
@@ -186,13 +191,14 @@ class PartitionScoring(_LogThread):
         try:
             producer = Producer(self._client, self._target)
             try:
-                self._consume(consumer, producer)
+                # Anew each time: what one has seen that was not sent is delivered, and has to count, again.
+                self._consume(consumer, producer, self._begin())
             finally:
                 producer.close()
         finally:
             consumer.close()
 
-    def _consume(self, consumer: PartitionConsumer, producer: Producer) -> None:
+    def _consume(self, consumer: PartitionConsumer, producer: Producer, scorer: StreamScorer) -> None:
         owner = False
         while not self._stopping.is_set():
             batch = consumer.receive()
@@ -202,7 +208,7 @@ class PartitionScoring(_LogThread):
                 # Only what is durable was acknowledged, and what is scored twice, readers drop.
                 batch, owner = consumer.start_here(batch), True
             if batch:
-                outcome = self._scorer.score(batch)
+                outcome = scorer.score(batch)
                 self._emit(outcome, producer)
                 consumer.ack(batch.positions[-1])
                 self._tell(outcome)
