@@ -89,7 +89,11 @@ class Producer:
     broker: Broker
 
     def send_async(
-        self, payload: bytes, callback: Callable[[Any, Any], None], partition_key: str | None, properties: dict[str, str]
+        self,
+        payload: bytes,
+        callback: Callable[[Any, Any], None],
+        partition_key: str | None,
+        properties: dict[str, str],
     ) -> None:
         if self.broker.refused:
             self.broker.refused -= 1
