@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import pulsar
 import redis
 
@@ -103,9 +104,11 @@ class Running:
 def running(directory: Path, place: Place, store: Store, **environment: str) -> Iterator[Running]:
     """A scorer of the loop, over rows of its history."""
     loop = directory / "loop.json"
-    loop.write_bytes(definition.encode(LOOP))
+    # The small broker has no partitions, and the other one makes plain topics of itself.
+    streams = tuple(msgspec.structs.replace(own, partitions=1) for own in LOOP.streams)
+    loop.write_bytes(definition.encode(msgspec.structs.replace(LOOP, streams=streams)))
     rows = redis.Redis.from_url(store.url)
-    for key, fields in history().items():
+    for key, fields in history(partitions=1).items():
         rows.hset(key, mapping=fields)  # type: ignore[arg-type]
     rows.close()
     instance = f"scorer-{time.monotonic_ns()}"

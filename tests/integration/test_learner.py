@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -236,6 +237,45 @@ def test_a_lost_checkpoint_is_learned_again_from_the_log(
     assert room.saved() == (1_200, bare(1_200))
     # Versions that are out already are not sent again.
     assert [version.examples for version in room.versions()] == [500, 1_000]
+
+
+def test_from_an_older_checkpoint_no_version_is_sent_again(room: Room, running: Callable[[Worker], Worker]) -> None:
+    room.send(0, 450)
+    first = running(room.worker())
+    eventually(lambda: first.standing.learned == 450)
+    stop(first)
+    elsewhere = Path(shutil.copytree(room.data, room.data / "elsewhere"))
+    second = running(room.worker("two"))
+    room.send(450, 1_200)
+    eventually(lambda: second.standing.learned == 750)
+    stop(second)
+    third = running(room.worker("three", data=elsewhere))
+    room.send(1_200, 1_700)
+    eventually(lambda: third.standing.published == 1_500 and third.standing.examples == 1_700)
+    stop(third)
+    # Not the first two again: an older version would stand behind a newer one meanwhile.
+    assert [version.examples for version in room.versions()] == [500, 1_000, 1_500]
+    assert room.saved(elsewhere) == (1_700, bare(1_700))
+
+
+def test_a_version_that_a_former_owner_sent_late_does_not_stay_the_last(
+    room: Room, running: Callable[[Worker], Worker]
+) -> None:
+    room.send(0, 1_200)
+    first = running(room.worker())
+    eventually(lambda: first.standing.learned == 1_200)
+    stop(first)
+    older, newer = room.versions()
+    former = Versions(room.client, room.topics.models)
+    former.publish(older)
+    former.flush()
+    former.close()
+    second = running(room.worker("two"))
+    room.send(1_200, 1_300)
+    eventually(lambda: second.standing.learned == 100)
+    stop(second)
+    # Compaction keeps the last one.
+    assert room.versions() == [older, newer, older, newer]
 
 
 def test_a_learner_without_a_checkpoint_rebuilds_though_nothing_comes(

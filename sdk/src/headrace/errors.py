@@ -97,6 +97,31 @@ class Unavailable(HeadraceError):
     """A broker or a store does not answer; the same call may succeed later."""
 
 
+class WrongPartitions(HeadraceError):
+    """A topic has more partitions, or fewer, than the stream that it holds, or that what it holds is made of.
+
+    Parameters
+    ----------
+    topic
+        Its whole name.
+    found, declared
+        How many it has, and how many the loop declares.
+    stream
+        The stream that declares them.
+    cure
+        What makes it right.
+    """
+
+    def __init__(self, topic: str, found: int, declared: int, stream: str, cure: str) -> None:
+        has = f"{found} partition{'' if found == 1 else 's'}"
+        super().__init__(f"{topic} has {has}, but needs {declared}, as stream {stream!r} declares: {cure}")
+        self.topic = topic
+        self.found = found
+        self.declared = declared
+        self.stream = stream
+        self.cure = cure
+
+
 class Overloaded(Unavailable):
     """A bounded queue is full; send more slowly, or again later."""
 

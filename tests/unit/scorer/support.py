@@ -108,8 +108,8 @@ def event(**changes: Any) -> bytes:
     return json.dumps({name: value for name, value in whole.items() if value is not None}).encode()
 
 
-def history() -> dict[str, dict[str, bytes]]:
-    """Rows of cards c0..c2 and shops s0, s1, in two partitions: hashes by key."""
+def history(partitions: int = 2) -> dict[str, dict[str, bytes]]:
+    """Rows of cards c0..c2 and shops s0, s1, in some partitions: hashes by key."""
     payloads = [
         json.dumps(
             {
@@ -124,8 +124,8 @@ def history() -> dict[str, dict[str, bytes]]:
         for number in range(60)
     ]
     hashes: dict[str, dict[str, bytes]] = {}
-    for partition in range(2):
-        events, _, invalid = StreamCodec(PAID).columns(payloads[partition::2])
+    for partition in range(partitions):
+        events, _, invalid = StreamCodec(PAID).columns(payloads[partition::partitions])
         assert not invalid
         for view in LOOP.views:
             layout = Layout(view)

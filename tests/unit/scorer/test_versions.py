@@ -17,7 +17,7 @@ from headrace_scorer.versions import Versions
 from tests.unit.scorer.support import FRAUD, LOOP, SORT, WORTH, Notes, learner, version
 
 
-def test_the_last_of_each_model_answers() -> None:
+def test_the_newest_of_each_model_answers() -> None:
     own = Versions(LOOP, Notes())
     own.offer([one.SerializeToString() for one in (version(FRAUD, 40), version(WORTH, 50), version(FRAUD, 60))])
     assert own.examples() == {"fraud": 60, "worth": 50}
@@ -25,6 +25,22 @@ def test_the_last_of_each_model_answers() -> None:
     assert own.current("fraud").examples == 80
     with pytest.raises(NoModelYet):
         own.current("sort")
+
+
+def test_the_newest_answers_wherever_an_older_one_stands() -> None:
+    own = Versions(LOOP, Notes())
+    newer, older = version(FRAUD, 60).SerializeToString(), version(FRAUD, 40).SerializeToString()
+    # A learner that lost its place sent behind the one that followed it.
+    assert own.offer([newer, older]) == {"fraud": newer}
+    assert own.offer([older]) == {}
+    assert own.examples() == {"fraud": 60}
+
+
+def test_behind_one_that_is_damaged_the_next_one_answers() -> None:
+    own = Versions(LOOP, Notes())
+    damaged = version(FRAUD, 1_000, onnx=b"not the one").SerializeToString()
+    own.offer([version(FRAUD, 40).SerializeToString(), damaged, version(FRAUD, 60).SerializeToString()])
+    assert own.examples() == {"fraud": 60}
 
 
 def other_task() -> bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pulsar
 
-from headrace.errors import Unavailable
+from headrace.definition import StreamDefinition
+from headrace.errors import Unavailable, WrongPartitions
 from headrace.settings import ServiceSettings
 
 
@@ -34,3 +35,37 @@ def partitions(client: pulsar.Client, topic: str) -> list[str]:
         return list(client.get_topic_partitions(topic))
     except pulsar.PulsarException as error:
         raise Unavailable(f"broker: cannot look up {topic}: {error}") from error
+
+
+def declared_partitions(client: pulsar.Client, topic: str, stream: StreamDefinition) -> list[str]:
+    """The physical topics of a stream, or of what is made of it: one for each of its partitions.
+
+    Where there are fewer, what is made of several partitions would stand in one, and readers take the outputs of one
+    for those of a superseded owner of another.
+
+    Raises
+    ------
+    WrongPartitions
+        There are fewer, or more.
+    Unavailable
+        The broker does not answer.
+    """
+    physical = partitions(client, topic)
+    if len(physical) != stream.partitions:
+        cure = _cure(topic, physical, stream.partitions)
+        raise WrongPartitions(topic, len(physical), stream.partitions, stream.name, cure)
+    return physical
+
+
+def _cure(topic: str, physical: list[str], declared: int) -> str:
+    if physical == [topic]:
+        return (
+            "where it is not there yet, `headrace apply` creates it so; a plain topic has to go first "
+            f"(`pulsar-admin topics delete {topic}`), or the stream declares 1"
+        )
+    if len(physical) < declared:
+        return f"`pulsar-admin topics update-partitioned-topic {topic} -p {declared}` adds what is missing"
+    return (
+        f"none can be taken away, so the stream declares {len(physical)}, or `headrace apply` creates it anew after "
+        f"`pulsar-admin topics delete-partitioned-topic {topic}`"
+    )

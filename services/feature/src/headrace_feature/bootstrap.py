@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,6 @@ import redis
 
 from headrace import logs
 from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
-from headrace.errors import Unavailable
 from headrace.frontier import RESTING
 from headrace.kernel.fold import Fold
 from headrace.kernel.partition import PartitionId
@@ -143,6 +142,10 @@ class Composition:
 
     def _fold_lane(self) -> Lane:
         loop, store = self._loop, self._store
+        physical = {own.name: self._of(own, self._topics.stream(own.name)) for own in loop.streams}
+        for model in loop.models:
+            # Before the first vector goes anywhere.
+            self._features(model)
         worker = FoldWorker(
             Fold(loop),
             RowStore(store, loop),
@@ -155,9 +158,7 @@ class Composition:
         self._folder = worker
         sources: list[Source] = []
         for stream in loop.streams:
-            physical = connection.partitions(self._client, self._topics.stream(stream.name))
-            _check_partitions(stream, physical)
-            for index, topic in enumerate(physical):
+            for index, topic in enumerate(physical[stream.name]):
                 partition = PartitionId(stream.name, index)
                 if worker.lacks_a_view(partition):
                     wake(self._client, topic)
@@ -176,8 +177,9 @@ class Composition:
         return Lane("fold", sources, worker)
 
     def _join_lane(self, model: ModelDefinition) -> Lane:
-        features = connection.partitions(self._client, self._topics.features(model.name))
-        labels = connection.partitions(self._client, self._topics.stream(self._loop.label(model.label).stream))
+        told = self._loop.label(model.label).stream
+        features = self._features(model)
+        labels = self._of(self._loop.stream(told), self._topics.stream(told))
         lease = Lease(self._store, self._loop.name, f"join:{model.name}", self._settings.instance)
         worker = JoinWorker(
             self._loop,
@@ -204,6 +206,16 @@ class Composition:
             self._join_source(worker, topic, worker.accept_labels, partial(worker.rest, topic)) for topic in labels
         ]
         return Lane(f"join-{model.name}", sources, worker)
+
+    def _features(self, model: ModelDefinition) -> list[str]:
+        topic = self._topics.features(model.name)
+        if model.vectors == "requests":
+            # No partition writes these: the id decides, wherever a vector stands.
+            return connection.partitions(self._client, topic)
+        return self._of(self._loop.stream(model.stream), topic)
+
+    def _of(self, stream: StreamDefinition, topic: str) -> list[str]:
+        return connection.declared_partitions(self._client, topic, stream)
 
     def _join_source(
         self,
@@ -247,14 +259,6 @@ class Composition:
         )
         self._acknowledger.add(source, consumer)
         return consumer
-
-
-def _check_partitions(stream: StreamDefinition, physical: Sequence[str]) -> None:
-    if len(physical) != stream.partitions:
-        raise Unavailable(
-            f"stream {stream.name!r} declares {stream.partitions} partitions, its topic has {len(physical)}: "
-            f"create {physical[0].partition('-partition-')[0]} as a partitioned topic, or declare what is there"
-        )
 
 
 def _accept(worker: FoldWorker, partition: PartitionId, epoch: int, batch: Batch) -> None:

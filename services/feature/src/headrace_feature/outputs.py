@@ -85,8 +85,8 @@ class VectorOutputs:
             producer.flush()
 
     def _topic(self, model: str, source: PartitionId) -> str:
-        physical = partitions(self._client, self._topics.features(model))
-        return physical[source.partition % len(physical)]
+        # As many as the source has: that is made sure of at the start.
+        return partitions(self._client, self._topics.features(model))[source.partition]
 
     def _properties(self, model: ModelDefinition, source: PartitionId) -> dict[str, str]:
         return {

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pulsar
 
 from headrace.definition import ModelDefinition
 from headrace.log.produce import Producer
 from headrace.log.read import read_whole
 from headrace.v1 import models_pb2
+
+
+@dataclass(frozen=True)
+class Newest:
+    """The newest version of a model's definition on the models topic.
+
+    Attributes
+    ----------
+    examples
+        How many it has learned, 0 where there is none.
+    behind
+        The version itself, where an older one stands behind it: that one is what compaction would keep.
+    """
+
+    examples: int = 0
+    behind: models_pb2.ModelVersion | None = None
 
 
 class Versions:
@@ -48,14 +66,22 @@ class Versions:
         if self._producer is not None:
             self._producer.flush()
 
-    def newest(self, model: ModelDefinition) -> int:
-        """The examples of the newest version of this definition on the topic, 0 when there is none."""
-        newest = 0
+    def newest(self, model: ModelDefinition) -> Newest:
+        """The newest version of this definition on the topic.
+
+        Raises
+        ------
+        Unavailable
+            The broker does not answer.
+        """
+        newest, last, version = 0, 0, b""
         for batch in read_whole(self._client, self._topic, max_messages=4, compacted=True):
-            for properties in batch.properties:
+            for payload, properties in zip(batch.payloads, batch.properties, strict=True):
                 if properties.get("definition") == model.hash:
-                    newest = max(newest, int(properties.get("examples", "0")))
-        return newest
+                    last = int(properties.get("examples", "0"))
+                    if last >= newest:
+                        newest, version = last, payload
+        return Newest(newest, models_pb2.ModelVersion.FromString(version) if last < newest else None)
 
     def close(self) -> None:
         """Give the producer up."""

@@ -219,8 +219,12 @@ class Worker(threading.Thread):
         if newer is not None:
             self._begin(newer)
         progress = self._learning.progress
-        if progress.position == START or self._owed is not None:
-            self._muted = self._outside.versions.newest(self.model)
+        newest = self._outside.versions.newest(self.model)
+        # What was published behind the checkpoint is learned again, and is out.
+        self._muted = newest.examples
+        if newest.behind is not None:
+            # Of an owner before this one, which sent late: compaction keeps what stands last.
+            self._put(newest.behind)
         self._saved = None
         self._saved_at = self._published_at = time.monotonic()
         self.standing.state = "learning"
@@ -282,10 +286,14 @@ class Worker(threading.Thread):
     def _send(self, version: ModelVersion | None) -> None:
         """Send a version, unless it, or one that follows it, is out already."""
         if version is not None and version.examples > self._muted:
-            self._outside.owners.check(self._work, self._epoch)
-            self._outside.versions.publish(version)
-            self.standing.versions += 1
+            self._put(version)
         self._owed = None
+
+    def _put(self, version: ModelVersion) -> None:
+        """Send a version, where this process is still the one that does."""
+        self._outside.owners.check(self._work, self._epoch)
+        self._outside.versions.publish(version)
+        self.standing.versions += 1
 
     def _checkpoint(self, consumer: PartitionConsumer) -> None:
         """Save, then acknowledge what is saved."""

@@ -103,7 +103,7 @@ class Service:
         kept = KeptVersions(settings.data / "versions")
         versions.offer(kept.load())
         reader = VersionReader(client, self._topics, versions, kept, self._fail)
-        stream = StreamScoring(client, self._topics, versions, reader.caught_up, progress, self._fail)
+        stream = StreamScoring(client, self._loop, self._topics, versions, reader.caught_up, progress, self._fail)
 
         def refresh(status: ServiceStatus) -> None:
             requests = {"requests": scorer.requests, "not_logged": scorer.not_logged, "behind": scorer.behind}

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pulsar
 import structlog
 
-from headrace.definition import ModelDefinition
+from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import Unavailable
 from headrace.log.batch import Batch
-from headrace.log.connection import partitions
+from headrace.log.connection import declared_partitions, partitions
 from headrace.log.consume import PartitionConsumer
 from headrace.log.produce import Producer
 from headrace.log.read import LogReader
@@ -102,12 +102,13 @@ class StreamScoring(_LogThread):
     """Scores the features topics of all models whose vectors come from their stream.
 
     It begins once the versions are there, so that a scorer that is started anew lets no vector pass
-    unscored that it has a version for.
+    unscored that it has a version for. What ends it is `WrongPartitions`, before it has begun with any.
     """
 
     def __init__(
         self,
         client: pulsar.Client,
+        loop: LoopDefinition,
         topics: Topics,
         versions: Versions,
         caught_up: threading.Event,
@@ -116,6 +117,7 @@ class StreamScoring(_LogThread):
     ) -> None:
         super().__init__("stream", failed)
         self._client = client
+        self._loop = loop
         self._topics = topics
         self._versions = versions
         self._caught_up = caught_up
@@ -126,32 +128,40 @@ class StreamScoring(_LogThread):
         while not self._caught_up.wait(0.1):
             if self._stopping.is_set():
                 return
-        for model in self._versions.models:
-            if model.vectors == "stream":
-                self._begin(model)
+        models = [model for model in self._loop.models if model.vectors == "stream"]
+        for model, ways in [(model, self._ways(model)) for model in models]:
+            for source, target in ways:
+                self._begin(model, source, target)
         self._stopping.wait()
         for scoring in self._scoring.values():
             scoring.stop()
         for scoring in self._scoring.values():
             scoring.join()
 
-    def _begin(self, model: ModelDefinition) -> None:
-        outputs = partitions(self._client, self._topics.predictions(model.name))
-        for place, source in enumerate(partitions(self._client, self._topics.features(model.name))):
-            if source in self._scoring or self._stopping.is_set():
-                continue
-            scoring = PartitionScoring(
-                self._client,
-                StreamScorer(model, lambda: self._versions.find(model.name)),
-                model,
-                source,
-                outputs[place % len(outputs)],
-                self._topics.dead_letters,
-                self._progress,
-                self._failed,
-            )
-            self._scoring[source] = scoring
-            scoring.start()
+    def _ways(self, model: ModelDefinition) -> list[tuple[str, str]]:
+        """From where to where, by partition."""
+        stream = self._loop.stream(model.stream)
+        sources, targets = (
+            declared_partitions(self._client, topic, stream)
+            for topic in (self._topics.features(model.name), self._topics.predictions(model.name))
+        )
+        return list(zip(sources, targets, strict=True))
+
+    def _begin(self, model: ModelDefinition, source: str, target: str) -> None:
+        if source in self._scoring or self._stopping.is_set():
+            return
+        scoring = PartitionScoring(
+            self._client,
+            lambda: StreamScorer(model, lambda: self._versions.find(model.name)),
+            model,
+            source,
+            target,
+            self._topics.dead_letters,
+            self._progress,
+            self._failed,
+        )
+        self._scoring[source] = scoring
+        scoring.start()
 
 
 class PartitionScoring(_LogThread):
@@ -159,12 +169,17 @@ class PartitionScoring(_LogThread):
 
     Nothing is acknowledged before its predictions are durable; after a crash some are sent again,
     with the same epoch and position, and readers drop them.
+
+    Parameters
+    ----------
+    begin
+        Makes a scorer that has seen nothing.
     """
 
     def __init__(
         self,
         client: pulsar.Client,
-        scorer: StreamScorer,
+        begin: Callable[[], StreamScorer],
         model: ModelDefinition,
         source: str,
         target: str,
@@ -174,7 +189,7 @@ class PartitionScoring(_LogThread):
     ) -> None:
         super().__init__(f"score {source.rpartition('/')[2]}", failed)
         self._client = client
-        self._scorer = scorer
+        self._begin = begin
         self._model = model
         self._source = source
         self._target = target
@@ -186,13 +201,14 @@ class PartitionScoring(_LogThread):
         try:
             producer = Producer(self._client, self._target)
             try:
-                self._consume(consumer, producer)
+                # Anew each time: what one has seen that was not sent is delivered, and has to count, again.
+                self._consume(consumer, producer, self._begin())
             finally:
                 producer.close()
         finally:
             consumer.close()
 
-    def _consume(self, consumer: PartitionConsumer, producer: Producer) -> None:
+    def _consume(self, consumer: PartitionConsumer, producer: Producer, scorer: StreamScorer) -> None:
         owner = False
         while not self._stopping.is_set():
             batch = consumer.receive()
@@ -202,7 +218,7 @@ class PartitionScoring(_LogThread):
                 # Only what is durable was acknowledged, and what is scored twice, readers drop.
                 batch, owner = consumer.start_here(batch), True
             if batch:
-                outcome = self._scorer.score(batch)
+                outcome = scorer.score(batch)
                 self._emit(outcome, producer)
                 consumer.ack(batch.positions[-1])
                 self._tell(outcome)

@@ -72,25 +72,38 @@ class Versions:
         return {name: version.examples for name, version in self._current.items()}
 
     def offer(self, payloads: Sequence[bytes]) -> dict[str, bytes]:
-        """Take what the models topic brought: the last of each model that fits its definition; returns those taken."""
-        latest: dict[str, tuple[models_pb2.ModelVersion, bytes]] = {}
+        """Take what the models topic brought: of each model the newest that fits; returns those taken.
+
+        The newest has learned the most examples, wherever it stands: a learner that was followed by another one may
+        still send an older one.
+        """
+        offered: dict[str, list[tuple[models_pb2.ModelVersion, bytes]]] = {}
         taken: dict[str, bytes] = {}
         for payload in payloads:
             published = self._parse(payload)
             if published is not None:
-                latest[published.model] = published, payload
-        for name, (published, payload) in latest.items():
-            current = self._current.get(name)
-            if current is not None and published.examples < current.examples:
-                continue  # A learner that was restarted sends again what it had sent.
-            try:
-                self._current[name] = Version(self._models[name], published)
-            except CorruptState as error:
-                self._note("version refused", model=name, examples=published.examples, reason=str(error))
-            else:
-                self._note("version swapped in", model=name, examples=published.examples)
-                taken[name] = payload
+                offered.setdefault(published.model, []).append((published, payload))
+        for name, own in offered.items():
+            own.sort(key=lambda one: one[0].examples)
+            # Of two of one number the later one: a damaged one may have been sent again.
+            for published, payload in reversed(own):
+                current = self._current.get(name)
+                if current is not None and published.examples < current.examples:
+                    break
+                if self._swap_in(name, published):
+                    taken[name] = payload
+                    break
         return taken
+
+    def _swap_in(self, name: str, published: models_pb2.ModelVersion) -> bool:
+        """Let a version answer; False where it is refused."""
+        try:
+            self._current[name] = Version(self._models[name], published)
+        except CorruptState as error:
+            self._note("version refused", model=name, examples=published.examples, reason=str(error))
+            return False
+        self._note("version swapped in", model=name, examples=published.examples)
+        return True
 
     def _parse(self, payload: bytes) -> models_pb2.ModelVersion | None:
         if not payload:

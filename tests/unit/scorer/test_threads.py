@@ -1,0 +1,171 @@
+"""What the threads of the scorer do where the broker fails them, on a broker in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulsar
+import pytest
+
+from headrace.errors import WrongPartitions
+from headrace.log.tables import decode_predictions
+from headrace.log.topics import Topics
+from headrace.version import Version
+from headrace_scorer.stream import StreamScorer
+from headrace_scorer.telling import Progress
+from headrace_scorer.threads import PartitionScoring, StreamScoring
+from tests.unit.scorer.support import FRAUD, LOOP, version, versions
+from tests.unit.scorer.test_stream import properties, vectors
+
+
+@dataclass
+class Id:
+    entry: int
+
+    def ledger_id(self) -> int:
+        return 9
+
+    def entry_id(self) -> int:
+        return self.entry
+
+    def batch_index(self) -> int:
+        return -1
+
+
+@dataclass
+class Message:
+    entry: int
+    payload: bytes
+    named: dict[str, str]
+
+    def message_id(self) -> Id:
+        return Id(self.entry)
+
+    def data(self) -> bytes:
+        return self.payload
+
+    def properties(self) -> dict[str, str]:
+        return self.named
+
+    def publish_timestamp(self) -> int:
+        return self.entry
+
+
+@dataclass
+class Broker:
+    """Delivers to each consumer what is not acknowledged; refuses as many messages as it is told to."""
+
+    log: list[Message]
+    refused: int = 0
+    acknowledged: int = -1
+    sent: list[tuple[bytes, dict[str, str]]] = field(default_factory=list)
+    on_acknowledged: Callable[[], None] = lambda: None
+    consumers: int = 0
+    partitions: dict[str, int] = field(default_factory=dict)
+
+    def get_topic_partitions(self, topic: str) -> list[str]:
+        return [f"{topic}-partition-{index}" for index in range(self.partitions[topic])]
+
+    def subscribe(self, *_: Any, **__: Any) -> Consumer:
+        self.consumers += 1
+        return Consumer(self, [own for own in self.log if own.entry > self.acknowledged])
+
+    def create_producer(self, *_: Any, **__: Any) -> Producer:
+        return Producer(self)
+
+
+@dataclass
+class Consumer:
+    broker: Broker
+    waiting: list[Message]
+
+    def batch_receive(self) -> list[Message]:
+        found, self.waiting = self.waiting, []
+        return found
+
+    def acknowledge_cumulative(self, own: Id) -> None:
+        self.broker.acknowledged = own.entry
+        self.broker.on_acknowledged()
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class Producer:
+    broker: Broker
+
+    def send_async(
+        self,
+        payload: bytes,
+        callback: Callable[[Any, Any], None],
+        partition_key: str | None,
+        properties: dict[str, str],
+    ) -> None:
+        if self.broker.refused:
+            self.broker.refused -= 1
+            callback(pulsar.Result.ProducerBlockedQuotaExceededError, None)
+        else:
+            self.broker.sent.append((payload, properties))
+            callback(pulsar.Result.Ok, None)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_predictions_whose_sending_failed_are_made_again() -> None:
+    broker = Broker([Message(0, vectors(FRAUD, [1, 2, 3]), properties(1, 30))], refused=1)
+    own, failures = Version(FRAUD, version(FRAUD)), list[BaseException]()
+    thread = PartitionScoring(
+        broker,  # type: ignore[arg-type]
+        lambda: StreamScorer(FRAUD, lambda: own),
+        FRAUD,
+        "persistent://public/default/shop-fraud-features",
+        "persistent://public/default/shop-fraud-predictions",
+        "persistent://public/default/shop-dead-letters",
+        Progress(),
+        failures.append,
+    )
+    broker.on_acknowledged = thread.stop
+    thread.run()
+    assert failures == []
+    assert broker.acknowledged == 0
+    assert [decode_predictions(FRAUD, payload).ids for payload, _ in broker.sent] == [["e1", "e2", "e3"]]
+
+
+@pytest.mark.parametrize(("features", "predictions", "names"), [(1, 2, "features"), (2, 1, "predictions")])
+def test_topics_with_other_partitions_than_their_stream_are_refused(
+    features: int, predictions: int, names: str
+) -> None:
+    topics = Topics(LOOP.name)
+    broker, failures, caught_up = Broker([]), list[BaseException](), threading.Event()
+    # The last model of the loop is the one at fault, and no other is begun with.
+    broker.partitions = {
+        topics.features("fraud"): 2,
+        topics.predictions("fraud"): 2,
+        topics.features("sort"): features,
+        topics.predictions("sort"): predictions,
+    }
+    caught_up.set()
+    thread = StreamScoring(
+        broker,  # type: ignore[arg-type]
+        LOOP,
+        topics,
+        versions(),
+        caught_up,
+        Progress(),
+        failures.append,
+    )
+    thread.start()
+    thread.join(5)
+    thread.stop()
+    (failure,) = failures
+    assert isinstance(failure, WrongPartitions)
+    assert f"sort-{names} has 1 partition, but needs 2, as stream 'paid' declares" in str(failure)
+    assert broker.consumers == 0
