@@ -13,7 +13,7 @@ import pytest
 from headrace import declare
 from headrace.definition import LoopDefinition
 from headrace.errors import CorruptState, Fenced
-from headrace.frontier import RESTING, UNKNOWN
+from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.join import Pair
 from headrace.log.batch import Batch
 from headrace.log.position import START, Position
@@ -51,6 +51,7 @@ class Pairs:
         self.epoch = 0
         self.state = JoinState()
         self.pairs: dict[str, Pair] = {}
+        self.ids: dict[tuple[int, str], int] = {}
 
     def known(self) -> bool:
         return self.epoch > 0
@@ -63,8 +64,25 @@ class Pairs:
         self.epoch += 1
         return self.epoch, copy.deepcopy(self.state), dict(self.pairs)
 
-    def save(self, epoch: int, state: JoinState, changed: Mapping[str, Pair | None]) -> None:
+    def begin_anew(self, state: JoinState) -> None:
+        self.state, self.pairs, self.ids = state, {}, {}
+
+    def seen(self) -> dict[int, dict[str, int]]:
+        found: dict[int, dict[str, int]] = {}
+        for (number, own), time in sorted(self.ids.items(), key=lambda own: own[1]):
+            found.setdefault(number, {})[own] = time
+        return found
+
+    def save(
+        self,
+        epoch: int,
+        state: JoinState,
+        changed: Mapping[str, Pair | None],
+        seen: Mapping[tuple[int, str], int | None] | None = None,
+    ) -> None:
         self.state = copy.deepcopy(state)
+        ids = self.ids | dict(seen or {})
+        self.ids = {own: time for own, time in ids.items() if time is not None}
         for own, pair in changed.items():
             if pair is None:
                 self.pairs.pop(own, None)
@@ -285,8 +303,7 @@ def test_a_lost_state_is_made_again_and_what_is_in_the_log_is_not_written_twice(
     take(first, "told", labels(0, "abx"))
     first.rest("features", START)
     first.step()
-    pairs.state = JoinState(sequence=2, goals={"features": Position(1, 0, -1).to_bytes()})
-    pairs.pairs.clear()
+    pairs.begin_anew(JoinState(sequence=2, goals={"features": Position(1, 0, -1).to_bytes()}))
     log.written = [(own, time) for own, time in zip("ab", range(2), strict=True)]
     second = worker(definition, pairs, log)
     take(second, "features", vectors(definition, 0, "abcd"))
@@ -333,3 +350,112 @@ def test_who_has_not_read_to_the_end_does_not_rest(tmp_path: Path) -> None:
     assert join.frontier() == UNKNOWN
     join.rest("features", START)
     assert join.frontier() == RESTING
+
+
+HOUR = 3_600_000_000
+
+TELLING = """
+class Told(Stream, key="id", time="at", id="event", lateness="1s"):
+    event: str
+    id: str
+    at: datetime
+    yes: bool | None
+
+Model(
+    "m", on=Asked, label=Label(Told, of=Asked, id="id", value=Told.yes, wait="1h", name="yes"), features=[Asked.x],
+"""
+
+
+def telling(folder: Path) -> LoopDefinition:
+    """A loop whose label events have ids of their own, and may tell no label."""
+    file = folder / "telling.py"
+    head, tail = LOOP.partition("class Told")[0], LOOP.partition("    learner=")
+    file.write_text(head + TELLING + "".join(tail[1:]).replace("{vectors}", "stream"))
+    return declare.load(file).definition
+
+
+def told(entry: int, *events: tuple[str, str, int, bool | None]) -> Batch:
+    payloads = [
+        b'{"event": "%s", "id": "%s", "at": %d, "yes": %s}'
+        % (event.encode(), own.encode(), at, {None: b"null", True: b"true", False: b"false"}[yes])
+        for event, own, at, yes in events
+    ]
+    size = len(events)
+    return Batch([Position(1, entry + row, -1) for row in range(size)], payloads, [{}] * size, [0] * size)
+
+
+def ended(definition: LoopDefinition, entry: int) -> dict[str, Batch]:
+    """Both sources say that nothing more follows."""
+    properties = {"features": {"definition": definition.models[0].hash, "frontier": str(ENDED)}}
+    properties["told"] = {FRONTIER: str(END_OF_HISTORY)}
+    return {topic: Batch([Position(1, entry, -1)], [b""], [own], [0]) for topic, own in properties.items()}
+
+
+@pytest.mark.parametrize(
+    ("again", "found"),
+    [
+        pytest.param([("e", "a", 5, True)], [], id="of one that told no label"),
+        pytest.param([("e", "b", 5, True)], [], id="of another event"),
+        pytest.param([("e", "c", 30 * 60_000_000, True), ("f", "a", 6, True)], ["a"], id="at another time"),
+        pytest.param([("e", "a", 5 + HOUR // 2, True), ("f", "b", 7 + HOUR, True)], ["b"], id="within the horizon"),
+        pytest.param([("f", "b", 7 + HOUR, None), ("e", "a", 7 + HOUR, True)], ["a"], id="after the horizon"),
+    ],
+)
+def test_a_label_event_sent_again_counts_no_more_after_a_restart_than_without(
+    tmp_path: Path, again: list[tuple[str, str, int, bool | None]], found: list[str]
+) -> None:
+    definition = telling(tmp_path)
+    for restarts in (False, True):
+        pairs, log = Pairs(), Log()
+        join = worker(definition, pairs, log)
+        batches = [("features", timed(definition, 0, [("a", 10), ("b", 10), ("c", 10)]))]
+        batches += [("told", told(entry, event)) for entry, event in enumerate([("e", "a", 5, None), *again])]
+        for topic, batch in [*batches, *ended(definition, 9).items()]:
+            take(join, topic, batch)
+            join.step()
+            if restarts:
+                join = worker(definition, pairs, log)
+        join.step()
+        assert list(dict.fromkeys(own for _, own, _ in examples(definition, log))) == found, restarts
+
+
+def test_ids_of_label_events_are_kept_for_their_horizon_only(tmp_path: Path) -> None:
+    definition, pairs, log = telling(tmp_path), Pairs(), Log()
+    join = worker(definition, pairs, log)
+    take(join, "told", told(0, ("e", "a", 5, True), ("f", "a", 6, True)))
+    join.step()
+    assert pairs.ids == {(0, "e"): 5, (0, "f"): 6}
+    join = worker(definition, pairs, log)
+    take(join, "told", told(2, ("g", "a", 6 + HOUR, True)))
+    join.step()
+    assert pairs.ids == {(0, "f"): 6, (0, "g"): 6 + HOUR}
+
+
+def timed(definition: LoopDefinition, entry: int, vectors: list[tuple[str, int]]) -> Batch:
+    """Vectors of these ids at these times, whose feature is the time."""
+    model, size = definition.models[0], len(vectors)
+    ids, times = [own for own, _ in vectors], np.array([time for _, time in vectors])
+    positions = [Position(1, entry, row).to_bytes() for row in range(size)]
+    made = Vectors(ids, times, positions, np.empty((size, 0, 3), np.int64), times[:, None].astype(float), [])
+    return Batch([Position(1, entry, -1)], [encode_vectors(model, made)], [{"definition": model.hash}])
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("order", ["vlvl", "vvll", "llvv", "lvvl"])
+def test_an_id_that_comes_again_after_its_wait_is_a_new_one_whichever_source_is_read_first(
+    tmp_path: Path, order: str, restarts: bool
+) -> None:
+    definition, pairs, log = telling(tmp_path), Pairs(), Log()
+    join = worker(definition, pairs, log)
+    batches = {
+        "v": [("features", timed(definition, entry, [("a", at)])) for entry, at in enumerate((10, 10 * HOUR))],
+        "l": [("told", told(entry, (str(entry), "a", at, True))) for entry, at in enumerate((20, 10 * HOUR + 10))],
+    }
+    for topic, batch in [*(batches[kind].pop(0) for kind in order), *ended(definition, 9).items()]:
+        take(join, topic, batch)
+        join.step()
+        if restarts:
+            join = worker(definition, pairs, log)
+    join.step()
+    # Who follows sends again what may not have been sent.
+    assert list(dict.fromkeys(examples(definition, log))) == [(0, "a", 10.0), (1, "a", 10.0 * HOUR)]
