@@ -174,14 +174,21 @@ def test_a_join_is_saved_whole_or_not_at_all(store: redis.Redis) -> None:
     assert pairs == {}
     pair = Pair(Vector(START, b"\x00\xff"), Outcome(START + 1, 1.0))
     state.sequence, state.outbox = 3, [b"message"]
-    former.save(epoch, state, {"a": pair, "b": pair})
-    former.save(epoch, state, {"b": None})
+    former.save(epoch, state, {"a": pair, "b": pair}, {(0, "x:y"): START + 1, (0, "z"): START, (10, "x:y"): -1})
+    former.save(epoch, state, {"b": None}, {(0, "old"): START - 9})
+    former.save(epoch, state, {}, {(0, "old"): None})
     _, taken, waiting = new.take_over()
     assert (taken, waiting) == (state, {"a": pair})
+    seen = new.seen()
+    assert seen == {0: {"x:y": START + 1, "z": START}, 10: {"x:y": -1}}
+    assert list(seen[0]) == ["z", "x:y"]
     state.sequence = 99
     with pytest.raises(Fenced):
-        former.save(epoch, state, {"a": None})
+        former.save(epoch, state, {"a": None}, {(0, "z"): None})
     assert new.take_over()[1:] == (taken, {"a": pair})
+    assert new.seen() == seen
+    new.begin_anew(9, state)
+    assert (new.take_over()[2], new.seen()) == ({}, {})
 
 
 def test_a_fence_is_passed_by_the_newest_owner_only(store: redis.Redis) -> None:

@@ -22,9 +22,15 @@ class CrashingPairs(Pairs):
         super().__init__()
         self.world = world
 
-    def save(self, epoch: int, state: JoinState, changed: Mapping[str, Pair | None]) -> None:
+    def save(
+        self,
+        epoch: int,
+        state: JoinState,
+        changed: Mapping[str, Pair | None],
+        seen: Mapping[tuple[int, str], int | None] | None = None,
+    ) -> None:
         self.world.effect()
-        super().save(epoch, copy.deepcopy(state), changed)
+        super().save(epoch, copy.deepcopy(state), changed, seen)
         self.world.after()
 
 

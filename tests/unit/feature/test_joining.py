@@ -52,6 +52,7 @@ class Pairs:
         self.epoch = 0
         self.state = JoinState()
         self.pairs: dict[str, Pair] = {}
+        self.ids: dict[tuple[int, str], int] = {}
 
     def known(self) -> bool:
         return self.epoch > 0
@@ -64,8 +65,25 @@ class Pairs:
         self.epoch += 1
         return self.epoch, copy.deepcopy(self.state), dict(self.pairs)
 
-    def save(self, epoch: int, state: JoinState, changed: Mapping[str, Pair | None]) -> None:
+    def begin_anew(self, state: JoinState) -> None:
+        self.state, self.pairs, self.ids = state, {}, {}
+
+    def seen(self) -> dict[int, dict[str, int]]:
+        found: dict[int, dict[str, int]] = {}
+        for (number, own), time in sorted(self.ids.items(), key=lambda own: own[1]):
+            found.setdefault(number, {})[own] = time
+        return found
+
+    def save(
+        self,
+        epoch: int,
+        state: JoinState,
+        changed: Mapping[str, Pair | None],
+        seen: Mapping[tuple[int, str], int | None] | None = None,
+    ) -> None:
         self.state = copy.deepcopy(state)
+        ids = self.ids | dict(seen or {})
+        self.ids = {own: time for own, time in ids.items() if time is not None}
         for own, pair in changed.items():
             if pair is None:
                 self.pairs.pop(own, None)
@@ -300,8 +318,7 @@ def test_a_lost_state_is_made_again_and_what_is_in_the_log_is_not_written_twice(
     take(first, "told", labels(0, "abx"))
     first.rest("features", START)
     first.step()
-    pairs.state = JoinState(sequence=2, goals={"features": Position(1, 0, -1).to_bytes()})
-    pairs.pairs.clear()
+    pairs.begin_anew(JoinState(sequence=2, goals={"features": Position(1, 0, -1).to_bytes()}))
     second = worker(definition, pairs, log)
     take(second, "features", vectors(definition, 0, "abcd"))
     take(second, "told", labels(0, "abxc"))
@@ -315,13 +332,12 @@ def test_a_lost_state_is_made_again_and_what_is_in_the_log_is_not_written_twice(
 def lose(pairs: Pairs, definition: LoopDefinition, sequence: int) -> None:
     """What `headrace backfill` makes of the state, after it has read the logs."""
     goals = {"features": Position(1, 0, -1).to_bytes(), "told": Position(1, 1, -1).to_bytes()}
-    pairs.state = JoinState(definition=definition.models[0].hash, sequence=sequence, goals=goals)
-    pairs.pairs.clear()
+    pairs.begin_anew(JoinState(definition=definition.models[0].hash, sequence=sequence, goals=goals))
 
 
-def told(entry: int, *known: tuple[str, int]) -> Batch:
+def known(entry: int, *labels: tuple[str, int]) -> Batch:
     """Labels with the times at which they came to be known, and no promise behind them."""
-    payloads = [b'{"id": "%s", "at": %d, "yes": true}' % (own.encode(), at) for own, at in known]
+    payloads = [b'{"id": "%s", "at": %d, "yes": true}' % (own.encode(), at) for own, at in labels]
     size = len(payloads)
     return Batch([Position(1, entry + row, -1) for row in range(size)], payloads, [{}] * size, [0] * size)
 
@@ -332,7 +348,7 @@ def test_what_was_decided_because_a_stream_rested_is_not_written_twice(tmp_path:
 
     def run(join: JoinWorker) -> None:
         take(join, "features", vectors(definition, 0, "ab"))
-        take(join, "told", told(0, ("a", 5), ("b", 6)))
+        take(join, "told", known(0, ("a", 5), ("b", 6)))
         join.rest("features", Position(1, 0, -1))
         join.step()  # b waits for what else may be known at 6
         join.rest("told", Position(1, 1, -1))
@@ -353,7 +369,7 @@ def test_what_more_than_one_step_decides_is_not_written_twice(tmp_path: Path) ->
     def run(join: JoinWorker) -> None:
         take(join, "features", numbered(definition, ids))
         join.rest("features", Position(1, 0, -1))
-        take(join, "told", told(0, *((own, 5) for own in ids)))
+        take(join, "told", known(0, *((own, 5) for own in ids)))
         join.rest("told", Position(1, size - 1, -1))
         while join.step():
             pass
@@ -371,15 +387,15 @@ def test_what_was_written_after_the_logs_were_read_has_its_number(tmp_path: Path
     live = worker(definition, pairs, log)
     take(live, "features", vectors(definition, 0, "abc"))
     live.rest("features", Position(1, 0, -1))
-    take(live, "told", told(0, ("a", 5), ("x", 6)))
+    take(live, "told", known(0, ("a", 5), ("x", 6)))
     live.step()
-    take(live, "told", told(2, ("b", 7), ("y", 8)))
+    take(live, "told", known(2, ("b", 7), ("y", 8)))
     live.step()
     lose(pairs, definition, sequence=1)  # of the first one only was heard
     again = worker(definition, pairs, log)
     take(again, "features", vectors(definition, 0, "abc"))
     again.rest("features", Position(1, 0, -1))
-    for batch in (told(0, ("a", 5), ("x", 6), ("b", 7), ("y", 8)), told(4, ("c", 9), ("z", 10))):
+    for batch in (known(0, ("a", 5), ("x", 6), ("b", 7), ("y", 8)), known(4, ("c", 9), ("z", 10))):
         take(again, "told", batch)
         again.step()
     assert [(seq, own) for seq, own, _ in examples(definition, log)] == [(0, "a"), (1, "b"), (2, "c")]
@@ -449,3 +465,112 @@ def test_what_rested_is_awake_for_the_next_one_that_joins(tmp_path: Path) -> Non
     join.step()
     assert join.frontier() >= RESTING
     assert worker(definition, pairs, log).frontier() == UNKNOWN
+
+
+HOUR = 3_600_000_000
+
+TELLING = """
+class Told(Stream, key="id", time="at", id="event", lateness="1s"):
+    event: str
+    id: str
+    at: datetime
+    yes: bool | None
+
+Model(
+    "m", on=Asked, label=Label(Told, of=Asked, id="id", value=Told.yes, wait="1h", name="yes"), features=[Asked.x],
+"""
+
+
+def telling(folder: Path) -> LoopDefinition:
+    """A loop whose label events have ids of their own, and may tell no label."""
+    file = folder / "telling.py"
+    head, tail = LOOP.partition("class Told")[0], LOOP.partition("    learner=")
+    file.write_text(head + TELLING + "".join(tail[1:]).replace("{vectors}", "stream"))
+    return declare.load(file).definition
+
+
+def told(entry: int, *events: tuple[str, str, int, bool | None]) -> Batch:
+    payloads = [
+        b'{"event": "%s", "id": "%s", "at": %d, "yes": %s}'
+        % (event.encode(), own.encode(), at, {None: b"null", True: b"true", False: b"false"}[yes])
+        for event, own, at, yes in events
+    ]
+    size = len(events)
+    return Batch([Position(1, entry + row, -1) for row in range(size)], payloads, [{}] * size, [0] * size)
+
+
+def ended(definition: LoopDefinition, entry: int) -> dict[str, Batch]:
+    """Both sources say that nothing more follows."""
+    properties = {"features": {"definition": definition.models[0].hash, "frontier": str(ENDED)}}
+    properties["told"] = {FRONTIER: str(END_OF_HISTORY)}
+    return {topic: Batch([Position(1, entry, -1)], [b""], [own], [0]) for topic, own in properties.items()}
+
+
+@pytest.mark.parametrize(
+    ("again", "found"),
+    [
+        pytest.param([("e", "a", 5, True)], [], id="of one that told no label"),
+        pytest.param([("e", "b", 5, True)], [], id="of another event"),
+        pytest.param([("e", "c", 30 * 60_000_000, True), ("f", "a", 6, True)], ["a"], id="at another time"),
+        pytest.param([("e", "a", 5 + HOUR // 2, True), ("f", "b", 7 + HOUR, True)], ["b"], id="within the horizon"),
+        pytest.param([("f", "b", 7 + HOUR, None), ("e", "a", 7 + HOUR, True)], ["a"], id="after the horizon"),
+    ],
+)
+def test_a_label_event_sent_again_counts_no_more_after_a_restart_than_without(
+    tmp_path: Path, again: list[tuple[str, str, int, bool | None]], found: list[str]
+) -> None:
+    definition = telling(tmp_path)
+    for restarts in (False, True):
+        pairs, log = Pairs(), Log()
+        join = worker(definition, pairs, log)
+        batches = [("features", timed(definition, 0, [("a", 10), ("b", 10), ("c", 10)]))]
+        batches += [("told", told(entry, event)) for entry, event in enumerate([("e", "a", 5, None), *again])]
+        for topic, batch in [*batches, *ended(definition, 9).items()]:
+            take(join, topic, batch)
+            join.step()
+            if restarts:
+                join = worker(definition, pairs, log)
+        join.step()
+        assert list(dict.fromkeys(own for _, own, _ in examples(definition, log))) == found, restarts
+
+
+def test_ids_of_label_events_are_kept_for_their_horizon_only(tmp_path: Path) -> None:
+    definition, pairs, log = telling(tmp_path), Pairs(), Log()
+    join = worker(definition, pairs, log)
+    take(join, "told", told(0, ("e", "a", 5, True), ("f", "a", 6, True)))
+    join.step()
+    assert pairs.ids == {(0, "e"): 5, (0, "f"): 6}
+    join = worker(definition, pairs, log)
+    take(join, "told", told(2, ("g", "a", 6 + HOUR, True)))
+    join.step()
+    assert pairs.ids == {(0, "f"): 6, (0, "g"): 6 + HOUR}
+
+
+def timed(definition: LoopDefinition, entry: int, vectors: list[tuple[str, int]]) -> Batch:
+    """Vectors of these ids at these times, whose feature is the time."""
+    model, size = definition.models[0], len(vectors)
+    ids, times = [own for own, _ in vectors], np.array([time for _, time in vectors])
+    positions = [Position(1, entry, row).to_bytes() for row in range(size)]
+    made = Vectors(ids, times, positions, np.empty((size, 0, 3), np.int64), times[:, None].astype(float), [])
+    return Batch([Position(1, entry, -1)], [encode_vectors(model, made)], [{"definition": model.hash}])
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("order", ["vlvl", "vvll", "llvv", "lvvl"])
+def test_an_id_that_comes_again_after_its_wait_is_a_new_one_whichever_source_is_read_first(
+    tmp_path: Path, order: str, restarts: bool
+) -> None:
+    definition, pairs, log = telling(tmp_path), Pairs(), Log()
+    join = worker(definition, pairs, log)
+    batches = {
+        "v": [("features", timed(definition, entry, [("a", at)])) for entry, at in enumerate((10, 10 * HOUR))],
+        "l": [("told", told(entry, (str(entry), "a", at, True))) for entry, at in enumerate((20, 10 * HOUR + 10))],
+    }
+    for topic, batch in [*(batches[kind].pop(0) for kind in order), *ended(definition, 9).items()]:
+        take(join, topic, batch)
+        join.step()
+        if restarts:
+            join = worker(definition, pairs, log)
+    join.step()
+    # Who follows sends again what may not have been sent.
+    assert list(dict.fromkeys(examples(definition, log))) == [(0, "a", 10.0), (1, "a", 10.0 * HOUR)]

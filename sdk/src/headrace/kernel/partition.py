@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -210,6 +211,11 @@ class Partition:
     def rest(self) -> None:
         """The backlog has been empty for long: hold nobody back until the next event."""
         self.frontier = max(self.frontier, RESTING)
+
+    def outdated_ids(self) -> list[str]:
+        """The ids that `forget_ids` drops."""
+        oldest = self.newest - self._remembered
+        return list(takewhile(lambda own: self.seen[own] < oldest, self.seen))
 
     def forget_ids(self) -> int:
         """Drop the ids that are older than the stream's horizon; returns the oldest time that a new owner needs."""

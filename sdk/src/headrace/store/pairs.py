@@ -1,8 +1,8 @@
-"""What the store keeps of a model's join: the waiting pairs, the positions of its sources, and an outbox.
+"""What the store keeps of a model's join: the waiting pairs, the positions of its sources, an outbox, and ids.
 
-One save is one atomic step: the pairs that changed, how far the sources have been read, and the examples
-decided but perhaps not yet sent. A new owner sends the outbox again and goes on from the positions, so
-a decision is taken once, whatever happens between taking and sending it.
+One save is one atomic step: the pairs that changed, how far the sources have been read, the ids of label events
+that were read on the way, and the examples decided but perhaps not yet sent. A new owner sends the outbox again
+and goes on from the positions, so a decision is taken once, whatever happens between taking and sending it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from headrace.store.fences import RAISE_EPOCH, Fences, fence_key
 _SAVE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[2], ARGV[2])
-for i = 3, #ARGV, 2 do
-  if ARGV[i + 1] == '' then redis.call('HDEL', KEYS[3], ARGV[i])
-  else redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+local pairs_end = 3 + 2 * tonumber(ARGV[3])
+for i = 4, #ARGV, 2 do
+  local key = KEYS[i <= pairs_end and 3 or 4]
+  if ARGV[i + 1] == '' then redis.call('HDEL', key, ARGV[i])
+  else redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
 end
 return 1
 """
@@ -31,7 +33,7 @@ return 1
 _ANEW = f"""
 {RAISE_EPOCH}
 redis.call('SET', KEYS[2], ARGV[2])
-redis.call('DEL', KEYS[3])
+redis.call('DEL', KEYS[3], KEYS[4])
 return epoch
 """
 
@@ -82,7 +84,8 @@ class PairStore:
         self._fences = Fences(store, loop)
         self._work = f"join:{model}"
         epoch = fence_key(loop, self._work)
-        self._keys = [epoch, epoch.replace(":epoch", ":state"), epoch.replace(":epoch", ":pairs")]
+        # The ids stand beside the state, which is written whole at each step: of them, only what changed is.
+        self._keys = [epoch, *(epoch.replace(":epoch", own) for own in (":state", ":pairs", ":ids"))]
         self._save = store.register_script(_SAVE)
         self._anew = store.register_script(_ANEW)
 
@@ -123,8 +126,31 @@ class PairStore:
             {own.decode(): _PAIR.decode(pair) for own, pair in pairs.items()},
         )
 
-    def save(self, epoch: int, state: JoinState, changed: Mapping[str, Pair | None]) -> None:
+    def seen(self) -> dict[int, dict[str, int]]:
+        """By the number of their label topic the ids that were seen, the oldest first, with their event times."""
+        with store_errors():
+            found: dict[bytes, bytes] = self._store.hgetall(self._keys[3])  # type: ignore[assignment]
+        seen: dict[int, dict[str, int]] = {}
+        for field, time in sorted(found.items(), key=lambda own: int(own[1])):
+            number, _, own = field.decode().partition(":")
+            seen.setdefault(int(number), {})[own] = int(time)
+        return seen
+
+    def save(
+        self,
+        epoch: int,
+        state: JoinState,
+        changed: Mapping[str, Pair | None],
+        seen: Mapping[tuple[int, str], int | None] | None = None,
+    ) -> None:
         """Save one step.
+
+        Parameters
+        ----------
+        changed
+            By event id its pair; None: to forget.
+        seen
+            By the number of their label topic, and themselves, the event times of ids seen; None: to forget.
 
         Raises
         ------
@@ -132,9 +158,11 @@ class PairStore:
             Another process has taken the join over.
         """
         encode = msgspec.msgpack.Encoder().encode
-        arguments: list[int | str | bytes] = [epoch, encode(state)]
+        arguments: list[int | str | bytes] = [epoch, encode(state), len(changed)]
         for own, pair in changed.items():
             arguments += (own, b"" if pair is None else encode(pair))
+        for (number, own), time in (seen or {}).items():
+            arguments += (f"{number}:{own}", b"" if time is None else time)
         with store_errors():
             done = self._save(keys=self._keys, args=arguments)
         if not done:

@@ -110,8 +110,9 @@ class JoinWorker:
         features, labels = self._sources
         for topic in features:
             self._add_features(topic)
-        for topic in labels:
-            self._add_labels(topic)
+        seen = self._pairs.seen()
+        for number, topic in enumerate(labels):
+            self._add_labels(topic, seen.get(number, {}))
         self._send_outbox()
         pairs, examples = len(waiting), self._state.sequence
         _log.info("join taken", model=self.model.name, epoch=epoch, pairs=pairs, examples=examples)
@@ -158,6 +159,7 @@ class JoinWorker:
         self._frontiers: dict[str, int] = {}
         self._accepted: dict[str, Accepted] = {}
         self._partitions: dict[str, Partition] = {}
+        self._seen: dict[tuple[int, str], int | None] = {}
         self._dirty = False
         self._told = UNKNOWN
         self._logged = None
@@ -189,10 +191,10 @@ class JoinWorker:
         self._frontiers[topic] = RESTING if by_id else self._promised(topic)
         self._accepted[topic] = Accepted(*self._state.accepted.get(topic, (0, START.to_bytes())))
 
-    def _add_labels(self, topic: str) -> None:
+    def _add_labels(self, topic: str, seen: dict[str, int]) -> None:
         progress = Progress(newest=self._state.newest.get(topic, UNKNOWN))
         frontier = self._promised(topic)
-        owned = Partition(self._labels.stream, progress, {}, (), newest=progress.newest, frontier=frontier)
+        owned = Partition(self._labels.stream, progress, seen, (), newest=progress.newest, frontier=frontier)
         self._partitions[topic] = owned
         self._frontiers[topic] = frontier
 
@@ -222,17 +224,20 @@ class JoinWorker:
         """Take messages of the label's stream; invalid ones are the fold's to refuse."""
         if self._epoch != epoch:
             return
-        owned = self._partitions[topic]
+        owned, number = self._partitions[topic], self._sources[1].index(topic)
         for part in decode(self._codec, self._trial, batch):
             if part.frontier is not None:
                 owned.promise(part.frontier, part.positions[-1])
                 continue
             refused = {place for place, _ in part.accepted_by(owned, wall_clock())}
             counted = part.events.take([place for place in range(len(part.events)) if place not in refused])
+            # All of them: one that tells no label, or one of another event, is dropped when it is sent again as well.
+            self._seen.update(zip([(number, own) for own in counted.ids], counted.times.tolist(), strict=True))
             for own, outcome in self._labels.outcomes(counted):
                 if self._join.outcome(own, outcome):
                     self._heartbeat.count("labels")
             owned.waiting = None
+        self._seen.update(dict.fromkeys((number, own) for own in owned.outdated_ids()))
         owned.forget_ids()
         self._frontiers[topic] = owned.frontier
         self._state.newest[topic] = owned.newest
@@ -269,7 +274,8 @@ class JoinWorker:
             self._state.outbox = [self._encode(examples)] if examples else []
             self._state.accepted = {topic: (own.epoch, own.position) for topic, own in self._accepted.items()}
             self._state.frontiers = dict(self._frontiers)
-            self._pairs.save(self._epoch, self._state, joined.changed)
+            self._pairs.save(self._epoch, self._state, joined.changed, self._seen)
+            self._seen = {}
             self._dirty = False
             self._send_outbox()
             self._heartbeat.count("examples", len(examples))
