@@ -16,6 +16,7 @@ from random import Random
 
 from headrace.errors import Unavailable
 from headrace.frontier import UNKNOWN
+from headrace.history.backfill import Backfill
 from tests.crash.grounds import INSTANCES
 from tests.crash.site import Site
 
@@ -32,6 +33,7 @@ class Kind(StrEnum):
     SILENCE_STORE = "store silent"
     SLOW_STORE = "slow store"
     FULL_DISK = "full disk"
+    WIPE = "wiped, and filled again"
 
 
 BROKER, STORE = "broker", "store"
@@ -122,6 +124,7 @@ def _cards(draw: Random) -> Iterator[tuple[Kind, str]]:
             (Kind.FULL_DISK, "learner"),
             (Kind.TERMINATE, draw.choice(_FOLDING + _REST)),
             (Kind.TERMINATE, draw.choice(INSTANCES)),
+            (Kind.WIPE, STORE),
         ]
         deck = [(Kind.KILL, target) for target in _KILLED] + others
         draw.shuffle(deck)
@@ -135,7 +138,7 @@ def _fault(draw: Random, kind: Kind, target: str, mean: float) -> Fault:
     match kind:
         case Kind.KILL if target in (BROKER, STORE):
             return Fault(gap, kind, target, alone=alone, patient=patient)
-        case Kind.KILL | Kind.TERMINATE:
+        case Kind.KILL | Kind.TERMINATE | Kind.WIPE:
             return Fault(gap, kind, target, alone=True, patient=patient)
         case Kind.SUSPEND:
             # Longer than the broker takes to find out: one to two keep-alive intervals of 5 s.
@@ -237,6 +240,8 @@ class Faults(threading.Thread):
                 if child.alive:
                     os.kill(child.pid, signal.SIGCONT)
                 return began
+            case Kind.WIPE:
+                return self._wipe()
             case Kind.FULL_DISK:
                 began = time.time()
                 self._fill_disk(fault.seconds)
@@ -252,6 +257,15 @@ class Faults(threading.Thread):
             else:
                 self._site.store.kill()
                 self._site.store.start()
+        return began
+
+    def _wipe(self) -> float:
+        """Empty the store, and do what one does then: `headrace backfill`."""
+        site = self._site
+        with self._servers[BROKER], self._servers[STORE], site.redis() as store:
+            began = time.time()
+            store.flushall()
+            Backfill(site.loop, site.grounds.client, store, site.namespace).begin(lambda topic, messages: None)
         return began
 
     def _disturb(self, fault: Fault) -> float:
