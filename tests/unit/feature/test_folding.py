@@ -180,6 +180,18 @@ def test_what_is_refused_is_done_and_refused_once() -> None:
     assert worker(world, made).take_over(A).position == Position(0, 0, -1)
 
 
+def test_what_is_refused_behind_what_waits_is_refused_once_too() -> None:
+    world, made = World(), loop()
+    for _ in range(3):
+        fold = worker(world, made)
+        assert fold.take_over(A).position == LOG_START
+        fold.take_over(B)
+        feed(fold, A, [(0, Event("a", "waits for b", START, "p", 1.0))])
+        accept(fold, A, messages([1], [b"nothing"]))
+        fold.step()
+    assert [position for position, _ in world.refused] == [Position(1, 0, -1)]
+
+
 def test_a_promise_that_is_no_time_is_refused_and_one_with_an_event_loses_neither() -> None:
     world, made = World(), loop()
     fold = worker(world, made)

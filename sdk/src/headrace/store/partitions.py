@@ -19,9 +19,9 @@ from headrace.store.fences import RAISE_EPOCH, Fences, fence_key
 _SAVE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[2], 'done', ARGV[2], 'emitted', ARGV[3], 'newest', ARGV[4], 'frontier', ARGV[5],
-  'folded', ARGV[6], 'out', ARGV[7], 'views', ARGV[8])
-for i = 10, #ARGV, 2 do redis.call('ZADD', KEYS[3], ARGV[i], ARGV[i + 1]) end
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[9])
+  'folded', ARGV[6], 'out', ARGV[7], 'views', ARGV[8], 'refused', ARGV[9])
+for i = 11, #ARGV, 2 do redis.call('ZADD', KEYS[3], ARGV[i], ARGV[i + 1]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[10])
 return 1
 """
 _EMITTED = """
@@ -197,6 +197,7 @@ class PartitionStore:
             progress.frontier,
             *reached,
             " ".join(sorted(views)),
+            Position(*progress.refused).to_bytes(),
             oldest,
         ]
         for own, time in ids.items():

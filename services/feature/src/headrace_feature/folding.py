@@ -73,6 +73,7 @@ class FoldWorker:
         self._epochs: dict[PartitionId, int] = {}
         self._floors: dict[PartitionId, int] = {}
         self._told: dict[tuple[str, PartitionId], int] = {}
+        self._lettered: dict[PartitionId, Position] = {}
         self._saved: dict[PartitionId, Standing] = {}
         self._used: dict[RowsId, dict[str, None]] = {}
         self._others: list[Reached] = []
@@ -163,6 +164,7 @@ class FoldWorker:
             for row, reason in dead:
                 at = part.positions[row]
                 self._refusals.refuse(owned.stream, partition.partition, reason, part.payloads[row], at)
+                self._lettered[partition] = max(at, self._lettered.get(partition, START))
             self._heartbeat.count("dead_letters", len(dead))
 
     def rest(self, partition: PartitionId, end: Position) -> None:
@@ -264,6 +266,7 @@ class FoldWorker:
     def _give_up(self, partition: PartitionId) -> None:
         self._epochs.pop(partition, None)
         self._saved.pop(partition, None)
+        self._lettered.pop(partition, None)
         if partition not in self._fold.partitions:
             return
         self._fold.disown(partition)
@@ -330,8 +333,11 @@ class FoldWorker:
             self._outputs.flush()
         for name, own in self._fold.partitions.items():
             standing = self._standing(name)
-            if self._saved.get(name) == standing:
+            # They have been flushed: whoever follows does not write them again.
+            lettered = self._lettered.pop(name, None)
+            if self._saved.get(name) == standing and lettered is None:
                 continue
+            own.progress.refused = max(own.progress.refused, lettered or START)
             oldest = own.forget_ids()
             views = self._views[name.stream]
             self._partitions.save(name, standing.epoch, own.progress, standing.reached, own.unsaved, oldest, views)
