@@ -7,8 +7,11 @@ import sys
 import tarfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
+from docker.errors import DockerException, NotFound
 
 from headrace.embedded import Servers, brokers, container, distribution
 from headrace.embedded.brokers import Given
@@ -126,18 +129,37 @@ def test_without_any_the_small_one_is_used_and_it_is_said(machine: Path) -> None
 
 
 class FakeContainer:
-    """What testcontainers' container is asked, and the docker container inside."""
+    """What testcontainers' container is asked, and the docker container and client inside."""
+
+    #: Names of containers that a killed process has left.
+    left: ClassVar[set[str]] = set()
 
     def __init__(self, image: str) -> None:
         self.image = image
         self.environment: dict[str, str] = {}
+        self.name = ""
         self.calls: list[object] = []
-        self.ports: dict[int, tuple[str, int]] = {}
+        self.ports: dict[str, tuple[str, int]] = {}
         self.options: dict[str, str] = {}
         self.volumes: dict[str, str] = {}
         self.said = ""
         self.status = "running"
         self.attrs = {"State": {"Pid": 4711}}
+
+    def get_docker_client(self) -> SimpleNamespace:
+        return SimpleNamespace(client=SimpleNamespace(containers=self))
+
+    def get(self, name: str) -> FakeContainer:
+        if name not in self.left:
+            raise NotFound(name)
+        return self
+
+    def remove(self, force: bool) -> None:
+        self.left.clear()
+
+    def with_name(self, name: str) -> FakeContainer:
+        self.name = name
+        return self
 
     def with_command(self, command: str) -> FakeContainer:
         self.said = command
@@ -155,10 +177,6 @@ class FakeContainer:
         self.environment[name] = value
         return self
 
-    def with_bind_ports(self, inside: int, outside: tuple[str, int]) -> FakeContainer:
-        self.ports[inside] = outside
-        return self
-
     def get_wrapped_container(self) -> FakeContainer:
         return self
 
@@ -168,16 +186,10 @@ class FakeContainer:
     def stop(self, timeout: int | None = None) -> None:
         self.calls.append("remove" if timeout is None else "stop")
 
-    def kill(self) -> None:
-        self.calls.append("kill")
-
     def reload(self) -> None:
         pass
 
-    def restart(self, timeout: int) -> None:
-        self.calls.append("restart")
-
-    def logs(self, tail: int, since: int) -> bytes:
+    def logs(self, tail: int, since: float | None) -> bytes:
         return b"no space left\n"
 
 
@@ -202,17 +214,52 @@ def test_a_container_is_made_with_the_same_tuning_and_keeps_its_ports(
     assert own.environment["PULSAR_GC"] == "-XX:+UseSerialGC"
     assert "--bookkeeper-dir /data/bookkeeper" in own.said
     assert own.ports == {
-        6650: ("127.0.0.1", int(broker.url.rpartition(":")[2])),
-        8080: ("127.0.0.1", int(broker.admin_url.rpartition(":")[2])),
+        "6650": ("127.0.0.1", int(broker.url.rpartition(":")[2])),
+        "8080": ("127.0.0.1", int(broker.admin_url.rpartition(":")[2])),
     }
     assert broker.pid == 4711
+    with pytest.raises(Unavailable, match="in use by another process"):
+        ContainerBroker(tmp_path, make=make).start()
     broker.kill()
+    assert own.calls == ["start", "remove"]
+    with pytest.raises(Unavailable, match="not running"):
+        broker.kill()
     broker.start()
+    assert (made[-1].ports, made[-1].name) == (own.ports, own.name)
+    made[-1].attrs["State"]["Pid"] = 0
+    with pytest.raises(Unavailable, match="has ended"):
+        _ = broker.pid
     broker.stop()
-    assert own.calls == ["start", "kill", "start", "stop", "remove"]
-    broker.start()
-    assert made[1].ports == own.ports
     broker.stop()
+    assert made[-1].calls == ["start", "stop", "remove"]
+
+
+def test_a_container_that_a_killed_process_left_is_removed_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.log.admin.Admin.healthy", lambda self: True)
+    made: list[FakeContainer] = []
+
+    def make(image: str) -> FakeContainer:
+        made.append(FakeContainer(image))
+        return made[-1]
+
+    with ContainerBroker(tmp_path, make=make):
+        pass
+    FakeContainer.left.add(made[0].name)
+    with ContainerBroker(tmp_path, make=make):
+        assert not FakeContainer.left
+
+
+def test_what_the_engine_refuses_is_told(tmp_path: Path) -> None:
+    class Refused(FakeContainer):
+        def start(self) -> None:
+            raise DockerException("port is already allocated")
+
+    broker = ContainerBroker(tmp_path, make=Refused)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match=r"no container of apachepulsar/pulsar:4.0.8 here: port is already"):
+            broker.start()
 
 
 def test_a_container_that_ends_at_once_is_told(tmp_path: Path) -> None:
@@ -264,8 +311,8 @@ def test_a_container_whose_broker_loses_its_bookie_is_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Losing(FakeContainer):
-        def logs(self, tail: int, since: int) -> bytes:
-            return (BOOKIE_GONE * 10).encode()
+        def logs(self, tail: int, since: float | None) -> bytes:
+            return (BOOKIE_GONE * 10).encode() if since is None else b""
 
     made: list[FakeContainer] = []
 
@@ -273,8 +320,8 @@ def test_a_container_whose_broker_loses_its_bookie_is_started_again(
         made.append(Losing(image))
         return made[-1]
 
-    monkeypatch.setattr("headrace.log.admin.Admin.healthy", lambda self: "restart" in made[0].calls)
+    monkeypatch.setattr("headrace.log.admin.Admin.healthy", lambda self: made[0].calls.count("start") > 1)
     broker = ContainerBroker(tmp_path, make=make)
     broker.start()
-    assert made[0].calls == ["start", "restart"]
+    assert made[0].calls == ["start", "stop", "start"]
     broker.stop()

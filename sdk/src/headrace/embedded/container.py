@@ -6,11 +6,14 @@ import importlib.util
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from headrace.embedded.distribution import VERSION
+from headrace.embedded.locks import DirectoryLock
 from headrace.embedded.official import JVM, STARTS, TUNING, loses_its_bookie
 from headrace.embedded.ports import HOST, PortBook, free_port
 from headrace.embedded.servers import Server
@@ -54,7 +57,8 @@ def engine_answers() -> bool:
 class ContainerBroker(Server):
     """Apache Pulsar's own standalone broker in a container, which testcontainers removes when this process ends.
 
-    Its data lie in `data`, not in the container.
+    Its data lie in `data`, not in the container. Where testcontainers' reaper cannot run (set
+    ``TESTCONTAINERS_RYUK_DISABLED=true`` then), a container outlives a killed process until the next start on its data.
 
     Parameters
     ----------
@@ -86,9 +90,10 @@ class ContainerBroker(Server):
         self._token = token
         self._make = make
         self._ready_s = ready_s
+        self._lock: DirectoryLock | None = None
         self._container: Any = None
         self._port = self._admin_port = 0
-        self._since = 0
+        self._since: float | None = None
 
     @property
     def url(self) -> str:
@@ -101,53 +106,70 @@ class ContainerBroker(Server):
     @property
     def pid(self) -> int:
         container = self._running()
-        container.reload()
-        return int(container.attrs["State"]["Pid"])
+        with _engine():
+            container.reload()
+        pid = int(container.attrs["State"]["Pid"])
+        if not pid:
+            raise Unavailable(f"the container of the embedded {self.name} has ended")
+        return pid
 
     def start(self) -> None:
         """As of `Server`; after a kill it may take two starts (see `loses_its_bookie`)."""
-        self._since = int(time.time())
-        if self._container is None:
-            self._container = self._create()
-            self._container.start()
-            self._ports.note("broker", self._port)
-            self._ports.note("broker-admin", self._admin_port)
-        else:
-            self._running().start()
+        self._lock = DirectoryLock(self.directory / "lock")
         try:
-            self._wait()
+            with _engine():
+                self._create()
+                self._wait()
         except BaseException:
-            self.stop()
+            self._remove()
             raise
+        self._ports.note("broker", self._port)
+        self._ports.note("broker-admin", self._admin_port)
 
     def stop(self) -> None:
         if self._container is not None:
-            self._running().stop(timeout=_STOP_S)
-            self._container.stop()
-            self._container = None
+            with suppress(Unavailable), _engine():
+                self._running().stop(timeout=_STOP_S)
+            self._remove()
 
     def kill(self) -> None:
-        self._running().kill()
+        """As of `Server`; the container goes with its process, and `start` makes another one for the same data."""
+        self._running()
+        self._remove()
 
-    def _create(self) -> Any:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._port = self._ports.last("broker") or free_port()
-        self._admin_port = self._ports.last("broker-admin") or free_port()
+    def _remove(self) -> None:
+        if self._container is not None:
+            with suppress(Unavailable), _engine():
+                self._container.stop()  # by force, as testcontainers does it
+            self._container = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _create(self) -> None:
         make = self._make
         if make is None:
             from testcontainers.core.container import DockerContainer
 
             make = DockerContainer
-        container = make(IMAGE).with_command(_COMMAND).with_volume_mapping(str(self.directory), _DATA, "rw")
+        container = make(IMAGE)
+        name = f"headrace-{self.name}-{sha256(str(self.directory.resolve()).encode()).hexdigest()[:12]}"
+        _remove_left(container.get_docker_client().client, name)
+        self._port = self._ports.last("broker") or free_port()
+        self._admin_port = self._ports.last("broker-admin") or free_port()
+        container = container.with_name(name).with_command(_COMMAND)
+        container = container.with_volume_mapping(str(self.directory), _DATA, "rw")
         # The image lets any user of group 0 run it: so its files are ours.
         container = container.with_kwargs(user=f"{os.getuid()}:0")
-        for name, value in JVM.items():
-            container = container.with_env(name, value)
-        for name, value in ({"advertisedAddress": HOST} | TUNING | self._conf).items():
-            container = container.with_env(f"PULSAR_PREFIX_{name}", value)
-        for inside, outside in ((_PORT, self._port), (_ADMIN_PORT, self._admin_port)):
-            container = container.with_bind_ports(inside, (HOST, outside))
-        return container
+        for variable, value in JVM.items():
+            container = container.with_env(variable, value)
+        for setting, value in ({"advertisedAddress": HOST} | TUNING | self._conf).items():
+            container = container.with_env(f"PULSAR_PREFIX_{setting}", value)
+        # Not `with_bind_ports`, which takes no address.
+        container.ports = {str(_PORT): (HOST, self._port), str(_ADMIN_PORT): (HOST, self._admin_port)}
+        self._container = container
+        self._since = None
+        container.start()
 
     def _running(self) -> Any:
         """The container as docker knows it."""
@@ -169,11 +191,33 @@ class ContainerBroker(Server):
             container = self._running()
             container.reload()
             if starts < STARTS and loses_its_bookie(self._said()):
-                container.restart(timeout=_STOP_S)
-                self._since = int(time.time())
+                container.stop(timeout=_STOP_S)
+                self._since = time.time()  # to the second, what it said before would be counted again
+                container.start()
                 starts += 1
+                continue
             if container.status == "exited":
                 raise Unavailable(f"the container of {IMAGE} ended before it was ready: {self._said(1).strip()}")
             if time.monotonic() > deadline:
                 raise Unavailable(f"the container of {IMAGE} was not ready after {self._ready_s:g} s")
             pause.wait(_POLL_S)
+
+
+@contextmanager
+def _engine() -> Iterator[None]:
+    """Asks the engine; what goes wrong there is an error of ours."""
+    from docker.errors import DockerException
+
+    try:
+        yield
+    # Those of requests are among the second, those of testcontainers among the third.
+    except (DockerException, OSError, RuntimeError) as error:
+        raise Unavailable(f"no container of {IMAGE} here: {error}") from error
+
+
+def _remove_left(client: Any, name: str) -> None:
+    """Remove the container that a killed process has left behind on the same data, if there is one."""
+    from docker.errors import NotFound
+
+    with suppress(NotFound):
+        client.containers.get(name).remove(force=True)
