@@ -36,7 +36,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def run(scorer: Running, code: str) -> str:
     """Run a page's code against a running model instead of the page's."""
     event = f'{{"card": "c1", "shop": "s1", "amount": 3.5, "at": {NOW}}}'
-    code = re.sub(r"^EVENT = .*$", f"EVENT = {event}", code, flags=re.MULTILINE)
+    code = re.sub(r"^EVENT = \{.*?\}$", f"EVENT = {event}", code, flags=re.MULTILINE | re.DOTALL)
     code = code.replace("localhost:7070", scorer.address).replace('"late_arrival"', '"worth"')
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ from headrace.log.produce import Producer
 from headrace.log.read import LogReader
 from headrace.log.topics import END_OF_HISTORY, FRONTIER, Topics
 from headrace.v1.dead_letter_pb2 import DeadLetter
+from headrace.wording import format_time
 from tests.deadline import until
 from tests.e2e.datasets import LabelledRows, load, loop_file
 from tests.e2e.learning import EPOCH, SECOND, bare, learned, slices, stored_state
@@ -34,7 +35,7 @@ def test_invalid_events_are_refused_and_the_valid_ones_beside_them_learned(tmp_p
         orjson.dumps({"id": "text", "at": EPOCH, **x, "f1": "high"}): ("f1", '"high"'),
         b'{"id": "nan", "at": 1, "f0": NaN}': ("f0", "NaN"),
         orjson.dumps({**late, "id": "x" * 70_000}): ("", "bytes long"),
-        orjson.dumps(late): ("at", str(EPOCH - SECOND)),
+        orjson.dumps(late): ("at", format_time(EPOCH - SECOND)),
     }
     ((rows, answers),) = slices(data, size=ROWS + 10)
     with embedded.run(file, data=tmp_path / "data") as running:

@@ -219,7 +219,7 @@ def test_its_example_can_be_copied(here: Up) -> None:
 def test_status_shows_lag_rates_versions_and_dead_letters(here: Up, capsys: pytest.CaptureFixture[str]) -> None:
     lines = out(capsys, "status").splitlines()
     assert [line.split()[1] for line in lines] == ["feature-0:", "ingest-0:", "learner-0:", "scorer-0:"]
-    wanted = "feature-0: ready  lag 0.2 s  events 7 (1,234/s)  version fraudulent 1,200  dead letters 3"
+    wanted = "feature-0: ready  lag 0.2 s of event time  events 7 (1,234/s)  version fraudulent 1,200  dead letters 3"
     assert lines[0].partition("  ")[2] == wanted
     for loop in ("payments", "loop.py", str(here.folder / "loop.py")):
         assert len(out(capsys, "status", loop).splitlines()) == 4

@@ -228,7 +228,7 @@ def test_send_sends_a_file_and_names_the_lines_that_are_no_events(
         gzip.compress(b"id,at,user,amount\na,3600000000,u,1\nb,3600000000,u,one\nc,1970-01-01T01:00,u,2\n")
     )
     options = ["--redis", ingest.redis_url, "--loop", ingest.loop.name, "--definition", str(ingest.loop_json)]
-    assert run(["send", "clicks", str(path), "--json", *options]) == 0
+    assert run(["send", "clicks", str(path), "--json", *options]) == 4
     out, err = capsys.readouterr()
     assert json.loads(out) == {"stream": "clicks", "sent": 3, "accepted": 2, "rejected": 1}
     assert err == f"rejected {path}:3: field 'amount' is \"one\", expected a finite number\n"
@@ -258,7 +258,7 @@ def test_play_merges_files_and_tells_the_outcome(
         ids = [json.loads(payload)["id"] for payload in batch.payloads if payload]
         assert ids == [f"{name}{n}" for n in range(count)]
         assert batch.properties[-1][FRONTIER] == str(END_OF_HISTORY)
-    assert run(["play", *sources, *options]) == 0
+    assert run(["play", *sources, *options]) == 4
     out, err = capsys.readouterr()
     assert "played 102 events" in out
     assert "100 accepted, 2 rejected" in out

@@ -89,7 +89,8 @@ class NoModelYet(HeadraceError):
     """A model has published no version so far."""
 
     def __init__(self, model: str) -> None:
-        super().__init__(f"model {model!r} has no version yet: it publishes its first one after learning")
+        first = "the first comes after `publish_every` examples, or once its streams fall silent"
+        super().__init__(f"model {model!r} has no version yet: {first}")
         self.model = model
 
 

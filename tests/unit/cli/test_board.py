@@ -31,7 +31,8 @@ def learner() -> ServiceStatus:
 def test_a_line_has_everything_that_is_known() -> None:
     (line,) = board.as_lines([learner()])
     assert line.partition("  ")[2] == (
-        "learner-0: ready  lag 3.2 s  up to 2001-09-09 01:46:40  examples 5,000 (2,500/s)  version late 5,000"
+        "learner-0: ready  lag 3.2 s of event time  up to 2001-09-09 01:46:40"
+        "  examples 5,000 (2,500/s)  version late 5,000"
         "  late log_loss 0.4700  late roc_auc 0.7512  late scored 4,000  dead letters 1,200"
     )
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from headrace import declare, export
+from headrace.declare.place import Place
 from headrace.errors import DefinitionErrors
 
 
@@ -95,6 +96,13 @@ def test_what_a_file_raises_is_told_beside_the_mistakes_before_it(write: Callabl
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(DefinitionErrors, match="it cannot be read: No such file"):
         declare.load(tmp_path / "nothing.py")
+
+
+def test_what_is_no_file_is_named_and_not_headrace_itself() -> None:
+    folder = Path(declare.__file__).parents[2]
+    with pytest.raises(DefinitionErrors) as raised:
+        declare.load(folder)
+    assert str(raised.value).startswith(f"{Place(str(folder), 1)}: file: it cannot be read: Is a directory")
 
 
 def test_a_file_without_streams_is_told(write: Callable[..., Path]) -> None:

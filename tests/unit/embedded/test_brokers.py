@@ -18,7 +18,7 @@ from headrace.embedded.brokers import Given
 from headrace.embedded.container import ContainerBroker
 from headrace.embedded.official import OfficialBroker
 from headrace.embedded.servers import Broker
-from headrace.errors import Unavailable
+from headrace.errors import InvalidRequest, Unavailable
 
 JAVA = """#!/bin/sh
 echo 'openjdk version "{version}" 2025-04-15' >&2
@@ -325,3 +325,17 @@ def test_a_container_whose_broker_loses_its_bookie_is_started_again(
     broker.start()
     assert made[0].calls == ["start", "stop", "start"]
     broker.stop()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"pulsar": "nonsense"}, "the broker's URL is 'nonsense', expected one such as pulsar://broker:6650"),
+        ({"pulsar": "broker:6650"}, "the broker's URL is 'broker:6650'"),
+        ({"pulsar": "pulsar://broker:port"}, "the broker's URL is 'pulsar://broker:port'"),
+        ({"redis": "store"}, "the store's URL is 'store', expected one such as redis://store:6379/0"),
+    ],
+)
+def test_what_is_no_url_is_told(given: dict[str, str], told: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=told), Servers(tmp_path, **given):  # type: ignore[arg-type]
+        pass

@@ -64,6 +64,7 @@ BAD = {
     "a number for truth": (event(night=1), "night", "1", "true or false"),
     "no time": (event(at="yesterday"), "at", '"yesterday"', TIME),
     "a time in nanoseconds": (event(at=1_700_000_000 * 10**9), "at", str(1_700_000_000 * 10**9), TIME),
+    "letters beyond ASCII": (event(delay="héß"), "delay", '"héß"', "a finite number"),
     "half a surrogate pair": (event(flight="\ud800"), "flight", '"\\ud800"', "a string"),
     "a list": (b"[1]", "", "[1]", "a JSON object"),
     "oversized": (event(flight="x" * 500), "", f"{len(event(flight='x' * 500))} bytes long", "at most 500 bytes"),

@@ -61,7 +61,7 @@ def test_a_status_sums_up_all_models() -> None:
     assert status.versions == {"m0": 20, "m1": 5}
     assert status.metrics == {"m0": {"accuracy": 0.5}}
     assert status.frontier == 500  # who stands by for a model does not know how far it is
-    assert status.note == "m1 waits for its first example; m1 disk is full"
+    assert status.note == "m1 stands by; m1 disk is full"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from headrace.wording import counted
+
 
 @click.command("apply")
 @click.argument("loop", type=click.Path(path_type=Path))
@@ -43,6 +45,5 @@ def command(loop: Path, pulsar_admin: str, namespace: str | None) -> None:
         changes = provision(admin, definition, settings.namespace, click.echo)
     finally:
         admin.close()
-    topics = sum(1 for _ in topics_of(definition, settings.namespace))
-    done = "1 change" if changes == 1 else f"{changes} changes"
-    click.echo(f"loop {definition.name}: {topics} topics, {done}")
+    topics = counted(sum(1 for _ in topics_of(definition, settings.namespace)), "topic")
+    click.echo(f"loop {definition.name}: {topics}, {counted(changes, 'change')}")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from headrace.cli.sending import definition_of, progress
+from headrace.cli.sending import definition_of, now_and_then, progress
 from headrace.cli.target import broker_of, find, loop_options
+from headrace.wording import counted
 
 if TYPE_CHECKING:
     from headrace.history.backfill import Backfill, Begun
@@ -58,13 +60,14 @@ def command(
     with broker_of(target, pulsar) as (client, namespace), connect(target.redis) as store:
         backfill = Backfill(compiled, client, store, namespace)
         begun = _begin(backfill, again)
-        for shortage in begun.shortages:
-            click.echo(f"headrace: {shortage}", err=True)
+        if begun.shortages:
+            rest = "unless a stream began then, what was held from before is lost"
+            click.echo(f"headrace: {'; '.join(begun.shortages)}: {rest}", err=True)
         if not detach:
             _watch(backfill, begun)
     facts = {"partitions": len(begun.partitions), "shortages": begun.shortages, "wall_s": time.monotonic() - began}
     done = "being made" if detach else "made"
-    line = f"rows and pairs of {len(begun.partitions)} partitions are {done} again ({facts['wall_s']:.1f} s)"
+    line = f"rows and pairs of {counted(len(begun.partitions), 'partition')} are {done} again ({facts['wall_s']:.1f} s)"
     click.echo(json.dumps(facts) if as_json else line)
 
 
@@ -81,11 +84,15 @@ def _begin(backfill: Backfill, again: bool) -> Begun:
 
 
 def _watch(backfill: Backfill, begun: Begun) -> None:
-    total = len(begun.partitions)
-    with progress("backfill") as show:
+    from rich.console import Console
+
+    total = counted(len(begun.partitions), "partition")
+    tell = now_and_then()
+    with Console(stderr=True).status("backfill") as shown:
         while remaining := backfill.remaining(begun):
-            name = next(iter(remaining))
-            at, end = remaining[name]
-            note = f"{total - len(remaining)} of {total} partitions; {name.stream}-{name.partition} at {at}, of {end}"
-            show(0, note)
+            line = f"backfill: {len(begun.partitions) - len(remaining)} of {total} done"
+            if sys.stderr.isatty():
+                shown.update(line)
+            else:
+                tell(line)
             time.sleep(_LOOK_S)

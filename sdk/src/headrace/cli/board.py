@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headrace.frontier import RESTING
+from headrace.wording import format_span
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -76,8 +77,8 @@ def as_json(loop: str, statuses: Iterable[ServiceStatus]) -> str:
 
 
 def lag_text(status: ServiceStatus) -> str:
-    """How far behind it is."""
-    return "" if status.lag_s is None else f"{status.lag_s:,.1f} s"
+    """How much event time it is behind."""
+    return "" if status.lag_s is None else format_span(status.lag_s)
 
 
 def frontier_text(status: ServiceStatus) -> str:
@@ -94,7 +95,7 @@ def frontier_text(status: ServiceStatus) -> str:
 def _line(status: ServiceStatus) -> str:
     parts = [datetime.now(UTC).strftime("%H:%M:%S"), f"{status.instance}: {_state(status)}"]
     lag, frontier, letters = lag_text(status), frontier_text(status), _dead_letters(status)
-    parts += [f"lag {lag}"] if lag else []
+    parts += [f"lag {lag} of event time"] if lag else []
     parts += [f"up to {frontier}"] if frontier else []
     parts += [*_counts(status), *(f"version {own}" for own in _versions(status))]
     parts += [f"{model} {own}" for model in sorted(status.metrics) for own in _quality(status, model)]
@@ -137,9 +138,9 @@ _COLUMNS: dict[str, Callable[[ServiceStatus], str]] = {
     "service": lambda status: status.instance,
     "state": _state,
     "address": lambda status: status.address,
-    "lag": lag_text,
+    "event time lag": lag_text,
     "up to": frontier_text,
     "done": lambda status: "\n".join(_counts(status)),
     "dead letters": _dead_letters,
 }
-_NUMBERS = ("lag", "dead letters", "version")
+_NUMBERS = ("event time lag", "dead letters", "version")

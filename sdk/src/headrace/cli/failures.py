@@ -5,6 +5,10 @@ from __future__ import annotations
 import click
 
 from headrace import errors
+from headrace.wording import counted
+
+#: The exit code where input was refused.
+REFUSED = 4
 
 #: Exit codes by the kind of failure; the first that fits counts.
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
@@ -12,8 +16,8 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (errors.DefinitionErrors, 2),
     (errors.UnsupportedLearner, 2),
     (errors.Unavailable, 3),
-    (errors.InvalidEvent, 4),
-    (errors.InvalidRequest, 4),
+    (errors.InvalidEvent, REFUSED),
+    (errors.InvalidRequest, REFUSED),
     (errors.NoModelYet, 5),
 )
 
@@ -44,7 +48,7 @@ def explain_failure(error: BaseException) -> tuple[str, int]:
     if isinstance(error, Refused):
         return f"headrace: {error}", error.code
     if isinstance(error, errors.DefinitionErrors):
-        return f"{error}\nheadrace: {_mistakes(len(error.errors))}", 2
+        return f"{error}\nheadrace: {counted(len(error.errors), 'mistake')}", 2
     for kind, code in _CODES:
         if isinstance(error, kind):
             return f"headrace: {error}", code
@@ -53,7 +57,3 @@ def explain_failure(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError):
         return f"headrace: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2
     return (f"headrace: a fault of headrace itself: {type(error).__name__}: {error} (HEADRACE_DEBUG=1 shows where)"), 1
-
-
-def _mistakes(count: int) -> str:
-    return "1 mistake" if count == 1 else f"{count} mistakes"

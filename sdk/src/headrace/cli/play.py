@@ -10,6 +10,7 @@ import click
 
 from headrace.cli.sending import SourceFile, definition_of, progress, sending_options, tell_outcome, tell_rejections
 from headrace.cli.target import find, loop_options
+from headrace.wording import counted
 
 if TYPE_CHECKING:
     from headrace.client import PlayResult, Progress
@@ -65,10 +66,11 @@ def command(
     loop: str | None,
     data: Path | None,
     redis: str | None,
-) -> None:
+) -> int:
     """Play files into a loop, merged in the order of their events' times.
 
     Each file is that of a stream: CSV, JSON Lines or Parquet, gzipped or not. A stream may have several.
+    Rows that are no events of their stream go to the dead letters; the exit code is then 4.
 
     \b
     Examples:
@@ -92,7 +94,7 @@ def command(
             on_progress=lambda at: show(at.sent, _note(at)),
         )
     tell_rejections(result.rejections, result.rejected)
-    tell_outcome(as_json, _line(result), _facts(result))
+    return tell_outcome(as_json, _line(result), _facts(result))
 
 
 def _note(at: Progress) -> str:
@@ -102,7 +104,7 @@ def _note(at: Progress) -> str:
 
 def _line(result: PlayResult) -> str:
     rate = result.sent / max(result.wall_s, 1e-3)
-    line = f"played {result.sent:,} events in {result.wall_s:,.1f} s ({rate:,.0f}/s)"
+    line = f"played {counted(result.sent, 'event')} in {result.wall_s:,.1f} s ({rate:,.0f}/s)"
     line += f": {result.accepted:,} accepted, {result.rejected:,} rejected"
     if result.first_time is not None and result.last_time is not None:
         line += f"; {_time(result.first_time)} to {_time(result.last_time)}"

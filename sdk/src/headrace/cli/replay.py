@@ -120,7 +120,7 @@ def command(
 
     \b
     Examples:
-      headrace replay --id 2013-07-01-UA1545
+      headrace replay --id US2187-LGA-2013-01-06
       headrace replay --diff
       headrace replay --diff --from 2013-07-01 --to 2013-07-08 --events departed=altered.csv
     """
@@ -203,6 +203,7 @@ def _one(replay: Replay, comparison: Comparison, selection: Selection, diff: boo
     for replayed in replay.vectors(selection):
         counts.vectors += int(replayed.again.known.sum())
         counts.predictions += int((replayed.scores.scores == replayed.scores.scores).sum())
+        counts.unscored += int((replayed.again.known & (replayed.predictions.versions < 0)).sum())
         counts.scored(replayed.scores)
         if diff:
             print_differences(comparison.of_vectors(replayed), counts, as_json)
@@ -240,7 +241,7 @@ def _chosen(loop: LoopDefinition, names: Sequence[str]) -> list[ModelDefinition]
     known = {model.name: model for model in loop.models}
     for name in names:
         if name not in known:
-            raise UnknownName("model", repr(name), tuple(known))
+            raise UnknownName("model", name, tuple(known))
     return [known[name] for name in dict.fromkeys(names)] if names else list(loop.models)
 
 

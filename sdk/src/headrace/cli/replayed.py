@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headrace.wording import counted
+
 if TYPE_CHECKING:
     from headrace.history.alterations import Alterations
     from headrace.history.comparing import Comparison
@@ -27,6 +29,7 @@ class Counts:
     asked: int = 0
     foreign: int = 0
     requests: int = 0
+    unscored: int = 0
     versions: set[int] = field(default_factory=set)
     relearned: set[int] = field(default_factory=set)
     missing: set[int] = field(default_factory=set)
@@ -101,7 +104,7 @@ def sum_up(totals: Mapping[str, Counts], alterations: Alterations, complete: boo
     """Print what was computed again and how much of it differs; notes go to standard error."""
     for stream, strangers in alterations.strangers().items():
         some = f"{', '.join(strangers[:3])}{' ...' if len(strangers) > 3 else ''}"
-        click.echo(f"not met in {stream}: {len(strangers):,} ids ({some})", err=True)
+        click.echo(f"not met in {stream}: {counted(len(strangers), 'id')} ({some})", err=True)
     if as_json:
         click.echo(json.dumps({"models": {name: counts.plain() for name, counts in totals.items()}}))
         return
@@ -109,16 +112,19 @@ def sum_up(totals: Mapping[str, Counts], alterations: Alterations, complete: boo
     for name, counts in totals.items():
         for note in _notes(counts):
             click.echo(f"{name}: {note}", err=True)
+        early = f" ({counts.unscored:,} asked before the first version)" if counts.unscored else ""
         again = f" ({len(counts.relearned):,} learned again)" if counts.relearned else ""
-        scores = f"{counts.predictions + counts.requests:,} predictions of {len(counts.versions):,} versions{again}"
-        line = f"{name}: {counts.vectors:,} vectors {how}, {scores}"
+        predictions, versions = counts.predictions + counts.requests, len(counts.versions)
+        scores = f"{counted(predictions, 'prediction')} of {counted(versions, 'version')}{again}{early}"
+        line = f"{name}: {counted(counts.vectors, 'vector')} {how}, {scores}"
         click.echo(f"{line}: {_verdict(counts)}" if diff else line, err=not diff)
 
 
 def _verdict(counts: Counts) -> str:
     if not counts.differing:
         return "no difference"
-    return f"{counts.values:,} values and {counts.scores:,} scores differ, of {len(counts.differing):,} events"
+    values, scores = counted(counts.values, "value"), counted(counts.scores, "score")
+    return f"{values} and {scores} differ, of {counted(len(counts.differing), 'event')}"
 
 
 def _notes(counts: Counts) -> Iterator[str]:

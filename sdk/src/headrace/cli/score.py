@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headrace.cli.target import find, loop_options
+from headrace.wording import format_span
 
 if TYPE_CHECKING:
     from headrace.v1 import scoring_pb2, vector_pb2
@@ -37,7 +38,9 @@ def command(
 
     \b
     Examples:
-      headrace score late_arrival --event '{"carrier": "UA", "origin": "JFK", "dest": "LAX"}'
+      headrace score late_arrival --event '{"at": "2013-12-31T20:00:00Z",
+        "clock": "2013-12-31T17:00:00Z", "carrier": "UA", "number": "UA1545", "origin": "EWR",
+        "dest": "IAH", "tail": "N14228", "distance": 1400}'
       headrace score late_arrival --event - --explain < event.json
     """
     # The scorer checks the event against its stream; here only that a shell has not eaten the quotes.
@@ -118,4 +121,7 @@ def _age_s(value: vector_pb2.Value) -> float | None:
 
 def _age(value: vector_pb2.Value) -> str:
     age = _age_s(value)
-    return "" if age is None else f"{age:,.1f} s old"
+    if age is None:
+        return ""
+    # A row is ahead where the question is of a time before its newest event.
+    return f"{format_span(age)} old" if age >= 0 else f"row is {format_span(-age)} ahead"

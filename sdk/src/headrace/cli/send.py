@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from headrace.cli.sending import definition_of, progress, sending_options, tell_outcome, tell_rejections
-from headrace.cli.target import find, loop_options
+from headrace.cli.target import Target, find, loop_options
+from headrace.errors import Unavailable, UnknownName
+from headrace.wording import counted
 
 
 @click.command("send")
@@ -27,11 +29,12 @@ def command(
     loop: str | None,
     data: Path | None,
     redis: str | None,
-) -> None:
+) -> int:
     """Send the events in FILES to STREAM, as fast as the broker takes them.
 
     Files are CSV, JSON Lines or Parquet, gzipped or not. Rows that are no events of the stream go to the dead
-    letters and do not stop the others. Sending a file again does no harm: events count once.
+    letters and do not stop the others; the exit code is then 4. Sending a file again does no harm: within the
+    stream's horizon, events count once.
 
     \b
     Examples:
@@ -39,9 +42,8 @@ def command(
       headrace send departed 2013-*.jsonl.gz --loop flights
     """
     from headrace.client import send
-    from headrace.errors import UnknownName
 
-    target = find(loop, data, redis)
+    target = _target(address, definition, loop, data, redis)
     loop_definition = definition_of(target, definition)
     names = tuple(own.name for own in loop_definition.streams)
     if stream not in names:
@@ -56,8 +58,23 @@ def command(
             on_progress=lambda sent: show(sent, ""),
         )
     tell_rejections(result.rejections, result.rejected)
-    tell_outcome(
+    return tell_outcome(
         as_json,
-        f"sent {result.sent:,} events to {stream}: {result.accepted:,} accepted, {result.rejected:,} rejected",
+        f"sent {counted(result.sent, 'event')} to {stream}: {result.accepted:,} accepted, {result.rejected:,} rejected",
         {"stream": stream, "sent": result.sent, "accepted": result.accepted, "rejected": result.rejected},
     )
+
+
+def _target(
+    address: str | None, definition: Path | None, loop: str | None, data: Path | None, redis: str | None
+) -> Target:
+    """The running loop; nowhere, where all that is asked of it is given."""
+    if address and definition:
+        return Target("", "")
+    try:
+        return find(loop, data, redis)
+    except Unavailable as error:
+        if address is None:
+            raise
+        needs = "--address needs --definition too, where the loop does not run here (`headrace compile` writes it)"
+        raise click.UsageError(needs) from error

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from headrace.cli.failures import REFUSED
 from headrace.cli.target import Target
+from headrace.wording import counted
 
 if TYPE_CHECKING:
     from headrace.client import RejectedRow
@@ -106,16 +108,26 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[int, str
 
 
 def _lines(what: str) -> Callable[[int, str], None]:
-    began = told = time.monotonic()
+    began, tell = time.monotonic(), now_and_then()
 
     def show(sent: int, note: str) -> None:
-        nonlocal told
-        now = time.monotonic()
-        if now - told >= _LINES_EVERY_S:
-            told = now
-            click.echo(f"{what}: {sent:,} events, {sent / (now - began):,.0f}/s  {note}".rstrip(), err=True)
+        rate = sent / max(time.monotonic() - began, 1e-3)
+        tell(f"{what}: {counted(sent, 'event')}, {rate:,.0f}/s  {note}".rstrip())
 
     return show
+
+
+def now_and_then() -> Callable[[str], None]:
+    """Prints the line that it is given, on standard error, unless it has just printed one."""
+    told = time.monotonic()
+
+    def tell(line: str) -> None:
+        nonlocal told
+        if time.monotonic() - told >= _LINES_EVERY_S:
+            told = time.monotonic()
+            click.echo(line, err=True)
+
+    return tell
 
 
 def tell_rejections(rejections: Sequence[RejectedRow], rejected: int) -> None:
@@ -126,6 +138,7 @@ def tell_rejections(rejections: Sequence[RejectedRow], rejected: int) -> None:
         click.echo(f"rejected {rejected:,} in all: `headrace dead-letters list` has them", err=True)
 
 
-def tell_outcome(as_json: bool, line: str, facts: dict[str, object]) -> None:
-    """The outcome, on standard output."""
+def tell_outcome(as_json: bool, line: str, facts: dict[str, object]) -> int:
+    """The outcome, on standard output; returns the exit code."""
     click.echo(json.dumps(facts) if as_json else line)
+    return REFUSED if facts["rejected"] else 0

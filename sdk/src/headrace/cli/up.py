@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from headrace.cli.workers import Workers
+from headrace.wording import format_span
 
 if TYPE_CHECKING:
+    from headrace.definition import LoopDefinition
     from headrace.embedded import RunningLoop
 
 _TABLE_EVERY_S = 1.0
@@ -80,6 +82,8 @@ def command(
                 report=_report,
             ) as running,
         ):
+            if dict(workers).get("feature", 1) > 1:
+                _tell_keep(running.definition)
             click.echo(_as_json(running, data) if as_json else _as_text(running, data))
             sys.stdout.flush()
             if as_json:
@@ -112,6 +116,16 @@ def _stopped_by_signals() -> Iterator[None]:
 
 def _report(text: str) -> None:
     click.echo(f"headrace: {text}", err=True)
+
+
+def _tell_keep(loop: LoopDefinition) -> None:
+    """What makes several feature workers slower than one."""
+    keep, view = min(((own.keep, own.name) for own in loop.views), default=(0, ""))
+    if view:
+        _report(
+            f"feature workers that play or backfill history wait for each other, {format_span(keep / 1e6)} of event "
+            f"time at a time: the loop's smallest keep, of view {view}"
+        )
 
 
 def _example(running: RunningLoop, data: Path | None) -> str:

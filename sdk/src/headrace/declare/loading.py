@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from river.base import Estimator
 
 
+#: headrace's own files: what is wrong with a loop is never shown at a line of these.
+_OWN = Path(__file__).parents[1]
+
+
 @dataclass(frozen=True)
 class LoadedLoop:
     """A loop file without mistakes.
@@ -104,13 +108,17 @@ def _place_of(error: BaseException, file: Path) -> Place:
     """The line of the user's code that an error came from."""
     if isinstance(error, SyntaxError) and error.filename:
         return Place(error.filename, error.lineno or 1)
+    if isinstance(error, OSError) and error.filename == str(file):
+        return Place(str(file), 1)
     lines = [own for own in traceback.extract_tb(error.__traceback__) if _is_written_below(file.parent, own.filename)]
     return Place(lines[-1].filename, lines[-1].lineno or 1) if lines else Place(str(file), 1)
 
 
 def _is_written_below(folder: Path, file: str) -> bool:
     path = Path(file)
-    return path.is_relative_to(folder) and "site-packages" not in path.relative_to(folder).parts
+    if not path.is_relative_to(folder) or path.is_relative_to(_OWN):
+        return False
+    return "site-packages" not in path.relative_to(folder).parts
 
 
 def _told(error: BaseException, place: Place) -> DefinitionError:

@@ -13,13 +13,13 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from headrace.embedded import brokers
-from headrace.embedded.ports import HOST
 from headrace.embedded.processes import log_report
 from headrace.embedded.servers import Broker, Server, Store
-from headrace.errors import Unavailable
+from headrace.errors import InvalidRequest, Unavailable
 
 _MEND_EVERY_S = 20.0
 _PORTS = {"broker": 6650, "store": 6379}
+_URLS = {"broker": "pulsar://broker:6650", "store": "redis://store:6379/0"}
 
 
 class Servers:
@@ -140,8 +140,19 @@ class Servers:
 
 def _knock(what: str, url: str) -> None:
     """Make sure that somebody listens: services that retry would tell it late, and each in its own way."""
-    at = urlsplit(url.partition(",")[0])
+    host, port = _address(what, url.partition(",")[0])
     try:
-        socket.create_connection((at.hostname or HOST, at.port or _PORTS[what]), timeout=5.0).close()
-    except (OSError, ValueError) as error:
-        raise Unavailable(f"{what}: nothing answers at {at.hostname}:{at.port or _PORTS[what]} ({error})") from None
+        socket.create_connection((host, port), timeout=5.0).close()
+    except OSError as error:
+        raise Unavailable(f"{what}: nothing answers at {host}:{port} ({error})") from None
+
+
+def _address(what: str, url: str) -> tuple[str, int]:
+    try:
+        at = urlsplit(url)
+        host, port = at.hostname, at.port or _PORTS[what]
+    except ValueError:
+        host, port = None, 0
+    if not host:
+        raise InvalidRequest(f"the {what}'s URL", repr(url), f"one such as {_URLS[what]}")
+    return host, port

@@ -181,7 +181,7 @@ def _object(event: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InvalidEvent("", f"not decodable ({_short(str(error))})", "a JSON object") from None
     if not isinstance(found, dict):
-        raise InvalidEvent("", _short(json.dumps(found)), "a JSON object")
+        raise InvalidEvent("", _short(_told(found)), "a JSON object")
     return found
 
 
@@ -202,7 +202,7 @@ def read_value(field: Field, value: Any) -> Any:
         return None
     read = _READ[field.type](value)
     if read is None:
-        raise InvalidEvent(field.name, _short(json.dumps(value)), expected)
+        raise InvalidEvent(field.name, _short(_told(value)), expected)
     return read
 
 
@@ -267,6 +267,11 @@ def column_of(field: Field, values: list[Any]) -> ColumnArray:
 def _is_exact(value: int | None) -> bool:
     """Whether a float64 tells an integer from its neighbours: keys and ids must not become one another."""
     return value is None or -_MAX_EXACT <= value <= _MAX_EXACT
+
+
+def _told(value: Any) -> str:
+    """A value as JSON, in the characters that it has; half a surrogate pair, which no text can hold, stays escaped."""
+    return json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode()
 
 
 def _short(text: str, limit: int = 80) -> str:

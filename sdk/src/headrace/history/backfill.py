@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import pulsar
 import redis
 
-from headrace.declare.durations import format_duration
 from headrace.definition import LoopDefinition, StreamDefinition
 from headrace.errors import InvalidRequest
 from headrace.history.outputs import Outputs, Progressing, Retained, read_outputs
@@ -23,6 +22,7 @@ from headrace.log.topics import Topics
 from headrace.store.pairs import JoinState, PairStore
 from headrace.store.partitions import PartitionStore, view_names
 from headrace.store.rows import RowStore
+from headrace.wording import format_span
 
 
 class StateIsThere(InvalidRequest):
@@ -127,9 +127,8 @@ class Backfill:
         if kept.oldest is None or kept.newest is None or kept.newest - kept.oldest >= needed:
             return ""
         return (
-            f"{partition.stream}-{partition.partition} is retained for {format_duration(kept.newest - kept.oldest)} of "
-            f"event time, rows and pairs reach back {format_duration(needed)}: unless the stream began then, what they "
-            "held from before is lost"
+            f"{partition.stream}-{partition.partition} reaches back {format_span((kept.newest - kept.oldest) / 1e6)}, "
+            f"rows and pairs {format_span(needed / 1e6)}"
         )
 
     def _needed(self, stream: StreamDefinition) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from headrace.definition import ModelDefinition, StreamDefinition
 from headrace.errors import InvalidEvent
 from headrace.events.columns import EventColumns
+from headrace.events.untimely import too_far_ahead, too_late
 from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.arrays import Ints
 
@@ -180,10 +181,9 @@ class Partition:
             if own in self.seen and self.seen[own] >= newest - self._remembered:
                 refused.append(Refused(index, None))
             elif time < newest - stream.lateness:
-                expected = f"a time of at least {newest - stream.lateness} (the newest so far less the lateness)"
-                refused.append(Refused(index, InvalidEvent(stream.time, str(time), expected)))
+                refused.append(Refused(index, too_late(stream, time, newest - stream.lateness)))
             elif time > (latest := min(at, now) + ahead):
-                refused.append(Refused(index, InvalidEvent(stream.time, str(time), f"a time of at most {latest}")))
+                refused.append(Refused(index, too_far_ahead(stream, time, latest)))
             else:
                 newest = max(newest, time)
                 kept.append(index)

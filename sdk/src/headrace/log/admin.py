@@ -285,8 +285,15 @@ class Admin:
                 redirect=True,
             )
         except urllib3.exceptions.HTTPError as error:
-            raise Unavailable(f"broker: its admin API at {self.url} does not answer: {error}") from error
+            raise Unavailable(f"broker: its admin API at {self.url} does not answer: {_cause(error)}") from error
         return _Answer(answer.status, answer.data)
+
+
+def _cause(error: urllib3.exceptions.HTTPError) -> str:
+    """Why nobody answers, without what urllib3 says of its own objects before it."""
+    reason = getattr(error, "reason", None) or error
+    cause = reason.__cause__ or reason
+    return getattr(cause, "strerror", None) or str(cause).rpartition("): ")[2]
 
 
 def _path(topic: str) -> str:

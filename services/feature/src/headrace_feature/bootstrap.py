@@ -30,6 +30,7 @@ from headrace.store.pairs import PairStore
 from headrace.store.partitions import Durability, PartitionStore
 from headrace.store.rows import RowStore
 from headrace.store.status import PERIOD, Heartbeat, ServiceStatus, StatusBoard
+from headrace.wording import counted
 from headrace_feature.app import FeatureApp
 from headrace_feature.durable import Acknowledger
 from headrace_feature.folding import FoldWorker
@@ -118,9 +119,11 @@ class Composition:
 
     def _owned(self) -> str:
         """What is this process's at the moment, where several share the work."""
-        folds = [str(len(self._folder.done()))] if self._folder is not None else []
+        owned = len(self._folder.done()) if self._folder is not None else None
+        # A broker gives a partition away with the first event that comes.
+        folds = [] if owned is None else [f"folds {counted(owned, 'partition')}" if owned else "waits for events"]
         joins = [own.model.name for own in self._joiners if own.active]
-        return "; ".join([*(f"folds {own} partitions" for own in folds), *(f"joins {own}" for own in joins)])
+        return "; ".join([*folds, *(f"joins {own}" for own in joins)])
 
     def close(self) -> None:
         """Acknowledge a last time, let others have what is ours, and go."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from headrace.definition import StreamDefinition
 from headrace.errors import InvalidEvent
 from headrace.events import StreamCodec
+from headrace.events.untimely import too_far_ahead, too_late
 
 
 class Admitted(NamedTuple):
@@ -48,7 +49,7 @@ class Admission:
             try:
                 payload, key, time = canonical(event)
                 if not earliest <= time <= latest:
-                    raise self._untimely(time)
+                    raise self._untimely(time, earliest, latest)
             except InvalidEvent as error:
                 admitted.refused.append((index, error))
                 continue
@@ -72,14 +73,7 @@ class Admission:
         ahead = self.codec.stream.ahead
         return float("inf") if ahead is None else self._now() + ahead
 
-    def _untimely(self, time: int) -> InvalidEvent:
-        stream = self.codec.stream
-        if time > self._latest():
-            expected = f"a time at most {_seconds(stream.ahead or 0)} ahead of now ({self._now()})"
-        else:
-            expected = f"a time at most {_seconds(stream.lateness)} before the newest event ({self._newest})"
-        return InvalidEvent(stream.time, str(time), expected)
-
-
-def _seconds(duration: int) -> str:
-    return f"{duration / 1e6:g} s"
+    def _untimely(self, time: int, earliest: float, latest: float) -> InvalidEvent:
+        if time > latest:
+            return too_far_ahead(self.codec.stream, time, int(latest))
+        return too_late(self.codec.stream, time, int(earliest))

@@ -40,7 +40,7 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat) -> None:
 
 
 def _notes(name: str, standing: Standing) -> list[str]:
-    notes = ["waits for its first example"] if standing.state == "standby" else []
+    notes = ["stands by"] if standing.state == "standby" else []
     return [f"{name} {note}" for note in (*notes, standing.failure or standing.note) if note]
 
 

@@ -12,6 +12,7 @@ import click
 from headrace.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from headrace.definition import LoopDefinition
     from headrace.log.letters import Letter
 
 Fields = dict[str, Any]
@@ -29,6 +30,25 @@ def fields_of(settings: Sequence[str]) -> Fields:
         except ValueError:
             found[name] = text
     return found
+
+
+def check_fields(own: Letter, fields: Fields, loop: LoopDefinition | None) -> None:
+    """Refuse to set what the letter's stream lacks; what a loop elsewhere declares is not known here.
+
+    Raises
+    ------
+    InvalidRequest
+        The stream has no such field.
+    """
+    from headrace.declare.mistakes import instead_of
+
+    streams = {} if loop is None else {stream.name: stream for stream in loop.streams}
+    stream = streams.get(own.letter.stream)
+    known = [field.name for field in stream.fields] if stream else list(fields)
+    for name in fields:
+        if name not in known:
+            cure = instead_of(name, known, "fields")
+            raise InvalidRequest("--set", name, f"a field of stream {own.letter.stream}. {cure}")
 
 
 def edited(own: Letter, fields: Fields, event: str | None) -> Letter:

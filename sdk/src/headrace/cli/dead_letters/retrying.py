@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from headrace.cli.dead_letters.box import check_stream, letter_options, open_box, position_of, unknown
-from headrace.cli.dead_letters.editing import edited, fields_of
-from headrace.cli.failures import Refused
+from headrace.cli.dead_letters.editing import check_fields, edited, fields_of
+from headrace.cli.failures import REFUSED, Refused
+from headrace.cli.sending import definition_of
 from headrace.cli.target import find
 
 if TYPE_CHECKING:
@@ -69,12 +70,16 @@ def retry(
             check_stream(stream, target)
             click.echo("no dead letters to retry", err=True)
             return
+        if fields:
+            declared = None if target.data is None else definition_of(target, None)
+            for own in _at(box, wanted):
+                check_fields(own, fields, declared)
         letters = (edited(own, fields, event) for own in _at(box, wanted))
         with IngestClient(address or target.address("ingest")) as client:
             _resend(box, client, letters, lambda own: _tell(own, told, as_json))
     sent = sum(told.values())
     if told["refused"]:
-        raise Refused(f"{told['refused']:,} of {sent:,} were refused again", 4)
+        raise Refused(f"{told['refused']:,} of {sent:,} were refused again", REFUSED)
     if not as_json:
         click.echo(f"{sent:,} taken", err=True)
 

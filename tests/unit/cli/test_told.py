@@ -1,0 +1,83 @@
+"""What commands say of what was sent, scored, replayed and refused, and the codes that they end with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+
+from headrace.cli import score, send, sending, up
+from headrace.cli.dead_letters.editing import check_fields
+from headrace.cli.replay import _chosen
+from headrace.cli.replayed import Counts, sum_up
+from headrace.declare import load
+from headrace.definition import LoopDefinition
+from headrace.errors import InvalidRequest, UnknownName
+from headrace.history.alterations import Alterations
+from headrace.log.letters import Letter
+from headrace.log.position import START
+from headrace.v1.dead_letter_pb2 import DeadLetter
+from headrace.v1.vector_pb2 import Value
+
+FLIGHTS = Path(__file__).parents[3] / "examples" / "flights" / "loop.py"
+
+
+@pytest.fixture(scope="module")
+def flights() -> LoopDefinition:
+    return load(FLIGHTS).definition
+
+
+@pytest.mark.parametrize(("rejected", "code"), [(0, 0), (3, 4)])
+def test_rejected_rows_are_refused_input(rejected: int, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sending.tell_outcome(False, "sent", {"rejected": rejected}) == code
+    assert capsys.readouterr().out == "sent\n"
+
+
+def test_an_address_alone_lacks_the_definition(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HEADRACE_DATA", raising=False)
+    with pytest.raises(click.UsageError, match="--address needs --definition too"):
+        send._target("ingest:8000", None, None, None, None)
+    assert send._target("ingest:8000", FLIGHTS, None, None, None).redis == ""
+
+
+def test_a_field_that_the_stream_lacks_is_not_set(flights: LoopDefinition) -> None:
+    own = Letter(START, DeadLetter(stream="arrived"))
+    check_fields(own, {"arrival_delay": 4}, flights)
+    with pytest.raises(InvalidRequest, match=r"of stream arrived\. Did you mean 'arrival_delay'"):
+        check_fields(own, {"arival_delay": 4}, flights)
+    # What a loop elsewhere declares is not known.
+    check_fields(own, {"arival_delay": 4}, None)
+
+
+@pytest.mark.parametrize(
+    ("age", "told"),
+    [(1_500_000, "1.5 s old"), (79_680_000_000, "22h08m old"), (-79_674_100_000, "row is 22h07m ahead")],
+)
+def test_an_age_before_the_row_is_told(age: int, told: str) -> None:
+    assert score._age(Value(name="x", age=age)) == told
+
+
+def test_a_replay_tells_why_predictions_are_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    sum_up({"fraudulent": Counts(vectors=4, unscored=4)}, Alterations(), False, True, False)
+    sum_up({"late": Counts(vectors=1, predictions=1, versions={5})}, Alterations(), False, True, False)
+    assert capsys.readouterr().out.splitlines() == [
+        "fraudulent: 4 vectors at their cuts, 0 predictions of 0 versions (4 asked before the first version): "
+        "no difference",
+        "late: 1 vector at their cuts, 1 prediction of 1 version: no difference",
+    ]
+
+
+def test_a_model_that_is_none_is_quoted_once(flights: LoopDefinition) -> None:
+    with pytest.raises(UnknownName, match=r"^model is 'nosuch', expected one of late_arrival$"):
+        _chosen(flights, ["nosuch"])
+
+
+def test_several_feature_workers_are_told_how_far_they_go_at_a_time(
+    flights: LoopDefinition, capsys: pytest.CaptureFixture[str]
+) -> None:
+    up._tell_keep(flights)
+    told = capsys.readouterr().err
+    assert "wait for each other, 1m of event time at a time: the loop's smallest keep" in told
+    assert told.count("\n") == 1
