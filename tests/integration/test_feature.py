@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,14 +13,16 @@ from pathlib import Path
 import msgspec
 import pulsar
 import pytest
+import redis
 
-from headrace import embedded
+from headrace import declare, definition, embedded
 from headrace.embedded import Server
 from headrace.errors import Unavailable
 from headrace.log.dedupe import Accepted
 from headrace.log.read import LogReader
 from headrace.log.tables import decode_vectors
 from headrace.log.topics import END_OF_HISTORY, FRONTIER, Topics
+from headrace.store.status import StatusBoard
 from tests.brokers import Runs
 from tests.deadline import until
 
@@ -141,3 +145,46 @@ def test_a_broker_and_a_store_that_go_away_for_a_while_change_no_vector(shop: Sh
     shop.send("sold", [40])
     shop.end()
     assert shop.vectors(5) == {"5": 1.0, "15": 2.0, "25": 3.0, "35": 4.0, "45": 5.0}
+
+
+_BEATING = """
+import sys
+from headrace.errors import Unavailable
+sys.argv = ["headrace-feature"]
+from headrace_feature import __main__, bootstrap
+beat, errors = bootstrap.Composition.beat, [{error}]
+def failing_at_first(self):
+    if errors:
+        raise errors.pop()
+    beat(self)
+bootstrap.Composition.beat = failing_at_first
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize("error", ['Unavailable("store")', 'RuntimeError("a fault")'])
+def test_what_fails_at_the_start_is_got_over_or_ends_the_process(error: str, tmp_path: Path) -> None:
+    """It must not go on as a process that does nothing."""
+    (tmp_path / "loop.py").write_text(LOOP)
+    loop = declare.load(tmp_path / "loop.py").definition
+    (tmp_path / "loop.json").write_bytes(definition.encode(loop))
+    with embedded.broker(tmp_path) as broker, embedded.store(tmp_path) as store, redis.Redis.from_url(store.url) as own:
+        environment = {
+            "HEADRACE_PULSAR_URL": broker.url,
+            "HEADRACE_REDIS_URL": store.url,
+            "HEADRACE_LOOP": str(tmp_path / "loop.json"),
+        }
+        with subprocess.Popen(
+            [sys.executable, "-c", _BEATING.format(error=error)], env={**os.environ, **environment}
+        ) as process:
+            try:
+                if "Unavailable" in error:
+                    until(
+                        lambda: [status.state for status in StatusBoard(own, loop.name).read()] == ["ready"], seconds=60
+                    )
+                    process.send_signal(signal.SIGTERM)
+                    assert process.wait(60) == 0
+                else:
+                    assert process.wait(60) == 1
+            finally:
+                process.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ import redis
 
 from headrace import logs
 from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
+from headrace.errors import Unavailable
 from headrace.frontier import RESTING
 from headrace.kernel.fold import Fold
 from headrace.kernel.partition import PartitionId
@@ -57,13 +59,15 @@ async def run(settings: FeatureSettings) -> None:
     await asyncio.to_thread(service.campaign)
     every = [(0.5, service.acknowledge), (1.0, service.campaign), (PERIOD, service.beat)]
     feature = FeatureApp(lanes, loop.idle / 1e6, every, settings.web_port)
-    await server.start()
-    await feature.start()
     status.state, status.address = "ready", server.address
-    await asyncio.to_thread(service.beat)
+    await server.start()
     try:
+        await feature.start()
+        with suppress(Unavailable):  # the status is told anew every moment
+            await asyncio.to_thread(service.beat)
         await feature.wait(stop)
     finally:
+        # Whatever ends it: Faust's tasks do not let a process end that has not stopped them.
         await server.stop()
         await feature.stop()
         await asyncio.to_thread(service.close)
