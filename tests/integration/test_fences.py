@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -124,20 +125,22 @@ def test_an_entity_s_rows_stay_as_long_as_any_of_its_views_asks_for(store: redis
 def test_a_new_owner_starts_from_what_was_saved_and_fences_the_old_one(store: redis.Redis) -> None:
     former, new = PartitionStore(store, LOOP.name), PartitionStore(store, LOOP.name)
     first = former.take_over(PARTITION)
-    assert (first.epoch, first.progress, first.seen) == (1, Progress(), {})
+    assert (first.progress, first.seen) == (Progress(), {})
     progress = Progress((1, 2, -1), (1, 3, -1), START, START - 7)
     reached = Reached(START + 1, START)
-    former.save(PARTITION, 1, progress, reached, {"x": START, "old": START - 10}, START - 5, ["asked:1"])
+    former.save(PARTITION, first.epoch, progress, reached, {"x": START, "old": START - 10}, START - 5, ["asked:1"])
     second = new.take_over(PARTITION)
-    assert (second.epoch, second.progress, second.seen) == (2, progress, {"x": START})
+    assert (second.epoch, second.progress, second.seen) == (first.epoch + 1, progress, {"x": START})
     with pytest.raises(Fenced):
-        former.save(PARTITION, 1, replace(progress, done=(9, 9, -1)), Reached(ENDED, ENDED), {"y": START}, 0, [])
+        former.save(
+            PARTITION, first.epoch, replace(progress, done=(9, 9, -1)), Reached(ENDED, ENDED), {"y": START}, 0, []
+        )
     with pytest.raises(Fenced):
-        former.record_emitted(PARTITION, 1, replace(progress, emitted=(9, 9, -1)))
+        former.record_emitted(PARTITION, first.epoch, replace(progress, emitted=(9, 9, -1)))
     assert new.take_over(PARTITION).progress == progress
     nobody = PartitionId("b", 0)
     standings = new.standings([PARTITION, nobody])
-    assert standings == {PARTITION: Standing(3, reached, Position(1, 2, -1)), nobody: None}
+    assert standings == {PARTITION: Standing(first.epoch + 2, reached, Position(1, 2, -1)), nobody: None}
 
 
 def test_what_its_last_owner_folds_is_what_a_new_one_goes_on_with(store: redis.Redis) -> None:
@@ -151,13 +154,13 @@ def test_what_its_last_owner_folds_is_what_a_new_one_goes_on_with(store: redis.R
 def test_rows_from_before_a_partition_began_anew_count_as_lost_and_go(store: redis.Redis) -> None:
     partitions, rows = PartitionStore(store, LOOP.name), RowStore(store, LOOP)
     other = RowsId("asked", 1)
-    for _ in range(3):
-        partitions.take_over(PARTITION)
-    rows.write([Write(ROWS, {"p": row(5, epoch=3), "q": row(5, epoch=300)})], "a-0", 300)
+    before = partitions.take_over(PARTITION).epoch
+    rows.write([Write(ROWS, {"p": row(5, before)})], "a-0", before)
     rows.write([Write(other, {"p": row(5, epoch=2)})], "a-1", 2)
     store.hset(row_key(LOOP.name, "k", "p"), "gone:7@0", b"of a view that is gone")
-    floor = partitions.begin_anew(PARTITION, 260, Progress(), Position(9, 0, -1), ["asked:1"], lost=True)
-    assert floor == 261
+    floor = partitions.begin_anew(PARTITION, before + 7, Progress(), Position(9, 0, -1), ["asked:1"], lost=True)
+    assert floor == before + 8
+    rows.write([Write(ROWS, {"q": row(5, floor)})], "a-0", floor)
     # A view that is added meanwhile does not make them count again.
     partitions.begin_anew(PARTITION, 0, Progress(), Position(9, 0, -1), ["asked:1", "more:1"])
     assert partitions.take_over(PARTITION).floor == floor
@@ -189,6 +192,20 @@ def test_a_join_is_saved_whole_or_not_at_all(store: redis.Redis) -> None:
     assert new.seen() == seen
     new.begin_anew(9, state)
     assert (new.take_over()[2], new.seen()) == ({}, {})
+
+
+def test_a_store_that_was_wiped_gives_no_epoch_out_again(store: redis.Redis) -> None:
+    fences, partitions = Fences(store, LOOP.name), PartitionStore(store, LOOP.name)
+    before = fences.acquire("m"), partitions.take_over(PARTITION).epoch
+    store.flushall()
+    pause = threading.Event()
+    pause.wait(0.002)
+    after = fences.acquire("m"), partitions.begin_anew(PARTITION, 0, Progress(), Position(9, 0, -1), [], lost=True)
+    assert after > before
+    with pytest.raises(Fenced):
+        fences.check("m", before[0])
+    with pytest.raises(Fenced):
+        partitions.record_emitted(PARTITION, before[1], Progress())
 
 
 def test_a_fence_is_passed_by_the_newest_owner_only(store: redis.Redis) -> None:

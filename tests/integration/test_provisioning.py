@@ -151,5 +151,5 @@ def test_of_versions_the_newest_of_each_definition_stays(
     ]
     assert [(own.definition, own.examples) for own in found] == [("older", 300), (model.hash, 300)]
     assert sum(len(batch) for batch in read_whole(client, topic)) == 7
-    assert versions.newest(model) == 300
+    assert versions.newest(model).examples == 300
     client.close()

@@ -114,7 +114,7 @@ def make_mortal() -> None:
     before(RowStore, "write", "writing")
     after(RowStore, "write", "written")
     after(PartitionStore, "save", "saved")
-    after(PairStore, "save", "decided", lambda self, epoch, state, changed: bool(state.outbox))
+    after(PairStore, "save", "decided", lambda self, epoch, state, *rest: bool(state.outbox))
     after(JoinWorker, "_send_outbox", "joined", lambda self: bool(self._state.outbox))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -20,7 +20,7 @@ from headrace.log.position import Position
 from headrace.log.topics import FRONTIER
 from headrace.store.partitions import view_names
 from headrace_feature.folding import FoldWorker
-from tests.unit.feature.folds import Crash, Partitions, World, accept, batch, feed, messages, promise, worker
+from tests.unit.feature.folds import Crash, Partitions, Rows, World, accept, batch, feed, messages, promise, worker
 from tests.unit.kernel.test_fold import LATENESS, SECOND, START, Event, logs, loop
 
 A, B = PartitionId("a", 0), PartitionId("b", 0)
@@ -395,6 +395,29 @@ def test_a_new_view_is_folded_from_the_beginning_and_nothing_is_emitted_or_refus
     former = dict(world.rows)
     drive(world, whole, events)
     assert world.rows == former
+
+
+def test_rows_that_go_between_the_look_at_others_and_the_read_make_no_vector() -> None:
+    made, world = loop(), World()
+    ours, theirs = worker(world, made), worker(world, made)
+    ours.take_over(A)
+    theirs.take_over(B)
+    feed(theirs, B, [(0, Event("b", "b0", START, "p", 7.0))], ENDED)
+    feed(ours, A, [(0, Event("a", "a0", START + SECOND, "p", 1.0))], ENDED)
+    while theirs.step():
+        pass
+    load = Rows.load
+
+    def wiped(self: Rows, needed: Mapping[RowsId, Sequence[str]]) -> dict[RowsId, dict[str, bytes]]:
+        world.epochs.clear()
+        world.rows.clear()
+        return load(self, needed)
+
+    ours._rows.load = wiped.__get__(ours._rows)  # type: ignore[method-assign]
+    while ours.step():
+        pass
+    assert "m" not in world.vectors
+    assert not ours.owns(A, 1)
 
 
 def test_a_view_that_was_left_out_for_a_while_is_folded_anew() -> None:

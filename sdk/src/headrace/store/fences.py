@@ -1,4 +1,7 @@
-"""Epochs: who owns what. A new owner raises the epoch; what an older one still writes is refused."""
+"""Epochs: who owns what. A new owner raises the epoch; what an older one still writes is refused.
+
+The first one of a work is the store's clock, in ms: a store that was wiped gives none out that there has been before.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,16 @@ from headrace.store.connection import store_errors
 #: The beginning of a script that becomes the owner, with an epoch that is newer than `ARGV[1]` too. As numbers: no work
 #: changes its owner 2^53 times.
 RAISE_EPOCH = """
-local epoch = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), tonumber(ARGV[1])) + 1
+local last = redis.call('GET', KEYS[1])
+if not last then
+  local now = redis.call('TIME')
+  last = now[1] * 1000 + math.floor(now[2] / 1000)
+end
+local epoch = math.max(tonumber(last), tonumber(ARGV[1])) + 1
 redis.call('SET', KEYS[1], string.format('%d', epoch))
 """
+
+_ACQUIRE = f"{RAISE_EPOCH} return epoch"
 
 
 class Fences:
@@ -21,11 +31,12 @@ class Fences:
     def __init__(self, store: redis.Redis, loop: str) -> None:
         self._store = store
         self._loop = loop
+        self._acquire = store.register_script(_ACQUIRE)
 
     def acquire(self, work: str) -> int:
         """Become the owner; every earlier owner is fenced from here on."""
         with store_errors():
-            return int(self._store.incr(fence_key(self._loop, work)))
+            return int(self._acquire(keys=[fence_key(self._loop, work)], args=[0]))
 
     def known(self, work: str) -> bool:
         """Whether there has ever been an owner, as far as the store remembers."""

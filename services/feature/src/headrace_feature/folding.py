@@ -223,6 +223,9 @@ class FoldWorker:
             self._tell()
             return False
         remote = self._load(plan)
+        if plan.needed and _epochs(self._partitions.standings(self._all())) != _epochs(standings):
+            # Rows may have gone since it was said how far they are: the store was wiped, or a partition begins anew.
+            return True
         step = self._fold.execute(plan, remote)
         for made in step.vectors:
             frontier = self._fold.frontier_out(made.source, made.model.name)
@@ -380,3 +383,7 @@ class FoldWorker:
                 held.forget(oldest)
                 for key in oldest:
                     del recent[key]
+
+
+def _epochs(standings: Mapping[PartitionId, Standing | None]) -> dict[PartitionId, int]:
+    return {own: 0 if standing is None else standing.epoch for own, standing in standings.items()}
