@@ -77,7 +77,7 @@ def disturbed(
     loop_file: Path = LOOP,
     services: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
-    settle_s: float = 120.0,
+    settle_s: float = 300.0,
     check: Callable[[Site], list[str]] = lambda site: [],
     say: Say = lambda text: None,
 ) -> Disturbed:
