@@ -268,6 +268,7 @@ class FoldWorker:
 
     def _give_up(self, partition: PartitionId) -> None:
         self._epochs.pop(partition, None)
+        self._floors.pop(partition, None)
         self._saved.pop(partition, None)
         self._lettered.pop(partition, None)
         if partition not in self._fold.partitions:
