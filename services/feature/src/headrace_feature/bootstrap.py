@@ -20,7 +20,7 @@ from headrace.kernel.fold import Fold
 from headrace.kernel.partition import PartitionId
 from headrace.log import connection
 from headrace.log.batch import Batch
-from headrace.log.consume import PartitionConsumer
+from headrace.log.consume import OwnerProgress, PartitionConsumer
 from headrace.log.position import Position
 from headrace.log.produce import Producer, wake
 from headrace.log.refusals import Refusals
@@ -173,7 +173,7 @@ class Composition:
                     Source(
                         f"{stream.name}-{index}",
                         lambda: True,
-                        partial(self._consumer, topic, "feature", partition),
+                        partial(self._consumer, topic, "feature", partition, partial(self._owner_progress, partition)),
                         partial(worker.take_over, partition),
                         partial(worker.owns, partition),
                         partial(_accept, worker, partition),
@@ -255,7 +255,14 @@ class Composition:
         standing = PartitionStore(self._store, self._loop.name).standings([partition])[partition]
         return standing is None or standing.reached.out >= RESTING
 
-    def _consumer(self, topic: str, subscription: str, source: Any) -> PartitionConsumer:
+    def _owner_progress(self, partition: PartitionId) -> OwnerProgress:
+        """How far a partition is folded, by whichever process owns it."""
+        standing = PartitionStore(self._store, self._loop.name).standings([partition])[partition]
+        return OwnerProgress() if standing is None else OwnerProgress(standing.done, standing)
+
+    def _consumer(
+        self, topic: str, subscription: str, source: Any, owner_progress: Callable[[], OwnerProgress] | None = None
+    ) -> PartitionConsumer:
         consumer = PartitionConsumer(
             self._client,
             topic,
@@ -263,6 +270,7 @@ class Composition:
             self._settings.batch,
             name=self._settings.instance,
             queue=4 * self._settings.batch,
+            owner_progress=owner_progress,
         )
         self._acknowledger.add(source, consumer)
         return consumer

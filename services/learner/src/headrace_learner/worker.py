@@ -15,9 +15,10 @@ from headrace.definition import ModelDefinition
 from headrace.errors import Fenced, HeadraceError, LearnerFailed, Unavailable
 from headrace.learning import Learning, Progress, version_of
 from headrace.log.batch import Batch
-from headrace.log.consume import PartitionConsumer
+from headrace.log.consume import OwnerProgress, PartitionConsumer
 from headrace.log.position import START, Position
 from headrace.log.read import LogReader
+from headrace.store.connection import store_errors
 from headrace.store.quality import QualityReport
 from headrace.v1.models_pb2 import ModelVersion
 
@@ -62,6 +63,8 @@ class Reports(Protocol):
     """Where quality is told: see `headrace.store.quality.QualityBoard`."""
 
     def write(self, report: QualityReport) -> None: ...
+
+    def read(self, model: str) -> QualityReport | None: ...
 
 
 @dataclass
@@ -158,7 +161,12 @@ class Worker(threading.Thread):
 
     def _serve(self) -> None:
         consumer = PartitionConsumer(
-            self._outside.client, self._outside.topic, self._work, max_messages=QUEUE, name=self._instance
+            self._outside.client,
+            self._outside.topic,
+            self._work,
+            max_messages=QUEUE,
+            name=self._instance,
+            owner_progress=self._owner_progress,
         )
         try:
             delivered = self._stand_by(consumer)
@@ -192,6 +200,14 @@ class Worker(threading.Thread):
                 if batch:
                     return batch
         return Batch()
+
+    def _owner_progress(self) -> OwnerProgress:
+        """What the owner has reported; nothing where the store has no report of this definition."""
+        with store_errors():
+            report = self._outside.reports.read(self.model.name)
+        if report is None or report.definition != self.model.hash:
+            return OwnerProgress()
+        return OwnerProgress(report.position, report.examples)
 
     def _rebuild(self, consumer: PartitionConsumer) -> Batch:
         """Learn what the log holds, publishing nothing: its checkpoint is lost, or on another machine.
@@ -316,6 +332,7 @@ class Worker(threading.Thread):
             self._apart = max(_CHECKPOINT_APART, (time.monotonic() - started) / _CHECKPOINT_SHARE)
             self._saved, self._saved_version = position, self._learning.progress.published
             self._say("")
+            self._tell(at_once=True)
             # Should it fail, the broker delivers again, and what was learned is skipped.
             _quietly(lambda: consumer.ack(position))
         self._saved_at = time.monotonic()
@@ -356,6 +373,7 @@ class Worker(threading.Thread):
                 standing.metrics,
                 quality.points,
                 quality.last_alarm,
+                self._saved or START,
             )
             _quietly(lambda: self._outside.reports.write(report))
 

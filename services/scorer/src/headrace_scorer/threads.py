@@ -13,9 +13,9 @@ from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import Unavailable
 from headrace.log.batch import Batch
 from headrace.log.connection import declared_partitions, partitions
-from headrace.log.consume import PartitionConsumer
+from headrace.log.consume import OwnerProgress, PartitionConsumer
 from headrace.log.produce import Producer
-from headrace.log.read import LogReader
+from headrace.log.read import LogReader, LogTail
 from headrace.log.topics import Topics
 from headrace.v1 import dead_letter_pb2
 from headrace_scorer.kept import KeptVersions
@@ -197,7 +197,15 @@ class PartitionScoring(_LogThread):
         self._progress = progress
 
     def _work(self) -> None:
-        consumer = PartitionConsumer(self._client, self._source, f"scorer-{self._model.name}", _FETCHED)
+        predictions = LogTail(self._client, self._target)
+        consumer = PartitionConsumer(
+            self._client,
+            self._source,
+            f"scorer-{self._model.name}",
+            _FETCHED,
+            # How far the vectors are scored is not stored anywhere; a scorer at work writes predictions.
+            owner_progress=lambda: OwnerProgress(evidence=predictions.growths()),
+        )
         try:
             producer = Producer(self._client, self._target)
             try:
@@ -206,6 +214,7 @@ class PartitionScoring(_LogThread):
             finally:
                 producer.close()
         finally:
+            predictions.close()
             consumer.close()
 
     def _consume(self, consumer: PartitionConsumer, producer: Producer, scorer: StreamScorer) -> None:
