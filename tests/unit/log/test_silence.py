@@ -46,6 +46,10 @@ class Message:
         return self.entry
 
 
+def _none() -> Any:
+    raise pulsar.Timeout
+
+
 @dataclass
 class Subscribed:
     """Delivers its batches, then nothing, although the log goes on to `last`."""
@@ -55,10 +59,16 @@ class Subscribed:
     closed: bool = False
     acknowledged: list[int] = field(default_factory=list)
 
+    taken: list[Message] = field(default_factory=list)
+
+    def receive(self, timeout_millis: int) -> Message:
+        if self.batches and not self.taken:
+            self.taken = self.batches.pop(0)
+        return self.taken.pop(0) if self.taken else _none()
+
     def batch_receive(self) -> list[Message]:
-        if not self.batches:
-            raise pulsar.Timeout
-        return self.batches.pop(0)
+        found, self.taken = self.taken, []
+        return found or _none()
 
     def get_last_message_id(self) -> Id:
         if self.last is None:

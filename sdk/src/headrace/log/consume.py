@@ -17,6 +17,12 @@ from headrace.log.read import LogReader
 
 _log = structlog.get_logger()
 
+#: Milliseconds that `PartitionConsumer.receive` waits for a first message, unless told otherwise.
+WAIT_MS = 500
+
+# Messages that follow one another within this time are gathered for as long.
+_GATHER_MS = 10
+
 
 class OwnerProgress(NamedTuple):
     """What is known of a partition's owner, whichever process that is.
@@ -84,8 +90,11 @@ class PartitionConsumer:
         self._held = Batch()
         self._consumer = self._subscribe()
 
-    def receive(self) -> Batch:
-        """The messages that are there, in order; empty after some milliseconds without any.
+    def receive(self, wait_ms: int = WAIT_MS) -> Batch:
+        """Take the messages that are there, in order; wait for the first, at most `wait_ms`.
+
+        A single message is returned as soon as it comes. Where they follow one another they are gathered for some
+        milliseconds, since each batch has its costs.
 
         Raises
         ------
@@ -96,7 +105,7 @@ class PartitionConsumer:
             return self._catch_up(self._gap)
         batch = Batch()
         try:
-            messages = self._consumer.batch_receive()
+            messages = self._messages(wait_ms)
         except pulsar.Timeout:
             messages = []
         except pulsar.PulsarException as error:
@@ -110,6 +119,16 @@ class PartitionConsumer:
         elif self._clock() - self._heard > self._patience:
             self._look_further()
         return self._new(batch) if self._owner else batch
+
+    def _messages(self, wait_ms: int) -> list[pulsar.Message]:
+        messages = [self._consumer.receive(timeout_millis=wait_ms)]
+        try:
+            if self._clock() - self._heard > _GATHER_MS / 1_000:
+                messages.append(self._consumer.receive(timeout_millis=0))  # or it stands alone, and goes at once
+            messages += self._consumer.batch_receive()
+        except pulsar.Timeout:
+            pass
+        return messages
 
     def start_after(self, position: Position, delivered: Batch) -> Batch:
         """Become the owner: what stands behind `position`, up to the first batch delivered, then that and the rest.
@@ -185,7 +204,7 @@ class PartitionConsumer:
                 consumer_name=self._name,
                 initial_position=pulsar.InitialPosition.Earliest,
                 receiver_queue_size=self._queue,
-                batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(self._max_messages, 8 * 2**20, 10),
+                batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(self._max_messages, 8 * 2**20, _GATHER_MS),
             )
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: cannot subscribe to {self.topic}: {error}") from error

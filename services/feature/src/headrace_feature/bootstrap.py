@@ -31,9 +31,9 @@ from headrace.store.leases import Lease
 from headrace.store.pairs import PairStore
 from headrace.store.partitions import Durability, PartitionStore
 from headrace.store.rows import RowStore
-from headrace.store.status import PERIOD, Heartbeat, ServiceStatus, StatusBoard
+from headrace.store.status import PERIOD, QUIET, Heartbeat, ServiceStatus, StatusBoard
 from headrace.wording import counted
-from headrace_feature.app import FeatureApp
+from headrace_feature.app import FeatureApp, Routine
 from headrace_feature.durable import Acknowledger
 from headrace_feature.folding import FoldWorker
 from headrace_feature.joining import JoinWorker
@@ -57,7 +57,11 @@ async def run(settings: FeatureSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     lanes = await asyncio.to_thread(service.lanes)
     await asyncio.to_thread(service.campaign)
-    every = [(0.5, service.acknowledge), (1.0, service.campaign), (PERIOD, service.beat)]
+    every = [
+        Routine(service.acknowledge, 0.5, 5.0),
+        Routine(service.campaign, 1.0, 1.0),
+        Routine(service.beat, PERIOD, QUIET),
+    ]
     feature = FeatureApp(lanes, loop.idle / 1e6, every, settings.web_port)
     status.state, status.address = "ready", server.address
     await server.start()

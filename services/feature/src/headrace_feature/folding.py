@@ -34,7 +34,7 @@ from headrace_feature.tenure import Tenure
 _log = structlog.get_logger()
 
 #: Seconds between two looks for work that nobody tells of: while events wait for other workers, and else.
-_PRESSED, _PULSE = 0.01, 0.1
+_PRESSED, _PULSE = 0.01, 1.0
 
 
 def wall_clock() -> int:

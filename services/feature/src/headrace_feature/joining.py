@@ -38,7 +38,7 @@ _log = structlog.get_logger()
 STEP = 1_000
 
 #: Seconds between two looks for work that nobody tells of.
-_PULSE = 0.1
+_PULSE = 1.0
 
 
 # Made on import, before there are threads: see `headrace.store.pairs`.

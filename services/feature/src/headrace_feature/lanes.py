@@ -98,6 +98,11 @@ class Lane:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._work = asyncio.Event()
         self._stepped = asyncio.Condition()
+        self._notify: list[Callable[[], None]] = []
+
+    def on_work(self, notify: Callable[[], None]) -> None:
+        """Call `notify`, on the event loop, whenever there is work and whenever some of it is done."""
+        self._notify.append(notify)
 
     def submit(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
         """Run in the worker's thread, from a reader's."""
@@ -110,15 +115,17 @@ class Lane:
         else:
             await self._surely(source.rest, delivery.end)
         self._work.set()
+        self._tell()
         async with self._stepped:
             await self._stepped.wait_for(lambda: not source.full())
 
     async def run(self) -> None:
         """Step whenever there may be work, for ever."""
         while True:
-            # What others do, and time, make work as well, and nobody tells.
+            # Poll as well: other workers and time create work without notifying us.
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._work.wait(), self._worker.pulse)
+            woken = self._work.is_set()
             self._work.clear()
             while True:
                 more = await self._surely(self._worker.step)
@@ -126,10 +133,17 @@ class Lane:
                     self._stepped.notify_all()
                 if not more:
                     break
+                self._tell()
+            if woken:
+                self._tell()
 
     def close(self) -> None:
         """End the thread, after what it is doing."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _tell(self) -> None:
+        for notify in self._notify:
+            notify()
 
     async def _surely(self, call: Callable[..., _Result], *arguments: Any) -> _Result | None:
         """Run in the worker's thread; what it may have left half done is given up, and nothing returned."""

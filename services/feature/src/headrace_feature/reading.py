@@ -11,13 +11,13 @@ import structlog
 
 from headrace.errors import Fenced, Unavailable
 from headrace.log.batch import Batch
-from headrace.log.consume import PartitionConsumer
+from headrace.log.consume import WAIT_MS, PartitionConsumer
 from headrace_feature.lanes import RETRY, Delivery, Lane, Source
 
 _log = structlog.get_logger()
 
 #: Seconds between two looks whether a source may be read.
-STANDBY = 0.2
+STANDBY = 0.5
 
 
 class SourceReader(threading.Thread):
@@ -46,6 +46,8 @@ class SourceReader(threading.Thread):
         self._lane = lane
         self._source = source
         self._idle = idle
+        # Silence is noticed soon after it has lasted long enough.
+        self._wait_ms = min(WAIT_MS, max(int(idle * 250), 10))
         self._stopping = stopping
         self._put = put
         self._fail = fail
@@ -89,7 +91,7 @@ class SourceReader(threading.Thread):
         while not self._stopping.is_set():
             if epoch is not None and not source.owned(epoch):
                 return
-            batch = Batch() if source.elected and epoch is None else consumer.receive()
+            batch = Batch() if source.elected and epoch is None else consumer.receive(self._wait_ms)
             if epoch is None and (batch or source.elected):
                 epoch, position = self._lane.submit(source.take_over)
                 batch = consumer.start_after(position, batch)
