@@ -18,7 +18,7 @@ from headrace.log.read import LogReader
 _log = structlog.get_logger()
 
 #: Milliseconds that `PartitionConsumer.receive` waits for a first message, unless told otherwise.
-WAIT_MS = 500
+WAIT_MS = 1_000
 
 # Messages that follow one another within this time are gathered for as long.
 _GATHER_MS = 10

@@ -49,6 +49,14 @@ class _WithoutKafka(BootStrategy):  # type: ignore[misc]
     enable_kafka = False
 
 
+class _WithoutSampling(faust.Monitor):  # type: ignore[misc]
+    """Takes no sample a second for the web view, where there is none."""
+
+    @faust.Service.task  # type: ignore[untyped-decorator]
+    async def _sampler(self) -> None:
+        return
+
+
 class _Application(faust.App):  # type: ignore[misc]
     BootStrategy = _WithoutKafka
 
@@ -80,6 +88,7 @@ class FeatureApp:
             # Never connected to: `_WithoutKafka`.
             broker="kafka://unused",
             store="memory://",
+            monitor=_WithoutSampling() if web_port is None else None,
             web_enabled=web_port is not None,
             web_host="127.0.0.1",
             web_port=web_port or 6066,

@@ -98,10 +98,11 @@ class Lane:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._work = asyncio.Event()
         self._stepped = asyncio.Condition()
+        self._fed = False
         self._notify: list[Callable[[], None]] = []
 
     def on_work(self, notify: Callable[[], None]) -> None:
-        """Call `notify`, on the event loop, whenever there is work and whenever some of it is done."""
+        """Call `notify`, on the event loop, after each step that took a batch in or did something."""
         self._notify.append(notify)
 
     def submit(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
@@ -114,8 +115,8 @@ class Lane:
             await self._surely(source.accept, delivery.epoch, delivery.batch)
         else:
             await self._surely(source.rest, delivery.end)
+        self._fed = self._fed or delivery.batch is not None
         self._work.set()
-        self._tell()
         async with self._stepped:
             await self._stepped.wait_for(lambda: not source.full())
 
@@ -125,17 +126,16 @@ class Lane:
             # Poll as well: other workers and time create work without notifying us.
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._work.wait(), self._worker.pulse)
-            woken = self._work.is_set()
             self._work.clear()
             while True:
                 more = await self._surely(self._worker.step)
                 async with self._stepped:
                     self._stepped.notify_all()
+                if more or self._fed:
+                    self._fed = False
+                    self._tell()
                 if not more:
                     break
-                self._tell()
-            if woken:
-                self._tell()
 
     def close(self) -> None:
         """End the thread, after what it is doing."""

@@ -39,9 +39,6 @@ _log = structlog.get_logger()
 #: Seconds for the served predictions that still wait for the broker when the service ends.
 _GRACE = 5.0
 
-#: Seconds between two statuses while nothing happens, and between two looks whether rows are being made again.
-_QUIET = 1.0
-
 _Add = Callable[[grpc.aio.Server], None]
 
 # Generated code has no types.
@@ -87,7 +84,7 @@ class Service:
             raise self._failure
 
     async def _serve(self, client: pulsar.Client, rows: StoredRows) -> None:
-        settings, versions, pace = self._settings, Versions(self._loop, _log.info), Pace(_QUIET)
+        settings, versions, pace = self._settings, Versions(self._loop, _log.info), Pace()
         progress = Progress(stir=pace.stir)
         queue = ServedQueue(settings.log_queue, settings.log_patience)
         rebuild = Rebuild(self._loop)
