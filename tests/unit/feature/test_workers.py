@@ -126,4 +126,4 @@ def test_partitions_that_move_at_any_effect_change_no_bit(seed: int, moments: in
     workers.finish()
     assert len(plain.vectors["m"]) == len({own for own, _ in plain.vectors["m"]})
     assert state(world) == state(plain)
-    assert world.counts["behind"] == 0
+    assert world.counts["read_beyond_keep"] == 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headrace.cli.progress_tables import advice, join_cells, joins_of, stream_cells, streams_of
 from headrace.frontier import RESTING
 from headrace.wording import format_span
 
@@ -40,6 +41,7 @@ def complete(statuses: Iterable[ServiceStatus]) -> list[ServiceStatus]:
 def as_table(loop: str, statuses: Sequence[ServiceStatus]) -> Group:
     """For a terminal: the services, and below them what they say of each model."""
     from rich.console import Group
+    from rich.text import Text
 
     services = {heading: [cell(status) for status in statuses] for heading, cell in _COLUMNS.items()}
     rows = [(status, model) for status in statuses for model in sorted({*status.versions, *status.metrics})]
@@ -49,7 +51,15 @@ def as_table(loop: str, statuses: Sequence[ServiceStatus]) -> Group:
         "version": [f"{status.versions[model]:,}" if model in status.versions else "" for status, model in rows],
         "quality": ["  ".join(_quality(status, model)) for status, model in rows],
     }
-    return Group(_table(f"loop {loop}", services), _table("", models))
+    streams = _columns([stream_cells(stream) for stream in streams_of(statuses)])
+    joins = _columns([join_cells(model, join) for model, join in joins_of(statuses).items()])
+    lines = [Text(line, style="red") for line in advice(statuses)]
+    tables = [_table("", columns) for columns in (streams, joins, models) if columns]
+    return Group(_table(f"loop {loop}", services), *tables, *lines)
+
+
+def _columns(rows: Sequence[dict[str, str]]) -> dict[str, list[str]]:
+    return {heading: [row[heading] for row in rows] for heading in (rows[0] if rows else ())}
 
 
 def _table(title: str, columns: dict[str, list[str]]) -> Table:
@@ -67,8 +77,12 @@ def _table(title: str, columns: dict[str, list[str]]) -> Table:
 
 
 def as_lines(statuses: Iterable[ServiceStatus]) -> list[str]:
-    """For a log: a line a process."""
-    return [_line(status) for status in statuses]
+    """For a log: a line a process, a line for each stream and join, and what to do where something is wrong."""
+    listed = list(statuses)
+    rows = [stream_cells(stream) for stream in streams_of(listed)]
+    rows += [join_cells(model, join) for model, join in joins_of(listed).items()]
+    lines = ["  ".join(f"{heading} {cell}".strip() for heading, cell in row.items() if cell) for row in rows]
+    return [*(_line(status) for status in listed), *lines, *(f"! {line}" for line in advice(listed))]
 
 
 def as_json(loop: str, statuses: Iterable[ServiceStatus]) -> str:

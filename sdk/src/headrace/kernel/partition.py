@@ -25,6 +25,9 @@ class PartitionId(NamedTuple):
     stream: str
     partition: int
 
+    def __str__(self) -> str:
+        return f"{self.stream}-{self.partition}"
+
 
 class RowsId(NamedTuple):
     view: str

@@ -84,6 +84,7 @@ class PartitionConsumer:
         self._heard = clock()
         self._patience = PATIENCE
         self._ids: dict[Position, pulsar.MessageId] = {}
+        self._messages_received = self._entries_received = 0
         self._position = START
         self._owner = False
         self._gap: LogReader | None = None
@@ -112,6 +113,8 @@ class PartitionConsumer:
             raise Unavailable(f"broker: {self.topic}: {error}") from error
         for message in messages:
             batch.add(message, Position.of(message.message_id()))
+        self._messages_received += len(batch)
+        self._entries_received += len({position[:2] for position in batch.positions})
         if messages:
             self._heard, self._patience = self._clock(), PATIENCE
             newest = max(range(len(batch)), key=batch.positions.__getitem__)
@@ -179,6 +182,27 @@ class PartitionConsumer:
         if last.entry < 0:
             last = START  # and what others say: an empty ledger
         return None if self._owner and self._is_behind(last) else last
+
+    def unread(self, done: Position | None = None) -> int:
+        """How many messages stand on the log behind the one received last: an estimate, at least 1 where there are any.
+
+        A batch counts as many messages as batches did on the mean. Of a log that was cut into several ledgers only the
+        last one is counted. 0 where the broker does not tell.
+
+        Parameters
+        ----------
+        done
+            Count from here, where this consumer is not the owner.
+        """
+        try:
+            last = Position.of(self._consumer.get_last_message_id())
+        except pulsar.PulsarException:
+            return 0
+        position = self._position if self._owner or done is None else done
+        if last.entry < 0 or _covers(position, last):
+            return 0
+        entries = last.entry - position.entry if last.ledger == position.ledger else last.entry + 1
+        return max(round(entries * self._messages_received / max(self._entries_received, 1)), 1)
 
     def close(self) -> None:
         """Give the partition up, for the next consumer to take."""

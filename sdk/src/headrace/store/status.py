@@ -44,6 +44,23 @@ class JoinStatus(msgspec.Struct, kw_only=True):
         return max(self.question_bytes, self.label_bytes) >= self.bound_bytes
 
 
+class PartitionStatus(msgspec.Struct, kw_only=True):
+    """How far a partition of a stream is, as a feature process that reads it says.
+
+    `owned` says whether it is the process's; then `waiting` events have been read and are not folded, the oldest of
+    them for `oldest_s` seconds, `watermark` is the partition's (µs since the epoch; None: unknown), and `resting` says
+    that nobody waits for it. Some `unread` messages stand on the topic behind what was read, or behind what is done where
+    the partition is another process's.
+    """
+
+    owned: bool = False
+    waiting: int = 0
+    unread: int = 0
+    oldest_s: float = 0.0
+    watermark: int | None = None
+    resting: bool = False
+
+
 class ServiceStatus(msgspec.Struct, kw_only=True):
     """One service process, as it describes itself each second.
 
@@ -51,6 +68,8 @@ class ServiceStatus(msgspec.Struct, kw_only=True):
     work is done and `newest` the newest event time that it has seen (µs since the epoch). `lag_s`, how far its
     frontier is behind the newest event that any service has seen, is filled in by who reads. `versions` maps a
     model to the number of examples of the version in use; `metrics` maps a model to its prequential metrics.
+    `partitions` says how far each partition of a stream is, `held_by` which of them the events that were read wait for,
+    and `joins` what waits in the join of each model.
     """
 
     service: str
@@ -66,6 +85,8 @@ class ServiceStatus(msgspec.Struct, kw_only=True):
     lag_s: float | None = None
     versions: dict[str, int] = {}
     metrics: dict[str, dict[str, float]] = {}
+    partitions: dict[str, PartitionStatus] = {}
+    held_by: str = ""
     joins: dict[str, JoinStatus] = {}
     note: str = ""
 

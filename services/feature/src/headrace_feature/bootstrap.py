@@ -21,7 +21,7 @@ from headrace.kernel.partition import PartitionId
 from headrace.log import connection
 from headrace.log.batch import Batch
 from headrace.log.consume import OwnerProgress, PartitionConsumer
-from headrace.log.position import Position
+from headrace.log.position import START, Position
 from headrace.log.produce import Producer, wake
 from headrace.log.refusals import Refusals
 from headrace.log.topics import Topics
@@ -31,7 +31,7 @@ from headrace.store.leases import Lease
 from headrace.store.pairs import PairStore
 from headrace.store.partitions import Durability, PartitionStore
 from headrace.store.rows import RowStore
-from headrace.store.status import PERIOD, QUIET, Heartbeat, ServiceStatus, StatusBoard
+from headrace.store.status import PERIOD, QUIET, Heartbeat, PartitionStatus, ServiceStatus, StatusBoard
 from headrace.wording import counted
 from headrace_feature.app import FeatureApp, Routine
 from headrace_feature.durable import Acknowledger
@@ -40,6 +40,7 @@ from headrace_feature.joining import JoinWorker
 from headrace_feature.lanes import Lane, Source
 from headrace_feature.outputs import ExamplesLog, VectorOutputs
 from headrace_feature.settings import FeatureSettings
+from headrace_feature.unread import Unread
 
 
 async def run(settings: FeatureSettings) -> None:
@@ -98,6 +99,8 @@ class Composition:
         self._folder: FoldWorker | None = None
         self._joiners: list[JoinWorker] = []
         self._leases: list[Lease] = []
+        self._unread = Unread()
+        self._read = 0
 
     def lanes(self) -> list[Lane]:
         """Connect, and build what this process's role asks for."""
@@ -121,11 +124,28 @@ class Composition:
         if self._folder is not None:
             self._heartbeat.status.frontier = self._folder.frontier()
             self._heartbeat.status.newest = self._folder.newest()
+            self._heartbeat.status.held_by = self._folder.held_by()
+            self._heartbeat.status.partitions = self._partition_statuses(self._folder)
         joins = {joiner.model.name: joiner.status() for joiner in self._joiners}
         self._heartbeat.status.joins = {name: status for name, status in joins.items() if status is not None}
         self._heartbeat.status.note = self._owned()
         with store_connection.store_errors():
             self._heartbeat.beat()
+
+    def _partition_statuses(self, folder: FoldWorker) -> dict[str, PartitionStatus]:
+        owned, read = folder.statuses(), self._heartbeat.status.counters.get("events", 0)
+        busy, self._read = read != self._read, read
+        every = [PartitionId(own.name, index) for own in self._loop.streams for index in range(own.partitions)]
+        others = [partition for partition in every if partition not in owned]
+        standings = PartitionStore(self._store, self._loop.name).standings(others) if others else {}
+        statuses = {}
+        for partition in every:
+            status = owned.get(partition, PartitionStatus())
+            standing = standings.get(partition)
+            done = START if standing is None else standing.done
+            status.unread = self._unread.count(partition, None if status.owned else done, busy)
+            statuses[str(partition)] = status
+        return statuses
 
     def _owned(self) -> str:
         """What is this process's at the moment, where several share the work."""
@@ -279,6 +299,8 @@ class Composition:
             owner_progress=owner_progress,
         )
         self._acknowledger.add(source, consumer)
+        if isinstance(source, PartitionId):
+            self._unread.watch(source, consumer)
         return consumer
 
 

@@ -31,7 +31,7 @@ from headrace.store.decisions import decode as decode_decisions
 from headrace.store.decisions import encode as encode_decisions
 from headrace.store.partitions import PartitionStore, Standing, view_names
 from headrace.store.rows import RowStore, Write
-from headrace.store.status import Heartbeat
+from headrace.store.status import Heartbeat, PartitionStatus
 from headrace_feature.decoding import Decoded, decode
 from headrace_feature.outputs import OutputReached, VectorOutputs
 from headrace_feature.tenure import Tenure
@@ -87,6 +87,8 @@ class FoldWorker:
         self._others: list[Reached] = []
         self._frontier: int | None = None
         self._newest: int | None = None
+        self._held_by = ""
+        self._statuses: dict[PartitionId, PartitionStatus] = {}
         self._looks: dict[PartitionId, tuple[Position, Standing | None]] = {}
         self._silent: dict[PartitionId, tuple[Position, Standing | None]] = {}
         self._count = len(self._all())
@@ -229,8 +231,10 @@ class FoldWorker:
         """
         standings = self._partitions.standings(self._all())
         self._give_up_lost(standings)
-        self._others = self._reached_by_others(standings)
+        others = self._reached_by_others(standings)
+        self._others = list(others.values())
         plan = self._fold.plan(self._others, self._clock())
+        self._held_by = self._least(others) if plan.empty else ""
         if plan.empty:
             # What was refused, or sent before, is done without a step.
             self._refusals.flush()
@@ -247,7 +251,7 @@ class FoldWorker:
             self._outputs.send(made, reached)
             self._told[made.model.name, made.source] = reached
             self._heartbeat.count("vectors", len(made.ids))
-            self._heartbeat.count("behind", made.assembled.behind)
+            self._heartbeat.count("read_beyond_keep", made.assembled.behind)
         self._refusals.flush()
         self._outputs.flush()
         for source in {made.source for made in step.vectors}:
@@ -269,6 +273,14 @@ class FoldWorker:
     def newest(self) -> int | None:
         """The newest event time that this worker's partitions have seen; None before the first event."""
         return self._newest
+
+    def held_by(self) -> str:
+        """The partition that the events that were read wait for; empty where none waits."""
+        return self._held_by
+
+    def statuses(self) -> dict[PartitionId, PartitionStatus]:
+        """How far the partitions are that this worker owns."""
+        return dict(self._statuses)
 
     def _all(self) -> list[PartitionId]:
         """Every partition of the loop, whoever owns it."""
@@ -296,14 +308,23 @@ class FoldWorker:
         for rows in [own for own in self._used if own not in self._fold.rows]:
             del self._used[rows]
 
-    def _reached_by_others(self, standings: Mapping[PartitionId, Standing | None]) -> list[Reached]:
-        return [
-            Reached() if standing is None else standing.reached
-            for own, standing in standings.items()
-            if own.stream in self._fold.streams
-            and own not in self._fold.partitions
-            and not self._is_silent(own, standing)
-        ]
+    def _reached_by_others(self, standings: Mapping[PartitionId, Standing | None]) -> dict[PartitionId, Reached]:
+        return {
+            partition: Reached() if standing is None else standing.reached
+            for partition, standing in standings.items()
+            if partition.stream in self._fold.streams
+            and partition not in self._fold.partitions
+            and not self._is_silent(partition, standing)
+        }
+
+    def _least(self, others: Mapping[PartitionId, Reached]) -> str:
+        """The partition that events wait for; empty where none does."""
+        owned = self._fold.partitions
+        if not any(partition.backlog for partition in owned.values()):
+            return ""
+        reached = {name: partition.frontier for name, partition in owned.items()}
+        reached |= {name: min(other) for name, other in others.items()}
+        return str(min(reached, key=reached.__getitem__))
 
     def _is_silent(self, partition: PartitionId, standing: Standing | None) -> bool:
         """Whether a partition of somebody else, or of nobody, has long had no event that is not done."""
@@ -385,6 +406,8 @@ class FoldWorker:
         # Only what has had an event counts: a stream that has never spoken has nothing to be behind with.
         self._frontier = min((own.frontier_out() for own in owned if own.last[0] >= 0), default=None)
         self._newest = max((own.newest for own in owned if own.newest > UNKNOWN), default=None)
+        now = self._clock()
+        self._statuses = {name: _status(partition, now) for name, partition in self._fold.partitions.items()}
 
     def _standing(self, partition: PartitionId) -> Standing:
         own = self._fold.partitions[partition]
@@ -417,6 +440,17 @@ class FoldWorker:
                 held.forget(oldest)
                 for key in oldest:
                     del recent[key]
+
+
+def _status(partition: Partition, now: int) -> PartitionStatus:
+    waiting = partition.waiting
+    return PartitionStatus(
+        owned=True,
+        waiting=partition.backlog,
+        oldest_s=0.0 if waiting is None else max(now - int(waiting.since[0]), 0) / 1e6,
+        watermark=None if partition.watermark <= UNKNOWN else partition.watermark,
+        resting=partition.frontier >= RESTING,
+    )
 
 
 def _epochs(standings: Mapping[PartitionId, Standing | None]) -> dict[PartitionId, int]:

@@ -107,7 +107,7 @@ class Service:
         stream = StreamScoring(client, self._loop, self._topics, versions, reader.caught_up, progress, self._fail)
 
         def refresh(status: ServiceStatus) -> None:
-            requests = {"requests": scorer.requests, "not_logged": scorer.not_logged, "behind": scorer.behind}
+            requests = {"requests": scorer.requests, "not_logged": scorer.not_logged, "read_beyond_keep": scorer.behind}
             status.counters = {"predictions": 0, "unscored": 0, **progress.counters, **requests}
             status.frontier = progress.frontier
             status.versions = versions.examples()

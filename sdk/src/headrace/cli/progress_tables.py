@@ -1,0 +1,156 @@
+"""How far the streams of a loop are, what waits in its joins, and what to do where something is lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from headrace.wording import counted, format_span, format_time
+
+if TYPE_CHECKING:
+    from headrace.store.status import JoinStatus, PartitionStatus, ServiceStatus
+
+#: Seconds for which events may wait before it is said what they wait for.
+_LONG_S = 10.0
+
+#: Shares of labels without a question, and of questions without a label, from which on it is said what to do.
+_UNMATCHED, _EXPIRED = 0.01, 0.5
+
+
+@dataclass
+class StreamProgress:
+    """How far a stream is, over all of its partitions.
+
+    Attributes
+    ----------
+    behind
+        Events that are accepted or unread, and not folded.
+    oldest_s
+        How long the oldest of those that were read has waited.
+    watermark
+        The least of its partitions (µs), and `held_by` which one that is; None: unknown.
+    unowned
+        Partitions that nobody folds although events wait.
+    """
+
+    name: str
+    behind: int = 0
+    oldest_s: float = 0.0
+    watermark: int | None = None
+    held_by: str = ""
+    resting: bool = True
+    unowned: list[str] = field(default_factory=list)
+
+
+def streams_of(statuses: Iterable[ServiceStatus]) -> list[StreamProgress]:
+    """The progress of each stream, by its name."""
+    partitions: dict[str, PartitionStatus] = {}
+    for status in statuses:
+        for name, partition in status.partitions.items():
+            known = partitions.get(name)
+            if known is None or partition.owned or (not known.owned and partition.unread > known.unread):
+                partitions[name] = partition
+    streams: dict[str, StreamProgress] = {}
+    for name, partition in sorted(partitions.items()):
+        stream = name.rpartition("-")[0]
+        _add(streams.setdefault(stream, StreamProgress(stream)), name, partition)
+    return list(streams.values())
+
+
+def _add(stream: StreamProgress, name: str, partition: PartitionStatus) -> None:
+    stream.behind += partition.waiting + partition.unread
+    stream.oldest_s = max(stream.oldest_s, partition.oldest_s)
+    stream.resting &= partition.resting or not (partition.owned or partition.unread)
+    if not partition.owned:
+        if partition.unread:
+            stream.unowned.append(name)
+        return
+    if not stream.held_by or _before(partition.watermark, stream.watermark):
+        stream.watermark, stream.held_by = partition.watermark, name
+
+
+def _before(one: int | None, other: int | None) -> bool:
+    return other is not None and (one is None or one < other)
+
+
+def joins_of(statuses: Iterable[ServiceStatus]) -> dict[str, JoinStatus]:
+    """What waits in the join of each model."""
+    return dict(sorted((model, join) for status in statuses for model, join in status.joins.items()))
+
+
+def stream_cells(stream: StreamProgress) -> dict[str, str]:
+    """A stream's row."""
+    oldest = f", oldest {format_span(stream.oldest_s)}" if stream.oldest_s >= 1 else ""
+    watermark = "" if stream.watermark is None else format_time(stream.watermark)
+    held_by = "" if not stream.held_by else f" by {stream.held_by}"
+    return {
+        "stream": stream.name,
+        "behind": f"{counted(stream.behind, 'event')}{oldest}",
+        "watermark": f"{watermark}{held_by}" if watermark else "",
+        "": "rests" if stream.resting and not stream.behind else "",
+    }
+
+
+def join_cells(model: str, join: JoinStatus) -> dict[str, str]:
+    """A join's row: what waits, and for whom."""
+    since = format_span(max(time.time() - join.since, 0))
+    watermark = "no event or mark yet" if join.watermark is None else f"at {format_time(join.watermark)}"
+    waits = f"{join.held_by}, {watermark}, for {since}" if join.waiting_questions else ""
+    share = max(join.question_bytes, join.label_bytes) / max(join.bound_bytes, 1)
+    return {
+        "join of": model,
+        "questions": f"{join.waiting_questions:,}",
+        "labels": f"{join.waiting_labels:,}",
+        "full": f"{share:.0%}",
+        "questions wait for": waits,
+    }
+
+
+def advice(statuses: Sequence[ServiceStatus]) -> list[str]:
+    """A line for each thing that is wrong: what, and what to do."""
+    lines = [
+        f"nobody folds {', '.join(stream.unowned)}, where events wait: is a feature service up?"
+        for stream in streams_of(statuses)
+        if stream.unowned
+    ]
+    for status in statuses:
+        long = max((partition.oldest_s for partition in status.partitions.values()), default=0.0)
+        if status.held_by and long >= _LONG_S:
+            lines.append(
+                f"{status.instance}: events have waited {format_span(long)} for {status.held_by}: it gets no events, "
+                f"and no mark (`headrace mark {status.held_by.rpartition('-')[0]} --until TIME`)"
+            )
+        lines += _losses(status)
+    for model, join in joins_of(statuses).items():
+        if join.is_full:
+            side = "questions" if join.question_bytes >= join.label_bytes else "labels"
+            lines.append(
+                f"the join of {model} reads no more {side}: {counted(join.waiting_questions, 'question')} and "
+                f"{counted(join.waiting_labels, 'label')} wait and fill `waiting_bytes`. Nothing is lost. Send what is "
+                f"missing, mark the stream of {join.held_by}, or raise waiting_bytes"
+            )
+    return lines
+
+
+def _losses(status: ServiceStatus) -> list[str]:
+    counts = status.counters
+    examples, labels = counts.get("examples", 0), counts.get("labels", 0)
+    lines = []
+    if (unmatched := counts.get("unmatched", 0)) > _UNMATCHED * labels:
+        lines.append(
+            f"{counted(unmatched, 'label')} found no question within the bound: do their ids name events of the "
+            "model's stream, and is the label's `wait` long enough?"
+        )
+    if (expired := counts.get("expired", 0)) > _EXPIRED * (examples + expired):
+        lines.append(
+            f"{counted(expired, 'question')} had no label when the bound was over: is the label's `wait` long enough, "
+            "or did a mark come too early?"
+        )
+    if late := counts.get("late", 0):
+        lines.append(
+            f"{counted(late, 'event')} came late or had been sent long ago: `headrace dead-letters list` shows them; a "
+            "longer `lateness` or `horizon` of the stream lets them count"
+        )
+    return lines

@@ -1,0 +1,45 @@
+"""How many messages of each partition are not read yet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from headrace.kernel.partition import PartitionId
+from headrace.log.consume import PartitionConsumer
+from headrace.log.position import Position
+
+#: Seconds between two questions to the broker, while there is something unread and while there is not.
+_BUSY_S, _QUIET_S = 1.0, 15.0
+
+
+class Unread:
+    """Asks the broker now and then how far each log goes on behind what was read."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._consumers: dict[PartitionId, PartitionConsumer] = {}
+        self._found: dict[PartitionId, tuple[float, int]] = {}
+
+    def watch(self, partition: PartitionId, consumer: PartitionConsumer) -> None:
+        """Ask this consumer from here on."""
+        self._consumers[partition] = consumer
+        self._found.pop(partition, None)
+
+    def count(self, partition: PartitionId, done: Position | None, busy: bool) -> int:
+        """Messages that stand behind what was read, or behind `done` where the partition is another process's.
+
+        Parameters
+        ----------
+        busy
+            Events come, so it is asked more often.
+        """
+        consumer = self._consumers.get(partition)
+        if consumer is None:
+            return 0
+        at, unread = self._found.get(partition, (float("-inf"), 0))
+        now = self._clock()
+        if now - at >= (_BUSY_S if busy or unread else _QUIET_S):
+            unread = consumer.unread(done)
+            self._found[partition] = now, unread
+        return unread
