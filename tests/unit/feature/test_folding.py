@@ -15,9 +15,11 @@ from headrace.errors import CorruptState, Fenced
 from headrace.frontier import ENDED, RESTING
 from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
 from headrace.kernel.rows import FENCE_BYTES
+from headrace.log.batch import Batch
 from headrace.log.position import START as LOG_START
 from headrace.log.position import Position
-from headrace.log.topics import MARK
+from headrace.log.topics import CALL, MARK
+from headrace.store.decisions import Tally, decode
 from headrace.store.partitions import view_names
 from headrace_feature.folding import FoldWorker
 from tests.unit.feature.folds import Crash, Partitions, Rows, World, accept, batch, feed, messages, promise, worker
@@ -524,3 +526,69 @@ def test_a_crash_after_a_wait_makes_no_vector_twice(lost: bool) -> None:
         assert world.vectors["m"] == plain.vectors["m"], crash_at
         assert [own for own, _ in world.vectors["short"]] == [own for own, _ in plain.vectors["short"]], crash_at
         assert {own: row[8:] for own, row in world.rows.items()} == {own: row[8:] for own, row in plain.rows.items()}
+
+
+def sent(call: str, events: list[tuple[int, Event]]) -> Batch:
+    """Events that a call sent, each with its index."""
+    made = batch(events)
+    made.properties = [{CALL: f"{call}:{index}"} for index in range(len(events))]
+    return made
+
+
+def decisions(world: World, own: PartitionId, call: str) -> Tally:
+    return decode(world.decisions[own]).calls[call]
+
+
+def test_what_is_decided_on_a_call_is_saved_for_it() -> None:
+    world = World()
+    fold = worker(world, loop())
+    fold.take_over(A)
+    far = START + 100 * SECOND
+    accept(fold, A, sent("one", [(0, Event("a", "0", START, "p", 1.0)), (1, Event("a", "1", far, "p", 1.0))]))
+    repeat, late = Event("a", "1", far, "p", 1.0), Event("a", "0", START, "p", 1.0)
+    fold.step()
+    accept(fold, A, sent("two", [(2, repeat), (3, late)]))
+    fold.step()
+    assert decisions(world, A, "one").accepted == 2
+    tally = decisions(world, A, "two")
+    assert (tally.accepted, tally.repeats, tally.rejected, tally.late) == (0, 1, 1, 1)
+    assert [refusal.index for refusal in tally.refusals] == [1]
+    assert world.counts["late"] == 1
+    # The next owner judges again what is not done, and counts it once.
+    fold = worker(world, loop())
+    fold.take_over(A)
+    accept(fold, A, sent("two", [(2, repeat), (3, late)]))
+    accept(fold, A, sent("three", [(4, Event("a", "4", far, "p", 1.0))]))
+    fold.step()
+    assert decisions(world, A, "two") == tally
+    assert decisions(world, A, "three").accepted == 1
+
+
+def test_an_event_before_a_mark_is_late_for_every_reader() -> None:
+    for restarts in (False, True):
+        world = World()
+        fold = worker(world, loop())
+        fold.take_over(A)
+        fold.take_over(B)
+        feed(fold, B, [], ENDED)
+        accept(fold, A, promise(0, START + 60 * SECOND))
+        feed(fold, A, [(1, Event("a", "1", START + 61 * SECOND, "p", 1.0))])
+        finish(fold)
+        assert world.progress[A].watermark == START + 60 * SECOND
+        if restarts:
+            fold = worker(world, loop())
+            fold.take_over(A)
+        feed(fold, A, [(2, Event("a", "2", START + 59 * SECOND, "p", 1.0))])
+        finish(fold)
+        assert world.refused == [(Position(2, 0, -1), "at")]
+
+
+def test_ids_beyond_the_declared_number_are_forgotten() -> None:
+    world, made = World(), loop()
+    streams = tuple(msgspec.structs.replace(own, ids=2, lateness=0) for own in made.streams)
+    fold = worker(world, msgspec.structs.replace(made, streams=streams))
+    fold.take_over(A)
+    feed(fold, A, [(place, Event("a", str(place), START + place, "p", 1.0)) for place in range(3)])
+    feed(fold, A, [(3, Event("a", "1", START + 1, "p", 1.0)), (4, Event("a", "0", START, "p", 1.0))])
+    finish(fold)
+    assert (world.counts["resent"], world.counts["late"]) == (1, 1)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -18,7 +19,7 @@ from headrace.kernel.join import Entry, Index
 from headrace.log.batch import Batch
 from headrace.log.position import START, Position
 from headrace.log.tables import Vectors, decode_examples, encode_vectors
-from headrace.log.topics import END
+from headrace.log.topics import END, MARK
 from headrace.store.pairs import JoinState
 from headrace_feature.joining import STEP, JoinWorker
 from headrace_feature.outputs import Logged
@@ -582,3 +583,55 @@ def test_an_id_that_comes_again_after_its_wait_is_a_new_one_whichever_source_is_
     join.step()
     # Who follows sends again what may not have been sent.
     assert list(dict.fromkeys(examples(definition, log))) == [(0, "a", 10.0), (1, "a", 10.0 * HOUR)]
+
+
+def test_a_join_that_is_full_reads_no_more_of_that_side(tmp_path: Path) -> None:
+    definition, pairs, log = loop(tmp_path, "stream"), Pairs(), Log()
+    model = msgspec.structs.replace(definition.models[0], waiting_bytes=1_000)
+    definition = msgspec.structs.replace(definition, models=(model,))
+    join = worker(definition, pairs, log)
+    take(join, "features", vectors(definition, 0, "abcdefgh"))
+    join.step()
+    assert (join.is_full("features"), join.is_full("told")) == (True, False)
+    status = join.status()
+    assert status is not None
+    assert (status.waiting_questions, status.is_full, status.held_by, status.watermark) == (8, True, "told", None)
+    assert worker(definition, pairs, log).is_full("features")  # also after a restart
+    join = worker(definition, pairs, log)
+    take(join, "told", labels(0, "abcdefgh"))
+    join.rest("features", Position(1, 0, -1))
+    join.step()
+    take(join, "told", marks(9, 3 * HOUR))
+    take(join, "features", watermark(definition, 9, 3 * HOUR))
+    join.step()
+    assert not join.is_full("features")
+    assert pairs.state.weight == (0, 0, 0, 0)
+
+
+def marks(entry: int, time: int) -> Batch:
+    return Batch([Position(1, entry, -1)], [b""], [{MARK: str(time)}], [0])
+
+
+def watermark(definition: LoopDefinition, entry: int, time: int) -> Batch:
+    """A features topic says how far it is."""
+    properties = {"definition": definition.models[0].hash, "frontier": str(time), "watermark": str(time)}
+    return Batch([Position(1, entry, -1)], [b""], [properties], [0])
+
+
+def test_silence_expires_nothing_and_a_mark_does(tmp_path: Path) -> None:
+    definition, pairs, log = loop(tmp_path, "stream"), Pairs(), Log()
+    join = worker(definition, pairs, log)
+    take(join, "features", vectors(definition, 0, "ab"))
+    for topic in ("features", "told"):
+        join.rest(topic, Position(1, 0, -1))
+    join.step()
+    take(join, "features", watermark(definition, 1, 99 * HOUR))
+    join.step()
+    assert pairs.state.weight.questions == 2
+    take(join, "told", marks(0, HOUR + 1))  # the question at 0 is over, the one at 1 is not
+    join.step()
+    assert pairs.state.weight.questions == 1
+    take(join, "told", known(1, ("b", HOUR + 1)))
+    join.rest("told", Position(1, 1, -1))
+    join.step()
+    assert [own for _, own, _ in examples(definition, log)] == ["b"]

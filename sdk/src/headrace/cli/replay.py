@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headrace.definition import LoopDefinition, ModelDefinition
     from headrace.history.alterations import Alterations
     from headrace.history.comparing import Comparison
+    from headrace.history.examples import ExampleAudit
     from headrace.history.logged import Selection
     from headrace.history.replaying import Replay
     from headrace.history.streams import StreamHistory
@@ -113,10 +114,11 @@ def command(
     data: Path | None,
     redis: str | None,
 ) -> int:
-    """Compute vectors and predictions again from the streams, at the cuts that they recorded.
+    """Compute vectors, predictions and examples again from the streams, the vectors at the cuts that they recorded.
 
     A score is computed by the version that gave it: as it stands on the models topic, or learned again from
-    the examples log. With --diff the exit code is 1 where anything is not what was logged.
+    the examples log. With --diff the examples log is compared with what the vectors and labels make, and the exit code
+    is 1 where anything is not what was logged.
 
     \b
     Examples:
@@ -143,6 +145,10 @@ def command(
         for model in chosen:
             replay, comparison = reading.of(model)
             totals[model.name] = _one(replay, comparison, selection, diff, as_json)
+            if diff and not alterations and limit is None:
+                audit = reading.audit(model)
+                print_differences(audit.differences(selection), totals[model.name], as_json)
+                totals[model.name].examples = audit.examples
     sum_up(totals, alterations, complete, diff, as_json)
     return 1 if diff and any(counts.differing for counts in totals.values()) else 0
 
@@ -191,6 +197,11 @@ class _Reading:
             self._alterations,
         )
         return replay, Comparison(replay)
+
+    def audit(self, model: ModelDefinition) -> ExampleAudit:
+        from headrace.history.examples import ExampleAudit
+
+        return ExampleAudit(self._loop.definition, model, self._streams, self._logs, self._topics)
 
     def _tell(self, stream: str, count: int) -> None:
         self._events += count

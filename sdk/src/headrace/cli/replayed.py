@@ -35,6 +35,8 @@ class Counts:
     missing: set[int] = field(default_factory=set)
     values: int = 0
     scores: int = 0
+    examples: int = 0
+    examples_differ: int = 0
     differing: set[str] = field(default_factory=set)
 
     def scored(self, again: Rescored) -> None:
@@ -45,6 +47,8 @@ class Counts:
     def differs(self, own: Difference) -> None:
         if own.what in ("score", "label"):
             self.scores += 1
+        elif own.what == "example":
+            self.examples_differ += 1
         else:
             self.values += 1
         self.differing.add(own.id)
@@ -61,6 +65,8 @@ class Counts:
             "vectors_of_other_definitions": self.foreign,
             "values_differ": self.values,
             "scores_differ": self.scores,
+            "examples": self.examples,
+            "examples_differ": self.examples_differ,
             "ids_differ": len(self.differing),
         }
 
@@ -116,15 +122,17 @@ def sum_up(totals: Mapping[str, Counts], alterations: Alterations, complete: boo
         again = f" ({len(counts.relearned):,} learned again)" if counts.relearned else ""
         predictions, versions = counts.predictions + counts.requests, len(counts.versions)
         scores = f"{counted(predictions, 'prediction')} of {counted(versions, 'version')}{again}{early}"
-        line = f"{name}: {counted(counts.vectors, 'vector')} {how}, {scores}"
+        examples = f", {counted(counts.examples, 'example')}" if diff else ""
+        line = f"{name}: {counted(counts.vectors, 'vector')} {how}, {scores}{examples}"
         click.echo(f"{line}: {_verdict(counts)}" if diff else line, err=not diff)
 
 
 def _verdict(counts: Counts) -> str:
     if not counts.differing:
         return "no difference"
-    values, scores = counted(counts.values, "value"), counted(counts.scores, "score")
-    return f"{values} and {scores} differ, of {counted(len(counts.differing), 'event')}"
+    found = {"value": counts.values, "score": counts.scores, "example": counts.examples_differ}
+    parts = [counted(number, what) for what, number in found.items() if number or what != "example"]
+    return f"{', '.join(parts[:-1])} and {parts[-1]} differ, of {counted(len(counts.differing), 'event')}"
 
 
 def _notes(counts: Counts) -> Iterator[str]:

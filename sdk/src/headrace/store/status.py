@@ -49,8 +49,8 @@ class PartitionStatus(msgspec.Struct, kw_only=True):
 
     `owned` says whether it is the process's; then `waiting` events have been read and are not folded, the oldest of
     them for `oldest_s` seconds, `watermark` is the partition's (µs since the epoch; None: unknown), and `resting` says
-    that nobody waits for it. Some `unread` messages stand on the topic behind what was read, or behind what is done where
-    the partition is another process's.
+    that nobody waits for it. So many messages are `unread`: they stand on the topic behind what was read, or behind
+    what is done where the partition is another process's.
     """
 
     owned: bool = False

@@ -1,0 +1,129 @@
+"""Auditing a model's examples: those that its vectors and labels make, and those that its log holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from headrace.definition import LoopDefinition, ModelDefinition, Task
+from headrace.frontier import UNKNOWN
+from headrace.history.differences import Difference
+from headrace.history.logged import LoggedModel, Selection
+from headrace.history.logs import FEW, Logs
+from headrace.history.streams import StreamHistory
+from headrace.kernel.arrays import Ints
+from headrace.kernel.join import Join, Outcome
+from headrace.kernel.labels import Labels
+from headrace.log.dedupe import Accepted
+from headrace.log.tables import decode_examples
+from headrace.log.topics import Topics
+
+#: Vectors that are read at a time.
+_SIZE = 10_000
+
+
+class _Key(NamedTuple):
+    """What identifies an example: its id, and the time of its question (µs)."""
+
+    id: str
+    time: int
+
+
+class ExampleAudit:
+    """Compares the examples log of a model with what its vectors and its label's stream make.
+
+    Only questions of a stream can be audited: requests stand in no stream, and which of them came in time for their
+    label is not recorded.
+
+    Attributes
+    ----------
+    examples
+        How many examples were compared.
+    """
+
+    def __init__(
+        self, loop: LoopDefinition, model: ModelDefinition, streams: StreamHistory, logs: Logs, topics: Topics
+    ) -> None:
+        self._loop = loop
+        self._model = model
+        self._streams = streams
+        self._logs = logs
+        self._topics = topics
+        self.examples = 0
+
+    def differences(self, selection: Selection) -> Iterator[Difference]:
+        """The examples that are missing in the log, differ, or should not be there.
+
+        Raises
+        ------
+        CorruptState, Unavailable
+            As `StreamHistory.read`.
+        """
+        if self._model.vectors == "requests":
+            return
+        expected = self._expected(selection)
+        logged, frontier = self._logged()
+        self.examples = len(expected)
+        for key, outcome in expected.items():
+            known = max(key.time, outcome.time)
+            if key not in logged:
+                if known < frontier:  # one that is not due yet waits for its place
+                    yield self._difference(key, None, outcome, "its label counts, and it is not in the log")
+            elif logged[key] != outcome:
+                yield self._difference(key, logged[key], outcome, "another label answers it")
+        for key, outcome in logged.items():
+            if key not in expected and selection.rows([key.id], _times(key)):
+                why = "its vector or label is in no topic any more, or does not count"
+                yield self._difference(key, outcome, None, why)
+
+    def _expected(self, selection: Selection) -> dict[_Key, Outcome]:
+        labels = Labels(self._loop, self._model)
+        join = Join(labels.wait, {})
+        log = LoggedModel(self._logs, self._topics, self._model)
+        for part in log.vectors(selection, _SIZE):
+            for id, time in zip(part.vectors.ids, part.vectors.times.tolist(), strict=True):
+                join.question(id, time, b"")
+        for partition in self._streams.partitions(labels.stream.name):
+            for events in self._streams.read(partition):
+                for id, outcome in labels.outcomes(events.columns):
+                    join.label(id, outcome)
+        entries = (after for _, after in join.changes.values())
+        made = (example for entry in entries for example in entry.examples)
+        return {_Key(own.id, own.time): self._typed(own.outcome) for own in made}
+
+    def _typed(self, outcome: Outcome) -> Outcome:
+        value = outcome.value
+        return Outcome(outcome.time, str(value) if self._model.task is Task.MULTICLASS else float(value))
+
+    def _logged(self) -> tuple[dict[_Key, Outcome], int]:
+        """The examples in the log, and the time before which it is complete."""
+        found: dict[_Key, Outcome] = {}
+        accepted, frontier = Accepted(), UNKNOWN
+        for physical in self._logs.partitions(self._topics.examples(self._model.name)):
+            for batch in self._logs.read(physical, FEW):
+                for payload, properties in zip(batch.payloads, batch.properties, strict=True):
+                    if not accepted.mark(int(properties.get("epoch", 0))):
+                        continue
+                    if properties.get("definition") != self._model.hash:
+                        continue
+                    frontier = int(properties.get("frontier", frontier))
+                    if payload:
+                        found.update(self._decoded(payload))
+        return found, frontier
+
+    def _decoded(self, payload: bytes) -> Iterator[tuple[_Key, Outcome]]:
+        examples = decode_examples(self._model, payload)
+        columns = (examples.times.tolist(), examples.label_times.tolist(), list(examples.labels))
+        for id, time, label_time, label in zip(examples.ids, *columns, strict=True):
+            yield _Key(id, time), self._typed(Outcome(label_time, label))
+
+    def _difference(self, key: _Key, logged: Outcome | None, again: Outcome | None, why: str) -> Difference:
+        before = None if logged is None else logged.value
+        after = None if again is None else again.value
+        return Difference(self._model.name, key.id, key.time, "example", before, after, why)
+
+
+def _times(key: _Key) -> Ints:
+    return np.array([key.time], np.int64)

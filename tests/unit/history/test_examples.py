@@ -1,0 +1,86 @@
+"""The examples log is compared with what the vectors and the label's stream make."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from headrace.definition import Column, FieldType, LabelDefinition
+from headrace.history.differences import Difference
+from headrace.history.examples import ExampleAudit
+from headrace.history.logged import Selection
+from headrace.history.streams import StreamHistory
+from headrace.kernel.labels import Labels
+from headrace.log.tables import Examples, encode_examples
+from tests.unit.history.served import TOPICS, Served
+from tests.unit.kernel.test_fold import SECOND, START, Event
+
+#: Labels come two seconds after their questions; the third question has none.
+QUESTIONS = [Event("a", str(number), START + 10 * number * SECOND, "p", float(number)) for number in range(5)]
+LABELS = [Event("b", own.id, own.at + 2 * SECOND, "p", 1.0) for own in QUESTIONS if own.id != "2"]
+
+
+LABEL = LabelDefinition("label", "b", "a", "id", Column("x"), FieldType.FLOAT, 5 * SECOND)
+
+
+@pytest.fixture
+def served() -> Served:
+    made = Served(sorted([*QUESTIONS, *LABELS], key=lambda event: event.at))
+    made.loop = msgspec.structs.replace(made.loop, labels=(LABEL,))
+    return made
+
+
+def log(served: Served, ids: list[str], shift: int = 0, frontier: int | None = None) -> None:
+    """Log these examples; what is known before `frontier` is complete, by default everything."""
+    vectors = {own.ids[0]: own for part in served.served() for own in part}
+    outcomes = answers(served)
+    for seq, id in enumerate(ids):
+        own, (time, value) = vectors[id], outcomes[id]
+        example = Examples(
+            np.array([seq]), [id], own.times, np.array([time + shift]), np.array([value]), own.numbers, own.categories
+        )
+        served.logs.add(
+            TOPICS.examples("m"), encode_examples(served.model, example), definition=served.model.hash, epoch="1"
+        )
+    told = str(2**62 if frontier is None else frontier)
+    served.logs.add(TOPICS.examples("m"), b"", definition=served.model.hash, epoch="1", frontier=told)
+
+
+def answers(served: Served) -> dict[str, tuple[int, float]]:
+    labels = Labels(served.loop, served.model)
+    streams = StreamHistory(served.logs, TOPICS, served.loop)
+    (partition,) = streams.partitions(labels.stream.name)
+    found = [pair for events in streams.read(partition) for pair in labels.outcomes(events.columns)]
+    return {id: (outcome.time, float(outcome.value)) for id, outcome in found}
+
+
+def audit(served: Served, selection: Selection | None = None) -> list[Difference]:
+    streams = StreamHistory(served.logs, TOPICS, served.loop)
+    found = ExampleAudit(served.loop, served.model, streams, served.logs, TOPICS)
+    return list(found.differences(selection or Selection()))
+
+
+def test_a_complete_log_has_no_difference(served: Served) -> None:
+    log(served, ["0", "1", "3", "4"])
+    assert audit(served) == []
+
+
+def test_a_lost_example_is_found(served: Served) -> None:
+    log(served, ["0", "3", "4"])
+    (lost,) = audit(served)
+    assert (lost.id, lost.what, lost.logged, lost.recomputed) == ("1", "example", None, 1.0)
+    assert "not in the log" in lost.why
+    assert audit(served, Selection(frozenset({"0"}))) == []
+
+
+def test_an_example_that_is_not_due_yet_is_not_lost(served: Served) -> None:
+    log(served, ["0"], frontier=QUESTIONS[1].at)
+    assert audit(served) == []
+
+
+def test_another_label_and_a_foreign_example_are_found(served: Served) -> None:
+    log(served, ["0", "1", "3", "4"], shift=1)
+    assert {own.why for own in audit(served)} == {"another label answers it"}
+    served.logs.topics[TOPICS.stream("b")][0].clear()
+    assert len(audit(served)) == 4
