@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := sdk/src services/ingest/src services/feature/src services/learner/src services/scorer/src
 
 .DEFAULT_GOAL := help
-.PHONY: help install test unit contract integration e2e crash mutations doctest lint format protos publish-protos lock bench demo up compose clean
+.PHONY: help install test unit contract integration e2e crash mutations doctest lint format protos publish-protos lock bench idle demo up compose clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -98,6 +98,9 @@ crash: install ## kill, suspend and cut off everything, on the official broker (
 
 mutations: install ## break one guarantee at a time, and see the crash suite notice
 	$(BIN)/python -m pytest tests/crash/test_mutations.py -v $(PYTEST)
+
+idle: install ## measure what a loop costs while no event comes, by process: two minutes
+	$(BIN)/python -m tests.bench.bench_idle $(BENCH)
 
 bench: install ## measure, each figure beside its reference in the same run
 	$(BIN)/python -m tests.bench
