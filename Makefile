@@ -44,11 +44,15 @@ $(STAMP): requirements-build.lock requirements.lock $(DISTRIBUTIONS:=/pyproject.
 	$(PIP) install --no-deps --no-build-isolation $(addprefix -e ./,$(DISTRIBUTIONS))
 	@touch $@
 
-test: lint ## check the code, then run the whole suite
-	$(BIN)/python -m pytest $(PYTEST)
+# Tests wait more than they compute: a few more processes than cores.
+JOBS ?= $(shell expr $$(nproc 2> /dev/null || echo 2) + 1)
+PARALLEL := -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+
+test: lint ## check the code, then run the whole suite, in several processes (JOBS=3)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
 
 unit: install ## run the unit tests: seconds, no server
-	$(BIN)/python -m pytest tests/unit $(PYTEST)
+	$(BIN)/python -m pytest tests/unit $(PARALLEL) $(PYTEST)
 
 contract: install ## check the protos, imports, distributions, compose file and docs
 	$(BIN)/python -m pytest tests/contract $(PYTEST)

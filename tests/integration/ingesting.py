@@ -25,7 +25,7 @@ from headrace.settings import ServiceSettings
 from headrace.store.status import ServiceStatus, StatusBoard
 from headrace.v1.dead_letter_pb2 import DeadLetter
 from tests.brokers import Place
-from tests.deadline import until
+from tests.deadline import scaled, until
 
 HOUR = 3_600_000_000
 
@@ -125,4 +125,4 @@ def ingesting(
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(scaled(30))

@@ -25,7 +25,7 @@ from headrace.log.route import PARTITION
 from headrace.log.topics import END_OF_HISTORY, FRONTIER
 from headrace.store.status import ServiceStatus, StatusBoard
 from tests.brokers import Place
-from tests.deadline import until
+from tests.deadline import scaled, until
 from tests.integration.ingesting import HOUR, Ingesting, ingesting, stream
 
 
@@ -194,7 +194,7 @@ def test_the_service_tells_what_it_does_and_leaves_the_board_when_it_ends(ingest
     assert status is not None
     assert (status.state, status.address) == ("ready", ingest.address)
     ingest.process.send_signal(signal.SIGTERM)
-    assert ingest.process.wait(30) == 0
+    assert ingest.process.wait(scaled(30)) == 0
     assert ingest.status() is None
 
 
@@ -297,7 +297,7 @@ def test_play_waits_for_the_loop(ingest: Ingesting, tmp_path: Path) -> None:
         board.write(ServiceStatus(service="feature", instance="f", frontier=HOUR + 299))
         assert until(accepted, lambda count: count > 300) == 600
         board.write(ServiceStatus(service="feature", instance="f", frontier=END_OF_HISTORY))
-        player.join(60)
+        player.join(scaled(60))
     assert [(own.accepted, own.stalls) for own in results] == [(1_000, 0)]
     assert max(own.behind or 0 for own in told) == 300
 
@@ -306,7 +306,7 @@ def test_sending_again_is_safe_after_the_service_was_gone(ingest: Ingesting, tmp
     path = tmp_path / "clicks.jsonl"
     path.write_text(json.dumps(event("a")))
     ingest.process.kill()
-    ingest.process.wait(30)
+    ingest.process.wait(scaled(30))
     with pytest.raises(Unavailable):
         send(stream("clicks"), [path], ingest.address)
     assert issubclass(Overloaded, Unavailable)

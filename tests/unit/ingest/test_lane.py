@@ -14,6 +14,7 @@ from headrace.errors import Overloaded, Unavailable
 from headrace.log.produce import Producer
 from headrace_ingest.lane import Lane
 from headrace_ingest.room import Room
+from tests.deadline import scaled
 
 
 class FakeProducer:
@@ -29,7 +30,7 @@ class FakeProducer:
 
     def send_all(self, payloads: Sequence[bytes], keys: Sequence[str]) -> None:
         self.reached.set()
-        assert self.go.wait(30)
+        assert self.go.wait(scaled(30))
         if self.broken:
             raise Unavailable("broker: gone")
         self.taken += payloads
