@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := sdk/src services/ingest/src services/feature/src services/learner/src services/scorer/src
 
 .DEFAULT_GOAL := help
-.PHONY: help install test unit contract integration e2e crash mutations doctest lint format protos publish-protos lock bench demo up compose clean
+.PHONY: help install test unit contract integration e2e crash mutations doctest lint format protos publish-protos lock bench idle demo up compose clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -44,11 +44,15 @@ $(STAMP): requirements-build.lock requirements.lock $(DISTRIBUTIONS:=/pyproject.
 	$(PIP) install --no-deps --no-build-isolation $(addprefix -e ./,$(DISTRIBUTIONS))
 	@touch $@
 
-test: lint ## check the code, then run the whole suite
-	$(BIN)/python -m pytest $(PYTEST)
+# Tests wait more than they compute: a few more processes than cores.
+JOBS ?= $(shell expr $$(nproc 2> /dev/null || echo 2) + 1)
+PARALLEL := -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+
+test: lint ## check the code, then run the whole suite, in several processes (JOBS=3)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
 
 unit: install ## run the unit tests: seconds, no server
-	$(BIN)/python -m pytest tests/unit $(PYTEST)
+	$(BIN)/python -m pytest tests/unit $(PARALLEL) $(PYTEST)
 
 contract: install ## check the protos, imports, distributions, compose file and docs
 	$(BIN)/python -m pytest tests/contract $(PYTEST)
@@ -98,6 +102,9 @@ crash: install ## kill, suspend and cut off everything, on the official broker (
 
 mutations: install ## break one guarantee at a time, and see the crash suite notice
 	$(BIN)/python -m pytest tests/crash/test_mutations.py -v $(PYTEST)
+
+idle: install ## measure what a loop costs while no event comes, by process: two minutes
+	$(BIN)/python -m tests.bench.bench_idle $(BENCH)
 
 bench: install ## measure, each figure beside its reference in the same run
 	$(BIN)/python -m tests.bench

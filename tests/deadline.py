@@ -1,4 +1,8 @@
-"""Waiting for a condition, with a deadline: what tests do instead of sleeping."""
+"""Waiting for a condition, with a deadline that grows with how slow this machine is: what tests do instead of sleeping.
+
+A deadline only ends what would hang. None is asserted, and a machine that is slow, or busy with other tests, gets more
+of it: `slowness` compares the time that a fixed piece of work takes with what it takes on two quiet cores.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +13,59 @@ from typing import TypeVar
 
 _Value = TypeVar("_Value")
 
+#: Seconds that `_work` takes on the machine for which deadlines are written.
+_REFERENCE_S = 0.15
+_STEPS = 3_000_000
+
+_slowness = 0.0
+
+
+def slowness() -> float:
+    """How many times slower this machine is than the reference, at least 1; measured once a process."""
+    return _slowness or _measured()
+
+
+def scaled(seconds: float) -> float:
+    """A deadline for this machine."""
+    return seconds * slowness()
+
 
 def until(probe: Callable[[], _Value], holds: Callable[[_Value], bool] = bool, seconds: float = 30.0) -> _Value:
     """The first value of `probe` that `holds`.
+
+    Parameters
+    ----------
+    seconds
+        How long it may take on the reference machine.
 
     Raises
     ------
     TimeoutError
         None did in time; the message shows the last value.
     """
-    end = time.monotonic() + seconds
+    began = time.monotonic()
     pause = threading.Event()
     while True:
         value = probe()
         if holds(value):
             return value
-        if time.monotonic() > end:
-            raise TimeoutError(f"after {seconds} s still: {value!r}")
+        # Before it is given up, the machine may have become slower.
+        if time.monotonic() > began + scaled(seconds) and time.monotonic() > began + seconds * _measured():
+            raise TimeoutError(f"after {time.monotonic() - began:.0f} s still: {value!r}")
         pause.wait(0.05)
+
+
+def _measured() -> float:
+    """Measure, and keep the slowest of all measurements."""
+    global _slowness
+    began = time.monotonic()
+    _work()
+    _slowness = max(1.0, _slowness, (time.monotonic() - began) / _REFERENCE_S)
+    return _slowness
+
+
+def _work() -> int:
+    total = 0
+    for step in range(_STEPS):
+        total += step & 7
+    return total

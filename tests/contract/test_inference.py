@@ -20,6 +20,7 @@ from headrace import embedded
 from headrace.inference import grpc_service_pb2 as pb
 from headrace.inference import grpc_service_pb2_grpc
 from tests.brokers import on_the_small
+from tests.deadline import scaled
 from tests.integration.scoring import Running, running
 from tests.unit.scorer.support import FRAUD, SORT, asked_of_river, learner, version
 
@@ -66,7 +67,9 @@ def inputs(numbers=NUMBERS, texts=TEXTS):
     return made
 {script}
 """
-    done = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", whole], capture_output=True, text=True, timeout=scaled(60), check=False
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -257,7 +260,9 @@ def fields(message):
     return own | {inner.name: fields(inner) for inner in message.nested_types}
 print(json.dumps({name: fields(message) for name, message in pb.DESCRIPTOR.message_types_by_name.items()}))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=scaled(60), check=True
+    )
     theirs = json.loads(done.stdout)
 
     def fields(message: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from headrace import embedded
 from headrace.settings import ServiceSettings
 from headrace_scorer.settings import ScorerSettings
 from tests.brokers import on_the_small
+from tests.deadline import scaled
 from tests.integration.scoring import Running, running
 from tests.unit.scorer.support import NOW, WORTH, version
 
@@ -38,7 +39,7 @@ def run(scorer: Running, code: str) -> str:
     event = f'{{"card": "c1", "shop": "s1", "amount": 3.5, "at": {NOW}}}'
     code = re.sub(r"^EVENT = \{.*?\}$", f"EVENT = {event}", code, flags=re.MULTILINE | re.DOTALL)
     code = code.replace("localhost:7070", scorer.address).replace('"late_arrival"', '"worth"')
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=scaled(60), check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -11,6 +11,7 @@ import grpc
 import orjson
 
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
+from tests.deadline import scaled
 
 #: Seconds that one scorer has, and that a request has in all.
 _TRY_S = 1.0
@@ -78,7 +79,7 @@ class Asker(threading.Thread):
 
     def _ask(self, request: scoring_pb2.ScoreRequest, number: int, patient: bool) -> str | None:
         # Before a model's first version, its requests are none that could be answered.
-        deadline = time.monotonic() + (_DEADLINE_S if patient else 0.0)
+        deadline = time.monotonic() + (scaled(_DEADLINE_S) if patient else 0.0)
         turn = number // len(self._models)
         while True:
             try:

@@ -23,7 +23,7 @@ from tests.crash.outcome import Outcome, messages, read
 from tests.crash.recovery import Recovery, recoveries
 from tests.crash.sending import Call, Sender
 from tests.crash.site import Site
-from tests.deadline import until
+from tests.deadline import scaled, until
 
 LOOP = Path(__file__).with_name("loop.py")
 
@@ -106,7 +106,7 @@ def disturbed(
         unfinished = _watch(sender, faults, asker, say)
         grounds.proxy.heal()
         asker.stop()
-        unfinished = unfinished or _settled(site, settle_s)
+        unfinished = unfinished or _settled(site, scaled(settle_s))
         site.stop()
         say(unfinished or "all is in; reading what came out")
         outcome = read(site)

@@ -23,6 +23,7 @@ from headrace.log.topics import Topics
 from headrace.store.partitions import PartitionStore
 from tests.crash.grounds import INSTANCES, WORKERS, Grounds
 from tests.crash.proxy import HOST, Link
+from tests.deadline import scaled
 
 _ROOT = Path(__file__).parents[2]
 
@@ -133,7 +134,7 @@ class Site:
     def child(self, instance: str, seconds: float = 30.0) -> Child:
         """The process of an instance, waited for while it is being started again."""
         worker = self._worker(instance)
-        deadline, pause = time.monotonic() + seconds, threading.Event()
+        deadline, pause = time.monotonic() + scaled(seconds), threading.Event()
         while True:
             child = worker.child
             if child is not None and child.alive:

@@ -25,7 +25,7 @@ from headrace.settings import ServiceSettings
 from headrace.store.status import ServiceStatus, StatusBoard
 from headrace.v1.dead_letter_pb2 import DeadLetter
 from tests.brokers import Place
-from tests.deadline import until
+from tests.deadline import scaled, until
 
 HOUR = 3_600_000_000
 
@@ -121,6 +121,7 @@ def ingesting(
         own.address = ready.address
         yield own
     finally:
+<<<<<<< HEAD
         _stop(process)
 
 
@@ -144,3 +145,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     process.wait(60)
+=======
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(scaled(30))
+>>>>>>> idle

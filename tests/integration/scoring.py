@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import grpc
 import msgspec
@@ -22,16 +20,8 @@ from headrace.embedded import Store
 from headrace.store.status import ServiceStatus, StatusBoard
 from headrace.v1 import models_pb2, scoring_pb2_grpc
 from tests.brokers import Place
+from tests.deadline import scaled, until
 from tests.unit.scorer.support import LOOP, history
-
-
-def until(condition: Callable[[], Any], deadline_s: float = 30.0) -> Any:
-    """The first true value of a condition, waited for."""
-    deadline, pause = time.monotonic() + deadline_s, threading.Event()
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        pause.wait(0.02)
-    return found
 
 
 class Running:
@@ -127,7 +117,7 @@ def running(directory: Path, place: Place, store: Store, **environment: str) -> 
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(scaled(20))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -20,7 +20,7 @@ from headrace.embedded import Server
 from headrace.log.tables import decode_predictions
 from headrace.v1 import scoring_pb2
 from tests.brokers import Place
-from tests.deadline import until
+from tests.deadline import scaled, until
 from tests.integration.ingesting import HOUR, ingesting
 from tests.integration.scoring import running
 from tests.unit.scorer.support import FRAUD, NOW, event, version
@@ -73,7 +73,7 @@ def test_ingest_answers_the_calls_under_way_before_it_ends(tmp_path: Path, place
             assert ingest.process.poll() is None
         result = call.finish()
         assert (result.accepted, result.rejected) == (2, 1)
-        assert ingest.process.wait(30) == 0
+        assert ingest.process.wait(scaled(30)) == 0
         assert [json.loads(own)["id"] for own in ingest.written(topic, 2).payloads] == ["before", "under way"]
         assert [own.event for own in ingest.dead_letters(1)] == [b"?"]
 
@@ -103,7 +103,7 @@ def test_the_scorer_answers_and_logs_what_is_under_way_before_it_ends(tmp_path: 
             asked.put(None)
             assert list(answers) == []
             assert scorer.process.poll() is None
-        assert scorer.process.wait(30) == 0
+        assert scorer.process.wait(scaled(30)) == 0
 
         def logged(messages: list) -> bool:  # type: ignore[type-arg]
             ids = [id for own in messages if own.data() for id in decode_predictions(FRAUD, own.data()).ids]

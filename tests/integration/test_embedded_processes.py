@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from headrace import embedded
 from headrace.embedded.processes import Delays, Supervisor, Surroundings
 from headrace.errors import Unavailable
 from headrace.store.status import ServiceStatus, StatusBoard
+from tests.deadline import until
 
 _SERVICE = """
 import os, signal, socket, sys
@@ -44,14 +43,6 @@ while not signal.sigtimedwait({signal.SIGTERM}, 0.05) or service.endswith("stubb
 board.remove(status)
 print("drained", flush=True)
 """
-
-
-def eventually(condition: Callable[[], bool], deadline_s: float = 15.0) -> None:
-    deadline = time.monotonic() + deadline_s
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        pause.wait(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +119,7 @@ def test_a_killed_one_comes_back_where_it_was_and_it_is_said(loop: Loop, board: 
         before = by_instance(board.read())
         victim = supervisor.pids["one-0"]
         os.kill(victim, signal.SIGKILL)
-        eventually(lambda: supervisor.pids["one-0"] != victim and "one-0" in by_instance(board.read()))
+        until(lambda: supervisor.pids["one-0"] != victim and "one-0" in by_instance(board.read()))
         after = by_instance(board.read())
         assert after["one-0"].address == before["one-0"].address
         assert after["two-0"].note == before["two-0"].note

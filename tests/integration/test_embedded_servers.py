@@ -8,8 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,16 +20,9 @@ from headrace import embedded
 from headrace.embedded import ports
 from headrace.embedded.servers import Server
 from headrace.errors import Unavailable
+from tests.deadline import until
 
 _QUIET = pulsar.ConsoleLogger(pulsar.LoggerLevel.Error)
-
-
-def eventually(condition: Callable[[], bool], deadline_s: float = 15.0) -> None:
-    deadline = time.monotonic() + deadline_s
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        pause.wait(0.02)
 
 
 def answers(port: int) -> bool:
@@ -185,7 +177,7 @@ def test_servers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         assert all(answers(port) for port in listening)
         parent.send_signal(signal.SIGKILL)
         parent.wait()
-    eventually(lambda: not any(answers(port) for port in listening))
+    until(lambda: not any(answers(port) for port in listening))
     # And their directory is free again.
     with embedded.Servers(tmp_path) as servers:
         assert [servers.pulsar_url, servers.redis_url] == urls

@@ -8,8 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from headrace import embedded
 from headrace.cli.program import run
 from headrace.errors import DefinitionErrors, Unavailable
 from headrace.v1.dead_letter_pb2 import DeadLetter
+from tests.deadline import scaled, until
 
 _LOOP = """
 from datetime import datetime
@@ -171,7 +170,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
                 yield Up(process, until_told(process), folder)
             finally:
                 process.terminate()
-                process.communicate(timeout=30)
+                process.communicate(timeout=scaled(30))
 
 
 @pytest.fixture
@@ -318,7 +317,7 @@ def test_up_stops_cleanly_and_goes_on_at_the_same_addresses(tmp_path: Path, monk
         with start_up(tmp_path, "--json") as process:
             up = Up(process, until_told(process), tmp_path)
             process.send_signal(number)
-            rest, errors = process.communicate(timeout=30)
+            rest, errors = process.communicate(timeout=scaled(30))
         assert process.returncode == 0
         assert (rest, errors) == ("", "headrace: loop stopped; `headrace up loop.py` goes on from where it is\n")
         assert not any(answers(port) for port in up.ports())
@@ -335,7 +334,7 @@ def test_up_prints_lines_where_there_is_no_terminal(tmp_path: Path, monkeypatch:
         while lines[-1] not in ("", "Ctrl-C stops it.\n"):
             lines.append(process.stdout.readline())
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=scaled(30))
     assert lines[0] == "loop payments is up\n"
     assert any(line.startswith("  broker   pulsar://127.0.0.1:") for line in lines)
     assert any(line.endswith(" --data state\n") for line in lines if "headrace score fraudulent" in line)
@@ -346,11 +345,8 @@ def test_a_killed_up_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     with start_up(tmp_path, "--json") as process:
         up = Up(process, until_told(process), tmp_path)
         process.kill()
-        process.communicate(timeout=30)
-    deadline, pause = time.monotonic() + 15, threading.Event()
-    while any(answers(port) for port in up.ports()):
-        assert time.monotonic() < deadline
-        pause.wait(0.02)
+        process.communicate(timeout=scaled(30))
+    until(lambda: not any(answers(port) for port in up.ports()))
     monkeypatch.chdir(tmp_path)
     assert run(["status"]) == 3
 

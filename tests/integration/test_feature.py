@@ -24,7 +24,7 @@ from headrace.log.tables import decode_vectors
 from headrace.log.topics import END, Topics
 from headrace.store.status import StatusBoard
 from tests.brokers import Runs
-from tests.deadline import until
+from tests.deadline import scaled, until
 
 START = 1_700_000_000_000_000
 SECOND = 1_000_000
@@ -183,8 +183,8 @@ def test_what_fails_at_the_start_is_got_over_or_ends_the_process(error: str, tmp
                         lambda: [status.state for status in StatusBoard(own, loop.name).read()] == ["ready"], seconds=60
                     )
                     process.send_signal(signal.SIGTERM)
-                    assert process.wait(60) == 0
+                    assert process.wait(scaled(60)) == 0
                 else:
-                    assert process.wait(60) == 1
+                    assert process.wait(scaled(60)) == 1
             finally:
                 process.kill()

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +36,7 @@ from headrace_learner.publishing import Versions
 from headrace_learner.statehash import state_hash
 from headrace_learner.worker import Outside, Worker
 from tests.brokers import Place
+from tests.deadline import scaled, until
 
 _PAIRS = list(datasets.Bananas().take(2_000))
 _LABELS = np.array([label for _, label in _PAIRS], np.float64)
@@ -57,13 +57,8 @@ def bare(count: int) -> str:
     return state_hash(model)
 
 
-def eventually(condition: Callable[[], Any], deadline_s: float = 60.0) -> Any:
-    deadline = time.monotonic() + deadline_s
-    pause = threading.Event()
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        pause.wait(0.02)
-    return found
+def eventually(condition: Callable[[], Any]) -> Any:
+    return until(condition, seconds=60.0)
 
 
 @dataclass
@@ -321,7 +316,7 @@ def test_a_fenced_learner_saves_and_publishes_nothing(room: Room, running: Calla
         worker._outside.versions,
     )
     room.send(450, 600)
-    assert held.asked.wait(60)  # it was refused, gave up its place, and asks to own again
+    assert held.asked.wait(scaled(60))  # it was refused, gave up its place, and asks to own again
     assert room.saved() == before
     assert room.versions() == []
     held.open.set()
@@ -441,7 +436,7 @@ def test_the_process_survives_kill_and_drains_on_sigterm(
         assert status.metrics["bananas"]["examples"] == 1_990
         assert status.frontier == END_OF_HISTORY
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(scaled(60)) == 0
         assert board.read() == []
     finally:
         process.kill()
@@ -470,7 +465,7 @@ class _Held:
 
     def acquire(self, work: str) -> int:
         self.asked.set()
-        self.open.wait(60)
+        self.open.wait(scaled(60))
         return self._inner.acquire(work)
 
     def check(self, work: str, epoch: int) -> None:

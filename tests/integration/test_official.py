@@ -27,7 +27,7 @@ from headrace.log.produce import Producer
 from headrace.log.read import LogReader
 from headrace.settings import ServiceSettings
 from tests.brokers import skip_or_fail
-from tests.deadline import until
+from tests.deadline import scaled, until
 from tests.integration.test_embedded_servers import answers, listening_on, port_of
 
 pytestmark = pytest.mark.official
@@ -151,7 +151,7 @@ def test_up_takes_a_broker_of_yours_and_sets_its_topics_up(
     with start_up(tmp_path, *options) as process:
         told = until_told(process)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(scaled(60)) == 0
     assert (told["pulsar"], told["pulsar_admin"]) == (official.url, official.admin_url)
     pids = told["pids"]
     assert isinstance(pids, dict)

@@ -23,7 +23,8 @@ from headrace.v1 import (
     scoring_pb2_grpc,
 )
 from tests.brokers import Place
-from tests.integration.scoring import Running, running, until
+from tests.deadline import scaled, until
+from tests.integration.scoring import Running, running
 from tests.unit.scorer.support import FRAUD, NOW, SECOND, SORT, WORTH, event, version
 from tests.unit.scorer.test_stream import properties, vectors
 
@@ -221,7 +222,7 @@ def test_a_named_request_is_logged_with_its_vector(scorer: Running) -> None:
 def test_it_ends_cleanly_with_nothing_left_to_log(scorer: Running) -> None:
     assert scorer.scoring.Score(asked("worth", "last")).score
     scorer.process.send_signal(signal.SIGTERM)
-    assert scorer.process.wait(20) == 0
+    assert scorer.process.wait(scaled(20)) == 0
     assert scorer.status is None
     found = scorer.read(
         scorer.topics.predictions("worth"),

@@ -14,7 +14,8 @@ from headrace.log.dedupe import Accepted
 from headrace.log.tables import decode_predictions
 from headrace.v1 import scoring_pb2
 from tests.brokers import Place
-from tests.integration.scoring import Running, running, until
+from tests.deadline import scaled, until
+from tests.integration.scoring import Running, running
 from tests.unit.scorer.support import FRAUD, NOW, event, version
 from tests.unit.scorer.test_stream import properties, vectors
 
@@ -87,7 +88,7 @@ def test_the_broker_down_and_up_again(directory: Path, place: Place, store: Stor
         assert not scorer.scoring.Score(asked()).degradations, "what is not named is not logged anyway"
         until(lambda: scorer.counter("not_logged") >= 1)
         broker.start()
-        until(lambda: not scorer.scoring.Score(asked("after")).degradations, 60)
+        until(lambda: not scorer.scoring.Score(asked("after")).degradations, seconds=60)
 
         def all_there(messages: list) -> bool:  # type: ignore[type-arg]
             ids = [id for own in messages if own.data() for id in decode_predictions(FRAUD, own.data()).ids]
@@ -124,7 +125,7 @@ def test_a_second_scorer_takes_over_where_the_first_one_ends(tmp_path: Path, pla
                 later = [(vectors(FRAUD, range(n, n + 10)), properties(1, n)) for n in range(40, 400, 10)]
                 first.send(first.topics.features("fraud"), later[:18])
                 first.process.terminate()
-                assert first.process.wait(20) == 0
+                assert first.process.wait(scaled(20)) == 0
                 second.send(second.topics.features("fraud"), later[18:])
                 read = second.read(
                     second.topics.predictions("fraud"),

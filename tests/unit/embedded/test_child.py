@@ -17,6 +17,7 @@ from headrace.embedded.child import Child, Exited
 from headrace.embedded.locks import DirectoryLock, is_held
 from headrace.embedded.ports import PortBook, free_port
 from headrace.errors import Unavailable
+from tests.deadline import scaled
 
 
 class Children:
@@ -40,33 +41,33 @@ def children(tmp_path: Path) -> Iterator[Children]:
 
 def test_it_keeps_its_pid_and_has_a_session_of_its_own(children: Children) -> None:
     child = children.start("import os; print(os.getpid(), os.getsid(0))")
-    assert child.join(10)
+    assert child.join(scaled(10))
     assert child.said().split() == [str(child.pid)] * 2
 
 
 def test_its_environment_is_ours_and_more(children: Children) -> None:
     child = children.start("import os; print(os.environ['WORD'], os.environ['PATH'])", environment={"WORD": "x"})
-    assert child.join(10)
+    assert child.join(scaled(10))
     assert child.said() == f"x {os.environ['PATH']}\n"
 
 
 def test_it_does_not_inherit_that_python_ignores_sigpipe(tmp_path: Path) -> None:
     child = Child("grep", ["/bin/grep", "SigIgn", "/proc/self/status"], log=tmp_path / "grep")
-    assert child.join(10)
+    assert child.join(scaled(10))
     ignored = int(child.said().split()[1], 16)
     assert not ignored & 1 << (signal.SIGPIPE - 1)
 
 
 def test_until_waits_for_the_condition(children: Children) -> None:
     child = children.start("print('ready', flush=True); import time; time.sleep(600)")
-    child.until(lambda: "ready" in child.said(), 10)
+    child.until(lambda: "ready" in child.said(), scaled(10))
     assert child.alive
 
 
 def test_until_tells_the_last_words_of_one_that_ended(children: Children) -> None:
     child = children.start("import sys; print('reading'); sys.exit('no such file')")
     with pytest.raises(Exited, match="the child exited with 1 before it was ready: no such file"):
-        child.until(lambda: False, 10)
+        child.until(lambda: False, scaled(10))
 
 
 def test_until_has_a_deadline(children: Children) -> None:
@@ -76,16 +77,16 @@ def test_until_has_a_deadline(children: Children) -> None:
 
 
 def test_only_its_own_words_count(children: Children) -> None:
-    assert children.start("print('first')").join(10)
+    assert children.start("print('first')").join(scaled(10))
     second = children.start("print('second')")
-    assert second.join(10)
+    assert second.join(scaled(10))
     assert second.said() == "second\n"
 
 
 def test_stop_asks_first(children: Children) -> None:
     code = "import signal; print('up', flush=True); signal.sigwait({signal.SIGTERM}); print('bye')"
     child = children.start(f"import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGTERM}}); {code}")
-    child.until(lambda: "up" in child.said(), 10)
+    child.until(lambda: "up" in child.said(), scaled(10))
     assert child.stop(10)
     assert (child.exit_code, child.last_line()) == (0, "bye")
 
@@ -95,7 +96,7 @@ def test_stop_kills_one_that_does_not_listen(children: Children) -> None:
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
     )
     child = children.start(code)
-    child.until(lambda: "up" in child.said(), 10)
+    child.until(lambda: "up" in child.said(), scaled(10))
     assert not child.stop(0.05)
     assert child.exit_code == -signal.SIGKILL
 
@@ -103,7 +104,7 @@ def test_stop_kills_one_that_does_not_listen(children: Children) -> None:
 def test_a_program_that_is_not_there_ends_at_once(tmp_path: Path) -> None:
     child = Child("nobody", ["/nowhere/nobody"], log=tmp_path / "log")
     with pytest.raises(Exited, match="nobody exited with 1"):
-        child.until(lambda: False, 10)
+        child.until(lambda: False, scaled(10))
 
 
 def test_a_lock_is_held_by_one_and_by_the_children_that_keep_it(

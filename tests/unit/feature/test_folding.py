@@ -572,7 +572,7 @@ def test_an_event_before_a_mark_is_late_for_every_reader() -> None:
         fold.take_over(B)
         feed(fold, B, [], ENDED)
         accept(fold, A, promise(0, START + 60 * SECOND))
-        feed(fold, A, [(1, Event("a", "1", START + 61 * SECOND, "p", 1.0))])
+        feed(fold, A, [(1, Event("a", "1", START + 60 * SECOND, "p", 1.0))])
         finish(fold)
         assert world.progress[A].watermark == START + 60 * SECOND
         if restarts:

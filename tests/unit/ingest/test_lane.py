@@ -15,6 +15,7 @@ from headrace.log.produce import Producer
 from headrace_ingest.lane import Lane
 from headrace_ingest.ports import Note
 from headrace_ingest.room import Room
+from tests.deadline import scaled
 
 
 class FakeProducer:
@@ -31,7 +32,7 @@ class FakeProducer:
 
     def send_all(self, payloads: Sequence[bytes], keys: Sequence[str], properties: Sequence[dict[str, str]]) -> None:
         self.reached.set()
-        assert self.go.wait(30)
+        assert self.go.wait(scaled(30))
         if self.broken:
             raise Unavailable("broker: gone")
         self.taken += payloads

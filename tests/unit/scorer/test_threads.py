@@ -17,6 +17,7 @@ from headrace.version import Version
 from headrace_scorer.stream import StreamScorer
 from headrace_scorer.telling import Progress
 from headrace_scorer.threads import PartitionScoring, StreamScoring
+from tests.deadline import scaled
 from tests.unit.scorer.support import FRAUD, LOOP, version, versions
 from tests.unit.scorer.test_stream import properties, vectors
 
@@ -168,7 +169,7 @@ def test_topics_with_other_partitions_than_their_stream_are_refused(
         failures.append,
     )
     thread.start()
-    thread.join(5)
+    thread.join(scaled(5))
     thread.stop()
     (failure,) = failures
     assert isinstance(failure, WrongPartitions)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections.abc import Callable
 
 import msgspec
 import redis
@@ -184,11 +186,12 @@ class Heartbeat:
     `QUIET` seconds only.
     """
 
-    def __init__(self, board: StatusBoard, status: ServiceStatus) -> None:
+    def __init__(self, board: StatusBoard, status: ServiceStatus, clock: Callable[[], float] = time.monotonic) -> None:
         self.status = status
         self._board = board
-        self._before: tuple[float, dict[str, int]] = (time.monotonic(), {})
-        self._written: tuple[float, bytes] = (0.0, b"")
+        self._clock = clock
+        self._before: tuple[float, dict[str, int]] = (clock(), {})
+        self._written: tuple[float, bytes] = (-math.inf, b"")
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to a counter."""
@@ -196,7 +199,7 @@ class Heartbeat:
 
     def beat(self) -> None:
         """Publish; once a second with new rates."""
-        now, counters = time.monotonic(), dict(self.status.counters)
+        now, counters = self._clock(), dict(self.status.counters)
         then, before = self._before
         if now - then >= _RATES_OVER_S:
             self.status.rates = {name: (value - before.get(name, 0)) / (now - then) for name, value in counters.items()}
