@@ -121,7 +121,6 @@ def ingesting(
         own.address = ready.address
         yield own
     finally:
-<<<<<<< HEAD
         _stop(process)
 
 
@@ -144,9 +143,4 @@ def _start(service: str, loop_json: Path, environment: dict[str, str]) -> subpro
 def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
-    process.wait(60)
-=======
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        process.wait(scaled(30))
->>>>>>> idle
+    process.wait(scaled(60))

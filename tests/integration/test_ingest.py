@@ -25,13 +25,8 @@ from headrace.log.route import PARTITION
 from headrace.log.topics import END, END_OF_HISTORY, MARK
 from headrace.store.status import ServiceStatus, StatusBoard
 from tests.brokers import Place
-<<<<<<< HEAD
-from tests.deadline import until
-from tests.integration.ingesting import HOUR, Ingesting, deciding, ingesting, stream
-=======
 from tests.deadline import scaled, until
-from tests.integration.ingesting import HOUR, Ingesting, ingesting, stream
->>>>>>> idle
+from tests.integration.ingesting import HOUR, Ingesting, deciding, ingesting, stream
 
 
 @pytest.fixture(scope="module")
@@ -305,14 +300,9 @@ def test_play_waits_for_the_loop(ingest: Ingesting, tmp_path: Path) -> None:
         board.write(ServiceStatus(service="feature", instance="f", frontier=HOUR + 299))
         assert until(accepted, lambda count: count > 300) == 600
         board.write(ServiceStatus(service="feature", instance="f", frontier=END_OF_HISTORY))
-<<<<<<< HEAD
-        player.join(60)
+        player.join(scaled(60))
     # Nobody owns the partition: the events are stored, and not decided on.
     assert [(own.accepted, own.undecided, own.stalls) for own in results] == [(0, 1_000, 0)]
-=======
-        player.join(scaled(60))
-    assert [(own.accepted, own.stalls) for own in results] == [(1_000, 0)]
->>>>>>> idle
     assert max(own.behind or 0 for own in told) == 300
 
 
