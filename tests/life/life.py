@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.life.plan import Action, Plan
 from tests.life.world import Say, lived
+from tests.oracle.vectors import USUAL, Tolerance
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Settings:
 
     broker: str = "embedded"
     patience: float = 20.0
+    tolerance: Tolerance = USUAL
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -50,6 +52,7 @@ def live(seed: int, ends: Callable[[int, float], bool], directory: Path, setting
         settings.broker,
         plan.partitions,
         patience=settings.patience,
+        tolerance=settings.tolerance,
         environment=settings.environment,
         say=say,
     ) as world:

@@ -24,6 +24,7 @@ from tests.life.producers import Producers
 from tests.life.recorder import Recorder
 from tests.life.verdict import Verdict, verdict, waits
 from tests.oracle.scores import BareRiver
+from tests.oracle.vectors import USUAL, Tolerance
 
 Say = Callable[[str], None]
 
@@ -39,6 +40,8 @@ class World:
         Of the streams, where the broker has partitions.
     patience
         Seconds without any progress after which what is missing is taken for lost.
+    tolerance
+        What this machine may add to times by the clock.
     environment
         Further variables of the services.
     """
@@ -50,6 +53,7 @@ class World:
         partitions: int,
         *,
         patience: float = 20.0,
+        tolerance: Tolerance = USUAL,
         environment: dict[str, str] | None = None,
         say: Say = lambda text: None,
     ) -> None:
@@ -61,6 +65,7 @@ class World:
         self._options: dict[str, Any] = {"pulsar": "official"} if broker == "official" else {}
         self._environment = environment or {}
         self._patience = patience
+        self._tolerance = tolerance
         self._say = say
         self._running = ExitStack()
         self._bare: dict[str, BareRiver] = {}
@@ -105,7 +110,7 @@ class World:
     def compare(self) -> Verdict:
         """Wait until the loop has caught up, and note how it differs from the oracle."""
         self._wait()
-        found = verdict(self.loop.definition, self._recorder)
+        found = verdict(self.loop.definition, self._recorder, self._tolerance)
         found.wrong += self._scores() if not found.differences else []
         self.counts = found.counts
         self.differences += found.differences
