@@ -92,6 +92,10 @@ class Recorder:
             url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"), operation_timeout_seconds=30
         )
 
+    def use(self, client: pulsar.Client) -> None:
+        """Read by a client that is somebody else's to close."""
+        self._client = client
+
     def close(self) -> None:
         """Leave a broker that is about to stop."""
         for tail in self._all():

@@ -43,7 +43,7 @@ def verdict(loop: LoopDefinition, recorder: Recorder, tolerance: Tolerance = USU
     found, streams = Verdict(), recorder.streams
     judged = judge(loop, streams)
     _count_events(found, judged)
-    for model in loop.models:
+    for model in streamed(loop):
         check = VectorCheck(loop, model, judged, streams, tolerance)
         vectors = recorder.vectors(model.name)
         _note(found.unfinished, model, check.missing(vectors))
@@ -57,10 +57,15 @@ def verdict(loop: LoopDefinition, recorder: Recorder, tolerance: Tolerance = USU
     return found
 
 
+def streamed(loop: LoopDefinition) -> list[ModelDefinition]:
+    """The models whose questions are events: of requests the streams say nothing."""
+    return [model for model in loop.models if model.vectors == "stream"]
+
+
 def waits(loop: LoopDefinition, recorder: Recorder) -> bool:
     """Whether vectors or examples are still to come: quicker than a verdict."""
     judged = judge(loop, recorder.streams)
-    for model in loop.models:
+    for model in streamed(loop):
         questions = sum(len(own.accepted) for own in judged[model.stream])
         made = examples_of(loop, model, judged).made
         if len(recorder.vectors(model.name)) < questions or len(recorder.examples(model.name)) < len(made):

@@ -13,7 +13,7 @@ from headrace.definition import Aggregate, Apply, Expression, FieldType, LoopDef
 from tests.oracle.events import Event, Judged
 from tests.oracle.expressions import Value, evaluate
 from tests.oracle.record import LoggedVector, Streams
-from tests.oracle.windows import Entry, aggregate, entity_of, entries_of, widest
+from tests.oracle.windows import Entry, Row, aggregate, entity_of, rows_of, widest
 
 _EXACT = ("count", "min", "max", "last")
 _CLOSE = ("log1p", "signed_log")
@@ -40,6 +40,8 @@ class Tolerance(NamedTuple):
     delivery: int = 3_000_000
     clocks: int = 100_000
 
+
+_NO_ROW = Row()
 
 #: A machine that is not overloaded.
 USUAL = Tolerance()
@@ -72,8 +74,8 @@ class VectorCheck:
             (event.partition, event.position): event for own in judged[model.stream] for event in own.accepted
         }
         self._reads = reads_of(model)
-        self._entries = {
-            read.view: entries_of(loop.view(read.view), judged[loop.view(read.view).stream]) for read in self._reads
+        self._rows = {
+            read.view: rows_of(loop.view(read.view), judged[loop.view(read.view).stream]) for read in self._reads
         }
         self._published = {
             name: [list(accumulate((message.published for message in log), max)) for log in logs]
@@ -106,23 +108,18 @@ class VectorCheck:
             stream = self._loop.stream(self._loop.view(read.view).stream)
             cut = [next(cuts) for _ in range(stream.partitions)]
             entity = entity_of(event.fields, read.key)
-            entries = self._entries[read.view].get(entity, []) if entity is not None else []
-            held[read] = [own for own in entries if own.position <= cut[own.partition]]
-            low, high = widest(self._loop.view(read.view), vector.time)
-            absent = [own for own in entries if own.position > cut[own.partition] and low <= own.time < high]
-            incomplete |= bool(absent)
-            wrong += self._not_allowed(vector, read, absent)
-            if self._too_far_ahead(read, held[read], vector.time):
+            row = self._rows[read.view].get(entity, _NO_ROW) if entity is not None else _NO_ROW
+            view = self._loop.view(read.view)
+            if any(own.position <= cut[own.partition] for own in row.between(vector.time + view.keep + 1)):
                 self.outside += 1
                 return wrong
+            inside = row.between(*widest(view, vector.time))
+            held[read] = [own for own in inside if own.position <= cut[own.partition]]
+            absent = [own for own in inside if own.position > cut[own.partition]]
+            incomplete |= bool(absent)
+            wrong += self._not_allowed(vector, read, absent)
         self.incomplete += incomplete
         return wrong + list(self._wrong_values(vector, event, held))
-
-    def _too_far_ahead(self, read: Read, held: Sequence[Entry], time: int) -> bool:
-        newest: dict[int, int] = {}
-        for own in held:
-            newest[own.partition] = max(own.time, newest.get(own.partition, own.time))
-        return any(own > time + self._loop.view(read.view).keep for own in newest.values())
 
     def _not_allowed(self, vector: LoggedVector, read: Read, absent: Sequence[Entry]) -> list[str]:
         """What the cut lacks without reason.

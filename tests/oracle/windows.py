@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,21 +26,34 @@ class Entry(NamedTuple):
     columns: dict[str, Value]
 
 
+class Row:
+    """What an entity's events add, in the order of their times; of equal times the later position is the newer one."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._entries = sorted(entries, key=lambda own: (own.time, own.partition, own.position))
+        self._times = [own.time for own in self._entries]
+
+    def between(self, low: int, high: int | None = None) -> list[Entry]:
+        """The entries from one time on, up to, not including, another."""
+        end = len(self._times) if high is None else bisect_left(self._times, high)
+        return self._entries[bisect_left(self._times, low) : end]
+
+
 def entity_of(fields: dict[str, Any], names: Sequence[str]) -> Entity | None:
     """The entity that fields of an event name; None where one is missing."""
     values = [fields.get(name) for name in names]
     return None if None in values else tuple(str(value) for value in values)
 
 
-def entries_of(view: ViewDefinition, partitions: Iterable[Partition]) -> dict[Entity, list[Entry]]:
-    """What the accepted events of a view's stream add, by entity."""
+def rows_of(view: ViewDefinition, partitions: Iterable[Partition]) -> dict[Entity, Row]:
+    """The rows that the accepted events of a view's stream make, by entity."""
     found: dict[Entity, list[Entry]] = {}
     for event in (event for partition in partitions for event in partition.accepted):
         entity = entity_of(event.fields, view.by)
         if entity is not None and (view.where is None or evaluate(view.where, event.fields) == 1.0):
             entry = Entry(event.time, event.partition, event.position, event.published, _columns(view, event))
             found.setdefault(entity, []).append(entry)
-    return found
+    return {entity: Row(entries) for entity, entries in found.items()}
 
 
 def _columns(view: ViewDefinition, event: Event) -> dict[str, Value]:
@@ -62,16 +76,14 @@ def widest(view: ViewDefinition, time: int) -> tuple[int, int]:
 
 
 def aggregate(view: ViewDefinition, node: Aggregate, entries: Iterable[Entry], time: int) -> Value:
-    """The value of an aggregate over a window, of what an entity's row holds."""
+    """The value of an aggregate over a window; `entries` are in the order of a row."""
     (declared,) = [own for own in view.aggregates if own.name == node.aggregate]
     low, high = window_of(view, node.window, time)
     inside = [own for own in entries if low <= own.time < high]
     if declared.column is None:
         return float(len(inside))
-    known = [own for own in inside if own.columns[declared.column] is not None]
-    # Of equal times the later position is the newer one.
-    known.sort(key=lambda own: (own.time, own.partition, own.position))
-    return _OPERATIONS[declared.operation]([own.columns[declared.column] for own in known])
+    values = [own.columns[declared.column] for own in inside]
+    return _OPERATIONS[declared.operation]([value for value in values if value is not None])
 
 
 def _mean(values: list[float]) -> float | None:

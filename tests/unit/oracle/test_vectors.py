@@ -9,7 +9,7 @@ from tests.oracle.events import judge
 from tests.oracle.expressions import evaluate
 from tests.oracle.record import NOWHERE, LoggedVector, Message
 from tests.oracle.vectors import VectorCheck
-from tests.oracle.windows import aggregate, entries_of
+from tests.oracle.windows import aggregate, rows_of
 from tests.unit.oracle.loops import LOOP, MODEL, OF_CARD, SECOND, START, message, payment
 
 #: Three payments of one card, a second apart.
@@ -92,7 +92,7 @@ def test_each_question_has_one_vector() -> None:
 
 def test_windows_end_at_the_resolution_and_begin_at_a_hop() -> None:
     judged = judge(LOOP, {"paid": [PAYMENTS]})
-    entries = entries_of(OF_CARD, judged["paid"])["c",]
+    entries = rows_of(OF_CARD, judged["paid"])["c",].between(0)
     count = MODEL.features[0].value
     minute = 60 * SECOND
     at = [START, START + 1_999_999, START + 2_000_000, START + 60 * minute - 1, START + 60 * minute]
@@ -103,7 +103,7 @@ def test_last_is_the_newest_by_time_then_position() -> None:
     view = replace(OF_CARD, aggregates=(AggregateDefinition("last", "last", "amount"),))
     messages = [message(0, payment("a", 5, card="c", amount=1)), message(1, payment("b", 5, card="c", amount=2))]
     messages.append(message(2, payment("d", 4, card="c", amount=3)))
-    entries = entries_of(view, judge(LOOP, {"paid": [messages]})["paid"])["c",]
+    entries = rows_of(view, judge(LOOP, {"paid": [messages]})["paid"])["c",].between(0)
     read = replace(MODEL.features[0].value, aggregate="last")
     assert aggregate(view, read, entries, START + 60 * SECOND) == 2.0
 
