@@ -26,7 +26,7 @@ from headrace.events import StreamCodec
 from headrace.log.consume import PartitionConsumer
 from headrace.log.produce import Producer
 from headrace.log.read import LogReader
-from headrace.log.topics import END_OF_HISTORY, FRONTIER, Topics
+from headrace.log.topics import END, END_OF_HISTORY, Topics
 
 LOOP = Path(__file__).parents[2] / "examples" / "flights" / "loop.py"
 
@@ -43,7 +43,7 @@ def fill(client: pulsar.Client, loop: LoopDefinition, files: dict[str, Path]) ->
         producers[row.rank].send(row.event)
         count += 1
     for producer in producers:
-        producer.send(b"", properties={FRONTIER: str(END_OF_HISTORY)})
+        producer.send(b"", properties={END: "1"})
         producer.flush()
     return count
 

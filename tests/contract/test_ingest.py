@@ -15,7 +15,7 @@ from headrace.v1 import ingest_pb2, ingest_pb2_grpc
 from headrace_ingest.admission import Admission
 from headrace_ingest.handlers import Ingest
 from headrace_ingest.servicer import REJECTION, SERVICE, Servicer
-from tests.unit.ingest.fakes import FakeLog
+from tests.unit.ingest.fakes import FakeDecisions, FakeLog
 from tests.unit.ingest.streams import event, stream
 
 
@@ -26,7 +26,7 @@ def log() -> FakeLog:
 
 @pytest.fixture
 async def channel(log: FakeLog) -> AsyncIterator[grpc.aio.Channel]:
-    servicer = Servicer(Ingest({"clicks": Admission(stream(), lambda: 0)}, log, lambda name, by: None))
+    servicer = Servicer(Ingest({"clicks": Admission(stream(), lambda: 0)}, log, FakeDecisions(), lambda name, by: None))
     server = Server("127.0.0.1:0", {SERVICE: servicer.add_to})
     await server.start()
     async with grpc.aio.insecure_channel(server.address) as own:
@@ -85,7 +85,7 @@ async def test_an_overloaded_service_says_so(stub: ingest_pb2_grpc.IngestService
 
 async def test_publish_stream_counts_and_names_what_it_refused(stub: ingest_pb2_grpc.IngestServiceStub) -> None:
     requests = [
-        ingest_pb2.PublishStreamRequest(stream="clicks", events=[event("a"), b"?"], frontier=5),
+        ingest_pb2.PublishStreamRequest(stream="clicks", events=[event("a"), b"?"], mark=5),
         ingest_pb2.PublishStreamRequest(stream="clicks", events=[event("b")]),
     ]
     response = await stub.PublishStream(iter(requests))

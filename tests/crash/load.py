@@ -13,8 +13,6 @@ from random import Random
 
 import orjson
 
-from headrace.log.topics import END_OF_HISTORY
-
 STREAMS = ("ordered", "delivered", "clicked")
 EPOCH = 1_700_000_000_000_000
 SECOND = 1_000_000
@@ -54,10 +52,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Slice:
-    """Events of all streams that go in one call; behind it every stream is told that none before `frontier` follows."""
+    """Events of all streams that go in one call; behind it every stream gets the `mark`."""
 
     events: dict[str, list[bytes]]
-    frontier: int
+    mark: int
     again: bool
 
     def __len__(self) -> int:
@@ -80,11 +78,8 @@ def slices(load: Load) -> list[Slice]:
     size = max(1, round(load.rate * SLICE_S))
     again = Random(load.seed + 1)
     cut = [made[start : start + size] for start in range(0, len(made), size)]
-    following = [min(_earliest(load, rest[0]), END_OF_HISTORY) for rest in cut[1:]] + [0]
-    return [
-        Slice(_by_stream(own), frontier, again.random() < load.again)
-        for own, frontier in zip(cut, following, strict=True)
-    ]
+    following = [_earliest(load, rest[0]) for rest in cut[1:]] + [0]
+    return [Slice(_by_stream(own), mark, again.random() < load.again) for own, mark in zip(cut, following, strict=True)]
 
 
 def _earliest(load: Load, event: Made) -> int:

@@ -131,7 +131,7 @@ def disturbed(
 
 def undisturbed(grounds: Grounds, directory: Path, load: Load, *, loop_file: Path = LOOP) -> Outcome:
     """Run the same events through one process of each service, at full speed."""
-    cut = [Slice(own.events, own.frontier, False) for own in slices(load)]
+    cut = [Slice(own.events, own.mark, False) for own in slices(load)]
     with Site(grounds, directory, loop_file, linked=False) as site:
         sender = Sender(lambda: site.of("ingest"), cut)
         sender.start()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from headrace.client import IngestClient
 from headrace.errors import HeadraceError
-from headrace.log.topics import END_OF_HISTORY
 from tests.crash.load import SLICE_S, STREAMS, Slice
 
 #: Seconds that a call may take.
@@ -76,18 +75,18 @@ class Sender(threading.Thread):
                     self._surely(own)
                     self.again += 1
                 self.sent += len(own)
-            self._surely(Slice({}, END_OF_HISTORY, False))
+            self._surely(Slice({}, 0, False), end=True)
         except BaseException as error:
             self.failure = error
         finally:
             self._forget()
 
-    def _surely(self, own: Slice) -> None:
+    def _surely(self, own: Slice, *, end: bool = False) -> None:
         deadline = time.monotonic() + self._seconds
         while True:
             began = time.time()
             try:
-                self._send(own)
+                self._send(own, end)
             except HeadraceError:
                 self._forget()
                 self.retried += 1
@@ -98,7 +97,7 @@ class Sender(threading.Thread):
                 self.calls.append(Call(began, time.time()))
                 return
 
-    def _send(self, own: Slice) -> None:
+    def _send(self, own: Slice, end: bool) -> None:
         if self._client is None:
             addresses = self._addresses()
             self._client = IngestClient(addresses[self._turn % len(addresses)])
@@ -108,7 +107,7 @@ class Sender(threading.Thread):
             bell.start()
             try:
                 for name in STREAMS:
-                    stream.send(name, own.events.get(name, []), own.frontier)
+                    stream.send(name, own.events.get(name, []), mark=own.mark, end=end)
                 stream.finish()
             finally:
                 bell.cancel()

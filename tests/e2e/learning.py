@@ -11,7 +11,6 @@ from river import base, linear_model, preprocessing, tree
 from headrace import embedded
 from headrace.client import IngestClient
 from headrace.declare import load as load_loop
-from headrace.log.topics import END_OF_HISTORY
 from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.statehash import state_hash
 from tests.deadline import until
@@ -51,7 +50,7 @@ def send(address: str, parts: Sequence[tuple[list[bytes], list[bytes]]], final: 
             stream.send("row", rows)
             stream.send("answer", answers)
         for name in ("row", "answer") if final else ():
-            stream.send(name, [], frontier=END_OF_HISTORY)
+            stream.send(name, [], end=True)
         return stream.finish().rejected
 
 

@@ -12,7 +12,7 @@ from headrace import embedded
 from headrace.log.position import Position
 from headrace.log.produce import Producer
 from headrace.log.read import LogReader
-from headrace.log.topics import END_OF_HISTORY, FRONTIER, Topics
+from headrace.log.topics import END, Topics
 from headrace.v1.dead_letter_pb2 import DeadLetter
 from headrace.wording import format_time
 from tests.deadline import until
@@ -45,7 +45,7 @@ def test_invalid_events_are_refused_and_the_valid_ones_beside_them_learned(tmp_p
             producer = Producer(client, topics.stream(stream), batching=True)
             for event in events:
                 producer.send(event)
-            producer.send(b"", properties={FRONTIER: str(END_OF_HISTORY)})
+            producer.send(b"", properties={END: "1"})
             producer.flush()
         accuracies = learned(running, data)
         reader = LogReader(client, topics.dead_letters)

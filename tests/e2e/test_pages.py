@@ -13,7 +13,6 @@ import pytest
 
 from headrace import embedded
 from headrace.client import IngestClient
-from headrace.log.topics import END_OF_HISTORY
 from tests.contract.pages import Block, blocks, commands, python_blocks
 from tests.contract.repository import ROOT
 from tests.deadline import until
@@ -83,7 +82,7 @@ def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Runnin
             stream.send("scheduled", [_event(number, distance=1400.0) for number in range(30)])
             stream.send("arrived", [_event(number, 300, delay_min=float(number % 40)) for number in range(30)])
             for name in ("scheduled", "arrived"):
-                stream.send(name, [], frontier=END_OF_HISTORY)
+                stream.send(name, [], end=True)
             assert stream.finish().rejected == 0
         until(lambda: [own.versions for own in running.status() if own.service == "scorer"], _has_learned, 60)
         yield running

@@ -12,7 +12,6 @@ import pytest
 from headrace import embedded
 from headrace.cli.program import run
 from headrace.client import IngestClient
-from headrace.log.topics import END_OF_HISTORY
 from tests.deadline import until
 from tests.integration.test_feature import LOOP, SECOND, START, Shop
 
@@ -76,7 +75,7 @@ def test_a_poison_event_is_refused_and_counts_once_when_it_is_sent_again(
         client.publish_stream("asked", [_event(40, "s"), _event(41, "poison")])
         with client.stream() as stream:
             for name in ("asked", "sold"):
-                stream.send(name, [], END_OF_HISTORY)
+                stream.send(name, [], end=True)
             stream.finish()
         assert shop.vectors(2) == {"40": 2.0, "41": 1.0}
         until(lambda: running.status(), lambda own: any(one.counters.get("labels") == 3 for one in own))

@@ -21,7 +21,7 @@ from headrace.errors import Unavailable
 from headrace.log.dedupe import Accepted
 from headrace.log.read import LogReader
 from headrace.log.tables import decode_vectors
-from headrace.log.topics import END_OF_HISTORY, FRONTIER, Topics
+from headrace.log.topics import END, Topics
 from headrace.store.status import StatusBoard
 from tests.brokers import Runs
 from tests.deadline import until
@@ -75,7 +75,7 @@ class Shop:
     def end(self) -> None:
         for stream in ("asked", "sold"):
             producer = self.client.create_producer(self.topics.stream(stream))
-            producer.send(b"", properties={FRONTIER: str(END_OF_HISTORY)})
+            producer.send(b"", properties={END: "1"})
             producer.close()
 
     def vectors(self, size: int) -> dict[str, float]:

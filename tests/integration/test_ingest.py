@@ -22,7 +22,7 @@ from headrace.client import EventStream, IngestClient, PlayResult, Progress, pla
 from headrace.errors import InvalidEvent, InvalidRequest, Overloaded, Unavailable
 from headrace.events import StreamCodec
 from headrace.log.route import PARTITION
-from headrace.log.topics import END_OF_HISTORY, FRONTIER
+from headrace.log.topics import END, END_OF_HISTORY, MARK
 from headrace.store.status import ServiceStatus, StatusBoard
 from tests.brokers import Place
 from tests.deadline import until
@@ -102,14 +102,14 @@ def test_an_invalid_event_raises_what_is_wrong_with_it(ingest: Ingesting) -> Non
 
 def test_frontiers_stand_between_the_events(ingest: Ingesting) -> None:
     with IngestClient(ingest.address) as client, client.stream() as open_stream:
-        open_stream.send("clicks", jsons([event("a")]), frontier=7)
+        open_stream.send("clicks", jsons([event("a")]), mark=7)
         open_stream.send("buys", jsons([event("b")]))
         open_stream.send("clicks", jsons([event("c")]))
-        open_stream.send("clicks", (), END_OF_HISTORY)
+        open_stream.send("clicks", (), end=True)
         assert open_stream.finish().accepted == 3
     clicks = ingest.written(ingest.topics.stream("clicks"), 4)
     assert [json.loads(payload)["id"] if payload else None for payload in clicks.payloads] == ["a", None, "c", None]
-    assert clicks.properties[1::2] == [{FRONTIER: str(frontier), PARTITION: "0"} for frontier in (7, END_OF_HISTORY)]
+    assert clicks.properties[1::2] == [{MARK: "7", PARTITION: "0"}, {END: "1", PARTITION: "0"}]
 
 
 def test_many_callers_at_once_are_all_answered(ingest: Ingesting) -> None:
@@ -257,7 +257,7 @@ def test_play_merges_files_and_tells_the_outcome(
         batch = ingest.written(ingest.topics.stream(name), count + 1)
         ids = [json.loads(payload)["id"] for payload in batch.payloads if payload]
         assert ids == [f"{name}{n}" for n in range(count)]
-        assert batch.properties[-1][FRONTIER] == str(END_OF_HISTORY)
+        assert END in batch.properties[-1]
     assert run(["play", *sources, *options]) == 4
     out, err = capsys.readouterr()
     assert "played 102 events" in out

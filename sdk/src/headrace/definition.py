@@ -74,8 +74,9 @@ class StreamDefinition(msgspec.Struct, frozen=True):
     """An event type.
 
     `lateness` is how far behind the newest event of its partition an event may come; `ahead` how far
-    ahead of when it is published (None: unbounded); `horizon` how long (in event time) ids are remembered;
-    `retention` how long (wall clock) the broker keeps its topic (None: for ever).
+    ahead of when it is published (None: unbounded); `horizon` how long (in event time) ids are remembered,
+    at most the last `ids` of each partition; `retention` how long (wall clock) the broker keeps its topic
+    (None: for ever).
     """
 
     name: str
@@ -89,6 +90,7 @@ class StreamDefinition(msgspec.Struct, frozen=True):
     max_bytes: int = 65_536
     ahead: int | None = None
     retention: int | None = None
+    ids: int = 1_000_000
 
     def field(self, name: str) -> Field:
         for field in self.fields:
@@ -197,6 +199,8 @@ class ModelDefinition(msgspec.Struct, frozen=True):
     """Hash of the views and the label that its examples are made of, which it holds by name only."""
     retention: int | None = None
     examples_retention: int | None = None
+    waiting_bytes: int = 2**30
+    """Of its questions that wait for labels the store holds at most so much, and of labels that wait for questions."""
 
     @property
     def view_names(self) -> tuple[str, ...]:

@@ -68,6 +68,10 @@ class InvalidEvent(HeadraceError):
         self.expected = expected
 
 
+class LateEvent(InvalidEvent):
+    """An event is before its partition's watermark: late, or sent so long ago that its id is forgotten."""
+
+
 class InvalidRequest(HeadraceError):
     """A request names something that is missing, misspelt or of the wrong type."""
 

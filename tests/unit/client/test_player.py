@@ -16,14 +16,16 @@ from headrace.client.pacing import ClosedLoop, Pace, TimedPace, Window
 from headrace.client.player import Player, Progress
 from headrace.definition import Field, FieldType, LoopDefinition, StreamDefinition
 from headrace.errors import UnknownName
-from headrace.log.topics import END_OF_HISTORY
 
+LATENESS = 100
+#: What a log notes of the end of a history.
+END = "end"
 HOUR = 3_600_000_000
 
 
 def stream(name: str) -> StreamDefinition:
     fields = (Field("id", FieldType.STRING), Field("at", FieldType.TIME))
-    return StreamDefinition(name, fields, key="id", time="at", id="id", lateness=100, horizon=0)
+    return StreamDefinition(name, fields, key="id", time="at", id="id", lateness=LATENESS, horizon=0)
 
 
 LOOP = LoopDefinition("loop", (stream("a"), stream("b"), stream("c")), (), (), ())
@@ -51,13 +53,15 @@ class Log:
         self.entries: list[tuple[str, object]] = []
         self.arrivals: list[tuple[int, float]] = []
 
-    def send(self, stream: str, events: Sequence[bytes], frontier: int = 0) -> None:
+    def send(self, stream: str, events: Sequence[bytes], *, mark: int = 0, end: bool = False) -> None:
         for event in events:
             found = json.loads(event)
             self.entries.append((stream, found))
             self.arrivals.append((found.get("at"), self.clock.time))
-        if frontier:
-            self.entries.append((stream, frontier))
+        if mark:
+            self.entries.append((stream, mark))
+        if end:
+            self.entries.append((stream, END))
 
     def events(self, stream: str | None = None) -> list[str]:
         own = [entry for name, entry in self.entries if stream in (None, name)]
@@ -88,7 +92,7 @@ def play(
     clock = clock or Clock()
     log = Log(clock)
     player = Player(sources_of(LOOP, sources), log, pace or Slices(2), clock, options.pop("look", None))
-    player.run([own.name for own in LOOP.streams], options.pop("limit", None), options.pop("final", True))
+    player.run(options.pop("limit", None), options.pop("final", True))
     assert not options
     return log, player
 
@@ -121,17 +125,19 @@ def test_nothing_overtakes_a_promise(
         [f"a{n}" for n in range(len(a))] + [f"b{n}" for n in range(len(b))] + [f"m{n}" for n in range(len(more))]
     )
     for name in "abc":
-        promised = 0
+        promised, ended = 0, False
         for stream_, entry in log.entries:
             if stream_ != name:
                 continue
             if isinstance(entry, int):
                 assert entry > promised
                 promised = entry
+            elif entry == END:
+                ended = True
             elif in_order:
                 assert isinstance(entry, dict)
                 assert entry["at"] >= promised
-        assert promised == END_OF_HISTORY
+        assert ended == (name in "ab")
     assert player.sent == len(a) + len(b) + len(more)
 
 
@@ -141,13 +147,13 @@ def test_equal_times_go_in_the_order_of_the_loop_then_of_the_files(tmp_path: Pat
     assert log.events() == ["z0", "a0", "c0", "c1"]
 
 
-def test_each_slice_tells_every_stream_the_time_of_the_next_event(tmp_path: Path) -> None:
-    log, _ = play([(write(tmp_path, "a", [1, 2, 9]), "a")])
-    frontiers = [entry for entry in log.entries if isinstance(entry[1], int)]
-    assert frontiers == [(name, frontier) for frontier in (9, END_OF_HISTORY) for name in "abc"]
+def test_each_slice_marks_the_streams_that_are_played(tmp_path: Path) -> None:
+    log, _ = play([(write(tmp_path, "a", [201, 202, 209]), "a"), (write(tmp_path, "b", [300]), "b")])
+    notes = [entry for entry in log.entries if not isinstance(entry[1], dict)]
+    assert notes == [(name, 209 - LATENESS) for name in "ab"] + [(name, END) for name in "ab"]
 
 
-def test_a_file_out_of_order_promises_less(tmp_path: Path) -> None:
+def test_a_mark_leaves_room_for_late_events(tmp_path: Path) -> None:
     log, player = play(
         [(write(tmp_path, "a", [5000, 4990, 6000, 7000, 8000]), "a"), (write(tmp_path, "b", [7000]), "b")]
     )
@@ -155,7 +161,7 @@ def test_a_file_out_of_order_promises_less(tmp_path: Path) -> None:
     promised = {
         name: [entry for stream_, entry in log.entries if stream_ == name and isinstance(entry, int)] for name in "ab"
     }
-    assert promised == {"a": [5900, 6900, END_OF_HISTORY], "b": [6000, 7000, END_OF_HISTORY]}
+    assert promised == {"a": [5900, 6900], "b": [5900, 6900]}
 
 
 def test_a_row_without_a_time_stays_in_its_place(tmp_path: Path) -> None:
@@ -176,12 +182,12 @@ def test_the_limit_counts_the_events_of_all_streams(tmp_path: Path) -> None:
     files = [(write(tmp_path, "a", range(1, 100, 2)), "a"), (write(tmp_path, "b", range(2, 100, 2)), "b")]
     log, player = play(files, Slices(10), limit=25)
     assert (len(log.events()), player.sent, player.last_time) == (25, 25, 25)
-    assert log.entries[-3:] == [(name, END_OF_HISTORY) for name in "abc"]
+    assert log.entries[-2:] == [(name, END) for name in "ab"]
 
 
 def test_where_more_follows_history_does_not_end(tmp_path: Path) -> None:
     log, _ = play([(write(tmp_path, "a", [1]), "a")], final=False)
-    assert [entry for entry in log.entries if isinstance(entry[1], int)] == []
+    assert [entry for entry in log.entries if not isinstance(entry[1], dict)] == []
 
 
 def test_time_passes_as_it_did(tmp_path: Path) -> None:
@@ -210,7 +216,7 @@ def test_progress_is_told_now_and_then_and_at_the_end(tmp_path: Path) -> None:
     told: list[Progress] = []
     clock = Clock()
     sources = sources_of(LOOP, [(write(tmp_path, "a", range(1, 10)), "a")])
-    Player(sources, Log(clock), Slices(1), clock, None, told.append).run(["a"], None, True)
+    Player(sources, Log(clock), Slices(1), clock, None, told.append).run(None, True)
     assert told == [Progress(1, 1, None), Progress(9, 9, None)]
 
 

@@ -16,7 +16,8 @@ stream scheduled
   topic       persistent://public/default/flights-scheduled
   partitions  3, by key tail
   time        at, up to 10m late, any ahead of the clock
-  id          flight, remembered for 1h
+  id          flight, remembered for 1w, at most 1,000,000 a partition:
+              up to 191 MiB in the store, and in each process that reads the partition
   event       at most 65536 bytes
   kept        for 9d10m
   fields
@@ -32,7 +33,8 @@ stream arrived
   topic       persistent://public/default/flights-arrived
   partitions  1, by key tail
   time        at, up to 0s late, any ahead of the clock
-  id          flight, remembered for 1h
+  id          flight, remembered for 1w, at most 1,000,000 a partition:
+              up to 191 MiB in the store, and in each process that reads the partition
   event       at most 65536 bytes
   kept        for 10d
   fields
@@ -65,6 +67,8 @@ label late
 
 model late_arrival
   predicts   late on scheduled: binary
+  waiting    508 bytes a question for 2d: at 1,000/s 172,800,000 questions, 82 GiB
+  at most    1 GiB of the store; then no more are read until some are over
   vectors    from every event of scheduled; waiting for views up to 1s
   views      carrier_delay
   published  every 5000 examples, and every 10 s

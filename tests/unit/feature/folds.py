@@ -11,17 +11,18 @@ import msgspec
 
 from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
 from headrace.errors import CorruptState, Fenced, InvalidEvent
-from headrace.frontier import ENDED, RESTING, UNKNOWN
+from headrace.frontier import ENDED, UNKNOWN
 from headrace.kernel.fold import Fold, MadeVectors
 from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
 from headrace.kernel.rows import FENCE_BYTES
 from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.position import Position
-from headrace.log.topics import FRONTIER
+from headrace.log.topics import END, MARK
 from headrace.store.partitions import Standing, TakenOver
 from headrace.store.rows import Write
 from headrace_feature.folding import FoldWorker
+from headrace_feature.outputs import OutputReached
 from tests.unit.kernel.test_fold import Event
 
 
@@ -46,10 +47,12 @@ class World:
     seen: dict[PartitionId, dict[str, int]] = field(default_factory=dict)
     views: dict[PartitionId, frozenset[str]] = field(default_factory=dict)
     floors: dict[PartitionId, int] = field(default_factory=dict)
+    decisions: dict[PartitionId, bytes] = field(default_factory=dict)
     rows: dict[tuple[RowsId, str], bytes] = field(default_factory=dict)
     readers: dict[tuple[str, PartitionId], Accepted] = field(default_factory=dict)
     vectors: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)
     told: dict[tuple[str, PartitionId], int] = field(default_factory=dict)
+    watermarks: dict[tuple[str, PartitionId], int] = field(default_factory=dict)
     refused: list[tuple[Position | None, str]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     meanwhile: dict[int, Callable[[], object]] = field(default_factory=dict)
@@ -85,7 +88,8 @@ class Partitions:
         progress = copy.copy(world.progress.get(partition, Progress()))
         seen = dict(world.seen.get(partition, {}))
         floor = world.floors.get(partition, 0)
-        return TakenOver(world.epochs[partition], progress, seen, world.views.get(partition), floor)
+        decisions = world.decisions.get(partition, b"")
+        return TakenOver(world.epochs[partition], progress, seen, world.views.get(partition), floor, decisions)
 
     def record_emitted(self, partition: PartitionId, epoch: int, progress: Progress) -> None:
         self._world.effect()
@@ -102,6 +106,8 @@ class Partitions:
         ids: Mapping[str, int],
         oldest: int,
         views: Iterable[str],
+        most_ids: int,
+        decisions: bytes = b"",
     ) -> None:
         self._world.effect()
         self._world.fence(partition, epoch)
@@ -110,6 +116,8 @@ class Partitions:
         seen = self._world.seen.get(partition, {}) | dict(ids)
         self._world.seen[partition] = {own: time for own, time in seen.items() if time >= oldest}
         self._world.views[partition] = frozenset(views)
+        if decisions:
+            self._world.decisions[partition] = decisions
         self._world.after()
 
     def begin_anew(
@@ -174,21 +182,22 @@ class Outputs:
         if any((model.name, source) in self._world.told for model in models):
             raise CorruptState(f"{source} is not new")
 
-    def send(self, made: MadeVectors, frontier: int) -> None:
+    def send(self, made: MadeVectors, reached: OutputReached) -> None:
         for row, own in enumerate(made.ids):
             self._world.effect()
             position = Position(*made.positions[row].tolist()).to_bytes()
             if self._reader(made.model.name, made.source).take(self._epochs[made.source], [position]):
-                told = self._world.told.get((made.model.name, made.source), UNKNOWN)
-                assert made.times[row] >= told or told >= RESTING
+                watermark = self._world.watermarks.get((made.model.name, made.source), UNKNOWN)
+                assert made.times[row] >= watermark
                 values = msgspec.json.encode(made.assembled.numbers[row].tolist())
                 self._world.vectors.setdefault(made.model.name, []).append((own, values))
             self._world.after()
-        self.frontier(made.model, made.source, frontier)
+        self.reached(made.model, made.source, reached)
 
-    def frontier(self, model: ModelDefinition, source: PartitionId, frontier: int) -> None:
+    def reached(self, model: ModelDefinition, source: PartitionId, reached: OutputReached) -> None:
         if self._reader(model.name, source).mark(self._epochs[source]):
-            self._world.told[model.name, source] = frontier
+            self._world.told[model.name, source] = reached.frontier
+            self._world.watermarks[model.name, source] = reached.watermark
 
     def flush(self) -> None:
         self._world.effect()
@@ -255,8 +264,9 @@ def messages(places: Sequence[int], payloads: Sequence[bytes], published: int = 
 
 
 def promise(place: int, frontier: int = ENDED) -> Batch:
-    """That no event before `frontier` follows; by default that none at all does."""
-    return Batch([Position(place, 0, -1)], [b""], [{FRONTIER: str(frontier)}], [0])
+    """That no event before `frontier` follows; by default that the history ends."""
+    note = {END: "1"} if frontier == ENDED else {MARK: str(frontier)}
+    return Batch([Position(place, 0, -1)], [b""], [note], [0])
 
 
 def feed(fold: FoldWorker, own: PartitionId, events: Sequence[tuple[int, Event]], end: int | None = None) -> None:

@@ -17,7 +17,7 @@ from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
 from headrace.kernel.rows import FENCE_BYTES
 from headrace.log.position import START as LOG_START
 from headrace.log.position import Position
-from headrace.log.topics import FRONTIER
+from headrace.log.topics import MARK
 from headrace.store.partitions import view_names
 from headrace_feature.folding import FoldWorker
 from tests.unit.feature.folds import Crash, Partitions, Rows, World, accept, batch, feed, messages, promise, worker
@@ -199,8 +199,8 @@ def test_a_promise_that_is_no_time_is_refused_and_one_with_an_event_loses_neithe
         fold.take_over(own)
     event = Event("a", "1", START, "p", 1.0)
     log = batch([(0, event), (1, replace(event, id="2", at=START + SECOND))], ENDED)
-    log.properties[0] = {FRONTIER: "tomorrow"}
-    log.properties[1] = {FRONTIER: str(START + 2 * SECOND)}
+    log.properties[0] = {MARK: "tomorrow"}
+    log.properties[1] = {MARK: str(START + 2 * SECOND)}
     log.payloads[0] = b""
     accept(fold, A, log)
     feed(fold, B, [], ENDED)

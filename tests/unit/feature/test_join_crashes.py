@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headrace.definition import LoopDefinition
 from headrace.frontier import ENDED
-from headrace.kernel.join import Pair
+from headrace.kernel.join import Entry
 from headrace.log.batch import Batch
 from headrace.log.position import Position
 from headrace.log.tables import decode_examples
@@ -26,7 +26,7 @@ class CrashingPairs(Pairs):
         self,
         epoch: int,
         state: JoinState,
-        changed: Mapping[str, Pair | None],
+        changed: Mapping[str, tuple[Entry, Entry]],
         seen: Mapping[tuple[int, str], int | None] | None = None,
     ) -> None:
         self.world.effect()
@@ -87,7 +87,7 @@ def test_a_crash_at_any_effect_changes_no_example(tmp_path: Path) -> None:
     world = World()
     plain = CrashingLog(world)
     drive(definition, CrashingPairs(world), plain)
-    assert [own for _, own, _ in learned(definition, plain)] == ["a", "c", "d", "e"]
+    assert [own for _, own, _ in learned(definition, plain)] == ["a", "d", "e", "c"]
     for crash_at in range(1, world.effects + 1):
         for lost in (False, True):
             crashing = World(crash_at=crash_at, lost=lost)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,17 @@ from headrace import declare
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import CorruptState, Fenced
 from headrace.frontier import ENDED, RESTING, UNKNOWN
-from headrace.kernel.join import Pair
+from headrace.kernel.join import Entry, Index
 from headrace.log.batch import Batch
 from headrace.log.position import START, Position
 from headrace.log.tables import Vectors, decode_examples, encode_vectors
-from headrace.log.topics import END_OF_HISTORY, FRONTIER
+from headrace.log.topics import END
 from headrace.store.pairs import JoinState
 from headrace_feature.joining import STEP, JoinWorker
 from headrace_feature.outputs import Logged
+from tests.unit.kernel.waiting import WaitingEntries
+
+HOUR = 3_600_000_000
 
 LOOP = """
 from datetime import datetime
@@ -48,10 +51,10 @@ Model(
 class Pairs:
     """A store of pairs in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, bound: int = HOUR) -> None:
         self.epoch = 0
         self.state = JoinState()
-        self.pairs: dict[str, Pair] = {}
+        self.waiting = WaitingEntries(bound)
         self.ids: dict[tuple[int, str], int] = {}
 
     def known(self) -> bool:
@@ -61,12 +64,23 @@ class Pairs:
         if epoch != self.epoch:
             raise Fenced("join", epoch)
 
-    def take_over(self) -> tuple[int, JoinState, dict[str, Pair]]:
+    def take_over(self) -> tuple[int, JoinState]:
         self.epoch += 1
-        return self.epoch, copy.deepcopy(self.state), dict(self.pairs)
+        return self.epoch, copy.deepcopy(self.state)
 
     def begin_anew(self, state: JoinState) -> None:
-        self.state, self.pairs, self.ids = state, {}, {}
+        self.state, self.ids = state, {}
+        self.waiting.clear()
+
+    def load(self, ids: Iterable[str]) -> dict[str, Entry]:
+        return self.waiting.load(ids)
+
+    def before(self, times: Mapping[Index, int], limit: int) -> dict[Index, list[bytes]]:
+        return self.waiting.before(times, limit)
+
+    def clear(self, epoch: int, state: JoinState) -> None:
+        self.state = copy.deepcopy(state)
+        self.waiting.clear()
 
     def seen(self) -> dict[int, dict[str, int]]:
         found: dict[int, dict[str, int]] = {}
@@ -78,17 +92,13 @@ class Pairs:
         self,
         epoch: int,
         state: JoinState,
-        changed: Mapping[str, Pair | None],
+        changed: Mapping[str, tuple[Entry, Entry]],
         seen: Mapping[tuple[int, str], int | None] | None = None,
     ) -> None:
         self.state = copy.deepcopy(state)
         ids = self.ids | dict(seen or {})
         self.ids = {own: time for own, time in ids.items() if time is not None}
-        for own, pair in changed.items():
-            if pair is None:
-                self.pairs.pop(own, None)
-            else:
-                self.pairs[own] = pair
+        self.waiting.change(changed)
 
 
 class Log:
@@ -193,7 +203,7 @@ def numbered(definition: LoopDefinition, ids: list[str], entry: int = 0) -> Batc
 
 def labels(entry: int, ids: str) -> Batch:
     payloads = [b'{"id": "%s", "at": 5, "yes": true}' % own.encode() for own in ids]
-    end = {FRONTIER: str(END_OF_HISTORY)}
+    end = {END: "1"}
     size = len(ids) + 1
     return Batch(
         [Position(1, entry + row, -1) for row in range(size)],
@@ -326,7 +336,7 @@ def test_a_lost_state_is_made_again_and_what_is_in_the_log_is_not_written_twice(
     second.step()
     assert [(seq, own) for seq, own, _ in examples(definition, log)] == [(0, "a"), (1, "b"), (2, "c")]
     assert pairs.state.goals == {}
-    assert {own for own, pair in pairs.pairs.items() if pair.vector and not pair.outcome} == {"d"}
+    assert {place[8:] for place in pairs.waiting.orders[Index.OPEN]} == {b"d"}
 
 
 def lose(pairs: Pairs, definition: LoopDefinition, sequence: int) -> None:
@@ -452,7 +462,7 @@ def test_a_lease_that_lapses_for_a_moment_loses_nothing(tmp_path: Path) -> None:
     end = Batch([Position(1, 9, -1)], [b""], [{"definition": definition.models[0].hash, "frontier": str(ENDED)}], [0])
     take(join, "features", end)
     join.step()
-    assert [own for _, own, _ in examples(definition, log)] == ["a", "b", "c", "d"]
+    assert [own for _, own, _ in examples(definition, log)] == ["a", "c", "b", "d"]
 
 
 def test_what_rested_is_awake_for_the_next_one_that_joins(tmp_path: Path) -> None:
@@ -467,10 +477,8 @@ def test_what_rested_is_awake_for_the_next_one_that_joins(tmp_path: Path) -> Non
     assert worker(definition, pairs, log).frontier() == UNKNOWN
 
 
-HOUR = 3_600_000_000
-
 TELLING = """
-class Told(Stream, key="id", time="at", id="event", lateness="1s"):
+class Told(Stream, key="id", time="at", id="event", lateness="1s", horizon="1h"):
     event: str
     id: str
     at: datetime
@@ -502,7 +510,7 @@ def told(entry: int, *events: tuple[str, str, int, bool | None]) -> Batch:
 def ended(definition: LoopDefinition, entry: int) -> dict[str, Batch]:
     """Both sources say that nothing more follows."""
     properties = {"features": {"definition": definition.models[0].hash, "frontier": str(ENDED)}}
-    properties["told"] = {FRONTIER: str(END_OF_HISTORY)}
+    properties["told"] = {END: "1"}
     return {topic: Batch([Position(1, entry, -1)], [b""], [own], [0]) for topic, own in properties.items()}
 
 

@@ -157,9 +157,11 @@ def test_a_label_that_fails_is_refused_by_the_fold_and_stops_no_join(
     made = joining.loop(tmp_path, "stream")
     told = [msgspec.json.encode({"id": str(own), "at": START + own, "yes": True}) for own in range(4)]
     batch = messages(range(4), told).followed_by(promise(4, END_OF_HISTORY))
-    join = joining.worker(made, joining.Pairs(), joining.Log())
+    pairs = joining.Pairs()
+    join = joining.worker(made, pairs, joining.Log())
     joining.take(join, "told", batch)
-    assert join._join._pairs.keys() == {"0", "1", "3"}
+    join.step()
+    assert pairs.waiting.entries.keys() == {"0", "1", "3"}
     world = World()
     fold = worker(world, made)
     fold.take_over(PartitionId("told", 0))

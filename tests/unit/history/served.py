@@ -12,7 +12,6 @@ from river import linear_model, preprocessing
 
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.events import StreamCodec
-from headrace.frontier import ENDED
 from headrace.history.alterations import NONE, Alterations
 from headrace.history.comparing import Comparison
 from headrace.history.differences import Difference
@@ -116,7 +115,7 @@ class Served:
 
     def finish(self) -> None:
         for own in self._fold.partitions.values():
-            own.promise(ENDED, own.last)
+            own.end(own.last)
         self._step()
 
     def learn(self, publish: int = 10) -> None:

@@ -8,7 +8,20 @@ from asyncio import Future
 from collections.abc import Sequence
 
 from headrace.errors import Overloaded, Unavailable
-from headrace_ingest.ports import Refused
+from headrace.store.decisions import Tally
+from headrace_ingest.ports import Note, Refused
+
+
+class FakeDecisions:
+    """Says of each stream what it is told to say."""
+
+    def __init__(self) -> None:
+        self.tallies: dict[str, Tally] = {}
+        self.asked: list[tuple[str, str, int]] = []
+
+    async def wait(self, call: str, stream: str, events: int) -> Tally:
+        self.asked.append((call, stream, events))
+        return self.tallies.get(stream, Tally())
 
 
 class FakeLog:
@@ -17,15 +30,19 @@ class FakeLog:
     def __init__(self) -> None:
         self.written: list[tuple[str, object]] = []
         self.letters: list[Refused] = []
+        self.calls: list[str] = []
         self.full = False
         self.holding = False
         self._held: list[Future[None]] = []
 
-    async def write(self, stream: str, payloads: Sequence[bytes], keys: Sequence[str]) -> Future[None]:
+    async def write(
+        self, stream: str, payloads: Sequence[bytes], keys: Sequence[str], calls: Sequence[str] = ()
+    ) -> Future[None]:
+        self.calls += calls
         return self._put([(stream, json.loads(payload)["id"]) for payload in payloads])
 
-    async def mark(self, stream: str, frontier: int) -> Future[None]:
-        return self._put([(stream, ("frontier", frontier))])
+    async def note(self, stream: str, note: Note) -> Future[None]:
+        return self._put([(stream, note)])
 
     async def bury(self, refused: Sequence[Refused]) -> Future[None]:
         self.letters += refused

@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from headrace.errors import InvalidEvent, InvalidRequest, Overloaded, Unavailable, UnknownName
+from headrace.store.decisions import Refusal, Tally
 from headrace_ingest.admission import Admission
 from headrace_ingest.handlers import MAX_REJECTIONS, Batch, Ingest, Summary
-from tests.unit.ingest.fakes import FakeLog
+from headrace_ingest.ports import Note
+from tests.unit.ingest.fakes import FakeDecisions, FakeLog
 from tests.unit.ingest.streams import SECOND, event, stream
 
 
@@ -20,7 +22,8 @@ class Service:
         self.log = FakeLog()
         self.counts: Counter[str] = Counter()
         admissions = {name: Admission(stream(name), lambda: 0) for name in ("clicks", "buys")}
-        self.ingest = Ingest(admissions, self.log, lambda name, by: self.counts.update({name: by}))
+        self.decisions = FakeDecisions()
+        self.ingest = Ingest(admissions, self.log, self.decisions, lambda name, by: self.counts.update({name: by}))
 
     async def publish_stream(self, *batches: Batch) -> Summary:
         return await self.ingest.publish_stream(given(*batches))
@@ -82,9 +85,9 @@ async def test_an_unknown_stream_is_told_with_the_known_ones(service: Service) -
 
 async def test_the_valid_ones_beside_the_invalid_go_through_in_order(service: Service) -> None:
     summary = await service.publish_stream(
-        Batch("clicks", [event("a"), b"?", event("b")], frontier=5),
+        Batch("clicks", [event("a"), b"?", event("b")], mark=5),
         Batch("buys", [event("c")]),
-        Batch("clicks", [event("d", user=1), event("e")], frontier=7),
+        Batch("clicks", [event("d", user=1), event("e")], mark=7),
     )
     assert (summary.accepted, summary.rejected) == (4, 2)
     assert [(own.stream, own.index, own.error.field) for own in summary.rejections] == [
@@ -94,10 +97,10 @@ async def test_the_valid_ones_beside_the_invalid_go_through_in_order(service: Se
     assert service.log.written == [
         ("clicks", "a"),
         ("clicks", "b"),
-        ("clicks", ("frontier", 5)),
+        ("clicks", Note(5)),
         ("buys", "c"),
         ("clicks", "e"),
-        ("clicks", ("frontier", 7)),
+        ("clicks", Note(7)),
     ]
 
 
@@ -133,7 +136,6 @@ async def test_nothing_is_written_behind_what_failed(service: Service) -> None:
     with pytest.raises(Unavailable, match="gone"):
         await asyncio.wait_for(call, 10)
     assert service.log.written == [("clicks", "a")]
-    # Nor does what failed make its own resend late.
     service.log.holding = False
     await service.ingest.publish("clicks", event("z", at=1))
 
@@ -146,6 +148,30 @@ async def test_a_full_broker_is_told(service: Service) -> None:
     await service.ingest.publish("clicks", event(at=1))
 
 
-async def test_a_frontier_is_a_time(service: Service) -> None:
-    with pytest.raises(InvalidRequest, match="frontier is -1"):
-        await service.publish_stream(Batch("clicks", [], frontier=-1))
+async def test_a_mark_is_a_time(service: Service) -> None:
+    with pytest.raises(InvalidRequest, match="mark is -1"):
+        await service.publish_stream(Batch("clicks", [], mark=-1))
+
+
+async def test_a_mark_goes_before_the_end_of_a_history(service: Service) -> None:
+    await service.publish_stream(Batch("clicks", [event("a")], mark=5, end=True))
+    assert service.log.written == [("clicks", "a"), ("clicks", Note(5)), ("clicks", Note(None))]
+
+
+async def test_a_call_is_answered_with_what_the_owners_decided(service: Service) -> None:
+    late = Refusal(3, "at", "1970", "later")
+    service.decisions.tallies["clicks"] = Tally(accepted=1, repeats=1, rejected=1, late=1, refusals=[late])
+    summary = await service.publish_stream(
+        Batch("clicks", [event("a"), b"?", event("b")], decide=True), Batch("clicks", [event("c"), event("d")])
+    )
+    assert summary[:2] == (1, 2)
+    assert summary[3:] == (1, 1, 1)
+    assert [(own.index, own.error.field) for own in summary.rejections] == [(1, ""), (3, "at")]
+    ((call, stream_, events),) = service.decisions.asked
+    assert (stream_, events) == ("clicks", 4)
+    assert service.log.calls == [f"{call}:{index}" for index in (0, 2, 3, 4)]
+
+
+async def test_a_call_that_does_not_ask_waits_for_no_decision(service: Service) -> None:
+    assert (await service.publish_stream(Batch("clicks", [event("a")]))).accepted == 1
+    assert (service.log.calls, service.decisions.asked) == ([], [])

@@ -13,6 +13,7 @@ import pytest
 from headrace.errors import Overloaded, Unavailable
 from headrace.log.produce import Producer
 from headrace_ingest.lane import Lane
+from headrace_ingest.ports import Note
 from headrace_ingest.room import Room
 
 
@@ -23,16 +24,18 @@ class FakeProducer:
 
     def __init__(self) -> None:
         self.taken: list[object] = []
+        self.properties: list[dict[str, str]] = []
         self.broken = False
         self.go = threading.Event()
         self.reached = threading.Event()
 
-    def send_all(self, payloads: Sequence[bytes], keys: Sequence[str]) -> None:
+    def send_all(self, payloads: Sequence[bytes], keys: Sequence[str], properties: Sequence[dict[str, str]]) -> None:
         self.reached.set()
         assert self.go.wait(30)
         if self.broken:
             raise Unavailable("broker: gone")
         self.taken += payloads
+        self.properties += properties
 
     def send(self, payload: bytes, properties: dict[str, str]) -> None:
         self.taken.append((payload, properties))
@@ -57,10 +60,29 @@ async def test_order_is_kept_and_markers_go_to_every_partition() -> None:
     producer = FakeProducer()
     producer.go.set()
     async with lane_to(producer) as lane:
-        under_way = [await lane.write([b"a", b"b"], ["k", "k"]), await lane.mark(5), await lane.write([b"c"], ["k"])]
+        under_way = [
+            await lane.write([b"a", b"b"], ["k", "k"]),
+            await lane.note(Note(5)),
+            await lane.write([b"c"], ["k"]),
+        ]
         await asyncio.gather(*under_way)
-    markers = [(b"", {"headrace-frontier": "5", "headrace-partition": partition}) for partition in "01"]
-    assert producer.taken == [b"a", b"b", *markers, b"c"]
+    marks = [(b"", {"headrace-mark": "5", "headrace-partition": partition}) for partition in "01"]
+    assert producer.taken == [b"a", b"b", *marks, b"c"]
+
+
+async def test_an_end_goes_to_every_partition_and_calls_to_their_events() -> None:
+    producer = FakeProducer()
+    producer.go.set()
+    async with lane_to(producer) as lane:
+        under_way = [
+            await lane.write([b"a", b"b"], ["k", "k"], ["call:0", "call:1"]),
+            await lane.write([b"c"], ["k"]),
+            await lane.note(Note(None)),
+        ]
+        await asyncio.gather(*under_way)
+    ends = [(b"", {"headrace-end": "1", "headrace-partition": partition}) for partition in "01"]
+    assert producer.taken == [b"a", b"b", b"c", *ends]
+    assert producer.properties == [{"headrace-call": "call:0"}, {"headrace-call": "call:1"}]
 
 
 async def test_a_slow_broker_holds_no_event_loop_and_pushes_back() -> None:
@@ -81,7 +103,7 @@ async def test_what_was_put_behind_a_failure_fails_unsent() -> None:
     async with lane_to(producer) as lane:
         first = await lane.write([b"a"], ["k"])
         assert await asyncio.to_thread(producer.reached.wait, 30)
-        behind: list[Any] = [await lane.write([b"b"], ["k"]), await lane.mark(5)]
+        behind: list[Any] = [await lane.write([b"b"], ["k"]), await lane.note(Note(5))]
         producer.go.set()
         for failed in (first, *behind):
             with pytest.raises(Unavailable, match="gone"):

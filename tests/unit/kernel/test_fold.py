@@ -27,7 +27,6 @@ from headrace.definition import (
     Window,
 )
 from headrace.events import EventColumns, StreamCodec
-from headrace.frontier import ENDED
 from headrace.kernel.expressions import Program
 from headrace.kernel.fold import Fold
 from headrace.kernel.folding import entity_keys
@@ -138,7 +137,7 @@ class Worker:
 
     def finish(self) -> None:
         for own in self.fold.partitions.values():
-            own.promise(ENDED, own.last)
+            own.end(own.last)
         self.step()
 
 
@@ -252,7 +251,7 @@ def test_a_vector_waits_for_every_stream_that_it_reads() -> None:
     worker.accept(PartitionId("a", 0), [(0, Event("a", "1", START, "p", 1.0))])
     worker.step()
     assert worker.vectors == {}
-    worker.fold.partitions[PartitionId("b", 0)].promise(START + 9 * SECOND, (0, 0, -1))
+    worker.fold.partitions[PartitionId("b", 0)].mark(START + 9 * SECOND, (0, 0, -1))
     worker.accept(PartitionId("a", 0), [(1, Event("a", "2", START + 5 * SECOND, "p", 1.0))])
     worker.step()
     assert list(worker.vectors) == ["1"]

@@ -1,23 +1,24 @@
-"""The join: whatever comes first, in whatever batches, the examples are those of the definition, in its order."""
+"""The join: whatever comes first, in whatever batches, the examples are those of the definition."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.frontier import ENDED, RESTING
-from headrace.kernel.join import Join, Outcome, Pair, Vector
+from headrace.frontier import RESTING, UNKNOWN
+from headrace.kernel.join import NOTHING, Decided, Index, Join, Outcome, Watermarks, id_at, sort_key, weight
+from tests.unit.kernel.waiting import WaitingEntries
 
-WAIT = 50
+BOUND = 50
+FAR = 10_000
 
 
 class Half(NamedTuple):
-    """One half of a pair: of no other one has it the number, which is its vector or label."""
+    """A question or a label; its number is its vector, or its value."""
 
     id: str
     time: int
@@ -28,233 +29,215 @@ class Half(NamedTuple):
 halves = st.lists(st.tuples(st.text("abc", min_size=1, max_size=2), st.integers(0, 400), st.booleans()), max_size=40)
 
 
-def expected(read: Sequence[Half]) -> tuple[list[tuple[int, str, int, int]], int, int]:
-    """Examples by definition, and how many vectors and labels find no other half.
-
-    An id's halves are gone through by event time. What comes in the wait after those that are there belongs to them:
-    it completes them, or repeats one. What comes later is of another pair.
-    """
-    pairs: list[dict[bool, Half]] = []
-    for own in {half.id for half in read}:
-        until = -1
-        for half in sorted((half for half in read if half.id == own), key=lambda half: half.time):
-            if half.time > until:
-                pairs.append({})
-            elif len(pairs[-1]) == 2 or half.label in pairs[-1]:
-                continue
-            pairs[-1][half.label] = half
-            until = half.time + WAIT
-    out = [
-        (max(pair[False].time, pair[True].time), pair[False].id, pair[False].number, pair[True].number)
-        for pair in pairs
-        if len(pair) == 2
-    ]
-    alone = [half.label for pair in pairs if len(pair) == 1 for half in pair.values()]
-    return sorted(out), alone.count(False), alone.count(True)
+def expected(read: Sequence[Half]) -> set[tuple[str, int, int, int]]:
+    """Examples by definition: (id, time of the question, its number, the number of its label)."""
+    found = set()
+    for id in {half.id for half in read}:
+        questions: list[Half] = []
+        for half in read:
+            if half.id == id and not half.label and all(abs(half.time - own.time) > BOUND for own in questions):
+                questions.append(half)
+        taken: set[Half] = set()
+        for question in sorted(questions, key=lambda own: own.time):
+            near = [own for own in read if own.label and own.id == id and abs(own.time - question.time) <= BOUND]
+            theirs = [own for own in near if own not in taken]
+            taken.update(near)
+            if theirs:
+                found.add((id, question.time, question.number, theirs[0].number))
+    return found
 
 
-def stored_and_read(pairs: dict[str, Pair]) -> dict[str, Pair]:
-    return msgspec.msgpack.decode(msgspec.msgpack.encode(pairs), type=dict[str, Pair])
+class Model:
+    """A join over entries in memory, advanced as its worker does."""
+
+    def __init__(self) -> None:
+        self.waiting = WaitingEntries(BOUND)
+        self.logged: list[tuple[str, int, int, int]] = []
+        self.released: list[bool] = []
+        self.expired = self.unmatched = 0
+
+    def take(self, *read: Half) -> list[bool]:
+        join = Join(BOUND, self.waiting.load(half.id for half in read))
+        taken = [
+            join.label(half.id, Outcome(half.time, float(half.number)))
+            if half.label
+            else join.question(half.id, half.time, half.number.to_bytes(2, "big"))
+            for half in read
+        ]
+        self.waiting.change(join.changes)
+        return taken
+
+    def advance(self, marks: Watermarks, limit: int = 100) -> Decided:
+        due = {
+            Index.READY: marks.release,
+            Index.OPEN: marks.labels,
+            Index.LABELS: marks.questions,
+            Index.LOGGED: marks.complete,
+        }
+        found = self.waiting.before(due, limit)
+        ids = {index: [id_at(index, place) for place in listed] for index, listed in found.items()}
+        join = Join(BOUND, self.waiting.load(id for listed in ids.values() for id in listed))
+        decided = join.log(found[Index.READY], marks)
+        join.expire([*ids[Index.OPEN], *ids[Index.LABELS], *ids[Index.LOGGED]], marks, decided)
+        self.waiting.change(join.changes)
+        for own in decided.examples:
+            self.logged.append((own.id, own.time, int.from_bytes(own.vector, "big"), int(own.outcome.value)))
+        self.expired += decided.expired
+        self.unmatched += decided.unmatched
+        return decided
 
 
-@given(halves, st.sampled_from([1, 30, 1_000]), st.data())
-def test_any_interleaving_gives_the_examples_of_the_definition(
-    drawn: list[tuple[str, int, bool]], grain: int, data: st.DataObject
+def marks(questions: int, labels: int, release: int | None = None) -> Watermarks:
+    return Watermarks(questions, labels, min(questions, labels) if release is None else release)
+
+
+def question(id: str, time: int, number: int = 0) -> Half:
+    return Half(id, time, number, label=False)
+
+
+def label(id: str, time: int, number: int = 1) -> Half:
+    return Half(id, time, number, label=True)
+
+
+@given(halves, st.booleans(), st.data())
+def test_any_interleaving_gives_the_examples_defined(
+    drawn: list[tuple[str, int, bool]], rests: bool, data: st.DataObject
 ) -> None:
-    """Of ids that come again and again, read in any turns, in any cuts, with restarts: by their times alone.
-
-    A source is in order of time up to `grain`, and its frontier is as far as it can be.
-    """
-    every = [Half(own, time, number, label) for number, (own, time, label) in enumerate(drawn)]
-    every.sort(key=lambda half: half.time // grain)
-    sources = {label: [half for half in every if half.label is label] for label in (False, True)}
-    join, stored, out, expired, unmatched = Join(WAIT), dict[str, Pair](), [], 0, 0
-
-    def advance(limit: int) -> bool:
-        nonlocal expired, unmatched
-        vectors, labels = (min((half.time for half in source), default=ENDED) for source in sources.values())
-        step = join.advance(vectors, labels, limit)
-        for own, vector, outcome in step.examples:
-            number = int.from_bytes(vector.payload, "big")
-            out.append((max(vector.time, outcome.time), own, number, outcome.value))
-        expired += step.expired
-        unmatched += step.unmatched
-        for own, pair in step.changed.items():
-            stored.pop(own, None)
-            if pair is not None:
-                stored[own] = pair
-        return bool(step.examples or step.changed)
-
+    """Each source in order of time, read in any turns and cuts; resting at any moment changes no example."""
+    every = [Half(id, time, number, is_label) for number, (id, time, is_label) in enumerate(drawn)]
+    every.sort(key=lambda half: half.time)
+    sources = {is_label: [half for half in every if half.label is is_label] for is_label in (False, True)}
+    model = Model()
     while any(sources.values()):
-        label = data.draw(st.sampled_from([label for label, source in sources.items() if source]))
-        for half in [sources[label].pop(0) for _ in range(data.draw(st.integers(1, len(sources[label]))))]:
-            if label:
-                join.outcome(half.id, Outcome(half.time, float(half.number)))
-            else:
-                join.vector(half.id, Vector(half.time, half.number.to_bytes(2, "big")))
+        is_label = data.draw(st.sampled_from([own for own, source in sources.items() if source]))
+        size = data.draw(st.integers(1, len(sources[is_label])))
+        model.take(*[sources[is_label].pop(0) for _ in range(size)])
         if data.draw(st.booleans()):
-            advance(data.draw(st.integers(1, 9)))
-            if data.draw(st.booleans()):
-                join = Join(WAIT, stored_and_read(stored))
-    while advance(3):
-        pass
-    assert (out, expired, unmatched) == expected(every)
-    assert len(join) == 0
-    assert stored == {}
+            questions, labels = (min((half.time for half in own), default=FAR) for own in sources.values())
+            release = RESTING if rests and data.draw(st.booleans()) else None
+            model.advance(marks(questions, labels, release), data.draw(st.integers(1, 9)))
+    while any(model.waiting.entries.values()):
+        model.advance(marks(FAR, FAR), 3)
+    assert set(model.logged) == expected(every)
+    assert len(model.logged) == len(set(model.logged))
+    assert not any(model.waiting.orders.values())
+    if not rests:
+        known = {own.number: own.time for own in every}
+        places = [(max(at, known[outcome]), at, id) for id, at, _, outcome in model.logged]
+        assert places == sorted(places)
 
 
-AGAIN = [
-    # The second pair comes before anything is known to be over.
-    [("v", 100), ("l", 105), ("v", 200), ("l", 205)],
-    # The label of the first pair comes after the vector of the second one, or after both.
-    [("v", 100), ("v", 200), ("l", 105), ("l", 205)],
-    [("v", 200), ("l", 205), ("v", 100), ("l", 105)],
-    [("l", 105), ("l", 205), ("v", 100), ("v", 200)],
-    # Repeats in between.
-    [("v", 100), ("v", 130), ("l", 120), ("l", 150), ("v", 200), ("l", 205)],
-]
+@pytest.mark.parametrize(("distance", "counts"), [(BOUND, True), (BOUND + 1, False)])
+@pytest.mark.parametrize("first", ["question", "label"])
+def test_a_label_counts_up_to_its_bound_and_not_beyond(distance: int, counts: bool, first: str) -> None:
+    for at in (100 + distance, 100 - distance):
+        model = Model()
+        read = [question("a", 100), label("a", at)]
+        for half in read if first == "question" else reversed(read):
+            model.take(half)
+        model.advance(marks(FAR, FAR))
+        assert len(model.logged) == counts
+        assert (model.expired, model.unmatched) == ((0, 0) if counts else (1, 1))
 
 
-@pytest.mark.parametrize("order", AGAIN)
-@pytest.mark.parametrize("steps", [False, True])
-@pytest.mark.parametrize("restarts", [False, True])
-def test_an_id_that_comes_again_after_its_wait_is_a_new_one_however_it_is_read(
-    order: list[tuple[str, int]], steps: bool, restarts: bool
-) -> None:
-    join, stored, out = Join(WAIT), dict[str, Pair](), []
-    for place, (kind, time) in enumerate(order):
-        if kind == "v":
-            join.vector("x", Vector(time, str(time).encode()))
-        else:
-            join.outcome("x", Outcome(time, float(time)))
-        if steps or place == len(order) - 1:
-            left = order[place + 1 :]
-            vectors, labels = (min([at for own, at in left if own == each], default=ENDED) for each in "vl")
-            step = join.advance(vectors, labels, 10)
-            out += [(own.vector.time, own.vector.payload, own.outcome.time) for own in step.examples]
-            stored |= {own: pair for own, pair in step.changed.items() if pair}
-            if restarts:
-                join = Join(WAIT, stored_and_read(stored))
-    first = 120 if ("l", 120) in order else 105
-    assert out == [(100, b"100", first), (200, b"200", 205)]
+def test_a_silent_source_expires_nothing_however_long() -> None:
+    model = Model()
+    model.take(question("a", 100), question("b", FAR), label("c", 100), label("d", FAR))
+    model.advance(marks(UNKNOWN, UNKNOWN, RESTING))
+    model.advance(marks(FAR, 150, RESTING))  # questions have gone on, labels only to the end of the bound
+    model.advance(marks(150, FAR - 1, RESTING))
+    assert (model.expired, model.unmatched) == (1, 1)
+    model.take(label("b", FAR), question("d", FAR))
+    model.advance(marks(FAR, FAR, RESTING))
+    assert [own[0] for own in model.logged] == ["b", "d"]
 
 
-def test_one_that_expires_makes_way_for_the_next_of_its_id_in_the_order_of_time() -> None:
-    join = Join(WAIT)
-    join.vector("x", Vector(100, b""))
-    join.vector("x", Vector(200, b""))
-    join.outcome("x", Outcome(205, 1.0))
-    for own, time in (("y", 204), ("z", 206)):
-        join.vector(own, Vector(time, b""))
-        join.outcome(own, Outcome(time, 1.0))
-    step = join.advance(ENDED, ENDED, 10)
-    assert [(own.id, own.vector.time) for own in step.examples] == [("y", 204), ("x", 200), ("z", 206)]
-    assert (step.expired, step.unmatched) == (1, 0)
+def test_a_question_expires_by_the_labels_watermark() -> None:
+    model = Model()
+    model.take(question("a", 100))
+    assert model.advance(marks(FAR, 150)).expired == 0
+    assert model.advance(marks(100, 151)).expired == 1
+    assert model.waiting.entries == {}
 
 
-def test_silence_lets_nobody_make_way_and_what_is_out_holds_nobody_back() -> None:
-    join = Join(WAIT)
-    join.vector("a", Vector(100, b""))
-    join.vector("a", Vector(200, b""))
-    join.vector("b", Vector(100, b""))
-    join.outcome("b", Outcome(105, 1.0))
-    join.vector("b", Vector(200, b""))
-    join.outcome("b", Outcome(205, 1.0))
-    assert join.advance(90, RESTING, 10).examples == []
-    step = join.advance(RESTING, RESTING, 10)
-    assert [(own.id, own.vector.time) for own in step.examples] == [("b", 100), ("b", 200)]
-    assert step.expired == 0
-    join.outcome("a", Outcome(105, 1.0))
-    assert [(own.id, own.vector.time) for own in join.advance(RESTING, RESTING, 10).examples] == [("a", 100)]
+def test_a_label_expires_by_the_questions_watermark() -> None:
+    model = Model()
+    model.take(label("a", 100))
+    assert model.advance(marks(150, FAR)).unmatched == 0
+    assert model.advance(marks(151, 100)).unmatched == 1
+    assert model.waiting.entries == {}
 
 
-def test_repeats_that_are_decided_are_not_kept() -> None:
-    join = Join(1_000)
-    for time in range(0, 1_000, 10):
-        assert join.vector("a", Vector(time, b"")) == (time == 0)
-        join.advance(time + 1, time + 1, 10)
-    (pair,) = join._pairs.values()
-    assert pair.later is None or len(pair.later.vectors) <= 1
+def test_the_first_question_and_the_first_label_count() -> None:
+    model = Model()
+    assert model.take(question("a", 10, 1), question("a", 11, 2), label("a", 12, 3), label("a", 13, 4)) == [
+        True,
+        False,
+        True,
+        False,
+    ]
+    model.advance(marks(20, 20))
+    assert model.logged == [("a", 10, 1, 3)]
+    assert model.take(question("a", 10, 5), label("a", 12, 6)) == [False, False]
 
 
-def test_pairs_of_earlier_versions_are_read() -> None:
-    waits = msgspec.msgpack.encode({"a": ((100, b"a"), None, False, 0), "b": ((100, b"b"), (300, 1.0), False, 0)})
-    is_out = msgspec.msgpack.encode({"c": (None, None, True, 150)})
-    read = {
-        own: pair
-        for part in (waits, is_out)
-        for own, pair in msgspec.msgpack.decode(part, type=dict[str, Pair]).items()
-    }
-    join = Join(WAIT, read)
-    assert join.outcome("a", Outcome(110, 1.0))
-    assert join.vector("b", Vector(290, b"later"))
-    assert not join.vector("c", Vector(150, b""))
-    assert join.vector("c", Vector(151, b""))
-    step = join.advance(ENDED, ENDED, 10)
-    assert [(own.id, own.vector.payload) for own in step.examples] == [("a", b"a"), ("b", b"later")]
-    assert (step.expired, step.unmatched) == (2, 0)
+def test_of_labels_that_came_first_the_first_one_read_counts() -> None:
+    model = Model()
+    model.take(label("a", 12, 3), label("a", 11, 4), label("a", 90, 5))
+    model.take(question("a", 10, 1))
+    model.advance(marks(30, 30))
+    assert model.logged == [("a", 10, 1, 3)]
 
 
-def test_the_first_vector_and_the_first_label_win() -> None:
-    join = Join(WAIT)
-    assert join.vector("a", Vector(10, b"first"))
-    assert not join.vector("a", Vector(11, b"second"))
-    assert join.outcome("a", Outcome(12, 1.0))
-    assert not join.outcome("a", Outcome(13, 0.0))
-    (example,) = join.advance(ENDED - 1, 20, 10).examples
-    assert (example.vector.payload, example.outcome.value) == (b"first", 1.0)
-    assert not join.vector("a", Vector(10, b"again"))
-    assert not join.outcome("a", Outcome(12, 1.0))
+def test_an_example_waits_for_both_watermarks() -> None:
+    model = Model()
+    model.take(question("b", 10), label("b", 20))
+    assert model.advance(marks(20, 100)).examples == []
+    decided = model.advance(marks(21, 21))
+    assert [own.id for own in decided.examples] == ["b"]
+    assert not decided.released
 
 
-def test_a_pair_waits_for_the_frontier_of_both_sources() -> None:
-    join = Join(WAIT)
-    join.vector("b", Vector(10, b""))
-    join.outcome("b", Outcome(20, 1.0))
-    assert join.advance(20, 100, 10).examples == []
-    assert [example.id for example in join.advance(21, 21, 10).examples] == ["b"]
+def test_rest_releases_a_complete_example_and_says_so() -> None:
+    model = Model()
+    model.take(question("b", 10), label("b", 20))
+    decided = model.advance(marks(5, 20, RESTING))
+    assert [own.id for own in decided.examples] == ["b"]
+    assert decided.released
 
 
-def test_a_label_after_the_wait_does_not_count_and_the_vector_expires() -> None:
-    join = Join(WAIT)
-    join.vector("a", Vector(10, b""))
-    join.outcome("a", Outcome(61, 1.0))
-    step = join.advance(ENDED, ENDED, 10)
-    assert step.examples == []
-    assert step.expired == 1
-    assert step.changed == {"a": None}
+def test_a_logged_question_is_forgotten_after_its_bound() -> None:
+    model = Model()
+    model.take(question("a", 10), label("a", 20))
+    model.advance(marks(60, 60))
+    assert model.take(label("a", 60)) == [False]
+    model.advance(marks(61, 60))
+    assert model.waiting.entries
+    model.advance(marks(61, 61))
+    assert model.waiting.entries == {}
 
 
-def test_nothing_expires_while_all_rest() -> None:
-    join = Join(WAIT)
-    join.vector("a", Vector(10, b""))
-    join.vector("b", Vector(100, b""))
-    assert join.advance(100, 20, 10).expired == 0
-    assert join.advance(RESTING, RESTING, 10).expired == 1  # time had come to 100 before
-    assert join.advance(RESTING, RESTING, 10).expired == 0
-    join.outcome("b", Outcome(120, 1.0))
-    assert [example.id for example in join.advance(RESTING, RESTING, 10).examples] == ["b"]
-    assert len(join) > 0
+def test_an_id_that_comes_again_after_its_bound_is_new() -> None:
+    for order in ("qlql", "qqll", "llqq", "lqql"):
+        model = Model()
+        halves = {"q": [question("x", 100, 1), question("x", 200, 2)], "l": [label("x", 105, 3), label("x", 205, 4)]}
+        for kind in order:
+            model.take(halves[kind].pop(0))
+        model.advance(marks(FAR, FAR))
+        assert model.logged == [("x", 100, 1, 3), ("x", 200, 2, 4)], order
 
 
-def test_everything_expires_at_the_end() -> None:
-    join = Join(WAIT)
-    join.vector("a", Vector(10, b""))
-    assert join.advance(ENDED, RESTING, 10).expired == 0
-    assert join.advance(ENDED, ENDED, 10).expired == 1
+def test_weights_add_up_to_nothing_once_all_is_over() -> None:
+    empty = weight("a", NOTHING)
+    join = Join(BOUND, {})
+    join.question("a", 10, b"vector")
+    ((before, after),) = join.changes.values()
+    waiting = weight("a", after) - weight("a", before)
+    assert (waiting.questions, waiting.labels) == (1, 0)
+    assert waiting.question_bytes > len(b"vector")
+    assert waiting + (empty - waiting) == empty == (0, 0, 0, 0)
 
 
-def test_what_is_out_is_remembered_for_the_wait_also_over_a_restart() -> None:
-    """A request asked again, and its label sent again, are no second example."""
-    for restarts in (False, True):
-        join = Join(WAIT)
-        join.vector("a", Vector(10, b""))
-        join.outcome("a", Outcome(50, 1.0))
-        step = join.advance(70, 70, 10)  # beyond what the vector alone would have waited
-        assert [example.id for example in step.examples] == ["a"]
-        if restarts:
-            join = Join(WAIT, {own: pair for own, pair in step.changed.items() if pair is not None})
-        assert join.advance(100, 100, 10).changed == {}
-        assert not join.vector("a", Vector(10, b""))
-        assert not join.outcome("a", Outcome(50, 1.0))
-        assert join.advance(101, 101, 10).changed == {"a": None}
+def test_places_compare_as_times_do() -> None:
+    times = [UNKNOWN, -1, 0, 1, 2**53 + 1, RESTING]
+    assert sorted(times, key=sort_key) == times

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headrace.cli.sending import SourceFile, definition_of, progress, sending_options, tell_outcome, tell_rejections
+from headrace.cli.sending import (
+    SourceFile,
+    decided_facts,
+    decided_text,
+    definition_of,
+    progress,
+    sending_options,
+    tell_outcome,
+    tell_rejections,
+)
 from headrace.cli.target import find, loop_options
 from headrace.wording import counted
 
@@ -70,7 +79,8 @@ def command(
     """Play files into a loop, merged in the order of their events' times.
 
     Each file is that of a stream: CSV, JSON Lines or Parquet, gzipped or not. A stream may have several.
-    Rows that are no events of their stream go to the dead letters; the exit code is then 4.
+    Rows that are no events of their stream go to the dead letters; the exit code is then 4. Events that were sent
+    before are repeats, without effect, as for `headrace send`. Of streams that have no file here nothing is said.
 
     \b
     Examples:
@@ -105,7 +115,7 @@ def _note(at: Progress) -> str:
 def _line(result: PlayResult) -> str:
     rate = result.sent / max(result.wall_s, 1e-3)
     line = f"played {counted(result.sent, 'event')} in {result.wall_s:,.1f} s ({rate:,.0f}/s)"
-    line += f": {result.accepted:,} accepted, {result.rejected:,} rejected"
+    line += f": {decided_text(result)}"
     if result.first_time is not None and result.last_time is not None:
         line += f"; {_time(result.first_time)} to {_time(result.last_time)}"
     if result.disorder:
@@ -114,8 +124,8 @@ def _line(result: PlayResult) -> str:
 
 
 def _facts(result: PlayResult) -> dict[str, object]:
-    names = ("sent", "accepted", "rejected", "wall_s", "first_time", "last_time", "disorder", "stalls")
-    return {name: getattr(result, name) for name in names}
+    names = ("wall_s", "first_time", "last_time", "disorder", "stalls")
+    return {"sent": result.sent, **decided_facts(result), **{name: getattr(result, name) for name in names}}
 
 
 def _time(time: int) -> str:

@@ -20,6 +20,7 @@ _COMMANDS = {
     "status": ("status", "Show what the services of a running loop do."),
     "send": ("send", "Send a file of events to a stream."),
     "play": ("play", "Play files of events in the order of their times."),
+    "mark": ("mark", "Say that no event of a stream before a time follows."),
     "score": ("score", "Ask a model what it predicts for an event."),
     "models": ("models", "List the models of a running loop, or describe one."),
     "replay": ("replay", "Compute what was served again, and tell what differs."),

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from headrace.cli.sending import definition_of, progress, sending_options, tell_outcome, tell_rejections
+from headrace.cli.sending import (
+    decided_facts,
+    decided_text,
+    definition_of,
+    progress,
+    sending_options,
+    tell_outcome,
+    tell_rejections,
+)
 from headrace.cli.target import Target, find, loop_options
 from headrace.errors import Unavailable, UnknownName
 from headrace.wording import counted
@@ -15,7 +23,7 @@ from headrace.wording import counted
 @click.command("send")
 @click.argument("stream")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--final", is_flag=True, help="No event follows on this stream: let the loop finish what it holds back.")
+@click.option("--final", is_flag=True, help="The stream's history ends here: nobody waits for more of it.")
 @sending_options
 @loop_options
 def command(
@@ -33,8 +41,9 @@ def command(
     """Send the events in FILES to STREAM, as fast as the broker takes them.
 
     Files are CSV, JSON Lines or Parquet, gzipped or not. Rows that are no events of the stream go to the dead
-    letters and do not stop the others; the exit code is then 4. Sending a file again does no harm: within the
-    stream's horizon, events count once.
+    letters and do not stop the others; the exit code is then 4. Sending a file again does no harm: an event whose id
+    the stream remembers (its horizon, 7 days of event time by default) is a repeat, without effect, and no error.
+    An older one is rejected as "late or already sent".
 
     \b
     Examples:
@@ -60,8 +69,8 @@ def command(
     tell_rejections(result.rejections, result.rejected)
     return tell_outcome(
         as_json,
-        f"sent {counted(result.sent, 'event')} to {stream}: {result.accepted:,} accepted, {result.rejected:,} rejected",
-        {"stream": stream, "sent": result.sent, "accepted": result.accepted, "rejected": result.rejected},
+        f"sent {counted(result.sent, 'event')} to {stream}: {decided_text(result)}",
+        {"stream": stream, "sent": result.sent, **decided_facts(result)},
     )
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import click
 
@@ -136,6 +136,38 @@ def tell_rejections(rejections: Sequence[RejectedRow], rejected: int) -> None:
         click.echo(f"rejected {row}", err=True)
     if rejected > min(len(rejections), _SHOWN):
         click.echo(f"rejected {rejected:,} in all: `headrace dead-letters list` has them", err=True)
+
+
+class Decided(Protocol):
+    """What became of the events of a call: `headrace.client.SendResult` and `PlayResult`."""
+
+    @property
+    def accepted(self) -> int: ...
+    @property
+    def rejected(self) -> int: ...
+    @property
+    def repeats(self) -> int: ...
+    @property
+    def late(self) -> int: ...
+    @property
+    def undecided(self) -> int: ...
+
+
+def decided_text(result: Decided) -> str:
+    """What became of the events, in words; what there is none of is left out, but for accepted and rejected."""
+    late = f" ({result.late:,} late or already sent)" if result.late else ""
+    parts = [f"{result.accepted:,} accepted"]
+    if result.repeats:
+        parts.append(f"{result.repeats:,} sent before")
+    parts.append(f"{result.rejected:,} rejected{late}")
+    if result.undecided:
+        parts.append(f"{result.undecided:,} stored, but not decided on: `headrace status` says what holds the loop up")
+    return ", ".join(parts)
+
+
+def decided_facts(result: Decided) -> dict[str, object]:
+    """The same for JSON."""
+    return {name: getattr(result, name) for name in ("accepted", "repeats", "rejected", "late", "undecided")}
 
 
 def tell_outcome(as_json: bool, line: str, facts: dict[str, object]) -> int:

@@ -6,6 +6,7 @@ import queue
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -33,11 +34,30 @@ class Rejection:
 
 
 class PublishResult(NamedTuple):
-    """What became of a stream of events; the first 100 rejections, all of them stand in the dead letters."""
+    """What became of a stream of events.
+
+    Attributes
+    ----------
+    accepted
+        Events that count; where decisions are not waited for, those that are durable.
+    rejected
+        Events that are in the dead letters; the late ones are among them.
+    rejections
+        The first 100 of them.
+    repeats
+        Events whose id had been seen before: they have no effect.
+    late
+        Events before the watermark of their partition: late, or sent so long ago that their id is forgotten.
+    undecided
+        Events that are durable, but not decided on yet: the feature service does not answer.
+    """
 
     accepted: int
     rejected: int
     rejections: tuple[Rejection, ...]
+    repeats: int = 0
+    late: int = 0
+    undecided: int = 0
 
 
 class IngestClient:
@@ -81,11 +101,18 @@ class IngestClient:
             self._stub.Publish(request, timeout=self._timeout_s)
 
     def publish_stream(
-        self, stream: str, events: Iterable[bytes | Mapping[str, Any]], batch: int = 1_000
+        self, stream: str, events: Iterable[bytes | Mapping[str, Any]], batch: int = 1_000, *, decide: bool = False
     ) -> PublishResult:
         """Publish any number of events of one stream, in order; returns once all of them are durable.
 
         Invalid events are rejected, and do not stop the others.
+
+        Parameters
+        ----------
+        batch
+            Events in one message.
+        decide
+            Wait until the owners of the partitions have decided: then late events and repeats are known too.
 
         Raises
         ------
@@ -93,7 +120,7 @@ class IngestClient:
             The service or its broker does not answer. Some events may have been taken: publish all of them again,
             those will count once.
         """
-        with self.stream() as open_stream:
+        with self.stream(decide=decide) as open_stream:
             run: list[bytes] = []
             for event in events:
                 run.append(_encoded(event))
@@ -103,9 +130,28 @@ class IngestClient:
             open_stream.send(stream, run)
             return open_stream.finish()
 
-    def stream(self) -> EventStream:
-        """Open a stream to send events of any streams, interleaved."""
-        return EventStream(self._stub, self._errors)
+    def mark(self, stream: str, until: int | datetime) -> None:
+        """Say that no event of a stream before a time follows, from anybody: one that does is late.
+
+        A mark moves the stream's watermark as an event does: what waits for a label until then expires.
+
+        Parameters
+        ----------
+        until
+            A datetime (without a zone: UTC), or microseconds since the epoch.
+
+        Raises
+        ------
+        Unavailable
+            The service or its broker does not answer.
+        """
+        with self.stream() as open_stream:
+            open_stream.send(stream, (), mark=until if isinstance(until, int) else _microseconds(until))
+            open_stream.finish()
+
+    def stream(self, *, decide: bool = False) -> EventStream:
+        """Open a stream to send events of any streams, interleaved; `decide` as for `publish_stream`."""
+        return EventStream(self._stub, self._errors, decide)
 
     def close(self) -> None:
         """Close the connection."""
@@ -128,13 +174,21 @@ class IngestClient:
 class EventStream:
     """One call that events are sent on. `send` waits when the service takes no more."""
 
-    def __init__(self, stub: ingest_pb2_grpc.IngestServiceStub, errors: Any) -> None:
+    def __init__(self, stub: ingest_pb2_grpc.IngestServiceStub, errors: Any, decide: bool = False) -> None:
         self._errors = errors
+        self._decide = decide
         self._requests: queue.Queue[ingest_pb2.PublishStreamRequest | None] = queue.Queue(_WAITING)
         self._call = stub.PublishStream.future(iter(self._requests.get, None))
 
-    def send(self, stream: str, events: Sequence[bytes], frontier: int = 0) -> None:
-        """Send events; `frontier` promises that none before it (µs) will follow on its stream (0: no promise).
+    def send(self, stream: str, events: Sequence[bytes], *, mark: int = 0, end: bool = False) -> None:
+        """Send events.
+
+        Parameters
+        ----------
+        mark
+            No event of the stream before this time (µs) follows, from anybody; 0: no mark.
+        end
+            The stream's history ends here: nobody waits for more. More may follow all the same.
 
         Raises
         ------
@@ -143,10 +197,12 @@ class EventStream:
         """
         runs = list(_runs(events))
         for run in runs[:-1]:
-            self._put(ingest_pb2.PublishStreamRequest(stream=stream, events=run))
-        if runs or frontier:
+            self._put(ingest_pb2.PublishStreamRequest(stream=stream, events=run, decide=self._decide))
+        if runs or mark or end:
             last = runs[-1] if runs else ()
-            self._put(ingest_pb2.PublishStreamRequest(stream=stream, events=last, frontier=frontier))
+            self._put(
+                ingest_pb2.PublishStreamRequest(stream=stream, events=last, mark=mark, end=end, decide=self._decide)
+            )
 
     def finish(self) -> PublishResult:
         """Say that no event follows; returns once all are durable.
@@ -160,7 +216,14 @@ class EventStream:
         with self._errors():
             response = self._call.result()
         rejections = tuple(Rejection(own.stream, own.index, _invalid(own)) for own in response.rejections)
-        return PublishResult(response.accepted, response.rejected, rejections)
+        return PublishResult(
+            response.accepted,
+            response.rejected,
+            rejections,
+            response.repeats,
+            response.late,
+            response.undecided,
+        )
 
     def cancel(self) -> None:
         """Give up; what was sent may have been taken."""
@@ -189,6 +252,11 @@ class EventStream:
     def _raise_ended(self) -> None:
         with self._errors():
             self._call.result()
+
+
+def _microseconds(time: datetime) -> int:
+    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _encoded(event: bytes | Mapping[str, Any]) -> bytes:

@@ -16,7 +16,6 @@ from headrace.client.outcome import RejectedRow, rejected_rows
 from headrace.client.pacing import ClosedLoop, Pace, Slowest, TimedPace
 from headrace.definition import LoopDefinition
 from headrace.errors import InvalidRequest
-from headrace.log.topics import END_OF_HISTORY
 from headrace.store.status import ServiceStatus, StatusBoard
 
 #: How far ahead of the loop's slowest service a player runs at full speed.
@@ -45,13 +44,19 @@ class PlayResult:
     Attributes
     ----------
     sent
-        Events sent, all durable: those accepted and those rejected.
+        Events sent, all durable: those accepted, those rejected and repeats.
     rejections
         The first rows that were rejected; all of them stand in the dead letters.
     disorder
         By how much (µs) an event stood behind a newer one in its file, at most: 0 where the files are in order.
     stalls
         How often the loop did not move for a while and was sent more all the same.
+    repeats
+        Events that had been sent before: they have no effect.
+    late
+        How many of the rejected came too late, or were sent so long ago that their ids are forgotten.
+    undecided
+        Events that are durable, but on which the owners of their partitions have not decided yet.
     """
 
     sent: int
@@ -63,6 +68,9 @@ class PlayResult:
     last_time: int | None
     disorder: int
     stalls: int
+    repeats: int = 0
+    late: int = 0
+    undecided: int = 0
 
 
 class Clock(Protocol):
@@ -86,7 +94,7 @@ class WallClock:
 class Target(Protocol):
     """Where events go; `headrace.client.EventStream` is one."""
 
-    def send(self, stream: str, events: Sequence[bytes], frontier: int = 0) -> None: ...
+    def send(self, stream: str, events: Sequence[bytes], *, mark: int = 0, end: bool = False) -> None: ...
 
 
 def play(
@@ -139,9 +147,9 @@ def play(
     pace = pace_of(speed, ahead, clock)
     look = _Look(pace, StatusBoard(store, loop.name).read, clock) if isinstance(pace, ClosedLoop) else None
     began = clock.now()
-    with store, IngestClient(address) as client, client.stream() as target:
+    with store, IngestClient(address) as client, client.stream(decide=True) as target:
         player = Player(ranked, target, pace, clock, look, on_progress)
-        player.run([stream.name for stream in loop.streams], limit, final)
+        player.run(limit, final)
         published = target.finish()
     return PlayResult(
         player.sent,
@@ -153,6 +161,9 @@ def play(
         player.last_time,
         max((source.disorder for source in ranked), default=0),
         pace.stalls if isinstance(pace, ClosedLoop) else 0,
+        published.repeats,
+        published.late,
+        published.undecided,
     )
 
 
@@ -193,8 +204,9 @@ class _Look:
 class Player:
     """One play: takes rows from the merge as the pace allows, and sends them a slice at a time.
 
-    Behind each slice every stream is told its frontier, the time of the next event of the merge, so that a
-    stream with few events holds nobody back.
+    Behind each slice every stream that is played gets a mark, the time of the next event of the merge less its
+    lateness, so that a stream with few events holds nobody back. Of streams without a file nothing is said: their
+    events may still come.
     """
 
     def __init__(
@@ -217,11 +229,10 @@ class Player:
         self._look = look or (lambda: None)
         self._on_progress = on_progress
         self._told = float("-inf")
-        self._frontiers: dict[str, int] = {}
+        self._marks = dict.fromkeys((source.stream.name for source in sources), 0)
 
-    def run(self, streams: Sequence[str], limit: int | None, final: bool) -> None:
+    def run(self, limit: int | None, final: bool) -> None:
         """Play to the end, or up to `limit` events."""
-        self._frontiers = dict.fromkeys(streams, 0)
         rows = merge(self._sources)
         head = next(rows, None)
         left = limit if limit is not None else 2**62
@@ -231,8 +242,8 @@ class Player:
             left -= sum(map(len, slice_.values()))
             self._send(slice_, head.place if head is not None else None)
         if final:
-            for stream in streams:
-                self._target.send(stream, (), END_OF_HISTORY)
+            for stream in self._marks:
+                self._target.send(stream, (), end=True)
         self._tell(force=True)
 
     def _wait(self, place: int) -> tuple[int, float]:
@@ -266,17 +277,13 @@ class Player:
         return slice_, following
 
     def _send(self, slice_: dict[str, list[bytes]], following: int | None) -> None:
-        for stream, last in self._frontiers.items():
-            frontier = self._promise(stream, following) if following is not None else 0
-            self._target.send(stream, slice_.get(stream, ()), frontier if frontier > last else 0)
-            self._frontiers[stream] = max(frontier, last)
+        lateness = {source.stream.name: source.stream.lateness for source in self._sources}
+        for stream, last in self._marks.items():
+            # An event that is late by less than the lateness may still follow, from a file or another producer.
+            mark = max(following - lateness[stream], 0) if following is not None else 0
+            self._target.send(stream, slice_.get(stream, ()), mark=mark if mark > last else 0)
+            self._marks[stream] = max(mark, last)
         self._tell()
-
-    def _promise(self, stream: str, following: int) -> int:
-        """No event of the stream before this follows; one that was out of order may not be the last."""
-        own = [source for source in self._sources if source.stream.name == stream]
-        disorder = max((source.disorder for source in own), default=0)
-        return following - max(disorder, own[0].stream.lateness) if disorder else following
 
     def _tell(self, force: bool = False) -> None:
         now = self._clock.now()

@@ -11,19 +11,25 @@ from headrace.client.ingest import IngestClient
 from headrace.client.merging import Origins, Source
 from headrace.client.outcome import RejectedRow, rejected_rows
 from headrace.definition import StreamDefinition
-from headrace.log.topics import END_OF_HISTORY
 
 _SLICE = 1_000
 
 
 @dataclass(frozen=True)
 class SendResult:
-    """What became of the events: all are durable, in their stream or in the dead letters."""
+    """What became of the events: all are durable, in their stream or in the dead letters.
+
+    `repeats` had been sent before and have no effect; `late` is how many of the rejected came too late; of `undecided`
+    events the owners of their partitions have not said yet what becomes of them.
+    """
 
     sent: int
     accepted: int
     rejected: int
     rejections: tuple[RejectedRow, ...]
+    repeats: int = 0
+    late: int = 0
+    undecided: int = 0
 
 
 def send(
@@ -36,6 +42,8 @@ def send(
     on_progress: Callable[[int], None] | None = None,
 ) -> SendResult:
     """Send files to a stream, one after the other, each in its own order.
+
+    Returns once the owners of the stream's partitions have decided on all events, or do not answer.
 
     Parameters
     ----------
@@ -58,7 +66,7 @@ def send(
     wanted = islice(rows, limit)
     origins = Origins()
     sent = 0
-    with IngestClient(address) as client, client.stream() as target:
+    with IngestClient(address) as client, client.stream(decide=True) as target:
         while run := list(islice(wanted, _SLICE)):
             for row in run:
                 origins.add(stream.name, row.rank, row.line)
@@ -67,6 +75,7 @@ def send(
             if on_progress is not None:
                 on_progress(sent)
         if final:
-            target.send(stream.name, (), END_OF_HISTORY)
+            target.send(stream.name, (), end=True)
         result = target.finish()
-    return SendResult(sent, result.accepted, result.rejected, rejected_rows(result.rejections, sources, origins))
+    rejections = rejected_rows(result.rejections, sources, origins)
+    return SendResult(sent, result.accepted, result.rejected, rejections, result.repeats, result.late, result.undecided)

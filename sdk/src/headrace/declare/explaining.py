@@ -22,6 +22,12 @@ from headrace.definition import (
     ViewDefinition,
 )
 
+#: Bytes that an id takes, and an entry of the join and each value of a vector in it (measured on Valkey 8).
+ID_BYTES, ENTRY_BYTES, VALUE_BYTES = 200, 400, 9
+
+#: Questions per second for which `check` says what they cost.
+RATE = 1_000
+
 
 def explain(loop: LoopDefinition) -> str:
     """Streams with their topics, views with their windows, labels, and models with their features."""
@@ -72,7 +78,8 @@ def _stream(loop: LoopDefinition, stream: StreamDefinition) -> list[str]:
         ("topic", topic(loop, stream.name)),
         ("partitions", f"{stream.partitions}, by key {stream.key}"),
         ("time", f"{stream.time}, up to {format_duration(stream.lateness)} late, {ahead} ahead of the clock"),
-        ("id", f"{stream.id}, remembered for {format_duration(stream.horizon)}"),
+        ("id", f"{stream.id}, remembered for {format_duration(stream.horizon)}, at most {stream.ids:,} a partition:"),
+        ("", f"up to {_bytes(stream.ids * ID_BYTES)} in the store, and in each process that reads the partition"),
         ("event", f"at most {stream.max_bytes} bytes"),
         ("kept", _kept(stream.retention)),
     ]
@@ -128,6 +135,7 @@ def _model(loop: LoopDefinition, model: ModelDefinition) -> list[str]:
     source = f"every event of {model.stream}" if model.vectors == "stream" else "requests that name an event"
     facts = [
         ("predicts", f"{model.label} on {model.stream}: {model.task}"),
+        *_waiting(loop, model),
         ("vectors", f"from {source}; waiting for views {waits}"),
         ("views", ", ".join(own.name for own in loop.views_of(model)) or "none"),
         ("published", published),
@@ -137,6 +145,24 @@ def _model(loop: LoopDefinition, model: ModelDefinition) -> list[str]:
     ]
     title = f"features ({len(model.features)})"
     return [f"model {model.name}", *_table(facts), *_titled(title, _features(loop, model))]
+
+
+def _waiting(loop: LoopDefinition, model: ModelDefinition) -> list[tuple[str, str]]:
+    """What questions cost that wait for their label, where they come at a rate that is easy to scale."""
+    bound = loop.label(model.label).wait
+    size = ENTRY_BYTES + VALUE_BYTES * len(model.features)
+    questions = RATE * bound // 1_000_000
+    cost = f"{size} bytes a question for {format_duration(bound)}: at {RATE:,}/s {questions:,} questions"
+    most = f"{_bytes(model.waiting_bytes)} of the store; then no more are read until some are over"
+    return [("waiting", f"{cost}, {_bytes(questions * size)}"), ("at most", most)]
+
+
+def _bytes(size: float) -> str:
+    units = ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{size:,.0f} {units[0]}"
 
 
 def _features(loop: LoopDefinition, model: ModelDefinition) -> list[tuple[str, str, str, str]]:

@@ -61,6 +61,9 @@ class Model(Declaration):
         And after how many seconds, if there are new examples.
     score_from
         The event time from which metrics count, as a datetime or ISO text; by default the first.
+    waiting_bytes
+        How much of the store its questions that wait for labels may take, and as much labels that wait for questions.
+        Beyond it no more of them are read until some are over: they stay on their topic, and nothing is lost.
     retention
         How long (wall clock) the broker keeps its vectors and predictions, or ``"forever"``; by default as
         long as the events of its stream.
@@ -83,6 +86,7 @@ class Model(Declaration):
         publish_every: int = 5_000,
         publish_seconds: float | None = None,
         score_from: datetime | str | None = None,
+        waiting_bytes: int = 2**30,
         retention: Duration | None = None,
         examples_retention: Duration = "forever",
     ) -> None:
@@ -98,6 +102,7 @@ class Model(Declaration):
         self.publish_every = publish_every
         self.publish_seconds = publish_seconds
         self.score_from = score_from
+        self.waiting_bytes = waiting_bytes
         self.retention = retention
         self.examples_retention = examples_retention
 
@@ -141,9 +146,10 @@ class _ModelCompiler:
             learner=learners.check(model.learner, self._task, features, model.place, model.part, self._mistakes),
             vectors=str(model.vectors),
             wait=self._wait(),
-            publish_examples=self._publish_every(),
+            publish_examples=self._whole("publish_every", "after how many examples"),
             publish_seconds=self._publish_seconds(),
             score_from=self._score_from(),
+            waiting_bytes=self._whole("waiting_bytes", "how many bytes"),
         )
 
     def _wrong(self, problem: str, cure: str) -> None:
@@ -201,11 +207,11 @@ class _ModelCompiler:
             self._wrong(f"wait {error}", EXAMPLES)
             return None
 
-    def _publish_every(self) -> int:
-        every = self._model.publish_every
-        if isinstance(every, int) and not isinstance(every, bool) and every > 0:
-            return every
-        self._wrong(f"publish_every is {every!r}", "Write after how many examples: a whole number above zero.")
+    def _whole(self, option: str, what: str) -> int:
+        value: object = getattr(self._model, option)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+        self._wrong(f"{option} is {value!r}", f"Write {what}: a whole number above zero.")
         return 1
 
     def _publish_seconds(self) -> float | None:

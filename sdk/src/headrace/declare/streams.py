@@ -68,7 +68,9 @@ class Stream(metaclass=_StreamType):
     lateness
         How far behind the newest event of its partition an event may come.
     horizon
-        How long, in event time, ids are remembered.
+        How long, in event time, ids are remembered: an event that is sent again within it counts once.
+    ids
+        How many ids of a partition are remembered at most, the newest ones.
     partitions
         How many partitions its topic has.
     max_bytes
@@ -104,7 +106,8 @@ class Stream(metaclass=_StreamType):
         id: str | None = None,
         name: str | None = None,
         lateness: str = "0s",
-        horizon: str = "1h",
+        horizon: str = "7d",
+        ids: int = 1_000_000,
         partitions: int = 1,
         max_bytes: int = 65_536,
         ahead: str | None = None,
@@ -119,6 +122,7 @@ class Stream(metaclass=_StreamType):
             "name": snake_case(cls.__name__) if name is None else name,
             "lateness": lateness,
             "horizon": horizon,
+            "ids": ids,
             "partitions": partitions,
             "max_bytes": max_bytes,
             "ahead": ahead,
@@ -186,6 +190,7 @@ class _StreamCompiler:
             id=self._role("id", (FieldType.STRING, FieldType.INT), "names the event"),
             lateness=self._duration("lateness"),
             horizon=self._duration("horizon"),
+            ids=self._whole("ids"),
             partitions=self._whole("partitions"),
             max_bytes=self._whole("max_bytes"),
             ahead=None if self._options["ahead"] is None else self._duration("ahead"),

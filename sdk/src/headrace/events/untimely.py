@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from headrace.definition import StreamDefinition
-from headrace.errors import InvalidEvent
+from headrace.errors import InvalidEvent, LateEvent
 from headrace.wording import format_time
 
 
-def too_late(stream: StreamDefinition, time: int, earliest: int) -> InvalidEvent:
-    """It is older than the newest event of its partition by more than the lateness."""
-    expected = f"{format_time(earliest)} or later (the newest event, less the stream's lateness)"
-    return InvalidEvent(stream.time, format_time(time), expected)
+def too_late(stream: StreamDefinition, time: int, watermark: int) -> LateEvent:
+    """It is before the watermark of its partition, and its id is not remembered."""
+    expected = f"{format_time(watermark)} or later (the watermark of its partition): late or already sent"
+    return LateEvent(stream.time, format_time(time), expected)
 
 
 def too_far_ahead(stream: StreamDefinition, time: int, latest: int) -> InvalidEvent:

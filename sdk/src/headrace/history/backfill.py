@@ -56,7 +56,9 @@ class Backfill:
         self._topics = Topics(loop.name, namespace)
         self._rows = RowStore(store, loop)
         self._partitions = PartitionStore(store, loop.name)
-        self._pairs = {model.name: PairStore(store, loop.name, model.name) for model in loop.models}
+        self._pairs = {
+            model.name: PairStore(store, loop.name, model.name, loop.label(model.label).wait) for model in loop.models
+        }
 
     def begin(self, tell: Progressing, again: bool = False) -> Begun:
         """Find out what is out, and have the rest made again.

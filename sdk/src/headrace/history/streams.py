@@ -81,7 +81,7 @@ class StreamHistory:
         if len(kept) < len(positions):
             events, positions = events.take(kept), [positions[row] for row in kept]
         # No event is ahead of the end of time.
-        own.accept(events, positions, [ENDED] * len(positions), ENDED)
+        own.accept(events, positions, [ENDED] * len(positions))
         own.forget_ids()
 
     def _topic(self, source: PartitionId) -> str:

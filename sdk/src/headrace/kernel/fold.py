@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from headrace.definition import LoopDefinition, ModelDefinition, ViewDefinition
-from headrace.frontier import ENDED, RESTING, UNKNOWN
+from headrace.frontier import ENDED, UNKNOWN
 from headrace.kernel.arrays import Ints
 from headrace.kernel.assemble import Assembled, Assembler, RowRead, read_stored
 from headrace.kernel.folding import Folding, Folds
@@ -104,15 +104,14 @@ class Fold:
     def own(self, partition: PartitionId, progress: Progress, seen: Mapping[str, int]) -> Partition:
         """Take a partition over from where the store says that it stands."""
         stream = self.loop.stream(partition.stream)
-        # That its last owner had nothing to do says nothing of what has come since.
-        rested = progress.frontier == RESTING
         owned = Partition(
             stream,
             progress,
             dict(seen),
             tuple(model for model in self.models if model.stream == stream.name),
             newest=progress.newest,
-            frontier=max(progress.newest - stream.lateness, UNKNOWN) if rested else progress.frontier,
+            watermark=progress.watermark,
+            ended=progress.ended,
             last=progress.done,
         )
         self.partitions[partition] = owned
@@ -199,6 +198,10 @@ class Fold:
         """No vector of this partition (and this model) before this time is to come."""
         return self.partitions[partition].frontier_out(model)
 
+    def watermark_out(self, partition: PartitionId, model: str) -> int:
+        """As `frontier_out`, also where the partition rests: what expires because of time needs this one."""
+        return self.partitions[partition].watermark_out(model)
+
     def _views_of(self, stream: str) -> tuple[ViewDefinition, ...]:
         return tuple(view for view in self.loop.views if view.stream == stream)
 
@@ -221,7 +224,7 @@ class Fold:
         """No event before this is left unfolded by one whole step."""
         waiting = own.waiting
         end = waiting.folded + self._step_events if waiting is not None else 0
-        return ENDED if waiting is None or end >= len(waiting) else int(waiting.keys[end]) - own.stream.lateness
+        return ENDED if waiting is None or end >= len(waiting) else int(waiting.watermarks[end])
 
     def _plan_vectors(
         self, plan: Plan, name: PartitionId, own: Partition, model: ModelDefinition, reach: int, now: int
@@ -324,7 +327,8 @@ class Fold:
         if done:
             own.progress.done = _position(waiting.positions[done - 1])
             own.progress.newest = int(waiting.keys[done - 1])
-            own.progress.frontier = own.progress.newest - own.stream.lateness
+            own.progress.watermark = int(waiting.watermarks[done - 1])
+            own.progress.ended = False
             if own.models:
                 own.progress.emitted = max(own.progress.emitted, own.progress.done)
             own.unsaved.update(zip(waiting.columns.ids[:done], waiting.columns.times[:done].tolist(), strict=True))
@@ -352,7 +356,7 @@ def _reach(own: Partition, folds: int) -> int:
     folded = waiting.folded + folds if waiting is not None else 0
     if waiting is None or folded >= len(waiting):
         return ENDED
-    return int(waiting.keys[folded]) - own.stream.lateness
+    return int(waiting.watermarks[folded])
 
 
 def _position(row: Ints) -> tuple[int, int, int]:

@@ -1,271 +1,277 @@
-"""Joining vectors with their late labels into examples, in event time.
+"""Joining questions with their late labels into examples, in event time.
 
-Vectors and labels come in any order, days apart. A pair becomes an example once both halves are there
-and the frontier of both sources has passed them: then no pair that belongs before it can still come, so
-the order (the later of the two times, event id) of the examples does not depend on who came first.
+Questions (vectors) and labels come in any order, days apart. A label counts if it is at most the bound away from its
+question. Which examples are made depends on the events alone: the first label in the order of its partition answers a
+question, however the files came and however long the pauses between them were. Only watermarks expire anything.
 
-An id may come again once its wait is over. Its halves are taken in the order of their event times, whenever they
-come: the first one begins a pair, the first of the other kind within the wait completes it, and what is not beyond
-the wait after the latest of the pair repeats it. What is beyond begins the next pair of this id.
+The join is a set of functions over the `Entry` of one id. The entries that wait are kept in the store, in an order of
+their own by `Index`; whoever calls loads those that a step is about.
 """
 
 from __future__ import annotations
 
-import heapq
-from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import NamedTuple, TypeVar
+from enum import StrEnum
+from typing import NamedTuple
 
-from headrace.frontier import ENDED, RESTING, UNKNOWN
+#: Bytes that an entry, and each of its parts, takes in the store besides what is in it (measured on Valkey 8).
+_OVERHEAD = 160
+
+#: Moves times to where they are positive, so that their bytes compare as they do.
+_SHIFT = 2**63
 
 
-class Vector(NamedTuple):
-    """A vector that waits: its event time and the vector itself, opaque to the join."""
+class Index(StrEnum):
+    """The orders in which the store keeps what waits, each by the time at which it is looked at again."""
+
+    #: Questions without a label, by the end of their bound.
+    OPEN = "open"
+    #: Labels without a question, by the end of their bound.
+    LABELS = "labels"
+    #: Answered questions that wait for their place in the log, by that place.
+    READY = "ready"
+    #: Questions that are logged, by the end of their bound: until then, what comes of their id repeats it.
+    LOGGED = "logged"
+
+
+class Question(NamedTuple):
+    """A vector that waits: its event time and the vector itself, opaque to the join; None once it is answered."""
 
     time: int
-    payload: bytes
+    vector: bytes | None
 
 
 class Outcome(NamedTuple):
-    """A label that waits: when it came to be known, and what it says."""
+    """A label that waits: when it came to be known, and its value."""
 
     time: int
     value: float | str
 
 
-class Later(NamedTuple):
-    """What came of an id besides its pair, each kind in the order of time: repeats, until the pair is decided; more."""
+class Example(NamedTuple):
+    """A question with its answer."""
 
-    vectors: tuple[Vector, ...]
-    outcomes: tuple[Outcome, ...]
+    id: str
+    time: int
+    vector: bytes
+    outcome: Outcome
+
+    @property
+    def known(self) -> int:
+        """The event time at which both are there."""
+        return max(self.time, self.outcome.time)
 
 
-class Pair(NamedTuple):
-    """What is known of one event id.
+class Entry(NamedTuple):
+    """What is known of one id.
 
     Attributes
     ----------
-    vector, outcome
-        The halves of its earliest pair that is open.
-    done
-        The example before is out: up to `until`, what comes of this id repeats it.
-    later
-        None for nearly all: what belongs to this pair, or to a pair after it, only time tells.
+    questions
+        In the order of time; more than one only where an id comes again after its bound.
+    labels
+        Labels whose question has not come, in the order in which they were read.
+    examples
+        Answered questions that wait for their place in the log.
     """
 
-    vector: Vector | None
-    outcome: Outcome | None
-    done: bool = False
-    until: int = 0
-    later: Later | None = None
+    questions: tuple[Question, ...] = ()
+    labels: tuple[Outcome, ...] = ()
+    examples: tuple[Example, ...] = ()
 
 
-_NOTHING = Pair(None, None)
-_Half = TypeVar("_Half", Vector, Outcome)
+class Weight(NamedTuple):
+    """How many questions and labels wait, and how many bytes they take in the store."""
+
+    questions: int = 0
+    labels: int = 0
+    question_bytes: int = 0
+    label_bytes: int = 0
+
+    def __add__(self, other: tuple[int, ...]) -> Weight:  # type: ignore[override]
+        return Weight(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def __sub__(self, other: tuple[int, ...]) -> Weight:
+        return Weight(*(a - b for a, b in zip(self, other, strict=True)))
 
 
-class Example(NamedTuple):
-    """A vector joined with its label."""
+NOTHING = Entry()
 
-    id: str
-    vector: Vector
-    outcome: Outcome
+
+class Watermarks(NamedTuple):
+    """How far the sources of a join are.
+
+    Attributes
+    ----------
+    questions, labels
+        No question, no label before this is still to come, whatever happens.
+    release
+        Nobody has to wait longer for what is known before this: a source that rests holds nothing back.
+    """
+
+    questions: int
+    labels: int
+    release: int
+
+    @property
+    def complete(self) -> int:
+        """Everything before this is there."""
+        return min(self.questions, self.labels)
+
+
+def sort_key(time: int) -> bytes:
+    """Eight bytes that compare as times do.
+
+    Examples
+    --------
+    >>> sort_key(-5) < sort_key(0) < sort_key(7)
+    True
+    """
+    return (time + _SHIFT).to_bytes(8, "big")
+
+
+def places(id: str, entry: Entry, bound: int) -> set[tuple[Index, bytes]]:
+    """Where the store lists an entry; each place begins with its time, as `sort_key` writes it."""
+    name = id.encode()
+    found: set[tuple[Index, bytes]] = set()
+    for question in entry.questions:
+        index = Index.LOGGED if question.vector is None else Index.OPEN
+        found.add((index, sort_key(question.time + bound) + name))
+    found.update((Index.LABELS, sort_key(outcome.time + bound) + name) for outcome in entry.labels)
+    found.update((Index.READY, _ready_place(example)) for example in entry.examples)
+    return found
+
+
+def _ready_place(example: Example) -> bytes:
+    return sort_key(example.known) + sort_key(example.time) + example.id.encode()
+
+
+def id_at(index: Index, place: bytes) -> str:
+    """The id that a place names."""
+    return place[16 if index is Index.READY else 8 :].decode()
+
+
+def weight(id: str, entry: Entry) -> Weight:
+    """What an entry takes."""
+    fixed = 2 * len(id) + _OVERHEAD
+    vectors = [question.vector or b"" for question in entry.questions]
+    vectors += [example.vector for example in entry.examples]
+    texts = sum(len(own.value) for own in entry.labels if isinstance(own.value, str))
+    return Weight(
+        sum(question.vector is not None for question in entry.questions),
+        len(entry.labels),
+        fixed * (len(entry.questions) + len(entry.examples)) + sum(map(len, vectors)),
+        fixed * len(entry.labels) + texts,
+    )
 
 
 @dataclass
-class Joined:
-    """What one step decided.
+class Decided:
+    """What a step decided.
 
     Attributes
     ----------
-    changed
-        The pairs to store, by event id; None: to forget.
+    examples
+        In the order of the log.
+    released
+        Of some of them it is only rest that says that nothing comes before them.
     expired
-        Vectors whose label did not come in time.
+        Questions whose label did not come within the bound.
     unmatched
-        Labels that came too late, or whose vector did not come in time.
+        Labels whose question did not come within the bound.
     """
 
     examples: list[Example] = field(default_factory=list)
-    changed: dict[str, Pair | None] = field(default_factory=dict)
+    released: bool = False
     expired: int = 0
     unmatched: int = 0
 
 
 class Join:
-    """The waiting pairs of one model.
+    """One step of a model's join, over the entries that it is about.
 
     Parameters
     ----------
-    wait
-        A label counts if its time is at most the event's plus this (µs). One that precedes its event
-        waits as long for it.
-    pairs
-        The pairs that waited when the last owner ended.
+    bound
+        A label counts if it is at most so far from its question (µs), before or after it.
+    entries
+        What the store holds of the ids that the step is about.
     """
 
-    def __init__(self, wait: int, pairs: Mapping[str, Pair] | None = None) -> None:
-        self._wait = wait
-        self._pairs: dict[str, Pair] = {}
-        self._ready: list[tuple[int, str]] = []
-        self._deadlines: list[tuple[int, str]] = []
-        self._changed: dict[str, Pair | None] = {}
-        self._newest = UNKNOWN
-        self._passed = UNKNOWN
-        for own, pair in (pairs or {}).items():
-            # Earlier versions kept halves beyond each other's wait as one pair.
-            far = pair.vector and pair.outcome and not self._near(pair.vector, pair.outcome)
-            self._put(own, self._arrange(*_halves(pair)) if far else pair)
-        self._changed.clear()
+    def __init__(self, bound: int, entries: Mapping[str, Entry]) -> None:
+        self._bound = bound
+        self._before = dict(entries)
+        self._entries = dict(entries)
 
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    @property
-    def waiting(self) -> int:
-        """Vectors that wait for their label."""
-        return sum(1 for pair in self._pairs.values() if pair.vector and not pair.outcome)
-
-    def vector(self, own: str, vector: Vector) -> bool:
-        """Take a vector; False where, by what is known, it repeats another one of this id (the first wins)."""
-        pair = self._pairs.get(own, _NOTHING)
-        if pair.done and vector.time <= pair.until:
+    def question(self, id: str, time: int, vector: bytes) -> bool:
+        """Take a question; False where it repeats another one of this id: the first one counts."""
+        entry = self._entries.get(id, NOTHING)
+        if any(self._near(question.time, time) for question in entry.questions):
             return False
-        if pair.vector is None and (pair.outcome is None or self._near(vector, pair.outcome)) and not pair.later:
-            self._put(own, Pair(vector, pair.outcome, pair.done, pair.until))
-            return True
-        vectors, outcomes = _halves(pair)
-        return _insert(vectors, vector) and self._place(own, pair, vectors, outcomes, vector)
-
-    def outcome(self, own: str, outcome: Outcome) -> bool:
-        """Take a label; False where, by what is known, it repeats another one of this id (the first wins)."""
-        pair = self._pairs.get(own, _NOTHING)
-        if pair.done and outcome.time <= pair.until:
-            return False
-        if pair.outcome is None and (pair.vector is None or self._near(pair.vector, outcome)) and not pair.later:
-            self._put(own, Pair(pair.vector, outcome, pair.done, pair.until))
-            return True
-        vectors, outcomes = _halves(pair)
-        return _insert(outcomes, outcome) and self._place(own, pair, vectors, outcomes, outcome)
-
-    def advance(self, vectors: int, labels: int, limit: int) -> Joined:
-        """Decide what can be decided.
-
-        Parameters
-        ----------
-        vectors, labels
-            The frontiers of the sources: nothing before them is to come.
-        limit
-            At most so many examples; call again for more.
-        """
-        frontier = min(vectors, labels)
-        # Time passes with events only: while all rest, nothing expires, however long they do.
-        self._newest = max([self._newest, *(own for own in (vectors, labels) if own < RESTING)])
-        self._passed = passed = frontier if frontier == ENDED else min(frontier, self._newest)
-        joined = Joined()
-        ready, deadlines = self._ready, self._deadlines
-        while True:
-            due = ready[0][0] if ready else ENDED
-            # In the order of time: what expires may make way for a pair that is due. What is due, but beyond the
-            # step's limit, has its deadline later.
-            if deadlines and deadlines[0][0] < (due if due < passed else passed):
-                self._expire(*heapq.heappop(deadlines), joined)
-            elif due < frontier and limit > 0:
-                limit -= self._decide(*heapq.heappop(ready), joined)
-            else:
-                break
-        joined.changed, self._changed = self._changed, {}
-        return joined
-
-    def _put(self, own: str, pair: Pair) -> None:
-        self._pairs[own] = self._changed[own] = pair
-        heapq.heappush(self._deadlines, (self._deadline(pair), own))
-        if pair.vector and pair.outcome:
-            heapq.heappush(self._ready, (max(pair.vector.time, pair.outcome.time), own))
-
-    def _place(
-        self, own: str, pair: Pair, vectors: list[Vector], outcomes: list[Outcome], half: Vector | Outcome
-    ) -> bool:
-        """Put the halves of an id in order, among them a new one; False where that is a repeat."""
-        placed = self._arrange(vectors, outcomes, pair.done, pair.until)
-        if placed != pair:
-            self._put(own, placed)
-        found: Pair | None = placed
-        while found is not None and half is not found.vector and half is not found.outcome:
-            found = self._after(found)
-        return found is not None
-
-    def _arrange(self, vectors: list[Vector], outcomes: list[Outcome], done: bool = False, until: int = 0) -> Pair:
-        """The halves of an id, each kind in the order of time, as its earliest pair and what is later."""
-        vector, outcome = vectors[0] if vectors else None, outcomes[0] if outcomes else None
-        if vector and outcome and not self._near(vector, outcome):
-            vector, outcome = (vector, None) if vector.time < outcome.time else (None, outcome)
-        pair = Pair(vector, outcome, done, until)
-        # A repeat before which nothing comes any more stays one, and goes: so an id that comes often is bounded, too.
-        oldest = min(self._deadline(pair) + 1, self._passed)
-        later = Later(
-            tuple(own for own in vectors[vector is not None :] if own.time >= oldest),
-            tuple(own for own in outcomes[outcome is not None :] if own.time >= oldest),
+        # All labels within the bound are of this question; the first one answers it.
+        answers = [outcome for outcome in entry.labels if self._near(time, outcome.time)]
+        question = Question(time, None if answers else vector)
+        examples = (Example(id, time, vector, answers[0]),) if answers else ()
+        self._entries[id] = Entry(
+            tuple(sorted((*entry.questions, question), key=lambda own: own.time)),
+            tuple(outcome for outcome in entry.labels if outcome not in answers),
+            entry.examples + examples,
         )
-        return pair._replace(later=later) if any(later) else pair
-
-    def _after(self, pair: Pair, done: bool = False) -> Pair | None:
-        """What is left of an id once a pair is over, and with it all that repeats it."""
-        if pair.later is None:
-            return None
-        until = self._deadline(pair)
-        vectors = [own for own in pair.later.vectors if own.time > until]
-        outcomes = [own for own in pair.later.outcomes if own.time > until]
-        return self._arrange(vectors, outcomes, done, until if done else 0) if vectors or outcomes else None
-
-    def _near(self, vector: Vector, outcome: Outcome) -> bool:
-        return abs(outcome.time - vector.time) <= self._wait
-
-    def _deadline(self, pair: Pair) -> int:
-        if pair.vector is None:
-            return pair.until if pair.outcome is None else pair.outcome.time + self._wait
-        if pair.outcome is None:
-            return pair.vector.time + self._wait
-        return max(pair.vector.time, pair.outcome.time) + self._wait
-
-    def _decide(self, due: int, own: str, joined: Joined) -> bool:
-        pair = self._pairs.get(own, _NOTHING)
-        if pair.vector is None or pair.outcome is None or max(pair.vector.time, pair.outcome.time) != due:
-            return False  # an earlier half has come since
-        joined.examples.append(Example(own, pair.vector, pair.outcome))
-        following = self._after(pair, done=True)
-        if following is None:
-            # Its deadline stands already.
-            self._pairs[own] = self._changed[own] = Pair(None, None, True, self._deadline(pair))
-        else:
-            self._put(own, following)
         return True
 
-    def _expire(self, deadline: int, own: str, joined: Joined) -> None:
-        pair = self._pairs.get(own)
-        if pair is None or self._deadline(pair) != deadline:
-            return
-        joined.expired += pair.vector is not None
-        joined.unmatched += pair.outcome is not None
-        following = self._after(pair)
-        if following is None:
-            del self._pairs[own]
-            self._changed[own] = None
-        else:
-            self._put(own, following)
+    def label(self, id: str, outcome: Outcome) -> bool:
+        """Take a label; False where its question has one: the first one counts."""
+        entry = self._entries.get(id, NOTHING)
+        near = [question for question in entry.questions if self._near(question.time, outcome.time)]
+        if not near:
+            if outcome in entry.labels:
+                return False
+            self._entries[id] = entry._replace(labels=(*entry.labels, outcome))
+            return True
+        vector = near[0].vector
+        if vector is None:
+            return False
+        self._entries[id] = Entry(
+            tuple(own._replace(vector=None) if own is near[0] else own for own in entry.questions),
+            entry.labels,
+            (*entry.examples, Example(id, near[0].time, vector, outcome)),
+        )
+        return True
 
+    def log(self, ready: Iterable[bytes], marks: Watermarks) -> Decided:
+        """Log the examples at these places of `Index.READY`, in their order."""
+        decided = Decided()
+        for place in ready:
+            id = id_at(Index.READY, place)
+            entry = self._entries.get(id, NOTHING)
+            example = next((own for own in entry.examples if place == _ready_place(own)), None)
+            if example is not None:
+                decided.examples.append(example)
+                decided.released |= example.known >= marks.complete
+                self._entries[id] = entry._replace(examples=tuple(own for own in entry.examples if own is not example))
+        return decided
 
-def _halves(pair: Pair) -> tuple[list[Vector], list[Outcome]]:
-    later = pair.later or Later((), ())
-    return [*filter(None, (pair.vector,)), *later.vectors], [*filter(None, (pair.outcome,)), *later.outcomes]
+    def expire(self, ids: Iterable[str], marks: Watermarks, decided: Decided) -> None:
+        """Forget what can have no other half any more, and what nothing can repeat any more."""
+        for id in ids:
+            entry = self._entries.get(id, NOTHING)
+            questions = tuple(own for own in entry.questions if not self._is_over(own, marks))
+            labels = tuple(own for own in entry.labels if own.time + self._bound >= marks.questions)
+            gone = [own for own in entry.questions if own.vector is not None and self._is_over(own, marks)]
+            decided.expired += len(gone)
+            decided.unmatched += len(entry.labels) - len(labels)
+            self._entries[id] = Entry(questions, labels, entry.examples)
 
+    @property
+    def changes(self) -> dict[str, tuple[Entry, Entry]]:
+        """By id what changed: the entry before and after; `NOTHING`: there is none."""
+        pairs = ((id, self._before.get(id, NOTHING), entry) for id, entry in self._entries.items())
+        return {id: (before, after) for id, before, after in pairs if before != after}
 
-def _insert(halves: list[_Half], half: _Half) -> bool:
-    """Put a half where its time belongs; False where there is one of its time: of these the first one read counts."""
-    place = bisect_left(halves, half.time, key=attrgetter("time"))
-    if place < len(halves) and halves[place].time == half.time:
-        return False
-    halves.insert(place, half)
-    return True
+    def _near(self, question: int, outcome: int) -> bool:
+        return abs(outcome - question) <= self._bound
+
+    def _is_over(self, question: Question, marks: Watermarks) -> bool:
+        end = question.time + self._bound
+        return end < (marks.labels if question.vector is not None else marks.complete)

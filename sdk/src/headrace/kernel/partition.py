@@ -43,8 +43,10 @@ class Progress:
         The vectors up to here are out.
     newest
         The newest event time of what is done.
-    frontier
-        No event behind `done` is before it, as far as was promised.
+    watermark
+        No event behind `done` is accepted that is before it.
+    ended
+        The last message up to `done` said that its history has ended.
     refused
         The dead letters up to here are out: where rows are rebuilt, long before `done` comes there again.
     """
@@ -52,7 +54,8 @@ class Progress:
     done: tuple[int, int, int] = (-1, -1, -1)
     emitted: tuple[int, int, int] = (-1, -1, -1)
     newest: int = UNKNOWN
-    frontier: int = UNKNOWN
+    watermark: int = UNKNOWN
+    ended: bool = False
     refused: tuple[int, int, int] = (-1, -1, -1)
 
     def anew(self) -> Progress:
@@ -88,6 +91,8 @@ class Waiting:
 
     Attributes
     ----------
+    watermarks
+        The partition's watermark with each: neither it nor any that follows is before that.
     since
         When each was accepted, by the wall clock.
     folded
@@ -99,6 +104,7 @@ class Waiting:
     columns: EventColumns
     positions: Ints
     keys: Ints
+    watermarks: Ints
     since: Ints
     folded: int = 0
     made: dict[str, int] = field(default_factory=dict)
@@ -110,12 +116,14 @@ class Waiting:
         self.columns = EventColumns.concat([self.columns, later.columns])
         self.positions = np.concatenate([self.positions, later.positions])
         self.keys = np.concatenate([self.keys, later.keys])
+        self.watermarks = np.concatenate([self.watermarks, later.watermarks])
         # The clock may be set back; the order of positions stays.
         self.since = np.concatenate([self.since, np.maximum(later.since, self.since[-1])])
 
     def drop(self, count: int) -> None:
         self.columns = self.columns.take(range(count, len(self)))
         self.positions, self.keys, self.since = self.positions[count:], self.keys[count:], self.since[count:]
+        self.watermarks = self.watermarks[count:]
         self.folded -= count
         self.made = {model: made - count for model, made in self.made.items()}
 
@@ -124,10 +132,19 @@ class Waiting:
 class Partition:
     """An owned partition.
 
+    Which events it accepts depends on the messages of the partition alone, in their order: no clock is looked at. So
+    whoever reads the partition, and whenever, accepts the same ones.
+
     Attributes
     ----------
-    frontier
-        No event before it is to come (as far as was promised); `RESTING` or `ENDED` while it holds nobody back.
+    watermark
+        No event before it is accepted from here on: the newest event time less the lateness, or a later mark.
+    idle
+        The log has ended for long: nobody waits for this partition until its next event or mark.
+    ended
+        A producer has said that its history ends here, with the same effect, at once.
+    evicted
+        Ids that were forgotten because there are too many, since `evicted` was cleared.
     """
 
     stream: StreamDefinition
@@ -135,10 +152,20 @@ class Partition:
     seen: dict[str, int]
     models: tuple[ModelDefinition, ...]
     newest: int = UNKNOWN
-    frontier: int = UNKNOWN
+    watermark: int = UNKNOWN
+    idle: bool = False
+    ended: bool = False
     waiting: Waiting | None = None
     unsaved: dict[str, int] = field(default_factory=dict)
+    evicted: list[str] = field(default_factory=list)
     last: tuple[int, int, int] = (-1, -1, -1)
+
+    @property
+    def frontier(self) -> int:
+        """Up to when nobody has to wait for this partition: its watermark, or `RESTING` or `ENDED`."""
+        if self.ended:
+            return ENDED
+        return RESTING if self.idle else self.watermark
 
     @property
     def backlog(self) -> int:
@@ -149,89 +176,119 @@ class Partition:
         return max(self.stream.horizon, self.stream.lateness)
 
     def frontier_out(self, model: str = "") -> int:
-        """No vector (of this model) before this time is to come."""
+        """No vector (of this model) before this time is to come, unless the partition rests and goes on."""
+        return min(self.frontier, self._unmade(model))
+
+    def watermark_out(self, model: str = "") -> int:
+        """No vector (of this model) before this time is to come, whatever happens."""
+        return min(self.watermark, self._unmade(model))
+
+    def _unmade(self, model: str) -> int:
         waiting = self.waiting
         made = waiting.made.get(model, 0) if waiting else 0
-        if waiting is None or made >= len(waiting):
-            return self.frontier
-        return min(self.frontier, int(waiting.keys[made]) - self.stream.lateness)
+        return ENDED if waiting is None or made >= len(waiting) else int(waiting.watermarks[made])
 
     def settle(self) -> None:
         """Where nothing waits, all that was read is done, and what was promised behind it holds."""
         if self.waiting is None:
             self.progress.done = max(self.progress.done, self.last)
-            self.progress.frontier = self.frontier
+            self.progress.watermark = self.watermark
+            self.progress.ended = self.ended
 
     def accept(
-        self, events: EventColumns, positions: Sequence[tuple[int, int, int]], published: Sequence[int], now: int
+        self, events: EventColumns, positions: Sequence[tuple[int, int, int]], published: Sequence[int], now: int = 0
     ) -> list[Refused]:
         """Take events in their order; returns those that are not: sent before, too late, too far ahead.
 
-        How far ahead one may be is counted from when it was published, so that whoever reads it, and whenever, judges
-        it alike; from now, where its publisher's clock is itself ahead.
+        Parameters
+        ----------
+        published
+            When each was published (µs): how far ahead an event may be is measured from there.
+        now
+            The wall clock, from which models measure how long a vector waits.
         """
         stream = self.stream
         refused: list[Refused] = []
         kept: list[int] = []
         keys: list[int] = []
-        ahead = stream.ahead if stream.ahead is not None else ENDED
-        newest = self.newest
-        for index, (own, time, at) in enumerate(zip(events.ids, events.times.tolist(), published, strict=True)):
+        watermarks: list[int] = []
+        newest, watermark = self.newest, self.watermark
+        for index, (event_id, time, at) in enumerate(zip(events.ids, events.times.tolist(), published, strict=True)):
             # Judged by the horizon, not by what is still in memory: when ids are forgotten must not matter.
-            if own in self.seen and self.seen[own] >= newest - self._remembered:
+            if event_id in self.seen and self.seen[event_id] >= newest - self._remembered:
                 refused.append(Refused(index, None))
-            elif time < newest - stream.lateness:
-                refused.append(Refused(index, too_late(stream, time, newest - stream.lateness)))
-            elif time > (latest := min(at, now) + ahead):
-                refused.append(Refused(index, too_far_ahead(stream, time, latest)))
+            elif time < watermark:
+                refused.append(Refused(index, too_late(stream, time, watermark)))
+            elif stream.ahead is not None and time > at + stream.ahead:
+                refused.append(Refused(index, too_far_ahead(stream, time, at + stream.ahead)))
             else:
                 newest = max(newest, time)
                 kept.append(index)
                 keys.append(newest)
-                self.seen.pop(own, None)
-                self.seen[own] = time
+                watermark = max(watermark, newest - stream.lateness)
+                watermarks.append(watermark)
+                self._remember(event_id, time)
         if kept:
-            self._keep(
-                events if len(kept) == len(events) else events.take(kept), [positions[i] for i in kept], keys, now
-            )
-            self.newest = newest
-            self.frontier = newest - stream.lateness
+            accepted = events if len(kept) == len(events) else events.take(kept)
+            self._keep(accepted, [positions[i] for i in kept], keys, watermarks, now)
+            self.newest, self.watermark = newest, watermark
+            self.idle = self.ended = False
         if len(positions):
             self.last = positions[-1]
         return refused
 
-    def promise(self, frontier: int, position: tuple[int, int, int]) -> None:
-        """A producer says that no event before `frontier` follows; `UNKNOWN` says nothing."""
-        if self.frontier >= RESTING and frontier > UNKNOWN:
-            # Who had rested, or ended, goes on: a new history follows the one before.
-            self.frontier = self.newest - self.stream.lateness if self.newest > UNKNOWN else UNKNOWN
-        self.frontier = max(self.frontier, frontier)
+    def mark(self, time: int, position: tuple[int, int, int]) -> None:
+        """A producer says that no event before `time` follows; `UNKNOWN` says nothing."""
+        if time > UNKNOWN:
+            self.idle = self.ended = False
+        self.watermark = max(self.watermark, time)
+        self.last = position
+
+    def end(self, position: tuple[int, int, int]) -> None:
+        """A producer says that its history ends here. More may follow: nothing is over because of it."""
+        self.ended = True
         self.last = position
 
     def rest(self) -> None:
         """The backlog has been empty for long: hold nobody back until the next event."""
-        self.frontier = max(self.frontier, RESTING)
+        self.idle = True
 
     def outdated_ids(self) -> list[str]:
         """The ids that `forget_ids` drops."""
         oldest = self.newest - self._remembered
-        return list(takewhile(lambda own: self.seen[own] < oldest, self.seen))
+        return list(takewhile(lambda event_id: self.seen[event_id] < oldest, self.seen))
 
     def forget_ids(self) -> int:
         """Drop the ids that are older than the stream's horizon; returns the oldest time that a new owner needs."""
-        oldest = self.newest - self._remembered
-        while self.seen:
-            own = next(iter(self.seen))
-            if self.seen[own] >= oldest:
-                break
-            del self.seen[own]
-        # Who follows judges again what is not done yet: as new as the newest of what is done was.
+        for event_id in self.outdated_ids():
+            del self.seen[event_id]
+        # The next owner judges again what is not done yet: as new as the newest of what is done was.
         return self.progress.newest - self._remembered
 
-    def _keep(self, events: EventColumns, positions: list[tuple[int, int, int]], keys: list[int], now: int) -> None:
-        where, when = np.array(positions, np.int64).reshape(-1, 3), np.array(keys, np.int64)
-        own = Waiting(events, where, when, np.full(len(keys), now))
+    def _remember(self, event_id: str, time: int) -> None:
+        self.seen.pop(event_id, None)
+        self.seen[event_id] = time
+        if len(self.seen) > self.stream.ids:
+            oldest = next(iter(self.seen))
+            del self.seen[oldest]
+            self.evicted.append(oldest)
+
+    def _keep(
+        self,
+        events: EventColumns,
+        positions: list[tuple[int, int, int]],
+        keys: list[int],
+        watermarks: list[int],
+        now: int,
+    ) -> None:
+        waiting = Waiting(
+            events,
+            np.array(positions, np.int64).reshape(-1, 3),
+            np.array(keys, np.int64),
+            np.array(watermarks, np.int64),
+            np.full(len(keys), now),
+        )
         if self.waiting is None:
-            self.waiting = own
+            self.waiting = waiting
         else:
-            self.waiting.extend(own)
+            self.waiting.extend(waiting)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any
 
 import pulsar
 
 from headrace.errors import Unavailable
 from headrace.log.route import route
-from headrace.log.topics import FRONTIER, WAKE
+from headrace.log.topics import WAKE
 
 
 def wake(client: pulsar.Client, topic: str) -> None:
     """Give whoever the broker has made the owner of a physical topic's partition a message to take it over with."""
     producer = Producer(client, topic)
-    producer.send(b"", properties={FRONTIER: str(WAKE)})
+    producer.send(b"", properties={WAKE: "1"})
     producer.flush()
     producer.close()
 
@@ -102,8 +103,15 @@ class Producer:
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: {self.topic}: {error}") from error
 
-    def send_all(self, payloads: Sequence[bytes], keys: Sequence[str]) -> None:
+    def send_all(
+        self, payloads: Sequence[bytes], keys: Sequence[str], properties: Sequence[dict[str, str]] = ()
+    ) -> None:
         """Send messages, each with its key, in order, and wait until the broker has them all durably.
+
+        Parameters
+        ----------
+        properties
+            Of each of them; by default none.
 
         Raises
         ------
@@ -112,17 +120,17 @@ class Producer:
         """
         for start in range(0, len(payloads), self._max_pending):
             end = start + self._max_pending
-            self._send_some(payloads[start:end], keys[start:end])
+            self._send_some(payloads[start:end], keys[start:end], properties[start:end])
 
-    def _send_some(self, payloads: Sequence[bytes], keys: Sequence[str]) -> None:
+    def _send_some(self, payloads: Sequence[bytes], keys: Sequence[str], properties: Sequence[dict[str, str]]) -> None:
         # The client calls back once a message, with the interpreter's lock. A callback written in Python costs three
         # times the sending itself, so a dictionary's own method notes which results there were.
         results: dict[Any, Any] = {}
         note = results.setdefault
         send = self._producer.send_async
         try:
-            for payload, key in zip(payloads, keys, strict=True):
-                send(payload, note, partition_key=key)
+            for payload, key, own in zip(payloads, keys, properties or repeat(None, len(keys)), strict=True):
+                send(payload, note, partition_key=key, properties=own)
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: {self.topic}: {error}") from error
         self.flush()

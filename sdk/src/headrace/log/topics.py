@@ -5,16 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headrace.definition import StreamDefinition
-from headrace.frontier import ENDED, UNKNOWN
+from headrace.frontier import ENDED
 
-#: Property of a frontier marker: no event of its partition before this time follows (µs since the epoch).
-FRONTIER = "headrace-frontier"
+#: Property of a mark: no event of its partition before this time follows (µs since the epoch).
+MARK = "headrace-mark"
 
-#: A frontier that says nothing: its message is for who takes a partition over when it gets one.
-WAKE = UNKNOWN
+#: Property of a message without an event: the producer's history ends here. It is no time: more may follow.
+END = "headrace-end"
 
-#: The frontier of a history that has ended.
+#: What services report as their frontier once all of a history that has ended went through them.
 END_OF_HISTORY = ENDED
+
+#: Property of a message that says nothing: it is for who takes its partition over when it gets one.
+WAKE = "headrace-wake"
+
+#: Property of an event: the call that sent it, which wants to know what its partition's owner decided.
+CALL = "headrace-call"
 
 
 @dataclass(frozen=True)

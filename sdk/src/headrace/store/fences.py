@@ -57,6 +57,16 @@ class Fences:
             raise Fenced(work, epoch)
 
 
+def fold_work(stream: str, partition: int) -> str:
+    """The name of the work of folding a partition."""
+    return f"fold:{stream}:{partition}"
+
+
+def state_key(loop: str, work: str) -> str:
+    """Where the state of a work is kept."""
+    return fence_key(loop, work).replace(":epoch", ":state")
+
+
 def fence_key(loop: str, work: str) -> str:
     """All keys of one work share a hash slot by this tag."""
     return f"headrace:{{{loop}:{work}}}:epoch"

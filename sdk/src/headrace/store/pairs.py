@@ -1,30 +1,43 @@
-"""What the store keeps of a model's join: the waiting pairs, the positions of its sources, an outbox, and ids.
+"""What the store keeps of a model's join: what waits, the positions of its sources, an outbox, and ids.
 
-One save is one atomic step: the pairs that changed, how far the sources have been read, the ids of label events
-that were read on the way, and the examples decided but perhaps not yet sent. A new owner sends the outbox again
-and goes on from the positions, so a decision is taken once, whatever happens between taking and sending it.
+What waits is kept here and not in memory: an entry for each id (a hash), and four orders (sorted sets) by the time at
+which an entry is looked at again. One save is one atomic step: the entries that changed, how far the sources have been
+read, the ids of label events that were read on the way, and the examples decided but perhaps not yet sent. A new owner
+sends the outbox again and goes on from the positions, so a decision is taken once, whatever happens between taking and
+sending it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 import redis
 
 from headrace.errors import Fenced
-from headrace.kernel.join import Pair
+from headrace.kernel.join import NOTHING, Entry, Index, Weight, places, sort_key
 from headrace.store.connection import store_errors
 from headrace.store.fences import RAISE_EPOCH, Fences, fence_key
 
+# ARGV: epoch, state, then for the entries, the ids and each order: how many to remove, these; how many to add, these.
 _SAVE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[2], ARGV[2])
-local pairs_end = 3 + 2 * tonumber(ARGV[3])
-for i = 4, #ARGV, 2 do
-  local key = KEYS[i <= pairs_end and 3 or 4]
-  if ARGV[i + 1] == '' then redis.call('HDEL', key, ARGV[i])
-  else redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
+local at = 3
+for key = 3, #KEYS do
+  local hash = key <= 4
+  local count = tonumber(ARGV[at])
+  for i = at + 1, at + count do redis.call(hash and 'HDEL' or 'ZREM', KEYS[key], ARGV[i]) end
+  at = at + count + 1
+  count = tonumber(ARGV[at])
+  if hash then
+    for i = at + 1, at + 2 * count, 2 do redis.call('HSET', KEYS[key], ARGV[i], ARGV[i + 1]) end
+    at = at + 2 * count + 1
+  else
+    for i = at + 1, at + count do redis.call('ZADD', KEYS[key], 0, ARGV[i]) end
+    at = at + count + 1
+  end
 end
 return 1
 """
@@ -33,9 +46,27 @@ return 1
 _ANEW = f"""
 {RAISE_EPOCH}
 redis.call('SET', KEYS[2], ARGV[2])
-redis.call('DEL', KEYS[3], KEYS[4])
+for key = 3, #KEYS do redis.call('DEL', KEYS[key]) end
 return epoch
 """
+
+_CLEAR = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], ARGV[2])
+for key = 3, #KEYS do if key ~= 4 then redis.call('DEL', KEYS[key]) end end
+return 1
+"""
+
+#: Entries that one command asks for: it is over before another client notices.
+_LOAD = 500
+
+
+class LabelSource(NamedTuple):
+    """How far a partition of the label's stream has been read: see `headrace.kernel.partition.Partition`."""
+
+    newest: int
+    watermark: int
+    ended: bool
 
 
 class JoinState(msgspec.Struct):
@@ -44,50 +75,67 @@ class JoinState(msgspec.Struct):
     Attributes
     ----------
     definition
-        Hash of the model whose pairs these are.
+        Hash of the model whose questions wait.
     positions
         By source topic the bytes of the last position read.
     accepted
         By features topic the epoch and position of the last vector taken.
-    newest
-        By label topic the newest event time.
-    frontiers
-        By source topic its frontier.
+    labels
+        By label topic how far it has been read.
+    watermarks, frontiers
+        By features topic its watermark, and up to when nobody has to wait for it.
     sequence
         The number of the next example.
     outbox
-        Messages of the examples log that may not have been sent, with the frontier of the last one.
+        Messages of the examples log that may not have been sent.
+    released
+        The outbox holds examples that only rest let out.
     goals
         Where the state was lost, by source topic the position up to which it has to be made again: until then, the
         examples that are in the log already are not written once more.
+    weight
+        What waits.
     """
 
     definition: str = ""
     positions: dict[str, bytes] = {}
     accepted: dict[str, tuple[int, bytes]] = {}
-    newest: dict[str, int] = {}
+    labels: dict[str, LabelSource] = {}
+    watermarks: dict[str, int] = {}
     frontiers: dict[str, int] = {}
     sequence: int = 0
     outbox: list[bytes] = []
+    released: bool = False
     goals: dict[str, bytes] = {}
+    weight: Weight = Weight()
 
 
 # Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
-_STATE, _PAIR = msgspec.msgpack.Decoder(JoinState), msgspec.msgpack.Decoder(Pair)
+_STATE, _ENTRY = msgspec.msgpack.Decoder(JoinState), msgspec.msgpack.Decoder(Entry)
 
 
 class PairStore:
-    """Takes a model's join over and saves its steps, fenced by epoch."""
+    """Takes a model's join over, looks up what waits and saves its steps, fenced by epoch.
 
-    def __init__(self, store: redis.Redis, loop: str, model: str) -> None:
+    Parameters
+    ----------
+    bound
+        Of the model's label (µs): what waits is listed by its end.
+    """
+
+    def __init__(self, store: redis.Redis, loop: str, model: str, bound: int) -> None:
         self._store = store
         self._fences = Fences(store, loop)
         self._work = f"join:{model}"
+        self._bound = bound
         epoch = fence_key(loop, self._work)
         # The ids stand beside the state, which is written whole at each step: of them, only what changed is.
-        self._keys = [epoch, *(epoch.replace(":epoch", own) for own in (":state", ":pairs", ":ids"))]
+        names = (":state", ":waiting", ":ids", *(f":{index}" for index in Index))
+        self._keys = [epoch, *(epoch.replace(":epoch", name) for name in names)]
+        self._orders = dict(zip(Index, self._keys[4:], strict=True))
         self._save = store.register_script(_SAVE)
         self._anew = store.register_script(_ANEW)
+        self._clear = store.register_script(_CLEAR)
 
     def known(self) -> bool:
         """Whether it has ever had an owner, as far as the store remembers."""
@@ -114,33 +162,61 @@ class PairStore:
         with store_errors():
             return int(self._anew(keys=self._keys, args=[beyond, msgspec.msgpack.encode(state)]))
 
-    def take_over(self) -> tuple[int, JoinState, dict[str, Pair]]:
-        """Become the owner; returns the epoch, where the join stands and the pairs that wait."""
+    def take_over(self) -> tuple[int, JoinState]:
+        """Become the owner; returns the epoch and where the join stands."""
         epoch = self._fences.acquire(self._work)
         with store_errors():
             state: bytes | None = self._store.get(self._keys[1])  # type: ignore[assignment]
-            pairs: dict[bytes, bytes] = self._store.hgetall(self._keys[2])  # type: ignore[assignment]
-        return (
-            epoch,
-            JoinState() if state is None else _STATE.decode(state),
-            {own.decode(): _PAIR.decode(pair) for own, pair in pairs.items()},
-        )
+        return epoch, JoinState() if state is None else _STATE.decode(state)
 
     def seen(self) -> dict[int, dict[str, int]]:
         """By the number of their label topic the ids that were seen, the oldest first, with their event times."""
         with store_errors():
             found: dict[bytes, bytes] = self._store.hgetall(self._keys[3])  # type: ignore[assignment]
         seen: dict[int, dict[str, int]] = {}
-        for field, time in sorted(found.items(), key=lambda own: int(own[1])):
-            number, _, own = field.decode().partition(":")
-            seen.setdefault(int(number), {})[own] = int(time)
+        for name, time in sorted(found.items(), key=lambda item: int(item[1])):
+            number, _, event_id = name.decode().partition(":")
+            seen.setdefault(int(number), {})[event_id] = int(time)
         return seen
+
+    def load(self, ids: Iterable[str]) -> dict[str, Entry]:
+        """What waits of these ids; ids of which nothing waits are left out."""
+        names = list(dict.fromkeys(ids))
+        pipe = self._store.pipeline(transaction=False)
+        for start in range(0, len(names), _LOAD):
+            pipe.hmget(self._keys[2], names[start : start + _LOAD])
+        with store_errors():
+            found = [entry for part in pipe.execute() for entry in part]
+        pairs = zip(names, found, strict=True)
+        return {name: _ENTRY.decode(entry) for name, entry in pairs if entry is not None}
+
+    def before(self, times: Mapping[Index, int], limit: int) -> dict[Index, list[bytes]]:
+        """The first places of each order that are before a time, in their order; at most `limit` of each."""
+        pipe = self._store.pipeline(transaction=False)
+        for index, time in times.items():
+            pipe.zrangebylex(self._orders[index], "-", b"(" + sort_key(time), 0, limit)
+        with store_errors():
+            found = pipe.execute()
+        return dict(zip(times, found, strict=True))
+
+    def clear(self, epoch: int, state: JoinState) -> None:
+        """Forget all that waits.
+
+        Raises
+        ------
+        Fenced
+            Another process has taken the join over.
+        """
+        with store_errors():
+            done = self._clear(keys=self._keys, args=[epoch, msgspec.msgpack.encode(state)])
+        if not done:
+            raise Fenced(self._work, epoch)
 
     def save(
         self,
         epoch: int,
         state: JoinState,
-        changed: Mapping[str, Pair | None],
+        changed: Mapping[str, tuple[Entry, Entry]],
         seen: Mapping[tuple[int, str], int | None] | None = None,
     ) -> None:
         """Save one step.
@@ -148,7 +224,7 @@ class PairStore:
         Parameters
         ----------
         changed
-            By event id its pair; None: to forget.
+            By id its entry before and after.
         seen
             By the number of their label topic, and themselves, the event times of ids seen; None: to forget.
 
@@ -158,12 +234,26 @@ class PairStore:
             Another process has taken the join over.
         """
         encode = msgspec.msgpack.Encoder().encode
-        arguments: list[int | str | bytes] = [epoch, encode(state), len(changed)]
-        for own, pair in changed.items():
-            arguments += (own, b"" if pair is None else encode(pair))
-        for (number, own), time in (seen or {}).items():
-            arguments += (f"{number}:{own}", b"" if time is None else time)
+        arguments: list[int | str | bytes] = [epoch, encode(state)]
+        _add_hash(arguments, {id: None if after == NOTHING else encode(after) for id, (_, after) in changed.items()})
+        _add_hash(arguments, {f"{number}:{id}": time for (number, id), time in (seen or {}).items()})
+        removed: dict[Index, list[bytes]] = {index: [] for index in Index}
+        added: dict[Index, list[bytes]] = {index: [] for index in Index}
+        for id, (before, after) in changed.items():
+            old, new = places(id, before, self._bound), places(id, after, self._bound)
+            for index, place in old - new:
+                removed[index].append(place)
+            for index, place in new - old:
+                added[index].append(place)
+        for index in Index:
+            arguments += (len(removed[index]), *removed[index], len(added[index]), *added[index])
         with store_errors():
             done = self._save(keys=self._keys, args=arguments)
         if not done:
             raise Fenced(self._work, epoch)
+
+
+def _add_hash(arguments: list[int | str | bytes], fields: Mapping[str, bytes | int | None]) -> None:
+    gone = [name for name, value in fields.items() if value is None]
+    kept = [part for name, value in fields.items() if value is not None for part in (name, value)]
+    arguments += (len(gone), *gone, len(kept) // 2, *kept)

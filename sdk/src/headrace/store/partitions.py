@@ -13,15 +13,17 @@ from headrace.frontier import UNKNOWN
 from headrace.kernel.partition import PartitionId, Progress, Reached
 from headrace.log.position import START, Position
 from headrace.store.connection import store_errors
-from headrace.store.fences import RAISE_EPOCH, Fences, fence_key
+from headrace.store.fences import RAISE_EPOCH, Fences, fence_key, fold_work
 
 # The epoch is compared as text: a number of Lua loses integers over 2^53.
 _SAVE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[2], 'done', ARGV[2], 'emitted', ARGV[3], 'newest', ARGV[4], 'frontier', ARGV[5],
-  'folded', ARGV[6], 'out', ARGV[7], 'views', ARGV[8], 'refused', ARGV[9])
-for i = 11, #ARGV, 2 do redis.call('ZADD', KEYS[3], ARGV[i], ARGV[i + 1]) end
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[10])
+redis.call('HSET', KEYS[2], 'done', ARGV[2], 'emitted', ARGV[3], 'newest', ARGV[4], 'watermark', ARGV[5],
+  'ended', ARGV[6], 'folded', ARGV[7], 'out', ARGV[8], 'views', ARGV[9], 'refused', ARGV[10])
+if ARGV[13] ~= '' then redis.call('HSET', KEYS[2], 'decisions', ARGV[13]) end
+for i = 14, #ARGV, 2 do redis.call('ZADD', KEYS[3], ARGV[i], ARGV[i + 1]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[11])
+redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - tonumber(ARGV[12]))
 return 1
 """
 _EMITTED = """
@@ -61,6 +63,7 @@ class TakenOver(NamedTuple):
     seen: dict[str, int]
     views: frozenset[str] | None = None
     floor: int = 0
+    decisions: bytes = b""
 
 
 class Standing(NamedTuple):
@@ -99,7 +102,8 @@ class PartitionStore:
             found: dict[bytes, bytes] = self._store.hgetall(state)  # type: ignore[assignment]
             times: list[tuple[bytes, float]] = self._store.zrange(ids, 0, -1, withscores=True)  # type: ignore[assignment]
         seen = {own.decode(): int(time) for own, time in times}
-        return TakenOver(epoch, _progress(found), seen, _views(found.get(b"views")), int(found.get(b"floor", 0)))
+        floor, decisions = int(found.get(b"floor", 0)), found.get(b"decisions", b"")
+        return TakenOver(epoch, _progress(found), seen, _views(found.get(b"views")), floor, decisions)
 
     def views(self, partition: PartitionId) -> frozenset[str] | None:
         """The views that its rows hold; None where it has had no owner."""
@@ -172,6 +176,8 @@ class PartitionStore:
         ids: Mapping[str, int],
         oldest: int,
         views: Iterable[str],
+        most_ids: int,
+        decisions: bytes = b"",
     ) -> None:
         """Everything up to `progress.done` is in the rows.
 
@@ -183,6 +189,10 @@ class PartitionStore:
             Ids seen since the last save, with their event times; older ones than `oldest` are dropped.
         views
             Those that fold the partition: what another owner may go on with.
+        most_ids
+            So many ids are kept at most, the newest ones.
+        decisions
+            What was decided on the events of calls (see `headrace.store.decisions`), where that changed.
 
         Raises
         ------
@@ -194,11 +204,14 @@ class PartitionStore:
             Position(*progress.done).to_bytes(),
             Position(*progress.emitted).to_bytes(),
             progress.newest,
-            progress.frontier,
+            progress.watermark,
+            int(progress.ended),
             *reached,
             " ".join(sorted(views)),
             Position(*progress.refused).to_bytes(),
             oldest,
+            most_ids,
+            decisions,
         ]
         for own, time in ids.items():
             arguments += (time, own)
@@ -225,7 +238,7 @@ class PartitionStore:
 
 
 def _work(partition: PartitionId) -> str:
-    return f"fold:{partition.stream}:{partition.partition}"
+    return fold_work(partition.stream, partition.partition)
 
 
 def _progress(found: Mapping[bytes, bytes]) -> Progress:
@@ -234,7 +247,8 @@ def _progress(found: Mapping[bytes, bytes]) -> Progress:
         Position.from_bytes(found.get(b"done", start)),
         Position.from_bytes(found.get(b"emitted", start)),
         int(found.get(b"newest", UNKNOWN)),
-        int(found.get(b"frontier", UNKNOWN)),
+        int(found.get(b"watermark", UNKNOWN)),
+        found.get(b"ended") == b"1",
         Position.from_bytes(found.get(b"refused", start)),
     )
 

@@ -16,6 +16,29 @@ PERIOD = 0.25
 _RATES_OVER_S = 1.0
 
 
+class JoinStatus(msgspec.Struct, kw_only=True):
+    """What waits in a model's join.
+
+    `held_by` is the partition of the label's stream with the least watermark: questions wait until it has passed the
+    end of their bound (µs since the epoch; None: nothing is known of it). It has not moved since `since` (wall clock,
+    seconds).
+    """
+
+    waiting_questions: int
+    waiting_labels: int
+    question_bytes: int
+    label_bytes: int
+    bound_bytes: int
+    held_by: str
+    watermark: int | None
+    since: float
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that the join has stopped reading one of its sources."""
+        return max(self.question_bytes, self.label_bytes) >= self.bound_bytes
+
+
 class ServiceStatus(msgspec.Struct, kw_only=True):
     """One service process, as it describes itself each second.
 
@@ -38,6 +61,7 @@ class ServiceStatus(msgspec.Struct, kw_only=True):
     lag_s: float | None = None
     versions: dict[str, int] = {}
     metrics: dict[str, dict[str, float]] = {}
+    joins: dict[str, JoinStatus] = {}
     note: str = ""
 
 

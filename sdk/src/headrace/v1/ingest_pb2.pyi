@@ -19,24 +19,34 @@ class PublishResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class PublishStreamRequest(_message.Message):
-    __slots__ = ("stream", "events", "frontier")
+    __slots__ = ("stream", "events", "mark", "end", "decide")
     STREAM_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
-    FRONTIER_FIELD_NUMBER: _ClassVar[int]
+    MARK_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    DECIDE_FIELD_NUMBER: _ClassVar[int]
     stream: str
     events: _containers.RepeatedScalarFieldContainer[bytes]
-    frontier: int
-    def __init__(self, stream: _Optional[str] = ..., events: _Optional[_Iterable[bytes]] = ..., frontier: _Optional[int] = ...) -> None: ...
+    mark: int
+    end: bool
+    decide: bool
+    def __init__(self, stream: _Optional[str] = ..., events: _Optional[_Iterable[bytes]] = ..., mark: _Optional[int] = ..., end: _Optional[bool] = ..., decide: _Optional[bool] = ...) -> None: ...
 
 class PublishStreamResponse(_message.Message):
-    __slots__ = ("accepted", "rejected", "rejections")
+    __slots__ = ("accepted", "rejected", "rejections", "repeats", "late", "undecided")
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     REJECTED_FIELD_NUMBER: _ClassVar[int]
     REJECTIONS_FIELD_NUMBER: _ClassVar[int]
+    REPEATS_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
+    UNDECIDED_FIELD_NUMBER: _ClassVar[int]
     accepted: int
     rejected: int
     rejections: _containers.RepeatedCompositeFieldContainer[Rejection]
-    def __init__(self, accepted: _Optional[int] = ..., rejected: _Optional[int] = ..., rejections: _Optional[_Iterable[_Union[Rejection, _Mapping]]] = ...) -> None: ...
+    repeats: int
+    late: int
+    undecided: int
+    def __init__(self, accepted: _Optional[int] = ..., rejected: _Optional[int] = ..., rejections: _Optional[_Iterable[_Union[Rejection, _Mapping]]] = ..., repeats: _Optional[int] = ..., late: _Optional[int] = ..., undecided: _Optional[int] = ...) -> None: ...
 
 class Rejection(_message.Message):
     __slots__ = ("stream", "index", "field", "value", "expected")

@@ -117,6 +117,8 @@ class Composition:
         if self._folder is not None:
             self._heartbeat.status.frontier = self._folder.frontier()
             self._heartbeat.status.newest = self._folder.newest()
+        joins = {joiner.model.name: joiner.status() for joiner in self._joiners}
+        self._heartbeat.status.joins = {name: status for name, status in joins.items() if status is not None}
         self._heartbeat.status.note = self._owned()
         with store_connection.store_errors():
             self._heartbeat.beat()
@@ -193,7 +195,7 @@ class Composition:
             model,
             features,
             labels,
-            PairStore(self._store, self._loop.name, model.name),
+            PairStore(self._store, self._loop.name, model.name, self._loop.label(model.label).wait),
             ExamplesLog(self._client, self._topics, model),
             lease,
             self._heartbeat,
@@ -240,7 +242,7 @@ class Composition:
             worker.owns,
             partial(accept, topic),
             rest,
-            lambda: False,
+            partial(worker.is_full, topic),
             elected=True,
         )
 

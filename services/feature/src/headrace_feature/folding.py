@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 
 import structlog
 
+from headrace.errors import InvalidEvent, LateEvent
 from headrace.events import StreamCodec
 from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.fold import Changed, Fold, Plan
@@ -24,11 +26,14 @@ from headrace.kernel.trial import Trial
 from headrace.log.batch import Batch
 from headrace.log.position import START, Position
 from headrace.log.refusals import Refusals
+from headrace.store.decisions import Decisions
+from headrace.store.decisions import decode as decode_decisions
+from headrace.store.decisions import encode as encode_decisions
 from headrace.store.partitions import PartitionStore, Standing, view_names
 from headrace.store.rows import RowStore, Write
 from headrace.store.status import Heartbeat
 from headrace_feature.decoding import Decoded, decode
-from headrace_feature.outputs import VectorOutputs
+from headrace_feature.outputs import OutputReached, VectorOutputs
 from headrace_feature.tenure import Tenure
 
 _log = structlog.get_logger()
@@ -72,8 +77,10 @@ class FoldWorker:
         self._clock = clock
         self._epochs: dict[PartitionId, int] = {}
         self._floors: dict[PartitionId, int] = {}
-        self._told: dict[tuple[str, PartitionId], int] = {}
+        self._told: dict[tuple[str, PartitionId], OutputReached] = {}
         self._lettered: dict[PartitionId, Position] = {}
+        self._decisions: dict[PartitionId, Decisions] = {}
+        self._decided: set[PartitionId] = set()
         self._saved: dict[PartitionId, Standing] = {}
         self._used: dict[RowsId, dict[str, None]] = {}
         self._others: list[Reached] = []
@@ -97,12 +104,13 @@ class FoldWorker:
         models = [own for own in self._fold.models if own.stream == partition.stream]
         if not self._partitions.known(partition):
             self._outputs.refuse_unknown(partition, models)
-        epoch, progress, seen, views, floor = self._partitions.take_over(partition)
+        epoch, progress, seen, views, floor, decisions = self._partitions.take_over(partition)
         if self._lacks_a_view(partition, views):
             epoch, progress, seen = self._begin_anew(partition, epoch, progress)
         self._outputs.open(partition, epoch, models)
         self._fold.own(partition, progress, seen)
         self._epochs[partition], self._floors[partition] = epoch, floor
+        self._decisions[partition] = decode_decisions(decisions)
         _log.info("partition taken", partition=str(partition), epoch=epoch, done=str(progress.done))
         return Tenure(epoch, Position(*progress.done))
 
@@ -149,18 +157,20 @@ class FoldWorker:
             return
         owned = self._fold.partitions[partition]
         for part in decoded:
-            if part.frontier is not None:
-                owned.promise(part.frontier, part.positions[-1])
-                continue
             refused = part.accepted_by(owned, self._clock())
-            owned.last = part.positions[-1]  # of an invalid one, maybe
-            dead = list(part.invalid)
-            for place, reason in refused:
-                if reason is None:
-                    self._heartbeat.count("resent")
-                else:
-                    dead.append((part.valid[place], reason))
-            dead = [(row, reason) for row, reason in dead if part.positions[row] > owned.progress.refused]
+            if refused is None:
+                continue
+            reasons: dict[int, InvalidEvent | None] = {part.valid[place]: reason for place, reason in refused}
+            reasons.update(part.invalid)
+            self._heartbeat.count("resent", sum(reason is None for reason in reasons.values()))
+            self._heartbeat.count("late", sum(isinstance(reason, LateEvent) for reason in reasons.values()))
+            if part.calls and self._decisions[partition].note(part.calls, part.positions, reasons):
+                self._decided.add(partition)
+            dead = [
+                (row, reason)
+                for row, reason in sorted(reasons.items(), key=itemgetter(0))
+                if reason is not None and part.positions[row] > owned.progress.refused
+            ]
             for row, reason in dead:
                 at = part.positions[row]
                 self._refusals.refuse(owned.stream, partition.partition, reason, part.payloads[row], at)
@@ -228,9 +238,9 @@ class FoldWorker:
             return True
         step = self._fold.execute(plan, remote)
         for made in step.vectors:
-            frontier = self._fold.frontier_out(made.source, made.model.name)
-            self._outputs.send(made, frontier)
-            self._told[made.model.name, made.source] = frontier
+            reached = self._reached(made.source, made.model.name)
+            self._outputs.send(made, reached)
+            self._told[made.model.name, made.source] = reached
             self._heartbeat.count("vectors", len(made.ids))
             self._heartbeat.count("behind", made.assembled.behind)
         self._refusals.flush()
@@ -271,6 +281,8 @@ class FoldWorker:
         self._floors.pop(partition, None)
         self._saved.pop(partition, None)
         self._lettered.pop(partition, None)
+        self._decisions.pop(partition, None)
+        self._decided.discard(partition)
         if partition not in self._fold.partitions:
             return
         self._fold.disown(partition)
@@ -339,13 +351,26 @@ class FoldWorker:
             standing = self._standing(name)
             # They have been flushed: whoever follows does not write them again.
             lettered = self._lettered.pop(name, None)
-            if self._saved.get(name) == standing and lettered is None:
+            if self._saved.get(name) == standing and lettered is None and name not in self._decided:
                 continue
             own.progress.refused = max(own.progress.refused, lettered or START)
             oldest = own.forget_ids()
             views = self._views[name.stream]
-            self._partitions.save(name, standing.epoch, own.progress, standing.reached, own.unsaved, oldest, views)
+            decisions = encode_decisions(self._decisions[name]) if name in self._decided else b""
+            self._partitions.save(
+                name,
+                standing.epoch,
+                own.progress,
+                standing.reached,
+                own.unsaved,
+                oldest,
+                views,
+                own.stream.ids,
+                decisions,
+            )
+            self._decided.discard(name)
             own.unsaved.clear()
+            own.evicted.clear()
             self._saved[name] = standing
         self._note_for_others()
 
@@ -361,13 +386,16 @@ class FoldWorker:
         return Standing(self._epochs[partition], self._fold.reached(partition), Position(*own.progress.done))
 
     def _tell_readers(self, name: PartitionId, own: Partition) -> bool:
-        moved = {model.name: self._fold.frontier_out(name, model.name) for model in own.models}
-        moved = {model: frontier for model, frontier in moved.items() if self._told.get((model, name)) != frontier}
-        for model in own.models:
-            if model.name in moved:
-                self._outputs.frontier(model, name, moved[model.name])
-                self._told[model.name, name] = moved[model.name]
+        reached = {model.name: self._reached(name, model.name) for model in own.models}
+        moved = [model for model in own.models if self._told.get((model.name, name)) != reached[model.name]]
+        for model in moved:
+            self._outputs.reached(model, name, reached[model.name])
+            self._told[model.name, name] = reached[model.name]
         return bool(moved)
+
+    def _reached(self, partition: PartitionId, model: str) -> OutputReached:
+        frontier = self._fold.frontier_out(partition, model)
+        return OutputReached(frontier, self._fold.watermark_out(partition, model))
 
     def _use(self, rows: RowsId, keys: Iterable[str]) -> None:
         recent = self._used.setdefault(rows, {})

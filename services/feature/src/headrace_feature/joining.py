@@ -1,12 +1,14 @@
 """The join worker: a model's vectors and labels into its examples log, each step atomic in the store.
 
-Of all processes one at a time does a model's join: the one that holds its lease. Who has lost it (or the fence, to
-one that took over meanwhile) gives up all of it, and may begin anew later from what the store says.
+Of all processes one at a time does a model's join: the one that holds its lease. A process that has lost it (or the
+fence, to one that took over meanwhile) gives up all of it, and may begin again later from what the store says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -16,7 +18,7 @@ from headrace.definition import LoopDefinition, ModelDefinition, Task
 from headrace.errors import CorruptState, Fenced
 from headrace.events import StreamCodec
 from headrace.frontier import ENDED, RESTING, UNKNOWN
-from headrace.kernel.join import Example, Join, Joined, Pair, Vector
+from headrace.kernel.join import Decided, Entry, Example, Index, Join, Outcome, Watermarks, id_at, weight
 from headrace.kernel.labels import Labels
 from headrace.kernel.partition import Partition, Progress
 from headrace.kernel.trial import Trial
@@ -25,10 +27,9 @@ from headrace.log.dedupe import Accepted
 from headrace.log.position import START, Position
 from headrace.log.tables import Examples, decode_vectors, encode_examples
 from headrace.store.leases import Lease
-from headrace.store.pairs import JoinState, PairStore
-from headrace.store.status import Heartbeat
+from headrace.store.pairs import JoinState, LabelSource, PairStore
+from headrace.store.status import Heartbeat, JoinStatus
 from headrace_feature.decoding import decode
-from headrace_feature.folding import wall_clock
 from headrace_feature.outputs import ExamplesLog
 from headrace_feature.tenure import Tenure
 
@@ -43,6 +44,38 @@ _PULSE = 0.1
 
 # Made on import, before there are threads: see `headrace.store.pairs`.
 _PACKED = msgspec.msgpack.Decoder(tuple[bytes, list[str | None]])
+
+
+@dataclass
+class _Features:
+    """A features topic as the join has read it.
+
+    Attributes
+    ----------
+    watermark
+        No vector before this time is still to come, whatever happens.
+    frontier
+        Up to when nobody has to wait for it: the watermark, or `RESTING` or `ENDED`.
+    """
+
+    accepted: Accepted
+    watermark: int
+    frontier: int
+
+
+@dataclass
+class _Arrivals:
+    """Vectors and labels that were read and not yet applied, in the order in which they were read."""
+
+    vectors: list[tuple[str, int, bytes]] = field(default_factory=list)
+    labels: list[tuple[str, Outcome]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.vectors or self.labels)
+
+    @property
+    def ids(self) -> list[str]:
+        return [*(id for id, _, _ in self.vectors), *(id for id, _ in self.labels)]
 
 
 class JoinWorker:
@@ -66,6 +99,7 @@ class JoinWorker:
         log: ExamplesLog,
         lease: Lease,
         heartbeat: Heartbeat,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.model = model
         self._labels = Labels(loop, model)
@@ -77,6 +111,7 @@ class JoinWorker:
         self._log = log
         self._lease = lease
         self._heartbeat = heartbeat
+        self._clock = clock
         self._epoch: int | None = None
         self._logged: dict[tuple[str, int], int] | None = None
         self._forget()
@@ -102,9 +137,8 @@ class JoinWorker:
     def _take_over(self) -> None:
         if not self._pairs.known():
             self._refuse_unknown()
-        epoch, self._state, waiting = self._pairs.take_over()
-        self._epoch = epoch
-        self._join = Join(self._labels.wait, self._of_this_definition(waiting))
+        self._epoch, self._state = self._pairs.take_over()
+        self._drop_another_definition()
         if self._state.goals:
             self._know_what_is_logged()
         features, labels = self._sources
@@ -114,8 +148,8 @@ class JoinWorker:
         for number, topic in enumerate(labels):
             self._add_labels(topic, seen.get(number, {}))
         self._send_outbox()
-        pairs, examples = len(waiting), self._state.sequence
-        _log.info("join taken", model=self.model.name, epoch=epoch, pairs=pairs, examples=examples)
+        waiting, examples = self._state.weight.questions, self._state.sequence
+        _log.info("join_taken_over", model=self.model.name, epoch=self._epoch, waiting=waiting, examples=examples)
 
     def _know_what_is_logged(self) -> None:
         """Of a state that is made again: what it had decided before stands in the log."""
@@ -144,7 +178,7 @@ class JoinWorker:
     def give_up(self) -> None:
         """Leave the join to whoever takes it: what memory holds may be ahead of the store."""
         if self._epoch is not None:
-            _log.warning("join given up", model=self.model.name, epoch=self._epoch)
+            _log.warning("join_given_up", model=self.model.name, epoch=self._epoch)
         self._epoch = None
         self._forget()
 
@@ -155,13 +189,14 @@ class JoinWorker:
 
     def _forget(self) -> None:
         self._state = JoinState()
-        self._join = Join(self._labels.wait)
-        self._frontiers: dict[str, int] = {}
-        self._accepted: dict[str, Accepted] = {}
+        self._features: dict[str, _Features] = {}
         self._partitions: dict[str, Partition] = {}
+        self._arrivals = _Arrivals()
         self._seen: dict[tuple[int, str], int | None] = {}
         self._dirty = False
         self._told = UNKNOWN
+        self._looked: Watermarks | None = None
+        self._moved: dict[str, tuple[int, float]] = {}
         self._logged = None
 
     def _refuse_unknown(self) -> None:
@@ -171,88 +206,99 @@ class JoinWorker:
                 f"{self._log.topic}: `headrace backfill` rebuilds the state from the logs"
             )
 
-    def _not_in_the_log(self, joined: Joined) -> list[Example]:
+    def _not_in_the_log(self, decided: Decided) -> list[Example]:
         """The examples that are not there already: all of them, but while a lost state is made again."""
         if self._logged is None:
-            return joined.examples
-        fresh = [own for own in joined.examples if self._logged.pop((own.id, own.vector.time), None) is None]
+            return decided.examples
+        fresh = [own for own in decided.examples if self._logged.pop((own.id, own.time), None) is None]
         start = START.to_bytes()
         read = all(self._state.positions.get(topic, start) >= goal for topic, goal in self._state.goals.items())
-        # What is read may still have to be decided: beyond a step, or by a frontier that resting was once ahead of.
-        whole = read and len(joined.examples) < STEP
+        # What is read may still have to be decided: beyond a step, or because it waits for its place.
+        whole = read and len(decided.examples) < STEP
         if whole and max(self._logged.values(), default=UNKNOWN) < self.frontier():
-            _log.info("join made again", model=self.model.name, examples=self._state.sequence)
+            _log.info("join_made_again", model=self.model.name, examples=self._state.sequence)
             self._logged, self._state.goals = None, {}
         return fresh
 
     def _add_features(self, topic: str) -> None:
-        # Nobody promises when requests come: they hold nobody back.
-        by_id = self.model.vectors == "requests"
-        self._frontiers[topic] = RESTING if by_id else self._promised(topic)
-        self._accepted[topic] = Accepted(*self._state.accepted.get(topic, (0, START.to_bytes())))
+        # Requests promise nothing: they hold nobody back.
+        watermark = self._state.watermarks.get(topic, UNKNOWN)
+        frontier = RESTING if self._by_request else self._state.frontiers.get(topic, UNKNOWN)
+        if frontier == RESTING and not self._by_request:
+            # It rested before the restart; since then more may have come.
+            frontier = watermark
+        accepted = Accepted(*self._state.accepted.get(topic, (0, START.to_bytes())))
+        self._features[topic] = _Features(accepted, watermark, frontier)
 
     def _add_labels(self, topic: str, seen: dict[str, int]) -> None:
-        progress = Progress(newest=self._state.newest.get(topic, UNKNOWN))
-        frontier = self._promised(topic)
-        owned = Partition(self._labels.stream, progress, seen, (), newest=progress.newest, frontier=frontier)
-        self._partitions[topic] = owned
-        self._frontiers[topic] = frontier
+        newest, watermark, ended = self._state.labels.get(topic, LabelSource(UNKNOWN, UNKNOWN, False))
+        self._partitions[topic] = Partition(
+            self._labels.stream, Progress(), seen, (), newest=newest, watermark=watermark, ended=ended
+        )
 
-    def _promised(self, topic: str) -> int:
-        """What was said of a source before a restart, and is not said again; but for that it rested, which was then."""
-        frontier = self._state.frontiers.get(topic, UNKNOWN)
-        if frontier == RESTING:
-            return max(self._state.newest.get(topic, UNKNOWN) - self._labels.stream.lateness, UNKNOWN)
-        return frontier
+    @property
+    def _by_request(self) -> bool:
+        return self.model.vectors == "requests"
 
     def accept_vectors(self, topic: str, epoch: int, batch: Batch) -> None:
         """Take messages of the features topic; those read for an earlier tenure are left."""
         if self._epoch != epoch:
             return
-        accepted = self._accepted[topic]
+        source = self._features[topic]
         for payload, properties in zip(batch.payloads, batch.properties, strict=True):
             owner = int(properties.get("epoch", 0))
-            if properties.get("definition") != self.model.hash or not accepted.mark(owner):
+            if properties.get("definition") != self.model.hash or not source.accepted.mark(owner):
                 continue
             if payload:
-                self._take_vectors(topic, owner, payload)
+                self._take_vectors(source, owner, payload)
             if "frontier" in properties:
-                self._frontiers[topic] = int(properties["frontier"])
+                source.frontier = int(properties["frontier"])
+            if "watermark" in properties:
+                # An owner that begins behind what its predecessor had told takes nothing back.
+                source.watermark = max(source.watermark, int(properties["watermark"]))
         self._read(topic, batch)
 
     def accept_labels(self, topic: str, epoch: int, batch: Batch) -> None:
         """Take messages of the label's stream; invalid ones are the fold's to refuse."""
         if self._epoch != epoch:
             return
-        owned, number = self._partitions[topic], self._sources[1].index(topic)
+        partition, number = self._partitions[topic], self._sources[1].index(topic)
         for part in decode(self._codec, self._trial, batch):
-            if part.frontier is not None:
-                owned.promise(part.frontier, part.positions[-1])
+            refused = part.accepted_by(partition)
+            if refused is None:
                 continue
-            refused = {place for place, _ in part.accepted_by(owned, wall_clock())}
-            counted = part.events.take([place for place in range(len(part.events)) if place not in refused])
-            # All of them: one that tells no label, or one of another event, is dropped when it is sent again as well.
-            self._seen.update(zip([(number, own) for own in counted.ids], counted.times.tolist(), strict=True))
-            for own, outcome in self._labels.outcomes(counted):
-                if self._join.outcome(own, outcome):
-                    self._heartbeat.count("labels")
-            owned.waiting = None
-        self._seen.update(dict.fromkeys((number, own) for own in owned.outdated_ids()))
-        owned.forget_ids()
-        self._frontiers[topic] = owned.frontier
-        self._state.newest[topic] = owned.newest
+            places = {place for place, _ in refused}
+            accepted = part.events.take([place for place in range(len(part.events)) if place not in places])
+            # All of them: one that has no label, or one of another event, is dropped when it is sent again as well.
+            self._seen.update(zip([(number, id) for id in accepted.ids], accepted.times.tolist(), strict=True))
+            self._arrivals.labels += self._labels.outcomes(accepted)
+            partition.waiting = None
+        forgotten = [*partition.outdated_ids(), *(id for id in partition.evicted if id not in partition.seen)]
+        self._seen.update(dict.fromkeys((number, id) for id in forgotten))
+        partition.forget_ids()
+        partition.evicted.clear()
         self._read(topic, batch)
 
     def rest(self, topic: str, end: Position) -> None:
-        """The partition has been silent for long, and its log ends here: it holds nobody back."""
-        if topic not in self._frontiers:
+        """The partition has been silent for long, and its log ends here: nobody waits for it."""
+        if self._epoch is None:
             return
         read = self._position(topic)
-        if (end.ledger, end.entry) <= (read.ledger, read.entry):
-            self._frontiers[topic] = max(self._frontiers[topic], RESTING)
+        if (end.ledger, end.entry) > (read.ledger, read.entry):
+            return
+        if topic in self._features:
+            self._features[topic].frontier = max(self._features[topic].frontier, RESTING)
+        else:
+            self._partitions[topic].rest()
+
+    def is_full(self, topic: str) -> bool:
+        """Whether so much waits for the other side that no more of this source is read for now."""
+        waiting = self._state.weight
+        held = waiting.question_bytes if topic in self._sources[0] else waiting.label_bytes
+        return held >= self.model.waiting_bytes
 
     def step(self) -> bool:
-        """Decide, save, send; False where there was nothing.
+        """Apply what came, decide, save, send; False where there was nothing more.
 
         Raises
         ------
@@ -265,24 +311,16 @@ class JoinWorker:
             self.give_up()
             return False
         self._pairs.check(self._epoch)
-        frontier = self.frontier()
-        joined = self._join.advance(frontier, frontier, STEP)
-        self._heartbeat.count("expired", joined.expired)
-        self._heartbeat.count("unmatched", joined.unmatched)
-        if joined.examples or joined.changed or self._dirty:
-            examples = self._not_in_the_log(joined)
-            self._state.outbox = [self._encode(examples)] if examples else []
-            self._state.accepted = {topic: (own.epoch, own.position) for topic, own in self._accepted.items()}
-            self._state.frontiers = dict(self._frontiers)
-            self._pairs.save(self._epoch, self._state, joined.changed, self._seen)
-            self._seen = {}
-            self._dirty = False
-            self._send_outbox()
-            self._heartbeat.count("examples", len(examples))
-        if len(joined.examples) < STEP and frontier != self._told:
-            # Only now is everything before the frontier out.
-            self._tell(frontier)
-        return len(joined.examples) == STEP
+        applied = self._apply()
+        marks = self.watermarks()
+        more = False
+        if applied or marks != self._looked:
+            more = self._decide(marks)
+            self._looked = None if more else marks
+        if not more and marks.release != self._told:
+            # Only now is everything before it out.
+            self._tell(marks.release)
+        return more
 
     def done(self) -> dict[str, Position]:
         """Up to where each source has been saved. From any thread."""
@@ -290,24 +328,106 @@ class JoinWorker:
         return {} if self._dirty else {topic: Position.from_bytes(own) for topic, own in positions.items()}
 
     def frontier(self) -> int:
-        """Every example before this time is decided."""
-        return min(self._frontiers.values(), default=UNKNOWN)
+        """Every example before this time is decided, unless a source that rests goes on."""
+        features = [source.frontier for source in self._features.values()]
+        labels = [partition.frontier for partition in self._partitions.values()]
+        return min([*features, *labels], default=UNKNOWN)
 
-    def _of_this_definition(self, waiting: dict[str, Pair]) -> dict[str, Pair]:
-        """Pairs hold vectors: those of another definition of the model are never made examples of this one."""
+    def watermarks(self) -> Watermarks:
+        """How far the sources are."""
+        labels = min((own.watermark for own in self._partitions.values()), default=UNKNOWN)
+        questions = min((own.watermark for own in self._features.values()), default=UNKNOWN)
+        return Watermarks(labels if self._by_request else questions, labels, self.frontier())
+
+    def status(self) -> JoinStatus | None:
+        """What waits, and for whom; None where the join is another process's."""
+        if not self.active:
+            return None
+        marks = {topic: own.watermark for topic, own in self._partitions.items()}
+        held_by, watermark = min(marks.items(), key=lambda item: item[1], default=("", UNKNOWN))
+        if self._moved.get(held_by, (None, 0.0))[0] != watermark:
+            self._moved[held_by] = (watermark, self._clock())
+        waiting = self._state.weight
+        return JoinStatus(
+            waiting_questions=waiting.questions,
+            waiting_labels=waiting.labels,
+            question_bytes=waiting.question_bytes,
+            label_bytes=waiting.label_bytes,
+            bound_bytes=self.model.waiting_bytes,
+            held_by=held_by.rpartition("/")[2],
+            watermark=None if watermark == UNKNOWN else watermark,
+            since=self._moved[held_by][1],
+        )
+
+    def _apply(self) -> bool:
+        """Give what was read its place in the store; False where nothing was read."""
+        if not self._dirty:
+            return False
+        arrivals, self._arrivals = self._arrivals, _Arrivals()
+        join = Join(self._labels.wait, self._pairs.load(arrivals.ids) if arrivals else {})
+        for id, at, vector in arrivals.vectors:
+            if not join.question(id, at, vector):
+                self._heartbeat.count("repeated_vectors")
+        for id, outcome in arrivals.labels:
+            self._heartbeat.count("labels" if join.label(id, outcome) else "repeated_labels")
+        self._save(join.changes, [])
+        return True
+
+    def _decide(self, marks: Watermarks) -> bool:
+        """Log what is due and expire what is over; whether there may be more."""
+        due = {
+            Index.READY: marks.release,
+            Index.OPEN: marks.labels,
+            Index.LABELS: marks.questions,
+            Index.LOGGED: marks.complete,
+        }
+        found = self._pairs.before(due, STEP)
+        if not any(found.values()):
+            self._not_in_the_log(Decided())
+            return False
+        ids = {index: [id_at(index, place) for place in listed] for index, listed in found.items()}
+        join = Join(self._labels.wait, self._pairs.load(id for listed in ids.values() for id in listed))
+        decided = join.log(found[Index.READY], marks)
+        join.expire(dict.fromkeys([*ids[Index.OPEN], *ids[Index.LABELS], *ids[Index.LOGGED]]), marks, decided)
+        self._heartbeat.count("expired", decided.expired)
+        self._heartbeat.count("unmatched", decided.unmatched)
+        examples = self._not_in_the_log(decided)
+        self._save(join.changes, examples, decided.released)
+        self._heartbeat.count("examples", len(examples))
+        return any(len(listed) == STEP for listed in found.values())
+
+    def _save(
+        self, changes: dict[str, tuple[Entry, Entry]], examples: Sequence[Example], released: bool = False
+    ) -> None:
+        assert self._epoch is not None
+        state = self._state
+        state.outbox = [self._encode(examples)] if examples else []
+        state.released = released
+        state.accepted = {topic: (own.accepted.epoch, own.accepted.position) for topic, own in self._features.items()}
+        state.watermarks = {topic: own.watermark for topic, own in self._features.items()}
+        state.frontiers = {topic: own.frontier for topic, own in self._features.items()}
+        state.labels = {
+            topic: LabelSource(own.newest, own.watermark, own.ended) for topic, own in self._partitions.items()
+        }
+        for id, (before, after) in changes.items():
+            state.weight = state.weight + weight(id, after) - weight(id, before)
+        self._pairs.save(self._epoch, state, changes, self._seen)
+        self._seen = {}
+        self._dirty = False
+        self._send_outbox()
+
+    def _drop_another_definition(self) -> None:
+        """Questions hold vectors: those of another definition of the model are never made examples of this one."""
         if self._state.definition == self.model.hash:
-            return waiting
+            return
+        waiting = self._state.weight.questions
         if waiting:
-            _log.warning(
-                "the model has changed: its waiting pairs are dropped", model=self.model.name, pairs=len(waiting)
-            )
+            _log.warning("waiting_questions_dropped", model=self.model.name, questions=waiting, reason="model changed")
         # What it decided before the change is of the definition that decided it.
         self._send_outbox()
-        self._state.outbox = []
-        self._state.definition = self.model.hash
         assert self._epoch is not None
-        self._pairs.save(self._epoch, self._state, dict.fromkeys(waiting))
-        return {}
+        self._state.outbox, self._state.definition, self._state.weight = [], self.model.hash, weight("", Entry())
+        self._pairs.clear(self._epoch, self._state)
 
     def _position(self, topic: str) -> Position:
         return Position.from_bytes(self._state.positions.get(topic, START.to_bytes()))
@@ -317,31 +437,29 @@ class JoinWorker:
         self._dirty = True
         self._state.positions[topic] = batch.positions[-1].to_bytes()
 
-    def _take_vectors(self, topic: str, epoch: int, payload: bytes) -> None:
-        accepted = self._accepted[topic]
+    def _take_vectors(self, source: _Features, epoch: int, payload: bytes) -> None:
         vectors = decode_vectors(self.model, payload)
         times = vectors.times.tolist()
-        if self.model.vectors == "stream":
-            # Who had rested is back, and the frontier that follows may still be on its way.
-            self._frontiers[topic] = min(self._frontiers[topic], min(times, default=ENDED) - self._lateness)
+        if not self._by_request:
+            # A source that rested has gone on, and the frontier that follows may still be on its way.
+            source.frontier = min(source.frontier, min(times, default=ENDED) - self._lateness)
         # A request stands at no position: of its vectors the id alone says whether there was one before.
-        by_id = self.model.vectors == "requests"
-        for row in range(len(vectors)) if by_id else accepted.take(epoch, vectors.positions):
+        rows = range(len(vectors)) if self._by_request else source.accepted.take(epoch, vectors.positions)
+        for row in rows:
             packed = _pack(vectors.numbers[row], [column[row] for column in vectors.categories])
-            if not self._join.vector(vectors.ids[row], Vector(times[row], packed)):
-                self._heartbeat.count("repeated_vectors")
+            self._arrivals.vectors.append((vectors.ids[row], times[row], packed))
 
     def _encode(self, examples: Sequence[Example]) -> bytes:
         first = self._state.sequence
         self._state.sequence += len(examples)
-        unpacked = [_unpack(own.vector.payload) for own in examples]
+        unpacked = [_unpack(own.vector) for own in examples]
         labels = [own.outcome.value for own in examples]
         return encode_examples(
             self.model,
             Examples(
                 np.arange(first, self._state.sequence),
                 [own.id for own in examples],
-                np.array([own.vector.time for own in examples], np.int64),
+                np.array([own.time for own in examples], np.int64),
                 np.array([own.outcome.time for own in examples], np.int64),
                 [str(own) for own in labels] if self.model.task is Task.MULTICLASS else np.array(labels, np.float64),
                 np.stack([numbers for numbers, _ in unpacked]),
@@ -351,6 +469,8 @@ class JoinWorker:
 
     def _send_outbox(self) -> None:
         properties = {**self._properties(), "definition": self._state.definition}
+        if self._state.released:
+            properties["released"] = "1"
         for message in self._state.outbox:
             self._log.send(message, properties)
         self._log.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pulsar
@@ -19,6 +20,21 @@ from headrace.log.produce import Producer
 from headrace.log.read import holds_messages, read_whole
 from headrace.log.tables import Vectors, decode_examples, encode_vectors, last_sequence_of
 from headrace.log.topics import Topics
+
+
+class OutputReached(NamedTuple):
+    """How far the vectors of a model and partition are.
+
+    Attributes
+    ----------
+    frontier
+        Nobody has to wait longer for what is before this; a partition that rests holds nothing back.
+    watermark
+        No vector before this is still to come, whatever happens.
+    """
+
+    frontier: int
+    watermark: int
 
 
 class VectorOutputs:
@@ -57,8 +73,8 @@ class VectorOutputs:
                     "another namespace, or deletes the loop's topics"
                 )
 
-    def send(self, made: MadeVectors, frontier: int) -> None:
-        """Send vectors; the last message of them carries the frontier."""
+    def send(self, made: MadeVectors, reached: OutputReached) -> None:
+        """Send vectors; the last message of them says how far they are."""
         producer = self._producers[made.model.name, made.source]
         own = made.assembled
         vectors = Vectors(
@@ -72,11 +88,12 @@ class VectorOutputs:
         properties = self._properties(made.model, made.source)
         for part in vectors.slices():
             producer.send(encode_vectors(made.model, part), properties=properties)
-        self.frontier(made.model, made.source, frontier)
+        self.reached(made.model, made.source, reached)
 
-    def frontier(self, model: ModelDefinition, source: PartitionId, frontier: int) -> None:
+    def reached(self, model: ModelDefinition, source: PartitionId, reached: OutputReached) -> None:
         """Tell readers how far the vectors of a source are."""
-        properties = {**self._properties(model, source), "frontier": str(frontier)}
+        properties = self._properties(model, source)
+        properties |= {"frontier": str(reached.frontier), "watermark": str(reached.watermark)}
         self._producers[model.name, source].send(b"", properties=properties)
 
     def flush(self) -> None:

@@ -17,8 +17,10 @@ from headrace.log.connection import connect, partitions
 from headrace.log.produce import Producer
 from headrace.log.topics import Topics
 from headrace.rpc import Server
+from headrace.store.decisions import DecisionBoard
 from headrace.store.status import Heartbeat, ServiceStatus, StatusBoard
 from headrace_ingest.admission import Admission
+from headrace_ingest.decisions import StoredDecisions
 from headrace_ingest.event_log import PulsarLog
 from headrace_ingest.handlers import Ingest
 from headrace_ingest.lane import Lane
@@ -52,8 +54,9 @@ async def serving(settings: IngestSettings) -> AsyncIterator[str]:
             stream.name: await asyncio.to_thread(build.stream, stream, counts[stream.name]) for stream in loop.streams
         }
         log = PulsarLog(lanes, await asyncio.to_thread(build.dead_letters), now)
-        admissions = {stream.name: Admission(stream, now, counts[stream.name]) for stream in loop.streams}
-        servicer = Servicer(Ingest(admissions, log, heartbeat.count))
+        admissions = {stream.name: Admission(stream, now) for stream in loop.streams}
+        decisions = StoredDecisions(DecisionBoard(store, loop.name), loop, settings.patience_s)
+        servicer = Servicer(Ingest(admissions, log, decisions, heartbeat.count))
         server = Server(settings.bind, {SERVICE: servicer.add_to})
         await server.start()
         status.address, status.state = server.address, "ready"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from headrace.v1 import dead_letter_pb2
 from headrace_ingest.lane import Lane
-from headrace_ingest.ports import Refused
+from headrace_ingest.ports import Note, Refused
 
 #: What a dead letter keeps of an event: brokers take messages of 5 MB.
 _MAX_EVENT = 4 * 2**20
@@ -22,11 +22,13 @@ class PulsarLog:
         self._dead_letters = dead_letters
         self._now = now
 
-    async def write(self, stream: str, payloads: Sequence[bytes], keys: Sequence[str]) -> Future[None]:
-        return await self._streams[stream].write(payloads, keys)
+    async def write(
+        self, stream: str, payloads: Sequence[bytes], keys: Sequence[str], calls: Sequence[str] = ()
+    ) -> Future[None]:
+        return await self._streams[stream].write(payloads, keys, calls)
 
-    async def mark(self, stream: str, frontier: int) -> Future[None]:
-        return await self._streams[stream].mark(frontier)
+    async def note(self, stream: str, note: Note) -> Future[None]:
+        return await self._streams[stream].note(note)
 
     async def bury(self, refused: Sequence[Refused]) -> Future[None]:
         letters = [self._letter(one) for one in refused]

@@ -8,10 +8,12 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+from uuid import uuid4
 
 from headrace.errors import InvalidEvent, InvalidRequest, UnknownName
+from headrace.store.decisions import Tally
 from headrace_ingest.admission import Admission
-from headrace_ingest.ports import EventLog, Refused
+from headrace_ingest.ports import Decisions, EventLog, Note, Refused
 
 #: Events judged in one go: between two runs of them the other callers get their turn.
 _RUN = 1_000
@@ -22,11 +24,23 @@ MAX_REJECTIONS = 100
 
 
 class Batch(NamedTuple):
-    """Events of one stream, and the frontier it may move to behind them (0: none)."""
+    """Events of one stream, and what their producer says behind them.
+
+    Attributes
+    ----------
+    mark
+        No event of the stream before this time (µs) follows; 0: no mark.
+    end
+        The stream's history ends here.
+    decide
+        The answer has to wait for what is decided on the events; the first batch of a call decides.
+    """
 
     stream: str
     events: Sequence[bytes]
-    frontier: int = 0
+    mark: int = 0
+    end: bool = False
+    decide: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,11 +53,21 @@ class Rejection:
 
 
 class Summary(NamedTuple):
-    """What became of a call's events; the first rejections only."""
+    """What became of a call's events; the first rejections only. The late ones are among the rejected."""
 
     accepted: int
     rejected: int
     rejections: list[Rejection]
+    repeats: int = 0
+    late: int = 0
+    undecided: int = 0
+
+
+class Written(NamedTuple):
+    """A run of events: what is under way on which way, and what was refused, by index."""
+
+    under_way: list[tuple[str, Future[None]]]
+    refused: list[tuple[int, InvalidEvent]]
 
 
 class Ingest:
@@ -57,9 +81,16 @@ class Ingest:
         Adds to a counter of the service's status.
     """
 
-    def __init__(self, admissions: Mapping[str, Admission], log: EventLog, count: Callable[[str, int], None]) -> None:
+    def __init__(
+        self,
+        admissions: Mapping[str, Admission],
+        log: EventLog,
+        decisions: Decisions,
+        count: Callable[[str, int], None],
+    ) -> None:
         self._admissions = admissions
         self._log = log
+        self._decisions = decisions
         self._count = count
 
     async def publish(self, stream: str, event: bytes) -> None:
@@ -81,7 +112,7 @@ class Ingest:
             raise summary.rejections[0].error
 
     async def publish_stream(self, batches: AsyncIterator[Batch]) -> Summary:
-        """Take batches, of any streams, in order; returns once all of them are durable.
+        """Take batches, of any streams, in order; returns once all of them are durable, and decided on if asked for.
 
         Raises
         ------
@@ -99,38 +130,38 @@ class Ingest:
             raise UnknownName("stream", stream, tuple(self._admissions))
         return self._admissions[stream]
 
-    async def write(
-        self, stream: str, events: Sequence[bytes]
-    ) -> tuple[list[tuple[str, Future[None]]], list[tuple[int, InvalidEvent]]]:
-        """Judge a run of events and start writing it: what is under way on which way, and what was refused."""
-        payloads, keys, refused = self.admission(stream).admit(events)
+    async def write(self, stream: str, events: Sequence[bytes], call: str = "", first: int = 0) -> Written:
+        """Judge a run of events and start writing it.
+
+        Parameters
+        ----------
+        call
+            The call that wants to know what is decided on them; empty: none does.
+        first
+            The index of the first one among the call's events of this stream.
+        """
+        admitted = self.admission(stream).admit(events)
         under_way: list[tuple[str, Future[None]]] = []
-        if payloads:
-            written = await self._write(stream, payloads, keys)
-            written.add_done_callback(lambda future: self._forget_lost(stream, future))
-            self._count_once(written, {"accepted": len(payloads), f"accepted:{stream}": len(payloads)})
+        if admitted.payloads:
+            calls = [f"{call}:{first + place}" for place in admitted.places] if call else ()
+            written = await self._log.write(stream, admitted.payloads, admitted.keys, calls)
+            counts = {"accepted": len(admitted.payloads), f"accepted:{stream}": len(admitted.payloads)}
+            self._count_once(written, counts)
             under_way.append((stream, written))
+        refused = admitted.refused
         if refused:
             buried = await self._log.bury([Refused(stream, events[index], error) for index, error in refused])
-            counts = dict.fromkeys(("rejected", f"rejected:{stream}", "dead_letters"), len(refused))
-            self._count_once(buried, counts)
+            self._count_once(buried, dict.fromkeys(("rejected", f"rejected:{stream}", "dead_letters"), len(refused)))
             under_way.append((_DEAD_LETTERS, buried))
-        return under_way, refused
+        return Written(under_way, refused)
 
-    async def mark(self, stream: str, frontier: int) -> Future[None]:
-        """Start writing a frontier marker."""
-        return await self._log.mark(stream, frontier)
+    async def note(self, stream: str, note: Note) -> Future[None]:
+        """Start writing a mark, or the end of a history."""
+        return await self._log.note(stream, note)
 
-    async def _write(self, stream: str, payloads: Sequence[bytes], keys: Sequence[str]) -> Future[None]:
-        try:
-            return await self._log.write(stream, payloads, keys)
-        except BaseException:  # also a caller who goes away while waiting
-            self.admission(stream).forget()
-            raise
-
-    def _forget_lost(self, stream: str, written: Future[None]) -> None:
-        if written.cancelled() or written.exception() is not None:
-            self.admission(stream).forget()
+    async def decided(self, call: str, stream: str, events: int) -> Tally:
+        """What the owners of a stream's partitions decided on a call's events."""
+        return await self._decisions.wait(call, stream, events)
 
     def _count_once(self, durable: Future[None], counts: Mapping[str, int]) -> None:
         def tell(future: Future[None]) -> None:
@@ -146,33 +177,40 @@ class _Call:
 
     def __init__(self, ingest: Ingest) -> None:
         self._ingest = ingest
+        self._name: str | None = None
         self._taken: dict[str, int] = {}
-        self._rejected = 0
+        self._refused: dict[str, int] = {}
         self._rejections: list[Rejection] = []
         # By way, since each settles in its own order.
         self._under_way: defaultdict[str, deque[Future[None]]] = defaultdict(deque)
 
     async def take(self, batch: Batch) -> None:
         self._ingest.admission(batch.stream)
-        if batch.frontier < 0:
-            raise InvalidRequest("frontier", str(batch.frontier), "microseconds since the epoch, or 0 for none")
+        if batch.mark < 0:
+            raise InvalidRequest("mark", str(batch.mark), "microseconds since the epoch, or 0 for none")
+        if self._name is None:
+            self._name = uuid4().hex[:16] if batch.decide else ""
         for start in range(0, len(batch.events), _RUN):
             self._settle()
             await self._take_run(batch.stream, batch.events[start : start + _RUN])
             await asyncio.sleep(0)
-        if batch.frontier:
+        notes = [Note(batch.mark)] if batch.mark else []
+        for note in [*notes, *([Note(None)] if batch.end else [])]:
             self._settle()
-            self._under_way[batch.stream].append(await self._ingest.mark(batch.stream, batch.frontier))
+            self._under_way[batch.stream].append(await self._ingest.note(batch.stream, note))
 
     async def _take_run(self, stream: str, events: Sequence[bytes]) -> None:
         before = self._taken.get(stream, 0)
         self._taken[stream] = before + len(events)
-        under_way, refused = await self._ingest.write(stream, events)
+        under_way, refused = await self._ingest.write(stream, events, self._name or "", before)
         for way, future in under_way:
             self._under_way[way].append(future)
-        self._rejected += len(refused)
+        self._refused[stream] = self._refused.get(stream, 0) + len(refused)
+        self._reject(stream, [(before + index, error) for index, error in refused])
+
+    def _reject(self, stream: str, refused: Sequence[tuple[int, InvalidEvent]]) -> None:
         room = MAX_REJECTIONS - len(self._rejections)
-        self._rejections += [Rejection(stream, before + index, error) for index, error in refused[:room]]
+        self._rejections += [Rejection(stream, index, error) for index, error in refused[:room]]
 
     def _settle(self) -> None:
         """Let go of what is durable, and raise what failed before anything is put behind it."""
@@ -184,4 +222,22 @@ class _Call:
         for futures in self._under_way.values():
             for future in futures:
                 await future
-        return Summary(sum(self._taken.values()) - self._rejected, self._rejected, self._rejections)
+        rejected = sum(self._refused.values())
+        if not self._name:
+            return Summary(sum(self._taken.values()) - rejected, rejected, self._rejections)
+        decided = Tally()
+        for stream, taken in self._taken.items():
+            tally = await self._ingest.decided(self._name, stream, taken - self._refused.get(stream, 0))
+            self._reject(
+                stream, [(own.index, InvalidEvent(own.field, own.value, own.expected)) for own in tally.refusals]
+            )
+            decided = decided.merged(tally)
+        undecided = sum(self._taken.values()) - rejected - decided.total
+        return Summary(
+            decided.accepted,
+            rejected + decided.rejected,
+            self._rejections,
+            decided.repeats,
+            decided.late,
+            max(undecided, 0),
+        )

@@ -13,13 +13,15 @@ import threading
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 
 from headrace.errors import HeadraceError, Unavailable
 from headrace.log.produce import Producer
 from headrace.log.route import PARTITION
-from headrace.log.topics import FRONTIER
+from headrace.log.topics import CALL, END, MARK
+from headrace_ingest.ports import Note
 from headrace_ingest.room import Room
 
 _log = structlog.get_logger()
@@ -34,7 +36,8 @@ _ROUND = 5_000
 class _Job:
     payloads: Sequence[bytes]
     keys: Sequence[str]
-    frontier: int | None
+    calls: Sequence[str]
+    note: Note | None
     size: int
     failures: int
     done: Future[None]
@@ -46,7 +49,7 @@ class Lane:
     Parameters
     ----------
     partitions
-        How many the topic has: each gets the frontier markers.
+        How many the topic has: each gets the marks and ends.
     room
         Bounds what is under way.
     """
@@ -64,28 +67,35 @@ class Lane:
         self._thread = threading.Thread(target=self._run, name=f"lane {producer.topic}", daemon=True)
         self._thread.start()
 
-    async def write(self, payloads: Sequence[bytes], keys: Sequence[str]) -> Future[None]:
+    async def write(self, payloads: Sequence[bytes], keys: Sequence[str], calls: Sequence[str] = ()) -> Future[None]:
         """Put events on their way; the future is done once the broker has them durably.
+
+        Parameters
+        ----------
+        calls
+            Of each the call that sent it, where that wants to know what is decided.
 
         Raises
         ------
         Overloaded
             Too much is under way.
         """
-        return await self._put(payloads, keys, None)
+        return await self._put(payloads, keys, calls, None)
 
-    async def mark(self, frontier: int) -> Future[None]:
-        """Put a frontier marker for each partition on its way."""
-        return await self._put((), (), frontier)
+    async def note(self, note: Note) -> Future[None]:
+        """Put a mark, or the end of a history, for each partition on its way."""
+        return await self._put((), (), (), note)
 
-    async def _put(self, payloads: Sequence[bytes], keys: Sequence[str], frontier: int | None) -> Future[None]:
+    async def _put(
+        self, payloads: Sequence[bytes], keys: Sequence[str], calls: Sequence[str], note: Note | None
+    ) -> Future[None]:
         failures = self._told
         size = sum(map(len, payloads)) + _OVERHEAD * (len(payloads) or 1)
         await self._room.enter(size)
         done = self._loop.create_future()
         # A caller that has gone away retrieves no error.
         done.add_done_callback(lambda future: future.cancelled() or future.exception())
-        self._jobs.put(_Job(payloads, keys, frontier, size, failures, done))
+        self._jobs.put(_Job(payloads, keys, calls, note, size, failures, done))
         return done
 
     async def close(self) -> None:
@@ -129,10 +139,10 @@ class Lane:
 
     def _try(self, jobs: Sequence[_Job]) -> HeadraceError | None:
         try:
-            for payloads, keys, frontier in _runs(jobs):
-                self._producer.send_all(payloads, keys)
-                if frontier is not None:
-                    self._mark(frontier)
+            for payloads, keys, calls, note in _runs(jobs):
+                self._producer.send_all(payloads, keys, [{CALL: call} for call in calls])
+                if note is not None:
+                    self._note(note)
             self._producer.flush()
         except HeadraceError as error:
             return error
@@ -141,9 +151,10 @@ class Lane:
             return Unavailable(f"broker: {self._producer.topic}: {error}")
         return None
 
-    def _mark(self, frontier: int) -> None:
+    def _note(self, note: Note) -> None:
+        said = {END: "1"} if note.mark is None else {MARK: str(note.mark)}
         for partition in range(self._partitions):
-            self._producer.send(b"", properties={FRONTIER: str(frontier), PARTITION: str(partition)})
+            self._producer.send(b"", properties={**said, PARTITION: str(partition)})
 
     def _tell(self, jobs: Sequence[_Job], error: HeadraceError | None) -> None:
         try:
@@ -163,15 +174,27 @@ class Lane:
                 job.done.set_exception(error)
 
 
-def _runs(jobs: Sequence[_Job]) -> Iterator[tuple[list[bytes], list[str], int | None]]:
-    """The events between frontier markers, each with the marker behind them."""
-    payloads: list[bytes] = []
-    keys: list[str] = []
+class _Run(NamedTuple):
+    """Events that are sent in one go (with calls, or without), and the note behind them."""
+
+    payloads: list[bytes]
+    keys: list[str]
+    calls: list[str]
+    note: Note | None
+
+
+def _runs(jobs: Sequence[_Job]) -> Iterator[_Run]:
+    """The events between notes, those with a call apart from those without."""
+    run = _Run([], [], [], None)
     for job in jobs:
-        payloads += job.payloads
-        keys += job.keys
-        if job.frontier is not None:
-            yield payloads, keys, job.frontier
-            payloads, keys = [], []
-    if payloads:
-        yield payloads, keys, None
+        if run.payloads and job.payloads and bool(run.calls) != bool(job.calls):
+            yield run
+            run = _Run([], [], [], None)
+        run.payloads.extend(job.payloads)
+        run.keys.extend(job.keys)
+        run.calls.extend(job.calls)
+        if job.note is not None:
+            yield run._replace(note=job.note)
+            run = _Run([], [], [], None)
+    if run.payloads:
+        yield run

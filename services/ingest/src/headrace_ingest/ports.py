@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from headrace.errors import InvalidEvent
+from headrace.store.decisions import Tally
 
 
 class Refused(NamedTuple):
@@ -15,6 +16,20 @@ class Refused(NamedTuple):
     stream: str
     event: bytes
     error: InvalidEvent
+
+
+class Note(NamedTuple):
+    """What a producer says of its stream between events: a mark (µs), or that its history ends (None)."""
+
+    mark: int | None
+
+
+class Decisions(Protocol):
+    """What the owners of partitions decide on events."""
+
+    async def wait(self, call: str, stream: str, events: int) -> Tally:
+        """What was decided on a call's events of a stream; of fewer than `events` where no answer comes."""
+        ...
 
 
 class EventLog(Protocol):
@@ -26,12 +41,14 @@ class EventLog(Protocol):
         Too much is under way for too long. The futures raise `Unavailable` when the broker fails.
     """
 
-    async def write(self, stream: str, payloads: Sequence[bytes], keys: Sequence[str]) -> Future[None]:
-        """Append events to a stream, behind all that was written to it before."""
+    async def write(
+        self, stream: str, payloads: Sequence[bytes], keys: Sequence[str], calls: Sequence[str] = ()
+    ) -> Future[None]:
+        """Append events to a stream, behind all that was written to it before; each with its call, if any."""
         ...
 
-    async def mark(self, stream: str, frontier: int) -> Future[None]:
-        """Append a frontier marker to every partition of a stream."""
+    async def note(self, stream: str, note: Note) -> Future[None]:
+        """Append a mark, or the end of a history, to every partition of a stream."""
         ...
 
     async def bury(self, refused: Sequence[Refused]) -> Future[None]:

@@ -43,12 +43,15 @@ class Servicer(ingest_pb2_grpc.IngestServiceServicer):
             accepted=summary.accepted,
             rejected=summary.rejected,
             rejections=[_rejection(own) for own in summary.rejections],
+            repeats=summary.repeats,
+            late=summary.late,
+            undecided=summary.undecided,
         )
 
 
 async def _batches(requests: AsyncIterator[ingest_pb2.PublishStreamRequest]) -> AsyncIterator[handlers.Batch]:
     async for request in requests:
-        yield handlers.Batch(request.stream, request.events, request.frontier)
+        yield handlers.Batch(request.stream, request.events, request.mark, request.end, request.decide)
 
 
 def _rejection(own: handlers.Rejection) -> ingest_pb2.Rejection:

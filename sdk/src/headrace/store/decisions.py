@@ -1,0 +1,152 @@
+"""What the owners of partitions decided on the events of a call, for the caller to know.
+
+An owner counts them by call, in the state of its partition, in the same step as its progress: so each event counts
+once, whatever crashes in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import redis
+
+from headrace.definition import StreamDefinition
+from headrace.errors import InvalidEvent, LateEvent
+from headrace.log.position import START, Position
+from headrace.store.connection import store_errors
+from headrace.store.fences import fold_work, state_key
+
+#: Calls that a partition remembers, and the refusals that it keeps of each.
+CALLS, REFUSALS = 64, 100
+
+
+class Refusal(msgspec.Struct, array_like=True):
+    """A refused event: its index among its stream's events of the call, and why it was refused."""
+
+    index: int
+    field: str
+    value: str
+    expected: str
+
+
+class Tally(msgspec.Struct):
+    """What was decided on the events of one call; the late ones are among the rejected."""
+
+    accepted: int = 0
+    repeats: int = 0
+    rejected: int = 0
+    late: int = 0
+    refusals: list[Refusal] = []
+
+    @property
+    def total(self) -> int:
+        return self.accepted + self.repeats + self.rejected
+
+    def merged(self, other: Tally) -> Tally:
+        """Both together."""
+        return Tally(
+            self.accepted + other.accepted,
+            self.repeats + other.repeats,
+            self.rejected + other.rejected,
+            self.late + other.late,
+            [*self.refusals, *other.refusals][:REFUSALS],
+        )
+
+
+class Decisions(msgspec.Struct):
+    """What one partition's owners decided, by call.
+
+    Attributes
+    ----------
+    judged
+        Events up to this position have been counted: a new owner judges some of them again.
+    """
+
+    judged: bytes = START.to_bytes()
+    calls: dict[str, Tally] = {}
+
+    def note(
+        self,
+        calls: Sequence[str | None],
+        positions: Sequence[Position],
+        refused: Mapping[int, InvalidEvent | None],
+    ) -> bool:
+        """Count events, each with the call that sent it; False where there was nothing new to count.
+
+        Parameters
+        ----------
+        refused
+            By row the reason of a refusal; None: its id had been seen before.
+        """
+        judged = Position.from_bytes(self.judged)
+        noted = False
+        for row, (call, position) in enumerate(zip(calls, positions, strict=True)):
+            if call is None or position <= judged:
+                continue
+            name, _, index = call.partition(":")
+            self._count(self._tally(name), index, refused.get(row, _ACCEPTED))
+            noted = True
+        if noted:
+            self.judged = positions[-1].to_bytes()
+        return noted
+
+    def _tally(self, call: str) -> Tally:
+        if call not in self.calls:
+            self.calls[call] = Tally()
+            if len(self.calls) > CALLS:
+                del self.calls[next(iter(self.calls))]
+        return self.calls[call]
+
+    @staticmethod
+    def _count(tally: Tally, index: str, reason: InvalidEvent | None) -> None:
+        if reason is _ACCEPTED:
+            tally.accepted += 1
+        elif reason is None:
+            tally.repeats += 1
+        else:
+            tally.rejected += 1
+            tally.late += isinstance(reason, LateEvent)
+            if len(tally.refusals) < REFUSALS and index.isdecimal():
+                tally.refusals.append(Refusal(int(index), reason.field, reason.value, reason.expected))
+
+
+_ACCEPTED = InvalidEvent("", "", "")
+# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+_DECISIONS = msgspec.msgpack.Decoder(Decisions)
+
+
+def encode(decisions: Decisions) -> bytes:
+    """As the state of a partition keeps them."""
+    return msgspec.msgpack.encode(decisions)
+
+
+def decode(data: bytes) -> Decisions:
+    """The inverse of `encode`; empty bytes are no decisions."""
+    return _DECISIONS.decode(data) if data else Decisions()
+
+
+class DecisionBoard:
+    """Reads what the owners of a loop's partitions decided."""
+
+    def __init__(self, store: redis.Redis, loop: str) -> None:
+        self._store = store
+        self._loop = loop
+
+    def read(self, stream: StreamDefinition, call: str) -> Tally:
+        """What was decided so far on a call's events of one stream.
+
+        Raises
+        ------
+        Unavailable
+            The store does not answer.
+        """
+        pipe = self._store.pipeline(transaction=False)
+        for partition in range(stream.partitions):
+            pipe.hget(state_key(self._loop, fold_work(stream.name, partition)), "decisions")
+        with store_errors():
+            found = pipe.execute()
+        tally = Tally()
+        for data in found:
+            tally = tally.merged(decode(data or b"").calls.get(call, Tally()))
+        return tally

@@ -1,0 +1,45 @@
+"""Waiting for what the owners of partitions decide on the events of a call."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from headrace.definition import LoopDefinition
+from headrace.errors import Unavailable
+from headrace.store.decisions import DecisionBoard, Tally
+
+#: Seconds between two looks: short at first, as most calls are small.
+_FIRST_LOOK, _LOOK = 0.02, 0.25
+
+
+class StoredDecisions:
+    """The handlers' `Decisions`, from the loop's store.
+
+    Parameters
+    ----------
+    patience_s
+        How long to wait where nothing more is decided: the feature service is away, or busy with what came before.
+    """
+
+    def __init__(self, board: DecisionBoard, loop: LoopDefinition, patience_s: float) -> None:
+        self._board = board
+        self._loop = loop
+        self._patience_s = patience_s
+
+    async def wait(self, call: str, stream: str, events: int) -> Tally:
+        """What was decided; of fewer than `events` where nothing more is decided for long."""
+        definition = self._loop.stream(stream)
+        tally, pause = Tally(), _FIRST_LOOK
+        moved = time.monotonic()
+        while True:
+            try:
+                found = await asyncio.to_thread(self._board.read, definition, call)
+            except Unavailable:
+                found = tally
+            if found.total != tally.total:
+                tally, moved = found, time.monotonic()
+            if tally.total >= events or time.monotonic() - moved > self._patience_s:
+                return tally
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LOOK)
