@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--actions", type=int, help="stop after so many actions: a prefix of the life")
     parser.add_argument("--seed", type=int, help="drawn and printed where it is not given")
     parser.add_argument("--broker", choices=["official", "embedded"], default="embedded")
-    parser.add_argument("--patience", type=float, default=20.0, help="seconds without progress that mean a loss (20)")
+    parser.add_argument("--patience", type=float, default=30.0, help="seconds without progress that mean a loss (30)")
     parser.add_argument("--tries", type=int, default=4, help="lives to shorten one that differs (4)")
     parser.add_argument("--keep", type=Path, help="a directory that keeps logs and state")
     given = parser.parse_args()

@@ -38,7 +38,7 @@ class Settings:
     """How lives run: see `tests.life.world.World`."""
 
     broker: str = "embedded"
-    patience: float = 20.0
+    patience: float = 30.0
     tolerance: Tolerance = USUAL
     environment: dict[str, str] = field(default_factory=dict)
 

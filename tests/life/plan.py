@@ -130,7 +130,8 @@ class Plan:
     def actions(self) -> Iterator[Action]:
         """All of them, without end."""
         while True:
-            yield from self._adoption() if self._number == self._adopts else self._ordinary()
+            chapter = self._adoption() if self._number == self._adopts else self._ordinary()
+            yield from (own for own in chapter if not isinstance(own, Write) or own.events or own.situations)
             self._number += 1
 
     def _ordinary(self) -> Iterator[Action]:
@@ -162,6 +163,8 @@ class Plan:
             yield Pause(draw.uniform(0.0, 1.0) if what == "pause short" else draw.uniform(1.0, 10.0), "between files")
         else:
             yield Restart(what)
+            if what == "up" and not self._adopted:
+                self._writer.skip_to(self._writer.now + DAY)
 
     def _adoption(self) -> Iterator[Action]:
         """Day one of an adopter: history by play, then live producers that overlap by a day."""

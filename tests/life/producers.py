@@ -9,12 +9,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 import pulsar
 
 from headrace import embedded
-from headrace.client import IngestClient, play, send
+from headrace.client import IngestClient, PlayResult, SendResult, play, send
 from headrace.log.route import route
 from headrace.log.topics import Topics
 from tests.deadline import until
@@ -27,6 +28,17 @@ _PLAY_S = 4.0
 
 #: Events of one gRPC request, so that the streams of a call come in turn.
 _RUN = 25
+
+
+class Answer(NamedTuple):
+    """What a command said of the events that it sent."""
+
+    sent: int = 0
+    accepted: int = 0
+    repeats: int = 0
+    rejected: int = 0
+    late: int = 0
+    undecided: int = 0
 
 
 class Producers:
@@ -47,8 +59,11 @@ class Producers:
         self._patience = patience
         self._files = 0
 
-    def write(self, running: embedded.RunningLoop, action: Write, arrived: Callable[[], int]) -> None:
-        """Write the events of an action; `arrived` counts the events on the streams."""
+    def write(self, running: embedded.RunningLoop, action: Write, arrived: Callable[[], int]) -> Answer | None:
+        """Write the events of an action; `arrived` counts the events on the streams.
+
+        Returns what `play` or `send` said, None where nobody did.
+        """
         now = self._now()
         payloads = {
             name: [self._payload(event, now) for event in events] for name, events in action.events.items() if events
@@ -67,6 +82,16 @@ class Producers:
             self._grpc(running, action, payloads)
         else:
             self._pulsar(running, action, payloads)
+        return None
+
+    def _play(self, running: embedded.RunningLoop, action: Write, payloads: Mapping[str, Sequence[bytes]]) -> Answer:
+        files, address = self._write_files(payloads), _ingest(running)
+        return _answer(play(running.definition, files, address, running.redis_url, final=not action.more))
+
+    def _send(self, running: embedded.RunningLoop, payloads: Mapping[str, Sequence[bytes]]) -> Answer:
+        files, address = self._write_files(payloads), _ingest(running)
+        answers = [_answer(send(running.definition.stream(name), [path], address)) for path, name in files]
+        return Answer(*map(sum, zip(*answers, strict=True)))
 
     def _payload(self, event: Planned, now: int) -> bytes:
         at = event.at + (now if event.live else self._begins)
@@ -128,6 +153,10 @@ class Producers:
             if process.poll() is None:
                 os.kill(process.pid, signal.SIGKILL)
                 process.wait()
+
+
+def _answer(result: PlayResult | SendResult) -> Answer:
+    return Answer(*(getattr(result, name) for name in Answer._fields))
 
 
 def _ingest(running: embedded.RunningLoop) -> str:

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from headrace.definition import LoopDefinition, ModelDefinition
+from tests.life.producers import Answer
 from tests.life.recorder import Recorder
 from tests.oracle.events import Judged, judge
 from tests.oracle.examples import examples_of, wrong_order
 from tests.oracle.record import LoggedExample, LoggedVector
 from tests.oracle.vectors import USUAL, Tolerance, VectorCheck
+
+_ANSWERS = ("accepted", "repeated", "late")
 
 #: Differences of one kind that are shown.
 _SHOWN = 5
@@ -71,6 +74,25 @@ def waits(loop: LoopDefinition, recorder: Recorder) -> bool:
         if len(recorder.vectors(model.name)) < questions or len(recorder.examples(model.name)) < len(made):
             return True
     return False
+
+
+def reasons(loop: LoopDefinition, recorder: Recorder) -> Counter[str]:
+    """How many events were accepted, and refused for each reason."""
+    found = Verdict()
+    _count_events(found, judge(loop, recorder.streams))
+    return found.counts
+
+
+def wrong_answer(answer: Answer, before: Counter[str], after: Counter[str]) -> list[str]:
+    """What a command said of its events other than what became of them; of the undecided it says nothing."""
+    accepted, repeats, late = (after[f"events {name}"] - before[f"events {name}"] for name in _ANSWERS)
+    # What never came to the stream was rejected as well.
+    expected = answer._replace(
+        accepted=accepted, repeats=repeats, rejected=answer.sent - accepted - repeats, late=late, undecided=0
+    )
+    if answer.undecided or answer == expected:
+        return []
+    return [f"a command said {answer} instead of {expected}"]
 
 
 def _examples(

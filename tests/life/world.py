@@ -22,7 +22,7 @@ from tests.life.loops import IDLE_S, source
 from tests.life.plan import HISTORY, SERVICES, Action, Compare, Mark, Pause, Restart, Write
 from tests.life.producers import Producers
 from tests.life.recorder import Recorder
-from tests.life.verdict import Verdict, verdict, waits
+from tests.life.verdict import Verdict, reasons, streamed, verdict, waits, wrong_answer
 from tests.oracle.scores import BareRiver
 from tests.oracle.vectors import USUAL, Tolerance
 
@@ -52,7 +52,7 @@ class World:
         broker: str,
         partitions: int,
         *,
-        patience: float = 20.0,
+        patience: float = 30.0,
         tolerance: Tolerance = USUAL,
         environment: dict[str, str] | None = None,
         say: Say = lambda text: None,
@@ -96,8 +96,7 @@ class World:
                 threading.Event().wait(action.idles * IDLE_S)
                 self.situations[f"pause {'below' if action.idles < 1 else 'beyond'} idle {action.where}"] += 1
             case Write():
-                self._producers.write(self.loop, action, self._arrived)
-                self.situations += action.situations + Counter({f"by {action.how}": 1})
+                self._write(action)
             case Restart():
                 self._restart(action.what)
                 self.situations[str(action)] += 1
@@ -135,6 +134,18 @@ class World:
         )
         self.loop = self._running.enter_context(run)
 
+    def _write(self, action: Write) -> None:
+        before = self._reasons()
+        answer = self._producers.write(self.loop, action, self._arrived)
+        self.situations += action.situations + Counter({f"by {action.how}": 1})
+        if answer is not None:
+            self.situations["answer of a command"] += not answer.undecided
+            self.differences += wrong_answer(answer, before, self._reasons())
+
+    def _reasons(self) -> Counter[str]:
+        self._recorder.read()
+        return reasons(self.loop.definition, self._recorder)
+
     def _arrived(self) -> int:
         self._recorder.read()
         return sum(len(log) for logs in self._recorder.streams.values() for log in logs)
@@ -146,7 +157,7 @@ class World:
             self._recorder.read()
             if not waits(self.loop.definition, self._recorder):
                 return
-            models = self.loop.definition.models
+            models = streamed(self.loop.definition)
             made = sum(len(self._recorder.vectors(m.name)) + len(self._recorder.examples(m.name)) for m in models)
             if made != seen:
                 seen, since = made, time.monotonic()
