@@ -99,8 +99,8 @@ crash: install ## kill, suspend and cut off everything, on the official broker (
 life: install ## live a random ordinary life, and compare it with the oracle (MINUTES=10 SEED=7 BROKER=official)
 	$(BIN)/python -m tests.life --minutes $(or $(MINUTES),3) $(if $(SEED),--seed $(SEED)) $(if $(BROKER),--broker $(BROKER))
 
-mutations: install ## break one guarantee at a time, and see the crash suite notice
-	$(BIN)/python -m pytest tests/crash/test_mutations.py -v $(PYTEST)
+mutations: install ## break one guarantee at a time, and see the crash suite and lives notice
+	$(BIN)/python -m pytest tests/crash/test_mutations.py tests/life/mutations.py -v $(PYTEST)
 
 bench: install ## measure, each figure beside its reference in the same run
 	$(BIN)/python -m tests.bench

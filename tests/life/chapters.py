@@ -86,6 +86,10 @@ class Writer:
             found.events["outcome"].append(Planned("outcome", at + 1, outcome, live=True))
         return found
 
+    def behind(self, stream: str) -> dict[str, list[Planned]]:
+        """Some events of a stream half a minute ago."""
+        return {stream: [self._context(stream, max(self.now - MINUTE // 2, 0)) for _ in range(5)]}
+
     def skip_to(self, at: int) -> None:
         """Leave event time without events up to a time, or nothing where that has passed."""
         self.now = max(self.now, at)

@@ -41,6 +41,7 @@ class Settings:
     patience: float = 30.0
     tolerance: Tolerance = USUAL
     environment: dict[str, str] = field(default_factory=dict)
+    services: dict[str, str] = field(default_factory=dict)
 
 
 def live(seed: int, ends: Callable[[int, float], bool], directory: Path, settings: Settings, say: Say) -> Life:
@@ -54,6 +55,7 @@ def live(seed: int, ends: Callable[[int, float], bool], directory: Path, setting
         patience=settings.patience,
         tolerance=settings.tolerance,
         environment=settings.environment,
+        services=settings.services,
         say=say,
     ) as world:
         lasts = time.monotonic()

@@ -16,7 +16,7 @@ from tests.life.loops import STREAMS
 HISTORY = 12 * DAY
 
 #: Services that are restarted.
-SERVICES = ("ingest", "feature", "learner", "scorer")
+RESTARTED = ("ingest", "feature", "learner", "scorer")
 
 _Item = TypeVar("_Item")
 
@@ -158,7 +158,10 @@ class Plan:
     def _interlude(self, what: str) -> Iterator[Action]:
         draw = self._draw
         if what == "mark":
-            yield Mark(draw.choice(["outcome", "visited", "rated"]), self._writer.now - HOUR)
+            yield Mark("outcome", self._writer.now - HOUR)
+            yield Mark("visited", self._writer.now)
+            # Within the lateness, but before the mark.
+            yield Write("grpc", self._writer.behind("visited"), Counter({"event behind a mark": 5}))
         elif what.startswith("pause"):
             yield Pause(draw.uniform(0.0, 1.0) if what == "pause short" else draw.uniform(1.0, 10.0), "between files")
         else:
@@ -296,7 +299,7 @@ _DELIVERIES_BY_NAME = {
     "burst": _burst,
 }
 _DELIVERIES = tuple(_DELIVERIES_BY_NAME)
-_INTERLUDES = ("pause short", "pause long", "pause long", "mark", "all", "up", *SERVICES)
+_INTERLUDES = ("pause short", "pause long", "pause long", "mark", "all", "up", *RESTARTED)
 
 
 def prefix(seed: int, length: int) -> list[Action]:

@@ -69,7 +69,7 @@ class Producers:
             name: [self._payload(event, now) for event in events] for name, events in action.events.items() if events
         }
         if not payloads:
-            return
+            return None
         if action.disturbed:
             self._play_disturbed(running, action, payloads, arrived)
         elif action.how == "play":

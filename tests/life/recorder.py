@@ -19,7 +19,8 @@ _POSITION = struct.Struct(">QQI")
 #: Former examples logs say by their watermark that they were released.
 _RESTING = 2**62 - 1
 
-_READ_MS = 2_000
+#: Milliseconds for a message that is there; readers that are tried.
+_READ_MS, _TRIES = 2_000, 5
 
 
 @dataclass
@@ -32,7 +33,24 @@ class Tail:
     last: Any = None
 
     def read(self, client: pulsar.Client) -> None:
-        """Take what has come."""
+        """Take what has come.
+
+        Raises
+        ------
+        TimeoutError
+            The broker says that there is more, and does not send it.
+        """
+        for _ in range(_TRIES):
+            if self._read(client):
+                return
+            # The embedded broker sometimes sends a reader nothing: another one gets it.
+            assert self.reader is not None
+            self.reader.close()
+            self.reader = None
+        raise TimeoutError(f"{self.topic} holds more than its readers get")
+
+    def _read(self, client: pulsar.Client) -> bool:
+        """Take what comes; False where something is there and does not come."""
         if self.reader is None:
             start = pulsar.MessageId.earliest if self.last is None else self.last
             self.reader = client.create_reader(self.topic, start, receiver_queue_size=1_000)
@@ -40,13 +58,14 @@ class Tail:
             try:
                 own = self.reader.read_next(timeout_millis=_READ_MS)
             except pulsar.Timeout:
-                return
+                return False
             found = own.message_id()
             position = (found.ledger_id(), found.entry_id(), found.batch_index())
             # The embedded broker sends messages again.
             if not self.messages or position > self.messages[-1].position:
                 self.messages.append(Message(position, own.data(), own.properties(), own.publish_timestamp()))
                 self.last = found
+        return True
 
     def forget_reader(self) -> None:
         """Begin with a new reader, of another client, where this one ended."""

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,16 +15,19 @@ from typing import Any, Self
 
 from headrace import declare, embedded
 from headrace.client import IngestClient
+from headrace.embedded.processes import SERVICES
 from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.statehash import state_hash
 from tests.deadline import until
 from tests.life.loops import IDLE_S, source
-from tests.life.plan import HISTORY, SERVICES, Action, Compare, Mark, Pause, Restart, Write
+from tests.life.plan import HISTORY, RESTARTED, Action, Compare, Mark, Pause, Restart, Write
 from tests.life.producers import Producers
 from tests.life.recorder import Recorder
 from tests.life.verdict import Verdict, reasons, streamed, verdict, waits, wrong_answer
 from tests.oracle.scores import BareRiver
 from tests.oracle.vectors import USUAL, Tolerance
+
+_ROOT = Path(__file__).parents[2]
 
 Say = Callable[[str], None]
 
@@ -44,6 +47,8 @@ class World:
         What this machine may add to times by the clock.
     environment
         Further variables of the services.
+    services
+        Other modules than the services' own: mutants.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class World:
         patience: float = 30.0,
         tolerance: Tolerance = USUAL,
         environment: dict[str, str] | None = None,
+        services: Mapping[str, str] | None = None,
         say: Say = lambda text: None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -63,7 +69,9 @@ class World:
         self._data = directory / "data"
         self._loaded = declare.load(self._file)
         self._options: dict[str, Any] = {"pulsar": "official"} if broker == "official" else {}
-        self._environment = environment or {}
+        self._environment = {"PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
+        self._environment |= environment or {}
+        self._services = services or {}
         self._patience = patience
         self._tolerance = tolerance
         self._say = say
@@ -108,7 +116,9 @@ class World:
 
     def compare(self) -> Verdict:
         """Wait until the loop has caught up, and note how it differs from the oracle."""
-        self._wait()
+        began = time.monotonic()
+        done = self._wait()
+        self._say(f"{'caught up' if done else 'did not catch up'} after {time.monotonic() - began:.1f} s")
         found = verdict(self.loop.definition, self._recorder, self._tolerance)
         found.wrong += self._scores() if not found.differences else []
         self.counts = found.counts
@@ -129,6 +139,7 @@ class World:
             self.differences += list(self._states())
 
     def _up(self) -> None:
+        self._running.enter_context(mutated(self._services))
         run = embedded.run(
             self._file, data=self._data, environment=self._environment, report=self._say, **self._options
         )
@@ -150,19 +161,19 @@ class World:
         self._recorder.read()
         return sum(len(log) for logs in self._recorder.streams.values() for log in logs)
 
-    def _wait(self) -> None:
-        """Wait until nothing is missing, or nothing has come for as long as the patience lasts."""
+    def _wait(self) -> bool:
+        """Wait until nothing is missing; False where nothing has come for as long as the patience lasts."""
         pause, seen, since = threading.Event(), -1, time.monotonic()
         while True:
             self._recorder.read()
             if not waits(self.loop.definition, self._recorder):
-                return
+                return True
             models = streamed(self.loop.definition)
             made = sum(len(self._recorder.vectors(m.name)) + len(self._recorder.examples(m.name)) for m in models)
             if made != seen:
                 seen, since = made, time.monotonic()
             elif time.monotonic() - since > self._patience:
-                return
+                return False
             pause.wait(0.25)
 
     def _scores(self) -> Iterator[str]:
@@ -202,7 +213,7 @@ class World:
             self._up()
             self._recorder.connect(self.loop.pulsar_url)
             return
-        services = SERVICES if what == "all" else (what,)
+        services = RESTARTED if what == "all" else (what,)
         before = {name: pid for name, pid in self.loop.pids.items() if name.rpartition("-")[0] in services}
         for pid in before.values():
             os.kill(pid, signal.SIGTERM)
@@ -231,6 +242,17 @@ def lived(directory: Path, broker: str, partitions: int, **options: Any) -> Iter
     with World(directory, broker, partitions, **options) as world:
         yield world
         world.finish()
+
+
+@contextmanager
+def mutated(services: Mapping[str, str]) -> Iterator[None]:
+    """Have these modules run in the place of the services' own."""
+    before = dict(SERVICES)
+    SERVICES.update(services)
+    try:
+        yield
+    finally:
+        SERVICES.update(before)
 
 
 def _now() -> int:
