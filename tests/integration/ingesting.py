@@ -108,9 +108,7 @@ def ingesting(
     loop_json = directory / f"{name}.json"
     loop_json.write_bytes(definition.encode(loop))
     urls = place.environment | {"HEADRACE_REDIS_URL": redis_url}
-    command = [sys.executable, "-m", "headrace_ingest", "--loop", str(loop_json)]
-    with (directory / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(command, env=os.environ | urls | environment, stderr=log)
+    process = _start("ingest", loop_json, urls | environment)
     own = Ingesting(loop, loop_json, place, redis_url, process, "")
     try:
 
@@ -119,10 +117,30 @@ def ingesting(
             return status if status and status.state == "ready" else None
 
         ready = until(ready_or_ended, lambda status: status is not None or process.poll() is not None)
-        assert ready is not None, (directory / f"{name}.log").read_text()
+        assert ready is not None, loop_json.with_suffix(".ingest.log").read_text()
         own.address = ready.address
         yield own
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        _stop(process)
+
+
+@contextmanager
+def deciding(ingest: Ingesting) -> Iterator[None]:
+    """Run a feature service beside it, which owns the partitions and decides which events count."""
+    process = _start("feature", ingest.loop_json, ingest.place.environment | {"HEADRACE_REDIS_URL": ingest.redis_url})
+    try:
+        yield
+    finally:
+        _stop(process)
+
+
+def _start(service: str, loop_json: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", f"headrace_{service}", "--loop", str(loop_json)]
+    with loop_json.with_suffix(f".{service}.log").open("wb") as log:
+        return subprocess.Popen(command, env=os.environ | environment, stderr=log)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    process.wait(60)

@@ -13,15 +13,17 @@ from msgspec import structs
 
 from headrace import embedded
 from headrace.errors import Fenced
+from headrace.events.untimely import too_late
 from headrace.frontier import ENDED
-from headrace.kernel.join import Outcome, Pair, Vector
+from headrace.kernel.join import NOTHING, Entry, Index, Outcome, Question, id_at
 from headrace.kernel.layout import Layout
 from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
 from headrace.kernel.rows import Operations, RowSet
 from headrace.log.position import Position
 from headrace.store.connection import connect
+from headrace.store.decisions import DecisionBoard, Decisions, decode, encode
 from headrace.store.fences import Fences
-from headrace.store.pairs import PairStore
+from headrace.store.pairs import JoinState, PairStore
 from headrace.store.partitions import Durability, PartitionStore, Standing
 from headrace.store.rows import RowStore, Write, row_field, row_key
 from tests.unit.kernel.test_fold import SECOND, START, loop
@@ -126,14 +128,14 @@ def test_a_new_owner_starts_from_what_was_saved_and_fences_the_old_one(store: re
     former, new = PartitionStore(store, LOOP.name), PartitionStore(store, LOOP.name)
     first = former.take_over(PARTITION)
     assert (first.progress, first.seen) == (Progress(), {})
-    progress = Progress((1, 2, -1), (1, 3, -1), START, START - 7)
+    progress = Progress((1, 2, -1), (1, 3, -1), START, START - 7, ended=True)
     reached = Reached(START + 1, START)
-    former.save(PARTITION, first.epoch, progress, reached, {"x": START, "old": START - 10}, START - 5, ["asked:1"])
+    former.save(PARTITION, first.epoch, progress, reached, {"x": START, "old": START - 10}, START - 5, ["asked:1"], 9)
     second = new.take_over(PARTITION)
     assert (second.epoch, second.progress, second.seen) == (first.epoch + 1, progress, {"x": START})
     with pytest.raises(Fenced):
         former.save(
-            PARTITION, first.epoch, replace(progress, done=(9, 9, -1)), Reached(ENDED, ENDED), {"y": START}, 0, []
+            PARTITION, first.epoch, replace(progress, done=(9, 9, -1)), Reached(ENDED, ENDED), {"y": START}, 0, [], 9
         )
     with pytest.raises(Fenced):
         former.record_emitted(PARTITION, first.epoch, replace(progress, emitted=(9, 9, -1)))
@@ -147,7 +149,7 @@ def test_what_its_last_owner_folds_is_what_a_new_one_goes_on_with(store: redis.R
     partitions = PartitionStore(store, LOOP.name)
     for views in ({"asked:1", "more:1"}, {"asked:1"}):
         epoch = partitions.take_over(PARTITION).epoch
-        partitions.save(PARTITION, epoch, Progress(), Reached(), {}, 0, views)
+        partitions.save(PARTITION, epoch, Progress(), Reached(), {}, 0, views, 9)
     assert partitions.take_over(PARTITION).views == {"asked:1"}
 
 
@@ -171,27 +173,83 @@ def test_rows_from_before_a_partition_began_anew_count_as_lost_and_go(store: red
     }
 
 
+def test_only_the_newest_ids_are_kept_where_there_are_too_many(store: redis.Redis) -> None:
+    partitions = PartitionStore(store, LOOP.name)
+    epoch = partitions.take_over(PARTITION).epoch
+    ids = {f"id{number}": START + number for number in range(5)}
+    partitions.save(PARTITION, epoch, Progress(), Reached(), ids, 0, [], 3)
+    assert partitions.take_over(PARTITION).seen == {f"id{number}": START + number for number in (2, 3, 4)}
+
+
+def test_decisions_are_read_from_all_partitions(store: redis.Redis) -> None:
+    stream = structs.replace(LOOP.stream("a"), partitions=2)
+    partitions, board = PartitionStore(store, LOOP.name), DecisionBoard(store, LOOP.name)
+    assert board.read(stream, "call").total == 0
+    late = too_late(stream, START, START + 1)
+    for partition, refused in ((0, {}), (1, {0: None, 1: late})):
+        own = PartitionId("a", partition)
+        epoch = partitions.take_over(own).epoch
+        decisions = Decisions()
+        positions = [Position(1, entry, -1) for entry in range(3)]
+        assert decisions.note(["call:7", "call:8", None], positions, refused)
+        assert not decisions.note(["call:7", "call:8", None], positions, refused)  # judged by the next owner again
+        partitions.save(own, epoch, Progress(), Reached(), {}, 0, [], 9, encode(decisions))
+        partitions.save(own, epoch, Progress(), Reached(), {}, 0, [], 9)
+        assert decode(partitions.take_over(own).decisions) == decisions
+    tally = board.read(stream, "call")
+    assert (tally.accepted, tally.repeats, tally.rejected, tally.late) == (2, 1, 1, 1)
+    assert [own.index for own in tally.refusals] == [8]
+
+
+def pairs_of(store: redis.Redis) -> PairStore:
+    return PairStore(store, LOOP.name, "m", bound=10)
+
+
 def test_a_join_is_saved_whole_or_not_at_all(store: redis.Redis) -> None:
-    former, new = PairStore(store, LOOP.name, "m"), PairStore(store, LOOP.name, "m")
-    epoch, state, pairs = former.take_over()
-    assert pairs == {}
-    pair = Pair(Vector(START, b"\x00\xff"), Outcome(START + 1, 1.0))
+    former, new = pairs_of(store), pairs_of(store)
+    epoch, state = former.take_over()
+    entry = Entry((Question(START, b"\x00\xff"),), (Outcome(START + 99, 1.0),))
     state.sequence, state.outbox = 3, [b"message"]
-    former.save(epoch, state, {"a": pair, "b": pair}, {(0, "x:y"): START + 1, (0, "z"): START, (10, "x:y"): -1})
-    former.save(epoch, state, {"b": None}, {(0, "old"): START - 9})
+    ids = {(0, "x:y"): START + 1, (0, "z"): START, (10, "x:y"): -1}
+    former.save(epoch, state, {"a": (NOTHING, entry), "b": (NOTHING, entry)}, ids)
+    former.save(epoch, state, {"b": (entry, NOTHING)}, {(0, "old"): START - 9})
     former.save(epoch, state, {}, {(0, "old"): None})
-    _, taken, waiting = new.take_over()
-    assert (taken, waiting) == (state, {"a": pair})
+    assert new.take_over()[1] == state
+    assert new.load(["a", "b"]) == {"a": entry}
     seen = new.seen()
     assert seen == {0: {"x:y": START + 1, "z": START}, 10: {"x:y": -1}}
     assert list(seen[0]) == ["z", "x:y"]
-    state.sequence = 99
     with pytest.raises(Fenced):
-        former.save(epoch, state, {"a": None}, {(0, "z"): None})
-    assert new.take_over()[1:] == (taken, {"a": pair})
-    assert new.seen() == seen
+        former.save(epoch, JoinState(sequence=99), {"a": (entry, NOTHING)}, {(0, "z"): None})
+    with pytest.raises(Fenced):
+        former.clear(epoch, JoinState())
+    assert (new.take_over()[1], new.load(["a"]), new.seen()) == (state, {"a": entry}, seen)
     new.begin_anew(9, state)
-    assert (new.take_over()[2], new.seen()) == ({}, {})
+    assert (new.load(["a"]), new.seen(), listed(new)) == ({}, {}, {index: [] for index in Index})
+
+
+def listed(pairs: PairStore, time: int = ENDED, limit: int = 9) -> dict[Index, list[str]]:
+    """The ids that each order lists before a time."""
+    found = pairs.before(dict.fromkeys(Index, time), limit)
+    return {index: [id_at(index, place) for place in places] for index, places in found.items()}
+
+
+def test_what_waits_is_listed_by_the_end_of_its_bound(store: redis.Redis) -> None:
+    pairs = pairs_of(store)
+    epoch, state = pairs.take_over()
+    times = {"é": 2**53 + 1, "b": -7, "c": 2**53, "d": 2**53}
+    entries = {id: (NOTHING, Entry((Question(time, b""),), (Outcome(time + 11, 1.0),))) for id, time in times.items()}
+    pairs.save(epoch, state, entries)
+    assert listed(pairs)[Index.OPEN] == listed(pairs)[Index.LABELS] == ["b", "c", "d", "é"]
+    assert listed(pairs, limit=2)[Index.OPEN] == ["b", "c"]
+    assert listed(pairs, 2**53 + 10)[Index.OPEN] == ["b"]
+    assert listed(pairs, 2**53 + 11)[Index.OPEN] == ["b", "c", "d"]
+    _, before = entries["b"]
+    pairs.save(epoch, state, {"b": (before, Entry((Question(-7, None),)))})
+    assert listed(pairs)[Index.OPEN] == ["c", "d", "é"]
+    assert listed(pairs)[Index.LOGGED] == ["b"]
+    pairs.clear(epoch, state)
+    assert not any(listed(pairs).values())
 
 
 def test_a_store_that_was_wiped_gives_no_epoch_out_again(store: redis.Redis) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 from headrace.events.columns import EventColumns
 from headrace.kernel.partition import Partition, Refused
@@ -13,11 +13,9 @@ def forget_ids() -> None:
     """Remember no id from one batch to the next."""
     accept = Partition.accept
 
-    def forgetful(
-        self: Partition, events: EventColumns, positions: Sequence[tuple[int, int, int]], now: int
-    ) -> list[Refused]:
+    def forgetful(self: Partition, events: EventColumns, *given: Any) -> list[Refused]:
         self.seen.clear()
-        return accept(self, events, positions, now)
+        return accept(self, events, *given)
 
     Partition.accept = forgetful  # type: ignore[method-assign]
 

@@ -21,6 +21,7 @@ _COMMANDS = (
     "status",
     "send",
     "play",
+    "mark",
     "score",
     "models",
     "replay",

@@ -8,10 +8,11 @@ from typing import Any
 import pulsar
 import pytest
 
+from headrace.errors import Unavailable
 from headrace.log.batch import Batch
-from headrace.log.consume import PartitionConsumer
+from headrace.log.consume import OwnerProgress, PartitionConsumer
 from headrace.log.position import Position
-from headrace.log.read import LogReader
+from headrace.log.read import LogReader, LogTail
 
 
 @dataclass
@@ -45,6 +46,10 @@ class Message:
         return self.entry
 
 
+def _none() -> Any:
+    raise pulsar.Timeout
+
+
 @dataclass
 class Subscribed:
     """Delivers its batches, then nothing, although the log goes on to `last`."""
@@ -54,10 +59,16 @@ class Subscribed:
     closed: bool = False
     acknowledged: list[int] = field(default_factory=list)
 
+    taken: list[Message] = field(default_factory=list)
+
+    def receive(self, timeout_millis: int) -> Message:
+        if self.batches and not self.taken:
+            self.taken = self.batches.pop(0)
+        return self.taken.pop(0) if self.taken else _none()
+
     def batch_receive(self) -> list[Message]:
-        if not self.batches:
-            raise pulsar.Timeout
-        return self.batches.pop(0)
+        found, self.taken = self.taken, []
+        return found or _none()
 
     def get_last_message_id(self) -> Id:
         if self.last is None:
@@ -147,12 +158,90 @@ def test_where_the_log_has_ended_it_stays(clock: Clock, last: int | None) -> Non
     assert len(broker.subscribed) == 1
 
 
-def test_one_that_stands_by_does_not_disturb_the_owner(clock: Clock) -> None:
-    broker = Broker([Subscribed([], last=2)])
-    consumer = PartitionConsumer(broker, "t", "s", clock=clock)
-    clock.now = 100.0
-    assert not consumer.receive()
+@dataclass
+class Store:
+    """Tells what is known of the owner, and counts how often it is asked."""
+
+    progress: OwnerProgress = field(default_factory=OwnerProgress)
+    asked: int = 0
+    away: bool = False
+
+    def __call__(self) -> OwnerProgress:
+        self.asked += 1
+        if self.away:
+            raise Unavailable("store")
+        return self.progress
+
+
+def standby(broker: Broker, store: Store | None, clock: Clock) -> PartitionConsumer:
+    return PartitionConsumer(broker, "t", "s", owner_progress=store, clock=clock)  # type: ignore[arg-type]
+
+
+def silent(count: int, last: int | None = 2) -> list[Subscribed]:
+    """Consumers that are given nothing."""
+    return [Subscribed([], last) for _ in range(count)]
+
+
+def receive_for(consumer: PartitionConsumer, clock: Clock, seconds: int) -> None:
+    for _ in range(seconds):
+        clock.now += 1.0
+        assert not consumer.receive()
+
+
+def test_a_standby_without_knowledge_waits(clock: Clock) -> None:
+    broker = Broker(silent(1))
+    receive_for(standby(broker, None, clock), clock, 100)
     assert len(broker.subscribed) == 1
+
+
+def test_a_partition_that_nobody_took_is_taken(clock: Clock) -> None:
+    broker = Broker([*silent(1), Subscribed([[Message(0), Message(1), Message(2)]], last=2)])
+    consumer = standby(broker, Store(), clock)
+    receive_for(consumer, clock, 6)  # a look, and another that finds nothing changed
+    assert broker.subscribed[0].closed
+    assert consumer.receive().payloads == [b"0", b"1", b"2"]
+
+
+def test_a_standby_subscribes_ever_less_often(clock: Clock) -> None:
+    broker = Broker(silent(20))
+    receive_for(standby(broker, Store(OwnerProgress(Position(1, 1, -1))), clock), clock, 300)
+    # After more than 2 (the first look), 2, 4, 8, 16, 32, 60, 60 and 60 seconds.
+    assert len(broker.subscribed) == 1 + 8
+
+
+def test_a_standby_leaves_an_owner_at_work_alone(clock: Clock) -> None:
+    broker, store = Broker(silent(1)), Store()
+    consumer = standby(broker, store, clock)
+    for entry in range(50):
+        store.progress = OwnerProgress(Position(1, 0, -1), evidence=entry)
+        receive_for(consumer, clock, 2)
+    assert store.asked > 10
+    assert len(broker.subscribed) == 1
+
+
+def test_a_standby_leaves_a_finished_log_alone(clock: Clock) -> None:
+    broker, store = Broker(silent(1)), Store(OwnerProgress(Position(1, 2, -1)))
+    receive_for(standby(broker, store, clock), clock, 100)
+    assert store.asked == 1  # what it told holds until the log goes on
+    assert len(broker.subscribed) == 1
+
+
+def test_a_standby_asks_no_store_about_an_empty_log(clock: Clock) -> None:
+    for last in (None, -1):
+        broker, store = Broker(silent(1, last)), Store()
+        receive_for(standby(broker, store, clock), clock, 100)
+        assert store.asked == 0
+        assert len(broker.subscribed) == 1
+
+
+def test_a_standby_gets_over_an_absent_store(clock: Clock) -> None:
+    broker, store = Broker(silent(2)), Store(away=True)
+    consumer = standby(broker, store, clock)
+    receive_for(consumer, clock, 20)
+    assert len(broker.subscribed) == 1
+    store.away = False
+    receive_for(consumer, clock, 6)
+    assert len(broker.subscribed) == 2
 
 
 def test_it_asks_ever_less_often_while_that_does_not_help(clock: Clock) -> None:
@@ -218,3 +307,12 @@ def test_a_reader_that_was_forgotten_reads_on_from_its_position(more: bool) -> N
     assert first.closed is more
     assert reader.receive().payloads == ([b"3"] if more else [])
     assert len(broker.starts) == (2 if more else 1)
+
+
+def test_the_growth_of_a_log_is_counted_once() -> None:
+    readers = [Read([], more=True), Read([], more=False)]
+    broker = Readers(list(readers))
+    tail = LogTail(broker, "topic")  # type: ignore[arg-type]
+    assert [tail.growths() for _ in range(4)] == [0, 1, 1, 1]
+    assert [own.closed for own in readers] == [True, False]
+    assert broker.starts == [pulsar.MessageId.latest] * 2

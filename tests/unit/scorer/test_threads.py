@@ -82,6 +82,11 @@ class Consumer:
     broker: Broker
     waiting: list[Message]
 
+    def receive(self, timeout_millis: int) -> Message:
+        if not self.waiting:
+            raise pulsar.Timeout
+        return self.waiting.pop(0)
+
     def batch_receive(self) -> list[Message]:
         found, self.waiting = self.waiting, []
         return found

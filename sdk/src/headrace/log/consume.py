@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pulsar
 import structlog
@@ -15,6 +16,27 @@ from headrace.log.position import START, Position
 from headrace.log.read import LogReader
 
 _log = structlog.get_logger()
+
+#: Milliseconds that `PartitionConsumer.receive` waits for a first message, unless told otherwise.
+WAIT_MS = 1_000
+
+# Messages that follow one another within this time are gathered for as long.
+_GATHER_MS = 10
+
+
+class OwnerProgress(NamedTuple):
+    """What is known of a partition's owner, whichever process that is.
+
+    Attributes
+    ----------
+    done
+        Everything up to here has been processed.
+    evidence
+        Compared with the value before: it changes while an owner is at work.
+    """
+
+    done: Position = START
+    evidence: object = None
 
 
 class PartitionConsumer:
@@ -32,6 +54,9 @@ class PartitionConsumer:
         The largest batch.
     queue
         Messages fetched ahead, by default as many; the embedded broker sends much again where it is short.
+    owner_progress
+        Tells how far the partition is processed by whichever process owns it. A consumer that is not the owner asks
+        after some seconds without a message, if the log holds any; without it, it waits for the broker alone.
     clock
         Seconds; they only decide when a silent broker is asked whether there is more.
     """
@@ -44,6 +69,7 @@ class PartitionConsumer:
         max_messages: int = 5_000,
         name: str | None = None,
         queue: int | None = None,
+        owner_progress: Callable[[], OwnerProgress] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.topic = topic
@@ -52,6 +78,8 @@ class PartitionConsumer:
         self._max_messages = max_messages
         self._name = name
         self._queue = queue or max_messages
+        self._owner_progress = owner_progress
+        self._seen: tuple[Position, OwnerProgress] | None = None
         self._clock = clock
         self._heard = clock()
         self._patience = PATIENCE
@@ -62,8 +90,11 @@ class PartitionConsumer:
         self._held = Batch()
         self._consumer = self._subscribe()
 
-    def receive(self) -> Batch:
-        """The messages that are there, in order; empty after some milliseconds without any.
+    def receive(self, wait_ms: int = WAIT_MS) -> Batch:
+        """Take the messages that are there, in order; wait for the first, at most `wait_ms`.
+
+        A single message is returned as soon as it comes. Where they follow one another they are gathered for some
+        milliseconds, since each batch has its costs.
 
         Raises
         ------
@@ -74,7 +105,7 @@ class PartitionConsumer:
             return self._catch_up(self._gap)
         batch = Batch()
         try:
-            messages = self._consumer.batch_receive()
+            messages = self._messages(wait_ms)
         except pulsar.Timeout:
             messages = []
         except pulsar.PulsarException as error:
@@ -85,9 +116,19 @@ class PartitionConsumer:
             self._heard, self._patience = self._clock(), PATIENCE
             newest = max(range(len(batch)), key=batch.positions.__getitem__)
             self._ids[batch.positions[newest]] = messages[newest].message_id()
-        elif self._owner and self._clock() - self._heard > self._patience:
+        elif self._clock() - self._heard > self._patience:
             self._look_further()
         return self._new(batch) if self._owner else batch
+
+    def _messages(self, wait_ms: int) -> list[pulsar.Message]:
+        messages = [self._consumer.receive(timeout_millis=wait_ms)]
+        try:
+            if self._clock() - self._heard > _GATHER_MS / 1_000:
+                messages.append(self._consumer.receive(timeout_millis=0))  # or it stands alone, and goes at once
+            messages += self._consumer.batch_receive()
+        except pulsar.Timeout:
+            pass
+        return messages
 
     def start_after(self, position: Position, delivered: Batch) -> Batch:
         """Become the owner: what stands behind `position`, up to the first batch delivered, then that and the rest.
@@ -163,32 +204,53 @@ class PartitionConsumer:
                 consumer_name=self._name,
                 initial_position=pulsar.InitialPosition.Earliest,
                 receiver_queue_size=self._queue,
-                batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(self._max_messages, 8 * 2**20, 10),
+                batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(self._max_messages, 8 * 2**20, _GATHER_MS),
             )
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: cannot subscribe to {self.topic}: {error}") from error
 
     def _look_further(self) -> None:
-        """Read on from the log where it goes on but nothing comes, and subscribe again.
+        """Subscribe again if the log goes on but nothing comes.
 
         The embedded broker forgets consumers at times; others give everything to one that is suspended until they
         notice that it is.
         """
         self._heard = self._clock()
+        if not self._owner and self._owner_progress is None:
+            return
         try:
             last = Position.of(self._consumer.get_last_message_id())
         except pulsar.PulsarException:
-            return  # nothing there, or nobody who tells
-        if self._is_behind(last):
-            _log.warning("nothing comes, subscribing again", topic=self.topic, position=self._position, last=last)
-            self._patience = min(2 * self._patience, MOST_PATIENCE)
-            self._consumer.close()
-            self._consumer = self._subscribe()
+            return  # an empty topic, or no answer
+        if self._owner and self._is_behind(last):
+            self._subscribe_again(last)
             self._read_up_to(Batch(), self._position)
+        elif not self._owner and self._is_abandoned(last):
+            self._subscribe_again(last)
+
+    def _subscribe_again(self, last: Position) -> None:
+        # A standby may do so in vain: the owner may wait for something else.
+        log = _log.warning if self._owner else _log.info
+        log("subscribed_again", topic=self.topic, position=self._position, last=last, owner=self._owner)
+        self._patience = min(2 * self._patience, MOST_PATIENCE)
+        self._consumer.close()
+        self._consumer = self._subscribe()
+
+    def _is_abandoned(self, last: Position) -> bool:
+        """Whether the log goes on and no process has made progress since the look before this one."""
+        before = self._seen
+        if self._owner_progress is None or last.entry < 0 or (before is not None and _covers(before[1].done, last)):
+            return False  # nothing to do: the store need not be asked
+        try:
+            progress = self._owner_progress()
+        except Unavailable:
+            return False
+        self._seen = last, progress
+        return before is not None and not _covers(progress.done, before[0]) and progress == before[1]
 
     def _is_behind(self, last: Position) -> bool:
         """Whether there is an entry after the one received last; a batch counts as one."""
-        return (last.ledger, last.entry) > (self._position.ledger, self._position.entry)
+        return not _covers(self._position, last)
 
     def _new(self, batch: Batch) -> Batch:
         fresh = batch.after(self._position)
@@ -237,3 +299,8 @@ class PartitionConsumer:
         gap.close()
         self._gap = None
         return self._new(missed.before(before).followed_by(self._held))
+
+
+def _covers(position: Position, last: Position) -> bool:
+    """Whether a position reaches the last entry of a log; a batch counts as one."""
+    return (last.ledger, last.entry) <= (position.ledger, position.entry)

@@ -101,9 +101,7 @@ class LogReader:
             The broker does not tell.
         """
         try:
-            return bool(self._reader.has_message_available())
-        except pulsar.UnknownError:
-            return False  # what the embedded broker says of an empty topic
+            return _has_more(self._reader)
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: {error}") from error
 
@@ -136,3 +134,47 @@ class LogReader:
 
     def close(self) -> None:
         self._reader.close()
+
+
+class LogTail:
+    """Counts how often a log was found to have grown: evidence that somebody writes to it.
+
+    It opens with the first question, and fetches next to nothing.
+    """
+
+    def __init__(self, client: pulsar.Client, topic: str) -> None:
+        self._client = client
+        self._topic = topic
+        self._reader: pulsar.Reader | None = None
+        self._growths = 0
+
+    def growths(self) -> int:
+        """How often it had grown since the question before.
+
+        Raises
+        ------
+        Unavailable
+            The broker does not answer.
+        """
+        try:
+            if self._reader is not None and _has_more(self._reader):
+                self._growths += 1
+                self.close()
+            if self._reader is None:
+                self._reader = self._client.create_reader(self._topic, pulsar.MessageId.latest, receiver_queue_size=1)
+        except pulsar.PulsarException as error:
+            raise Unavailable(f"broker: cannot read {self._topic}: {error}") from error
+        return self._growths
+
+    def close(self) -> None:
+        """Close its reader; the next question opens another one."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+
+
+def _has_more(reader: pulsar.Reader) -> bool:
+    try:
+        return bool(reader.has_message_available())
+    except pulsar.UnknownError:
+        return False  # the embedded broker's answer for an empty topic

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import redis
 
+from headrace.log.position import START, Position
 from headrace.quality.history import Point
 
 
@@ -12,7 +13,8 @@ class QualityReport(msgspec.Struct, frozen=True):
     """What a learner tells of one model.
 
     `definition` and `examples` name the version; `event_time` is that of the newest example learned
-    and `last_alarm` that of the last drift alarm (µs since the epoch).
+    and `last_alarm` that of the last drift alarm (µs since the epoch). `position` is where the examples log has been
+    learned up to, as of the last checkpoint.
     """
 
     model: str
@@ -23,6 +25,7 @@ class QualityReport(msgspec.Struct, frozen=True):
     metrics: dict[str, float]
     points: list[Point]
     last_alarm: int | None = None
+    position: Position = START
 
 
 # Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.

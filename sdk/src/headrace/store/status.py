@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import msgspec
@@ -10,10 +11,14 @@ import redis
 #: A status that has not been renewed for so long (seconds) is gone.
 LIFE = 10
 
-#: Seconds between two beats of a service.
+#: Seconds between two beats of a service while something happens, and while nothing does.
 PERIOD = 0.25
+QUIET = 2.0
 
 _RATES_OVER_S = 1.0
+
+# Timers are not exact: a beat that is so much early is written all the same.
+_SLACK_S = 0.1
 
 
 class JoinStatus(msgspec.Struct, kw_only=True):
@@ -116,16 +121,53 @@ def _tell_lag(statuses: list[ServiceStatus]) -> None:
             own.lag_s = max(newest - own.frontier, 0) / 1e6
 
 
+class Pace:
+    """Says when the next beat is due: every `PERIOD` while something happens, every `quiet` seconds while nothing does.
+
+    Whoever plays events into the loop paces itself by the frontiers in the statuses, so `stir` ends a quiet wait at
+    once. Any thread may call anything but `wait`, which is for one.
+    """
+
+    def __init__(self, quiet: float = QUIET) -> None:
+        self._quiet = quiet
+        self._stirred = threading.Event()
+        self._ended = threading.Event()
+
+    @property
+    def ended(self) -> bool:
+        """Whether there are no more beats."""
+        return self._ended.is_set()
+
+    def stir(self) -> None:
+        """Something has happened."""
+        self._stirred.set()
+
+    def end(self) -> None:
+        """End the waiting, for good."""
+        self._ended.set()
+        self._stirred.set()
+
+    def wait(self) -> bool:
+        """Wait until a beat is due; False once it has ended."""
+        if not self._ended.wait(PERIOD):
+            self._stirred.wait(self._quiet - PERIOD)
+        # Before the beat: what happens during it is told by the next one.
+        self._stirred.clear()
+        return not self.ended
+
+
 class Heartbeat:
     """Keeps one service's status current, deriving its rates from its counters.
 
-    Call `beat` every `PERIOD`: whoever plays events into the loop paces itself by the frontiers told.
+    Call `beat` every `PERIOD` while something happens (see `Pace`). A status that has not changed is written every
+    `QUIET` seconds only.
     """
 
     def __init__(self, board: StatusBoard, status: ServiceStatus) -> None:
         self.status = status
         self._board = board
         self._before: tuple[float, dict[str, int]] = (time.monotonic(), {})
+        self._written: tuple[float, bytes] = (0.0, b"")
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to a counter."""
@@ -138,7 +180,12 @@ class Heartbeat:
         if now - then >= _RATES_OVER_S:
             self.status.rates = {name: (value - before.get(name, 0)) / (now - then) for name, value in counters.items()}
             self._before = (now, counters)
-        self._board.write(self.status)
+        self.status.updated_at = 0.0
+        told = msgspec.json.encode(self.status)
+        at, last = self._written
+        if told != last or now - at >= QUIET - _SLACK_S:
+            self._board.write(self.status)
+            self._written = now, told
 
     def end(self) -> None:
         """Take the service off the board."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import faust
@@ -26,8 +28,33 @@ _log = structlog.get_logger()
 CHANNEL = 4
 
 
+@dataclass(frozen=True)
+class Routine:
+    """What to do regularly, off the event loop; `Unavailable` puts it off to the next time.
+
+    Attributes
+    ----------
+    period
+        Seconds between two calls while lanes work.
+    quiet
+        Seconds between two calls while they do not; work ends the wait.
+    """
+
+    call: Callable[[], None]
+    period: float
+    quiet: float
+
+
 class _WithoutKafka(BootStrategy):  # type: ignore[misc]
     enable_kafka = False
+
+
+class _WithoutSampling(faust.Monitor):  # type: ignore[misc]
+    """Takes no sample a second for the web view, where there is none."""
+
+    @faust.Service.task  # type: ignore[untyped-decorator]
+    async def _sampler(self) -> None:
+        return
 
 
 class _Application(faust.App):  # type: ignore[misc]
@@ -45,14 +72,12 @@ class FeatureApp:
     idle
         A source's silence (s) after which it holds nobody back.
     every
-        What to do regularly, off the event loop, by its period in seconds; `Unavailable` puts it off to the next time.
+        What to do regularly.
     web_port
         Where Faust's web view listens, if anywhere.
     """
 
-    def __init__(
-        self, lanes: list[Lane], idle: float, every: list[tuple[float, Callable[[], None]]], web_port: int | None = None
-    ) -> None:
+    def __init__(self, lanes: list[Lane], idle: float, every: Sequence[Routine], web_port: int | None = None) -> None:
         self._lanes = lanes
         self._idle = idle
         self._every = every
@@ -63,6 +88,7 @@ class FeatureApp:
             # Never connected to: `_WithoutKafka`.
             broker="kafka://unused",
             store="memory://",
+            monitor=_WithoutSampling() if web_port is None else None,
             web_enabled=web_port is not None,
             web_host="127.0.0.1",
             web_port=web_port or 6066,
@@ -78,8 +104,8 @@ class FeatureApp:
                 channel = self._app.channel(maxsize=CHANNEL)
                 self._app.agent(channel, name=f"{lane.name}:{source.name}")(self._agent(lane, source))
                 self._readers.append(self._reader(loop, lane, source, channel))
-        for period, call in self._every:
-            self._app.timer(period)(self._guarded(_now_or_later(call)))
+        for routine in self._every:
+            self._app.task(self._guarded(self._repeated(routine)))
         self._app.finalize()
         await self._app.start()
         # Without Kafka nobody opens the channels.
@@ -119,6 +145,22 @@ class FeatureApp:
                     return
 
         return agent
+
+    def _repeated(self, routine: Routine) -> Callable[[], Awaitable[None]]:
+        call = _now_or_later(routine.call)
+        worked = asyncio.Event()
+        for lane in self._lanes:
+            lane.on_work(worked.set)
+
+        async def repeat() -> None:
+            while True:
+                worked.clear()
+                await call()
+                await asyncio.sleep(routine.period)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(worked.wait(), routine.quiet - routine.period)
+
+        return repeat
 
     def _guarded(self, call: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
         async def guarded() -> None:

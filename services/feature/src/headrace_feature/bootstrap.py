@@ -20,7 +20,7 @@ from headrace.kernel.fold import Fold
 from headrace.kernel.partition import PartitionId
 from headrace.log import connection
 from headrace.log.batch import Batch
-from headrace.log.consume import PartitionConsumer
+from headrace.log.consume import OwnerProgress, PartitionConsumer
 from headrace.log.position import Position
 from headrace.log.produce import Producer, wake
 from headrace.log.refusals import Refusals
@@ -31,9 +31,9 @@ from headrace.store.leases import Lease
 from headrace.store.pairs import PairStore
 from headrace.store.partitions import Durability, PartitionStore
 from headrace.store.rows import RowStore
-from headrace.store.status import PERIOD, Heartbeat, ServiceStatus, StatusBoard
+from headrace.store.status import PERIOD, QUIET, Heartbeat, ServiceStatus, StatusBoard
 from headrace.wording import counted
-from headrace_feature.app import FeatureApp
+from headrace_feature.app import FeatureApp, Routine
 from headrace_feature.durable import Acknowledger
 from headrace_feature.folding import FoldWorker
 from headrace_feature.joining import JoinWorker
@@ -57,7 +57,11 @@ async def run(settings: FeatureSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     lanes = await asyncio.to_thread(service.lanes)
     await asyncio.to_thread(service.campaign)
-    every = [(0.5, service.acknowledge), (1.0, service.campaign), (PERIOD, service.beat)]
+    every = [
+        Routine(service.acknowledge, 0.5, 5.0),
+        Routine(service.campaign, 1.0, 1.0),
+        Routine(service.beat, PERIOD, QUIET),
+    ]
     feature = FeatureApp(lanes, loop.idle / 1e6, every, settings.web_port)
     status.state, status.address = "ready", server.address
     await server.start()
@@ -175,7 +179,7 @@ class Composition:
                     Source(
                         f"{stream.name}-{index}",
                         lambda: True,
-                        partial(self._consumer, topic, "feature", partition),
+                        partial(self._consumer, topic, "feature", partition, partial(self._owner_progress, partition)),
                         partial(worker.take_over, partition),
                         partial(worker.owns, partition),
                         partial(_accept, worker, partition),
@@ -257,7 +261,14 @@ class Composition:
         standing = PartitionStore(self._store, self._loop.name).standings([partition])[partition]
         return standing is None or standing.reached.out >= RESTING
 
-    def _consumer(self, topic: str, subscription: str, source: Any) -> PartitionConsumer:
+    def _owner_progress(self, partition: PartitionId) -> OwnerProgress:
+        """How far a partition is folded, by whichever process owns it."""
+        standing = PartitionStore(self._store, self._loop.name).standings([partition])[partition]
+        return OwnerProgress() if standing is None else OwnerProgress(standing.done, standing)
+
+    def _consumer(
+        self, topic: str, subscription: str, source: Any, owner_progress: Callable[[], OwnerProgress] | None = None
+    ) -> PartitionConsumer:
         consumer = PartitionConsumer(
             self._client,
             topic,
@@ -265,6 +276,7 @@ class Composition:
             self._settings.batch,
             name=self._settings.instance,
             queue=4 * self._settings.batch,
+            owner_progress=owner_progress,
         )
         self._acknowledger.add(source, consumer)
         return consumer

@@ -38,8 +38,9 @@ from headrace_feature.tenure import Tenure
 
 _log = structlog.get_logger()
 
-#: Seconds between two looks for work that nobody tells of: while events wait for other workers, and else.
-_PRESSED, _PULSE = 0.01, 0.1
+#: Seconds between two looks for work that nobody tells of: while events wait for other workers, while there are other
+#: workers, and else, when a look only finds out that one has come.
+_PRESSED, _PULSE, _ALONE = 0.01, 1.0, 3.0
 
 
 def wall_clock() -> int:
@@ -88,6 +89,7 @@ class FoldWorker:
         self._newest: int | None = None
         self._looks: dict[PartitionId, tuple[Position, Standing | None]] = {}
         self._silent: dict[PartitionId, tuple[Position, Standing | None]] = {}
+        self._count = len(self._all())
         self._codecs = {stream.name: StreamCodec(stream) for stream in fold.loop.streams}
         self._trials = {stream.name: Trial(fold.loop, stream.name) for stream in fold.loop.streams}
         self._views = {stream.name: view_names(fold.loop, stream.name) for stream in fold.loop.streams}
@@ -142,7 +144,10 @@ class FoldWorker:
     @property
     def pulse(self) -> float:
         """Seconds after which to look again whether there is something to do."""
-        return _PRESSED if any(own.backlog for own in tuple(self._fold.partitions.values())) else _PULSE
+        owned = tuple(self._fold.partitions.values())
+        if any(own.backlog for own in owned):
+            return _PRESSED
+        return _ALONE if len(owned) == self._count else _PULSE
 
     def decode(self, partition: PartitionId, batch: Batch) -> list[Decoded]:
         """Read a batch; needs no state, so any thread may call it."""

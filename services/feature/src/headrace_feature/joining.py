@@ -38,8 +38,8 @@ _log = structlog.get_logger()
 #: Examples of one step: one message, and a script in the store that is over before a reader notices.
 STEP = 1_000
 
-#: Seconds between two looks for work that nobody tells of.
-_PULSE = 0.1
+#: Seconds between two looks for work that nobody tells of: a look only finds out that the join is another process's.
+_PULSE = 3.0
 
 
 # Made on import, before there are threads: see `headrace.store.pairs`.

@@ -98,6 +98,12 @@ class Lane:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._work = asyncio.Event()
         self._stepped = asyncio.Condition()
+        self._fed = False
+        self._notify: list[Callable[[], None]] = []
+
+    def on_work(self, notify: Callable[[], None]) -> None:
+        """Call `notify`, on the event loop, after each step that took a batch in or did something."""
+        self._notify.append(notify)
 
     def submit(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
         """Run in the worker's thread, from a reader's."""
@@ -109,6 +115,7 @@ class Lane:
             await self._surely(source.accept, delivery.epoch, delivery.batch)
         else:
             await self._surely(source.rest, delivery.end)
+        self._fed = self._fed or delivery.batch is not None
         self._work.set()
         async with self._stepped:
             await self._stepped.wait_for(lambda: not source.full())
@@ -116,7 +123,7 @@ class Lane:
     async def run(self) -> None:
         """Step whenever there may be work, for ever."""
         while True:
-            # What others do, and time, make work as well, and nobody tells.
+            # Poll as well: other workers and time create work without notifying us.
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._work.wait(), self._worker.pulse)
             self._work.clear()
@@ -124,12 +131,19 @@ class Lane:
                 more = await self._surely(self._worker.step)
                 async with self._stepped:
                     self._stepped.notify_all()
+                if more or self._fed:
+                    self._fed = False
+                    self._tell()
                 if not more:
                     break
 
     def close(self) -> None:
         """End the thread, after what it is doing."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _tell(self) -> None:
+        for notify in self._notify:
+            notify()
 
     async def _surely(self, call: Callable[..., _Result], *arguments: Any) -> _Result | None:
         """Run in the worker's thread; what it may have left half done is given up, and nothing returned."""

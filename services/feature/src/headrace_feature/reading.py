@@ -11,13 +11,44 @@ import structlog
 
 from headrace.errors import Fenced, Unavailable
 from headrace.log.batch import Batch
-from headrace.log.consume import PartitionConsumer
+from headrace.log.consume import WAIT_MS, PartitionConsumer
 from headrace_feature.lanes import RETRY, Delivery, Lane, Source
 
 _log = structlog.get_logger()
 
 #: Seconds between two looks whether a source may be read.
-STANDBY = 0.2
+STANDBY = 0.5
+
+#: While a source stays silent its lane is told less often: at most every so many times `idle`.
+_SELDOM = 4
+
+
+class Silence:
+    """Says when a source's silence is to be reported: after `idle` seconds, twice, and then ever less often.
+
+    A report may come too early for a lane that is still at work, or be the first of two that have to agree.
+    """
+
+    def __init__(self, idle: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._idle = idle
+        self._clock = clock
+        self.end()
+
+    def end(self) -> None:
+        """The source has spoken."""
+        self._since = self._clock()
+        self._reports = 0
+
+    def due(self) -> bool:
+        """Whether to report now; asked again after another `idle` seconds at the earliest."""
+        if self._clock() - self._since <= self._idle * min(max(self._reports, 1), _SELDOM):
+            return False
+        self._since = self._clock()
+        return True
+
+    def reported(self) -> None:
+        """It has been reported."""
+        self._reports += 1
 
 
 class SourceReader(threading.Thread):
@@ -46,6 +77,8 @@ class SourceReader(threading.Thread):
         self._lane = lane
         self._source = source
         self._idle = idle
+        # Silence is noticed soon after it has lasted long enough.
+        self._wait_ms = min(WAIT_MS, max(int(idle * 250), 10))
         self._stopping = stopping
         self._put = put
         self._fail = fail
@@ -85,20 +118,20 @@ class SourceReader(threading.Thread):
     def _receive(self, consumer: PartitionConsumer) -> None:
         source = self._source
         epoch: int | None = None
-        heard = time.monotonic()
+        silence = Silence(self._idle)
         while not self._stopping.is_set():
             if epoch is not None and not source.owned(epoch):
                 return
-            batch = Batch() if source.elected and epoch is None else consumer.receive()
+            batch = Batch() if source.elected and epoch is None else consumer.receive(self._wait_ms)
             if epoch is None and (batch or source.elected):
                 epoch, position = self._lane.submit(source.take_over)
                 batch = consumer.start_after(position, batch)
             if batch:
-                heard = time.monotonic()
+                silence.end()
                 self._put(Delivery(epoch or 0, batch))
-            elif time.monotonic() - heard > self._idle:
-                heard = time.monotonic()
+            elif silence.due():
                 # A broker that is away is silent, too: idle is only a log that has ended.
                 end = consumer.end()
                 if end is not None:
+                    silence.reported()
                     self._put(Delivery(epoch or 0, None, end))

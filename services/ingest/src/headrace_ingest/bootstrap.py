@@ -55,7 +55,7 @@ async def serving(settings: IngestSettings) -> AsyncIterator[str]:
         }
         log = PulsarLog(lanes, await asyncio.to_thread(build.dead_letters), now)
         admissions = {stream.name: Admission(stream, now) for stream in loop.streams}
-        decisions = StoredDecisions(DecisionBoard(store, loop.name), loop, settings.patience_s)
+        decisions = StoredDecisions(DecisionBoard(store, loop.name), loop, settings.decision_s)
         servicer = Servicer(Ingest(admissions, log, decisions, heartbeat.count))
         server = Server(settings.bind, {SERVICE: servicer.add_to})
         await server.start()

@@ -12,3 +12,4 @@ class IngestSettings(ServiceSettings):
 
     in_flight_bytes: int = Field(16 * 2**20, gt=0, description="Bytes of a stream on their way to the broker.")
     patience_s: float = Field(30.0, gt=0, description="How long a caller waits for room, or for the broker.")
+    decision_s: float = Field(30.0, gt=0, description="How long a caller waits where no event is decided on.")

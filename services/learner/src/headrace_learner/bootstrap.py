@@ -20,7 +20,7 @@ from headrace.rpc import Server
 from headrace.store import connection as store
 from headrace.store.fences import Fences
 from headrace.store.quality import QualityBoard
-from headrace.store.status import PERIOD, Heartbeat, ServiceStatus, StatusBoard
+from headrace.store.status import Heartbeat, Pace, ServiceStatus, StatusBoard
 
 from .checkpoint import Checkpoints
 from .publishing import Versions
@@ -50,7 +50,8 @@ async def serve(settings: LearnerSettings, models: Sequence[str] = ()) -> int:
         closing.callback(client.close)
         online = store.connect(settings.redis_url)
         closing.callback(online.close)
-        workers = _workers(settings, loop, chosen(loop, models), client, online)
+        pace = Pace()
+        workers = _workers(settings, loop, chosen(loop, models), client, online, pace)
         server = Server(settings.bind, {})
         status = ServiceStatus(service="learner", instance=settings.instance, address=server.address)
         heartbeat = Heartbeat(StatusBoard(online, loop.name), status)
@@ -58,7 +59,7 @@ async def serve(settings: LearnerSettings, models: Sequence[str] = ()) -> int:
         for worker in workers:
             worker.start()
         _log.info("ready", address=server.address, models=[worker.model.name for worker in workers])
-        await _until_stopped(workers, heartbeat)
+        await _until_stopped(workers, heartbeat, pace)
         await server.stop()
         failed = any(worker.standing.failure for worker in workers)
         if not failed:  # what failed says so as long as a status lives
@@ -88,6 +89,7 @@ def _workers(
     models: Sequence[ModelDefinition],
     client: pulsar.Client,
     redis: Redis,
+    pace: Pace,
 ) -> list[Worker]:
     loaded = declare.load(settings.loop_file)
     topics = Topics(loop.name, settings.namespace)
@@ -108,23 +110,25 @@ def _workers(
             return loaded.learner(name)
 
         checkpoints = Checkpoints(settings.data / "checkpoints", model)
-        workers.append(Worker(model, make, outside, checkpoints, settings.instance, settings.checkpoint_seconds))
+        workers.append(
+            Worker(model, make, outside, checkpoints, settings.instance, settings.checkpoint_seconds, pace.stir)
+        )
     return workers
 
 
-async def _until_stopped(workers: Sequence[Worker], heartbeat: Heartbeat) -> None:
-    stopping = asyncio.Event()
+async def _until_stopped(workers: Sequence[Worker], heartbeat: Heartbeat, pace: Pace) -> None:
     running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        running.add_signal_handler(number, stopping.set)
-    while not stopping.is_set() and all(worker.is_alive() for worker in workers):
-        await asyncio.to_thread(tell, workers, heartbeat)
-        try:
-            await asyncio.wait_for(stopping.wait(), PERIOD)
-        except TimeoutError:
-            continue
+        running.add_signal_handler(number, pace.end)
+    await asyncio.to_thread(_tell_until_stopped, workers, heartbeat, pace)
     for worker in workers:
         worker.stop()
     for worker in workers:
         await asyncio.to_thread(worker.join)
     await asyncio.to_thread(tell, workers, heartbeat)
+
+
+def _tell_until_stopped(workers: Sequence[Worker], heartbeat: Heartbeat, pace: Pace) -> None:
+    while not pace.ended and all(worker.is_alive() for worker in workers):
+        tell(workers, heartbeat)
+        pace.wait()

@@ -15,9 +15,10 @@ from headrace.definition import ModelDefinition
 from headrace.errors import Fenced, HeadraceError, LearnerFailed, Unavailable
 from headrace.learning import Learning, Progress, version_of
 from headrace.log.batch import Batch
-from headrace.log.consume import PartitionConsumer
+from headrace.log.consume import OwnerProgress, PartitionConsumer
 from headrace.log.position import START, Position
 from headrace.log.read import LogReader
+from headrace.store.connection import store_errors
 from headrace.store.quality import QualityReport
 from headrace.v1.models_pb2 import ModelVersion
 
@@ -63,6 +64,8 @@ class Reports(Protocol):
 
     def write(self, report: QualityReport) -> None: ...
 
+    def read(self, model: str) -> QualityReport | None: ...
+
 
 @dataclass
 class Standing:
@@ -99,6 +102,8 @@ class Worker(threading.Thread):
         Makes a new River pipeline of the model.
     checkpoint_seconds
         The longest time between two checkpoints while examples come.
+    stir
+        Called when `standing` has changed.
     """
 
     def __init__(
@@ -109,6 +114,7 @@ class Worker(threading.Thread):
         checkpoints: Checkpoints,
         instance: str,
         checkpoint_seconds: float = 30.0,
+        stir: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(name=f"learner-{model.name}")
         self.model = model
@@ -118,6 +124,7 @@ class Worker(threading.Thread):
         self._checkpoints = checkpoints
         self._instance = instance
         self._checkpoint_seconds = checkpoint_seconds
+        self._stir = stir
         self._stopping = threading.Event()
         self._work = f"learner-{model.name}"
         self._learning = Learning(model, make())
@@ -155,10 +162,17 @@ class Worker(threading.Thread):
             # Of ours the reason is enough, unless it is the user's code that failed.
             traceback = not isinstance(error, HeadraceError) or isinstance(error, LearnerFailed)
             log.error("learner refuses to go on", reason=str(error), exc_info=traceback)
+        finally:
+            self._stir()
 
     def _serve(self) -> None:
         consumer = PartitionConsumer(
-            self._outside.client, self._outside.topic, self._work, max_messages=QUEUE, name=self._instance
+            self._outside.client,
+            self._outside.topic,
+            self._work,
+            max_messages=QUEUE,
+            name=self._instance,
+            owner_progress=self._owner_progress,
         )
         try:
             delivered = self._stand_by(consumer)
@@ -179,6 +193,7 @@ class Worker(threading.Thread):
     def _stand_by(self, consumer: PartitionConsumer) -> Batch:
         """Wait for the first message, which makes this process the owner."""
         self.standing.state = "standby"
+        self._stir()
         since = time.monotonic()
         rebuilt = self._learning.progress.position != START
         while not self._stopping.is_set():
@@ -193,6 +208,14 @@ class Worker(threading.Thread):
                     return batch
         return Batch()
 
+    def _owner_progress(self) -> OwnerProgress:
+        """What the owner has reported; nothing where the store has no report of this definition."""
+        with store_errors():
+            report = self._outside.reports.read(self.model.name)
+        if report is None or report.definition != self.model.hash:
+            return OwnerProgress()
+        return OwnerProgress(report.position, report.examples)
+
     def _rebuild(self, consumer: PartitionConsumer) -> Batch:
         """Learn what the log holds, publishing nothing: its checkpoint is lost, or on another machine.
 
@@ -206,7 +229,7 @@ class Worker(threading.Thread):
                     break
                 self._learn(batch, publish=False)
                 self._tell()
-                delivered = consumer.receive()
+                delivered = consumer.receive(wait_ms=1)
                 if delivered:
                     return delivered
         finally:
@@ -228,6 +251,7 @@ class Worker(threading.Thread):
         self._saved = None
         self._saved_at = self._published_at = time.monotonic()
         self.standing.state = "learning"
+        self._stir()
         _log.info("owner", model=self.model.name, epoch=self._epoch, examples=progress.examples)
         self._send(self._owed)
         # With what the broker took for acknowledged, but the checkpoint does not hold.
@@ -258,6 +282,7 @@ class Worker(threading.Thread):
                     self._owed = version_of(self._learning)
                     self._learning.progress.published = self._learning.progress.examples
             self.standing.learned += self._learning.progress.examples - before
+            self._stir()
 
     def _after(self, consumer: PartitionConsumer, *, idle: bool) -> None:
         """What is due between two batches."""
@@ -282,6 +307,7 @@ class Worker(threading.Thread):
         self._published_at = time.monotonic()
         self._tell(at_once=progress.rests)
         self.standing.published = progress.published
+        self._stir()
 
     def _send(self, version: ModelVersion | None) -> None:
         """Send a version, unless it, or one that follows it, is out already."""
@@ -316,6 +342,7 @@ class Worker(threading.Thread):
             self._apart = max(_CHECKPOINT_APART, (time.monotonic() - started) / _CHECKPOINT_SHARE)
             self._saved, self._saved_version = position, self._learning.progress.published
             self._say("")
+            self._tell(at_once=True)
             # Should it fail, the broker delivers again, and what was learned is skipped.
             _quietly(lambda: consumer.ack(position))
         self._saved_at = time.monotonic()
@@ -332,13 +359,16 @@ class Worker(threading.Thread):
 
     def _say(self, note: str) -> None:
         self.standing.note = note
+        self._stir()
 
     def _tell(self, *, at_once: bool = False) -> None:
         """Bring what the process tells of this model up to date."""
         now = time.monotonic()
         progress = self._learning.progress
         if not at_once and (now - self._told_at < _TELL or progress.examples == self.standing.examples):
-            self.standing.frontier = progress.frontier
+            if self.standing.frontier != progress.frontier:
+                self.standing.frontier = progress.frontier
+                self._stir()
             return
         self._told_at = now
         quality = self._learning.quality
@@ -346,6 +376,7 @@ class Worker(threading.Thread):
         standing.frontier, standing.metrics = progress.frontier, quality.metrics()
         # Last: whoever sees the number finds the metrics that belong to it.
         standing.examples, standing.published = progress.examples, progress.published
+        self._stir()
         if self._epoch:
             report = QualityReport(
                 self.model.name,
@@ -356,6 +387,7 @@ class Worker(threading.Thread):
                 standing.metrics,
                 quality.points,
                 quality.last_alarm,
+                self._saved or START,
             )
             _quietly(lambda: self._outside.reports.write(report))
 

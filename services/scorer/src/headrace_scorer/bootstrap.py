@@ -19,7 +19,7 @@ from headrace.kernel.assemble import Assembler
 from headrace.log.connection import connect
 from headrace.log.topics import Topics
 from headrace.rpc import Server
-from headrace.store.status import ServiceStatus
+from headrace.store.status import Pace, ServiceStatus
 from headrace.v1 import features_pb2, features_pb2_grpc, models_pb2, models_pb2_grpc, scoring_pb2, scoring_pb2_grpc
 from headrace_scorer.handlers.features import FeatureHandler
 from headrace_scorer.handlers.inference import InferenceHandler
@@ -84,7 +84,8 @@ class Service:
             raise self._failure
 
     async def _serve(self, client: pulsar.Client, rows: StoredRows) -> None:
-        settings, versions, progress = self._settings, Versions(self._loop, _log.info), Progress()
+        settings, versions, pace = self._settings, Versions(self._loop, _log.info), Pace()
+        progress = Progress(stir=pace.stir)
         queue = ServedQueue(settings.log_queue, settings.log_patience)
         rebuild = Rebuild(self._loop)
         scorer = Scorer(
@@ -102,7 +103,7 @@ class Service:
         sender = ServedSender(client, self._topics, queue, lambda count: progress.count(logged=count))
         kept = KeptVersions(settings.data / "versions")
         versions.offer(kept.load())
-        reader = VersionReader(client, self._topics, versions, kept, self._fail)
+        reader = VersionReader(client, self._topics, versions, kept, pace.stir, self._fail)
         stream = StreamScoring(client, self._loop, self._topics, versions, reader.caught_up, progress, self._fail)
 
         def refresh(status: ServiceStatus) -> None:
@@ -113,7 +114,7 @@ class Service:
             status.note = "rows are being made again" if rebuild.is_under_way() else ""
 
         status = ServiceStatus(service="scorer", instance=settings.instance, state="ready", address=server.address)
-        board = StatusThread(settings.redis_url, self._loop.name, status, refresh, rebuild.look)
+        board = StatusThread(settings.redis_url, self._loop.name, status, refresh, rebuild.look, pace)
         scorer.warm()
         # What is there by now stays: the collector need not look at it again while requests wait.
         gc.collect()

@@ -58,6 +58,10 @@ class Entry:
     cut: list[list[int]]
 
 
+# Seconds between two looks whether the process ends; entries and the end itself are told.
+_LOOK_S = 5.0
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """What one topic gets."""
@@ -164,7 +168,7 @@ class ServedSender(threading.Thread):
     def run(self) -> None:
         """Until the queue is closed and empty, or abandoned."""
         while not self._queue.finished and not self._abandon.is_set():
-            entries = self._queue.take(0.5)
+            entries = self._queue.take(_LOOK_S)
             if entries and self._deliver(messages(self._topics, entries)):
                 self._queue.sent()
                 self._sent(len(entries))

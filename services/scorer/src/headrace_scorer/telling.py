@@ -13,16 +13,23 @@ from headrace.definition import LoopDefinition
 from headrace.errors import Unavailable
 from headrace.kernel.partition import PartitionId
 from headrace.store.partitions import PartitionStore
-from headrace.store.status import PERIOD, Heartbeat, ServiceStatus, StatusBoard
+from headrace.store.status import Heartbeat, Pace, ServiceStatus, StatusBoard
 
 #: Seconds of silence, while others go on, after which a partition counts as another scorer's.
 _MOVED_S = 5.0
 
 
 class Progress:
-    """What the threads have done; each call is safe from any of them."""
+    """What the threads have done; each call is safe from any of them.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    Parameters
+    ----------
+    stir
+        Called when something has been done.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, stir: Callable[[], None] = lambda: None) -> None:
+        self.stir = stir
         self._lock = threading.Lock()
         self._clock = clock
         self._counters: dict[str, int] = {}
@@ -33,11 +40,13 @@ class Progress:
         with self._lock:
             for name, by in counters.items():
                 self._counters[name] = self._counters.get(name, 0) + by
+        self.stir()
 
     def reached(self, partition: str, frontier: int) -> None:
         """A partition of a features topic is scored up to an event time."""
         with self._lock:
             self._frontiers[partition] = frontier, self._clock()
+        self.stir()
 
     @property
     def counters(self) -> dict[str, int]:
@@ -88,6 +97,8 @@ class StatusThread(threading.Thread):
         Brings the status up to date.
     look
         What else is to be seen in the store.
+    pace
+        When it does so.
     """
 
     def __init__(
@@ -97,13 +108,14 @@ class StatusThread(threading.Thread):
         status: ServiceStatus,
         refresh: Callable[[ServiceStatus], None],
         look: Callable[[redis.Redis], None],
+        pace: Pace,
     ) -> None:
         super().__init__(name="status", daemon=True)
         self._store = redis.Redis.from_url(url, protocol=2, socket_timeout=1, socket_connect_timeout=1)
         self._heartbeat = Heartbeat(StatusBoard(self._store, loop), status)
         self._refresh = refresh
         self._look = look
-        self._stopping = threading.Event()
+        self._pace = pace
 
     def run(self) -> None:
         """Until stopped."""
@@ -112,12 +124,12 @@ class StatusThread(threading.Thread):
             with suppress(redis.RedisError, Unavailable):
                 self._look(self._store)
                 self._heartbeat.beat()
-            if self._stopping.wait(PERIOD):
+            if not self._pace.wait():
                 return
 
     def stop(self) -> None:
         """Take the service off the board."""
-        self._stopping.set()
+        self._pace.end()
         self.join()
         with suppress(redis.RedisError):
             self._heartbeat.end()

@@ -13,9 +13,9 @@ from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import Unavailable
 from headrace.log.batch import Batch
 from headrace.log.connection import declared_partitions, partitions
-from headrace.log.consume import PartitionConsumer
+from headrace.log.consume import OwnerProgress, PartitionConsumer
 from headrace.log.produce import Producer
-from headrace.log.read import LogReader
+from headrace.log.read import LogReader, LogTail
 from headrace.log.topics import Topics
 from headrace.v1 import dead_letter_pb2
 from headrace_scorer.kept import KeptVersions
@@ -27,6 +27,9 @@ _log = structlog.get_logger()
 
 #: Seconds between tries while the broker is down.
 _RETRY = 0.5
+
+#: Milliseconds of one look for new versions; they are not waited for longer than they take to come.
+_WAIT_MS = 1_000
 
 #: Messages fetched ahead; each may hold some thousand vectors.
 _FETCHED = 200
@@ -63,6 +66,11 @@ class _LogThread(threading.Thread):
 class VersionReader(_LogThread):
     """Follows the models topic from its start.
 
+    Parameters
+    ----------
+    stir
+        Called when a version may be new.
+
     Attributes
     ----------
     caught_up
@@ -75,9 +83,11 @@ class VersionReader(_LogThread):
         topics: Topics,
         versions: Versions,
         kept: KeptVersions,
+        stir: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         super().__init__("versions", failed)
+        self._stir = stir
         self._kept = kept
         self._client = client
         self._topic = topics.models
@@ -90,7 +100,9 @@ class VersionReader(_LogThread):
         try:
             while not self._stopping.is_set():
                 for reader in readers:
-                    self._kept.save(self._versions.offer(_backlog(reader)))
+                    if payloads := _backlog(reader, _WAIT_MS // len(readers)):
+                        self._kept.save(self._versions.offer(payloads))
+                        self._stir()
                 if not self.caught_up.is_set() and not any(reader.more() for reader in readers):
                     self.caught_up.set()
         finally:
@@ -197,7 +209,15 @@ class PartitionScoring(_LogThread):
         self._progress = progress
 
     def _work(self) -> None:
-        consumer = PartitionConsumer(self._client, self._source, f"scorer-{self._model.name}", _FETCHED)
+        predictions = LogTail(self._client, self._target)
+        consumer = PartitionConsumer(
+            self._client,
+            self._source,
+            f"scorer-{self._model.name}",
+            _FETCHED,
+            # How far the vectors are scored is not stored anywhere; a scorer at work writes predictions.
+            owner_progress=lambda: OwnerProgress(evidence=predictions.growths()),
+        )
         try:
             producer = Producer(self._client, self._target)
             try:
@@ -206,6 +226,7 @@ class PartitionScoring(_LogThread):
             finally:
                 producer.close()
         finally:
+            predictions.close()
             consumer.close()
 
     def _consume(self, consumer: PartitionConsumer, producer: Producer, scorer: StreamScorer) -> None:
@@ -258,10 +279,10 @@ class PartitionScoring(_LogThread):
         letters.close()
 
 
-def _backlog(reader: LogReader) -> list[bytes]:
+def _backlog(reader: LogReader, wait_ms: int) -> list[bytes]:
     """Everything that is there: of a long history only the last version of a model is worth building."""
     payloads: list[bytes] = []
-    batch: Batch = reader.receive(timeout_ms=200)
+    batch: Batch = reader.receive(timeout_ms=wait_ms)
     while batch:
         payloads.extend(batch.payloads)
         batch = reader.receive(timeout_ms=20)
