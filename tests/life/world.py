@@ -228,12 +228,7 @@ class World:
     def _mark(self, action: Mark) -> None:
         address = until(lambda: self.loop.addresses.get("ingest", ""))
         with IngestClient(address) as client:
-            if hasattr(client, "mark"):
-                client.mark(action.stream, self.begins + action.until)
-                return
-            with client.stream() as stream:
-                stream.send(action.stream, (), self.begins + action.until)
-                stream.finish()
+            client.mark(action.stream, self.begins + action.until)
 
 
 @contextmanager
