@@ -198,6 +198,10 @@ class Plan:
         short = self._draw.random() < 0.5
         return Pause(self._draw.uniform(0.0, 1.0) if short else self._draw.uniform(1.0, 10.0), where)
 
+    def past(self, chapter: Chapter) -> dict[str, list[Planned]]:
+        """The events that are not far ahead: a play at a given speed would wait for them."""
+        return {name: [own for own in events if own.at < self._writer.now] for name, events in chapter.events.items()}
+
     def shuffled(self, names: Sequence[str]) -> list[str]:
         return self._draw.sample(list(names), len(names))
 
@@ -228,14 +232,15 @@ def _play_halves(plan: Plan, chapter: Chapter) -> Iterator[Action]:
 def _play_suspended(plan: Plan, chapter: Chapter) -> Iterator[Action]:
     pause = plan.pause("in the middle of a play")
     situations = chapter.situations + Counter({"pause during a play": 1})
-    yield plan.write("play", chapter.events, situations, disturbed="suspended", idles=pause.idles)
+    yield plan.write("play", plan.past(chapter), situations, disturbed="suspended", idles=pause.idles)
 
 
 def _play_interrupted(plan: Plan, chapter: Chapter) -> Iterator[Action]:
     situations = chapter.situations + Counter({"Ctrl-C in a file, then all of it": 1})
-    yield plan.write("play", chapter.events, situations, disturbed="interrupted")
+    events = plan.past(chapter)
+    yield plan.write("play", events, situations, disturbed="interrupted")
     yield plan.pause("after Ctrl-C")
-    yield plan.write("play", chapter.events)
+    yield plan.write("play", events)
 
 
 def _play_twice(plan: Plan, chapter: Chapter) -> Iterator[Action]:
