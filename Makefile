@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := sdk/src services/ingest/src services/feature/src services/learner/src services/scorer/src
 
 .DEFAULT_GOAL := help
-.PHONY: help install test unit contract integration e2e crash mutations doctest lint format protos publish-protos lock bench idle demo up compose clean
+.PHONY: help install test unit contract integration e2e crash life mutations doctest lint format protos publish-protos lock bench idle demo up compose clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -100,8 +100,11 @@ lock: ## resolve the requirements anew into the lock files (needs uv; add UPGRAD
 crash: install ## kill, suspend and cut off everything, on the official broker (KILLS=100 SEED=7)
 	$(BIN)/python -m tests.crash --kills $(or $(KILLS),40) $(if $(SEED),--seed $(SEED))
 
-mutations: install ## break one guarantee at a time, and see the crash suite notice
-	$(BIN)/python -m pytest tests/crash/test_mutations.py -v $(PYTEST)
+life: install ## live a random ordinary life, and compare it with the oracle (MINUTES=10 SEED=7 BROKER=official)
+	$(BIN)/python -m tests.life --minutes $(or $(MINUTES),3) $(if $(SEED),--seed $(SEED)) $(if $(BROKER),--broker $(BROKER))
+
+mutations: install ## break one guarantee at a time, and see the crash suite and lives notice
+	$(BIN)/python -m pytest tests/crash/test_mutations.py tests/life/mutations.py -v $(PYTEST)
 
 idle: install ## measure what a loop costs while no event comes, by process: two minutes
 	$(BIN)/python -m tests.bench.bench_idle $(BENCH)

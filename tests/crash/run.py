@@ -15,6 +15,7 @@ from headrace.learning import Learning, version_of
 from headrace.log.produce import Producer
 from headrace_learner.checkpoint import decode_header
 from tests.crash.asking import Asker
+from tests.crash.by_oracle import against_oracle
 from tests.crash.compare import Comparison, compare
 from tests.crash.faults import Fault, Faults, Happened
 from tests.crash.grounds import Grounds
@@ -78,7 +79,7 @@ def disturbed(
     services: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
     settle_s: float = 300.0,
-    check: Callable[[Site], list[str]] = lambda site: [],
+    check: Callable[[Site], list[str]] = against_oracle,
     say: Say = lambda text: None,
 ) -> Disturbed:
     """Run a load through faults.
@@ -90,7 +91,7 @@ def disturbed(
     settle_s
         How long it may take, after the last fault and event, until everything is at the end.
     check
-        Looks at what came out before the store is gone; says what is wrong.
+        Looks at what came out before the store is gone; says what is wrong. By default the oracle does.
     """
     cut = slices(load)
     began = time.monotonic()

@@ -27,7 +27,7 @@ from headrace.v1 import scoring_pb2, scoring_pb2_grpc
 from tests.contract.pages import blocks, commands
 from tests.contract.repository import ROOT
 from tests.deadline import until
-from tests.reference.flights import flight_vectors
+from tests.e2e.flights_by_oracle import flight_vectors
 
 LOOP = Path(__file__).parents[2] / "examples" / "flights" / "loop.py"
 EVENTS = 20_000

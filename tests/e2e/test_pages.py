@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from tests.contract.repository import ROOT
 from tests.deadline import until
 
 SEND = ROOT / "docs" / "send-events.md"
+ADOPT = ROOT / "docs" / "history-then-live.md"
 ASK = ROOT / "docs" / "ask-for-scores.md"
 
 MINUTE = 60_000_000
@@ -103,6 +105,21 @@ def test_programs_send_events_as_the_page_shows(sending: embedded.RunningLoop) -
     assert 'delay_min "late" a finite number' in said
 
 
+def test_live_events_follow_history_as_the_page_shows(tmp_path: Path) -> None:
+    (tmp_path / "payments.py").write_text(python_blocks(ROOT / "README.md")[0].text)
+    history, live = python_blocks(ADOPT)
+    with embedded.run(tmp_path / "payments.py", data=tmp_path / "data") as running:
+        subprocess.run([sys.executable, "-c", history.text], cwd=running.data, check=True)
+        [play] = [words for words in commands(ADOPT, "headrace") if words[0] == "play"]
+        assert _headrace(running, *play).returncode == 0
+        said = _python(ADOPT, [live], running, running.data)
+        for line in said.splitlines():
+            assert re.fullmatch(r"(payment|outcome) 0 accepted, 2[78]\d repeats, 0 rejected", line)
+        [mark] = [words for words in commands(ADOPT, "headrace") if words[0] == "mark"]
+        assert _headrace(running, *mark).returncode == 0
+        until(lambda: _examples(running), lambda found: 2_867 <= found <= 2_871, 60)
+
+
 def test_a_program_asks_as_the_page_shows(asking: embedded.RunningLoop) -> None:
     # The page says why these do not share a process.
     triton = [own for own in python_blocks(ASK) if "tritonclient" in own.text]
@@ -128,11 +145,16 @@ def _has_learned(versions: list[dict[str, int]]) -> bool:
     return bool(versions) and versions[0].get("late_arrival") == 30
 
 
+def _examples(running: embedded.RunningLoop) -> float:
+    told = [own.get("examples", 0.0) for status in running.status() for own in status.metrics.values()]
+    return max(told, default=0.0)
+
+
 def _block(page: Path, language: str) -> Block:
     return next(own for own in blocks(page) if own.language == language)
 
 
-def _python(page: Path, parts: list[Block], running: embedded.RunningLoop) -> str:
+def _python(page: Path, parts: list[Block], running: embedded.RunningLoop, where: Path | None = None) -> str:
     """What the blocks print, one after the other in one process, at the addresses of this loop."""
     text = "\n".join(own.text for own in parts)
     for shown, address in {
@@ -141,7 +163,7 @@ def _python(page: Path, parts: list[Block], running: embedded.RunningLoop) -> st
         "pulsar://127.0.0.1:6650": running.pulsar_url,
     }.items():
         text = text.replace(shown, address)
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", text], cwd=where, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{page}: {done.stderr}"
     return done.stdout
 

@@ -6,7 +6,6 @@ import pytest
 
 from headrace import declare
 from headrace.definition import LoopDefinition
-from tests.reference.flights import flight_vectors
 
 LOOP = Path(__file__).parents[3] / "examples/flights/loop.py"
 
@@ -14,14 +13,6 @@ LOOP = Path(__file__).parents[3] / "examples/flights/loop.py"
 @pytest.fixture(scope="module")
 def loop() -> LoopDefinition:
     return declare.load(LOOP).definition
-
-
-def test_the_reference_computes_the_features_that_the_loop_declares(loop: LoopDefinition) -> None:
-    flight = {"flight": "UA1545-EWR-2013-01-01", "at": 0, "clock": 0, "distance": 1.0}
-    flight |= dict.fromkeys(("carrier", "number", "origin", "dest", "tail"), "x")
-    vectors = flight_vectors({"scheduled": [flight], "departed": [], "arrived": [], "weather": []})
-    (model,) = loop.models
-    assert set(vectors[str(flight["flight"])]) == {feature.name for feature in model.features}
 
 
 @pytest.mark.parametrize("view", ["departures", "arrivals"])

@@ -1,44 +1,23 @@
-"""Windows by their definition alone: every event of the entity that lies in the window, looked at one by one."""
+"""Windows by their definition alone, as the oracle reads them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from headrace.definition import AggregateDefinition, ViewDefinition
+from headrace.definition import Aggregate, ViewDefinition
+from tests.oracle.windows import Entry, Row, aggregate
 
 
 def naive_values(view: ViewDefinition, events: Sequence[tuple[int, dict[str, float]]], t: int) -> list[float]:
-    """All windows × aggregates of one entity's (time, columns), read at t."""
-    values = []
-    for window in view.windows:
-        low = t // window.hop * window.hop - window.size + window.hop
-        high = t // view.resolution * view.resolution
-        inside = [(at, columns) for at, columns in events if low <= at < high]
-        values += [_aggregate(own, inside) for own in view.aggregates]
-    return values
-
-
-def _aggregate(own: AggregateDefinition, inside: list[tuple[int, dict[str, float]]]) -> float:
-    if own.column is None:
-        return float(len(inside))
-    found = [(at, columns[own.column]) for at, columns in inside if not math.isnan(columns[own.column])]
-    xs = [x for _, x in found]
-    if own.operation == "count":
-        return float(len(xs))
-    if own.operation == "sum":
-        return math.fsum(xs)
-    if not xs:
-        return math.nan
-    if own.operation == "mean":
-        return math.fsum(xs) / len(xs)
-    if own.operation == "min":
-        return min(xs)
-    if own.operation == "max":
-        return max(xs)
-    if own.operation == "last":
-        return max(enumerate(found), key=lambda item: (item[1][0], item[0]))[1][1]
-    if len(xs) < 2:
-        return math.nan
-    mean = math.fsum(xs) / len(xs)
-    return math.sqrt(math.fsum((x - mean) ** 2 for x in xs) / (len(xs) - 1))
+    """All windows × aggregates of one entity's (time, columns), read at t; NaN where missing."""
+    row = Row(
+        Entry(time, 0, (0, place, -1), 0, {name: None if math.isnan(x) else x for name, x in columns.items()})
+        for place, (time, columns) in enumerate(events)
+    )
+    found = (
+        aggregate(view, Aggregate(view.name, declared.name, window.name, ()), row.between(-(2**62)), t)
+        for window in view.windows
+        for declared in view.aggregates
+    )
+    return [value if isinstance(value, float) else math.nan for value in found]

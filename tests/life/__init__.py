@@ -1,0 +1,1 @@
+"""Random ordinary lives of a loop, each compared with the oracle."""

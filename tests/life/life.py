@@ -1,0 +1,86 @@
+"""One life from its beginning to its end, and the shortest prefix of one that differs."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from tests.life.plan import Action, Plan
+from tests.life.world import Say, lived
+from tests.oracle.vectors import USUAL, Tolerance
+
+
+@dataclass
+class Life:
+    """What became of a life.
+
+    Attributes
+    ----------
+    actions
+        Those that were carried out.
+    """
+
+    seed: int
+    broker: str
+    actions: list[Action] = field(default_factory=list)
+    situations: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    differences: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How lives run: see `tests.life.world.World`."""
+
+    broker: str = "embedded"
+    patience: float = 30.0
+    tolerance: Tolerance = USUAL
+    environment: dict[str, str] = field(default_factory=dict)
+    services: dict[str, str] = field(default_factory=dict)
+
+
+def live(seed: int, ends: Callable[[int, float], bool], directory: Path, settings: Settings, say: Say) -> Life:
+    """Live until it `ends` (given the number of actions and the seconds), or differs from the oracle."""
+    plan, began = Plan(seed), time.monotonic()
+    life = Life(seed, settings.broker)
+    with lived(
+        directory,
+        settings.broker,
+        plan.partitions,
+        patience=settings.patience,
+        tolerance=settings.tolerance,
+        environment=settings.environment,
+        services=settings.services,
+        say=say,
+    ) as world:
+        lasts = time.monotonic()
+        for action in plan.actions():
+            if world.differences or ends(len(life.actions), time.monotonic() - lasts):
+                break
+            say(f"{len(life.actions):3d} {action}")
+            world.perform(action)
+            life.actions.append(action)
+    life.situations, life.counts, life.differences = world.situations, world.counts, world.differences
+    life.seconds = time.monotonic() - began
+    return life
+
+
+def shrink(life: Life, directory: Path, settings: Settings, say: Say, tries: int = 4) -> Sequence[Action]:
+    """The shortest prefix found, by halving, that still differs; each try is a life of its own."""
+    low, high = 0, len(life.actions)
+    for attempt in range(tries):
+        if high - low <= 1:
+            break
+        middle = (low + high) // 2
+        say(f"does it differ after {middle} actions?")
+        again = live(life.seed, lambda done, _, stop=middle: done >= stop, directory / str(attempt), settings, say)
+        if again.differences:
+            high = len(again.actions)
+        else:
+            low = middle
+    return list(islice(Plan(life.seed).actions(), high))

@@ -1,0 +1,17 @@
+"""Services with one fault built in, of the kind that shows on ordinary days: lives have to find each.
+
+`HEADRACE_MUTANT` names the fault. The modules here apply it, then run the service's own `main`; production code knows
+nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+
+#: The variable that names the fault.
+VARIABLE = "HEADRACE_MUTANT"
+
+
+def chosen() -> str:
+    """The fault of this process; empty where it has none."""
+    return os.environ.get(VARIABLE, "")

@@ -1,0 +1,127 @@
+"""Faults of the owner of a partition: which events count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from headrace.events.columns import EventColumns
+from headrace.kernel.fold import Fold
+from headrace.kernel.partition import Partition, PartitionId, Progress, Refused
+from headrace.store.decisions import _ACCEPTED, Decisions
+
+_accept = Partition.accept
+
+
+def _accepting(accept: Any) -> None:
+    Partition.accept = accept  # type: ignore[method-assign]
+
+
+def ids_forgotten_early() -> None:
+    """Remember ids for a minute."""
+    Partition._remembered = property(lambda self: 60_000_000)  # type: ignore[assignment]
+
+
+def ids_forgotten_at_restart() -> None:
+    """Begin without ids when a partition is taken over."""
+    own = Fold.own
+
+    def anew(self: Fold, partition: PartitionId, progress: Progress, seen: Mapping[str, int]) -> Partition:
+        return own(self, partition, progress, {})
+
+    Fold.own = anew  # type: ignore[method-assign]
+
+
+def late_before_repeated() -> None:
+    """Refuse a repeat that is older than the watermark as late."""
+
+    def judged(self: Partition, events: EventColumns, *given: Any) -> list[Refused]:
+        late = [id for id, time in zip(events.ids, events.times.tolist(), strict=True) if time < self.watermark]
+        held = {id: self.seen.pop(id) for id in dict.fromkeys(late) if id in self.seen}
+        refused = _accept(self, events, *given)
+        self.seen = held | self.seen
+        return refused
+
+    _accepting(judged)
+
+
+def _as_if(**options: int | None) -> None:
+    def judged(self: Partition, *given: Any) -> list[Refused]:
+        declared, self.stream = self.stream, replace(self.stream, **options)
+        try:
+            return _accept(self, *given)
+        finally:
+            self.stream = declared
+
+    _accepting(judged)
+
+
+def lateness_ignored() -> None:
+    """Refuse whatever is out of order."""
+    _as_if(lateness=0)
+
+
+def ahead_ignored() -> None:
+    """Take events of any time."""
+    _as_if(ahead=None)
+
+
+def ahead_of_the_event_time() -> None:
+    """Measure how far ahead an event is from the newest one, not from when it was published."""
+
+    def judged(
+        self: Partition, events: EventColumns, positions: Sequence[tuple[int, int, int]], published: Sequence[int],
+        now: int = 0,
+    ) -> list[Refused]:  # fmt: skip
+        return _accept(self, events, positions, [max(self.newest, 0)] * len(published), now)
+
+    _accepting(judged)
+
+
+def end_is_a_time() -> None:
+    """Take the end of a history for a mark that nothing can follow."""
+    end = Partition.end
+
+    def ended(self: Partition, position: tuple[int, int, int]) -> None:
+        end(self, position)
+        self.watermark = max(self.watermark, self.newest + 86_400_000_000)
+
+    Partition.end = ended  # type: ignore[method-assign]
+
+
+def marks_ignored() -> None:
+    """Let a mark move nothing."""
+    mark = Partition.mark
+
+    def unmoved(self: Partition, time: int, position: tuple[int, int, int]) -> None:
+        watermark = self.watermark
+        mark(self, time, position)
+        self.watermark = watermark
+
+    Partition.mark = unmoved  # type: ignore[method-assign]
+
+
+def repeats_told_as_accepted() -> None:
+    """Tell the sender of a repeat that it counts."""
+    count = Decisions._count
+    Decisions._count = staticmethod(  # type: ignore[method-assign]
+        lambda tally, index, reason: count(tally, index, _ACCEPTED if reason is None else reason)
+    )
+
+
+FAULTS = {
+    own.__name__: own
+    for own in (
+        ids_forgotten_early,
+        ids_forgotten_at_restart,
+        late_before_repeated,
+        lateness_ignored,
+        ahead_ignored,
+        ahead_of_the_event_time,
+        end_is_a_time,
+        marks_ignored,
+        repeats_told_as_accepted,
+    )
+}

@@ -1,0 +1,90 @@
+"""Faults of the fold: what a vector holds, and what it says that it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from headrace.kernel.arrays import Ints
+from headrace.kernel.fold import Fold, MadeVectors
+from headrace.kernel.partition import Partition
+from headrace.kernel.timeline import Timeline
+from headrace_feature.outputs import VectorOutputs
+
+
+def another_cut() -> None:
+    """Say of a vector that it holds one message less than it does."""
+    make = Fold._make
+
+    def shortened(self: Fold, *given: object) -> MadeVectors:
+        made = make(self, *given)  # type: ignore[arg-type]
+        cuts = made.assembled.cuts.copy()
+        cuts[..., 1] -= cuts[..., 1] > 0
+        return made._replace(assembled=made.assembled._replace(cuts=cuts))
+
+    Fold._make = shortened  # type: ignore[method-assign]
+
+
+def sees_itself() -> None:
+    """Read rows a second too late."""
+    read = Timeline.read
+
+    def later(self: Timeline, keys: Sequence[str | None], times: Ints, moments: Ints) -> None:
+        read(self, keys, times + 1_000_000, moments)
+
+    Timeline.read = later  # type: ignore[method-assign]
+
+
+def order_of_arrival() -> None:
+    """Fold and read in the order of arrival, whatever the times."""
+    read = Timeline.read
+
+    def at_once(self: Timeline, keys: Sequence[str | None], times: Ints, moments: Ints) -> None:
+        read(self, keys, times, np.zeros_like(moments))
+
+    Timeline.read = at_once  # type: ignore[method-assign]
+
+
+def waits_for_nobody() -> None:
+    """Assemble a vector as soon as its event is there."""
+    Partition.frontier = property(lambda self: 2**62)  # type: ignore[assignment]
+
+
+def rest_is_for_good() -> None:
+    """Never wait again for a partition that has rested once."""
+    accept = Partition.accept
+
+    def still_idle(self: Partition, *given: object) -> object:
+        idle = self.idle
+        refused = accept(self, *given)  # type: ignore[arg-type]
+        self.idle = idle
+        return refused
+
+    Partition.accept = still_idle  # type: ignore[method-assign,assignment]
+
+
+def some_vectors_unsent() -> None:
+    """Send no vector of an event whose id ends in 77."""
+    send = VectorOutputs.send
+
+    def partly(self: VectorOutputs, made: MadeVectors, *given: int) -> None:
+        kept = [row for row, id in enumerate(made.ids) if not id.endswith("77")]
+        own = made.assembled
+        part = own._replace(
+            numbers=own.numbers[kept],
+            categories=[[column[row] for row in kept] for column in own.categories],
+            cuts=own.cuts[kept],
+        )
+        ids = [made.ids[row] for row in kept]
+        send(
+            self, made._replace(ids=ids, times=made.times[kept], positions=made.positions[kept], assembled=part), *given
+        )
+
+    VectorOutputs.send = partly  # type: ignore[method-assign,assignment]
+
+
+FAULTS = {
+    own.__name__: own
+    for own in (another_cut, sees_itself, order_of_arrival, waits_for_nobody, rest_is_for_good, some_vectors_unsent)
+}

@@ -1,0 +1,12 @@
+"""The feature service with the chosen fault."""
+
+from __future__ import annotations
+
+from headrace_feature.__main__ import main
+from tests.life.mutants import accepting, assembling, chosen, joining
+
+FAULTS = joining.FAULTS | accepting.FAULTS | assembling.FAULTS
+
+if __name__ == "__main__":
+    FAULTS[chosen()]()
+    main()

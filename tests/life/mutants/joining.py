@@ -1,0 +1,110 @@
+"""Faults of the join: what counts, what expires, in which order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from headrace.kernel.join import Decided, Entry, Join, Outcome, Watermarks
+from headrace_feature.joining import JoinWorker
+
+
+def bound_excluded() -> None:
+    """Drop a label exactly at the bound."""
+    Join._near = lambda self, a, b: abs(a - b) < self._bound  # type: ignore[method-assign]
+
+
+def bound_1_us_too_long() -> None:
+    """Take a label 1 µs beyond the bound."""
+    Join._near = lambda self, a, b: abs(a - b) <= self._bound + 1  # type: ignore[method-assign]
+
+
+def labels_only_after() -> None:
+    """Take no label that is before its event."""
+    Join._near = lambda self, question, label: 0 <= label - question <= self._bound  # type: ignore[method-assign]
+
+
+def second_label_wins() -> None:
+    """Of the labels that wait for a question take the last one."""
+    question = Join.question
+
+    def reversed_first(self: Join, id: str, at: int, vector: bytes) -> bool:
+        entry = self._entries.get(id, Entry())
+        self._entries[id] = entry._replace(labels=entry.labels[::-1])
+        return question(self, id, at, vector)
+
+    Join.question = reversed_first  # type: ignore[method-assign]
+
+
+def early_labels_dropped() -> None:
+    """Keep no label whose question has not come."""
+    label = Join.label
+
+    def only_to_questions(self: Join, id: str, outcome: Outcome) -> bool:
+        return bool(self._entries.get(id, Entry()).questions) and label(self, id, outcome)
+
+    Join.label = only_to_questions  # type: ignore[method-assign]
+
+
+def _with_watermarks(change: Callable[[JoinWorker, Watermarks], Watermarks]) -> None:
+    watermarks = JoinWorker.watermarks
+    JoinWorker.watermarks = lambda self: change(self, watermarks(self))  # type: ignore[method-assign]
+
+
+def idle_is_complete() -> None:
+    """Take a source that rests for one that has ended."""
+
+    def complete(self: JoinWorker, marks: Watermarks) -> Watermarks:
+        questions = min(source.frontier for source in self._features.values())
+        labels = min(partition.frontier for partition in self._partitions.values())
+        return Watermarks(questions, labels, marks.release)
+
+    _with_watermarks(complete)
+
+
+def clock_expires() -> None:
+    """Expire by the clock what waits for a label."""
+
+    def by_clock(self: JoinWorker, marks: Watermarks) -> Watermarks:
+        return marks._replace(labels=max(marks.labels, time.time_ns() // 1_000))
+
+    _with_watermarks(by_clock)
+
+
+def questions_watermark_expires_questions() -> None:
+    """Expire a question by its own stream's watermark."""
+    _with_watermarks(lambda self, marks: marks._replace(labels=max(marks.labels, marks.questions)))
+
+
+def rest_releases_nothing() -> None:
+    """Hold examples back until both streams go on."""
+    _with_watermarks(lambda self, marks: marks._replace(release=marks.complete))
+
+
+def released_without_a_word() -> None:
+    """Do not say of an example that it was released by rest."""
+    log = Join.log
+
+    def unsaid(self: Join, ready: Sequence[bytes], marks: Watermarks) -> Decided:
+        decided = log(self, ready, marks)
+        decided.released = False
+        return decided
+
+    Join.log = unsaid  # type: ignore[method-assign]
+
+
+FAULTS = {
+    own.__name__: own
+    for own in (
+        bound_excluded,
+        bound_1_us_too_long,
+        labels_only_after,
+        second_label_wins,
+        early_labels_dropped,
+        idle_is_complete,
+        clock_expires,
+        questions_watermark_expires_questions,
+        rest_releases_nothing,
+        released_without_a_word,
+    )
+}

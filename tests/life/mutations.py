@@ -1,0 +1,46 @@
+"""Lives find what is wrong: one fault at a time, each within three seeds (`make mutations`; no part of the suite)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.life.life import Life, Settings, live
+from tests.life.mutants import VARIABLE, feature, learner
+from tests.oracle.vectors import Tolerance
+
+#: Lives of three minutes, which end at the first difference.
+_SEEDS, _SECONDS = (1, 2, 6), 180.0
+
+#: A machine that does nothing else: what a vector lacks was published after it, or at most so long (µs) before.
+_QUIET = Tolerance(delivery=500_000)
+
+_FAULTS = [("feature", name) for name in feature.FAULTS] + [("learner", name) for name in learner.FAULTS]
+
+
+def lived(directory: Path, seed: int, service: str, fault: str) -> Life:
+    settings = Settings(
+        patience=25.0,
+        tolerance=_QUIET,
+        environment={VARIABLE: fault},
+        services={service: f"tests.life.mutants.{service}"} if service else {},
+    )
+    return live(seed, lambda actions, seconds: seconds > _SECONDS, directory / str(seed), settings, print)
+
+
+@pytest.mark.parametrize("seed", _SEEDS)
+def test_without_a_fault_nothing_differs(seed: int, tmp_path: Path) -> None:
+    assert lived(tmp_path, seed, "", "").differences == []
+
+
+@pytest.mark.parametrize(("service", "fault"), _FAULTS)
+def test_a_fault_is_found_within_three_seeds(service: str, fault: str, tmp_path: Path) -> None:
+    began = time.monotonic()
+    for seed in _SEEDS:
+        found = lived(tmp_path, seed, service, fault).differences
+        if found:
+            print(f"FOUND {fault}: seed {seed}, {time.monotonic() - began:.0f} s: {found[0][:200]}")
+            return
+    pytest.fail(f"{fault} was not found by the seeds {_SEEDS}")

@@ -1,0 +1,312 @@
+"""What happens in a life, one action after another: pure, endless, and the same for the same seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from random import Random
+from typing import TypeVar
+
+from tests.life.chapters import DAY, HOUR, MINUTE, Chapter, Planned, Writer
+from tests.life.loops import STREAMS
+
+#: How much event time has passed before the moment at which the life begins.
+HISTORY = 12 * DAY
+
+#: Services that are restarted.
+RESTARTED = ("ingest", "feature", "learner", "scorer")
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class Write:
+    """Write events of some streams.
+
+    Attributes
+    ----------
+    how
+        play, send, grpc or pulsar.
+    events
+        By stream, in the order in which files are given and streams are sent.
+    disturbed
+        A play that is stopped in the middle: "interrupted" by Ctrl-C, or "suspended" for `idles`.
+    more
+        Whether more events follow, so that a play does not end the history.
+    """
+
+    how: str
+    events: dict[str, list[Planned]]
+    situations: Counter[str] = field(default_factory=Counter)
+    disturbed: str = ""
+    idles: float = 0.0
+    more: bool = False
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{len(own)} {name}" for name, own in self.events.items() if own)
+        return " ".join(part for part in (self.how, self.disturbed, counts, "(more)" if self.more else "") if part)
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Do nothing for a multiple of `idle`."""
+
+    idles: float
+    where: str
+
+    def __str__(self) -> str:
+        return f"pause of {self.idles:.1f} idle {self.where}"
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Restart a service, or "all" of them, or the whole loop ("up"), each in order."""
+
+    what: str
+
+    def __str__(self) -> str:
+        return "down and up again" if self.what == "up" else f"restart {self.what}"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Say that nothing before a time follows on a stream."""
+
+    stream: str
+    until: int
+
+    def __str__(self) -> str:
+        return f"mark {self.stream}"
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Wait until the loop has caught up, and compare it with the oracle."""
+
+    def __str__(self) -> str:
+        return "compare"
+
+
+Action = Write | Pause | Restart | Mark | Compare
+
+
+class Deck:
+    """Draws items in random order, each once before any comes again."""
+
+    def __init__(self, draw: Random, items: Sequence[_Item]) -> None:
+        self._draw = draw
+        self._items = list(items)
+        self._left: list[_Item] = []
+
+    def next(self) -> _Item:
+        if not self._left:
+            self._left = self._draw.sample(self._items, len(self._items))
+        return self._left.pop()
+
+
+class Plan:
+    """The actions of one life.
+
+    Attributes
+    ----------
+    partitions
+        Of the streams, where the broker has partitions.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._draw = Random(seed)
+        self._writer = Writer(seed + 1)
+        self.partitions = self._draw.randint(1, 4)
+        self._visits = (self._draw.randrange(3), self._draw.randrange(5, 12))
+        self._ratings = self._draw.choice([None, 2, 4])
+        self._adopts = self._draw.randrange(3, 7)
+        self._number = 0
+        self._adopted = False
+        self._deliveries = Deck(self._draw, _DELIVERIES)
+        self._interludes = Deck(self._draw, _INTERLUDES)
+
+    def actions(self) -> Iterator[Action]:
+        """All of them, without end."""
+        while True:
+            chapter = self._adoption() if self._number == self._adopts else self._ordinary()
+            yield from (own for own in chapter if not isinstance(own, Write) or own.events or own.situations)
+            self._number += 1
+
+    def _ordinary(self) -> Iterator[Action]:
+        deliver = _DELIVERIES_BY_NAME[self._deliveries.next()]
+        yield from deliver(self, self._chapter(burst=deliver is _burst))
+        yield from self._interlude(self._interludes.next())
+        if self._draw.random() < 0.35:
+            yield Compare()
+
+    def _chapter(self, burst: bool = False) -> Chapter:
+        draw = self._draw
+        span = draw.randrange(5 * MINUTE, 20 * MINUTE) if self._adopted else draw.randrange(20 * MINUTE, 5 * HOUR)
+        first, last = self._visits
+        visits = first <= self._number < last
+        ratings = self._ratings is not None and self._number >= self._ratings
+        chapter = self._writer.chapter(
+            span, 1_500 if burst else draw.randrange(40, 250), visits=visits, ratings=ratings
+        )
+        chapter.situations["stream late"] += int(visits and self._number == first > 0)
+        chapter.situations["stream ended early"] += int(self._number == last)
+        chapter.situations["stream that has not come"] += int(not ratings)
+        return chapter
+
+    def _interlude(self, what: str) -> Iterator[Action]:
+        draw = self._draw
+        if what == "mark":
+            yield Mark("outcome", self._writer.now - HOUR)
+            yield Mark("visited", self._writer.now)
+            # Within the lateness, but before the mark.
+            yield Write("grpc", self._writer.behind("visited"), Counter({"event behind a mark": 5}))
+        elif what.startswith("pause"):
+            yield Pause(draw.uniform(0.0, 1.0) if what == "pause short" else draw.uniform(1.0, 10.0), "between files")
+        else:
+            yield Restart(what)
+            if what == "up" and not self._adopted:
+                self._writer.skip_to(self._writer.now + DAY)
+
+    def _adoption(self) -> Iterator[Action]:
+        """Day one of an adopter: history by play, then live producers that overlap by a day."""
+        self._writer.skip_to(HISTORY - 2 * DAY)
+        history = self._writer.chapter(2 * DAY - MINUTE, 300, visits=False)
+        live = self._writer.live(self._draw.randrange(20, 60))
+        overlap = {name: [event for event in own if event.at >= HISTORY - DAY] for name, own in history.events.items()}
+        yield self.write("play", history.events, history.situations)
+        yield self.pause("between history and live")
+        how = self._draw.choice(["grpc", "pulsar"])
+        yield self.write(how, overlap)
+        yield self.write(how, live.events, Counter({"history, then live": 1}))
+        self._writer.skip_to(HISTORY + HOUR)
+        self._adopted = True
+
+    def write(
+        self,
+        how: str,
+        events: dict[str, list[Planned]],
+        situations: Counter[str] | None = None,
+        **options: object,
+    ) -> Write:
+        own = {name: events[name] for name in self._draw.sample(list(events), len(events)) if events[name]}
+        return Write(how, own, situations or Counter(), **options)  # type: ignore[arg-type]
+
+    def pause(self, where: str) -> Pause:
+        """Half of the pauses are shorter than `idle`."""
+        short = self._draw.random() < 0.5
+        return Pause(self._draw.uniform(0.0, 1.0) if short else self._draw.uniform(1.0, 10.0), where)
+
+    def past(self, chapter: Chapter) -> dict[str, list[Planned]]:
+        """The events that are not far ahead: a play at a given speed would wait for them."""
+        return {name: [own for own in events if own.at < self._writer.now] for name, events in chapter.events.items()}
+
+    def shuffled(self, names: Sequence[str]) -> list[str]:
+        return self._draw.sample(list(names), len(names))
+
+    def choice(self, items: Sequence[str]) -> str:
+        return self._draw.choice(items)
+
+
+def halves(events: dict[str, list[Planned]]) -> list[dict[str, list[Planned]]]:
+    """The same events in two files for each stream, cut at one time of the way they are written."""
+    times = sorted(event.at for own in events.values() for event in own)
+    middle = times[len(times) // 2] if times else 0
+    cuts = {name: next((i for i, e in enumerate(own) if e.at >= middle), len(own)) for name, own in events.items()}
+    first = {name: own[: cuts[name]] for name, own in events.items()}
+    return [first, {name: own[cuts[name] :] for name, own in events.items()}]
+
+
+def _play(plan: Plan, chapter: Chapter) -> Iterator[Action]:
+    yield plan.write("play", chapter.events, chapter.situations, more=plan.choice(["", "more"]) == "more")
+
+
+def _play_halves(plan: Plan, chapter: Chapter) -> Iterator[Action]:
+    first, second = halves(chapter.events)
+    yield plan.write("play", first, chapter.situations)
+    yield plan.pause("in the middle of a file")
+    yield plan.write("play", second)
+
+
+def _play_suspended(plan: Plan, chapter: Chapter) -> Iterator[Action]:
+    pause = plan.pause("in the middle of a play")
+    situations = chapter.situations + Counter({"pause during a play": 1})
+    yield plan.write("play", plan.past(chapter), situations, disturbed="suspended", idles=pause.idles)
+
+
+def _play_interrupted(plan: Plan, chapter: Chapter) -> Iterator[Action]:
+    situations = chapter.situations + Counter({"Ctrl-C in a file, then all of it": 1})
+    events = plan.past(chapter)
+    yield plan.write("play", events, situations, disturbed="interrupted")
+    yield plan.pause("after Ctrl-C")
+    yield plan.write("play", events)
+
+
+def _play_twice(plan: Plan, chapter: Chapter) -> Iterator[Action]:
+    yield plan.write("play", chapter.events, chapter.situations)
+    yield plan.pause("between files")
+    yield plan.write("play", chapter.events, Counter({"same file twice": 1}))
+
+
+def _send_in_turn(plan: Plan, chapter: Chapter) -> Iterator[Action]:
+    for index, name in enumerate(plan.shuffled(list(STREAMS))):
+        yield plan.write("send", {name: chapter.events[name]}, chapter.situations if index == 0 else None)
+        yield plan.pause("between streams")
+
+
+def _send_halves(plan: Plan, chapter: Chapter) -> Iterator[Action]:
+    order = plan.shuffled(list(STREAMS))
+    for part, events in enumerate(halves(chapter.events)):
+        for index, name in enumerate(order):
+            yield plan.write("send", {name: events[name]}, chapter.situations if part == index == 0 else None)
+        yield plan.pause("between halves")
+
+
+def _send_twice(plan: Plan, chapter: Chapter) -> Iterator[Action]:
+    yield plan.write("send", chapter.events, chapter.situations)
+    yield plan.pause("between files")
+    yield plan.write("send", chapter.events, Counter({"same file twice": 1}))
+
+
+def _bursts(how: str, plan: Plan, chapter: Chapter) -> Iterator[Action]:
+    first, rest = halves(chapter.events)
+    second, third = halves(rest)
+    for index, events in enumerate((first, second, third)):
+        yield plan.write(how, events, chapter.situations if index == 0 else None)
+        yield plan.pause("between bursts")
+
+
+def _own_producers(plan: Plan, chapter: Chapter) -> Iterator[Action]:
+    hows = plan.shuffled(["play", "send", "grpc", "pulsar"])
+    for index, name in enumerate(plan.shuffled(list(STREAMS))):
+        yield plan.write(hows[index], {name: chapter.events[name]}, chapter.situations if index == 0 else None)
+        yield plan.pause("between producers")
+
+
+def _burst(plan: Plan, chapter: Chapter) -> Iterator[Action]:
+    how = plan.choice(["grpc", "pulsar", "play"])
+    yield plan.write(how, chapter.events, chapter.situations + Counter({"burst": 1}))
+
+
+_DELIVERIES_BY_NAME = {
+    "play": _play,
+    "play halves": _play_halves,
+    "play suspended": _play_suspended,
+    "play interrupted": _play_interrupted,
+    "play twice": _play_twice,
+    "send in turn": _send_in_turn,
+    "send halves": _send_halves,
+    "send twice": _send_twice,
+    "grpc bursts": lambda plan, chapter: _bursts("grpc", plan, chapter),
+    "pulsar bursts": lambda plan, chapter: _bursts("pulsar", plan, chapter),
+    "own producers": _own_producers,
+    "burst": _burst,
+}
+_DELIVERIES = tuple(_DELIVERIES_BY_NAME)
+_INTERLUDES = ("pause short", "pause long", "pause long", "mark", "all", "up", *RESTARTED)
+
+
+def prefix(seed: int, length: int) -> list[Action]:
+    """The first actions of a life."""
+    return list(islice(Plan(seed).actions(), length))

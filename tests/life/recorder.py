@@ -1,0 +1,239 @@
+"""Reads a loop's topics as plain values for the oracle, each message once."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulsar
+import pyarrow as pa
+
+from headrace.definition import LoopDefinition, ModelDefinition
+from tests.oracle.record import LoggedExample, LoggedVector, Message, Position
+
+#: A position as the features topic has it: one more than its numbers, so that it compares as bytes.
+_POSITION = struct.Struct(">QQI")
+
+#: Former examples logs say by their watermark that they were released.
+_RESTING = 2**62 - 1
+
+#: Milliseconds for a message that is there; readers that are tried.
+_READ_MS, _TRIES = 2_000, 5
+
+
+@dataclass
+class Tail:
+    """A physical topic, read as far as it goes."""
+
+    topic: str
+    messages: list[Message] = field(default_factory=list)
+    reader: pulsar.Reader | None = None
+    last: Any = None
+
+    def read(self, client: pulsar.Client) -> None:
+        """Take what has come.
+
+        Raises
+        ------
+        TimeoutError
+            The broker says that there is more, and does not send it.
+        """
+        for _ in range(_TRIES):
+            if self._read(client):
+                return
+            # The embedded broker sometimes sends a reader nothing: another one gets it.
+            assert self.reader is not None
+            self.reader.close()
+            self.reader = None
+        raise TimeoutError(f"{self.topic} holds more than its readers get")
+
+    def _read(self, client: pulsar.Client) -> bool:
+        """Take what comes; False where something is there and does not come."""
+        if self.reader is None:
+            start = pulsar.MessageId.earliest if self.last is None else self.last
+            self.reader = client.create_reader(self.topic, start, receiver_queue_size=1_000)
+        while _more(self.reader):
+            try:
+                own = self.reader.read_next(timeout_millis=_READ_MS)
+            except pulsar.Timeout:
+                return False
+            found = own.message_id()
+            position = (found.ledger_id(), found.entry_id(), found.batch_index())
+            # The embedded broker sends messages again.
+            if not self.messages or position > self.messages[-1].position:
+                self.messages.append(Message(position, own.data(), own.properties(), own.publish_timestamp()))
+                self.last = found
+        return True
+
+    def forget_reader(self) -> None:
+        """Begin with a new reader, of another client, where this one ended."""
+        self.reader = None
+
+
+class Recorder:
+    """What a loop's topics hold.
+
+    Attributes
+    ----------
+    streams
+        The messages of each partition of each stream.
+    """
+
+    def __init__(self, loop: LoopDefinition, namespace: str) -> None:
+        self._loop = loop
+        self._prefix = f"persistent://{namespace}/{loop.name}"
+        self._client: pulsar.Client | None = None
+        self._streams = {own.name: self._tails(own.name, own.partitions) for own in loop.streams}
+        self._features = {
+            own.name: self._tails(f"{own.name}-features", loop.stream(own.stream).partitions) for own in loop.models
+        }
+        self._examples = {own.name: Tail(f"{self._prefix}-{own.name}-examples") for own in loop.models}
+        self._vectors = {own.name: VectorLog(own) for own in loop.models}
+        self._logs = {own.name: ExampleLog(own) for own in loop.models}
+
+    @property
+    def streams(self) -> dict[str, list[list[Message]]]:
+        return {name: [tail.messages for tail in tails] for name, tails in self._streams.items()}
+
+    def vectors(self, model: str) -> list[LoggedVector]:
+        """The vectors that count."""
+        return self._vectors[model].update([tail.messages for tail in self._features[model]])
+
+    def examples(self, model: str) -> list[LoggedExample]:
+        """The examples that count, in the order of the log."""
+        return self._logs[model].update(self._examples[model].messages)
+
+    def connect(self, url: str) -> None:
+        """Read from a broker that has been started."""
+        self._client = pulsar.Client(
+            url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"), operation_timeout_seconds=30
+        )
+
+    def use(self, client: pulsar.Client) -> None:
+        """Read by a client that is somebody else's to close."""
+        self._client = client
+
+    def close(self) -> None:
+        """Leave a broker that is about to stop."""
+        for tail in self._all():
+            tail.forget_reader()
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def read(self) -> None:
+        """Take what has come: first what the loop made, so that nothing it was made of is missing."""
+        assert self._client is not None
+        for tail in self._all():
+            tail.read(self._client)
+
+    def _all(self) -> Iterator[Tail]:
+        yield from self._examples.values()
+        for tails in (*self._features.values(), *self._streams.values()):
+            yield from tails
+
+    def _tails(self, name: str, partitions: int) -> list[Tail]:
+        topic = f"{self._prefix}-{name}"
+        return [Tail(f"{topic}-partition-{own}" if partitions > 1 else topic) for own in range(partitions)]
+
+
+class VectorLog:
+    """The vectors of a features topic that count: of an owner that was not superseded, and the first of a position."""
+
+    def __init__(self, model: ModelDefinition) -> None:
+        self._model = model
+        self._found: list[LoggedVector] = []
+        self._read: dict[int, int] = {}
+        self._epoch: dict[int, int] = {}
+        self._newest: dict[int, bytes] = {}
+
+    def update(self, partitions: Sequence[Sequence[Message]]) -> list[LoggedVector]:
+        for partition, log in enumerate(partitions):
+            for message in log[self._read.get(partition, 0) :]:
+                epoch = int(message.properties.get("epoch", 0))
+                if epoch >= self._epoch.get(partition, 0):
+                    self._epoch[partition] = epoch
+                    self._take(partition, message)
+            self._read[partition] = len(log)
+        return self._found
+
+    def _take(self, partition: int, message: Message) -> None:
+        if not message.payload:
+            return
+        columns, names = _columns(message.payload)
+        for row, position in enumerate(columns[2]):
+            if position <= self._newest.get(partition, b""):
+                continue
+            self._newest[partition] = position
+            cut = columns[3][row] or []
+            triples: list[Position] = [(cut[at], cut[at + 1], cut[at + 2]) for at in range(0, len(cut), 3)]
+            self._found.append(
+                LoggedVector(
+                    columns[0][row],
+                    columns[1][row],
+                    partition,
+                    _position(position),
+                    tuple(triples),
+                    _values(columns[4:], names[4:], row),
+                    message.published_ms,
+                )
+            )
+
+
+class ExampleLog:
+    """The examples of a log that count: of an owner that was not superseded, and the first of a number."""
+
+    def __init__(self, model: ModelDefinition) -> None:
+        self._found: list[LoggedExample] = []
+        self._read = self._epoch = 0
+        self._following = 0
+
+    def update(self, log: Sequence[Message]) -> list[LoggedExample]:
+        for message in log[self._read :]:
+            epoch = int(message.properties.get("epoch", 0))
+            if epoch >= self._epoch:
+                self._epoch = epoch
+                self._take(message)
+        self._read = len(log)
+        return self._found
+
+    def _take(self, message: Message) -> None:
+        if not message.payload:
+            return
+        columns, names = _columns(message.payload)
+        released = message.properties.get("released") == "1"
+        released |= int(message.properties.get("frontier", 0)) >= _RESTING
+        for row, seq in enumerate(columns[0]):
+            if seq < self._following:
+                continue
+            self._following = seq + 1
+            values = _values(columns[5:], names[5:], row)
+            own = LoggedExample(
+                seq, columns[1][row], columns[2][row], columns[4][row], columns[3][row], values, released
+            )
+            self._found.append(own)
+
+
+def _columns(payload: bytes) -> tuple[list[list[Any]], list[str]]:
+    with pa.ipc.open_stream(payload) as reader:
+        batch = reader.read_next_batch()
+    return [column.to_pylist() for column in batch.columns], list(batch.schema.names)
+
+
+def _values(columns: Sequence[Sequence[Any]], names: Sequence[str], row: int) -> dict[str, float | str | None]:
+    found = {name: column[row] for name, column in zip(names, columns, strict=True)}
+    return {name: None if value != value else value for name, value in found.items()}
+
+
+def _position(data: bytes) -> Position:
+    ledger, entry, batch = _POSITION.unpack(data)
+    return (ledger - 1, entry - 1, batch - 1)
+
+
+def _more(reader: pulsar.Reader) -> bool:
+    try:
+        return bool(reader.has_message_available())
+    except pulsar.PulsarException:
+        return False  # what the embedded broker says of an empty topic

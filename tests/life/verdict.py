@@ -1,0 +1,135 @@
+"""What a recording lacks, or has wrong, by the oracle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from headrace.definition import LoopDefinition, ModelDefinition
+from tests.life.producers import Answer
+from tests.life.recorder import Recorder
+from tests.oracle.events import Judged, judge
+from tests.oracle.examples import examples_of, wrong_order
+from tests.oracle.record import LoggedExample, LoggedVector
+from tests.oracle.vectors import USUAL, Tolerance, VectorCheck
+
+_ANSWERS = ("accepted", "repeated", "late")
+
+#: Differences of one kind that are shown.
+_SHOWN = 5
+
+
+@dataclass
+class Verdict:
+    """The differences, and how much was compared.
+
+    Attributes
+    ----------
+    unfinished
+        What the loop has not made yet; it is a difference when it has had its time.
+    wrong
+        What no time will cure.
+    """
+
+    unfinished: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def differences(self) -> list[str]:
+        return [*self.wrong, *self.unfinished]
+
+
+def verdict(loop: LoopDefinition, recorder: Recorder, tolerance: Tolerance = USUAL) -> Verdict:
+    """Compare all that the recorder has read."""
+    found, streams = Verdict(), recorder.streams
+    judged = judge(loop, streams)
+    _count_events(found, judged)
+    for model in streamed(loop):
+        check = VectorCheck(loop, model, judged, streams, tolerance)
+        vectors = recorder.vectors(model.name)
+        _note(found.unfinished, model, check.missing(vectors))
+        _note(found.wrong, model, [wrong for vector in vectors for wrong in check.wrong(vector)])
+        found.counts["vectors"] += len(vectors)
+        found.counts["vectors outside keep"] += check.outside
+        found.counts["vectors released without a later event"] += check.incomplete
+        logged = recorder.examples(model.name)
+        _note(found.wrong, model, _not_as_logged(logged, vectors))
+        _examples(found, loop, model, judged, logged)
+    return found
+
+
+def streamed(loop: LoopDefinition) -> list[ModelDefinition]:
+    """The models whose questions are events: of requests the streams say nothing."""
+    return [model for model in loop.models if model.vectors == "stream"]
+
+
+def waits(loop: LoopDefinition, recorder: Recorder) -> bool:
+    """Whether vectors or examples are still to come: quicker than a verdict."""
+    judged = judge(loop, recorder.streams)
+    for model in streamed(loop):
+        questions = sum(len(own.accepted) for own in judged[model.stream])
+        made = examples_of(loop, model, judged).made
+        if len(recorder.vectors(model.name)) < questions or len(recorder.examples(model.name)) < len(made):
+            return True
+    return False
+
+
+def reasons(loop: LoopDefinition, recorder: Recorder) -> Counter[str]:
+    """How many events were accepted, and refused for each reason."""
+    found = Verdict()
+    _count_events(found, judge(loop, recorder.streams))
+    return found.counts
+
+
+def wrong_answer(answer: Answer, before: Counter[str], after: Counter[str]) -> list[str]:
+    """What a command said of its events other than what became of them; of the undecided it says nothing."""
+    accepted, repeats, late = (after[f"events {name}"] - before[f"events {name}"] for name in _ANSWERS)
+    # What never came to the stream was rejected as well.
+    expected = answer._replace(
+        accepted=accepted, repeats=repeats, rejected=answer.sent - accepted - repeats, late=late, undecided=0
+    )
+    if answer.undecided or answer == expected:
+        return []
+    return [f"a command said {answer} instead of {expected}"]
+
+
+def _examples(
+    found: Verdict, loop: LoopDefinition, model: ModelDefinition, judged: Judged, logged: Sequence[LoggedExample]
+) -> None:
+    expected = examples_of(loop, model, judged)
+    counts = Counter(own.key for own in logged)
+    missing = sorted(expected.made - set(counts))
+    more = sorted(set(counts) - expected.made, key=str)
+    twice = [key for key, count in counts.items() if count > 1]
+    if missing:
+        found.unfinished.append(f"{model.name}: {len(missing)} of {len(expected.made)} examples missing: {missing[:3]}")
+    if more:
+        found.wrong.append(f"{model.name}: {len(more)} examples that should not be: {more[:3]}")
+    if twice:
+        found.wrong.append(f"{model.name}: {len(twice)} examples twice: {twice[:3]}")
+    _note(found.wrong, model, wrong_order(logged))
+    found.counts["examples"] += len(logged)
+    found.counts["labels repeated"] += expected.repeated_labels
+    found.counts["labels unmatched"] += len(expected.unmatched)
+    found.counts["questions without a label"] += len(expected.open)
+
+
+def _not_as_logged(logged: Iterable[LoggedExample], vectors: Iterable[LoggedVector]) -> list[str]:
+    """Examples that do not hold the vector that was logged for their question."""
+    of = {(own.id, own.time): own.values for own in vectors}
+    return [f"example {own.id} has another vector" for own in logged if of.get((own.id, own.time)) != own.values]
+
+
+def _count_events(found: Verdict, judged: Judged) -> None:
+    for partitions in judged.values():
+        for own in partitions:
+            found.counts["events accepted"] += len(own.accepted)
+            found.counts.update(f"events {refusal.reason}" for refusal in own.refused)
+
+
+def _note(into: list[str], model: ModelDefinition, wrong: Sequence[str]) -> None:
+    into += [f"{model.name}: {own}" for own in wrong[:_SHOWN]]
+    if len(wrong) > _SHOWN:
+        into.append(f"{model.name}: and {len(wrong) - _SHOWN} more of this kind")

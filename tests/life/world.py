@@ -1,0 +1,254 @@
+"""A real loop that lives: carries actions out, and compares what the loop made with the oracle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from headrace import declare, embedded
+from headrace.client import IngestClient
+from headrace.embedded.processes import SERVICES
+from headrace_learner.checkpoint import Checkpoints
+from headrace_learner.statehash import state_hash
+from tests.deadline import until
+from tests.life.loops import IDLE_S, source
+from tests.life.plan import HISTORY, RESTARTED, Action, Compare, Mark, Pause, Restart, Write
+from tests.life.producers import Producers
+from tests.life.recorder import Recorder
+from tests.life.verdict import Verdict, reasons, streamed, verdict, waits, wrong_answer
+from tests.oracle.scores import BareRiver
+from tests.oracle.vectors import USUAL, Tolerance
+
+_ROOT = Path(__file__).parents[2]
+
+Say = Callable[[str], None]
+
+
+class World:
+    """A loop under test; as a context manager it runs for the block.
+
+    Parameters
+    ----------
+    broker
+        "embedded", or "official".
+    partitions
+        Of the streams, where the broker has partitions.
+    patience
+        Seconds without any progress after which what is missing is taken for lost.
+    tolerance
+        What this machine may add to times by the clock.
+    environment
+        Further variables of the services.
+    services
+        Other modules than the services' own: mutants.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        broker: str,
+        partitions: int,
+        *,
+        patience: float = 30.0,
+        tolerance: Tolerance = USUAL,
+        environment: dict[str, str] | None = None,
+        services: Mapping[str, str] | None = None,
+        say: Say = lambda text: None,
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._file = directory / "loop.py"
+        self._file.write_text(source(partitions))
+        self._data = directory / "data"
+        self._loaded = declare.load(self._file)
+        self._options: dict[str, Any] = {"pulsar": "official"} if broker == "official" else {}
+        self._environment = {"PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
+        self._environment |= environment or {}
+        self._services = services or {}
+        self._patience = patience
+        self._tolerance = tolerance
+        self._say = say
+        self._running = ExitStack()
+        self._bare: dict[str, BareRiver] = {}
+        self.begins = _now() - HISTORY
+        self.situations: Counter[str] = Counter()
+        self.differences: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self._producers = Producers(directory, self.begins, _now, 6 * patience)
+
+    def __enter__(self) -> Self:
+        self._up()
+        loop = self.loop.definition
+        self._recorder = Recorder(loop, self.loop.namespace)
+        self._recorder.connect(self.loop.pulsar_url)
+        self._bare = {own.name: BareRiver(own, self._loaded.learner(own.name)) for own in loop.models}
+        self.situations[f"{max(own.partitions for own in loop.streams)} partitions"] += 1
+        self.situations[f"{len(loop.models)} models"] += 1
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._recorder.close()
+        self._running.close()
+
+    def perform(self, action: Action) -> None:
+        """Carry an action out."""
+        match action:
+            case Pause():
+                threading.Event().wait(action.idles * IDLE_S)
+                self.situations[f"pause {'below' if action.idles < 1 else 'beyond'} idle {action.where}"] += 1
+            case Write():
+                self._write(action)
+            case Restart():
+                self._restart(action.what)
+                self.situations[str(action)] += 1
+            case Mark():
+                self._mark(action)
+                self.situations["mark"] += 1
+            case Compare():
+                self.compare()
+
+    def compare(self) -> Verdict:
+        """Wait until the loop has caught up, and note how it differs from the oracle."""
+        began = time.monotonic()
+        done = self._wait()
+        self._say(f"{'caught up' if done else 'did not catch up'} after {time.monotonic() - began:.1f} s")
+        found = verdict(self.loop.definition, self._recorder, self._tolerance)
+        found.wrong += self._scores() if not found.differences else []
+        self.counts = found.counts
+        self.differences += found.differences
+        self.situations["comparison"] += 1
+        return found
+
+    def finish(self) -> None:
+        """Compare a last time, then stop the loop and compare the models that it has left."""
+        if not self.differences:
+            self.compare()
+        for stream, partitions in self._recorder.streams.items():
+            if not any(message.payload for log in partitions for message in log):
+                self.situations[f"stream that never came: {stream}"] += 1
+        self._recorder.close()
+        self._running.close()
+        if not self.differences:
+            self.differences += list(self._states())
+
+    def _up(self) -> None:
+        self._running.enter_context(mutated(self._services))
+        run = embedded.run(
+            self._file, data=self._data, environment=self._environment, report=self._say, **self._options
+        )
+        self.loop = self._running.enter_context(run)
+
+    def _write(self, action: Write) -> None:
+        before = self._reasons()
+        answer = self._producers.write(self.loop, action, self._arrived)
+        self.situations += action.situations + Counter({f"by {action.how}": 1})
+        if answer is not None:
+            self.situations["answer of a command"] += not answer.undecided
+            self.differences += wrong_answer(answer, before, self._reasons())
+
+    def _reasons(self) -> Counter[str]:
+        self._recorder.read()
+        return reasons(self.loop.definition, self._recorder)
+
+    def _arrived(self) -> int:
+        self._recorder.read()
+        return sum(len(log) for logs in self._recorder.streams.values() for log in logs)
+
+    def _wait(self) -> bool:
+        """Wait until nothing is missing; False where nothing has come for as long as the patience lasts."""
+        pause, seen, since = threading.Event(), -1, time.monotonic()
+        while True:
+            self._recorder.read()
+            if not waits(self.loop.definition, self._recorder):
+                return True
+            models = streamed(self.loop.definition)
+            made = sum(len(self._recorder.vectors(m.name)) + len(self._recorder.examples(m.name)) for m in models)
+            if made != seen:
+                seen, since = made, time.monotonic()
+            elif time.monotonic() - since > self._patience:
+                return False
+            pause.wait(0.25)
+
+    def _scores(self) -> Iterator[str]:
+        """Compare the metrics of the learner with those of bare River."""
+        for model in self.loop.definition.models:
+            log, bare = self._recorder.examples(model.name), self._bare[model.name]
+            bare.learn(log[bare.examples :])
+            try:
+                told = until(
+                    lambda model=model: self._metrics(model.name),
+                    lambda found, bare=bare: found.get("examples", 0) == bare.examples,
+                    self._patience,
+                )
+            except TimeoutError as error:
+                yield f"{model.name}: {bare.examples} examples are not learned: {error}"
+                continue
+            name = "mae" if model.task == "regression" else "accuracy"
+            if bare.examples and abs(told[name] - bare.score) > 1e-9 * max(bare.score, 1.0):
+                yield f"{model.name}: {name} is {told[name]!r} instead of {bare.score!r}"
+
+    def _metrics(self, model: str) -> dict[str, float]:
+        told = [status.metrics[model] for status in self.loop.status() if model in status.metrics]
+        return max(told, key=lambda own: own.get("examples", 0.0), default={})
+
+    def _states(self) -> Iterator[str]:
+        """Compare the state of each model with that of bare River, to the bit."""
+        for name, bare in self._bare.items():
+            (checkpoint,) = self._data.rglob(f"{name}.ckpt")
+            learning = Checkpoints(checkpoint.parent, bare.model).load()
+            if learning is None or state_hash(learning.estimator) != state_hash(bare.estimator):
+                yield f"{name}: its state differs from that of bare River after {bare.examples} examples"
+
+    def _restart(self, what: str) -> None:
+        if what == "up":
+            self._recorder.close()
+            self._running.close()
+            self._up()
+            self._recorder.connect(self.loop.pulsar_url)
+            return
+        services = RESTARTED if what == "all" else (what,)
+        before = {name: pid for name, pid in self.loop.pids.items() if name.rpartition("-")[0] in services}
+        for pid in before.values():
+            os.kill(pid, signal.SIGTERM)
+        until(lambda: self._replaced(before), seconds=6 * self._patience)
+
+    def _replaced(self, before: dict[str, int]) -> bool:
+        """Whether each instance runs as another process that is ready."""
+        ready = {own.instance for own in self.loop.status() if own.state == "ready"}
+        pids = self.loop.pids
+        return all(name in ready and pids.get(name, pid) != pid for name, pid in before.items())
+
+    def _mark(self, action: Mark) -> None:
+        address = until(lambda: self.loop.addresses.get("ingest", ""))
+        with IngestClient(address) as client:
+            client.mark(action.stream, self.begins + action.until)
+
+
+@contextmanager
+def lived(directory: Path, broker: str, partitions: int, **options: Any) -> Iterator[World]:
+    """A world that ends with a last comparison, unless something fails before."""
+    with World(directory, broker, partitions, **options) as world:
+        yield world
+        world.finish()
+
+
+@contextmanager
+def mutated(services: Mapping[str, str]) -> Iterator[None]:
+    """Have these modules run in the place of the services' own."""
+    before = dict(SERVICES)
+    SERVICES.update(services)
+    try:
+        yield
+    finally:
+        SERVICES.update(before)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000

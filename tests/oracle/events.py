@@ -1,0 +1,151 @@
+"""Which events count, and why the others do not: each partition by itself, in the order of its positions."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from headrace.definition import Field, FieldType, LoopDefinition, StreamDefinition
+from tests.oracle.record import Message, Position, Streams
+
+#: A time before all others: nothing is known yet.
+UNKNOWN = -(2**63)
+
+#: Accepted ids that a partition remembers, where its stream does not say.
+IDS = 1_000_000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Event(NamedTuple):
+    """An event that counts."""
+
+    id: str
+    time: int
+    fields: dict[str, Any]
+    partition: int
+    position: Position
+    published: int
+
+
+class Refusal(NamedTuple):
+    """An event that does not count: `reason` is invalid, repeated, late or ahead."""
+
+    position: Position
+    id: str
+    reason: str
+
+
+@dataclass
+class Partition:
+    """What one partition's messages come to."""
+
+    accepted: list[Event] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    max_time: int = UNKNOWN
+    watermark: int = UNKNOWN
+
+
+#: The partitions of each stream.
+Judged = dict[str, list[Partition]]
+
+
+def judge(loop: LoopDefinition, streams: Streams) -> Judged:
+    """Judge every event of every stream."""
+    return {
+        stream.name: [judge_partition(stream, number, log) for number, log in enumerate(streams.get(stream.name, []))]
+        for stream in loop.streams
+    }
+
+
+def judge_partition(stream: StreamDefinition, number: int, messages: Sequence[Message]) -> Partition:
+    """Judge the events of one partition, in order."""
+    found = Partition()
+    known: dict[str, tuple[int, int]] = {}  # by id: its time, and how many were accepted before it
+    for message in messages:
+        if message.payload:
+            _judge(stream, number, message, found, known)
+        if message.mark is not None:
+            found.watermark = max(found.watermark, message.mark)
+    return found
+
+
+def _judge(
+    stream: StreamDefinition, number: int, message: Message, found: Partition, known: dict[str, tuple[int, int]]
+) -> None:
+    fields = parse(stream, message.payload)
+    if fields is None:
+        found.refused.append(Refusal(message.position, "", "invalid"))
+        return
+    event_id, time = str(fields[stream.id]), int(fields[stream.time])
+    reason = _reason(stream, found, known.get(event_id), time, message.published)
+    if reason:
+        found.refused.append(Refusal(message.position, event_id, reason))
+        return
+    known[event_id] = (time, len(found.accepted))
+    found.accepted.append(Event(event_id, time, fields, number, message.position, message.published))
+    found.max_time = max(found.max_time, time)
+    found.watermark = max(found.watermark, found.max_time - stream.lateness)
+
+
+def _reason(
+    stream: StreamDefinition, found: Partition, before: tuple[int, int] | None, time: int, published: int
+) -> str:
+    if before is not None:
+        within = before[0] >= found.max_time - max(stream.horizon, stream.lateness)
+        if within and len(found.accepted) - before[1] <= getattr(stream, "ids", IDS):
+            return "repeated"
+    if time < found.watermark:
+        return "late"
+    if stream.ahead is not None and time > published + stream.ahead:
+        return "ahead"
+    return ""
+
+
+def parse(stream: StreamDefinition, payload: bytes) -> dict[str, Any] | None:
+    """An event's fields by name; None where it is no event of the stream."""
+    if len(payload) > stream.max_bytes:
+        return None
+    try:
+        record = json.loads(payload)
+    except ValueError:
+        return None
+    if not isinstance(record, dict):
+        return None
+    fields = {}
+    for declared in stream.fields:
+        ok, value = _value(declared, record.get(declared.name))
+        if not ok:
+            return None
+        fields[declared.name] = value
+    return fields
+
+
+def _value(declared: Field, value: Any) -> tuple[bool, Any]:
+    """Whether a field has a value of its type, and that value."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return declared.optional, None
+    kind, whole = declared.type, isinstance(value, int) and not isinstance(value, bool)
+    if kind is FieldType.BOOL:
+        return isinstance(value, bool), value
+    if kind is FieldType.STRING:
+        return isinstance(value, str), value
+    if kind is FieldType.FLOAT:
+        ok = (whole or isinstance(value, float)) and math.isfinite(value)
+        return ok, float(value) if ok else None
+    if kind is FieldType.TIME and isinstance(value, str):
+        return _time(value)
+    return whole, value
+
+
+def _time(text: str) -> tuple[bool, int]:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return False, 0
+    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+    return True, (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

@@ -1,0 +1,97 @@
+"""The recorded topics that the oracle judges: plain values, in the order of their partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+#: (ledger, entry, batch index), compared as a tuple.
+Position = tuple[int, int, int]
+
+#: Where a row that does not exist has been read up to.
+NOWHERE: Position = (-1, -1, -1)
+
+#: Marks from here on are the former way to say that a history has ended, or that a source rests.
+_END = 2**62 - 1
+
+#: The former way to say nothing.
+_NOTHING = -(2**62)
+
+
+class Message(NamedTuple):
+    """A message of a stream's partition; `published_ms` is the broker's publish time."""
+
+    position: Position
+    payload: bytes
+    properties: Mapping[str, str]
+    published_ms: int
+
+    @property
+    def published(self) -> int:
+        """The last microsecond in which it may have been published."""
+        return self.published_ms * 1_000 + 999
+
+    @property
+    def mark(self) -> int | None:
+        """The time before which nothing follows, where the message says one."""
+        text = self.properties.get("headrace-mark", self.properties.get("headrace-frontier"))
+        return int(text) if text is not None and _NOTHING < int(text) < _END else None
+
+    @property
+    def ends_history(self) -> bool:
+        """Whether it says that a history has ended."""
+        former = int(self.properties.get("headrace-frontier", 0))
+        return self.properties.get("headrace-end") == "1" or former >= _END
+
+
+#: The messages of each partition of each stream.
+Streams = Mapping[str, list[list[Message]]]
+
+
+@dataclass(frozen=True)
+class LoggedVector:
+    """A vector of a features topic.
+
+    Attributes
+    ----------
+    position
+        That of the event it was made for, in partition `partition` of the model's stream.
+    cut
+        For each row read, and each partition of its view's stream, the position of the newest event in the row.
+    values
+        By feature; None where missing.
+    published_ms
+        When its message was published.
+    """
+
+    id: str
+    time: int
+    partition: int
+    position: Position
+    cut: tuple[Position, ...]
+    values: Mapping[str, float | str | None]
+    published_ms: int
+
+
+@dataclass(frozen=True)
+class LoggedExample:
+    """An example of the examples log; `released` says that it did not wait for both watermarks."""
+
+    seq: int
+    id: str
+    time: int
+    label: float | str
+    label_time: int
+    values: Mapping[str, float | str | None]
+    released: bool
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What makes it one of the set of examples."""
+        return (self.id, self.time, self.label, self.label_time)
+
+    @property
+    def place(self) -> tuple[int, int, str]:
+        """Where it belongs in the order of the log."""
+        return (max(self.time, self.label_time), self.time, self.id)

@@ -1,0 +1,184 @@
+"""Logged vectors: one for each question, at a cut that the waiting rule allows, with the values of that cut."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from headrace.definition import Aggregate, Apply, Expression, FieldType, LoopDefinition, ModelDefinition, walk
+from tests.oracle.events import Event, Judged
+from tests.oracle.expressions import Value, evaluate
+from tests.oracle.record import LoggedVector, Streams
+from tests.oracle.windows import Entry, Row, aggregate, entity_of, rows_of, widest
+
+_EXACT = ("count", "min", "max", "last")
+_CLOSE = ("log1p", "signed_log")
+
+
+class Read(NamedTuple):
+    """A row that a vector reads: of a view, for the entity that fields of the event name."""
+
+    view: str
+    key: tuple[str, ...]
+
+
+class Tolerance(NamedTuple):
+    """What a machine may add to times by the clock (µs).
+
+    Attributes
+    ----------
+    delivery
+        How long a published message may be on its way to the one who assembles.
+    clocks
+        By how much silence may seem shorter than it was.
+    """
+
+    delivery: int = 3_000_000
+    clocks: int = 100_000
+
+
+_NO_ROW = Row()
+
+#: A machine that is not overloaded.
+USUAL = Tolerance()
+
+
+class VectorCheck:
+    """Checks the vectors of one model against its streams.
+
+    Attributes
+    ----------
+    outside
+        Vectors whose rows were further ahead than the view keeps single ticks: their values are not promised.
+    incomplete
+        Vectors that a resting source let go without an event that came later.
+    """
+
+    def __init__(
+        self,
+        loop: LoopDefinition,
+        model: ModelDefinition,
+        judged: Judged,
+        streams: Streams,
+        tolerance: Tolerance = USUAL,
+    ) -> None:
+        self._loop = loop
+        self._model = model
+        self._streams = streams
+        self._tolerance = tolerance
+        self._questions = {
+            (event.partition, event.position): event for own in judged[model.stream] for event in own.accepted
+        }
+        self._reads = reads_of(model)
+        self._rows = {
+            read.view: rows_of(loop.view(read.view), judged[loop.view(read.view).stream]) for read in self._reads
+        }
+        self._published = {
+            name: [list(accumulate((message.published for message in log), max)) for log in logs]
+            for name, logs in streams.items()
+        }
+        self.outside = 0
+        self.incomplete = 0
+
+    def missing(self, logged: Iterable[LoggedVector]) -> list[str]:
+        """What is wrong with the set of vectors: each question has one."""
+        counts = Counter((own.partition, own.position) for own in logged)
+        lacking = [event.id for place, event in self._questions.items() if place not in counts]
+        wrong = [f"{len(lacking)} of {len(self._questions)} questions have no vector: {lacking[:5]}"] if lacking else []
+        wrong += [f"{count} vectors for the event at {place}" for place, count in counts.items() if count > 1]
+        wrong += [f"a vector for {place}, where no event counts" for place in counts if place not in self._questions]
+        return wrong
+
+    def wrong(self, vector: LoggedVector) -> list[str]:
+        """What is wrong with one vector."""
+        event = self._questions.get((vector.partition, vector.position))
+        if event is None:
+            return []  # `missing` says so
+        if (vector.id, vector.time) != (event.id, event.time):
+            return [f"vector {vector.id} at {vector.time} is of event {event.id} at {event.time}"]
+        cuts = iter(vector.cut)
+        held: dict[Read, list[Entry]] = {}
+        wrong: list[str] = []
+        incomplete = False
+        for read in self._reads:
+            stream = self._loop.stream(self._loop.view(read.view).stream)
+            cut = [next(cuts) for _ in range(stream.partitions)]
+            entity = entity_of(event.fields, read.key)
+            row = self._rows[read.view].get(entity, _NO_ROW) if entity is not None else _NO_ROW
+            view = self._loop.view(read.view)
+            if any(own.position <= cut[own.partition] for own in row.between(vector.time + view.keep + 1)):
+                self.outside += 1
+                return wrong
+            inside = row.between(*widest(view, vector.time))
+            held[read] = [own for own in inside if own.position <= cut[own.partition]]
+            absent = [own for own in inside if own.position > cut[own.partition]]
+            incomplete |= bool(absent)
+            wrong += self._not_allowed(vector, read, absent)
+        self.incomplete += incomplete
+        return wrong + list(self._wrong_values(vector, event, held))
+
+    def _not_allowed(self, vector: LoggedVector, read: Read, absent: Sequence[Entry]) -> list[str]:
+        """What the cut lacks without reason.
+
+        An accepted event before the vector's head came behind the watermark that the vector needs, so its partition
+        rested when the vector was assembled: the event had not been published, and nothing else had for `idle`.
+        """
+        view = self._loop.view(read.view)
+        assembled = vector.published_ms * 1_000 + 999
+        for own in absent:
+            what = f"vector {vector.id}: its cut of {view.name} lacks the event at {own.position}"
+            if own.published < assembled - self._tolerance.delivery:
+                return [f"{what}, published {(assembled - own.published) / 1e6:.3f} s before"]
+            if not self._rested(view.stream, own.partition, assembled):
+                return [f"{what}, though partition {own.partition} of {view.stream} did not rest"]
+        return []
+
+    def _rested(self, stream: str, partition: int, at: int) -> bool:
+        """Whether a partition may have rested at a time by the clock."""
+        log, published = self._streams[stream][partition], self._published[stream][partition]
+        seen = bisect_right(published, at - self._tolerance.delivery)
+        waited = self._model.wait is not None
+        if waited or seen == 0 or log[seen - 1].ends_history:
+            return True
+        return at - published[seen - 1] >= self._loop.idle - self._tolerance.clocks
+
+    def _wrong_values(self, vector: LoggedVector, event: Event, held: dict[Read, list[Entry]]) -> Iterator[str]:
+        def read(node: Aggregate) -> Value:
+            return aggregate(self._loop.view(node.view), node, held[Read(node.view, node.key)], event.time)
+
+        for feature in self._model.features:
+            expected, found = evaluate(feature.value, event.fields, read), vector.values[feature.name]
+            if not same(expected, found, exact=is_exact(self._loop, feature.value)):
+                yield f"vector {vector.id}: {feature.name} is {found!r} instead of {expected!r}"
+
+
+def reads_of(model: ModelDefinition) -> list[Read]:
+    """The rows that a vector reads, in the order in which its cut has them."""
+    numeric = [own.value for own in model.features if own.type is not FieldType.STRING]
+    nodes = (node for value in numeric for node in walk(value))
+    return list(dict.fromkeys(Read(node.view, node.key) for node in nodes if isinstance(node, Aggregate)))
+
+
+def is_exact(loop: LoopDefinition, value: Expression) -> bool:
+    """Whether a feature's value must be equal to the bit: it holds no sum and no logarithm."""
+    return not any(_is_close(loop, node) for node in walk(value))
+
+
+def _is_close(loop: LoopDefinition, node: Expression) -> bool:
+    if isinstance(node, Apply):
+        return node.operation in _CLOSE
+    if not isinstance(node, Aggregate):
+        return False
+    operations = {own.name: own.operation for own in loop.view(node.view).aggregates}
+    return operations[node.aggregate] not in _EXACT
+
+
+def same(expected: Value, found: Value, *, exact: bool) -> bool:
+    """Whether a logged value is the expected one."""
+    if isinstance(expected, float) and isinstance(found, float) and not exact:
+        return math.isclose(expected, found, rel_tol=1e-9, abs_tol=1e-9)
+    return expected == found
