@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pulsar
 import redis
@@ -18,18 +18,20 @@ from headrace.errors import Unavailable
 from headrace.frontier import RESTING
 from headrace.kernel.fold import Fold
 from headrace.kernel.partition import PartitionId
-from headrace.log import connection
+from headrace.log import connection, probe
 from headrace.log.batch import Batch
 from headrace.log.consume import PartitionConsumer
 from headrace.log.position import Position
 from headrace.log.produce import Producer, wake
 from headrace.log.refusals import Refusals
 from headrace.log.topics import Topics
+from headrace.readiness import Dependencies, start_when_reachable
 from headrace.rpc import Server
 from headrace.store import connection as store_connection
 from headrace.store.leases import Lease
 from headrace.store.pairs import PairStore
 from headrace.store.partitions import Durability, PartitionStore
+from headrace.store.probe import store as watched_store
 from headrace.store.rows import RowStore
 from headrace.store.status import PERIOD, Heartbeat, ServiceStatus, StatusBoard
 from headrace.wording import counted
@@ -41,6 +43,8 @@ from headrace_feature.lanes import Lane, Source
 from headrace_feature.outputs import ExamplesLog, VectorOutputs
 from headrace_feature.settings import FeatureSettings
 
+_Built = TypeVar("_Built")
+
 
 async def run(settings: FeatureSettings) -> None:
     """Run the service until SIGTERM or SIGINT."""
@@ -50,17 +54,37 @@ async def run(settings: FeatureSettings) -> None:
     store = store_connection.connect(settings.redis_url)
     status = ServiceStatus(service="feature", instance=settings.instance)
     heartbeat = Heartbeat(StatusBoard(store, loop.name), status)
-    service = Composition(settings, loop, client, store, heartbeat)
-    server = Server(settings.bind, {})
+    dependencies = Dependencies(
+        probe.broker(client, settings.pulsar_url, Topics(loop.name, settings.namespace).dead_letters),
+        watched_store(settings.redis_url),
+    )
+    server = Server(settings.bind, {}, dependencies=dependencies)
+    status.address = server.address
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    lanes = await asyncio.to_thread(service.lanes)
-    await asyncio.to_thread(service.campaign)
+
+    def build() -> tuple[Composition, list[Lane]]:
+        service = Composition(settings, loop, client, store, heartbeat, dependencies)
+        with store_connection.store_errors():
+            lanes = service.lanes()
+            service.campaign()
+        return service, lanes
+
+    dependencies.start()
+    await server.start(started=False)
+    built = await _waiting(start_when_reachable(dependencies, build, stop), heartbeat, dependencies)
+    if built is None:
+        await server.stop()
+        dependencies.stop()
+        with suppress(redis.RedisError):
+            await asyncio.to_thread(heartbeat.end)
+        await asyncio.to_thread(client.close)
+        return
+    service, lanes = built
     every = [(0.5, service.acknowledge), (1.0, service.campaign), (PERIOD, service.beat)]
     feature = FeatureApp(lanes, loop.idle / 1e6, every, settings.web_port)
-    status.state, status.address = "ready", server.address
-    await server.start()
+    await server.begin()
     try:
         await feature.start()
         with suppress(Unavailable):  # the status is told anew every moment
@@ -70,7 +94,18 @@ async def run(settings: FeatureSettings) -> None:
         # Whatever ends it: Faust's tasks do not let a process end that has not stopped them.
         await server.stop()
         await feature.stop()
+        dependencies.stop()
         await asyncio.to_thread(service.close)
+
+
+async def _waiting(start: Awaitable[_Built], heartbeat: Heartbeat, dependencies: Dependencies) -> _Built:
+    """Publish a status that says what the start waits for."""
+    starting = asyncio.ensure_future(start)
+    while not (await asyncio.wait([starting], timeout=PERIOD))[0]:
+        heartbeat.status.note = dependencies.note()
+        with suppress(redis.RedisError):  # the store may be what it waits for
+            await asyncio.to_thread(heartbeat.beat)
+    return starting.result()
 
 
 class Composition:
@@ -83,7 +118,9 @@ class Composition:
         client: pulsar.Client,
         store: redis.Redis,
         heartbeat: Heartbeat,
+        dependencies: Dependencies,
     ) -> None:
+        self._dependencies = dependencies
         self._settings = settings
         self._loop = loop
         self._client = client
@@ -117,7 +154,8 @@ class Composition:
         if self._folder is not None:
             self._heartbeat.status.frontier = self._folder.frontier()
             self._heartbeat.status.newest = self._folder.newest()
-        self._heartbeat.status.note = self._owned()
+        self._heartbeat.status.state = self._dependencies.state()
+        self._heartbeat.status.note = self._dependencies.note(self._owned())
         with store_connection.store_errors():
             self._heartbeat.beat()
 

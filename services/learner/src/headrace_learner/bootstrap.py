@@ -15,10 +15,13 @@ from headrace import declare, export
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import CorruptState, UnknownName
 from headrace.log import connection as broker
+from headrace.log import probe
 from headrace.log.topics import Topics
+from headrace.readiness import Dependencies
 from headrace.rpc import Server
 from headrace.store import connection as store
 from headrace.store.fences import Fences
+from headrace.store.probe import store as watched_store
 from headrace.store.quality import QualityBoard
 from headrace.store.status import PERIOD, Heartbeat, ServiceStatus, StatusBoard
 
@@ -51,14 +54,20 @@ async def serve(settings: LearnerSettings, models: Sequence[str] = ()) -> int:
         online = store.connect(settings.redis_url)
         closing.callback(online.close)
         workers = _workers(settings, loop, chosen(loop, models), client, online)
-        server = Server(settings.bind, {})
+        models_topic = Topics(loop.name, settings.namespace).models
+        dependencies = Dependencies(
+            probe.broker(client, settings.pulsar_url, models_topic), watched_store(settings.redis_url)
+        )
+        server = Server(settings.bind, {}, dependencies=dependencies)
         status = ServiceStatus(service="learner", instance=settings.instance, address=server.address)
         heartbeat = Heartbeat(StatusBoard(online, loop.name), status)
+        dependencies.start()
+        closing.callback(dependencies.stop)
         await server.start()
         for worker in workers:
             worker.start()
         _log.info("ready", address=server.address, models=[worker.model.name for worker in workers])
-        await _until_stopped(workers, heartbeat)
+        await _until_stopped(workers, heartbeat, dependencies)
         await server.stop()
         failed = any(worker.standing.failure for worker in workers)
         if not failed:  # what failed says so as long as a status lives
@@ -112,13 +121,13 @@ def _workers(
     return workers
 
 
-async def _until_stopped(workers: Sequence[Worker], heartbeat: Heartbeat) -> None:
+async def _until_stopped(workers: Sequence[Worker], heartbeat: Heartbeat, dependencies: Dependencies) -> None:
     stopping = asyncio.Event()
     running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(number, stopping.set)
     while not stopping.is_set() and all(worker.is_alive() for worker in workers):
-        await asyncio.to_thread(tell, workers, heartbeat)
+        await asyncio.to_thread(tell, workers, heartbeat, dependencies)
         try:
             await asyncio.wait_for(stopping.wait(), PERIOD)
         except TimeoutError:
@@ -127,4 +136,4 @@ async def _until_stopped(workers: Sequence[Worker], heartbeat: Heartbeat) -> Non
         worker.stop()
     for worker in workers:
         await asyncio.to_thread(worker.join)
-    await asyncio.to_thread(tell, workers, heartbeat)
+    await asyncio.to_thread(tell, workers, heartbeat, dependencies)
