@@ -121,12 +121,12 @@ class Dependencies:
     """The servers that a service needs, each watched from `start` to `stop`."""
 
     def __init__(self, *dependencies: Dependency, period: float = PERIOD) -> None:
-        self._watches = tuple(Watch(dependency, period) for dependency in dependencies)
+        self.watches = tuple(Watch(dependency, period) for dependency in dependencies)
         self._changed: list[Callable[[], None]] = []
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._watch, args=(watch,), name=f"watch {watch.dependency.name}", daemon=True)
-            for watch in self._watches
+            for watch in self.watches
         ]
 
     def start(self) -> None:
@@ -151,7 +151,7 @@ class Dependencies:
         wanted = None if names is None else set(names)
         return tuple(
             Unreachable(watch.dependency.name, watch.dependency.address, reason)
-            for watch in self._watches
+            for watch in self.watches
             if (reason := watch.reason) is not None and (wanted is None or watch.dependency.name in wanted)
         )
 
