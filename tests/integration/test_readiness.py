@@ -101,7 +101,7 @@ class Process:
         """What its health check names."""
         assert self.process.poll() is None, self.log.read_text()
         request = health_pb2.HealthCheckRequest()
-        _, call = self._health.Check.with_call(request, timeout=SECONDS, wait_for_ready=True)
+        _, call = self._health.Check.with_call(request, timeout=30, wait_for_ready=True)
         return {str(value) for name, value in call.trailing_metadata() if name == UNREACHABLE}
 
     def lacks(self, *servers: str) -> None:

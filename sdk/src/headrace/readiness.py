@@ -24,7 +24,7 @@ _Built = TypeVar("_Built")
 PERIOD = 2.0
 
 #: Seconds that the end of a service waits for a probe under way.
-_GRACE = 1.0
+_GRACE = 5.0
 
 
 @dataclass
@@ -84,6 +84,7 @@ class Watch:
     ) -> None:
         self.dependency = dependency
         self.reason: str | None = "not probed yet"
+        self.muted = False
         self._period = period
         self._clock = clock
         self._backoff = Backoff()
@@ -103,8 +104,9 @@ class Watch:
         if self._since is None:
             self._since = self._clock()
         self.reason = reason
-        name, address = self.dependency.name, self.dependency.address
-        _log.warning(f"{name}_unreachable", address=address, reason=reason, for_s=self._for_s(), retry_s=delay)
+        if not self.muted:
+            name, address = self.dependency.name, self.dependency.address
+            _log.warning(f"{name}_unreachable", address=address, reason=reason, for_s=self._for_s(), retry_s=delay)
         return delay
 
     def _answered(self) -> None:
@@ -135,8 +137,16 @@ class Dependencies:
             thread.start()
 
     def stop(self) -> None:
-        """Stop probing, without waiting for a server that hangs."""
+        """Stop probing, and log no more: the service closes its clients."""
         self._stopping.set()
+        for watch in self.watches:
+            watch.muted = True
+
+    def join(self) -> None:
+        """Wait for the probes under way, once the clients that they use are closed.
+
+        A thread that returns from the broker's client while the interpreter shuts down aborts the process.
+        """
         deadline = time.monotonic() + _GRACE
         for thread in self._threads:
             if thread.is_alive():

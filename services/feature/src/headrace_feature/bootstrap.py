@@ -80,6 +80,7 @@ async def run(settings: FeatureSettings) -> None:
         with suppress(redis.RedisError):
             await asyncio.to_thread(heartbeat.end)
         await asyncio.to_thread(client.close)
+        await asyncio.to_thread(dependencies.join)
         return
     service, lanes = built
     every = [(0.5, service.acknowledge), (1.0, service.campaign), (PERIOD, service.beat)]
@@ -96,6 +97,7 @@ async def run(settings: FeatureSettings) -> None:
         await feature.stop()
         dependencies.stop()
         await asyncio.to_thread(service.close)
+        await asyncio.to_thread(dependencies.join)
 
 
 async def _waiting(start: Awaitable[_Built], heartbeat: Heartbeat, dependencies: Dependencies) -> _Built:

@@ -78,6 +78,7 @@ async def run(settings: IngestSettings) -> None:
         dependencies.stop()
         await asyncio.to_thread(_end, heartbeat)
         await asyncio.to_thread(client.close)
+        await asyncio.to_thread(dependencies.join)
         store.close()
     _log.info("stopped")
 

@@ -50,14 +50,15 @@ async def serve(settings: LearnerSettings, models: Sequence[str] = ()) -> int:
     loop = settings.definition()
     with ExitStack() as closing:
         client = broker.connect(settings)
-        closing.callback(client.close)
-        online = store.connect(settings.redis_url)
-        closing.callback(online.close)
-        workers = _workers(settings, loop, chosen(loop, models), client, online)
         models_topic = Topics(loop.name, settings.namespace).models
         dependencies = Dependencies(
             probe.broker(client, settings.pulsar_url, models_topic), watched_store(settings.redis_url)
         )
+        closing.callback(dependencies.join)
+        closing.callback(client.close)
+        online = store.connect(settings.redis_url)
+        closing.callback(online.close)
+        workers = _workers(settings, loop, chosen(loop, models), client, online)
         server = Server(settings.bind, {}, dependencies=dependencies)
         status = ServiceStatus(service="learner", instance=settings.instance, address=server.address)
         heartbeat = Heartbeat(StatusBoard(online, loop.name), status)

@@ -83,16 +83,21 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._running.add_signal_handler(number, self._ending.set)
         client = connect(self._settings)
+        dependencies = Dependencies(
+            probe.broker(client, self._settings.pulsar_url, self._topics.models),
+            watched_store(self._settings.redis_url),
+        )
         rows = StoredRows(self._settings.redis_url, self._settings.store_timeout)
         try:
-            await self._serve(client, rows)
+            await self._serve(client, rows, dependencies)
         finally:
             await rows.close()
             await asyncio.to_thread(client.close)
+            await asyncio.to_thread(dependencies.join)
         if self._failure is not None:
             raise self._failure
 
-    async def _serve(self, client: pulsar.Client, rows: StoredRows) -> None:
+    async def _serve(self, client: pulsar.Client, rows: StoredRows, dependencies: Dependencies) -> None:
         settings, versions, progress = self._settings, Versions(self._loop, _log.info), Progress()
         queue = ServedQueue(settings.log_queue, settings.log_patience)
         rebuild = Rebuild(self._loop)
@@ -106,9 +111,6 @@ class Service:
             store_down=settings.store_down,
             max_in_flight=settings.max_in_flight,
             rebuilding=rebuild.is_under_way,
-        )
-        dependencies = Dependencies(
-            probe.broker(client, settings.pulsar_url, self._topics.models), watched_store(settings.redis_url)
         )
         server = Server(
             settings.bind,
@@ -145,7 +147,7 @@ class Service:
         _log.info("ready", address=server.address)
         await self._ending.wait()
         await server.stop()
-        await asyncio.to_thread(dependencies.stop)
+        dependencies.stop()
         stream.stop()
         reader.stop()
         # A broker that is down holds its threads up; what they do is done again after the next start.
