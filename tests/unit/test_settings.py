@@ -38,6 +38,15 @@ def test_all_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert raised.value.mistakes[2].startswith("HEADRACE_CHECKPOINT_SECONDS is 'often': ")
 
 
+@pytest.mark.parametrize("variable", ["HEADRACE_PULSAR_URL", "HEADRACE_REDIS_URL"])
+def test_a_url_of_another_kind_is_refused_without_its_secret(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_LOOP", "loop.json")
+    monkeypatch.setenv(variable, "kafka://me:secret@broker:9092")
+    with pytest.raises(InvalidSettings, match=rf"^{variable} is 'kafka://broker:9092': .*starts with") as raised:
+        ServiceSettings()
+    assert "secret" not in str(raised.value)
+
+
 @pytest.mark.parametrize(("text", "problem"), [(None, "cannot be read"), ("# no JSON", "no compiled loop")])
 def test_a_file_that_is_no_compiled_loop_is_told_with_its_cure(tmp_path: Path, text: str | None, problem: str) -> None:
     path = tmp_path / "loop.json"

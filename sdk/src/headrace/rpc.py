@@ -1,8 +1,16 @@
-"""What every gRPC server of headrace has: health, reflection, and errors as statuses, in one place."""
+"""What every gRPC server of headrace has: health, reflection, and errors as statuses, in one place.
+
+The health check answers for several names:
+
+- ``""``: *ready*. The service has started, and reaches everything that it depends on.
+- a gRPC service: *answers*. It does without what it does not need for an answer.
+- ``live``: the process runs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -12,6 +20,13 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from headrace import errors
+from headrace.readiness import Dependencies, call_in
+
+#: The name under which the health check says that the process runs, whatever it can reach.
+LIVE = "live"
+
+#: Trailing metadata of a health check: an entry for each dependency that is unreachable, as ``broker pulsar://…``.
+UNREACHABLE = "headrace-unreachable"
 
 _log = structlog.get_logger()
 
@@ -38,8 +53,25 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
     return grpc.StatusCode.INTERNAL, "internal error; the server's log has it"
 
 
+class _Health(health_aio.HealthServicer):  # type: ignore[misc]
+    """The standard health service; an answer names what is unreachable."""
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        super().__init__()
+        self._dependencies = dependencies
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> Any:  # noqa: N802
+        unreachable = [f"{own.name} {own.address}" for own in self._dependencies.unreachable()]
+        context.set_trailing_metadata(tuple((UNREACHABLE, ascii(text)[1:-1]) for text in unreachable))
+        return await super().Check(request, context)
+
+
 class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Turns an error raised by a handler into its status."""
+    """Turns an error raised by a handler into its status, and refuses calls until the service has started."""
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._dependencies = dependencies
+        self.started = False
 
     async def intercept_service(
         self,
@@ -49,6 +81,8 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith(("/headrace.", "/inference.")):
             return handler
+        if not self.started:
+            return _refusing(handler, self._dependencies.note() or "the service starts")
         if handler.response_streaming:
             inner = handler.stream_stream or handler.unary_stream
 
@@ -77,6 +111,20 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         return wrap(answering, handler.request_deserializer, handler.response_serializer)
 
 
+def _refusing(handler: Any, reason: str) -> Any:
+    async def refuse(_request: Any, context: Any) -> None:
+        await _abort(context, errors.Unavailable(reason))
+
+    kinds = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }
+    kind = kinds[handler.request_streaming, handler.response_streaming]
+    return kind(refuse, handler.request_deserializer, handler.response_serializer)
+
+
 async def _abort(context: Any, error: Exception) -> None:
     if isinstance(error, grpc.aio.AbortError):
         raise error
@@ -97,6 +145,10 @@ class Server:
         For each full service name the function that adds its servicer to a server.
     max_message_bytes
         The largest request accepted.
+    dependencies
+        What the process depends on: it is ready while all of it answers.
+    needs
+        For a service the names of the dependencies without which it cannot answer.
     """
 
     def __init__(
@@ -104,34 +156,77 @@ class Server:
         bind: str,
         services: dict[str, Callable[[grpc.aio.Server], None]],
         max_message_bytes: int = 16 * 2**20,
+        *,
+        dependencies: Dependencies | None = None,
+        needs: Mapping[str, Iterable[str]] | None = None,
     ) -> None:
+        self._dependencies = dependencies or Dependencies()
+        self._statuses = _Statuses(self._dependencies)
         self._server = grpc.aio.server(
-            interceptors=[_Statuses()],
+            interceptors=[self._statuses],
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", max_message_bytes),
                 ("grpc.so_reuseport", 0),
             ],
         )
-        self._health = health_aio.HealthServicer()
+        self._health = _Health(self._dependencies)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         for add in services.values():
             add(self._server)
-        self._names = tuple(services)
-        reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        self._needs = {name: tuple((needs or {}).get(name, ())) for name in services}
+        names = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
         host, _, _ = bind.rpartition(":")
         self.address = f"{host}:{self._server.add_insecure_port(bind)}"
+        self._stopping = False
+        self._updates = asyncio.Lock()
+        self._update: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Serve; health says SERVING from here on."""
+    @property
+    def started(self) -> bool:
+        """Whether it takes calls."""
+        return self._statuses.started
+
+    async def start(self, *, started: bool = True) -> None:
+        """Listen.
+
+        Parameters
+        ----------
+        started
+            False where the service has to connect first: until `begin`, calls are refused as unavailable, and the
+            health check says that the process is live but not ready.
+        """
+        self._statuses.started = started
+        running = asyncio.get_running_loop()
+        self._dependencies.notify(lambda: call_in(running, self._on_change))
+        await self._tell_health()
         await self._server.start()
-        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+
+    async def begin(self) -> None:
+        """Take calls: the service has started."""
+        self._statuses.started = True
+        await self._tell_health()
 
     async def stop(self, grace: float = 10.0) -> None:
         """Say NOT_SERVING, let the calls under way finish for `grace` seconds, and close."""
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._stopping = True
+        await self._tell_health()
         await self._server.stop(grace)
 
-    async def _set_health(self, state: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for name in ("", *self._names):
-            await self._health.set(name, state)
+    def _on_change(self) -> None:
+        self._update = asyncio.create_task(self._tell_health())
+
+    async def _tell_health(self) -> None:
+        async with self._updates:
+            await self._set(LIVE, not self._stopping)
+            await self._set("", self._answers(None))
+            for name, needs in self._needs.items():
+                await self._set(name, self._answers(needs))
+
+    def _answers(self, needs: Iterable[str] | None) -> bool:
+        return self._statuses.started and not self._stopping and not self._dependencies.unreachable(needs)
+
+    async def _set(self, name: str, serving: bool) -> None:
+        states = health_pb2.HealthCheckResponse
+        await self._health.set(name, states.SERVING if serving else states.NOT_SERVING)

@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headrace import definition
 from headrace.definition import LoopDefinition
 from headrace.errors import InvalidSettings
+from headrace.readiness import public_address
+
+#: What is no such URL is refused at start: waiting for its server would never end.
+_SCHEMES = {
+    "pulsar_url": ("pulsar://", "pulsar+ssl://", "http://", "https://"),
+    "redis_url": ("redis://", "rediss://", "unix://"),
+}
 
 
 def _instance() -> str:
@@ -41,6 +48,14 @@ class ServiceSettings(BaseSettings):
     bind: str = Field("127.0.0.1:0", description="Host and port of the gRPC server; port 0 takes a free one.")
     data: Path = Field(Path(".headrace"), description="Directory of local state (checkpoints).")
     instance: str = Field(default_factory=_instance, description="This process's name in logs and status.")
+
+    @field_validator("pulsar_url", "redis_url")
+    @classmethod
+    def _known_scheme(cls, url: str, info: ValidationInfo) -> str:
+        schemes = _SCHEMES[str(info.field_name)]
+        if not url.startswith(schemes):
+            raise ValueError(f"expected a URL that starts with {' or '.join(schemes)}")
+        return url
 
     def __init__(self, **given: Any) -> None:
         try:
@@ -70,4 +85,6 @@ class ServiceSettings(BaseSettings):
         variable = f"HEADRACE_{name.upper()}"
         if error["type"] == "missing":
             return f"{variable} is not set. {cls.model_fields[name].description}"
-        return f"{variable} is {error['input']!r}: {error['msg']}"
+        value = error["input"]
+        shown = public_address(value) if name in _SCHEMES else value
+        return f"{variable} is {shown!r}: {error['msg']}"

@@ -11,6 +11,7 @@ import redis
 from headrace.definition import LoopDefinition, ModelDefinition, Task
 from headrace.errors import UnknownName
 from headrace.log.topics import END_OF_HISTORY
+from headrace.readiness import Dependencies
 from headrace.store.status import Heartbeat, ServiceStatus, StatusBoard
 from headrace_learner.bootstrap import chosen
 from headrace_learner.telling import tell
@@ -42,7 +43,7 @@ def told(*standings: Standing, error: Exception | None = None) -> ServiceStatus:
         for index, standing in enumerate(standings)
     ]
     heartbeat = Heartbeat(cast(StatusBoard, _Board(error)), ServiceStatus(service="learner", instance="one"))
-    tell(workers, heartbeat)
+    tell(workers, heartbeat, Dependencies())
     return heartbeat.status
 
 

@@ -60,7 +60,7 @@ class Target:
             None of its processes is ready.
         """
         for status in self.statuses():
-            if status.service == service and status.state == "ready" and status.address:
+            if status.service == service and status.state in ("ready", "waiting") and status.address:
                 return status.address
         raise Unavailable(f"loop {self.loop!r} has no {service} that is ready: see `headrace status`")
 

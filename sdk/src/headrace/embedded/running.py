@@ -107,7 +107,7 @@ class RunningLoop:
         """The gRPC address of each service (of its first instance that is ready)."""
         found: dict[str, str] = {}
         for status in self.status():
-            if status.state == "ready" and status.address:
+            if status.state in ("ready", "waiting") and status.address:
                 found.setdefault(status.service, status.address)
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -32,6 +33,9 @@ def main() -> None:
         parser.error(str(error))
     except HeadraceError as error:
         sys.exit(f"headrace-feature: {error}")
+    # Everything is saved and closed. After a restart of the broker its client can abort an interpreter that shuts down.
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

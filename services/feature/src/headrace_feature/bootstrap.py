@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pulsar
 import redis
@@ -18,18 +18,20 @@ from headrace.errors import Unavailable
 from headrace.frontier import RESTING
 from headrace.kernel.fold import Fold
 from headrace.kernel.partition import PartitionId
-from headrace.log import connection
+from headrace.log import connection, probe
 from headrace.log.batch import Batch
 from headrace.log.consume import OwnerProgress, PartitionConsumer
 from headrace.log.position import START, Position
 from headrace.log.produce import Producer, wake
 from headrace.log.refusals import Refusals
 from headrace.log.topics import Topics
+from headrace.readiness import Dependencies, start_when_reachable
 from headrace.rpc import Server
 from headrace.store import connection as store_connection
 from headrace.store.leases import Lease
 from headrace.store.pairs import PairStore
 from headrace.store.partitions import Durability, PartitionStore
+from headrace.store.probe import store as watched_store
 from headrace.store.rows import RowStore
 from headrace.store.status import PERIOD, QUIET, Heartbeat, PartitionStatus, ServiceStatus, StatusBoard
 from headrace.wording import counted
@@ -42,6 +44,8 @@ from headrace_feature.outputs import ExamplesLog, VectorOutputs
 from headrace_feature.settings import FeatureSettings
 from headrace_feature.unread import Unread
 
+_Built = TypeVar("_Built")
+
 
 async def run(settings: FeatureSettings) -> None:
     """Run the service until SIGTERM or SIGINT."""
@@ -51,21 +55,42 @@ async def run(settings: FeatureSettings) -> None:
     store = store_connection.connect(settings.redis_url)
     status = ServiceStatus(service="feature", instance=settings.instance)
     heartbeat = Heartbeat(StatusBoard(store, loop.name), status)
-    service = Composition(settings, loop, client, store, heartbeat)
-    server = Server(settings.bind, {})
+    dependencies = Dependencies(
+        probe.broker(client, settings.pulsar_url, Topics(loop.name, settings.namespace).dead_letters),
+        watched_store(settings.redis_url),
+    )
+    server = Server(settings.bind, {}, dependencies=dependencies)
+    status.address = server.address
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    lanes = await asyncio.to_thread(service.lanes)
-    await asyncio.to_thread(service.campaign)
+
+    def build() -> tuple[Composition, list[Lane]]:
+        service = Composition(settings, loop, client, store, heartbeat, dependencies)
+        with store_connection.store_errors():
+            lanes = service.lanes()
+            service.campaign()
+        return service, lanes
+
+    dependencies.start()
+    await server.start(started=False)
+    built = await _waiting(start_when_reachable(dependencies, build, stop), heartbeat, dependencies)
+    if built is None:
+        await server.stop()
+        dependencies.stop()
+        with suppress(redis.RedisError):
+            await asyncio.to_thread(heartbeat.end)
+        await asyncio.to_thread(client.close)
+        await asyncio.to_thread(dependencies.join)
+        return
+    service, lanes = built
     every = [
         Routine(service.acknowledge, 0.5, 5.0),
         Routine(service.campaign, 1.0, 1.0),
         Routine(service.beat, PERIOD, QUIET),
     ]
     feature = FeatureApp(lanes, loop.idle / 1e6, every, settings.web_port)
-    status.state, status.address = "ready", server.address
-    await server.start()
+    await server.begin()
     try:
         await feature.start()
         with suppress(Unavailable):  # the status is told anew every moment
@@ -75,7 +100,19 @@ async def run(settings: FeatureSettings) -> None:
         # Whatever ends it: Faust's tasks do not let a process end that has not stopped them.
         await server.stop()
         await feature.stop()
+        dependencies.stop()
         await asyncio.to_thread(service.close)
+        await asyncio.to_thread(dependencies.join)
+
+
+async def _waiting(start: Awaitable[_Built], heartbeat: Heartbeat, dependencies: Dependencies) -> _Built:
+    """Publish a status that says what the start waits for."""
+    starting = asyncio.ensure_future(start)
+    while not (await asyncio.wait([starting], timeout=PERIOD))[0]:
+        heartbeat.status.note = dependencies.note()
+        with suppress(redis.RedisError):  # the store may be what it waits for
+            await asyncio.to_thread(heartbeat.beat)
+    return starting.result()
 
 
 class Composition:
@@ -88,7 +125,9 @@ class Composition:
         client: pulsar.Client,
         store: redis.Redis,
         heartbeat: Heartbeat,
+        dependencies: Dependencies,
     ) -> None:
+        self._dependencies = dependencies
         self._settings = settings
         self._loop = loop
         self._client = client
@@ -128,7 +167,8 @@ class Composition:
             self._heartbeat.status.partitions = self._partition_statuses(self._folder)
         joins = {joiner.model.name: joiner.status() for joiner in self._joiners}
         self._heartbeat.status.joins = {name: status for name, status in joins.items() if status is not None}
-        self._heartbeat.status.note = self._owned()
+        self._heartbeat.status.state = self._dependencies.state()
+        self._heartbeat.status.note = self._dependencies.note(self._owned())
         with store_connection.store_errors():
             self._heartbeat.beat()
 

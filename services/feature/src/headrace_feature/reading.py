@@ -104,16 +104,18 @@ class SourceReader(threading.Thread):
 
     def _follow(self) -> None:
         """Subscribe, and read until the source is no longer the worker's."""
-        consumer = self._source.open()
+        consumer: PartitionConsumer | None = None
         try:
+            consumer = self._source.open()
             self._receive(consumer)
         except (Fenced, Unavailable) as error:
             if not self._stopping.is_set():
                 _log.warning("reads it again", source=self._source.name, reason=str(error))
             self._stopping.wait(RETRY)
         finally:
-            with suppress(Exception):  # of a broker that is away: it closes by itself
-                consumer.close()
+            if consumer is not None:
+                with suppress(Exception):  # of a broker that is away: it closes by itself
+                    consumer.close()
 
     def _receive(self, consumer: PartitionConsumer) -> None:
         source = self._source

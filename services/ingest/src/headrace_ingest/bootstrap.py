@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 import pulsar
 import redis
 import structlog
 
-from headrace.definition import LoopDefinition, StreamDefinition
+from headrace.definition import LoopDefinition
+from headrace.log import probe
 from headrace.log.connection import connect, partitions
 from headrace.log.produce import Producer
 from headrace.log.topics import Topics
+from headrace.readiness import Dependencies, start_when_reachable
 from headrace.rpc import Server
 from headrace.store.decisions import DecisionBoard
+from headrace.store.probe import store as watched_store
 from headrace.store.status import Heartbeat, ServiceStatus, StatusBoard
 from headrace_ingest.admission import Admission
 from headrace_ingest.decisions import StoredDecisions
@@ -39,74 +43,103 @@ def now() -> int:
     return time.time_ns() // 1_000
 
 
-@asynccontextmanager
-async def serving(settings: IngestSettings) -> AsyncIterator[str]:
-    """Run the service for a block; gives its address."""
-    loop = settings.definition()
-    client = connect(settings)
-    store = redis.Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=5)
-    status = ServiceStatus(service="ingest", instance=settings.instance, counters={"accepted": 0, "rejected": 0})
-    heartbeat = Heartbeat(StatusBoard(store, loop.name), status)
-    build = _Build(settings, loop, client, asyncio.get_running_loop())
-    try:
-        counts = {stream.name: await asyncio.to_thread(build.partitions, stream) for stream in loop.streams}
-        lanes = {
-            stream.name: await asyncio.to_thread(build.stream, stream, counts[stream.name]) for stream in loop.streams
-        }
-        log = PulsarLog(lanes, await asyncio.to_thread(build.dead_letters), now)
-        admissions = {stream.name: Admission(stream, now) for stream in loop.streams}
-        decisions = StoredDecisions(DecisionBoard(store, loop.name), loop, settings.decision_s)
-        servicer = Servicer(Ingest(admissions, log, decisions, heartbeat.count))
-        server = Server(settings.bind, {SERVICE: servicer.add_to})
-        await server.start()
-        status.address, status.state = server.address, "ready"
-        beats = asyncio.create_task(_beat(heartbeat))
-        _log.info("ready", address=server.address, loop=loop.name, streams=list(lanes))
-        try:
-            yield server.address
-        finally:
-            await server.stop()
-            beats.cancel()
-            await log.close()
-            await asyncio.to_thread(_end, heartbeat)
-    finally:
-        await asyncio.to_thread(client.close)
-        store.close()
-
-
 async def run(settings: IngestSettings) -> None:
     """Run the service until SIGTERM or SIGINT."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with serving(settings):
-        await stopped.wait()
+    loop = settings.definition()
+    client = connect(settings)
+    store = redis.Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=5)
+    build = _Build(settings, loop, client, asyncio.get_running_loop())
+    broker = probe.broker(client, settings.pulsar_url, build.topics.dead_letters)
+    dependencies = Dependencies(broker, watched_store(settings.redis_url))
+    servicer = Servicer()
+    server = Server(
+        settings.bind, {SERVICE: servicer.add_to}, dependencies=dependencies, needs={SERVICE: [broker.name]}
+    )
+    status = ServiceStatus(service="ingest", instance=settings.instance, counters={"accepted": 0, "rejected": 0})
+    status.address = server.address
+    heartbeat = Heartbeat(StatusBoard(store, loop.name), status)
+    beats = asyncio.create_task(_beat(heartbeat, server, dependencies))
+    try:
+        dependencies.start()
+        await server.start(started=False)
+        opened = await start_when_reachable(dependencies, build.producers, stopped, [broker.name])
+        if opened is not None:
+            log = build.log(opened)
+            decisions = StoredDecisions(DecisionBoard(store, loop.name), loop, settings.decision_s)
+            servicer.begin(Ingest(build.admissions(), log, decisions, heartbeat.count))
+            await server.begin()
+            _log.info("ready", address=server.address, loop=loop.name, streams=list(opened.streams))
+            await stopped.wait()
+        await server.stop()
+        if opened is not None:
+            await log.close()
+    finally:
+        beats.cancel()
+        dependencies.stop()
+        await asyncio.to_thread(_end, heartbeat)
+        await asyncio.to_thread(client.close)
+        await asyncio.to_thread(dependencies.join)
+        store.close()
     _log.info("stopped")
 
 
+@dataclass(frozen=True)
+class _Producers:
+    """The producer of each stream, that of the dead letters, and the partitions of each stream's topic."""
+
+    streams: Mapping[str, Producer]
+    dead_letters: Producer
+    partitions: Mapping[str, int]
+
+
 class _Build:
-    """Makes the lanes. The client's calls wait for the broker, so these run in threads."""
+    """Makes the lanes. The client's calls wait for the broker, so `producers` runs in a thread."""
 
     def __init__(
         self, settings: IngestSettings, loop: LoopDefinition, client: pulsar.Client, events: asyncio.AbstractEventLoop
     ) -> None:
         self._settings = settings
+        self._loop = loop
         self._client = client
         self._events = events
-        self._topics = Topics(loop.name, settings.namespace)
+        self.topics = Topics(loop.name, settings.namespace)
 
-    def partitions(self, stream: StreamDefinition) -> int:
-        return len(partitions(self._client, self._topics.stream(stream.name)))
+    def producers(self) -> _Producers:
+        """Open every topic, or none.
 
-    def stream(self, stream: StreamDefinition, partitions: int) -> Lane:
-        # The codec's schema registers the stream's type with the broker before anybody else can write another one.
-        schema = Admission(stream, now).codec.schema()
-        return self._lane(f"stream {stream.name}", self._topics.stream(stream.name), partitions, schema)
+        Raises
+        ------
+        Unavailable
+            The broker does not answer.
+        """
+        topics = {stream.name: self.topics.stream(stream.name) for stream in self._loop.streams}
+        counts = {name: len(partitions(self._client, topic)) for name, topic in topics.items()}
+        with ExitStack() as undo:
+            streams = {
+                # The codec's schema registers the stream's type with the broker before anybody else can write another.
+                stream.name: self._producer(undo, topics[stream.name], Admission(stream, now).codec.schema())
+                for stream in self._loop.streams
+            }
+            letters = self._producer(undo, self.topics.dead_letters, None)
+            undo.pop_all()
+        return _Producers(streams, letters, counts)
 
-    def dead_letters(self) -> Lane:
-        return self._lane("dead letters", self._topics.dead_letters, 1, None)
+    def log(self, opened: _Producers) -> PulsarLog:
+        """Make a lane for each topic."""
+        lanes = {
+            name: self._lane(f"stream {name}", producer, opened.partitions[name])
+            for name, producer in opened.streams.items()
+        }
+        return PulsarLog(lanes, self._lane("dead letters", opened.dead_letters, 1), now)
 
-    def _lane(self, what: str, topic: str, partitions: int, schema: pulsar.schema.Schema | None) -> Lane:
+    def admissions(self) -> dict[str, Admission]:
+        """Make what judges the events of each stream."""
+        return {stream.name: Admission(stream, now) for stream in self._loop.streams}
+
+    def _producer(self, undo: ExitStack, topic: str, schema: pulsar.schema.Schema | None) -> Producer:
         producer = Producer(
             self._client,
             topic,
@@ -115,12 +148,18 @@ class _Build:
             max_pending=_MAX_PENDING,
             timeout_s=self._settings.patience_s,
         )
+        undo.callback(producer.close)
+        return producer
+
+    def _lane(self, what: str, producer: Producer, partitions: int) -> Lane:
         room = Room(what, self._settings.in_flight_bytes, self._settings.patience_s)
         return Lane(producer, partitions, room, self._events)
 
 
-async def _beat(heartbeat: Heartbeat) -> None:
+async def _beat(heartbeat: Heartbeat, server: Server, dependencies: Dependencies) -> None:
     while True:
+        heartbeat.status.state = dependencies.state() if server.started else "starting"
+        heartbeat.status.note = dependencies.note()
         try:
             await asyncio.to_thread(heartbeat.beat)
         except redis.RedisError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from headrace.errors import InvalidEvent
+from headrace.errors import InvalidEvent, Unavailable
 from headrace.v1 import ingest_pb2, ingest_pb2_grpc
 from headrace_ingest import handlers
 
@@ -19,8 +19,18 @@ REJECTION = "headrace-rejection-bin"
 class Servicer(ingest_pb2_grpc.IngestServiceServicer):
     """Translates messages; errors become statuses in `headrace.rpc`."""
 
-    def __init__(self, ingest: handlers.Ingest) -> None:
-        self._ingest = ingest
+    def __init__(self, ingest: handlers.Ingest | None = None) -> None:
+        self._handlers = ingest
+
+    def begin(self, ingest: handlers.Ingest) -> None:
+        """Take calls: the topics are open."""
+        self._handlers = ingest
+
+    @property
+    def _ingest(self) -> handlers.Ingest:
+        if self._handlers is None:
+            raise Unavailable("ingest has not opened its topics yet")
+        return self._handlers
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Register with a server."""

@@ -15,10 +15,13 @@ from headrace import declare, export
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import CorruptState, UnknownName
 from headrace.log import connection as broker
+from headrace.log import probe
 from headrace.log.topics import Topics
+from headrace.readiness import Dependencies
 from headrace.rpc import Server
 from headrace.store import connection as store
 from headrace.store.fences import Fences
+from headrace.store.probe import store as watched_store
 from headrace.store.quality import QualityBoard
 from headrace.store.status import Heartbeat, Pace, ServiceStatus, StatusBoard
 
@@ -47,19 +50,27 @@ async def serve(settings: LearnerSettings, models: Sequence[str] = ()) -> int:
     loop = settings.definition()
     with ExitStack() as closing:
         client = broker.connect(settings)
+        models_topic = Topics(loop.name, settings.namespace).models
+        dependencies = Dependencies(
+            probe.broker(client, settings.pulsar_url, models_topic), watched_store(settings.redis_url)
+        )
+        closing.callback(dependencies.join)
         closing.callback(client.close)
         online = store.connect(settings.redis_url)
         closing.callback(online.close)
         pace = Pace()
         workers = _workers(settings, loop, chosen(loop, models), client, online, pace)
-        server = Server(settings.bind, {})
+        server = Server(settings.bind, {}, dependencies=dependencies)
         status = ServiceStatus(service="learner", instance=settings.instance, address=server.address)
         heartbeat = Heartbeat(StatusBoard(online, loop.name), status)
+        dependencies.notify(pace.stir)
+        dependencies.start()
+        closing.callback(dependencies.stop)
         await server.start()
         for worker in workers:
             worker.start()
         _log.info("ready", address=server.address, models=[worker.model.name for worker in workers])
-        await _until_stopped(workers, heartbeat, pace)
+        await _until_stopped(workers, heartbeat, pace, dependencies)
         await server.stop()
         failed = any(worker.standing.failure for worker in workers)
         if not failed:  # what failed says so as long as a status lives
@@ -116,19 +127,23 @@ def _workers(
     return workers
 
 
-async def _until_stopped(workers: Sequence[Worker], heartbeat: Heartbeat, pace: Pace) -> None:
+async def _until_stopped(
+    workers: Sequence[Worker], heartbeat: Heartbeat, pace: Pace, dependencies: Dependencies
+) -> None:
     running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(number, pace.end)
-    await asyncio.to_thread(_tell_until_stopped, workers, heartbeat, pace)
+    await asyncio.to_thread(_tell_until_stopped, workers, heartbeat, pace, dependencies)
     for worker in workers:
         worker.stop()
     for worker in workers:
         await asyncio.to_thread(worker.join)
-    await asyncio.to_thread(tell, workers, heartbeat)
+    await asyncio.to_thread(tell, workers, heartbeat, dependencies)
 
 
-def _tell_until_stopped(workers: Sequence[Worker], heartbeat: Heartbeat, pace: Pace) -> None:
+def _tell_until_stopped(
+    workers: Sequence[Worker], heartbeat: Heartbeat, pace: Pace, dependencies: Dependencies
+) -> None:
     while not pace.ended and all(worker.is_alive() for worker in workers):
-        tell(workers, heartbeat)
+        tell(workers, heartbeat, dependencies)
         pace.wait()

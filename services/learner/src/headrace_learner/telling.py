@@ -8,6 +8,7 @@ import redis
 import structlog
 
 from headrace.log.topics import END_OF_HISTORY
+from headrace.readiness import Dependencies
 from headrace.store.status import Heartbeat
 
 from .worker import Standing, Worker
@@ -15,13 +16,13 @@ from .worker import Standing, Worker
 _log = structlog.get_logger()
 
 
-def tell(workers: Sequence[Worker], heartbeat: Heartbeat) -> None:
+def tell(workers: Sequence[Worker], heartbeat: Heartbeat, dependencies: Dependencies) -> None:
     """Write the status of all models of this process; a store that is away is not waited for."""
     status, standings = heartbeat.status, {worker.model.name: worker.standing for worker in workers}
     # First, as it is the last that a worker tells.
     status.versions = {name: standing.published for name, standing in standings.items()}
     states = {standing.state for standing in standings.values()}
-    status.state = next((state for state in ("failed", "starting", "stopped") if state in states), "ready")
+    status.state = next((state for state in ("failed", "starting", "stopped") if state in states), dependencies.state())
     status.counters = {
         "examples": sum(standing.learned for standing in standings.values()),
         "versions": sum(standing.versions for standing in standings.values()),
@@ -32,7 +33,8 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat) -> None:
     known = [frontier for frontier in frontiers if frontier is not None]
     status.frontier = min(known, default=None) if len(known) == len(frontiers) else None
     status.metrics = {name: standing.metrics for name, standing in standings.items() if standing.metrics}
-    status.note = "; ".join(note for name, standing in standings.items() for note in _notes(name, standing))
+    notes = "; ".join(note for name, standing in standings.items() for note in _notes(name, standing))
+    status.note = dependencies.note(notes)
     try:
         heartbeat.beat()
     except redis.RedisError as error:

@@ -16,9 +16,12 @@ import structlog
 from headrace.inference import grpc_service_pb2 as inference_pb2
 from headrace.inference import grpc_service_pb2_grpc
 from headrace.kernel.assemble import Assembler
+from headrace.log import probe
 from headrace.log.connection import connect
 from headrace.log.topics import Topics
+from headrace.readiness import Dependencies
 from headrace.rpc import Server
+from headrace.store.probe import store as watched_store
 from headrace.store.status import Pace, ServiceStatus
 from headrace.v1 import features_pb2, features_pb2_grpc, models_pb2, models_pb2_grpc, scoring_pb2, scoring_pb2_grpc
 from headrace_scorer.handlers.features import FeatureHandler
@@ -29,7 +32,7 @@ from headrace_scorer.kept import KeptVersions
 from headrace_scorer.rows import StoredRows
 from headrace_scorer.scorer import Scorer
 from headrace_scorer.served import ServedQueue, ServedSender
-from headrace_scorer.settings import ScorerSettings
+from headrace_scorer.settings import ScorerSettings, StoreDown
 from headrace_scorer.telling import Progress, Rebuild, StatusThread
 from headrace_scorer.threads import StreamScoring, VersionReader
 from headrace_scorer.versions import Versions
@@ -58,6 +61,12 @@ def services(scorer: Scorer, versions: Versions) -> dict[str, _Add]:
     }
 
 
+def needs(store_down: StoreDown) -> dict[str, list[str]]:
+    """For each gRPC service what it cannot answer without: never the broker, and the store unless told so."""
+    store = ["store"] if store_down is StoreDown.FAIL else []
+    return {_name(scoring_pb2, "ScoringService"): store, _name(features_pb2, "FeatureService"): ["store"]}
+
+
 class Service:
     """One scorer process; made on its event loop."""
 
@@ -74,18 +83,24 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._running.add_signal_handler(number, self._ending.set)
         client = connect(self._settings)
+        dependencies = Dependencies(
+            probe.broker(client, self._settings.pulsar_url, self._topics.models),
+            watched_store(self._settings.redis_url),
+        )
         rows = StoredRows(self._settings.redis_url, self._settings.store_timeout)
         try:
-            await self._serve(client, rows)
+            await self._serve(client, rows, dependencies)
         finally:
             await rows.close()
             await asyncio.to_thread(client.close)
+            await asyncio.to_thread(dependencies.join)
         if self._failure is not None:
             raise self._failure
 
-    async def _serve(self, client: pulsar.Client, rows: StoredRows) -> None:
+    async def _serve(self, client: pulsar.Client, rows: StoredRows, dependencies: Dependencies) -> None:
         settings, versions, pace = self._settings, Versions(self._loop, _log.info), Pace()
         progress = Progress(stir=pace.stir)
+        dependencies.notify(pace.stir)
         queue = ServedQueue(settings.log_queue, settings.log_patience)
         rebuild = Rebuild(self._loop)
         scorer = Scorer(
@@ -99,7 +114,12 @@ class Service:
             max_in_flight=settings.max_in_flight,
             rebuilding=rebuild.is_under_way,
         )
-        server = Server(settings.bind, services(scorer, versions))
+        server = Server(
+            settings.bind,
+            services(scorer, versions),
+            dependencies=dependencies,
+            needs=needs(settings.store_down),
+        )
         sender = ServedSender(client, self._topics, queue, lambda count: progress.count(logged=count))
         kept = KeptVersions(settings.data / "versions")
         versions.offer(kept.load())
@@ -111,9 +131,10 @@ class Service:
             status.counters = {"predictions": 0, "unscored": 0, **progress.counters, **requests}
             status.frontier = progress.frontier
             status.versions = versions.examples()
-            status.note = "rows are being made again" if rebuild.is_under_way() else ""
+            status.state = dependencies.state()
+            status.note = dependencies.note("rows are being made again" if rebuild.is_under_way() else "")
 
-        status = ServiceStatus(service="scorer", instance=settings.instance, state="ready", address=server.address)
+        status = ServiceStatus(service="scorer", instance=settings.instance, address=server.address)
         board = StatusThread(settings.redis_url, self._loop.name, status, refresh, rebuild.look, pace)
         scorer.warm()
         # What is there by now stays: the collector need not look at it again while requests wait.
@@ -122,11 +143,13 @@ class Service:
         await rows.open()
         for thread in (sender, reader, stream):
             thread.start()
+        dependencies.start()
         await server.start()
         board.start()
         _log.info("ready", address=server.address)
         await self._ending.wait()
         await server.stop()
+        dependencies.stop()
         stream.stop()
         reader.stop()
         # A broker that is down holds its threads up; what they do is done again after the next start.

@@ -1,0 +1,213 @@
+"""Services that start before their servers, or lose them: not ready meanwhile, and ready again by themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import redis
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from headrace import declare, definition, embedded
+from headrace.embedded.ports import HOST, free_port
+from headrace.embedded.processes import SERVICES
+from headrace.rpc import LIVE, UNREACHABLE
+from headrace.store.status import ServiceStatus, StatusBoard
+from tests.deadline import until
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NAME = "shop"
+SCORING = "headrace.v1.ScoringService"
+#: Generous: the machine may be slow, and a client gives an operation on the broker ten seconds.
+SECONDS = 120.0
+
+LOOP = """
+from datetime import datetime
+
+from river.linear_model import LogisticRegression
+from river.preprocessing import StandardScaler
+
+from headrace import Count, Label, Mean, Model, Stream, View, col
+
+
+class Payment(Stream, key="card", time="at", id="payment"):
+    payment: str
+    at: datetime
+    card: str
+    amount: float
+
+
+class Outcome(Stream, key="payment", time="at", id="payment"):
+    payment: str
+    at: datetime
+    fraud: bool
+
+
+spending = View(Payment, by="card", windows=["1h", "7d"], features={"mean": Mean("amount"), "count": Count()})
+fraud = Label(Outcome, of=Payment, value=col("fraud"), wait="30d")
+
+Model(
+    "fraudulent",
+    on=Payment,
+    label=fraud,
+    features=[spending, col("amount").signed_log()],
+    learner=lambda: StandardScaler() | LogisticRegression(),
+)
+"""
+
+
+class Process:
+    """A service as a process of its own, and what it says of itself."""
+
+    def __init__(
+        self,
+        service: str,
+        directory: Path,
+        broker: embedded.Broker,
+        store: embedded.Store,
+        environment: dict[str, str],
+    ) -> None:
+        self.service = service
+        self.store = store
+        self.log = directory / f"{service}.log"
+        self.address = f"{HOST}:{free_port()}"
+        urls = {
+            "HEADRACE_PULSAR_URL": broker.url,
+            "HEADRACE_REDIS_URL": store.url,
+            "HEADRACE_BIND": self.address,
+            "HEADRACE_DATA": str(directory / "data"),
+            "HEADRACE_INSTANCE": service,
+            "HEADRACE_LOOP_FILE": str(directory / f"{NAME}.py"),
+        }
+        command = [sys.executable, "-m", SERVICES[service], "--loop", str(directory / "loop.json")]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, env=os.environ | urls | environment, stderr=log)
+        self._health = health_pb2_grpc.HealthStub(grpc.insecure_channel(self.address))
+
+    def serves(self, name: str = "") -> bool:
+        answer = self._health.Check(health_pb2.HealthCheckRequest(service=name), timeout=10, wait_for_ready=True)
+        return bool(answer.status == SERVING)
+
+    def unreachable(self) -> set[str]:
+        """What its health check names."""
+        assert self.process.poll() is None, self.log.read_text()
+        request = health_pb2.HealthCheckRequest()
+        _, call = self._health.Check.with_call(request, timeout=30, wait_for_ready=True)
+        return {str(value) for name, value in call.trailing_metadata() if name == UNREACHABLE}
+
+    def lacks(self, *servers: str) -> None:
+        """Wait until it says that it cannot reach these, and no others."""
+        until(self.unreachable, lambda found: found == set(servers), SECONDS)
+
+    def status(self) -> ServiceStatus | None:
+        with redis.Redis.from_url(self.store.url) as store:
+            return next((own for own in StatusBoard(store, NAME).read() if own.service == self.service), None)
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
+
+    def end(self) -> int:
+        """Ask it to end; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(SECONDS)
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[tuple[embedded.Broker, embedded.Store]]:
+    """Servers that are down, with addresses that they keep."""
+    broker, store = embedded.broker(tmp_path), embedded.store(tmp_path)
+    for server in (broker, store):
+        server.start()
+        server.stop()
+    yield broker, store
+    for server in (broker, store):
+        server.stop()
+
+
+@contextmanager
+def running(
+    service: str, directory: Path, broker: embedded.Broker, store: embedded.Store, **environment: str
+) -> Iterator[Process]:
+    (directory / f"{NAME}.py").write_text(LOOP)
+    loaded = declare.load(directory / f"{NAME}.py")
+    (directory / "loop.json").write_bytes(definition.encode(loaded.definition))
+    process = Process(service, directory, broker, store, environment)
+    try:
+        yield process
+    finally:
+        process.process.kill()
+        process.process.wait()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_ready_while_it_reaches_both_servers(
+    service: str, tmp_path: Path, servers: tuple[embedded.Broker, embedded.Store]
+) -> None:
+    broker, store = servers
+    names = {"broker": f"broker {broker.url}", "store": f"store {store.url}"}
+    with running(service, tmp_path, broker, store) as process:
+        process.lacks(*names.values())
+        assert process.serves(LIVE)
+        assert not process.serves()
+        store.start()
+        process.lacks(names["broker"])
+        status = until(process.status, lambda found: found is not None and broker.url in found.note, SECONDS)
+        assert status is not None
+        assert status.state in ("starting", "waiting")
+        broker.start()
+        until(process.serves, seconds=SECONDS)
+        until(process.status, lambda found: found is not None and found.state == "ready", SECONDS)
+
+        store.kill()
+        process.lacks(names["store"])
+        assert not process.serves()
+        store.start()
+        until(process.serves, seconds=SECONDS)
+
+        broker.kill()
+        process.lacks(names["broker"])
+        status = until(process.status, lambda found: found is not None and found.state == "waiting", SECONDS)
+        assert status is not None
+        assert f"cannot reach the broker at {broker.url}" in status.note
+        broker.start()
+        until(process.serves, seconds=SECONDS)
+        until(process.status, lambda found: found is not None and found.state == "ready", SECONDS)
+
+        for name, server in (("broker", broker), ("store", store)):
+            failures = process.logged(f"{name}_unreachable")
+            assert {line["address"] for line in failures} == {server.url}
+            assert process.logged(f"{name}_reachable")
+        assert process.end() == 0
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_that_waits_for_its_servers_can_be_stopped(
+    service: str, tmp_path: Path, servers: tuple[embedded.Broker, embedded.Store]
+) -> None:
+    with running(service, tmp_path, *servers) as process:
+        process.unreachable()
+        assert process.end() == 0
+
+
+@pytest.mark.parametrize(("down", "answers"), [("fail", False), ("missing", True)])
+def test_a_scorer_serves_requests_without_what_it_does_not_need(
+    down: str, answers: bool, tmp_path: Path, servers: tuple[embedded.Broker, embedded.Store]
+) -> None:
+    broker, store = servers
+    store.start()
+    with running("scorer", tmp_path, broker, store, HEADRACE_STORE_DOWN=down) as process:
+        process.lacks(f"broker {broker.url}")
+        assert process.serves(SCORING), "requests are answered without a broker"
+        store.kill()
+        process.lacks(f"broker {broker.url}", f"store {store.url}")
+        assert process.serves(SCORING) is answers
