@@ -46,7 +46,7 @@ $(STAMP): requirements-build.lock requirements.lock $(DISTRIBUTIONS:=/pyproject.
 
 # Tests wait more than they compute: a few more processes than cores.
 JOBS ?= $(shell expr $$(nproc 2> /dev/null || echo 2) + 1)
-PARALLEL := -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+PARALLEL := -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
 test: lint ## check the code, then run the whole suite, in several processes (JOBS=3)
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.brokers import broker, module_place, official, official_place, place, runs
 
@@ -17,23 +20,26 @@ settings.load_profile("headrace")
 _ORDER = ("tests/crash/", "tests/e2e/", "tests/integration/", "tests/contract/", "tests/unit/")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the tests, and keep those together that share a server: `make test` runs them in several processes."""
-    items.sort(key=_place_in_order)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    """Order the tests: `make test` deals them out to several processes."""
+    items.sort(key=lambda item: _place_in_order(item.nodeid))
 
 
-def _place_in_order(item: pytest.Item) -> int:
-    folders = [place for place, folder in enumerate(_ORDER) if item.nodeid.startswith(folder)]
-    return folders[0] if folders else len(_ORDER)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Deal out groups of tests."""
+    return _Groups(config, log)
 
 
-def _group(item: pytest.Item) -> str:
-    """A module's tests on one of the brokers; all of the crash suite, as its broker is one that it may kill."""
-    module = item.nodeid.partition("::")[0]
-    if module.startswith("tests/crash/"):
-        return "crash"
-    broker = "official" if item.get_closest_marker("official") else ""
-    return f"{module} {broker}".strip()
+class _Groups(LoadScopeScheduling):  # type: ignore[misc]
+    """Keeps tests together that share a server: a module on one broker, and the crash suite on one that it kills."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module, _, test = nodeid.partition("::")
+        if module.startswith("tests/crash/"):
+            return "crash"
+        return f"{module} official" if "[official" in test else module
+
+
+def _place_in_order(nodeid: str) -> int:
+    return next((place for place, folder in enumerate(_ORDER) if nodeid.startswith(folder)), len(_ORDER))

@@ -19,6 +19,7 @@ from headrace.frontier import UNKNOWN
 from headrace.history.backfill import Backfill
 from tests.crash.grounds import INSTANCES
 from tests.crash.site import Site
+from tests.deadline import scaled
 
 
 class Kind(StrEnum):
@@ -199,7 +200,7 @@ class Faults(threading.Thread):
 
     def _breathe(self) -> None:
         """Let a slow machine come to itself: a loop that is hit again before it has done a step shows nothing."""
-        until = time.monotonic() + _BREATH_S
+        until = time.monotonic() + scaled(_BREATH_S)
         while self._vectors() <= self._made and time.monotonic() < until:
             self._pause.wait(0.1)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from headrace.client import IngestClient
 from headrace.errors import HeadraceError
 from tests.crash.load import SLICE_S, STREAMS, Slice
+from tests.deadline import scaled
 
 #: Seconds that a call may take.
 _PATIENCE_S = 15.0
@@ -82,7 +83,7 @@ class Sender(threading.Thread):
             self._forget()
 
     def _surely(self, own: Slice, *, end: bool = False) -> None:
-        deadline = time.monotonic() + self._seconds
+        deadline = time.monotonic() + scaled(self._seconds)
         while True:
             began = time.time()
             try:
@@ -103,7 +104,7 @@ class Sender(threading.Thread):
             self._client = IngestClient(addresses[self._turn % len(addresses)])
             self._turn += 1
         with self._client.stream() as stream:
-            bell = threading.Timer(_PATIENCE_S, stream.cancel)
+            bell = threading.Timer(scaled(_PATIENCE_S), stream.cancel)
             bell.start()
             try:
                 for name in STREAMS:
