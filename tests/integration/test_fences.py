@@ -26,6 +26,7 @@ from headrace.store.fences import Fences
 from headrace.store.pairs import JoinState, PairStore
 from headrace.store.partitions import Durability, PartitionStore, Standing
 from headrace.store.rows import RowStore, Write, row_field, row_key
+from headrace.store.status import ServiceStatus, StatusBoard, status_key
 from tests.unit.kernel.test_fold import SECOND, START, loop
 
 LOOP = loop()
@@ -279,3 +280,17 @@ def test_a_fence_is_passed_by_the_newest_owner_only(store: redis.Redis) -> None:
 def test_what_was_written_is_on_disk_after_the_wait(store: redis.Redis) -> None:
     store.set("key", "value")
     assert Durability(store, LOOP.name).wait()
+
+
+def test_a_process_that_reports_no_more_says_since_when(store: redis.Redis) -> None:
+    board = StatusBoard(store, LOOP.name)
+    ended, killed = (ServiceStatus(service="feature", instance=f"feature-{number}") for number in range(2))
+    for status in (ended, killed):
+        board.write(status)
+    assert board.read() == board.read(silent=True) != []
+    board.remove(ended)
+    store.delete(status_key(LOOP.name, "feature", "feature-1"))  # as after its life
+    assert board.read() == []
+    (silent,) = board.read(silent=True)
+    assert (silent.instance, silent.state) == ("feature-1", "does not report")
+    assert abs(silent.updated_at - killed.updated_at) < 1

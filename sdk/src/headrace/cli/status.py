@@ -43,7 +43,7 @@ def command(loop: str | None, data: Path | None, redis: str | None, as_json: boo
 def _print(target: Target, as_json: bool) -> None:
     from headrace.cli import board
 
-    statuses = target.statuses()
+    statuses = target.statuses(silent=True)
     if as_json:
         click.echo(board.as_json(target.loop, statuses))
     elif sys.stdout.isatty():
@@ -66,5 +66,5 @@ def _watch(target: Target, as_json: bool) -> None:
 
     with Live(screen=True, auto_refresh=False) as live:
         while True:
-            live.update(board.as_table(target.loop, board.complete(target.statuses())), refresh=True)
+            live.update(board.as_table(target.loop, board.complete(target.statuses(silent=True))), refresh=True)
             time.sleep(_EVERY_S)

@@ -38,8 +38,8 @@ class Target:
     data: Path | None = None
     namespace: str | None = None
 
-    def statuses(self) -> list[ServiceStatus]:
-        """What its services say of themselves.
+    def statuses(self, silent: bool = False) -> list[ServiceStatus]:
+        """What its services say of themselves; with `silent` also which of them report no more.
 
         Raises
         ------
@@ -49,7 +49,7 @@ class Target:
         from headrace.store.status import StatusBoard
 
         with _store(self.redis) as store:
-            return StatusBoard(store, self.loop).read()
+            return StatusBoard(store, self.loop).read(silent)
 
     def address(self, service: str) -> str:
         """The gRPC address of a service.

@@ -19,6 +19,9 @@ QUIET = 2.0
 
 _RATES_OVER_S = 1.0
 
+#: Seconds for which it is said since when a process has been silent.
+_FORGET_S = 86_400.0
+
 # Timers are not exact: a beat that is so much early is written all the same.
 _SLACK_S = 0.1
 
@@ -107,8 +110,8 @@ class StatusBoard:
     def __init__(self, store: redis.Redis, loop: str) -> None:
         self._store = store
         self._loop = loop
-        # Which keys there are: looking for them would walk through all rows of the store.
-        self._register = status_key(loop, "register", "")
+        # Which keys there are, and when each was written: looking for them would walk through all rows of the store.
+        self._register = status_key(loop, "seen", "")
 
     def write(self, status: ServiceStatus) -> None:
         """Publish a status for the next `LIFE` seconds."""
@@ -116,25 +119,38 @@ class StatusBoard:
         key = status_key(self._loop, status.service, status.instance)
         pipe = self._store.pipeline(transaction=False)
         pipe.set(key, msgspec.json.encode(status), ex=LIFE)
-        pipe.sadd(self._register, key)
+        pipe.zadd(self._register, {key: status.updated_at})
         pipe.execute()
 
     def remove(self, status: ServiceStatus) -> None:
         """Take a status off the board: its process ends."""
         key = status_key(self._loop, status.service, status.instance)
         self._store.delete(key)
-        self._store.srem(self._register, key)
+        self._store.zrem(self._register, key)
 
-    def read(self) -> list[ServiceStatus]:
-        """All services that are alive, by service and instance."""
-        keys = sorted(self._store.smembers(self._register))
-        told = dict(zip(keys, self._store.mget(keys) if keys else (), strict=True))
-        dead = [key for key, value in told.items() if value is None]
-        if dead:
-            self._store.srem(self._register, *dead)
-        alive = [_STATUS.decode(value) for value in told.values() if value is not None]
+    def read(self, silent: bool = False) -> list[ServiceStatus]:
+        """List the services that are alive, by service and instance.
+
+        Parameters
+        ----------
+        silent
+            Also those that have not ended and report no more, with the time of their last report, for a day.
+        """
+        self._store.zremrangebyscore(self._register, "-inf", time.time() - _FORGET_S)
+        ranked: list[tuple[bytes, float]] = self._store.zrange(self._register, 0, -1, withscores=True)  # type: ignore[assignment]
+        seen = sorted(ranked)
+        found = self._store.mget([key for key, _ in seen]) if seen else []
+        pairs = list(zip(seen, found, strict=True))
+        alive = [_STATUS.decode(value) for _, value in pairs if value is not None]
         _tell_lag(alive)
+        if silent:
+            alive += [_silent(key.decode(), at) for (key, at), value in pairs if value is None]
         return alive
+
+
+def _silent(key: str, at: float) -> ServiceStatus:
+    service, instance = key.split(":")[-2:]
+    return ServiceStatus(service=service, instance=instance, state="does not report", updated_at=at)
 
 
 def _tell_lag(statuses: list[ServiceStatus]) -> None:
