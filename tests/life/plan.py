@@ -109,14 +109,20 @@ class Deck:
 class Plan:
     """The actions of one life.
 
+    Parameters
+    ----------
+    compares
+        How probable a comparison is after each chapter.
+
     Attributes
     ----------
     partitions
         Of the streams, where the broker has partitions.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, compares: float = 0.35) -> None:
         self._draw = Random(seed)
+        self._compares = compares
         self._writer = Writer(seed + 1)
         self.partitions = self._draw.randint(1, 4)
         self._visits = (self._draw.randrange(3), self._draw.randrange(5, 12))
@@ -138,7 +144,7 @@ class Plan:
         deliver = _DELIVERIES_BY_NAME[self._deliveries.next()]
         yield from deliver(self, self._chapter(burst=deliver is _burst))
         yield from self._interlude(self._interludes.next())
-        if self._draw.random() < 0.35:
+        if self._draw.random() < self._compares:
             yield Compare()
 
     def _chapter(self, burst: bool = False) -> Chapter:
