@@ -79,9 +79,13 @@ def shrink(life: Life, directory: Path, settings: Settings, say: Say, tries: int
             break
         middle = (low + high) // 2
         say(f"does it differ after {middle} actions?")
-        again = live(life.seed, lambda done, _, stop=middle: done >= stop, directory / str(attempt), settings, say)
+        again = live(life.seed, _after(middle), directory / str(attempt), settings, say)
         if again.differences:
             high = len(again.actions)
         else:
             low = middle
     return list(islice(Plan(life.seed, settings.compares).actions(), high))
+
+
+def _after(actions: int) -> Callable[[int, float], bool]:
+    return lambda done, seconds: done >= actions

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from random import Random
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from tests.life.chapters import DAY, HOUR, MINUTE, Chapter, Planned, Writer
 from tests.life.loops import STREAMS
@@ -92,7 +92,7 @@ class Compare:
 Action = Write | Pause | Restart | Mark | Compare
 
 
-class Deck:
+class Deck(Generic[_Item]):
     """Draws items in random order, each once before any comes again."""
 
     def __init__(self, draw: Random, items: Sequence[_Item]) -> None:
