@@ -271,7 +271,7 @@ def _send_halves(plan: Plan, chapter: Chapter) -> Iterator[Action]:
 
 def _send_twice(plan: Plan, chapter: Chapter) -> Iterator[Action]:
     yield plan.write("send", chapter.events, chapter.situations)
-    yield plan.pause("between files")
+    yield Restart("feature")
     yield plan.write("send", chapter.events, Counter({"same file twice": 1}))
 
 
