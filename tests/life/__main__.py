@@ -33,7 +33,7 @@ def main() -> int:
         print(f"{time.monotonic() - began:7.1f} s  {text}", file=sys.stderr, flush=True)
 
     def ends(actions: int, seconds: float) -> bool:
-        return actions >= given.actions if given.actions is not None else seconds > given.minutes * 60
+        return bool(actions >= given.actions if given.actions is not None else seconds > given.minutes * 60)
 
     say(f"seed {seed}")
     with tempfile.TemporaryDirectory(prefix="headrace-life-") as temporary:

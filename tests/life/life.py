@@ -35,10 +35,11 @@ class Life:
 
 @dataclass(frozen=True)
 class Settings:
-    """How lives run: see `tests.life.world.World`."""
+    """How lives run: see `tests.life.world.World` and `tests.life.plan.Plan`."""
 
     broker: str = "embedded"
     patience: float = 30.0
+    compares: float = 0.35
     tolerance: Tolerance = USUAL
     environment: dict[str, str] = field(default_factory=dict)
     services: dict[str, str] = field(default_factory=dict)
@@ -46,7 +47,7 @@ class Settings:
 
 def live(seed: int, ends: Callable[[int, float], bool], directory: Path, settings: Settings, say: Say) -> Life:
     """Live until it `ends` (given the number of actions and the seconds), or differs from the oracle."""
-    plan, began = Plan(seed), time.monotonic()
+    plan, began = Plan(seed, settings.compares), time.monotonic()
     life = Life(seed, settings.broker)
     with lived(
         directory,
@@ -78,9 +79,13 @@ def shrink(life: Life, directory: Path, settings: Settings, say: Say, tries: int
             break
         middle = (low + high) // 2
         say(f"does it differ after {middle} actions?")
-        again = live(life.seed, lambda done, _, stop=middle: done >= stop, directory / str(attempt), settings, say)
+        again = live(life.seed, _after(middle), directory / str(attempt), settings, say)
         if again.differences:
             high = len(again.actions)
         else:
             low = middle
-    return list(islice(Plan(life.seed).actions(), high))
+    return list(islice(Plan(life.seed, settings.compares).actions(), high))
+
+
+def _after(actions: int) -> Callable[[int, float], bool]:
+    return lambda done, seconds: done >= actions

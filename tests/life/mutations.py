@@ -22,7 +22,8 @@ _FAULTS = [("feature", name) for name in feature.FAULTS] + [("learner", name) fo
 
 def lived(directory: Path, seed: int, service: str, fault: str) -> Life:
     settings = Settings(
-        patience=25.0,
+        patience=15.0,
+        compares=1.0,
         tolerance=_QUIET,
         environment={VARIABLE: fault},
         services={service: f"tests.life.mutants.{service}"} if service else {},

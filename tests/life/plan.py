@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from random import Random
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from tests.life.chapters import DAY, HOUR, MINUTE, Chapter, Planned, Writer
 from tests.life.loops import STREAMS
@@ -92,7 +92,7 @@ class Compare:
 Action = Write | Pause | Restart | Mark | Compare
 
 
-class Deck:
+class Deck(Generic[_Item]):
     """Draws items in random order, each once before any comes again."""
 
     def __init__(self, draw: Random, items: Sequence[_Item]) -> None:
@@ -109,14 +109,20 @@ class Deck:
 class Plan:
     """The actions of one life.
 
+    Parameters
+    ----------
+    compares
+        How probable a comparison is after each chapter.
+
     Attributes
     ----------
     partitions
         Of the streams, where the broker has partitions.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, compares: float = 0.35) -> None:
         self._draw = Random(seed)
+        self._compares = compares
         self._writer = Writer(seed + 1)
         self.partitions = self._draw.randint(1, 4)
         self._visits = (self._draw.randrange(3), self._draw.randrange(5, 12))
@@ -138,7 +144,7 @@ class Plan:
         deliver = _DELIVERIES_BY_NAME[self._deliveries.next()]
         yield from deliver(self, self._chapter(burst=deliver is _burst))
         yield from self._interlude(self._interludes.next())
-        if self._draw.random() < 0.35:
+        if self._draw.random() < self._compares:
             yield Compare()
 
     def _chapter(self, burst: bool = False) -> Chapter:
@@ -265,7 +271,7 @@ def _send_halves(plan: Plan, chapter: Chapter) -> Iterator[Action]:
 
 def _send_twice(plan: Plan, chapter: Chapter) -> Iterator[Action]:
     yield plan.write("send", chapter.events, chapter.situations)
-    yield plan.pause("between files")
+    yield Restart("feature")
     yield plan.write("send", chapter.events, Counter({"same file twice": 1}))
 
 

@@ -5,19 +5,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from headrace.definition import LoopDefinition, ModelDefinition
 from tests.life.producers import Answer
-from tests.life.recorder import Recorder
 from tests.oracle.events import Judged, judge
 from tests.oracle.examples import examples_of, wrong_order
-from tests.oracle.record import LoggedExample, LoggedVector
+from tests.oracle.record import LoggedExample, LoggedVector, Streams
 from tests.oracle.vectors import USUAL, Tolerance, VectorCheck
 
 _ANSWERS = ("accepted", "repeated", "late")
 
 #: Differences of one kind that are shown.
 _SHOWN = 5
+
+
+class Recording(Protocol):
+    """What a recorder has read so far."""
+
+    @property
+    def streams(self) -> Streams: ...
+
+    def vectors(self, model: str) -> list[LoggedVector]: ...
+
+    def examples(self, model: str) -> list[LoggedExample]: ...
 
 
 @dataclass
@@ -41,7 +52,7 @@ class Verdict:
         return [*self.wrong, *self.unfinished]
 
 
-def verdict(loop: LoopDefinition, recorder: Recorder, tolerance: Tolerance = USUAL) -> Verdict:
+def verdict(loop: LoopDefinition, recorder: Recording, tolerance: Tolerance = USUAL) -> Verdict:
     """Compare all that the recorder has read."""
     found, streams = Verdict(), recorder.streams
     judged = judge(loop, streams)
@@ -65,7 +76,7 @@ def streamed(loop: LoopDefinition) -> list[ModelDefinition]:
     return [model for model in loop.models if model.vectors == "stream"]
 
 
-def waits(loop: LoopDefinition, recorder: Recorder) -> bool:
+def waits(loop: LoopDefinition, recorder: Recording) -> bool:
     """Whether vectors or examples are still to come: quicker than a verdict."""
     judged = judge(loop, recorder.streams)
     for model in streamed(loop):
@@ -76,7 +87,7 @@ def waits(loop: LoopDefinition, recorder: Recorder) -> bool:
     return False
 
 
-def reasons(loop: LoopDefinition, recorder: Recorder) -> Counter[str]:
+def reasons(loop: LoopDefinition, recorder: Recording) -> Counter[str]:
     """How many events were accepted, and refused for each reason."""
     found = Verdict()
     _count_events(found, judge(loop, recorder.streams))

@@ -182,17 +182,17 @@ class World:
             log, bare = self._recorder.examples(model.name), self._bare[model.name]
             bare.learn(log[bare.examples :])
             try:
-                told = until(
-                    lambda model=model: self._metrics(model.name),
-                    lambda found, bare=bare: found.get("examples", 0) == bare.examples,
-                    self._patience,
-                )
+                told = self._learned(model.name, bare.examples)
             except TimeoutError as error:
                 yield f"{model.name}: {bare.examples} examples are not learned: {error}"
                 continue
             name = "mae" if model.task == "regression" else "accuracy"
             if bare.examples and abs(told[name] - bare.score) > 1e-9 * max(bare.score, 1.0):
                 yield f"{model.name}: {name} is {told[name]!r} instead of {bare.score!r}"
+
+    def _learned(self, model: str, examples: int) -> dict[str, float]:
+        """The metrics of a model, once it has learned so many examples."""
+        return until(lambda: self._metrics(model), lambda found: found.get("examples", 0) == examples, self._patience)
 
     def _metrics(self, model: str) -> dict[str, float]:
         told = [status.metrics[model] for status in self.loop.status() if model in status.metrics]

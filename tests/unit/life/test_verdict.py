@@ -1,0 +1,85 @@
+"""Judging what a command said, and whole recordings without a loop."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.life.producers import Answer
+from tests.life.verdict import reasons, streamed, verdict, waits, wrong_answer
+from tests.oracle.record import LoggedExample, LoggedVector, Message
+from tests.unit.oracle.loops import LOOP, MODEL, START, message, outcome, payment
+
+BEFORE = Counter({"events accepted": 10, "events repeated": 1})
+AFTER = Counter({"events accepted": 12, "events repeated": 4, "events late": 1})
+
+
+class Recording:
+    """What a recorder has read, made by hand."""
+
+    def __init__(self, vectors: list[LoggedVector], examples: list[LoggedExample]) -> None:
+        payments = [message(0, payment("a", 0, card="c", amount=2.5)), message(1, payment("b", 9, card="c"))]
+        self.streams: dict[str, list[list[Message]]] = {
+            "paid": [payments],
+            "outcome": [[message(0, outcome("o", "a", 5))]],
+        }
+        self._vectors = vectors
+        self._examples = examples
+
+    def vectors(self, model: str) -> list[LoggedVector]:
+        return self._vectors
+
+    def examples(self, model: str) -> list[LoggedExample]:
+        return self._examples
+
+
+def vector(name: str, place: int, seconds: int, **values: float | None) -> LoggedVector:
+    cut = ((1, place - 1, -1),) if place else ((-1, -1, -1),)
+    return LoggedVector(name, START + seconds * 1_000_000, 0, (1, place, -1), cut, values, START // 1_000 + 1)
+
+
+FIRST = vector("a", 0, 0, count=0.0, sum=0.0, amount=2.5)
+SECOND = vector("b", 1, 9, count=1.0, sum=2.5, amount=None)
+EXAMPLE = LoggedExample(0, "a", START, 1.0, START + 5_000_000, FIRST.values, False)
+
+
+def test_a_command_that_says_what_became_of_its_events() -> None:
+    answer = Answer(sent=7, accepted=2, repeats=3, rejected=2, late=1)
+    assert wrong_answer(answer, BEFORE, AFTER) == []
+
+
+def test_a_repeat_that_is_said_to_count_is_wrong() -> None:
+    answer = Answer(sent=7, accepted=5, repeats=0, rejected=2, late=1)
+    assert len(wrong_answer(answer, BEFORE, AFTER)) == 1
+
+
+def test_nothing_is_asked_of_what_is_undecided() -> None:
+    assert wrong_answer(Answer(sent=7, undecided=7), BEFORE, AFTER) == []
+
+
+def test_a_whole_recording_has_no_difference() -> None:
+    recording = Recording([FIRST, SECOND], [EXAMPLE])
+    assert verdict(LOOP, recording).differences == []
+    assert not waits(LOOP, recording)
+    assert reasons(LOOP, recording) == Counter({"events accepted": 3})
+
+
+def test_what_is_missing_is_unfinished() -> None:
+    recording = Recording([FIRST], [])
+    found = verdict(LOOP, recording)
+    assert (len(found.unfinished), found.wrong) == (2, [])
+    assert waits(LOOP, recording)
+
+
+def test_an_example_with_another_vector_is_wrong() -> None:
+    other = LoggedExample(**{**vars(EXAMPLE), "values": SECOND.values})
+    assert verdict(LOOP, Recording([FIRST, SECOND], [other])).wrong == ["model: example a has another vector"]
+
+
+def test_an_example_twice_is_wrong() -> None:
+    again = LoggedExample(**{**vars(EXAMPLE), "seq": 1})
+    (only,) = verdict(LOOP, Recording([FIRST, SECOND], [EXAMPLE, again])).wrong
+    assert "1 examples twice" in only
+
+
+def test_models_of_requests_are_left_out() -> None:
+    assert streamed(LOOP) == [MODEL]
