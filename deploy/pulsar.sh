@@ -14,10 +14,11 @@ output=$(mktemp -d)/output
 mkfifo "$output"
 bin/pulsar standalone -nfw -nss -a pulsar > "$output" 2>&1 &
 broker=$!
+exec 3< "$output"
 trap 'kill -TERM "$broker"' TERM INT
 
 count=0
-while IFS= read -r line; do
+while IFS= read -r line <&3; do
   printf '%s\n' "$line"
   case $line in
     *"$lost"*)
@@ -28,5 +29,7 @@ while IFS= read -r line; do
       fi
       ;;
   esac
-done < "$output"
+done
+# A signal ends the loop: the broker says its last words, and nobody breaks its pipe.
+cat <&3
 wait "$broker"
