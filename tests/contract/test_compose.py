@@ -15,6 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import headrace.kernel
+from headrace.readiness import Dependencies, Dependency
 from headrace.rpc import Server
 from headrace.settings import ServiceSettings
 from tests.contract.repository import ROOT, SERVICES, TOOLS, run, said
@@ -74,6 +75,17 @@ def test_no_server_forgets_what_a_loop_relies_on(compose: dict[str, Any]) -> Non
     broker = compose["services"]["pulsar"]["environment"]
     assert broker["defaultRetentionTimeInMinutes"] == broker["defaultRetentionSizeInMB"] == "-1"
     assert broker["brokerDeleteInactiveTopicsEnabled"] == "false"
+
+
+def test_the_broker_reads_its_data_at_any_address(compose: dict[str, Any]) -> None:
+    broker = compose["services"]["pulsar"]
+    url = compose["services"]["ingest"]["environment"]["HEADRACE_PULSAR_URL"]
+    # Ledgers are recorded with what the bookie advertises. With a bookieId a standalone does not start a second time.
+    assert url == f"pulsar://{broker['environment']['advertisedAddress']}:6650"
+    assert not any("bookieId" in name for name in broker["environment"])
+
+
+def test_volumes_are_declared_for_all_that_keeps_state(compose: dict[str, Any]) -> None:
     stateful = {"pulsar", "valkey", *SERVICES}
     for name in stateful:
         assert any(str(volume).startswith(f"{name}:") for volume in compose["services"][name]["volumes"])
@@ -98,20 +110,33 @@ def test_the_image_holds_the_kernel_compiled() -> None:
         assert not compiled or any(function.signatures for function in compiled), module.name
 
 
+async def _health() -> tuple[int | None, str]:
+    """Run the container's health check, as a process of its own: the server answers meanwhile."""
+    asking = await asyncio.create_subprocess_exec(sys.executable, DEPLOY / "healthy.py", stderr=asyncio.subprocess.PIPE)
+    _, said = await asking.communicate()
+    return asking.returncode, said.decode().strip()
+
+
+async def test_a_health_check_names_what_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> None:
+        raise ConnectionError("away")
+
+    dependencies = Dependencies(Dependency("broker", "pulsar://pulsar:6650", away))
+    server = Server("127.0.0.1:0", {}, dependencies=dependencies)
+    monkeypatch.setenv("HEADRACE_BIND", server.address)
+    await server.start()
+    assert await _health() == (1, "not ready: cannot reach broker pulsar://pulsar:6650")
+    await server.stop()
+
+
 async def test_a_container_is_healthy_while_its_service_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    # As a process of its own: the server answers meanwhile.
-    async def health() -> int:
-        asking = await asyncio.create_subprocess_exec(
-            sys.executable, DEPLOY / "healthy.py", stderr=asyncio.subprocess.DEVNULL
-        )
-        return await asking.wait()
 
     server = Server("127.0.0.1:0", {})
     monkeypatch.setenv("HEADRACE_BIND", server.address)
     await server.start()
-    assert await health() == 0
+    assert await _health() == (0, "")
     await server.stop()
-    assert await health() == 1
+    assert (await _health())[0] == 1
 
 
 def _is_settings(kind: object) -> bool:

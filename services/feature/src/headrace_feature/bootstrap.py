@@ -125,9 +125,9 @@ class Composition:
         client: pulsar.Client,
         store: redis.Redis,
         heartbeat: Heartbeat,
-        dependencies: Dependencies,
+        dependencies: Dependencies | None = None,
     ) -> None:
-        self._dependencies = dependencies
+        self._dependencies = dependencies or Dependencies()
         self._settings = settings
         self._loop = loop
         self._client = client

@@ -69,7 +69,7 @@ async def serve(settings: LearnerSettings, models: Sequence[str] = ()) -> int:
         await server.start()
         for worker in workers:
             worker.start()
-        _log.info("ready", address=server.address, models=[worker.model.name for worker in workers])
+        _log.info("listening", address=server.address, models=[worker.model.name for worker in workers])
         await _until_stopped(workers, heartbeat, pace, dependencies)
         await server.stop()
         failed = any(worker.standing.failure for worker in workers)

@@ -146,7 +146,7 @@ class Service:
         dependencies.start()
         await server.start()
         board.start()
-        _log.info("ready", address=server.address)
+        _log.info("listening", address=server.address)
         await self._ending.wait()
         await server.stop()
         dependencies.stop()

@@ -1,0 +1,60 @@
+"""The script that runs the broker's container: it ends a broker that has lost its bookie, and passes a stop on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.contract.repository import ROOT
+from tests.deadline import until
+
+LOST = "Bookie pulsar:3181 deleted. path: /ledgers/available/pulsar:3181"
+
+# Says it some times, then waits for a signal; its last word shows that it got it.
+_PULSAR = """#!/bin/sh
+trap 'echo "$1 stopped"; exit 143' TERM
+for _ in $(seq {count}); do echo '{line}'; done
+echo up
+while :; do sleep 0.1; done
+"""
+
+Start = Callable[[int], subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    """Runs the script on a fake broker that says so often that its bookie is gone."""
+
+    def run(count: int) -> subprocess.Popen[str]:
+        (tmp_path / "bin").mkdir()
+        programs = {"pulsar": _PULSAR.format(count=count, line=LOST), "apply-config-from-env.py": "#!/bin/sh\n"}
+        for name, text in programs.items():
+            program = tmp_path / "bin" / name
+            program.write_text(text)
+            program.chmod(0o755)
+        with (tmp_path / "log").open("w") as log:
+            return subprocess.Popen(["sh", ROOT / "deploy" / "pulsar.sh"], cwd=tmp_path, stdout=log, text=True)
+
+    return run
+
+
+def test_a_broker_that_lost_its_bookie_is_stopped(start: Start, tmp_path: Path) -> None:
+    assert start(4).wait(60) == 143
+    said = (tmp_path / "log").read_text()
+    assert "bookie_lost" in said
+    assert said.count(LOST) == 4
+    assert "standalone stopped" in said
+
+
+def test_a_broker_that_keeps_its_bookie_runs_until_a_stop(start: Start, tmp_path: Path) -> None:
+    process = start(3)
+    until(lambda: "up" in (tmp_path / "log").read_text().split())
+    assert process.poll() is None
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(60) == 143
+    assert "bookie_lost" not in (tmp_path / "log").read_text()
