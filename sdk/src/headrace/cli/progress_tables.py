@@ -26,13 +26,13 @@ class StreamProgress:
     Attributes
     ----------
     behind
-        Events that are accepted or unread, and not folded.
+        Count of events that are accepted or unread, and not folded.
     oldest_s
         How long the oldest of those that were read has waited.
     watermark
         The least of its partitions (µs), and `held_by` which one that is; None: unknown.
     unowned
-        Partitions that nobody folds although events wait.
+        Partitions with waiting events that no process folds.
     """
 
     name: str
@@ -76,7 +76,7 @@ def _before(one: int | None, other: int | None) -> bool:
 
 
 def joins_of(statuses: Iterable[ServiceStatus]) -> dict[str, JoinStatus]:
-    """What waits in the join of each model."""
+    """The waiting questions and labels of each model's join."""
     return dict(sorted((model, join) for status in statuses for model, join in status.joins.items()))
 
 
@@ -94,7 +94,7 @@ def stream_cells(stream: StreamProgress) -> dict[str, str]:
 
 
 def join_cells(model: str, join: JoinStatus) -> dict[str, str]:
-    """A join's row: what waits, and for whom."""
+    """A join's row: the waiting questions and labels, and the partition that holds them."""
     since = format_span(max(time.time() - join.since, 0))
     watermark = "no event or mark yet" if join.watermark is None else f"at {format_time(join.watermark)}"
     waits = f"{join.held_by}, {watermark}, for {since}" if join.waiting_questions else ""
@@ -109,7 +109,7 @@ def join_cells(model: str, join: JoinStatus) -> dict[str, str]:
 
 
 def advice(statuses: Sequence[ServiceStatus]) -> list[str]:
-    """A line for each thing that is wrong: what, and what to do."""
+    """List a line for each problem, with its cure."""
     lines = [
         f"nobody folds {', '.join(stream.unowned)}, where events wait: is a feature service up?"
         for stream in streams_of(statuses)

@@ -34,12 +34,12 @@ class Rejection:
 
 
 class PublishResult(NamedTuple):
-    """What became of a stream of events.
+    """The outcome of a stream of events.
 
     Attributes
     ----------
     accepted
-        Events that count; where decisions are not waited for, those that are durable.
+        Events that count; without `decide`, those that are durable.
     rejected
         Events that are in the dead letters; the late ones are among them.
     rejections
@@ -133,7 +133,7 @@ class IngestClient:
     def mark(self, stream: str, until: int | datetime) -> None:
         """Say that no event of a stream before a time follows, from anybody: one that does is late.
 
-        A mark moves the stream's watermark as an event does: what waits for a label until then expires.
+        A mark moves the stream's watermark as an event does: questions expire whose bound lies before it.
 
         Parameters
         ----------
@@ -188,7 +188,7 @@ class EventStream:
         mark
             No event of the stream before this time (µs) follows, from anybody; 0: no mark.
         end
-            The stream's history ends here: nobody waits for more. More may follow all the same.
+            The stream's history ends here, so the loop need not wait for more. More may follow all the same.
 
         Raises
         ------

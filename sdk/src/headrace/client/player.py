@@ -204,9 +204,9 @@ class _Look:
 class Player:
     """One play: takes rows from the merge as the pace allows, and sends them a slice at a time.
 
-    Behind each slice every stream that is played gets a mark, the time of the next event of the merge less its
-    lateness, so that a stream with few events holds nobody back. Of streams without a file nothing is said: their
-    events may still come.
+    After each slice the player marks every stream that it plays with the time of the next event of the merge less the
+    stream's lateness, so that a stream with few events does not hold the loop back. It marks no other stream: those may
+    be played later.
     """
 
     def __init__(

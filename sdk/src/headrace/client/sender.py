@@ -17,10 +17,10 @@ _SLICE = 1_000
 
 @dataclass(frozen=True)
 class SendResult:
-    """What became of the events: all are durable, in their stream or in the dead letters.
+    """The outcome of sending: all events are durable, in their stream or in the dead letters.
 
-    `repeats` had been sent before and have no effect; `late` is how many of the rejected came too late; of `undecided`
-    events the owners of their partitions have not said yet what becomes of them.
+    `repeats` had been sent before and have no effect; `late` counts the rejected events that came too late; the
+    owners of the partitions have not decided yet on `undecided` events.
     """
 
     sent: int

@@ -25,7 +25,7 @@ _SIZE = 10_000
 
 
 class _Key(NamedTuple):
-    """What identifies an example: its id, and the time of its question (µs)."""
+    """The identity of an example: its id, and the time of its question (µs)."""
 
     id: str
     time: int

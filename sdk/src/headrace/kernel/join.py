@@ -4,8 +4,8 @@ Questions (vectors) and labels come in any order, days apart. A label counts if 
 question. Which examples are made depends on the events alone: the first label in the order of its partition answers a
 question, however the files came and however long the pauses between them were. Only watermarks expire anything.
 
-The join is a set of functions over the `Entry` of one id. The entries that wait are kept in the store, in an order of
-their own by `Index`; whoever calls loads those that a step is about.
+The join is a set of functions over the `Entry` of one id. The store keeps the entries and lists them in the orders of
+`Index`; the caller loads the entries that a step needs.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Example(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What is known of one id.
+    """The questions, labels and examples of one id.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class Watermarks(NamedTuple):
     questions, labels
         No question, no label before this is still to come, whatever happens.
     release
-        Nobody has to wait longer for what is known before this: a source that rests holds nothing back.
+        Examples known before this may be logged: a source that rests holds nothing back.
     """
 
     questions: int
@@ -132,7 +132,7 @@ def sort_key(time: int) -> bytes:
 
 
 def places(id: str, entry: Entry, bound: int) -> set[tuple[Index, bytes]]:
-    """Where the store lists an entry; each place begins with its time, as `sort_key` writes it."""
+    """List the places of an entry in the orders of the store; each begins with its time, as `sort_key` writes it."""
     name = id.encode()
     found: set[tuple[Index, bytes]] = set()
     for question in entry.questions:
@@ -153,7 +153,7 @@ def id_at(index: Index, place: bytes) -> str:
 
 
 def weight(id: str, entry: Entry) -> Weight:
-    """What an entry takes."""
+    """Weigh an entry."""
     fixed = 2 * len(id) + _OVERHEAD
     vectors = [question.vector or b"" for question in entry.questions]
     vectors += [example.vector for example in entry.examples]
@@ -168,14 +168,14 @@ def weight(id: str, entry: Entry) -> Weight:
 
 @dataclass
 class Decided:
-    """What a step decided.
+    """The decisions of a step.
 
     Attributes
     ----------
     examples
         In the order of the log.
     released
-        Of some of them it is only rest that says that nothing comes before them.
+        Some of them were logged because a source rests: an earlier example may still come.
     expired
         Questions whose label did not come within the bound.
     unmatched
@@ -253,7 +253,7 @@ class Join:
         return decided
 
     def expire(self, ids: Iterable[str], marks: Watermarks, decided: Decided) -> None:
-        """Forget what can have no other half any more, and what nothing can repeat any more."""
+        """Drop questions and labels whose bound is over, and logged questions that can no longer be repeated."""
         for id in ids:
             entry = self._entries.get(id, NOTHING)
             questions = tuple(own for own in entry.questions if not self._is_over(own, marks))
@@ -265,7 +265,7 @@ class Join:
 
     @property
     def changes(self) -> dict[str, tuple[Entry, Entry]]:
-        """By id what changed: the entry before and after; `NOTHING`: there is none."""
+        """The entries that changed, by id: before and after; `NOTHING` where there is none."""
         pairs = ((id, self._before.get(id, NOTHING), entry) for id, entry in self._entries.items())
         return {id: (before, after) for id, before, after in pairs if before != after}
 

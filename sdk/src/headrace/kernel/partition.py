@@ -135,15 +135,15 @@ class Waiting:
 class Partition:
     """An owned partition.
 
-    Which events it accepts depends on the messages of the partition alone, in their order: no clock is looked at. So
-    whoever reads the partition, and whenever, accepts the same ones.
+    It accepts events by the messages of the partition alone, in their order, and looks at no clock. So every reader of
+    the partition accepts the same events, at any time.
 
     Attributes
     ----------
     watermark
         No event before it is accepted from here on: the newest event time less the lateness, or a later mark.
     idle
-        The log has ended for long: nobody waits for this partition until its next event or mark.
+        The log ended some time ago: the loop does not wait for this partition until its next event or mark.
     ended
         A producer has said that its history ends here, with the same effect, at once.
     evicted
@@ -165,7 +165,7 @@ class Partition:
 
     @property
     def frontier(self) -> int:
-        """Up to when nobody has to wait for this partition: its watermark, or `RESTING` or `ENDED`."""
+        """The time up to which the loop need not wait for this partition: its watermark, or `RESTING` or `ENDED`."""
         if self.ended:
             return ENDED
         return RESTING if self.idle else self.watermark
@@ -248,7 +248,7 @@ class Partition:
         self.last = position
 
     def end(self, position: tuple[int, int, int]) -> None:
-        """A producer says that its history ends here. More may follow: nothing is over because of it."""
+        """End a producer's history here. More events may follow, so nothing expires because of it."""
         self.ended = True
         self.last = position
 

@@ -1,7 +1,7 @@
-"""What the owners of partitions decided on the events of a call, for the caller to know.
+"""The decisions of partition owners on the events of a call, reported to the caller.
 
-An owner counts them by call, in the state of its partition, in the same step as its progress: so each event counts
-once, whatever crashes in between.
+An owner counts them by call in the state of its partition, in the same step as its progress. A crash therefore counts
+no event twice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Refusal(msgspec.Struct, array_like=True):
 
 
 class Tally(msgspec.Struct):
-    """What was decided on the events of one call; the late ones are among the rejected."""
+    """Counts of decisions on the events of one call; the late ones are among the rejected."""
 
     accepted: int = 0
     repeats: int = 0
@@ -55,7 +55,7 @@ class Tally(msgspec.Struct):
 
 
 class Decisions(msgspec.Struct):
-    """What one partition's owners decided, by call.
+    """Decisions of one partition's owners, by call.
 
     Attributes
     ----------
@@ -122,19 +122,19 @@ def encode(decisions: Decisions) -> bytes:
 
 
 def decode(data: bytes) -> Decisions:
-    """The inverse of `encode`; empty bytes are no decisions."""
+    """The inverse of `encode`; empty bytes give empty decisions."""
     return _DECISIONS.decode(data) if data else Decisions()
 
 
 class DecisionBoard:
-    """Reads what the owners of a loop's partitions decided."""
+    """Reads the decisions of a loop's partition owners."""
 
     def __init__(self, store: redis.Redis, loop: str) -> None:
         self._store = store
         self._loop = loop
 
     def read(self, stream: StreamDefinition, call: str) -> Tally:
-        """What was decided so far on a call's events of one stream.
+        """Add up the decisions so far on a call's events of one stream.
 
         Raises
         ------

@@ -1,10 +1,10 @@
-"""What the store keeps of a model's join: what waits, the positions of its sources, an outbox, and ids.
+"""The stored state of a model's join: waiting entries, the positions of its sources, an outbox, and ids.
 
-What waits is kept here and not in memory: an entry for each id (a hash), and four orders (sorted sets) by the time at
-which an entry is looked at again. One save is one atomic step: the entries that changed, how far the sources have been
-read, the ids of label events that were read on the way, and the examples decided but perhaps not yet sent. A new owner
-sends the outbox again and goes on from the positions, so a decision is taken once, whatever happens between taking and
-sending it.
+Waiting questions and labels are kept here and not in memory: an entry for each id (a hash), and four orders (sorted
+sets) by the time at which an entry is looked at again. One save is one atomic step: the changed entries, the positions
+of the sources, the ids of label events that were read on the way, and the examples decided but perhaps not yet sent. A
+new owner sends the outbox again and goes on from the positions, so a decision is taken once, whatever happens between
+taking and sending it.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class LabelSource(NamedTuple):
 
 
 class JoinState(msgspec.Struct):
-    """Where a join stands.
+    """The progress of a join.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class JoinState(msgspec.Struct):
     labels
         By label topic how far it has been read.
     watermarks, frontiers
-        By features topic its watermark, and up to when nobody has to wait for it.
+        By features topic its watermark, and the time up to which the join need not wait for it.
     sequence
         The number of the next example.
     outbox
@@ -94,7 +94,7 @@ class JoinState(msgspec.Struct):
         Where the state was lost, by source topic the position up to which it has to be made again: until then, the
         examples that are in the log already are not written once more.
     weight
-        What waits.
+        Of everything that waits.
     """
 
     definition: str = ""
@@ -120,7 +120,7 @@ class PairStore:
     Parameters
     ----------
     bound
-        Of the model's label (µs): what waits is listed by its end.
+        Of the model's label (µs): entries are listed by its end.
     """
 
     def __init__(self, store: redis.Redis, loop: str, model: str, bound: int) -> None:
@@ -163,7 +163,7 @@ class PairStore:
             return int(self._anew(keys=self._keys, args=[beyond, msgspec.msgpack.encode(state)]))
 
     def take_over(self) -> tuple[int, JoinState]:
-        """Become the owner; returns the epoch and where the join stands."""
+        """Become the owner; returns the epoch and the state of the join."""
         epoch = self._fences.acquire(self._work)
         with store_errors():
             state: bytes | None = self._store.get(self._keys[1])  # type: ignore[assignment]
@@ -180,7 +180,7 @@ class PairStore:
         return seen
 
     def load(self, ids: Iterable[str]) -> dict[str, Entry]:
-        """What waits of these ids; ids of which nothing waits are left out."""
+        """Load the entries of these ids; ids without an entry are left out."""
         names = list(dict.fromkeys(ids))
         pipe = self._store.pipeline(transaction=False)
         for start in range(0, len(names), _LOAD):

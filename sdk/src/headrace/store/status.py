@@ -1,4 +1,4 @@
-"""What each service process tells of itself: a key with a short life, so that a dead process is not listed."""
+"""The status of each service process: a key with a short life, so that a dead process is not listed."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _SLACK_S = 0.1
 
 
 class JoinStatus(msgspec.Struct, kw_only=True):
-    """What waits in a model's join.
+    """The waiting questions and labels of a model's join.
 
     `held_by` is the partition of the label's stream with the least watermark: questions wait until it has passed the
-    end of their bound (µs since the epoch; None: nothing is known of it). It has not moved since `since` (wall clock,
+    end of their bound (µs since the epoch; None: unknown). It has not moved since `since` (wall clock,
     seconds).
     """
 
@@ -54,8 +54,8 @@ class PartitionStatus(msgspec.Struct, kw_only=True):
 
     `owned` says whether it is the process's; then `waiting` events have been read and are not folded, the oldest of
     them for `oldest_s` seconds, `watermark` is the partition's (µs since the epoch; None: unknown), and `resting` says
-    that nobody waits for it. So many messages are `unread`: they stand on the topic behind what was read, or behind
-    what is done where the partition is another process's.
+    that the loop does not wait for it. `unread` counts the messages on the topic after the last one read, or after the
+    last one done if another process owns the partition.
     """
 
     owned: bool = False
@@ -134,7 +134,7 @@ class StatusBoard:
         Parameters
         ----------
         silent
-            Also those that have not ended and report no more, with the time of their last report, for a day.
+            Include processes that stopped reporting without ending, with the time of their last report, for a day.
         """
         self._store.zremrangebyscore(self._register, "-inf", time.time() - _FORGET_S)
         ranked: list[tuple[bytes, float]] = self._store.zrange(self._register, 0, -1, withscores=True)  # type: ignore[assignment]

@@ -42,7 +42,7 @@ class Decoded:
         self.invalid: list[tuple[int, InvalidEvent]] = []
 
     def accepted_by(self, partition: Partition, now: int = 0) -> list[Refused] | None:
-        """Have a partition take it; returns what it refused of the valid events, None where these are no events."""
+        """Give it to a partition; returns the refused ones of the valid events, None for a mark or an end."""
         if self.end:
             partition.end(self.positions[-1])
             return None
@@ -51,7 +51,7 @@ class Decoded:
             return None
         positions = [self.positions[row] for row in self.valid]
         refused = partition.accept(self.events, positions, [self.published[row] for row in self.valid], now)
-        partition.last = self.positions[-1]  # of an invalid one, maybe
+        partition.last = self.positions[-1]  # also if the last message is invalid
         return refused
 
 
@@ -79,7 +79,7 @@ def decode(codec: StreamCodec, trial: Trial, batch: Batch) -> list[Decoded]:
 
 
 def _mark(properties: Mapping[str, str]) -> int | None:
-    """The time of a mark; one that is no time marks nothing, and its message is read as an event."""
+    """The time of a mark; a message whose mark is not a number is read as an event."""
     if WAKE in properties:
         return UNKNOWN
     try:

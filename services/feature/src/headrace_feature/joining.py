@@ -1,7 +1,7 @@
 """The join worker: a model's vectors and labels into its examples log, each step atomic in the store.
 
-Of all processes one at a time does a model's join: the one that holds its lease. A process that has lost it (or the
-fence, to one that took over meanwhile) gives up all of it, and may begin again later from what the store says.
+One process at a time does a model's join: the one that holds its lease. A process that has lost the lease (or the
+fence, to a process that took over meanwhile) gives up the join, and may begin again later from the stored state.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _Features:
     watermark
         No vector before this time is still to come, whatever happens.
     frontier
-        Up to when nobody has to wait for it: the watermark, or `RESTING` or `ENDED`.
+        The time up to which the join need not wait for it: the watermark, or `RESTING` or `ENDED`.
     """
 
     accepted: Accepted
@@ -254,7 +254,7 @@ class JoinWorker:
             if "frontier" in properties:
                 source.frontier = int(properties["frontier"])
             if "watermark" in properties:
-                # An owner that begins behind what its predecessor had told takes nothing back.
+                # A new owner may report an older watermark than its predecessor's last one, which still holds.
                 source.watermark = max(source.watermark, int(properties["watermark"]))
         self._read(topic, batch)
 
@@ -280,7 +280,7 @@ class JoinWorker:
         self._read(topic, batch)
 
     def rest(self, topic: str, end: Position) -> None:
-        """The partition has been silent for long, and its log ends here: nobody waits for it."""
+        """Release the examples that wait for a silent partition, if the join has read its log to the end."""
         if self._epoch is None:
             return
         read = self._position(topic)
@@ -292,7 +292,7 @@ class JoinWorker:
             self._partitions[topic].rest()
 
     def is_full(self, topic: str) -> bool:
-        """Whether so much waits for the other side that no more of this source is read for now."""
+        """Whether the waiting entries of this side fill their bound, so that its sources are not read for now."""
         waiting = self._state.weight
         held = waiting.question_bytes if topic in self._sources[0] else waiting.label_bytes
         return held >= self.model.waiting_bytes
@@ -340,7 +340,7 @@ class JoinWorker:
         return Watermarks(labels if self._by_request else questions, labels, self.frontier())
 
     def status(self) -> JoinStatus | None:
-        """What waits, and for whom; None where the join is another process's."""
+        """The waiting questions and labels, and the partition that holds them; None if another process joins."""
         if not self.active:
             return None
         marks = {topic: own.watermark for topic, own in self._partitions.items()}

@@ -28,7 +28,7 @@ class OutputReached(NamedTuple):
     Attributes
     ----------
     frontier
-        Nobody has to wait longer for what is before this; a partition that rests holds nothing back.
+        Readers need not wait for vectors before this; a partition that rests holds nothing back.
     watermark
         No vector before this is still to come, whatever happens.
     """

@@ -28,7 +28,7 @@ class StoredDecisions:
         self._patience_s = patience_s
 
     async def wait(self, call: str, stream: str, events: int) -> Tally:
-        """What was decided; of fewer than `events` where nothing more is decided for long."""
+        """Wait for decisions on `events` events; returns fewer if nothing is decided for `patience_s`."""
         definition = self._loop.stream(stream)
         tally, pause = Tally(), _FIRST_LOOK
         moved = time.monotonic()

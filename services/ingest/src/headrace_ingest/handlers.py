@@ -64,7 +64,7 @@ class Summary(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A run of events: what is under way on which way, and what was refused, by index."""
+    """A run of events: the writes under way, and the refused ones by index."""
 
     under_way: list[tuple[str, Future[None]]]
     refused: list[tuple[int, InvalidEvent]]
@@ -160,7 +160,7 @@ class Ingest:
         return await self._log.note(stream, note)
 
     async def decided(self, call: str, stream: str, events: int) -> Tally:
-        """What the owners of a stream's partitions decided on a call's events."""
+        """Wait for the decisions on a call's events of a stream."""
         return await self._decisions.wait(call, stream, events)
 
     def _count_once(self, durable: Future[None], counts: Mapping[str, int]) -> None:

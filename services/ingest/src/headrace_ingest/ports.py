@@ -19,16 +19,16 @@ class Refused(NamedTuple):
 
 
 class Note(NamedTuple):
-    """What a producer says of its stream between events: a mark (µs), or that its history ends (None)."""
+    """A note between events: a mark (µs), or the end of the stream's history (None)."""
 
     mark: int | None
 
 
 class Decisions(Protocol):
-    """What the owners of partitions decide on events."""
+    """The decisions of partition owners."""
 
     async def wait(self, call: str, stream: str, events: int) -> Tally:
-        """What was decided on a call's events of a stream; of fewer than `events` where no answer comes."""
+        """Wait for the decisions on a call's events of a stream; returns fewer than `events` if none come."""
         ...
 
 
