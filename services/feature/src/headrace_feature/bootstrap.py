@@ -74,7 +74,10 @@ async def run(settings: FeatureSettings) -> None:
         # Whatever ends it: Faust's tasks do not let a process end that has not stopped them.
         await server.stop()
         await feature.stop()
-        await asyncio.to_thread(service.close)
+        try:
+            await asyncio.to_thread(service.close)
+        finally:
+            await asyncio.to_thread(feature.join)
 
 
 class Composition:
