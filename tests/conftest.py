@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
@@ -15,6 +17,14 @@ __all__ = ["broker", "module_place", "official", "official_place", "place", "run
 # The first example pays for compiling the kernel: no deadline. Derandomised, so that a run can be repeated.
 settings.register_profile("headrace", deadline=None, derandomize=True)
 settings.load_profile("headrace")
+
+
+@pytest.fixture(autouse=True)
+def default_logging() -> Iterator[None]:
+    """Undo what a command has set up: it would go on writing to the standard error of its test, which is closed."""
+    yield
+    structlog.reset_defaults()
+
 
 #: Folders of tests, those that take longest first: a long one that began last would be waited for.
 _ORDER = ("tests/crash/", "tests/e2e/", "tests/integration/", "tests/contract/", "tests/unit/")

@@ -17,11 +17,14 @@ _Value = TypeVar("_Value")
 _REFERENCE_S = 0.15
 _STEPS = 3_000_000
 
+#: What a measurement says beyond this is an accident of the moment.
+_MOST = 6.0
+
 _slowness = 0.0
 
 
 def slowness() -> float:
-    """How many times slower this machine is than the reference, at least 1; measured once a process."""
+    """How many times slower this machine is than the reference, at least 1; measured once in a process."""
     return _slowness or _measured()
 
 
@@ -60,7 +63,7 @@ def _measured() -> float:
     global _slowness
     began = time.monotonic()
     _work()
-    _slowness = max(1.0, _slowness, (time.monotonic() - began) / _REFERENCE_S)
+    _slowness = min(max(1.0, _slowness, (time.monotonic() - began) / _REFERENCE_S), _MOST)
     return _slowness
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ _log = structlog.get_logger()
 
 #: Batches that wait in a partition's channel: the back-pressure on its reader.
 CHANNEL = 4
+
+# Seconds that readers have to end in: one that waits for a channel that nobody empties any more does not.
+_READERS_END_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,16 @@ class FeatureApp:
         for lane in self._lanes:
             await asyncio.to_thread(lane.close)
 
+    def join(self) -> None:
+        """Wait for the readers, once the client is closed, which ends what they wait for.
+
+        One that comes back from the client while the interpreter ends would abort the process.
+        """
+        deadline = time.monotonic() + _READERS_END_S
+        for reader in self._readers:
+            if reader.ident is not None:
+                reader.join(max(deadline - time.monotonic(), 0.0))
+
     def _agent(self, lane: Lane, source: Source) -> Callable[[AsyncIterable[Any]], Awaitable[None]]:
         async def agent(batches: AsyncIterable[Any]) -> None:
             async for batch in batches:
@@ -157,8 +171,9 @@ class FeatureApp:
                 worked.clear()
                 await call()
                 await asyncio.sleep(routine.period)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(worked.wait(), routine.quiet - routine.period)
+                if routine.quiet > routine.period:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(worked.wait(), routine.quiet - routine.period)
 
         return repeat
 

@@ -101,8 +101,11 @@ async def run(settings: FeatureSettings) -> None:
         await server.stop()
         await feature.stop()
         dependencies.stop()
-        await asyncio.to_thread(service.close)
-        await asyncio.to_thread(dependencies.join)
+        try:
+            await asyncio.to_thread(service.close)
+        finally:
+            await asyncio.to_thread(feature.join)
+            await asyncio.to_thread(dependencies.join)
 
 
 async def _waiting(start: Awaitable[_Built], heartbeat: Heartbeat, dependencies: Dependencies) -> _Built:
