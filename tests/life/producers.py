@@ -73,11 +73,9 @@ class Producers:
         if action.disturbed:
             self._play_disturbed(running, action, payloads, arrived)
         elif action.how == "play":
-            play(running.definition, self._write_files(payloads), _ingest(running), running.redis_url,
-                 final=not action.more)  # fmt: skip
+            return self._play(running, action, payloads)
         elif action.how == "send":
-            for path, name in self._write_files(payloads):
-                send(running.definition.stream(name), [path], _ingest(running))
+            return self._send(running, payloads)
         elif action.how == "grpc":
             self._grpc(running, action, payloads)
         else:

@@ -23,3 +23,4 @@ def test_an_ordinary_life_loses_nothing(tmp_path: Path) -> None:
     again = f"python -m tests.life --seed {seed} --actions {len(life.actions)}"
     assert life.differences == [], f"again, and shortened: {again}"
     assert life.counts["examples"] > 0
+    assert life.situations["answer of a command"] > 0
