@@ -586,9 +586,7 @@ def test_an_id_that_comes_again_after_its_wait_is_a_new_one_whichever_source_is_
 
 
 def test_a_join_that_is_full_reads_no_more_of_that_side(tmp_path: Path) -> None:
-    definition, pairs, log = loop(tmp_path, "stream"), Pairs(), Log()
-    model = msgspec.structs.replace(definition.models[0], waiting_bytes=1_000)
-    definition = msgspec.structs.replace(definition, models=(model,))
+    definition, pairs, log = bounded(tmp_path, 1_000), Pairs(), Log()
     join = worker(definition, pairs, log)
     take(join, "features", vectors(definition, 0, "abcdefgh"))
     join.step()
@@ -605,7 +603,43 @@ def test_a_join_that_is_full_reads_no_more_of_that_side(tmp_path: Path) -> None:
     take(join, "features", watermark(definition, 9, 3 * HOUR))
     join.step()
     assert not join.is_full("features")
-    assert pairs.state.weight == (0, 0, 0, 0)
+    assert pairs.state.weight == (0, 0, 0, 0, 0)
+
+
+def bounded(folder: Path, size: int) -> LoopDefinition:
+    definition = loop(folder, "stream")
+    model = msgspec.structs.replace(definition.models[0], waiting_bytes=size)
+    return msgspec.structs.replace(definition, models=(model,))
+
+
+def test_a_full_join_logs_what_is_answered_out_of_its_place(tmp_path: Path) -> None:
+    """Its questions are not read on, so their watermark would never pass the labels."""
+    definition, pairs, log = bounded(tmp_path, 1_000), Pairs(), Log()
+    join = worker(definition, pairs, log)
+    take(join, "features", vectors(definition, 0, "abcdefgh"))
+    join.step()
+    take(join, "told", known(0, *((id, 5) for id in "abcdefgh")))
+    while join.step():
+        pass
+    assert len(examples(definition, log)) > 0
+    assert not join.is_full("features")
+    assert join.frontier() == UNKNOWN
+
+
+def test_logged_questions_fill_no_bound(tmp_path: Path) -> None:
+    definition, pairs, log = bounded(tmp_path, 2_000), Pairs(), Log()
+    join = worker(definition, pairs, log)
+    for entry in range(9):
+        ids = [f"{entry}{number}" for number in range(5)]
+        take(join, "features", numbered(definition, ids, entry))
+        join.rest("features", Position(1, entry, -1))
+        take(join, "told", known(5 * entry, *((id, 5) for id in ids)))
+        join.rest("told", Position(1, 5 * entry + 4, -1))
+        while join.step():
+            pass
+        assert not join.is_full("features")
+    assert len(examples(definition, log)) == 45
+    assert 0 < pairs.state.weight.logged_bytes < 2_000
 
 
 def marks(entry: int, time: int) -> Batch:

@@ -235,7 +235,7 @@ def test_weights_add_up_to_nothing_once_all_is_over() -> None:
     waiting = weight("a", after) - weight("a", before)
     assert (waiting.questions, waiting.labels) == (1, 0)
     assert waiting.question_bytes > len(b"vector")
-    assert waiting + (empty - waiting) == empty == (0, 0, 0, 0)
+    assert waiting + (empty - waiting) == empty == (0, 0, 0, 0, 0)
 
 
 def test_places_compare_as_times_do() -> None:

@@ -82,12 +82,13 @@ class Entry(NamedTuple):
 
 
 class Weight(NamedTuple):
-    """How many questions and labels wait, and how many bytes they take in the store."""
+    """How many questions and labels wait, and how many bytes they and the logged questions take in the store."""
 
     questions: int = 0
     labels: int = 0
     question_bytes: int = 0
     label_bytes: int = 0
+    logged_bytes: int = 0
 
     def __add__(self, other: tuple[int, ...]) -> Weight:  # type: ignore[override]
         return Weight(*(a + b for a, b in zip(self, other, strict=True)))
@@ -155,14 +156,15 @@ def id_at(index: Index, place: bytes) -> str:
 def weight(id: str, entry: Entry) -> Weight:
     """Weigh an entry."""
     fixed = 2 * len(id) + _OVERHEAD
-    vectors = [question.vector or b"" for question in entry.questions]
-    vectors += [example.vector for example in entry.examples]
+    waiting = [question.vector for question in entry.questions if question.vector is not None]
+    vectors = [*waiting, *(example.vector for example in entry.examples)]
     texts = sum(len(own.value) for own in entry.labels if isinstance(own.value, str))
     return Weight(
-        sum(question.vector is not None for question in entry.questions),
+        len(waiting),
         len(entry.labels),
-        fixed * (len(entry.questions) + len(entry.examples)) + sum(map(len, vectors)),
+        fixed * len(vectors) + sum(map(len, vectors)),
         fixed * len(entry.labels) + texts,
+        fixed * (len(entry.questions) - len(waiting)),
     )
 
 
@@ -262,6 +264,17 @@ class Join:
             decided.expired += len(gone)
             decided.unmatched += len(entry.labels) - len(labels)
             self._entries[id] = Entry(questions, labels, entry.examples)
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Drop logged questions before their bound is over, because there are too many.
+
+        A label that repeats theirs then waits for a question that does not come.
+        """
+        for id in ids:
+            entry = self._entries.get(id, NOTHING)
+            pending = {example.time for example in entry.examples}
+            kept = tuple(own for own in entry.questions if own.vector is not None or own.time in pending)
+            self._entries[id] = entry._replace(questions=kept)
 
     @property
     def changes(self) -> dict[str, tuple[Entry, Entry]]:

@@ -294,7 +294,9 @@ class JoinWorker:
     def is_full(self, topic: str) -> bool:
         """Whether the waiting entries of this side fill their bound, so that its sources are not read for now."""
         waiting = self._state.weight
-        held = waiting.question_bytes if topic in self._sources[0] else waiting.label_bytes
+        return self._fills(waiting.question_bytes if topic in self._sources[0] else waiting.label_bytes)
+
+    def _fills(self, held: int) -> bool:
         return held >= self.model.waiting_bytes
 
     def step(self) -> bool:
@@ -375,11 +377,14 @@ class JoinWorker:
 
     def _decide(self, marks: Watermarks) -> bool:
         """Log what is due and expire what is over; whether there may be more."""
+        weight = self._state.weight
+        crowded = self._fills(weight.logged_bytes)
         due = {
-            Index.READY: marks.release,
+            # No more questions are read where they fill their bound, so answered ones need not wait for their place.
+            Index.READY: RESTING if self._fills(weight.question_bytes) else marks.release,
             Index.OPEN: marks.labels,
             Index.LABELS: marks.questions,
-            Index.LOGGED: marks.complete,
+            Index.LOGGED: RESTING if crowded else marks.complete,
         }
         found = self._pairs.before(due, STEP)
         if not any(found.values()):
@@ -389,6 +394,8 @@ class JoinWorker:
         join = Join(self._labels.wait, self._pairs.load(id for listed in ids.values() for id in listed))
         decided = join.log(found[Index.READY], marks)
         join.expire(dict.fromkeys([*ids[Index.OPEN], *ids[Index.LABELS], *ids[Index.LOGGED]]), marks, decided)
+        if crowded:
+            join.forget(ids[Index.LOGGED][: len(ids[Index.LOGGED]) // 2 + 1])
         self._heartbeat.count("expired", decided.expired)
         self._heartbeat.count("unmatched", decided.unmatched)
         examples = self._not_in_the_log(decided)
