@@ -17,7 +17,6 @@ import redis
 from headrace import embedded
 from headrace.client import IngestClient
 from headrace.kernel.rows import FENCE_BYTES
-from headrace.log.topics import END_OF_HISTORY
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
 from tests.deadline import until
 from tests.e2e.learning import EPOCH, SECOND, stored_state
@@ -63,10 +62,11 @@ class Shop:
     def __init__(self, running: embedded.RunningLoop) -> None:
         self.running = running
 
-    def send(self, events: list[tuple[int, str, bytes]], end: int) -> None:
+    def send(self, events: list[tuple[int, str, bytes]], mark: int = 0) -> None:
+        """Send events, and behind them a mark, or else the end of their history."""
         with IngestClient(self.running.addresses["ingest"]) as client, client.stream() as stream:
             for name in ("asked", "sold"):
-                stream.send(name, [event for _, own, event in events if own == name], frontier=end)
+                stream.send(name, [event for _, own, event in events if own == name], mark=mark, end=not mark)
             assert stream.finish().rejected == 0
 
     def learned(self, examples: int) -> None:
@@ -123,7 +123,7 @@ def test_a_wiped_store_is_filled_again_and_nothing_is_learned_twice(tmp_path: Pa
     half = len(events) // 2
     answered = sum(1 for at, name, _ in events[:half] if name == "sold" and at < events[half][0])
     with shop(tmp_path / "plain") as plain:
-        plain.send(events, END_OF_HISTORY)
+        plain.send(events)
         plain.learned(SIZE)
         expected = plain.rows()
     with shop(tmp_path / "wiped") as wiped:
@@ -136,7 +136,7 @@ def test_a_wiped_store_is_filled_again_and_nothing_is_learned_twice(tmp_path: Pa
         assert filled.returncode == 0, filled.stderr
         assert "2 partitions are made again" in filled.stdout
         with ThreadPoolExecutor(1) as beside:
-            sent = beside.submit(wiped.send, events[half:], END_OF_HISTORY)
+            sent = beside.submit(wiped.send, events[half:])
             # Also while the loop is at work.
             again = wiped.headrace("backfill", "--again")
             sent.result()
