@@ -209,6 +209,11 @@ class ModelDefinition(msgspec.Struct, frozen=True):
         return tuple(dict.fromkeys(node.view for node in nodes if isinstance(node, Aggregate)))
 
     @property
+    def examples_hash(self) -> str:
+        """Identity of what the examples are made of: another learner may learn the same ones."""
+        return content_hash((self.stream, self.label, self.task, self.features, self.vectors, self.sources))
+
+    @property
     def hash(self) -> str:
         """Identity of what the model learns from and how: publishing and waiting do not change it."""
         return content_hash(

@@ -22,7 +22,8 @@ def join(questions: int = 0, labels: int = 0, question_bytes: int = 0, label_byt
         question_bytes=question_bytes,
         label_bytes=label_bytes,
         bound_bytes=100,
-        held_by="loop-outcome",
+        held_by="outcome-0",
+        questions_of="payment",
         watermark=HOUR,
         since=time.time() - 200,
     )
@@ -74,7 +75,7 @@ def test_a_join_says_how_much_waits_and_for_whom() -> None:
     cells = join_cells("fraud", join(questions=1_200, labels=3, question_bytes=40))
     assert cells["questions"] == "1,200"
     assert cells["full"] == "40%"
-    assert cells["questions wait for"] == "loop-outcome, at 1970-01-01T01:00:00Z, for 3m20s"
+    assert cells["questions wait for"] == "outcome-0, at 1970-01-01T01:00:00Z, for 3m20s"
 
 
 def test_a_full_join_is_an_alarm_that_names_the_cure() -> None:
@@ -82,9 +83,12 @@ def test_a_full_join_is_an_alarm_that_names_the_cure() -> None:
     status.joins = {"fraud": join(questions=7, question_bytes=100)}
     (line,) = advice([status])
     assert "reads no more questions" in line
+    assert "headrace mark outcome" in line
     assert "Nothing is lost" in line
     status.joins = {"fraud": join(labels=7, label_bytes=101)}
-    assert "reads no more labels" in advice([status])[0]
+    (line,) = advice([status])
+    assert "reads no more labels" in line
+    assert "events of payment" in line
 
 
 def test_losses_beyond_what_is_usual_say_what_to_do() -> None:

@@ -593,7 +593,7 @@ def test_a_join_that_is_full_reads_no_more_of_that_side(tmp_path: Path) -> None:
     assert (join.is_full("features"), join.is_full("told")) == (True, False)
     status = join.status()
     assert status is not None
-    assert (status.waiting_questions, status.is_full, status.held_by, status.watermark) == (8, True, "told", None)
+    assert (status.waiting_questions, status.is_full, status.held_by, status.watermark) == (8, True, "told-0", None)
     assert worker(definition, pairs, log).is_full("features")  # also after a restart
     join = worker(definition, pairs, log)
     take(join, "told", labels(0, "abcdefgh"))

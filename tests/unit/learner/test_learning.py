@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from river import datasets, linear_model, preprocessing
 
 from headrace.definition import Task
@@ -142,15 +143,19 @@ def test_an_idle_log_goes_on_as_before() -> None:
     assert learn(learning, [(b"", {"frontier": rest}, Position(1, 3, -1))]) == [120]
 
 
-def test_examples_of_an_older_definition_count_when_their_vectors_are_the_same() -> None:
+def test_examples_of_another_learner_count_and_of_other_features_not() -> None:
     same = definition("bananas", Task.BINARY, _ROWS[0], "another learner")
     wider = definition("bananas", Task.BINARY, {**_ROWS[0], "third": 1.0})
+    labelled = structs.replace(_MODEL, sources="another label")
     learning = new()
     learn(
         learning,
         [
-            message(same, _ROWS[:5], _LABELS[:5], 0, 0, definition=same.hash),
-            message(wider, _ROWS[5:9], _LABELS[5:9], 5, 1, definition=wider.hash),
+            message(same, _ROWS[:5], _LABELS[:5], 0, 0, definition=same.hash, examples=same.examples_hash),
+            message(wider, _ROWS[5:7], _LABELS[5:7], 5, 1, definition=wider.hash, examples=wider.examples_hash),
+            message(
+                labelled, _ROWS[7:9], _LABELS[7:9], 7, 3, definition=labelled.hash, examples=labelled.examples_hash
+            ),
             message(_MODEL, _ROWS[9:12], _LABELS[9:12], 9, 2, definition=_MODEL.hash),
         ],
     )

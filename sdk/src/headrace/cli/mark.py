@@ -25,8 +25,11 @@ class Moment(click.ParamType):
             moment = datetime.now(UTC) if value == "now" else datetime.fromisoformat(str(value))
         except ValueError:
             self.fail(f"{value!r} is no time: write now, or one such as 2026-01-31T09:00:00Z", param, ctx)
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return (aware - _EPOCH) // timedelta(microseconds=1)
+        return _microseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 @click.command("mark")
@@ -50,6 +53,12 @@ def command(
     """
     from headrace.client import IngestClient
 
+    now = _microseconds(datetime.now(UTC))
+    if until > now:
+        raise click.UsageError(
+            f"--until {format_time(until)} is in the future: all events before it would be late. "
+            f"The latest mark is now, {format_time(now)}"
+        )
     with IngestClient(address or find(loop, data, redis).address("ingest")) as client:
         client.mark(stream, until)
     click.echo(f"marked {stream}: no event before {format_time(until)} follows")

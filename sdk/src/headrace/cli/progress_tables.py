@@ -125,13 +125,22 @@ def advice(statuses: Sequence[ServiceStatus]) -> list[str]:
         lines += _losses(status)
     for model, join in joins_of(statuses).items():
         if join.is_full:
-            side = "questions" if join.question_bytes >= join.label_bytes else "labels"
-            lines.append(
-                f"the join of {model} reads no more {side}: {counted(join.waiting_questions, 'question')} and "
-                f"{counted(join.waiting_labels, 'label')} wait and fill `waiting_bytes`. Nothing is lost. Send what is "
-                f"missing, mark the stream of {join.held_by}, or raise waiting_bytes"
-            )
+            lines.append(_full(model, join))
     return lines
+
+
+def _full(model: str, join: JoinStatus) -> str:
+    """What a full join waits for: questions wait for labels, labels for questions."""
+    waiting = f"{counted(join.waiting_questions, 'question')} and {counted(join.waiting_labels, 'label')} wait"
+    if join.question_bytes >= join.bound_bytes:
+        side, stream = "questions", join.held_by.rpartition("-")[0]
+    else:
+        side, stream = "labels", join.questions_of
+    return (
+        f"the join of {model} reads no more {side}: {waiting} and fill `waiting_bytes`. Nothing is lost. Send the "
+        f"events of {stream} that are missing, or mark it (`headrace mark {stream} --until TIME`: older events of it are late "
+        "then), or raise waiting_bytes"
+    )
 
 
 def _losses(status: ServiceStatus) -> list[str]:
@@ -150,7 +159,7 @@ def _losses(status: ServiceStatus) -> list[str]:
         )
     if late := counts.get("late", 0):
         lines.append(
-            f"{counted(late, 'event')} came late or had been sent long ago: `headrace dead-letters list` shows them; a "
-            "longer `lateness` or `horizon` of the stream lets them count"
+            f"{counted(late, 'event')} came late, or had been sent before and are forgotten: `headrace dead-letters "
+            "list` shows them. If they are new, a longer `lateness` of the stream lets them count"
         )
     return lines

@@ -90,7 +90,8 @@ def command(
                 threading.Event().wait()
             _show(running)
     except _Stopped:
-        _report(f"loop stopped; `headrace up {loop}` goes on from where it is")
+        at = f" --data {data}" if data else ""
+        _report(f"loop stopped; `headrace up {loop}{at}` goes on from where it is")
 
 
 class _Stopped(KeyboardInterrupt):

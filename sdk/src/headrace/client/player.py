@@ -16,6 +16,7 @@ from headrace.client.outcome import RejectedRow, rejected_rows
 from headrace.client.pacing import ClosedLoop, Pace, Slowest, TimedPace
 from headrace.definition import LoopDefinition
 from headrace.errors import InvalidRequest
+from headrace.store.connection import store_errors
 from headrace.store.status import ServiceStatus, StatusBoard
 
 #: How far ahead of the loop's slowest service a player runs at full speed.
@@ -198,7 +199,9 @@ class _Look:
         now = self._clock.now()
         if now >= self._next:
             self._next = now + _LOOK_S
-            self._pace.reached(self._slowest(self._statuses()))
+            with store_errors():
+                statuses = self._statuses()
+            self._pace.reached(self._slowest(statuses))
 
 
 class Player:

@@ -88,7 +88,12 @@ class Backfill:
         floors = {partition: self._begin_partition(partition, outputs) for partition in outputs.epochs}
         for model in self._loop.models:
             sequence, epoch = outputs.examples[model.name]
-            state = JoinState(definition=model.hash, sequence=sequence, goals=self._goals(model.name, outputs))
+            state = JoinState(
+                definition=model.hash,
+                examples=model.examples_hash,
+                sequence=sequence,
+                goals=self._goals(model.name, outputs),
+            )
             self._pairs[model.name].begin_anew(epoch, state)
         self._rows.drop_older(floors)
         for topic in outputs.topics:

@@ -205,6 +205,8 @@ class Join:
         self._bound = bound
         self._before = dict(entries)
         self._entries = dict(entries)
+        #: Labels that were dropped because their question has another one.
+        self.repeated_labels = 0
 
     def question(self, id: str, time: int, vector: bytes) -> bool:
         """Take a question; False where it repeats another one of this id: the first one counts."""
@@ -213,6 +215,7 @@ class Join:
             return False
         # All labels within the bound are of this question; the first one answers it.
         answers = [outcome for outcome in entry.labels if self._near(time, outcome.time)]
+        self.repeated_labels += max(len(answers) - 1, 0)
         question = Question(time, None if answers else vector)
         examples = (Example(id, time, vector, answers[0]),) if answers else ()
         self._entries[id] = Entry(
@@ -228,11 +231,13 @@ class Join:
         near = [question for question in entry.questions if self._near(question.time, outcome.time)]
         if not near:
             if outcome in entry.labels:
+                self.repeated_labels += 1
                 return False
             self._entries[id] = entry._replace(labels=(*entry.labels, outcome))
             return True
         vector = near[0].vector
         if vector is None:
+            self.repeated_labels += 1
             return False
         self._entries[id] = Entry(
             tuple(own._replace(vector=None) if own is near[0] else own for own in entry.questions),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headrace.definition import FieldType, ModelDefinition
+from headrace.definition import ModelDefinition
 from headrace.errors import CorruptState, LearnerFailed
 from headrace.frontier import RESTING
 from headrace.log.position import START, Position
@@ -143,7 +143,8 @@ class Learning:
         return int(epoch) < newest
 
     def _learn(self, payload: bytes, properties: dict[str, str]) -> Iterator[None]:
-        if properties.get("definition", self.model.hash) != self.model.hash and not self._fits(payload):
+        if not self._fits(properties):
+            self._pass_over(payload)
             return
         examples = decode_examples(self.model, payload)
         first = self._first_new(examples)
@@ -197,19 +198,18 @@ class Learning:
             )
         return min(self.progress.next_seq - first, len(examples))
 
-    def _fits(self, payload: bytes) -> bool:
-        """Whether examples of another definition have the same vectors: then they are as good."""
+    def _fits(self, properties: dict[str, str]) -> bool:
+        """Whether examples are made of what this model's are: those of another learner are as good."""
+        if properties.get("definition", self.model.hash) == self.model.hash:
+            return True
+        return properties.get("examples") == self.model.examples_hash
+
+    def _pass_over(self, payload: bytes) -> None:
+        """Leave examples of another definition unlearned; the numbers of this one's follow theirs."""
         with pa.ipc.open_stream(payload) as reader:
-            schema = reader.schema
-            own = [(feature.name, feature.type is FieldType.STRING) for feature in self.model.features]
-            found = [(column.name, pa.types.is_string(column.type)) for column in schema][-len(own) :]
-            if found == own:
-                return True
-            # Not ours to learn; the numbers of ours follow.
             seqs = reader.read_next_batch().column("seq")
-            if len(seqs):
-                self.progress.next_seq = max(self.progress.next_seq, seqs[-1].as_py() + 1)
-            return False
+        if len(seqs):
+            self.progress.next_seq = max(self.progress.next_seq, seqs[-1].as_py() + 1)
 
     def _settle(self) -> None:
         untold, self._untold = self._untold, _Untold()

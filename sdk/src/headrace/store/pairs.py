@@ -74,8 +74,8 @@ class JoinState(msgspec.Struct):
 
     Attributes
     ----------
-    definition
-        Hash of the model whose questions wait.
+    definition, examples
+        Hashes of the model whose questions wait, and of what its examples are made of.
     positions
         By source topic the bytes of the last position read.
     accepted
@@ -98,6 +98,7 @@ class JoinState(msgspec.Struct):
     """
 
     definition: str = ""
+    examples: str = ""
     positions: dict[str, bytes] = {}
     accepted: dict[str, tuple[int, bytes]] = {}
     labels: dict[str, LabelSource] = {}

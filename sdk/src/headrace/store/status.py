@@ -30,8 +30,8 @@ class JoinStatus(msgspec.Struct, kw_only=True):
     """The waiting questions and labels of a model's join.
 
     `held_by` is the partition of the label's stream with the least watermark: questions wait until it has passed the
-    end of their bound (µs since the epoch; None: unknown). It has not moved since `since` (wall clock,
-    seconds).
+    end of their bound (µs since the epoch; None: unknown). It has not moved since `since` (wall clock, seconds). Labels
+    wait for events of the stream `questions_of`.
     """
 
     waiting_questions: int
@@ -42,6 +42,7 @@ class JoinStatus(msgspec.Struct, kw_only=True):
     held_by: str
     watermark: int | None
     since: float
+    questions_of: str = ""
 
     @property
     def is_full(self) -> bool:

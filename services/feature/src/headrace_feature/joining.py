@@ -343,10 +343,11 @@ class JoinWorker:
 
     def status(self) -> JoinStatus | None:
         """The waiting questions and labels, and the partition that holds them; None if another process joins."""
-        if not self.active:
+        partitions = tuple(self._partitions.items())
+        if not self.active or not partitions:
             return None
-        marks = {topic: own.watermark for topic, own in self._partitions.items()}
-        held_by, watermark = min(marks.items(), key=lambda item: item[1], default=("", UNKNOWN))
+        held_by, least = min(partitions, key=lambda item: item[1].watermark)
+        watermark = least.watermark
         if self._moved.get(held_by, (None, 0.0))[0] != watermark:
             self._moved[held_by] = (watermark, self._clock())
         waiting = self._state.weight
@@ -356,9 +357,10 @@ class JoinWorker:
             question_bytes=waiting.question_bytes,
             label_bytes=waiting.label_bytes,
             bound_bytes=self.model.waiting_bytes,
-            held_by=held_by.rpartition("/")[2],
+            held_by=f"{self._labels.stream.name}-{self._sources[1].index(held_by)}",
             watermark=None if watermark == UNKNOWN else watermark,
             since=self._moved[held_by][1],
+            questions_of=self.model.stream,
         )
 
     def _apply(self) -> bool:
@@ -371,7 +373,9 @@ class JoinWorker:
             if not join.question(id, at, vector):
                 self._heartbeat.count("repeated_vectors")
         for id, outcome in arrivals.labels:
-            self._heartbeat.count("labels" if join.label(id, outcome) else "repeated_labels")
+            join.label(id, outcome)
+        self._heartbeat.count("labels", len(arrivals.labels))
+        self._heartbeat.count("repeated_labels", join.repeated_labels)
         self._save(join.changes, [])
         return True
 
@@ -433,7 +437,8 @@ class JoinWorker:
         # What it decided before the change is of the definition that decided it.
         self._send_outbox()
         assert self._epoch is not None
-        self._state.outbox, self._state.definition, self._state.weight = [], self.model.hash, weight("", Entry())
+        self._state.outbox, self._state.weight = [], weight("", Entry())
+        self._state.definition, self._state.examples = self.model.hash, self.model.examples_hash
         self._pairs.clear(self._epoch, self._state)
 
     def _position(self, topic: str) -> Position:
@@ -475,7 +480,7 @@ class JoinWorker:
         )
 
     def _send_outbox(self) -> None:
-        properties = {**self._properties(), "definition": self._state.definition}
+        properties = {**self._properties(), "definition": self._state.definition, "examples": self._state.examples}
         if self._state.released:
             properties["released"] = "1"
         for message in self._state.outbox:
