@@ -138,8 +138,8 @@ def _full(model: str, join: JoinStatus) -> str:
         side, stream = "labels", join.questions_of
     return (
         f"the join of {model} reads no more {side}: {waiting} and fill `waiting_bytes`. Nothing is lost. Send the "
-        f"events of {stream} that are missing, or mark it (`headrace mark {stream} --until TIME`: older events of it are late "
-        "then), or raise waiting_bytes"
+        f"events of {stream} that are missing, or raise waiting_bytes. If no more come, mark {stream} "
+        f"(`headrace mark {stream} --until TIME`): older events of it are late then"
     )
 
 
