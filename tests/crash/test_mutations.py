@@ -81,7 +81,8 @@ def test_progress_saved_before_the_vectors_are_sent_is_noticed(
 
 def test_resends_that_count_are_noticed(grounds: Grounds, tmp_path: Path, expected: Outcome) -> None:
     found = through(grounds, tmp_path, expected, {"feature": "ids"})
-    assert not found.rows_equal
+    # Marks follow each slice, so that most of what is sent again is late then.
+    assert not (found.rows_equal and found.dead_letters_equal)
     assert not found.passed
 
 

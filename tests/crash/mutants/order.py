@@ -15,7 +15,7 @@ _Call = Callable[[], None]
 
 def send_last() -> None:
     """Hold back all that a step sends until its end; some process dies before."""
-    send, frontier, flush, step = VectorOutputs.send, VectorOutputs.frontier, VectorOutputs.flush, FoldWorker.step
+    send, reached, flush, step = VectorOutputs.send, VectorOutputs.reached, VectorOutputs.flush, FoldWorker.step
     held: list[_Call] = []
     vectors: list[object] = []
 
@@ -23,16 +23,16 @@ def send_last() -> None:
         held.append(lambda: send(self, *given))
         vectors.append(self)
 
-    def hold_frontier(self: VectorOutputs, *given: Any) -> None:
-        held.append(lambda: frontier(self, *given))
+    def hold_reached(self: VectorOutputs, *given: Any) -> None:
+        held.append(lambda: reached(self, *given))
 
     def emit(self: VectorOutputs) -> None:
-        VectorOutputs.send, VectorOutputs.frontier = send, frontier  # type: ignore[method-assign]
+        VectorOutputs.send, VectorOutputs.reached = send, reached  # type: ignore[method-assign]
         for call in held:
             call()
         held.clear()
         flush(self)
-        VectorOutputs.send, VectorOutputs.frontier = hold_vectors, hold_frontier  # type: ignore[method-assign]
+        VectorOutputs.send, VectorOutputs.reached = hold_vectors, hold_reached  # type: ignore[method-assign]
 
     def stepped(self: FoldWorker) -> bool:
         more = step(self)
@@ -43,7 +43,7 @@ def send_last() -> None:
         emit(self._outputs)
         return more
 
-    VectorOutputs.send, VectorOutputs.frontier = hold_vectors, hold_frontier  # type: ignore[method-assign]
+    VectorOutputs.send, VectorOutputs.reached = hold_vectors, hold_reached  # type: ignore[method-assign]
     VectorOutputs.flush = lambda self: None  # type: ignore[method-assign]
     FoldWorker.step = stepped  # type: ignore[method-assign]
 

@@ -209,6 +209,15 @@ def test_a_standby_subscribes_ever_less_often(clock: Clock) -> None:
     assert len(broker.subscribed) == 1 + 8
 
 
+@pytest.mark.parametrize(("alive", "abandoned"), [(False, True), (True, False)])
+def test_a_partition_is_abandoned_once_subscribing_is_in_vain(clock: Clock, alive: bool, abandoned: bool) -> None:
+    consumer = standby(Broker(silent(9)), Store(OwnerProgress(alive=alive)), clock)
+    receive_for(consumer, clock, 6)
+    assert not consumer.is_abandoned
+    receive_for(consumer, clock, 30)
+    assert consumer.is_abandoned == abandoned
+
+
 def test_a_standby_leaves_an_owner_at_work_alone(clock: Clock) -> None:
     broker, store = Broker(silent(1)), Store()
     consumer = standby(broker, store, clock)

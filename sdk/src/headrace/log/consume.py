@@ -24,6 +24,10 @@ WAIT_MS = 1_000
 _GATHER_MS = 10
 
 
+#: Subscriptions that brought no message before a partition without an owner is taken over without one.
+_IN_VAIN = 2
+
+
 class OwnerProgress(NamedTuple):
     """What is known of a partition's owner, whichever process that is.
 
@@ -33,10 +37,13 @@ class OwnerProgress(NamedTuple):
         Everything up to here has been processed.
     evidence
         Compared with the value before: it changes while an owner is at work.
+    alive
+        A process that reports says that it is the owner.
     """
 
     done: Position = START
     evidence: object = None
+    alive: bool = False
 
 
 class PartitionConsumer:
@@ -80,6 +87,7 @@ class PartitionConsumer:
         self._queue = queue or max_messages
         self._owner_progress = owner_progress
         self._seen: tuple[Position, OwnerProgress] | None = None
+        self._in_vain = 0
         self._clock = clock
         self._heard = clock()
         self._patience = PATIENCE
@@ -116,7 +124,7 @@ class PartitionConsumer:
         self._messages_received += len(batch)
         self._entries_received += len({position[:2] for position in batch.positions})
         if messages:
-            self._heard, self._patience = self._clock(), PATIENCE
+            self._heard, self._patience, self._in_vain = self._clock(), PATIENCE, 0
             newest = max(range(len(batch)), key=batch.positions.__getitem__)
             self._ids[batch.positions[newest]] = messages[newest].message_id()
         elif self._clock() - self._heard > self._patience:
@@ -204,6 +212,15 @@ class PartitionConsumer:
         entries = last.entry - position.entry if last.ledger == position.ledger else last.entry + 1
         return max(round(entries * self._messages_received / max(self._entries_received, 1)), 1)
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the log goes on, no process owns it, and subscribing again was in vain.
+
+        A broker may keep a subscription for a consumer that was killed. The fence makes it safe to take the partition
+        over all the same, and the log has what the broker does not deliver.
+        """
+        return self._in_vain >= _IN_VAIN
+
     def close(self) -> None:
         """Give the partition up, for the next consumer to take."""
         self._consumer.close()
@@ -250,6 +267,8 @@ class PartitionConsumer:
             self._subscribe_again(last)
             self._read_up_to(Batch(), self._position)
         elif not self._owner and self._is_abandoned(last):
+            if self._seen is not None and not self._seen[1].alive:
+                self._in_vain += 1
             self._subscribe_again(last)
 
     def _subscribe_again(self, last: Position) -> None:
@@ -310,6 +329,8 @@ class PartitionConsumer:
 
     def _catch_up(self, gap: LogReader) -> Batch:
         missed = gap.receive(self._max_messages)
+        if missed:
+            self._heard, self._patience = self._clock(), PATIENCE
         if not self._held:
             if not gap.more():
                 gap.close()

@@ -327,7 +327,12 @@ class Composition:
     def _owner_progress(self, partition: PartitionId) -> OwnerProgress:
         """How far a partition is folded, by whichever process owns it."""
         standing = PartitionStore(self._store, self._loop.name).standings([partition])[partition]
-        return OwnerProgress() if standing is None else OwnerProgress(standing.done, standing)
+        done = START if standing is None else standing.done
+        with store_connection.store_errors():
+            statuses = StatusBoard(self._store, self._loop.name).read()
+        others = [status.partitions for status in statuses if status.instance != self._settings.instance]
+        alive = any(found.owned for named in others if (found := named.get(str(partition))) is not None)
+        return OwnerProgress(done, standing, alive)
 
     def _consumer(
         self, topic: str, subscription: str, source: Any, owner_progress: Callable[[], OwnerProgress] | None = None

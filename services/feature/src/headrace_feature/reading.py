@@ -125,7 +125,7 @@ class SourceReader(threading.Thread):
             if epoch is not None and not source.owned(epoch):
                 return
             batch = Batch() if source.elected and epoch is None else consumer.receive(self._wait_ms)
-            if epoch is None and (batch or source.elected):
+            if epoch is None and (batch or source.elected or consumer.is_abandoned):
                 epoch, position = self._lane.submit(source.take_over)
                 batch = consumer.start_after(position, batch)
             if batch:
