@@ -24,6 +24,18 @@ def format_time(time: int) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
+def microseconds(moment: datetime) -> int:
+    """A datetime in µs since the epoch; without a zone it is UTC.
+
+    Examples
+    --------
+    >>> microseconds(datetime(2013, 1, 1, 11))
+    1357038000000000
+    """
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // timedelta(microseconds=1)
+
+
 def format_span(seconds: float) -> str:
     """How long something is, in its two greatest units.
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from headrace.cli.target import find, loop_options
-from headrace.wording import format_time
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from headrace.wording import format_time, microseconds
 
 
 class Moment(click.ParamType):
@@ -25,11 +23,7 @@ class Moment(click.ParamType):
             moment = datetime.now(UTC) if value == "now" else datetime.fromisoformat(str(value))
         except ValueError:
             self.fail(f"{value!r} is no time: write now, or one such as 2026-01-31T09:00:00Z", param, ctx)
-        return _microseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+        return microseconds(moment)
 
 
 @click.command("mark")
@@ -53,7 +47,7 @@ def command(
     """
     from headrace.client import IngestClient
 
-    now = _microseconds(datetime.now(UTC))
+    now = microseconds(datetime.now(UTC))
     if until > now:
         raise click.UsageError(
             f"--until {format_time(until)} is in the future: all events before it would be late. "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from headrace.cli.replayed import Counts, print_differences, print_vectors, sum_
 from headrace.cli.sending import SourceFile, definition_of, progress
 from headrace.cli.target import Target, broker_of, find, loop_options
 from headrace.errors import CorruptState, UnknownName
+from headrace.wording import microseconds
 
 if TYPE_CHECKING:
     import pulsar
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from headrace.history.streams import StreamHistory
     from headrace.log.topics import Topics
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 class _Time(click.ParamType):
     name = "TIME"
@@ -40,8 +39,7 @@ class _Time(click.ParamType):
             moment = datetime.fromisoformat(str(value))
         except ValueError:
             self.fail(f"{value!r} is no time: write it as in 2013-07-01 or 2013-07-01T12:30", param, ctx)
-        delta = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
-        return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+        return microseconds(moment)
 
 
 class _EventId(click.ParamType):

@@ -6,7 +6,7 @@ import queue
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -15,6 +15,7 @@ import msgspec
 
 from headrace.errors import HeadraceError, InvalidEvent, InvalidRequest, Overloaded, Unavailable
 from headrace.v1 import ingest_pb2, ingest_pb2_grpc
+from headrace.wording import microseconds
 
 #: Trailing metadata of a refused `Publish`.
 _REJECTION = "headrace-rejection-bin"
@@ -146,7 +147,7 @@ class IngestClient:
             The service or its broker does not answer.
         """
         with self.stream() as open_stream:
-            open_stream.send(stream, (), mark=until if isinstance(until, int) else _microseconds(until))
+            open_stream.send(stream, (), mark=until if isinstance(until, int) else microseconds(until))
             open_stream.finish()
 
     def stream(self, *, decide: bool = False) -> EventStream:
@@ -252,11 +253,6 @@ class EventStream:
     def _raise_ended(self) -> None:
         with self._errors():
             self._call.result()
-
-
-def _microseconds(time: datetime) -> int:
-    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
-    return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _encoded(event: bytes | Mapping[str, Any]) -> bytes:

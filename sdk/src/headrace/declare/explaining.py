@@ -22,7 +22,8 @@ from headrace.definition import (
     ViewDefinition,
 )
 
-#: Bytes that an id takes, and an entry of the join and each value of a vector in it (measured on Valkey 8).
+#: Upper estimates of the bytes of an id, of an entry of the join and of each value of a vector in it. Valkey takes 76
+#: for an id of 13 characters, and 229 for an entry with a vector of 90 bytes.
 ID_BYTES, ENTRY_BYTES, VALUE_BYTES = 200, 400, 9
 
 #: Questions per second for which `check` says what they cost.

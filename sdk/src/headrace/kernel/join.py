@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-#: Bytes that an entry, and each of its parts, takes in the store besides what is in it (measured on Valkey 8).
+#: Bytes that each part of an entry takes in the store besides what is in it, rounded up: for an id of 13 characters
+#: Valkey takes 229 for a question of 90 bytes, 152 for a label and 133 for a logged question.
 _OVERHEAD = 160
 
 #: Moves times to where they are positive, so that their bytes compare as they do.

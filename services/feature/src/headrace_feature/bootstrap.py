@@ -141,6 +141,7 @@ class Composition:
         self._folder: FoldWorker | None = None
         self._joiners: list[JoinWorker] = []
         self._leases: list[Lease] = []
+        self._partitions = PartitionStore(store, loop.name)
         self._unread = Unread()
         self._read = 0
 
@@ -180,7 +181,7 @@ class Composition:
         busy, self._read = read != self._read, read
         every = [PartitionId(own.name, index) for own in self._loop.streams for index in range(own.partitions)]
         others = [partition for partition in every if partition not in owned]
-        standings = PartitionStore(self._store, self._loop.name).standings(others) if others else {}
+        standings = self._partitions.standings(others) if others else {}
         statuses = {}
         for partition in every:
             status = owned.get(partition, PartitionStatus())
@@ -225,7 +226,7 @@ class Composition:
         worker = FoldWorker(
             Fold(loop),
             RowStore(store, loop),
-            PartitionStore(store, loop.name),
+            self._partitions,
             VectorOutputs(self._client, self._topics),
             Refusals(Producer(self._client, self._topics.dead_letters), self._topics, "feature"),
             self._heartbeat,
@@ -321,12 +322,12 @@ class Composition:
     def _rests(self, partition: PartitionId) -> bool:
         if self._folder is not None:
             return self._folder.rests(partition)
-        standing = PartitionStore(self._store, self._loop.name).standings([partition])[partition]
+        standing = self._partitions.standings([partition])[partition]
         return standing is None or standing.reached.out >= RESTING
 
     def _owner_progress(self, partition: PartitionId) -> OwnerProgress:
         """How far a partition is folded, by whichever process owns it."""
-        standing = PartitionStore(self._store, self._loop.name).standings([partition])[partition]
+        standing = self._partitions.standings([partition])[partition]
         done = START if standing is None else standing.done
         with store_connection.store_errors():
             statuses = StatusBoard(self._store, self._loop.name).read()
