@@ -11,6 +11,7 @@ import pulsar
 import pyarrow as pa
 
 from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.log.position import ends_its_batch
 from tests.oracle.record import LoggedExample, LoggedVector, Message, Position
 
 #: A position as the features topic has it: one more than its numbers, so that it compares as bytes.
@@ -54,7 +55,7 @@ class Tail:
         if self.reader is None:
             start = pulsar.MessageId.earliest if self.last is None else self.last
             self.reader = client.create_reader(self.topic, start, receiver_queue_size=1_000)
-        while _more(self.reader):
+        while self._within_batch() or _more(self.reader):
             try:
                 own = self.reader.read_next(timeout_millis=_READ_MS)
             except pulsar.Timeout:
@@ -66,6 +67,9 @@ class Tail:
                 self.messages.append(Message(position, own.data(), own.properties(), own.publish_timestamp()))
                 self.last = found
         return True
+
+    def _within_batch(self) -> bool:
+        return self.last is not None and not ends_its_batch(self.last)
 
     def forget_reader(self) -> None:
         """Begin with a new reader, of another client, where this one ended."""

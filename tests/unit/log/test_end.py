@@ -8,7 +8,7 @@ import pulsar
 import pytest
 
 from headrace.log.consume import PartitionConsumer
-from headrace.log.position import START, Position
+from headrace.log.position import START, Position, ends_its_batch
 from tests.unit.log.test_silence import Broker, Clock, Id, Message, Subscribed
 
 
@@ -47,3 +47,26 @@ def test_an_end_is_one_only_if_the_broker_says_so(
 def test_who_owns_nothing_is_told_where_the_log_ends() -> None:
     consumer = PartitionConsumer(Broker([Subscribed([], last=2)]), "t", "s", clock=Clock())
     assert consumer.end() == Position(1, 2, -1)
+
+
+@pytest.mark.parametrize(("received", "end"), [(1, None), (2, Position(1, 0, -1))])
+def test_a_part_of_a_batch_is_not_the_end(received: int, end: Position | None) -> None:
+    messages = [Message(0, batch=index, size=2) for index in range(received)]
+    consumer = PartitionConsumer(Broker([Telling([messages], last=0)]), "t", "s", clock=Clock())
+    consumer.start_here(consumer.receive())
+    assert consumer.end() == end
+
+
+def test_what_is_missing_in_a_batch_is_read_from_the_log() -> None:
+    first, second, third = (Message(0, batch=index, size=3) for index in range(3))
+    broker = Broker([Telling([[first], [third]], last=0)], log=[second, third])
+    consumer = PartitionConsumer(broker, "t", "s", clock=Clock())
+    consumer.start_here(consumer.receive())
+    assert [len(consumer.receive()) for _ in range(3)] == [0, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("last", "ends"), [("080010012002300a", False), ("080010022009300a", True), ("08001001", True)]
+)
+def test_an_id_says_whether_its_batch_goes_on(last: str, ends: bool) -> None:
+    assert ends_its_batch(pulsar.MessageId.deserialize(bytes.fromhex(last))) == ends

@@ -18,6 +18,8 @@ from headrace.log.read import LogReader, LogTail
 @dataclass
 class Id:
     entry: int
+    batch: int = -1
+    size: int = 0
 
     def ledger_id(self) -> int:
         return 1
@@ -26,15 +28,22 @@ class Id:
         return self.entry
 
     def batch_index(self) -> int:
-        return -1
+        return self.batch
+
+    def serialize(self) -> bytes:
+        """As the client writes it: ledger, entry, partition and the size of the batch."""
+        numbers = {0x08: 1, 0x10: max(self.entry, 0), 0x18: 0, 0x30: self.size}
+        return bytes(byte for pair in numbers.items() for byte in pair)
 
 
 @dataclass
 class Message:
     entry: int
+    batch: int = -1
+    size: int = 0
 
     def message_id(self) -> Id:
-        return Id(self.entry)
+        return Id(self.entry, self.batch, self.size)
 
     def data(self) -> bytes:
         return b"%d" % self.entry
@@ -316,6 +325,16 @@ def test_a_reader_that_was_forgotten_reads_on_from_its_position(more: bool) -> N
     assert first.closed is more
     assert reader.receive().payloads == ([b"3"] if more else [])
     assert len(broker.starts) == (2 if more else 1)
+
+
+def test_a_log_goes_on_within_a_batch_that_the_broker_counts_as_one() -> None:
+    read = Read([Message(1, batch=0, size=2)], more=False)
+    reader = LogReader(Readers([read]), "topic")  # type: ignore[arg-type]
+    assert len(reader.receive()) == 1
+    assert reader.more()
+    read.messages.append(Message(1, batch=1, size=2))
+    assert len(reader.receive()) == 1
+    assert not reader.more()
 
 
 def test_the_growth_of_a_log_is_counted_once() -> None:

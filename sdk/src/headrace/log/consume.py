@@ -12,7 +12,7 @@ import structlog
 
 from headrace.errors import CorruptState, Unavailable
 from headrace.log.batch import MOST_PATIENCE, PATIENCE, Batch
-from headrace.log.position import START, Position
+from headrace.log.position import START, Position, ends_its_batch
 from headrace.log.read import LogReader
 
 _log = structlog.get_logger()
@@ -292,8 +292,9 @@ class PartitionConsumer:
         return before is not None and not _covers(progress.done, before[0]) and progress == before[1]
 
     def _is_behind(self, last: Position) -> bool:
-        """Whether there is an entry after the one received last; a batch counts as one."""
-        return not _covers(self._position, last)
+        """Whether a message stands after the one received last."""
+        received = self._ids.get(self._position)
+        return not _covers(self._position, last) or (received is not None and not ends_its_batch(received))
 
     def _new(self, batch: Batch) -> Batch:
         fresh = batch.after(self._position)
@@ -312,7 +313,8 @@ class PartitionConsumer:
         """The index of the first message that does not follow on the one before it."""
         previous = self._position
         for index, own in enumerate(fresh.positions):
-            if own.ledger == previous.ledger and own.entry > previous.entry + 1:
+            follows = previous.batch + 1 if own[:2] == previous[:2] else 0
+            if own.ledger == previous.ledger and (own.entry > previous.entry + 1 or own.batch > follows):
                 return index
             previous = own
         return None

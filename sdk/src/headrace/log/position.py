@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pulsar
@@ -45,3 +46,28 @@ class Position(NamedTuple):
 
 #: Before every message of a partition.
 START = Position(-1, -1, -1)
+
+#: The tag of `batch_size` in Pulsar's `MessageIdData`; the client tells it nowhere else.
+_BATCH_SIZE = 6 << 3
+
+
+def ends_its_batch(message_id: pulsar.MessageId) -> bool:
+    """Whether no message of the same entry follows the received message that has this id.
+
+    The embedded broker names the last entry of a log without the messages in it. A client that has taken one of them
+    may then call it the end, while the others are on their way.
+    """
+    numbers = list(_varints(message_id.serialize()))
+    fields = dict(zip(numbers[::2], numbers[1::2], strict=False))
+    return int(message_id.batch_index()) + 1 >= fields.get(_BATCH_SIZE, 0)
+
+
+def _varints(data: bytes) -> Iterator[int]:
+    """The numbers of a protobuf message that has no other fields, each after its tag."""
+    number = shift = 0
+    for byte in data:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            yield number
+            number = shift = 0

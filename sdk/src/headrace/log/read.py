@@ -10,7 +10,7 @@ import structlog
 
 from headrace.errors import Unavailable
 from headrace.log.batch import MOST_PATIENCE, PATIENCE, Batch
-from headrace.log.position import START, Position
+from headrace.log.position import START, Position, ends_its_batch
 
 _log = structlog.get_logger()
 
@@ -67,11 +67,13 @@ class LogReader:
         self._heard = clock()
         self._patience = PATIENCE
         self._position = after
+        self._within_batch = False
         self._reader = self._open()
 
     def receive(self, max_messages: int = 100, timeout_ms: int = 100) -> Batch:
         """Up to `max_messages`; returns at once with what is there, waits only for the first."""
         batch = Batch()
+        last: pulsar.MessageId | None = None
         wait = timeout_ms
         while len(batch) < max_messages:
             try:
@@ -80,12 +82,15 @@ class LogReader:
                 break
             except pulsar.PulsarException as error:
                 raise Unavailable(f"broker: {error}") from error
-            position = Position.of(message.message_id())
+            last = message.message_id()
+            position = Position.of(last)
             if position > self._position:
                 self._position = position
                 wait = 1
                 if not self._compacted or message.data():
                     batch.add(message, position)
+        if last is not None:
+            self._within_batch = not ends_its_batch(last)
         if batch:
             self._heard, self._patience = self._clock(), PATIENCE
         elif self._clock() - self._heard > self._patience:
@@ -101,7 +106,7 @@ class LogReader:
             The broker does not tell.
         """
         try:
-            return _has_more(self._reader)
+            return self._within_batch or _has_more(self._reader)
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: {error}") from error
 
@@ -123,7 +128,7 @@ class LogReader:
         """Open it again where the log goes on but nothing comes: the embedded broker forgets readers, too."""
         self._heard = self._clock()
         try:
-            more = self._reader.has_message_available()
+            more = self._within_batch or self._reader.has_message_available()
         except pulsar.PulsarException:
             return  # nothing there, or nobody who tells
         if more:
