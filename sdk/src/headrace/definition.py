@@ -155,8 +155,20 @@ class ViewDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
         return "+".join(self.by)
 
 
-class LabelDefinition(msgspec.Struct, frozen=True):
-    """The outcome of an event of stream `of`, told by an event of `stream` whose field `id` names it."""
+class Keep(msgspec.Struct, frozen=True):
+    """A share of the examples whose label has this value is kept, each with a weight of one over the share."""
+
+    label: float | str
+    share: float
+
+
+class LabelDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The outcome of an event of stream `of`, told by an event of `stream` whose field `id` names it.
+
+    `absent` is the outcome of an event without any by the end of `wait`; None: it has none. With `correct` the last
+    outcome within `wait` counts, else the first. With `after` (µs) it is a forecast: `id` names a field that both
+    streams share, and the first event that is at least `after` later tells the outcome.
+    """
 
     name: str
     stream: str
@@ -165,6 +177,10 @@ class LabelDefinition(msgspec.Struct, frozen=True):
     value: Expression
     type: FieldType
     wait: int
+    absent: float | str | None = None
+    correct: bool = False
+    keep: tuple[Keep, ...] = ()
+    after: int | None = None
 
 
 class FeatureDefinition(msgspec.Struct, frozen=True):

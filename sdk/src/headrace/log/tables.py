@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -69,23 +70,73 @@ class Vectors:
             yield self.take(range(start, min(start + size, len(self))))
 
 
-@dataclass(frozen=True)
-class Examples:
-    """N examples of one model, in the order of learning.
+class Kind(IntEnum):
+    """The kinds of entries of a model's log."""
 
-    `labels` is float64[N] (binary: 0.0 or 1.0), or the classes as text.
+    QUESTION = 0
+    ANSWER = 1
+    #: The bound of a question is over, and it has no answer that counts.
+    UNANSWERED = 2
+
+
+@dataclass(frozen=True)
+class LogEntries:
+    """N entries of a model's log of questions and answers, in its order.
+
+    Attributes
+    ----------
+    seqs
+        The place of each entry in the log.
+    kinds
+        int8[N]: see `Kind`.
+    questions
+        The place of each entry's question; of a question its own.
+    ids, times
+        Event id and event time (µs) of the question.
+    label_times
+        When each answer became known (µs); of other entries the time of the question.
+    labels
+        float64[N] (binary: 0.0 or 1.0), or the classes as text. NaN, or empty, where the entry is no answer.
+    weights
+        float64[N]: how many examples an answer stands for.
+    numbers, categories
+        The vector, as in `Vectors`; an answer repeats that of its question, an unanswered entry has none.
     """
 
     seqs: Times
+    kinds: npt.NDArray[np.int8]
+    questions: Times
     ids: list[str]
     times: Times
     label_times: Times
     labels: Numbers | list[str]
+    weights: Numbers
     numbers: Numbers
     categories: Categories
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def answers(self) -> LogEntries:
+        """The answers: each is an example, with the vector of its question."""
+        return self.take(np.flatnonzero(self.kinds == Kind.ANSWER).tolist())
+
+    def take(self, rows: Sequence[int]) -> LogEntries:
+        """The entries at these rows."""
+        at = list(rows)
+        return LogEntries(
+            self.seqs[at],
+            self.kinds[at],
+            self.questions[at],
+            [self.ids[row] for row in at],
+            self.times[at],
+            self.label_times[at],
+            [self.labels[row] for row in at] if isinstance(self.labels, list) else self.labels[at],
+            self.weights[at],
+            self.numbers[at],
+            [[column[row] for row in at] for column in self.categories],
+        )
 
 
 @dataclass(frozen=True)
@@ -141,34 +192,40 @@ def positions_of(data: bytes) -> list[bytes]:
 
 
 def last_sequence_of(data: bytes) -> int:
-    """The number of the last example of a message, whatever definition it is of."""
+    """The place of the last entry of a message of a log, whatever definition it is of."""
     return int(_decode(data).column("seq")[-1].as_py())
 
 
-def encode_examples(model: ModelDefinition, examples: Examples) -> bytes:
-    """One message of the examples log."""
-    text = isinstance(examples.labels, list)
+def encode_log(model: ModelDefinition, entries: LogEntries) -> bytes:
+    """One message of a model's log."""
+    text = isinstance(entries.labels, list)
     columns = {
-        "seq": pa.array(examples.seqs, pa.int64()),
-        "id": pa.array(examples.ids, pa.string()),
-        "time": pa.array(examples.times, pa.int64()),
-        "label_time": pa.array(examples.label_times, pa.int64()),
-        "label": pa.array(examples.labels, pa.string() if text else pa.float64()),
+        "seq": pa.array(entries.seqs, pa.int64()),
+        "kind": pa.array(entries.kinds, pa.int8()),
+        "question": pa.array(entries.questions, pa.int64()),
+        "id": pa.array(entries.ids, pa.string()),
+        "time": pa.array(entries.times, pa.int64()),
+        "label_time": pa.array(entries.label_times, pa.int64()),
+        "label": pa.array(entries.labels, pa.string() if text else pa.float64()),
+        "weight": pa.array(entries.weights, pa.float64()),
     }
-    return _encode(columns, _vector_columns(model, examples.numbers, examples.categories))
+    return _encode(columns, _vector_columns(model, entries.numbers, entries.categories))
 
 
-def decode_examples(model: ModelDefinition, data: bytes) -> Examples:
-    """The inverse of `encode_examples`."""
+def decode_log(model: ModelDefinition, data: bytes) -> LogEntries:
+    """The inverse of `encode_log`."""
     batch = _decode(data)
     label = batch.column("label")
-    numbers, categories = _vector_of(model, batch, 5)
-    return Examples(
+    numbers, categories = _vector_of(model, batch, 8)
+    return LogEntries(
         batch.column("seq").to_numpy(),
+        batch.column("kind").to_numpy(),
+        batch.column("question").to_numpy(),
         batch.column("id").to_pylist(),
         batch.column("time").to_numpy(),
         batch.column("label_time").to_numpy(),
         label.to_pylist() if pa.types.is_string(label.type) else label.to_numpy(),
+        batch.column("weight").to_numpy(),
         numbers,
         categories,
     )
