@@ -191,6 +191,10 @@ class FeatureDefinition(msgspec.Struct, frozen=True):
     value: Expression
 
 
+#: The format of models' logs: what was made in another one is not read.
+_LOG = 2
+
+
 class ModelDefinition(msgspec.Struct, frozen=True):
     """`vectors` says where its vectors come from: "stream" or "requests".
 
@@ -215,6 +219,8 @@ class ModelDefinition(msgspec.Struct, frozen=True):
     """Hash of the views and the label that its examples are made of, which it holds by name only."""
     retention: int | None = None
     examples_retention: int | None = None
+    entity: str = ""
+    """Of a forecast: the field by which an event finds the questions that it answers."""
     waiting_bytes: int = 2**30
     """Of its questions that wait for labels the store holds at most so much, and of labels that wait for questions."""
 
@@ -227,14 +233,12 @@ class ModelDefinition(msgspec.Struct, frozen=True):
     @property
     def examples_hash(self) -> str:
         """Identity of what the examples are made of: another learner may learn the same ones."""
-        return content_hash((self.stream, self.label, self.task, self.features, self.vectors, self.sources))
+        return content_hash((_LOG, self.stream, self.label, self.task, self.features, self.vectors, self.sources))
 
     @property
     def hash(self) -> str:
         """Identity of what the model learns from and how: publishing and waiting do not change it."""
-        return content_hash(
-            (self.name, self.stream, self.label, self.task, self.features, self.learner, self.vectors, self.sources)
-        )
+        return content_hash((self.name, self.learner, self.examples_hash))
 
 
 class LoopDefinition(msgspec.Struct, frozen=True):

@@ -15,14 +15,14 @@ from headrace import declare
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import CorruptState, Fenced
 from headrace.frontier import ENDED, RESTING, UNKNOWN
-from headrace.kernel.join import Entry, Index
+from headrace.kernel.join import Entry, Index, Rule
 from headrace.log.batch import Batch
 from headrace.log.position import START, Position
-from headrace.log.tables import Vectors, decode_examples, encode_vectors
+from headrace.log.tables import Vectors, decode_log, encode_vectors
 from headrace.log.topics import END, MARK
 from headrace.store.pairs import JoinState
 from headrace_feature.joining import STEP, JoinWorker
-from headrace_feature.outputs import Logged
+from headrace_feature.outputs import LogContent
 from tests.unit.kernel.waiting import WaitingEntries
 
 HOUR = 3_600_000_000
@@ -52,10 +52,10 @@ Model(
 class Pairs:
     """A store of pairs in memory."""
 
-    def __init__(self, bound: int = HOUR) -> None:
+    def __init__(self, definition: LoopDefinition | None = None) -> None:
         self.epoch = 0
         self.state = JoinState()
-        self.waiting = WaitingEntries(bound)
+        self.waiting = WaitingEntries(Rule.of(definition, definition.models[0]) if definition else Rule(HOUR))
         self.ids: dict[tuple[int, str], int] = {}
 
     def known(self) -> bool:
@@ -118,15 +118,14 @@ class Log:
 
     topic = "examples"
 
-    def logged(self) -> Logged:
+    def content(self) -> LogContent:
         assert self.model is not None
-        found = [decode_examples(self.model, own) for own in self.payloads]
-        decided = {
-            (id, time): max(time, known)
-            for own in found
-            for id, time, known in zip(own.ids, own.times.tolist(), own.label_times.tolist(), strict=True)
-        }
-        return Logged(decided, 1 + max((int(own.seqs[-1]) for own in found), default=-1))
+        found = LogContent()
+        for payload in self.payloads:
+            entries = decode_log(self.model, payload)
+            found.add(entries)
+            found.sequence = int(entries.seqs[-1]) + 1
+        return found
 
     def send(self, payload: bytes, properties: Mapping[str, str]) -> None:
         if payload:
@@ -215,8 +214,14 @@ def labels(entry: int, ids: str) -> Batch:
 
 
 def examples(definition: LoopDefinition, log: Log) -> list[tuple[int, str, float]]:
-    found = [decode_examples(definition.models[0], payload) for payload in log.payloads]
-    return [row for own in found for row in zip(own.seqs.tolist(), own.ids, own.numbers[:, 0].tolist(), strict=True)]
+    """The answers in the log: their number among the answers, id and feature."""
+    found = [decode_log(definition.models[0], payload).answers for payload in log.payloads]
+    numbers = {seq: number for number, seq in enumerate(sorted({seq for own in found for seq in own.seqs.tolist()}))}
+    return [
+        (numbers[seq], id, value)
+        for own in found
+        for seq, id, value in zip(own.seqs.tolist(), own.ids, own.numbers[:, 0].tolist(), strict=True)
+    ]
 
 
 @pytest.mark.parametrize(("where", "position"), [("stream", None), ("requests", START)])
@@ -224,7 +229,7 @@ def test_vectors_of_streams_and_of_requests_find_their_labels(
     tmp_path: Path, where: str, position: Position | None
 ) -> None:
     definition, log = loop(tmp_path, where), Log()
-    join = worker(definition, Pairs(), log)
+    join = worker(definition, Pairs(definition), log)
     take(join, "features", vectors(definition, 0, "abc", position))
     take(join, "told", labels(0, "ca"))
     join.rest("features", START)
@@ -236,7 +241,8 @@ def test_vectors_of_streams_and_of_requests_find_their_labels(
 def test_the_first_vector_of_an_id_counts_also_over_a_restart(
     tmp_path: Path, where: str, position: Position | None
 ) -> None:
-    definition, pairs, log = loop(tmp_path, where), Pairs(), Log()
+    definition, log = loop(tmp_path, where), Log()
+    pairs = Pairs(definition)
     first = worker(definition, pairs, log)
     take(first, "features", vectors(definition, 0, "ab", position))
     first.step()
@@ -282,7 +288,7 @@ def test_labels_find_events_whose_ids_are_integers_however_large(tmp_path: Path)
     file = tmp_path / "numbered.py"
     file.write_text(LOOP.replace("{vectors}", "stream").replace("id: str", "id: int"))
     definition, log = declare.load(file).definition, Log()
-    join = worker(definition, Pairs(), log)
+    join = worker(definition, Pairs(definition), log)
     ids = [7, 2**53, 2**53 + 1]
     take(join, "features", numbered(definition, [str(own) for own in ids]))
     payloads = [b'{"id": %d, "at": 5, "yes": true}' % own for own in ids]
@@ -295,7 +301,7 @@ def test_labels_find_events_whose_ids_are_integers_however_large(tmp_path: Path)
 
 def test_labels_do_not_wait_for_requests_to_pause(tmp_path: Path) -> None:
     definition, log = loop(tmp_path, "requests"), Log()
-    join = worker(definition, Pairs(), log)
+    join = worker(definition, Pairs(definition), log)
     take(join, "features", vectors(definition, 0, "ab", START))
     take(join, "told", labels(0, "ab"))
     join.step()
@@ -305,7 +311,7 @@ def test_labels_do_not_wait_for_requests_to_pause(tmp_path: Path) -> None:
 def test_vectors_after_a_rest_wait_for_those_that_follow_them(tmp_path: Path) -> None:
     """Their frontier is in the next message; until it comes, another vector may belong before them."""
     definition, log = loop(tmp_path, "stream"), Log()
-    join = worker(definition, Pairs(), log)
+    join = worker(definition, Pairs(definition), log)
     join.rest("features", START)
     take(join, "told", labels(0, "ab"))
     take(join, "features", numbered(definition, ["b"], entry=0))
@@ -639,7 +645,7 @@ def test_logged_questions_fill_no_bound(tmp_path: Path) -> None:
             pass
         assert not join.is_full("features")
     assert len(examples(definition, log)) == 45
-    assert 0 < pairs.state.weight.logged_bytes < 2_000
+    assert 0 < pairs.state.weight.closed_bytes < 2_000
 
 
 def marks(entry: int, time: int) -> Batch:

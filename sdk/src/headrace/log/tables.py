@@ -41,6 +41,8 @@ class Vectors:
         float64[N, n]: the numeric features.
     categories
         For each string feature its column of N values.
+    entities
+        Of a forecast: the entity of each.
     """
 
     ids: list[str]
@@ -49,6 +51,7 @@ class Vectors:
     cuts: npt.NDArray[np.int64]
     numbers: Numbers
     categories: Categories
+    entities: list[str | None] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,6 +65,7 @@ class Vectors:
             self.cuts[rows],
             self.numbers[rows],
             [[column[row] for row in rows] for column in self.categories],
+            None if self.entities is None else [self.entities[row] for row in rows],
         )
 
     def slices(self, size: int = MAX_ROWS) -> Iterator[Vectors]:
@@ -165,6 +169,9 @@ def encode_vectors(model: ModelDefinition, vectors: Vectors) -> bytes:
         "time": pa.array(vectors.times, pa.int64()),
         "position": pa.array(vectors.positions, pa.binary(20)),
         "cut": cuts if cuts is not None else pa.nulls(len(vectors)),
+        "entity": pa.nulls(len(vectors), pa.string())
+        if vectors.entities is None
+        else pa.array(vectors.entities, pa.string()),
     }
     return _encode(columns, _vector_columns(model, vectors.numbers, vectors.categories))
 
@@ -175,7 +182,8 @@ def decode_vectors(model: ModelDefinition, data: bytes) -> Vectors:
     size = batch.num_rows
     cut = batch.column("cut")
     flat = np.empty(0, np.int64) if pa.types.is_null(cut.type) else cut.flatten().to_numpy()
-    numbers, categories = _vector_of(model, batch, 4)
+    numbers, categories = _vector_of(model, batch, 5)
+    entities = batch.column("entity").to_pylist() if model.entity else None
     return Vectors(
         batch.column("id").to_pylist(),
         batch.column("time").to_numpy(),
@@ -183,6 +191,7 @@ def decode_vectors(model: ModelDefinition, data: bytes) -> Vectors:
         flat.reshape(size, -1, 3) if size else flat.reshape(0, 0, 3),
         numbers,
         categories,
+        entities,
     )
 
 
