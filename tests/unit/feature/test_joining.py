@@ -18,7 +18,7 @@ from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.join import Entry, Index, Rule
 from headrace.log.batch import Batch
 from headrace.log.position import START, Position
-from headrace.log.tables import Vectors, decode_log, encode_vectors
+from headrace.log.tables import Kind, Vectors, decode_log, encode_vectors
 from headrace.log.topics import END, MARK
 from headrace.store.pairs import JoinState
 from headrace_feature.joining import STEP, JoinWorker
@@ -675,3 +675,108 @@ def test_silence_expires_nothing_and_a_mark_does(tmp_path: Path) -> None:
     join.rest("told", Position(1, 1, -1))
     join.step()
     assert [own for _, own, _ in examples(definition, log)] == ["b"]
+
+
+def declared(folder: Path, label: str, features: str = "[Asked.x]") -> LoopDefinition:
+    """The loop with another label."""
+    file = folder / "declared.py"
+    before, rest = LOOP.split("label=Label(")
+    learner = rest.partition("features=")[2].replace("[Asked.x]", features).replace("{vectors}", "stream")
+    file.write_text(f"{before}label={label}, features={learner}")
+    return declare.load(file).definition
+
+
+def entries(definition: LoopDefinition, log: Log) -> list[tuple[str, str, float]]:
+    """What the log holds: kind, id and weight."""
+    found = [decode_log(definition.models[0], payload) for payload in log.payloads]
+    return [
+        (Kind(kind).name.lower(), id, weight)
+        for own in found
+        for kind, id, weight in zip(own.kinds.tolist(), own.ids, own.weights.tolist(), strict=True)
+    ]
+
+
+def settle(join: JoinWorker) -> None:
+    while join.step():
+        pass
+
+
+def test_an_outcome_that_is_absent_answers_by_the_watermark_of_labels(tmp_path: Path) -> None:
+    definition = declared(
+        tmp_path, 'Label(Told, of=Asked, value=Told.yes, wait="1h", name="yes", absent=False, keep={False: 0.5})'
+    )
+    pairs, log = Pairs(definition), Log()
+    join = worker(definition, pairs, log)
+    take(join, "features", vectors(definition, 0, "abcdefgh"))
+    take(join, "features", watermark(definition, 1, 9 * HOUR))
+    take(join, "told", known(0, ("a", 5)))
+    settle(join)
+    assert [own for own in entries(definition, log) if own[0] != "question"] == []
+    take(join, "told", marks(1, 2 * HOUR))
+    settle(join)
+    closed = {id: (kind, weight) for kind, id, weight in entries(definition, log) if kind != "question"}
+    assert closed["a"] == ("answer", 1.0)
+    assert set(closed.values()) == {("answer", 1.0), ("answer", 2.0), ("unanswered", 1.0)}
+    assert len(closed) == 8
+
+
+def test_a_question_without_an_answer_is_closed_in_the_log(tmp_path: Path) -> None:
+    definition, pairs, log = loop(tmp_path, "stream"), Pairs(), Log()
+    join = worker(definition, pairs, log)
+    take(join, "features", vectors(definition, 0, "ab"))
+    take(join, "features", watermark(definition, 1, 9 * HOUR))
+    take(join, "told", known(0, ("a", 5)))
+    take(join, "told", marks(1, 2 * HOUR))
+    settle(join)
+    assert [own[:2] for own in entries(definition, log)] == [
+        ("question", "a"),
+        ("question", "b"),
+        ("answer", "a"),
+        ("unanswered", "b"),
+    ]
+
+
+FORECAST = """
+from datetime import datetime
+from river.linear_model import LinearRegression
+from headrace import Label, Model, Stream
+
+class Read(Stream, key="patient", time="at", id="id"):
+    id: str
+    at: datetime
+    patient: str
+    x: float
+
+Model(
+    "m", on=Read, label=Label(Read, of=Read, by="patient", after="1s", wait="1m", value=Read.x, name="later"),
+    features=[Read.x], learner=lambda: LinearRegression(),
+)
+"""
+
+
+def test_a_later_event_of_the_entity_answers_a_forecast(tmp_path: Path) -> None:
+    file = tmp_path / "forecast.py"
+    file.write_text(FORECAST)
+    definition = declare.load(file).definition
+    pairs, log = Pairs(definition), Log()
+    join = worker(definition, pairs, log)
+    rows = [("a", 0, "p"), ("b", 500_000, "q"), ("c", 1_200_000, "p"), ("d", 1_400_000, "p"), ("e", 90_000_000, "q")]
+    positions = [Position(1, entry, 0).to_bytes() for entry in range(len(rows))]
+    times = np.array([at for _, at, _ in rows])
+    made = Vectors(
+        [id for id, _, _ in rows], times, positions, np.empty((5, 0, 3), np.int64), times[:, None].astype(float), [],
+        [patient for _, _, patient in rows],
+    )  # fmt: skip
+    model = definition.models[0]
+    take(
+        join, "features", Batch([Position(1, 4, -1)], [encode_vectors(model, made)], [{"definition": model.hash}], [0])
+    )
+    take(join, "features", watermark(definition, 5, 99_000_000))
+    payloads = [
+        b'{"id": "%s", "at": %d, "patient": "%s", "x": %d}' % (id.encode(), at, own.encode(), at)
+        for id, at, own in rows
+    ]
+    take(join, "told", Batch([Position(1, entry, -1) for entry in range(5)], payloads, [{}] * 5, [99_000_000] * 5))
+    settle(join)
+    answers = decode_log(model, log.payloads[-1]).answers
+    assert list(zip(answers.ids, answers.labels, strict=True)) == [("a", 1_200_000.0)]

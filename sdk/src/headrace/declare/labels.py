@@ -170,7 +170,8 @@ def _after(label: Label, wait: int, wrong: _Wrong) -> int | None:
         return None
     if label.stream is not label.of:
         problem = f"it is a forecast of stream {stream_name(label.of)} by events of stream {stream}"
-        wrong(problem, f"A later event of the same stream tells it: Label({stream}, of={stream}, ...).")
+        name = label.of.__name__
+        wrong(problem, f"A later event of the same stream tells it: Label({name}, of={name}, ...).")
     if label.id is not None or label.correct:
         wrong("it is a forecast with an id, or a correction", "The first event after it counts: drop id= and correct=.")
     key = label.stream.__options__["key"]
