@@ -12,13 +12,12 @@ from itertools import islice
 from typing import Any, NoReturn
 
 import numpy as np
-import pyarrow as pa
 
 from headrace.definition import ModelDefinition, Task
 from headrace.errors import CorruptState, LearnerFailed
 from headrace.frontier import RESTING
 from headrace.log.position import START, Position
-from headrace.log.tables import Kind, LogEntries, decode_log
+from headrace.log.tables import Kind, LogEntries, decode_log, last_sequence_of
 from headrace.quality import Outcomes, Quality, quality_of
 
 from .ordering import in_order
@@ -331,10 +330,7 @@ class Learning:
 
     def _pass_over(self, payload: bytes) -> None:
         """Leave entries of another definition unread; the places of this one's follow theirs."""
-        with pa.ipc.open_stream(payload) as reader:
-            seqs = reader.read_next_batch().column("seq")
-        if len(seqs):
-            self.progress.next_seq = max(self.progress.next_seq, seqs[-1].as_py() + 1)
+        self.progress.next_seq = max(self.progress.next_seq, last_sequence_of(payload) + 1)
 
     def _settle(self) -> None:
         unsettled, self._unsettled = self._unsettled, _Unsettled()

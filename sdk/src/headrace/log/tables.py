@@ -23,6 +23,9 @@ Categories = list[list[str | None]]
 #: Rows of one message: well below the broker's 5 MB for the widest vectors.
 MAX_ROWS = 2_048
 
+# Columns before those of the vector, whose features may have the same names.
+_VECTOR_COLUMNS, _LOG_COLUMNS, _PREDICTION_COLUMNS = 5, 8, 6
+
 
 @dataclass(frozen=True)
 class Vectors:
@@ -179,15 +182,15 @@ def encode_vectors(model: ModelDefinition, vectors: Vectors) -> bytes:
 def decode_vectors(model: ModelDefinition, data: bytes) -> Vectors:
     """The inverse of `encode_vectors`."""
     batch = _decode(data)
-    size = batch.num_rows
-    cut = batch.column("cut")
+    size, header = batch.num_rows, _header(batch, _VECTOR_COLUMNS)
+    cut = header.column("cut")
     flat = np.empty(0, np.int64) if pa.types.is_null(cut.type) else cut.flatten().to_numpy()
-    numbers, categories = _vector_of(model, batch, 5)
-    entities = batch.column("entity").to_pylist() if model.entity else None
+    numbers, categories = _vector_of(model, batch, _VECTOR_COLUMNS)
+    entities = header.column("entity").to_pylist() if model.entity else None
     return Vectors(
-        batch.column("id").to_pylist(),
-        batch.column("time").to_numpy(),
-        batch.column("position").to_pylist(),
+        header.column("id").to_pylist(),
+        header.column("time").to_numpy(),
+        header.column("position").to_pylist(),
         flat.reshape(size, -1, 3) if size else flat.reshape(0, 0, 3),
         numbers,
         categories,
@@ -197,12 +200,12 @@ def decode_vectors(model: ModelDefinition, data: bytes) -> Vectors:
 
 def positions_of(data: bytes) -> list[bytes]:
     """The positions of a message of a features topic, whatever definition its vectors are of."""
-    return list(_decode(data).column("position").to_pylist())
+    return list(_header(_decode(data), _VECTOR_COLUMNS).column("position").to_pylist())
 
 
 def last_sequence_of(data: bytes) -> int:
     """The place of the last entry of a message of a log, whatever definition it is of."""
-    return int(_decode(data).column("seq")[-1].as_py())
+    return int(_header(_decode(data), _LOG_COLUMNS).column("seq")[-1].as_py())
 
 
 def encode_log(model: ModelDefinition, entries: LogEntries) -> bytes:
@@ -224,17 +227,18 @@ def encode_log(model: ModelDefinition, entries: LogEntries) -> bytes:
 def decode_log(model: ModelDefinition, data: bytes) -> LogEntries:
     """The inverse of `encode_log`."""
     batch = _decode(data)
-    label = batch.column("label")
-    numbers, categories = _vector_of(model, batch, 8)
+    header = _header(batch, _LOG_COLUMNS)
+    label = header.column("label")
+    numbers, categories = _vector_of(model, batch, _LOG_COLUMNS)
     return LogEntries(
-        batch.column("seq").to_numpy(),
-        batch.column("kind").to_numpy(),
-        batch.column("question").to_numpy(),
-        batch.column("id").to_pylist(),
-        batch.column("time").to_numpy(),
-        batch.column("label_time").to_numpy(),
+        header.column("seq").to_numpy(),
+        header.column("kind").to_numpy(),
+        header.column("question").to_numpy(),
+        header.column("id").to_pylist(),
+        header.column("time").to_numpy(),
+        header.column("label_time").to_numpy(),
         label.to_pylist() if pa.types.is_string(label.type) else label.to_numpy(),
-        batch.column("weight").to_numpy(),
+        header.column("weight").to_numpy(),
         numbers,
         categories,
     )
@@ -258,14 +262,15 @@ def encode_predictions(model: ModelDefinition, predictions: Predictions) -> byte
 def decode_predictions(model: ModelDefinition, data: bytes) -> Predictions:
     """The inverse of `encode_predictions`."""
     batch = _decode(data)
-    label = batch.column("label")
-    numbers, categories = _vector_of(model, batch, 6)
+    header = _header(batch, _PREDICTION_COLUMNS)
+    label = header.column("label")
+    numbers, categories = _vector_of(model, batch, _PREDICTION_COLUMNS)
     return Predictions(
-        batch.column("id").to_pylist(),
-        batch.column("time").to_numpy(),
-        batch.column("position").to_pylist(),
-        batch.column("version").to_numpy(),
-        batch.column("score").to_numpy(),
+        header.column("id").to_pylist(),
+        header.column("time").to_numpy(),
+        header.column("position").to_pylist(),
+        header.column("version").to_numpy(),
+        header.column("score").to_numpy(),
         None if label.null_count == len(label) else label.to_pylist(),
         numbers,
         categories,
@@ -299,6 +304,10 @@ def _vector_of(model: ModelDefinition, batch: pa.RecordBatch, first: int) -> tup
             numbers[:, number] = column.to_numpy()
             number += 1
     return numbers, categories
+
+
+def _header(batch: pa.RecordBatch, columns: int) -> pa.RecordBatch:
+    return batch.select(list(range(columns)))
 
 
 def _encode(columns: dict[str, pa.Array], vector: list[tuple[str, pa.Array]]) -> bytes:

@@ -443,17 +443,21 @@ class JoinWorker:
         self._send_outbox()
 
     def _drop_another_definition(self) -> None:
-        """Questions hold vectors: those of another definition of the model are never made examples of this one."""
+        """Drop questions whose vectors are of another definition, so that they make no examples of this one."""
         if self._state.definition == self.model.hash:
             return
-        waiting = self._state.weight.questions
-        if waiting:
-            _log.warning("waiting_questions_dropped", model=self.model.name, questions=waiting, reason="model changed")
         # What it decided before the change is of the definition that decided it.
         self._send_outbox()
         assert self._epoch is not None
-        self._state.outbox, self._state.weight = [], weigh("", Entry())
+        same = self._state.examples == self.model.examples_hash
+        self._state.outbox = []
         self._state.definition, self._state.examples = self.model.hash, self.model.examples_hash
+        if same:
+            return  # another learner: what waits is made of the same
+        waiting = self._state.weight.questions
+        if waiting:
+            _log.warning("waiting_questions_dropped", model=self.model.name, questions=waiting, reason="model changed")
+        self._state.weight = weigh("", Entry())
         self._pairs.clear(self._epoch, self._state)
 
     def _position(self, topic: str) -> Position:
