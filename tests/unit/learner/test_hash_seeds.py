@@ -101,12 +101,9 @@ def test_a_sorted_set_is_read_in_order_also_after_a_change_and_a_copy() -> None:
 
 def test_a_model_in_order_is_equal_to_the_one_that_it_was() -> None:
     categories = {"carrier": {"B", "A", "C"}, "origin": {"Y", "X"}}
-    make = lambda: (  # noqa: E731
-        compose.Select("carrier", "origin")
-        | preprocessing.OneHotEncoder(categories=categories)
-        | naive_bayes.GaussianNB()
-    )
-    plain, ordered = make(), in_order(make())
+    encoder = preprocessing.OneHotEncoder(categories=categories)
+    plain = compose.Select("carrier", "origin") | encoder | naive_bayes.GaussianNB()
+    ordered = in_order(copy.deepcopy(plain))
     row = {"carrier": "A", "origin": "X", "other": 1.0}
     columns = ["carrier_A", "carrier_B", "carrier_C", "origin_X", "origin_Y"]
     assert list(ordered["OneHotEncoder"].transform_one(ordered["Select"].transform_one(row))) == columns

@@ -287,8 +287,8 @@ class Learning:
             if values is not None:
                 scored = self._step.scored(values, label)
                 self._unsettled.add(message.times[row], label, message.weights[row], scored)
-            elif not self.waiting.was_dropped(question):
-                self._quality.skip(1)
+            else:
+                self._quality.skip(dropped=self.waiting.was_dropped(question))
         if len(self._unsettled.labels) >= _SETTLE:
             self._settle()
 

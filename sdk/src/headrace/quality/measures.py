@@ -87,6 +87,7 @@ class Totals(msgspec.Struct):
 
     scored: int = 0
     unasked: int = 0
+    dropped: int = 0
     baseline: bool = False
     weight: float = 0.0
     correct: float = 0.0
@@ -159,9 +160,18 @@ class Quality(ABC):
         self._totals.weight = total(self._totals.weight, weights)
         self._score(outcomes, weights)
 
-    def skip(self, answers: int) -> None:
-        """Count answers that no prediction is known for: they are learned, and not scored."""
-        self._totals.unasked += answers
+    def skip(self, *, dropped: bool) -> None:
+        """Count an answer that is learned, and not scored.
+
+        Parameters
+        ----------
+        dropped
+            Its prediction was dropped, as too many waited; else its question was never read.
+        """
+        if dropped:
+            self._totals.dropped += 1
+        else:
+            self._totals.unasked += 1
 
     @abstractmethod
     def _score(self, outcomes: Outcomes, weights: Floats) -> None:
@@ -204,7 +214,7 @@ class Quality(ABC):
         counts = {"examples": float(self.baseline.examples), "scored": float(totals.scored)}
         found = {**counts, **self._metrics(), **(self._baselines() if totals.baseline else {})}
         found = {name: _bounded(value) for name, value in found.items()}
-        found["unasked"] = float(totals.unasked)
+        found["unasked"], found["dropped"] = float(totals.unasked), float(totals.dropped)
         found["drift_alarms"] = float(self._drift.alarms)
         if totals.baseline:
             found[MARK] = float(is_worse(found, totals.weight))

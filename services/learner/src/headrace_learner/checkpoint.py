@@ -38,8 +38,8 @@ _DIGEST = hashlib.sha256().digest_size
 class Header(msgspec.Struct, frozen=True):
     """What a checkpoint says of itself, in JSON, readable without loading the model.
 
-    `quality` and `waiting` are the lengths of the metrics and of the waiting predictions, which precede the pickled model
-    in this order. A metric that cannot be computed is None.
+    `quality` and `waiting` are the lengths of the metrics and of the waiting predictions, which precede the pickled
+    model in this order. A metric that cannot be computed is None.
     """
 
     model: str
