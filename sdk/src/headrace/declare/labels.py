@@ -30,6 +30,8 @@ class Label(Declaration):
         The field of `stream` that holds the id of the event of `of`; by default `stream`'s own id.
     name
         Its name, by default the variable's.
+    was
+        Its name before, where it was renamed: its state is kept, under the old name.
     """
 
     kind = "label"
@@ -43,8 +45,9 @@ class Label(Declaration):
         wait: Duration,
         id: str | None = None,
         name: str | None = None,
+        was: str | None = None,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, was)
         self.stream = stream
         self.of = of
         self.value = value
@@ -95,13 +98,14 @@ def define_label(label: Label, mistakes: Mistakes) -> LabelDefinition | None:
             cure,
         )
     return LabelDefinition(
-        name=label.name,
+        name=label.state_name,
         stream=stream_name(label.stream),
         of=stream_name(label.of),
         id=label_id(label) or "",
         value=value.value,
         type=value.type,
         wait=wait,
+        alias=label.alias,
     )
 
 
