@@ -185,6 +185,8 @@ def run(
         A server or a service does not come up, or the directory is in use.
     InvalidRequest
         The broker refuses a topic, or has it with other partitions; or there is no such service.
+    IncompatibleSchema
+        A stream does not fit the events that are on its topic.
     """
     from headrace import declare
 
@@ -197,9 +199,10 @@ def run(
         with Servers(directory, pulsar=pulsar, redis=redis, pulsar_admin=pulsar_admin, say=report) as servers:
             if not servers.has_partitions:
                 loop = _with_one_partition(loop)
-            compiled.write_bytes(definition.encode(loop))
             settings = ServiceSettings(loop=compiled, **({"namespace": namespace} if namespace else {}))
             _provision(servers.admin_url, loop, settings)
+            # A loop that is refused leaves the definition of the one before.
+            compiled.write_bytes(definition.encode(loop))
             surroundings = Surroundings(
                 loop.name,
                 compiled,
