@@ -16,7 +16,7 @@ from headrace.log.topics import WAKE
 
 def _hint(error: Exception) -> str:
     """Where to learn which field it is: the client's error names none."""
-    if "IncompatibleSchema" in f"{type(error).__name__} {error}":
+    if isinstance(error, pulsar.IncompatibleSchema):
         return "; `headrace apply LOOP --pulsar-admin URL` names the field, and changes nothing then"
     return ""
 
