@@ -98,6 +98,13 @@ def test_a_new_view_is_filled_beside_the_old_one(changed: Compare) -> None:
     assert changes["view sales"].reason == "folded again with week, on the same stream; answers say so meanwhile"
 
 
+def test_a_new_view_of_another_stream_leaves_a_view_alone(changed: Compare) -> None:
+    asks = 'asks = View(Asked, by="shop", windows=["1h"], features={"n": Count()})\nlate = Label'
+    changes = changed(("late = Label", asks))
+    assert outcomes(changes) == {"view asks": "filled"}
+    assert changes["view sales"].reason == ""
+
+
 @pytest.mark.parametrize(
     ("kept", "short"),
     [

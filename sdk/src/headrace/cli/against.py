@@ -61,7 +61,10 @@ def compare_with(new: LoopDefinition, against: str, pulsar: str | None, pulsar_a
         new = with_one_partition(new)
     facts, unseen = _facts(running, new, pulsar, pulsar_admin)
     changes = compare(running.definition, new, facts)
-    click.echo(_as_json(running, changes, unseen) if as_json else _as_text(running, changes, unseen))
+    if as_json:
+        click.echo(_as_json(running, changes, unseen))
+    else:
+        click.echo(as_text(running.place, new.name, changes, unseen))
     return NOT_CARRIED if any(change.problem for change in changes) else 0
 
 
@@ -134,10 +137,11 @@ def _as_json(running: Running, changes: list[Change], unseen: list[str]) -> str:
     )
 
 
-def _as_text(running: Running, changes: list[Change], unseen: list[str]) -> str:
+def as_text(place: str, loop: str, changes: list[Change], unseen: list[str]) -> str:
+    """A line for each part, with its problem under it, and a verdict."""
     names = [f"{change.was} → {change.name}" if change.was else change.name for change in changes]
     width = max(map(len, names), default=0)
-    lines = [f"loop {running.definition.name} against {running.place}"]
+    lines = [f"loop {loop} against {place}"]
     for name, change in zip(names, changes, strict=True):
         lines.append(f"  {change.kind:<6}  {name:<{width}}  {change.outcome:<7}  {change.reason}".rstrip())
         if change.problem:

@@ -30,8 +30,8 @@ _READ_S = 5.0
 class Target:
     """A loop that runs somewhere.
 
-    `pulsar`, `data` and `namespace` are None where only its store was named, `admin` where its broker's admin API is not
-    known. `partitioned` says whether the broker has partitioned topics.
+    `pulsar`, `data` and `namespace` are None where only its store was named; `admin` where its broker's admin API is
+    unknown. `partitioned` says whether the broker has partitioned topics.
     """
 
     loop: str
