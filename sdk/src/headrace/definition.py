@@ -2,12 +2,15 @@
 
 It is plain data: a service needs neither the user's Python nor River to run it. Times and
 durations are integer microseconds, times since the Unix epoch in UTC.
+
+The `name` of a view, feature, label or model is the name of its state: in topics, in the store, in hashes. A rename
+(``was="old"``) leaves it and sets `alias`, the new name in the loop file; `title` is the name to show (see ADR 31).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import TypeVar
 
@@ -133,11 +136,17 @@ class ViewDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
     resolution: int
     keep: int
     expire: int | None = None
+    alias: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The name that the loop file gives it."""
+        return self.alias or self.name
 
     @property
     def hash(self) -> str:
-        """Identity of what its rows hold: when they go does not change it."""
-        return content_hash(structs.replace(self, expire=None))
+        """Identity of what its rows hold: when they go, and another title, do not change it."""
+        return content_hash(structs.replace(self, expire=None, alias=None))
 
     @property
     def longest(self) -> int:
@@ -181,14 +190,26 @@ class LabelDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
     correct: bool = False
     keep: tuple[Keep, ...] = ()
     after: int | None = None
+    alias: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The name that the loop file gives it."""
+        return self.alias or self.name
 
 
-class FeatureDefinition(msgspec.Struct, frozen=True):
+class FeatureDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
     """One entry of a vector; `type` is FLOAT or STRING. A missing value is NaN, or null."""
 
     name: str
     type: FieldType
     value: Expression
+    alias: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The name that the loop file gives it."""
+        return self.alias or self.name
 
 
 #: The format of models' logs: what was made in another one is not read.
@@ -223,6 +244,12 @@ class ModelDefinition(msgspec.Struct, frozen=True):
     """Of a forecast: the field by which an event finds the questions that it answers."""
     waiting_bytes: int = 2**30
     """Of its questions that wait for labels the store holds at most so much, and of labels that wait for questions."""
+    alias: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The name that the loop file gives it."""
+        return self.alias or self.name
 
     @property
     def view_names(self) -> tuple[str, ...]:
@@ -233,12 +260,17 @@ class ModelDefinition(msgspec.Struct, frozen=True):
     @property
     def examples_hash(self) -> str:
         """Identity of what the examples are made of: another learner may learn the same ones."""
-        return content_hash((_LOG, self.stream, self.label, self.task, self.features, self.vectors, self.sources))
+        return content_hash((_LOG, self.stream, self.label, self.task, self._features, self.vectors, self.sources))
 
     @property
     def hash(self) -> str:
         """Identity of what the model learns from and how: publishing and waiting do not change it."""
         return content_hash((self.name, self.learner, self.examples_hash))
+
+    @property
+    def _features(self) -> tuple[FeatureDefinition, ...]:
+        """Its features without their titles, which change nothing that is learned."""
+        return tuple(structs.replace(feature, alias=None) for feature in self.features)
 
 
 class LoopDefinition(msgspec.Struct, frozen=True):
@@ -282,6 +314,11 @@ def _named(items: tuple[_Named, ...], name: str) -> _Named:
         if item.name == name:
             return item
     raise KeyError(name)
+
+
+def titles(parts: Iterable[ViewDefinition | LabelDefinition | ModelDefinition]) -> dict[str, str]:
+    """The titles of a loop's views, labels or models by their names."""
+    return {part.name: part.title for part in parts}
 
 
 def walk(expression: Expression) -> Iterator[Expression]:

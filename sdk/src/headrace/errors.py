@@ -82,6 +82,20 @@ class InvalidRequest(HeadraceError):
         self.expected = expected
 
 
+class IncompatibleSchema(InvalidRequest):
+    """Streams do not fit the events that are on their topics.
+
+    Parameters
+    ----------
+    conflicts
+        Each with the field and the cure.
+    """
+
+    def __init__(self, conflicts: tuple[str, ...]) -> None:
+        HeadraceError.__init__(self, "\n".join(conflicts))
+        self.conflicts = conflicts
+
+
 class UnknownName(InvalidRequest):
     """A stream, model or view that the loop does not declare."""
 

@@ -214,7 +214,8 @@ def _entries(own: Vectors, seq: int) -> LogEntries:
     both = own.take(twice)
     return LogEntries(
         np.array([2 * seq, 2 * seq + 1]), np.array([Kind.QUESTION, Kind.ANSWER], np.int8), np.full(2, 2 * seq),
-        both.ids, both.times, both.times + np.array([0, 1]), np.array([np.nan, label]), np.ones(2), both.numbers, both.categories,
+        both.ids, both.times, both.times + np.array([0, 1]), np.array([np.nan, label]), np.ones(2), both.numbers,
+        both.categories,
     )  # fmt: skip
 
 

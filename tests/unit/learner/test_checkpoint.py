@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from river import tree
 
 from headrace.definition import Task
@@ -44,6 +45,18 @@ def test_a_checkpoint_brings_everything_back(tmp_path: Path) -> None:
     assert [path.name for path in checkpoints.path.parent.iterdir()] == ["m.ckpt"]
     header, _ = checkpoint.decode_header(checkpoints.path.read_bytes())
     assert (header.examples, header.metrics) == (60, learning.quality.metrics())
+
+
+def test_a_renamed_model_goes_on_from_its_checkpoint_and_log(tmp_path: Path) -> None:
+    Checkpoints(tmp_path, _MODEL).save(checkpoint.encode(learned(40)))
+    features = tuple(structs.replace(feature, alias=f"{feature.name}_now") for feature in _MODEL.features)
+    renamed = structs.replace(_MODEL, alias="n", features=features)
+    found = Checkpoints(tmp_path, renamed).load()
+    assert found is not None
+    for message in log(_MODEL, _ROWS, _LABELS, [10], end=False):
+        list(found.read(*message))
+    assert (found.model.title, found.progress.examples) == ("n", 60)
+    assert state_hash(found.estimator) == state_hash(learned(60).estimator)
 
 
 @pytest.mark.parametrize("place", [0, 30, 60, 200, -1])

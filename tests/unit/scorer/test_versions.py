@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from headrace.definition import ModelDefinition
-from headrace.errors import CorruptState, NoModelYet
+from headrace.errors import CorruptState, NoModelYet, UnknownName
 from headrace.export import to_onnx
 from headrace.v1 import models_pb2
 from headrace.version import Version
@@ -41,6 +42,16 @@ def test_behind_one_that_is_damaged_the_next_one_answers() -> None:
     damaged = version(FRAUD, 1_000, onnx=b"not the one").SerializeToString()
     own.offer([version(FRAUD, 40).SerializeToString(), damaged, version(FRAUD, 60).SerializeToString()])
     assert own.examples() == {"fraud": 60}
+
+
+def test_a_renamed_model_answers_to_both_names() -> None:
+    models = tuple(structs.replace(model, alias="theft") if model is FRAUD else model for model in LOOP.models)
+    own = Versions(structs.replace(LOOP, models=models), Notes())
+    own.offer([version(FRAUD, 40).SerializeToString()])
+    assert own.current("theft") is own.current("fraud")
+    assert own.model("theft").name == "fraud"
+    with pytest.raises(UnknownName, match="theft"):
+        own.current("fruad")
 
 
 def other_task() -> bytes:

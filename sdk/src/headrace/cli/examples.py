@@ -34,4 +34,4 @@ def example_command(loop: LoopDefinition) -> str:
         return ""
     model = loop.models[0]
     event = json.dumps(example_event(loop, model))
-    return f"headrace score {model.name} --loop {loop.name} --event {shlex.quote(event)}"
+    return f"headrace score {model.title} --loop {loop.name} --event {shlex.quote(event)}"

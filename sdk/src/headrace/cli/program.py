@@ -49,7 +49,8 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 a fault of headrace, or replay found differences, "
     "2 wrong usage or loop file, 3 something does not answer "
-    "or does not run, 4 the input was refused, 5 the model has no version yet, 130 interrupted.",
+    "or does not run, 4 the input was refused, 5 the model has no version yet, 6 some state of a running loop "
+    "cannot be carried over, 130 interrupted.",
 )
 @click.version_option(package_name="headrace", message="headrace %(version)s")
 def headrace() -> None:

@@ -247,11 +247,15 @@ def _loop(
 
 
 def _chosen(loop: LoopDefinition, names: Sequence[str]) -> list[ModelDefinition]:
+    if not names:
+        return list(loop.models)
+    titles = {model.title: model.name for model in loop.models}
     known = {model.name: model for model in loop.models}
-    for name in names:
+    chosen = [titles.get(name, name) for name in names]
+    for name in chosen:
         if name not in known:
-            raise UnknownName("model", name, tuple(known))
-    return [known[name] for name in dict.fromkeys(names)] if names else list(loop.models)
+            raise UnknownName("model", name, tuple(titles))
+    return [known[name] for name in dict.fromkeys(chosen)]
 
 
 def _learner(file: Path, model: ModelDefinition) -> Callable[[], Any]:

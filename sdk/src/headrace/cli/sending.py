@@ -61,12 +61,14 @@ def sending_options(command: _Command) -> _Command:
 
 
 def definition_of(target: Target, path: Path | None) -> LoopDefinition:
-    """The compiled loop: the given file, or what lies in the data directory of a loop on this machine.
+    """The compiled loop: the given file, or what the data directory or the store of the running loop has.
 
     Raises
     ------
     click.UsageError
         There is none, or the file is no compiled loop.
+    Unavailable
+        The store does not answer.
     """
     import msgspec
 
@@ -74,11 +76,23 @@ def definition_of(target: Target, path: Path | None) -> LoopDefinition:
 
     found = path or (target.data / "loop.json" if target.data else None)
     if found is None:
-        raise click.UsageError("a loop that is found by --redis needs --definition too (`headrace compile` writes it)")
+        return _stored_definition(target)
     try:
         return decode(found.read_bytes())
     except msgspec.MsgspecError as error:
         raise click.UsageError(f"{found} is no compiled loop: {error}") from error
+
+
+def _stored_definition(target: Target) -> LoopDefinition:
+    """The definition that the loop's feature service has left in its store."""
+    from headrace.store.connection import connect
+    from headrace.store.definitions import DefinitionStore
+
+    with connect(target.redis) as store:
+        stored = DefinitionStore(store, target.loop).read()
+    if stored is None:
+        raise click.UsageError("its store has no definition: give --definition (`headrace compile` writes it)")
+    return stored
 
 
 @contextmanager

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from headrace.embedded.running import UpFile
+    from headrace.settings import ServiceSettings
     from headrace.store.status import ServiceStatus
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -29,7 +30,8 @@ _READ_S = 5.0
 class Target:
     """A loop that runs somewhere.
 
-    `pulsar`, `data` and `namespace` are None where only its store was named.
+    `pulsar`, `data` and `namespace` are None where only its store was named; `admin` where its broker's admin API is
+    unknown. `partitioned` says whether the broker has partitioned topics.
     """
 
     loop: str
@@ -37,6 +39,8 @@ class Target:
     pulsar: str | None = None
     data: Path | None = None
     namespace: str | None = None
+    admin: str | None = None
+    partitioned: bool = True
 
     def statuses(self, silent: bool = False) -> list[ServiceStatus]:
         """What its services say of themselves; with `silent` also which of them report no more.
@@ -75,20 +79,25 @@ def broker_of(target: Target, url: str | None) -> Iterator[tuple[pulsar.Client, 
         Nobody says where its broker is.
     """
     from headrace.log.connection import connect
-    from headrace.settings import ServiceSettings
 
     broker = url or target.pulsar
     if broker is None:
         raise click.UsageError("a loop that is found by --redis needs --pulsar too")
-    found: dict[str, Any] = {"loop": Path(os.devnull), "pulsar_url": broker}
-    if target.namespace is not None:
-        found["namespace"] = target.namespace
-    settings = ServiceSettings(**found)  # and from the environment the token, and the namespace of a loop elsewhere
+    settings = broker_settings(broker, target.namespace)
     client = connect(settings)
     try:
         yield client, settings.namespace
     finally:
         client.close()
+
+
+def broker_settings(url: str | None, namespace: str | None) -> ServiceSettings:
+    """Settings for a broker: the token, and what is not given, are from the environment."""
+    from headrace.settings import ServiceSettings
+
+    found: dict[str, Any] = {"loop": Path(os.devnull)}
+    given = {"pulsar_url": url, "namespace": namespace}
+    return ServiceSettings(**found, **{name: value for name, value in given.items() if value is not None})
 
 
 def loop_options(command: _Command) -> _Command:
@@ -132,7 +141,7 @@ def find(loop: str | None = None, data: Path | None = None, redis: str | None = 
     found = [up for up in _running(data) if loop is None or _is(up, loop)]
     name = _one([up.loop for up in found], loop, data)
     up = next(up for up in found if up.loop == name)
-    return Target(up.loop, up.redis, up.pulsar, Path(up.data), up.namespace)
+    return Target(up.loop, up.redis, up.pulsar, Path(up.data), up.namespace, up.pulsar_admin, up.partitioned)
 
 
 @contextmanager

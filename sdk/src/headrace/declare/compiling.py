@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from msgspec import structs
 
 from headrace.declare.compiling_views import define_view
-from headrace.declare.declaration import NAMES, Declaration, is_name
+from headrace.declare.declaration import NAMES, SAME_STATE, Declaration, is_name
 from headrace.declare.expressions import Expression, Named, Operation, Read
 from headrace.declare.labels import Label, define_label
 from headrace.declare.loops import Loop
@@ -62,6 +62,8 @@ def compile_into(
     parts = _Parts([*declared, *namespace.values()])
     parts.name_by(namespace)
     parts.check_names(mistakes)
+    for kind in (parts.views, parts.labels, parts.models):
+        check_renames(kind, mistakes)
     streams = [define_stream(own, mistakes) for own in parts.streams]
     # A row runs ahead of a reader by the disorder of its own stream, by that of the streams it waits for, and, where
     # workers wait for each other, by that of the stream that the reader's vector stands in.
@@ -85,14 +87,39 @@ def compile_into(
     definition = retain(definition, loop, parts.streams, parts.models, mistakes)
     models = [structs.replace(own, sources=_sources(definition, own)) for own in definition.models]
     definition = structs.replace(definition, models=tuple(models))
-    return Compiled(definition, {own.name: own.learner for own in parts.models})
+    return Compiled(definition, {own.state_name: own.learner for own in parts.models})
 
 
 def _sources(loop: LoopDefinition, model: ModelDefinition) -> str:
     """What a model's examples are made of: how long rows and their ticks are kept changes no value."""
-    labels = [own for own in loop.labels if own.name == model.label]
-    views = [structs.replace(own, keep=0, expire=None) for own in loop.views if own.name in model.view_names]
+    labels = [structs.replace(own, alias=None) for own in loop.labels if own.name == model.label]
+    read = [own for own in loop.views if own.name in model.view_names]
+    views = [structs.replace(own, keep=0, expire=None, alias=None) for own in read]
     return content_hash((labels, views))
+
+
+def check_renames(declared: Sequence[Declaration], mistakes: Mistakes) -> None:
+    """Refuse a ``was`` that names no state of its own: state has one name, and goes to one declaration."""
+    by_name = {declaration.name: declaration for declaration in declared}
+    takers: dict[str, Declaration] = {}
+    for declaration in declared:
+        was = declaration.was
+        if was is None:
+            continue
+        if not is_name(was):
+            _refuse_rename(declaration, f"was {was!r} is no name", NAMES, mistakes)
+        elif was == declaration.name:
+            _refuse_rename(declaration, f"was {was!r} is its name now", "Drop was=.", mistakes)
+        elif was in by_name:
+            there = f"{declaration.kind} {was} is declared at {by_name[was].place}"
+            _refuse_rename(declaration, f"it was {was!r}, and {there}", SAME_STATE, mistakes)
+        elif takers.setdefault(was, declaration) is not declaration:
+            other = f"{declaration.kind} {takers[was].name} at {takers[was].place}"
+            _refuse_rename(declaration, f"it was {was!r}, and so was {other}", SAME_STATE, mistakes)
+
+
+def _refuse_rename(declaration: Declaration, problem: str, cure: str, mistakes: Mistakes) -> None:
+    mistakes.add(declaration.place, declaration.part, problem, cure)
 
 
 class _Parts:

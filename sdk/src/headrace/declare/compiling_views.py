@@ -59,7 +59,7 @@ def read_view(read: Read, model_stream: type[Stream], part: str, mistakes: Mista
         _check_key(read, own, field, model_stream, part, mistakes)
     if len(mistakes) > before:
         return None
-    return Typed(definition.Aggregate(view.name, read.aggregate, read.window, key), FieldType.FLOAT)
+    return Typed(definition.Aggregate(view.state_name, read.aggregate, read.window, key), FieldType.FLOAT)
 
 
 def _check_key(read: Read, own: str, field: str, stream: type[Stream], part: str, mistakes: Mistakes) -> None:
@@ -112,7 +112,7 @@ class _ViewCompiler:
         resolution = self._duration("resolution", view.resolution) or _SECOND
         windows, keep = self._windows(resolution), self._keep(resolution)
         return ViewDefinition(
-            name=view.name,
+            name=view.state_name,
             stream=stream_name(view.stream),
             by=view.by,
             where=where,
@@ -122,6 +122,7 @@ class _ViewCompiler:
             resolution=resolution,
             keep=keep,
             expire=self._expire(windows, keep),
+            alias=view.alias,
         )
 
     def _wrong(self, problem: str, cure: str, place: Place | None = None) -> None:

@@ -19,9 +19,10 @@ class Declaration:
 
     kind = "declaration"
 
-    def __init__(self, name: str | None) -> None:
+    def __init__(self, name: str | None, was: str | None = None) -> None:
         self.place = Place.here()
         self.given_name = name
+        self.was = was
         self.variable: str | None = None
         record(self)
 
@@ -29,6 +30,16 @@ class Declaration:
     def name(self) -> str:
         """The given name, or the variable's."""
         return self.given_name or self.variable or "?"
+
+    @property
+    def state_name(self) -> str:
+        """The name under which its state is kept: before a rename, the old one."""
+        return self.was or self.name
+
+    @property
+    def alias(self) -> str | None:
+        """Its name, where its state is kept under another one."""
+        return None if self.state_name == self.name else self.name
 
     @property
     def part(self) -> str:
@@ -69,3 +80,5 @@ def is_name(name: object) -> bool:
 
 
 NAMES = "Use lower-case letters, digits and _, a letter first."
+
+SAME_STATE = "State belongs to one of them: drop was=, or take the other away."

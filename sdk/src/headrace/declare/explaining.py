@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from types import MappingProxyType
 
 from headrace.declare.durations import format_duration
 from headrace.declare.expressions import applied_text, constant_text, whole_text
@@ -21,6 +22,7 @@ from headrace.definition import (
     ModelDefinition,
     StreamDefinition,
     ViewDefinition,
+    titles,
 )
 
 #: Upper estimates of the bytes of an id, of an entry of the join and of each value of a vector in it. Valkey takes 76
@@ -50,21 +52,21 @@ def explain(loop: LoopDefinition) -> str:
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def expression_text(expression: Expression) -> str:
-    """An expression as its user would write it."""
-    return whole_text(_inner_text(expression))
+def expression_text(expression: Expression, titles: Mapping[str, str] = MappingProxyType({})) -> str:
+    """An expression as its user would write it; `titles` are those of renamed views by their names."""
+    return whole_text(_inner_text(expression, titles))
 
 
-def _inner_text(expression: Expression) -> str:
+def _inner_text(expression: Expression, titles: Mapping[str, str]) -> str:
     match expression:
         case Column(name=name):
             return name
         case Literal(value=value):
             return repr(value) if isinstance(value, str) else constant_text(value)
         case Aggregate(view=view, aggregate=aggregate, window=window):
-            return f"{view}.{aggregate}.{window}"
+            return f"{titles.get(view, view)}.{aggregate}.{window}"
         case Apply(operation=operation, arguments=arguments, parameters=parameters):
-            return applied_text(operation, [_inner_text(own) for own in arguments], parameters)
+            return applied_text(operation, [_inner_text(own, titles) for own in arguments], parameters)
 
 
 def topic(loop: LoopDefinition, stream: str) -> str:
@@ -113,7 +115,7 @@ def _view(view: ViewDefinition) -> list[str]:
         )
         for own in view.windows
     ]
-    return [f"view {view.name}", *_table(facts), *_titled("features", aggregates), *_titled("windows", windows)]
+    return [_heading("view", view), *_table(facts), *_titled("features", aggregates), *_titled("windows", windows)]
 
 
 def _aggregate_text(aggregate: AggregateDefinition) -> str:
@@ -131,7 +133,12 @@ def _label(label: LabelDefinition) -> list[str]:
     if label.absent is not None:
         facts.append(("absent", f"{_outcome(label, label.absent)}, {_sparse(label)}"))
     facts += [("keep", f"{kept.share:g} of {_outcome(label, kept.label)}") for kept in label.keep]
-    return [f"label {label.name}", *_table(facts)]
+    return [_heading("label", label), *_table(facts)]
+
+
+def _heading(kind: str, part: ViewDefinition | LabelDefinition | ModelDefinition) -> str:
+    was = "" if part.alias is None else f", which was {part.name}: its state keeps that name"
+    return f"{kind} {part.title}{was}"
 
 
 def _counts(label: LabelDefinition) -> str:
@@ -157,17 +164,17 @@ def _model(loop: LoopDefinition, model: ModelDefinition) -> list[str]:
         published += f", and every {constant_text(model.publish_seconds)} s"
     source = f"every event of {model.stream}" if model.vectors == "stream" else "requests that name an event"
     facts = [
-        ("predicts", f"{model.label} on {model.stream}: {model.task}"),
+        ("predicts", f"{loop.label(model.label).title} on {model.stream}: {model.task}"),
         *_waiting(loop, model),
         ("vectors", f"from {source}; waiting for views {waits}"),
-        ("views", ", ".join(own.name for own in loop.views_of(model)) or "none"),
+        ("views", ", ".join(own.title for own in loop.views_of(model)) or "none"),
         ("published", published),
         ("kept", f"vectors and predictions {_kept(model.retention)}, examples {_kept(model.examples_retention)}"),
         ("learner", model.learner),
         ("version", model.hash),
     ]
     title = f"features ({len(model.features)})"
-    return [f"model {model.name}", *_table(facts), *_titled(title, _features(loop, model))]
+    return [_heading("model", model), *_table(facts), *_titled(title, _features(loop, model))]
 
 
 def _waiting(loop: LoopDefinition, model: ModelDefinition) -> list[tuple[str, str]]:
@@ -195,11 +202,11 @@ def _features(loop: LoopDefinition, model: ModelDefinition) -> list[tuple[str, s
     for one_hot, group in groupby(numbered, key=lambda entry: _one_hot_of(entry[1].value)):
         features = list(group)
         if one_hot is None or len(features) == 1:
-            rows += [(str(number), own.name, str(own.type), _source(loop, own)) for number, own in features]
+            rows += [(str(number), own.title, str(own.type), _source(loop, own)) for number, own in features]
         else:
             (first, start), (last, end) = features[0], features[-1]
-            categories = f"one-hot of {expression_text(one_hot)}, {len(features)} categories"
-            rows.append((f"{first}–{last}", f"{start.name} … {end.name}", str(start.type), categories))
+            categories = f"one-hot of {expression_text(one_hot, titles(loop.views))}, {len(features)} categories"
+            rows.append((f"{first}–{last}", f"{start.title} … {end.title}", str(start.type), categories))
     return rows
 
 
@@ -212,11 +219,11 @@ def _one_hot_of(value: Expression) -> Expression | None:
 
 def _source(loop: LoopDefinition, feature: FeatureDefinition) -> str:
     if isinstance(feature.value, Column):
-        return "field" if feature.name == feature.value.name else f"field {feature.value.name}"
+        return "field" if feature.title == feature.value.name else f"field {feature.value.name}"
     if isinstance(feature.value, Aggregate):
         return f"{loop.view(feature.value.view).stream} by {', '.join(feature.value.key)}"
-    text = expression_text(feature.value)
-    return "computed" if text == feature.name else text
+    text = expression_text(feature.value, titles(loop.views))
+    return "computed" if text == feature.title else text
 
 
 def _titled(title: str, rows: Sequence[Sequence[str]]) -> list[str]:

@@ -114,16 +114,25 @@ class Expression(Transforms["Expression"]):
     @property
     def name(self) -> str:
         """What a feature of this expression is called."""
+        return self._text(stored=False)
+
+    def _text(self, stored: bool) -> str:
+        """Its name: as the loop file has it now, or the one that is stored."""
         raise NotImplementedError
 
-    @property
-    def _inner_name(self) -> str:
+    def _inner_text(self, stored: bool) -> str:
         """Its name as part of a greater one."""
-        return self.name
+        return self._text(stored)
 
-    def named(self, name: str) -> Expression:
-        """The same value as a feature of another name."""
-        return Named(self, name)
+    def named(self, name: str, *, was: str | None = None) -> Expression:
+        """The same value as a feature of another name.
+
+        Parameters
+        ----------
+        was
+            The feature's name before, where it was renamed: models that learned from it go on.
+        """
+        return Named(self, name, was)
 
     def one_hot(self, categories: Iterable[float | str] | None = None) -> Selection:
         """One 0/1 feature a category; all are 0 where the value is missing or is none of them.
@@ -191,6 +200,11 @@ class Expression(Transforms["Expression"]):
         return f"<expression {self.name}>"
 
 
+def stored_name(feature: Expression) -> str:
+    """What a feature is called in vectors, examples and models: before a rename, the old name."""
+    return feature._text(stored=True)
+
+
 class Column(Expression):
     """A field of an event, of a stream where it is known."""
 
@@ -199,8 +213,7 @@ class Column(Expression):
         self.column = column
         self.stream = stream
 
-    @property
-    def name(self) -> str:
+    def _text(self, stored: bool) -> str:
         return str(self.column)
 
 
@@ -211,8 +224,7 @@ class Literal(Expression):
         super().__init__()
         self.value = value
 
-    @property
-    def name(self) -> str:
+    def _text(self, stored: bool) -> str:
         return _parameter_text(self.value)
 
 
@@ -228,10 +240,10 @@ class Read(Expression):
         self.window = window
         self.key = key
 
-    @property
-    def name(self) -> str:
+    def _text(self, stored: bool) -> str:
+        view = self.view.state_name if stored else self.view.name
         of = ",".join(f"{own}={field}" for own, field in self.key.items())
-        return f"{self.view.name}{f'.of({of})' if of else ''}.{self.aggregate}.{self.window}"
+        return f"{view}{f'.of({of})' if of else ''}.{self.aggregate}.{self.window}"
 
 
 class Operation(Expression):
@@ -243,13 +255,15 @@ class Operation(Expression):
         self.arguments = arguments
         self.parameters = parameters
 
-    @property
-    def name(self) -> str:
-        return whole_text(applied_text(self.operation, [own._inner_name for own in self.arguments], self.parameters))
+    def _text(self, stored: bool) -> str:
+        return whole_text(self._applied_text(stored))
 
-    @property
-    def _inner_name(self) -> str:
-        return applied_text(self.operation, [own._inner_name for own in self.arguments], self.parameters)
+    def _inner_text(self, stored: bool) -> str:
+        return self._applied_text(stored)
+
+    def _applied_text(self, stored: bool) -> str:
+        arguments = [argument._inner_text(stored) for argument in self.arguments]
+        return applied_text(self.operation, arguments, self.parameters)
 
     def _categories(self) -> tuple[int, ...]:
         if self.operation == "bins":
@@ -265,26 +279,24 @@ class Category(Operation):
         self._of = of
         self._category = category
 
-    @property
-    def name(self) -> str:
-        return f"{self._of.name}={constant_text(self._category)}"
+    def _text(self, stored: bool) -> str:
+        return f"{self._of._text(stored)}={constant_text(self._category)}"
 
-    @property
-    def _inner_name(self) -> str:
-        return f"({self.name})"
+    def _inner_text(self, stored: bool) -> str:
+        return f"({self._text(stored)})"
 
 
 class Named(Expression):
     """An expression under a name of the user's."""
 
-    def __init__(self, of: Expression, name: str) -> None:
+    def __init__(self, of: Expression, name: str, was: str | None = None) -> None:
         super().__init__()
         self.of = of
         self._name = name
+        self._was = was
 
-    @property
-    def name(self) -> str:
-        return self._name
+    def _text(self, stored: bool) -> str:
+        return (self._was if stored else None) or self._name
 
 
 class Mistaken(Expression):
@@ -295,8 +307,7 @@ class Mistaken(Expression):
         self.problem = problem
         self.cure = cure
 
-    @property
-    def name(self) -> str:
+    def _text(self, stored: bool) -> str:
         return "?"
 
 

@@ -48,6 +48,8 @@ class Label(Declaration):
         event has tells the outcome. `by` is the key of the stream.
     name
         Its name, by default the variable's.
+    was
+        Its name before, where it was renamed: its state is kept, under the old name.
 
     Examples
     --------
@@ -79,8 +81,9 @@ class Label(Declaration):
         by: str | None = None,
         after: Duration | None = None,
         name: str | None = None,
+        was: str | None = None,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, was)
         self.stream = stream
         self.of = of
         self.value = value
@@ -142,7 +145,7 @@ def define_label(label: Label, mistakes: Mistakes) -> LabelDefinition | None:
     if not isinstance(label.correct, bool):
         wrong(f"correct is {label.correct!r}", "Write correct=True: the last outcome within its wait counts.")
     return LabelDefinition(
-        name=label.name,
+        name=label.state_name,
         stream=stream_name(label.stream),
         of=stream_name(label.of),
         id=label_id(label) or "",
@@ -153,6 +156,7 @@ def define_label(label: Label, mistakes: Mistakes) -> LabelDefinition | None:
         correct=label.correct is True,
         keep=_keep(label, value.type, wrong),
         after=after,
+        alias=label.alias,
     )
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from headrace import definition
 from headrace.declare import leaks, learners
 from headrace.declare.compiling_views import read_view
-from headrace.declare.declaration import Declaration
+from headrace.declare.declaration import SAME_STATE, Declaration
 from headrace.declare.durations import EXAMPLES, parse_duration
-from headrace.declare.expressions import Expression, Feature, Selection
+from headrace.declare.expressions import Expression, Feature, Selection, stored_name
 from headrace.declare.labels import Label
 from headrace.declare.mistakes import Mistakes, instead_of
 from headrace.declare.resolving import Scope, Typed
@@ -69,6 +69,8 @@ class Model(Declaration):
         long as the events of its stream.
     examples_retention
         How long the broker keeps its examples, which are its training set; by default for ever.
+    was
+        Its name before, where it was renamed: its state is kept, under the old name.
     """
 
     kind = "model"
@@ -89,8 +91,9 @@ class Model(Declaration):
         waiting_bytes: int = 2**30,
         retention: Duration | None = None,
         examples_retention: Duration = "forever",
+        was: str | None = None,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, was)
         self.on = on
         self.label = label
         self.features = tuple(features) if isinstance(features, Iterable) else (features,)
@@ -141,9 +144,9 @@ class _ModelCompiler:
             self._wrong(problem, "A forecast is about the events of a stream: drop vectors=.")
         features = self._features()
         return ModelDefinition(
-            name=model.name,
+            name=model.state_name,
             stream=stream_name(model.on),
-            label=model.label.name,
+            label=model.label.state_name,
             task=self._task or Task.BINARY,
             features=features,
             learner=learners.check(model.learner, self._task, features, model.place, model.part, self._mistakes),
@@ -154,6 +157,7 @@ class _ModelCompiler:
             score_from=self._score_from(),
             entity=(model.label.by or "") if model.label.after is not None else "",
             waiting_bytes=self._whole("waiting_bytes", "how many bytes"),
+            alias=model.alias,
         )
 
     def _wrong(self, problem: str, cure: str) -> None:
@@ -179,8 +183,22 @@ class _ModelCompiler:
                 cure = 'Drop one, or name it: .named("...").'
                 self._mistakes.add(expression.place, model.part, problem, cure)
             elif feature is not None:
-                features[feature.name] = feature
+                features[expression.name] = feature
+        self._check_renames()
         return tuple(features.values())
+
+    def _check_renames(self) -> None:
+        """Each feature's values have one name in vectors, and no two features share one."""
+        titles = {expression.name for expression in self._model.expressions}
+        owners: dict[str, str] = {}
+        for expression in self._model.expressions:
+            name, title = stored_name(expression), expression.name
+            if name != title and name in titles:
+                problem = f"feature {title!r} was {name!r}, and there is a feature of that name"
+                self._mistakes.add(expression.place, self._model.part, problem, SAME_STATE)
+            elif owners.setdefault(name, title) != title:
+                problem = f"features {owners[name]!r} and {title!r} both were {name!r}"
+                self._mistakes.add(expression.place, self._model.part, problem, SAME_STATE)
 
     def _feature(self, expression: Expression) -> FeatureDefinition | None:
         model, mistakes = self._model, self._mistakes
@@ -200,7 +218,8 @@ class _ModelCompiler:
         if kind is FieldType.STRING and not isinstance(typed.value, definition.Column):
             problem = f"feature {expression.name!r} is a constant"
             self._mistakes.add(expression.place, self._model.part, problem, "Use a column.")
-        return FeatureDefinition(expression.name, kind, typed.value)
+        title, name = expression.name, stored_name(expression)
+        return FeatureDefinition(name, kind, typed.value, None if title == name else title)
 
     def _wait(self) -> int | None:
         if self._model.wait is None:

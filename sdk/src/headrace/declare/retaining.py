@@ -70,7 +70,7 @@ def retain(
         ),
     )
     retaining = _Retaining(loop, mistakes)
-    declared = {own.name: own for own in models}
+    declared = {own.state_name: own for own in models}
     return structs.replace(loop, models=tuple(retaining.model(declared[own.name], own) for own in loop.models))
 
 

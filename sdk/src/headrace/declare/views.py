@@ -87,6 +87,8 @@ class View(Declaration, Transforms[Selection]):
         window, and a day.
     name
         Its name, by default the variable's.
+    was
+        Its name before, where it was renamed: its state is kept, under the old name.
     """
 
     kind = "view"
@@ -105,8 +107,9 @@ class View(Declaration, Transforms[Selection]):
         keep: Duration | None = None,
         expire: Duration | None = None,
         name: str | None = None,
+        was: str | None = None,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, was)
         self.stream = stream
         self.by = _by(by)
         self.windows = _windows(windows)

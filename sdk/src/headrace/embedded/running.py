@@ -35,7 +35,7 @@ class UpFile(msgspec.Struct, kw_only=True):
 
     `addresses` are the services' gRPC addresses, `pids` the processes by instance, both as of the start
     (what is true now, a crash later, stands in the statuses in the store); `pid` is that of the process
-    that keeps them all running.
+    that keeps them all running. `partitioned` says whether the broker has partitioned topics.
     """
 
     loop: str
@@ -48,6 +48,7 @@ class UpFile(msgspec.Struct, kw_only=True):
     data: str
     addresses: dict[str, str]
     pids: dict[str, int]
+    partitioned: bool = True
 
 
 def data_directory(loop: str) -> Path:
@@ -139,6 +140,7 @@ class RunningLoop:
             data=str(self.data),
             addresses=self.addresses,
             pids=self.pids,
+            partitioned=self._servers.has_partitions,
         )
 
 
@@ -185,6 +187,8 @@ def run(
         A server or a service does not come up, or the directory is in use.
     InvalidRequest
         The broker refuses a topic, or has it with other partitions; or there is no such service.
+    IncompatibleSchema
+        A stream does not fit the events that are on its topic.
     """
     from headrace import declare
 
@@ -196,10 +200,11 @@ def run(
         compiled = directory / "loop.json"
         with Servers(directory, pulsar=pulsar, redis=redis, pulsar_admin=pulsar_admin, say=report) as servers:
             if not servers.has_partitions:
-                loop = _with_one_partition(loop)
-            compiled.write_bytes(definition.encode(loop))
+                loop = with_one_partition(loop)
             settings = ServiceSettings(loop=compiled, **({"namespace": namespace} if namespace else {}))
             _provision(servers.admin_url, loop, settings)
+            # A loop that is refused leaves the definition of the one before.
+            compiled.write_bytes(definition.encode(loop))
             surroundings = Surroundings(
                 loop.name,
                 compiled,
@@ -232,8 +237,8 @@ def _provision(admin_url: str | None, loop: LoopDefinition, settings: ServiceSet
         admin.close()
 
 
-def _with_one_partition(loop: LoopDefinition) -> LoopDefinition:
-    """The local broker has no partitioned topics."""
+def with_one_partition(loop: LoopDefinition) -> LoopDefinition:
+    """The loop as the small local broker can run it, which has no partitioned topics."""
     streams = tuple(msgspec.structs.replace(stream, partitions=1) for stream in loop.streams)
     return msgspec.structs.replace(loop, streams=streams)
 

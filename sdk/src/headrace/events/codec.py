@@ -21,6 +21,7 @@ import pulsar
 from headrace.definition import Field, FieldType, StreamDefinition
 from headrace.errors import InvalidEvent
 from headrace.events.columns import ColumnArray, EventColumns
+from headrace.events.schema import avro_schema
 
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 _MAX_EXACT = 2**53 - 1
@@ -40,13 +41,6 @@ _EXPECTED: dict[FieldType, str] = {
     FieldType.BOOL: "true or false",
     FieldType.STRING: "a string",
     FieldType.TIME: "a time (ISO 8601, or integer microseconds since the epoch)",
-}
-_AVRO: dict[FieldType, Any] = {
-    FieldType.FLOAT: "double",
-    FieldType.INT: "long",
-    FieldType.BOOL: "boolean",
-    FieldType.STRING: "string",
-    FieldType.TIME: {"type": "long", "logicalType": "timestamp-micros"},
 }
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -282,17 +276,7 @@ class _RawJson(pulsar.schema.Schema):  # type: ignore[misc]
     """A JSON schema whose payloads are bytes already: headrace encodes and checks events itself."""
 
     def __init__(self, stream: StreamDefinition) -> None:
-        definition = {
-            "type": "record",
-            "name": stream.name,
-            "fields": [
-                {"name": field.name, "type": ["null", _AVRO[field.type]], "default": None}
-                if field.optional
-                else {"name": field.name, "type": _AVRO[field.type]}
-                for field in stream.fields
-            ],
-        }
-        super().__init__(bytes, pulsar.schema.schema._pulsar.SchemaType.JSON, definition, "JSON")
+        super().__init__(bytes, pulsar.schema.schema._pulsar.SchemaType.JSON, avro_schema(stream), "JSON")
 
     def encode(self, obj: bytes) -> bytes:
         return obj

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeVar
@@ -28,6 +29,8 @@ _RETRIES = urllib3.Retry(
     total=4, connect=0, read=0, redirect=4, status_forcelist=_LATER, allowed_methods=None, backoff_factor=0.2,
     raise_on_status=False,
 )  # fmt: skip
+
+_FAILED_CHECK = re.compile(r"schema compatibility check with strategy (\w+)")
 
 _Read = TypeVar("_Read")
 
@@ -72,6 +75,15 @@ class Compaction(msgspec.Struct, frozen=True, rename="camel"):
 
     status: str
     last_error: str = ""
+
+
+class _Schema(msgspec.Struct):
+    data: str
+
+
+class _Compatibility(msgspec.Struct, frozen=True, rename="camel"):
+    compatibility: bool
+    schema_compatibility_strategy: str = ""
 
 
 class _Partitions(msgspec.Struct):
@@ -205,6 +217,25 @@ class Admin:
             if done.status != HTTPStatus.NOT_FOUND:
                 self._check(done, topic)
 
+    def schema(self, topic: str) -> str | None:
+        """The newest schema of a topic, as Avro's JSON; None where there is none."""
+        found = self._ask("GET", f"{_schema_path(topic)}/schema")
+        if found.status == HTTPStatus.NOT_FOUND:
+            return None
+        self._check(found, topic)
+        return msgspec.json.decode(found.body, type=_Schema).data
+
+    def refuses_schema(self, topic: str, schema: str) -> str:
+        """The compatibility rule by which the broker would refuse a JSON schema of a topic; empty if it takes it."""
+        path = f"{_schema_path(topic)}/compatibility"
+        answer = self._ask("POST", path, {"type": "JSON", "schema": schema, "properties": {}})
+        # Pulsar 4.0 answers a schema that does not fit with the failure of its check.
+        if failed := _FAILED_CHECK.search(answer.reason):
+            return failed[1]
+        self._check(answer, topic)
+        found = msgspec.json.decode(answer.body, type=_Compatibility)
+        return "" if found.compatibility else found.schema_compatibility_strategy or "its rules"
+
     def topic_retention(self, topic: str) -> Retention | None:
         """A topic's own retention; None where its namespace's holds."""
         return self._read_if_set(Retention, f"{_path(topic)}/retention")
@@ -303,6 +334,10 @@ def _path(topic: str) -> str:
     if not separated or len(parts) != 3 or not all(parts):
         raise InvalidRequest("topic", repr(topic), "a whole name such as persistent://public/default/flights-departed")
     return "/".join([scheme, parts[0], parts[1], quote(parts[2], safe="")])
+
+
+def _schema_path(topic: str) -> str:
+    return f"schemas/{_path(topic).partition('/')[2]}"
 
 
 def _namespace(topic: str) -> str:

@@ -14,6 +14,13 @@ from headrace.log.route import route
 from headrace.log.topics import WAKE
 
 
+def _hint(error: Exception) -> str:
+    """Where to learn which field it is: the client's error names none."""
+    if isinstance(error, pulsar.IncompatibleSchema):
+        return "; `headrace apply LOOP --pulsar-admin URL` names the field, and changes nothing then"
+    return ""
+
+
 def wake(client: pulsar.Client, topic: str) -> None:
     """Give whoever the broker has made the owner of a physical topic's partition a message to take it over with."""
     producer = Producer(client, topic)
@@ -77,7 +84,7 @@ class Producer:
                 send_timeout_millis=int((timeout_s or 0.0) * 1_000),
             )
         except pulsar.PulsarException as error:
-            raise Unavailable(f"broker: cannot produce to {topic}: {error}") from error
+            raise Unavailable(f"broker: cannot produce to {topic}: {error}{_hint(error)}") from error
 
     def send(
         self,

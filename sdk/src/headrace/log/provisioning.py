@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from headrace.definition import LoopDefinition
 from headrace.log.admin import FOR_EVER, Admin, Retention
+from headrace.log.schemas import check_schemas
 from headrace.log.topics import Topics
 
 _MINUTE = 60_000_000
@@ -68,7 +69,10 @@ def provision(
         The broker does not answer.
     InvalidRequest
         It refuses, or a topic is there with another number of partitions.
+    IncompatibleSchema
+        A stream does not fit the events on its topic; nothing has been changed.
     """
+    check_schemas(admin, loop, namespace)
     changes = 0
 
     def changed(what: str) -> None:

@@ -29,6 +29,7 @@ from headrace.log.topics import Topics
 from headrace.readiness import Dependencies, start_when_reachable
 from headrace.rpc import Server
 from headrace.store import connection as store_connection
+from headrace.store.definitions import DefinitionStore
 from headrace.store.leases import Lease
 from headrace.store.pairs import PairStore
 from headrace.store.partitions import Durability, PartitionStore
@@ -71,6 +72,7 @@ async def run(settings: FeatureSettings) -> None:
         with store_connection.store_errors():
             lanes = service.lanes()
             service.campaign()
+            DefinitionStore(store, loop.name).write(loop)
         return service, lanes
 
     dependencies.start()

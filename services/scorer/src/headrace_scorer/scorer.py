@@ -150,7 +150,7 @@ class Scorer:
         self.behind = 0
         for model in loop.models:
             kernel = assembler(loop, model)
-            self._models[model.name] = _Model(
+            self._models[model.name] = self._models[model.title] = _Model(
                 model,
                 RequestReader(loop.stream(model.stream), kernel.fields),
                 VectorSource(loop, model, kernel, rows),

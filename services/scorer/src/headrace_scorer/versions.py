@@ -22,6 +22,7 @@ class Versions:
 
     def __init__(self, loop: LoopDefinition, note: Callable[..., Any]) -> None:
         self._models = {model.name: model for model in loop.models}
+        self._names = {model.title: model.name for model in loop.models}
         self._hashes = {name: model.hash for name, model in self._models.items()}
         self._current: dict[str, Version] = {}
         self._note = note
@@ -36,9 +37,9 @@ class Versions:
         NoModelYet
             It has published nothing.
         """
-        found = self._current.get(model)
+        found = self._current.get(model) or self._current.get(self.model(model).name)
         if found is None:
-            raise NoModelYet(self.model(model).name)
+            raise NoModelYet(model)
         return found
 
     def find(self, model: str) -> Version | None:
@@ -46,16 +47,16 @@ class Versions:
         return self._current.get(model)
 
     def model(self, name: str) -> ModelDefinition:
-        """A model of the loop.
+        """A model of the loop, by its name or its title: callers of a renamed model need not change at once.
 
         Raises
         ------
         UnknownName
             The loop has none of this name.
         """
-        found = self._models.get(name)
+        found = self._models.get(self._names.get(name, name))
         if found is None:
-            raise UnknownName("model", name, tuple(self._models))
+            raise UnknownName("model", name, tuple(self._names))
         return found
 
     def hash(self, name: str) -> str:

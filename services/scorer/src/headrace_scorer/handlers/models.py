@@ -27,7 +27,7 @@ class ModelHandler(models_pb2_grpc.ModelServiceServicer):
         return pb.DescribeModelResponse(
             summary=self._summary(model),
             learner=model.learner,
-            features=[pb.Feature(name=feature.name, type=feature.type.value) for feature in model.features],
+            features=[pb.Feature(name=feature.title, type=feature.type.value) for feature in model.features],
             classes=version.classes if version else (),
             metrics=version.metrics if version else {},
         )
@@ -35,7 +35,7 @@ class ModelHandler(models_pb2_grpc.ModelServiceServicer):
     def _summary(self, model: ModelDefinition) -> pb.ModelSummary:
         version = self._versions.find(model.name)
         return pb.ModelSummary(
-            name=model.name,
+            name=model.title,
             task=model.task.value,
             definition=self._versions.hash(model.name),
             examples=version.examples if version else None,

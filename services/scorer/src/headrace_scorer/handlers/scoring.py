@@ -97,6 +97,6 @@ class ScoringHandler(scoring_pb2_grpc.ScoringServiceServicer):
         known = self._names.get(version.model.name)
         if known is None or known[0] is not version:
             definition = self._scorer.versions.hash(version.model.name)
-            message = pb.Version(model=version.model.name, definition=definition, examples=version.examples)
+            message = pb.Version(model=version.model.title, definition=definition, examples=version.examples)
             known = self._names[version.model.name] = (version, message)
         return known[1]

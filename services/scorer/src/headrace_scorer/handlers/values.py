@@ -17,7 +17,7 @@ def values_of(
     values = []
     number = text = 0
     for place, feature in enumerate(model.features):
-        value = vector_pb2.Value(name=feature.name)
+        value = vector_pb2.Value(name=feature.title)
         if feature.type is FieldType.STRING:
             found = assembled.categories[text][row]
             text += 1

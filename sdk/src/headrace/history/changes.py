@@ -1,0 +1,375 @@
+"""What becomes of a running loop's state under a new definition: a pure comparison of two definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+
+from msgspec import structs
+
+from headrace.declare.durations import format_duration
+from headrace.declare.explaining import expression_text
+from headrace.definition import (
+    Expression,
+    FeatureDefinition,
+    LabelDefinition,
+    LoopDefinition,
+    ModelDefinition,
+    StreamDefinition,
+    ViewDefinition,
+)
+from headrace.events.schema import SchemaConflict, conflicts
+from headrace.wording import counted
+
+#: So many names are listed.
+_NAMED = 5
+
+
+class Outcome(StrEnum):
+    """What happens to the state of a part of the loop."""
+
+    KEPT = "kept"
+    #: A new view: made from the events that its stream still keeps.
+    FILLED = "filled"
+    #: A changed part: its old state is left behind, and it is made again.
+    REMADE = "remade"
+    #: A new part that begins with no state.
+    NEW = "new"
+    REMOVED = "removed"
+    #: `headrace up` does not start with it.
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happens to one part of the loop.
+
+    Attributes
+    ----------
+    kind
+        "stream", "view", "label" or "model".
+    name
+        Its name in the new file; of a removed part, in the old one.
+    was
+        Its name in the old file, if it was renamed.
+    reason
+        What changed, and from what its state is made.
+    problem
+        Why some of its state cannot be carried over, with the cure; empty if all of it is.
+    """
+
+    kind: str
+    name: str
+    outcome: Outcome
+    reason: str = ""
+    problem: str = ""
+    was: str | None = None
+
+
+@dataclass(frozen=True)
+class KeptEvents:
+    """How far back the kept events of a stream reach.
+
+    Attributes
+    ----------
+    oldest, newest
+        Event times in µs; None if there is no event.
+    complete
+        Whether no event has been removed since the stream began.
+    """
+
+    oldest: int | None
+    newest: int | None
+    complete: bool
+
+    @property
+    def span(self) -> int:
+        """The event time that they cover, in µs."""
+        return 0 if self.oldest is None or self.newest is None else self.newest - self.oldest
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the broker and the store say of the running loop; what is not known is left out.
+
+    Attributes
+    ----------
+    kept
+        By stream.
+    conflicts
+        By stream, the fields for which the broker refuses its schema.
+    partitions
+        By stream, those of its topic.
+    examples
+        By model, how many it has learned.
+    """
+
+    kept: Mapping[str, KeptEvents] = field(default_factory=dict)
+    conflicts: Mapping[str, Sequence[SchemaConflict]] = field(default_factory=dict)
+    partitions: Mapping[str, int] = field(default_factory=dict)
+    examples: Mapping[str, int] = field(default_factory=dict)
+
+
+def compare(old: LoopDefinition, new: LoopDefinition, facts: Facts) -> list[Change]:
+    """What happens to each stream, view, label and model when a loop goes on as `new`."""
+    return _Comparison(old, new, facts).changes()
+
+
+_Part = TypeVar("_Part", ViewDefinition, LabelDefinition, ModelDefinition)
+
+
+class _Comparison:
+    def __init__(self, old: LoopDefinition, new: LoopDefinition, facts: Facts) -> None:
+        self._old = old
+        self._new = new
+        self._facts = facts
+        self._old_streams = {stream.name: stream for stream in old.streams}
+        self._old_views = {view.name: view for view in old.views}
+        self._old_labels = {label.name: label for label in old.labels}
+        self._old_models = {model.name: model for model in old.models}
+
+    def changes(self) -> list[Change]:
+        new = self._new
+        return [
+            *map(self._stream, new.streams),
+            *_removed("stream", self._old.streams, new.streams, "its topic stays, and nothing reads it"),
+            *map(self._view, new.views),
+            *_removed("view", self._old.views, new.views, "its rows expire"),
+            *map(self._label, new.labels),
+            *_removed("label", self._old.labels, new.labels, ""),
+            *map(self._model, new.models),
+            *_removed("model", self._old.models, new.models, "its topics and checkpoints stay, and nothing reads them"),
+        ]
+
+    def _stream(self, stream: StreamDefinition) -> Change:
+        name, before = stream.name, self._old_streams.get(stream.name)
+        partitions = self._facts.partitions.get(name, stream.partitions)
+        if refused := self._facts.conflicts.get(name):
+            return Change("stream", name, Outcome.REFUSED, problem=_sentences(refused))
+        if partitions != stream.partitions:
+            problem = f"its topic has {counted(partitions, 'partition')}, and it is declared with {stream.partitions}"
+            return Change("stream", name, Outcome.REFUSED, problem=f"{problem}. Declare partitions={partitions}")
+        if before is None:
+            return Change("stream", name, Outcome.NEW)
+        problems = [*_other_roles(before, stream), *map(_without_stream, conflicts(stream, before.fields))]
+        return Change("stream", name, Outcome.KEPT, _stream_settings(before, stream), "; ".join(problems))
+
+    def _view(self, view: ViewDefinition) -> Change:
+        before = self._old_views.get(view.name)
+        was = _former_title(before, view)
+        if before is None:
+            problem = _rename_problem("view", view, self._old.views) or self._shortage(view)
+            reason = f"from the kept events of {view.stream}{_hint(view, self._old.views, self._new.views, _same_view)}"
+            return Change("view", view.title, Outcome.FILLED, reason, problem)
+        if before.hash != view.hash:
+            reason = f"{_view_differences(before, view)}: from the kept events of {view.stream}"
+            return Change("view", view.title, Outcome.REMADE, reason, self._shortage(view), was)
+        beside = [other.title for other in self._new.views if other.stream == view.stream and self._is_filled(other)]
+        if not beside:
+            return Change("view", view.title, Outcome.KEPT, was=was)
+        reason = f"folded again with {', '.join(beside)}, on the same stream; answers say so meanwhile"
+        return Change("view", view.title, Outcome.KEPT, reason, self._shortage(view), was)
+
+    def _is_filled(self, view: ViewDefinition) -> bool:
+        before = self._old_views.get(view.name)
+        return before is None or before.hash != view.hash
+
+    def _shortage(self, view: ViewDefinition) -> str:
+        """Why the kept events do not make all that the view's rows should hold."""
+        stream, kept = self._new.stream(view.stream), self._facts.kept.get(view.stream)
+        needed = view.longest + view.keep + stream.lateness
+        if kept is None or kept.complete or kept.span >= needed:
+            return ""
+        reach = f"the events of {view.stream} reach back {format_duration(kept.span // 1_000_000 * 1_000_000)}"
+        cure = "Its longest windows are too small until that much time has passed; or send the older events again"
+        return f"{reach}, and its rows need {format_duration(needed)}. {cure}"
+
+    def _label(self, label: LabelDefinition) -> Change:
+        before = self._old_labels.get(label.name)
+        if before is None:
+            problem = _rename_problem("label", label, self._old.labels)
+            hint = _hint(label, self._old.labels, self._new.labels, _same_label)
+            return Change("label", label.title, Outcome.NEW, hint.removeprefix("; "), problem)
+        was = _former_title(before, label)
+        differences = _label_differences(before, label)
+        if not differences:
+            return Change("label", label.title, Outcome.KEPT, was=was)
+        reason = f"{differences}; the models that learn from it change with it"
+        return Change("label", label.title, Outcome.REMADE, reason, was=was)
+
+    def _model(self, model: ModelDefinition) -> Change:
+        before = self._old_models.get(model.name)
+        if before is None:
+            problem = _rename_problem("model", model, self._old.models)
+            hint = _hint(model, self._old.models, self._new.models, _same_model)
+            return Change("model", model.title, Outcome.NEW, f"learns from its first question on{hint}", problem)
+        was = _former_title(before, model)
+        if before.hash == model.hash:
+            return Change("model", model.title, Outcome.KEPT, _examples(self._facts.examples.get(model.name)), "", was)
+        if before.examples_hash == model.examples_hash:
+            count = _examples(self._facts.examples.get(model.name)) or "its examples"
+            reason = f"learner: learns {count} again, from the first"
+            return Change("model", model.title, Outcome.REMADE, reason, "", was)
+        return self._with_other_examples(before, model, was)
+
+    def _with_other_examples(self, before: ModelDefinition, model: ModelDefinition, was: str | None) -> Change:
+        count = _examples(self._facts.examples.get(model.name)) or "its examples"
+        problem = f"{count} of the old definition are not learned. It has no version until it has learned new ones"
+        return Change("model", model.title, Outcome.REMADE, self._model_differences(before, model), problem, was)
+
+    def _model_differences(self, before: ModelDefinition, model: ModelDefinition) -> str:
+        read = [view for view in self._new.views_of(model) if view.name in before.view_names and self._is_filled(view)]
+        old, new = ({feature.name: feature for feature in own.features} for own in (before, model))
+        label = self._new.label(model.label)
+        old_label = self._old_labels.get(model.label)
+        differences = [
+            _difference("stream", before.stream, model.stream),
+            _difference("label", before.label, model.label),
+            f"label {label.title} changed" if old_label and _label_differences(old_label, label) else "",
+            _difference("task", before.task, model.task),
+            _difference("vectors", before.vectors, model.vectors),
+            _difference("learner", before.learner, model.learner),
+            *(f"view {view.title} changed" for view in read),
+            _listed("features added", (new[name].title for name in new if name not in old)),
+            _listed("features removed", (old[name].title for name in old if name not in new)),
+            _listed("features changed", (new[name].title for name in new if _is_another(old.get(name), new[name]))),
+        ]
+        found = [difference for difference in differences if difference]
+        return "; ".join(found) or "the order of its features"
+
+
+def _is_another(before: FeatureDefinition | None, after: FeatureDefinition) -> bool:
+    return before is not None and structs.replace(before, alias=None) != structs.replace(after, alias=None)
+
+
+def _removed(
+    kind: str, old: Iterable[StreamDefinition | _Part], new: Iterable[StreamDefinition | _Part], reason: str
+) -> Iterator[Change]:
+    names = {part.name for part in new}
+    for part in old:
+        if part.name not in names:
+            title = part.name if isinstance(part, StreamDefinition) else part.title
+            yield Change(kind, title, Outcome.REMOVED, reason)
+
+
+def _former_title(before: _Part | None, after: _Part) -> str | None:
+    return before.title if before is not None and before.title != after.title else None
+
+
+def _rename_problem(kind: str, part: _Part, old: Sequence[_Part]) -> str:
+    """Why a part without state should perhaps have one: its ``was`` is missing, or names no state."""
+    former = next((other for other in old if other.alias is not None and other.title in (part.name, part.title)), None)
+    if former is not None:
+        return f"the state of {kind} {former.title} has the name {former.name!r}. Write was={former.name!r}"
+    if part.alias is not None:
+        return f"was={part.name!r} names no {kind} of the running loop. Name the one that it was, or drop was="
+    return ""
+
+
+def _hint(part: _Part, old: Sequence[_Part], new: Sequence[_Part], same: Callable[[_Part, _Part], bool]) -> str:
+    """A removed part that differs in its name only was probably renamed."""
+    names = {other.name for other in new}
+    for other in old:
+        if part.alias is None and other.name not in names and same(other, part):
+            return f'; if it is {other.title} under a new name, write was="{other.name}"'
+    return ""
+
+
+def _same_view(old: ViewDefinition, new: ViewDefinition) -> bool:
+    return structs.replace(new, name=old.name).hash == old.hash
+
+
+def _same_label(old: LabelDefinition, new: LabelDefinition) -> bool:
+    return not _label_differences(old, new)
+
+
+def _same_model(old: ModelDefinition, new: ModelDefinition) -> bool:
+    return structs.replace(new, name=old.name).hash == old.hash
+
+
+def _other_roles(before: StreamDefinition, stream: StreamDefinition) -> Iterator[str]:
+    for role, old, new in (
+        ("key", before.key, stream.key),
+        ("time", before.time, stream.time),
+        ("id", before.id, stream.id),
+    ):
+        if old != new:
+            cure = f'Use a stream of another name: name="{stream.name}_2"'
+            yield f"its {role} is {new}, and all that was made of it so far went by {old}. {cure}"
+
+
+def _without_stream(conflict: SchemaConflict) -> str:
+    return f"{conflict.problem}. {conflict.cure}"
+
+
+def _sentences(found: Sequence[SchemaConflict]) -> str:
+    return "; ".join(map(_without_stream, found))
+
+
+def _stream_settings(before: StreamDefinition, stream: StreamDefinition) -> str:
+    added = [field.name for field in stream.fields if field not in before.fields]
+    dropped = {field.name for field in before.fields} - {field.name for field in stream.fields}
+    return _joined(
+        _listed("fields added", added),
+        _listed("fields removed", sorted(dropped)),
+        _difference("lateness", _span(before.lateness), _span(stream.lateness)),
+        _difference("horizon", _span(before.horizon), _span(stream.horizon)),
+        _difference("ids", before.ids, stream.ids),
+        _difference("ahead", _span(before.ahead), _span(stream.ahead)),
+        _difference("max_bytes", before.max_bytes, stream.max_bytes),
+        _difference("retention", _span(before.retention), _span(stream.retention)),
+    )
+
+
+def _view_differences(before: ViewDefinition, view: ViewDefinition) -> str:
+    return _joined(
+        _difference("stream", before.stream, view.stream),
+        _difference("by", ", ".join(before.by), ", ".join(view.by)),
+        _difference("where", _text(before.where), _text(view.where)),
+        _difference("windows", *(", ".join(window.name for window in own.windows) for own in (before, view))),
+        _listed("hops of", (name for name, hop in _hops(view).items() if _hops(before).get(name, hop) != hop)),
+        "features" if (before.columns, before.aggregates) != (view.columns, view.aggregates) else "",
+        _difference("resolution", _span(before.resolution), _span(view.resolution)),
+        _difference("keep", _span(before.keep), _span(view.keep)),
+    )
+
+
+def _hops(view: ViewDefinition) -> dict[str, int]:
+    return {window.name: window.hop for window in view.windows}
+
+
+def _label_differences(before: LabelDefinition, label: LabelDefinition) -> str:
+    names = [name for name in LabelDefinition.__struct_fields__ if name not in ("name", "alias", "value", "wait")]
+    return _joined(
+        _difference("value", _text(before.value), _text(label.value)),
+        _difference("wait", _span(before.wait), _span(label.wait)),
+        *(_difference(name, getattr(before, name), getattr(label, name)) for name in names),
+    )
+
+
+def _text(expression: Expression | None) -> str:
+    return "all" if expression is None else expression_text(expression)
+
+
+def _span(duration: int | None) -> str:
+    return "no bound" if duration is None else format_duration(duration)
+
+
+def _difference(what: str, before: object, after: object) -> str:
+    return "" if before == after else f"{what} {before} → {after}"
+
+
+def _listed(what: str, names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
+    return f"{what}: {', '.join(listed[:_NAMED])}{more}" if listed else ""
+
+
+def _joined(*differences: str) -> str:
+    return "; ".join(difference for difference in differences if difference)
+
+
+def _examples(count: int | None) -> str:
+    return "" if count is None else counted(count, "example")

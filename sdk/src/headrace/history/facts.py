@@ -1,0 +1,115 @@
+"""Asking the broker and the store of a running loop what a changed definition meets there; nothing is changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pulsar
+import redis
+
+from headrace.definition import LoopDefinition, StreamDefinition
+from headrace.events import StreamCodec
+from headrace.history.changes import Facts, KeptEvents
+from headrace.log.admin import Admin
+from headrace.log.connection import partitions
+from headrace.log.read import LogReader
+from headrace.log.schemas import schema_conflicts
+from headrace.log.topics import Topics
+from headrace.store.quality import QualityBoard
+from headrace.store.status import StatusBoard
+
+#: Among so many messages there is an event, if there is one: marks are few.
+_FIRST = 100
+
+
+def wall_clock() -> int:
+    """Now, in µs."""
+    return time.time_ns() // 1_000
+
+
+class FactFinder:
+    """Finds the facts that `headrace.history.changes.compare` needs.
+
+    Parameters
+    ----------
+    old
+        The definition of the running loop.
+    admin
+        The broker's admin API; None: partitions and schemas are not looked at.
+    """
+
+    def __init__(
+        self,
+        old: LoopDefinition,
+        client: pulsar.Client,
+        store: redis.Redis,
+        namespace: str,
+        admin: Admin | None = None,
+        clock: Callable[[], int] = wall_clock,
+    ) -> None:
+        self._old = old
+        self._client = client
+        self._store = store
+        self._namespace = namespace
+        self._topics = Topics(old.name, namespace)
+        self._admin = admin
+        self._clock = clock
+
+    def find(self, new: LoopDefinition) -> Facts:
+        """The facts about the streams and models that both definitions have.
+
+        Raises
+        ------
+        Unavailable
+            The broker or the store does not answer.
+        """
+        names = {stream.name for stream in self._old.streams}
+        both = [stream for stream in new.streams if stream.name in names]
+        newest = self._newest()
+        facts = Facts(
+            kept={stream.name: self._kept(self._old.stream(stream.name), newest) for stream in both},
+            examples=self._examples(),
+        )
+        if self._admin is None:
+            return facts
+        return Facts(
+            facts.kept,
+            {stream.name: schema_conflicts(self._admin, new, stream, self._namespace) for stream in new.streams},
+            self._partitions(self._admin, new),
+            facts.examples,
+        )
+
+    def _newest(self) -> int | None:
+        statuses = StatusBoard(self._store, self._old.name).read()
+        return max((status.newest for status in statuses if status.newest is not None), default=None)
+
+    def _examples(self) -> dict[str, int]:
+        reports = QualityBoard(self._store, self._old.name)
+        found = {model.name: reports.read(model.name) for model in self._old.models}
+        return {name: report.examples for name, report in found.items() if report is not None}
+
+    def _partitions(self, admin: Admin, new: LoopDefinition) -> dict[str, int]:
+        found = {stream.name: admin.partitions(self._topics.stream(stream.name)) for stream in new.streams}
+        # A plain topic is one partition.
+        return {name: count or 1 for name, count in found.items() if count is not None}
+
+    def _kept(self, stream: StreamDefinition, newest: int | None) -> KeptEvents:
+        parts = [self._oldest(stream, topic) for topic in partitions(self._client, self._topics.stream(stream.name))]
+        times = [oldest for oldest, _ in parts if oldest is not None]
+        ages = [self._clock() - published for _, published in parts if published is not None]
+        # Events are removed once they are older than the retention: while the oldest one is younger, none was.
+        complete = stream.retention is None or max(ages, default=0) < stream.retention
+        return KeptEvents(max(times, default=None), newest, complete)
+
+    def _oldest(self, stream: StreamDefinition, topic: str) -> tuple[int | None, int | None]:
+        """The event time of a partition's first event, and when its first message was published."""
+        reader = LogReader(self._client, topic, queue=_FIRST)
+        try:
+            batch = reader.receive(_FIRST) if reader.more() else None
+        finally:
+            reader.close()
+        if batch is None or not batch.published:
+            return None, None
+        times = StreamCodec(stream).columns([payload for payload in batch.payloads if payload])[0].times
+        return (int(times[0]) if len(times) else None), batch.published[0]

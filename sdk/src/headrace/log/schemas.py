@@ -1,0 +1,42 @@
+"""Comparing a loop's streams with the schemas that the broker has of their topics."""
+
+from __future__ import annotations
+
+import json
+
+from headrace.definition import LoopDefinition, StreamDefinition
+from headrace.errors import IncompatibleSchema
+from headrace.events.schema import SchemaConflict, avro_schema, conflicts, fields_of
+from headrace.log.admin import Admin
+from headrace.log.topics import Topics
+
+
+def check_schemas(admin: Admin, loop: LoopDefinition, namespace: str) -> None:
+    """Make sure that the broker will take the schemas of a loop's streams; nothing is changed.
+
+    Raises
+    ------
+    IncompatibleSchema
+        It will not; names each field with its cure.
+    Unavailable
+        The broker does not answer.
+    """
+    found = [conflict for stream in loop.streams for conflict in schema_conflicts(admin, loop, stream, namespace)]
+    if found:
+        raise IncompatibleSchema(tuple(map(str, found)))
+
+
+def schema_conflicts(
+    admin: Admin, loop: LoopDefinition, stream: StreamDefinition, namespace: str
+) -> list[SchemaConflict]:
+    """What keeps the broker from taking a stream's schema; the broker decides, by its own compatibility rule."""
+    topic = Topics(loop.name, namespace).stream(stream.name)
+    stored = admin.schema(topic)
+    if stored is None or fields_of(stored) == stream.fields:
+        return []
+    rule = admin.refuses_schema(topic, json.dumps(avro_schema(stream)))
+    if not rule:
+        return []
+    problem = f"the broker refuses its schema ({rule}); it has {' '.join(stored.split())}"
+    unknown = SchemaConflict(stream.name, "", problem, "Declare these fields, or use a stream of another name")
+    return conflicts(stream, fields_of(stored)) or [unknown]

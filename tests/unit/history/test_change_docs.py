@@ -1,0 +1,44 @@
+"""The page about changing a loop shows what `check --against` prints."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from headrace import declare
+from headrace.cli.against import as_text
+from headrace.definition import Field, FieldType, LoopDefinition
+from headrace.events.schema import conflicts
+from headrace.history.changes import Facts, KeptEvents, compare
+from tests.contract.repository import ROOT
+
+PAGE = (ROOT / "docs" / "change-a-loop.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+SHOWN = re.findall(r"^```text\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+DAY = 86_400_000_000
+
+
+def load(folder: Path, text: str) -> LoopDefinition:
+    file = folder / "shop.py"
+    file.write_text(text)
+    return declare.load(file).definition
+
+
+def test_the_page_shows_what_is_printed(tmp_path: Path) -> None:
+    old, new = (load(tmp_path, block) for block in BLOCKS[:2])
+    kept = {"asked": KeptEvents(0, 12 * DAY, complete=False), "sold": KeptEvents(0, 12 * DAY, complete=False)}
+    changes = compare(old, new, Facts(kept=kept, examples={"delay": 50_000}))
+    assert as_text(".headrace/shop", new.name, changes, []) == SHOWN[0].rstrip("\n")
+
+
+def test_the_page_shows_a_conflict_of_schemas(tmp_path: Path) -> None:
+    asked = load(tmp_path, BLOCKS[1].replace("size: int | None", "size: int")).stream("asked")
+    before = [field for field in asked.fields if field != Field("size", FieldType.INT)]
+    assert [str(conflict) for conflict in conflicts(asked, before)] == SHOWN[1].splitlines()
+
+
+def test_the_renames_of_the_page_are_taken(tmp_path: Path) -> None:
+    streams = BLOCKS[0].partition("sales = ")[0]
+    loop = load(tmp_path, streams + BLOCKS[2])
+    assert [view.name for view in loop.views] == ["sales"]
+    assert [label.title for label in loop.labels] == ["tardy"]
