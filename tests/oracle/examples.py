@@ -59,7 +59,7 @@ def examples_of(loop: LoopDefinition, model: ModelDefinition, judged: Judged) ->
     for group in questions.values():
         for question in group:
             mine = candidates.get((question.id, question.time), [])
-            repeated_labels += max(len(mine) - 1, 0)
+            repeated_labels += max(len(mine) - 1, 0) if label.after is None else 0
             answer = _answer(label, question, mine, watermark)
             if answer is None:
                 still_open.append(question)
