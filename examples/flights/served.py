@@ -12,7 +12,7 @@ import pulsar
 
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.log.read import read_whole
-from headrace.log.tables import decode_examples, decode_predictions
+from headrace.log.tables import decode_log, decode_predictions
 from headrace.log.topics import Topics
 from headrace.quality import Outcomes, Quality, quality_of
 
@@ -55,7 +55,9 @@ def read_served(client: pulsar.Client, loop: LoopDefinition, model: ModelDefinit
     quality = quality_of(model)
     lags = [np.empty(0)]
     learned = -1
-    for examples in _all(client, topics.examples(model.name), lambda data: decode_examples(model, data)):
+    for examples in _all(client, topics.examples(model.name), lambda data: decode_log(model, data).answers):
+        if not len(examples):
+            continue
         # What a joiner sent again after a crash has the number of its first time.
         new = np.flatnonzero(examples.seqs > learned)
         learned = max(learned, int(examples.seqs[-1]))

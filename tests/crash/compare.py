@@ -70,6 +70,9 @@ def compare(disturbed: Outcome, undisturbed: Outcome) -> Comparison:
         found.vectors_equal &= _vectors(found, model, disturbed.vectors[model], expected)
         found.predictions_equal &= _predictions(found, model, disturbed.predictions[model], disturbed.vectors[model])
         _examples(found, model, disturbed.examples[model], undisturbed.examples[model])
+        if disturbed.logs[model] != undisturbed.logs[model]:
+            found.examples_equal = False
+            found.differences.append(f"log of {model}: other questions, or another order of questions and answers")
     _models(found, disturbed, undisturbed)
     found.dead_letters_equal = same(
         found, "dead letter", dict.fromkeys(disturbed.dead_letters), dict.fromkeys(undisturbed.dead_letters)

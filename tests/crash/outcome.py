@@ -15,7 +15,7 @@ from headrace.definition import ModelDefinition
 from headrace.log.connection import partitions
 from headrace.log.dedupe import Accepted
 from headrace.log.position import Position
-from headrace.log.tables import decode_examples, decode_predictions, decode_vectors
+from headrace.log.tables import Kind, LogEntries, decode_log, decode_predictions, decode_vectors
 from headrace.v1.dead_letter_pb2 import DeadLetter
 from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.statehash import state_hash
@@ -67,6 +67,7 @@ class Outcome:
     vectors: dict[str, Taken] = field(default_factory=dict)
     predictions: dict[str, Taken] = field(default_factory=dict)
     examples: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
+    logs: dict[str, list[tuple[int, str, int, int]]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     learned: dict[str, Learned] = field(default_factory=dict)
     dead_letters: Counter[tuple[str, str, str, bytes]] = field(default_factory=Counter)
@@ -163,6 +164,7 @@ class _Reading:
     def _examples(self, model: ModelDefinition, log: Sequence[Message]) -> None:
         newest, following = 0, 0
         found = self._outcome.examples.setdefault(model.name, [])
+        order = self._outcome.logs.setdefault(model.name, [])
         for own in log:
             epoch = int(own.properties.get("epoch", 0))
             if epoch < newest:
@@ -170,25 +172,29 @@ class _Reading:
             newest = epoch
             if not own.payload:
                 continue
-            examples = decode_examples(model, own.payload)
-            for row, seq in enumerate(examples.seqs.tolist()):
+            entries = decode_log(model, own.payload)
+            for row, seq in enumerate(entries.seqs.tolist()):
                 if seq < following:
                     continue
                 if seq > following:
-                    self._outcome.faults.append(f"examples of {model.name}: number {seq} follows on {following - 1}")
+                    self._outcome.faults.append(f"log of {model.name}: number {seq} follows on {following - 1}")
                 following = seq + 1
-                texts = tuple(column[row] for column in examples.categories)
-                label = examples.labels[row]
-                found.append(
-                    (
-                        examples.ids[row],
-                        int(examples.times[row]),
-                        int(examples.label_times[row]),
-                        label if isinstance(label, str) else float(label),
-                        examples.numbers[row].tobytes(),
-                        texts,
-                    )
-                )
+                kind = int(entries.kinds[row])
+                order.append((kind, entries.ids[row], int(entries.times[row]), int(entries.questions[row])))
+                if kind == Kind.ANSWER:
+                    found.append(_example(entries, row))
+
+
+def _example(entries: LogEntries, row: int) -> tuple[Any, ...]:
+    label = entries.labels[row]
+    return (
+        entries.ids[row],
+        int(entries.times[row]),
+        int(entries.label_times[row]),
+        label if isinstance(label, str) else float(label),
+        entries.numbers[row].tobytes(),
+        tuple(column[row] for column in entries.categories),
+    )
 
 
 def _owned(log: Sequence[Message]) -> Iterator[tuple[bytes, int, Accepted]]:

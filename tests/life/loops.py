@@ -1,4 +1,4 @@
-"""The loop that lives: four streams, and four models that ask about payments."""
+"""The loop that lives: four streams, and five models that ask about payments."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ of_visitor = View(
 of_rating = View(Rated, by="shop", windows="1d", keep="6h", features={{"stars": Mean("stars"), "ratings": Count()}})
 
 fraud = Label(Outcome, of=Paid, value=col("fraud"), id="payment", wait="1h")
-loss = Label(Outcome, of=Paid, value=col("loss"), id="payment", wait="2h")
+charged = Label(Outcome, of=Paid, value=col("fraud"), id="payment", wait="1h", absent=False, keep={{False: 0.5}})
+loss = Label(Outcome, of=Paid, value=col("loss"), id="payment", wait="2h", correct=True)
+later = Label(Paid, of=Paid, by="card", after="5m", wait="2h", value=col("amount"))
 refund = Label(Paid, of=Paid, value=col("refunded"), wait="1s")
 
 linear = Model(
@@ -91,13 +93,17 @@ linear = Model(
     learner=lambda: StandardScaler() | LogisticRegression(),
 )
 tree = Model(
-    "tree", on=Paid, label=fraud, publish_every=500,
+    "tree", on=Paid, label=charged, publish_every=500,
     features=[of_card["payments"], of_shop["share"], of_visitor["visits"].fill(0), Paid.amount, Paid.shop.is_missing()],
     learner=lambda: HoeffdingTreeClassifier(grace_period=50),
 )
 cost = Model(
     "cost", on=Paid, label=loss, publish_every=500,
     features=[of_card["most"], of_card["spent", "1h"] - of_card["spent", "6h"], Paid.amount.fill(0).bins([10, 100])],
+    learner=lambda: StandardScaler() | LinearRegression(),
+)
+soon = Model(
+    "soon", on=Paid, label=later, publish_every=500, features=[of_card["last"], of_card["mean", "1h"], Paid.amount],
     learner=lambda: StandardScaler() | LinearRegression(),
 )
 quick = Model(

@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.log.position import ends_its_batch
-from tests.oracle.record import LoggedExample, LoggedVector, Message, Position
+from tests.oracle.record import LoggedEntry, LoggedVector, Message, Position
 
 #: A position as the features topic has it: one more than its numbers, so that it compares as bytes.
 _POSITION = struct.Struct(">QQI")
 
-#: Former examples logs say by their watermark that they were released.
-_RESTING = 2**62 - 1
+#: The kinds of a log's entries, by their number.
+_KINDS = ("question", "answer", "unanswered")
 
 #: Milliseconds for a message that is there; readers that are tried.
 _READ_MS, _TRIES = 2_000, 5
@@ -95,7 +95,7 @@ class Recorder:
         }
         self._examples = {own.name: Tail(f"{self._prefix}-{own.name}-examples") for own in loop.models}
         self._vectors = {own.name: VectorLog(own) for own in loop.models}
-        self._logs = {own.name: ExampleLog(own) for own in loop.models}
+        self._logs = {own.name: EntryLog(own) for own in loop.models}
 
     @property
     def streams(self) -> dict[str, list[list[Message]]]:
@@ -105,8 +105,8 @@ class Recorder:
         """The vectors that count."""
         return self._vectors[model].update([tail.messages for tail in self._features[model]])
 
-    def examples(self, model: str) -> list[LoggedExample]:
-        """The examples that count, in the order of the log."""
+    def log(self, model: str) -> list[LoggedEntry]:
+        """The entries that count, in the order of the log."""
         return self._logs[model].update(self._examples[model].messages)
 
     def connect(self, url: str) -> None:
@@ -180,21 +180,21 @@ class VectorLog:
                     partition,
                     _position(position),
                     tuple(triples),
-                    _values(columns[4:], names[4:], row),
+                    _values(columns[5:], names[5:], row),
                     message.published_ms,
                 )
             )
 
 
-class ExampleLog:
-    """The examples of a log that count: of an owner that was not superseded, and the first of a number."""
+class EntryLog:
+    """The entries of a log that count: of an owner that was not superseded, and the first of a number."""
 
     def __init__(self, model: ModelDefinition) -> None:
-        self._found: list[LoggedExample] = []
+        self._found: list[LoggedEntry] = []
         self._read = self._epoch = 0
         self._following = 0
 
-    def update(self, log: Sequence[Message]) -> list[LoggedExample]:
+    def update(self, log: Sequence[Message]) -> list[LoggedEntry]:
         for message in log[self._read :]:
             epoch = int(message.properties.get("epoch", 0))
             if epoch >= self._epoch:
@@ -208,16 +208,15 @@ class ExampleLog:
             return
         columns, names = _columns(message.payload)
         released = message.properties.get("released") == "1"
-        released |= int(message.properties.get("frontier", 0)) >= _RESTING
         for row, seq in enumerate(columns[0]):
             if seq < self._following:
                 continue
             self._following = seq + 1
-            values = _values(columns[5:], names[5:], row)
-            own = LoggedExample(
-                seq, columns[1][row], columns[2][row], columns[4][row], columns[3][row], values, released
+            kind, question, id, time, label_time, label, weight = (column[row] for column in columns[1:8])
+            values = _values(columns[8:], names[8:], row)
+            self._found.append(
+                LoggedEntry(seq, _KINDS[kind], question, id, time, label, label_time, weight, values, released)
             )
-            self._found.append(own)
 
 
 def _columns(payload: bytes) -> tuple[list[list[Any]], list[str]]:

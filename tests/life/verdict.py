@@ -11,7 +11,7 @@ from headrace.definition import LoopDefinition, ModelDefinition
 from tests.life.producers import Answer
 from tests.oracle.events import Judged, judge
 from tests.oracle.examples import examples_of, wrong_order
-from tests.oracle.record import LoggedExample, LoggedVector, Streams
+from tests.oracle.record import LoggedEntry, LoggedVector, Streams
 from tests.oracle.vectors import USUAL, Tolerance, VectorCheck
 
 _ANSWERS = ("accepted", "repeated", "late")
@@ -28,7 +28,7 @@ class Recording(Protocol):
 
     def vectors(self, model: str) -> list[LoggedVector]: ...
 
-    def examples(self, model: str) -> list[LoggedExample]: ...
+    def log(self, model: str) -> list[LoggedEntry]: ...
 
 
 @dataclass
@@ -65,7 +65,7 @@ def verdict(loop: LoopDefinition, recorder: Recording, tolerance: Tolerance = US
         found.counts["vectors"] += len(vectors)
         found.counts["vectors outside keep"] += check.outside
         found.counts["vectors released without a later event"] += check.incomplete
-        logged = recorder.examples(model.name)
+        logged = recorder.log(model.name)
         _note(found.wrong, model, _not_as_logged(logged, vectors))
         _examples(found, loop, model, judged, logged)
     return found
@@ -82,7 +82,8 @@ def waits(loop: LoopDefinition, recorder: Recording) -> bool:
     for model in streamed(loop):
         questions = sum(len(own.accepted) for own in judged[model.stream])
         made = examples_of(loop, model, judged).made
-        if len(recorder.vectors(model.name)) < questions or len(recorder.examples(model.name)) < len(made):
+        entries = Counter(entry.kind for entry in recorder.log(model.name))
+        if min(len(recorder.vectors(model.name)), entries["question"]) < questions or entries["answer"] < len(made):
             return True
     return False
 
@@ -107,10 +108,11 @@ def wrong_answer(answer: Answer, before: Counter[str], after: Counter[str]) -> l
 
 
 def _examples(
-    found: Verdict, loop: LoopDefinition, model: ModelDefinition, judged: Judged, logged: Sequence[LoggedExample]
+    found: Verdict, loop: LoopDefinition, model: ModelDefinition, judged: Judged, logged: Sequence[LoggedEntry]
 ) -> None:
     expected = examples_of(loop, model, judged)
-    counts = Counter(own.key for own in logged)
+    answers = [entry for entry in logged if entry.kind == "answer"]
+    counts = Counter(entry.key for entry in answers)
     missing = sorted(expected.made - set(counts))
     more = sorted(set(counts) - expected.made, key=str)
     twice = [key for key, count in counts.items() if count > 1]
@@ -121,16 +123,22 @@ def _examples(
     if twice:
         found.wrong.append(f"{model.name}: {len(twice)} examples twice: {twice[:3]}")
     _note(found.wrong, model, wrong_order(logged))
-    found.counts["examples"] += len(logged)
+    asked = sum(entry.kind == "question" for entry in logged)
+    if asked < (questions := sum(len(own.accepted) for own in judged[model.stream]) - expected.repeated_questions):
+        found.unfinished.append(f"{model.name}: {questions - asked} of {questions} questions are not in the log")
+    found.counts["questions"] += asked
+    found.counts["examples"] += len(answers)
+    found.counts["examples dropped by keep"] += expected.dropped
     found.counts["labels repeated"] += expected.repeated_labels
     found.counts["labels unmatched"] += len(expected.unmatched)
     found.counts["questions without a label"] += len(expected.open)
 
 
-def _not_as_logged(logged: Iterable[LoggedExample], vectors: Iterable[LoggedVector]) -> list[str]:
-    """Examples that do not hold the vector that was logged for their question."""
+def _not_as_logged(logged: Iterable[LoggedEntry], vectors: Iterable[LoggedVector]) -> list[str]:
+    """Questions and answers that do not hold the vector that was logged for them."""
     of = {(own.id, own.time): own.values for own in vectors}
-    return [f"example {own.id} has another vector" for own in logged if of.get((own.id, own.time)) != own.values]
+    wrong = (entry for entry in logged if entry.kind != "unanswered" and of.get((entry.id, entry.time)) != entry.values)
+    return [f"{entry.kind} {entry.id} has another vector" for entry in wrong]
 
 
 def _count_events(found: Verdict, judged: Judged) -> None:

@@ -169,7 +169,7 @@ class World:
             if not waits(self.loop.definition, self._recorder):
                 return True
             models = streamed(self.loop.definition)
-            made = sum(len(self._recorder.vectors(m.name)) + len(self._recorder.examples(m.name)) for m in models)
+            made = sum(len(self._recorder.vectors(m.name)) + len(self._recorder.log(m.name)) for m in models)
             if made != seen:
                 seen, since = made, time.monotonic()
             elif time.monotonic() - since > self._patience:
@@ -179,8 +179,8 @@ class World:
     def _scores(self) -> Iterator[str]:
         """Compare the metrics of the learner with those of bare River."""
         for model in self.loop.definition.models:
-            log, bare = self._recorder.examples(model.name), self._bare[model.name]
-            bare.learn(log[bare.examples :])
+            log, bare = self._recorder.log(model.name), self._bare[model.name]
+            bare.follow(log[bare.read :])
             try:
                 told = self._learned(model.name, bare.examples)
             except TimeoutError as error:

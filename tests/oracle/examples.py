@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from headrace.definition import LoopDefinition, ModelDefinition, Task
+from headrace.definition import LabelDefinition, LoopDefinition, ModelDefinition, Task
 from tests.oracle.events import Event, Judged, Partition
 from tests.oracle.expressions import Value, evaluate
-from tests.oracle.record import LoggedExample
+from tests.oracle.record import LoggedEntry
 
-_Key = tuple[str, int, float | str, int]
+_Key = tuple[str, int, float | str, int, float]
 
 
 class Label(NamedTuple):
-    """A label that an event tells: of which question, when, and what."""
+    """A label that an event tells: of which question (or entity), when, and what."""
 
     of: str
     time: int
@@ -22,7 +23,7 @@ class Label(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """The examples of a model as (id, time of the question, label, time of the label), and what became of the rest.
+    """The examples of a model as (id, time of the question, label, when it was known, weight), and the rest.
 
     Attributes
     ----------
@@ -31,7 +32,9 @@ class Examples(NamedTuple):
     unmatched
         Labels that belong to no question (so far).
     open
-        Questions without a label (so far).
+        Questions without an answer (so far).
+    dropped
+        Answers of a class of which only a share is kept.
     """
 
     made: set[_Key]
@@ -39,29 +42,97 @@ class Examples(NamedTuple):
     repeated_labels: int
     unmatched: list[Label]
     open: list[Event]
+    dropped: int
 
 
 def examples_of(loop: LoopDefinition, model: ModelDefinition, judged: Judged) -> Examples:
     """The examples that a model's log must come to hold."""
-    bound = loop.label(model.label).wait
-    questions, repeated = _questions(judged[model.stream], bound)
-    answers: dict[tuple[str, int], Label] = {}
+    label = loop.label(model.label)
+    questions, repeated = _questions(judged[model.stream], label.wait)
+    told = list(labels_of(loop, model, judged))
+    if label.after is not None:
+        candidates, unmatched = _forecasts(questions, told, label), []
+    else:
+        candidates, unmatched = _by_id(questions, told, label)
+    watermark = min(partition.watermark for partition in judged[label.stream])
+    answers, still_open, repeated_labels = [], [], 0
+    for group in questions.values():
+        for question in group:
+            mine = candidates.get((question.id, question.time), [])
+            repeated_labels += max(len(mine) - 1, 0)
+            answer = _answer(label, question, mine, watermark)
+            if answer is None:
+                still_open.append(question)
+            else:
+                answers.append((question, answer))
+    weights = [weight(label, question.id, answer.value) for question, answer in answers]
+    made = {
+        (question.id, question.time, answer.value, answer.time, weight)
+        for (question, answer), weight in zip(answers, weights, strict=True)
+        if weight
+    }
+    return Examples(made, repeated, repeated_labels, unmatched, still_open, weights.count(0.0))
+
+
+def _answer(label: LabelDefinition, question: Event, mine: list[Label], watermark: int) -> Label | None:
+    """The label that counts, with the time at which it is known; None where there is none yet."""
+    end = question.time + label.wait
+    if label.after is not None:
+        # The first in event time, once no earlier one can come.
+        first = min(mine, key=lambda own: own.time, default=None)
+        if first is not None:
+            return first if first.time < watermark else None
+    elif mine and not label.correct:
+        return mine[0]
+    if end >= watermark:
+        return None
+    if mine:
+        newest = max(own.time for own in mine)
+        return Label(question.id, end, [own.value for own in mine if own.time == newest][-1])
+    return None if label.absent is None else Label(question.id, end, label.absent)
+
+
+def weight(label: LabelDefinition, id: str, value: float | str) -> float:
+    """How many examples an answer stands for: none where its class is thinned out and its id is not among the kept."""
+    for kept in label.keep:
+        if kept.label == value:
+            chosen = int(hashlib.sha256(id.encode()).hexdigest()[:16], 16) / 2**64 < kept.share
+            return 1.0 / kept.share if chosen else 0.0
+    return 1.0
+
+
+_Candidates = dict[tuple[str, int], list[Label]]
+
+
+def _by_id(
+    questions: dict[str, list[Event]], told: list[Label], label: LabelDefinition
+) -> tuple[_Candidates, list[Label]]:
+    """The labels of each question in the order in which they were read, and those without a question."""
+    found: _Candidates = {}
     unmatched: list[Label] = []
-    repeated_labels = 0
-    for label in labels_of(loop, model, judged):
+    for own in told:
         # A label belongs to the earliest question of its id that is no further away than the bound.
-        near = [own for own in questions.get(label.of, []) if abs(label.time - own.time) <= bound]
-        if not near:
-            unmatched.append(label)
-            continue
-        question = min(near, key=lambda own: own.time)
-        if (question.id, question.time) in answers:
-            repeated_labels += 1
+        near = [asked for asked in questions.get(own.of, []) if abs(own.time - asked.time) <= label.wait]
+        if near:
+            question = min(near, key=lambda asked: asked.time)
+            found.setdefault((question.id, question.time), []).append(own)
         else:
-            answers[question.id, question.time] = label
-    made = {(key[0], key[1], label.value, label.time) for key, label in answers.items()}
-    still_open = [own for group in questions.values() for own in group if (own.id, own.time) not in answers]
-    return Examples(made, repeated, repeated_labels, unmatched, still_open)
+            unmatched.append(own)
+    return found, unmatched
+
+
+def _forecasts(questions: dict[str, list[Event]], told: list[Label], label: LabelDefinition) -> _Candidates:
+    """The labels of each question's entity that are as much later as the forecast says."""
+    found: _Candidates = {}
+    by_entity: dict[str, list[Label]] = {}
+    for own in told:
+        by_entity.setdefault(own.of, []).append(own)
+    for group in questions.values():
+        for asked in group:
+            labels = by_entity.get(str(asked.fields[label.id]), [])
+            earliest, latest = asked.time + (label.after or 0), asked.time + label.wait
+            found[asked.id, asked.time] = [own for own in labels if earliest <= own.time <= latest]
+    return found
 
 
 def _questions(partitions: Sequence[Partition], bound: int) -> tuple[dict[str, list[Event]], int]:
@@ -99,18 +170,24 @@ def _in_order(partitions: Sequence[Partition]) -> Iterator[Event]:
         yield from partition.accepted
 
 
-def wrong_order(logged: Iterable[LoggedExample]) -> list[str]:
-    """What is wrong with the order of an examples log.
+def wrong_order(logged: Iterable[LoggedEntry]) -> list[str]:
+    """What is wrong with the order of a log.
 
-    An example may stand before one of a lower place only where it was released, without waiting for both watermarks.
+    An entry may stand before one of a lower place only where it was released, without waiting for both watermarks.
+    Each question is asked once, and closed once, later.
     """
     wrong: list[str] = []
     highest: tuple[Any, ...] = ()
-    for index, example in enumerate(logged):
-        if example.seq != index:
-            wrong.append(f"example {example.id} has number {example.seq} instead of {index}")
-        if example.place < highest:
-            wrong.append(f"example {example.id} at {example.place} stands behind {highest}, which was not released")
-        if not example.released:
-            highest = max(highest, example.place)
+    waiting: dict[int, str] = {}
+    for index, entry in enumerate(logged):
+        if entry.seq != index:
+            wrong.append(f"{entry.kind} {entry.id} has number {entry.seq} instead of {index}")
+        if entry.kind == "question":
+            waiting[entry.seq] = entry.id
+        elif waiting.pop(entry.question, None) != entry.id:
+            wrong.append(f"{entry.kind} {entry.id} at {entry.seq} closes {entry.question}, which is not open")
+        if entry.place < highest:
+            wrong.append(f"{entry.kind} {entry.id} at {entry.place} stands behind {highest}, which was not released")
+        if not entry.released:
+            highest = max(highest, entry.place)
     return wrong

@@ -75,23 +75,39 @@ class LoggedVector:
 
 
 @dataclass(frozen=True)
-class LoggedExample:
-    """An example of the examples log; `released` says that it did not wait for both watermarks."""
+class LoggedEntry:
+    """A question of a model's log, its answer, or the word that it has none.
+
+    Attributes
+    ----------
+    kind
+        "question", "answer" or "unanswered".
+    question
+        The place of its question.
+    label_time
+        When an answer became known, or that there is none.
+    released
+        It did not wait for both watermarks.
+    """
 
     seq: int
+    kind: str
+    question: int
     id: str
     time: int
     label: float | str
     label_time: int
+    weight: float
     values: Mapping[str, float | str | None]
     released: bool
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What makes it one of the set of examples."""
-        return (self.id, self.time, self.label, self.label_time)
+        """What makes an answer one of the set of examples."""
+        return (self.id, self.time, self.label, self.label_time, self.weight)
 
     @property
-    def place(self) -> tuple[int, int, str]:
-        """Where it belongs in the order of the log."""
-        return (max(self.time, self.label_time), self.time, self.id)
+    def place(self) -> tuple[int, bool, int, str, bool]:
+        """Where it belongs: an answer that is known at t before the questions at t, but for its own."""
+        asks, known = self.kind == "question", max(self.time, self.label_time)
+        return (self.time if asks else known, asks or known == self.time, self.time, self.id, not asks)

@@ -1,4 +1,4 @@
-"""Bare River over a log: predict, then learn, one example after another."""
+"""Bare River over a log: predict at the question, learn at the answer."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from headrace.definition import ModelDefinition, Task
-from tests.oracle.record import LoggedExample
+from tests.oracle.record import LoggedEntry
 
 
 class BareRiver:
-    """A River estimator that learns a log in its order.
+    """A River estimator that reads a log in its order.
 
     Attributes
     ----------
+    read
+        How many entries it has read.
     examples
         How many it has learned.
     """
@@ -21,26 +23,36 @@ class BareRiver:
     def __init__(self, model: ModelDefinition, estimator: Any) -> None:
         self.model = model
         self.estimator = estimator
-        self.examples = 0
-        self._total = 0.0
+        self.read = self.examples = 0
+        self._asked: dict[int, Any] = {}
+        self._total = self._weight = 0.0
 
     @property
     def score(self) -> float:
-        """The share predicted right; of a regression the mean absolute error."""
-        return self._total / self.examples if self.examples else 0.0
+        """The share predicted right as of the question; of a regression the mean absolute error."""
+        return self._total / self._weight if self._weight else 0.0
 
-    def learn(self, log: Iterable[LoggedExample]) -> None:
-        """Test and train on the next examples of the log."""
-        regression = self.model.task is Task.REGRESSION
-        for example in log:
-            row = self._row(example)
-            label: Any = example.label == 1.0 if self.model.task is Task.BINARY else example.label
-            predicted = self.estimator.predict_one(row)
-            self._total += abs(predicted - label) if regression else predicted == label
-            self.estimator.learn_one(row, label)
-            self.examples += 1
+    def follow(self, log: Iterable[LoggedEntry]) -> None:
+        """Take the next entries of the log."""
+        for entry in log:
+            self.read += 1
+            if entry.kind == "question":
+                self._asked[entry.seq] = self.estimator.predict_one(self._row(entry))
+                continue
+            predicted = self._asked.pop(entry.question)
+            if entry.kind == "answer":
+                self._answer(entry, predicted)
 
-    def _row(self, example: LoggedExample) -> dict[str, Any]:
+    def _answer(self, entry: LoggedEntry, predicted: Any) -> None:
+        label: Any = entry.label == 1.0 if self.model.task is Task.BINARY else entry.label
+        wrong = abs(predicted - label) if self.model.task is Task.REGRESSION else predicted == label
+        self._total += entry.weight * wrong
+        self._weight += entry.weight
+        weighted = {} if entry.weight == 1.0 else {"w": entry.weight}
+        self.estimator.learn_one(self._row(entry), label, **weighted)
+        self.examples += 1
+
+    def _row(self, entry: LoggedEntry) -> dict[str, Any]:
         """The vector without what is missing, in the order of the model's features."""
-        values = {own.name: example.values[own.name] for own in self.model.features}
+        values = {own.name: entry.values[own.name] for own in self.model.features}
         return {name: value for name, value in values.items() if value is not None and value != ""}

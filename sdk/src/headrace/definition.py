@@ -4,7 +4,7 @@ It is plain data: a service needs neither the user's Python nor River to run it.
 durations are integer microseconds, times since the Unix epoch in UTC.
 
 The `name` of a view, feature, label or model is the name of its state: in topics, in the store, in hashes. A rename
-(``was="old"``) leaves it and sets `alias`, the new name in the loop file; `title` is the name to show (see ADR 30).
+(``was="old"``) leaves it and sets `alias`, the new name in the loop file; `title` is the name to show (see ADR 31).
 """
 
 from __future__ import annotations
@@ -212,6 +212,10 @@ class FeatureDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.alias or self.name
 
 
+#: The format of models' logs: what was made in another one is not read.
+_LOG = 2
+
+
 class ModelDefinition(msgspec.Struct, frozen=True):
     """`vectors` says where its vectors come from: "stream" or "requests".
 
@@ -236,6 +240,8 @@ class ModelDefinition(msgspec.Struct, frozen=True):
     """Hash of the views and the label that its examples are made of, which it holds by name only."""
     retention: int | None = None
     examples_retention: int | None = None
+    entity: str = ""
+    """Of a forecast: the field by which an event finds the questions that it answers."""
     waiting_bytes: int = 2**30
     """Of its questions that wait for labels the store holds at most so much, and of labels that wait for questions."""
     alias: str | None = None
@@ -254,14 +260,12 @@ class ModelDefinition(msgspec.Struct, frozen=True):
     @property
     def examples_hash(self) -> str:
         """Identity of what the examples are made of: another learner may learn the same ones."""
-        return content_hash((self.stream, self.label, self.task, self._features, self.vectors, self.sources))
+        return content_hash((_LOG, self.stream, self.label, self.task, self._features, self.vectors, self.sources))
 
     @property
     def hash(self) -> str:
         """Identity of what the model learns from and how: publishing and waiting do not change it."""
-        return content_hash(
-            (self.name, self.stream, self.label, self.task, self._features, self.learner, self.vectors, self.sources)
-        )
+        return content_hash((self.name, self.learner, self.examples_hash))
 
     @property
     def _features(self) -> tuple[FeatureDefinition, ...]:

@@ -168,11 +168,11 @@ class UnsupportedLearner(HeadraceError):
 
 
 class LearnerFailed(HeadraceError):
-    """A learner raised on an example. Nothing behind it is learned: the log decides, and it has this example in it."""
+    """A learner raised on a question or an answer. Nothing after it is learned: the log has this entry in it."""
 
     def __init__(self, model: str, seq: int, id: str, error: Exception) -> None:
         super().__init__(
-            f"model {model!r} fails on example {seq} ({id!r}): {type(error).__name__}: {error}. "
+            f"model {model!r} fails on entry {seq} of its log ({id!r}): {type(error).__name__}: {error}. "
             "Mend its learner, and it goes on from there"
         )
         self.model = model

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from array import array
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from headrace.definition import Task
 from headrace.learning import Learning
 from headrace.learning.rows import Row, Rows
-from headrace.learning.steps import STEPS, Scores
+from headrace.learning.steps import BinaryStep, Scored
 from headrace_learner.__main__ import main
 from headrace_learner.checkpoint import Checkpoints
 from tests.life.mutants import chosen
@@ -16,24 +17,20 @@ from tests.life.mutants import chosen
 
 def trains_before_it_tests() -> None:
     """Predict with a model that has learned the answer."""
-    step = STEPS[Task.BINARY]
+    learn, late = BinaryStep.learn, deque[float]()
 
-    def trained(estimator: Any, rows: Iterable[Row], labels: list[Any], found: Scores) -> None:
-        for row, label in zip(rows, labels, strict=True):
-            estimator.learn_one(row, label)
-            step(_Still(estimator), [row], [label], found)
+    def trained(self: BinaryStep, estimator: Any, rows: Iterable[Row], *given: Any) -> None:
+        asked, values = list(rows), array("d")
+        learn(self, estimator, asked, *given)
+        self.ask(estimator, asked, values)
+        late.clear()
+        late.extend(values[:: self.width])
 
-    STEPS[Task.BINARY] = trained
+    def scored(self: BinaryStep, values: Sequence[float], label: Any) -> Scored:
+        return Scored(late.popleft(), values[1], values[2])
 
-
-class _Still:
-    """An estimator that learns no more."""
-
-    def __init__(self, estimator: Any) -> None:
-        self.predict_proba_one = estimator.predict_proba_one
-
-    def learn_one(self, row: Row, label: Any) -> None:
-        """Learn nothing."""
+    BinaryStep.learn = trained  # type: ignore[method-assign,assignment]
+    BinaryStep.scored = scored  # type: ignore[method-assign]
 
 
 def missing_is_zero() -> None:
@@ -48,7 +45,7 @@ def missing_is_zero() -> None:
 
 
 def skips_one_after_a_restart() -> None:
-    """Go on one example too late."""
+    """Go on one entry too late."""
     load = Checkpoints.load
 
     def beyond(self: Checkpoints, *given: int) -> Learning | None:

@@ -49,6 +49,32 @@ def test_a_model_that_was_not_scored_yet_has_no_quality() -> None:
     assert "roc_auc" not in line
 
 
+def test_served_quality_comes_second_and_what_cannot_be_computed_is_a_dash() -> None:
+    status = learner()
+    status.metrics["late"] = {
+        "served_mae": 2.0,
+        "served": 3.0,
+        "mae": 1e300,
+        "r2": None,
+        "unasked": 0.0,
+        "dropped": 2.0,
+        "scored": 4.0,
+    }
+    (line,) = board.as_lines([status])
+    figures = ["dropped 2", "mae 1e+300", "r2 -", "scored 4", "served 3", "served_mae 2.0000"]
+    assert "  ".join(f"late {figure}" for figure in figures) in line
+    assert "unasked" not in line
+
+
+def test_a_model_that_is_worse_than_its_prior_is_marked_with_the_usual_causes() -> None:
+    status = learner()
+    status.metrics["late"] |= {"prior_log_loss": 0.4, "worse_than_prior": 1.0}
+    line, advice = board.as_lines([status])
+    assert "late worse than its prior" in line
+    assert advice.startswith("! late is worse than its prior (log_loss 0.47, the prior's 0.4). Usual causes: ")
+    assert "worse than its prior" in printed(status)
+
+
 def test_one_that_is_silent_and_a_note_are_shown() -> None:
     status = ServiceStatus(service="s", instance="s-0", state="ready", updated_at=time.time() - 60, note="no broker")
     (line,) = board.as_lines([status])

@@ -22,6 +22,7 @@ from headrace.definition import (
     Column,
     Field,
     FieldType,
+    Keep,
     LabelDefinition,
     Literal,
     LoopDefinition,
@@ -256,6 +257,23 @@ def test_the_outcome_of_another_event_is_no_leak() -> None:
     outcome = View(Returned, by="order", windows="30d", features={"refund": Sum("refund")})
     own = model(outcome.of(order="original"), on=Reordered, label=label)
     assert len(compiled(outcome=outcome, own=own).model("returns_it").features) == 1
+
+
+def test_a_forecast_may_use_the_field_that_a_later_event_tells() -> None:
+    label = Label(Ordered, of=Ordered, by="customer", after="1h", wait="2h", value=Ordered.price, name="label")
+    definition = compiled(own=model(Ordered.price, label=label, learner=linear_model.LinearRegression))
+    (told,), asking = definition.labels, definition.model("returns_it")
+    assert (told.id, told.after, told.wait, asking.entity) == ("customer", HOUR, 2 * HOUR, "customer")
+    assert [feature.name for feature in asking.features] == ["price"]
+
+
+def test_an_absent_outcome_and_a_share_of_a_class_are_as_the_log_has_them() -> None:
+    refunded = col("refund") > 0
+    label = Label(
+        Returned, of=Ordered, value=refunded, wait="7d", id="order", name="label", absent=False, keep={False: 0.1}
+    )
+    (told,) = compiled(own=model(label=label)).labels
+    assert (told.absent, told.keep, told.correct) == (0.0, (Keep(0.0, 0.1),), False)
 
 
 def test_a_string_is_a_feature_of_its_own_type() -> None:

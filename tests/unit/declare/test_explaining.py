@@ -61,9 +61,10 @@ view carrier_delay
     24h  h = 2h   read at t: ⌊t/h⌋·h − 22h ≤ time < ⌊t/r⌋·r
 
 label late
-  of     scheduled, told by arrived, whose flight is the event's id
-  value  delay_min > 15, a bool
-  wait   2d of event time
+  of      scheduled, told by arrived, whose flight is the event's id
+  value   delay_min > 15, a bool
+  wait    2d of event time
+  counts  the first, as soon as it comes
 
 model late_arrival
   predicts   late on scheduled: binary

@@ -15,14 +15,14 @@ from headrace import declare
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import CorruptState, Fenced
 from headrace.frontier import ENDED, RESTING, UNKNOWN
-from headrace.kernel.join import Entry, Index
+from headrace.kernel.join import Entry, Index, Rule
 from headrace.log.batch import Batch
 from headrace.log.position import START, Position
-from headrace.log.tables import Vectors, decode_examples, encode_vectors
+from headrace.log.tables import Kind, Vectors, decode_log, encode_vectors
 from headrace.log.topics import END, MARK
 from headrace.store.pairs import JoinState
 from headrace_feature.joining import STEP, JoinWorker
-from headrace_feature.outputs import Logged
+from headrace_feature.outputs import LogContent
 from tests.unit.kernel.waiting import WaitingEntries
 
 HOUR = 3_600_000_000
@@ -52,10 +52,10 @@ Model(
 class Pairs:
     """A store of pairs in memory."""
 
-    def __init__(self, bound: int = HOUR) -> None:
+    def __init__(self, definition: LoopDefinition | None = None) -> None:
         self.epoch = 0
         self.state = JoinState()
-        self.waiting = WaitingEntries(bound)
+        self.waiting = WaitingEntries(Rule.of(definition, definition.models[0]) if definition else Rule(HOUR))
         self.ids: dict[tuple[int, str], int] = {}
 
     def known(self) -> bool:
@@ -118,15 +118,14 @@ class Log:
 
     topic = "examples"
 
-    def logged(self) -> Logged:
+    def content(self) -> LogContent:
         assert self.model is not None
-        found = [decode_examples(self.model, own) for own in self.payloads]
-        decided = {
-            (id, time): max(time, known)
-            for own in found
-            for id, time, known in zip(own.ids, own.times.tolist(), own.label_times.tolist(), strict=True)
-        }
-        return Logged(decided, 1 + max((int(own.seqs[-1]) for own in found), default=-1))
+        found = LogContent()
+        for payload in self.payloads:
+            entries = decode_log(self.model, payload)
+            found.add(entries)
+            found.sequence = int(entries.seqs[-1]) + 1
+        return found
 
     def send(self, payload: bytes, properties: Mapping[str, str]) -> None:
         if payload:
@@ -215,8 +214,14 @@ def labels(entry: int, ids: str) -> Batch:
 
 
 def examples(definition: LoopDefinition, log: Log) -> list[tuple[int, str, float]]:
-    found = [decode_examples(definition.models[0], payload) for payload in log.payloads]
-    return [row for own in found for row in zip(own.seqs.tolist(), own.ids, own.numbers[:, 0].tolist(), strict=True)]
+    """The answers in the log: their number among the answers, id and feature."""
+    found = [decode_log(definition.models[0], payload).answers for payload in log.payloads]
+    numbers = {seq: number for number, seq in enumerate(sorted({seq for own in found for seq in own.seqs.tolist()}))}
+    return [
+        (numbers[seq], id, value)
+        for own in found
+        for seq, id, value in zip(own.seqs.tolist(), own.ids, own.numbers[:, 0].tolist(), strict=True)
+    ]
 
 
 @pytest.mark.parametrize(("where", "position"), [("stream", None), ("requests", START)])
@@ -224,7 +229,7 @@ def test_vectors_of_streams_and_of_requests_find_their_labels(
     tmp_path: Path, where: str, position: Position | None
 ) -> None:
     definition, log = loop(tmp_path, where), Log()
-    join = worker(definition, Pairs(), log)
+    join = worker(definition, Pairs(definition), log)
     take(join, "features", vectors(definition, 0, "abc", position))
     take(join, "told", labels(0, "ca"))
     join.rest("features", START)
@@ -236,7 +241,8 @@ def test_vectors_of_streams_and_of_requests_find_their_labels(
 def test_the_first_vector_of_an_id_counts_also_over_a_restart(
     tmp_path: Path, where: str, position: Position | None
 ) -> None:
-    definition, pairs, log = loop(tmp_path, where), Pairs(), Log()
+    definition, log = loop(tmp_path, where), Log()
+    pairs = Pairs(definition)
     first = worker(definition, pairs, log)
     take(first, "features", vectors(definition, 0, "ab", position))
     first.step()
@@ -282,7 +288,7 @@ def test_labels_find_events_whose_ids_are_integers_however_large(tmp_path: Path)
     file = tmp_path / "numbered.py"
     file.write_text(LOOP.replace("{vectors}", "stream").replace("id: str", "id: int"))
     definition, log = declare.load(file).definition, Log()
-    join = worker(definition, Pairs(), log)
+    join = worker(definition, Pairs(definition), log)
     ids = [7, 2**53, 2**53 + 1]
     take(join, "features", numbered(definition, [str(own) for own in ids]))
     payloads = [b'{"id": %d, "at": 5, "yes": true}' % own for own in ids]
@@ -295,7 +301,7 @@ def test_labels_find_events_whose_ids_are_integers_however_large(tmp_path: Path)
 
 def test_labels_do_not_wait_for_requests_to_pause(tmp_path: Path) -> None:
     definition, log = loop(tmp_path, "requests"), Log()
-    join = worker(definition, Pairs(), log)
+    join = worker(definition, Pairs(definition), log)
     take(join, "features", vectors(definition, 0, "ab", START))
     take(join, "told", labels(0, "ab"))
     join.step()
@@ -305,7 +311,7 @@ def test_labels_do_not_wait_for_requests_to_pause(tmp_path: Path) -> None:
 def test_vectors_after_a_rest_wait_for_those_that_follow_them(tmp_path: Path) -> None:
     """Their frontier is in the next message; until it comes, another vector may belong before them."""
     definition, log = loop(tmp_path, "stream"), Log()
-    join = worker(definition, Pairs(), log)
+    join = worker(definition, Pairs(definition), log)
     join.rest("features", START)
     take(join, "told", labels(0, "ab"))
     take(join, "features", numbered(definition, ["b"], entry=0))
@@ -639,7 +645,7 @@ def test_logged_questions_fill_no_bound(tmp_path: Path) -> None:
             pass
         assert not join.is_full("features")
     assert len(examples(definition, log)) == 45
-    assert 0 < pairs.state.weight.logged_bytes < 2_000
+    assert 0 < pairs.state.weight.closed_bytes < 2_000
 
 
 def marks(entry: int, time: int) -> Batch:
@@ -669,3 +675,108 @@ def test_silence_expires_nothing_and_a_mark_does(tmp_path: Path) -> None:
     join.rest("told", Position(1, 1, -1))
     join.step()
     assert [own for _, own, _ in examples(definition, log)] == ["b"]
+
+
+def declared(folder: Path, label: str, features: str = "[Asked.x]") -> LoopDefinition:
+    """The loop with another label."""
+    file = folder / "declared.py"
+    before, rest = LOOP.split("label=Label(")
+    learner = rest.partition("features=")[2].replace("[Asked.x]", features).replace("{vectors}", "stream")
+    file.write_text(f"{before}label={label}, features={learner}")
+    return declare.load(file).definition
+
+
+def entries(definition: LoopDefinition, log: Log) -> list[tuple[str, str, float]]:
+    """What the log holds: kind, id and weight."""
+    found = [decode_log(definition.models[0], payload) for payload in log.payloads]
+    return [
+        (Kind(kind).name.lower(), id, weight)
+        for own in found
+        for kind, id, weight in zip(own.kinds.tolist(), own.ids, own.weights.tolist(), strict=True)
+    ]
+
+
+def settle(join: JoinWorker) -> None:
+    while join.step():
+        pass
+
+
+def test_an_outcome_that_is_absent_answers_by_the_watermark_of_labels(tmp_path: Path) -> None:
+    definition = declared(
+        tmp_path, 'Label(Told, of=Asked, value=Told.yes, wait="1h", name="yes", absent=False, keep={False: 0.5})'
+    )
+    pairs, log = Pairs(definition), Log()
+    join = worker(definition, pairs, log)
+    take(join, "features", vectors(definition, 0, "abcdefgh"))
+    take(join, "features", watermark(definition, 1, 9 * HOUR))
+    take(join, "told", known(0, ("a", 5)))
+    settle(join)
+    assert [own for own in entries(definition, log) if own[0] != "question"] == []
+    take(join, "told", marks(1, 2 * HOUR))
+    settle(join)
+    closed = {id: (kind, weight) for kind, id, weight in entries(definition, log) if kind != "question"}
+    assert closed["a"] == ("answer", 1.0)
+    assert set(closed.values()) == {("answer", 1.0), ("answer", 2.0), ("unanswered", 1.0)}
+    assert len(closed) == 8
+
+
+def test_a_question_without_an_answer_is_closed_in_the_log(tmp_path: Path) -> None:
+    definition, pairs, log = loop(tmp_path, "stream"), Pairs(), Log()
+    join = worker(definition, pairs, log)
+    take(join, "features", vectors(definition, 0, "ab"))
+    take(join, "features", watermark(definition, 1, 9 * HOUR))
+    take(join, "told", known(0, ("a", 5)))
+    take(join, "told", marks(1, 2 * HOUR))
+    settle(join)
+    assert [own[:2] for own in entries(definition, log)] == [
+        ("question", "a"),
+        ("question", "b"),
+        ("answer", "a"),
+        ("unanswered", "b"),
+    ]
+
+
+FORECAST = """
+from datetime import datetime
+from river.linear_model import LinearRegression
+from headrace import Label, Model, Stream
+
+class Read(Stream, key="patient", time="at", id="id"):
+    id: str
+    at: datetime
+    patient: str
+    x: float
+
+Model(
+    "m", on=Read, label=Label(Read, of=Read, by="patient", after="1s", wait="1m", value=Read.x, name="later"),
+    features=[Read.x], learner=lambda: LinearRegression(),
+)
+"""
+
+
+def test_a_later_event_of_the_entity_answers_a_forecast(tmp_path: Path) -> None:
+    file = tmp_path / "forecast.py"
+    file.write_text(FORECAST)
+    definition = declare.load(file).definition
+    pairs, log = Pairs(definition), Log()
+    join = worker(definition, pairs, log)
+    rows = [("a", 0, "p"), ("b", 500_000, "q"), ("c", 1_200_000, "p"), ("d", 1_400_000, "p"), ("e", 90_000_000, "q")]
+    positions = [Position(1, entry, 0).to_bytes() for entry in range(len(rows))]
+    times = np.array([at for _, at, _ in rows])
+    made = Vectors(
+        [id for id, _, _ in rows], times, positions, np.empty((5, 0, 3), np.int64), times[:, None].astype(float), [],
+        [patient for _, _, patient in rows],
+    )  # fmt: skip
+    model = definition.models[0]
+    take(
+        join, "features", Batch([Position(1, 4, -1)], [encode_vectors(model, made)], [{"definition": model.hash}], [0])
+    )
+    take(join, "features", watermark(definition, 5, 99_000_000))
+    payloads = [
+        b'{"id": "%s", "at": %d, "patient": "%s", "x": %d}' % (id.encode(), at, own.encode(), at)
+        for id, at, own in rows
+    ]
+    take(join, "told", Batch([Position(1, entry, -1) for entry in range(5)], payloads, [{}] * 5, [99_000_000] * 5))
+    settle(join)
+    answers = decode_log(model, log.payloads[-1]).answers
+    assert list(zip(answers.ids, answers.labels, strict=True)) == [("a", 1_200_000.0)]

@@ -25,11 +25,12 @@ from headrace.learning import Learning, version_of
 from headrace.log.batch import Batch
 from headrace.log.position import START, Position
 from headrace.log.tables import (
-    Examples,
+    Kind,
+    LogEntries,
     Predictions,
     Vectors,
     decode_vectors,
-    encode_examples,
+    encode_log,
     encode_predictions,
     encode_vectors,
 )
@@ -127,7 +128,7 @@ class Served:
         for seq, own in enumerate(vectors):
             if version is not None:
                 self.predict(own, version)
-            payload = encode_examples(model, _example(own, seq))
+            payload = encode_log(model, _entries(own, seq))
             position = self.logs.add(TOPICS.examples("m"), payload, definition=model.hash, epoch="1")
             for _ in learning.read(payload, {"definition": model.hash, "epoch": "1"}, position):
                 published = version_of(learning)
@@ -205,9 +206,17 @@ def encode(event: Event) -> bytes:
     return msgspec.json.encode({"id": event.id, "at": event.at, "k": event.k, "x": event.x})
 
 
-def _example(own: Vectors, seq: int) -> Examples:
-    label = np.array([float(own.numbers[0, -1] % 2 == 0)])
-    return Examples(np.array([seq]), own.ids, own.times, own.times + 1, label, own.numbers, own.categories)
+def _entries(own: Vectors, seq: int) -> LogEntries:
+    """A question and, at once, its answer."""
+    size, twice = len(own), [0, 0]
+    assert size == 1
+    label = float(own.numbers[0, -1] % 2 == 0)
+    both = own.take(twice)
+    return LogEntries(
+        np.array([2 * seq, 2 * seq + 1]), np.array([Kind.QUESTION, Kind.ANSWER], np.int8), np.full(2, 2 * seq),
+        both.ids, both.times, both.times + np.array([0, 1]), np.array([np.nan, label]), np.ones(2), both.numbers,
+        both.categories,
+    )  # fmt: skip
 
 
 def _with_wait(own: LoopDefinition, wait: int | None) -> LoopDefinition:

@@ -12,7 +12,7 @@ from headrace.history.examples import ExampleAudit
 from headrace.history.logged import Selection
 from headrace.history.streams import StreamHistory
 from headrace.kernel.labels import Labels
-from headrace.log.tables import Examples, encode_examples
+from headrace.log.tables import Kind, LogEntries, encode_log
 from tests.unit.history.served import TOPICS, Served
 from tests.unit.kernel.test_fold import SECOND, START, Event
 
@@ -37,12 +37,11 @@ def log(served: Served, ids: list[str], shift: int = 0, frontier: int | None = N
     outcomes = answers(served)
     for seq, id in enumerate(ids):
         own, (time, value) = vectors[id], outcomes[id]
-        example = Examples(
-            np.array([seq]), [id], own.times, np.array([time + shift]), np.array([value]), own.numbers, own.categories
-        )
-        served.logs.add(
-            TOPICS.examples("m"), encode_examples(served.model, example), definition=served.model.hash, epoch="1"
-        )
+        answer = LogEntries(
+            np.array([seq]), np.array([Kind.ANSWER], np.int8), np.array([seq]), [id], own.times,
+            np.array([time + shift]), np.array([value]), np.ones(1), own.numbers, own.categories,
+        )  # fmt: skip
+        served.logs.add(TOPICS.examples("m"), encode_log(served.model, answer), definition=served.model.hash, epoch="1")
     told = str(2**62 if frontier is None else frontier)
     served.logs.add(TOPICS.examples("m"), b"", definition=served.model.hash, epoch="1", frontier=told)
 

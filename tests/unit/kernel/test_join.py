@@ -9,8 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.definition import Keep
 from headrace.frontier import RESTING, UNKNOWN
-from headrace.kernel.join import NOTHING, Decided, Index, Join, Outcome, Watermarks, id_at, sort_key, weight
+from headrace.kernel.join import (
+    NOTHING,
+    Decided,
+    Index,
+    Join,
+    Logged,
+    Outcome,
+    Rule,
+    Watermarks,
+    Written,
+    name_at,
+    places,
+    sort_key,
+    weigh,
+)
 from tests.unit.kernel.waiting import WaitingEntries
 
 BOUND = 50
@@ -24,6 +39,11 @@ class Half(NamedTuple):
     time: int
     number: int
     label: bool
+    of: str = ""
+
+    @property
+    def entity(self) -> str:
+        return self.of or self.id
 
 
 halves = st.lists(st.tuples(st.text("abc", min_size=1, max_size=2), st.integers(0, 400), st.booleans()), max_size=40)
@@ -48,43 +68,65 @@ def expected(read: Sequence[Half]) -> set[tuple[str, int, int, int]]:
 
 
 class Model:
-    """A join over entries in memory, advanced as its worker does."""
+    """A join over entries in memory, advanced as its worker does.
 
-    def __init__(self) -> None:
-        self.waiting = WaitingEntries(BOUND)
-        self.logged: list[tuple[str, int, int, int]] = []
-        self.released: list[bool] = []
+    Attributes
+    ----------
+    log
+        The entries of the log: (place, asks, id, time).
+    logged
+        The examples: (id, time of the question, its number, the answer).
+    """
+
+    def __init__(self, rule: Rule | None = None) -> None:
+        self.rule = rule or Rule(BOUND)
+        self.waiting = WaitingEntries(self.rule)
+        self.entries: list[Logged] = []
         self.expired = self.unmatched = 0
 
+    @property
+    def logged(self) -> list[tuple[str, int, int, int]]:
+        return examples(self.entries)
+
     def take(self, *read: Half) -> list[bool]:
-        join = Join(BOUND, self.waiting.load(half.id for half in read))
+        join = Join(self.rule, self.waiting.load(half.entity for half in read))
         taken = [
-            join.label(half.id, Outcome(half.time, float(half.number)))
+            join.label(half.entity, Outcome(half.time, float(half.number)))
             if half.label
-            else join.question(half.id, half.time, half.number.to_bytes(2, "big"))
+            else join.question(half.entity, half.id, half.time, half.number.to_bytes(2, "big"))
             for half in read
         ]
         self.waiting.change(join.changes)
         return taken
 
-    def advance(self, marks: Watermarks, limit: int = 100) -> Decided:
-        due = {
-            Index.READY: marks.release,
-            Index.OPEN: marks.labels,
-            Index.LABELS: marks.questions,
-            Index.LOGGED: marks.complete,
-        }
-        found = self.waiting.before(due, limit)
-        ids = {index: [id_at(index, place) for place in listed] for index, listed in found.items()}
-        join = Join(BOUND, self.waiting.load(id for listed in ids.values() for id in listed))
-        decided = join.log(found[Index.READY], marks)
-        join.expire([*ids[Index.OPEN], *ids[Index.LABELS], *ids[Index.LOGGED]], marks, decided)
+    def advance(
+        self, marks: Watermarks, limit: int = 100, written: dict[tuple[str, int], Written] | None = None
+    ) -> Decided:
+        """Decide all that is due, then log `limit` entries."""
+        decided = Decided()
+        due = {Index.OPEN: marks.labels, Index.LABELS: marks.questions, Index.CLOSED: marks.complete}
+        while any((found := self.waiting.before(due, limit)).values()):
+            names = [name_at(index, place) for index, listed in found.items() for place in listed]
+            join = Join(self.rule, self.waiting.load(names))
+            join.decide(names, marks, decided)
+            self.waiting.change(join.changes)
+        (ready,) = self.waiting.before({Index.PLACED: marks.release}, limit).values()
+        join = Join(self.rule, self.waiting.load(name_at(Index.PLACED, place) for place in ready))
+        join.log(ready, marks, len(self.entries), decided, written)
         self.waiting.change(join.changes)
-        for own in decided.examples:
-            self.logged.append((own.id, own.time, int.from_bytes(own.vector, "big"), int(own.outcome.value)))
+        self.entries += decided.entries
         self.expired += decided.expired
         self.unmatched += decided.unmatched
         return decided
+
+
+def examples(entries: Sequence[Logged]) -> list[tuple[str, int, int, int]]:
+    answers = [(own.question, own.question.outcome) for own in entries if not own.asks]
+    return [
+        (question.id, question.time, int.from_bytes(question.vector or b"", "big"), int(outcome.value))
+        for question, outcome in answers
+        if outcome is not None
+    ]
 
 
 def marks(questions: int, labels: int, release: int | None = None) -> Watermarks:
@@ -121,10 +163,29 @@ def test_any_interleaving_gives_the_examples_defined(
     assert set(model.logged) == expected(every)
     assert len(model.logged) == len(set(model.logged))
     assert not any(model.waiting.orders.values())
+    assert_numbered(model.entries)
     if not rests:
-        known = {own.number: own.time for own in every}
-        places = [(max(at, known[outcome]), at, id) for id, at, _, outcome in model.logged]
-        assert places == sorted(places)
+        assert_ordered(model)
+
+
+def assert_numbered(entries: Sequence[Logged]) -> None:
+    """Each entry has the next place; each question is asked once and closed once, after it."""
+    assert [own.seq for own in entries] == list(range(len(entries)))
+    asked = [own.question.seq for own in entries if own.asks]
+    closed = [own.question.seq for own in entries if not own.asks]
+    assert sorted(closed) == asked == sorted(asked)
+    assert all(own.question.seq <= own.seq for own in entries if own.question.seq is not None)
+
+
+def assert_ordered(model: Model) -> None:
+    """An answer that is known at t precedes the questions at t, but for its own."""
+    placed = []
+    for own in model.entries:
+        question, known = own.question, own.question.known(model.rule.bound)
+        after_its_question = own.asks or known == question.time
+        at = question.time if own.asks else known
+        placed.append((at, after_its_question, question.time, question.id, not own.asks))
+    assert placed == sorted(placed)
 
 
 @pytest.mark.parametrize(("distance", "counts"), [(BOUND, True), (BOUND + 1, False)])
@@ -157,6 +218,8 @@ def test_a_question_expires_by_the_labels_watermark() -> None:
     model.take(question("a", 100))
     assert model.advance(marks(FAR, 150)).expired == 0
     assert model.advance(marks(100, 151)).expired == 1
+    assert model.advance(marks(151, 151)).entries[-1].question.outcome is None
+    model.advance(marks(151, 151))
     assert model.waiting.entries == {}
 
 
@@ -192,9 +255,9 @@ def test_of_labels_that_came_first_the_first_one_read_counts() -> None:
 def test_an_example_waits_for_both_watermarks() -> None:
     model = Model()
     model.take(question("b", 10), label("b", 20))
-    assert model.advance(marks(20, 100)).examples == []
+    assert examples(model.advance(marks(20, 100)).entries) == []
     decided = model.advance(marks(21, 21))
-    assert [own.id for own in decided.examples] == ["b"]
+    assert [own[0] for own in examples(decided.entries)] == ["b"]
     assert not decided.released
 
 
@@ -202,7 +265,7 @@ def test_rest_releases_a_complete_example_and_says_so() -> None:
     model = Model()
     model.take(question("b", 10), label("b", 20))
     decided = model.advance(marks(5, 20, RESTING))
-    assert [own.id for own in decided.examples] == ["b"]
+    assert [own[0] for own in examples(decided.entries)] == ["b"]
     assert decided.released
 
 
@@ -228,11 +291,11 @@ def test_an_id_that_comes_again_after_its_bound_is_new() -> None:
 
 
 def test_weights_add_up_to_nothing_once_all_is_over() -> None:
-    empty = weight("a", NOTHING)
-    join = Join(BOUND, {})
-    join.question("a", 10, b"vector")
+    empty = weigh("a", NOTHING)
+    join = Join(Rule(BOUND), {})
+    join.question("a", "a", 10, b"vector")
     ((before, after),) = join.changes.values()
-    waiting = weight("a", after) - weight("a", before)
+    waiting = weigh("a", after) - weigh("a", before)
     assert (waiting.questions, waiting.labels) == (1, 0)
     assert waiting.question_bytes > len(b"vector")
     assert waiting + (empty - waiting) == empty == (0, 0, 0, 0, 0)
@@ -241,3 +304,142 @@ def test_weights_add_up_to_nothing_once_all_is_over() -> None:
 def test_places_compare_as_times_do() -> None:
     times = [UNKNOWN, -1, 0, 1, 2**53 + 1, RESTING]
     assert sorted(times, key=sort_key) == times
+
+
+def test_a_question_is_logged_at_its_time_and_its_answer_when_it_is_known() -> None:
+    model = Model()
+    model.take(question("a", 10), question("b", 20), label("a", 20, 3), question("c", 20), label("c", 20, 4))
+    model.advance(marks(FAR, FAR))
+    found = [(own.question.id, own.asks) for own in model.entries]
+    # What is known at 20 precedes what is asked at 20; c knows its own answer only after it was asked.
+    assert found == [("a", True), ("a", False), ("b", True), ("c", True), ("c", False), ("b", False)]
+
+
+def test_what_comes_after_its_place_is_logged_on_arrival() -> None:
+    model = Model()
+    model.take(question("b", 20), label("b", 21))
+    model.advance(marks(5, 5, RESTING))
+    model.take(question("a", 10), label("a", 11))
+    assert model.advance(marks(5, 5, RESTING)).released
+    assert [(own.question.id, own.seq) for own in model.entries] == [("b", 0), ("b", 1), ("a", 2), ("a", 3)]
+
+
+def test_a_question_of_a_request_is_logged_where_it_is_read() -> None:
+    model = Model(Rule(BOUND, on_arrival=True))
+    model.take(question("b", 200))
+    assert not model.advance(marks(0, 0)).released
+    model.take(question("a", 100), label("b", 150))
+    model.advance(marks(0, 0))
+    assert [own.question.id for own in model.entries] == ["b", "a"]
+
+
+@given(halves, st.sampled_from(["absent", "correct", "forecast"]), st.data())
+def test_any_interleaving_gives_the_answers_of_its_rule(
+    drawn: list[tuple[str, int, bool]], kind: str, data: st.DataObject
+) -> None:
+    rule = {
+        "absent": Rule(BOUND, absent=0.0),
+        "correct": Rule(BOUND, correct=True),
+        "forecast": Rule(BOUND, after=20),
+    }[kind]
+    every = [
+        Half(f"{id}{number}" if kind == "forecast" else id, time, number + 1, is_label, id)
+        for number, (id, time, is_label) in enumerate(drawn)
+    ]
+    every.sort(key=lambda half: half.time)
+    sources = {is_label: [half for half in every if half.label is is_label] for is_label in (False, True)}
+    model = Model(rule)
+    while any(sources.values()):
+        is_label = data.draw(st.sampled_from([own for own, source in sources.items() if source]))
+        model.take(sources[is_label].pop(0))
+        if data.draw(st.booleans()):
+            questions, labels = (min((half.time for half in own), default=FAR) for own in sources.values())
+            model.advance(marks(questions, labels), data.draw(st.integers(1, 9)))
+    while any(model.waiting.entries.values()):
+        model.advance(marks(FAR, FAR), 3)
+    assert {(own[0], own[1], own[3]) for own in model.logged} == by_rule(every, rule)
+    assert len(model.logged) == len(set(model.logged))
+    assert_numbered(model.entries)
+    assert_ordered(model)
+
+
+def by_rule(read: Sequence[Half], rule: Rule) -> set[tuple[str, int, int]]:
+    """Examples by the words of the rule: (id, time, answer)."""
+    found: set[tuple[str, int, int]] = set()
+    questions: list[Half] = []
+    for half in read:
+        again = (own for own in questions if own.id == half.id and abs(own.time - half.time) <= BOUND)
+        if not half.label and not any(again):
+            questions.append(half)
+    taken: set[int] = set()
+    for asked in questions:
+        labels = [half for half in read if half.label and half.entity == asked.entity]
+        if rule.after is not None:
+            near = [half for half in labels if asked.time + rule.after <= half.time <= asked.time + BOUND]
+            answer = min(near, key=lambda half: half.time).number if near else None
+        else:
+            near = [half for half in labels if abs(half.time - asked.time) <= BOUND and half.number not in taken]
+            taken.update(half.number for half in near)
+            last = max(near, key=lambda half: (half.time, read.index(half))) if near else None
+            answer = (last if rule.correct else near[0]).number if near and last else None
+        if answer is None and rule.absent is not None:
+            answer = int(rule.absent)
+        if answer is not None:
+            found.add((asked.id, asked.time, answer))
+    return found
+
+
+def test_an_absent_outcome_is_known_at_the_end_of_the_bound_by_the_watermark_of_labels() -> None:
+    model = Model(Rule(BOUND, absent=0.0))
+    model.take(question("a", 100, 7))
+    model.advance(marks(FAR, 150))
+    assert model.logged == []
+    model.advance(marks(FAR, 151))
+    assert model.logged == [("a", 100, 7, 0)]
+    assert model.entries[-1].question.outcome == Outcome(150, 0.0)
+    assert model.expired == 0
+
+
+def test_a_corrected_label_counts_at_the_end_of_the_bound() -> None:
+    model = Model(Rule(BOUND, correct=True))
+    model.take(question("a", 100, 7), label("a", 120, 2), label("a", 110, 1), label("a", 150, 3), label("a", 151, 4))
+    model.advance(marks(FAR, 150))
+    assert model.logged == []
+    model.advance(marks(FAR, 151))
+    assert model.entries[-1].question.outcome == Outcome(150, 3.0)
+
+
+def test_one_event_answers_every_forecast_that_waits_for_it() -> None:
+    model = Model(Rule(BOUND, after=20))
+    asked = [Half(f"q{time}", time, time, False, "p") for time in (100, 105, 110)]
+    model.take(*asked, Half("x", 115, 1, True, "p"), Half("y", 127, 2, True, "p"), Half("z", 131, 3, True, "p"))
+    model.advance(marks(FAR, 128))
+    assert [(own[0], own[3]) for own in model.logged] == [("q100", 2), ("q105", 2)]
+    model.advance(marks(FAR, 132))
+    assert model.logged[-1] == ("q110", 110, 110, 3)
+
+
+def test_a_share_of_a_class_is_kept_with_the_weight_of_all() -> None:
+    rule = Rule(BOUND, keep=(Keep(0.0, 0.1),))
+    weights = [rule.weight(f"id{number}", 0.0) for number in range(10_000)]
+    assert set(weights) == {None, 10.0}
+    assert 900 < weights.count(10.0) < 1_100
+    assert rule.weight("id", 1.0) == 1.0
+
+
+def test_what_the_log_holds_keeps_its_place() -> None:
+    model = Model()
+    model.take(question("a", 10), question("b", 11), label("a", 12), label("b", 30))
+    written = {("a", 10): Written(4, 6, 12), ("b", 11): Written(5, None, 11)}
+    model.advance(marks(FAR, 20), written=written)
+    assert (model.entries, written) == ([], {})
+    decided = model.advance(marks(FAR, FAR))
+    assert [own.question.seq for own in decided.entries] == [5]
+
+
+@given(st.text(), st.text(), st.integers(0, 5))
+def test_a_place_names_its_entry(id: str, name: str, time: int) -> None:
+    join = Join(Rule(BOUND), {})
+    join.question(name, id, time, b"v")
+    ((_, entry),) = join.changes.values()
+    assert {name_at(index, place) for index, place in places(name, entry, Rule(BOUND))} == {name}

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from headrace.kernel.join import NOTHING, Entry, Index, places, sort_key
+from headrace.kernel.join import NOTHING, Entry, Index, Rule, places, sort_key
 
 
 class WaitingEntries:
     """The entries of a join and the orders in which they wait."""
 
-    def __init__(self, bound: int) -> None:
-        self.bound = bound
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
         self.entries: dict[str, bytes] = {}
         self.orders: dict[Index, set[bytes]] = {index: set() for index in Index}
 
@@ -29,9 +29,9 @@ class WaitingEntries:
 
     def change(self, changed: Mapping[str, tuple[Entry, Entry]]) -> None:
         for id, (before, after) in changed.items():
-            for index, place in places(id, before, self.bound):
+            for index, place in places(id, before, self.rule):
                 self.orders[index].discard(place)
-            for index, place in places(id, after, self.bound):
+            for index, place in places(id, after, self.rule):
                 self.orders[index].add(place)
             self.entries.pop(id, None)
             if after != NOTHING:

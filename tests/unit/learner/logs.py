@@ -1,19 +1,29 @@
-"""Examples logs for tests: what the joiner would have written."""
+"""Logs of questions and answers for tests: what the join would have written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
 from headrace.log.position import Position
-from headrace.log.tables import Examples, encode_examples
+from headrace.log.tables import Kind, LogEntries, encode_log
 from headrace.log.topics import END_OF_HISTORY
 
 Row = dict[str, float | str | None]
 Message = tuple[bytes, dict[str, str], Position]
+
+
+class Entry(NamedTuple):
+    """An entry of a log: its kind, the number of its question among the questions, and what an answer says."""
+
+    kind: Kind
+    number: int
+    label: Any = None
+    weight: float = 1.0
 
 
 def definition(name: str, task: Task, row: Row, learner: str = "learner", **options: Any) -> ModelDefinition:
@@ -25,34 +35,70 @@ def definition(name: str, task: Task, row: Row, learner: str = "learner", **opti
     return ModelDefinition(name, "asked", "told", task, features, learner, **options)
 
 
-def examples(model: ModelDefinition, rows: Sequence[Row], labels: Sequence[Any], first: int = 0) -> Examples:
-    """Rows as examples; a missing key is a missing value."""
+def alternating(labels: Sequence[Any], weights: Sequence[float] = ()) -> list[Entry]:
+    """Each question, and at once its answer."""
+    stakes = weights or [1.0] * len(labels)
+    return [
+        entry
+        for number, (label, weight) in enumerate(zip(labels, stakes, strict=True))
+        for entry in (Entry(Kind.QUESTION, number), Entry(Kind.ANSWER, number, label, weight))
+    ]
+
+
+def entries_of(model: ModelDefinition, rows: Sequence[Row], log: Sequence[Entry]) -> LogEntries:
+    """A whole log; question n has row n as its vector, the id `e<n>`, and n seconds as its time."""
+    places = {entry.number: place for place, entry in enumerate(log) if entry.kind is Kind.QUESTION}
+    vectors = [{} if entry.kind is Kind.UNANSWERED else rows[entry.number] for entry in log]
     floats = [feature.name for feature in model.features if feature.type is FieldType.FLOAT]
     texts = [feature.name for feature in model.features if feature.type is FieldType.STRING]
-    numbers = np.array([[row.get(name, np.nan) for name in floats] for row in rows], np.float64)
-    categories: list[list[str | None]] = [[row.get(name) for row in rows] for name in texts]  # type: ignore[misc]
-    seqs = np.arange(first, first + len(rows))
-    times = 1_000_000 * seqs
-    told = list(labels) if model.task is Task.MULTICLASS else np.array(labels, np.float64)
-    ids = [f"e{seq}" for seq in seqs]
-    return Examples(seqs, ids, times, times + 5, told, numbers.reshape(len(rows), -1), categories)
+    numbers = np.array([[row.get(name, np.nan) for name in floats] for row in vectors], np.float64)
+    categories: list[list[str | None]] = [[row.get(name) for row in vectors] for name in texts]  # type: ignore[misc]
+    times = 1_000_000 * np.array([entry.number for entry in log], np.int64)
+    known = [entry.label if entry.kind is Kind.ANSWER else None for entry in log]
+    text = model.task is Task.MULTICLASS
+    return LogEntries(
+        np.arange(len(log)),
+        np.array([entry.kind for entry in log], np.int8),
+        np.array([places.get(entry.number, -1) for entry in log], np.int64),
+        [f"e{entry.number}" for entry in log],
+        times,
+        times + 5,
+        ["" if label is None else label for label in known]
+        if text
+        else np.array([np.nan if label is None else label for label in known], np.float64),
+        np.array([entry.weight for entry in log], np.float64),
+        numbers.reshape(len(log), -1),
+        categories,
+    )
 
 
-def message(
-    model: ModelDefinition, rows: Sequence[Row], labels: Sequence[Any], first: int, entry: int, **properties: str
-) -> Message:
+def shifted(entries: LogEntries, places: int) -> LogEntries:
+    """The same entries, with places so much higher."""
+    return replace(entries, seqs=entries.seqs + places, questions=entries.questions + places)
+
+
+def message(model: ModelDefinition, entries: LogEntries, number: int, **properties: str) -> Message:
     """One message of the log."""
-    return encode_examples(model, examples(model, rows, labels, first)), properties, Position(1, entry, -1)
+    return encode_log(model, entries), properties, Position(1, number, -1)
+
+
+def messages(
+    model: ModelDefinition, rows: Sequence[Row], log: Sequence[Entry], sizes: Iterable[int] = (), *, end: bool = True
+) -> Iterator[Message]:
+    """A whole log in messages of these sizes (by turns), the last one saying that history has ended."""
+    whole = entries_of(model, rows, log)
+    start = number = 0
+    turns = list(sizes) or [257]
+    while start < len(whole):
+        stop = min(start + turns[number % len(turns)], len(whole))
+        frontier = END_OF_HISTORY if end and stop == len(whole) else int(whole.times[stop - 1])
+        part = whole.take(range(start, stop))
+        yield message(model, part, number, frontier=str(frontier), epoch="1")
+        start, number = stop, number + 1
 
 
 def log(
     model: ModelDefinition, rows: Sequence[Row], labels: Sequence[Any], sizes: Iterable[int] = (), *, end: bool = True
 ) -> Iterator[Message]:
-    """A whole log in messages of these sizes (by turns), the last one saying that history has ended."""
-    start = entry = 0
-    turns = list(sizes) or [257]
-    while start < len(rows):
-        stop = min(start + turns[entry % len(turns)], len(rows))
-        frontier = END_OF_HISTORY if end and stop == len(rows) else 1_000_000 * stop
-        yield message(model, rows[start:stop], labels[start:stop], start, entry, frontier=str(frontier), epoch="1")
-        start, entry = stop, entry + 1
+    """A log in which each question is answered at once."""
+    return messages(model, rows, alternating(labels), sizes, end=end)

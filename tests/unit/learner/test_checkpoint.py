@@ -26,7 +26,7 @@ _MODEL = definition("m", Task.BINARY, _ROWS[0])
 
 def learned(count: int) -> Learning:
     learning = Learning(_MODEL, tree.HoeffdingTreeClassifier(grace_period=10))
-    for message in log(_MODEL, _ROWS[:count], _LABELS[:count], [10], end=False):
+    for message in log(_MODEL, _ROWS[:count], _LABELS[:count], [15], end=False):
         list(learning.read(*message))
     return learning
 
@@ -41,6 +41,7 @@ def test_a_checkpoint_brings_everything_back(tmp_path: Path) -> None:
     assert found.progress == learning.progress
     assert state_hash(found.estimator) == state_hash(learning.estimator)
     assert found.quality.metrics() == learning.quality.metrics()
+    assert found.waiting.dump() == learning.waiting.dump()
     assert [path.name for path in checkpoints.path.parent.iterdir()] == ["m.ckpt"]
     header, _ = checkpoint.decode_header(checkpoints.path.read_bytes())
     assert (header.examples, header.metrics) == (60, learning.quality.metrics())

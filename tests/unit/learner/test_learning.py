@@ -17,7 +17,7 @@ from headrace.log.position import START, Position
 from headrace_learner import checkpoint
 from headrace_learner.statehash import state_hash
 
-from .logs import Message, Row, definition, log, message
+from .logs import Message, Row, alternating, definition, entries_of, log, message
 
 _PAIRS = list(datasets.Bananas().take(400))
 _ROWS: list[Row] = [dict(row) for row, _ in _PAIRS]
@@ -40,17 +40,17 @@ def learn(learning: Learning, messages: list[Message]) -> list[int]:
 
 
 def everything(learning: Learning) -> tuple[Any, ...]:
-    """State, metrics and progress but for the position, which depends on the messages."""
+    """State, metrics, waiting predictions and progress but for the position, which depends on the messages."""
     progress = learning.progress
     known = (progress.examples, progress.next_seq, progress.frontier, progress.newest, progress.published)
-    return (state_hash(learning.estimator), learning.quality.dump(), known)
+    return (state_hash(learning.estimator), learning.quality.dump(), learning.waiting.dump(), known)
 
 
 @settings(max_examples=10)
 @given(st.lists(st.integers(1, 150), min_size=1, max_size=6))
 def test_the_cut_into_messages_does_not_matter(sizes: list[int]) -> None:
     whole, parts = new(), new()
-    assert learn(whole, list(log(_MODEL, _ROWS, _LABELS, [400]))) == [100, 200, 300, 400]
+    assert learn(whole, list(log(_MODEL, _ROWS, _LABELS, [800]))) == [100, 200, 300, 400]
     assert learn(parts, list(log(_MODEL, _ROWS, _LABELS, sizes))) == [100, 200, 300, 400]
     assert everything(parts) == everything(whole)
 
@@ -82,42 +82,45 @@ def test_a_checkpoint_goes_on_from_any_version_also_inside_a_message(version: in
     assert resumed.progress == whole.progress
 
 
-def test_of_two_examples_with_one_number_the_first_accepted_wins() -> None:
+def test_of_two_entries_with_one_place_the_first_wins() -> None:
     learning, reference = new(), new()
     learn(reference, list(log(_MODEL, _ROWS[:300], _LABELS[:300])))
-    other = [not label for label in _LABELS]
+    entries = entries_of(_MODEL, _ROWS, alternating(_LABELS[:300]))
+    other = entries_of(_MODEL, _ROWS, alternating([not label for label in _LABELS[:200]] + _LABELS[200:300]))
     learn(
         learning,
         [
-            message(_MODEL, _ROWS[:200], _LABELS[:200], 0, 0),
-            message(_MODEL, _ROWS[50:150], other[50:150], 50, 1),  # known altogether
-            message(_MODEL, _ROWS[100:300], other[100:200] + _LABELS[200:300], 100, 2),  # the second half is new
+            message(_MODEL, entries.take(range(400)), 0),
+            message(_MODEL, other.take(range(101, 300)), 1),  # known altogether
+            message(_MODEL, other.take(range(201, 600)), 2),  # the second half is new
         ],
     )
-    assert state_hash(learning.estimator) == state_hash(reference.estimator)
-    assert learning.progress.examples == learning.progress.next_seq == 300
+    assert everything(learning)[:2] == everything(reference)[:2]
+    assert (learning.progress.examples, learning.progress.next_seq) == (300, 600)
     assert learning.progress.position == Position(1, 2, -1)
 
 
-def test_a_missing_example_is_refused() -> None:
+def test_a_missing_entry_is_refused() -> None:
     learning = new()
-    learn(learning, [message(_MODEL, _ROWS[:10], _LABELS[:10], 0, 0)])
-    with pytest.raises(CorruptState, match="expected number 10 next, the log goes on with 11 to 19"):
-        learn(learning, [message(_MODEL, _ROWS[11:20], _LABELS[11:20], 11, 1)])
-    assert learning.progress.examples == 10
+    entries = entries_of(_MODEL, _ROWS, alternating(_LABELS[:20]))
+    learn(learning, [message(_MODEL, entries.take(range(10)), 0)])
+    with pytest.raises(CorruptState, match="expected place 10 next, it goes on with 11 to 19"):
+        learn(learning, [message(_MODEL, entries.take(range(11, 20)), 1)])
+    assert learning.progress.examples == 5
 
 
 def test_what_a_superseded_owner_writes_is_dropped() -> None:
     learning, reference = new(), new()
     learn(reference, list(log(_MODEL, _ROWS[:30], _LABELS[:30], end=False)))
-    zombie = [not label for label in _LABELS]
+    entries = entries_of(_MODEL, _ROWS, alternating(_LABELS[:30]))
+    zombie = entries_of(_MODEL, _ROWS, alternating([not label for label in _LABELS[:30]]))
     learn(
         learning,
         [
-            message(_MODEL, _ROWS[:10], _LABELS[:10], 0, 0, epoch="1", partition="0"),
+            message(_MODEL, entries.take(range(20)), 0, epoch="1", partition="0"),
             (b"", {"epoch": "2", "partition": "0", "marker": "epoch"}, Position(1, 1, -1)),
-            message(_MODEL, _ROWS[10:20], zombie[10:20], 10, 2, epoch="1", partition="0", frontier=str(2**62)),
-            message(_MODEL, _ROWS[10:30], _LABELS[10:30], 10, 3, epoch="2", partition="0"),
+            message(_MODEL, zombie.take(range(20, 40)), 2, epoch="1", partition="0", frontier=str(2**62)),
+            message(_MODEL, entries.take(range(20, 60)), 3, epoch="2", partition="0"),
         ],
     )
     assert state_hash(learning.estimator) == state_hash(reference.estimator)
@@ -136,9 +139,10 @@ def test_the_end_of_history_makes_the_last_version_complete_once() -> None:
 def test_an_idle_log_goes_on_as_before() -> None:
     learning = new()
     rest = str(2**62)
-    assert learn(learning, [message(_MODEL, _ROWS[:30], _LABELS[:30], 0, 0, frontier=rest)]) == [30]
-    assert learn(learning, [message(_MODEL, _ROWS[30:60], _LABELS[30:60], 30, 1)]) == []
-    assert learn(learning, [message(_MODEL, _ROWS[60:120], _LABELS[60:120], 60, 2, frontier="7")]) == [100]
+    entries = entries_of(_MODEL, _ROWS, alternating(_LABELS[:120]))
+    assert learn(learning, [message(_MODEL, entries.take(range(60)), 0, frontier=rest)]) == [30]
+    assert learn(learning, [message(_MODEL, entries.take(range(60, 120)), 1)]) == []
+    assert learn(learning, [message(_MODEL, entries.take(range(120, 240)), 2, frontier="7")]) == [100]
     assert (learning.progress.frontier, learning.progress.rests) == (7, False)
     assert learn(learning, [(b"", {"frontier": rest}, Position(1, 3, -1))]) == [120]
 
@@ -148,18 +152,14 @@ def test_examples_of_another_learner_count_and_of_other_features_not() -> None:
     wider = definition("bananas", Task.BINARY, {**_ROWS[0], "third": 1.0})
     labelled = structs.replace(_MODEL, sources="another label")
     learning = new()
-    learn(
-        learning,
-        [
-            message(same, _ROWS[:5], _LABELS[:5], 0, 0, definition=same.hash, examples=same.examples_hash),
-            message(wider, _ROWS[5:7], _LABELS[5:7], 5, 1, definition=wider.hash, examples=wider.examples_hash),
-            message(
-                labelled, _ROWS[7:9], _LABELS[7:9], 7, 3, definition=labelled.hash, examples=labelled.examples_hash
-            ),
-            message(_MODEL, _ROWS[9:12], _LABELS[9:12], 9, 2, definition=_MODEL.hash),
-        ],
-    )
-    assert (learning.progress.examples, learning.progress.next_seq) == (8, 12)
+    parts = []
+    for number, (model, start, end) in enumerate(
+        [(same, 0, 10), (wider, 10, 14), (labelled, 14, 18), (_MODEL, 18, 24)]
+    ):
+        entries = entries_of(model, _ROWS, alternating(_LABELS[:12])).take(range(start, end))
+        parts.append(message(model, entries, number, definition=model.hash, examples=model.examples_hash))
+    learn(learning, parts)
+    assert (learning.progress.examples, learning.progress.next_seq) == (8, 24)
 
 
 def test_nothing_learned_stands_before_the_log() -> None:
@@ -186,11 +186,11 @@ def test_a_learner_that_fails_names_the_example_and_learns_nothing_behind_it() -
     rows: list[Row] = [{"n": float(index)} for index in range(10)]
     model = definition("choking", Task.BINARY, rows[0])
     learning = Learning(model, _Choking())
-    messages = list(log(model, rows, [True] * 10, [5]))
+    messages = list(log(model, rows, [True] * 10, [10]))
     list(learning.read(*messages[0]))
     with pytest.raises(
-        LearnerFailed, match=r"model 'choking' fails on example 7 \('e7'\): OverflowError: math range error"
+        LearnerFailed, match=r"model 'choking' fails on entry 15 of its log \('e7'\): OverflowError: math range error"
     ):
         list(learning.read(*messages[1]))
     assert learning.estimator.learned == 8
-    assert (learning.progress.examples, learning.progress.position) == (5, messages[0][2])
+    assert (learning.progress.examples, learning.progress.position) == (7, messages[0][2])

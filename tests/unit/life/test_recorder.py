@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from headrace.log.position import Position
-from headrace.log.tables import Examples, Vectors, encode_examples, encode_vectors
-from tests.life.recorder import ExampleLog, VectorLog
+from headrace.log.tables import Kind, LogEntries, Vectors, encode_log, encode_vectors
+from tests.life.recorder import EntryLog, VectorLog
 from tests.oracle.record import Message
 from tests.unit.oracle.loops import MODEL
 
@@ -24,16 +24,20 @@ def vectors(place: int, *rows: int, epoch: int) -> Message:
 
 
 def examples(place: int, *seqs: int, **properties: str) -> Message:
-    made = Examples(
-        np.array(seqs, np.int64),
+    size, numbers = len(seqs), np.array(seqs, np.int64)
+    made = LogEntries(
+        numbers,
+        np.full(size, Kind.ANSWER, np.int8),
+        numbers,
         [f"p{seq}" for seq in seqs],
-        np.array(seqs, np.int64),
-        np.array(seqs, np.int64) + 5,
-        np.array([1.0 for _ in seqs]),
+        numbers,
+        numbers + 5,
+        np.ones(size),
+        np.ones(size),
         np.array([[1.0, 2.0, 3.0] for _ in seqs]),
         [],
     )
-    return Message((1, place, -1), encode_examples(MODEL, made), {"epoch": "1", **properties}, place)
+    return Message((1, place, -1), encode_log(MODEL, made), {"epoch": "1", **properties}, place)
 
 
 def test_a_vector_is_read_with_its_cut() -> None:
@@ -56,9 +60,9 @@ def test_vectors_written_again_count_once() -> None:
 
 def test_examples_written_again_count_once() -> None:
     log = [examples(0, 0, 1), examples(1, 1, 2), Message((1, 2, -1), b"", {"epoch": "2"}, 2), examples(3, 3)]
-    assert [own.seq for own in ExampleLog(MODEL).update(log)] == [0, 1, 2]
+    assert [own.seq for own in EntryLog(MODEL).update(log)] == [0, 1, 2]
 
 
 def test_released_examples_are_known_by_their_message() -> None:
-    log = [examples(0, 0), examples(1, 1, released="1"), examples(2, 2, frontier=str(2**62))]
-    assert [own.released for own in ExampleLog(MODEL).update(log)] == [False, True, True]
+    log = [examples(0, 0), examples(1, 1, released="1")]
+    assert [own.released for own in EntryLog(MODEL).update(log)] == [False, True]

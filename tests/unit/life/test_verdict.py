@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from dataclasses import replace
 
 from tests.life.producers import Answer
 from tests.life.verdict import reasons, streamed, verdict, waits, wrong_answer
-from tests.oracle.record import LoggedExample, LoggedVector, Message
+from tests.oracle.record import LoggedEntry, LoggedVector, Message
 from tests.unit.oracle.loops import LOOP, MODEL, START, message, outcome, payment
 
 BEFORE = Counter({"events accepted": 10, "events repeated": 1})
@@ -16,20 +18,20 @@ AFTER = Counter({"events accepted": 12, "events repeated": 4, "events late": 1})
 class Recording:
     """What a recorder has read, made by hand."""
 
-    def __init__(self, vectors: list[LoggedVector], examples: list[LoggedExample]) -> None:
+    def __init__(self, vectors: list[LoggedVector], log: list[LoggedEntry]) -> None:
         payments = [message(0, payment("a", 0, card="c", amount=2.5)), message(1, payment("b", 9, card="c"))]
         self.streams: dict[str, list[list[Message]]] = {
             "paid": [payments],
             "outcome": [[message(0, outcome("o", "a", 5))]],
         }
         self._vectors = vectors
-        self._examples = examples
+        self._log = log
 
     def vectors(self, model: str) -> list[LoggedVector]:
         return self._vectors
 
-    def examples(self, model: str) -> list[LoggedExample]:
-        return self._examples
+    def log(self, model: str) -> list[LoggedEntry]:
+        return self._log
 
 
 def vector(name: str, place: int, seconds: int, **values: float | None) -> LoggedVector:
@@ -39,7 +41,12 @@ def vector(name: str, place: int, seconds: int, **values: float | None) -> Logge
 
 FIRST = vector("a", 0, 0, count=0.0, sum=0.0, amount=2.5)
 SECOND = vector("b", 1, 9, count=1.0, sum=2.5, amount=None)
-EXAMPLE = LoggedExample(0, "a", START, 1.0, START + 5_000_000, FIRST.values, False)
+ASKED = [
+    LoggedEntry(0, "question", 0, "a", START, math.nan, START, 1.0, FIRST.values, False),
+    LoggedEntry(2, "question", 2, "b", START + 9_000_000, math.nan, START + 9_000_000, 1.0, SECOND.values, False),
+]
+EXAMPLE = LoggedEntry(1, "answer", 0, "a", START, 1.0, START + 5_000_000, 1.0, FIRST.values, False)
+LOG = [ASKED[0], EXAMPLE, ASKED[1]]
 
 
 def test_a_command_that_says_what_became_of_its_events() -> None:
@@ -57,7 +64,7 @@ def test_nothing_is_asked_of_what_is_undecided() -> None:
 
 
 def test_a_whole_recording_has_no_difference() -> None:
-    recording = Recording([FIRST, SECOND], [EXAMPLE])
+    recording = Recording([FIRST, SECOND], LOG)
     assert verdict(LOOP, recording).differences == []
     assert not waits(LOOP, recording)
     assert reasons(LOOP, recording) == Counter({"events accepted": 3})
@@ -66,19 +73,19 @@ def test_a_whole_recording_has_no_difference() -> None:
 def test_what_is_missing_is_unfinished() -> None:
     recording = Recording([FIRST], [])
     found = verdict(LOOP, recording)
-    assert (len(found.unfinished), found.wrong) == (2, [])
+    assert (len(found.unfinished), found.wrong) == (3, [])
     assert waits(LOOP, recording)
 
 
 def test_an_example_with_another_vector_is_wrong() -> None:
-    other = LoggedExample(**{**vars(EXAMPLE), "values": SECOND.values})
-    assert verdict(LOOP, Recording([FIRST, SECOND], [other])).wrong == ["model: example a has another vector"]
+    log = [ASKED[0], replace(EXAMPLE, values=SECOND.values), ASKED[1]]
+    assert verdict(LOOP, Recording([FIRST, SECOND], log)).wrong == ["model: answer a has another vector"]
 
 
 def test_an_example_twice_is_wrong() -> None:
-    again = LoggedExample(**{**vars(EXAMPLE), "seq": 1})
-    (only,) = verdict(LOOP, Recording([FIRST, SECOND], [EXAMPLE, again])).wrong
-    assert "1 examples twice" in only
+    twice, open_again = verdict(LOOP, Recording([FIRST, SECOND], [*LOG, replace(EXAMPLE, seq=3)])).wrong[:2]
+    assert "1 examples twice" in twice
+    assert "not open" in open_again
 
 
 def test_models_of_requests_are_left_out() -> None:

@@ -1,7 +1,8 @@
-"""Prequential metrics: equal to their definitions, and to the bit the same however examples were batched."""
+"""Metrics as of the question: equal to their definitions, and to the bit the same however examples were batched."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from river import metrics
 
 from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
-from headrace.quality import NO_PREDICTION, Outcomes, Quality, quality_of, restore
+from headrace.quality import MARK, NO_PREDICTION, MulticlassBaseline, Outcomes, Quality, quality_of, restore, warning_of
 from headrace.quality import history as history_module
+from headrace.quality.auc import exact_auc
 from headrace.quality.drift import PATIENCE, DriftAlarm
 
 _COUNT = 2_500
@@ -27,7 +29,29 @@ def definition(task: Task, score_from: int | None = None) -> ModelDefinition:
     return ModelDefinition("m", "asked", "told", task, features, "learner", score_from=score_from)
 
 
-def outcomes(task: Task, count: int = _COUNT, seed: int = 5) -> Outcomes:
+def outcomes(task: Task, count: int = _COUNT, seed: int = 5, *, delay: int = 0, weighted: bool = False) -> Outcomes:
+    """Random answers; `delay` counts the labels that come between a question and its answer."""
+    whole = scores_of(task, count, seed)
+    weights = np.random.default_rng(seed).choice([1.0, 20.0], count) if weighted else np.ones(count)
+    return as_of_question(task, whole, weights, delay)
+
+
+def as_of_question(task: Task, whole: Outcomes, weights: Any, delay: int) -> Outcomes:
+    baseline = quality_of(definition(task)).baseline
+    labels = whole.labels if isinstance(whole.labels, list) else np.asarray(whole.labels).tolist()
+    prior, last = [], []
+    for row, label in enumerate(labels):
+        if row >= delay:
+            known = row - delay
+            if known:
+                baseline.learn(labels[known - 1], float(weights[known - 1]))
+        prior.append(baseline.prior(label) if isinstance(baseline, MulticlassBaseline) else baseline.prior)
+        last.append(baseline.last)
+    columns = (np.array(prior), last if task is Task.MULTICLASS else np.array(last, np.float64))
+    return Outcomes(whole.times, whole.labels, whole.scores, whole.predicted, weights, *columns)
+
+
+def scores_of(task: Task, count: int, seed: int) -> Outcomes:
     random = np.random.default_rng(seed)
     times = np.cumsum(random.integers(0, 1_000, count))
     if task is Task.BINARY:
@@ -52,10 +76,8 @@ def outcomes(task: Task, count: int = _COUNT, seed: int = 5) -> Outcomes:
 
 def cut(whole: Outcomes, bounds: Sequence[int]) -> list[Outcomes]:
     edges = [0, *sorted(bounds), len(whole.times)]
-    return [
-        Outcomes(whole.times[a:b], whole.labels[a:b], whole.scores[a:b], whole.predicted[a:b])
-        for a, b in itertools.pairwise(edges)
-    ]
+    rows = np.arange(len(whole.times))
+    return [whole.take((rows >= a) & (rows < b)) for a, b in itertools.pairwise(edges)]
 
 
 def told(task: Task, parts: Sequence[Outcomes], score_from: int | None = None) -> Quality:
@@ -65,21 +87,17 @@ def told(task: Task, parts: Sequence[Outcomes], score_from: int | None = None) -
     return quality
 
 
-def fresh(whole: Outcomes, rows: np.ndarray[Any, np.dtype[np.bool_]]) -> Quality:
-    return told(Task.BINARY, [Outcomes(whole.times[rows], np.asarray(whole.labels)[rows], whole.scores[rows])])
-
-
 @pytest.mark.parametrize("task", list(Task))
 @settings(max_examples=10)
 @given(bounds=st.lists(st.integers(0, _COUNT), max_size=6))
 def test_nothing_depends_on_the_batches(task: Task, bounds: list[int]) -> None:
-    whole = outcomes(task)
+    whole = outcomes(task, delay=7, weighted=True)
     assert told(task, cut(whole, bounds)).dump() == told(task, [whole]).dump()
 
 
 @pytest.mark.parametrize("task", list(Task))
 def test_a_checkpoint_goes_on_where_it_was(task: Task) -> None:
-    first, second = cut(outcomes(task), [1_234])
+    first, second = cut(outcomes(task, weighted=True), [1_234])
     resumed = restore(definition(task), told(task, [first]).dump())
     resumed.update(second)
     whole = told(task, [first, second])
@@ -109,11 +127,15 @@ def test_binary_metrics_are_those_of_river() -> None:
         "roc_auc",
         "log_loss",
         "f1",
+        "ece",
         "prior_log_loss",
         "no_change_accuracy",
+        "unasked",
+        "dropped",
         "drift_alarms",
+        "worse_than_prior",
     ]
-    assert (found["examples"], found["scored"]) == (_COUNT, _COUNT)
+    assert found["scored"] == _COUNT
     assert found["accuracy"] == accuracy.get()
     assert found["no_change_accuracy"] == no_change.get()
     assert found["f1"] == pytest.approx(f1.get(), rel=1e-12)
@@ -161,11 +183,10 @@ def test_examples_before_the_declared_time_are_learned_but_not_scored(task: Task
     score_from = int(whole.times[1_000])
     found = told(task, [whole], score_from).metrics()
     later = whole.times >= score_from
-    assert (found["examples"], found["scored"]) == (_COUNT, int(later.sum()))
+    assert found["scored"] == int(later.sum())
     if task is Task.BINARY:
         correct = ((whole.scores > 0.5) == (np.asarray(whole.labels) > 0.5))[later]
         assert found["accuracy"] == correct.sum() / len(correct)
-        assert found["prior_log_loss"] != fresh(whole, later).metrics()["prior_log_loss"]  # it knows what came before
 
 
 @pytest.mark.parametrize("task", list(Task))
@@ -173,7 +194,7 @@ def test_examples_before_the_declared_time_are_learned_but_not_scored(task: Task
 def test_a_diverged_model_is_told_by_finite_numbers(task: Task, value: float) -> None:
     whole = outcomes(task, 10)
     scores = np.full(10, value)
-    found: dict[str, Any] = told(task, [Outcomes(whole.times, whole.labels, scores, whole.predicted)]).metrics()
+    found: dict[str, Any] = told(task, [dataclasses.replace(whole, scores=scores)]).metrics()
     assert all(math.isfinite(metric) for metric in found.values())
     assert found["scored"] == 10
     assert found["mae" if task is Task.REGRESSION else "log_loss"] > 10 or value == math.inf
@@ -222,3 +243,111 @@ def test_drift_rings_once_for_a_model_that_became_worse() -> None:
     better = DriftAlarm()
     better.update(losses, times)
     assert better.alarms == 0
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_weights_count_in_every_mean(task: Task) -> None:
+    """An example with a weight of 20 counts as 20 examples do."""
+    whole = outcomes(task, 400, weighted=True)
+    rows = np.repeat(np.arange(400), np.asarray(whole.weights).astype(int))
+    repeated = Outcomes(
+        whole.times[rows],
+        [whole.labels[row] for row in rows] if isinstance(whole.labels, list) else np.asarray(whole.labels)[rows],
+        whole.scores[rows],
+        [whole.predicted[row] for row in rows] if whole.predicted else (),
+        None,
+        np.asarray(whole.prior)[rows],
+        [whole.last[row] for row in rows] if isinstance(whole.last, list) else np.asarray(whole.last)[rows],
+    )
+    found, expected = told(task, [whole]).metrics(), told(task, [repeated]).metrics()
+    for name in set(found) - {"scored", "drift_alarms"}:
+        assert found[name] == pytest.approx(expected[name], rel=1e-9), name
+    assert (found["scored"], expected["scored"]) == (400, len(rows))
+
+
+def test_the_area_with_weights_is_that_of_all_pairs() -> None:
+    whole = outcomes(Task.BINARY, 200, weighted=True)
+    truth, weights = np.asarray(whole.labels) > 0.5, np.asarray(whole.weights)
+    scores = np.where(whole.scores == NO_PREDICTION, whole.prior, whole.scores)
+    wins = pairs = 0.0
+    for one in np.flatnonzero(truth):
+        for other in np.flatnonzero(~truth):
+            pairs += weights[one] * weights[other]
+            wins += weights[one] * weights[other] * ((scores[one] > scores[other]) + (scores[one] == scores[other]) / 2)
+    assert exact_auc(scores, truth, weights) == pytest.approx(wins / pairs, rel=1e-12)
+    assert told(Task.BINARY, [whole]).metrics()["roc_auc"] == pytest.approx(wins / pairs, abs=1e-3)
+
+
+def test_calibration_is_the_distance_of_scores_and_shares() -> None:
+    scores = np.array([0.0, 0.05, 0.11, 0.11, 0.95, 1.0])
+    truth = np.array([0.0, 1.0, 0.0, 1.0, 1.0, 1.0])
+    quality = told(Task.BINARY, [Outcomes(np.arange(6), truth, scores, (), np.array([1.0, 1.0, 3.0, 1.0, 1.0, 1.0]))])
+    curve = [(part.weight, part.score, part.share) for part in quality.reliability]
+    assert curve == [(2.0, 0.025, 0.5), (4.0, pytest.approx(0.11), 0.25), (2.0, 0.975, 1.0)]
+    assert quality.metrics()["ece"] == pytest.approx((2 * 0.475 + 4 * 0.14 + 2 * 0.025) / 8)
+    assert told(Task.REGRESSION, [outcomes(Task.REGRESSION, 10)]).reliability == []
+
+
+def test_scores_that_are_probabilities_are_calibrated() -> None:
+    random = np.random.default_rng(1)
+    scores = random.random(50_000)
+    truth = (random.random(50_000) < scores).astype(np.float64)
+    assert told(Task.BINARY, [Outcomes(np.arange(50_000), truth, scores)]).metrics()["ece"] < 0.01
+    assert told(Task.BINARY, [Outcomes(np.arange(50_000), truth, scores**3)]).metrics()["ece"] > 0.1
+
+
+def test_baselines_that_were_not_asked_have_no_metrics() -> None:
+    whole = outcomes(Task.BINARY, 200)
+    found = told(Task.BINARY, [Outcomes(whole.times, whole.labels, np.abs(whole.scores))]).metrics()
+    assert not [name for name in found if name.startswith(("prior", "no_change", "worse"))]
+
+
+def test_baselines_know_the_labels_of_their_question_and_no_others() -> None:
+    """Labels that alternate: no change is always wrong at once, and always right one label later."""
+    labels = np.arange(400) % 2.0
+    plain = Outcomes(np.arange(400), labels, np.full(400, 0.5))
+    at_once = told(Task.BINARY, [as_of_question(Task.BINARY, plain, np.ones(400), 0)]).metrics()
+    later = told(Task.BINARY, [as_of_question(Task.BINARY, plain, np.ones(400), 1)]).metrics()
+    assert at_once["no_change_accuracy"] == 0.0
+    assert later["no_change_accuracy"] == 398 / 400
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e100, 1e160, 1.7e308])
+def test_large_labels_give_no_comfort(scale: float) -> None:
+    """Labels of any size, and a model that is off by a tenth of them."""
+    random = np.random.default_rng(4)
+    labels = scale * random.uniform(0.5, 1.0, 500)
+    plain = Outcomes(np.arange(500), labels, labels - 0.1 * scale * random.choice([-0.05, 1.0], 500))
+    found = told(Task.REGRESSION, [as_of_question(Task.REGRESSION, plain, np.ones(500), 0)]).metrics()
+    off = np.abs(labels / scale - plain.scores / scale)
+    assert found["mae"] == pytest.approx(scale * off.mean(), rel=1e-9)
+    assert found["prior_mae"] == pytest.approx(scale * 0.125, rel=0.1)
+    expected = 1 - (off**2).mean() / (labels / scale).var()
+    assert math.isnan(found["r2"]) if scale > 1e150 else found["r2"] == pytest.approx(expected, rel=1e-9)
+    assert found["rmse"] >= scale * math.sqrt((off**2).mean()) * (1 - 1e-9)
+    assert found[MARK] == 0.0
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_a_model_that_is_worse_than_its_prior_is_marked(task: Task) -> None:
+    def marked(count: int, scores: Any) -> float:
+        whole = outcomes(task, count)
+        return told(task, [dataclasses.replace(whole, scores=scores(whole))]).metrics()[MARK]
+
+    bad = {Task.REGRESSION: lambda whole: whole.scores + 1e6}.get(task, lambda whole: np.full(len(whole.times), 1e-3))
+    good = {Task.REGRESSION: lambda whole: np.asarray(whole.labels)}.get(
+        task,
+        lambda whole: np.abs(np.asarray(whole.labels) - 0.1) if task is Task.BINARY else np.full(len(whole.times), 0.9),
+    )
+    assert (marked(99, bad), marked(100, bad), marked(100, good)) == (0.0, 1.0, 0.0)
+    assert marked(100, lambda whole: np.full(len(whole.times), math.nan)) == 1.0
+
+
+def test_a_warning_names_the_figures_and_the_usual_causes() -> None:
+    warning = warning_of("delay", {MARK: 1.0, "mae": 1e10, "prior_mae": 12.5, "r2": None})
+    assert warning is not None
+    assert warning.startswith(
+        "delay is worse than its prior (mae 1e+10, the prior's 12.5). Usual causes: features that are"
+    )
+    assert warning_of("delay", {MARK: 0.0, "mae": 1.0}) is None
+    assert warning_of("delay", {}) is None

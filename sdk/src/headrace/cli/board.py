@@ -11,6 +11,7 @@ import msgspec
 
 from headrace.cli.progress_tables import advice, join_cells, joins_of, stream_cells, streams_of
 from headrace.frontier import RESTING
+from headrace.quality.warning import MARK
 from headrace.wording import format_span
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
     from headrace.store.status import ServiceStatus
 
 _DEAD_LETTERS = "dead_letters"
-_WHOLE = ("examples", "scored", "drift_alarms")
+_WHOLE = ("examples", "scored", "unasked", "dropped", "served", "unserved", "drift_alarms")
+#: Shown only where there are any.
+_RARE = ("unasked", "dropped")
+# From here on a number is too long to be written out.
+_LARGE = 1e9
 # The frontier after a history has ended lies beyond any calendar.
 _LAST_TIME = 253_402_300_799_000_000
 
@@ -138,9 +143,18 @@ def _quality(status: ServiceStatus, model: str) -> list[str]:
     metrics = status.metrics.get(model, {})
     # Before anything was scored, measures are no more than the numbers that they begin with.
     shown = metrics if metrics.get("scored", 1) else {}
-    return [
-        f"{name} {value:,.0f}" if name in _WHOLE else f"{name} {value:.4f}" for name, value in sorted(shown.items())
-    ]
+    # As of the question first, then what was served.
+    names = sorted(shown, key=lambda name: (name.startswith(("served", "unserved")), name))
+    figures = [_figure(name, shown[name]) for name in names if name != MARK and (shown[name] or name not in _RARE)]
+    return [*figures, *(["worse than its prior"] if shown.get(MARK) else [])]
+
+
+def _figure(name: str, value: float | None) -> str:
+    if value is None:
+        return f"{name} -"
+    if name in _WHOLE:
+        return f"{name} {value:,.0f}"
+    return f"{name} {value:.4f}" if abs(value) < _LARGE else f"{name} {value:.4g}"
 
 
 def _dead_letters(status: ServiceStatus) -> str:

@@ -66,8 +66,19 @@ def _description(model: models_pb2.DescribeModelResponse) -> dict[str, object]:
         "learner": model.learner,
         "features": [{"name": own.name, "type": own.type} for own in model.features],
         "classes": list(model.classes),
-        "metrics": dict(model.metrics),
+        # JSON has no NaN.
+        "metrics": {name: value if value == value else None for name, value in model.metrics.items()},
     }
+
+
+def _quality_lines(model: models_pb2.DescribeModelResponse) -> list[str]:
+    """The metrics as of the question, what was served, and a warning for a model that is worse than its prior."""
+    from headrace.quality.warning import MARK, warning_of
+
+    names = sorted(model.metrics, key=lambda name: (name.startswith(("served", "unserved")), name))
+    values = {name: f"{value:.6g}" if value == value else "-" for name, value in model.metrics.items()}
+    warning = warning_of(model.summary.name, model.metrics)
+    return [*(f"  {name}  {values[name]}" for name in names if name != MARK), *([f"  ! {warning}"] if warning else [])]
 
 
 def _summary_line(model: models_pb2.ModelSummary) -> str:
@@ -80,6 +91,6 @@ def _description_lines(model: models_pb2.DescribeModelResponse) -> list[str]:
     if model.classes:
         lines += ["classes", *(f"  {own}" for own in model.classes)]
     if model.metrics:
-        lines += ["quality", *(f"  {name}  {value:.6g}" for name, value in sorted(model.metrics.items()))]
+        lines += ["quality", *_quality_lines(model)]
     width = max((len(own.name) for own in model.features), default=0)
     return [*lines, "features", *(f"  {own.name:<{width}}  {own.type}" for own in model.features)]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from headrace.quality.warning import warning_of
 from headrace.wording import counted, format_span, format_time
 
 if TYPE_CHECKING:
@@ -123,6 +124,8 @@ def advice(statuses: Sequence[ServiceStatus]) -> list[str]:
                 f"and no mark (`headrace mark {status.held_by.rpartition('-')[0]} --until TIME`)"
             )
         lines += _losses(status)
+        warnings = (warning_of(model, metrics) for model, metrics in sorted(status.metrics.items()))
+        lines += [warning for warning in warnings if warning is not None]
     for model, join in joins_of(statuses).items():
         if join.is_full:
             lines.append(_full(model, join))

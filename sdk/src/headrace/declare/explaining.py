@@ -15,6 +15,7 @@ from headrace.definition import (
     Column,
     Expression,
     FeatureDefinition,
+    FieldType,
     LabelDefinition,
     Literal,
     LoopDefinition,
@@ -122,17 +123,38 @@ def _aggregate_text(aggregate: AggregateDefinition) -> str:
 
 
 def _label(label: LabelDefinition) -> list[str]:
+    whose = "the event's" if label.after is not None else "the event's id"
     facts = [
-        ("of", f"{label.of}, told by {label.stream}, whose {label.id} is the event's id"),
+        ("of", f"{label.of}, told by {label.stream}, whose {label.id} is {whose}"),
         ("value", f"{expression_text(label.value)}, a {label.type}"),
         ("wait", f"{format_duration(label.wait)} of event time"),
+        ("counts", _counts(label)),
     ]
+    if label.absent is not None:
+        facts.append(("absent", f"{_outcome(label, label.absent)}, {_sparse(label)}"))
+    facts += [("keep", f"{kept.share:g} of {_outcome(label, kept.label)}") for kept in label.keep]
     return [_heading("label", label), *_table(facts)]
 
 
 def _heading(kind: str, part: ViewDefinition | LabelDefinition | ModelDefinition) -> str:
     was = "" if part.alias is None else f", which was {part.name}: its state keeps that name"
     return f"{kind} {part.title}{was}"
+
+
+def _counts(label: LabelDefinition) -> str:
+    if label.after is not None:
+        return f"the first event at least {format_duration(label.after)} later"
+    return "the last within its wait, at the end of it" if label.correct else "the first, as soon as it comes"
+
+
+def _outcome(label: LabelDefinition, outcome: float | str) -> str:
+    return str(outcome > 0.5) if label.type is FieldType.BOOL and isinstance(outcome, float) else str(outcome)
+
+
+def _sparse(label: LabelDefinition) -> str:
+    """What moves the watermark of a stream of labels that has few events."""
+    mark = f"headrace mark {label.stream} --until now"
+    return f"once the watermark of {label.stream} is past the wait: where its events are rare, send marks, {mark}"
 
 
 def _model(loop: LoopDefinition, model: ModelDefinition) -> list[str]:

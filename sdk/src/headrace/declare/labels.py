@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
 from headrace.declare.declaration import Declaration
 from headrace.declare.durations import EXAMPLES, parse_duration
 from headrace.declare.expressions import Expression, Operand
@@ -9,7 +13,10 @@ from headrace.declare.mistakes import Mistakes, instead_of
 from headrace.declare.resolving import Scope
 from headrace.declare.streams import Stream, a_type, field_type, field_types, is_stream, stream_name
 from headrace.declare.views import Duration
-from headrace.definition import FieldType, LabelDefinition
+from headrace.definition import FieldType, Keep, LabelDefinition
+
+#: An outcome: a truth, a class, or a number.
+Outcome: TypeAlias = bool | int | float | str
 
 
 class Label(Declaration):
@@ -28,10 +35,34 @@ class Label(Declaration):
         How much later, in event time, an outcome still counts.
     id
         The field of `stream` that holds the id of the event of `of`; by default `stream`'s own id.
+    absent
+        The outcome of an event that has none by the end of `wait`, as the watermark of `stream` tells.
+    correct
+        The outcome with the newest event time within `wait` counts, and is known at its end; by default the first
+        one that comes counts, at once.
+    keep
+        By outcome the share of its examples that is kept, chosen by a hash of the event's id. Each of them weighs as
+        much as those that it stands for.
+    by, after
+        A forecast: the first event of `stream`, at least `after` later, whose field `by` has the value that the asking
+        event has tells the outcome. `by` is the key of the stream.
     name
         Its name, by default the variable's.
     was
         Its name before, where it was renamed: its state is kept, under the old name.
+
+    Examples
+    --------
+    A payment without a chargeback within 30 days is honest; of the honest ones one in twenty is learned::
+
+        fraud = Label(
+            Chargeback, of=Payment, id="payment", value=Chargeback.confirmed, wait="30d",
+            absent=False, keep={False: 0.05},
+        )
+
+    The level in half an hour, as the next reading tells it::
+
+        soon = Label(Reading, of=Reading, by="patient", after="30m", wait="45m", value=Reading.glucose)
     """
 
     kind = "label"
@@ -44,6 +75,11 @@ class Label(Declaration):
         value: Operand,
         wait: Duration,
         id: str | None = None,
+        absent: Outcome | None = None,
+        correct: bool = False,
+        keep: Mapping[Outcome, float] | None = None,
+        by: str | None = None,
+        after: Duration | None = None,
         name: str | None = None,
         was: str | None = None,
     ) -> None:
@@ -53,10 +89,17 @@ class Label(Declaration):
         self.value = value
         self.wait = wait
         self.id = id
+        self.absent = absent
+        self.correct = correct
+        self.keep = keep
+        self.by = by
+        self.after = after
 
 
 def label_id(label: Label) -> str | None:
-    """The field that names the event, where the label has one."""
+    """The field that names the event, or the entity of a forecast, where the label has one."""
+    if label.by is not None:
+        return label.by
     if isinstance(label.id, Expression):
         return label.id.name
     if label.id is not None:
@@ -82,7 +125,9 @@ def define_label(label: Label, mistakes: Mistakes) -> LabelDefinition | None:
         wait = parse_duration(label.wait)
     except ValueError as error:
         wrong(f"wait {error}", EXAMPLES)
-    _check_id(label, mistakes)
+    after = _after(label, wait, wrong)
+    if after is None:
+        _check_id(label, mistakes)
     if not isinstance(label.value, Expression):
         wrong(f"its value is {label.value!r}", 'Write an expression of columns, such as col("delay_min") > 15.')
         return None
@@ -97,6 +142,8 @@ def define_label(label: Label, mistakes: Mistakes) -> LabelDefinition | None:
             f"its value {label.value.name} has the wrong type: {a_type(value.type)}",
             cure,
         )
+    if not isinstance(label.correct, bool):
+        wrong(f"correct is {label.correct!r}", "Write correct=True: the last outcome within its wait counts.")
     return LabelDefinition(
         name=label.state_name,
         stream=stream_name(label.stream),
@@ -105,8 +152,89 @@ def define_label(label: Label, mistakes: Mistakes) -> LabelDefinition | None:
         value=value.value,
         type=value.type,
         wait=wait,
+        absent=_absent(label, value.type, wrong),
+        correct=label.correct is True,
+        keep=_keep(label, value.type, wrong),
+        after=after,
         alias=label.alias,
     )
+
+
+_Wrong: TypeAlias = Callable[[str, str], None]
+
+
+def _after(label: Label, wait: int, wrong: _Wrong) -> int | None:
+    """The least distance of a forecast, in µs; None where the label is none."""
+    if label.after is None and label.by is None:
+        return None
+    stream = stream_name(label.stream)
+    if label.after is None or label.by is None:
+        given, missing = ("by", "after") if label.after is None else ("after", "by")
+        wrong(f"it has {given} and no {missing}", 'A forecast has both: by="patient", after="30m".')
+        return None
+    if label.stream is not label.of:
+        problem = f"it is a forecast of stream {stream_name(label.of)} by events of stream {stream}"
+        name = label.of.__name__
+        wrong(problem, f"A later event of the same stream tells it: Label({name}, of={name}, ...).")
+    if label.id is not None or label.correct:
+        wrong("it is a forecast with an id, or a correction", "The first event after it counts: drop id= and correct=.")
+    key = label.stream.__options__["key"]
+    if label.by != key:
+        wrong(f"by is {label.by!r}, and the key of stream {stream} is {key!r}", f"Write by={key!r}.")
+    try:
+        after = parse_duration(label.after)
+    except ValueError as error:
+        wrong(f"after {error}", EXAMPLES)
+        return None
+    if not 0 < after <= wait:
+        wrong(f"after is {label.after!r}, and wait {label.wait!r}", "Wait longer than that: until when may it come?")
+    return after
+
+
+def _absent(label: Label, type: FieldType, wrong: _Wrong) -> float | str | None:
+    if label.absent is None:
+        return None
+    outcome = as_outcome(label.absent, type)
+    if outcome is None:
+        wrong(f"absent is {label.absent!r}, and its value is {a_type(type)}", "Write an outcome of that type.")
+    return outcome
+
+
+def _keep(label: Label, type: FieldType, wrong: _Wrong) -> tuple[Keep, ...]:
+    if label.keep is None:
+        return ()
+    if not isinstance(label.keep, Mapping) or type is FieldType.FLOAT:
+        wrong(f"keep is {label.keep!r}", "Write the share of each class: keep={False: 0.05}.")
+        return ()
+    kept: list[Keep] = []
+    for given, share in label.keep.items():
+        outcome = as_outcome(given, type)
+        if outcome is None:
+            wrong(f"keep has {given!r}, and its value is {a_type(type)}", "Name an outcome of that type.")
+        elif isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+            wrong(f"keep of {given!r} is {share!r}", "Write a share above 0, at most 1.")
+        else:
+            kept.append(Keep(outcome, float(share)))
+    return tuple(kept)
+
+
+def as_outcome(given: object, type: FieldType) -> float | str | None:
+    """An outcome as the log has it: 0 or 1, a class as text, or a number; None where it has another type.
+
+    Examples
+    --------
+    >>> as_outcome(False, FieldType.BOOL), as_outcome(3, FieldType.INT), as_outcome("x", FieldType.FLOAT)
+    (0.0, '3', None)
+    """
+    if isinstance(given, bool):
+        return float(given) if type is FieldType.BOOL else None
+    if type is FieldType.STRING:
+        return given if isinstance(given, str) and given else None
+    if type is FieldType.INT:
+        return str(given) if isinstance(given, int) else None
+    if type is FieldType.FLOAT and isinstance(given, int | float) and math.isfinite(given):
+        return float(given)
+    return None
 
 
 def _check_id(label: Label, mistakes: Mistakes) -> None:

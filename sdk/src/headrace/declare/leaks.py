@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from headrace import definition
 from headrace.declare.expressions import Column, Expression, Named, Operation, Read
+from headrace.declare.labels import label_id
 from headrace.declare.mistakes import Mistakes
 from headrace.declare.streams import is_stream, stream_name
 
@@ -17,7 +18,8 @@ def check(model: Model, feature: Expression, value: definition.Expression, mista
     """Tell why a feature leaks the model's label, if it does.
 
     A window ends before the event's own tick, so views over the past do not leak. What does: a field
-    that the label itself is made of, the event's id, and a view whose entity is the event.
+    that the label itself is made of, where the event tells its own label; the event's id; and a view whose entity is
+    the event.
     """
     label = model.label
     if not is_stream(label.stream):
@@ -27,7 +29,9 @@ def check(model: Model, feature: Expression, value: definition.Expression, mista
         mistakes.add(feature.place, model.part, problem, cure)
 
     used = set(_fields(value))
-    told = _columns(label.value) if label.stream is model.on and isinstance(label.value, Expression) else set()
+    # The event that asks tells its own outcome, unless a later one does.
+    tells = label.stream is model.on and label.after is None and label_id(label) == model.on.__options__["id"]
+    told = _columns(label.value) if tells and isinstance(label.value, Expression) else set()
     for field in sorted(used & told):
         problem = f"feature {feature.name!r} leaks label {label.name}, which is made of the same {field!r}"
         wrong(problem, "Drop it: when the model is asked, nobody knows it yet.")

@@ -139,6 +139,9 @@ class _ModelCompiler:
             self._wrong(f"it is on stream {asked}, and label {model.label.name} is of stream {of}", cure)
         if model.vectors not in SOURCES:
             self._wrong(f"vectors is {model.vectors!r}", instead_of(str(model.vectors), SOURCES, "sources"))
+        if model.label.after is not None and model.vectors == "requests":
+            problem = f"its questions are requests, and label {model.label.name} is a forecast"
+            self._wrong(problem, "A forecast is about the events of a stream: drop vectors=.")
         features = self._features()
         return ModelDefinition(
             name=model.state_name,
@@ -152,6 +155,7 @@ class _ModelCompiler:
             publish_examples=self._whole("publish_every", "after how many examples"),
             publish_seconds=self._publish_seconds(),
             score_from=self._score_from(),
+            entity=(model.label.by or "") if model.label.after is not None else "",
             waiting_bytes=self._whole("waiting_bytes", "how many bytes"),
             alias=model.alias,
         )

@@ -15,6 +15,7 @@ import redis
 from headrace.definition import LoopDefinition, StreamDefinition
 from headrace.errors import InvalidRequest
 from headrace.history.outputs import Outputs, Progressing, Retained, read_outputs
+from headrace.kernel.join import Rule
 from headrace.kernel.partition import PartitionId
 from headrace.log.position import START, Position
 from headrace.log.produce import wake
@@ -57,7 +58,7 @@ class Backfill:
         self._rows = RowStore(store, loop)
         self._partitions = PartitionStore(store, loop.name)
         self._pairs = {
-            model.name: PairStore(store, loop.name, model.name, loop.label(model.label).wait) for model in loop.models
+            model.name: PairStore(store, loop.name, model.name, Rule.of(loop, model)) for model in loop.models
         }
 
     def begin(self, tell: Progressing, again: bool = False) -> Begun:

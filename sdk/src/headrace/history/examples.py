@@ -14,10 +14,10 @@ from headrace.history.logged import LoggedModel, Selection
 from headrace.history.logs import FEW, Logs
 from headrace.history.streams import StreamHistory
 from headrace.kernel.arrays import Ints
-from headrace.kernel.join import Join, Outcome
+from headrace.kernel.join import Decided, Join, Outcome, Rule, Watermarks
 from headrace.kernel.labels import Labels
 from headrace.log.dedupe import Accepted
-from headrace.log.tables import decode_examples
+from headrace.log.tables import decode_log
 from headrace.log.topics import Topics
 
 #: Vectors that are read at a time.
@@ -63,8 +63,8 @@ class ExampleAudit:
         """
         if self._model.vectors == "requests":
             return
-        expected = self._expected(selection)
-        logged, frontier = self._logged()
+        logged, frontier, watermark = self._logged()
+        expected = self._expected(selection, watermark)
         self.examples = len(expected)
         for key, outcome in expected.items():
             known = max(key.time, outcome.time)
@@ -78,29 +78,38 @@ class ExampleAudit:
                 why = "its vector or label is in no topic any more, or does not count"
                 yield self._difference(key, outcome, None, why)
 
-    def _expected(self, selection: Selection) -> dict[_Key, Outcome]:
-        labels = Labels(self._loop, self._model)
-        join = Join(labels.wait, {})
+    def _expected(self, selection: Selection, watermark: int) -> dict[_Key, Outcome]:
+        rule = Rule.of(self._loop, self._model)
+        join = Join(rule, {})
         log = LoggedModel(self._logs, self._topics, self._model)
         for part in log.vectors(selection, _SIZE):
-            for id, time in zip(part.vectors.ids, part.vectors.times.tolist(), strict=True):
-                join.question(id, time, b"")
+            vectors = part.vectors
+            names = vectors.ids if vectors.entities is None else vectors.entities
+            for name, id, time in zip(names, vectors.ids, vectors.times.tolist(), strict=True):
+                if name is not None:
+                    join.question(name, id, time, b"-")
+        labels = Labels(self._loop, self._model)
         for partition in self._streams.partitions(labels.stream.name):
             for events in self._streams.read(partition):
-                for id, outcome in labels.outcomes(events.columns):
-                    join.label(id, outcome)
-        entries = (after for _, after in join.changes.values())
-        made = (example for entry in entries for example in entry.examples)
-        return {_Key(own.id, own.time): self._typed(own.outcome) for own in made}
+                for name, outcome in labels.outcomes(events.columns):
+                    join.label(name, outcome)
+        join.decide(list(join.changes), Watermarks(UNKNOWN, watermark, UNKNOWN), Decided())
+        return {
+            _Key(question.id, question.time): self._typed(question.outcome)
+            for _, entry in join.changes.values()
+            for question in entry.questions
+            if question.decided and question.outcome is not None
+            if rule.weight(question.id, question.outcome.value) is not None
+        }
 
     def _typed(self, outcome: Outcome) -> Outcome:
         value = outcome.value
         return Outcome(outcome.time, str(value) if self._model.task is Task.MULTICLASS else float(value))
 
-    def _logged(self) -> tuple[dict[_Key, Outcome], int]:
-        """The examples in the log, and the time before which it is complete."""
+    def _logged(self) -> tuple[dict[_Key, Outcome], int, int]:
+        """The examples in the log, the time before which it is complete, and the watermark of its labels."""
         found: dict[_Key, Outcome] = {}
-        accepted, frontier = Accepted(), UNKNOWN
+        accepted, frontier, watermark = Accepted(), UNKNOWN, UNKNOWN
         for physical in self._logs.partitions(self._topics.examples(self._model.name)):
             for batch in self._logs.read(physical, FEW):
                 for payload, properties in zip(batch.payloads, batch.properties, strict=True):
@@ -109,12 +118,13 @@ class ExampleAudit:
                     if properties.get("definition") != self._model.hash:
                         continue
                     frontier = int(properties.get("frontier", frontier))
+                    watermark = max(watermark, int(properties.get("watermark", watermark)))
                     if payload:
                         found.update(self._decoded(payload))
-        return found, frontier
+        return found, frontier, watermark
 
     def _decoded(self, payload: bytes) -> Iterator[tuple[_Key, Outcome]]:
-        examples = decode_examples(self._model, payload)
+        examples = decode_log(self._model, payload).answers
         columns = (examples.times.tolist(), examples.label_times.tolist(), list(examples.labels))
         for id, time, label_time, label in zip(examples.ids, *columns, strict=True):
             yield _Key(id, time), self._typed(Outcome(label_time, label))

@@ -223,6 +223,7 @@ def _joined(parts: list[LoggedVectors]) -> LoggedVectors:
                 [own for part in vectors for own in part.categories[column]]
                 for column in range(len(vectors[0].categories))
             ],
+            None if vectors[0].entities is None else [entity for part in vectors for entity in part.entities or ()],
         ),
         np.concatenate([part.partitions for part in parts]),
         np.concatenate([part.positions for part in parts]),

@@ -18,7 +18,7 @@ from headrace.definition import LoopDefinition, ModelDefinition, ViewDefinition
 from headrace.frontier import ENDED, UNKNOWN
 from headrace.kernel.arrays import Ints
 from headrace.kernel.assemble import Assembled, Assembler, RowRead, read_stored
-from headrace.kernel.folding import Folding, Folds
+from headrace.kernel.folding import Folding, Folds, texts_of
 from headrace.kernel.layout import Layout
 from headrace.kernel.partition import Partition, PartitionId, Progress, Reached, RowsId, Waiting
 from headrace.kernel.rows import Reads, RowSet
@@ -55,6 +55,7 @@ class MadeVectors(NamedTuple):
     times: Ints
     positions: Ints
     assembled: Assembled
+    entities: list[str | None] | None = None
 
 
 class Changed(NamedTuple):
@@ -311,6 +312,7 @@ class Fold:
                 made.newest[first:],
                 made.behind,
             ),
+            texts_of(events.fields[assembler.model.entity])[first:] if assembler.model.entity else None,
         )
 
     def _advance(self, plan: Plan, name: PartitionId, own: Partition) -> None:

@@ -17,7 +17,6 @@ class Labels:
     def __init__(self, loop: LoopDefinition, model: ModelDefinition) -> None:
         label = loop.label(model.label)
         self.stream = loop.stream(label.stream)
-        self.wait = label.wait
         self._id = label.id
         self._value = label.value
         self._text = model.task is Task.MULTICLASS

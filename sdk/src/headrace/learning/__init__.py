@@ -1,6 +1,19 @@
-"""Models as functions of their examples logs, and their versions as they travel."""
+"""Models as functions of their logs of questions and answers, and their versions as they travel."""
 
 from .learning import Learning, Progress
+from .ordering import SortedSet, in_order
+from .steps import Score
 from .versions import version_of
+from .waiting import WaitingPredictions
+from .weights import takes_weight
 
-__all__ = ["Learning", "Progress", "version_of"]
+__all__ = [
+    "Learning",
+    "Progress",
+    "Score",
+    "SortedSet",
+    "WaitingPredictions",
+    "in_order",
+    "takes_weight",
+    "version_of",
+]

@@ -1,44 +1,49 @@
-"""A model while it learns: a pure function of its examples log."""
+"""A model while it learns: a pure function of its log of questions and answers."""
 
 from __future__ import annotations
 
+import copy
+from array import array
 from bisect import bisect_right
-from collections.abc import Collection, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
-import pyarrow as pa
 
-from headrace.definition import ModelDefinition
+from headrace.definition import ModelDefinition, Task
 from headrace.errors import CorruptState, LearnerFailed
 from headrace.frontier import RESTING
 from headrace.log.position import START, Position
-from headrace.log.tables import Examples, decode_examples
+from headrace.log.tables import Kind, LogEntries, decode_log, last_sequence_of
 from headrace.quality import Outcomes, Quality, quality_of
 
-from .rows import Rows
-from .steps import STEPS, labels_of
+from .ordering import in_order
+from .rows import Row, Rows
+from .steps import Score, Scored, labels_of, step_of
+from .waiting import WaitingPredictions
+from .weights import takes_weight
 
-#: Examples tested before the metrics take them in one go.
+#: Answers scored before the metrics take them in one go.
 _SETTLE = 1_024
 
 
 @dataclass
 class Progress:
-    """Where a model stands in its log.
+    """How far a model is in its log.
 
     Attributes
     ----------
     examples
-        How many it has learned: its version.
+        How many answers it has learned: its version.
     next_seq
-        The number, in the log, of the example that it learns next.
+        The place, in the log, of the entry that it reads next.
     position
-        The last message that was learned whole.
+        The last message that was read whole.
     frontier
-        What the log said last: no example earlier than this (µs since the epoch) follows.
+        What the log said last: no entry earlier than this (µs since the epoch) follows.
     newest
         The event time of its newest example.
     published
@@ -64,27 +69,76 @@ class Progress:
         return self.frontier is not None and self.frontier >= RESTING
 
 
-@dataclass
-class _Untold:
-    """What was tested and learned, but not yet told to the metrics."""
+class _Unsettled:
+    """Answers that were learned, with their scores, but not yet told to the metrics."""
 
-    times: list[np.ndarray[Any, np.dtype[np.int64]]] = field(default_factory=list)
-    labels: list[Any] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    predicted: list[str | None] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.times = array("q")
+        self.labels: list[Any] = []
+        self.weights = array("d")
+        self.scored: list[Scored] = []
+
+    def add(self, time: int, label: Any, weight: float, scored: Scored) -> None:
+        """Take an answer, with what was said of its question."""
+        self.times.append(time)
+        self.labels.append(label)
+        self.weights.append(weight)
+        self.scored.append(scored)
+
+    def outcomes(self, task: Task) -> Outcomes:
+        """The answers, for the metrics."""
+        scores, priors, lasts, predicted = zip(*self.scored, strict=True)
+        text = task is Task.MULTICLASS
+        return Outcomes(
+            np.array(self.times, np.int64),
+            self.labels if text else np.array(self.labels, np.float64),
+            np.array(scores, np.float64),
+            predicted if text else (),
+            np.array(self.weights, np.float64),
+            np.array(priors, np.float64),
+            list(lasts) if text else np.array(lasts, np.float64),
+        )
+
+
+class _Message:
+    """The entries of a message from row `first` on, in columns that Python reads quickly."""
+
+    def __init__(self, task: Task, entries: LogEntries, rows: Rows, first: int) -> None:
+        self.size = len(entries) - first
+        self.seqs: list[int] = entries.seqs[first:].tolist()
+        self.questions: list[int] = entries.questions[first:].tolist()
+        self.times: list[int] = entries.times[first:].tolist()
+        self.ids = entries.ids[first:]
+        self.weights: list[float] = entries.weights[first:].tolist()
+        self.labels = labels_of(task, entries.labels[first:])
+        self.rows = rows.of(entries, first)
+        self._kinds = entries.kinds[first:]
+
+    def runs(self) -> Iterator[tuple[Kind, int, int]]:
+        """The entries in runs of one kind: the kind, the first row, and the row after the last."""
+        ends = [*(np.flatnonzero(np.diff(self._kinds)) + 1).tolist(), self.size]
+        start = 0
+        for end in ends:
+            yield Kind(int(self._kinds[start])), start, end
+            start = end
 
 
 class Learning:
-    """Reads messages of a model's examples log; it knows no broker, no store and no clock.
+    """Reads messages of a model's log; it knows no broker, no store and no clock.
+
+    A question is predicted when it is read; the prediction, and what the baselines say then, wait for the answer. The
+    answer is scored by them, and learned. A question without an answer has no effect on the model.
 
     Parameters
     ----------
     model
         Its definition.
     estimator
-        A River pipeline: a new one, or that of a checkpoint together with its metrics and progress.
+        A River pipeline: a new one, or that of a checkpoint together with its metrics, progress and predictions.
     stops
         Numbers of examples at which reading stops, beside those of the versions that are due.
+    asked
+        Called with the place of each question and what the model says of it.
     """
 
     def __init__(
@@ -94,15 +148,22 @@ class Learning:
         quality: Quality | None = None,
         progress: Progress | None = None,
         stops: Collection[int] = (),
+        *,
+        waiting: WaitingPredictions | None = None,
+        asked: Callable[[int, Score], None] | None = None,
     ) -> None:
         self.model = model
-        self.estimator = estimator
+        self.estimator = in_order(estimator)
         self.progress = progress or Progress()
         self._quality = quality or quality_of(model)
         self._rows = Rows(model)
-        self._step = STEPS[model.task]
-        self._untold = _Untold()
+        self._step = step_of(model.task, self._quality.baseline)
+        self.waiting = waiting or WaitingPredictions(self._step.new_width, model.waiting_bytes)
+        self._unsettled = _Unsettled()
         self._stops = sorted(stops)
+        self._asked = asked
+        self._weighted = takes_weight(estimator)
+        self._unlearned: Any = None
 
     @property
     def quality(self) -> Quality:
@@ -111,20 +172,20 @@ class Learning:
         return self._quality
 
     def read(self, payload: bytes, properties: dict[str, str], position: Position) -> Iterator[None]:
-        """Learn one message; stop at each version that is due, for the caller to publish it.
+        """Read one message; stop at each version that is due, for the caller to publish it.
 
         Raises
         ------
         CorruptState
-            An example is missing in the log.
+            An entry is missing in the log.
         LearnerFailed
-            The estimator raised; what it is now is of no use.
+            The estimator raised; what it is now is of no use. Or it takes no weight, and an example has one.
         """
         if self._superseded(properties):
             self.progress.position = position
             return
         if payload:
-            yield from self._learn(payload, properties)
+            yield from self._read(payload, properties)
         frontier = properties.get("frontier")
         if frontier is not None:
             self.progress.frontier = int(frontier)
@@ -142,43 +203,106 @@ class Learning:
         self.progress.epochs[partition] = max(newest, int(epoch))
         return int(epoch) < newest
 
-    def _learn(self, payload: bytes, properties: dict[str, str]) -> Iterator[None]:
+    def _read(self, payload: bytes, properties: dict[str, str]) -> Iterator[None]:
         if not self._fits(properties):
             self._pass_over(payload)
             return
-        examples = decode_examples(self.model, payload)
-        first = self._first_new(examples)
-        size = len(examples) - first
-        if not size:
+        entries = decode_log(self.model, payload)
+        first = self._first_new(entries)
+        message = _Message(self.model.task, entries, self._rows, first)
+        if not message.size:
             return
-        rows = self._rows.of(examples, first)
-        labels = labels_of(self.model.task, examples.labels[first:])
-        start = 0
-        while start < size:
-            stop = min(size, start + self._until_version())
-            at = slice(first + start, first + stop)
-            self._test_then_train(rows, labels[start:stop], examples.times[at], examples.ids[at])
+        for kind, start, end in message.runs():
+            if kind is Kind.QUESTION:
+                self._ask(message, start, end)
+            elif kind is Kind.ANSWER:
+                yield from self._answer(message, start, end)
+            else:
+                self._close(message, start, end)
+
+    def _ask(self, message: _Message, start: int, end: int) -> None:
+        """Predict questions, and keep what is said of them."""
+        seqs = message.seqs[start:end]
+        values = array("d")
+        rows = islice(message.rows, end - start)
+        try:
+            scores = self._step.ask(self._estimator_to_ask(), rows, values)
+        except Exception as error:
+            self._fail(message, end, rows, error)
+        if self._step.new_width > self.waiting.width:
+            self.waiting.widen(self._step.new_width)
+        self.waiting.add(seqs, values)
+        self.progress.next_seq += len(seqs)
+        if self._asked is not None:
+            for seq, score in zip(seqs, scores, strict=True):
+                self._asked(seq, score)
+
+    def _estimator_to_ask(self) -> Any:
+        """The estimator; a copy as long as it has learned nothing: a forest is planted by the first question, too."""
+        if self.progress.examples:
+            return self.estimator
+        if self._unlearned is None:
+            self._unlearned = copy.deepcopy(self.estimator)
+        return self._unlearned
+
+    def _answer(self, message: _Message, start: int, end: int) -> Iterator[None]:
+        """Score answers, and learn them; stop at each version that is due."""
+        progress = self.progress
+        self._unlearned = None
+        while start < end:
+            stop = min(end, start + self._until_version())
+            self._learn(message, start, stop)
+            self._score(message, start, stop)
             start = stop
-            if self.progress.examples % self.model.publish_examples == 0 or self.progress.examples in self._stops:
+            if progress.examples % self.model.publish_examples == 0 or progress.examples in self._stops:
                 yield
 
-    def _test_then_train(self, rows: Iterator[Any], labels: list[Any], times: Any, ids: list[str]) -> None:
-        untold, progress = self._untold, self.progress
-        own = islice(rows, len(labels))
+    def _learn(self, message: _Message, start: int, end: int) -> None:
+        progress = self.progress
+        labels, weights = message.labels[start:end], message.weights[start:end]
+        if not self._weighted:
+            self._refuse_weights(message, start, end)
+        rows = islice(message.rows, end - start)
         try:
-            self._step(self.estimator, own, labels, untold)
+            self._step.learn(self.estimator, rows, labels, weights)
         except Exception as error:
             # Half of what it learns of an example may be in it already: it is of no use any more.
-            index = len(labels) - sum(1 for _ in own) - 1
-            raise LearnerFailed(self.model.name, progress.next_seq + index, ids[index], error) from error
-        untold.times.append(times)
-        untold.labels.extend(labels)
-        progress.examples += len(labels)
-        progress.next_seq += len(labels)
-        newest = int(times.max())
+            self._fail(message, end, rows, error)
+        progress.examples += end - start
+        progress.next_seq += end - start
+        newest = max(message.times[start:end])
         progress.newest = newest if progress.newest is None else max(newest, progress.newest)
-        if len(untold.labels) >= _SETTLE:
+
+    def _refuse_weights(self, message: _Message, start: int, end: int) -> None:
+        for row in range(start, end):
+            if message.weights[row] != 1.0:
+                error = TypeError(f"{_final_name(self.estimator)} cannot learn a weight, and its label has a `keep`")
+                raise LearnerFailed(self.model.name, message.seqs[row], message.ids[row], error)
+
+    def _score(self, message: _Message, start: int, end: int) -> None:
+        for row in range(start, end):
+            question = message.questions[row]
+            values = self.waiting.take(question)
+            label = message.labels[row]
+            if values is not None:
+                scored = self._step.scored(values, label)
+                self._unsettled.add(message.times[row], label, message.weights[row], scored)
+            else:
+                self._quality.skip(dropped=self.waiting.was_dropped(question))
+        if len(self._unsettled.labels) >= _SETTLE:
             self._settle()
+
+    def _close(self, message: _Message, start: int, end: int) -> None:
+        """Forget questions that have no answer."""
+        deque(islice(message.rows, end - start), maxlen=0)
+        for question in message.questions[start:end]:
+            self.waiting.take(question)
+        self.progress.next_seq += end - start
+
+    def _fail(self, message: _Message, end: int, rows: Iterator[Row], error: Exception) -> NoReturn:
+        """Name the entry at which the estimator failed: the last of a run's rows that was read."""
+        row = max(end - sum(1 for _ in rows) - 1, 0)
+        raise LearnerFailed(self.model.name, message.seqs[row], message.ids[row], error) from error
 
     def _until_version(self) -> int:
         done = self.progress.examples
@@ -186,39 +310,34 @@ class Learning:
         stop = bisect_right(self._stops, done)
         return min(due, self._stops[stop] - done) if stop < len(self._stops) else due
 
-    def _first_new(self, examples: Examples) -> int:
-        """The first row that was not learned yet: of two with one number the first accepted wins."""
-        if not len(examples):
+    def _first_new(self, entries: LogEntries) -> int:
+        """The first row that was not read yet: of two with one place the first accepted wins."""
+        if not len(entries):
             return 0
-        first, last = int(examples.seqs[0]), int(examples.seqs[-1])
-        if last - first + 1 != len(examples) or first > self.progress.next_seq:
+        first, last = int(entries.seqs[0]), int(entries.seqs[-1])
+        if last - first + 1 != len(entries) or first > self.progress.next_seq:
             raise CorruptState(
-                f"examples of model {self.model.name!r}: expected number {self.progress.next_seq} next, "
-                f"the log goes on with {first} to {last} ({len(examples)} examples)"
+                f"log of model {self.model.name!r}: expected place {self.progress.next_seq} next, "
+                f"it goes on with {first} to {last} ({len(entries)} entries)"
             )
-        return min(self.progress.next_seq - first, len(examples))
+        return min(self.progress.next_seq - first, len(entries))
 
     def _fits(self, properties: dict[str, str]) -> bool:
-        """Whether examples are made of what this model's are: those of another learner are as good."""
+        """Whether entries are made of what this model's are: those of another learner are as good."""
         if properties.get("definition", self.model.hash) == self.model.hash:
             return True
         return properties.get("examples") == self.model.examples_hash
 
     def _pass_over(self, payload: bytes) -> None:
-        """Leave examples of another definition unlearned; the numbers of this one's follow theirs."""
-        with pa.ipc.open_stream(payload) as reader:
-            seqs = reader.read_next_batch().column("seq")
-        if len(seqs):
-            self.progress.next_seq = max(self.progress.next_seq, seqs[-1].as_py() + 1)
+        """Leave entries of another definition unread; the places of this one's follow theirs."""
+        self.progress.next_seq = max(self.progress.next_seq, last_sequence_of(payload) + 1)
 
     def _settle(self) -> None:
-        untold, self._untold = self._untold, _Untold()
-        if untold.labels:
-            self._quality.update(
-                Outcomes(
-                    np.concatenate(untold.times),
-                    untold.labels,
-                    np.array(untold.scores, np.float64),
-                    untold.predicted,
-                )
-            )
+        unsettled, self._unsettled = self._unsettled, _Unsettled()
+        if unsettled.labels:
+            self._quality.update(unsettled.outcomes(self.model.task))
+
+
+def _final_name(estimator: Any) -> str:
+    steps = getattr(estimator, "steps", None)
+    return type(list(steps.values())[-1] if steps else estimator).__name__

@@ -1,4 +1,4 @@
-"""Examples as River takes them: one dictionary a vector."""
+"""Vectors as River takes them: one dictionary a vector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.definition import FieldType, ModelDefinition
-from headrace.log.tables import Examples
+from headrace.log.tables import LogEntries
 
 Row = dict[str, float | str]
 
@@ -20,12 +20,12 @@ class Rows:
         self._names = tuple(feature.name for feature in model.features)
         self._texts = tuple(feature.type is FieldType.STRING for feature in model.features)
 
-    def of(self, examples: Examples, first: int) -> Iterator[Row]:
-        """The vectors of the examples from row `first` on."""
+    def of(self, entries: LogEntries, first: int) -> Iterator[Row]:
+        """The vectors of the entries from row `first` on."""
         columns: list[list[float] | list[str | None]] = []
-        numbers = iter(examples.numbers[first:].T)
-        categories = iter(examples.categories)
-        whole: npt.NDArray[np.bool_] = np.all(~np.isnan(examples.numbers[first:]), axis=1)
+        numbers = iter(entries.numbers[first:].T)
+        categories = iter(entries.categories)
+        whole: npt.NDArray[np.bool_] = np.all(~np.isnan(entries.numbers[first:]), axis=1)
         for text in self._texts:
             if text:
                 column = next(categories)[first:]

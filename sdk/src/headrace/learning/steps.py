@@ -1,18 +1,22 @@
-"""Test, then train: the loop in which a learner spends its time, one for each task.
+"""Ask and learn: the loops in which a learner spends its time, one of each for each task.
 
-What is tested is the score that the exported model gives (see `headrace.export.score_one`); a classifier
-that knows no class yet has none.
+What is kept of a question is a row of numbers: the score that the exported model gives (see
+`headrace.export.score_one`; a classifier that knows no class yet has none) and what the baselines say at that moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 from headrace.definition import Task
-from headrace.quality import NO_PREDICTION
+from headrace.quality import NO_PREDICTION, Baseline, BinaryBaseline, MulticlassBaseline, RegressionBaseline
 
 from .rows import Row
+
+#: What a model says of a question: binary and regression a number, multiclass the votes by class.
+Score: TypeAlias = float | Mapping[str, float]
 
 
 class Estimator(Protocol):
@@ -25,59 +29,178 @@ class Estimator(Protocol):
     def predict_proba_one(self, x: Row) -> dict[Any, float]: ...
 
 
-class Scores(Protocol):
-    """Where a step puts what it predicted; `predicted` is used by multiclass models only."""
+class Scored(NamedTuple):
+    """What was said of a question, as of the question, in the terms of `headrace.quality.Outcomes`."""
 
-    scores: list[float]
-    predicted: list[str | None]
-
-
-class Step(Protocol):
-    """Tests and trains on rows with their labels, in order."""
-
-    def __call__(self, estimator: Any, rows: Iterable[Row], labels: list[Any], found: Scores) -> None: ...
+    score: float
+    prior: float
+    last: float | str | None
+    predicted: str | None = None
 
 
-def _binary(estimator: Any, rows: Iterable[Row], labels: list[bool], found: Scores) -> None:
-    predict, learn, score = estimator.predict_proba_one, estimator.learn_one, found.scores.append
-    for row, label in zip(rows, labels, strict=True):
-        votes = predict(row)
-        if not votes:
-            score(NO_PREDICTION)
-        elif sum(votes.values()) == 0.0:
-            score(0.5)
-        else:
-            score(votes.get(True, 0.0))
-        learn(row, label)
+class Step(ABC):
+    """Asks and trains a model, in order."""
+
+    #: Numbers kept of a question, as long as nothing was learned.
+    width: ClassVar[int] = 3
+
+    @abstractmethod
+    def ask(self, estimator: Any, rows: Iterable[Row], values: Any) -> list[Score]:
+        """Predict each row, and add what is to be kept to `values`, an array of doubles."""
+
+    @abstractmethod
+    def scored(self, values: Sequence[float], label: Any) -> Scored:
+        """Read what was kept of a question, knowing its label."""
+
+    @property
+    @abstractmethod
+    def baseline(self) -> Baseline:
+        """What learns beside the model."""
+
+    @property
+    def new_width(self) -> int:
+        """Numbers kept of the next question."""
+        return self.width
+
+    def learn(self, estimator: Any, rows: Iterable[Row], labels: Sequence[Any], weights: Sequence[float]) -> None:
+        """Learn each row with its label."""
+        learn, follow = estimator.learn_one, self.baseline.learn
+        for row, label, weight in zip(rows, labels, weights, strict=True):
+            if weight == 1.0:
+                learn(row, label)
+            else:
+                learn(row, label, w=weight)
+            follow(label, weight)
 
 
-def _multiclass(estimator: Any, rows: Iterable[Row], labels: list[str], found: Scores) -> None:
-    predict, learn = estimator.predict_proba_one, estimator.learn_one
-    score, guess = found.scores.append, found.predicted.append
-    for row, label in zip(rows, labels, strict=True):
-        votes = predict(row)
-        if not votes:
-            score(NO_PREDICTION)
-            guess(None)
-        else:
-            score(votes.get(label, 0.0) if sum(votes.values()) != 0.0 else 1.0 / len(votes))
-            guess(max(votes, key=votes.__getitem__))
-        learn(row, label)
+class BinaryStep(Step):
+    """Keeps the probability of true, the prior's, and the label learned last."""
+
+    def __init__(self, baseline: BinaryBaseline) -> None:
+        self._baseline = baseline
+
+    @property
+    def baseline(self) -> BinaryBaseline:
+        return self._baseline
+
+    def ask(self, estimator: Any, rows: Iterable[Row], values: Any) -> list[Score]:
+        predict, keep, scores = estimator.predict_proba_one, values.extend, list[Score]()
+        prior, last = self._baseline.prior, self._baseline.last
+        for row in rows:
+            votes = predict(row)
+            if not votes:
+                score = NO_PREDICTION
+            elif sum(votes.values()) == 0.0:
+                score = 0.5
+            else:
+                score = votes.get(True, 0.0)
+            scores.append(score)
+            keep((score, prior, last))
+        return scores
+
+    def scored(self, values: Sequence[float], label: Any) -> Scored:
+        score, prior, last = values
+        return Scored(score, prior, last)
 
 
-def _regression(estimator: Any, rows: Iterable[Row], labels: list[float], found: Scores) -> None:
-    predict, learn, score = estimator.predict_one, estimator.learn_one, found.scores.append
-    for row, label in zip(rows, labels, strict=True):
-        score(predict(row))
-        learn(row, label)
+class RegressionStep(Step):
+    """Keeps the number, the mean of the labels, and the label learned last."""
+
+    def __init__(self, baseline: RegressionBaseline) -> None:
+        self._baseline = baseline
+
+    @property
+    def baseline(self) -> RegressionBaseline:
+        return self._baseline
+
+    def ask(self, estimator: Any, rows: Iterable[Row], values: Any) -> list[Score]:
+        predict, keep, scores = estimator.predict_one, values.extend, list[Score]()
+        prior, last = self._baseline.prior, self._baseline.last
+        for row in rows:
+            score = predict(row)
+            scores.append(score)
+            keep((score, prior, last))
+        return scores
+
+    def scored(self, values: Sequence[float], label: Any) -> Scored:
+        score, prior, last = values
+        return Scored(score, prior, last)
 
 
-#: The step of each task.
-STEPS: dict[Task, Step] = {Task.BINARY: _binary, Task.MULTICLASS: _multiclass, Task.REGRESSION: _regression}
+# What is kept of a multiclass question begins with these; the vote for each class and its prior follow.
+_LAST, _GUESS, _OTHER_VOTE, _OTHER_PRIOR, _HEAD = range(5)
+
+
+class MulticlassStep(Step):
+    """Keeps the votes and the prior of all classes: which one is true, the answer says.
+
+    The classes are in the order in which they were learned first. A row kept before a class was learned has NaN there,
+    or ends before; the class then has the vote and the prior of one that is unknown.
+    """
+
+    width = _HEAD
+
+    def __init__(self, baseline: MulticlassBaseline) -> None:
+        self._baseline = baseline
+        self._classes = list(baseline.classes)
+        self._numbers = {name: number for number, name in enumerate(self._classes)}
+
+    @property
+    def baseline(self) -> MulticlassBaseline:
+        return self._baseline
+
+    @property
+    def new_width(self) -> int:
+        return _HEAD + 2 * len(self._classes)
+
+    def learn(self, estimator: Any, rows: Iterable[Row], labels: Sequence[Any], weights: Sequence[float]) -> None:
+        super().learn(estimator, rows, labels, weights)
+        for name in list(self._baseline.classes)[len(self._classes) :]:
+            self._numbers[name] = len(self._classes)
+            self._classes.append(name)
+
+    def ask(self, estimator: Any, rows: Iterable[Row], values: Any) -> list[Score]:
+        predict, keep, scores = estimator.predict_proba_one, values.extend, list[Score]()
+        baseline = self._baseline
+        priors = [baseline.prior(name) for name in self._classes]
+        other_prior = 1.0 / (baseline.weight + len(self._classes) + 1.0)
+        last = float(self._numbers[baseline.last]) if baseline.last is not None else -1.0
+        for row in rows:
+            votes = predict(row)
+            scores.append(votes)
+            guess, other = -1.0, NO_PREDICTION
+            if votes:
+                guess = float(self._numbers.get(max(votes, key=votes.__getitem__), -1))
+                other = 0.0 if sum(votes.values()) != 0.0 else 1.0 / len(votes)
+            keep((last, guess, other, other_prior))
+            for name, prior in zip(self._classes, priors, strict=True):
+                keep((other if other != 0.0 else votes.get(name, 0.0), prior))
+        return scores
+
+    def scored(self, values: Sequence[float], label: Any) -> Scored:
+        at = _HEAD + 2 * self._numbers.get(label, len(values))
+        known = at < len(values) and values[at + 1] == values[at + 1]
+        score, prior = values[at : at + 2] if known else (values[_OTHER_VOTE], values[_OTHER_PRIOR])
+        return Scored(score, prior, self._name(values[_LAST]), self._name(values[_GUESS]))
+
+    def _name(self, number: float) -> str | None:
+        return self._classes[int(number)] if number >= 0.0 else None
+
+
+_STEPS: dict[Task, Callable[[Any], Step]] = {
+    Task.BINARY: BinaryStep,
+    Task.MULTICLASS: MulticlassStep,
+    Task.REGRESSION: RegressionStep,
+}
+
+
+def step_of(task: Task, baseline: Baseline) -> Step:
+    """The step of a task, with the baseline that learns beside the model."""
+    return _STEPS[task](baseline)
 
 
 def labels_of(task: Task, labels: Any) -> list[Any]:
-    """Labels of the examples log as River takes them: bool, text or float."""
+    """Labels of the log as River takes them: bool, text or float."""
     if task is Task.BINARY:
         return [label > 0.5 for label in labels.tolist()]
     if task is Task.REGRESSION:

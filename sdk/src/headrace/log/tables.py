@@ -23,6 +23,9 @@ Categories = list[list[str | None]]
 #: Rows of one message: well below the broker's 5 MB for the widest vectors.
 MAX_ROWS = 2_048
 
+# Columns before those of the vector, whose features may have the same names.
+_VECTOR_COLUMNS, _LOG_COLUMNS, _PREDICTION_COLUMNS = 5, 8, 6
+
 
 @dataclass(frozen=True)
 class Vectors:
@@ -41,6 +44,8 @@ class Vectors:
         float64[N, n]: the numeric features.
     categories
         For each string feature its column of N values.
+    entities
+        Of a forecast: the entity of each.
     """
 
     ids: list[str]
@@ -49,6 +54,7 @@ class Vectors:
     cuts: npt.NDArray[np.int64]
     numbers: Numbers
     categories: Categories
+    entities: list[str | None] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,6 +68,7 @@ class Vectors:
             self.cuts[rows],
             self.numbers[rows],
             [[column[row] for row in rows] for column in self.categories],
+            None if self.entities is None else [self.entities[row] for row in rows],
         )
 
     def slices(self, size: int = MAX_ROWS) -> Iterator[Vectors]:
@@ -165,6 +172,9 @@ def encode_vectors(model: ModelDefinition, vectors: Vectors) -> bytes:
         "time": pa.array(vectors.times, pa.int64()),
         "position": pa.array(vectors.positions, pa.binary(20)),
         "cut": cuts if cuts is not None else pa.nulls(len(vectors)),
+        "entity": pa.nulls(len(vectors), pa.string())
+        if vectors.entities is None
+        else pa.array(vectors.entities, pa.string()),
     }
     return _encode(columns, _vector_columns(model, vectors.numbers, vectors.categories))
 
@@ -172,28 +182,30 @@ def encode_vectors(model: ModelDefinition, vectors: Vectors) -> bytes:
 def decode_vectors(model: ModelDefinition, data: bytes) -> Vectors:
     """The inverse of `encode_vectors`."""
     batch = _decode(data)
-    size = batch.num_rows
-    cut = batch.column("cut")
+    size, header = batch.num_rows, _header(batch, _VECTOR_COLUMNS)
+    cut = header.column("cut")
     flat = np.empty(0, np.int64) if pa.types.is_null(cut.type) else cut.flatten().to_numpy()
-    numbers, categories = _vector_of(model, batch, 4)
+    numbers, categories = _vector_of(model, batch, _VECTOR_COLUMNS)
+    entities = header.column("entity").to_pylist() if model.entity else None
     return Vectors(
-        batch.column("id").to_pylist(),
-        batch.column("time").to_numpy(),
-        batch.column("position").to_pylist(),
+        header.column("id").to_pylist(),
+        header.column("time").to_numpy(),
+        header.column("position").to_pylist(),
         flat.reshape(size, -1, 3) if size else flat.reshape(0, 0, 3),
         numbers,
         categories,
+        entities,
     )
 
 
 def positions_of(data: bytes) -> list[bytes]:
     """The positions of a message of a features topic, whatever definition its vectors are of."""
-    return list(_decode(data).column("position").to_pylist())
+    return list(_header(_decode(data), _VECTOR_COLUMNS).column("position").to_pylist())
 
 
 def last_sequence_of(data: bytes) -> int:
     """The place of the last entry of a message of a log, whatever definition it is of."""
-    return int(_decode(data).column("seq")[-1].as_py())
+    return int(_header(_decode(data), _LOG_COLUMNS).column("seq")[-1].as_py())
 
 
 def encode_log(model: ModelDefinition, entries: LogEntries) -> bytes:
@@ -215,17 +227,18 @@ def encode_log(model: ModelDefinition, entries: LogEntries) -> bytes:
 def decode_log(model: ModelDefinition, data: bytes) -> LogEntries:
     """The inverse of `encode_log`."""
     batch = _decode(data)
-    label = batch.column("label")
-    numbers, categories = _vector_of(model, batch, 8)
+    header = _header(batch, _LOG_COLUMNS)
+    label = header.column("label")
+    numbers, categories = _vector_of(model, batch, _LOG_COLUMNS)
     return LogEntries(
-        batch.column("seq").to_numpy(),
-        batch.column("kind").to_numpy(),
-        batch.column("question").to_numpy(),
-        batch.column("id").to_pylist(),
-        batch.column("time").to_numpy(),
-        batch.column("label_time").to_numpy(),
+        header.column("seq").to_numpy(),
+        header.column("kind").to_numpy(),
+        header.column("question").to_numpy(),
+        header.column("id").to_pylist(),
+        header.column("time").to_numpy(),
+        header.column("label_time").to_numpy(),
         label.to_pylist() if pa.types.is_string(label.type) else label.to_numpy(),
-        batch.column("weight").to_numpy(),
+        header.column("weight").to_numpy(),
         numbers,
         categories,
     )
@@ -249,14 +262,15 @@ def encode_predictions(model: ModelDefinition, predictions: Predictions) -> byte
 def decode_predictions(model: ModelDefinition, data: bytes) -> Predictions:
     """The inverse of `encode_predictions`."""
     batch = _decode(data)
-    label = batch.column("label")
-    numbers, categories = _vector_of(model, batch, 6)
+    header = _header(batch, _PREDICTION_COLUMNS)
+    label = header.column("label")
+    numbers, categories = _vector_of(model, batch, _PREDICTION_COLUMNS)
     return Predictions(
-        batch.column("id").to_pylist(),
-        batch.column("time").to_numpy(),
-        batch.column("position").to_pylist(),
-        batch.column("version").to_numpy(),
-        batch.column("score").to_numpy(),
+        header.column("id").to_pylist(),
+        header.column("time").to_numpy(),
+        header.column("position").to_pylist(),
+        header.column("version").to_numpy(),
+        header.column("score").to_numpy(),
         None if label.null_count == len(label) else label.to_pylist(),
         numbers,
         categories,
@@ -290,6 +304,10 @@ def _vector_of(model: ModelDefinition, batch: pa.RecordBatch, first: int) -> tup
             numbers[:, number] = column.to_numpy()
             number += 1
     return numbers, categories
+
+
+def _header(batch: pa.RecordBatch, columns: int) -> pa.RecordBatch:
+    return batch.select(list(range(columns)))
 
 
 def _encode(columns: dict[str, pa.Array], vector: list[tuple[str, pa.Array]]) -> bytes:

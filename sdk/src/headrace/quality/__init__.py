@@ -1,6 +1,23 @@
-"""Prequential quality: how well each example was predicted before it was learned."""
+"""Quality as of the question: how well each question was predicted when it was asked."""
 
+from headrace.quality.baselines import Baseline, BinaryBaseline, MulticlassBaseline, RegressionBaseline
+from headrace.quality.calibration import ReliabilityBin
 from headrace.quality.history import Point
 from headrace.quality.measures import NO_PREDICTION, Outcomes, Quality, quality_of, restore
+from headrace.quality.warning import MARK, warning_of
 
-__all__ = ["NO_PREDICTION", "Outcomes", "Point", "Quality", "quality_of", "restore"]
+__all__ = [
+    "MARK",
+    "NO_PREDICTION",
+    "Baseline",
+    "BinaryBaseline",
+    "MulticlassBaseline",
+    "Outcomes",
+    "Point",
+    "Quality",
+    "RegressionBaseline",
+    "ReliabilityBin",
+    "quality_of",
+    "restore",
+    "warning_of",
+]

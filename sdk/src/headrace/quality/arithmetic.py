@@ -6,7 +6,7 @@ the tail of an array. A running sum is added strictly in order, and libm's logar
 
 from __future__ import annotations
 
-from math import log
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +27,17 @@ def running(start: float, values: Floats) -> Floats:
 def log_losses(probabilities: Floats) -> Floats:
     """-log of the probabilities given to what came true. NaN counts as 0, the worst."""
     clipped = np.clip(np.nan_to_num(probabilities, nan=0.0), EPSILON, 1.0 - EPSILON)
-    return np.array([-log(probability) for probability in clipped.tolist()], np.float64)
+    return np.array([-math.log(probability) for probability in clipped.tolist()], np.float64)
 
 
-def before(start: int, steps: Bools) -> Ints:
-    """How many there were before each step, when there were `start` before the first."""
-    counted = steps.astype(np.int64)
-    return start + np.cumsum(counted) - counted
+def total(start: float, values: Floats) -> float:
+    """The sum of `start` and the values, added one after the other."""
+    return float(running(start, values)[-1])
+
+
+def weighted_mean(values: Floats, weights: Floats) -> float:
+    """Σ wᵢ vᵢ / Σ wᵢ, whatever the order of the rows; infinite where the sum is beyond the largest float."""
+    try:
+        return math.fsum(values * weights) / math.fsum(weights)
+    except OverflowError:
+        return math.inf

@@ -32,45 +32,50 @@ def bins_of(scores: Floats) -> Ints:
 
 
 class StreamingAuc:
-    """Counts of positives and negatives by bin of their score.
+    """Weights of positives and negatives by bin of their score.
 
     The result is within half the share of (positive, negative) pairs that meet in one bin of the exact
     one; a bin is 0.1 % of its distance from the nearer end wide, so that is some 1e-5 in practice.
     """
 
-    def __init__(self, counts: Ints | None = None) -> None:
-        self._counts = np.zeros((2, BINS), np.int64) if counts is None else counts
+    def __init__(self, sums: Floats | None = None) -> None:
+        self._sums = np.zeros((2, BINS)) if sums is None else sums
 
-    def add(self, scores: Floats, truth: Bools) -> None:
-        """Count a batch."""
+    def add(self, scores: Floats, truth: Bools, weights: Floats | None = None) -> None:
+        """Count a batch; without weights each counts once."""
         bins = bins_of(scores)
         # A full count of a small batch would touch all bins.
-        np.add.at(self._counts, (truth.astype(np.int64), bins), 1)
+        np.add.at(self._sums, (truth.astype(np.int64), bins), 1.0 if weights is None else weights)
 
     def value(self) -> float:
         """The area; 0.5 as long as there is but one class."""
-        negatives, positives = self._counts
+        negatives, positives = self._sums
         below = np.cumsum(negatives) - negatives
-        return _share(int((positives * (2 * below + negatives)).sum()), int(positives.sum()), int(negatives.sum()))
+        half_wins = float((positives * (2.0 * below + negatives)).sum())
+        return _share(half_wins, float(positives.sum()), float(negatives.sum()))
 
     def dump(self) -> bytes:
-        """The counts."""
-        return self._counts.tobytes()
+        """The sums."""
+        return self._sums.tobytes()
 
     @classmethod
     def load(cls, data: bytes) -> StreamingAuc:
         """The inverse of `dump`."""
-        return cls(np.frombuffer(data, np.int64).reshape(2, BINS).copy())
+        return cls(np.frombuffer(data, np.float64).reshape(2, BINS).copy())
 
 
-def exact_auc(scores: Floats, truth: Bools) -> float:
+def exact_auc(scores: Floats, truth: Bools, weights: Floats | None = None) -> float:
     """The area of a few thousand scores; ties count half. 0.5 where there is but one class."""
-    negatives = np.sort(scores[~truth])
-    positives = scores[truth]
-    wins = np.searchsorted(negatives, positives, "left").sum() + np.searchsorted(negatives, positives, "right").sum()
-    return _share(int(wins), len(positives), len(negatives))
+    weights = np.ones(len(scores)) if weights is None else weights
+    order = np.argsort(scores[~truth], kind="stable")
+    negatives = scores[~truth][order]
+    below = np.concatenate(((0.0,), np.cumsum(weights[~truth][order])))
+    positives, stakes = scores[truth], weights[truth]
+    lower = below[np.searchsorted(negatives, positives, "left")]
+    upper = below[np.searchsorted(negatives, positives, "right")]
+    return _share(float((stakes * (lower + upper)).sum()), float(stakes.sum()), float(below[-1]))
 
 
-def _share(half_wins: int, positives: int, negatives: int) -> float:
+def _share(half_wins: float, positives: float, negatives: float) -> float:
     pairs = positives * negatives
-    return half_wins / (2 * pairs) if pairs else 0.5
+    return half_wins / (2.0 * pairs) if pairs else 0.5

@@ -1,8 +1,10 @@
-"""The metrics of each task, computed in batches, always beside what knows nothing.
+"""The metrics of each task, computed in batches.
 
-All of them depend on the examples and their order alone, to the bit, not on how they were batched.
-Two baselines stand beside every model, on the same examples: *no change* predicts the label learned last,
-the *prior* what was frequent (or the mean) so far, each before it sees the example.
+Every metric is *as of the question*: its score is what the model said when it was asked, before it learned what became
+known later. So are the two baselines beside each model, on the same examples: see `headrace.quality.baselines`.
+
+All of them depend on the examples and their order alone, to the bit, not on how they were batched. Below, wᵢ is the
+weight of example i, yᵢ its label, pᵢ or ŷᵢ its score, and W the sum of the weights.
 """
 
 from __future__ import annotations
@@ -18,26 +20,29 @@ import msgspec
 import numpy as np
 
 from headrace.definition import ModelDefinition, Task
-from headrace.quality.arithmetic import Bools, Floats, Ints, before, log_losses, running
+from headrace.quality.arithmetic import Bools, Floats, Ints, log_losses, total, weighted_mean
 from headrace.quality.auc import StreamingAuc, exact_auc
+from headrace.quality.baselines import SCALE, Baseline, baseline_of
+from headrace.quality.calibration import Calibration, ReliabilityBin
 from headrace.quality.drift import DriftAlarm
 from headrace.quality.history import History, HistoryState, Point
+from headrace.quality.warning import MARK, is_worse
 
 #: The score of a classifier that has seen no class yet: wrong, at the loss of the prior, which knows no more.
 NO_PREDICTION = -1.0
 
-# Errors of a regressor that has diverged: still a number, also when squared and summed.
-_WORST = 1e100
+# The largest float, in the unit in which errors are added.
+_WORST = sys.float_info.max * SCALE
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """A batch of examples with what was predicted before each was learned.
+    """A batch of answers, with what was predicted when their questions were asked.
 
     Attributes
     ----------
     times
-        Event times.
+        Event times of the questions.
     labels
         float64[N] (binary: 0 or 1), or the classes as text.
     scores
@@ -45,48 +50,73 @@ class Outcomes:
         regression: the value predicted. `NO_PREDICTION` where there was none.
     predicted
         Multiclass: the most probable class, None where there was none.
+    weights
+        How many examples each stands for; None: one each.
+    prior, last
+        What the baselines said at the question: the prior's score, in the terms of `scores`, and the label learned
+        last (binary: -1 where there was none). None: they were not asked, and have no metrics.
     """
 
     times: Ints
     labels: Floats | list[str]
     scores: Floats
     predicted: Sequence[str | None] = ()
+    weights: Floats | None = None
+    prior: Floats | None = None
+    last: Floats | list[str | None] | None = None
+
+    def take(self, rows: Bools) -> Outcomes:
+        """The outcomes at these rows."""
+        chosen = np.flatnonzero(rows).tolist()
+        return Outcomes(
+            self.times[rows],
+            _taken(self.labels, chosen),
+            self.scores[rows],
+            [self.predicted[row] for row in chosen] if self.predicted else (),
+            None if self.weights is None else self.weights[rows],
+            None if self.prior is None else self.prior[rows],
+            None if self.last is None else _taken(self.last, chosen),
+        )
 
 
 class Totals(msgspec.Struct):
-    """Counts and sums of one model since it began; what a task does not need stays at 0."""
+    """Counts and sums of one model since it began; what a task does not need stays at 0.
 
-    examples: int = 0
+    `scored` counts examples; everything else is weighted. `baseline` says whether the baselines were asked.
+    """
+
     scored: int = 0
-    correct: int = 0
-    no_change_correct: int = 0
+    unasked: int = 0
+    dropped: int = 0
+    baseline: bool = False
+    weight: float = 0.0
+    correct: float = 0.0
+    no_change_correct: float = 0.0
     loss: float = 0.0
     prior_loss: float = 0.0
     # Binary
-    learned_true: int = 0
-    hits: int = 0
-    alarms: int = 0
-    misses: int = 0
-    # Multiclass: by class how often it was learned, and scored: how often true, predicted and both.
-    learned: dict[str, int] = {}
-    confusion: dict[str, tuple[int, int, int]] = {}
+    hits: float = 0.0
+    alarms: float = 0.0
+    misses: float = 0.0
+    # Multiclass: by class how often it was true, predicted and both.
+    confusion: dict[str, tuple[float, float, float]] = {}
     # Regression
     squared: float = 0.0
     no_change_error: float = 0.0
-    learned_sum: float = 0.0
+    known: float = 0.0
     mean: float = 0.0
     deviation: float = 0.0
-    # The label learned last
-    last: float | str | None = None
 
 
 class QualityState(msgspec.Struct):
     """What a checkpoint keeps of the metrics."""
 
     totals: Totals
+    baseline: Baseline
     drift: DriftAlarm
     history: HistoryState
     auc: bytes = b""
+    calibration: bytes = b""
 
 
 # Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
@@ -94,34 +124,66 @@ _STATE = msgspec.msgpack.Decoder(QualityState)
 
 
 class Quality(ABC):
-    """The prequential metrics of one model.
+    """The metrics of one model, as of the question.
 
     Parameters
     ----------
+    task
+        What the model learns.
     score_from
-        Examples before this event time are learned, but not scored.
+        Examples whose question is before this event time are learned, but not scored.
+
+    Attributes
+    ----------
+    baseline
+        What learns the labels beside the model, and is asked when the model is.
     """
 
     _columns: ClassVar[int]
 
-    def __init__(self, score_from: int | None = None) -> None:
+    def __init__(self, task: Task, score_from: int | None = None) -> None:
+        self.baseline = baseline_of(task)
         self._score_from = score_from
         self._totals = Totals()
         self._drift = DriftAlarm()
         self._history = History(self._columns, self._measure)
 
     def update(self, outcomes: Outcomes) -> None:
-        """Take the next examples, in the order of learning."""
-        if len(outcomes.times):
-            self._update(outcomes)
+        """Score the next answers, in the order in which they became known."""
+        if self._score_from is not None:
+            outcomes = outcomes.take(outcomes.times >= self._score_from)
+        if not len(outcomes.times):
+            return
+        weights = np.ones(len(outcomes.times)) if outcomes.weights is None else outcomes.weights
+        self._totals.baseline |= outcomes.prior is not None
+        self._totals.scored += len(weights)
+        self._totals.weight = total(self._totals.weight, weights)
+        self._score(outcomes, weights)
+
+    def skip(self, *, dropped: bool) -> None:
+        """Count an answer that is learned, and not scored.
+
+        Parameters
+        ----------
+        dropped
+            Its prediction was dropped, as too many waited; else its question was never read.
+        """
+        if dropped:
+            self._totals.dropped += 1
+        else:
+            self._totals.unasked += 1
 
     @abstractmethod
-    def _update(self, outcomes: Outcomes) -> None:
+    def _score(self, outcomes: Outcomes, weights: Floats) -> None:
         """The same for a batch that is not empty."""
 
     @abstractmethod
     def _metrics(self) -> dict[str, float]:
         """The task's own metrics."""
+
+    @abstractmethod
+    def _baselines(self) -> dict[str, float]:
+        """The metrics of the baselines."""
 
     @staticmethod
     @abstractmethod
@@ -134,237 +196,284 @@ class Quality(ABC):
         return list(self._history.points)
 
     @property
+    def reliability(self) -> list[ReliabilityBin]:
+        """The reliability curve of a binary model; empty for others."""
+        return []
+
+    @property
     def last_alarm(self) -> int | None:
         """The event time of the last drift alarm."""
         return self._drift.last_time
 
     def metrics(self) -> dict[str, float]:
-        """All metrics by name. As long as nothing was scored they are 0, an area is 0.5."""
-        own = {"examples": float(self._totals.examples), "scored": float(self._totals.scored), **self._metrics()}
-        return {name: _finite(value) for name, value in own.items()} | {"drift_alarms": float(self._drift.alarms)}
+        """All metrics by name. As long as nothing was scored they are 0, an area is 0.5.
+
+        NaN is a metric that cannot be computed: the labels are too large for it.
+        """
+        totals = self._totals
+        counts = {"examples": float(self.baseline.examples), "scored": float(totals.scored)}
+        found = {**counts, **self._metrics(), **(self._baselines() if totals.baseline else {})}
+        found = {name: _bounded(value) for name, value in found.items()}
+        found["unasked"], found["dropped"] = float(totals.unasked), float(totals.dropped)
+        found["drift_alarms"] = float(self._drift.alarms)
+        if totals.baseline:
+            found[MARK] = float(is_worse(found, totals.weight))
+        return found
 
     def dump(self) -> bytes:
         """Everything, for a checkpoint."""
-        return msgspec.msgpack.encode(QualityState(self._totals, self._drift, self._history.dump(), self._auc()))
+        area, calibration = self._curves()
+        state = QualityState(self._totals, self.baseline, self._drift, self._history.dump(), area, calibration)
+        return msgspec.msgpack.encode(state)
 
     def load(self, data: bytes) -> None:
         """The inverse of `dump`."""
         state = _STATE.decode(data)
-        self._totals, self._drift = state.totals, state.drift
+        self._totals, self.baseline, self._drift = state.totals, state.baseline, state.drift
         self._history.load(state.history)
-        self._restore_auc(state.auc)
+        self._restore_curves(state.auc, state.calibration)
 
-    def _auc(self) -> bytes:
-        return b""
+    def _curves(self) -> tuple[bytes, bytes]:
+        return b"", b""
 
-    def _restore_auc(self, data: bytes) -> None:
+    def _restore_curves(self, area: bytes, calibration: bytes) -> None:
         return
 
-    def _counted(self, times: Ints) -> Bools:
-        return np.ones(len(times), np.bool_) if self._score_from is None else times >= self._score_from
-
-    def _mean(self, total: float) -> float:
-        return total / self._totals.scored if self._totals.scored else 0.0
+    def _mean(self, sum_: float) -> float:
+        return sum_ / self._totals.weight if self._totals.weight else 0.0
 
 
 class BinaryQuality(Quality):
-    """Accuracy at one half, ROC AUC, log loss and F1 of the true class."""
+    """Metrics of a condition.
 
-    _columns = 6
+    Notes
+    -----
+    - `log_loss` = -Σ wᵢ ln(yᵢ = true ? pᵢ : 1 - pᵢ) / W, probabilities kept 1e-15 away from 0 and 1
+    - `roc_auc`: the share of pairs (one true, one false), weighted by the product of their weights, in which the true
+      one has the higher score; equal scores count half
+    - `accuracy` = Σ wᵢ [(pᵢ > ½) = yᵢ] / W
+    - `f1` = 2 hits / (2 hits + false alarms + misses), in weights, true being predicted where pᵢ > ½
+    - `ece`: the expected calibration error, Σ_b W_b |p̄_b - ȳ_b| / W over ten bins of equal width, where W_b is the
+      weight of a bin, p̄_b its mean score and ȳ_b its share of true labels
+    - `prior_log_loss`: the log loss of (weight of true + 1) / (weight + 2), from the labels known at the question
+    - `no_change_accuracy`: the accuracy of the label learned last before the question
+    """
 
-    def __init__(self, score_from: int | None = None) -> None:
-        super().__init__(score_from)
-        self._curve = StreamingAuc()
+    _columns = 7
 
-    def _update(self, outcomes: Outcomes) -> None:
+    def __init__(self, task: Task = Task.BINARY, score_from: int | None = None) -> None:
+        super().__init__(task, score_from)
+        self._area = StreamingAuc()
+        self._calibration = Calibration()
+
+    def _score(self, outcomes: Outcomes, weights: Floats) -> None:
         totals = self._totals
         truth: Bools = np.asarray(outcomes.labels, np.float64) > 0.5
-        seen = totals.examples + np.arange(len(truth))
-        # The rule of succession: certain of nothing that it has not seen.
-        prior = (before(totals.learned_true, truth) + 1) / (seen + 2)
-        no_change = np.concatenate(((_number(totals.last),), truth[:-1])) == truth
-        totals.examples += len(truth)
-        totals.learned_true += int(truth.sum())
-        totals.last = float(truth[-1])
-        rows = self._counted(outcomes.times)
-        if rows.any():
-            self._score(outcomes.times[rows], truth[rows], outcomes.scores[rows], prior[rows], no_change[rows])
-
-    def _score(self, times: Ints, truth: Bools, scores: Floats, prior: Floats, no_change: Bools) -> None:
-        totals = self._totals
-        silent = scores == NO_PREDICTION
-        scores = np.where(silent, prior, scores)
+        prior = np.full(len(truth), 0.5) if outcomes.prior is None else outcomes.prior
+        no_change = np.zeros(len(truth), np.bool_) if outcomes.last is None else np.asarray(outcomes.last) == truth
+        silent = outcomes.scores == NO_PREDICTION
+        scores = np.where(silent, prior, outcomes.scores)
         predicted = scores > 0.5
         correct = (predicted == truth) & ~silent
         losses = log_losses(np.where(truth, scores, 1.0 - scores))
         prior_losses = log_losses(np.where(truth, prior, 1.0 - prior))
-        totals.scored += len(truth)
-        totals.correct += int(correct.sum())
-        totals.no_change_correct += int(no_change.sum())
-        totals.hits += int((predicted & truth).sum())
-        totals.alarms += int((predicted & ~truth).sum())
-        totals.misses += int((~predicted & truth).sum())
-        totals.loss = float(running(totals.loss, losses)[-1])
-        totals.prior_loss = float(running(totals.prior_loss, prior_losses)[-1])
-        self._curve.add(scores, truth)
-        self._drift.update(losses, times)
-        self._history.add(times, np.column_stack((scores, truth, correct, losses, prior_losses, no_change)))
+        totals.correct = total(totals.correct, weights * correct)
+        totals.no_change_correct = total(totals.no_change_correct, weights * no_change)
+        totals.hits = total(totals.hits, weights * (predicted & truth))
+        totals.alarms = total(totals.alarms, weights * (predicted & ~truth))
+        totals.misses = total(totals.misses, weights * (~predicted & truth))
+        totals.loss = total(totals.loss, weights * losses)
+        totals.prior_loss = total(totals.prior_loss, weights * prior_losses)
+        self._area.add(scores, truth, weights)
+        self._calibration.add(scores, truth, weights)
+        self._drift.update(losses, outcomes.times)
+        columns = (scores, truth, correct, losses, prior_losses, no_change, weights)
+        self._history.add(outcomes.times, np.column_stack(columns))
 
     def _metrics(self) -> dict[str, float]:
         totals = self._totals
         return {
             "accuracy": self._mean(totals.correct),
-            "roc_auc": self._curve.value(),
+            "roc_auc": self._area.value(),
             "log_loss": self._mean(totals.loss),
-            "f1": _ratio(2 * totals.hits, 2 * totals.hits + totals.alarms + totals.misses),
-            "prior_log_loss": self._mean(totals.prior_loss),
-            "no_change_accuracy": self._mean(totals.no_change_correct),
+            "f1": _ratio(2.0 * totals.hits, 2.0 * totals.hits + totals.alarms + totals.misses),
+            "ece": self._calibration.error(),
+        }
+
+    def _baselines(self) -> dict[str, float]:
+        return {
+            "prior_log_loss": self._mean(self._totals.prior_loss),
+            "no_change_accuracy": self._mean(self._totals.no_change_correct),
         }
 
     @staticmethod
     def _measure(measured: Floats) -> dict[str, float]:
-        scores, truth, correct, losses, prior_losses, no_change = measured.T
+        scores, truth, correct, losses, prior_losses, no_change, weights = measured.T
         return {
-            "roc_auc": exact_auc(scores, truth > 0.5),
-            "log_loss": _average(losses),
-            "accuracy": _average(correct),
-            "prior_log_loss": _average(prior_losses),
-            "no_change_accuracy": _average(no_change),
+            "roc_auc": exact_auc(scores, truth > 0.5, weights),
+            "log_loss": weighted_mean(losses, weights),
+            "accuracy": weighted_mean(correct, weights),
+            "prior_log_loss": weighted_mean(prior_losses, weights),
+            "no_change_accuracy": weighted_mean(no_change, weights),
         }
 
-    def _auc(self) -> bytes:
-        return self._curve.dump()
+    @property
+    def reliability(self) -> list[ReliabilityBin]:
+        return self._calibration.curve()
 
-    def _restore_auc(self, data: bytes) -> None:
-        self._curve = StreamingAuc.load(data)
+    def _curves(self) -> tuple[bytes, bytes]:
+        return self._area.dump(), self._calibration.dump()
+
+    def _restore_curves(self, area: bytes, calibration: bytes) -> None:
+        self._area, self._calibration = StreamingAuc.load(area), Calibration.load(calibration)
 
 
 class MulticlassQuality(Quality):
-    """Accuracy, log loss, and F1 averaged over the classes that came true or were predicted."""
+    """Metrics of a class.
 
-    _columns = 4
+    Notes
+    -----
+    - `log_loss` = -Σ wᵢ ln(pᵢ of the class that came true) / W
+    - `accuracy` = Σ wᵢ [most probable class = yᵢ] / W
+    - `macro_f1`: the mean over the classes that came true or were predicted of 2 both / (true + predicted), in weights
+    - `prior_log_loss`: the log loss of (weight of the class + 1) / (weight + classes + 1), from the labels known at the
+      question
+    - `no_change_accuracy`: the accuracy of the label learned last before the question
+    """
 
-    def _update(self, outcomes: Outcomes) -> None:
+    _columns = 5
+
+    def __init__(self, task: Task = Task.MULTICLASS, score_from: int | None = None) -> None:
+        super().__init__(task, score_from)
+
+    def _score(self, outcomes: Outcomes, weights: Floats) -> None:
         totals = self._totals
         labels = [str(label) for label in outcomes.labels]
-        prior = np.empty(len(labels))
-        for row, label in enumerate(labels):
-            known = totals.learned.get(label, 0)
-            # One more class than was seen: there is always one that nobody has seen yet.
-            prior[row] = (known + 1) / (totals.examples + len(totals.learned) + 1)
-            totals.learned[label] = known + 1
-            totals.examples += 1
-        no_change = np.array([one == other for one, other in zip([totals.last, *labels], labels, strict=False)])
-        totals.last = labels[-1]
-        rows = self._counted(outcomes.times)
-        if rows.any():
-            chosen = np.flatnonzero(rows).tolist()
-            correct = self._confuse([labels[row] for row in chosen], [outcomes.predicted[row] for row in chosen])
-            self._score(outcomes.times[rows], correct, outcomes.scores[rows], prior[rows], no_change[rows])
+        correct = self._confuse(labels, outcomes.predicted, weights.tolist())
+        prior = np.ones(len(labels)) if outcomes.prior is None else outcomes.prior
+        last = [None] * len(labels) if outcomes.last is None else list(outcomes.last)
+        no_change = np.array([one == other for one, other in zip(last, labels, strict=True)])
+        losses = log_losses(np.where(outcomes.scores == NO_PREDICTION, prior, outcomes.scores))
+        prior_losses = log_losses(prior)
+        totals.correct = total(totals.correct, weights * correct)
+        totals.no_change_correct = total(totals.no_change_correct, weights * no_change)
+        totals.loss = total(totals.loss, weights * losses)
+        totals.prior_loss = total(totals.prior_loss, weights * prior_losses)
+        self._drift.update(losses, outcomes.times)
+        self._history.add(outcomes.times, np.column_stack((correct, losses, prior_losses, no_change, weights)))
 
-    def _confuse(self, labels: list[str], predicted: list[str | None]) -> Bools:
+    def _confuse(self, labels: list[str], predicted: Sequence[str | None], weights: list[float]) -> Bools:
         confusion = self._totals.confusion
-        for label, prediction in zip(labels, predicted, strict=True):
-            true, guessed, both = confusion.get(label, (0, 0, 0))
-            confusion[label] = (true + 1, guessed, both + (prediction == label))
+        for label, prediction, weight in zip(labels, predicted, weights, strict=True):
+            true, guessed, both = confusion.get(label, (0.0, 0.0, 0.0))
+            confusion[label] = (true + weight, guessed, both + weight * (prediction == label))
             if prediction is not None:
-                true, guessed, both = confusion.get(prediction, (0, 0, 0))
-                confusion[prediction] = (true, guessed + 1, both)
+                true, guessed, both = confusion.get(prediction, (0.0, 0.0, 0.0))
+                confusion[prediction] = (true, guessed + weight, both)
         return np.array([one == other for one, other in zip(labels, predicted, strict=True)])
-
-    def _score(self, times: Ints, correct: Bools, scores: Floats, prior: Floats, no_change: Bools) -> None:
-        totals = self._totals
-        losses, prior_losses = log_losses(np.where(scores == NO_PREDICTION, prior, scores)), log_losses(prior)
-        totals.scored += len(correct)
-        totals.correct += int(correct.sum())
-        totals.no_change_correct += int(no_change.sum())
-        totals.loss = float(running(totals.loss, losses)[-1])
-        totals.prior_loss = float(running(totals.prior_loss, prior_losses)[-1])
-        self._drift.update(losses, times)
-        self._history.add(times, np.column_stack((correct, losses, prior_losses, no_change)))
 
     def _metrics(self) -> dict[str, float]:
         totals = self._totals
-        f1 = [_ratio(2 * both, true + guessed) for true, guessed, both in totals.confusion.values()]
+        f1 = [_ratio(2.0 * both, true + guessed) for true, guessed, both in totals.confusion.values()]
         return {
             "accuracy": self._mean(totals.correct),
             "log_loss": self._mean(totals.loss),
             "macro_f1": math.fsum(f1) / len(f1) if f1 else 0.0,
-            "prior_log_loss": self._mean(totals.prior_loss),
-            "no_change_accuracy": self._mean(totals.no_change_correct),
+        }
+
+    def _baselines(self) -> dict[str, float]:
+        return {
+            "prior_log_loss": self._mean(self._totals.prior_loss),
+            "no_change_accuracy": self._mean(self._totals.no_change_correct),
         }
 
     @staticmethod
     def _measure(measured: Floats) -> dict[str, float]:
-        correct, losses, prior_losses, no_change = measured.T
+        correct, losses, prior_losses, no_change, weights = measured.T
         return {
-            "log_loss": _average(losses),
-            "accuracy": _average(correct),
-            "prior_log_loss": _average(prior_losses),
-            "no_change_accuracy": _average(no_change),
+            "log_loss": weighted_mean(losses, weights),
+            "accuracy": weighted_mean(correct, weights),
+            "prior_log_loss": weighted_mean(prior_losses, weights),
+            "no_change_accuracy": weighted_mean(no_change, weights),
         }
 
 
 class RegressionQuality(Quality):
-    """MAE, RMSE and R². Before the first label both baselines predict 0, as River's mean does."""
+    """Metrics of a number. A score that is no number, or infinite, has the largest error that there is.
 
-    _columns = 4
+    Notes
+    -----
+    - `mae` = Σ wᵢ |yᵢ - ŷᵢ| / W
+    - `rmse` = √(Σ wᵢ (yᵢ - ŷᵢ)² / W)
+    - `r2` = 1 - Σ wᵢ (yᵢ - ŷᵢ)² / Σ wᵢ (yᵢ - ȳ)², where ȳ is the weighted mean of the scored labels; NaN where the
+      labels are too large to square their distances
+    - `prior_mae`: the MAE of the weighted mean of the labels known at the question
+    - `no_change_mae`: the MAE of the label learned last before the question
 
-    def _update(self, outcomes: Outcomes) -> None:
+    Absolute errors are added in units of 2⁶⁴, so that the sum of the largest is finite.
+    """
+
+    _columns = 5
+
+    def __init__(self, task: Task = Task.REGRESSION, score_from: int | None = None) -> None:
+        super().__init__(task, score_from)
+
+    def _score(self, outcomes: Outcomes, weights: Floats) -> None:
         totals = self._totals
         labels: Floats = np.asarray(outcomes.labels, np.float64)
-        sums = running(totals.learned_sum, labels)
-        seen = totals.examples + np.arange(len(labels))
-        prior = sums[:-1] / np.maximum(seen, 1)
-        last = float(totals.last) if totals.last is not None else 0.0
-        no_change = np.concatenate(((last,), labels[:-1]))
-        totals.examples += len(labels)
-        totals.learned_sum = float(sums[-1])
-        totals.last = float(labels[-1])
-        rows = self._counted(outcomes.times)
-        if rows.any():
-            self._score(outcomes.times[rows], labels[rows], outcomes.scores[rows], prior[rows], no_change[rows])
+        errors = _scaled_errors(outcomes.scores, labels)
+        nothing = np.zeros(len(labels))
+        prior_errors = nothing if outcomes.prior is None else _scaled_errors(outcomes.prior, labels)
+        no_change = nothing if outcomes.last is None else _scaled_errors(np.asarray(outcomes.last, np.float64), labels)
+        totals.loss = total(totals.loss, weights * errors)
+        totals.squared = total(totals.squared, weights * _squares(errors))
+        totals.prior_loss = total(totals.prior_loss, weights * prior_errors)
+        totals.no_change_error = total(totals.no_change_error, weights * no_change)
+        self._deviate(labels, weights)
+        self._drift.update(errors, outcomes.times)
+        self._history.add(outcomes.times, np.column_stack((errors, labels, prior_errors, no_change, weights)))
 
-    def _score(self, times: Ints, labels: Floats, scores: Floats, prior: Floats, no_change: Floats) -> None:
+    def _deviate(self, labels: Floats, weights: Floats) -> None:
+        """Follow Σ wᵢ (yᵢ - ȳ)² by Welford's method: sums of squares would lose a small variance far from 0."""
         totals = self._totals
-        errors, prior_errors, no_change_errors = (_errors(guess, labels) for guess in (scores, prior, no_change))
-        totals.loss = float(running(totals.loss, errors)[-1])
-        totals.squared = float(running(totals.squared, errors * errors)[-1])
-        totals.prior_loss = float(running(totals.prior_loss, prior_errors)[-1])
-        totals.no_change_error = float(running(totals.no_change_error, no_change_errors)[-1])
-        for label in labels.tolist():  # Welford: sums of squares would lose a small variance far from 0
-            totals.scored += 1
+        for label, weight in zip(labels.tolist(), weights.tolist(), strict=True):
+            totals.known += weight
             off = label - totals.mean
-            totals.mean += off / totals.scored
-            totals.deviation += off * (label - totals.mean)
-        self._drift.update(errors, times)
-        self._history.add(times, np.column_stack((errors, labels, prior_errors, no_change_errors)))
+            totals.mean += off * weight / totals.known
+            totals.deviation += weight * off * (label - totals.mean)
 
     def _metrics(self) -> dict[str, float]:
         totals = self._totals
         return {
-            "mae": self._mean(totals.loss),
+            "mae": self._mean(totals.loss) / SCALE,
             "rmse": math.sqrt(self._mean(totals.squared)),
             "r2": _r2(totals.squared, totals.deviation),
-            "prior_mae": self._mean(totals.prior_loss),
-            "no_change_mae": self._mean(totals.no_change_error),
+        }
+
+    def _baselines(self) -> dict[str, float]:
+        return {
+            "prior_mae": self._mean(self._totals.prior_loss) / SCALE,
+            "no_change_mae": self._mean(self._totals.no_change_error) / SCALE,
         }
 
     @staticmethod
     def _measure(measured: Floats) -> dict[str, float]:
-        errors, labels, prior_errors, no_change_errors = measured.T
-        squares = errors * errors
-        off = labels - _average(labels)
-        return {
-            "mae": _finite(_average(errors)),
-            "rmse": _finite(math.sqrt(_average(squares))),
-            "r2": _finite(_r2(math.fsum(squares), math.fsum(off * off))),
-            "prior_mae": _finite(_average(prior_errors)),
-            "no_change_mae": _finite(_average(no_change_errors)),
+        errors, labels, prior_errors, no_change, weights = measured.T
+        squares = _squares(errors)
+        with np.errstate(over="ignore", invalid="ignore"):
+            off = labels - weighted_mean(labels, weights)
+            deviation = weighted_mean(off * off, weights)
+        found = {
+            "mae": weighted_mean(errors, weights) / SCALE,
+            "rmse": math.sqrt(weighted_mean(squares, weights)),
+            "r2": _r2(weighted_mean(squares, weights), deviation),
+            "prior_mae": weighted_mean(prior_errors, weights) / SCALE,
+            "no_change_mae": weighted_mean(no_change, weights) / SCALE,
         }
+        return {name: _bounded(value) for name, value in found.items() if value == value}
 
 
-_QUALITIES: dict[Task, type[Quality]] = {
+_QUALITIES: dict[Task, type[BinaryQuality | MulticlassQuality | RegressionQuality]] = {
     Task.BINARY: BinaryQuality,
     Task.MULTICLASS: MulticlassQuality,
     Task.REGRESSION: RegressionQuality,
@@ -373,7 +482,7 @@ _QUALITIES: dict[Task, type[Quality]] = {
 
 def quality_of(model: ModelDefinition) -> Quality:
     """Metrics for a model that has learned nothing yet."""
-    return _QUALITIES[model.task](model.score_from)
+    return _QUALITIES[model.task](model.task, model.score_from)
 
 
 def restore(model: ModelDefinition, data: bytes) -> Quality:
@@ -383,27 +492,34 @@ def restore(model: ModelDefinition, data: bytes) -> Quality:
     return quality
 
 
-def _number(last: Any) -> float:
-    return -1.0 if last is None else float(last)
+def _taken(values: Any, rows: list[int]) -> Any:
+    return [values[row] for row in rows] if isinstance(values, list) else values[rows]
 
 
 def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
 
 
-def _average(values: Floats) -> float:
-    return math.fsum(values) / len(values)
+def _scaled_errors(guesses: Floats, labels: Floats) -> Floats:
+    """Absolute errors times `SCALE`: the product with it is exact, and no difference overflows."""
+    with np.errstate(invalid="ignore"):
+        errors = np.abs(guesses * SCALE - labels * SCALE)
+    return np.nan_to_num(errors, nan=_WORST, posinf=_WORST)
 
 
-def _errors(guesses: Floats, labels: Floats) -> Floats:
-    errors: Floats = np.minimum(np.nan_to_num(np.abs(guesses - labels), nan=_WORST, posinf=_WORST), _WORST)
-    return errors
+def _squares(errors: Floats) -> Floats:
+    """Squares of scaled errors; infinite where they are beyond the largest float."""
+    with np.errstate(over="ignore"):
+        plain = errors / SCALE
+        return np.asarray(plain * plain, np.float64)
 
 
 def _r2(squared: float, deviation: float) -> float:
+    if not math.isfinite(deviation):
+        return math.nan
     return 1.0 - squared / deviation if deviation > 0.0 else 0.0
 
 
-def _finite(value: float) -> float:
-    """JSON has no infinity: a diverged model is told by the largest number."""
-    return min(max(value, -sys.float_info.max), sys.float_info.max) if value == value else sys.float_info.max
+def _bounded(value: float) -> float:
+    """JSON has no infinity: what is beyond the largest float is given as the largest."""
+    return value if value != value else min(max(value, -sys.float_info.max), sys.float_info.max)

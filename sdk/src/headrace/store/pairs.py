@@ -2,7 +2,7 @@
 
 Waiting questions and labels are kept here and not in memory: an entry for each id (a hash), and four orders (sorted
 sets) by the time at which an entry is looked at again. One save is one atomic step: the changed entries, the positions
-of the sources, the ids of label events that were read on the way, and the examples decided but perhaps not yet sent. A
+of the sources, the ids of label events that were read on the way, and the log's entries perhaps not yet sent. A
 new owner sends the outbox again and goes on from the positions, so a decision is taken once, whatever happens between
 taking and sending it.
 """
@@ -16,7 +16,7 @@ import msgspec
 import redis
 
 from headrace.errors import Fenced
-from headrace.kernel.join import NOTHING, Entry, Index, Weight, places, sort_key
+from headrace.kernel.join import NOTHING, Entry, Index, Rule, Weight, places, sort_key
 from headrace.store.connection import store_errors
 from headrace.store.fences import RAISE_EPOCH, Fences, fence_key
 
@@ -85,14 +85,14 @@ class JoinState(msgspec.Struct):
     watermarks, frontiers
         By features topic its watermark, and the time up to which the join need not wait for it.
     sequence
-        The number of the next example.
+        The place of the next entry of the log.
     outbox
-        Messages of the examples log that may not have been sent.
+        Messages of the log that may not have been sent.
     released
-        The outbox holds examples that only rest let out.
+        The outbox holds entries that only rest let out.
     goals
         Where the state was lost, by source topic the position up to which it has to be made again: until then, the
-        examples that are in the log already are not written once more.
+        entries that are in the log already are not written once more.
     weight
         Of everything that waits.
     """
@@ -120,15 +120,15 @@ class PairStore:
 
     Parameters
     ----------
-    bound
-        Of the model's label (µs): entries are listed by its end.
+    rule
+        Of the model's label: entries are listed by the times that it names.
     """
 
-    def __init__(self, store: redis.Redis, loop: str, model: str, bound: int) -> None:
+    def __init__(self, store: redis.Redis, loop: str, model: str, rule: Rule) -> None:
         self._store = store
         self._fences = Fences(store, loop)
         self._work = f"join:{model}"
-        self._bound = bound
+        self._rule = rule
         epoch = fence_key(loop, self._work)
         # The ids stand beside the state, which is written whole at each step: of them, only what changed is.
         names = (":state", ":waiting", ":ids", *(f":{index}" for index in Index))
@@ -241,7 +241,7 @@ class PairStore:
         removed: dict[Index, list[bytes]] = {index: [] for index in Index}
         added: dict[Index, list[bytes]] = {index: [] for index in Index}
         for id, (before, after) in changed.items():
-            old, new = places(id, before, self._bound), places(id, after, self._bound)
+            old, new = places(id, before, self._rule), places(id, after, self._rule)
             for index, place in old - new:
                 removed[index].append(place)
             for index, place in new - old:

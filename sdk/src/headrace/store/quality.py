@@ -6,15 +6,16 @@ import msgspec
 import redis
 
 from headrace.log.position import START, Position
+from headrace.quality.calibration import ReliabilityBin
 from headrace.quality.history import Point
 
 
 class QualityReport(msgspec.Struct, frozen=True):
     """What a learner tells of one model.
 
-    `definition` and `examples` name the version; `event_time` is that of the newest example learned
-    and `last_alarm` that of the last drift alarm (µs since the epoch). `position` is where the examples log has been
-    learned up to, as of the last checkpoint.
+    `definition` and `examples` name the version; `event_time` is that of the newest example learned and `last_alarm`
+    that of the last drift alarm (µs since the epoch). A metric that cannot be computed is None. `position` is where the
+    log has been read up to, as of the last checkpoint; `reliability` is the curve of a binary model.
     """
 
     model: str
@@ -22,10 +23,11 @@ class QualityReport(msgspec.Struct, frozen=True):
     task: str
     examples: int
     event_time: int | None
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     points: list[Point]
     last_alarm: int | None = None
     position: Position = START
+    reliability: list[ReliabilityBin] = []
 
 
 # Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.

@@ -73,7 +73,8 @@ class ServiceStatus(msgspec.Struct, kw_only=True):
     `rates` are per second; `counters` since the process started; `frontier` is the event time up to which its
     work is done and `newest` the newest event time that it has seen (µs since the epoch). `lag_s`, how far its
     frontier is behind the newest event that any service has seen, is filled in by who reads. `versions` maps a
-    model to the number of examples of the version in use; `metrics` maps a model to its prequential metrics.
+    model to the number of examples of the version in use; `metrics` maps a model to its metrics as of the question,
+    None being one that cannot be computed.
     `partitions` says how far each partition of a stream is, `held_by` which of them the events that were read wait for,
     and `joins` what waits in the join of each model.
     """
@@ -90,7 +91,7 @@ class ServiceStatus(msgspec.Struct, kw_only=True):
     newest: int | None = None
     lag_s: float | None = None
     versions: dict[str, int] = {}
-    metrics: dict[str, dict[str, float]] = {}
+    metrics: dict[str, dict[str, float | None]] = {}
     partitions: dict[str, PartitionStatus] = {}
     held_by: str = ""
     joins: dict[str, JoinStatus] = {}

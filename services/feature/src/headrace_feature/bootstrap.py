@@ -17,6 +17,7 @@ from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinitio
 from headrace.errors import Unavailable
 from headrace.frontier import RESTING
 from headrace.kernel.fold import Fold
+from headrace.kernel.join import Rule
 from headrace.kernel.partition import PartitionId
 from headrace.log import connection, probe
 from headrace.log.batch import Batch
@@ -265,7 +266,7 @@ class Composition:
             model,
             features,
             labels,
-            PairStore(self._store, self._loop.name, model.name, self._loop.label(model.label).wait),
+            PairStore(self._store, self._loop.name, model.name, Rule.of(self._loop, model)),
             ExamplesLog(self._client, self._topics, model),
             lease,
             self._heartbeat,

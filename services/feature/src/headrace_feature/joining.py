@@ -1,4 +1,4 @@
-"""The join worker: a model's vectors and labels into its examples log, each step atomic in the store.
+"""The join worker: a model's vectors and labels into its log, each step atomic in the store.
 
 One process at a time does a model's join: the one that holds its lease. A process that has lost the lease (or the
 fence, to a process that took over meanwhile) gives up the join, and may begin again later from the stored state.
@@ -18,14 +18,26 @@ from headrace.definition import LoopDefinition, ModelDefinition, Task
 from headrace.errors import CorruptState, Fenced
 from headrace.events import StreamCodec
 from headrace.frontier import ENDED, RESTING, UNKNOWN
-from headrace.kernel.join import Decided, Entry, Example, Index, Join, Outcome, Watermarks, id_at, weight
+from headrace.kernel.join import (
+    Decided,
+    Entry,
+    Index,
+    Join,
+    Logged,
+    Outcome,
+    Rule,
+    Watermarks,
+    Written,
+    name_at,
+    weigh,
+)
 from headrace.kernel.labels import Labels
 from headrace.kernel.partition import Partition, Progress
 from headrace.kernel.trial import Trial
 from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.position import START, Position
-from headrace.log.tables import Examples, decode_vectors, encode_examples
+from headrace.log.tables import Kind, LogEntries, decode_vectors, encode_log
 from headrace.store.leases import Lease
 from headrace.store.pairs import JoinState, LabelSource, PairStore
 from headrace.store.status import Heartbeat, JoinStatus
@@ -35,7 +47,7 @@ from headrace_feature.tenure import Tenure
 
 _log = structlog.get_logger()
 
-#: Examples of one step: one message, and a script in the store that is over before a reader notices.
+#: Entries of the log of one step: one message, and a script in the store that is over before a reader notices.
 STEP = 1_000
 
 #: Seconds between two looks for work that nobody tells of: a look only finds out that the join is another process's.
@@ -67,15 +79,16 @@ class _Features:
 class _Arrivals:
     """Vectors and labels that were read and not yet applied, in the order in which they were read."""
 
-    vectors: list[tuple[str, int, bytes]] = field(default_factory=list)
+    vectors: list[tuple[str, str, int, bytes]] = field(default_factory=list)
     labels: list[tuple[str, Outcome]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.vectors or self.labels)
 
     @property
-    def ids(self) -> list[str]:
-        return [*(id for id, _, _ in self.vectors), *(id for id, _ in self.labels)]
+    def names(self) -> list[str]:
+        """The names of the entries that they belong to."""
+        return [*(name for name, _, _, _ in self.vectors), *(name for name, _ in self.labels)]
 
 
 class JoinWorker:
@@ -103,6 +116,7 @@ class JoinWorker:
     ) -> None:
         self.model = model
         self._labels = Labels(loop, model)
+        self._rule = Rule.of(loop, model)
         self._lateness = loop.stream(model.stream).lateness
         self._codec = StreamCodec(self._labels.stream)
         self._trial = Trial(loop, self._labels.stream.name)
@@ -113,7 +127,7 @@ class JoinWorker:
         self._heartbeat = heartbeat
         self._clock = clock
         self._epoch: int | None = None
-        self._logged: dict[tuple[str, int], int] | None = None
+        self._written: dict[tuple[str, int], Written] | None = None
         self._forget()
 
     def begin(self) -> bool:
@@ -140,7 +154,7 @@ class JoinWorker:
         self._epoch, self._state = self._pairs.take_over()
         self._drop_another_definition()
         if self._state.goals:
-            self._know_what_is_logged()
+            self._read_own_log()
         features, labels = self._sources
         for topic in features:
             self._add_features(topic)
@@ -151,14 +165,14 @@ class JoinWorker:
         waiting, examples = self._state.weight.questions, self._state.sequence
         _log.info("join_taken_over", model=self.model.name, epoch=self._epoch, waiting=waiting, examples=examples)
 
-    def _know_what_is_logged(self) -> None:
-        """Of a state that is made again: what it had decided before stands in the log."""
+    def _read_own_log(self) -> None:
+        """Read what a lost state had decided, so that it is not written again while the state is remade."""
         # From here on readers drop what an earlier owner still sends.
         self._log.send(b"", {**self._properties(), "marker": "epoch"})
         self._log.flush()
-        logged = self._log.logged()
-        self._logged = logged.decided
-        self._state.sequence = max(self._state.sequence, logged.sequence)
+        content = self._log.content()
+        self._written = content.written
+        self._state.sequence = max(self._state.sequence, content.sequence)
 
     def tenure(self, topic: str) -> Tenure:
         """Where to go on reading a source."""
@@ -194,10 +208,10 @@ class JoinWorker:
         self._arrivals = _Arrivals()
         self._seen: dict[tuple[int, str], int | None] = {}
         self._dirty = False
-        self._told = UNKNOWN
+        self._told = (UNKNOWN, UNKNOWN)
         self._looked: Watermarks | None = None
         self._moved: dict[str, tuple[int, float]] = {}
-        self._logged = None
+        self._written = None
 
     def _refuse_unknown(self) -> None:
         if self._log.holds_messages():
@@ -206,19 +220,16 @@ class JoinWorker:
                 f"{self._log.topic}: `headrace backfill` rebuilds the state from the logs"
             )
 
-    def _not_in_the_log(self, decided: Decided) -> list[Example]:
-        """The examples that are not there already: all of them, but while a lost state is made again."""
-        if self._logged is None:
-            return decided.examples
-        fresh = [own for own in decided.examples if self._logged.pop((own.id, own.time), None) is None]
+    def _finish_remaking(self) -> None:
+        """Forget what the log held, once nothing of it is still to be decided again."""
+        if self._written is None:
+            return
         start = START.to_bytes()
         read = all(self._state.positions.get(topic, start) >= goal for topic, goal in self._state.goals.items())
-        # What is read may still have to be decided: beyond a step, or because it waits for its place.
-        whole = read and len(decided.examples) < STEP
-        if whole and max(self._logged.values(), default=UNKNOWN) < self.frontier():
-            _log.info("join_made_again", model=self.model.name, examples=self._state.sequence)
-            self._logged, self._state.goals = None, {}
-        return fresh
+        # What is read may still have to be decided, because it waits for its place.
+        if read and max((there.latest for there in self._written.values()), default=UNKNOWN) < self.frontier():
+            _log.info("join_made_again", model=self.model.name, entries=self._state.sequence)
+            self._written, self._state.goals = None, {}
 
     def _add_features(self, topic: str) -> None:
         # Requests promise nothing: they hold nobody back.
@@ -319,9 +330,9 @@ class JoinWorker:
         if applied or marks != self._looked:
             more = self._decide(marks)
             self._looked = None if more else marks
-        if not more and marks.release != self._told:
+        if not more and (marks.release, marks.labels) != self._told:
             # Only now is everything before it out.
-            self._tell(marks.release)
+            self._tell(marks)
         return more
 
     def done(self) -> dict[str, Position]:
@@ -368,51 +379,55 @@ class JoinWorker:
         if not self._dirty:
             return False
         arrivals, self._arrivals = self._arrivals, _Arrivals()
-        join = Join(self._labels.wait, self._pairs.load(arrivals.ids) if arrivals else {})
-        for id, at, vector in arrivals.vectors:
-            if not join.question(id, at, vector):
+        join = Join(self._rule, self._pairs.load(arrivals.names) if arrivals else {})
+        for name, id, at, vector in arrivals.vectors:
+            if not join.question(name, id, at, vector):
                 self._heartbeat.count("repeated_vectors")
-        for id, outcome in arrivals.labels:
-            join.label(id, outcome)
+        for name, outcome in arrivals.labels:
+            join.label(name, outcome)
         self._heartbeat.count("labels", len(arrivals.labels))
         self._heartbeat.count("repeated_labels", join.repeated_labels)
         self._save(join.changes, [])
         return True
 
     def _decide(self, marks: Watermarks) -> bool:
-        """Log what is due and expire what is over; whether there may be more."""
-        weight = self._state.weight
-        crowded = self._fills(weight.logged_bytes)
-        due = {
-            # No more questions are read where they fill their bound, so answered ones need not wait for their place.
-            Index.READY: RESTING if self._fills(weight.question_bytes) else marks.release,
-            Index.OPEN: marks.labels,
-            Index.LABELS: marks.questions,
-            Index.LOGGED: RESTING if crowded else marks.complete,
-        }
+        """Decide what is due and log what has its place; whether there may be more."""
+        held = self._state.weight
+        crowded = self._fills(held.closed_bytes)
+        due = {Index.OPEN: marks.labels, Index.LABELS: marks.questions}
+        due[Index.CLOSED] = RESTING if crowded else marks.complete
         found = self._pairs.before(due, STEP)
-        if not any(found.values()):
-            self._not_in_the_log(Decided())
-            return False
-        ids = {index: [id_at(index, place) for place in listed] for index, listed in found.items()}
-        join = Join(self._labels.wait, self._pairs.load(id for listed in ids.values() for id in listed))
-        decided = join.log(found[Index.READY], marks)
-        join.expire(dict.fromkeys([*ids[Index.OPEN], *ids[Index.LABELS], *ids[Index.LOGGED]]), marks, decided)
-        if crowded:
-            join.forget(ids[Index.LOGGED][: len(ids[Index.LOGGED]) // 2 + 1])
-        self._heartbeat.count("expired", decided.expired)
-        self._heartbeat.count("unmatched", decided.unmatched)
-        examples = self._not_in_the_log(decided)
-        self._save(join.changes, examples, decided.released)
-        self._heartbeat.count("examples", len(examples))
-        return any(len(listed) == STEP for listed in found.values())
+        decided = Decided()
+        if any(found.values()):
+            names = {index: [name_at(index, place) for place in listed] for index, listed in found.items()}
+            join = Join(self._rule, self._pairs.load(name for listed in names.values() for name in listed))
+            join.decide(dict.fromkeys(name for listed in names.values() for name in listed), marks, decided)
+            if crowded:
+                join.forget(names[Index.CLOSED][: len(names[Index.CLOSED]) // 2 + 1])
+            self._heartbeat.count("expired", decided.expired)
+            self._heartbeat.count("unmatched", decided.unmatched)
+            self._save(join.changes, [])
+        if any(len(listed) == STEP for listed in found.values()):
+            return True  # what is decided has its place before what is logged
+        return self._log_placed(marks, decided)
 
-    def _save(
-        self, changes: dict[str, tuple[Entry, Entry]], examples: Sequence[Example], released: bool = False
-    ) -> None:
+    def _log_placed(self, marks: Watermarks, decided: Decided) -> bool:
+        # No more questions are read where they fill their bound, so nothing need wait for its place.
+        until = RESTING if self._fills(self._state.weight.question_bytes) else marks.release
+        (ready,) = self._pairs.before({Index.PLACED: until}, STEP).values()
+        join = Join(self._rule, self._pairs.load(name_at(Index.PLACED, place) for place in ready) if ready else {})
+        if ready:
+            join.log(ready, marks, self._state.sequence, decided, self._written)
+        if len(ready) < STEP:
+            self._finish_remaking()
+        if ready:
+            self._save(join.changes, decided.entries, decided.released)
+        return len(ready) == STEP
+
+    def _save(self, changes: dict[str, tuple[Entry, Entry]], entries: Sequence[Logged], released: bool = False) -> None:
         assert self._epoch is not None
         state = self._state
-        state.outbox = [self._encode(examples)] if examples else []
+        state.outbox = [self._encode(entries)] if entries else []
         state.released = released
         state.accepted = {topic: (own.accepted.epoch, own.accepted.position) for topic, own in self._features.items()}
         state.watermarks = {topic: own.watermark for topic, own in self._features.items()}
@@ -420,25 +435,29 @@ class JoinWorker:
         state.labels = {
             topic: LabelSource(own.newest, own.watermark, own.ended) for topic, own in self._partitions.items()
         }
-        for id, (before, after) in changes.items():
-            state.weight = state.weight + weight(id, after) - weight(id, before)
+        for name, (before, after) in changes.items():
+            state.weight = state.weight + weigh(name, after) - weigh(name, before)
         self._pairs.save(self._epoch, state, changes, self._seen)
         self._seen = {}
         self._dirty = False
         self._send_outbox()
 
     def _drop_another_definition(self) -> None:
-        """Questions hold vectors: those of another definition of the model are never made examples of this one."""
+        """Drop questions whose vectors are of another definition, so that they make no examples of this one."""
         if self._state.definition == self.model.hash:
             return
-        waiting = self._state.weight.questions
-        if waiting:
-            _log.warning("waiting_questions_dropped", model=self.model.name, questions=waiting, reason="model changed")
         # What it decided before the change is of the definition that decided it.
         self._send_outbox()
         assert self._epoch is not None
-        self._state.outbox, self._state.weight = [], weight("", Entry())
+        same = self._state.examples == self.model.examples_hash
+        self._state.outbox = []
         self._state.definition, self._state.examples = self.model.hash, self.model.examples_hash
+        if same:
+            return  # another learner: what waits is made of the same
+        waiting = self._state.weight.questions
+        if waiting:
+            _log.warning("waiting_questions_dropped", model=self.model.name, questions=waiting, reason="model changed")
+        self._state.weight = weigh("", Entry())
         self._pairs.clear(self._epoch, self._state)
 
     def _position(self, topic: str) -> Position:
@@ -459,25 +478,57 @@ class JoinWorker:
         rows = range(len(vectors)) if self._by_request else source.accepted.take(epoch, vectors.positions)
         for row in rows:
             packed = _pack(vectors.numbers[row], [column[row] for column in vectors.categories])
-            self._arrivals.vectors.append((vectors.ids[row], times[row], packed))
+            id = vectors.ids[row]
+            name = id if vectors.entities is None else vectors.entities[row]
+            if name is not None:  # no event can answer a question without an entity
+                self._arrivals.vectors.append((name, id, times[row], packed))
 
-    def _encode(self, examples: Sequence[Example]) -> bytes:
-        first = self._state.sequence
-        self._state.sequence += len(examples)
-        unpacked = [_unpack(own.vector) for own in examples]
-        labels = [own.outcome.value for own in examples]
-        return encode_examples(
+    def _encode(self, entries: Sequence[Logged]) -> bytes:
+        weights = [self._weight_of(entry) for entry in entries]
+        kinds = [
+            Kind.QUESTION if entry.asks else Kind.UNANSWERED if weight is None else Kind.ANSWER
+            for entry, weight in zip(entries, weights, strict=True)
+        ]
+        questions = [entry.question for entry in entries]
+        self._state.sequence = entries[-1].seq + 1
+        self._heartbeat.count("examples", kinds.count(Kind.ANSWER))
+        unpacked = [_unpack(question.vector or b"") for question in questions]
+        labels = [
+            question.outcome.value if kind == Kind.ANSWER and question.outcome else None
+            for kind, question in zip(kinds, questions, strict=True)
+        ]
+        multiclass = self.model.task is Task.MULTICLASS
+        return encode_log(
             self.model,
-            Examples(
-                np.arange(first, self._state.sequence),
-                [own.id for own in examples],
-                np.array([own.time for own in examples], np.int64),
-                np.array([own.outcome.time for own in examples], np.int64),
-                [str(own) for own in labels] if self.model.task is Task.MULTICLASS else np.array(labels, np.float64),
+            LogEntries(
+                np.array([entry.seq for entry in entries], np.int64),
+                np.array(kinds, np.int8),
+                np.array([question.seq for question in questions], np.int64),
+                [question.id for question in questions],
+                np.array([question.time for question in questions], np.int64),
+                np.array([self._known(entry) for entry in entries], np.int64),
+                ["" if label is None else str(label) for label in labels]
+                if multiclass
+                else np.array([np.nan if label is None else label for label in labels], np.float64),
+                np.array([1.0 if weight is None else weight for weight in weights]),
                 np.stack([numbers for numbers, _ in unpacked]),
                 [list(column) for column in zip(*(texts for _, texts in unpacked), strict=True)],
             ),
         )
+
+    def _weight_of(self, entry: Logged) -> float | None:
+        """How many examples an answer stands for; None where the entry is none."""
+        question = entry.question
+        if entry.asks or question.outcome is None:
+            return None
+        return self._rule.weight(question.id, question.outcome.value)
+
+    def _known(self, entry: Logged) -> int:
+        """The time of an entry's label; of a question its own."""
+        question = entry.question
+        if entry.asks:
+            return question.time
+        return question.outcome.time if question.outcome else question.time + self._rule.bound
 
     def _send_outbox(self) -> None:
         properties = {**self._properties(), "definition": self._state.definition, "examples": self._state.examples}
@@ -487,10 +538,11 @@ class JoinWorker:
             self._log.send(message, properties)
         self._log.flush()
 
-    def _tell(self, frontier: int) -> None:
-        self._log.send(b"", {**self._properties(), "frontier": str(frontier)})
+    def _tell(self, marks: Watermarks) -> None:
+        properties = {"frontier": str(marks.release), "watermark": str(marks.labels)}
+        self._log.send(b"", {**self._properties(), **properties})
         self._log.flush()
-        self._told = frontier
+        self._told = (marks.release, marks.labels)
 
     def _properties(self) -> dict[str, str]:
         return {"epoch": str(self._epoch), "partition": "0", "definition": self.model.hash}

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
 import pulsar
 
 from headrace.definition import ModelDefinition
 from headrace.errors import CorruptState
 from headrace.kernel.fold import MadeVectors
+from headrace.kernel.join import Written
 from headrace.kernel.partition import PartitionId
 from headrace.log.connection import partitions
 from headrace.log.dedupe import Accepted
 from headrace.log.position import Position
 from headrace.log.produce import Producer
 from headrace.log.read import holds_messages, read_whole
-from headrace.log.tables import Vectors, decode_examples, encode_vectors, last_sequence_of
+from headrace.log.tables import Kind, LogEntries, Vectors, decode_log, encode_vectors, last_sequence_of
 from headrace.log.topics import Topics
 
 
@@ -84,6 +84,7 @@ class VectorOutputs:
             own.cuts,
             own.numbers,
             own.categories,
+            made.entities,
         )
         properties = self._properties(made.model, made.source)
         for part in vectors.slices():
@@ -114,23 +115,39 @@ class VectorOutputs:
 
 
 @dataclass
-class Logged:
-    """What an examples log holds.
+class LogContent:
+    """The entries that a model's log holds already.
 
     Attributes
     ----------
-    decided
-        By id and event time of each example of the definition: the later of its two times.
+    written
+        By id and event time the questions of the definition.
     sequence
-        The number of the next example, of whatever definition.
+        The place of the next entry, of whatever definition.
     """
 
-    decided: dict[tuple[str, int], int]
-    sequence: int
+    written: dict[tuple[str, int], Written] = field(default_factory=dict)
+    sequence: int = 0
+
+    def add(self, entries: LogEntries) -> None:
+        """Take entries of the definition."""
+        for kind, seq, id, time, known in zip(
+            entries.kinds.tolist(),
+            entries.seqs.tolist(),
+            entries.ids,
+            entries.times.tolist(),
+            entries.label_times.tolist(),
+            strict=True,
+        ):
+            if kind == Kind.QUESTION:
+                self.written[id, time] = Written(seq, None, time)
+            elif (id, time) in self.written:
+                question = self.written[id, time].question
+                self.written[id, time] = Written(question, seq, max(time, known))
 
 
 class ExamplesLog:
-    """The examples log of a model, as its join writes it."""
+    """The log of a model's questions and answers, as its join writes it."""
 
     def __init__(self, client: pulsar.Client, topics: Topics, model: ModelDefinition) -> None:
         self.topic = topics.examples(model.name)
@@ -150,17 +167,14 @@ class ExamplesLog:
         """Whether anything stands there."""
         return holds_messages(self._client, self.topic)
 
-    def logged(self) -> Logged:
-        """What stands there, as its readers take it: nothing of an owner behind the first message of the next one."""
-        found, accepted = Logged({}, 0), Accepted()
+    def content(self) -> LogContent:
+        """Read what stands there as its readers take it: nothing of an owner behind the first message of the next."""
+        found, accepted = LogContent(), Accepted()
         for batch in read_whole(self._client, self.topic, 16):
             for payload, properties in zip(batch.payloads, batch.properties, strict=True):
                 if not accepted.mark(int(properties.get("epoch", 0))) or not payload:
                     continue
                 found.sequence = max(found.sequence, last_sequence_of(payload) + 1)
                 if properties.get("definition") == self._model.hash:
-                    examples = decode_examples(self._model, payload)
-                    decided = np.maximum(examples.times, examples.label_times)
-                    ids = zip(examples.ids, examples.times.tolist(), strict=True)
-                    found.decided.update(zip(ids, decided.tolist(), strict=True))
+                    found.add(decode_log(self._model, payload))
         return found

@@ -1,4 +1,4 @@
-"""Checkpoints: a model, its metrics and its place in the log, in one file, written atomically.
+"""Checkpoints: a model, its metrics, its waiting predictions and its place in the log, in one file, written atomically.
 
 The model is a pickle. It is this machine's own file: it never travels, it is not taken from the network, and
 it is read only when its checksum and the hash of the model's definition are right.
@@ -18,13 +18,19 @@ import structlog
 
 from headrace.definition import ModelDefinition
 from headrace.errors import CorruptState
-from headrace.learning import Learning, Progress
+from headrace.learning import Learning, Progress, WaitingPredictions
 from headrace.log.position import Position
 from headrace.quality import restore
 
 _log = structlog.get_logger()
 
-_MAGIC = b"headrace-checkpoint-1\n"
+_NAME = b"headrace-checkpoint-"
+
+#: The number of the format. In format 1 no predictions wait for answers: its metrics are of another kind, and its next
+#: place is one in a log of examples.
+FORMAT = 2
+
+_MAGIC = b"%s%d\n" % (_NAME, FORMAT)
 _LENGTH = 4
 _DIGEST = hashlib.sha256().digest_size
 
@@ -32,7 +38,8 @@ _DIGEST = hashlib.sha256().digest_size
 class Header(msgspec.Struct, frozen=True):
     """What a checkpoint says of itself, in JSON, readable without loading the model.
 
-    `quality` is the length of the metrics' part, which precedes the pickled model.
+    `quality` and `waiting` are the lengths of the metrics and of the waiting predictions, which precede the pickled
+    model in this order. A metric that cannot be computed is None.
     """
 
     model: str
@@ -44,8 +51,9 @@ class Header(msgspec.Struct, frozen=True):
     newest: int | None
     published: int
     epochs: dict[str, int]
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     quality: int
+    waiting: int
 
     def progress(self) -> Progress:
         """Where the model stands in its log."""
@@ -65,19 +73,21 @@ _HEADER = msgspec.json.Decoder(Header)
 
 
 def encode(learning: Learning) -> bytes:
-    """A checkpoint's bytes: magic, SHA-256 of the rest, header, metrics, model."""
+    """A checkpoint's bytes: magic, SHA-256 of the rest, header, metrics, waiting predictions, model."""
     quality = learning.quality
-    told = quality.dump()
+    told, waiting = quality.dump(), learning.waiting.dump()
     header = msgspec.json.encode(
         Header(
             model=learning.model.name,
             definition=learning.model.hash,
-            metrics=quality.metrics(),
+            metrics=dict(quality.metrics()),
             quality=len(told),
+            waiting=len(waiting),
             **asdict(learning.progress),
         )
     )
-    body = b"".join((len(header).to_bytes(_LENGTH, "big"), header, told, pickle.dumps(learning.estimator, protocol=5)))
+    model = pickle.dumps(learning.estimator, protocol=5)
+    body = b"".join((len(header).to_bytes(_LENGTH, "big"), header, told, waiting, model))
     return b"".join((_MAGIC, hashlib.sha256(body).digest(), body))
 
 
@@ -91,7 +101,7 @@ def decode_header(data: bytes) -> tuple[Header, memoryview]:
     """
     start = len(_MAGIC) + _DIGEST
     if not data.startswith(_MAGIC):
-        raise CorruptState(f"checkpoint begins with {data[: len(_MAGIC)]!r}, expected {_MAGIC!r}")
+        raise CorruptState(_why_refused(data))
     body = memoryview(data)[start:]
     found, expected = hashlib.sha256(body).hexdigest(), data[len(_MAGIC) : start].hex()
     if found != expected:
@@ -109,13 +119,30 @@ def decode(model: ModelDefinition, data: bytes) -> Learning | None:
         As `decode_header`; or the model cannot be loaded by the River that is installed.
     """
     header, rest = decode_header(data)
+    metrics, model_start = header.quality, header.quality + header.waiting
     if (header.model, header.definition) != (model.name, model.hash):
         return None
     try:
-        estimator: Any = pickle.loads(rest[header.quality :])
+        estimator: Any = pickle.loads(rest[model_start:])
     except Exception as error:  # pickles of another River fail in any way
         raise CorruptState(f"checkpoint's model cannot be loaded: {error!r}") from error
-    return Learning(model, estimator, restore(model, bytes(rest[: header.quality])), header.progress())
+    return Learning(
+        model,
+        estimator,
+        restore(model, bytes(rest[:metrics])),
+        header.progress(),
+        waiting=WaitingPredictions.load(bytes(rest[metrics:model_start]), model.waiting_bytes),
+    )
+
+
+def _why_refused(data: bytes) -> str:
+    name, _, _ = data[:40].partition(b"\n")
+    if not name.startswith(_NAME):
+        return f"checkpoint begins with {data[: len(_MAGIC)]!r}, expected {_MAGIC!r}"
+    number = name.removeprefix(_NAME).decode(errors="replace")
+    return (
+        f"checkpoint has format {number}, this learner reads format {FORMAT}: the model is learned again from its log"
+    )
 
 
 class Checkpoints:

@@ -54,19 +54,22 @@ def _atom(value: Any) -> bytes | None:
             return b"b" + value
         case np.ndarray() if value.dtype != np.dtype(object):
             return f"a{value.dtype.str}{value.shape}".encode() + value.tobytes()
+        case type() if issubclass(value, set):
+            return b"nbuiltins.set"
         case type() | FunctionType() | BuiltinFunctionType() | ModuleType():
             return f"n{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value.__name__)}".encode()
     return None
 
 
 def _parts(value: Any) -> tuple[str, list[Any]]:
+    if isinstance(value, set | frozenset):
+        # Also one that is read in one order: see `headrace.learning.ordering`.
+        return "builtins.set", sorted(set(value), key=repr)
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     if type(value) in (list, tuple):
         return name, list(value)
     if type(value) is dict:
         return name, [part for item in value.items() for part in item]
-    if type(value) in (set, frozenset):
-        return name, sorted(value, key=repr)
     reduced = value.__reduce_ex__(4)
     if isinstance(reduced, str):
         return name, [reduced]

@@ -8,6 +8,7 @@ import redis
 import structlog
 
 from headrace.log.topics import END_OF_HISTORY
+from headrace.quality import MARK
 from headrace.readiness import Dependencies
 from headrace.store.status import Heartbeat
 
@@ -32,7 +33,7 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat, dependencies: Dependen
     frontiers = [_known(standing.frontier) for standing in standings.values() if standing.state != "standby"]
     known = [frontier for frontier in frontiers if frontier is not None]
     status.frontier = min(known, default=None) if len(known) == len(frontiers) else None
-    status.metrics = {name: standing.metrics for name, standing in standings.items() if standing.metrics}
+    status.metrics = {name: {**standing.metrics} for name, standing in standings.items() if standing.metrics}
     notes = "; ".join(note for name, standing in standings.items() for note in _notes(name, standing))
     status.note = dependencies.note(notes)
     try:
@@ -43,6 +44,8 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat, dependencies: Dependen
 
 def _notes(name: str, standing: Standing) -> list[str]:
     notes = ["stands by"] if standing.state == "standby" else []
+    if standing.metrics.get(MARK):
+        notes.append("is worse than its prior")
     return [f"{name} {note}" for note in (*notes, standing.failure or standing.note) if note]
 
 

@@ -1,4 +1,4 @@
-"""One model's thread: owns its examples log, learns it, publishes versions, keeps checkpoints."""
+"""One model's thread: owns its log, learns it, publishes versions, keeps checkpoints."""
 
 from __future__ import annotations
 
@@ -384,10 +384,11 @@ class Worker(threading.Thread):
                 self.model.task,
                 progress.examples,
                 progress.newest,
-                standing.metrics,
+                {**standing.metrics},
                 quality.points,
                 quality.last_alarm,
                 self._saved or START,
+                quality.reliability,
             )
             _quietly(lambda: self._outside.reports.write(report))
 

@@ -1,0 +1,146 @@
+"""What a model predicted, kept until the answers come."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+#: Closed predictions are removed once there are so many, and they are more than half.
+_CLOSED = 4_096
+
+
+class WaitingState(msgspec.Struct):
+    """What a checkpoint keeps of the waiting predictions."""
+
+    width: int
+    seqs: bytes
+    values: bytes
+    closed: bytes
+    dropped: int
+    forgotten: int
+
+
+# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+_STATE = msgspec.msgpack.Decoder(WaitingState)
+
+
+class WaitingPredictions:
+    """Rows of numbers by the place of their question, in bounded memory.
+
+    Parameters
+    ----------
+    width
+        Numbers of a row.
+    max_bytes
+        Beyond it the oldest rows are dropped.
+
+    Attributes
+    ----------
+    dropped
+        How many rows were dropped.
+    """
+
+    def __init__(self, width: int, max_bytes: int) -> None:
+        self.width = width
+        self.dropped = 0
+        self._max_bytes = max_bytes
+        self._seqs = array("q")
+        self._values = array("d")
+        self._closed = bytearray()
+        self._closed_count = 0
+        self._forgotten = -1
+
+    def __len__(self) -> int:
+        return len(self._seqs) - self._closed_count
+
+    @property
+    def size(self) -> int:
+        """The bytes that the rows take."""
+        return len(self._seqs) * (8 * self.width + 9)
+
+    def add(self, seqs: Sequence[int], values: Sequence[float]) -> None:
+        """Keep the rows of questions at these places, which follow all that are kept; `values` has them end to end."""
+        self._seqs.extend(seqs)
+        self._values.extend(values)
+        self._closed.extend(bytes(len(seqs)))
+        if self.size > self._max_bytes:
+            self._compact()
+            self._drop(len(seqs))
+
+    def take(self, seq: int) -> Sequence[float] | None:
+        """Remove the row of a question and return it; None where there is none."""
+        row = bisect_left(self._seqs, seq)
+        if row == len(self._seqs) or self._seqs[row] != seq or self._closed[row]:
+            return None
+        self._closed[row] = 1
+        self._closed_count += 1
+        found = self._values[row * self.width : (row + 1) * self.width]
+        if self._closed_count >= _CLOSED and 2 * self._closed_count > len(self._seqs):
+            self._compact()
+        return found
+
+    def was_dropped(self, seq: int) -> bool:
+        """Whether a row of this place may have been dropped."""
+        return seq <= self._forgotten
+
+    def widen(self, width: int) -> None:
+        """Give the rows more numbers, which are NaN in those that are kept."""
+        values = self._table()
+        wider = np.full((len(values), width), math.nan)
+        wider[:, : self.width] = values
+        self.width, self._values = width, array("d", wider.tobytes())
+
+    def dump(self) -> bytes:
+        """Everything, for a checkpoint."""
+        self._compact()
+        closed = bytes(self._closed)
+        state = WaitingState(
+            self.width, self._seqs.tobytes(), self._values.tobytes(), closed, self.dropped, self._forgotten
+        )
+        return msgspec.msgpack.encode(state)
+
+    @classmethod
+    def load(cls, data: bytes, max_bytes: int) -> WaitingPredictions:
+        """The inverse of `dump`."""
+        state = _STATE.decode(data)
+        waiting = cls(state.width, max_bytes)
+        waiting.dropped, waiting._forgotten = state.dropped, state.forgotten
+        waiting._seqs.frombytes(state.seqs)
+        waiting._values.frombytes(state.values)
+        waiting._closed = bytearray(state.closed)
+        return waiting
+
+    def _table(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        return np.array(self._values, np.float64).reshape(len(self._seqs), self.width)
+
+    def _compact(self) -> None:
+        """Remove the closed rows."""
+        if self._closed_count:
+            self._keep(np.frombuffer(bytes(self._closed), np.uint8) == 0)
+
+    def _drop(self, added: int) -> None:
+        """Drop the oldest rows: of the bound a quarter is freed each time that a row is too many."""
+        most = self._max_bytes // (8 * self.width + 9)
+        # As if the rows had come one by one: what is dropped must not depend on the batches.
+        rows, excess = len(self._seqs) - added, 0
+        for _ in range(added):
+            rows += 1
+            if rows > most:
+                excess += rows - 3 * most // 4
+                rows = 3 * most // 4
+        if excess:
+            self.dropped += excess
+            self._forgotten = self._seqs[excess - 1]
+            self._keep(np.arange(len(self._seqs)) >= excess)
+
+    def _keep(self, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
+        values = self._table()[rows]
+        self._seqs = array("q", np.array(self._seqs, np.int64)[rows].tobytes())
+        self._values = array("d", values.tobytes())
+        self._closed = bytearray(len(self._seqs))
+        self._closed_count = 0

@@ -1,0 +1,94 @@
+"""Baselines: what somebody says who knows the labels so far, and no features.
+
+A baseline learns each label when the model does, and is asked when the model is: so it knows the labels that were known
+at the time of the question, and no others. *No change* repeats the label learned last. The *prior* says what has been
+usual: the share of each class, or the mean.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from headrace.definition import Task
+
+#: A power of two that keeps sums of the largest floats finite; a product with it is exact.
+SCALE = 2.0**-64
+
+
+class BinaryBaseline(msgspec.Struct, tag="binary"):
+    """Weights of the labels learned so far: of all, and of the true ones; `last` is -1 before the first label."""
+
+    examples: int = 0
+    weight: float = 0.0
+    true: float = 0.0
+    last: float = -1.0
+
+    def learn(self, label: bool, weight: float) -> None:
+        """Take a label into account."""
+        self.examples += 1
+        self.weight += weight
+        if label:
+            self.true += weight
+        self.last = 1.0 if label else 0.0
+
+    @property
+    def prior(self) -> float:
+        """The probability of true by the rule of succession: (true + 1) / (all + 2)."""
+        return (self.true + 1.0) / (self.weight + 2.0)
+
+
+class MulticlassBaseline(msgspec.Struct, tag="multiclass"):
+    """The weight of each class learned so far."""
+
+    examples: int = 0
+    weight: float = 0.0
+    classes: dict[str, float] = {}
+    last: str | None = None
+
+    def learn(self, label: str, weight: float) -> None:
+        """Take a label into account."""
+        self.examples += 1
+        self.weight += weight
+        self.classes[label] = self.classes.get(label, 0.0) + weight
+        self.last = label
+
+    def prior(self, label: str) -> float:
+        """The probability of a class: (its weight + 1) / (all + classes + 1). One class is always unknown."""
+        return (self.classes.get(label, 0.0) + 1.0) / (self.weight + len(self.classes) + 1.0)
+
+
+class RegressionBaseline(msgspec.Struct, tag="regression"):
+    """The sum of the labels learned so far, times `SCALE`. Before the first label both baselines say 0."""
+
+    examples: int = 0
+    weight: float = 0.0
+    total: float = 0.0
+    last: float = 0.0
+
+    def learn(self, label: float, weight: float) -> None:
+        """Take a label into account."""
+        self.examples += 1
+        self.weight += weight
+        self.total += label * SCALE * weight
+        self.last = label
+
+    @property
+    def prior(self) -> float:
+        """The mean."""
+        return self.total / self.weight / SCALE if self.weight else 0.0
+
+
+Baseline: TypeAlias = BinaryBaseline | MulticlassBaseline | RegressionBaseline
+
+_BASELINES: dict[Task, type[Baseline]] = {
+    Task.BINARY: BinaryBaseline,
+    Task.MULTICLASS: MulticlassBaseline,
+    Task.REGRESSION: RegressionBaseline,
+}
+
+
+def baseline_of(task: Task) -> Baseline:
+    """A baseline that has learned nothing yet."""
+    return _BASELINES[task]()

@@ -1,0 +1,50 @@
+"""The mark of a model that is worse than its prior, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: The metric that says so: 1 or 0.
+MARK = "worse_than_prior"
+
+#: The weight of scored examples from which on the two are compared.
+ENOUGH = 100.0
+
+#: The losses that are compared, each with the prior's.
+_LOSSES = ("log_loss", "mae")
+
+#: The usual causes, in the order of their frequency.
+CAUSES = (
+    "features that are not scaled (StandardScaler), a learning rate that is too high (in a regression also for labels "
+    "that are far from the range of 1), missing values written as numbers, or too few examples so far"
+)
+
+
+def is_worse(metrics: Mapping[str, float], weight: float) -> bool:
+    """Say whether a model's loss is above the prior's, over examples enough to tell.
+
+    Parameters
+    ----------
+    metrics
+        By name, as `headrace.quality.Quality.metrics` gives them.
+    weight
+        The weight of the examples that were scored.
+    """
+    if weight < ENOUGH:
+        return False
+    pairs = [(metrics[loss], metrics[f"prior_{loss}"]) for loss in _LOSSES if loss in metrics]
+    # A loss that is no number is above any that is one.
+    return any(not loss <= prior for loss, prior in pairs if prior == prior)
+
+
+def warning_of(model: str, metrics: Mapping[str, float | None]) -> str | None:
+    """Tell what is wrong with a model that is marked, with the usual causes; None for any other."""
+    if not metrics.get(MARK):
+        return None
+    loss = next((loss for loss in _LOSSES if loss in metrics), "log_loss")
+    figures = f"{loss} {_shown(metrics.get(loss))}, the prior's {_shown(metrics.get(f'prior_{loss}'))}"
+    return f"{model} is worse than its prior ({figures}). Usual causes: {CAUSES}"
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.6g}"
