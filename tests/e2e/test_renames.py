@@ -1,0 +1,105 @@
+"""A loop goes on under new names: rows, examples, versions and checkpoints are kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from headrace import embedded
+from headrace.cli.program import run
+from headrace.client import IngestClient
+from headrace.embedded import RunningLoop
+from headrace.store.connection import connect
+from headrace.store.definitions import DefinitionStore
+from tests.deadline import until
+
+START = 1_700_000_000_000_000
+SECOND = 1_000_000
+LOOP = """
+from datetime import datetime
+from river.linear_model import LogisticRegression
+from headrace import Count, Label, Loop, Model, Stream, View
+
+Loop("shop", idle="1s")
+
+class Asked(Stream, key="shop", time="at", id="id"):
+    id: str
+    at: datetime
+    shop: str
+    price: float
+
+class Sold(Stream, key="shop", time="at", id="id"):
+    id: str
+    at: datetime
+    shop: str
+    late: bool
+
+sales = View(Sold, by="shop", windows=["1h"], features={"count": Count()})
+late = Label(Sold, of=Asked, value=Sold.late, wait="1h")
+Model(
+    "delay", on=Asked, label=late, features=[sales, Asked.price], learner=lambda: LogisticRegression(),
+    publish_every=100,
+)
+"""
+RENAMES = (
+    ("sales = View(Sold,", 'takings = View(Sold, was="sales",'),
+    ("late = Label(Sold,", 'tardy = Label(Sold, was="late",'),
+    ("label=late", "label=tardy"),
+    ("[sales,", "[takings,"),
+    ('"delay",', '"lateness", was="delay",'),
+)
+
+
+def write(folder: Path, name: str, *edits: tuple[str, str]) -> Path:
+    text = LOOP
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    file = folder / name
+    file.write_text(text)
+    return file
+
+
+def send(loop: RunningLoop, numbers: range) -> None:
+    times = {number: START + number * SECOND for number in numbers}
+    shops = {number: f"s{number % 3}" for number in numbers}
+    asked = [{"id": f"{n}", "at": at, "shop": shops[n], "price": float(n % 7)} for n, at in times.items()]
+    sold = [{"id": f"{n}", "at": at + 500, "shop": shops[n], "late": n % 7 > 3} for n, at in times.items()]
+    with IngestClient(loop.addresses["ingest"]) as client:
+        assert client.publish_stream("asked", asked).accepted == len(asked)
+        assert client.publish_stream("sold", sold).accepted == len(sold)
+
+
+def newest(loop: RunningLoop) -> int:
+    """The examples of the version that the scorer answers with."""
+    return max((n for own in loop.status() if own.service == "scorer" for n in own.versions.values()), default=0)
+
+
+def test_a_renamed_loop_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, after, data = write(tmp_path, "shop.py"), write(tmp_path, "renamed.py", *RENAMES), tmp_path / "data"
+    with embedded.run(before, data=data) as loop:
+        send(loop, range(300))
+        until(lambda: newest(loop) >= 200, seconds=60)
+        learned, old = newest(loop), loop.definition
+        with connect(loop.redis_url) as store:
+            assert DefinitionStore(store, "shop").read() == old
+        capsys.readouterr()
+        assert run(["check", str(after), "--against", str(data), "--json"]) == 0
+        changes = json.loads(capsys.readouterr().out)["changes"]
+        assert {change["outcome"] for change in changes} == {"kept"}
+    with embedded.run(after, data=data) as loop:
+        until(lambda: newest(loop) >= learned, seconds=60)
+        assert loop.definition.models[0].hash == old.models[0].hash
+        event = json.dumps({"shop": "s1", "price": 2.0, "at": START + 300 * SECOND})
+        for name in ("lateness", "delay"):
+            assert run(["score", name, "--data", str(data), "--explain", "--event", event]) == 0
+            out = capsys.readouterr().out
+            assert "version  lateness after" in out
+            [count] = [line.split()[1] for line in out.splitlines() if "takings.count.1h" in line]
+            assert float(count) > 0
+        send(loop, range(300, 600))
+        until(lambda: newest(loop) >= 500, seconds=60)
+    [log] = (data / "logs").glob("feature.log")
+    assert "a view is new" not in log.read_text()
