@@ -25,7 +25,7 @@ from river import datasets, linear_model, preprocessing
 from headrace import declare, definition, embedded
 from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
 from headrace.log.read import LogReader
-from headrace.log.tables import Examples, encode_examples
+from headrace.log.tables import Kind, LogEntries, encode_log
 from headrace.log.topics import END_OF_HISTORY, Topics
 from headrace.store.fences import Fences
 from headrace.store.quality import QualityBoard
@@ -76,13 +76,23 @@ class Room:
         producer = self.client.create_producer(self.topics.examples(self.model.name))
         for start in range(first, last, size):
             stop = min(start + size, last)
-            seqs = np.arange(start, stop)
-            part = Examples(
-                seqs, [f"e{seq}" for seq in seqs], seqs, seqs + 1, _LABELS[start:stop], _NUMBERS[start:stop], []
+            numbers = np.repeat(np.arange(start, stop), 2)  # each question, and at once its answer
+            seqs = np.arange(2 * start, 2 * stop)
+            part = LogEntries(
+                seqs,
+                np.array([Kind.QUESTION, Kind.ANSWER] * (stop - start), np.int8),
+                seqs - seqs % 2,
+                [f"e{number}" for number in numbers],
+                numbers,
+                numbers + 1,
+                np.where(seqs % 2, np.asarray(_LABELS)[numbers], np.nan),
+                np.ones(len(seqs)),
+                _NUMBERS[numbers],
+                [],
             )
             frontier = END_OF_HISTORY if end and stop == last else stop
             properties = {"epoch": "1", "partition": "0", "frontier": str(frontier), "definition": self.model.hash}
-            producer.send(encode_examples(self.model, part), properties=properties)
+            producer.send(encode_log(self.model, part), properties=properties)
         producer.close()
 
     def worker(self, instance: str = "one", data: Path | None = None, **changed: Any) -> Worker:
@@ -360,7 +370,7 @@ def test_a_hole_in_the_log_is_refused(room: Room, running: Callable[[Worker], Wo
     worker = running(room.worker())
     eventually(lambda: worker.standing.failure)
     worker.join()
-    assert "expected number 100 next" in str(worker.standing.failure)
+    assert "expected place 200 next" in str(worker.standing.failure)
     assert worker.standing.state == "failed"
 
 

@@ -27,6 +27,9 @@ from .steps import Score, Scored, labels_of, step_of
 from .waiting import WaitingPredictions
 from .weights import takes_weight
 
+# Comparing plain numbers is quicker, and it is done for each run.
+_QUESTION, _ANSWER = int(Kind.QUESTION), int(Kind.ANSWER)
+
 #: Answers scored before the metrics take them in one go.
 _SETTLE = 1_024
 
@@ -115,13 +118,11 @@ class _Message:
         self.rows = rows.of(entries, first)
         self._kinds = entries.kinds[first:]
 
-    def runs(self) -> Iterator[tuple[Kind, int, int]]:
+    def runs(self) -> Iterator[tuple[int, int, int]]:
         """The entries in runs of one kind: the kind, the first row, and the row after the last."""
-        ends = [*(np.flatnonzero(np.diff(self._kinds)) + 1).tolist(), self.size]
-        start = 0
-        for end in ends:
-            yield Kind(int(self._kinds[start])), start, end
-            start = end
+        starts = np.flatnonzero(np.diff(self._kinds, prepend=-1))
+        ends = [*starts.tolist()[1:], self.size]
+        return zip(self._kinds[starts].tolist(), starts.tolist(), ends, strict=True)
 
 
 class Learning:
@@ -214,9 +215,9 @@ class Learning:
         if not message.size:
             return
         for kind, start, end in message.runs():
-            if kind is Kind.QUESTION:
+            if kind == _QUESTION:
                 self._ask(message, start, end)
-            elif kind is Kind.ANSWER:
+            elif kind == _ANSWER:
                 yield from self._answer(message, start, end)
             else:
                 self._close(message, start, end)
