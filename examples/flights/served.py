@@ -59,8 +59,10 @@ def read_served(client: pulsar.Client, loop: LoopDefinition, model: ModelDefinit
         # What a join sent again after a crash has the places of its first time.
         new = entries.take(np.flatnonzero(entries.seqs > read).tolist())
         read = max(read, int(entries.seqs[-1]))
-        served.answer(new)
         answers = new.answers
+        columns = (answers.times.tolist(), answers.labels, answers.weights.tolist())
+        for id, time, label, weight in zip(answers.ids, *columns, strict=True):
+            served.answer(id, time, label, weight)
         lags.append((answers.label_times - answers.times) / HOUR)
     dead = sum(1 for _ in _all(client, topics.dead_letters, lambda data: data))
     label_lags = np.concatenate(lags)

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from river.linear_model import LogisticRegression
 
 from headrace.definition import ModelDefinition, Task
-from headrace.learning import ServedQuality, served
+from headrace.learning import Learning, ServedQuality, served
 from headrace.log.tables import Kind, Predictions
 from headrace.quality import Outcomes, quality_of
 
-from .logs import Entry, Row, alternating, definition, entries_of
+from .logs import Entry, Row, alternating, definition, messages
 
 _COUNT = 60
 _ROWS: list[Row] = [{"x": float(row)} for row in range(_COUNT)]
@@ -62,7 +63,6 @@ def expected(model: ModelDefinition, numbers: list[int]) -> dict[str, float]:
 def test_whichever_comes_first_the_metrics_are_those_of_the_pairs(task: Task, seed: int) -> None:
     rng = random.Random(seed)
     model = definition("m", task, _ROWS[0])
-    log = entries_of(model, _ROWS, alternating(_LABELS[task]))
     scored = sorted(rng.sample(range(_COUNT), 45))
     steps: list[tuple[float, str, int]] = [(number + rng.expovariate(0.05), "score", number) for number in scored]
     steps += [(number + rng.expovariate(0.05), "answer", number) for number in range(_COUNT)]
@@ -71,7 +71,7 @@ def test_whichever_comes_first_the_metrics_are_those_of_the_pairs(task: Task, se
         if kind == "score":
             found.predict(predictions(model, [number]))
         else:
-            found.answer(log.take([2 * number, 2 * number + 1]))
+            found.answer(f"e{number}", 1_000_000 * number, _LABELS[task][number], 1.0)
         if rng.random() < 0.1:
             found = ServedQuality.load(model, found.dump())
     metrics = found.metrics()
@@ -87,7 +87,8 @@ def test_of_two_predictions_the_first_counts() -> None:
     found = ServedQuality(model)
     found.predict(predictions(model, [0, 1]))
     found.predict(predictions(model, [0, 1], offset=100.0))
-    found.answer(entries_of(model, _ROWS, alternating(_LABELS[Task.REGRESSION][:2])))
+    for number in (0, 1):
+        found.answer(f"e{number}", 1_000_000 * number, float(number), 1.0)
     assert found.metrics()["served_mae"] == pytest.approx(expected(model, [0, 1])["mae"])
 
 
@@ -95,7 +96,9 @@ def test_a_prediction_without_an_answer_is_forgotten() -> None:
     model = definition("m", Task.BINARY, _ROWS[0])
     found = ServedQuality(model)
     found.predict(predictions(model, [0]))
-    found.answer(entries_of(model, _ROWS, [Entry(Kind.QUESTION, 0), Entry(Kind.UNANSWERED, 0)]))
+    learning = Learning(model, LogisticRegression(), served=found)
+    for one in messages(model, _ROWS, [Entry(Kind.QUESTION, 0), Entry(Kind.UNANSWERED, 0)]):
+        list(learning.read(*one))
     assert found.dump() == ServedQuality(model).dump()
 
 
@@ -104,7 +107,9 @@ def test_both_sides_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     model = definition("m", Task.BINARY, _ROWS[0], waiting_bytes=20 * 320)
     found = ServedQuality(model)
     found.predict(predictions(model, list(range(30))))
-    found.answer(entries_of(model, _ROWS, alternating(_LABELS[Task.BINARY])))
+    learning = Learning(model, LogisticRegression(), served=found)
+    for one in messages(model, _ROWS, alternating(_LABELS[Task.BINARY])):
+        list(learning.read(*one))
     assert (len(found._predictions), len(found._answers)) == (0, 10)
     assert found.metrics()["served"] == 20.0
     assert found.metrics()["unserved"] == 40.0

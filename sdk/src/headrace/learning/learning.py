@@ -23,6 +23,7 @@ from headrace.quality import Outcomes, Quality, quality_of
 
 from .ordering import in_order
 from .rows import Row, Rows
+from .served import ServedQuality
 from .steps import Score, Scored, labels_of, step_of
 from .waiting import WaitingPredictions
 from .weights import takes_weight
@@ -141,6 +142,8 @@ class Learning:
         Numbers of examples at which reading stops, beside those of the versions that are due.
     asked
         Called with the place of each question and what the model says of it.
+    served
+        Joins predictions that were served with the answers; it is told the answers.
     """
 
     def __init__(
@@ -153,6 +156,7 @@ class Learning:
         *,
         waiting: WaitingPredictions | None = None,
         asked: Callable[[int, Score], None] | None = None,
+        served: ServedQuality | None = None,
     ) -> None:
         self.model = model
         self.estimator = in_order(estimator)
@@ -164,6 +168,7 @@ class Learning:
         self._unsettled = _Unsettled()
         self._stops = sorted(stops)
         self._asked = asked
+        self.served = served
         self._weighted = takes_weight(estimator)
         self._unlearned: Any = None
 
@@ -291,14 +296,18 @@ class Learning:
                 self._unsettled.add(message.times[row], label, message.weights[row], scored)
             else:
                 self._quality.skip(dropped=self.waiting.was_dropped(question))
+            if self.served is not None:
+                self.served.answer(message.ids[row], message.times[row], label, message.weights[row])
         if len(self._unsettled.labels) >= _SETTLE:
             self._settle()
 
     def _close(self, message: _Message, start: int, end: int) -> None:
         """Forget questions that have no answer."""
         deque(islice(message.rows, end - start), maxlen=0)
-        for question in message.questions[start:end]:
-            self.waiting.take(question)
+        for row in range(start, end):
+            self.waiting.take(message.questions[row])
+            if self.served is not None:
+                self.served.close(message.ids[row], message.times[row])
         self.progress.next_seq += end - start
 
     def _fail(self, message: _Message, end: int, rows: Iterator[Row], error: Exception) -> NoReturn:

@@ -9,14 +9,18 @@ import msgspec
 import numpy as np
 
 from headrace.definition import ModelDefinition, Task
-from headrace.log.tables import Kind, LogEntries, Predictions
+from headrace.log.position import Position
+from headrace.log.tables import Predictions
 from headrace.quality import Outcomes, Quality, quality_of, restore
 
 #: Bytes that a waiting prediction or answer takes, with an id of 20 characters.
 _BYTES = 320
 
 #: Answers that wait for a prediction that is a little late; the oldest one beyond was not served.
-MAX_ANSWERS = 10_000
+MAX_ANSWERS = 100_000
+
+# Pairs that the metrics take in one go.
+_MANY = 1_024
 
 #: Metrics that predictions do not tell: the scorer writes the probability of the class that it predicted, and no other.
 _UNKNOWN = {Task.MULTICLASS: ("log_loss",)}
@@ -49,8 +53,10 @@ class ServedState(msgspec.Struct):
 
     quality: bytes
     unserved: int
+    count: int
     predictions: list[tuple[str, int, float, str | None]]
     answers: list[tuple[str, int, float | str, float]]
+    positions: dict[str, Position]
 
 
 # Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
@@ -67,6 +73,11 @@ class ServedQuality:
     ----------
     model
         Its definition.
+
+    Attributes
+    ----------
+    positions
+        By topic, how far predictions were read: whoever reads them keeps it here, to be saved with what was read.
     """
 
     def __init__(self, model: ModelDefinition) -> None:
@@ -74,54 +85,57 @@ class ServedQuality:
         self._quality: Quality = quality_of(model)
         self._predictions: dict[_Key, _Prediction] = {}
         self._answers: dict[_Key, _Answer] = {}
-        self._unserved = 0
+        self._pairs: list[tuple[_Key, _Prediction, _Answer]] = []
+        self._unserved = self._count = 0
+        self.positions: dict[str, Position] = {}
         self._most = max(1, model.waiting_bytes // _BYTES)
 
     def predict(self, predictions: Predictions) -> None:
         """Take predictions that were served."""
         labels: Sequence[str | None] = predictions.labels or ([None] * len(predictions))
-        found: list[tuple[_Key, _Prediction, _Answer]] = []
         columns = zip(predictions.ids, predictions.times.tolist(), predictions.scores.tolist(), labels, strict=True)
         for id, time, score, label in columns:
             key, prediction = _Key(id, time), _Prediction(score, label)
             answer = self._answers.pop(key, None)
             if answer is not None:
-                found.append((key, prediction, answer))
+                self._pairs.append((key, prediction, answer))
             else:
                 self._predictions.setdefault(key, prediction)
-        self._score(found)
         _shorten(self._predictions, self._most)
+        self._settle(_MANY)
 
-    def answer(self, entries: LogEntries) -> None:
-        """Take entries of the model's log, in its order."""
-        found: list[tuple[_Key, _Prediction, _Answer]] = []
-        labels = entries.labels if isinstance(entries.labels, list) else entries.labels.tolist()
-        columns = (entries.times.tolist(), labels, entries.weights.tolist())
-        for kind, id, time, label, weight in zip(entries.kinds.tolist(), entries.ids, *columns, strict=True):
-            if kind == Kind.QUESTION:
-                continue
-            key = _Key(id, time)
-            prediction = self._predictions.pop(key, None)
-            if kind == Kind.UNANSWERED:
-                continue
-            if prediction is not None:
-                found.append((key, prediction, _Answer(label, weight)))
-            else:
-                self._answers.setdefault(key, _Answer(label, weight))
-        self._score(found)
-        self._unserved += _shorten(self._answers, MAX_ANSWERS)
+    def answer(self, id: str, time: int, label: bool | float | str, weight: float) -> None:
+        """Take the answer of a question."""
+        key, answer = _Key(id, time), _Answer(label if isinstance(label, str) else float(label), weight)
+        prediction = self._predictions.pop(key, None)
+        if prediction is None:
+            self._answers.setdefault(key, answer)
+            self._unserved += _shorten(self._answers, MAX_ANSWERS)
+        else:
+            self._pairs.append((key, prediction, answer))
+            self._settle(_MANY)
+
+    def close(self, id: str, time: int) -> None:
+        """Forget a question that has no answer."""
+        self._predictions.pop(_Key(id, time), None)
 
     @property
     def quality(self) -> Quality:
         """The metrics of the pairs, without their prefix, with the quality over time."""
+        self._settle()
         return self._quality
+
+    @property
+    def count(self) -> int:
+        """How many answers had a prediction."""
+        return self._count + len(self._pairs)
 
     def metrics(self) -> dict[str, float]:
         """The metrics as of what was served, each called `served_…`; how many answers had a prediction, and had none.
 
         An answer that waits for its prediction counts as not served, until it comes.
         """
-        found = self._quality.metrics()
+        found = self.quality.metrics()
         unknown = (*_LEARNERS, *_UNKNOWN.get(self._model.task, ()))
         named = {f"served_{name}": value for name, value in found.items() if name not in unknown}
         return {"served": found["scored"], "unserved": float(self._unserved + len(self._answers)), **named}
@@ -130,7 +144,9 @@ class ServedQuality:
         """Everything, for a checkpoint."""
         predictions = [(*key, *prediction) for key, prediction in self._predictions.items()]
         answers = [(*key, *answer) for key, answer in self._answers.items()]
-        return msgspec.msgpack.encode(ServedState(self._quality.dump(), self._unserved, predictions, answers))
+        quality = self.quality.dump()
+        state = ServedState(quality, self._unserved, self._count, predictions, answers, self.positions)
+        return msgspec.msgpack.encode(state)
 
     @classmethod
     def load(cls, model: ModelDefinition, data: bytes) -> ServedQuality:
@@ -138,24 +154,29 @@ class ServedQuality:
         state = _STATE.decode(data)
         served = cls(model)
         served._quality, served._unserved = restore(model, state.quality), state.unserved
+        served._count = state.count
+        served.positions = state.positions
         for id, time, score, predicted in state.predictions:
             served._predictions[_Key(id, time)] = _Prediction(score, predicted)
         for id, time, label, weight in state.answers:
             served._answers[_Key(id, time)] = _Answer(label, weight)
         return served
 
-    def _score(self, found: list[tuple[_Key, _Prediction, _Answer]]) -> None:
-        if not found:
+    def _settle(self, least: int = 1) -> None:
+        """Tell the metrics the pairs, once there are so many."""
+        if len(self._pairs) < least:
             return
+        pairs, self._pairs = self._pairs, []
+        self._count += len(pairs)
         text = self._model.task is Task.MULTICLASS
-        labels = [answer.label for _, _, answer in found]
+        labels = [answer.label for _, _, answer in pairs]
         self._quality.update(
             Outcomes(
-                np.array([key.time for key, _, _ in found], np.int64),
+                np.array([key.time for key, _, _ in pairs], np.int64),
                 [str(label) for label in labels] if text else np.array(labels, np.float64),
-                np.array([prediction.score for _, prediction, _ in found], np.float64),
-                [prediction.predicted for _, prediction, _ in found] if text else (),
-                np.array([answer.weight for _, _, answer in found], np.float64),
+                np.array([prediction.score for _, prediction, _ in pairs], np.float64),
+                [prediction.predicted for _, prediction, _ in pairs] if text else (),
+                np.array([answer.weight for _, _, answer in pairs], np.float64),
             )
         )
 
