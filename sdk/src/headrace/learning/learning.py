@@ -163,7 +163,9 @@ class Learning:
         self._quality = quality or quality_of(model)
         self._rows = Rows(model)
         self._step = step_of(model.task, self._quality.baseline)
-        self.waiting = waiting or WaitingPredictions(self._step.new_width, model.waiting_bytes)
+        if waiting is None:
+            waiting = WaitingPredictions(self._step.new_width, model.waiting_bytes)
+        self.waiting = waiting
         self._unsettled = _Unsettled()
         self._stops = sorted(stops)
         self._asked = asked
