@@ -86,7 +86,9 @@ class Case:
         for place in sorted(by_place):
             number = by_place[place]
             entry = answers[number][1]
-            x = {name: value for name, value in self.rows[number].items() if value is not None}
+            # In the order of the model's features: sums and products depend on it in the last bit.
+            row = self.rows[number]
+            x = {own.name: row[own.name] for own in self.model.features if row.get(own.name) is not None}
             dataset.append((x, entry.label, {"w": entry.weight} if entry.weight != 1.0 else {}))
         delays = iter([answers[by_place[place]][0] - place for place in sorted(by_place)])
         metric = metrics.MAE() if self.task is Task.REGRESSION else metrics.LogLoss()
