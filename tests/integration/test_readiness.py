@@ -158,7 +158,7 @@ def test_a_service_is_ready_while_it_reaches_both_servers(
     with running(service, tmp_path, broker, store) as process:
         process.lacks(*names.values())
         assert process.serves(LIVE)
-        assert not process.serves()
+        until(lambda: not process.serves(), seconds=SECONDS)
         store.start()
         process.lacks(names["broker"])
         status = until(process.status, lambda found: found is not None and broker.url in found.note, SECONDS)
@@ -170,7 +170,7 @@ def test_a_service_is_ready_while_it_reaches_both_servers(
 
         store.kill()
         process.lacks(names["store"])
-        assert not process.serves()
+        until(lambda: not process.serves(), seconds=SECONDS)
         store.start()
         until(process.serves, seconds=SECONDS)
 
