@@ -76,9 +76,13 @@ class Question(NamedTuple):
     outcome: Outcome | None = None
     decided: bool = False
 
+    def label_time(self, bound: int) -> int:
+        """The time of its answer; the end of its bound where it has none."""
+        return self.outcome.time if self.outcome else self.time + bound
+
     def known(self, bound: int) -> int:
-        """The event time at which its answer, or that it has none, is known."""
-        return max(self.time, self.outcome.time if self.outcome else self.time + bound)
+        """The event time at which both it and its answer, or that it has none, are known."""
+        return max(self.time, self.label_time(bound))
 
 
 class Entry(NamedTuple):

@@ -25,7 +25,7 @@ from .rows import Row, Rows
 from .served import ServedQuality
 from .steps import Score, Scored, labels_of, step_of
 from .waiting import WaitingPredictions
-from .weights import takes_weight
+from .weights import final_step, takes_weight
 
 # Comparing plain numbers is quicker, and it is done for each run.
 _QUESTION, _ANSWER = int(Kind.QUESTION), int(Kind.ANSWER)
@@ -284,7 +284,9 @@ class Learning:
     def _refuse_weights(self, message: _Message, start: int, end: int) -> None:
         for row in range(start, end):
             if message.weights[row] != 1.0:
-                error = TypeError(f"{_final_name(self.estimator)} cannot learn a weight, and its label has a `keep`")
+                error = TypeError(
+                    f"{type(final_step(self.estimator)).__name__} cannot learn a weight, and its label has a `keep`"
+                )
                 raise LearnerFailed(self.model.name, message.seqs[row], message.ids[row], error)
 
     def _score(self, message: _Message, start: int, end: int) -> None:
@@ -348,8 +350,3 @@ class Learning:
         unsettled, self._unsettled = self._unsettled, _Unsettled()
         if unsettled.labels:
             self._quality.update(unsettled.outcomes(self.model.task))
-
-
-def _final_name(estimator: Any) -> str:
-    steps = getattr(estimator, "steps", None)
-    return type(list(steps.values())[-1] if steps else estimator).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -183,7 +184,7 @@ class ServedQuality:
 
 def _shorten(waiting: dict[_Key, _Value], most: int) -> int:
     """Remove the oldest entries beyond a number; tell how many they were."""
-    excess = len(waiting) - most
-    for key in list(waiting)[: max(excess, 0)]:
+    excess = max(len(waiting) - most, 0)
+    for key in list(islice(waiting, excess)):
         del waiting[key]
-    return max(excess, 0)
+    return excess

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from headrace.definition import Task
 from headrace.quality import NO_PREDICTION, Baseline, BinaryBaseline, MulticlassBaseline, RegressionBaseline
@@ -38,24 +38,32 @@ class Scored(NamedTuple):
     predicted: str | None = None
 
 
-class Step(ABC):
-    """Asks and trains a model, in order."""
+_Baseline = TypeVar("_Baseline", bound=Baseline)
+
+
+class Step(ABC, Generic[_Baseline]):
+    """Asks and trains a model, in order.
+
+    Parameters
+    ----------
+    baseline
+        What learns beside the model.
+    """
 
     #: Numbers kept of a question, as long as nothing was learned.
     width: ClassVar[int] = 3
+
+    def __init__(self, baseline: _Baseline) -> None:
+        self.baseline = baseline
 
     @abstractmethod
     def ask(self, estimator: Any, rows: Iterable[Row], values: Any) -> list[Score]:
         """Predict each row, and add what is to be kept to `values`, an array of doubles."""
 
-    @abstractmethod
     def scored(self, values: Sequence[float], label: Any) -> Scored:
         """Read what was kept of a question, knowing its label."""
-
-    @property
-    @abstractmethod
-    def baseline(self) -> Baseline:
-        """What learns beside the model."""
+        score, prior, last = values
+        return Scored(score, prior, last)
 
     @property
     def new_width(self) -> int:
@@ -73,19 +81,12 @@ class Step(ABC):
             follow(label, weight)
 
 
-class BinaryStep(Step):
+class BinaryStep(Step[BinaryBaseline]):
     """Keeps the probability of true, the prior's, and the label learned last."""
-
-    def __init__(self, baseline: BinaryBaseline) -> None:
-        self._baseline = baseline
-
-    @property
-    def baseline(self) -> BinaryBaseline:
-        return self._baseline
 
     def ask(self, estimator: Any, rows: Iterable[Row], values: Any) -> list[Score]:
         predict, keep, scores = estimator.predict_proba_one, values.extend, list[Score]()
-        prior, last = self._baseline.prior, self._baseline.last
+        prior, last = self.baseline.prior, self.baseline.last
         for row in rows:
             votes = predict(row)
             if not votes:
@@ -98,40 +99,25 @@ class BinaryStep(Step):
             keep((score, prior, last))
         return scores
 
-    def scored(self, values: Sequence[float], label: Any) -> Scored:
-        score, prior, last = values
-        return Scored(score, prior, last)
 
-
-class RegressionStep(Step):
+class RegressionStep(Step[RegressionBaseline]):
     """Keeps the number, the mean of the labels, and the label learned last."""
-
-    def __init__(self, baseline: RegressionBaseline) -> None:
-        self._baseline = baseline
-
-    @property
-    def baseline(self) -> RegressionBaseline:
-        return self._baseline
 
     def ask(self, estimator: Any, rows: Iterable[Row], values: Any) -> list[Score]:
         predict, keep, scores = estimator.predict_one, values.extend, list[Score]()
-        prior, last = self._baseline.prior, self._baseline.last
+        prior, last = self.baseline.prior, self.baseline.last
         for row in rows:
             score = predict(row)
             scores.append(score)
             keep((score, prior, last))
         return scores
 
-    def scored(self, values: Sequence[float], label: Any) -> Scored:
-        score, prior, last = values
-        return Scored(score, prior, last)
-
 
 # What is kept of a multiclass question begins with these; the vote for each class and its prior follow.
 _LAST, _GUESS, _OTHER_VOTE, _OTHER_PRIOR, _HEAD = range(5)
 
 
-class MulticlassStep(Step):
+class MulticlassStep(Step[MulticlassBaseline]):
     """Keeps the votes and the prior of all classes: which one is true, the answer says.
 
     The classes are in the order in which they were learned first. A row kept before a class was learned has NaN there,
@@ -141,13 +127,9 @@ class MulticlassStep(Step):
     width = _HEAD
 
     def __init__(self, baseline: MulticlassBaseline) -> None:
-        self._baseline = baseline
+        super().__init__(baseline)
         self._classes = list(baseline.classes)
         self._numbers = {name: number for number, name in enumerate(self._classes)}
-
-    @property
-    def baseline(self) -> MulticlassBaseline:
-        return self._baseline
 
     @property
     def new_width(self) -> int:
@@ -155,13 +137,13 @@ class MulticlassStep(Step):
 
     def learn(self, estimator: Any, rows: Iterable[Row], labels: Sequence[Any], weights: Sequence[float]) -> None:
         super().learn(estimator, rows, labels, weights)
-        for name in list(self._baseline.classes)[len(self._classes) :]:
+        for name in list(self.baseline.classes)[len(self._classes) :]:
             self._numbers[name] = len(self._classes)
             self._classes.append(name)
 
     def ask(self, estimator: Any, rows: Iterable[Row], values: Any) -> list[Score]:
         predict, keep, scores = estimator.predict_proba_one, values.extend, list[Score]()
-        baseline = self._baseline
+        baseline = self.baseline
         priors = [baseline.prior(name) for name in self._classes]
         other_prior = 1.0 / (baseline.weight + len(self._classes) + 1.0)
         last = float(self._numbers[baseline.last]) if baseline.last is not None else -1.0
@@ -187,14 +169,14 @@ class MulticlassStep(Step):
         return self._classes[int(number)] if number >= 0.0 else None
 
 
-_STEPS: dict[Task, Callable[[Any], Step]] = {
+_STEPS: dict[Task, Callable[[Any], Step[Any]]] = {
     Task.BINARY: BinaryStep,
     Task.MULTICLASS: MulticlassStep,
     Task.REGRESSION: RegressionStep,
 }
 
 
-def step_of(task: Task, baseline: Baseline) -> Step:
+def step_of(task: Task, baseline: Baseline) -> Step[Any]:
     """The step of a task, with the baseline that learns beside the model."""
     return _STEPS[task](baseline)
 

@@ -20,7 +20,12 @@ def takes_weight(estimator: Any) -> bool:
     >>> takes_weight(preprocessing.StandardScaler() | naive_bayes.GaussianNB())
     False
     """
+    return "w" in inspect.signature(final_step(estimator).learn_one).parameters
+
+
+def final_step(estimator: Any) -> Any:
+    """The last step of a pipeline, also within pipelines; any other estimator itself."""
     steps = getattr(estimator, "steps", None)
     if isinstance(steps, Mapping) and steps:
-        return takes_weight(list(steps.values())[-1])
-    return "w" in inspect.signature(estimator.learn_one).parameters
+        return final_step(list(steps.values())[-1])
+    return estimator

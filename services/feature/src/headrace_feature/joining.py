@@ -394,30 +394,35 @@ class JoinWorker:
         """Decide what is due and log what has its place; whether there may be more."""
         held = self._state.weight
         crowded = self._fills(held.closed_bytes)
+        # No more questions are read where they fill their bound, so nothing need wait for its place.
+        placed = {Index.PLACED: RESTING if self._fills(held.question_bytes) else marks.release}
         due = {Index.OPEN: marks.labels, Index.LABELS: marks.questions}
         due[Index.CLOSED] = RESTING if crowded else marks.complete
-        found = self._pairs.before(due, STEP)
-        decided = Decided()
+        found = self._pairs.before({**due, **placed}, STEP)
+        ready, decided = found.pop(Index.PLACED), Decided()
         if any(found.values()):
-            names = {index: [name_at(index, place) for place in listed] for index, listed in found.items()}
-            join = Join(self._rule, self._pairs.load(name for listed in names.values() for name in listed))
-            join.decide(dict.fromkeys(name for listed in names.values() for name in listed), marks, decided)
-            if crowded:
-                join.forget(names[Index.CLOSED][: len(names[Index.CLOSED]) // 2 + 1])
-            self._heartbeat.count("expired", decided.expired)
-            self._heartbeat.count("unmatched", decided.unmatched)
-            self._save(join.changes, [])
+            self._decide_due(found, marks, decided, crowded)
         if any(len(listed) == STEP for listed in found.values()):
             return True  # what is decided has its place before what is logged
-        return self._log_placed(marks, decided)
+        if found[Index.OPEN]:
+            # What was decided now has a place, too.
+            ready = self._pairs.before(placed, STEP)[Index.PLACED]
+        return self._log_placed(ready, marks, decided)
 
-    def _log_placed(self, marks: Watermarks, decided: Decided) -> bool:
-        # No more questions are read where they fill their bound, so nothing need wait for its place.
-        until = RESTING if self._fills(self._state.weight.question_bytes) else marks.release
-        (ready,) = self._pairs.before({Index.PLACED: until}, STEP).values()
+    def _decide_due(self, found: dict[Index, list[bytes]], marks: Watermarks, decided: Decided, crowded: bool) -> None:
+        names = {index: [name_at(index, place) for place in listed] for index, listed in found.items()}
+        every = list(dict.fromkeys(name for listed in names.values() for name in listed))
+        join = Join(self._rule, self._pairs.load(every))
+        join.decide(every, marks, decided)
+        if crowded:
+            join.forget(names[Index.CLOSED][: len(names[Index.CLOSED]) // 2 + 1])
+        self._heartbeat.count("expired", decided.expired)
+        self._heartbeat.count("unmatched", decided.unmatched)
+        self._save(join.changes, [])
+
+    def _log_placed(self, ready: Sequence[bytes], marks: Watermarks, decided: Decided) -> bool:
         join = Join(self._rule, self._pairs.load(name_at(Index.PLACED, place) for place in ready) if ready else {})
-        if ready:
-            join.log(ready, marks, self._state.sequence, decided, self._written)
+        join.log(ready, marks, self._state.sequence, decided, self._written)
         if len(ready) < STEP:
             self._finish_remaking()
         if ready:
@@ -506,7 +511,7 @@ class JoinWorker:
                 np.array([question.seq for question in questions], np.int64),
                 [question.id for question in questions],
                 np.array([question.time for question in questions], np.int64),
-                np.array([self._known(entry) for entry in entries], np.int64),
+                np.array([self._label_time(entry) for entry in entries], np.int64),
                 ["" if label is None else str(label) for label in labels]
                 if multiclass
                 else np.array([np.nan if label is None else label for label in labels], np.float64),
@@ -523,12 +528,9 @@ class JoinWorker:
             return None
         return self._rule.weight(question.id, question.outcome.value)
 
-    def _known(self, entry: Logged) -> int:
+    def _label_time(self, entry: Logged) -> int:
         """The time of an entry's label; of a question its own."""
-        question = entry.question
-        if entry.asks:
-            return question.time
-        return question.outcome.time if question.outcome else question.time + self._rule.bound
+        return entry.question.time if entry.asks else entry.question.label_time(self._rule.bound)
 
     def _send_outbox(self) -> None:
         properties = {**self._properties(), "definition": self._state.definition, "examples": self._state.examples}
