@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from pathlib import Path
 
-from headrace.errors import HeadraceError, InvalidSettings
+from headrace import process
 from headrace_feature.settings import FeatureSettings
 
 
@@ -27,15 +26,10 @@ def main() -> None:
     del sys.argv[1:]
     from headrace_feature.bootstrap import run
 
-    try:
+    def serve() -> None:
         asyncio.run(run(FeatureSettings(**{name: value for name, value in given.items() if value is not None})))
-    except InvalidSettings as error:
-        parser.error(str(error))
-    except HeadraceError as error:
-        sys.exit(f"headrace-feature: {error}")
-    # Everything is saved and closed. After a restart of the broker its client can abort an interpreter that shuts down.
-    sys.stderr.flush()
-    os._exit(0)
+
+    process.run(parser, serve)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-import structlog
 import uvloop
 
-from headrace import logs
-from headrace.errors import HeadraceError, InvalidSettings
+from headrace import logs, process
 from headrace_ingest.bootstrap import run
 from headrace_ingest.settings import IngestSettings
 
@@ -20,15 +17,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="headrace-ingest", description="Takes events over gRPC into their streams.")
     parser.add_argument("--loop", type=Path, help="the compiled loop; default: HEADRACE_LOOP")
     given = parser.parse_args()
-    try:
+
+    def serve() -> None:
         settings = IngestSettings(**({"loop": given.loop} if given.loop else {}))
         logs.configure("ingest", settings.instance)
         uvloop.run(run(settings))
-    except InvalidSettings as error:
-        parser.error(str(error))
-    except (HeadraceError, OSError) as error:
-        structlog.get_logger().error("cannot run", error=str(error))
-        sys.exit(1)
+
+    process.run(parser, serve)
 
 
 if __name__ == "__main__":

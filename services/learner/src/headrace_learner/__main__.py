@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 from pathlib import Path
 
-from headrace import logs
-from headrace.errors import HeadraceError, InvalidSettings
+from headrace import logs, process
 
 from .bootstrap import serve
 from .settings import LearnerSettings
@@ -22,14 +20,13 @@ def main() -> None:
     parser.add_argument("--model", action="append", default=[], help="learn this model only; may be repeated")
     arguments = parser.parse_args()
     given = {"loop": arguments.loop, "loop_file": arguments.loop_file}
-    try:
+
+    def learn() -> int:
         settings = LearnerSettings(**{name: value for name, value in given.items() if value is not None})
         logs.configure("learner", settings.instance)
-        sys.exit(asyncio.run(serve(settings, arguments.model)))
-    except InvalidSettings as error:
-        parser.error(str(error))
-    except HeadraceError as error:
-        sys.exit(f"headrace-learner: {error}")
+        return asyncio.run(serve(settings, arguments.model))
+
+    process.run(parser, learn)
 
 
 if __name__ == "__main__":

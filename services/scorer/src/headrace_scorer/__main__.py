@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import uvloop
 
-from headrace import logs
-from headrace.errors import HeadraceError, InvalidSettings
+from headrace import logs, process
 from headrace_scorer.bootstrap import Service
 from headrace_scorer.settings import ScorerSettings
 
@@ -19,18 +17,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="headrace-scorer", description="Answers what a model predicts.")
     parser.add_argument("--loop", type=Path, help="the compiled loop; else HEADRACE_LOOP")
     arguments = parser.parse_args()
-    try:
+
+    def serve() -> None:
         settings = ScorerSettings(**({"loop": arguments.loop} if arguments.loop else {}))
         logs.configure("scorer", settings.instance)
-        uvloop.run(_serve(settings))
-    except InvalidSettings as error:
-        parser.error(str(error))
-    except HeadraceError as error:
-        sys.exit(f"headrace-scorer: {error}")
+        uvloop.run(Service(settings).run())
 
-
-async def _serve(settings: ScorerSettings) -> None:
-    await Service(settings).run()
+    process.run(parser, serve)
 
 
 if __name__ == "__main__":
