@@ -120,7 +120,7 @@ def _quality_plot(story: Story) -> str:
         figure = Figure(figsize=(9.5, 8), layout="constrained")
         areas, losses, accuracies = figure.subplots(3, 1, sharex=True)
         for axes, key in ((areas, "roc_auc"), (losses, "log_loss"), (accuracies, "accuracy")):
-            _line(axes, story.learned, key, _LEARNER, "tested just before it was learned")
+            _line(axes, story.learned, key, _LEARNER, "as of the question")
             _line(axes, story.served, key, _SERVED, "as served, two hours ahead")
         areas.axhline(0.5, color=_BASELINE, linestyle="--", label="guessing")
         _line(losses, story.learned, "prior_log_loss", _BASELINE, "prior", linestyle="--")
@@ -181,7 +181,7 @@ def _svg(figure: Figure) -> str:
     return text.getvalue().partition("<svg")[1] + text.getvalue().partition("<svg")[2]
 
 
-_TABLE = "<table><tr><th><th>tested just before learned<th>as served<th>baseline</tr>{rows}</table>"
+_TABLE = "<table><tr><th><th>as of the question<th>as served<th>baseline</tr>{rows}</table>"
 
 _PAGE = """<!doctype html>
 <html lang="en">

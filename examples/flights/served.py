@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pulsar
 
 from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.learning import ServedQuality
 from headrace.log.read import read_whole
 from headrace.log.tables import decode_log, decode_predictions
 from headrace.log.topics import Topics
-from headrace.quality import Outcomes, Quality, quality_of
+from headrace.quality import Quality
 
 _Decoded = TypeVar("_Decoded")
 
@@ -48,26 +49,24 @@ class Served:
 def read_served(client: pulsar.Client, loop: LoopDefinition, model: ModelDefinition) -> Served:
     """Read the topics of a model from their beginning to their end."""
     topics = Topics(loop.name)
-    scores: dict[str, float] = {}
+    served, ids = ServedQuality(model), set[str]()
     for predictions in _all(client, topics.predictions(model.name), lambda data: decode_predictions(model, data)):
-        for own, score in zip(predictions.ids, predictions.scores.tolist(), strict=True):
-            scores.setdefault(own, score)  # of two with one id the first counts
-    quality = quality_of(model)
+        served.predict(predictions)
+        ids.update(predictions.ids)
     lags = [np.empty(0)]
-    learned = -1
-    for examples in _all(client, topics.examples(model.name), lambda data: decode_log(model, data).answers):
-        if not len(examples):
-            continue
-        # What a joiner sent again after a crash has the number of its first time.
-        new = np.flatnonzero(examples.seqs > learned)
-        learned = max(learned, int(examples.seqs[-1]))
-        lags.append((examples.label_times - examples.times)[new] / HOUR)
-        rows = np.array([row for row in new if examples.ids[row] in scores], np.int64)
-        served = np.array([scores[examples.ids[row]] for row in rows], np.float64)
-        quality.update(Outcomes(examples.times[rows], np.asarray(examples.labels, np.float64)[rows], served))
+    read = -1
+    for entries in _all(client, topics.examples(model.name), lambda data: decode_log(model, data)):
+        # What a join sent again after a crash has the places of its first time.
+        new = entries.take(np.flatnonzero(entries.seqs > read).tolist())
+        read = max(read, int(entries.seqs[-1]))
+        answers = new.answers
+        columns = (answers.times.tolist(), answers.labels, answers.weights.tolist())
+        for id, time, label, weight in zip(answers.ids, *columns, strict=True):
+            served.answer(id, time, label, weight)
+        lags.append((answers.label_times - answers.times) / HOUR)
     dead = sum(1 for _ in _all(client, topics.dead_letters, lambda data: data))
     label_lags = np.concatenate(lags)
-    return Served(quality, label_lags, len(scores), len(label_lags), dead)
+    return Served(served.quality, label_lags, len(ids), len(label_lags), dead)
 
 
 def _all(client: pulsar.Client, topic: str, decode: Callable[[bytes], _Decoded]) -> Iterator[_Decoded]:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from river import linear_model, preprocessing, tree
 
 from headrace import embedded
 from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
-from headrace.log.tables import Examples, encode_examples
+from headrace.log.tables import Kind, LogEntries, encode_log
 from headrace.log.topics import END_OF_HISTORY
 from headrace.store.fences import Fences
 from headrace.store.quality import QualityBoard
@@ -33,6 +34,8 @@ from headrace_learner.publishing import Versions
 from headrace_learner.worker import Outside, Worker
 
 FEATURES = 20
+#: Questions that are asked between a question and its answer.
+DELAY = 0
 LEARNERS: dict[str, Callable[[], Any]] = {
     "logistic": lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),
     "hoeffding": tree.HoeffdingTreeClassifier,
@@ -46,6 +49,41 @@ def definition(name: str) -> ModelDefinition:
     return ModelDefinition(name, "asked", "answered", Task.BINARY, features, name)
 
 
+@dataclass(frozen=True)
+class Examples:
+    """Rows with their labels, a second from one to the next."""
+
+    numbers: np.ndarray[Any, np.dtype[np.float64]]
+    labels: np.ndarray[Any, np.dtype[np.float64]]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def log(self, delay: int) -> LogEntries:
+        """A log in which so many questions are asked between a question and its answer."""
+        count = len(self)
+        places = np.concatenate((np.arange(count) * 2, np.arange(count) * 2 + 2 * delay + 1))
+        order = np.argsort(places, kind="stable")
+        rows = np.tile(np.arange(count), 2)[order]
+        answers = (order >= count).astype(bool)
+        seqs = np.arange(2 * count)
+        questions = np.empty(count, np.int64)
+        questions[rows[~answers]] = seqs[~answers]
+        times = 1_700_000_000_000_000 + rows * 1_000_000
+        return LogEntries(
+            seqs,
+            np.where(answers, Kind.ANSWER, Kind.QUESTION).astype(np.int8),
+            questions[rows],
+            [f"event-{row}" for row in rows.tolist()],
+            times,
+            times + delay * 1_000_000,
+            np.where(answers, self.labels[rows], np.nan),
+            np.ones(2 * count),
+            self.numbers[rows],
+            [],
+        )
+
+
 def examples(count: int) -> Examples:
     """A task that a model can learn about: some rows lack a feature."""
     random = np.random.default_rng(7)
@@ -53,9 +91,7 @@ def examples(count: int) -> Examples:
     chance = 1 / (1 + np.exp(-numbers @ random.normal(size=FEATURES)))
     labels = (random.random(count) < chance).astype(np.float64)
     numbers[random.random(count) < 0.02, 3] = np.nan
-    times = 1_700_000_000_000_000 + np.arange(count) * 1_000_000
-    ids = [f"event-{row}" for row in range(count)]
-    return Examples(np.arange(count), ids, times, times + 60_000_000, labels, numbers, [])
+    return Examples(numbers, labels)
 
 
 def bare(make: Callable[[], Any], model: ModelDefinition, rows: Examples) -> float:
@@ -73,23 +109,14 @@ def bare(make: Callable[[], Any], model: ModelDefinition, rows: Examples) -> flo
     return len(rows) / (time.perf_counter() - started)
 
 
-def send(client: pulsar.Client, topic: str, model: ModelDefinition, rows: Examples, size: int = 1_000) -> None:
-    """Write the log as the joiner does."""
+def send(client: pulsar.Client, topic: str, model: ModelDefinition, log: LogEntries, size: int = 2_000) -> None:
+    """Write the log as the join does."""
     producer = client.create_producer(topic, max_pending_messages=100, block_if_queue_full=True)
-    for start in range(0, len(rows), size):
-        end = min(start + size, len(rows))
-        part = Examples(
-            rows.seqs[start:end],
-            rows.ids[start:end],
-            rows.times[start:end],
-            rows.label_times[start:end],
-            rows.labels[start:end],
-            rows.numbers[start:end],
-            [],
-        )
-        frontier = END_OF_HISTORY if end == len(rows) else int(rows.times[end])
+    for start in range(0, len(log), size):
+        end = min(start + size, len(log))
+        frontier = END_OF_HISTORY if end == len(log) else int(log.times[end])
         properties = {"epoch": "1", "partition": "0", "frontier": str(frontier), "definition": model.hash}
-        producer.send_async(encode_examples(model, part), None, properties=properties)
+        producer.send_async(encode_log(model, log.take(range(start, end))), None, properties=properties)
     producer.flush()
     producer.close()
 
@@ -101,7 +128,7 @@ def through(
     client = pulsar.Client(servers.pulsar_url, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
     store = redis.Redis.from_url(servers.redis_url)
     topic = f"persistent://public/default/bench-{model.name}-examples"
-    send(client, topic, model, rows)
+    send(client, topic, model, rows.log(DELAY))
     versions = Versions(client, "persistent://public/default/bench-models")
     outside = Outside(client, topic, Fences(store, "bench"), QualityBoard(store, "bench"), versions)
     checkpoints = Checkpoints(data / "checkpoints", model)

@@ -25,7 +25,7 @@ from river import datasets, linear_model, preprocessing
 from headrace import declare, definition, embedded
 from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
 from headrace.log.read import LogReader
-from headrace.log.tables import Examples, encode_examples
+from headrace.log.tables import Kind, LogEntries, Predictions, encode_log, encode_predictions
 from headrace.log.topics import END_OF_HISTORY, Topics
 from headrace.store.fences import Fences
 from headrace.store.quality import QualityBoard
@@ -76,13 +76,23 @@ class Room:
         producer = self.client.create_producer(self.topics.examples(self.model.name))
         for start in range(first, last, size):
             stop = min(start + size, last)
-            seqs = np.arange(start, stop)
-            part = Examples(
-                seqs, [f"e{seq}" for seq in seqs], seqs, seqs + 1, _LABELS[start:stop], _NUMBERS[start:stop], []
+            numbers = np.repeat(np.arange(start, stop), 2)  # each question, and at once its answer
+            seqs = np.arange(2 * start, 2 * stop)
+            part = LogEntries(
+                seqs,
+                np.array([Kind.QUESTION, Kind.ANSWER] * (stop - start), np.int8),
+                seqs - seqs % 2,
+                [f"e{number}" for number in numbers],
+                numbers,
+                numbers + 1,
+                np.where(seqs % 2, np.asarray(_LABELS)[numbers], np.nan),
+                np.ones(len(seqs)),
+                _NUMBERS[numbers],
+                [],
             )
             frontier = END_OF_HISTORY if end and stop == last else stop
             properties = {"epoch": "1", "partition": "0", "frontier": str(frontier), "definition": self.model.hash}
-            producer.send(encode_examples(self.model, part), properties=properties)
+            producer.send(encode_log(self.model, part), properties=properties)
         producer.close()
 
     def worker(self, instance: str = "one", data: Path | None = None, **changed: Any) -> Worker:
@@ -93,6 +103,7 @@ class Room:
             changed.get("owners", Fences(self.store, loop)),
             QualityBoard(self.store, loop),
             Versions(self.client, self.topics.models),
+            changed.get("predictions", ()),
         )
         checkpoints = changed.get("checkpoints", Checkpoints(data or self.data, self.model))
         return Worker(self.model, pipeline, outside, checkpoints, instance)
@@ -354,13 +365,53 @@ def test_a_version_comes_each_declared_seconds_though_examples_are_few(
     assert room.versions()[-1].examples == 130
 
 
+def test_served_quality_is_that_of_the_predictions_on_their_topic(
+    room: Room, running: Callable[[Worker], Worker]
+) -> None:
+    """Half of the predictions come late, and another learner goes on with the second half of the log."""
+    topic = room.topics.predictions(room.model.name)
+    scores = np.random.default_rng(1).random(600)
+
+    def serve(first: int, last: int) -> None:
+        rows = np.arange(first, last)
+        size = len(rows)
+        part = Predictions(
+            [f"e{row}" for row in rows], rows, [bytes(20)] * size, rows, scores[rows], None, _NUMBERS[rows], []
+        )
+        producer = room.client.create_producer(topic)
+        producer.send(encode_predictions(room.model, part), properties={"definition": room.model.hash})
+        producer.close()
+
+    def served(worker: Worker) -> float:
+        return worker.standing.metrics.get("served", 0.0)
+
+    serve(0, 200)
+    room.send(0, 400)
+    first = running(room.worker(predictions=(topic,)))
+    eventually(lambda: served(first) == 200)
+    serve(200, 400)
+    eventually(lambda: served(first) == 400)
+    stop(first)
+    room.send(400, 700)
+    serve(400, 600)
+    second = running(room.worker("two", predictions=(topic,)))
+    eventually(lambda: served(second) == 600 and second.standing.examples == 700)
+    assert second.standing.metrics["unserved"] == 100
+    truth = _LABELS[:600] > 0.5
+    losses = -np.log(np.where(truth, scores, 1 - scores))
+    assert second.standing.metrics["served_log_loss"] == pytest.approx(losses.mean(), rel=1e-9)
+    report = QualityBoard(room.store, room.topics.loop).read(room.model.name)
+    assert report is not None
+    assert report.metrics == second.standing.metrics
+
+
 def test_a_hole_in_the_log_is_refused(room: Room, running: Callable[[Worker], Worker]) -> None:
     room.send(0, 100)
     room.send(101, 200)
     worker = running(room.worker())
     eventually(lambda: worker.standing.failure)
     worker.join()
-    assert "expected number 100 next" in str(worker.standing.failure)
+    assert "expected place 200 next" in str(worker.standing.failure)
     assert worker.standing.state == "failed"
 
 

@@ -235,7 +235,7 @@ class ModelDefinition(msgspec.Struct, frozen=True):
     publish_examples: int = 5_000
     publish_seconds: float | None = None
     score_from: int | None = None
-    """Prequential metrics count examples from this event time on (None: from the first)."""
+    """Metrics count questions from this event time on (None: from the first)."""
     sources: str = ""
     """Hash of the views and the label that its examples are made of, which it holds by name only."""
     retention: int | None = None

@@ -69,7 +69,7 @@ def test_a_run_that_ended_before_february_has_a_page_too(seconds: int) -> None:
     unscored = {"roc_auc": 0.5, "log_loss": 0.0, "scored": 0.0}
     page = render(story([], unscored, [], seconds))
     assert "tested from February on" in page
-    assert "tested just before learned" not in page
+    assert "as of the question" not in page
 
 
 def test_a_figure_that_there_is_not_has_no_tile() -> None:

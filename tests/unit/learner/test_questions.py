@@ -233,6 +233,9 @@ def test_waiting_predictions_are_bounded() -> None:
         figures = learning.quality.metrics()
         assert figures["scored"] + learning.waiting.dropped == 100.0
         assert (figures["examples"], figures["unasked"], len(learning.waiting)) == (100.0, 0.0, 0)
+        again = checkpoint.decode(model, checkpoint.encode(learning))
+        assert again is not None
+        assert again.waiting.dropped == learning.waiting.dropped
         found.append((learning.waiting.dropped, learning.quality.dump()))
     assert found[0] == found[1] == found[2]
     assert found[0][0] > 0

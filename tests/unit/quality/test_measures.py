@@ -19,6 +19,7 @@ from headrace.quality import MARK, NO_PREDICTION, MulticlassBaseline, Outcomes, 
 from headrace.quality import history as history_module
 from headrace.quality.auc import exact_auc
 from headrace.quality.drift import PATIENCE, DriftAlarm
+from headrace.quality.warning import is_worse
 
 _COUNT = 2_500
 _CLASSES = ["brick", "grass", "path", "sky"]
@@ -351,3 +352,15 @@ def test_a_warning_names_the_figures_and_the_usual_causes() -> None:
     )
     assert warning_of("delay", {MARK: 0.0, "mae": 1.0}) is None
     assert warning_of("delay", {}) is None
+
+
+def test_a_deviation_that_overflows_makes_no_perfect_model() -> None:
+    labels = np.array([1.2e154, -1.2e154])
+    found = told(Task.REGRESSION, [Outcomes(np.arange(2), labels, labels - 5e153)]).metrics()
+    assert math.isnan(found["r2"])  # 0.83 in truth; the deviation is beyond the largest float, and the errors are not
+    assert found["mae"] == pytest.approx(5e153)
+
+
+def test_a_loss_that_is_no_number_is_worse_than_any_prior() -> None:
+    assert is_worse({"mae": math.nan, "prior_mae": 1.0}, 100.0)
+    assert not is_worse({"mae": 1.0, "prior_mae": math.nan}, 100.0)

@@ -2,6 +2,7 @@
 
 from .learning import Learning, Progress
 from .ordering import SortedSet, in_order
+from .served import ServedQuality
 from .steps import Score
 from .versions import version_of
 from .waiting import WaitingPredictions
@@ -11,6 +12,7 @@ __all__ = [
     "Learning",
     "Progress",
     "Score",
+    "ServedQuality",
     "SortedSet",
     "WaitingPredictions",
     "in_order",

@@ -22,9 +22,13 @@ from headrace.quality import Outcomes, Quality, quality_of
 
 from .ordering import in_order
 from .rows import Row, Rows
+from .served import ServedQuality
 from .steps import Score, Scored, labels_of, step_of
 from .waiting import WaitingPredictions
 from .weights import takes_weight
+
+# Comparing plain numbers is quicker, and it is done for each run.
+_QUESTION, _ANSWER = int(Kind.QUESTION), int(Kind.ANSWER)
 
 #: Answers scored before the metrics take them in one go.
 _SETTLE = 1_024
@@ -114,13 +118,11 @@ class _Message:
         self.rows = rows.of(entries, first)
         self._kinds = entries.kinds[first:]
 
-    def runs(self) -> Iterator[tuple[Kind, int, int]]:
+    def runs(self) -> Iterator[tuple[int, int, int]]:
         """The entries in runs of one kind: the kind, the first row, and the row after the last."""
-        ends = [*(np.flatnonzero(np.diff(self._kinds)) + 1).tolist(), self.size]
-        start = 0
-        for end in ends:
-            yield Kind(int(self._kinds[start])), start, end
-            start = end
+        starts = np.flatnonzero(np.diff(self._kinds, prepend=-1))
+        ends = [*starts.tolist()[1:], self.size]
+        return zip(self._kinds[starts].tolist(), starts.tolist(), ends, strict=True)
 
 
 class Learning:
@@ -139,6 +141,8 @@ class Learning:
         Numbers of examples at which reading stops, beside those of the versions that are due.
     asked
         Called with the place of each question and what the model says of it.
+    served
+        Joins predictions that were served with the answers; it is told the answers.
     """
 
     def __init__(
@@ -151,6 +155,7 @@ class Learning:
         *,
         waiting: WaitingPredictions | None = None,
         asked: Callable[[int, Score], None] | None = None,
+        served: ServedQuality | None = None,
     ) -> None:
         self.model = model
         self.estimator = in_order(estimator)
@@ -158,10 +163,13 @@ class Learning:
         self._quality = quality or quality_of(model)
         self._rows = Rows(model)
         self._step = step_of(model.task, self._quality.baseline)
-        self.waiting = waiting or WaitingPredictions(self._step.new_width, model.waiting_bytes)
+        if waiting is None:
+            waiting = WaitingPredictions(self._step.new_width, model.waiting_bytes)
+        self.waiting = waiting
         self._unsettled = _Unsettled()
         self._stops = sorted(stops)
         self._asked = asked
+        self.served = served
         self._weighted = takes_weight(estimator)
         self._unlearned: Any = None
 
@@ -213,9 +221,9 @@ class Learning:
         if not message.size:
             return
         for kind, start, end in message.runs():
-            if kind is Kind.QUESTION:
+            if kind == _QUESTION:
                 self._ask(message, start, end)
-            elif kind is Kind.ANSWER:
+            elif kind == _ANSWER:
                 yield from self._answer(message, start, end)
             else:
                 self._close(message, start, end)
@@ -289,14 +297,18 @@ class Learning:
                 self._unsettled.add(message.times[row], label, message.weights[row], scored)
             else:
                 self._quality.skip(dropped=self.waiting.was_dropped(question))
+            if self.served is not None:
+                self.served.answer(message.ids[row], message.times[row], label, message.weights[row])
         if len(self._unsettled.labels) >= _SETTLE:
             self._settle()
 
     def _close(self, message: _Message, start: int, end: int) -> None:
         """Forget questions that have no answer."""
         deque(islice(message.rows, end - start), maxlen=0)
-        for question in message.questions[start:end]:
-            self.waiting.take(question)
+        for row in range(start, end):
+            self.waiting.take(message.questions[row])
+            if self.served is not None:
+                self.served.close(message.ids[row], message.times[row])
         self.progress.next_seq += end - start
 
     def _fail(self, message: _Message, end: int, rows: Iterator[Row], error: Exception) -> NoReturn:

@@ -42,8 +42,12 @@ class Topics:
 
     def partition(self, stream: StreamDefinition, partition: int) -> str:
         """The physical topic of a partition, by Pulsar's rule of names."""
-        name = self.stream(stream.name)
-        return f"{name}-partition-{partition}" if stream.partitions > 1 else name
+        return self.partitions_of(self.stream(stream.name), stream.partitions)[partition]
+
+    @staticmethod
+    def partitions_of(topic: str, partitions: int) -> tuple[str, ...]:
+        """The physical topics of a topic with so many partitions."""
+        return tuple(f"{topic}-partition-{number}" for number in range(partitions)) if partitions > 1 else (topic,)
 
     def features(self, model: str) -> str:
         """The vectors of a model."""

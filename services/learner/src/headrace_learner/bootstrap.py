@@ -115,6 +115,7 @@ def _workers(
             Fences(redis, loop.name),
             QualityBoard(redis, loop.name),
             Versions(client, topics.models),
+            topics.partitions_of(topics.predictions(model.name), loop.stream(model.stream).partitions),
         )
 
         def make(name: str = model.name) -> object:

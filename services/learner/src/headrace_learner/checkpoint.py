@@ -18,7 +18,7 @@ import structlog
 
 from headrace.definition import ModelDefinition
 from headrace.errors import CorruptState
-from headrace.learning import Learning, Progress, WaitingPredictions
+from headrace.learning import Learning, Progress, ServedQuality, WaitingPredictions
 from headrace.log.position import Position
 from headrace.quality import restore
 
@@ -38,8 +38,8 @@ _DIGEST = hashlib.sha256().digest_size
 class Header(msgspec.Struct, frozen=True):
     """What a checkpoint says of itself, in JSON, readable without loading the model.
 
-    `quality` and `waiting` are the lengths of the metrics and of the waiting predictions, which precede the pickled
-    model in this order. A metric that cannot be computed is None.
+    `quality`, `waiting` and `served` are the lengths of the metrics, of the waiting predictions and of the served
+    quality, which precede the pickled model in this order. A metric that cannot be computed is None.
     """
 
     model: str
@@ -54,6 +54,7 @@ class Header(msgspec.Struct, frozen=True):
     metrics: dict[str, float | None]
     quality: int
     waiting: int
+    served: int
 
     def progress(self) -> Progress:
         """Where the model stands in its log."""
@@ -73,9 +74,10 @@ _HEADER = msgspec.json.Decoder(Header)
 
 
 def encode(learning: Learning) -> bytes:
-    """A checkpoint's bytes: magic, SHA-256 of the rest, header, metrics, waiting predictions, model."""
+    """A checkpoint's bytes: magic, SHA-256 of the rest, header, metrics, waiting predictions, served quality, model."""
     quality = learning.quality
     told, waiting = quality.dump(), learning.waiting.dump()
+    served = learning.served.dump() if learning.served is not None else b""
     header = msgspec.json.encode(
         Header(
             model=learning.model.name,
@@ -83,11 +85,12 @@ def encode(learning: Learning) -> bytes:
             metrics=dict(quality.metrics()),
             quality=len(told),
             waiting=len(waiting),
+            served=len(served),
             **asdict(learning.progress),
         )
     )
     model = pickle.dumps(learning.estimator, protocol=5)
-    body = b"".join((len(header).to_bytes(_LENGTH, "big"), header, told, waiting, model))
+    body = b"".join((len(header).to_bytes(_LENGTH, "big"), header, told, waiting, served, model))
     return b"".join((_MAGIC, hashlib.sha256(body).digest(), body))
 
 
@@ -119,19 +122,22 @@ def decode(model: ModelDefinition, data: bytes) -> Learning | None:
         As `decode_header`; or the model cannot be loaded by the River that is installed.
     """
     header, rest = decode_header(data)
-    metrics, model_start = header.quality, header.quality + header.waiting
+    waiting_at = header.quality
+    served_at = waiting_at + header.waiting
+    model_at = served_at + header.served
     if (header.model, header.definition) != (model.name, model.hash):
         return None
     try:
-        estimator: Any = pickle.loads(rest[model_start:])
+        estimator: Any = pickle.loads(rest[model_at:])
     except Exception as error:  # pickles of another River fail in any way
         raise CorruptState(f"checkpoint's model cannot be loaded: {error!r}") from error
     return Learning(
         model,
         estimator,
-        restore(model, bytes(rest[:metrics])),
+        restore(model, bytes(rest[:waiting_at])),
         header.progress(),
-        waiting=WaitingPredictions.load(bytes(rest[metrics:model_start]), model.waiting_bytes),
+        waiting=WaitingPredictions.load(bytes(rest[waiting_at:served_at]), model.waiting_bytes),
+        served=ServedQuality.load(model, bytes(rest[served_at:model_at])) if header.served else ServedQuality(model),
     )
 
 

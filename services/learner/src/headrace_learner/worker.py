@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ import structlog
 
 from headrace.definition import ModelDefinition
 from headrace.errors import Fenced, HeadraceError, LearnerFailed, Unavailable
-from headrace.learning import Learning, Progress, version_of
+from headrace.learning import Learning, ServedQuality, version_of
 from headrace.log.batch import Batch
 from headrace.log.consume import OwnerProgress, PartitionConsumer
 from headrace.log.position import START, Position
@@ -24,6 +24,7 @@ from headrace.v1.models_pb2 import ModelVersion
 
 from . import checkpoint
 from .checkpoint import Checkpoints
+from .predictions import PredictionReader
 from .publishing import Versions
 
 _log = structlog.get_logger()
@@ -84,13 +85,14 @@ class Standing:
 
 @dataclass(frozen=True)
 class Outside:
-    """What a worker meets: broker, fences, board."""
+    """What a worker meets: broker, fences, board; `predictions` are the physical topics of what is served."""
 
     client: pulsar.Client
     topic: str
     owners: Owners
     reports: Reports
     versions: Versions
+    predictions: Sequence[str] = ()
 
 
 class Worker(threading.Thread):
@@ -127,13 +129,14 @@ class Worker(threading.Thread):
         self._stir = stir
         self._stopping = threading.Event()
         self._work = f"learner-{model.name}"
-        self._learning = Learning(model, make())
+        self._learning = Learning(model, make(), served=ServedQuality(model))
+        self._predictions = PredictionReader(outside.client, model, outside.predictions)
         self._epoch = 0
         self._saved: Position | None = None
         self._saved_at = self._told_at = self._published_at = self._checked_at = time.monotonic()
         self._saved_version = 0
         self._apart = _CHECKPOINT_APART
-        self._muted = 0
+        self._muted = self._told_served = 0
         self._owed: ModelVersion | None = None
 
     def stop(self) -> None:
@@ -182,10 +185,12 @@ class Worker(threading.Thread):
             while not self._stopping.is_set():
                 batch = consumer.receive()
                 self._learn(batch, publish=True)
+                self._read_predictions()
                 self._after(consumer, idle=not batch)
                 self._still_own()
             self._checkpoint(consumer)
         finally:
+            self._predictions.close()
             _quietly(consumer.close)
 
     # Standing by ---------------------------------------------------------------------------------
@@ -228,6 +233,7 @@ class Worker(threading.Thread):
                 if not batch:
                     break
                 self._learn(batch, publish=False)
+                self._read_predictions()
                 self._tell()
                 delivered = consumer.receive(wait_ms=1)
                 if delivered:
@@ -351,11 +357,25 @@ class Worker(threading.Thread):
 
     def _restore(self) -> None:
         """Begin from the newest checkpoint, or from nothing: the log has the rest."""
-        self._begin(self._checkpoints.load() or Learning(self.model, self._make(), None, Progress()))
+        self._begin(self._checkpoints.load() or self._new())
+
+    def _new(self) -> Learning:
+        return Learning(self.model, self._make(), served=ServedQuality(self.model))
 
     def _begin(self, learning: Learning) -> None:
         self._learning, self._owed = learning, None
+        # The new one may be at another place.
+        self._predictions.close()
         self._tell(at_once=True)
+
+    def _read_predictions(self) -> None:
+        if self._learning.served is not None:
+            self._predictions.read(self._learning.served)
+
+    def _served(self) -> dict[str, float]:
+        """The metrics of what was served, once there are any."""
+        found = self._learning.served.metrics() if self._learning.served is not None else {}
+        return found if found.get("served") else {}
 
     def _say(self, note: str) -> None:
         self.standing.note = note
@@ -365,15 +385,17 @@ class Worker(threading.Thread):
         """Bring what the process tells of this model up to date."""
         now = time.monotonic()
         progress = self._learning.progress
-        if not at_once and (now - self._told_at < _TELL or progress.examples == self.standing.examples):
+        served = self._learning.served.count if self._learning.served is not None else 0
+        unchanged = (progress.examples, served) == (self.standing.examples, self._told_served)
+        if not at_once and (now - self._told_at < _TELL or unchanged):
             if self.standing.frontier != progress.frontier:
                 self.standing.frontier = progress.frontier
                 self._stir()
             return
-        self._told_at = now
+        self._told_at, self._told_served = now, served
         quality = self._learning.quality
         standing = self.standing
-        standing.frontier, standing.metrics = progress.frontier, quality.metrics()
+        standing.frontier, standing.metrics = progress.frontier, {**quality.metrics(), **self._served()}
         # Last: whoever sees the number finds the metrics that belong to it.
         standing.examples, standing.published = progress.examples, progress.published
         self._stir()

@@ -1,0 +1,189 @@
+"""Quality of the answers that were really given: predictions as they were served, joined with their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+
+from headrace.definition import ModelDefinition, Task
+from headrace.log.position import Position
+from headrace.log.tables import Predictions
+from headrace.quality import Outcomes, Quality, quality_of, restore
+
+#: Bytes that a waiting prediction or answer takes, with an id of 20 characters.
+_BYTES = 320
+
+#: Answers that wait for a prediction that is a little late; the oldest one beyond was not served.
+MAX_ANSWERS = 100_000
+
+# Pairs that the metrics take in one go.
+_MANY = 1_024
+
+#: Metrics that predictions do not tell: the scorer writes the probability of the class that it predicted, and no other.
+_UNKNOWN = {Task.MULTICLASS: ("log_loss",)}
+
+#: Counts that mean nothing here.
+_LEARNERS = ("examples", "scored", "unasked", "dropped", "drift_alarms")
+
+_Value = TypeVar("_Value")
+
+
+class _Key(NamedTuple):
+    """A question: its event id and event time (µs)."""
+
+    id: str
+    time: int
+
+
+class _Prediction(NamedTuple):
+    score: float
+    predicted: str | None
+
+
+class _Answer(NamedTuple):
+    label: float | str
+    weight: float
+
+
+class ServedState(msgspec.Struct):
+    """What a checkpoint keeps of served quality."""
+
+    quality: bytes
+    unserved: int
+    count: int
+    predictions: list[tuple[str, int, float, str | None]]
+    answers: list[tuple[str, int, float | str, float]]
+    positions: dict[str, Position]
+
+
+# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+_STATE = msgspec.msgpack.Decoder(ServedState)
+
+
+class ServedQuality:
+    """Joins predictions with their answers by event id and time, whichever comes first, in bounded memory.
+
+    Of two predictions of one question the first counts. Predictions wait for their answers in at most the model's
+    `waiting_bytes`; beyond it the oldest are dropped, and their answers count as not served.
+
+    Parameters
+    ----------
+    model
+        Its definition.
+
+    Attributes
+    ----------
+    positions
+        By topic, how far predictions were read: whoever reads them keeps it here, to be saved with what was read.
+    """
+
+    def __init__(self, model: ModelDefinition) -> None:
+        self._model = model
+        self._quality: Quality = quality_of(model)
+        self._predictions: dict[_Key, _Prediction] = {}
+        self._answers: dict[_Key, _Answer] = {}
+        self._pairs: list[tuple[_Key, _Prediction, _Answer]] = []
+        self._unserved = self._count = 0
+        self.positions: dict[str, Position] = {}
+        self._most = max(1, model.waiting_bytes // _BYTES)
+
+    def predict(self, predictions: Predictions) -> None:
+        """Take predictions that were served."""
+        labels: Sequence[str | None] = predictions.labels or ([None] * len(predictions))
+        columns = zip(predictions.ids, predictions.times.tolist(), predictions.scores.tolist(), labels, strict=True)
+        for id, time, score, label in columns:
+            key, prediction = _Key(id, time), _Prediction(score, label)
+            answer = self._answers.pop(key, None)
+            if answer is not None:
+                self._pairs.append((key, prediction, answer))
+            else:
+                self._predictions.setdefault(key, prediction)
+        _shorten(self._predictions, self._most)
+        self._settle(_MANY)
+
+    def answer(self, id: str, time: int, label: bool | float | str, weight: float) -> None:
+        """Take the answer of a question."""
+        key, answer = _Key(id, time), _Answer(label if isinstance(label, str) else float(label), weight)
+        prediction = self._predictions.pop(key, None)
+        if prediction is None:
+            self._answers.setdefault(key, answer)
+            self._unserved += _shorten(self._answers, MAX_ANSWERS)
+        else:
+            self._pairs.append((key, prediction, answer))
+            self._settle(_MANY)
+
+    def close(self, id: str, time: int) -> None:
+        """Forget a question that has no answer."""
+        self._predictions.pop(_Key(id, time), None)
+
+    @property
+    def quality(self) -> Quality:
+        """The metrics of the pairs, without their prefix, with the quality over time."""
+        self._settle()
+        return self._quality
+
+    @property
+    def count(self) -> int:
+        """How many answers had a prediction."""
+        return self._count + len(self._pairs)
+
+    def metrics(self) -> dict[str, float]:
+        """The metrics as of what was served, each called `served_…`; how many answers had a prediction, and had none.
+
+        An answer that waits for its prediction counts as not served, until it comes.
+        """
+        found = self.quality.metrics()
+        unknown = (*_LEARNERS, *_UNKNOWN.get(self._model.task, ()))
+        named = {f"served_{name}": value for name, value in found.items() if name not in unknown}
+        return {"served": found["scored"], "unserved": float(self._unserved + len(self._answers)), **named}
+
+    def dump(self) -> bytes:
+        """Everything, for a checkpoint."""
+        predictions = [(*key, *prediction) for key, prediction in self._predictions.items()]
+        answers = [(*key, *answer) for key, answer in self._answers.items()]
+        quality = self.quality.dump()
+        state = ServedState(quality, self._unserved, self._count, predictions, answers, self.positions)
+        return msgspec.msgpack.encode(state)
+
+    @classmethod
+    def load(cls, model: ModelDefinition, data: bytes) -> ServedQuality:
+        """The inverse of `dump`."""
+        state = _STATE.decode(data)
+        served = cls(model)
+        served._quality, served._unserved = restore(model, state.quality), state.unserved
+        served._count = state.count
+        served.positions = state.positions
+        for id, time, score, predicted in state.predictions:
+            served._predictions[_Key(id, time)] = _Prediction(score, predicted)
+        for id, time, label, weight in state.answers:
+            served._answers[_Key(id, time)] = _Answer(label, weight)
+        return served
+
+    def _settle(self, least: int = 1) -> None:
+        """Tell the metrics the pairs, once there are so many."""
+        if len(self._pairs) < least:
+            return
+        pairs, self._pairs = self._pairs, []
+        self._count += len(pairs)
+        text = self._model.task is Task.MULTICLASS
+        labels = [answer.label for _, _, answer in pairs]
+        self._quality.update(
+            Outcomes(
+                np.array([key.time for key, _, _ in pairs], np.int64),
+                [str(label) for label in labels] if text else np.array(labels, np.float64),
+                np.array([prediction.score for _, prediction, _ in pairs], np.float64),
+                [prediction.predicted for _, prediction, _ in pairs] if text else (),
+                np.array([answer.weight for _, _, answer in pairs], np.float64),
+            )
+        )
+
+
+def _shorten(waiting: dict[_Key, _Value], most: int) -> int:
+    """Remove the oldest entries beyond a number; tell how many they were."""
+    excess = len(waiting) - most
+    for key in list(waiting)[: max(excess, 0)]:
+        del waiting[key]
+    return max(excess, 0)

@@ -1,0 +1,85 @@
+"""Reading the predictions that were served, to join them with their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pulsar
+import pyarrow as pa
+import structlog
+
+from headrace.definition import ModelDefinition
+from headrace.errors import Unavailable
+from headrace.learning import ServedQuality
+from headrace.log.position import START
+from headrace.log.read import LogReader
+from headrace.log.tables import decode_predictions
+
+_log = structlog.get_logger()
+
+#: Messages taken of a partition at a time, and fetched ahead: each holds up to thousands of predictions.
+_FEW = 16
+
+#: So often in a row: learning must not wait long.
+_TURNS = 16
+
+
+class PredictionReader:
+    """Reads the predictions topic of a model from where its served quality stands.
+
+    Served quality is a figure for people: a broker that does not answer here stops nothing.
+
+    Parameters
+    ----------
+    topics
+        The physical topics.
+    """
+
+    def __init__(self, client: pulsar.Client, model: ModelDefinition, topics: Sequence[str]) -> None:
+        self._client = client
+        self._model = model
+        self._topics = topics
+        self._readers: dict[str, LogReader] = {}
+
+    def read(self, served: ServedQuality) -> None:
+        """Take what is there."""
+        for topic in self._topics:
+            try:
+                self._read(topic, served)
+            except Unavailable as error:
+                _log.warning("predictions not read", model=self._model.name, reason=str(error))
+                self._close(topic)
+
+    def close(self) -> None:
+        """Close all readers; the next read opens them where its served quality stands."""
+        for topic in list(self._readers):
+            self._close(topic)
+
+    def _read(self, topic: str, served: ServedQuality) -> None:
+        reader = self._readers.get(topic)
+        if reader is None:
+            reader = LogReader(self._client, topic, served.positions.get(topic, START), _FEW)
+            self._readers[topic] = reader
+        for _ in range(_TURNS):
+            batch = reader.receive(_FEW, timeout_ms=1)
+            for payload, properties, position in zip(batch.payloads, batch.properties, batch.positions, strict=True):
+                # Those of another definition are another model's, and may have other columns.
+                if payload and properties.get("definition", self._model.hash) == self._model.hash:
+                    self._take(payload, served)
+                served.positions[topic] = position
+            if len(batch) < _FEW:
+                break
+
+    def _take(self, payload: bytes, served: ServedQuality) -> None:
+        try:
+            served.predict(decode_predictions(self._model, payload))
+        except (pa.ArrowException, ValueError, KeyError) as error:
+            _log.warning("predictions cannot be read", model=self._model.name, reason=repr(error))
+
+    def _close(self, topic: str) -> None:
+        reader = self._readers.pop(topic, None)
+        if reader is not None:
+            try:
+                reader.close()
+            except Exception as error:
+                _log.warning("passed over", reason=repr(error))

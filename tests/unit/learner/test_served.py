@@ -1,0 +1,117 @@
+"""The quality of what was served: predictions joined with their answers, in any order, in bounded memory."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from river.linear_model import LogisticRegression
+
+from headrace.definition import ModelDefinition, Task
+from headrace.learning import Learning, ServedQuality, served
+from headrace.log.tables import Kind, Predictions
+from headrace.quality import Outcomes, quality_of
+
+from .logs import Entry, Row, alternating, definition, messages
+
+_COUNT = 60
+_ROWS: list[Row] = [{"x": float(row)} for row in range(_COUNT)]
+_LABELS: dict[Task, list[Any]] = {
+    Task.BINARY: [row % 3 == 0 for row in range(_COUNT)],
+    Task.MULTICLASS: [["a", "b", "c"][row % 3] for row in range(_COUNT)],
+    Task.REGRESSION: [float(row) for row in range(_COUNT)],
+}
+
+
+def predictions(model: ModelDefinition, numbers: list[int], offset: float = 0.0) -> Predictions:
+    """What was served for these questions; three of four classes are right."""
+    size = len(numbers)
+    labels = None
+    if model.task is Task.MULTICLASS:
+        labels = [_LABELS[model.task][number] if number % 4 else "a" for number in numbers]
+    return Predictions(
+        [f"e{number}" for number in numbers],
+        1_000_000 * np.array(numbers, np.int64),
+        [b"\0" * 20] * size,
+        np.ones(size, np.int64),
+        np.array([(number * 7 % 10) / 10 + offset for number in numbers]),
+        labels,
+        np.zeros((size, 1)),
+        [],
+    )
+
+
+def expected(model: ModelDefinition, numbers: list[int]) -> dict[str, float]:
+    given_ = predictions(model, numbers)
+    labels = [_LABELS[model.task][number] for number in numbers]
+    quality = quality_of(model)
+    text = model.task is Task.MULTICLASS
+    quality.update(
+        Outcomes(
+            given_.times, labels if text else np.array(labels, np.float64), given_.scores, given_.labels or (), None
+        )
+    )
+    return quality.metrics()
+
+
+@pytest.mark.parametrize("task", list(Task))
+@given(seed=st.integers(0, 2**32))
+def test_whichever_comes_first_the_metrics_are_those_of_the_pairs(task: Task, seed: int) -> None:
+    rng = random.Random(seed)
+    model = definition("m", task, _ROWS[0])
+    scored = sorted(rng.sample(range(_COUNT), 45))
+    steps: list[tuple[float, str, int]] = [(number + rng.expovariate(0.05), "score", number) for number in scored]
+    steps += [(number + rng.expovariate(0.05), "answer", number) for number in range(_COUNT)]
+    found = ServedQuality(model)
+    for _, kind, number in sorted(steps):
+        if kind == "score":
+            found.predict(predictions(model, [number]))
+        else:
+            found.answer(f"e{number}", 1_000_000 * number, _LABELS[task][number], 1.0)
+        if rng.random() < 0.1:
+            found = ServedQuality.load(model, found.dump())
+    metrics = found.metrics()
+    assert (metrics["served"], metrics["unserved"]) == (45.0, 15.0)
+    names = {"accuracy", "macro_f1"} if task is Task.MULTICLASS else {"log_loss", "roc_auc", "ece", "mae", "rmse"}
+    for name in names & set(expected(model, scored)):
+        assert metrics[f"served_{name}"] == pytest.approx(expected(model, scored)[name], rel=1e-9), name
+    assert not [name for name in metrics if "prior" in name or "no_change" in name]
+
+
+def test_of_two_predictions_the_first_counts() -> None:
+    model = definition("m", Task.REGRESSION, _ROWS[0])
+    found = ServedQuality(model)
+    found.predict(predictions(model, [0, 1]))
+    found.predict(predictions(model, [0, 1], offset=100.0))
+    for number in (0, 1):
+        found.answer(f"e{number}", 1_000_000 * number, float(number), 1.0)
+    assert found.metrics()["served_mae"] == pytest.approx(expected(model, [0, 1])["mae"])
+
+
+def test_a_prediction_without_an_answer_is_forgotten() -> None:
+    model = definition("m", Task.BINARY, _ROWS[0])
+    found = ServedQuality(model)
+    found.predict(predictions(model, [0]))
+    learning = Learning(model, LogisticRegression(), served=found)
+    for one in messages(model, _ROWS, [Entry(Kind.QUESTION, 0), Entry(Kind.UNANSWERED, 0)]):
+        list(learning.read(*one))
+    assert found.dump() == ServedQuality(model).dump()
+
+
+def test_both_sides_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "MAX_ANSWERS", 10)
+    model = definition("m", Task.BINARY, _ROWS[0], waiting_bytes=20 * 320)
+    found = ServedQuality(model)
+    found.predict(predictions(model, list(range(30))))
+    learning = Learning(model, LogisticRegression(), served=found)
+    for one in messages(model, _ROWS, alternating(_LABELS[Task.BINARY])):
+        list(learning.read(*one))
+    assert (len(found._predictions), len(found._answers)) == (0, 10)
+    assert found.metrics()["served"] == 20.0
+    assert found.metrics()["unserved"] == 40.0
+    found.predict(predictions(model, list(range(50, 60))))  # the last ten answers still wait
+    assert (found.metrics()["served"], found.metrics()["unserved"]) == (30.0, 30.0)
