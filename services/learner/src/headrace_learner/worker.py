@@ -336,7 +336,7 @@ class Worker(threading.Thread):
         self._outside.owners.check(self._work, self._epoch)
         takeover = self._takeover
         if takeover is not None and takeover.is_reached(version.examples):
-            self._takeover = None
+            self._takeover = self.standing.takeover = None
         version.taken_over = self._takeover is None
         version.needed = takeover.needed if takeover is not None else 0
         self._outside.versions.publish(version)
@@ -351,6 +351,7 @@ class Worker(threading.Thread):
         self._others = newest.others
         former = None if newest.taken_over else newest.former
         self._takeover = None if former is None else takeover_from(former, self.model)
+        self.standing.takeover = self._takeover
         if self._takeover is None and newest.taken_over:
             self._drop_others()
 
@@ -439,7 +440,6 @@ class Worker(threading.Thread):
         self._told_at, self._told_served = now, served
         quality = self._learning.quality
         standing = self.standing
-        standing.takeover = self._takeover
         standing.frontier, standing.metrics = progress.frontier, {**quality.metrics(), **self._served()}
         # Last: whoever sees the number finds the metrics that belong to it.
         standing.examples, standing.published = progress.examples, progress.published
