@@ -42,6 +42,10 @@ _log = structlog.get_logger()
 #: Seconds for the served predictions that still wait for the broker when the service ends.
 _GRACE = 5.0
 
+#: Seconds for which a scorer waits for the versions on the models topic before it listens: one that replaces another is
+#: not to refuse what that one answered.
+_PATIENCE = 5.0
+
 _Add = Callable[[grpc.aio.Server], None]
 
 # Generated code has no types.
@@ -144,6 +148,9 @@ class Service:
         for thread in (sender, reader, stream):
             thread.start()
         dependencies.start()
+        # With a broker that is down, those that are kept on disk are enough.
+        if not all(versions.find(model.name) for model in versions.models):
+            await asyncio.to_thread(reader.caught_up.wait, _PATIENCE)
         await server.start()
         board.start()
         _log.info("listening", address=server.address)
