@@ -107,6 +107,12 @@ def learned(loop: RunningLoop) -> int:
     return max((n for own in loop.status() if own.service == "scorer" for n in own.versions.values()), default=0)
 
 
+def told(loop: RunningLoop, service: str) -> tuple[str, int, int] | None:
+    """What a service says of the takeover: the hash that answers, the examples that are learned and that are needed."""
+    found = [own.takeovers["delay"] for own in loop.status() if own.service == service and own.takeovers]
+    return (found[0].answering, found[0].learned, found[0].needed) if found else None
+
+
 @pytest.mark.parametrize(("edits", "needed"), [(_LEARNER, _EXAMPLES), (_FEATURES, 200)], ids=["learner", "features"])
 def test_no_request_fails_while_a_changed_model_learns(
     tmp_path: Path, edits: tuple[tuple[str, str], ...], needed: int
@@ -131,8 +137,16 @@ def test_no_request_fails_while_a_changed_model_learns(
         with up(after) as loop:
             new = loop.definition.models[0].hash
             assert new not in requests.definitions
-            send(loop, range(_EXAMPLES, _EXAMPLES + 300))
+            if edits is _FEATURES:
+                send(loop, range(_EXAMPLES, _EXAMPLES + 150))
+                until(lambda: told(loop, "learner") == (old, 150, 200), seconds=120)
+                until(lambda: told(loop, "scorer") == (old, 150, 200), seconds=120)
+                asked = requests.answers[old]
+                until(lambda: requests.answers[old] > asked + 20)
+                assert new not in requests.definitions
+            send(loop, range(_EXAMPLES + 150, _EXAMPLES + 300))
             until(lambda: requests.answers[new] > 20, seconds=120)
+            until(lambda: told(loop, "scorer") is None, seconds=120)
             requests.stop()
     assert requests.failures == []
     assert requests.definitions == [old, new]

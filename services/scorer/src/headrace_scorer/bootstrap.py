@@ -22,7 +22,7 @@ from headrace.log.topics import Topics
 from headrace.readiness import Dependencies
 from headrace.rpc import Server
 from headrace.store.probe import store as watched_store
-from headrace.store.status import Pace, ServiceStatus
+from headrace.store.status import Pace, ServiceStatus, TakeoverStatus
 from headrace.v1 import features_pb2, features_pb2_grpc, models_pb2, models_pb2_grpc, scoring_pb2, scoring_pb2_grpc
 from headrace_scorer.handlers.features import FeatureHandler
 from headrace_scorer.handlers.inference import InferenceHandler
@@ -135,6 +135,8 @@ class Service:
             status.counters = {"predictions": 0, "unscored": 0, **progress.counters, **requests}
             status.frontier = progress.frontier
             status.versions = versions.examples()
+            takeovers = ((model.name, versions.takeover(model.name)) for model in versions.models)
+            status.takeovers = {name: TakeoverStatus(**own._asdict()) for name, own in takeovers if own is not None}
             status.state = dependencies.state()
             status.note = dependencies.note("rows are being made again" if rebuild.is_under_way() else "")
 
