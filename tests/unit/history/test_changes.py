@@ -132,14 +132,33 @@ def test_a_changed_view_and_the_model_that_reads_it_are_remade(changed: Compare)
     assert outcomes(changes) == {"view sales": "remade", "model m": "remade"}
     assert changes["view sales"].reason == "windows 1h → 1h, 3h: from the kept events of sold"
     assert changes["model m"].reason == "view sales changed; features added: sales.count.3h"
-    assert changes["model m"].problem.startswith("50 examples of the old definition are not learned.")
+    assert changes["model m"].problem == "50 examples of the old definition are not learned"
+    assert changes["model m"].meanwhile == (
+        "nothing until it has learned 5,000 examples: the old version cannot be asked (view sales has changed)"
+    )
 
 
 def test_another_learner_learns_the_kept_examples(changed: Compare) -> None:
     changes = changed(("LogisticRegression(),", "LogisticRegression(l2=0.1),"), facts=Facts(examples={"m": 50}))
     assert outcomes(changes) == {"model m": "remade"}
     assert changes["model m"].reason == "learner: learns 50 examples again, from the first"
+    assert changes["model m"].meanwhile == "the old version, until the new definition has learned 50 examples"
     assert problems(changes) == {}
+
+
+def test_the_old_version_answers_while_its_views_are_there(changed: Compare) -> None:
+    with_takeover = ("LogisticRegression(),", "LogisticRegression(), takeover=7,")
+    added = changed(("[sales, Asked.price]", "[sales, Asked.price, Asked.price * 2]"))
+    expected = "the old version, until the new definition has learned as many examples as that has"
+    assert added["model m"].meanwhile == expected
+    replaced = changed(("[sales, Asked.price]", "[Asked.price * 2]"), with_takeover, facts=Facts(examples={"m": 50}))
+    assert replaced["model m"].meanwhile == (
+        "the old version, until the new definition has learned 7 examples; it answers requests alone, and events of "
+        "asked get no prediction until then"
+    )
+    gone = changed(("[sales, Asked.price]", "[Asked.price]"), ("sales = View(", "other = View("))
+    assert "(view sales is gone)" in gone["model m"].meanwhile
+    assert changed()["model m"].meanwhile == ""
 
 
 def test_another_label_remakes_its_models(changed: Compare) -> None:

@@ -21,6 +21,7 @@ from headrace.definition import (
     ViewDefinition,
 )
 from headrace.events.schema import SchemaConflict, conflicts
+from headrace.former import missing_parts, selection
 from headrace.wording import counted
 
 #: So many names are listed.
@@ -54,6 +55,8 @@ class Change:
         Its name in the new file; of a removed part, in the old one.
     was
         Its name in the old file, if it was renamed.
+    meanwhile
+        Of a changed model: what answers until the new definition has learned enough.
     reason
         What changed, and from what its state is made.
     problem
@@ -66,6 +69,7 @@ class Change:
     reason: str = ""
     problem: str = ""
     was: str | None = None
+    meanwhile: str = ""
 
 
 @dataclass(frozen=True)
@@ -211,13 +215,27 @@ class _Comparison:
         if before.examples_hash == model.examples_hash:
             count = _examples(self._facts.examples.get(model.name)) or "its examples"
             reason = f"learner: learns {count} again, from the first"
-            return Change("model", model.title, Outcome.REMADE, reason, "", was)
+            return Change("model", model.title, Outcome.REMADE, reason, "", was, self._meanwhile(before, model))
         return self._with_other_examples(before, model, was)
 
     def _with_other_examples(self, before: ModelDefinition, model: ModelDefinition, was: str | None) -> Change:
         count = _examples(self._facts.examples.get(model.name)) or "its examples"
-        problem = f"{count} of the old definition are not learned. It has no version until it has learned new ones"
-        return Change("model", model.title, Outcome.REMADE, self._model_differences(before, model), problem, was)
+        problem = f"{count} of the old definition are not learned"
+        reason = self._model_differences(before, model)
+        return Change("model", model.title, Outcome.REMADE, reason, problem, was, self._meanwhile(before, model))
+
+    def _meanwhile(self, before: ModelDefinition, model: ModelDefinition) -> str:
+        missing = missing_parts(self._new, before, {view.name: view.hash for view in self._old.views})
+        if missing:
+            first = f"nothing until it has learned {counted(model.publish_examples, 'example')}"
+            return f"{first}: the old version cannot be asked ({'; '.join(missing)})"
+        learned = self._facts.examples.get(model.name)
+        needed = model.takeover or learned
+        count = "as many examples as that has" if needed is None else counted(needed, "example")
+        answer = f"the old version, until the new definition has learned {count}"
+        if model.vectors == "stream" and selection(model, before) is None:
+            return f"{answer}; it answers requests alone, and events of {model.stream} get no prediction until then"
+        return answer
 
     def _model_differences(self, before: ModelDefinition, model: ModelDefinition) -> str:
         read = [view for view in self._new.views_of(model) if view.name in before.view_names and self._is_filled(view)]
