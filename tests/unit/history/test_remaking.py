@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ from msgspec import structs
 
 from headrace.definition import Column, FieldType, Keep, LabelDefinition, LoopDefinition
 from headrace.errors import InvalidRequest
-from headrace.history.remaking import remake
+from headrace.history.remaking import Remade, remake
 from headrace.history.streams import StreamHistory
+from headrace.kernel.partition import PartitionId
 from headrace.log.tables import Kind, LogEntries, decode_log, encode_log
 from tests.oracle.events import judge
 from tests.oracle.examples import examples_of, wrong_order
@@ -53,9 +56,12 @@ def labelled(served: Served, label: LabelDefinition) -> LoopDefinition:
     )
 
 
-def remade(served: Served, loop: LoopDefinition, **options: int) -> list[LogEntries]:
-    source = StreamHistory(served.logs, TOPICS, loop)
-    return [found.entries for found in remake(loop, loop.models[0], source, **options)]
+def remade(served: Served, loop: LoopDefinition, **options: Any) -> list[LogEntries]:
+    return list(whole(served, loop, **options).entries)
+
+
+def whole(served: Served, loop: LoopDefinition, **options: Any) -> Remade:
+    return remake(loop, loop.models[0], StreamHistory(served.logs, TOPICS, loop), **options)
 
 
 def kept(served: Served) -> Streams:
@@ -134,14 +140,29 @@ def test_they_are_marked_as_made() -> None:
     assert len(again.answers.made) == len(again.answers)
 
 
-def test_later_questions_are_left_out() -> None:
-    served = Served(events(1))
+@pytest.mark.parametrize("label", LABELS.values(), ids=LABELS)
+def test_what_is_not_decided_stays_open_with_its_vector(label: LabelDefinition) -> None:
+    served = Served(events(3), 2)
+    loop = labelled(served, label)
+    found = whole(served, loop)
+    vectors = {own.ids[0]: own.numbers[0] for source in served.served() for own in source}
+    asked = {id for entries in found.entries for id in entries.ids}
+    assert len(found.open) > 5
+    assert asked.isdisjoint(own.id for own in found.open)
+    assert asked | {own.id for own in found.open} == set(vectors)
+    for own in found.open:
+        assert own.name in ("p", "q", "r") if label.after is not None else own.name == own.id
+        np.testing.assert_array_equal(own.numbers, vectors[own.id])
+
+
+def test_questions_behind_a_position_are_left_out() -> None:
+    served = Served(events(1), 2)
     loop = labelled(served, FIRST)
-    before = START + 60 * SECOND
-    (entries,) = remade(served, loop, before=before)
-    (all_entries,) = remade(served, loop)
-    assert max(entries.times) < before < max(all_entries.times)
-    assert answers([entries]) == {own for own in answers([all_entries]) if own[1] < before}
+    log = served.logs.topics[TOPICS.stream("a")][0]
+    until = {PartitionId("a", 0): log[30].position}
+    found = whole(served, loop, until=until)
+    asked = {id for entries in found.entries for id in entries.ids} | {own.id for own in found.open}
+    assert asked == {json.loads(message.payload)["id"] for message in log[:31]}
 
 
 def test_the_questions_of_requests_are_refused() -> None:
@@ -149,4 +170,4 @@ def test_the_questions_of_requests_are_refused() -> None:
     loop = labelled(served, FIRST)
     model = structs.replace(loop.models[0], vectors="requests")
     with pytest.raises(InvalidRequest, match="asked by requests"):
-        list(remake(loop, model, StreamHistory(served.logs, TOPICS, loop)))
+        remake(loop, model, StreamHistory(served.logs, TOPICS, loop))

@@ -6,13 +6,14 @@ wait for every partition; the rule that answers them is the join's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from headrace.definition import LoopDefinition, ModelDefinition, Task
 from headrace.errors import InvalidRequest
@@ -35,7 +36,7 @@ from headrace.kernel.join import (
 )
 from headrace.kernel.labels import Labels
 from headrace.kernel.partition import PartitionId, Waiting
-from headrace.kernel.replay import PASS_BYTES, VectorReplay, bytes_a_vector
+from headrace.kernel.replay import PASS_BYTES, VectorReplay, bytes_a_vector, orders_of
 from headrace.log.tables import MAX_ROWS, Kind, LogEntries
 
 #: After so many questions and labels of an entity those that are decided are taken out of its entry.
@@ -54,11 +55,40 @@ class EventSource(Protocol):
         ...
 
 
-class Remade(NamedTuple):
-    """Entries of the log, and how many entries there are in all."""
+class OpenQuestion(NamedTuple):
+    """A question whose answer is not decided by the kept events: a join is to go on with it.
 
-    entries: LogEntries
+    Attributes
+    ----------
+    name
+        Of its entry in the join: its id, or its entity.
+    outcome
+        Its answer if no other label comes.
+    """
+
+    name: str
+    id: str
+    time: int
+    outcome: Outcome | None
+    numbers: npt.NDArray[np.float64]
+    categories: list[str | None]
+
+
+@dataclass(frozen=True)
+class Remade:
+    """A model's examples as they were made.
+
+    Attributes
+    ----------
+    total
+        How many entries the log has.
+    open
+        The questions that are not decided, in the order of their places.
+    """
+
     total: int
+    entries: Iterator[LogEntries]
+    open: list[OpenQuestion]
 
 
 @dataclass(frozen=True)
@@ -91,19 +121,18 @@ def remake(
     model: ModelDefinition,
     source: EventSource,
     *,
-    before: int | None = None,
+    until: Mapping[PartitionId, tuple[int, int, int]] | None = None,
     first: int = 0,
     pass_bytes: int = PASS_BYTES,
     told: Callable[[int, int], None] = lambda made, total: None,
-) -> Iterator[Remade]:
-    """The questions of a model whose answers are decided, and their answers, in the order of its log; all are `made`.
-
-    A question whose answer is not decided by the kept events is left out, with its vector.
+) -> Remade:
+    """Make the log of a model's questions and answers, in its order; all of it is `made`.
 
     Parameters
     ----------
-    before
-        Leave out questions that are asked at this event time (µs) or later.
+    until
+        By partition of the model's stream the position (ledger, entry, batch) of its last question; a partition that is
+        not there has none. None: all.
     first
         The place of the first entry in the log.
     told
@@ -117,17 +146,22 @@ def remake(
     if model.vectors == "requests":
         raise InvalidRequest(f"model {model.name}", "asked by requests", "one whose questions are events of a stream")
     assembler = Assembler(loop, model)
-    asked = _questions(loop, model, source, assembler.fields, before)
-    placed = _placed(loop, model, asked, _outcomes(loop, model, source))
-    # Only what is decided needs a vector.
-    rows = np.unique(np.array([own.row for own in placed], np.int64))
+    asked = _questions(loop, model, source, assembler.fields, until)
+    placed, still_open = _placed(loop, model, asked, _outcomes(loop, model, source))
+    # A question that repeats another one needs no vector.
+    rows = np.unique(np.array([own.row for own in placed] + [_row(own) for _, own in still_open], np.int64))
     vectors = _Vectors(loop, model, source, asked, rows)
     vectors.make(max(pass_bytes // bytes_a_vector(assembler, model), 1), told)
-    yield from _entries(model, Rule.of(loop, model), asked, placed, vectors, first)
+    entries = _entries(model, Rule.of(loop, model), asked, placed, vectors, first)
+    return Remade(len(placed), entries, _open(still_open, vectors))
 
 
 def _questions(
-    loop: LoopDefinition, model: ModelDefinition, source: EventSource, fields: frozenset[str], before: int | None
+    loop: LoopDefinition,
+    model: ModelDefinition,
+    source: EventSource,
+    fields: frozenset[str],
+    until: Mapping[PartitionId, tuple[int, int, int]] | None,
 ) -> _Asked:
     needed = fields | ({model.entity} if model.entity else frozenset())
     parts: list[EventColumns] = []
@@ -137,7 +171,7 @@ def _questions(
         watermark = UNKNOWN
         for accepted in source.read(partition):
             columns = accepted.columns
-            rows = np.arange(len(columns)) if before is None else np.flatnonzero(columns.times < before)
+            rows = np.arange(len(columns) if until is None else _count(accepted, until.get(partition)))
             chosen = {name: columns.fields[name] for name in needed}
             parts.append(EventColumns(columns.times, columns.ids, chosen).take(rows))
             keys.append(accepted.keys[rows])
@@ -147,6 +181,13 @@ def _questions(
         nothing = np.empty(0, np.int64)
         return _Asked(EventColumns(nothing, [], {name: np.empty(0) for name in needed}), nothing, UNKNOWN)
     return _Asked(EventColumns.concat(parts), np.concatenate(keys), _least(watermarks))
+
+
+def _count(accepted: Waiting, until: tuple[int, int, int] | None) -> int:
+    """How many of the events stand at most at a position; none without one."""
+    if until is None:
+        return 0
+    return int(np.searchsorted(orders_of(accepted.positions), orders_of(np.array([until], np.int64))[0], side="right"))
 
 
 def _outcomes(loop: LoopDefinition, model: ModelDefinition, source: EventSource) -> _Told:
@@ -168,8 +209,10 @@ def _least(watermarks: Sequence[int]) -> int:
     return min((own for own in watermarks if own > UNKNOWN), default=UNKNOWN)
 
 
-def _placed(loop: LoopDefinition, model: ModelDefinition, asked: _Asked, told: _Told) -> list[_Placed]:
-    """What the log holds, in its order."""
+def _placed(
+    loop: LoopDefinition, model: ModelDefinition, asked: _Asked, told: _Told
+) -> tuple[list[_Placed], list[tuple[str, Question]]]:
+    """What the log holds, in its order; and the questions that are not decided, with the names of their entries."""
     rule = Rule.of(loop, model)
     ids = asked.events.ids
     names = texts_of(asked.events.fields[model.entity]) if model.entity else ids
@@ -182,9 +225,12 @@ def _placed(loop: LoopDefinition, model: ModelDefinition, asked: _Asked, told: _
     marks = Watermarks(asked.watermark, told.watermark, min(asked.watermark, told.watermark))
     lateness = loop.stream(loop.label(model.label).stream).lateness
     placed: list[_Placed] = []
+    still_open: list[tuple[str, Question]] = []
     for name, group in groupby(arrivals, key=itemgetter(0)):
-        placed += _decided(rule, name, [(key, what) for _, key, _, what in group], asked.events, marks, lateness)
-    return sorted(placed)
+        part = [(key, what) for _, key, _, what in group]
+        entry = _decided(rule, name, part, asked.events, marks, lateness, placed)
+        still_open += [(name, question) for question in entry.questions if question.vector is not None]
+    return sorted(placed), sorted(still_open, key=lambda own: (own[1].time, own[1].id))
 
 
 def _decided(
@@ -194,9 +240,9 @@ def _decided(
     events: EventColumns,
     marks: Watermarks,
     lateness: int,
-) -> list[_Placed]:
-    """The entries of one id, or of one entity."""
-    found: list[_Placed] = []
+    found: list[_Placed],
+) -> Entry:
+    """Find the entries of one id, or of one entity, in the log; returns what is left to be decided."""
     entry = NOTHING
     for start in range(0, len(arrivals), _PRUNE):
         part = arrivals[start : start + _PRUNE]
@@ -212,19 +258,32 @@ def _decided(
         now = marks if last else Watermarks(until, until, until)
         join.decide([name], now, Decided())
         entry = _take_decided(rule, name, join.entry(name), found)
-    return found
+    return entry
 
 
 def _take_decided(rule: Rule, name: str, entry: Entry, found: list[_Placed]) -> Entry:
     questions = []
     for question in entry.questions:
         if question.decided and question.vector is not None:
-            row = int.from_bytes(question.vector, "big")
+            row = _row(question)
             found.append(_Placed(question_place(name, question, rule), row, None))
             found.append(_Placed(answer_place(name, question, rule), row, question))
             question = question._replace(vector=None)
         questions.append(question)
     return entry._replace(questions=tuple(questions))
+
+
+def _row(question: Question) -> int:
+    """The row of a question's event: what its vector is here."""
+    return int.from_bytes(question.vector or b"", "big")
+
+
+def _open(questions: Sequence[tuple[str, Question]], vectors: _Vectors) -> list[OpenQuestion]:
+    numbers, categories = vectors.at(np.array([_row(question) for _, question in questions], np.int64))
+    return [
+        OpenQuestion(name, own.id, own.time, own.outcome, numbers[place], [column[place] for column in categories])
+        for place, (name, own) in enumerate(questions)
+    ]
 
 
 class _Vectors:
@@ -252,7 +311,7 @@ class _Vectors:
             columns = range(len(passes[0].categories))
             self.categories = [[value for made in passes for value in made.categories[column]] for column in columns]
 
-    def at(self, rows: Ints) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float64]], list[list[str | None]]]:
+    def at(self, rows: Ints) -> tuple[npt.NDArray[np.float64], list[list[str | None]]]:
         """The vectors of these questions."""
         places = np.searchsorted(self._rows, rows)
         return self.numbers[places], [[column[place] for place in places] for column in self.categories]
@@ -272,7 +331,7 @@ class _Vectors:
 
 def _entries(
     model: ModelDefinition, rule: Rule, asked: _Asked, placed: Sequence[_Placed], vectors: _Vectors, first: int
-) -> Iterator[Remade]:
+) -> Iterator[LogEntries]:
     seqs: dict[int, int] = {}
     for start in range(0, len(placed), MAX_ROWS):
         part = placed[start : start + MAX_ROWS]
@@ -313,7 +372,7 @@ def _entries(
         for own in part:
             if own.closes is not None:
                 del seqs[own.row]
-        yield Remade(entries, len(placed))
+        yield entries
 
 
 def _weight(rule: Rule, question: Question) -> float | None:
