@@ -67,6 +67,8 @@ class Question(NamedTuple):
         Its answer. Until it is `decided`: the label that is its answer if no other one comes.
     decided
         No other label counts. Without an outcome it has no answer.
+    made
+        It was made from kept events after a change of the definition, and was never asked.
     """
 
     id: str
@@ -75,6 +77,7 @@ class Question(NamedTuple):
     seq: int | None = None
     outcome: Outcome | None = None
     decided: bool = False
+    made: bool = False
 
     def known(self, bound: int) -> int:
         """The event time at which its answer, or that it has none, is known."""
@@ -369,12 +372,20 @@ class Join:
         #: Labels that were dropped because their question has another one.
         self.repeated_labels = 0
 
-    def question(self, name: str, id: str, time: int, vector: bytes) -> bool:
-        """Take a question; False where it repeats another one of its id: the first one counts."""
+    def question(
+        self, name: str, id: str, time: int, vector: bytes, outcome: Outcome | None = None, *, made: bool = False
+    ) -> bool:
+        """Take a question; False where it repeats another one of its id: the first one counts.
+
+        Parameters
+        ----------
+        outcome
+            Its answer so far.
+        """
         entry, rule = self._entries.get(name, NOTHING), self._rule
         if any(asked.id == id and abs(asked.time - time) <= rule.bound for asked in entry.questions):
             return False
-        question = Question(id, time, vector)
+        question = Question(id, time, vector, outcome=outcome, made=made)
         labels = [label for label in entry.labels if rule.near(time, label.time)]
         for label in labels:
             question = question._replace(outcome=rule.best(question.outcome, label))

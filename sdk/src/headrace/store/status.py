@@ -31,7 +31,8 @@ class JoinStatus(msgspec.Struct, kw_only=True):
 
     `held_by` is the partition of the label's stream with the least watermark: questions wait until it has passed the
     end of their bound (µs since the epoch; None: unknown). It has not moved since `since` (wall clock, seconds). Labels
-    wait for events of the stream `questions_of`.
+    wait for events of the stream `questions_of`. After a change of the model `made` of `to_make` vectors have been made
+    from kept events; both are 0 once their examples are in the log.
     """
 
     waiting_questions: int
@@ -43,6 +44,8 @@ class JoinStatus(msgspec.Struct, kw_only=True):
     watermark: int | None
     since: float
     questions_of: str = ""
+    made: int = 0
+    to_make: int = 0
 
     @property
     def is_full(self) -> bool:
