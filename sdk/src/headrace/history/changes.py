@@ -186,7 +186,7 @@ class _Comparison:
         needed = view.longest + view.keep + stream.lateness
         if kept is None or kept.complete or kept.span >= needed:
             return ""
-        reach = f"the events of {view.stream} reach back {format_duration(kept.span // 1_000_000 * 1_000_000)}"
+        reach = f"the events of {view.stream} reach back {format_duration(self._reach(view.stream))}"
         cure = "Its longest windows are too small until that much time has passed; or send the older events again"
         return f"{reach}, and its rows need {format_duration(needed)}. {cure}"
 
@@ -219,10 +219,26 @@ class _Comparison:
         return self._with_other_examples(before, model, was)
 
     def _with_other_examples(self, before: ModelDefinition, model: ModelDefinition, was: str | None) -> Change:
-        count = _examples(self._facts.examples.get(model.name)) or "its examples"
-        problem = f"{count} of the old definition are not learned"
-        reason = self._model_differences(before, model)
+        reason = f"{self._model_differences(before, model)}: its examples from the kept events"
+        problem = self._not_remade(model)
         return Change("model", model.title, Outcome.REMADE, reason, problem, was, self._meanwhile(before, model))
+
+    def _not_remade(self, model: ModelDefinition) -> str:
+        """Why the kept events do not make all examples again."""
+        count = _examples(self._facts.examples.get(model.name)) or "its examples"
+        if model.vectors == "requests":
+            return f"{count} of the old definition are not learned: requests are not kept"
+        label = self._new.label(model.label)
+        needed = dict.fromkeys((model.stream, label.stream, *(view.stream for view in self._new.views_of(model))))
+        short = [name for name in needed if (kept := self._facts.kept.get(name)) is not None and not kept.complete]
+        if not short:
+            return ""
+        spans = [f"{name} reach back {format_duration(self._reach(name))}" for name in short]
+        return f"of {count} those are made that the kept events hold: those of {', of '.join(spans)}"
+
+    def _reach(self, stream: str) -> int:
+        """How far the kept events of a stream reach back, in whole seconds (µs)."""
+        return self._facts.kept[stream].span // 1_000_000 * 1_000_000
 
     def _meanwhile(self, before: ModelDefinition, model: ModelDefinition) -> str:
         missing = missing_parts(self._new, before, {view.name: view.hash for view in self._old.views})
