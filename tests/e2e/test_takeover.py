@@ -142,6 +142,7 @@ def test_no_request_fails_while_a_changed_model_learns(
                 expected = (old, _EXAMPLES, needed)
                 for service in ("learner", "scorer"):
                     until(lambda: new in requests.definitions or told(loop, service) == expected, seconds=120)  # noqa: B023
+                assert new not in requests.definitions
                 asked = requests.answers[old]
                 until(lambda: requests.answers[old] > asked + 20)
                 assert new not in requests.definitions
