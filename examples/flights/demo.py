@@ -136,7 +136,8 @@ def _conclude(running: RunningLoop, watcher: Watcher, asked: str) -> dict[str, o
 def _figures(ended: Sample, last: Sample, served: Served) -> dict[str, object]:
     # Nothing is scored before February: then there is nothing to tell.
     scored = ended.metrics if ended.metrics.get("scored") else {}
-    measures = ("roc_auc", "log_loss", "accuracy", "prior_log_loss", "no_change_accuracy")
+    measures = ("roc_auc", "log_loss", "accuracy", "ece", "prior_log_loss", "no_change_accuracy")
+    given = served.quality.metrics() if scored else {}
     return {
         "events": ended.played,
         "predictions": served.predictions,
@@ -144,10 +145,15 @@ def _figures(ended: Sample, last: Sample, served: Served) -> dict[str, object]:
         "examples": served.examples,
         "dead_letters": served.dead_letters,
         "version": ended.version,
-        **{name: round(scored[name], 6) if name in scored else None for name in measures},
+        **{name: _rounded(scored.get(name)) for name in measures},
+        **{f"served_{name}": _rounded(given.get(name)) for name in ("roc_auc", "log_loss")},
         "events_per_s": round(ended.played / ended.wall_s, 1),
         "wall_s": round(ended.wall_s, 1),
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
 
 
 def _throughput(watcher: Watcher, ended: Sample) -> Throughput:

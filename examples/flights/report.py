@@ -58,8 +58,8 @@ class Story:
     figures: Mapping[str, object]
     learned: Sequence[Point]
     served: Sequence[Point]
-    learned_metrics: Mapping[str, float]
-    served_metrics: Mapping[str, float]
+    learned_metrics: Mapping[str, float | None]
+    served_metrics: Mapping[str, float | None]
     label_lags: npt.NDArray[np.float64]
     throughput: Throughput
     command: str
@@ -97,21 +97,21 @@ def _quality(story: Story) -> str:
     )
 
 
-def _comparison(learned: Mapping[str, float], served: Mapping[str, float]) -> str:
+def _comparison(learned: Mapping[str, float | None], served: Mapping[str, float | None]) -> str:
     rows = (
         ("ROC AUC", "roc_auc", 0.5, "guessing"),
         ("log loss", "log_loss", learned.get("prior_log_loss"), "prior"),
         ("accuracy", "accuracy", learned.get("no_change_accuracy"), "no change"),
     )
     cells = (
-        f"<tr><td>{title}<td>{_number(learned.get(key))}<td>{_number(served.get(key))}"
-        f"<td>{_number(baseline)} <small>{beside}</small></tr>"
+        f"<tr><td>{title}<td>{_measure(learned.get(key))}<td>{_measure(served.get(key))}"
+        f"<td>{_measure(baseline)} <small>{beside}</small></tr>"
         for title, key, baseline, beside in rows
     )
     return "".join(cells)
 
 
-def _number(value: float | None) -> str:
+def _measure(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 

@@ -31,7 +31,7 @@ class Sample:
     frontier: int | None = None
     counts: Counter[str] = field(default_factory=Counter)
     version: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     states: dict[str, str] = field(default_factory=dict)
     learned_to_the_end: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import orjson
-from river import base, linear_model, preprocessing, tree
+from river import base, evaluate, linear_model, metrics, preprocessing, tree
 
 from headrace import embedded
 from headrace.client import IngestClient
@@ -20,13 +20,17 @@ EPOCH = 1_700_000_000_000_000
 SECOND = 1_000_000
 
 
+#: How many rows are asked before the answer of a row is known.
+DELAY = 10
+
+
 def bare(name: str, data: LabelledRows) -> tuple[float, str]:
-    """Predict, then learn, one row after another: the accuracy, and the hash of the model's state."""
+    """Predict at the question and learn at the answer, as River does: the accuracy, and the hash of the state."""
     model = tree.HoeffdingTreeClassifier() if name == "tree" else linear_of(data)
-    right = 0
-    for x, y in data.rows:
-        right += model.predict_one(x) == y
-        model.learn_one(x, y)
+    steps = evaluate.iter_progressive_val_score(
+        data.rows, model, metrics.Accuracy(), delay=DELAY, step=1, yield_predictions=True
+    )
+    right = sum(step["Prediction"] == y for step, (_, y) in zip(steps, data.rows, strict=True))
     return right / len(data.rows), state_hash(model)
 
 
@@ -37,9 +41,9 @@ def linear_of(data: LabelledRows) -> base.Classifier:
 
 def slices(data: LabelledRows, size: int = 500) -> Iterator[tuple[list[bytes], list[bytes]]]:
     """Rows and answers as events: each row at its second, its answer half a second before the row ten places later."""
-    for start in range(0, len(data.rows) + 10, size):
+    for start in range(0, len(data.rows) + DELAY, size):
         rows = range(start, min(start + size, len(data.rows)))
-        answers = range(max(start - 10, 0), min(start + size - 10, len(data.rows)))
+        answers = range(max(start - DELAY, 0), min(start + size - DELAY, len(data.rows)))
         yield [_row(index, data.rows[index][0]) for index in rows], [_answer(i, data.rows[i][1]) for i in answers]
 
 
@@ -70,12 +74,12 @@ def learned(running: embedded.RunningLoop, data: LabelledRows, seconds: float = 
         every = [(model, own) for status in running.status() for model, own in status.metrics.items()]
         return dict(sorted(every, key=lambda entry: entry[1].get("examples", 0)))
 
-    metrics = until(
+    found = until(
         told,
-        lambda found: len(found) == 2 and all(own["examples"] == len(data.rows) for own in found.values()),
+        lambda told: len(told) == 2 and all(own["examples"] == len(data.rows) for own in told.values()),
         seconds,
     )
-    return {model: own["accuracy"] for model, own in metrics.items()}
+    return {model: own["accuracy"] for model, own in found.items()}
 
 
 def stored_state(file: Path, data: Path, model: str) -> str:

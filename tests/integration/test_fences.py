@@ -15,7 +15,7 @@ from headrace import embedded
 from headrace.errors import Fenced
 from headrace.events.untimely import too_late
 from headrace.frontier import ENDED
-from headrace.kernel.join import NOTHING, Entry, Index, Outcome, Question, id_at
+from headrace.kernel.join import NOTHING, Entry, Index, Outcome, Question, Rule, name_at
 from headrace.kernel.layout import Layout
 from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
 from headrace.kernel.rows import Operations, RowSet
@@ -203,13 +203,13 @@ def test_decisions_are_read_from_all_partitions(store: redis.Redis) -> None:
 
 
 def pairs_of(store: redis.Redis) -> PairStore:
-    return PairStore(store, LOOP.name, "m", bound=10)
+    return PairStore(store, LOOP.name, "m", Rule(10))
 
 
 def test_a_join_is_saved_whole_or_not_at_all(store: redis.Redis) -> None:
     former, new = pairs_of(store), pairs_of(store)
     epoch, state = former.take_over()
-    entry = Entry((Question(START, b"\x00\xff"),), (Outcome(START + 99, 1.0),))
+    entry = Entry((Question("a", START, b"\x00\xff"),), (Outcome(START + 99, 1.0),))
     state.sequence, state.outbox = 3, [b"message"]
     ids = {(0, "x:y"): START + 1, (0, "z"): START, (10, "x:y"): -1}
     former.save(epoch, state, {"a": (NOTHING, entry), "b": (NOTHING, entry)}, ids)
@@ -232,23 +232,29 @@ def test_a_join_is_saved_whole_or_not_at_all(store: redis.Redis) -> None:
 def listed(pairs: PairStore, time: int = ENDED, limit: int = 9) -> dict[Index, list[str]]:
     """The ids that each order lists before a time."""
     found = pairs.before(dict.fromkeys(Index, time), limit)
-    return {index: [id_at(index, place) for place in places] for index, places in found.items()}
+    return {index: [name_at(index, place) for place in places] for index, places in found.items()}
 
 
 def test_what_waits_is_listed_by_the_end_of_its_bound(store: redis.Redis) -> None:
     pairs = pairs_of(store)
     epoch, state = pairs.take_over()
     times = {"é": 2**53 + 1, "b": -7, "c": 2**53, "d": 2**53}
-    entries = {id: (NOTHING, Entry((Question(time, b""),), (Outcome(time + 11, 1.0),))) for id, time in times.items()}
+    entries = {
+        id: (NOTHING, Entry((Question(id, time, b"", seq=0),), (Outcome(time + 11, 1.0),)))
+        for id, time in times.items()
+    }
     pairs.save(epoch, state, entries)
     assert listed(pairs)[Index.OPEN] == listed(pairs)[Index.LABELS] == ["b", "c", "d", "é"]
     assert listed(pairs, limit=2)[Index.OPEN] == ["b", "c"]
     assert listed(pairs, 2**53 + 10)[Index.OPEN] == ["b"]
     assert listed(pairs, 2**53 + 11)[Index.OPEN] == ["b", "c", "d"]
     _, before = entries["b"]
-    pairs.save(epoch, state, {"b": (before, Entry((Question(-7, None),)))})
+    pairs.save(epoch, state, {"b": (before, Entry((Question("b", -7, None, seq=0),)))})
     assert listed(pairs)[Index.OPEN] == ["c", "d", "é"]
-    assert listed(pairs)[Index.LOGGED] == ["b"]
+    assert listed(pairs)[Index.CLOSED] == ["b"]
+    _, before = entries["c"]
+    pairs.save(epoch, state, {"c": (before, Entry((Question("c", 2**53, b""),)))})
+    assert listed(pairs)[Index.PLACED] == ["c"]
     pairs.clear(epoch, state)
     assert not any(listed(pairs).values())
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from headrace.log.tables import decode_log
 from headrace.store.pairs import PairStore
 from headrace.store.partitions import PartitionStore
 from headrace.store.rows import RowStore
@@ -115,7 +116,11 @@ def make_mortal() -> None:
     after(RowStore, "write", "written")
     after(PartitionStore, "save", "saved")
     after(PairStore, "save", "decided", lambda self, epoch, state, *rest: bool(state.outbox))
-    after(JoinWorker, "_send_outbox", "joined", lambda self: bool(self._state.outbox))
+    after(JoinWorker, "_send_outbox", "joined", _sends_answers)
+
+
+def _sends_answers(worker: JoinWorker) -> bool:
+    return any(len(decode_log(worker.model, message).answers) for message in worker._state.outbox)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 import pytest
-from river import compose, linear_model, optim, preprocessing, tree
+from river import compose, linear_model, naive_bayes, optim, preprocessing, tree
 
 from headrace import Count, Label, Last, Loop, Max, Mean, Min, Model, Std, Stream, Sum, View, col, definition
 from headrace.declare import LoadedLoop, compile, learners
@@ -274,6 +274,12 @@ def test_an_absent_outcome_and_a_share_of_a_class_are_as_the_log_has_them() -> N
     )
     (told,) = compiled(own=model(label=label)).labels
     assert (told.absent, told.keep, told.correct) == (0.0, (Keep(0.0, 0.1),), False)
+
+
+def test_a_learner_without_weights_keeps_no_share_of_a_class() -> None:
+    label = Label(Returned, of=Ordered, value=col("refund") > 0, wait="7d", id="order", name="label", keep={False: 0.1})
+    with pytest.raises(DefinitionErrors, match="its learner, GaussianNB, takes no weights"):
+        compiled(own=model(Ordered.price, label=label, learner=naive_bayes.GaussianNB))
 
 
 def test_a_string_is_a_feature_of_its_own_type() -> None:

@@ -65,6 +65,31 @@ def test_what_is_missing_in_a_batch_is_read_from_the_log() -> None:
     assert [len(consumer.receive()) for _ in range(3)] == [0, 2, 0]
 
 
+def received(consumer: PartitionConsumer, times: int) -> list[tuple[int, int]]:
+    return [own[:2] for _ in range(times) for own in consumer.receive().positions]
+
+
+def test_what_a_broker_passes_over_at_the_end_of_a_ledger_is_read_from_the_log() -> None:
+    first, passed, further = Message(0), Message(1), [Message(0, ledger=2), Message(1, ledger=2)]
+    broker = Broker([Telling([[first], further], last=1)], log=[passed, *further])
+    consumer = PartitionConsumer(broker, "t", "s", clock=Clock())
+    consumer.start_here(consumer.receive())
+    assert received(consumer, 3) == [(1, 1), (2, 0), (2, 1)]
+
+
+def test_what_is_delivered_behind_messages_that_follow_it_counts() -> None:
+    delivered = [Message(0, ledger=2), Message(1), Message(2), Message(1)]
+    broker = Broker([Telling([[Message(0)], delivered], last=1)], log=[Message(1), Message(2), Message(0, ledger=2)])
+    consumer = PartitionConsumer(broker, "t", "s", clock=Clock())
+    consumer.start_here(consumer.receive())
+    assert received(consumer, 4) == [(1, 1), (1, 2), (2, 0)]
+
+
+def test_a_first_batch_is_put_in_order() -> None:
+    consumer = PartitionConsumer(Broker([Telling([[Message(2), Message(1)]], last=2)]), "t", "s", clock=Clock())
+    assert [own.entry for own in consumer.start_here(consumer.receive()).positions] == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("last", "ends"), [("080010012002300a", False), ("080010022009300a", True), ("08001001", True)]
 )

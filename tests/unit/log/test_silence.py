@@ -20,9 +20,10 @@ class Id:
     entry: int
     batch: int = -1
     size: int = 0
+    ledger: int = 1
 
     def ledger_id(self) -> int:
-        return 1
+        return self.ledger
 
     def entry_id(self) -> int:
         return self.entry
@@ -41,9 +42,10 @@ class Message:
     entry: int
     batch: int = -1
     size: int = 0
+    ledger: int = 1
 
     def message_id(self) -> Id:
-        return Id(self.entry, self.batch, self.size)
+        return Id(self.entry, self.batch, self.size, self.ledger)
 
     def data(self) -> bytes:
         return b"%d" % self.entry

@@ -31,6 +31,7 @@ def check(
     place: Place,
     part: str,
     mistakes: Mistakes,
+    weighted: bool = False,
 ) -> str:
     """Tell what is wrong with a model's learner; returns its description.
 
@@ -44,6 +45,8 @@ def check(
         What it is to learn from.
     place, part, mistakes
         Where the model is declared, its name, and where to tell.
+    weighted
+        Its examples have weights.
     """
     before = len(mistakes)
     learner = _made(factory, place, part, mistakes)
@@ -55,6 +58,8 @@ def check(
         _check_converter(learner, features, task, place, part, mistakes)
     if len(mistakes) > before:
         return ""
+    if weighted:
+        _check_weights(learner, place, part, mistakes)
     for owner, seed in _unseeded(learner):
         problem = f"its learner's {owner} has no {seed}, so the same examples would not make the same model"
         mistakes.add(place, part, problem, f"Give it one: {owner}({seed}=42).")
@@ -64,6 +69,15 @@ def check(
         shared = "gives the same object each time" if again is learner else "makes another one each time"
         mistakes.add(place, part, f"its learner {shared}", f"Make a new one, always alike. {_FACTORY}")
     return text
+
+
+def _check_weights(learner: object, place: Place, part: str, mistakes: Mistakes) -> None:
+    # Few loops need it, and it brings the broker's client along.
+    from headrace.learning import takes_weight
+
+    if not takes_weight(learner):
+        problem = f"its label keeps a share of a class, and its learner, {type(learner).__name__}, takes no weights"
+        mistakes.add(place, part, problem, "Use one that does, such as LogisticRegression, or drop keep=.")
 
 
 def describe(value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pulsar
 
@@ -52,15 +53,14 @@ class Batch:
         )
 
     def after(self, position: Position) -> Batch:
-        """What stands behind a position, in order: brokers deliver again what is not acknowledged, amid a batch too."""
-        kept: list[int] = []
-        for index, own in enumerate(self.positions):
-            if own > position:
-                position = own
-                kept.append(index)
-        if len(kept) == len(self):
+        """What stands behind a position, in order, each once.
+
+        Brokers deliver again what is not acknowledged, amid a batch too, and behind messages that follow it.
+        """
+        if all(before < own for before, own in pairwise([position, *self.positions])):
             return self
-        return self._only(kept)
+        places = {own: index for index, own in reversed(list(enumerate(self.positions))) if own > position}
+        return self._only([places[own] for own in sorted(places)])
 
     def _only(self, kept: Sequence[int]) -> Batch:
         return Batch(

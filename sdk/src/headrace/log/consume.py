@@ -296,11 +296,13 @@ class PartitionConsumer:
         received = self._ids.get(self._position)
         return not _covers(self._position, last) or (received is not None and not ends_its_batch(received))
 
-    def _new(self, batch: Batch) -> Batch:
+    def _new(self, batch: Batch, known: Position = START) -> Batch:
+        """What is new of a batch, up to a hole; up to `known` it is as the log has it, without any."""
         fresh = batch.after(self._position)
-        hole = self._hole(fresh)
+        hole = self._hole(fresh, known)
         if hole is not None:
-            # The broker passed something over (the embedded one does, amid what it sends again): it is in the log.
+            # The broker may have passed something over (the embedded one does, amid what it sends again; others where
+            # a log goes on in another ledger): it is in the log.
             before = fresh.before(hole)
             position = before.positions[-1] if before else self._position
             self._read_up_to(fresh.after(position), position)
@@ -309,12 +311,11 @@ class PartitionConsumer:
             self._position = fresh.positions[-1]
         return fresh
 
-    def _hole(self, fresh: Batch) -> int | None:
-        """The index of the first message that does not follow on the one before it."""
+    def _hole(self, fresh: Batch, known: Position) -> int | None:
+        """The index of the first message that may not follow on the one before it."""
         previous = self._position
         for index, own in enumerate(fresh.positions):
-            follows = previous.batch + 1 if own[:2] == previous[:2] else 0
-            if own.ledger == previous.ledger and (own.entry > previous.entry + 1 or own.batch > follows):
+            if own > known and previous != START and not _follows(previous, own):
                 return index
             previous = own
         return None
@@ -337,15 +338,26 @@ class PartitionConsumer:
             if not gap.more():
                 gap.close()
                 self._gap = None
-            return self._new(missed)
+            return self._from_log(missed)
         first = self._held.positions[0]
         before = bisect_left(missed.positions, first)
         # What was delivered is in the log, so nothing yet does not mean nothing more.
         if before == len(missed):
-            return self._new(missed)
+            return self._from_log(missed)
         gap.close()
         self._gap = None
-        return self._new(missed.before(before).followed_by(self._held))
+        return self._new(missed.before(before).followed_by(self._held), first)
+
+    def _from_log(self, batch: Batch) -> Batch:
+        return self._new(batch, batch.positions[-1] if batch else START)
+
+
+def _follows(before: Position, after: Position) -> bool:
+    """Whether nothing can stand between two messages: where a ledger ends, only the log tells."""
+    if before.ledger != after.ledger:
+        return False
+    follows = before.batch + 1 if before.entry == after.entry else 0
+    return after.entry <= before.entry + 1 and after.batch <= follows
 
 
 def _covers(position: Position, last: Position) -> bool:
