@@ -34,6 +34,7 @@ from headrace.v1 import models_pb2
 from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.publishing import Versions
 from headrace_learner.statehash import state_hash
+from headrace_learner.takeover import Takeover
 from headrace_learner.worker import Outside, Worker
 from tests.brokers import Place
 from tests.deadline import scaled, until
@@ -92,6 +93,7 @@ class Room:
             )
             frontier = END_OF_HISTORY if end and stop == last else stop
             properties = {"epoch": "1", "partition": "0", "frontier": str(frontier), "definition": self.model.hash}
+            properties["examples"] = self.model.examples_hash
             producer.send(encode_log(self.model, part), properties=properties)
         producer.close()
 
@@ -221,6 +223,80 @@ def test_a_learner_that_is_stopped_amid_a_message_learns_it_to_its_end_and_nothi
     assert second.standing.learned == 600
     assert room.saved() == (2_000, bare(2_000))
     assert [version.examples for version in room.versions()] == [500, 1_000, 1_500, 2_000]
+
+
+def test_another_learner_takes_over_once_it_has_learned_what_the_former_had(
+    room: Room, running: Callable[[Worker], Worker]
+) -> None:
+    room.send(0, 1_700, end=True)
+    first = running(room.worker())
+    eventually(lambda: first.standing.published == 1_700)
+    stop(first)
+    former = room.model
+    room.model = msgspec.structs.replace(former, learner="another", publish_examples=1_000)
+    # Its log is read as a standby does, and then as the owner.
+    second = running(room.worker())
+    eventually(lambda: second.standing.learned == 1_700)
+    assert [version.definition for version in room.versions()] == [former.hash] * 4
+    room.send(1_700, 1_900)
+    eventually(lambda: second.standing.learned == 1_900)
+    stop(second)
+    _, *published = room.versions()[3:]
+    assert published[0].examples == 1_700
+    assert [(version.definition, version.taken_over, version.needed) for version in published] == [
+        (room.model.hash, True, 1_700),
+        ("", False, 0),  # the former one's key is empty
+    ]
+
+
+def test_a_changed_model_takes_over_after_as_many_examples_as_declared(
+    room: Room, running: Callable[[Worker], Worker]
+) -> None:
+    room.send(0, 500)
+    stopped = running(room.worker())
+    eventually(lambda: stopped.standing.published == 500)
+    stop(stopped)
+    former = room.model
+    room.model = msgspec.structs.replace(former, learner="another", takeover=1_200)
+    second = running(room.worker())
+    room.send(500, 1_000)
+    eventually(lambda: second.standing.published == 1_000)
+    assert second.standing.takeover == Takeover(former.hash, 1_200)
+    stop(second)
+    # A restart forgets nothing of it.
+    third = running(room.worker())
+    room.send(1_000, 1_300)
+    eventually(lambda: third.standing.learned == 300)
+    eventually(lambda: third.standing.takeover is None)
+    stop(third)
+    taken = [(v.examples, v.taken_over) for v in room.versions() if v.definition == room.model.hash]
+    assert taken == [(500, False), (1_000, False), (1_200, True)]
+    fourth = running(room.worker())
+    room.send(1_300, 1_500)
+    eventually(lambda: fourth.standing.published == 1_500)
+    assert (room.versions()[-1].examples, room.versions()[-1].taken_over) == (1_500, True)
+
+
+def test_the_end_of_a_shorter_log_is_enough(room: Room, running: Callable[[Worker], Worker]) -> None:
+    versions = Versions(room.client, room.topics.models)
+    former = msgspec.structs.replace(room.model, learner="former")
+    versions.publish(
+        models_pb2.ModelVersion(
+            model=former.name,
+            definition=former.hash,
+            examples=9_000,
+            taken_over=True,
+            model_definition=msgspec.json.encode(former),
+        )
+    )
+    versions.flush()
+    versions.close()
+    room.send(0, 700)
+    worker = running(room.worker())
+    eventually(lambda: worker.standing.published == 700)
+    stop(worker)
+    own = [version for version in room.versions() if version.definition == room.model.hash]
+    assert [(version.examples, version.taken_over) for version in own] == [(500, False), (700, True)]
 
 
 @pytest.mark.parametrize("loss", ["gone", "corrupt", "older"])

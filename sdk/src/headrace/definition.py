@@ -245,6 +245,8 @@ class ModelDefinition(msgspec.Struct, frozen=True):
     waiting_bytes: int = 2**30
     """Of its questions that wait for labels the store holds at most so much, and of labels that wait for questions."""
     alias: str | None = None
+    takeover: int | None = None
+    """After so many examples it answers in place of a former definition (None: as many as that one has learned)."""
 
     @property
     def title(self) -> str:
@@ -258,19 +260,21 @@ class ModelDefinition(msgspec.Struct, frozen=True):
         return tuple(dict.fromkeys(node.view for node in nodes if isinstance(node, Aggregate)))
 
     @property
+    def stored_features(self) -> tuple[FeatureDefinition, ...]:
+        """Its features without their titles, which change nothing that is learned."""
+        return tuple(structs.replace(feature, alias=None) for feature in self.features)
+
+    @property
     def examples_hash(self) -> str:
         """Identity of what the examples are made of: another learner may learn the same ones."""
-        return content_hash((_LOG, self.stream, self.label, self.task, self._features, self.vectors, self.sources))
+        return content_hash(
+            (_LOG, self.stream, self.label, self.task, self.stored_features, self.vectors, self.sources)
+        )
 
     @property
     def hash(self) -> str:
         """Identity of what the model learns from and how: publishing and waiting do not change it."""
         return content_hash((self.name, self.learner, self.examples_hash))
-
-    @property
-    def _features(self) -> tuple[FeatureDefinition, ...]:
-        """Its features without their titles, which change nothing that is learned."""
-        return tuple(structs.replace(feature, alias=None) for feature in self.features)
 
 
 class LoopDefinition(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from headrace.definition import FieldType, ModelDefinition, Task
 from headrace.errors import CorruptState
+from headrace.former import selection
 from headrace.log.tables import Categories, Numbers
 from headrace.v1 import models_pb2
 
@@ -48,6 +49,17 @@ class Version:
         The definition that the version must fit.
     published
         What stood on the models topic.
+    asked
+        The definition whose vectors it is asked about, if that is another one.
+
+    Attributes
+    ----------
+    taken_over
+        Whether its definition answers in place of the one before it.
+    needed
+        After how many examples it does, 0 where that is not known.
+    selection
+        How the vectors of `asked` hold this version's own; None if they do not.
 
     Raises
     ------
@@ -55,12 +67,17 @@ class Version:
         The checksum, the signature or the ONNX itself is not what the definition asks for.
     """
 
-    def __init__(self, model: ModelDefinition, published: models_pb2.ModelVersion) -> None:
+    def __init__(
+        self, model: ModelDefinition, published: models_pb2.ModelVersion, asked: ModelDefinition | None = None
+    ) -> None:
         self.model = model
+        self.selection = selection(asked or model, model)
         self.examples = published.examples
         self.event_time = published.event_time
         self.classes: tuple[str, ...] = tuple(published.classes)
         self.metrics = dict(published.metrics)
+        self.taken_over = published.taken_over
+        self.needed = published.needed
         self._run = _session(model, published).run
         numeric = sum(feature.type is not FieldType.STRING for feature in model.features)
         self._numbers, self._texts = numeric > 0, numeric < len(model.features)
@@ -88,6 +105,12 @@ class Version:
             return Scores(found)
         winners = found.argmax(axis=1)
         return Scores(found[np.arange(len(found)), winners], found, winners)
+
+    def score_vectors(self, numbers: Numbers, categories: Categories) -> Scores:
+        """Score N vectors of the definition that it is asked about: `selection` is not None."""
+        assert self.selection is not None
+        texts = self.selection.categories_of(categories)
+        return self.score(self.selection.numbers_of(numbers), texts_of(texts, len(numbers)) if texts else None)
 
     def _try(self, numbers: int, texts: int) -> None:
         """Score two vectors without any value: a version that cannot is refused before it answers."""

@@ -61,3 +61,14 @@ def counted(number: int, noun: str) -> str:
     ('1 vector', '6,544 vectors')
     """
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def takeover_text(answering: str, learned: int, needed: int) -> str:
+    """How far a changed model is.
+
+    Examples
+    --------
+    >>> takeover_text("a1b2", 1_200, 50_000)
+    'new definition: 1,200 of 50,000 examples, a1b2 answers meanwhile'
+    """
+    return f"new definition: {learned:,} of {counted(needed, 'example')}, {answering} answers meanwhile"

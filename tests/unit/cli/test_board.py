@@ -9,7 +9,7 @@ import time
 from rich.console import Console
 
 from headrace.cli import board
-from headrace.store.status import ServiceStatus
+from headrace.store.status import ServiceStatus, TakeoverStatus
 
 
 def learner() -> ServiceStatus:
@@ -73,6 +73,16 @@ def test_a_model_that_is_worse_than_its_prior_is_marked_with_the_usual_causes() 
     assert "late worse than its prior" in line
     assert advice.startswith("! late is worse than its prior (log_loss 0.47, the prior's 0.4). Usual causes: ")
     assert "worse than its prior" in printed(status)
+
+
+def test_a_changed_model_shows_how_far_it_is() -> None:
+    status = learner()
+    status.takeovers = {"late": TakeoverStatus(answering="a1b2", learned=1_200, needed=50_000)}
+    expected = "new definition: 1,200 of 50,000 examples, a1b2 answers meanwhile"
+    assert f"late {expected}" in board.as_lines([status])[0]
+    assert "takeover" in printed(status)
+    assert "takeover" not in printed(learner())
+    assert json.loads(board.as_json("flights", [status]))["services"][0]["takeovers"]["late"]["needed"] == 50_000
 
 
 def test_one_that_is_silent_and_a_note_are_shown() -> None:

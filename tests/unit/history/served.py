@@ -16,11 +16,12 @@ from headrace.history.alterations import NONE, Alterations
 from headrace.history.comparing import Comparison
 from headrace.history.differences import Difference
 from headrace.history.logged import LoggedModel, Selection
-from headrace.history.replaying import PASS_BYTES, Replay
+from headrace.history.replaying import Replay
 from headrace.history.streams import StreamHistory
 from headrace.history.versions import PastVersions
 from headrace.kernel.fold import Fold, MadeVectors
 from headrace.kernel.partition import PartitionId, Progress
+from headrace.kernel.replay import PASS_BYTES
 from headrace.learning import Learning, version_of
 from headrace.log.batch import Batch
 from headrace.log.position import START, Position

@@ -31,10 +31,18 @@ def test_the_page_shows_what_is_printed(tmp_path: Path) -> None:
     assert as_text(".headrace/shop", new.name, changes, []) == SHOWN[0].rstrip("\n")
 
 
+def test_the_page_shows_what_answers_meanwhile(tmp_path: Path) -> None:
+    old = load(tmp_path, BLOCKS[0])
+    new = load(tmp_path, BLOCKS[0].replace("LogisticRegression())", "LogisticRegression(l2=1.0))"))
+    printed = as_text("", new.name, compare(old, new, Facts(examples={"delay": 50_000})), []).splitlines()
+    shown = [line.split() for line in SHOWN[1].splitlines()]
+    assert [line.split() for line in printed if "delay" in line or "meanwhile" in line] == shown
+
+
 def test_the_page_shows_a_conflict_of_schemas(tmp_path: Path) -> None:
     asked = load(tmp_path, BLOCKS[1].replace("size: int | None", "size: int")).stream("asked")
     before = [field for field in asked.fields if field != Field("size", FieldType.INT)]
-    assert [str(conflict) for conflict in conflicts(asked, before)] == SHOWN[1].splitlines()
+    assert [str(conflict) for conflict in conflicts(asked, before)] == SHOWN[2].splitlines()
 
 
 def test_the_renames_of_the_page_are_taken(tmp_path: Path) -> None:

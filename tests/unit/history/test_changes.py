@@ -131,22 +131,56 @@ def test_a_changed_view_and_the_model_that_reads_it_are_remade(changed: Compare)
     changes = changed(('windows=["1h"]', 'windows=["1h", "3h"]'), facts=Facts(examples={"m": 50}))
     assert outcomes(changes) == {"view sales": "remade", "model m": "remade"}
     assert changes["view sales"].reason == "windows 1h → 1h, 3h: from the kept events of sold"
-    assert changes["model m"].reason == "view sales changed; features added: sales.count.3h"
-    assert changes["model m"].problem.startswith("50 examples of the old definition are not learned.")
+    assert (
+        changes["model m"].reason
+        == "view sales changed; features added: sales.count.3h: its examples from the kept events"
+    )
+    assert changes["model m"].problem == ""
+    assert changes["model m"].meanwhile == (
+        "nothing until it has learned 5,000 examples: the old version cannot be asked (view sales has changed)"
+    )
 
 
 def test_another_learner_learns_the_kept_examples(changed: Compare) -> None:
     changes = changed(("LogisticRegression(),", "LogisticRegression(l2=0.1),"), facts=Facts(examples={"m": 50}))
     assert outcomes(changes) == {"model m": "remade"}
     assert changes["model m"].reason == "learner: learns 50 examples again, from the first"
+    assert changes["model m"].meanwhile == "the old version, until the new definition has learned 50 examples"
     assert problems(changes) == {}
+
+
+def test_the_old_version_answers_while_its_views_are_there(changed: Compare) -> None:
+    with_takeover = ("LogisticRegression(),", "LogisticRegression(), takeover=7,")
+    added = changed(("[sales, Asked.price]", "[sales, Asked.price, Asked.price * 2]"))
+    expected = "the old version, until the new definition has learned as many examples as that has"
+    assert added["model m"].meanwhile == expected
+    replaced = changed(("[sales, Asked.price]", "[Asked.price * 2]"), with_takeover, facts=Facts(examples={"m": 50}))
+    assert replaced["model m"].meanwhile == (
+        "the old version, until the new definition has learned 7 examples; it answers requests alone, and events of "
+        "asked get no prediction until then"
+    )
+    gone = changed(("[sales, Asked.price]", "[Asked.price]"), ("sales = View(", "other = View("))
+    assert "(view sales is gone)" in gone["model m"].meanwhile
+    assert changed()["model m"].meanwhile == ""
 
 
 def test_another_label_remakes_its_models(changed: Compare) -> None:
     changes = changed(('wait="1h"', 'wait="2h"'))
     assert outcomes(changes) == {"label late": "remade", "model m": "remade"}
     assert changes["label late"].reason.startswith("wait 1h → 2h;")
-    assert changes["model m"].reason == "label late changed"
+    assert changes["model m"].reason == "label late changed: its examples from the kept events"
+
+
+def test_examples_that_no_kept_event_makes_are_not_carried_over(changed: Compare) -> None:
+    price = ("[sales, Asked.price]", "[sales, Asked.price * 2]")
+    kept = {"asked": KeptEvents(0, 86_400_000_000, complete=False), "sold": KeptEvents(0, 86_400_000_000, True)}
+    facts = Facts(kept=kept, examples={"m": 50})
+    assert changed(price, facts=facts)["model m"].problem == (
+        "of 50 examples those are made that the kept events hold: those of asked reach back 1d"
+    )
+    by_request = ("LogisticRegression(),", 'LogisticRegression(), vectors="requests",')
+    before = changed(price, by_request, facts=facts, before=(by_request,))
+    assert before["model m"].problem == "50 examples of the old definition are not learned: requests are not kept"
 
 
 def test_what_is_left_out_is_removed(changed: Compare) -> None:

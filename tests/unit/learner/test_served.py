@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from headrace.learning import Learning, ServedQuality, served
 from headrace.log.tables import Kind, Predictions
 from headrace.quality import Outcomes, quality_of
 
-from .logs import Entry, Row, alternating, definition, messages
+from .logs import Entry, Row, alternating, definition, entries_of, message, messages
 
 _COUNT = 60
 _ROWS: list[Row] = [{"x": float(row)} for row in range(_COUNT)]
@@ -100,6 +101,18 @@ def test_a_prediction_without_an_answer_is_forgotten() -> None:
     for one in messages(model, _ROWS, [Entry(Kind.QUESTION, 0), Entry(Kind.UNANSWERED, 0)]):
         list(learning.read(*one))
     assert found.dump() == ServedQuality(model).dump()
+
+
+def test_what_was_made_later_was_not_served() -> None:
+    model = definition("m", Task.BINARY, _ROWS[0])
+    learning = Learning(model, LogisticRegression(), served=ServedQuality(model))
+    log = [*alternating(_LABELS[Task.BINARY][:20]), Entry(Kind.QUESTION, 20), Entry(Kind.UNANSWERED, 20)]
+    whole = entries_of(model, _ROWS, log)
+    made = replace(whole, made=np.arange(len(whole)) < 20)
+    list(learning.read(*message(model, made, 0)))
+    assert learning.progress.examples == 20
+    assert learning.served is not None
+    assert learning.served.metrics()["unserved"] == 10.0
 
 
 def test_both_sides_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

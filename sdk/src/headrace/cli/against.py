@@ -146,6 +146,8 @@ def as_text(place: str, loop: str, changes: list[Change], unseen: list[str]) -> 
         lines.append(f"  {change.kind:<6}  {name:<{width}}  {change.outcome:<7}  {change.reason}".rstrip())
         if change.problem:
             lines.append(f"          cannot be carried over: {change.problem}.")
+        if change.meanwhile:
+            lines.append(f"          answers meanwhile: {change.meanwhile}.")
     lines += [f"not looked at: {what}" for what in unseen]
     problems = sum(1 for change in changes if change.problem)
     lines.append(_verdict(problems))

@@ -12,7 +12,7 @@ import msgspec
 from headrace.cli.progress_tables import advice, join_cells, joins_of, stream_cells, streams_of
 from headrace.frontier import RESTING
 from headrace.quality.warning import MARK
-from headrace.wording import format_span
+from headrace.wording import format_span, takeover_text
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -49,12 +49,14 @@ def as_table(loop: str, statuses: Sequence[ServiceStatus]) -> Group:
     from rich.text import Text
 
     services = {heading: [cell(status) for status in statuses] for heading, cell in _COLUMNS.items()}
-    rows = [(status, model) for status in statuses for model in sorted({*status.versions, *status.metrics})]
+    named = [sorted({*status.versions, *status.metrics, *status.takeovers}) for status in statuses]
+    rows = [(status, model) for status, names in zip(statuses, named, strict=True) for model in names]
     models = {
         "model": [model for _, model in rows],
         "of": [status.instance for status, _ in rows],
         "version": [f"{status.versions[model]:,}" if model in status.versions else "" for status, model in rows],
         "quality": ["  ".join(_quality(status, model)) for status, model in rows],
+        "takeover": [_takeover(status, model) for status, model in rows],
     }
     streams = _columns([stream_cells(stream) for stream in streams_of(statuses)])
     joins = _columns([join_cells(model, join) for model, join in joins_of(statuses).items()])
@@ -118,6 +120,7 @@ def _line(status: ServiceStatus) -> str:
     parts += [f"up to {frontier}"] if frontier else []
     parts += [*_counts(status), *(f"version {own}" for own in _versions(status))]
     parts += [f"{model} {own}" for model in sorted(status.metrics) for own in _quality(status, model)]
+    parts += [f"{model} {_takeover(status, model)}" for model in sorted(status.takeovers)]
     parts += [f"dead letters {letters}"] if letters else []
     return "  ".join(parts)
 
@@ -147,6 +150,13 @@ def _quality(status: ServiceStatus, model: str) -> list[str]:
     names = sorted(shown, key=lambda name: (name.startswith(("served", "unserved")), name))
     figures = [_figure(name, shown[name]) for name in names if name != MARK and (shown[name] or name not in _RARE)]
     return [*figures, *(["worse than its prior"] if shown.get(MARK) else [])]
+
+
+def _takeover(status: ServiceStatus, model: str) -> str:
+    takeover = status.takeovers.get(model)
+    if takeover is None:
+        return ""
+    return takeover_text(takeover.answering, takeover.learned, takeover.needed)
 
 
 def _figure(name: str, value: float | None) -> str:

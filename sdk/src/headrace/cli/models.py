@@ -57,7 +57,12 @@ def _summary(model: models_pb2.ModelSummary) -> dict[str, object]:
         "task": model.task,
         "definition": model.definition,
         "examples": model.examples if model.HasField("examples") else None,
+        "takeover": _takeover(model.takeover) if model.HasField("takeover") else None,
     }
+
+
+def _takeover(takeover: models_pb2.Takeover) -> dict[str, object]:
+    return {"answering": takeover.answering, "learned": takeover.learned, "needed": takeover.needed}
 
 
 def _description(model: models_pb2.DescribeModelResponse) -> dict[str, object]:
@@ -82,8 +87,14 @@ def _quality_lines(model: models_pb2.DescribeModelResponse) -> list[str]:
 
 
 def _summary_line(model: models_pb2.ModelSummary) -> str:
+    from headrace.wording import takeover_text
+
     version = f"{model.examples:,} examples" if model.HasField("examples") else "no version yet"
-    return f"{model.name}  {model.task}  {version}  ({model.definition})"
+    line = f"{model.name}  {model.task}  {version}  ({model.definition})"
+    if not model.HasField("takeover"):
+        return line
+    takeover = model.takeover
+    return f"{line}\n  {takeover_text(takeover.answering, takeover.learned, takeover.needed)}"
 
 
 def _description_lines(model: models_pb2.DescribeModelResponse) -> list[str]:

@@ -106,6 +106,7 @@ def join_cells(model: str, join: JoinStatus) -> dict[str, str]:
         "labels": f"{join.waiting_labels:,}",
         "full": f"{share:.0%}",
         "questions wait for": waits,
+        "made": f"{join.made:,} of {join.to_make:,}" if join.to_make else "",
     }
 
 

@@ -69,6 +69,9 @@ class Model(Declaration):
         long as the events of its stream.
     examples_retention
         How long the broker keeps its examples, which are its training set; by default for ever.
+    takeover
+        After a change of the model its former version answers until the new definition has learned so many examples;
+        by default as many as the former one has learned, or all that are kept.
     was
         Its name before, where it was renamed: its state is kept, under the old name.
     """
@@ -91,6 +94,7 @@ class Model(Declaration):
         waiting_bytes: int = 2**30,
         retention: Duration | None = None,
         examples_retention: Duration = "forever",
+        takeover: int | None = None,
         was: str | None = None,
     ) -> None:
         super().__init__(name, was)
@@ -108,6 +112,7 @@ class Model(Declaration):
         self.waiting_bytes = waiting_bytes
         self.retention = retention
         self.examples_retention = examples_retention
+        self.takeover = takeover
 
 
 def define_model(model: Model, label_type: FieldType | None, mistakes: Mistakes) -> ModelDefinition | None:
@@ -166,6 +171,7 @@ class _ModelCompiler:
             entity=(model.label.by or "") if model.label.after is not None else "",
             waiting_bytes=self._whole("waiting_bytes", "how many bytes"),
             alias=model.alias,
+            takeover=None if model.takeover is None else self._whole("takeover", "after how many examples"),
         )
 
     def _wrong(self, problem: str, cure: str) -> None:

@@ -21,6 +21,7 @@ from headrace.definition import (
     ViewDefinition,
 )
 from headrace.events.schema import SchemaConflict, conflicts
+from headrace.former import missing_parts, selection
 from headrace.wording import counted
 
 #: So many names are listed.
@@ -54,6 +55,8 @@ class Change:
         Its name in the new file; of a removed part, in the old one.
     was
         Its name in the old file, if it was renamed.
+    meanwhile
+        Of a changed model: what answers until the new definition has learned enough.
     reason
         What changed, and from what its state is made.
     problem
@@ -66,6 +69,7 @@ class Change:
     reason: str = ""
     problem: str = ""
     was: str | None = None
+    meanwhile: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,7 @@ class _Comparison:
         needed = view.longest + view.keep + stream.lateness
         if kept is None or kept.complete or kept.span >= needed:
             return ""
-        reach = f"the events of {view.stream} reach back {format_duration(kept.span // 1_000_000 * 1_000_000)}"
+        reach = f"the events of {view.stream} reach back {format_duration(self._reach(view.stream))}"
         cure = "Its longest windows are too small until that much time has passed; or send the older events again"
         return f"{reach}, and its rows need {format_duration(needed)}. {cure}"
 
@@ -211,13 +215,43 @@ class _Comparison:
         if before.examples_hash == model.examples_hash:
             count = _examples(self._facts.examples.get(model.name)) or "its examples"
             reason = f"learner: learns {count} again, from the first"
-            return Change("model", model.title, Outcome.REMADE, reason, "", was)
+            return Change("model", model.title, Outcome.REMADE, reason, "", was, self._meanwhile(before, model))
         return self._with_other_examples(before, model, was)
 
     def _with_other_examples(self, before: ModelDefinition, model: ModelDefinition, was: str | None) -> Change:
+        reason = f"{self._model_differences(before, model)}: its examples from the kept events"
+        problem = self._not_remade(model)
+        return Change("model", model.title, Outcome.REMADE, reason, problem, was, self._meanwhile(before, model))
+
+    def _not_remade(self, model: ModelDefinition) -> str:
+        """Why the kept events do not make all examples again."""
         count = _examples(self._facts.examples.get(model.name)) or "its examples"
-        problem = f"{count} of the old definition are not learned. It has no version until it has learned new ones"
-        return Change("model", model.title, Outcome.REMADE, self._model_differences(before, model), problem, was)
+        if model.vectors == "requests":
+            return f"{count} of the old definition are not learned: requests are not kept"
+        label = self._new.label(model.label)
+        needed = dict.fromkeys((model.stream, label.stream, *(view.stream for view in self._new.views_of(model))))
+        short = [name for name in needed if (kept := self._facts.kept.get(name)) is not None and not kept.complete]
+        if not short:
+            return ""
+        spans = [f"{name} reach back {format_duration(self._reach(name))}" for name in short]
+        return f"of {count} those are made that the kept events hold: those of {', of '.join(spans)}"
+
+    def _reach(self, stream: str) -> int:
+        """How far the kept events of a stream reach back, in whole seconds (µs)."""
+        return self._facts.kept[stream].span // 1_000_000 * 1_000_000
+
+    def _meanwhile(self, before: ModelDefinition, model: ModelDefinition) -> str:
+        missing = missing_parts(self._new, before, {view.name: view.hash for view in self._old.views})
+        if missing:
+            first = f"nothing until it has learned {counted(model.publish_examples, 'example')}"
+            return f"{first}: the old version cannot be asked ({'; '.join(missing)})"
+        learned = self._facts.examples.get(model.name)
+        needed = model.takeover or learned
+        count = "as many examples as that has" if needed is None else counted(needed, "example")
+        answer = f"the old version, until the new definition has learned {count}"
+        if model.vectors == "stream" and selection(model, before) is None:
+            return f"{answer}; it answers requests alone, and events of {model.stream} get no prediction until then"
+        return answer
 
     def _model_differences(self, before: ModelDefinition, model: ModelDefinition) -> str:
         read = [view for view in self._new.views_of(model) if view.name in before.view_names and self._is_filled(view)]

@@ -18,11 +18,8 @@ from headrace.history.versions import PastVersions, Rescored
 from headrace.kernel.arrays import Ints
 from headrace.kernel.assemble import Assembled, Assembler
 from headrace.kernel.partition import PartitionId
-from headrace.kernel.replay import VectorReplay, orders_of
+from headrace.kernel.replay import PASS_BYTES, VectorReplay, bytes_a_vector, orders_of
 from headrace.log.tables import Predictions
-
-#: Vectors are computed in passes over the streams: as many in one as fit into so many bytes.
-PASS_BYTES = 3 * 2**29
 
 
 @dataclass
@@ -79,7 +76,7 @@ class Replay:
         self.assembler = Assembler(loop, model)
         self.log = log
         self._versions = versions
-        self._pass = max(pass_bytes // _bytes_a_vector(self.assembler, model), 1)
+        self._pass = max(pass_bytes // bytes_a_vector(self.assembler, model), 1)
 
     def vectors(self, selection: Selection) -> Iterator[Replayed]:
         """The selected vectors with their predictions, in passes."""
@@ -168,13 +165,3 @@ def _spread(made: Assembled, rows: Ints, size: int) -> Assembled:
     newest = np.zeros((size, made.newest.shape[1]), np.int64)
     newest[rows] = made.newest
     return Assembled(numbers, categories, cuts, newest, made.behind)
-
-
-def _bytes_a_vector(assembler: Assembler, model: ModelDefinition) -> int:
-    """About what a vector takes while it is computed: logged and again, with its cuts and what its rows held."""
-    parts = sum(
-        layout.width * len(layout.windows) for layout in (assembler.layouts[read.view] for read in assembler.reads)
-    )
-    cuts = 3 * sum(assembler.partitions)
-    # Numbers and cuts are held as logged and as found, and once more while they are put together.
-    return 8 * (4 * len(model.features) + 3 * cuts + parts + 8 * len(assembler.reads)) + 1_000

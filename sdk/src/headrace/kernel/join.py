@@ -67,6 +67,8 @@ class Question(NamedTuple):
         Its answer. Until it is `decided`: the label that is its answer if no other one comes.
     decided
         No other label counts. Without an outcome it has no answer.
+    made
+        It was made from kept events after a change of the definition, and was never asked.
     """
 
     id: str
@@ -75,6 +77,7 @@ class Question(NamedTuple):
     seq: int | None = None
     outcome: Outcome | None = None
     decided: bool = False
+    made: bool = False
 
     def label_time(self, bound: int) -> int:
         """The time of its answer; the end of its bound where it has none."""
@@ -243,11 +246,11 @@ def places(name: str, entry: Entry, rule: Rule) -> set[tuple[Index, bytes]]:
     found = {(Index.LABELS, sort_key(rule.outdated(label)) + text) for label in entry.labels}
     for question in entry.questions:
         if question.seq is None:
-            found.add((Index.PLACED, _question_place(name, question, rule)))
+            found.add((Index.PLACED, question_place(name, question, rule)))
         if question.vector is None:
             found.add((Index.CLOSED, sort_key(question.time + rule.bound) + text))
         elif question.decided:
-            found.add((Index.PLACED, _answer_place(name, question, rule)))
+            found.add((Index.PLACED, answer_place(name, question, rule)))
         else:
             found.add((Index.OPEN, sort_key(rule.due(question)) + text))
     return found
@@ -258,12 +261,14 @@ def places(name: str, entry: Entry, rule: Rule) -> set[tuple[Index, bytes]]:
 _QUESTION, _ANSWER = b"\1", b"\0"
 
 
-def _question_place(name: str, question: Question, rule: Rule) -> bytes:
+def question_place(name: str, question: Question, rule: Rule) -> bytes:
+    """The place of a question in the log, before it is logged."""
     at = _FIRST if rule.on_arrival else question.time
     return sort_key(at) + _QUESTION + sort_key(question.time) + _named(question.id, b"\0", name)
 
 
-def _answer_place(name: str, question: Question, rule: Rule) -> bytes:
+def answer_place(name: str, question: Question, rule: Rule) -> bytes:
+    """The place in the log of the entry that closes a decided question."""
     known = question.known(rule.bound)
     # Known when it is asked, it follows its own question.
     order = _QUESTION if known == question.time else _ANSWER
@@ -371,12 +376,20 @@ class Join:
         #: Labels that were dropped because their question has another one.
         self.repeated_labels = 0
 
-    def question(self, name: str, id: str, time: int, vector: bytes) -> bool:
-        """Take a question; False where it repeats another one of its id: the first one counts."""
+    def question(
+        self, name: str, id: str, time: int, vector: bytes, outcome: Outcome | None = None, *, made: bool = False
+    ) -> bool:
+        """Take a question; False where it repeats another one of its id: the first one counts.
+
+        Parameters
+        ----------
+        outcome
+            Its answer so far.
+        """
         entry, rule = self._entries.get(name, NOTHING), self._rule
         if any(asked.id == id and abs(asked.time - time) <= rule.bound for asked in entry.questions):
             return False
-        question = Question(id, time, vector)
+        question = Question(id, time, vector, outcome=outcome, made=made)
         labels = [label for label in entry.labels if rule.near(time, label.time)]
         for label in labels:
             question = question._replace(outcome=rule.best(question.outcome, label))
@@ -479,9 +492,9 @@ class Join:
     def _stands_at(self, place: bytes, name: str, question: Question) -> bool | None:
         """Whether a question stands at a place (True), its answer does (False), or none of both."""
         if question.seq is None:
-            return True if place == _question_place(name, question, self._rule) else None
+            return True if place == question_place(name, question, self._rule) else None
         answers = question.decided and question.vector is not None
-        return False if answers and place == _answer_place(name, question, self._rule) else None
+        return False if answers and place == answer_place(name, question, self._rule) else None
 
     def forget(self, names: Iterable[str]) -> None:
         """Drop closed questions before their bound is over, because there are too many.
@@ -492,6 +505,10 @@ class Join:
             entry = self._entries.get(name, NOTHING)
             kept = tuple(question for question in entry.questions if question.vector is not None)
             self._entries[name] = entry._replace(questions=kept)
+
+    def entry(self, name: str) -> Entry:
+        """The entry of a name as it is now."""
+        return self._entries.get(name, NOTHING)
 
     @property
     def changes(self) -> dict[str, tuple[Entry, Entry]]:

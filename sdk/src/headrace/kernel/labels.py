@@ -26,11 +26,15 @@ class Labels:
 
     def outcomes(self, events: EventColumns) -> list[tuple[str, Outcome]]:
         """The labels that events tell; an event whose label is missing tells none."""
-        values = self._values(events)
+        return [(of, outcome) for _, of, outcome in self.rows(events)]
+
+    def rows(self, events: EventColumns) -> list[tuple[int, str, Outcome]]:
+        """The labels that events tell, each with the row of its event."""
+        columns = texts_of(events.fields[self._id]), events.times.tolist(), self._values(events)
         return [
-            (own, Outcome(time, value))
-            for own, time, value in zip(texts_of(events.fields[self._id]), events.times.tolist(), values, strict=True)
-            if own is not None and value is not None
+            (row, of, Outcome(time, value))
+            for row, (of, time, value) in enumerate(zip(*columns, strict=True))
+            if of is not None and value is not None
         ]
 
     def _values(self, events: EventColumns) -> list[float | str | None]:

@@ -22,6 +22,9 @@ from headrace.kernel.partition import PartitionId, Waiting
 from headrace.kernel.rows import Reads, RowSet
 from headrace.kernel.timeline import Timeline
 
+#: Vectors are computed in passes over the streams: as many in one as fit into so many bytes.
+PASS_BYTES = 3 * 2**29
+
 #: Vectors assembled at once.
 _SLICE = 10_000
 
@@ -226,3 +229,13 @@ def orders_of(positions: Ints) -> npt.NDArray[np.bytes_]:
     """Positions (int64[N, 3]) as bytes that compare as they do."""
     words = np.ascontiguousarray(positions + 2).astype(">i8")
     return words.view("S24").reshape(len(positions))
+
+
+def bytes_a_vector(assembler: Assembler, model: ModelDefinition) -> int:
+    """About what a vector takes while it is computed: logged and again, with its cuts and what its rows held."""
+    parts = sum(
+        layout.width * len(layout.windows) for layout in (assembler.layouts[read.view] for read in assembler.reads)
+    )
+    cuts = 3 * sum(assembler.partitions)
+    # Numbers and cuts are held as logged and as found, and once more while they are put together.
+    return 8 * (4 * len(model.features) + 3 * cuts + parts + 8 * len(assembler.reads)) + 1_000

@@ -114,6 +114,8 @@ class _Message:
         self.times: list[int] = entries.times[first:].tolist()
         self.ids = entries.ids[first:]
         self.weights: list[float] = entries.weights[first:].tolist()
+        made = entries.made if entries.made is not None else np.zeros(len(entries), bool)
+        self.made: list[bool] = made[first:].tolist()
         self.labels = labels_of(task, entries.labels[first:])
         self.rows = rows.of(entries, first)
         self._kinds = entries.kinds[first:]
@@ -299,7 +301,8 @@ class Learning:
                 self._unsettled.add(message.times[row], label, message.weights[row], scored)
             else:
                 self._quality.skip(dropped=self.waiting.was_dropped(question))
-            if self.served is not None:
+            # Nobody was asked what is made later.
+            if self.served is not None and not message.made[row]:
                 self.served.answer(message.ids[row], message.times[row], label, message.weights[row])
         if len(self._unsettled.labels) >= _SETTLE:
             self._settle()
@@ -309,7 +312,7 @@ class Learning:
         deque(islice(message.rows, end - start), maxlen=0)
         for row in range(start, end):
             self.waiting.take(message.questions[row])
-            if self.served is not None:
+            if self.served is not None and not message.made[row]:
                 self.served.close(message.ids[row], message.times[row])
         self.progress.next_seq += end - start
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+import msgspec
+
 from headrace import export
 from headrace.v1 import models_pb2
 
@@ -25,4 +27,5 @@ def version_of(learning: Learning) -> models_pb2.ModelVersion:
         metrics=learning.quality.metrics(),
         onnx=exported.onnx,
         sha256=hashlib.sha256(exported.onnx).digest(),
+        model_definition=msgspec.json.encode(model),
     )

@@ -24,7 +24,7 @@ Categories = list[list[str | None]]
 MAX_ROWS = 2_048
 
 # Columns before those of the vector, whose features may have the same names.
-_VECTOR_COLUMNS, _LOG_COLUMNS, _PREDICTION_COLUMNS = 5, 8, 6
+_VECTOR_COLUMNS, _LOG_COLUMNS, _PREDICTION_COLUMNS = 5, 9, 6
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,9 @@ class LogEntries:
         float64[N]: how many examples an answer stands for.
     numbers, categories
         The vector, as in `Vectors`; an answer repeats that of its question, an unanswered entry has none.
+    made
+        bool[N]: whether each entry was made from kept events after a change of the definition, so that its question was
+        never asked; None: none was.
     """
 
     seqs: Times
@@ -120,6 +123,7 @@ class LogEntries:
     weights: Numbers
     numbers: Numbers
     categories: Categories
+    made: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -143,6 +147,7 @@ class LogEntries:
             self.weights[at],
             self.numbers[at],
             [[column[row] for row in at] for column in self.categories],
+            None if self.made is None else self.made[at],
         )
 
 
@@ -220,6 +225,7 @@ def encode_log(model: ModelDefinition, entries: LogEntries) -> bytes:
         "label_time": pa.array(entries.label_times, pa.int64()),
         "label": pa.array(entries.labels, pa.string() if text else pa.float64()),
         "weight": pa.array(entries.weights, pa.float64()),
+        "made": pa.array(np.zeros(len(entries), bool) if entries.made is None else entries.made, pa.bool_()),
     }
     return _encode(columns, _vector_columns(model, entries.numbers, entries.categories))
 
@@ -241,6 +247,7 @@ def decode_log(model: ModelDefinition, data: bytes) -> LogEntries:
         header.column("weight").to_numpy(),
         numbers,
         categories,
+        header.column("made").to_numpy(zero_copy_only=False),
     )
 
 

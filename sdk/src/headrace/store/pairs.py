@@ -95,6 +95,8 @@ class JoinState(msgspec.Struct):
         entries that are in the log already are not written once more.
     weight
         Of everything that waits.
+    remake
+        The examples of a changed model are to be made from the kept events, and not all of them are in the log yet.
     """
 
     definition: str = ""
@@ -109,6 +111,7 @@ class JoinState(msgspec.Struct):
     released: bool = False
     goals: dict[str, bytes] = {}
     weight: Weight = Weight()
+    remake: bool = False
 
 
 # Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.

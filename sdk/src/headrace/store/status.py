@@ -31,7 +31,8 @@ class JoinStatus(msgspec.Struct, kw_only=True):
 
     `held_by` is the partition of the label's stream with the least watermark: questions wait until it has passed the
     end of their bound (µs since the epoch; None: unknown). It has not moved since `since` (wall clock, seconds). Labels
-    wait for events of the stream `questions_of`.
+    wait for events of the stream `questions_of`. After a change of the model `made` of `to_make` vectors have been made
+    from kept events; both are 0 once their examples are in the log.
     """
 
     waiting_questions: int
@@ -43,6 +44,8 @@ class JoinStatus(msgspec.Struct, kw_only=True):
     watermark: int | None
     since: float
     questions_of: str = ""
+    made: int = 0
+    to_make: int = 0
 
     @property
     def is_full(self) -> bool:
@@ -67,6 +70,18 @@ class PartitionStatus(msgspec.Struct, kw_only=True):
     resting: bool = False
 
 
+class TakeoverStatus(msgspec.Struct, kw_only=True):
+    """How far a changed model is on its way to answering.
+
+    The definition of hash `answering` answers until the new one, which has learned `learned` examples, has learned
+    `needed` of them.
+    """
+
+    answering: str
+    learned: int
+    needed: int
+
+
 class ServiceStatus(msgspec.Struct, kw_only=True):
     """One service process, as it describes itself each second.
 
@@ -76,7 +91,8 @@ class ServiceStatus(msgspec.Struct, kw_only=True):
     model to the number of examples of the version in use; `metrics` maps a model to its metrics as of the question,
     None being one that cannot be computed.
     `partitions` says how far each partition of a stream is, `held_by` which of them the events that were read wait for,
-    and `joins` what waits in the join of each model.
+    and `joins` what waits in the join of each model. `takeovers` says how far each changed
+    model is whose new definition does not answer yet.
     """
 
     service: str
@@ -95,6 +111,7 @@ class ServiceStatus(msgspec.Struct, kw_only=True):
     partitions: dict[str, PartitionStatus] = {}
     held_by: str = ""
     joins: dict[str, JoinStatus] = {}
+    takeovers: dict[str, TakeoverStatus] = {}
     note: str = ""
 
 

@@ -17,16 +17,28 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[ModelSummary, _Mapping]]] = ...) -> None: ...
 
 class ModelSummary(_message.Message):
-    __slots__ = ("name", "task", "definition", "examples")
+    __slots__ = ("name", "task", "definition", "examples", "takeover")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     DEFINITION_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    TAKEOVER_FIELD_NUMBER: _ClassVar[int]
     name: str
     task: str
     definition: str
     examples: int
-    def __init__(self, name: _Optional[str] = ..., task: _Optional[str] = ..., definition: _Optional[str] = ..., examples: _Optional[int] = ...) -> None: ...
+    takeover: Takeover
+    def __init__(self, name: _Optional[str] = ..., task: _Optional[str] = ..., definition: _Optional[str] = ..., examples: _Optional[int] = ..., takeover: _Optional[_Union[Takeover, _Mapping]] = ...) -> None: ...
+
+class Takeover(_message.Message):
+    __slots__ = ("answering", "learned", "needed")
+    ANSWERING_FIELD_NUMBER: _ClassVar[int]
+    LEARNED_FIELD_NUMBER: _ClassVar[int]
+    NEEDED_FIELD_NUMBER: _ClassVar[int]
+    answering: str
+    learned: int
+    needed: int
+    def __init__(self, answering: _Optional[str] = ..., learned: _Optional[int] = ..., needed: _Optional[int] = ...) -> None: ...
 
 class DescribeModelRequest(_message.Message):
     __slots__ = ("model",)
@@ -64,7 +76,7 @@ class Feature(_message.Message):
     def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("model", "definition", "examples", "event_time", "features", "classes", "task", "metrics", "onnx", "sha256")
+    __slots__ = ("model", "definition", "examples", "event_time", "features", "classes", "task", "metrics", "onnx", "sha256", "model_definition", "views", "taken_over", "needed")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +84,13 @@ class ModelVersion(_message.Message):
         key: str
         value: float
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class ViewsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DEFINITION_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +101,10 @@ class ModelVersion(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     ONNX_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
+    MODEL_DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    VIEWS_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_OVER_FIELD_NUMBER: _ClassVar[int]
+    NEEDED_FIELD_NUMBER: _ClassVar[int]
     model: str
     definition: str
     examples: int
@@ -92,4 +115,8 @@ class ModelVersion(_message.Message):
     metrics: _containers.ScalarMap[str, float]
     onnx: bytes
     sha256: bytes
-    def __init__(self, model: _Optional[str] = ..., definition: _Optional[str] = ..., examples: _Optional[int] = ..., event_time: _Optional[int] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., classes: _Optional[_Iterable[str]] = ..., task: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., onnx: _Optional[bytes] = ..., sha256: _Optional[bytes] = ...) -> None: ...
+    model_definition: bytes
+    views: _containers.ScalarMap[str, str]
+    taken_over: bool
+    needed: int
+    def __init__(self, model: _Optional[str] = ..., definition: _Optional[str] = ..., examples: _Optional[int] = ..., event_time: _Optional[int] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., classes: _Optional[_Iterable[str]] = ..., task: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., onnx: _Optional[bytes] = ..., sha256: _Optional[bytes] = ..., model_definition: _Optional[bytes] = ..., views: _Optional[_Mapping[str, str]] = ..., taken_over: _Optional[bool] = ..., needed: _Optional[int] = ...) -> None: ...

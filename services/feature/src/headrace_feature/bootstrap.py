@@ -16,6 +16,7 @@ from headrace import logs
 from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
 from headrace.errors import Unavailable
 from headrace.frontier import RESTING
+from headrace.history.logs import BrokerLogs
 from headrace.kernel.fold import Fold
 from headrace.kernel.join import Rule
 from headrace.kernel.partition import PartitionId
@@ -43,6 +44,7 @@ from headrace_feature.folding import FoldWorker
 from headrace_feature.joining import JoinWorker
 from headrace_feature.lanes import Lane, Source
 from headrace_feature.outputs import ExamplesLog, VectorOutputs
+from headrace_feature.remaking import Remaking
 from headrace_feature.settings import FeatureSettings
 from headrace_feature.unread import Unread
 
@@ -208,6 +210,8 @@ class Composition:
             self.acknowledge()
             for lease in self._leases:
                 lease.release()
+            for joiner in self._joiners:
+                joiner.stop_remaking()
             self._heartbeat.end()
         finally:
             self._client.close()
@@ -270,6 +274,7 @@ class Composition:
             ExamplesLog(self._client, self._topics, model),
             lease,
             self._heartbeat,
+            remake=lambda: Remaking(self._loop, model, BrokerLogs(self._client), self._topics),
         )
         self._leases.append(lease)
         self._joiners.append(worker)

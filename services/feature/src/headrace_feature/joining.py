@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -18,6 +19,7 @@ from headrace.definition import LoopDefinition, ModelDefinition, Task
 from headrace.errors import CorruptState, Fenced
 from headrace.events import StreamCodec
 from headrace.frontier import ENDED, RESTING, UNKNOWN
+from headrace.history.remaking import OpenQuestion
 from headrace.kernel.join import (
     Decided,
     Entry,
@@ -52,6 +54,9 @@ STEP = 1_000
 
 #: Seconds between two looks for work that nobody tells of: a look only finds out that the join is another process's.
 _PULSE = 3.0
+
+#: And while examples are made in the background.
+_MADE_PULSE = 0.1
 
 
 # Made on import, before there are threads: see `headrace.store.pairs`.
@@ -91,6 +96,27 @@ class _Arrivals:
         return [*(name for name, _, _, _ in self.vectors), *(name for name, _ in self.labels)]
 
 
+class MadeExamples(Protocol):
+    """Examples of a changed model, as they are made in the background: see `headrace_feature.remaking`."""
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many vectors are made, and how many are to be made."""
+        ...
+
+    def take(self) -> LogEntries | None:
+        """Further entries, in the order of a log that begins at place 0; None while there are none."""
+        ...
+
+    def open(self) -> list[OpenQuestion] | None:
+        """The questions that are not decided, once all entries have been taken."""
+        ...
+
+    def stop(self) -> None:
+        """Make no more."""
+        ...
+
+
 class JoinWorker:
     """The join of one model. Not thread-safe: one thread calls it.
 
@@ -100,6 +126,8 @@ class JoinWorker:
         The physical topics that it reads: its vectors', and its label's stream's.
     lease
         Says whether the join is this process's.
+    remake
+        Begins to make the examples of a changed model from the kept events, in the background.
     """
 
     def __init__(
@@ -113,8 +141,11 @@ class JoinWorker:
         lease: Lease,
         heartbeat: Heartbeat,
         clock: Callable[[], float] = time.time,
+        remake: Callable[[], MadeExamples] | None = None,
     ) -> None:
         self.model = model
+        self._remake = remake
+        self._made: MadeExamples | None = None
         self._labels = Labels(loop, model)
         self._rule = Rule.of(loop, model)
         self._lateness = loop.stream(model.stream).lateness
@@ -162,6 +193,7 @@ class JoinWorker:
         for number, topic in enumerate(labels):
             self._add_labels(topic, seen.get(number, {}))
         self._send_outbox()
+        self._begin_remaking()
         waiting, examples = self._state.weight.questions, self._state.sequence
         _log.info("join_taken_over", model=self.model.name, epoch=self._epoch, waiting=waiting, examples=examples)
 
@@ -199,7 +231,7 @@ class JoinWorker:
     @property
     def pulse(self) -> float:
         """Seconds after which to look again whether there is something to do."""
-        return _PULSE
+        return _PULSE if self._made is None else _MADE_PULSE
 
     def _forget(self) -> None:
         self._state = JoinState()
@@ -212,6 +244,15 @@ class JoinWorker:
         self._looked: Watermarks | None = None
         self._moved: dict[str, tuple[int, float]] = {}
         self._written = None
+        self._made_before: dict[tuple[str, int], Written] = {}
+        self._made_places: dict[int, int] = {}
+        self.stop_remaking()
+
+    def stop_remaking(self) -> None:
+        """Make no more examples; whoever has the join next goes on."""
+        made, self._made = self._made, None
+        if made is not None:
+            made.stop()
 
     def _refuse_unknown(self) -> None:
         if self._log.holds_messages():
@@ -326,10 +367,11 @@ class JoinWorker:
         self._pairs.check(self._epoch)
         applied = self._apply()
         marks = self.watermarks()
-        more = False
+        more = self._log_made()
         if applied or marks != self._looked:
-            more = self._decide(marks)
-            self._looked = None if more else marks
+            undecided = self._decide(marks)
+            self._looked = None if undecided else marks
+            more |= undecided
         if not more and (marks.release, marks.labels) != self._told:
             # Only now is everything before it out.
             self._tell(marks)
@@ -362,7 +404,10 @@ class JoinWorker:
         if self._moved.get(held_by, (None, 0.0))[0] != watermark:
             self._moved[held_by] = (watermark, self._clock())
         waiting = self._state.weight
+        made, to_make = (0, 0) if self._made is None else self._made.progress
         return JoinStatus(
+            made=made,
+            to_make=to_make,
             waiting_questions=waiting.questions,
             waiting_labels=waiting.labels,
             question_bytes=waiting.question_bytes,
@@ -429,10 +474,76 @@ class JoinWorker:
             self._save(join.changes, decided.entries, decided.released)
         return len(ready) == STEP
 
+    # Examples that are made later ----------------------------------------------------------------
+
+    def _begin_remaking(self) -> None:
+        """Begin, or begin again, to make the examples of a changed model."""
+        if not self._state.remake or self._remake is None:
+            return
+        # An owner before this one may have written some of them.
+        self._made_before = self._log.content().written
+        self._made = self._remake()
+        _log.info("remaking_examples", model=self.model.name, written=len(self._made_before))
+
+    def _log_made(self) -> bool:
+        """Log some of the examples that were made; whether there may be more at once."""
+        if self._made is None:
+            return False
+        entries = self._made.take()
+        if entries is not None:
+            self._write_made(entries)
+            return True
+        questions = self._made.open()
+        if questions is not None:
+            self._join_made(questions)
+        return False
+
+    def _write_made(self, entries: LogEntries) -> None:
+        """Write entries that are not in the log yet, behind what is."""
+        rows, seqs, questions = [], [], []
+        sequence = self._state.sequence
+        for row, (kind, seq, asked) in enumerate(
+            zip(entries.kinds.tolist(), entries.seqs.tolist(), entries.questions.tolist(), strict=True)
+        ):
+            written = self._made_before.get((entries.ids[row], int(entries.times[row])))
+            if written is not None and kind == Kind.QUESTION:
+                self._made_places[seq] = written.question
+                continue
+            place = sequence if kind == Kind.QUESTION else self._made_places.pop(asked)
+            if kind == Kind.QUESTION:
+                self._made_places[seq] = place
+            elif written is not None and written.answer is not None:
+                continue
+            rows.append(row)
+            seqs.append(sequence)
+            questions.append(place)
+            sequence += 1
+        if rows:
+            new = replace(entries.take(rows), seqs=np.array(seqs, np.int64), questions=np.array(questions, np.int64))
+            self._state.sequence = sequence
+            self._heartbeat.count("made_examples", int((new.kinds == Kind.ANSWER).sum()))
+            # They do not wait for their places.
+            self._store({}, [encode_log(self.model, new)], released=True)
+
+    def _join_made(self, questions: Sequence[OpenQuestion]) -> None:
+        """Go on with the questions that the kept events do not decide; with that everything is made."""
+        join = Join(self._rule, self._pairs.load(dict.fromkeys(own.name for own in questions)) if questions else {})
+        for own in questions:
+            if (own.id, own.time) not in self._made_before:
+                packed = _pack(own.numbers, own.categories)
+                join.question(own.name, own.id, own.time, packed, own.outcome, made=True)
+        self._state.remake, self._made = False, None
+        self._store(join.changes, [])
+        self._made_before = {}
+        _log.info("examples_remade", model=self.model.name, open=len(questions))
+
     def _save(self, changes: dict[str, tuple[Entry, Entry]], entries: Sequence[Logged], released: bool = False) -> None:
+        self._store(changes, [self._encode(entries)] if entries else [], released)
+
+    def _store(self, changes: dict[str, tuple[Entry, Entry]], outbox: list[bytes], released: bool = False) -> None:
         assert self._epoch is not None
         state = self._state
-        state.outbox = [self._encode(entries)] if entries else []
+        state.outbox = outbox
         state.released = released
         state.accepted = {topic: (own.accepted.epoch, own.accepted.position) for topic, own in self._features.items()}
         state.watermarks = {topic: own.watermark for topic, own in self._features.items()}
@@ -455,6 +566,8 @@ class JoinWorker:
         self._send_outbox()
         assert self._epoch is not None
         same = self._state.examples == self.model.examples_hash
+        # Not of a model that is new, and requests are not kept.
+        self._state.remake = bool(self._state.definition) and not self._by_request and (not same or self._state.remake)
         self._state.outbox = []
         self._state.definition, self._state.examples = self.model.hash, self.model.examples_hash
         if same:
@@ -518,6 +631,7 @@ class JoinWorker:
                 np.array([1.0 if weight is None else weight for weight in weights]),
                 np.stack([numbers for numbers, _ in unpacked]),
                 [list(column) for column in zip(*(texts for _, texts in unpacked), strict=True)],
+                np.array([question.made for question in questions]),
             ),
         )
 

@@ -10,7 +10,7 @@ import structlog
 from headrace.log.topics import END_OF_HISTORY
 from headrace.quality import MARK
 from headrace.readiness import Dependencies
-from headrace.store.status import Heartbeat
+from headrace.store.status import Heartbeat, TakeoverStatus
 
 from .worker import Standing, Worker
 
@@ -34,6 +34,11 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat, dependencies: Dependen
     known = [frontier for frontier in frontiers if frontier is not None]
     status.frontier = min(known, default=None) if len(known) == len(frontiers) else None
     status.metrics = {name: {**standing.metrics} for name, standing in standings.items() if standing.metrics}
+    status.takeovers = {
+        name: TakeoverStatus(answering=own.takeover.former, learned=own.examples, needed=own.takeover.needed)
+        for name, own in standings.items()
+        if own.takeover is not None
+    }
     notes = "; ".join(note for name, standing in standings.items() for note in _notes(name, standing))
     status.note = dependencies.note(notes)
     try:

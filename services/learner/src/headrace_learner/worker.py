@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import pulsar
@@ -25,7 +25,8 @@ from headrace.v1.models_pb2 import ModelVersion
 from . import checkpoint
 from .checkpoint import Checkpoints
 from .predictions import PredictionReader
-from .publishing import Versions
+from .publishing import Newest, Versions
+from .takeover import Takeover, takeover_from
 
 _log = structlog.get_logger()
 
@@ -81,6 +82,7 @@ class Standing:
     metrics: dict[str, float] = field(default_factory=dict)
     note: str = ""
     failure: str | None = None
+    takeover: Takeover | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ class Worker(threading.Thread):
         self._apart = _CHECKPOINT_APART
         self._muted = self._told_served = 0
         self._owed: ModelVersion | None = None
+        self._takeover: Takeover | None = None
+        self._others: frozenset[str] = frozenset()
 
     def stop(self) -> None:
         """Finish the message under way, write a checkpoint and end."""
@@ -251,6 +255,7 @@ class Worker(threading.Thread):
         newest = self._outside.versions.newest(self.model)
         # What was published behind the checkpoint is learned again, and is out.
         self._muted = newest.examples
+        self._begin_takeover(newest)
         if newest.behind is not None:
             # Of an owner before this one, which sent late: compaction keeps what stands last.
             self._put(newest.behind)
@@ -260,6 +265,7 @@ class Worker(threading.Thread):
         self._stir()
         _log.info("owner", model=self.model.name, epoch=self._epoch, examples=progress.examples)
         self._send(self._owed)
+        self._end_takeover()
         # With what the broker took for acknowledged, but the checkpoint does not hold.
         self._learn(consumer.start_after(self._learning.progress.position, delivered), publish=True)
 
@@ -288,10 +294,14 @@ class Worker(threading.Thread):
                     self._owed = version_of(self._learning)
                     self._learning.progress.published = self._learning.progress.examples
             self.standing.learned += self._learning.progress.examples - before
+            if publish:
+                self._end_takeover()
             self._stir()
 
     def _after(self, consumer: PartitionConsumer, *, idle: bool) -> None:
         """What is due between two batches."""
+        if idle and consumer.end() is not None:
+            self._end_takeover(at_end=True)
         progress = self._learning.progress
         now = time.monotonic()
         seconds = self.model.publish_seconds
@@ -324,8 +334,43 @@ class Worker(threading.Thread):
     def _put(self, version: ModelVersion) -> None:
         """Send a version, where this process is still the one that does."""
         self._outside.owners.check(self._work, self._epoch)
+        takeover = self._takeover
+        if takeover is not None and takeover.is_reached(version.examples):
+            self._takeover = self.standing.takeover = None
+        version.taken_over = self._takeover is None
+        version.needed = takeover.needed if takeover is not None else 0
         self._outside.versions.publish(version)
         self.standing.versions += 1
+        if takeover is not None and self._takeover is None:
+            self._drop_others()
+
+    # Taking over ---------------------------------------------------------------------------------
+
+    def _begin_takeover(self, newest: Newest) -> None:
+        """Find out whether a former definition answers until this one has learned enough."""
+        self._others = newest.others
+        former = None if newest.taken_over else newest.former
+        self._takeover = None if former is None else takeover_from(former, self.model)
+        self.standing.takeover = self._takeover
+        if self._takeover is None and newest.taken_over:
+            self._drop_others()
+
+    def _end_takeover(self, at_end: bool = False) -> None:
+        """Publish the version that takes over, once enough is learned."""
+        progress, takeover = self._learning.progress, self._takeover
+        if takeover is None or progress.examples < self._muted or not takeover.is_reached(progress.examples, at_end):
+            return
+        self._takeover = replace(takeover, needed=progress.examples)
+        self._put(version_of(self._learning))
+        progress.published = progress.examples
+
+    def _drop_others(self) -> None:
+        """Let the versions of all other definitions go: none of them answers from now on."""
+        if self._others:
+            self._outside.versions.flush()
+            self._outside.versions.drop(self.model, self._others)
+            _log.info("taken over", model=self.model.name, instead_of=sorted(self._others))
+        self._others = frozenset()
 
     def _checkpoint(self, consumer: PartitionConsumer) -> None:
         """Save, then acknowledge what is saved."""

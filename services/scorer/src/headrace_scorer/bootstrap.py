@@ -22,7 +22,7 @@ from headrace.log.topics import Topics
 from headrace.readiness import Dependencies
 from headrace.rpc import Server
 from headrace.store.probe import store as watched_store
-from headrace.store.status import Pace, ServiceStatus
+from headrace.store.status import Pace, ServiceStatus, TakeoverStatus
 from headrace.v1 import features_pb2, features_pb2_grpc, models_pb2, models_pb2_grpc, scoring_pb2, scoring_pb2_grpc
 from headrace_scorer.handlers.features import FeatureHandler
 from headrace_scorer.handlers.inference import InferenceHandler
@@ -41,6 +41,10 @@ _log = structlog.get_logger()
 
 #: Seconds for the served predictions that still wait for the broker when the service ends.
 _GRACE = 5.0
+
+#: Seconds for which a scorer waits for the versions on the models topic before it listens: one that replaces another is
+#: not to refuse what that one answered.
+_PATIENCE = 5.0
 
 _Add = Callable[[grpc.aio.Server], None]
 
@@ -122,7 +126,7 @@ class Service:
         )
         sender = ServedSender(client, self._topics, queue, lambda count: progress.count(logged=count))
         kept = KeptVersions(settings.data / "versions")
-        versions.offer(kept.load())
+        kept.save(versions.offer(kept.load()))
         reader = VersionReader(client, self._topics, versions, kept, pace.stir, self._fail)
         stream = StreamScoring(client, self._loop, self._topics, versions, reader.caught_up, progress, self._fail)
 
@@ -131,6 +135,8 @@ class Service:
             status.counters = {"predictions": 0, "unscored": 0, **progress.counters, **requests}
             status.frontier = progress.frontier
             status.versions = versions.examples()
+            takeovers = ((model.name, versions.takeover(model.name)) for model in versions.models)
+            status.takeovers = {name: TakeoverStatus(**own._asdict()) for name, own in takeovers if own is not None}
             status.state = dependencies.state()
             status.note = dependencies.note("rows are being made again" if rebuild.is_under_way() else "")
 
@@ -144,6 +150,9 @@ class Service:
         for thread in (sender, reader, stream):
             thread.start()
         dependencies.start()
+        # With a broker that is down, those that are kept on disk are enough.
+        if not all(versions.find(model.name) for model in versions.models):
+            await asyncio.to_thread(reader.caught_up.wait, _PATIENCE)
         await server.start()
         board.start()
         _log.info("listening", address=server.address)

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from headrace.definition import LoopDefinition, ModelDefinition
-from headrace.errors import HeadraceError, NoModelYet, Overloaded, Unavailable
+from headrace.errors import HeadraceError, InvalidEvent, NoModelYet, Overloaded, Unavailable
 from headrace.kernel.assemble import Assembled
 from headrace.version import Scores, Version, texts_of
 from headrace_scorer.requests import RequestReader, Values
@@ -32,7 +32,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Unscored:
-    """The vectors of several requests of one model, made in one go; there is no version yet that scores them."""
+    """The vectors of several requests of one model, made in one go; there is no version yet that scores them.
+
+    `model` is the definition of the vectors.
+    """
 
     model: ModelDefinition
     ids: list[str]
@@ -44,10 +47,14 @@ class Unscored:
 
 @dataclass(frozen=True, slots=True)
 class Batch(Unscored):
-    """What was computed for several requests of one model in one go."""
+    """What was computed for several requests of one model in one go.
+
+    `learned` says whether the vectors are the model's own, which it learns from.
+    """
 
     version: Version
     scores: Scores
+    learned: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +107,36 @@ class ServedLog(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A request, and the values of its event."""
+
+    request: Request
+    values: Values
+
+
 @dataclass(slots=True)
 class _Model:
+    """A definition whose vectors are made here.
+
+    Attributes
+    ----------
+    current
+        The loop's model, if this is a former definition of it, which answers until that has learned enough.
+    version
+        The version that answered last.
+    """
+
     definition: ModelDefinition
     reader: RequestReader
     source: VectorSource
-    gathered: list[tuple[Request, Values, asyncio.Future[Answer]]] = field(default_factory=list)
+    current: _Model | None = None
+    version: Version | None = None
+    gathered: list[tuple[_Read, asyncio.Future[Answer]]] = field(default_factory=list)
+
+    def fits(self, version: Version) -> bool:
+        """Whether a version scores these vectors."""
+        return version.selection is not None if self.current is None else version.model.hash == self.definition.hash
 
 
 class Scorer:
@@ -144,17 +175,16 @@ class Scorer:
         self._store_down = store_down
         self._free = max_in_flight
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = loop
+        self._assembler = assembler
+        self._rows = rows
         self._models: dict[str, _Model] = {}
+        self._formers: dict[str, _Model] = {}
         self.requests = 0
         self.not_logged = 0
         self.behind = 0
         for model in loop.models:
-            kernel = assembler(loop, model)
-            self._models[model.name] = self._models[model.title] = _Model(
-                model,
-                RequestReader(loop.stream(model.stream), kernel.fields),
-                VectorSource(loop, model, kernel, rows),
-            )
+            self._models[model.name] = self._models[model.title] = self._made(model)
 
     def warm(self) -> None:
         """Make each model's vector once, of nothing, so that no request waits for the kernel to compile."""
@@ -170,15 +200,14 @@ class Scorer:
         UnknownName, NoModelYet, InvalidEvent, Unavailable, Overloaded
             As they say.
         """
-        self._admit(request)
-        model = self._models[request.model]
-        values = model.reader.read(request.event)
+        model = self._admit(request)
+        read = _Read(request, model.reader.read(request.event))
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
         with self._room(1):
             if not model.gathered:
                 loop.call_soon(self._flush, model)
-            model.gathered.append((request, values, future))
+            model.gathered.append((read, future))
             return await future
 
     async def score_many(self, requests: Sequence[Request]) -> list[Answer | Exception]:
@@ -201,18 +230,18 @@ class Scorer:
 
     async def _score_many(self, requests: Sequence[Request]) -> list[Answer | Exception]:
         outcomes: list[Answer | Exception | None] = [None] * len(requests)
-        groups: dict[str, list[tuple[int, Values]]] = {}
+        groups: dict[int, tuple[_Model, list[tuple[int, _Read]]]] = {}
         for place, request in enumerate(requests):
             try:
-                self._admit(request)
-                values = self._models[request.model].reader.read(request.event)
+                model = self._admit(request)
+                read = _Read(request, model.reader.read(request.event))
             except HeadraceError as error:
                 outcomes[place] = error
             else:
-                groups.setdefault(request.model, []).append((place, values))
-        for name, group in groups.items():
-            ids, read = [requests[place].id for place, _ in group], [own for _, own in group]
-            for (place, _), outcome in zip(group, await self._outcomes(self._models[name], ids, read), strict=True):
+                groups.setdefault(id(model), (model, []))[1].append((place, read))
+        for model, group in groups.values():
+            found = await self._outcomes(model, [read for _, read in group])
+            for (place, _), outcome in zip(group, found, strict=True):
                 outcomes[place] = outcome
         return [outcome for outcome in outcomes if outcome is not None]
 
@@ -222,9 +251,9 @@ class Scorer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, model: _Model, gathered: list[tuple[Request, Values, asyncio.Future[Answer]]]) -> None:
-        ids, values = [request.id for request, _, _ in gathered], [own for _, own, _ in gathered]
-        for (_, _, future), outcome in zip(gathered, await self._outcomes(model, ids, values), strict=True):
+    async def _answer(self, model: _Model, gathered: list[tuple[_Read, asyncio.Future[Answer]]]) -> None:
+        outcomes = await self._outcomes(model, [read for read, _ in gathered])
+        for (_, future), outcome in zip(gathered, outcomes, strict=True):
             if future.done():
                 continue
             if isinstance(outcome, Exception):
@@ -232,24 +261,52 @@ class Scorer:
             else:
                 future.set_result(outcome)
 
-    async def _outcomes(self, model: _Model, ids: list[str], values: list[Values]) -> list[Answer | Exception]:
+    async def _outcomes(self, model: _Model, reads: list[_Read]) -> list[Answer | Exception]:
         """An outcome each: what the kernel fails on is one of them, and the others get their answers."""
         try:
-            batch, logged = await self._compute(model, ids, values)
+            batch, logged = await self._compute(model, reads)
         except Exception as error:
-            if isinstance(error, HeadraceError) or len(ids) == 1:
-                return [error] * len(ids)
-            middle = len(ids) // 2
-            first = await self._outcomes(model, ids[:middle], values[:middle])
-            return first + await self._outcomes(model, ids[middle:], values[middle:])
-        return [Answer(batch, row, logged) for row in range(len(ids))]
+            if isinstance(error, HeadraceError) or len(reads) == 1:
+                return [error] * len(reads)
+            middle = len(reads) // 2
+            return await self._outcomes(model, reads[:middle]) + await self._outcomes(model, reads[middle:])
+        return [Answer(batch, row, logged) for row in range(len(reads))]
 
-    def _admit(self, request: Request) -> None:
-        """Refuse a request that no version can score, but for those that its first version is to learn from."""
-        if not (request.id and self.versions.model(request.model).vectors == "requests"):
-            self.versions.current(request.model)
+    def _made(self, definition: ModelDefinition, current: _Model | None = None) -> _Model:
+        kernel = self._assembler(self._loop, definition)
+        reader = RequestReader(self._loop.stream(definition.stream), kernel.fields)
+        return _Model(definition, reader, VectorSource(self._loop, definition, kernel, self._rows), current)
 
-    async def _compute(self, model: _Model, ids: list[str], values: list[Values]) -> tuple[Batch, bool]:
+    def _admit(self, request: Request) -> _Model:
+        """The definition that answers a request.
+
+        Raises
+        ------
+        NoModelYet
+            No version can score it, and it is none of those that the first version is to learn from.
+        """
+        definition = self.versions.model(request.model)
+        version = self.versions.find(definition.name)
+        if version is None and not (request.id and definition.vectors == "requests"):
+            raise NoModelYet(request.model)
+        model = self._models[definition.name]
+        if version is None:
+            return model
+        if version.selection is None:
+            model = self._former(version, model)
+        # A request that was admitted is answered, also where another definition takes over before it is scored.
+        model.version = version
+        return model
+
+    def _former(self, version: Version, current: _Model) -> _Model:
+        """The vectors of a former definition, which the loop's own do not hold."""
+        former = self._formers.get(current.definition.name)
+        if former is None or not former.fits(version):
+            former = self._made(version.model, current)
+            self._formers[current.definition.name] = former
+        return former
+
+    async def _compute(self, model: _Model, reads: list[_Read]) -> tuple[Batch, bool]:
         """The scores of requests, and whether they are logged.
 
         Raises
@@ -257,7 +314,38 @@ class Scorer:
         NoModelYet
             There is no version yet; the vectors of those that are named are logged, for it to learn from.
         """
-        events = model.reader.columns(values, ids, self._clock())
+        made = await self._vectors(model, reads)
+        self.requests += len(reads)
+        newest = self.versions.find(model.definition.name)
+        version = newest if newest is not None and model.fits(newest) else model.version
+        if version is None:
+            self._logged(made)
+            raise NoModelYet(model.definition.name)
+        assembled = made.assembled
+        if model.current is None:
+            scores = version.score_vectors(assembled.numbers, assembled.categories)
+        else:
+            texts = texts_of(assembled.categories, len(reads)) if assembled.categories else None
+            scores = version.score(assembled.numbers, texts)
+        batch = Batch(
+            made.model,
+            made.ids,
+            made.times,
+            assembled,
+            made.source,
+            made.store_down,
+            version,
+            scores,
+            learned=model.current is None,
+        )
+        logged = self._logged(batch)
+        if model.current is not None and model.current.definition.vectors == "requests":
+            logged = await self._log_questions(model.current, [read.request for read in reads]) and logged
+        return batch, logged
+
+    async def _vectors(self, model: _Model, reads: list[_Read]) -> Unscored:
+        ids = [read.request.id for read in reads]
+        events = model.reader.columns([read.values for read in reads], ids, self._clock())
         times = events.times
         down = False
         try:
@@ -266,16 +354,28 @@ class Scorer:
             if self._store_down is StoreDown.FAIL:
                 raise
             assembled, down = model.source.without_rows(events, times), True
-        self.requests += len(ids)
         self.behind += assembled.behind
-        made = (model.definition, ids, times.tolist(), assembled, model.source, down)
-        version = self.versions.find(model.definition.name)
-        if version is None:
-            self._logged(Unscored(*made))
-            raise NoModelYet(model.definition.name)
-        texts = texts_of(assembled.categories, len(ids)) if assembled.categories else None
-        batch = Batch(*made, version, version.score(assembled.numbers, texts))
-        return batch, self._logged(batch)
+        return Unscored(model.definition, ids, times.tolist(), assembled, model.source, down)
+
+    async def _log_questions(self, model: _Model, requests: list[Request]) -> bool:
+        """Log the vectors of a definition that does not answer yet, for it to learn from; False if one is missing."""
+        reads: list[_Read] = []
+        for request in requests:
+            if not request.id:
+                continue
+            try:
+                reads.append(_Read(request, model.reader.read(request.event)))
+            except InvalidEvent:
+                # The caller does not send yet what the new definition needs.
+                self.not_logged += 1
+        if not reads:
+            return not any(request.id for request in requests)
+        try:
+            made = await self._vectors(model, reads)
+        except Unavailable:
+            self.not_logged += len(reads)
+            return False
+        return self._logged(made) and len(reads) == sum(1 for request in requests if request.id)
 
     @contextmanager
     def _room(self, requests: int) -> Iterator[None]:

@@ -14,6 +14,7 @@ import structlog
 
 from headrace.definition import ModelDefinition
 from headrace.errors import Unavailable
+from headrace.former import ALL, Selection
 from headrace.log.position import START
 from headrace.log.produce import Producer
 from headrace.log.tables import (
@@ -38,8 +39,10 @@ _NOWHERE = START.to_bytes()
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a version said of a vector."""
+    """What a version said of a vector; it was made of `definition`."""
 
+    definition: ModelDefinition
+    selection: Selection
     version: int
     score: float
     label: str | None
@@ -47,7 +50,10 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One vector that was asked about, and the prediction that was served: None before the first version."""
+    """One vector that was asked about, and the prediction that was served: None before the first version.
+
+    `learned` says whether the vector is to be learned, if the model's vectors come from requests.
+    """
 
     model: ModelDefinition
     id: str
@@ -56,6 +62,7 @@ class Entry:
     numbers: list[float]
     texts: list[str | None]
     cut: list[list[int]]
+    learned: bool = True
 
 
 # Seconds between two looks whether the process ends; entries and the end itself are told.
@@ -137,20 +144,29 @@ class ServedQueue:
 
 def messages(topics: Topics, entries: Sequence[Entry]) -> list[Message]:
     """The messages that log these entries: one a model and topic."""
-    groups: dict[str, list[Entry]] = {}
+    vectors: dict[str, list[Entry]] = {}
+    predictions: dict[tuple[str, str], list[tuple[Entry, Scored]]] = {}
     for entry in entries:
-        groups.setdefault(entry.model.name, []).append(entry)
+        name = entry.model.name
+        if entry.learned and entry.model.vectors == "requests":
+            vectors.setdefault(name, []).append(entry)
+        if entry.scored is not None:
+            answering = entry.scored.definition.hash
+            predictions.setdefault((name, answering), []).append((entry, entry.scored))
     found = []
-    for name, group in groups.items():
-        model = group[0].model
-        properties = {"definition": model.hash}
-        # The vector first: a prediction without it is of no use to the join.
-        if model.vectors == "requests":
-            found.append(Message(topics.features(name), encode_vectors(model, _vectors(group)), properties))
-        scored = [(entry, entry.scored) for entry in group if entry.scored is not None]
-        if scored:
-            found.append(Message(topics.predictions(name), encode_predictions(model, _predictions(scored)), properties))
+    # The vectors first: a prediction without its vector is of no use to the join.
+    for name, asked in vectors.items():
+        model = asked[0].model
+        found.append(Message(topics.features(name), encode_vectors(model, _vectors(asked)), _made_of(model)))
+    for (name, _), scored in predictions.items():
+        model = scored[0][1].definition
+        payload = encode_predictions(model, _predictions(scored))
+        found.append(Message(topics.predictions(name), payload, _made_of(model)))
     return found
+
+
+def _made_of(model: ModelDefinition) -> dict[str, str]:
+    return {"definition": model.hash}
 
 
 class ServedSender(threading.Thread):
@@ -216,13 +232,16 @@ def _entry(batch: Unscored, row: int) -> Entry:
         assembled.numbers[row].tolist(),
         [column[row] for column in assembled.categories],
         assembled.cuts[row].tolist(),
+        batch.learned if isinstance(batch, Batch) else True,
     )
 
 
 def _scored(batch: Batch, row: int) -> Scored:
     winners = batch.scores.winners
     label = None if winners is None else batch.version.classes[winners[row]]
-    return Scored(batch.version.examples, float(batch.scores.score[row]), label)
+    # A former definition's own vectors, or those of the loop's definition that hold them.
+    selection = (batch.version.selection if batch.learned else None) or ALL
+    return Scored(batch.version.model, selection, batch.version.examples, float(batch.scores.score[row]), label)
 
 
 def _vectors(entries: Sequence[Entry]) -> Vectors:
@@ -237,6 +256,8 @@ def _vectors(entries: Sequence[Entry]) -> Vectors:
 
 def _predictions(scored: Sequence[tuple[Entry, Scored]]) -> Predictions:
     entries, scores = [entry for entry, _ in scored], [own for _, own in scored]
+    numbers, categories = _columns(entries)
+    selection = scores[0].selection
     return Predictions(
         [entry.id for entry in entries],
         np.array([entry.time for entry in entries], np.int64),
@@ -244,7 +265,8 @@ def _predictions(scored: Sequence[tuple[Entry, Scored]]) -> Predictions:
         np.array([own.version for own in scores], np.int64),
         np.array([own.score for own in scores]),
         None if scores[0].label is None else [own.label or "" for own in scores],
-        *_columns(entries),
+        selection.numbers_of(numbers),
+        selection.categories_of(categories),
     )
 
 

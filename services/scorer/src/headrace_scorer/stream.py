@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.definition import ModelDefinition
+from headrace.former import ALL
 from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.position import Position
 from headrace.log.tables import MAX_ROWS, Predictions, Vectors, decode_vectors, encode_predictions
-from headrace.version import Version, texts_of
+from headrace.version import Version
 
 _KEPT = ("epoch", "partition", "definition", "frontier", "marker")
 
@@ -80,7 +81,7 @@ class StreamScorer:
         runs: list[_Run] = []
         for position, payload, properties in zip(batch.positions, batch.payloads, batch.properties, strict=True):
             kept = {name: properties[name] for name in _KEPT if name in properties}
-            if kept.get("definition", self._hash) != self._hash:
+            if not self._fits(kept.get("definition", self._hash)):
                 outcome.ignored += 1
                 continue
             try:
@@ -95,6 +96,13 @@ class StreamScorer:
             _extend(runs, vectors, kept)
         self._finish(runs, outcome)
         return outcome
+
+    def _fits(self, definition: str) -> bool:
+        """Whether vectors can be scored: also those of a former definition that only had another learner."""
+        if definition == self._hash:
+            return True
+        version = self._version()
+        return version is not None and version.selection is ALL and definition == version.model.hash
 
     def _fresh(self, payload: bytes, properties: dict[str, str]) -> Vectors | None:
         """The vectors of a message that count; None where its owner has been superseded."""
@@ -111,7 +119,7 @@ class StreamScorer:
         parts = [part for run in runs for part in run.parts]
         version, size = self._version(), sum(len(part) for part in parts)
         predictions = None
-        if version is None:
+        if version is None or version.selection is None:
             outcome.unscored = size
         elif size:
             predictions = _predict(version, parts)
@@ -122,8 +130,10 @@ class StreamScorer:
                 if _tells(run.properties):
                     outcome.outputs.append(Output(b"", run.properties))
                 continue
+            assert version is not None
             part = _part(predictions, start, start + run.size)
-            outcome.outputs.append(Output(encode_predictions(self._model, part), run.properties))
+            properties = {**run.properties, "definition": version.model.hash}
+            outcome.outputs.append(Output(encode_predictions(version.model, part), properties))
             start += run.size
 
 
@@ -150,11 +160,12 @@ def _nothing(model: ModelDefinition) -> Vectors:
 
 
 def _predict(version: Version, parts: list[Vectors]) -> Predictions:
+    assert version.selection is not None
     numbers = np.concatenate([part.numbers for part in parts])
     categories = [
         [value for part in parts for value in part.categories[place]] for place in range(len(parts[0].categories))
     ]
-    scores = version.score(numbers, texts_of(categories, len(numbers)))
+    scores = version.score_vectors(numbers, categories)
     winners = scores.winners
     return Predictions(
         [own for part in parts for own in part.ids],
@@ -163,8 +174,8 @@ def _predict(version: Version, parts: list[Vectors]) -> Predictions:
         np.full(len(numbers), version.examples, np.int64),
         scores.score,
         None if winners is None else [version.classes[winner] for winner in winners],
-        numbers,
-        categories,
+        version.selection.numbers_of(numbers),
+        version.selection.categories_of(categories),
     )
 
 

@@ -99,12 +99,12 @@ class VersionReader(_LogThread):
         readers = [LogReader(self._client, topic, compacted=True) for topic in topics]
         try:
             while not self._stopping.is_set():
+                if not self.caught_up.is_set() and not any(reader.more() for reader in readers):
+                    self.caught_up.set()
                 for reader in readers:
                     if payloads := _backlog(reader, _WAIT_MS // len(readers)):
                         self._kept.save(self._versions.offer(payloads))
                         self._stir()
-                if not self.caught_up.is_set() and not any(reader.more() for reader in readers):
-                    self.caught_up.set()
         finally:
             for reader in readers:
                 reader.close()

@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from google.protobuf.message import DecodeError
 
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import CorruptState, NoModelYet, UnknownName
+from headrace.former import former_definition
 from headrace.v1 import models_pb2
 from headrace.version import Version
+
+_Offered: TypeAlias = tuple[models_pb2.ModelVersion, bytes]
+
+
+class Takeover(NamedTuple):
+    """How far a changed model is: the definition that answers, and examples that its own has learned and needs."""
+
+    answering: str
+    learned: int
+    needed: int
 
 
 class Versions:
     """The version that answers for each model of a loop.
+
+    After a change of the model it is one of its former definition, until the new definition has learned enough. Every
+    scorer decides so from the models topic alone: the newest version of its own definition answers once that has taken
+    over; until then the newest one of the definition that took over last; where there is none, its own.
 
     `offer` is for one background thread, the rest for all: a swap is one assignment, so a request works
     with one version from its start to its end.
     """
 
     def __init__(self, loop: LoopDefinition, note: Callable[..., Any]) -> None:
+        self._loop = loop
         self._models = {model.name: model for model in loop.models}
         self._names = {model.title: model.name for model in loop.models}
         self._hashes = {name: model.hash for name, model in self._models.items()}
+        self._newest: dict[str, Version] = {}
+        self._former: dict[str, Version] = {}
         self._current: dict[str, Version] = {}
         self._note = note
 
@@ -72,39 +90,100 @@ class Versions:
         """For each model that has a version: how many examples it learned."""
         return {name: version.examples for name, version in self._current.items()}
 
+    def takeover(self, name: str) -> Takeover | None:
+        """How far a changed model is on its way to answering; None where its own definition answers."""
+        former, newest = self._current.get(name), self._newest.get(name)
+        if former is None or former.model.hash == self._hashes[name]:
+            return None
+        needed = self._models[name].takeover or (newest.needed if newest else 0) or former.examples
+        return Takeover(former.model.hash, newest.examples if newest else 0, needed)
+
     def offer(self, payloads: Sequence[bytes]) -> dict[str, bytes]:
-        """Take what the models topic brought: of each model the newest that fits; returns those taken.
+        """Take what the models topic brought: of each definition the newest that fits; returns those taken.
 
         The newest has learned the most examples, wherever it stands: a learner that was followed by another one may
-        still send an older one.
+        still send an older one. The versions of a model's former definition are returned under its name and "former".
         """
-        offered: dict[str, list[tuple[models_pb2.ModelVersion, bytes]]] = {}
-        taken: dict[str, bytes] = {}
+        offered: dict[str, list[_Offered]] = {}
+        former: dict[str, list[_Offered]] = {}
         for payload in payloads:
             published = self._parse(payload)
-            if published is not None:
+            if published is None:
+                continue
+            if published.definition == self._hashes[published.model]:
                 offered.setdefault(published.model, []).append((published, payload))
-        for name, own in offered.items():
-            own.sort(key=lambda one: one[0].examples)
-            # Of two of one number the later one: a damaged one may have been sent again.
-            for published, payload in reversed(own):
-                current = self._current.get(name)
-                if current is not None and published.examples < current.examples:
-                    break
-                if self._swap_in(name, published):
-                    taken[name] = payload
-                    break
-        return taken
+            elif self._is_former(published):
+                former.setdefault(published.model, []).append((published, payload))
+        # Those of the own definition first: once it has taken over, no former one is built.
+        taken = {name: self._take_newest(name, versions) for name, versions in offered.items()}
+        taken |= {f"{name}.former": self._take_former(name, versions) for name, versions in former.items()}
+        for name in {*offered, *former}:
+            self._choose(name)
+        return {name: payload for name, payload in taken.items() if payload is not None}
 
-    def _swap_in(self, name: str, published: models_pb2.ModelVersion) -> bool:
-        """Let a version answer; False where it is refused."""
+    def _take_newest(self, name: str, versions: list[_Offered]) -> bytes | None:
+        for published, payload in _newest_first(versions):
+            newest = self._newest.get(name)
+            if newest is not None and published.examples < newest.examples:
+                break
+            version = self._built(self._models[name], published)
+            if version is not None:
+                self._newest[name] = version
+                return payload
+        return None
+
+    def _take_former(self, name: str, versions: list[_Offered]) -> bytes | None:
+        newest = self._newest.get(name)
+        if newest is not None and newest.taken_over:
+            return None
+        # The definition that took over last is the one that answered.
+        last = versions[-1][0].definition
+        for published, payload in _newest_first([own for own in versions if own[0].definition == last]):
+            former = self._former.get(name)
+            if former is not None and former.model.hash == last and published.examples < former.examples:
+                break
+            try:
+                definition = former_definition(self._loop, published)
+            except CorruptState as error:
+                self._note("former version cannot answer", model=name, definition=last, reason=str(error))
+                self._former.pop(name, None)
+                return None
+            version = self._built(definition, published)
+            if version is not None:
+                self._former[name] = version
+                return payload
+        return None
+
+    def _choose(self, name: str) -> None:
+        """Let the version answer that is to."""
+        newest, former = self._newest.get(name), self._former.get(name)
+        chosen = newest if newest is not None and (newest.taken_over or former is None) else former
+        if chosen is None or chosen is self._current.get(name):
+            return
+        self._current[name] = chosen
+        if chosen is newest:
+            self._former.pop(name, None)
+        self._note("version swapped in", model=name, definition=chosen.model.hash, examples=chosen.examples)
+
+    def _built(self, model: ModelDefinition, published: models_pb2.ModelVersion) -> Version | None:
+        """The version, None where it is refused."""
         try:
-            self._current[name] = Version(self._models[name], published)
+            return Version(model, published, self._models[model.name])
         except CorruptState as error:
-            self._note("version refused", model=name, examples=published.examples, reason=str(error))
-            return False
-        self._note("version swapped in", model=name, examples=published.examples)
-        return True
+            self._note("version refused", model=model.name, examples=published.examples, reason=str(error))
+            return None
+
+    def _is_former(self, published: models_pb2.ModelVersion) -> bool:
+        """Whether a version of another definition may answer until the own one has learned enough."""
+        if published.taken_over and published.model_definition:
+            return True
+        self._note(
+            "version ignored",
+            model=published.model,
+            examples=published.examples,
+            reason=f"made of definition {published.definition}, not {self._hashes[published.model]}",
+        )
+        return False
 
     def _parse(self, payload: bytes) -> models_pb2.ModelVersion | None:
         if not payload:
@@ -117,12 +196,9 @@ class Versions:
         if published.model not in self._models:
             self._note("version ignored", model=published.model, reason="the loop has no such model")
             return None
-        if published.definition != self._hashes[published.model]:
-            self._note(
-                "version ignored",
-                model=published.model,
-                examples=published.examples,
-                reason=f"made of definition {published.definition}, not {self._hashes[published.model]}",
-            )
-            return None
         return published
+
+
+def _newest_first(versions: list[_Offered]) -> list[_Offered]:
+    """Of two of one number the later one comes first: a damaged one may have been sent again."""
+    return sorted(versions, key=lambda one: one[0].examples)[::-1]

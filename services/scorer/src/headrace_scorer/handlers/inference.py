@@ -54,7 +54,7 @@ class InferenceHandler(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         version = self._version(request.name, request.version)
         tensor = pb.ModelMetadataResponse.TensorMetadata
         return pb.ModelMetadataResponse(
-            name=version.model.title,
+            name=self._versions.model(version.model.name).title,
             versions=[str(version.examples)],
             platform="onnxruntime_onnx",
             inputs=[
@@ -73,7 +73,9 @@ class InferenceHandler(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         numbers, texts = inputs.get(NUMBERS), inputs.get(CATEGORIES)
         size = len(next(iter(inputs.values())))
         response = pb.ModelInferResponse(
-            model_name=version.model.title, model_version=str(version.examples), id=request.id
+            model_name=self._versions.model(version.model.name).title,
+            model_version=str(version.examples),
+            id=request.id,
         )
         outputs = _scored(version, np.empty((size, 0)) if numbers is None else numbers, texts)
         write_outputs(response, outputs, [own.name for own in request.outputs], raw)

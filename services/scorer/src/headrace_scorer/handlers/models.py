@@ -39,4 +39,9 @@ class ModelHandler(models_pb2_grpc.ModelServiceServicer):
             task=model.task.value,
             definition=self._versions.hash(model.name),
             examples=version.examples if version else None,
+            takeover=self._takeover(model.name),
         )
+
+    def _takeover(self, name: str) -> pb.Takeover | None:
+        takeover = self._versions.takeover(name)
+        return None if takeover is None else pb.Takeover(**takeover._asdict())

@@ -83,7 +83,7 @@ class ScoringHandler(scoring_pb2_grpc.ScoringServiceServicer):
             response.label = answer.label
             response.probabilities.update(answer.probabilities)
         if request.explain:
-            response.vector.extend(values_of(version.model, answer.batch.assembled, answer.row, answer.age))
+            response.vector.extend(values_of(answer.batch.model, answer.batch.assembled, answer.row, answer.age))
         if answer.batch.store_down:
             response.degradations.append(pb.DEGRADATION_STORE_UNAVAILABLE)
         if self._scorer.rebuilding():
@@ -96,7 +96,7 @@ class ScoringHandler(scoring_pb2_grpc.ScoringServiceServicer):
         """The version as a message: made once."""
         known = self._names.get(version.model.name)
         if known is None or known[0] is not version:
-            definition = self._scorer.versions.hash(version.model.name)
-            message = pb.Version(model=version.model.title, definition=definition, examples=version.examples)
+            title = self._scorer.versions.model(version.model.name).title
+            message = pb.Version(model=title, definition=version.model.hash, examples=version.examples)
             known = self._names[version.model.name] = (version, message)
         return known[1]

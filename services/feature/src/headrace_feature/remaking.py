@@ -1,0 +1,158 @@
+"""Makes the examples of a changed model from the kept events, in the background."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+
+import structlog
+
+from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.errors import Unavailable
+from headrace.history.logs import FEW, Logs
+from headrace.history.remaking import OpenQuestion, Remade, remake
+from headrace.history.streams import StreamHistory
+from headrace.kernel.partition import PartitionId
+from headrace.log.batch import Batch
+from headrace.log.position import Position
+from headrace.log.tables import LogEntries, positions_of
+from headrace.log.topics import Topics
+
+_log = structlog.get_logger()
+
+#: Runs of entries that wait for the join.
+_AHEAD = 4
+
+#: Seconds between two looks whether the thread is to end, and before a broker that did not answer is asked again.
+_LOOK_S, _RETRY_S = 0.5, 5.0
+
+#: Seconds that a thread has for what it is doing.
+_GRACE_S = 5.0
+
+
+class _Stopped(Exception):
+    """The join is another process's now."""
+
+
+class Remaking(threading.Thread):
+    """Makes the examples of one model; the join takes them.
+
+    Parameters
+    ----------
+    logs
+        Of the loop's topics.
+    """
+
+    def __init__(self, loop: LoopDefinition, model: ModelDefinition, logs: Logs, topics: Topics) -> None:
+        super().__init__(name=f"remake-{model.name}", daemon=True)
+        self._loop = loop
+        self._model = model
+        self._logs = _StoppableLogs(logs)
+        self._topics = topics
+        self._entries: queue.Queue[LogEntries] = queue.Queue(_AHEAD)
+        self._open: list[OpenQuestion] | None = None
+        self._progress = (0, 0)
+        self.start()
+
+    def run(self) -> None:
+        try:
+            remade = self._remade()
+            for entries in remade.entries:
+                self._put(entries)
+            self._open = remade.open
+        except _Stopped:
+            pass
+        except Exception as error:
+            # The join goes on without them; its next owner tries again.
+            _log.error("examples_not_remade", model=self._model.name, reason=repr(error), exc_info=error)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """See `headrace_feature.joining.MadeExamples`."""
+        return self._progress
+
+    def take(self) -> LogEntries | None:
+        """See `headrace_feature.joining.MadeExamples`."""
+        try:
+            return self._entries.get_nowait()
+        except queue.Empty:
+            return None
+
+    def open(self) -> list[OpenQuestion] | None:
+        """See `headrace_feature.joining.MadeExamples`."""
+        return self._open if self._entries.empty() else None
+
+    def stop(self) -> None:
+        """See `headrace_feature.joining.MadeExamples`."""
+        self._logs.stopping.set()
+        self.join(_GRACE_S)
+
+    def _remade(self) -> Remade:
+        while True:
+            try:
+                source = StreamHistory(self._logs, self._topics, self._loop)
+                until = last_questions(self._logs, self._topics, self._model)
+                return remake(self._loop, self._model, source, until=until, told=self._tell)
+            except Unavailable as error:
+                _log.warning("remaking_waits", model=self._model.name, reason=str(error))
+                if self._logs.stopping.wait(_RETRY_S):
+                    raise _Stopped from error
+
+    def _tell(self, made: int, total: int) -> None:
+        self._progress = (made, total)
+
+    def _put(self, entries: LogEntries) -> None:
+        while True:
+            self._logs.check()
+            try:
+                self._entries.put(entries, timeout=_LOOK_S)
+            except queue.Full:
+                continue
+            return
+
+
+class _StoppableLogs:
+    """Logs whose reading ends once the thread is to end."""
+
+    def __init__(self, logs: Logs) -> None:
+        self._logs = logs
+        self.stopping = threading.Event()
+
+    def check(self) -> None:
+        if self.stopping.is_set():
+            raise _Stopped
+
+    def partitions(self, topic: str) -> list[str]:
+        """See `Logs.partitions`."""
+        return self._logs.partitions(topic)
+
+    def read(self, physical: str, size: int = 5_000) -> Iterator[Batch]:
+        """See `Logs.read`."""
+        for batch in self._logs.read(physical, size):
+            self.check()
+            yield batch
+
+
+def last_questions(logs: Logs, topics: Topics, model: ModelDefinition) -> dict[PartitionId, Position]:
+    """By partition of a model's stream, the position of the last event whose vector is of a former definition.
+
+    What follows it has a vector of the model's own definition, and is the join's.
+    """
+    found: dict[PartitionId, Position] = {}
+    for index, physical in enumerate(logs.partitions(topics.features(model.name))):
+        former: list[bytes] = []
+        first: bytes | None = None
+        for batch in logs.read(physical, FEW):
+            for payload, properties in zip(batch.payloads, batch.properties, strict=True):
+                if not payload:
+                    continue
+                positions = positions_of(payload)
+                if properties.get("definition") != model.hash:
+                    former.append(max(position for position in positions))
+                elif first is None:
+                    first = min(positions)
+        before = [position for position in former if first is None or position < first]
+        if before:
+            found[PartitionId(model.stream, index)] = Position.from_bytes(max(before))
+    return found

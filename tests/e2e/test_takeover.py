@@ -1,0 +1,155 @@
+"""A loop with a changed model goes on answering: with the old version, until the new definition has learned as much."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import grpc
+import pytest
+
+from headrace import declare, definition, embedded
+from headrace.definition import LoopDefinition
+from headrace.embedded import RunningLoop
+from headrace.store.connection import connect
+from headrace.store.status import StatusBoard
+from headrace.v1 import scoring_pb2, scoring_pb2_grpc
+from tests.deadline import scaled, until
+from tests.e2e.test_renames import SECOND, START, send, write
+
+#: Requests come so often.
+_EVERY_S = 0.02
+_EXAMPLES = 600
+
+_LEARNER = (("LogisticRegression(),", "LogisticRegression(l2=0.01),"),)
+#: No vector of it holds one of before.
+_FEATURES = (
+    ("[sales, Asked.price]", '[sales, (Asked.price * 2).named("double")]'),
+    ("publish_every=100,", "publish_every=100, takeover=700,"),
+)
+
+
+class Requests(threading.Thread):
+    """Asks the scorer at `address` steadily until stopped, and notes which definitions answer."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(daemon=True)
+        self.address = address
+        self.failures: list[str] = []
+        self.answers: Counter[str] = Counter()
+        self.definitions: list[str] = []
+        self.first_examples: dict[str, int] = {}
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join()
+
+    def run(self) -> None:
+        channels: dict[str, scoring_pb2_grpc.ScoringServiceStub] = {}
+        number = 0
+        while not self._stopping.wait(_EVERY_S):
+            address = self.address
+            if address not in channels:
+                channel = grpc.insecure_channel(address)
+                channels[address] = scoring_pb2_grpc.ScoringServiceStub(channel)  # type: ignore[no-untyped-call]
+            event = {"shop": f"s{number % 3}", "price": float(number % 7), "at": START + _EXAMPLES * SECOND}
+            request = scoring_pb2.ScoreRequest(model="delay", event=json.dumps(event).encode())
+            number += 1
+            try:
+                version = channels[address].Score(request, timeout=scaled(10)).version
+            except grpc.RpcError as error:
+                self.failures.append(str(error))
+                continue
+            self.answers[version.definition] += 1
+            self.first_examples.setdefault(version.definition, version.examples)
+            if self.definitions[-1:] != [version.definition]:
+                self.definitions.append(version.definition)
+
+
+@contextmanager
+def next_scorer(loop: LoopDefinition, before: RunningLoop, folder: Path) -> Iterator[str]:
+    """A scorer of the new definition beside the running loop, as a rolling update starts it: its address."""
+    compiled, instance = folder / "next.json", "scorer-next"
+    compiled.write_bytes(definition.encode(loop))
+    environment = {
+        "HEADRACE_LOOP": str(compiled),
+        "HEADRACE_PULSAR_URL": before.pulsar_url,
+        "HEADRACE_REDIS_URL": before.redis_url,
+        "HEADRACE_NAMESPACE": before.namespace,
+        "HEADRACE_INSTANCE": instance,
+        "HEADRACE_BIND": "127.0.0.1:0",
+        "HEADRACE_DATA": str(folder / instance),
+    }
+    process = subprocess.Popen([sys.executable, "-m", "headrace_scorer"], env={**os.environ, **environment})
+    with connect(before.redis_url) as store:
+        board = StatusBoard(store, loop.name)
+        try:
+            yield until(
+                lambda: next((own.address for own in board.read() if own.instance == instance and own.address), ""),
+                seconds=60,
+            )
+        finally:
+            process.terminate()
+            process.wait(scaled(20))
+
+
+def learned(loop: RunningLoop) -> int:
+    """The examples of the version that the scorers answer with."""
+    return max((n for own in loop.status() if own.service == "scorer" for n in own.versions.values()), default=0)
+
+
+def told(loop: RunningLoop, service: str) -> tuple[str, int, int] | None:
+    """What a service says of the takeover: the hash that answers, the examples that are learned and that are needed."""
+    found = [own.takeovers["delay"] for own in loop.status() if own.service == service and own.takeovers]
+    return (found[0].answering, found[0].learned, found[0].needed) if found else None
+
+
+@pytest.mark.parametrize(("edits", "needed"), [(_LEARNER, _EXAMPLES), (_FEATURES, 700)], ids=["learner", "features"])
+def test_no_request_fails_while_a_changed_model_learns(
+    tmp_path: Path, edits: tuple[tuple[str, str], ...], needed: int
+) -> None:
+    before, after = write(tmp_path, "shop.py"), write(tmp_path, "changed.py", *edits)
+    with (
+        embedded.broker(tmp_path / "broker") as broker,
+        embedded.store(tmp_path / "store") as store,
+        ExitStack() as closing,
+    ):
+        up = partial(embedded.run, data=tmp_path / "data", pulsar=broker.url, redis=store.url)
+        with up(before) as loop:
+            send(loop, range(_EXAMPLES))
+            until(lambda: learned(loop) >= _EXAMPLES - 100, seconds=120)
+            old = loop.definition.models[0].hash
+            requests = Requests(loop.addresses["scorer"])
+            requests.start()
+            until(lambda: requests.answers[old] > 20)
+            requests.address = closing.enter_context(next_scorer(declare.load(after).definition, loop, tmp_path))
+            asked = requests.answers.total()
+            until(lambda: requests.answers.total() > asked + 20 or requests.failures)
+        with up(after) as loop:
+            new = loop.definition.models[0].hash
+            assert new not in requests.definitions
+            if edits is _FEATURES:
+                # All that were learned before are made again.
+                expected = (old, _EXAMPLES, needed)
+                for service in ("learner", "scorer"):
+                    until(lambda: new in requests.definitions or told(loop, service) == expected, seconds=120)  # noqa: B023
+                assert new not in requests.definitions
+                asked = requests.answers[old]
+                until(lambda: requests.answers[old] > asked + 20)
+                assert new not in requests.definitions
+            send(loop, range(_EXAMPLES, _EXAMPLES + 300))
+            until(lambda: requests.answers[new] > 20, seconds=120)
+            until(lambda: told(loop, "scorer") is None, seconds=120)
+            requests.stop()
+    assert requests.failures == []
+    assert requests.definitions == [old, new]
+    assert requests.first_examples[new] >= needed

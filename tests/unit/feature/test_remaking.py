@@ -1,0 +1,231 @@
+"""Examples of a changed model: made in the background, in the log once, whatever is interrupted."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec import structs
+
+from headrace.definition import LoopDefinition
+from headrace.errors import Fenced
+from headrace.history.remaking import OpenQuestion, remake
+from headrace.history.streams import StreamHistory
+from headrace.kernel.partition import PartitionId
+from headrace.log.position import START
+from headrace.log.tables import Kind, LogEntries, decode_log, encode_vectors
+from headrace_feature.joining import JoinWorker
+from headrace_feature.remaking import Remaking, last_questions
+from tests.deadline import until
+from tests.unit.feature.test_joining import Claim, Counts, Log, Pairs, labels, loop, take, vectors, worker
+from tests.unit.history.served import TOPICS, Message, Served
+from tests.unit.history.test_remaking import LABELS, events, labelled
+
+#: Questions that are made: places, ids; each answered at once, then one that is open.
+_IDS = "pqrstu"
+
+
+def made_entries(ids: Sequence[str] = _IDS) -> list[LogEntries]:
+    """All questions, then all answers, three entries at a time."""
+    size = len(ids)
+    whole = LogEntries(
+        np.arange(2 * size),
+        np.array([Kind.QUESTION] * size + [Kind.ANSWER] * size, np.int8),
+        np.array([*range(size), *range(size)]),
+        [*ids, *ids],
+        np.array([*range(size), *range(size)]),
+        np.array([*range(size), *range(size)]) + 1,
+        np.array([np.nan] * size + [1.0] * size),
+        np.ones(2 * size),
+        np.array([[float(ord(id))] for id in [*ids, *ids]]),
+        [],
+        np.ones(2 * size, bool),
+    )
+    return [whole.take(range(start, start + 3)) for start in range(0, 2 * size, 3)]
+
+
+class Made:
+    """Examples that have been made."""
+
+    progress = (6, 6)
+
+    def __init__(self) -> None:
+        self.left = made_entries()
+        self.stopped = False
+
+    def take(self) -> LogEntries | None:
+        return self.left.pop(0) if self.left else None
+
+    def open(self) -> list[OpenQuestion] | None:
+        return None if self.left else [OpenQuestion("o", "o", 9, None, np.array([111.0]), [])]
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class Crash(Exception):
+    """The process ends here."""
+
+
+def joining(definition: LoopDefinition, pairs: Pairs, log: Log, remaking: Callable[[], Made]) -> JoinWorker:
+    join = JoinWorker(
+        definition,
+        definition.models[0],
+        ["features"],
+        ["told"],
+        pairs,  # type: ignore[arg-type]
+        log,  # type: ignore[arg-type]
+        Claim(),  # type: ignore[arg-type]
+        Counts(),  # type: ignore[arg-type]
+        remake=remaking,
+    )
+    join.begin()
+    return join
+
+
+def logged(definition: LoopDefinition, log: Log) -> list[tuple[str, str, bool]]:
+    """Kind, id and mark of each entry; the places are right."""
+    found: list[tuple[str, str, bool]] = []
+    asked: dict[int, str] = {}
+    for payload in log.payloads:
+        part = decode_log(definition.models[0], payload)
+        assert part.made is not None
+        for kind, seq, question, id, made in zip(
+            part.kinds.tolist(), part.seqs.tolist(), part.questions.tolist(), part.ids, part.made.tolist(), strict=True
+        ):
+            if seq < len(found):
+                continue  # sent again by the next owner: readers drop it
+            assert seq == len(found)
+            assert asked.setdefault(question, id) == id
+            found.append((Kind(kind).name.lower(), id, made))
+    return found
+
+
+EXPECTED = {(kind, id, True) for kind in ("question", "answer") for id in _IDS}
+
+
+def changed(folder: Path) -> tuple[LoopDefinition, Pairs, Log]:
+    """A loop whose features changed, and the store of its join from before."""
+    old, new = loop(folder, "stream"), loop(folder, "stream", "[Asked.x.abs()]")
+    pairs = Pairs(new)
+    worker(old, pairs, Log())._store({}, [])
+    return new, pairs, Log(new.models[0])
+
+
+def test_they_are_logged_and_what_is_open_is_joined(tmp_path: Path) -> None:
+    definition, pairs, log = changed(tmp_path)
+    join = joining(definition, pairs, log, Made)
+    status = join.status()
+    assert status is not None
+    assert (status.made, status.to_make) == (6, 6)
+    while join.step():
+        pass
+    assert set(logged(definition, log)) == EXPECTED
+    assert not pairs.state.remake
+    take(join, "features", vectors(definition, 1, "e"))
+    take(join, "told", labels(10, "oe"))
+    join.rest("features", START)
+    while join.step():
+        pass
+    assert {own for own in logged(definition, log) if own[0] == "answer"} - EXPECTED == {
+        ("answer", "o", True),
+        ("answer", "e", False),
+    }
+
+
+def step_for_ever(join: JoinWorker) -> None:
+    for _ in range(100):
+        join.step()
+
+
+@pytest.mark.parametrize("saves", range(5))
+@pytest.mark.parametrize("sent", [False, True])
+def test_after_a_crash_each_is_in_the_log_once(tmp_path: Path, saves: int, sent: bool) -> None:
+    definition, pairs, log = changed(tmp_path)
+    join = joining(definition, pairs, log, Made)
+    left = [saves]
+    save = pairs.save
+
+    def crashing(*arguments: object) -> None:
+        if not left[0] and not sent:
+            raise Crash
+        save(*arguments)  # type: ignore[arg-type]
+        if not left[0]:
+            raise Crash
+        left[0] -= 1
+
+    pairs.save = crashing  # type: ignore[method-assign]
+    with pytest.raises(Crash):
+        step_for_ever(join)
+    pairs.save = save  # type: ignore[method-assign]
+    again = joining(definition, pairs, log, Made)
+    while again.step():
+        pass
+    found = logged(definition, log)
+    again.rest("features", START)
+    assert sorted(found) == sorted(EXPECTED)
+    assert not pairs.state.remake
+    assert "o" in {name for name, _ in pairs.waiting.load(["o"]).items()}
+
+
+def test_a_new_model_or_another_learner_makes_none(tmp_path: Path) -> None:
+    definition, log = loop(tmp_path, "stream"), Log()
+    pairs = Pairs(definition)
+    first = joining(definition, pairs, log, Made)
+    first._store({}, [])
+    assert not pairs.state.remake
+    model = structs.replace(definition.models[0], learner="another")
+    joining(structs.replace(definition, models=(model,)), pairs, log, Made)._store({}, [])
+    assert not pairs.state.remake
+
+
+def test_whoever_loses_the_join_makes_no_more(tmp_path: Path) -> None:
+    definition, pairs, log = changed(tmp_path)
+    made = Made()
+    join = joining(definition, pairs, log, lambda: made)
+    pairs.take_over()
+    with pytest.raises(Fenced):
+        join.step()
+    join.give_up()
+    assert made.stopped
+
+
+def test_all_that_the_kept_events_hold_is_made() -> None:
+    served = Served(events(4))
+    definition = labelled(served, LABELS["absent"])
+    former = definition.models[0]
+    model = structs.replace(former, features=former.features[3:])
+    definition = structs.replace(definition, models=(model,))
+    remaking = Remaking(definition, model, served.logs, TOPICS)
+    found: list[LogEntries] = []
+
+    def finished() -> bool:
+        while (entries := remaking.take()) is not None:
+            found.append(entries)
+        return remaking.open() is not None
+
+    until(finished)
+    expected = remake(definition, model, StreamHistory(served.logs, TOPICS, definition))
+    assert [entries.ids for entries in found] == [entries.ids for entries in expected.entries]
+    assert remaking.progress[0] == remaking.progress[1] > 100
+    assert [own.id for own in remaking.open() or ()] == [own.id for own in expected.open]
+    remaking.stop()
+
+
+def test_it_ends_where_vectors_of_the_new_definition_begin() -> None:
+    served = Served(events(4))
+    model = structs.replace(served.loop.models[0], learner="another")
+    logs = copy.deepcopy(served.logs)
+    topic = logs.topics[TOPICS.features("m")]
+    part = [message for message in topic[0] if message.payload]
+    last = last_questions(logs, TOPICS, model)
+    assert set(last) == {PartitionId("a", 0)}
+    vectors_of = served.served()[20][0]
+    again = encode_vectors(model, replace(vectors_of))
+    topic[0].append(Message(part[-1].position, again, {"definition": model.hash, "epoch": "2"}))
+    assert last_questions(logs, TOPICS, model)[PartitionId("a", 0)] < last[PartitionId("a", 0)]
+    assert last_questions(logs, TOPICS, served.loop.models[0]) == {}

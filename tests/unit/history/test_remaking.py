@@ -1,0 +1,173 @@
+"""Examples made again from the events are those that were served, and those that the oracle says."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec import structs
+
+from headrace.definition import Column, FieldType, Keep, LabelDefinition, LoopDefinition
+from headrace.errors import InvalidRequest
+from headrace.history.remaking import Remade, remake
+from headrace.history.streams import StreamHistory
+from headrace.kernel.partition import PartitionId
+from headrace.log.tables import Kind, LogEntries, decode_log, encode_log
+from tests.oracle.events import judge
+from tests.oracle.examples import examples_of, wrong_order
+from tests.oracle.record import LoggedEntry, Message, Streams
+from tests.unit.history.served import TOPICS, Served
+from tests.unit.kernel.test_fold import SECOND, START, Event
+
+WAIT = 20 * SECOND
+FIRST = LabelDefinition("label", "b", "a", "k", Column("x"), FieldType.BOOL, WAIT)
+LABELS = {
+    "first": FIRST,
+    "corrected": structs.replace(FIRST, correct=True),
+    "absent": structs.replace(FIRST, absent=0.0),
+    "corrected or absent": structs.replace(FIRST, correct=True, absent=0.0),
+    "thinned out": structs.replace(FIRST, absent=0.0, keep=(Keep(0.0, 0.3),)),
+    "forecast": structs.replace(FIRST, after=4 * SECOND),
+}
+
+
+def events(seed: int, count: int = 300) -> list[Event]:
+    """Questions of three entities, and events of another stream: of these entities, or labels by id; some are late."""
+    chance = random.Random(seed)
+    found = []
+    for number in range(count):
+        at = START + number * SECOND // 2 - chance.choice((0, 0, 0, 2, 4)) * SECOND
+        if number % 2:
+            labelled = chance.choice(("p", "q", "r", f"a{max(number - chance.randrange(60), 0) // 2 * 2}"))
+            found.append(Event("b", f"b{number}", at, labelled, float(chance.random() < 0.4)))
+        else:
+            found.append(Event("a", f"a{number}", at, chance.choice("pqr"), float(number)))
+    return found
+
+
+def labelled(served: Served, label: LabelDefinition) -> LoopDefinition:
+    entity = "k" if label.after is not None else ""
+    return structs.replace(
+        served.loop, labels=(label,), models=(structs.replace(served.loop.models[0], entity=entity),)
+    )
+
+
+def remade(served: Served, loop: LoopDefinition, **options: Any) -> list[LogEntries]:
+    return list(whole(served, loop, **options).entries)
+
+
+def whole(served: Served, loop: LoopDefinition, **options: Any) -> Remade:
+    return remake(loop, loop.models[0], StreamHistory(served.logs, TOPICS, loop), **options)
+
+
+def kept(served: Served) -> Streams:
+    return {
+        name: [
+            [Message(message.position, message.payload, {}, 0) for message in part]
+            for part in served.logs.topics[TOPICS.stream(name)]
+        ]
+        for name in ("a", "b")
+    }
+
+
+def answers(entries: Sequence[LogEntries]) -> set[tuple[str, int, float | str, int, float]]:
+    found = set()
+    for part in entries:
+        own = part.answers
+        columns = own.times.tolist(), list(own.labels), own.label_times.tolist(), own.weights.tolist()
+        found |= set(zip(own.ids, *columns, strict=True))
+    return found
+
+
+@pytest.mark.parametrize("label", LABELS.values(), ids=LABELS)
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_the_answers_are_those_of_the_oracle(label: LabelDefinition, partitions: int) -> None:
+    served = Served(events(partitions), partitions)
+    loop = labelled(served, label)
+    found = remade(served, loop)
+    expected = examples_of(loop, loop.models[0], judge(loop, kept(served)))
+    assert len(expected.made) > 20
+    assert {(id, at, value, max(at, known), weight) for id, at, value, known, weight in answers(found)} == {
+        (id, at, value, max(at, known), weight) for id, at, value, known, weight in expected.made
+    }
+
+
+@pytest.mark.parametrize("pass_bytes", [2**30, 30_000])
+def test_the_vectors_are_those_that_were_served(pass_bytes: int) -> None:
+    served = Served(events(5), 2)
+    loop = labelled(served, LABELS["absent"])
+    vectors = {own.ids[0]: own.numbers[0] for source in served.served() for own in source}
+    (entries,) = remade(served, loop, pass_bytes=pass_bytes)
+    assert len(entries) > 100
+    for id, numbers in zip(entries.ids, entries.numbers, strict=True):
+        np.testing.assert_array_equal(numbers, vectors[id])
+
+
+@pytest.mark.parametrize("label", LABELS.values(), ids=LABELS)
+def test_they_are_in_the_order_of_a_log(label: LabelDefinition) -> None:
+    served = Served(events(7), 2)
+    loop = labelled(served, label)
+    (entries,) = remade(served, loop, first=100)
+    names = {Kind.QUESTION: "question", Kind.ANSWER: "answer", Kind.UNANSWERED: "unanswered"}
+    assert entries.seqs.tolist() == list(range(100, 100 + len(entries)))
+    logged = [
+        LoggedEntry(seq - 100, names[Kind(kind)], question - 100, id, at, 0.0, known, 1.0, {}, False)
+        for seq, kind, question, id, at, known in zip(
+            entries.seqs.tolist(),
+            entries.kinds.tolist(),
+            entries.questions.tolist(),
+            entries.ids,
+            entries.times.tolist(),
+            entries.label_times.tolist(),
+            strict=True,
+        )
+    ]
+    assert wrong_order(logged) == []
+
+
+def test_they_are_marked_as_made() -> None:
+    served = Served(events(1))
+    loop = labelled(served, FIRST)
+    (entries,) = remade(served, loop)
+    again = decode_log(loop.models[0], encode_log(loop.models[0], entries))
+    assert again.made is not None
+    assert again.made.all()
+    assert again.answers.made is not None
+    assert len(again.answers.made) == len(again.answers)
+
+
+@pytest.mark.parametrize("label", LABELS.values(), ids=LABELS)
+def test_what_is_not_decided_stays_open_with_its_vector(label: LabelDefinition) -> None:
+    served = Served(events(3), 2)
+    loop = labelled(served, label)
+    found = whole(served, loop)
+    vectors = {own.ids[0]: own.numbers[0] for source in served.served() for own in source}
+    asked = {id for entries in found.entries for id in entries.ids}
+    assert len(found.open) > 5
+    assert asked.isdisjoint(own.id for own in found.open)
+    assert asked | {own.id for own in found.open} == set(vectors)
+    for own in found.open:
+        assert own.name in ("p", "q", "r") if label.after is not None else own.name == own.id
+        np.testing.assert_array_equal(own.numbers, vectors[own.id])
+
+
+def test_questions_behind_a_position_are_left_out() -> None:
+    served = Served(events(1), 2)
+    loop = labelled(served, FIRST)
+    log = served.logs.topics[TOPICS.stream("a")][0]
+    until = {PartitionId("a", 0): log[30].position}
+    found = whole(served, loop, until=until)
+    asked = {id for entries in found.entries for id in entries.ids} | {own.id for own in found.open}
+    assert asked == {json.loads(message.payload)["id"] for message in log[:31]}
+
+
+def test_the_questions_of_requests_are_refused() -> None:
+    served = Served(events(1))
+    loop = labelled(served, FIRST)
+    model = structs.replace(loop.models[0], vectors="requests")
+    with pytest.raises(InvalidRequest, match="asked by requests"):
+        remake(loop, model, StreamHistory(served.logs, TOPICS, loop))

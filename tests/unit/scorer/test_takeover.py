@@ -1,0 +1,230 @@
+"""A former definition answers until the new one has learned enough."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from msgspec import structs
+
+from headrace.definition import Aggregate, Column, FeatureDefinition, FieldType, ModelDefinition
+from headrace.errors import InvalidEvent
+from headrace.former import ALL, Selection, selection
+from headrace.kernel.assemble import Assembler
+from headrace.log.tables import decode_predictions, decode_vectors
+from headrace.log.topics import Topics
+from headrace.v1 import models_pb2
+from headrace_scorer.kept import KeptVersions
+from headrace_scorer.scorer import Request, Scorer
+from headrace_scorer.served import ServedQueue, messages
+from headrace_scorer.stream import StreamScorer
+from headrace_scorer.versions import Takeover, Versions
+from tests.unit.scorer import test_stream
+from tests.unit.scorer.support import (
+    FRAUD,
+    LOOP,
+    NOW,
+    NUMBERS,
+    WORTH,
+    FakeRows,
+    Notes,
+    event,
+    history,
+    version,
+)
+
+OTHER_LEARNER = structs.replace(FRAUD, learner="another")
+FEWER = structs.replace(FRAUD, features=(FRAUD.features[2], FRAUD.features[4], FRAUD.features[0]))
+#: No vector of FRAUD holds its vector.
+OTHER = structs.replace(
+    FRAUD, features=(*FRAUD.features, FeatureDefinition("shop", FieldType.STRING, Column("shop"))), learner="forest"
+)
+
+
+def published(of: ModelDefinition, examples: int, taken_over: bool = True, **changes: Any) -> models_pb2.ModelVersion:
+    """A version as a learner sends it, with its definition."""
+    made = version(of, examples, model_definition=msgspec.json.encode(of), taken_over=taken_over, **changes)
+    made.views.update({view.name: view.hash for view in LOOP.views if view.name in of.view_names})
+    return made
+
+
+def offered(*sent: models_pb2.ModelVersion, notes: Notes | None = None) -> Versions:
+    versions = Versions(LOOP, notes or Notes())
+    versions.offer([one.SerializeToString() for one in sent])
+    return versions
+
+
+def answering(versions: Versions) -> tuple[str, int]:
+    found = versions.current("fraud")
+    return found.model.hash, found.examples
+
+
+@pytest.mark.parametrize("former", [OTHER_LEARNER, FEWER, OTHER], ids=["learner", "features", "others"])
+def test_the_former_answers_until_the_new_one_has_taken_over(former: ModelDefinition) -> None:
+    versions = offered(published(former, 60), published(FRAUD, 20, taken_over=False, needed=60))
+    assert answering(versions) == (former.hash, 60)
+    assert versions.takeover("fraud") == Takeover(former.hash, 20, 60)
+    taken = published(FRAUD, 60)
+    assert versions.offer([taken.SerializeToString()]) == {"fraud": taken.SerializeToString()}
+    assert answering(versions) == (FRAUD.hash, 60)
+    assert versions.takeover("fraud") is None
+    # Compaction has not removed it yet.
+    versions.offer([published(former, 80).SerializeToString()])
+    assert answering(versions) == (FRAUD.hash, 60)
+
+
+def test_all_in_one_backlog_the_one_that_took_over_answers() -> None:
+    assert answering(offered(published(OTHER_LEARNER, 60), published(FRAUD, 40))) == (FRAUD.hash, 40)
+
+
+def test_of_two_former_ones_that_answers_which_took_over_last() -> None:
+    newer = published(FEWER, 30, taken_over=False)
+    first = offered(published(OTHER_LEARNER, 60), newer)
+    assert answering(first) == (OTHER_LEARNER.hash, 60), "the other one never answered"
+    assert answering(offered(published(OTHER_LEARNER, 60), published(FEWER, 30))) == (FEWER.hash, 30)
+
+
+def test_without_a_former_one_the_first_version_answers() -> None:
+    assert answering(offered(published(FRAUD, 20, taken_over=False))) == (FRAUD.hash, 20)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"by_card": "0" * 16}, "view by_card has changed"),
+        ({"by_week": "0" * 16}, "view by_week is gone"),
+    ],
+)
+def test_a_former_one_whose_view_is_not_there_is_refused(changed: dict[str, str], reason: str) -> None:
+    former, notes = FEWER, Notes()
+    if "by_week" in changed:
+        week = FeatureDefinition("week", FieldType.FLOAT, Aggregate("by_week", "mean", "7d", ("card",)))
+        former = structs.replace(former, features=(*former.features, week))
+    sent = published(former, 60)
+    sent.views.update(changed)
+    versions = offered(sent, published(FRAUD, 20, taken_over=False), notes=notes)
+    assert reason in notes.reasons
+    assert answering(versions) == (FRAUD.hash, 20)
+
+
+def test_a_former_one_of_another_task_or_field_is_refused() -> None:
+    gone = FeatureDefinition("city", FieldType.STRING, Column("city"))
+    notes = Notes()
+    offered(published(structs.replace(FRAUD, features=(*FRAUD.features, gone)), 60), notes=notes)
+    assert "field city is gone" in notes.reasons
+    other_task = structs.replace(WORTH, name="fraud")
+    offered(published(other_task, 60), notes=notes)
+    assert "its answers are regression, not binary" in notes.reasons
+
+
+def test_what_is_kept_on_disk_answers_after_a_change(tmp_path: Path) -> None:
+    kept = KeptVersions(tmp_path)
+    before = published(OTHER_LEARNER, 60)
+    kept.save({"fraud": before.SerializeToString()})
+    kept.save(Versions(LOOP, Notes()).offer(kept.load()))
+    kept.save({"fraud": published(FRAUD, 20, taken_over=False).SerializeToString()})
+    versions = Versions(LOOP, Notes())
+    versions.offer(kept.load())
+    assert answering(versions) == (OTHER_LEARNER.hash, 60)
+
+
+def test_a_selection_finds_the_columns_of_the_other_vector() -> None:
+    assert selection(FRAUD, OTHER_LEARNER) is ALL
+    assert selection(FRAUD, FEWER) == Selection((3, 0), (0,))
+    assert selection(FRAUD, OTHER) is None
+    renamed = tuple(structs.replace(feature, alias=f"new_{feature.name}") for feature in FRAUD.features)
+    assert selection(structs.replace(FRAUD, features=renamed), FRAUD) is ALL
+
+
+def scorer_of(versions: Versions, queue: ServedQueue) -> Scorer:
+    return Scorer(LOOP, versions, Assembler, FakeRows(history()), queue, clock=lambda: NOW)
+
+
+async def score(versions: Versions, model: str, body: bytes) -> tuple[float, ServedQueue]:
+    queue = ServedQueue(100, 2.0)
+    scorer = scorer_of(versions, queue)
+    one = await scorer.score(Request(model, body, "e1"))
+    (many,) = await scorer.score_many([Request(model, body)])
+    assert not isinstance(many, Exception)
+    assert many.score == one.score
+    return one.score, queue
+
+
+@pytest.mark.parametrize("former", [OTHER_LEARNER, FEWER, OTHER], ids=["learner", "features", "others"])
+async def test_the_former_answers_what_it_did_before(former: ModelDefinition) -> None:
+    new = structs.replace(LOOP, models=(former, *LOOP.models[1:]))
+    before = Versions(new, Notes())
+    before.offer([published(former, 60).SerializeToString()])
+    alone = Scorer(new, before, Assembler, FakeRows(history()), ServedQueue(10, 2.0), clock=lambda: NOW)
+    expected = (await alone.score(Request("fraud", event()))).score
+    versions = offered(published(former, 60), published(FRAUD, 20, taken_over=False))
+    found, queue = await score(versions, "fraud", event())
+    assert found == expected
+    (message,) = messages(Topics("shop"), queue.take(0.0))
+    assert message.properties == {"definition": former.hash}
+    assert decode_predictions(former, message.payload).scores.tolist() == [expected]
+
+
+async def test_the_vector_of_a_request_is_learned_by_the_new_definition() -> None:
+    count = FeatureDefinition("shop_count", FieldType.FLOAT, Aggregate("by_shop", "count", "1h", ("shop",)))
+    former = structs.replace(WORTH, features=(*NUMBERS, count))
+    versions = offered(published(former, 60))
+    _, queue = await score(versions, "worth", event())
+    vectors, predictions = messages(Topics("shop"), queue.take(0.0))
+    assert (vectors.properties, predictions.properties) == ({"definition": WORTH.hash}, {"definition": former.hash})
+    assert decode_vectors(WORTH, vectors.payload).ids == ["e1"]
+    assert decode_predictions(former, predictions.payload).ids == ["e1"]
+
+
+async def test_a_request_without_a_new_field_is_answered_and_not_learned() -> None:
+    amount = FeatureDefinition("amount", FieldType.FLOAT, Aggregate("by_card", "mean", "1h", ("card",)))
+    former = structs.replace(WORTH, features=(amount,))
+    scorer = scorer_of(offered(published(former, 60)), queue := ServedQueue(100, 2.0))
+    answer = await scorer.score(Request("worth", event(amount=None), "e1"))
+    assert not answer.logged
+    (message,) = messages(Topics("shop"), queue.take(0.0))
+    assert message.properties == {"definition": former.hash}
+    with pytest.raises(InvalidEvent, match="card"):
+        await scorer.score(Request("worth", event(card=None), "e2"))
+
+
+async def test_requests_under_way_at_the_switch_are_all_answered() -> None:
+    versions = offered(published(OTHER, 60))
+    scorer = scorer_of(versions, ServedQueue(10_000, 2.0))
+    asked = [asyncio.create_task(scorer.score(Request("fraud", event()))) for _ in range(10)]
+    await asyncio.sleep(0)
+    versions.offer([published(FRAUD, 60).SerializeToString()])
+    asked += [asyncio.create_task(scorer.score(Request("fraud", event()))) for _ in range(10)]
+    answers = await asyncio.gather(*asked)
+    assert [answer.batch.version.model.hash for answer in answers] == [OTHER.hash] * 10 + [FRAUD.hash] * 10
+
+
+@pytest.mark.parametrize("former", [OTHER_LEARNER, FEWER], ids=["learner", "features"])
+def test_vectors_of_the_stream_are_scored_by_the_former(former: ModelDefinition) -> None:
+    versions = offered(published(former, 60))
+    batch = test_stream.Topic().batch((test_stream.vectors(FRAUD, [1, 2]), test_stream.properties(1, 20)))
+    outcome = StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch)
+    (output,) = outcome.outputs
+    assert output.properties["definition"] == former.hash
+    found = decode_predictions(former, output.payload)
+    columns = [FRAUD.features.index(own) for own in former.features if own.type is FieldType.FLOAT]
+    places = [[own for own in FRAUD.features if own.type is FieldType.FLOAT].index(FRAUD.features[c]) for c in columns]
+    np.testing.assert_array_equal(found.numbers[1], [2 / 7 + place for place in places])
+
+
+def test_vectors_that_were_under_way_at_a_change_of_the_learner_are_scored() -> None:
+    versions = offered(published(OTHER_LEARNER, 60))
+    properties = test_stream.properties(1, 20) | {"definition": OTHER_LEARNER.hash}
+    batch = test_stream.Topic().batch((test_stream.vectors(FRAUD, [1, 2]), properties))
+    assert StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch).predictions == 2
+
+
+def test_vectors_that_do_not_hold_those_of_the_former_pass_unscored() -> None:
+    versions = offered(published(OTHER, 60))
+    batch = test_stream.Topic().batch((test_stream.vectors(FRAUD, [1, 2]), test_stream.properties(1, 20)))
+    outcome = StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch)
+    assert (outcome.predictions, outcome.unscored) == (0, 2)
