@@ -213,7 +213,7 @@ class FeatureDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 #: The format of models' logs: what was made in another one is not read.
-_LOG = 2
+_LOG = 3
 
 
 class ModelDefinition(msgspec.Struct, frozen=True):

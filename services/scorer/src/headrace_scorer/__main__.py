@@ -21,9 +21,13 @@ def main() -> None:
     def serve() -> None:
         settings = ScorerSettings(**({"loop": arguments.loop} if arguments.loop else {}))
         logs.configure("scorer", settings.instance)
-        uvloop.run(Service(settings).run())
+        uvloop.run(_serve(settings))
 
     process.run(parser, serve)
+
+
+async def _serve(settings: ScorerSettings) -> None:
+    await Service(settings).run()
 
 
 if __name__ == "__main__":
