@@ -213,7 +213,7 @@ class EntryLog:
                 continue
             self._following = seq + 1
             kind, question, id, time, label_time, label, weight = (column[row] for column in columns[1:8])
-            values = _values(columns[8:], names[8:], row)
+            values = _values(columns[9:], names[9:], row)  # column 8: made later
             self._found.append(
                 LoggedEntry(seq, _KINDS[kind], question, id, time, label, label_time, weight, values, released)
             )
