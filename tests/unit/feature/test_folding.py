@@ -290,6 +290,24 @@ def test_what_rested_is_awake_for_its_next_owner() -> None:
     assert [own for own, _ in world.vectors["m"]] == ["a0"]
 
 
+def test_the_rest_of_an_owner_that_is_gone_is_not_believed() -> None:
+    """It cannot say what has come since; a look at the log can."""
+    world, made = World(), loop()
+    two_workers_at_rest(world, made)
+    restarted = worker(world, made)
+    position = restarted.take_over(A).position
+    feed(restarted, A, [(1, Event("a", "a1", START + 70 * SECOND, "p", 1.0))], START + 80 * SECOND)
+    for end in (1, 1):  # more than is done
+        restarted.rest(B, Position(end, 0, -1))
+    restarted.step()
+    assert position == Position(0, 0, -1)
+    assert [own for own, _ in world.vectors["m"]] == ["a0"]
+    for _ in range(2):
+        restarted.rest(B, Position(0, 0, -1))
+    restarted.step()
+    assert [own for own, _ in world.vectors["m"]] == ["a0", "a1"]
+
+
 def test_a_rest_said_in_an_earlier_tenure_is_left() -> None:
     world, made = World(), loop()
     fold = worker(world, made)

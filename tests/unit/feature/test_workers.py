@@ -12,6 +12,7 @@ from headrace.errors import Fenced
 from headrace.frontier import ENDED
 from headrace.kernel.partition import PartitionId
 from headrace.kernel.rows import FENCE_BYTES
+from headrace.log.position import Position
 from headrace_feature.folding import FoldWorker
 from headrace_feature.tenure import Tenure
 from tests.unit.feature.folds import World, batch, promise, worker
@@ -100,10 +101,13 @@ class Workers:
     def finish(self) -> None:
         self._world.meanwhile.clear()
         quiet = 0
-        while quiet < 3:
+        while quiet < 6:
             for reading in self.active.values():
                 reading.begin_again()
                 reading.feed(50)
+            for fold in self.folds:
+                for own, log in self._events.items():
+                    fold.rest(own, Position(len(log), 0, -1))
             quiet = 0 if any(self.step(fold) for fold in self.folds) else quiet + 1
 
 

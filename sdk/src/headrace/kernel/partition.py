@@ -80,6 +80,11 @@ class Reached(NamedTuple):
     folded: int = UNKNOWN
     out: int = UNKNOWN
 
+    @property
+    def rests(self) -> bool:
+        """Whether nothing was under way when this was said, and nobody need wait for more."""
+        return min(self) >= RESTING
+
 
 class Refused(NamedTuple):
     """An event that was not accepted: its place in the batch, and why (None: sent before)."""

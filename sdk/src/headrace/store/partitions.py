@@ -19,7 +19,7 @@ from headrace.store.fences import RAISE_EPOCH, Fences, fence_key, fold_work
 _SAVE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[2], 'done', ARGV[2], 'emitted', ARGV[3], 'newest', ARGV[4], 'watermark', ARGV[5],
-  'ended', ARGV[6], 'folded', ARGV[7], 'out', ARGV[8], 'views', ARGV[9], 'refused', ARGV[10])
+  'ended', ARGV[6], 'folded', ARGV[7], 'out', ARGV[8], 'views', ARGV[9], 'refused', ARGV[10], 'told_in', ARGV[1])
 if ARGV[13] ~= '' then redis.call('HSET', KEYS[2], 'decisions', ARGV[13]) end
 for i = 14, #ARGV, 2 do redis.call('ZADD', KEYS[3], ARGV[i], ARGV[i + 1]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[11])
@@ -226,7 +226,7 @@ class PartitionStore:
         for partition in partitions:
             epoch, state, _ = self._keys(partition)
             pipe.get(epoch)
-            pipe.hmget(state, ("folded", "out", "done"))
+            pipe.hmget(state, ("folded", "out", "done", "told_in"))
         with store_errors():
             found = pipe.execute()
         pairs = zip(partitions, found[::2], found[1::2], strict=True)
@@ -260,10 +260,12 @@ def _views(names: bytes | None) -> frozenset[str] | None:
 def _standing(epoch: bytes | None, state: Sequence[bytes | None]) -> Standing | None:
     if epoch is None:
         return None
-    folded, out, done = state
+    folded, out, done, told_in = state
     if folded is None or out is None or done is None:
         return Standing(int(epoch))
-    return Standing(int(epoch), Reached(int(folded), int(out)), Position.from_bytes(done))
+    reached = Reached(int(folded), int(out))
+    # A new owner may have found more; what an earlier one said of its silence is over.
+    return Standing(int(epoch), Reached() if reached.rests and told_in != epoch else reached, Position.from_bytes(done))
 
 
 class Durability:

@@ -91,6 +91,7 @@ class FoldWorker:
         self._statuses: dict[PartitionId, PartitionStatus] = {}
         self._looks: dict[PartitionId, tuple[Position, Standing | None]] = {}
         self._silent: dict[PartitionId, tuple[Position, Standing | None]] = {}
+        self._found: dict[PartitionId, Standing | None] = {}
         self._count = len(self._all())
         self._codecs = {stream.name: StreamCodec(stream) for stream in fold.loop.streams}
         self._trials = {stream.name: Trial(fold.loop, stream.name) for stream in fold.loop.streams}
@@ -205,7 +206,7 @@ class FoldWorker:
         owned = self._fold.partitions.get(partition)
         if owned is None:
             standing = self._partitions.standings([partition])[partition]
-            return self._is_silent(partition, standing) or (standing is not None and standing.reached.out >= RESTING)
+            return self._is_silent(partition, standing) or self._reached_by(partition, standing).out >= RESTING
         saved = self._saved.get(partition)
         told = saved is not None and saved[1:] == (Reached(owned.frontier, owned.frontier), owned.progress.done)
         return told and not owned.backlog and owned.frontier >= RESTING
@@ -297,6 +298,7 @@ class FoldWorker:
         self._epochs.pop(partition, None)
         self._floors.pop(partition, None)
         self._saved.pop(partition, None)
+        self._found.pop(partition, None)
         self._lettered.pop(partition, None)
         self._decisions.pop(partition, None)
         self._decided.discard(partition)
@@ -310,12 +312,23 @@ class FoldWorker:
 
     def _reached_by_others(self, standings: Mapping[PartitionId, Standing | None]) -> dict[PartitionId, Reached]:
         return {
-            partition: Reached() if standing is None else standing.reached
+            partition: self._reached_by(partition, standing)
             for partition, standing in standings.items()
             if partition.stream in self._fold.streams
             and partition not in self._fold.partitions
             and not self._is_silent(partition, standing)
         }
+
+    def _reached_by(self, partition: PartitionId, standing: Standing | None) -> Reached:
+        """How far the owner of a partition is.
+
+        That it rests is believed of an owner that has said something since we do not own it. Another one may be gone,
+        and not know what has come since: then our own look at the log decides, see `rest`.
+        """
+        found = self._found.setdefault(partition, standing)
+        if standing is None or (standing.reached.rests and standing == found):
+            return Reached()
+        return standing.reached
 
     def _least(self, others: Mapping[PartitionId, Reached]) -> str:
         """The partition that events wait for; empty where none does."""
