@@ -64,7 +64,10 @@ def test_without_a_mutation_all_is_the_same(grounds: Grounds, tmp_path: Path, ex
 
 
 def test_a_zombie_without_a_fence_is_noticed(grounds: Grounds, tmp_path: Path, expected: Outcome) -> None:
-    found = through(grounds, tmp_path, expected, {"feature": "fence"}, ZOMBIE)
+    for attempt in range(3):  # what it writes too late may be what stands there already
+        found = through(grounds, tmp_path / str(attempt), expected, {"feature": "fence"}, ZOMBIE)
+        if not found.rows_equal:
+            break
     assert not found.rows_equal
     assert not found.passed
 
