@@ -72,8 +72,8 @@ class Shop:
             producer.send(msgspec.json.encode(event), partition_key="s")
         producer.close()
 
-    def end(self) -> None:
-        for stream in ("asked", "sold"):
+    def end(self, *streams: str) -> None:
+        for stream in streams:
             producer = self.client.create_producer(self.topics.stream(stream))
             producer.send(b"", properties={END: "1"})
             producer.close()
@@ -110,9 +110,9 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, runs: Runs) -> Iterator[Shop]:
+def shop(request: pytest.FixtureRequest, tmp_path: Path, runs: Runs) -> Iterator[Shop]:
     file = tmp_path / "loop.py"
-    file.write_text(LOOP)
+    file.write_text(LOOP.replace("3s", getattr(request, "param", "3s")))
     with embedded.run(file, data=tmp_path / "data", **runs.options) as running:
         own = Shop(running, runs.broker(running))
         yield own
@@ -126,6 +126,17 @@ def test_a_restart_soon_after_the_last_event_of_a_quiet_stream_stops_nobody(shop
     os.kill(shop.running.pids["feature-0"], signal.SIGTERM)
     shop.send("asked", [5])
     assert shop.vectors(2) == {"0": 0.0, "5": 1.0}
+
+
+@pytest.mark.parametrize("shop", ["1h"], indirect=True)
+def test_a_restart_after_the_end_of_a_history_waits_for_no_idle_time(shop: Shop) -> None:
+    shop.send("sold", [0])
+    shop.end("sold")
+    shop.send("asked", [5])
+    assert shop.vectors(1) == {"5": 1.0}
+    os.kill(shop.running.pids["feature-0"], signal.SIGTERM)
+    shop.send("asked", [15, 25])
+    assert shop.vectors(3) == {"5": 1.0, "15": 1.0, "25": 1.0}
 
 
 def test_a_broker_and_a_store_that_go_away_for_a_while_change_no_vector(shop: Shop) -> None:
@@ -143,7 +154,7 @@ def test_a_broker_and_a_store_that_go_away_for_a_while_change_no_vector(shop: Sh
     threading.Event().wait(2)
     store.start()
     shop.send("sold", [40])
-    shop.end()
+    shop.end("asked", "sold")
     assert shop.vectors(5) == {"5": 1.0, "15": 2.0, "25": 3.0, "35": 4.0, "45": 5.0}
 
 

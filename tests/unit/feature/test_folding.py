@@ -230,8 +230,10 @@ def silent(world: World, made: LoopDefinition, ends: list[Position]) -> FoldWork
         ([Position(0, 0, -1), Position(1, 0, -1)], True),
         ([Position(1, 0, -1), Position(1, 0, -1)], True),
         ([Position(0, 0, -1), Position(0, 0, -1)], False),
+        ([LOG_START], True),
+        ([LOG_START, LOG_START], False),
     ],
-    ids=["never silent", "may just have spoken", "speaks", "somebody is behind with it", "silent"],
+    ids=["never silent", "may just have spoken", "speaks", "somebody is behind with it", "silent", "cut?", "cut"],
 )
 def test_a_partition_that_is_done_and_silent_holds_nobody_back_whoever_owned_it(
     ends: list[Position], waits: bool
@@ -306,6 +308,21 @@ def test_the_rest_of_an_owner_that_is_gone_is_not_believed() -> None:
         restarted.rest(B, Position(0, 0, -1))
     restarted.step()
     assert [own for own, _ in world.vectors["m"]] == ["a0", "a1"]
+
+
+@pytest.mark.parametrize(
+    ("end", "made_at_once"), [(Position(0, 0, -1), True), (Position(1, 0, -1), False), (LOG_START, False)]
+)
+def test_one_look_at_the_log_confirms_a_rest_that_was_said(end: Position, made_at_once: bool) -> None:
+    """Nobody waits for `idle`, which may be hours, to believe that history has ended."""
+    world, made = World(), loop()
+    two_workers_at_rest(world, made)
+    restarted = worker(world, made)
+    restarted.take_over(A)
+    feed(restarted, A, [(1, Event("a", "a1", START + 70 * SECOND, "p", 1.0))], START + 80 * SECOND)
+    restarted.seen(B, end)
+    restarted.step()
+    assert [own for own, _ in world.vectors["m"]] == ["a0", *(["a1"] if made_at_once else [])]
 
 
 def test_a_rest_said_in_an_earlier_tenure_is_left() -> None:

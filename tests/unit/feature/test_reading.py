@@ -1,8 +1,17 @@
-"""When the silence of a source is reported."""
+"""When the silence of a source is reported, and where its log ends."""
 
 from __future__ import annotations
 
-from headrace_feature.reading import Silence
+import threading
+from typing import Any, cast
+
+import pytest
+
+from headrace.log.batch import Batch
+from headrace.log.consume import PartitionConsumer
+from headrace.log.position import Position
+from headrace_feature.lanes import Delivery, Lane, Source, Worker
+from headrace_feature.reading import Silence, SourceReader
 
 
 class Clock:
@@ -44,3 +53,41 @@ def test_a_silence_that_could_not_be_reported_is_due_again() -> None:
         if silence.due():
             due.append(clock.now)
     assert due == [5, 10, 15, 20]
+
+
+class SilentConsumer:
+    """Brings nothing; the broker does not tell at first where the log ends."""
+
+    is_abandoned = False
+
+    def __init__(self) -> None:
+        self._answers = iter([None, None])
+
+    def receive(self, _wait_ms: int) -> Batch:
+        return Batch()
+
+    def end(self) -> Position | None:
+        return next(self._answers, Position(3, 7, -1))
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_source_that_brings_nothing_is_looked_at_at_once_and_then_after_its_idle_time() -> None:
+    told: list[Delivery] = []
+    stopping = threading.Event()
+
+    def put(delivery: Delivery) -> None:
+        told.append(delivery)
+        if len(told) == 2:
+            stopping.set()
+
+    def never(*_: object) -> Any:
+        raise AssertionError("nobody may take it over")
+
+    lane = Lane("fold", [], cast(Worker, None))
+    opened = cast(PartitionConsumer, SilentConsumer())
+    source = Source("s-0", lambda: True, lambda: opened, never, never, never, never, never)
+    SourceReader(lane, source, 0.01, stopping, put, lambda error: pytest.fail(str(error))).run()
+    lane.close()
+    assert [(own.end, own.silent) for own in told] == [(Position(3, 7, -1), False), (Position(3, 7, -1), True)]

@@ -256,6 +256,7 @@ class Composition:
                         partial(_accept, worker, partition),
                         partial(worker.rest, partition),
                         partial(worker.full, partition, 4 * self._settings.batch),
+                        partial(worker.seen, partition),
                     )
                 )
         return Lane("fold", sources, worker)

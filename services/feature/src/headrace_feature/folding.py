@@ -197,9 +197,18 @@ class FoldWorker:
         # nobody has said anything of it since, who might be at work on what came in between.
         self._silent.pop(partition, None)
         look = end, self._partitions.standings([partition])[partition]
-        if end == START or self._looks.get(partition) == look:
+        never_had_one = end == START and (look[1] is None or look[1].done == START)
+        if never_had_one or self._looks.get(partition) == look:
             self._silent[partition] = look
         self._looks[partition] = look
+
+    def seen(self, partition: PartitionId, end: Position) -> None:
+        """Its log ends here: who said before that it rests is right, if that was said of all of it."""
+        standing = self._partitions.standings([partition])[partition]
+        said = standing is not None and standing.reached.rests
+        # An empty log may be one that was trimmed, or a broker that is starting: `rest` looks twice.
+        if said and end != START and partition not in self._fold.partitions:
+            self._silent[partition] = end, standing
 
     def rests(self, partition: PartitionId) -> bool:
         """Whether nothing of the partition is under way, here or elsewhere, nor has been for long."""
@@ -323,7 +332,7 @@ class FoldWorker:
         """How far the owner of a partition is.
 
         That it rests is believed of an owner that has said something since we do not own it. Another one may be gone,
-        and not know what has come since: then our own look at the log decides, see `rest`.
+        and not know what has come since: then our own look at the log decides, see `seen` and `rest`.
         """
         found = self._found.setdefault(partition, standing)
         if standing is None or (standing.reached.rests and standing == found):
@@ -345,7 +354,7 @@ class FoldWorker:
         if end is None or standing != before:
             return False
         done = START if standing is None else standing.done
-        return (done.ledger, done.entry) == (end.ledger, end.entry)
+        return end == START or (done.ledger, done.entry) == (end.ledger, end.entry)
 
     def _load(self, plan: Plan) -> dict[RowsId, dict[str, bytes]]:
         if not plan.needed:

@@ -24,6 +24,10 @@ _Result = TypeVar("_Result")
 RETRY = 0.5
 
 
+def _nobody(_end: Position) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One partition that a worker reads.
@@ -44,6 +48,8 @@ class Source:
         Take a batch, read in an epoch.
     rest
         It has been silent for long, and its log ends here; told again as long as it is silent.
+    seen
+        Its log ends here, seen as soon as it was subscribed to; not told of a source that brings something at once.
     full
         Whether the reader has to wait until the worker has done more.
     """
@@ -56,6 +62,7 @@ class Source:
     accept: Callable[[int, Batch], None]
     rest: Callable[[Position], None]
     full: Callable[[], bool]
+    seen: Callable[[Position], None] = _nobody
     elected: bool = False
 
 
@@ -78,14 +85,20 @@ class Worker(Protocol):
 
 @dataclass(frozen=True)
 class Delivery:
-    """What travels through a channel: a batch with the epoch it was read in, or where a silent log ends.
+    """What travels through a channel: a batch with the epoch it was read in, or where a log ends that brings nothing.
 
     No tuple: Faust takes those apart.
+
+    Attributes
+    ----------
+    silent
+        The log has brought nothing for long.
     """
 
     epoch: int
     batch: Batch | None
     end: Position = START
+    silent: bool = True
 
 
 class Lane:
@@ -110,11 +123,11 @@ class Lane:
         return self._thread.submit(call, *arguments).result()
 
     async def take(self, source: Source, delivery: Delivery) -> None:
-        """Give the worker a batch (or where a silent log ends); returns once there is room for the next."""
+        """Give the worker a batch (or where a log ends); returns once there is room for the next."""
         if delivery.batch is not None:
             await self._surely(source.accept, delivery.epoch, delivery.batch)
         else:
-            await self._surely(source.rest, delivery.end)
+            await self._surely(source.rest if delivery.silent else source.seen, delivery.end)
         self._fed = self._fed or delivery.batch is not None
         self._work.set()
         async with self._stepped:

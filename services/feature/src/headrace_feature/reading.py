@@ -121,6 +121,7 @@ class SourceReader(threading.Thread):
         source = self._source
         epoch: int | None = None
         silence = Silence(self._idle)
+        looked = source.elected
         while not self._stopping.is_set():
             if epoch is not None and not source.owned(epoch):
                 return
@@ -129,11 +130,15 @@ class SourceReader(threading.Thread):
                 epoch, position = self._lane.submit(source.take_over)
                 batch = consumer.start_after(position, batch)
             if batch:
+                looked = True
                 silence.end()
                 self._put(Delivery(epoch or 0, batch))
-            elif silence.due():
+            elif silence.due() or not looked:
                 # A broker that is away is silent, too: idle is only a log that has ended.
                 end = consumer.end()
-                if end is not None:
+                if end is None:
+                    continue
+                if looked:
                     silence.reported()
-                    self._put(Delivery(epoch or 0, None, end))
+                self._put(Delivery(epoch or 0, None, end, silent=looked))
+                looked = True
