@@ -14,7 +14,7 @@ from msgspec import structs
 from headrace import embedded
 from headrace.errors import Fenced
 from headrace.events.untimely import too_late
-from headrace.frontier import ENDED
+from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.join import NOTHING, Entry, Index, Outcome, Question, Rule, name_at
 from headrace.kernel.layout import Layout
 from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
@@ -123,6 +123,23 @@ def test_an_entity_s_rows_stay_as_long_as_any_of_its_views_asks_for(store: redis
     )
     RowStore(store, structs.replace(LOOP, views=views)).write([Write(ROWS, {"p": row(5, epoch=1)})], "asked-0", 1)
     assert 39 * day < store.pttl(row_key(LOOP.name, "k", "p")) <= 40 * day
+
+
+@pytest.mark.parametrize(("told", "by_the_next"), [(RESTING, UNKNOWN), (ENDED, UNKNOWN), (START, START)])
+def test_what_an_owner_said_of_its_rest_ends_with_its_epoch(store: redis.Redis, told: int, by_the_next: int) -> None:
+    partitions, reached = PartitionStore(store, LOOP.name), Reached(told, told)
+
+    def said() -> Reached:
+        standing = partitions.standings([PARTITION])[PARTITION]
+        assert standing is not None
+        return standing.reached
+
+    for _ in range(2):
+        epoch = partitions.take_over(PARTITION).epoch
+        partitions.save(PARTITION, epoch, Progress((1, 2, -1)), reached, {}, 0, [], 9)
+        assert said() == reached
+    partitions.take_over(PARTITION)
+    assert said() == Reached(by_the_next, by_the_next)
 
 
 def test_a_new_owner_starts_from_what_was_saved_and_fences_the_old_one(store: redis.Redis) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,7 +38,9 @@ class BareRiver:
         for entry in log:
             self.read += 1
             if entry.kind == "question":
-                self._asked[entry.seq] = self.estimator.predict_one(self._row(entry))
+                # A question of a model that has learned nothing leaves no trace in it: River's would have its keys.
+                estimator = self.estimator if self.examples else copy.deepcopy(self.estimator)
+                self._asked[entry.seq] = estimator.predict_one(self._row(entry))
                 continue
             predicted = self._asked.pop(entry.question)
             if entry.kind == "answer":

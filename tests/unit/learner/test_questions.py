@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from river import linear_model, metrics, naive_bayes, preprocessing, tree
 from river.evaluate import iter_progressive_val_score
@@ -162,6 +162,22 @@ def test_neither_batches_nor_a_restart_change_anything(case: Case, sizes: list[i
     assert Read(case, sizes, restart).everything() == Read(case, [10_000]).everything()
 
 
+def in_one_order(learning: Learning) -> Any:
+    """The estimator with the keys of its scaler sorted: a question reads a defaultdict, which adds the key, with 0."""
+    estimator = copy.deepcopy(learning.estimator)
+    for scaler in _scalers(estimator):
+        scaler.means, scaler.vars = (dict(sorted(own.items())) for own in (scaler.means, scaler.vars))
+    return estimator
+
+
+def _scalers(estimator: Any) -> Iterator[preprocessing.StandardScaler]:
+    if type(estimator) is preprocessing.StandardScaler:  # River calls a pipeline one, too
+        yield estimator
+    for part in getattr(estimator, "steps", getattr(estimator, "transformers", {})).values():
+        yield from _scalers(part)
+
+
+@example(pair=("logistic", Task.BINARY), seed=757)  # a question without an answer adds a key
 @settings(max_examples=60, deadline=None)
 @given(
     pair=st.sampled_from([(name, task) for name, (tasks, _) in PREDICTORS.items() for task in tasks]),
@@ -172,7 +188,7 @@ def test_a_question_without_an_answer_has_no_effect(pair: tuple[str, Task], seed
     case = Case("logistic" if task is Task.BINARY else "bayes" if task is Task.MULTICLASS else "linear", 60, seed)
     case.make = lambda: both() | copy.deepcopy(PREDICTORS[name][1]())
     whole, part = Read(case, [40]), Read(case.answered_only(), [40])
-    assert state_hash(whole.learning.estimator) == state_hash(part.learning.estimator)
+    assert state_hash(in_one_order(whole.learning)) == state_hash(in_one_order(part.learning))
     assert whole.learning.quality.dump() == part.learning.quality.dump()
     answered = {entry.number for entry in case.answered_only().log}
     places = [place for place, entry in enumerate(case.log) if entry.kind is Kind.QUESTION and entry.number in answered]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections import defaultdict
 from random import Random
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
@@ -16,8 +15,7 @@ def state_hash(model: Any) -> str:
     """SHA-256 of everything that a model is made of.
 
     Unlike a pickle's bytes it does not depend on which equal objects are one object, which a model that was loaded
-    from a checkpoint differs in. The order of dictionaries counts: sums over them depend on it. That of a defaultdict
-    does not: a mere question adds keys to one, as to the variances of River's StandardScaler.
+    from a checkpoint differs in. The order of dictionaries counts: sums over them depend on it.
     """
     return _digest(model, {}, {}, []).hex()
 
@@ -68,9 +66,6 @@ def _parts(value: Any) -> tuple[str, list[Any]]:
         # Also one that is read in one order: see `headrace.learning.ordering`.
         return "builtins.set", sorted(set(value), key=repr)
     name = f"{type(value).__module__}.{type(value).__qualname__}"
-    if type(value) is defaultdict:
-        items = sorted(value.items(), key=lambda item: repr(item[0]))
-        return name, [value.default_factory, *(part for item in items for part in item)]
     if type(value) in (list, tuple):
         return name, list(value)
     if type(value) is dict:
