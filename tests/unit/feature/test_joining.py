@@ -80,7 +80,7 @@ class Pairs:
         return self.waiting.before(times, limit)
 
     def clear(self, epoch: int, state: JoinState) -> None:
-        self.state = copy.deepcopy(state)
+        self.state, self.ids = copy.deepcopy(state), {}
         self.waiting.clear()
 
     def seen(self) -> dict[int, dict[str, int]]:
@@ -189,7 +189,8 @@ def vectors(definition: LoopDefinition, entry: int, ids: str, position: Position
         np.array([[float(ord(own))] for own in ids]),
         [],
     )
-    return Batch([Position(1, entry, -1)], [encode_vectors(model, made)], [{"definition": model.hash}])
+    properties = {"definition": model.hash, "examples": model.examples_hash}
+    return Batch([Position(1, entry, -1)], [encode_vectors(model, made)], [properties])
 
 
 def numbered(definition: LoopDefinition, ids: list[str], entry: int = 0) -> Batch:

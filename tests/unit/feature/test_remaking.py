@@ -13,7 +13,7 @@ from msgspec import structs
 
 from headrace.definition import LoopDefinition
 from headrace.errors import Fenced
-from headrace.history.remaking import OpenQuestion, remake
+from headrace.history.remaking import ClosedQuestion, OpenQuestion, remake
 from headrace.history.streams import StreamHistory
 from headrace.kernel.partition import PartitionId
 from headrace.log.position import START
@@ -62,6 +62,9 @@ class Made:
 
     def open(self) -> list[OpenQuestion] | None:
         return None if self.left else [OpenQuestion("o", "o", 9, None, np.array([111.0]), [])]
+
+    def closed(self) -> list[ClosedQuestion]:
+        return [ClosedQuestion(id, id, index) for index, id in enumerate(_IDS)]
 
     def stop(self) -> None:
         self.stopped = True
@@ -218,7 +221,7 @@ def test_all_that_the_kept_events_hold_is_made() -> None:
 
 def test_it_ends_where_vectors_of_the_new_definition_begin() -> None:
     served = Served(events(4))
-    model = structs.replace(served.loop.models[0], learner="another")
+    model = structs.replace(served.loop.models[0], label="another")
     logs = copy.deepcopy(served.logs)
     topic = logs.topics[TOPICS.features("m")]
     part = [message for message in topic[0] if message.payload]
@@ -227,5 +230,52 @@ def test_it_ends_where_vectors_of_the_new_definition_begin() -> None:
     vectors_of = served.served()[20][0]
     again = encode_vectors(model, replace(vectors_of))
     topic[0].append(Message(part[-1].position, again, {"definition": model.hash, "epoch": "2"}))
-    assert last_questions(logs, TOPICS, model)[PartitionId("a", 0)] < last[PartitionId("a", 0)]
-    assert last_questions(logs, TOPICS, served.loop.models[0]) == {}
+    ends = last_questions(logs, TOPICS, model)[PartitionId("a", 0)]
+    assert ends < last[PartitionId("a", 0)]
+    topic[0].append(part[-1])  # of an owner that is superseded
+    assert last_questions(logs, TOPICS, model)[PartitionId("a", 0)] == ends
+    back = served.loop.models[0]
+    assert last_questions(logs, TOPICS, back)[PartitionId("a", 0)].to_bytes() == max(vectors_of.positions)
+    topic[0][-2].properties["examples"] = back.examples_hash  # of another learner
+    assert last_questions(logs, TOPICS, back) == {}
+
+
+def test_a_label_that_came_before_the_change_answers_a_question_behind_it(tmp_path: Path) -> None:
+    old, new = loop(tmp_path, "stream"), loop(tmp_path, "stream", "[Asked.x.abs()]")
+    pairs, log = Pairs(new), Log(new.models[0])
+    before = worker(old, pairs, Log())
+    take(before, "told", labels(10, "pe"))
+    before.step()
+    join = joining(new, pairs, log, Made)
+    assert join.tenure("told").position == START
+    join.step()
+    assert pairs.state.remake  # what is closed is told once the labels have been read
+    while join.step():
+        pass
+    assert pairs.state.remake
+    take(join, "told", labels(10, "pe"))
+    while join.step():
+        pass
+    assert not pairs.state.remake
+    assert join.watermarks().questions < 0
+    take(join, "features", vectors(new, 1, "e"))
+    join.rest("features", START)
+    while join.step():
+        pass
+    found = [own for own in logged(new, log) if own[0] == "answer"]
+    assert [own for own in found if own[1] in "pe"] == [("answer", "p", True), ("answer", "e", False)]
+    assert pairs.state.weight.labels == 0
+
+
+def test_vectors_made_before_a_change_of_the_learner_are_joined_after_it(tmp_path: Path) -> None:
+    definition, log = loop(tmp_path, "stream"), Log()
+    pairs = Pairs(definition)
+    joining(definition, pairs, log, Made)._store({}, [])
+    model = structs.replace(definition.models[0], learner="another")
+    join = joining(structs.replace(definition, models=(model,)), pairs, log, Made)
+    take(join, "features", vectors(definition, 1, "e"))
+    take(join, "told", labels(10, "e"))
+    join.rest("features", START)
+    while join.step():
+        pass
+    assert [own[1] for own in logged(definition, log) if own[0] == "answer"] == ["e"]

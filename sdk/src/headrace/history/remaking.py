@@ -74,6 +74,14 @@ class OpenQuestion(NamedTuple):
     categories: list[str | None]
 
 
+class ClosedQuestion(NamedTuple):
+    """A question whose answer is made, and that a label may still come for: it would repeat that answer."""
+
+    name: str
+    id: str
+    time: int
+
+
 @dataclass(frozen=True)
 class Remade:
     """A model's examples as they were made.
@@ -89,6 +97,7 @@ class Remade:
     total: int
     entries: Iterator[LogEntries]
     open: list[OpenQuestion]
+    closed: list[ClosedQuestion]
 
 
 @dataclass(frozen=True)
@@ -147,13 +156,13 @@ def remake(
         raise InvalidRequest(f"model {model.name}", "asked by requests", "one whose questions are events of a stream")
     assembler = Assembler(loop, model)
     asked = _questions(loop, model, source, assembler.fields, until)
-    placed, still_open = _placed(loop, model, asked, _outcomes(loop, model, source))
+    placed, still_open, closed = _placed(loop, model, asked, _outcomes(loop, model, source))
     # A question that repeats another one needs no vector.
     rows = np.unique(np.array([own.row for own in placed] + [_row(own) for _, own in still_open], np.int64))
     vectors = _Vectors(loop, model, source, asked, rows)
     vectors.make(max(pass_bytes // bytes_a_vector(assembler, model), 1), told)
     entries = _entries(model, Rule.of(loop, model), asked, placed, vectors, first)
-    return Remade(len(placed), entries, _open(still_open, vectors))
+    return Remade(len(placed), entries, _open(still_open, vectors), closed)
 
 
 def _questions(
@@ -211,8 +220,11 @@ def _least(watermarks: Sequence[int]) -> int:
 
 def _placed(
     loop: LoopDefinition, model: ModelDefinition, asked: _Asked, told: _Told
-) -> tuple[list[_Placed], list[tuple[str, Question]]]:
-    """What the log holds, in its order; and the questions that are not decided, with the names of their entries."""
+) -> tuple[list[_Placed], list[tuple[str, Question]], list[ClosedQuestion]]:
+    """What the log holds, in its order; the questions that are not decided, with the names of their entries.
+
+    And those that are decided, but a label of which may wait in the join.
+    """
     rule = Rule.of(loop, model)
     ids = asked.events.ids
     names = texts_of(asked.events.fields[model.entity]) if model.entity else ids
@@ -230,7 +242,11 @@ def _placed(
         part = [(key, what) for _, key, _, what in group]
         entry = _decided(rule, name, part, asked.events, marks, lateness, placed)
         still_open += [(name, question) for question in entry.questions if question.vector is not None]
-    return sorted(placed), sorted(still_open, key=lambda own: (own[1].time, own[1].id))
+    # A label may be a bound later than its question, and waits for another bound.
+    oldest = marks.complete - 2 * rule.bound
+    recent = [(names[own.row], own.closes) for own in placed if own.closes is not None and own.closes.time >= oldest]
+    closed = [ClosedQuestion(name, asked.id, asked.time) for name, asked in recent if name]
+    return sorted(placed), sorted(still_open, key=lambda own: (own[1].time, own[1].id)), closed
 
 
 def _decided(

@@ -32,6 +32,10 @@ _SHIFT = 2**63
 _FIRST = -_SHIFT
 
 
+#: The place in the log of a question whose place is not asked for any more.
+_LOGGED = -1
+
+
 class Index(StrEnum):
     """The orders in which the store keeps what waits, each by the time at which it is looked at again."""
 
@@ -402,6 +406,17 @@ class Join:
             entry.labels if rule.after is not None else tuple(own for own in entry.labels if own not in labels),
         )
         return True
+
+    def closed(self, name: str, id: str, time: int) -> None:
+        """Take a question whose answer is logged already: labels of it repeat that one."""
+        entry, rule = self._entries.get(name, NOTHING), self._rule
+        if any(asked.id == id and asked.time == time for asked in entry.questions):
+            return
+        question = Question(id, time, None, seq=_LOGGED, decided=True, made=True)
+        self._entries[name] = Entry(
+            tuple(sorted((*entry.questions, question), key=lambda asked: (asked.time, asked.id))),
+            entry.labels if rule.after is not None else tuple(o for o in entry.labels if not rule.near(time, o.time)),
+        )
 
     def label(self, name: str, label: Outcome) -> bool:
         """Take a label; False where its question has one that counts instead."""

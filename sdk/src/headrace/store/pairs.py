@@ -53,7 +53,7 @@ return epoch
 _CLEAR = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[2], ARGV[2])
-for key = 3, #KEYS do if key ~= 4 then redis.call('DEL', KEYS[key]) end end
+for key = 3, #KEYS do redis.call('DEL', KEYS[key]) end
 return 1
 """
 
@@ -95,6 +95,8 @@ class JoinState(msgspec.Struct):
         entries that are in the log already are not written once more.
     weight
         Of everything that waits.
+    reread
+        Where the definition changed, by label topic the position up to which labels are read a second time.
     remake
         The examples of a changed model are to be made from the kept events, and not all of them are in the log yet.
     """
@@ -111,6 +113,7 @@ class JoinState(msgspec.Struct):
     released: bool = False
     goals: dict[str, bytes] = {}
     weight: Weight = Weight()
+    reread: dict[str, bytes] = {}
     remake: bool = False
 
 
@@ -204,7 +207,7 @@ class PairStore:
         return dict(zip(times, found, strict=True))
 
     def clear(self, epoch: int, state: JoinState) -> None:
-        """Forget all that waits.
+        """Forget all that waits, and the ids that were read.
 
         Raises
         ------

@@ -7,7 +7,7 @@ fence, to a process that took over meanwhile) gives up the join, and may begin a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from headrace.definition import LoopDefinition, ModelDefinition, Task
 from headrace.errors import CorruptState, Fenced
 from headrace.events import StreamCodec
 from headrace.frontier import ENDED, RESTING, UNKNOWN
-from headrace.history.remaking import OpenQuestion
+from headrace.history.remaking import ClosedQuestion, OpenQuestion
 from headrace.kernel.join import (
     Decided,
     Entry,
@@ -112,6 +112,10 @@ class MadeExamples(Protocol):
         """The questions that are not decided, once all entries have been taken."""
         ...
 
+    def closed(self) -> list[ClosedQuestion]:
+        """The questions that are decided and that a label may still come for."""
+        ...
+
     def stop(self) -> None:
         """Make no more."""
         ...
@@ -184,6 +188,7 @@ class JoinWorker:
             self._refuse_unknown()
         self._epoch, self._state = self._pairs.take_over()
         self._drop_another_definition()
+        self._reread = bool(self._state.reread)
         if self._state.goals:
             self._read_own_log()
         features, labels = self._sources
@@ -239,7 +244,7 @@ class JoinWorker:
         self._partitions: dict[str, Partition] = {}
         self._arrivals = _Arrivals()
         self._seen: dict[tuple[int, str], int | None] = {}
-        self._dirty = False
+        self._dirty = self._reread = False
         self._told = (UNKNOWN, UNKNOWN)
         self._looked: Watermarks | None = None
         self._moved: dict[str, tuple[int, float]] = {}
@@ -299,7 +304,7 @@ class JoinWorker:
         source = self._features[topic]
         for payload, properties in zip(batch.payloads, batch.properties, strict=True):
             owner = int(properties.get("epoch", 0))
-            if properties.get("definition") != self.model.hash or not source.accepted.mark(owner):
+            if not made_for(self.model, properties) or not source.accepted.mark(owner):
                 continue
             if payload:
                 self._take_vectors(source, owner, payload)
@@ -366,6 +371,7 @@ class JoinWorker:
             return False
         self._pairs.check(self._epoch)
         applied = self._apply()
+        self._reread = self._reread and self._reads_again()
         marks = self.watermarks()
         more = self._log_made()
         if applied or marks != self._looked:
@@ -462,7 +468,9 @@ class JoinWorker:
         if crowded:
             join.forget(names[Index.CLOSED][: len(names[Index.CLOSED]) // 2 + 1])
         self._heartbeat.count("expired", decided.expired)
-        self._heartbeat.count("unmatched", decided.unmatched)
+        if not (self._reread or self._state.remake):
+            # Else they may be of questions that are still to be made, or that the former definition had.
+            self._heartbeat.count("unmatched", decided.unmatched)
         self._save(join.changes, [])
 
     def _log_placed(self, ready: Sequence[bytes], marks: Watermarks, decided: Decided) -> bool:
@@ -494,8 +502,8 @@ class JoinWorker:
             self._write_made(entries)
             return True
         questions = self._made.open()
-        if questions is not None:
-            self._join_made(questions)
+        if questions is not None and not self._reread:
+            self._join_made(questions, self._made.closed())
         return False
 
     def _write_made(self, entries: LogEntries) -> None:
@@ -525,13 +533,16 @@ class JoinWorker:
             # They do not wait for their places.
             self._store({}, [encode_log(self.model, new)], released=True)
 
-    def _join_made(self, questions: Sequence[OpenQuestion]) -> None:
+    def _join_made(self, questions: Sequence[OpenQuestion], closed: Sequence[ClosedQuestion]) -> None:
         """Go on with the questions that the kept events do not decide; with that everything is made."""
-        join = Join(self._rule, self._pairs.load(dict.fromkeys(own.name for own in questions)) if questions else {})
-        for own in questions:
-            if (own.id, own.time) not in self._made_before:
-                packed = _pack(own.numbers, own.categories)
-                join.question(own.name, own.id, own.time, packed, own.outcome, made=True)
+        names = dict.fromkeys([*(own.name for own in questions), *(own.name for own in closed)])
+        join = Join(self._rule, self._pairs.load(names) if names else {})
+        for done in closed:
+            join.closed(*done)
+        for asked in questions:
+            if (asked.id, asked.time) not in self._made_before:
+                packed = _pack(asked.numbers, asked.categories)
+                join.question(asked.name, asked.id, asked.time, packed, asked.outcome, made=True)
         self._state.remake, self._made = False, None
         self._store(join.changes, [])
         self._made_before = {}
@@ -576,7 +587,19 @@ class JoinWorker:
         if waiting:
             _log.warning("waiting_questions_dropped", model=self.model.name, questions=waiting, reason="model changed")
         self._state.weight = weigh("", Entry())
+        # Labels that came before their question wait here, too, and another definition may read another value of them.
+        self._state.labels = {}
+        read = {topic: self._state.positions.pop(topic) for topic in self._sources[1] if topic in self._state.positions}
+        self._state.reread = read
         self._pairs.clear(self._epoch, self._state)
+
+    def _reads_again(self) -> bool:
+        """Whether labels are still to be read that were read before the definition changed."""
+        start, reread = START.to_bytes(), self._state.reread
+        if any(self._state.positions.get(topic, start) < end for topic, end in reread.items()):
+            return True
+        self._state.reread = {}
+        return False
 
     def _position(self, topic: str) -> Position:
         return Position.from_bytes(self._state.positions.get(topic, START.to_bytes()))
@@ -662,6 +685,11 @@ class JoinWorker:
 
     def _properties(self) -> dict[str, str]:
         return {"epoch": str(self._epoch), "partition": "0", "definition": self.model.hash}
+
+
+def made_for(model: ModelDefinition, properties: Mapping[str, str]) -> bool:
+    """Whether vectors are what a model's examples are made of: those of another learner are as good."""
+    return properties.get("definition") == model.hash or properties.get("examples") == model.examples_hash
 
 
 def _pack(numbers: np.ndarray[tuple[int], np.dtype[np.float64]], texts: list[str | None]) -> bytes:

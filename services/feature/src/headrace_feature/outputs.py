@@ -111,6 +111,7 @@ class VectorOutputs:
             "epoch": str(self._epochs[source]),
             "partition": str(source.partition),
             "definition": model.hash,
+            "examples": model.examples_hash,
         }
 
 

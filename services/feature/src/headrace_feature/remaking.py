@@ -11,13 +11,15 @@ import structlog
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import Unavailable
 from headrace.history.logs import FEW, Logs
-from headrace.history.remaking import OpenQuestion, Remade, remake
+from headrace.history.remaking import ClosedQuestion, OpenQuestion, Remade, remake
 from headrace.history.streams import StreamHistory
 from headrace.kernel.partition import PartitionId
 from headrace.log.batch import Batch
+from headrace.log.dedupe import Accepted
 from headrace.log.position import Position
 from headrace.log.tables import LogEntries, positions_of
 from headrace.log.topics import Topics
+from headrace_feature.joining import made_for
 
 _log = structlog.get_logger()
 
@@ -52,6 +54,7 @@ class Remaking(threading.Thread):
         self._topics = topics
         self._entries: queue.Queue[LogEntries] = queue.Queue(_AHEAD)
         self._open: list[OpenQuestion] | None = None
+        self._closed: list[ClosedQuestion] = []
         self._progress = (0, 0)
         self.start()
 
@@ -60,7 +63,7 @@ class Remaking(threading.Thread):
             remade = self._remade()
             for entries in remade.entries:
                 self._put(entries)
-            self._open = remade.open
+            self._open, self._closed = remade.open, remade.closed
         except _Stopped:
             pass
         except Exception as error:
@@ -82,6 +85,10 @@ class Remaking(threading.Thread):
     def open(self) -> list[OpenQuestion] | None:
         """See `headrace_feature.joining.MadeExamples`."""
         return self._open if self._entries.empty() else None
+
+    def closed(self) -> list[ClosedQuestion]:
+        """See `headrace_feature.joining.MadeExamples`."""
+        return self._closed
 
     def stop(self) -> None:
         """See `headrace_feature.joining.MadeExamples`."""
@@ -143,13 +150,16 @@ def last_questions(logs: Logs, topics: Topics, model: ModelDefinition) -> dict[P
     for index, physical in enumerate(logs.partitions(topics.features(model.name))):
         former: list[bytes] = []
         first: bytes | None = None
+        accepted = Accepted()
         for batch in logs.read(physical, FEW):
             for payload, properties in zip(batch.payloads, batch.properties, strict=True):
-                if not payload:
+                if not accepted.mark(int(properties.get("epoch", 0))) or not payload:
                     continue
                 positions = positions_of(payload)
-                if properties.get("definition") != model.hash:
-                    former.append(max(position for position in positions))
+                if not made_for(model, properties):
+                    # A definition may come back: then what was made between is a former one's.
+                    former.append(max(positions))
+                    first = None
                 elif first is None:
                     first = min(positions)
         before = [position for position in former if first is None or position < first]
