@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -224,10 +225,9 @@ async def start_when_reachable(
         except Unavailable as error:
             delay = delays.next()
             _log.warning("start_postponed", reason=str(error), retry_s=delay)
-            try:
-                await asyncio.wait_for(stop.wait(), delay)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await stop.wait()
     return None
 
 

@@ -134,7 +134,8 @@ async def test_nothing_is_written_behind_what_failed(service: Service) -> None:
     service.log.fail()
     more.set()
     with pytest.raises(Unavailable, match="gone"):
-        await asyncio.wait_for(call, 10)
+        async with asyncio.timeout(10):
+            await call
     assert service.log.written == [("clicks", "a")]
     service.log.holding = False
     await service.ingest.publish("clicks", event("z", at=1))

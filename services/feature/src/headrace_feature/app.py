@@ -173,7 +173,8 @@ class FeatureApp:
                 await asyncio.sleep(routine.period)
                 if routine.quiet > routine.period:
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(worked.wait(), routine.quiet - routine.period)
+                        async with asyncio.timeout(routine.quiet - routine.period):
+                            await worked.wait()
 
         return repeat
 

@@ -138,7 +138,8 @@ class Lane:
         while True:
             # Poll as well: other workers and time create work without notifying us.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._work.wait(), self._worker.pulse)
+                async with asyncio.timeout(self._worker.pulse):
+                    await self._work.wait()
             self._work.clear()
             while True:
                 more = await self._surely(self._worker.step)

@@ -35,7 +35,8 @@ class Room:
         turn = (size, asyncio.get_running_loop().create_future())
         self._waiting.append(turn)
         try:
-            await asyncio.wait_for(asyncio.shield(turn[1]), self._patience_s)
+            async with asyncio.timeout(self._patience_s):
+                await asyncio.shield(turn[1])
         except BaseException as error:
             self._give_up(turn)
             if isinstance(error, TimeoutError):

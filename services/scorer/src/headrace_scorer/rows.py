@@ -165,7 +165,8 @@ class StoredRows:
         patience = min(deadline, self._down_since + self._timeout) - loop.time()
         if patience > 0:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._up.wait(), patience)
+                async with asyncio.timeout(patience):
+                    await self._up.wait()
         if self._pipe is None:
             raise Unavailable("store: not connected")
         return self._pipe
