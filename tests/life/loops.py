@@ -1,6 +1,9 @@
-"""The loop that lives: four streams, and five models that ask about payments."""
+"""The loop that lives: four streams, and five models that ask about payments; its definition changes now and then."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 #: How long (by the clock) a source is silent before it rests.
 IDLE_S = 1.0
@@ -75,44 +78,129 @@ of_shop = View(
     Outcome, by="shop", windows="6h", keep="6h", where=~col("fraud").is_missing(),
     features={{"frauds": Sum("fraud"), "share": Mean("fraud"), "last": Last("fraud")}},
 )
-of_visitor = View(
-    Visited, by="card", windows=["1h", "6h"], keep="6h", derive={{"long": col("seconds") > 60}},
+{visitor} = View(
+    Visited,{visitor_was} by="card", windows=["1h", "6h"], keep="6h", derive={{"long": col("seconds") > 60}},
     features={{"visits": Count(), "seconds": Sum("seconds"), "long": Sum("long")}},
 )
-of_rating = View(Rated, by="shop", windows="1d", keep="6h", features={{"stars": Mean("stars"), "ratings": Count()}})
-
-fraud = Label(Outcome, of=Paid, value=col("fraud"), id="payment", wait="1h")
+of_rating = View(
+    Rated, by="shop", windows="{rating_days}d", keep="6h", features={{"stars": Mean("stars"), "ratings": Count()}},
+)
+{night_view}
+{fraud} = Label(Outcome, of=Paid, value=col("fraud"), id="payment", wait="1h"{fraud_was})
 charged = Label(Outcome, of=Paid, value=col("fraud"), id="payment", wait="1h", absent=False, keep={{False: 0.5}})
-loss = Label(Outcome, of=Paid, value=col("loss"), id="payment", wait="2h", correct=True)
+loss = Label(Outcome, of=Paid, value=col("loss"), id="payment", wait="{loss_hours}h", correct=True)
 later = Label(Paid, of=Paid, by="card", after="5m", wait="2h", value=col("amount"))
 refund = Label(Paid, of=Paid, value=col("refunded"), wait="1s")
 
 linear = Model(
-    "linear", on=Paid, label=fraud, publish_every=200,
-    features=[of_card, of_shop, of_visitor, of_rating, Paid.amount.signed_log(), Paid.at.hour],
+    "linear", on=Paid, label={fraud}, publish_every=200,
+    features=[of_card, of_shop, {visitor}, of_rating, Paid.amount.signed_log(), Paid.at.hour],
     learner=lambda: StandardScaler() | LogisticRegression(),
 )
 tree = Model(
     "tree", on=Paid, label=charged, publish_every=500,
-    features=[of_card["payments"], of_shop["share"], of_visitor["visits"].fill(0), Paid.amount, Paid.shop.is_missing()],
-    learner=lambda: HoeffdingTreeClassifier(grace_period=50),
+    features=[of_card["payments"], of_shop["share"], {visitor}["visits"].fill(0), Paid.amount, Paid.shop.is_missing()],
+    learner=lambda: HoeffdingTreeClassifier(grace_period={grace}),
 )
 cost = Model(
     "cost", on=Paid, label=loss, publish_every=500,
-    features=[of_card["most"], of_card["spent", "1h"] - of_card["spent", "6h"], Paid.amount.fill(0).bins([10, 100])],
+    features=[of_card["most"], {fewer}, Paid.amount.fill(0).bins([10, 100])],
     learner=lambda: StandardScaler() | LinearRegression(),
 )
 soon = Model(
-    "soon", on=Paid, label=later, publish_every=500, features=[of_card["last"], of_card["mean", "1h"], Paid.amount],
+    "{soon}", {soon_was}on=Paid, label=later, publish_every=500,
+    features=[of_card["last"], of_card["mean", "1h"], Paid.amount],
     learner=lambda: StandardScaler() | LinearRegression(),
 )
 quick = Model(
-    "quick", on=Paid, label=refund, publish_every=500, features=[of_card["last"], of_card["least", "1d"], Paid.amount],
+    "quick", on=Paid, label=refund, publish_every=500,
+    features=[of_card["last"], of_card["least", "1d"], Paid.amount{night_feature}],
+    learner=lambda: StandardScaler() | LogisticRegression(),
+)
+{extra_model}"""
+
+_NIGHT_VIEW = """
+{name} = View(
+    Paid, by="shop", windows="1h", keep="6h", derive={{"night": col("at").hour < 6}},
+    features={{"nights": Sum("night")}},
+)
+"""
+
+_EXTRA_MODEL = """
+extra = Model(
+    "{name}", on=Paid, label={fraud}, publish_every=300, features=[of_shop["share"], Paid.amount],
     learner=lambda: StandardScaler() | LogisticRegression(),
 )
 """
 
 
-def source(partitions: int = 1, idle_s: float = IDLE_S) -> str:
+@dataclass(frozen=True)
+class Shape:
+    """What changes in the loop file.
+
+    Attributes
+    ----------
+    names
+        How often names were given: a view, a model that comes again is another one, a renamed part has another name.
+    night, extra
+        The name of a view that one model reads, and of a model; empty where there is none.
+    rating_days, loss_hours, grace
+        Of a view, a label and a learner.
+    visitor, fraud, soon, fewer
+        The new names of a view, a label, a model and a feature; empty where they are not renamed.
+    """
+
+    names: int = 0
+    night: str = ""
+    extra: str = ""
+    rating_days: int = 1
+    loss_hours: int = 2
+    grace: int = 50
+    visitor: str = ""
+    fraud: str = ""
+    soon: str = ""
+    fewer: str = ""
+
+    def named(self, field: str) -> Shape:
+        """The same with a new name for a part."""
+        return replace(self, names=self.names + 1, **{field: f"{field}{self.names}"})
+
+
+#: What is changed in a loop file.
+CHANGES: dict[str, Callable[[Shape], Shape]] = {
+    "view added": lambda own: own.named("night"),
+    "view removed": lambda own: replace(own, night=""),
+    "view changed": lambda own: replace(own, rating_days=3 - own.rating_days),
+    "view renamed": lambda own: own.named("visitor"),
+    "label changed": lambda own: replace(own, loss_hours=own.loss_hours + 1),
+    "label renamed": lambda own: own.named("fraud"),
+    "feature renamed": lambda own: own.named("fewer"),
+    "model added": lambda own: own.named("extra"),
+    "model removed": lambda own: replace(own, extra=""),
+    "model renamed": lambda own: own.named("soon"),
+    "learner changed": lambda own: replace(own, grace=own.grace + 10),
+}
+
+
+def source(partitions: int = 1, idle_s: float = IDLE_S, shape: Shape | None = None) -> str:
     """The loop file."""
-    return _LOOP.format(partitions=partitions, idle_ms=round(idle_s * 1_000))
+    own = shape or Shape()
+    fewer = 'of_card["spent", "1h"] - of_card["spent", "6h"]'
+    was = ', was="fewer"' if own.fewer else ""
+    return _LOOP.format(
+        partitions=partitions,
+        idle_ms=round(idle_s * 1_000),
+        rating_days=own.rating_days,
+        loss_hours=own.loss_hours,
+        grace=own.grace,
+        visitor=own.visitor or "of_visitor",
+        visitor_was=' was="of_visitor",' if own.visitor else "",
+        fraud=own.fraud or "fraud",
+        fraud_was=', was="fraud"' if own.fraud else "",
+        soon=own.soon or "soon",
+        soon_was='was="soon", ' if own.soon else "",
+        fewer=f'({fewer}).named("{own.fewer or "fewer"}"{was})',
+        night_view=_NIGHT_VIEW.format(name=own.night) if own.night else "",
+        night_feature=f', {own.night}["nights"]' if own.night else "",
+        extra_model=_EXTRA_MODEL.format(name=own.extra, fraud=own.fraud or "fraud") if own.extra else "",
+    )

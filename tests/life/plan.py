@@ -10,7 +10,7 @@ from random import Random
 from typing import Generic, TypeVar
 
 from tests.life.chapters import DAY, HOUR, MINUTE, Chapter, Planned, Writer
-from tests.life.loops import STREAMS
+from tests.life.loops import CHANGES, STREAMS, Shape
 
 #: How much event time has passed before the moment at which the life begins.
 HISTORY = 12 * DAY
@@ -82,6 +82,17 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Change:
+    """Stop the loop, change its file, and start it again: "view added" and the like."""
+
+    what: str
+    shape: Shape
+
+    def __str__(self) -> str:
+        return f"changed file: {self.what}"
+
+
+@dataclass(frozen=True)
 class Compare:
     """Wait until the loop has caught up, and compare it with the oracle."""
 
@@ -89,7 +100,7 @@ class Compare:
         return "compare"
 
 
-Action = Write | Pause | Restart | Mark | Compare
+Action = Write | Pause | Restart | Mark | Change | Compare
 
 
 class Deck(Generic[_Item]):
@@ -132,6 +143,8 @@ class Plan:
         self._adopted = False
         self._deliveries = Deck(self._draw, _DELIVERIES)
         self._interludes = Deck(self._draw, _INTERLUDES)
+        self._changes = Deck(self._draw, tuple(CHANGES))
+        self._shape = Shape()
 
     def actions(self) -> Iterator[Action]:
         """All of them, without end."""
@@ -170,10 +183,20 @@ class Plan:
             yield Write("grpc", self._writer.behind("visited"), Counter({"event behind a mark": 5}))
         elif what.startswith("pause"):
             yield Pause(draw.uniform(0.0, 1.0) if what == "pause short" else draw.uniform(1.0, 10.0), "between files")
+        elif what == "change":
+            yield self._change()
         else:
             yield Restart(what)
             if what == "up" and not self._adopted:
                 self._writer.skip_to(self._writer.now + DAY)
+
+    def _change(self) -> Change:
+        """The next change that changes anything: what is not there cannot be removed."""
+        before = self._shape
+        while self._shape == before:
+            what = self._changes.next()
+            self._shape = CHANGES[what](before)
+        return Change(what, self._shape)
 
     def _adoption(self) -> Iterator[Action]:
         """Day one of an adopter: history by play, then live producers that overlap by a day."""
@@ -310,7 +333,7 @@ _DELIVERIES_BY_NAME = {
     "burst": _burst,
 }
 _DELIVERIES = tuple(_DELIVERIES_BY_NAME)
-_INTERLUDES = ("pause short", "pause long", "pause long", "mark", "all", "up", *RESTARTED)
+_INTERLUDES = ("pause short", "pause long", "pause long", "mark", "all", "up", "change", "change", *RESTARTED)
 
 
 def prefix(seed: int, length: int) -> list[Action]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.log.position import ends_its_batch
-from tests.oracle.record import LoggedEntry, LoggedVector, Message, Position
+from tests.oracle.record import NOWHERE, LoggedEntry, LoggedVector, Message, Position
 
 #: A position as the features topic has it: one more than its numbers, so that it compares as bytes.
 _POSITION = struct.Struct(">QQI")
@@ -90,12 +90,14 @@ class Recorder:
         self._prefix = f"persistent://{namespace}/{loop.name}"
         self._client: pulsar.Client | None = None
         self._streams = {own.name: self._tails(own.name, own.partitions) for own in loop.streams}
-        self._features = {
-            own.name: self._tails(f"{own.name}-features", loop.stream(own.stream).partitions) for own in loop.models
-        }
-        self._examples = {own.name: Tail(f"{self._prefix}-{own.name}-examples") for own in loop.models}
-        self._vectors = {own.name: VectorLog(own) for own in loop.models}
-        self._logs = {own.name: EntryLog(own) for own in loop.models}
+        self._features: dict[str, list[Tail]] = {}
+        self._examples: dict[str, Tail] = {}
+        self._vectors: dict[str, VectorLog] = {}
+        self._logs: dict[str, EntryLog] = {}
+        self._added: dict[str, dict[int, Position]] = {}
+        self._changed: dict[str, int] = {}
+        for model in loop.models:
+            self._add(model)
 
     @property
     def streams(self) -> dict[str, list[list[Message]]]:
@@ -108,6 +110,39 @@ class Recorder:
     def log(self, model: str) -> list[LoggedEntry]:
         """The entries that count, in the order of the log."""
         return self._logs[model].update(self._examples[model].messages)
+
+    def since(self, model: str) -> dict[int, Position]:
+        """By partition the position after which each event has a vector."""
+        added, former = self._added.get(model, {}), self._vectors[model].former
+        return {own: max(added.get(own, NOWHERE), former.get(own, NOWHERE)) for own in {*added, *former}}
+
+    def added(self, model: str) -> dict[int, Position]:
+        """By partition the position after which each event is a question: of a model that was added, else nowhere."""
+        return self._added.get(model, {})
+
+    def changed(self, model: str) -> int:
+        """When (µs since the epoch) what its examples are made of was changed last; 0 where it was not."""
+        return self._changed.get(model, 0)
+
+    def change(self, loop: LoopDefinition, now: int) -> None:
+        """Go on with a changed loop, while it is stopped."""
+        before = {own.name: own for own in self._loop.models}
+        self._loop = loop
+        for model in loop.models:
+            if model.name not in before:
+                self._add(model)
+                logs = self._streams[model.stream]
+                self._added[model.name] = {
+                    own: log.messages[-1].position for own, log in enumerate(logs) if log.messages
+                }
+            elif model.examples_hash != before[model.name].examples_hash:
+                self._vectors[model.name], self._logs[model.name] = VectorLog(model), EntryLog(model)
+                self._changed[model.name] = now
+
+    def _add(self, model: ModelDefinition) -> None:
+        self._features[model.name] = self._tails(f"{model.name}-features", self._loop.stream(model.stream).partitions)
+        self._examples[model.name] = Tail(f"{self._prefix}-{model.name}-examples")
+        self._vectors[model.name], self._logs[model.name] = VectorLog(model), EntryLog(model)
 
     def connect(self, url: str) -> None:
         """Read from a broker that has been started."""
@@ -144,9 +179,17 @@ class Recorder:
 
 
 class VectorLog:
-    """The vectors of a features topic that count: of an owner that was not superseded, and the first of a position."""
+    """The vectors of a features topic that count: of an owner that was not superseded, and the first of a position.
+
+    Attributes
+    ----------
+    former
+        By partition the position of the last one that is of another definition: no vectors but examples are made of
+        the events up to there.
+    """
 
     def __init__(self, model: ModelDefinition) -> None:
+        self.former: dict[int, Position] = {}
         self._model = model
         self._found: list[LoggedVector] = []
         self._read: dict[int, int] = {}
@@ -167,10 +210,14 @@ class VectorLog:
         if not message.payload:
             return
         columns, names = _columns(message.payload)
+        ours = _is_of(message, self._model)
         for row, position in enumerate(columns[2]):
             if position <= self._newest.get(partition, b""):
                 continue
             self._newest[partition] = position
+            if not ours:
+                self.former[partition] = _position(position)
+                continue
             cut = columns[3][row] or []
             triples: list[Position] = [(cut[at], cut[at + 1], cut[at + 2]) for at in range(0, len(cut), 3)]
             self._found.append(
@@ -190,6 +237,7 @@ class EntryLog:
     """The entries of a log that count: of an owner that was not superseded, and the first of a number."""
 
     def __init__(self, model: ModelDefinition) -> None:
+        self._model = model
         self._found: list[LoggedEntry] = []
         self._read = self._epoch = 0
         self._following = 0
@@ -207,16 +255,26 @@ class EntryLog:
         if not message.payload:
             return
         columns, names = _columns(message.payload)
+        ours = _is_of(message, self._model)
         released = message.properties.get("released") == "1"
         for row, seq in enumerate(columns[0]):
             if seq < self._following:
                 continue
             self._following = seq + 1
-            kind, question, id, time, label_time, label, weight = (column[row] for column in columns[1:8])
-            values = _values(columns[9:], names[9:], row)  # column 8: made later
+            if not ours:
+                continue
+            kind, question, id, time, label_time, label, weight, made = (column[row] for column in columns[1:9])
+            values = _values(columns[9:], names[9:], row)
             self._found.append(
-                LoggedEntry(seq, _KINDS[kind], question, id, time, label, label_time, weight, values, released)
+                LoggedEntry(
+                    seq, _KINDS[kind], question, id, time, label, label_time, weight, values, released, bool(made)
+                )
             )
+
+
+def _is_of(message: Message, model: ModelDefinition) -> bool:
+    """Whether a message holds what a model's examples are made of; one that does not say is taken for one that does."""
+    return message.properties.get("examples", model.examples_hash) == model.examples_hash
 
 
 def _columns(payload: bytes) -> tuple[list[list[Any]], list[str]]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from headrace.definition import LoopDefinition, ModelDefinition
 from tests.life.producers import Answer
-from tests.oracle.events import Judged, judge
-from tests.oracle.examples import examples_of, wrong_order
-from tests.oracle.record import LoggedEntry, LoggedVector, Streams
+from tests.oracle.events import Event, Judged, judge
+from tests.oracle.examples import Key, examples_of, wrong_order
+from tests.oracle.record import NOWHERE, LoggedEntry, LoggedVector, Position, Streams
 from tests.oracle.vectors import USUAL, Tolerance, VectorCheck
 
 _ANSWERS = ("accepted", "repeated", "late")
@@ -29,6 +29,12 @@ class Recording(Protocol):
     def vectors(self, model: str) -> list[LoggedVector]: ...
 
     def log(self, model: str) -> list[LoggedEntry]: ...
+
+    def since(self, model: str) -> Mapping[int, Position]: ...
+
+    def added(self, model: str) -> Mapping[int, Position]: ...
+
+    def changed(self, model: str) -> int: ...
 
 
 @dataclass
@@ -60,14 +66,18 @@ def verdict(loop: LoopDefinition, recorder: Recording, tolerance: Tolerance = US
     for model in streamed(loop):
         check = VectorCheck(loop, model, judged, streams, tolerance)
         vectors = recorder.vectors(model.name)
-        _note(found.unfinished, model, check.missing(vectors))
+        _note(found.unfinished, model, check.missing(vectors, recorder.since(model.name)))
         _note(found.wrong, model, [wrong for vector in vectors for wrong in check.wrong(vector)])
         found.counts["vectors"] += len(vectors)
         found.counts["vectors outside keep"] += check.outside
         found.counts["vectors released without a later event"] += check.incomplete
         logged = recorder.log(model.name)
         _note(found.wrong, model, _not_as_logged(logged, vectors))
-        _examples(found, loop, model, judged, logged)
+        made, changed = [entry for entry in logged if entry.made], recorder.changed(model.name)
+        _note(found.wrong, model, [wrong for entry in made for wrong in check.wrong_made(entry, changed)])
+        found.counts["made later"] += len(made)
+        found.counts["made later, not determined"] += check.undetermined
+        _examples(found, loop, model, judged, logged, recorder.added(model.name), bool(changed))
     return found
 
 
@@ -80,12 +90,42 @@ def waits(loop: LoopDefinition, recorder: Recording) -> bool:
     """Whether vectors or examples are still to come: quicker than a verdict."""
     judged = judge(loop, recorder.streams)
     for model in streamed(loop):
-        questions = sum(len(own.accepted) for own in judged[model.stream])
-        made = examples_of(loop, model, judged).made
-        entries = Counter(entry.kind for entry in recorder.log(model.name))
-        if min(len(recorder.vectors(model.name)), entries["question"]) < questions or entries["answer"] < len(made):
+        vectors, logged, added = recorder.vectors(model.name), recorder.log(model.name), recorder.added(model.name)
+        expected, since = examples_of(loop, model, judged), recorder.since(model.name)
+        asked = {(entry.id, entry.time) for entry in logged if entry.kind == "question"}
+        made = _of_its_time(expected.made, asked, model, judged, added)
+        positions = {(own.partition, own.position) for own in vectors}
+        if any(place not in positions for place in _places(model, judged, since)):
+            return True
+        if len(asked) < len(_places(model, judged, added)) - expected.repeated_questions:
+            return True
+        if sum(entry.kind == "answer" for entry in logged) < len(made):
             return True
     return False
+
+
+def _places(model: ModelDefinition, judged: Judged, since: Mapping[int, Position]) -> dict[tuple[int, Position], Event]:
+    """The questions behind a position in their partition."""
+    return {
+        (event.partition, event.position): event
+        for own in judged[model.stream]
+        for event in own.accepted
+        if event.position > since.get(event.partition, NOWHERE)
+    }
+
+
+def _of_its_time(
+    made: set[Key],
+    asked: set[tuple[str, int]],
+    model: ModelDefinition,
+    judged: Judged,
+    added: Mapping[int, Position],
+) -> set[Key]:
+    """The examples of a model that was added to the loop: of questions that came after it, or that it was asked."""
+    if not added:
+        return made
+    asked = asked | {(event.id, event.time) for event in _places(model, judged, added).values()}
+    return {key for key in made if key[:2] in asked}
 
 
 def reasons(loop: LoopDefinition, recorder: Recording) -> Counter[str]:
@@ -108,9 +148,17 @@ def wrong_answer(answer: Answer, before: Counter[str], after: Counter[str]) -> l
 
 
 def _examples(
-    found: Verdict, loop: LoopDefinition, model: ModelDefinition, judged: Judged, logged: Sequence[LoggedEntry]
+    found: Verdict,
+    loop: LoopDefinition,
+    model: ModelDefinition,
+    judged: Judged,
+    logged: Sequence[LoggedEntry],
+    added: Mapping[int, Position],
+    changed: bool,
 ) -> None:
     expected = examples_of(loop, model, judged)
+    every = {(entry.id, entry.time) for entry in logged if entry.kind == "question"}
+    expected = expected._replace(made=_of_its_time(expected.made, every, model, judged, added))
     answers = [entry for entry in logged if entry.kind == "answer"]
     counts = Counter(entry.key for entry in answers)
     missing = sorted(expected.made - set(counts))
@@ -122,9 +170,9 @@ def _examples(
         found.wrong.append(f"{model.name}: {len(more)} examples that should not be: {more[:3]}")
     if twice:
         found.wrong.append(f"{model.name}: {len(twice)} examples twice: {twice[:3]}")
-    _note(found.wrong, model, wrong_order(logged))
+    _note(found.wrong, model, wrong_order(logged, whole=not changed))
     asked = sum(entry.kind == "question" for entry in logged)
-    if asked < (questions := sum(len(own.accepted) for own in judged[model.stream]) - expected.repeated_questions):
+    if asked < (questions := len(_places(model, judged, added)) - expected.repeated_questions):
         found.unfinished.append(f"{model.name}: {questions - asked} of {questions} questions are not in the log")
     found.counts["questions"] += asked
     found.counts["examples"] += len(answers)
@@ -137,7 +185,8 @@ def _examples(
 def _not_as_logged(logged: Iterable[LoggedEntry], vectors: Iterable[LoggedVector]) -> list[str]:
     """Questions and answers that do not hold the vector that was logged for them."""
     of = {(own.id, own.time): own.values for own in vectors}
-    wrong = (entry for entry in logged if entry.kind != "unanswered" and of.get((entry.id, entry.time)) != entry.values)
+    asked = (entry for entry in logged if entry.kind != "unanswered" and not entry.made)
+    wrong = (entry for entry in asked if of.get((entry.id, entry.time)) != entry.values)
     return [f"{entry.kind} {entry.id} has another vector" for entry in wrong]
 
 

@@ -20,7 +20,7 @@ from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.statehash import state_hash
 from tests.deadline import until
 from tests.life.loops import IDLE_S, source
-from tests.life.plan import HISTORY, RESTARTED, Action, Compare, Mark, Pause, Restart, Write
+from tests.life.plan import HISTORY, RESTARTED, Action, Change, Compare, Mark, Pause, Restart, Write
 from tests.life.producers import Producers
 from tests.life.recorder import Recorder
 from tests.life.verdict import Verdict, reasons, streamed, verdict, waits, wrong_answer
@@ -65,6 +65,7 @@ class World:
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._file = directory / "loop.py"
+        self._partitions = partitions
         self._file.write_text(source(partitions))
         self._data = directory / "data"
         self._loaded = declare.load(self._file)
@@ -111,6 +112,9 @@ class World:
             case Mark():
                 self._mark(action)
                 self.situations["mark"] += 1
+            case Change():
+                self._change(action)
+                self.situations[action.what] += 1
             case Compare():
                 self.compare()
 
@@ -218,6 +222,24 @@ class World:
         for pid in before.values():
             os.kill(pid, signal.SIGTERM)
         until(lambda: self._replaced(before), seconds=6 * self._patience)
+
+    def _change(self, action: Change) -> None:
+        self._recorder.read()
+        self._recorder.close()
+        self._running.close()
+        before = {own.name: own.hash for own in self._loaded.definition.models}
+        self._file.write_text(source(self._partitions, shape=action.shape))
+        self._loaded = declare.load(self._file)
+        loop = self._loaded.definition
+        self._recorder.change(loop, _now())
+        self._bare = {
+            own.name: self._bare[own.name]
+            if before.get(own.name) == own.hash
+            else BareRiver(own, self._loaded.learner(own.name))
+            for own in loop.models
+        }
+        self._up()
+        self._recorder.connect(self.loop.pulsar_url)
 
     def _replaced(self, before: dict[str, int]) -> bool:
         """Whether each instance runs as another process that is ready."""

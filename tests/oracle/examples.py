@@ -11,7 +11,7 @@ from tests.oracle.events import Event, Judged, Partition
 from tests.oracle.expressions import Value, evaluate
 from tests.oracle.record import LoggedEntry
 
-_Key = tuple[str, int, float | str, int, float]
+Key = tuple[str, int, float | str, int, float]
 
 
 class Label(NamedTuple):
@@ -37,7 +37,7 @@ class Examples(NamedTuple):
         Answers of a class of which only a share is kept.
     """
 
-    made: set[_Key]
+    made: set[Key]
     repeated_questions: int
     repeated_labels: int
     unmatched: list[Label]
@@ -170,22 +170,29 @@ def _in_order(partitions: Sequence[Partition]) -> Iterator[Event]:
         yield from partition.accepted
 
 
-def wrong_order(logged: Iterable[LoggedEntry]) -> list[str]:
+def wrong_order(logged: Iterable[LoggedEntry], *, whole: bool = True) -> list[str]:
     """What is wrong with the order of a log.
 
-    An entry may stand before one of a lower place only where it was released, without waiting for both watermarks.
-    Each question is asked once, and closed once, later.
+    An entry may stand before one of a lower place only where it was released, without waiting for both watermarks, or
+    was made later. Each question is asked once, and closed once, later.
+
+    Parameters
+    ----------
+    whole
+        No entries of another definition stand in it.
     """
     wrong: list[str] = []
     highest: tuple[Any, ...] = ()
     waiting: dict[int, str] = {}
     for index, entry in enumerate(logged):
-        if entry.seq != index:
+        if whole and entry.seq != index:
             wrong.append(f"{entry.kind} {entry.id} has number {entry.seq} instead of {index}")
         if entry.kind == "question":
             waiting[entry.seq] = entry.id
         elif waiting.pop(entry.question, None) != entry.id:
             wrong.append(f"{entry.kind} {entry.id} at {entry.seq} closes {entry.question}, which is not open")
+        if entry.made:
+            continue
         if entry.place < highest:
             wrong.append(f"{entry.kind} {entry.id} at {entry.place} stands behind {highest}, which was not released")
         if not entry.released:

@@ -88,6 +88,8 @@ class LoggedEntry:
         When an answer became known, or that there is none.
     released
         It did not wait for both watermarks.
+    made
+        It was made from kept events after a change, and never asked.
     """
 
     seq: int
@@ -100,6 +102,7 @@ class LoggedEntry:
     weight: float
     values: Mapping[str, float | str | None]
     released: bool
+    made: bool = False
 
     @property
     def key(self) -> tuple[Any, ...]:

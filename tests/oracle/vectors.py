@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 from headrace.definition import Aggregate, Apply, Expression, FieldType, LoopDefinition, ModelDefinition, walk
 from tests.oracle.events import Event, Judged
 from tests.oracle.expressions import Value, evaluate
-from tests.oracle.record import LoggedVector, Streams
+from tests.oracle.record import NOWHERE, LoggedEntry, LoggedVector, Position, Streams
 from tests.oracle.windows import Entry, Row, aggregate, entity_of, rows_of, widest
 
 _EXACT = ("count", "min", "max", "last")
@@ -56,6 +56,8 @@ class VectorCheck:
         Vectors whose rows were further ahead than the view keeps single ticks: their values are not promised.
     incomplete
         Vectors that a resting source let go without an event that came later.
+    undetermined
+        Vectors of examples that were made later, while events came that belong to them.
     """
 
     def __init__(
@@ -81,13 +83,20 @@ class VectorCheck:
             name: [list(accumulate((message.published for message in log), max)) for log in logs]
             for name, logs in streams.items()
         }
+        self._by_id = {(event.id, event.time): event for event in reversed(self._questions.values())}
         self.outside = 0
         self.incomplete = 0
+        self.undetermined = 0
 
-    def missing(self, logged: Iterable[LoggedVector]) -> list[str]:
-        """What is wrong with the set of vectors: each question has one."""
+    def missing(self, logged: Iterable[LoggedVector], since: Mapping[int, Position] | None = None) -> list[str]:
+        """What is wrong with the set of vectors: each question has one, in each partition after a position."""
         counts = Counter((own.partition, own.position) for own in logged)
-        lacking = [event.id for place, event in self._questions.items() if place not in counts]
+        since = since or {}
+        lacking = [
+            event.id
+            for (partition, position), event in self._questions.items()
+            if position > since.get(partition, NOWHERE) and (partition, position) not in counts
+        ]
         wrong = [f"{len(lacking)} of {len(self._questions)} questions have no vector: {lacking[:5]}"] if lacking else []
         wrong += [f"{count} vectors for the event at {place}" for place, count in counts.items() if count > 1]
         wrong += [f"a vector for {place}, where no event counts" for place in counts if place not in self._questions]
@@ -121,6 +130,25 @@ class VectorCheck:
         self.incomplete += incomplete
         return wrong + list(self._wrong_values(vector, event, held))
 
+    def wrong_made(self, entry: LoggedEntry, until: int) -> list[str]:
+        """What is wrong with the vector of an example that was made from the events published up to a time.
+
+        What came after that and belongs to it may be in it, or not.
+        """
+        event = self._by_id.get((entry.id, entry.time))
+        if event is None:
+            return [f"{entry.kind} {entry.id} at {entry.time} was made of no event"]
+        held: dict[Read, list[Entry]] = {}
+        for read in self._reads:
+            view = self._loop.view(read.view)
+            entity = entity_of(event.fields, read.key)
+            row = self._rows[read.view].get(entity, _NO_ROW) if entity is not None else _NO_ROW
+            held[read] = list(row.between(*widest(view, entry.time)))
+            if any(own.published > until for own in held[read]):
+                self.undetermined += 1
+                return []
+        return list(self._wrong_values(entry, event, held))
+
     def _not_allowed(self, vector: LoggedVector, read: Read, absent: Sequence[Entry]) -> list[str]:
         """What the cut lacks without reason.
 
@@ -146,7 +174,9 @@ class VectorCheck:
             return True
         return at - published[seen - 1] >= self._loop.idle - self._tolerance.clocks
 
-    def _wrong_values(self, vector: LoggedVector, event: Event, held: dict[Read, list[Entry]]) -> Iterator[str]:
+    def _wrong_values(
+        self, vector: LoggedVector | LoggedEntry, event: Event, held: dict[Read, list[Entry]]
+    ) -> Iterator[str]:
         def read(node: Aggregate) -> Value:
             return aggregate(self._loop.view(node.view), node, held[Read(node.view, node.key)], event.time)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from headrace.kernel.join import Decided, Entry, Join, Outcome, Watermarks
 from headrace_feature.joining import JoinWorker
@@ -28,10 +29,10 @@ def second_label_wins() -> None:
     """Of the labels that wait for a question take the last one."""
     question = Join.question
 
-    def reversed_first(self: Join, id: str, at: int, vector: bytes) -> bool:
-        entry = self._entries.get(id, Entry())
-        self._entries[id] = entry._replace(labels=entry.labels[::-1])
-        return question(self, id, at, vector)
+    def reversed_first(self: Join, name: str, *given: Any, **named: Any) -> bool:
+        entry = self._entries.get(name, Entry())
+        self._entries[name] = entry._replace(labels=entry.labels[::-1])
+        return question(self, name, *given, **named)
 
     Join.question = reversed_first  # type: ignore[method-assign]
 
@@ -85,10 +86,11 @@ def released_without_a_word() -> None:
     """Do not say of an example that it was released by rest."""
     log = Join.log
 
-    def unsaid(self: Join, ready: Sequence[bytes], marks: Watermarks) -> Decided:
-        decided = log(self, ready, marks)
+    def unsaid(
+        self: Join, ready: Iterable[bytes], marks: Watermarks, sequence: int, decided: Decided, *given: Any
+    ) -> None:
+        log(self, ready, marks, sequence, decided, *given)
         decided.released = False
-        return decided
 
     Join.log = unsaid  # type: ignore[method-assign]
 

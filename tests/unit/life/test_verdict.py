@@ -8,15 +8,24 @@ from dataclasses import replace
 
 from tests.life.producers import Answer
 from tests.life.verdict import reasons, streamed, verdict, waits, wrong_answer
-from tests.oracle.record import LoggedEntry, LoggedVector, Message
+from tests.oracle.record import LoggedEntry, LoggedVector, Message, Position
 from tests.unit.oracle.loops import LOOP, MODEL, START, message, outcome, payment
 
+CHANGED = START + 3_600_000_000
 BEFORE = Counter({"events accepted": 10, "events repeated": 1})
 AFTER = Counter({"events accepted": 12, "events repeated": 4, "events late": 1})
 
 
 class Recording:
-    """What a recorder has read, made by hand."""
+    """What a recorder has read, made by hand.
+
+    Attributes
+    ----------
+    former
+        By partition the last position of a vector of a former definition.
+    begins
+        By partition the position at which the model was added.
+    """
 
     def __init__(self, vectors: list[LoggedVector], log: list[LoggedEntry]) -> None:
         payments = [message(0, payment("a", 0, card="c", amount=2.5)), message(1, payment("b", 9, card="c"))]
@@ -24,6 +33,8 @@ class Recording:
             "paid": [payments],
             "outcome": [[message(0, outcome("o", "a", 5))]],
         }
+        self.former: dict[int, Position] = {}
+        self.begins: dict[int, Position] = {}
         self._vectors = vectors
         self._log = log
 
@@ -32,6 +43,15 @@ class Recording:
 
     def log(self, model: str) -> list[LoggedEntry]:
         return self._log
+
+    def since(self, model: str) -> dict[int, Position]:
+        return self.former
+
+    def added(self, model: str) -> dict[int, Position]:
+        return self.begins
+
+    def changed(self, model: str) -> int:
+        return CHANGED if self.former else 0
 
 
 def vector(name: str, place: int, seconds: int, **values: float | None) -> LoggedVector:
@@ -80,6 +100,36 @@ def test_what_is_missing_is_unfinished() -> None:
 def test_an_example_with_another_vector_is_wrong() -> None:
     log = [ASKED[0], replace(EXAMPLE, values=SECOND.values), ASKED[1]]
     assert verdict(LOOP, Recording([FIRST, SECOND], log)).wrong == ["model: answer a has another vector"]
+
+
+def changed(*made: LoggedEntry, former: int = 0) -> Recording:
+    """A recording of a model that was changed behind its first question."""
+    recording = Recording([SECOND], [*(replace(own, made=True) for own in made), ASKED[1]])
+    recording.former = {0: (1, former, -1)}
+    return recording
+
+
+def test_questions_before_a_change_are_made_from_the_events() -> None:
+    assert verdict(LOOP, changed(ASKED[0], EXAMPLE)).differences == []
+    assert not waits(LOOP, changed(ASKED[0], EXAMPLE))
+    lacking = verdict(LOOP, changed())
+    assert (len(lacking.unfinished), lacking.wrong) == (2, [])
+    assert waits(LOOP, changed())
+    (other,) = verdict(LOOP, changed(ASKED[0], replace(EXAMPLE, values=SECOND.values))).wrong[:1]
+    assert "count is 1.0 instead of 0.0" in other
+    (unknown,) = verdict(LOOP, changed(replace(ASKED[0], id="x"), replace(EXAMPLE, id="x"))).wrong[-2:-1]
+    assert "made of no event" in unknown
+
+
+def test_a_model_that_was_added_has_the_questions_from_there_on() -> None:
+    recording = Recording([SECOND], [replace(ASKED[1], seq=0, question=0)])
+    assert verdict(LOOP, recording).unfinished
+    recording.begins = recording.former = {0: (1, 0, -1)}
+    assert verdict(LOOP, recording).differences == []
+    assert not waits(LOOP, recording)
+    recording.begins = recording.former = {0: (0, 0, -1)}
+    assert verdict(LOOP, recording).unfinished
+    assert waits(LOOP, recording)
 
 
 def test_an_example_twice_is_wrong() -> None:
