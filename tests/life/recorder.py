@@ -55,8 +55,10 @@ class Tail:
         if self.reader is None:
             start = pulsar.MessageId.earliest if self.last is None else self.last
             self.reader = client.create_reader(self.topic, start, receiver_queue_size=1_000)
-        while self._within_batch() or _more(self.reader):
+        while True:
             try:
+                if not self._within_batch() and not _more(self.reader):
+                    return True
                 own = self.reader.read_next(timeout_millis=_READ_MS)
             except pulsar.Timeout:
                 return False
@@ -66,7 +68,6 @@ class Tail:
             if not self.messages or position > self.messages[-1].position:
                 self.messages.append(Message(position, own.data(), own.properties(), own.publish_timestamp()))
                 self.last = found
-        return True
 
     def _within_batch(self) -> bool:
         return self.last is not None and not ends_its_batch(self.last)
@@ -296,5 +297,5 @@ def _position(data: bytes) -> Position:
 def _more(reader: pulsar.Reader) -> bool:
     try:
         return bool(reader.has_message_available())
-    except pulsar.PulsarException:
+    except pulsar.UnknownError:
         return False  # what the embedded broker says of an empty topic
