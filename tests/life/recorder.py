@@ -57,11 +57,16 @@ class Tail:
             self.reader = client.create_reader(self.topic, start, receiver_queue_size=1_000)
         while True:
             try:
-                if not self._within_batch() and not _more(self.reader):
+                if not self._within_batch() and not self.reader.has_message_available():
                     return True
                 own = self.reader.read_next(timeout_millis=_READ_MS)
             except pulsar.Timeout:
                 return False
+            except pulsar.UnknownError:
+                # What the embedded broker says of an empty topic, and of one that was empty when it was first read.
+                self.reader.close()
+                self.reader = None
+                return True
             found = own.message_id()
             position = (found.ledger_id(), found.entry_id(), found.batch_index())
             # The embedded broker sends messages again.
@@ -292,10 +297,3 @@ def _values(columns: Sequence[Sequence[Any]], names: Sequence[str], row: int) ->
 def _position(data: bytes) -> Position:
     ledger, entry, batch = _POSITION.unpack(data)
     return (ledger - 1, entry - 1, batch - 1)
-
-
-def _more(reader: pulsar.Reader) -> bool:
-    try:
-        return bool(reader.has_message_available())
-    except pulsar.UnknownError:
-        return False  # what the embedded broker says of an empty topic
