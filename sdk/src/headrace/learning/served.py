@@ -110,7 +110,7 @@ class ServedQuality:
         self._settle(_MANY)
 
     def predict_otherwise(self, ids: Sequence[str], times: Sequence[int]) -> None:
-        """Take questions that another definition of the model answered: they count neither as served nor as unserved."""
+        """Take questions that another definition of the model answered: they count as neither."""
         for key in map(_Key, ids, times):
             if key not in self._predictions and self._answers.pop(key, None) is None:
                 self._otherwise.setdefault(key)
