@@ -9,6 +9,7 @@ import time
 from rich.console import Console
 
 from headrace.cli import board
+from headrace.frontier import UNKNOWN
 from headrace.store.status import ServiceStatus, TakeoverStatus
 
 
@@ -101,6 +102,14 @@ def test_the_end_of_history_is_no_date() -> None:
     status = learner()
     status.frontier = 2**62
     assert board.frontier_text(status) == "the end"
+
+
+def test_a_frontier_that_is_not_known_is_left_out() -> None:
+    status = learner()
+    # As while a view is filled: its stream is folded from the first event again.
+    status.frontier, status.lag_s = UNKNOWN - 5_000_000, 4.6e12
+    (line,) = board.as_lines([status])
+    assert line.partition("  ")[2].startswith("learner-0: ready  examples 5,000 ")
 
 
 def printed(*statuses: ServiceStatus) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,17 +12,19 @@ import pytest
 from msgspec import structs
 
 from headrace.definition import LoopDefinition
-from headrace.errors import Fenced
+from headrace.errors import Fenced, Unavailable
 from headrace.history.remaking import ClosedQuestion, OpenQuestion, remake
 from headrace.history.streams import StreamHistory
 from headrace.kernel.partition import PartitionId
+from headrace.log.batch import Batch
 from headrace.log.position import START
 from headrace.log.tables import Kind, LogEntries, decode_log, encode_vectors
+from headrace_feature import remaking
 from headrace_feature.joining import JoinWorker
 from headrace_feature.remaking import Remaking, last_questions
 from tests.deadline import until
 from tests.unit.feature.test_joining import Claim, Counts, Log, Pairs, labels, loop, take, vectors, worker
-from tests.unit.history.served import TOPICS, Message, Served
+from tests.unit.history.served import TOPICS, KeptLogs, Message, Served
 from tests.unit.history.test_remaking import LABELS, events, labelled
 
 #: Questions that are made: places, ids; each answered at once, then one that is open.
@@ -203,20 +205,62 @@ def test_all_that_the_kept_events_hold_is_made() -> None:
     former = definition.models[0]
     model = structs.replace(former, features=former.features[3:])
     definition = structs.replace(definition, models=(model,))
-    remaking = Remaking(definition, model, served.logs, TOPICS)
+    thread = Remaking(definition, model, served.logs, TOPICS)
     found: list[LogEntries] = []
 
     def finished() -> bool:
-        while (entries := remaking.take()) is not None:
+        while (entries := thread.take()) is not None:
             found.append(entries)
-        return remaking.open() is not None
+        return thread.open() is not None
 
     until(finished)
     expected = remake(definition, model, StreamHistory(served.logs, TOPICS, definition))
     assert [entries.ids for entries in found] == [entries.ids for entries in expected.entries]
-    assert remaking.progress[0] == remaking.progress[1] > 100
-    assert [own.id for own in remaking.open() or ()] == [own.id for own in expected.open]
-    remaking.stop()
+    assert thread.progress[0] == thread.progress[1] > 100
+    assert [own.id for own in thread.open() or ()] == [own.id for own in expected.open]
+    thread.stop()
+
+
+class Unreliable:
+    """Logs whose first read of each topic breaks off after two batches."""
+
+    def __init__(self, logs: KeptLogs) -> None:
+        self._logs = logs
+        self.failures = 0
+        self._read: set[str] = set()
+
+    def partitions(self, topic: str) -> list[str]:
+        return self._logs.partitions(topic)
+
+    def read(self, physical: str, size: int = 5_000) -> Iterator[Batch]:
+        breaks = physical not in self._read
+        self._read.add(physical)
+        for number, batch in enumerate(self._logs.read(physical, size)):
+            if breaks and number == 2:
+                self.failures += 1
+                raise Unavailable("the broker")
+            yield batch
+
+
+def test_a_broker_that_stops_answering_delays_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remaking, "_RETRY_S", 0.01)
+    served = Served(events(4))
+    definition = labelled(served, LABELS["absent"])
+    model = structs.replace(definition.models[0], learner="another")
+    definition = structs.replace(definition, models=(model,))
+    logs, found = Unreliable(served.logs), []
+    thread = Remaking(definition, model, logs, TOPICS)
+
+    def finished() -> bool:
+        while (entries := thread.take()) is not None:
+            found.extend(entries.ids)
+        return thread.open() is not None
+
+    until(finished)
+    thread.stop()
+    expected = remake(definition, model, StreamHistory(served.logs, TOPICS, definition))
+    assert logs.failures >= 3
+    assert found == [id for entries in expected.entries for id in entries.ids]
 
 
 def test_it_ends_where_vectors_of_the_new_definition_begin() -> None:

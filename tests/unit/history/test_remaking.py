@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -96,15 +97,17 @@ def test_the_answers_are_those_of_the_oracle(label: LabelDefinition, partitions:
     }
 
 
-@pytest.mark.parametrize("pass_bytes", [2**30, 30_000])
-def test_the_vectors_are_those_that_were_served(pass_bytes: int) -> None:
-    served = Served(events(5), 2)
+@pytest.mark.parametrize("span", [10_000, 1, 30])
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_the_vectors_are_those_that_were_served(span: int, partitions: int) -> None:
+    served = Served(events(5), partitions)
     loop = labelled(served, LABELS["absent"])
     vectors = {own.ids[0]: own.numbers[0] for source in served.served() for own in source}
-    (entries,) = remade(served, loop, pass_bytes=pass_bytes)
-    assert len(entries) > 100
-    for id, numbers in zip(entries.ids, entries.numbers, strict=True):
-        np.testing.assert_array_equal(numbers, vectors[id])
+    found = remade(served, loop, span=span)
+    assert sum(map(len, found)) > 100
+    for entries in found:
+        for id, numbers in zip(entries.ids, entries.numbers, strict=True):
+            np.testing.assert_array_equal(numbers, vectors[id])
 
 
 @pytest.mark.parametrize("label", LABELS.values(), ids=LABELS)
@@ -138,6 +141,51 @@ def test_they_are_marked_as_made() -> None:
     assert again.made.all()
     assert again.answers.made is not None
     assert len(again.answers.made) == len(again.answers)
+
+
+@pytest.mark.parametrize("label", LABELS.values(), ids=LABELS)
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_spans_make_no_difference(label: LabelDefinition, partitions: int) -> None:
+    served = Served(events(11), partitions)
+    loop = labelled(served, label)
+    at_once, in_spans = whole(served, loop), whole(served, loop, span=20)
+    assert columns(in_spans) == columns(at_once)
+    assert [str(own) for own in in_spans.open] == [str(own) for own in at_once.open]
+
+
+def columns(found: Remade) -> list[tuple[Any, ...]]:
+    return [
+        entry
+        for part in found.entries
+        for entry in zip(
+            part.seqs.tolist(),
+            part.kinds.tolist(),
+            part.questions.tolist(),
+            part.ids,
+            part.times.tolist(),
+            part.label_times.tolist(),
+            map(str, part.labels),
+            part.weights.tolist(),
+            map(np.ndarray.tobytes, part.numbers),
+            strict=True,
+        )
+    ]
+
+
+def test_memory_does_not_grow_with_what_is_kept() -> None:
+    def most(count: int) -> int:
+        served = Served(events(2, count), 2)
+        loop = labelled(served, LABELS["absent"])
+        tracemalloc.start()
+        try:
+            for _ in whole(served, loop, span=100).entries:
+                pass
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    most(300)  # what is imported and compiled
+    assert most(4_000) < most(1_000) + 500_000
 
 
 @pytest.mark.parametrize("label", LABELS.values(), ids=LABELS)

@@ -127,7 +127,7 @@ class Worker:
                     if own not in self.vectors:
                         self.vectors[own] = values
                         self.order.append(own)
-                    assert made.assembled.behind == 0
+                assert made.assembled.behind == 0
             for changed in step.changed:
                 held = self.fold.rows[changed.rows]
                 for slot, state in zip(changed.slots, held.dump(changed.slots, 1), strict=True):
@@ -139,6 +139,22 @@ class Worker:
         for own in self.fold.partitions.values():
             own.end(own.last)
         self.step()
+
+
+def test_vectors_that_are_out_count_no_reads_beyond_keep() -> None:
+    asked, seen = PartitionId("a", 0), PartitionId("b", 0)
+    worker = Worker(1)
+    question = (0, Event("a", "q", START, "p", 1.0))
+    worker.accept(asked, [question])
+    worker.accept(seen, [(place, Event("b", f"{place}", START + place * SECOND, "p", 1.0)) for place in range(300)])
+    worker.finish()
+    assert worker.order == ["q"]
+    # As where a view of the stream is new: it is folded again, beside rows that are far ahead.
+    worker.progress[asked] = worker.progress[asked].anew()
+    worker.start()
+    worker.accept(asked, [question])
+    worker.finish()
+    assert worker.fold.partitions[asked].progress.done == (0, 0, -1)
 
 
 def partition_of(key: str, partitions: int) -> int:

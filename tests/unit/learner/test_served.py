@@ -115,6 +115,32 @@ def test_what_was_made_later_was_not_served() -> None:
     assert learning.served.metrics()["unserved"] == 10.0
 
 
+def test_examples_of_a_former_definition_are_not_unserved() -> None:
+    model = definition("m", Task.BINARY, _ROWS[0])
+    learning = Learning(model, LogisticRegression(), served=ServedQuality(model))
+    whole = entries_of(model, _ROWS, alternating(_LABELS[Task.BINARY][:20]))
+    former, current = whole.take(range(30)), whole.take(range(30, 40))
+    list(learning.read(*message(model, former, 0, definition="former", examples=model.examples_hash)))
+    list(learning.read(*message(model, current, 1, definition=model.hash)))
+    assert learning.progress.examples == 20
+    assert learning.served is not None
+    assert learning.served.metrics()["unserved"] == 5.0
+
+
+@pytest.mark.parametrize("predicted_first", [False, True])
+def test_answers_of_another_definition_are_not_unserved(predicted_first: bool) -> None:
+    model = definition("m", Task.BINARY, _ROWS[0])
+    found = ServedQuality(model)
+    asked = predictions(model, [0, 1])
+    if predicted_first:
+        found.predict_otherwise(asked.ids, asked.times.tolist())
+        found = ServedQuality.load(model, found.dump())
+    for number in range(3):
+        found.answer(f"e{number}", 1_000_000 * number, True, 1.0)
+    found.predict_otherwise(asked.ids, asked.times.tolist())
+    assert (found.metrics()["served"], found.metrics()["unserved"]) == (0.0, 1.0)
+
+
 def test_both_sides_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(served, "MAX_ANSWERS", 10)
     model = definition("m", Task.BINARY, _ROWS[0], waiting_bytes=20 * 320)
@@ -128,3 +154,6 @@ def test_both_sides_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.metrics()["unserved"] == 40.0
     found.predict(predictions(model, list(range(50, 60))))  # the last ten answers still wait
     assert (found.metrics()["served"], found.metrics()["unserved"]) == (30.0, 30.0)
+    asked = predictions(model, list(range(20)))
+    found.predict_otherwise(asked.ids, asked.times.tolist())
+    assert len(found._otherwise) == 10

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headrace.cli.progress_tables import advice, join_cells, joins_of, stream_cells, streams_of
-from headrace.frontier import RESTING
+from headrace.frontier import RESTING, UNKNOWN
 from headrace.quality.warning import MARK
 from headrace.wording import format_span, takeover_text
 
@@ -99,18 +99,23 @@ def as_json(loop: str, statuses: Iterable[ServiceStatus]) -> str:
 
 def lag_text(status: ServiceStatus) -> str:
     """How much event time it is behind."""
-    return "" if status.lag_s is None else format_span(status.lag_s)
+    return "" if status.lag_s is None or _is_unknown(status.frontier) else format_span(status.lag_s)
 
 
 def frontier_text(status: ServiceStatus) -> str:
     """The event time up to which its work is done."""
-    if status.frontier is None:
+    if status.frontier is None or _is_unknown(status.frontier):
         return ""
     if status.frontier == RESTING:
         return "what there is"
     if status.frontier > _LAST_TIME:
         return "the end"
     return datetime.fromtimestamp(status.frontier / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _is_unknown(frontier: int | None) -> bool:
+    """Whether a frontier says nothing yet, as while a stream is folded from its first event again."""
+    return frontier is not None and frontier <= UNKNOWN
 
 
 def _line(status: ServiceStatus) -> str:

@@ -2,14 +2,18 @@
 
 It is a pure function of the events: it knows no broker, no store and no clock. Vectors are complete, as those are that
 wait for every partition; the rule that answers them is the join's.
+
+The streams are read side by side, in spans of time. Memory holds a span, the rows, and the questions whose answer is
+not decided or not in the log yet: it depends on how long answers take, and not on how much is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -18,9 +22,9 @@ import numpy.typing as npt
 from headrace.definition import LoopDefinition, ModelDefinition, Task
 from headrace.errors import InvalidRequest
 from headrace.events import EventColumns
-from headrace.frontier import UNKNOWN
+from headrace.frontier import ENDED, UNKNOWN
 from headrace.kernel.arrays import Ints
-from headrace.kernel.assemble import Assembled, Assembler
+from headrace.kernel.assemble import Assembler
 from headrace.kernel.folding import texts_of
 from headrace.kernel.join import (
     NOTHING,
@@ -33,11 +37,16 @@ from headrace.kernel.join import (
     Watermarks,
     answer_place,
     question_place,
+    sort_key,
 )
 from headrace.kernel.labels import Labels
 from headrace.kernel.partition import PartitionId, Waiting
-from headrace.kernel.replay import PASS_BYTES, VectorReplay, bytes_a_vector, orders_of
+from headrace.kernel.replay import VectorReplay, orders_of
+from headrace.kernel.rows import RowSet
 from headrace.log.tables import MAX_ROWS, Kind, LogEntries
+
+#: Questions and labels in a span, at least.
+SPAN = 10_000
 
 #: After so many questions and labels of an entity those that are decided are taken out of its entry.
 _PRUNE = 64
@@ -82,47 +91,54 @@ class ClosedQuestion(NamedTuple):
     time: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Remade:
-    """A model's examples as they were made.
+    """A model's examples as they are made.
 
     Attributes
     ----------
-    total
-        How many entries the log has.
+    entries
+        The log, in its order.
     open
-        The questions that are not decided, in the order of their places.
+        The questions that are not decided, in the order of their places; known once all entries have been taken.
+    closed
+        Questions that are decided, but a label of which may wait in the join; known then, too.
     """
 
-    total: int
-    entries: Iterator[LogEntries]
-    open: list[OpenQuestion]
-    closed: list[ClosedQuestion]
+    entries: Iterator[LogEntries] = field(default_factory=lambda: iter(()))
+    open: list[OpenQuestion] = field(default_factory=list)
+    closed: list[ClosedQuestion] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """The N events that a model predicts on, in the order of their partitions."""
+class _Asked(NamedTuple):
+    """A question, and its row: how many were read before it."""
 
-    events: EventColumns
-    keys: Ints
-    watermark: int
+    row: int
+    id: str
+    time: int
 
 
-@dataclass(frozen=True)
-class _Told:
-    """The outcomes that the events of a label tell, with the key of each event."""
+class _Arrival(NamedTuple):
+    """A question or a label of an entry; of equal keys questions come first."""
 
-    outcomes: list[tuple[int, str, Outcome]]
-    watermark: int
+    name: str
+    key: int
+    order: int
+    what: _Asked | Outcome
 
 
 class _Placed(NamedTuple):
-    """An entry of the log to be: its place, the row of its question, and its answer unless it is the question."""
+    """An entry of the log to be: its place, the row of its question, and whether it is the question or its answer."""
 
     place: bytes
     row: int
-    closes: Question | None
+    question: Question
+    asks: bool
+
+
+class _Vector(NamedTuple):
+    numbers: npt.NDArray[np.float64]
+    categories: tuple[str | None, ...]
 
 
 def remake(
@@ -132,7 +148,7 @@ def remake(
     *,
     until: Mapping[PartitionId, tuple[int, int, int]] | None = None,
     first: int = 0,
-    pass_bytes: int = PASS_BYTES,
+    span: int = SPAN,
     told: Callable[[int, int], None] = lambda made, total: None,
 ) -> Remade:
     """Make the log of a model's questions and answers, in its order; all of it is `made`.
@@ -144,6 +160,8 @@ def remake(
         not there has none. None: all.
     first
         The place of the first entry in the log.
+    span
+        So many questions and labels are read before anything is made of them; more where more questions are open.
     told
         Called with the number of vectors that are made, and of those that are to be made.
 
@@ -154,139 +172,331 @@ def remake(
     """
     if model.vectors == "requests":
         raise InvalidRequest(f"model {model.name}", "asked by requests", "one whose questions are events of a stream")
-    assembler = Assembler(loop, model)
-    asked = _questions(loop, model, source, assembler.fields, until)
-    placed, still_open, closed = _placed(loop, model, asked, _outcomes(loop, model, source))
-    # A question that repeats another one needs no vector.
-    rows = np.unique(np.array([own.row for own in placed] + [_row(own) for _, own in still_open], np.int64))
-    vectors = _Vectors(loop, model, source, asked, rows)
-    vectors.make(max(pass_bytes // bytes_a_vector(assembler, model), 1), told)
-    entries = _entries(model, Rule.of(loop, model), asked, placed, vectors, first)
-    return Remade(len(placed), entries, _open(still_open, vectors), closed)
+    made = Remade()
+    made.entries = _Log(loop, model, source, until, first, span).entries(made, told)
+    return made
 
 
-def _questions(
-    loop: LoopDefinition,
-    model: ModelDefinition,
-    source: EventSource,
-    fields: frozenset[str],
-    until: Mapping[PartitionId, tuple[int, int, int]] | None,
-) -> _Asked:
-    needed = fields | ({model.entity} if model.entity else frozenset())
-    parts: list[EventColumns] = []
-    keys: list[Ints] = []
-    watermarks: list[int] = []
-    for partition in source.partitions(model.stream):
-        watermark = UNKNOWN
-        for accepted in source.read(partition):
-            columns = accepted.columns
-            rows = np.arange(len(columns) if until is None else _count(accepted, until.get(partition)))
-            chosen = {name: columns.fields[name] for name in needed}
-            parts.append(EventColumns(columns.times, columns.ids, chosen).take(rows))
-            keys.append(accepted.keys[rows])
-            watermark = int(accepted.watermarks[-1])
-        watermarks.append(watermark)
-    if not parts:
-        nothing = np.empty(0, np.int64)
-        return _Asked(EventColumns(nothing, [], {name: np.empty(0) for name in needed}), nothing, UNKNOWN)
-    return _Asked(EventColumns.concat(parts), np.concatenate(keys), _least(watermarks))
+class _Log:
+    """The log of a model, as it is made."""
+
+    def __init__(
+        self,
+        loop: LoopDefinition,
+        model: ModelDefinition,
+        source: EventSource,
+        until: Mapping[PartitionId, tuple[int, int, int]] | None,
+        first: int,
+        span: int,
+    ) -> None:
+        self._model = model
+        self._source = source
+        self._until = until
+        self._span = span
+        self._labels = Labels(loop, model)
+        self._rule = Rule.of(loop, model)
+        self._fields = Assembler(loop, model).fields | ({model.entity} if model.entity else frozenset())
+        self._questions = {own: _Cursor(source.read(own)) for own in source.partitions(model.stream)}
+        self._told = [_Cursor(source.read(own)) for own in source.partitions(self._labels.stream.name)]
+        self._vectors = _Vectors(loop, model, source)
+        self._answers = _Answers(self._rule, self._labels.stream.lateness)
+        self._read = 0
+        self._next = first
+        self._seqs: dict[int, int] = {}
+        self._closed: list[ClosedQuestion] = []
+
+    def entries(self, made: Remade, told: Callable[[int, int], None]) -> Iterator[LogEntries]:
+        """Make the entries; then tells `made` what is left."""
+        total = sum(
+            self._count(partition, accepted)
+            for partition in self._questions
+            for accepted in self._source.read(partition)
+        )
+        told(0, total)
+        cursors = [*self._questions.values(), *self._told]
+        before: int | None = UNKNOWN
+        while before is not None:
+            arrivals: list[_Arrival] = []
+            parts: list[tuple[EventColumns, Ints]] = []
+            first = self._read
+            while before is not None and len(arrivals) < max(self._span, self._answers.waiting):
+                for cursor in cursors:
+                    cursor.fill()
+                before = min((own.reach for own in cursors if own.reach is not None), default=None)
+                arrivals += self._take_questions(before, parts)
+                arrivals += self._take_labels(before)
+            rows = self._answers.take(arrivals, self._marks())
+            self._vectors.make(parts, first, rows, before)
+            told(self._read, total)
+            coming = min((own.watermark for own in self._questions.values() if not own.done), default=ENDED)
+            placed = self._answers.ready(None if before is None else coming)
+            for start in range(0, len(placed), MAX_ROWS):
+                yield self._entries(placed[start : start + MAX_ROWS])
+            self._close(placed)
+        made.open += self._open()
+        made.closed += self._closed
+
+    def _count(self, partition: PartitionId, accepted: Waiting) -> int:
+        """How many of some events stand at most at the position of their partition's last question."""
+        if self._until is None:
+            return len(accepted)
+        last = self._until.get(partition)
+        if last is None:
+            return 0
+        places = orders_of(accepted.positions)
+        return int(np.searchsorted(places, orders_of(np.array([last], np.int64))[0], side="right"))
+
+    def _take_questions(self, before: int | None, parts: list[tuple[EventColumns, Ints]]) -> Iterator[_Arrival]:
+        for partition, cursor in self._questions.items():
+            for accepted in cursor.take(before):
+                rows = np.arange(self._count(partition, accepted))
+                columns = accepted.columns
+                chosen = {name: columns.fields[name] for name in self._fields}
+                events = EventColumns(columns.times, columns.ids, chosen).take(rows)
+                parts.append((events, accepted.keys[rows]))
+                names = texts_of(events.fields[self._model.entity]) if self._model.entity else events.ids
+                keys, times = accepted.keys[rows].tolist(), events.times.tolist()
+                for name, key, id, time in zip(names, keys, events.ids, times, strict=True):
+                    if name:
+                        yield _Arrival(name, key, 0, _Asked(self._read, id, time))
+                    self._read += 1
+
+    def _take_labels(self, before: int | None) -> Iterator[_Arrival]:
+        for cursor in self._told:
+            for accepted in cursor.take(before):
+                for row, name, outcome in self._labels.rows(accepted.columns):
+                    yield _Arrival(name, int(accepted.keys[row]), 1, outcome)
+
+    def _close(self, placed: Iterable[_Placed]) -> None:
+        """Keep the questions that are answered as long as a label of theirs may wait in the join."""
+        if self._rule.after is not None:
+            return  # labels are of entities, and answer many questions
+        self._closed += [
+            ClosedQuestion(own.question.id, own.question.id, own.question.time) for own in placed if not own.asks
+        ]
+        # A label may be a bound later than its question, and waits for another bound.
+        oldest = self._marks().complete - 2 * self._rule.bound
+        self._closed = [own for own in self._closed if own.time >= oldest]
+
+    def _marks(self) -> Watermarks:
+        questions, labels = _least(self._questions.values()), _least(self._told)
+        return Watermarks(questions, labels, min(questions, labels))
+
+    def _entries(self, part: Sequence[_Placed]) -> LogEntries:
+        rule, model = self._rule, self._model
+        seqs = range(self._next, self._next + len(part))
+        self._next += len(part)
+        self._seqs |= {own.row: seq for own, seq in zip(part, seqs, strict=True) if own.asks}
+        asked = [own.question for own in part]
+        weights = [None if own.asks else _weight(rule, own.question) for own in part]
+        kinds = [
+            Kind.QUESTION if own.asks else Kind.UNANSWERED if weight is None else Kind.ANSWER
+            for own, weight in zip(part, weights, strict=True)
+        ]
+        labels = [
+            own.outcome.value if kind is Kind.ANSWER and own.outcome else None
+            for own, kind in zip(asked, kinds, strict=True)
+        ]
+        numbers, categories = self._vectors.at([own.row for own in part])
+        entries = LogEntries(
+            np.array(seqs, np.int64),
+            np.array(kinds, np.int8),
+            np.array([self._seqs[own.row] for own in part], np.int64),
+            [own.id for own in asked],
+            np.array([own.time for own in asked], np.int64),
+            np.array(
+                [own.question.time if own.asks else own.question.label_time(rule.bound) for own in part], np.int64
+            ),
+            ["" if label is None else str(label) for label in labels]
+            if model.task is Task.MULTICLASS
+            else np.array([np.nan if label is None else label for label in labels], np.float64),
+            np.array([1.0 if weight is None else weight for weight in weights]),
+            numbers,
+            categories,
+            np.ones(len(part), bool),
+        )
+        closed = [own.row for own in part if not own.asks]
+        for row in closed:
+            del self._seqs[row]
+        self._vectors.forget(closed)
+        return entries
+
+    def _open(self) -> list[OpenQuestion]:
+        found = []
+        for name, question in self._answers.open():
+            (numbers,), categories = self._vectors.at([_row(question)])
+            outcome = question.outcome
+            found.append(
+                OpenQuestion(name, question.id, question.time, outcome, numbers, [value for (value,) in categories])
+            )
+        return found
 
 
-def _count(accepted: Waiting, until: tuple[int, int, int] | None) -> int:
-    """How many of the events stand at most at a position; none without one."""
-    if until is None:
-        return 0
-    return int(np.searchsorted(orders_of(accepted.positions), orders_of(np.array([until], np.int64))[0], side="right"))
+class _Cursor:
+    """The events of one partition, taken in spans of their keys.
 
-
-def _outcomes(loop: LoopDefinition, model: ModelDefinition, source: EventSource) -> _Told:
-    labels = Labels(loop, model)
-    found: list[tuple[int, str, Outcome]] = []
-    watermarks: list[int] = []
-    for partition in source.partitions(labels.stream.name):
-        watermark = UNKNOWN
-        for accepted in source.read(partition):
-            told = labels.rows(accepted.columns)
-            found += [(int(accepted.keys[row]), name, outcome) for row, name, outcome in told]
-            watermark = int(accepted.watermarks[-1])
-        watermarks.append(watermark)
-    return _Told(found, _least(watermarks))
-
-
-def _least(watermarks: Sequence[int]) -> int:
-    """The watermark of a stream; a partition without events holds nobody back."""
-    return min((own for own in watermarks if own > UNKNOWN), default=UNKNOWN)
-
-
-def _placed(
-    loop: LoopDefinition, model: ModelDefinition, asked: _Asked, told: _Told
-) -> tuple[list[_Placed], list[tuple[str, Question]], list[ClosedQuestion]]:
-    """What the log holds, in its order; the questions that are not decided, with the names of their entries.
-
-    And those that are decided, but a label of which may wait in the join.
+    Attributes
+    ----------
+    watermark
+        That of the events that have been taken.
     """
-    rule = Rule.of(loop, model)
-    ids = asked.events.ids
-    names = texts_of(asked.events.fields[model.entity]) if model.entity else ids
-    arrivals: list[tuple[str, int, int, int | Outcome]] = [
-        (name, int(key), 0, row) for row, (name, key) in enumerate(zip(names, asked.keys, strict=True)) if name
-    ]
-    arrivals += [(name, key, 1, outcome) for key, name, outcome in told.outcomes]
-    # Stable: what has one key keeps the order in which it was read.
-    arrivals.sort(key=itemgetter(0, 1, 2))
-    marks = Watermarks(asked.watermark, told.watermark, min(asked.watermark, told.watermark))
-    lateness = loop.stream(loop.label(model.label).stream).lateness
-    placed: list[_Placed] = []
-    still_open: list[tuple[str, Question]] = []
-    for name, group in groupby(arrivals, key=itemgetter(0)):
-        part = [(key, what) for _, key, _, what in group]
-        entry = _decided(rule, name, part, asked.events, marks, lateness, placed)
-        still_open += [(name, question) for question in entry.questions if question.vector is not None]
-    # A label may be a bound later than its question, and waits for another bound.
-    oldest = marks.complete - 2 * rule.bound
-    recent = [(names[own.row], own.closes) for own in placed if own.closes is not None and own.closes.time >= oldest]
-    closed = [ClosedQuestion(name, asked.id, asked.time) for name, asked in recent if name]
-    return sorted(placed), sorted(still_open, key=lambda own: (own[1].time, own[1].id)), closed
+
+    def __init__(self, events: Iterator[Waiting]) -> None:
+        self._events = events
+        self._ahead: Waiting | None = None
+        self._ended = False
+        self.watermark = UNKNOWN
+
+    @property
+    def done(self) -> bool:
+        """Whether all events have been taken."""
+        return self._ended and self._ahead is None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no event, nor was any."""
+        return self.done and self.watermark == UNKNOWN
+
+    @property
+    def reach(self) -> int | None:
+        """All events whose keys are before this have been read; None: all there are."""
+        return None if self._ended or self._ahead is None else int(self._ahead.keys[-1])
+
+    def fill(self) -> None:
+        """Read on until some events are before the reach."""
+        while not self._ended and (self._ahead is None or self._ahead.keys[0] == self._ahead.keys[-1]):
+            self._read()
+
+    def take(self, before: int | None) -> Iterator[Waiting]:
+        """Take the events whose keys are before one; without one all that are left."""
+        while True:
+            if self._ahead is None and not self._ended:
+                self._read()
+            ahead = self._ahead
+            if ahead is None:
+                return
+            count = len(ahead) if before is None else int(np.searchsorted(ahead.keys, before, side="left"))
+            if count:
+                self.watermark = int(ahead.watermarks[count - 1])
+                self._ahead = _part(ahead, count, len(ahead)) if count < len(ahead) else None
+                yield _part(ahead, 0, count)
+            if self._ahead is not None:
+                return
+
+    def _read(self) -> None:
+        following = next(self._events, None)
+        if following is None:
+            self._ended = True
+        elif self._ahead is None:
+            self._ahead = following
+        else:
+            self._ahead.extend(following)
 
 
-def _decided(
-    rule: Rule,
-    name: str,
-    arrivals: Sequence[tuple[int, int | Outcome]],
-    events: EventColumns,
-    marks: Watermarks,
-    lateness: int,
-    found: list[_Placed],
-) -> Entry:
-    """Find the entries of one id, or of one entity, in the log; returns what is left to be decided."""
-    entry = NOTHING
-    for start in range(0, len(arrivals), _PRUNE):
-        part = arrivals[start : start + _PRUNE]
-        join = Join(rule, {name: entry})
-        for _, what in part:
-            if isinstance(what, Outcome):
-                join.label(name, what)
-            else:
-                join.question(name, events.ids[what], int(events.times[what]), what.to_bytes(8, "big"))
-        last = start + _PRUNE >= len(arrivals)
-        # Of an entity all events are in one partition, whose watermark is at least this.
-        until = min(part[-1][0] - lateness, marks.complete)
-        now = marks if last else Watermarks(until, until, until)
-        join.decide([name], now, Decided())
-        entry = _take_decided(rule, name, join.entry(name), found)
-    return entry
+def _part(events: Waiting, start: int, stop: int) -> Waiting:
+    if (start, stop) == (0, len(events)):
+        return events
+    at = slice(start, stop)
+    return replace(
+        events,
+        columns=events.columns.take(range(start, stop)),
+        positions=events.positions[at],
+        keys=events.keys[at],
+        watermarks=events.watermarks[at],
+        since=events.since[at],
+    )
 
 
-def _take_decided(rule: Rule, name: str, entry: Entry, found: list[_Placed]) -> Entry:
-    questions = []
-    for question in entry.questions:
-        if question.decided and question.vector is not None:
-            row = _row(question)
-            found.append(_Placed(question_place(name, question, rule), row, None))
-            found.append(_Placed(answer_place(name, question, rule), row, question))
-            question = question._replace(vector=None)
-        questions.append(question)
-    return entry._replace(questions=tuple(questions))
+def _least(cursors: Iterable[_Cursor]) -> int:
+    """The watermark of a stream; a partition without events holds nobody back."""
+    return min((own.watermark for own in cursors if not own.empty), default=UNKNOWN)
+
+
+class _Answers:
+    """Decides which label answers which question, as the join does.
+
+    Parameters
+    ----------
+    lateness
+        That of the label's stream.
+    """
+
+    def __init__(self, rule: Rule, lateness: int) -> None:
+        self._rule = rule
+        self._lateness = lateness
+        self._entries: dict[str, Entry] = {}
+        self._placed: list[_Placed] = []
+
+    @property
+    def waiting(self) -> int:
+        """How many entries are held."""
+        return len(self._entries)
+
+    def take(self, arrivals: list[_Arrival], marks: Watermarks) -> list[int]:
+        """Go on with what follows in the order of keys; returns the rows of the questions that repeat no other one."""
+        # Stable: what has one key keeps the order in which it was read.
+        arrivals.sort(key=itemgetter(0, 1, 2))
+        rest = dict.fromkeys(self._entries)
+        rows: list[int] = []
+        for name, group in groupby(arrivals, key=itemgetter(0)):
+            rest.pop(name, None)
+            rows += self._advance(name, list(group), marks)
+        for name in rest:
+            rows += self._advance(name, [], marks)
+        return sorted(rows)
+
+    def ready(self, coming: int | None) -> list[_Placed]:
+        """Take what has its place in the log, given the time before which no question comes; without one everything."""
+        self._placed.sort()
+        end = len(self._placed)
+        if coming is not None:
+            bound = min([coming, *(question.time for _, question in self._undecided())])
+            end = bisect_left(self._placed, sort_key(bound), key=attrgetter("place"))
+        ready, self._placed = self._placed[:end], self._placed[end:]
+        return ready
+
+    def open(self) -> list[tuple[str, Question]]:
+        """The questions that are not decided, with the names of their entries."""
+        return sorted(self._undecided(), key=lambda own: (own[1].time, own[1].id))
+
+    def _undecided(self) -> Iterator[tuple[str, Question]]:
+        for name, entry in self._entries.items():
+            for question in entry.questions:
+                if question.vector is not None:
+                    yield name, question
+
+    def _advance(self, name: str, arrivals: Sequence[_Arrival], marks: Watermarks) -> list[int]:
+        rows = []
+        entry = self._entries.pop(name, NOTHING)
+        for start in range(0, max(len(arrivals), 1), _PRUNE):
+            part = arrivals[start : start + _PRUNE]
+            join = Join(self._rule, {name: entry})
+            for own in part:
+                if isinstance(own.what, Outcome):
+                    join.label(name, own.what)
+                elif join.question(name, own.what.id, own.what.time, own.what.row.to_bytes(8, "big")):
+                    rows.append(own.what.row)
+            now = marks
+            if start + _PRUNE < len(arrivals):
+                # Of an entity all events are in one partition, whose watermark is at least this.
+                until = min(part[-1].key - self._lateness, marks.complete)
+                now = Watermarks(until, until, until)
+            join.decide([name], now, Decided())
+            entry = self._take_decided(name, join.entry(name))
+        if entry != NOTHING:
+            self._entries[name] = entry
+        return rows
+
+    def _take_decided(self, name: str, entry: Entry) -> Entry:
+        questions = []
+        for question in entry.questions:
+            if question.decided and question.vector is not None:
+                row = _row(question)
+                self._placed.append(_Placed(question_place(name, question, self._rule), row, question, True))
+                self._placed.append(_Placed(answer_place(name, question, self._rule), row, question, False))
+                question = question._replace(vector=None)
+            questions.append(question)
+        return entry._replace(questions=tuple(questions))
 
 
 def _row(question: Question) -> int:
@@ -294,101 +504,70 @@ def _row(question: Question) -> int:
     return int.from_bytes(question.vector or b"", "big")
 
 
-def _open(questions: Sequence[tuple[str, Question]], vectors: _Vectors) -> list[OpenQuestion]:
-    numbers, categories = vectors.at(np.array([_row(question) for _, question in questions], np.int64))
-    return [
-        OpenQuestion(name, own.id, own.time, own.outcome, numbers[place], [column[place] for column in categories])
-        for place, (name, own) in enumerate(questions)
-    ]
-
-
 class _Vectors:
-    """The vectors of some questions, as numbers and columns of texts."""
+    """The vectors of the questions that are not closed yet, by their rows."""
 
-    def __init__(
-        self, loop: LoopDefinition, model: ModelDefinition, source: EventSource, asked: _Asked, rows: Ints
-    ) -> None:
+    def __init__(self, loop: LoopDefinition, model: ModelDefinition, source: EventSource) -> None:
         self._loop = loop
         self._model = model
-        self._source = source
-        self._asked = asked
-        self._rows = rows
-        self.numbers = np.empty((len(rows), 0))
-        self.categories: list[list[str | None]] = []
+        views = [loop.view(name) for name in model.view_names]
+        self._cursors = {
+            partition: _Cursor(source.read(partition))
+            for stream in dict.fromkeys(view.stream for view in views)
+            for partition in source.partitions(stream)
+        }
+        self._rows: dict[tuple[str, int], RowSet] = {}
+        self._vectors: dict[int, _Vector] = {}
 
-    def make(self, size: int, told: Callable[[int, int], None]) -> None:
-        """Make them, so many in each pass over the streams."""
-        passes: list[Assembled] = []
-        for start in range(0, len(self._rows), size):
-            passes.append(self._pass(self._rows[start : start + size]))
-            told(min(start + size, len(self._rows)), len(self._rows))
-        if passes:
-            self.numbers = np.concatenate([made.numbers for made in passes])
-            columns = range(len(passes[0].categories))
-            self.categories = [[value for made in passes for value in made.categories[column]] for column in columns]
+    def make(self, parts: list[tuple[EventColumns, Ints]], first: int, rows: list[int], before: int | None) -> None:
+        """Make those of some rows of a span.
 
-    def at(self, rows: Ints) -> tuple[npt.NDArray[np.float64], list[list[str | None]]]:
-        """The vectors of these questions."""
-        places = np.searchsorted(self._rows, rows)
-        return self.numbers[places], [[column[place] for place in places] for column in self.categories]
+        Parameters
+        ----------
+        parts
+            The questions of the span with their keys; the first of them has the row `first`.
+        before
+            The keys of all questions that follow are not before this; None: none follows.
+        """
+        if not rows:
+            return
+        at = np.array(rows, np.int64) - first
+        events = EventColumns.concat([events for events, _ in parts]).take(at)
+        keys = np.concatenate([keys for _, keys in parts])[at]
+        replay = VectorReplay(self._loop, self._model, events, keys, rows=self._rows)
+        for partition, cursor in self._cursors.items():
+            folded = replay.partition(partition)
+            # What a vector may read has a key of at most its own and the lateness.
+            end = None if before is None else before + self._loop.stream(partition.stream).lateness
+            for accepted in cursor.take(end):
+                folded.fold(accepted)
+                if before is None and folded.done:
+                    break
+            folded.finish()
+        made = replay.assemble()
+        for place, row in enumerate(rows):
+            # A copy: a view would keep the span.
+            categories = tuple(column[place] for column in made.categories)
+            self._vectors[row] = _Vector(made.numbers[place].copy(), categories)
+        if before is not None:
+            self._forget_rows(before - self._loop.stream(self._model.stream).lateness)
 
-    def _pass(self, rows: Ints) -> Assembled:
-        replay = VectorReplay(self._loop, self._model, self._asked.events.take(rows), self._asked.keys[rows])
-        for stream in replay.streams:
-            for partition in self._source.partitions(stream):
-                folded = replay.partition(partition)
-                for accepted in self._source.read(partition):
-                    folded.fold(accepted)
-                    if folded.done:
-                        break
-                folded.finish()
-        return replay.assemble()
+    def _forget_rows(self, time: int) -> None:
+        """Let go of rows that hold nothing in the windows of questions from a time on."""
+        for (view, _), rows in self._rows.items():
+            rows.forget_before(time - max(window.size for window in self._loop.view(view).windows))
 
-
-def _entries(
-    model: ModelDefinition, rule: Rule, asked: _Asked, placed: Sequence[_Placed], vectors: _Vectors, first: int
-) -> Iterator[LogEntries]:
-    seqs: dict[int, int] = {}
-    for start in range(0, len(placed), MAX_ROWS):
-        part = placed[start : start + MAX_ROWS]
-        numbers = range(first + start, first + start + len(part))
-        seqs |= {own.row: seq for own, seq in zip(part, numbers, strict=True) if own.closes is None}
-        closing = [own.closes for own in part]
-        weights = [None if own is None else _weight(rule, own) for own in closing]
-        kinds = [
-            Kind.QUESTION if own is None else Kind.UNANSWERED if weight is None else Kind.ANSWER
-            for own, weight in zip(closing, weights, strict=True)
+    def at(self, rows: Sequence[int]) -> tuple[npt.NDArray[np.float64], list[list[str | None]]]:
+        """The vectors of some rows (at least one), as numbers and columns of texts."""
+        found = [self._vectors[row] for row in rows]
+        return np.stack([own.numbers for own in found]), [
+            list(column) for column in zip(*(own.categories for own in found), strict=True)
         ]
-        labels = [
-            own.outcome.value if kind is Kind.ANSWER and own is not None and own.outcome else None
-            for own, kind in zip(closing, kinds, strict=True)
-        ]
-        rows = np.array([own.row for own in part], np.int64)
-        times = asked.events.times[rows]
-        matrix, categories = vectors.at(rows)
-        known = [
-            int(time) if own is None else own.outcome.time if own.outcome else own.time + rule.bound
-            for own, time in zip(closing, times, strict=True)
-        ]
-        entries = LogEntries(
-            np.array(numbers, np.int64),
-            np.array(kinds, np.int8),
-            np.array([seqs[own.row] for own in part], np.int64),
-            [asked.events.ids[row] for row in rows],
-            times,
-            np.array(known, np.int64),
-            ["" if label is None else str(label) for label in labels]
-            if model.task is Task.MULTICLASS
-            else np.array([np.nan if label is None else label for label in labels], np.float64),
-            np.array([1.0 if weight is None else weight for weight in weights]),
-            matrix,
-            categories,
-            np.ones(len(part), bool),
-        )
-        for own in part:
-            if own.closes is not None:
-                del seqs[own.row]
-        yield entries
+
+    def forget(self, rows: Iterable[int]) -> None:
+        """Let go of the vectors of questions that are closed."""
+        for row in rows:
+            del self._vectors[row]
 
 
 def _weight(rule: Rule, question: Question) -> float | None:

@@ -310,7 +310,7 @@ class Fold:
                 [column[first:] for column in made.categories],
                 made.cuts[first:],
                 made.newest[first:],
-                made.behind,
+                made.behind if first < len(positions) else 0,
             ),
             texts_of(events.fields[assembler.model.entity])[first:] if assembler.model.entity else None,
         )

@@ -46,15 +46,26 @@ class VectorReplay:
         int64[N]: the key of each event in its partition (see `headrace.kernel.partition`).
     cuts
         int64[N, C, 3]: read each row at this position; None: completely.
+    rows
+        Go on with these rows, by view and partition, and leave them for the replay of the events that follow. It is fed
+        what follows the events that the one before was fed: all that stands before the reads of these N, and nothing
+        that stands behind reads of later ones.
     """
 
     def __init__(
-        self, loop: LoopDefinition, model: ModelDefinition, events: EventColumns, keys: Ints, cuts: Ints | None = None
+        self,
+        loop: LoopDefinition,
+        model: ModelDefinition,
+        events: EventColumns,
+        keys: Ints,
+        cuts: Ints | None = None,
+        rows: dict[tuple[str, int], RowSet] | None = None,
     ) -> None:
         self._loop = loop
         self._events = events
         self._keys = keys
         self._recorded = cuts
+        self._held = rows
         self._assembler = Assembler(loop, model)
         self._firsts = np.cumsum([0, *self._assembler.partitions]).tolist()
         size = len(events)
@@ -106,7 +117,10 @@ class VectorReplay:
             for index, read in enumerate(self.reads)
             if read.view == view
         ]
-        return _RowsReplay(RowSet(layout), Folding(layout.view, layout), reads)
+        if self._held is None:
+            return _RowsReplay(RowSet(layout), Folding(layout.view, layout), reads)
+        rows = self._held.setdefault((view, source.partition), RowSet(layout))
+        return _RowsReplay(rows, Folding(layout.view, layout), reads, goes_on=True)
 
     def _orders(self, read: int, source: PartitionId) -> _Orders:
         if self._recorded is not None:
@@ -192,9 +206,10 @@ class _Reading:
 
 
 class _RowsReplay:
-    """The rows of one view in one partition."""
+    """The rows of one view in one partition; where it `goes_on` later ones read them, too."""
 
-    def __init__(self, rows: RowSet, folding: Folding, reads: Sequence[_Reading]) -> None:
+    def __init__(self, rows: RowSet, folding: Folding, reads: Sequence[_Reading], goes_on: bool = False) -> None:
+        self._goes_on = goes_on
         self._rows = rows
         self._folding = folding
         self._reads = reads
@@ -205,11 +220,12 @@ class _RowsReplay:
         return all(read.done for read in self._reads)
 
     def fold(self, accepted: Waiting, orders: _Orders) -> None:
-        if self.done or not len(accepted):
+        if (self.done and not self._goes_on) or not len(accepted):
             return
         keys, values = self._folding.prepare(accepted.columns)
-        # Entities that nobody reads need no rows.
-        keys = [key if key in self._entities else None for key in keys]
+        if not self._goes_on:
+            # Entities that nobody reads need no rows.
+            keys = [key if key in self._entities else None for key in keys]
         timeline = Timeline(self._rows)
         # The i-th event's moment is i + 1, that of a read how many events stand before it.
         moments = np.arange(1, len(keys) + 1, dtype=np.int64)

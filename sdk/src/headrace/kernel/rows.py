@@ -162,6 +162,11 @@ class RowSet:
             self._reset(slot)
             self._free.append(slot)
 
+    def forget_before(self, time: int) -> None:
+        """Drop the rows whose newest event is before a time, and those without an event."""
+        old = np.flatnonzero(self._newest[: len(self._keys)] < time).tolist()
+        self.forget([key for slot in old if (key := self._keys[slot]) is not None])
+
     def run(self, operations: Operations) -> Reads:
         """Execute folds and reads in their order."""
         kinds, slots, times, values, positions = operations

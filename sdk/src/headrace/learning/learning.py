@@ -107,15 +107,18 @@ class _Unsettled:
 class _Message:
     """The entries of a message from row `first` on, in columns that Python reads quickly."""
 
-    def __init__(self, task: Task, entries: LogEntries, rows: Rows, first: int) -> None:
+    def __init__(self, task: Task, entries: LogEntries, rows: Rows, first: int, former: bool) -> None:
         self.size = len(entries) - first
         self.seqs: list[int] = entries.seqs[first:].tolist()
         self.questions: list[int] = entries.questions[first:].tolist()
         self.times: list[int] = entries.times[first:].tolist()
         self.ids = entries.ids[first:]
         self.weights: list[float] = entries.weights[first:].tolist()
-        made = entries.made if entries.made is not None else np.zeros(len(entries), bool)
-        self.made: list[bool] = made[first:].tolist()
+        # This definition was not asked what was made later, nor what is in the log of a former one.
+        asked = np.full(len(entries), not former)
+        if entries.made is not None:
+            asked &= ~entries.made
+        self.asked: list[bool] = asked[first:].tolist()
         self.labels = labels_of(task, entries.labels[first:])
         self.rows = rows.of(entries, first)
         self._kinds = entries.kinds[first:]
@@ -219,7 +222,8 @@ class Learning:
             return
         entries = decode_log(self.model, payload)
         first = self._first_new(entries)
-        message = _Message(self.model.task, entries, self._rows, first)
+        former = properties.get("definition", self.model.hash) != self.model.hash
+        message = _Message(self.model.task, entries, self._rows, first, former)
         if not message.size:
             return
         for kind, start, end in message.runs():
@@ -301,9 +305,12 @@ class Learning:
                 self._unsettled.add(message.times[row], label, message.weights[row], scored)
             else:
                 self._quality.skip(dropped=self.waiting.was_dropped(question))
-            # Nobody was asked what is made later.
-            if self.served is not None and not message.made[row]:
+            if self.served is None:
+                continue
+            if message.asked[row]:
                 self.served.answer(message.ids[row], message.times[row], label, message.weights[row])
+            else:
+                self.served.close(message.ids[row], message.times[row])
         if len(self._unsettled.labels) >= _SETTLE:
             self._settle()
 
@@ -312,7 +319,7 @@ class Learning:
         deque(islice(message.rows, end - start), maxlen=0)
         for row in range(start, end):
             self.waiting.take(message.questions[row])
-            if self.served is not None and not message.made[row]:
+            if self.served is not None:
                 self.served.close(message.ids[row], message.times[row])
         self.progress.next_seq += end - start
 

@@ -58,6 +58,7 @@ class ServedState(msgspec.Struct):
     predictions: list[tuple[str, int, float, str | None]]
     answers: list[tuple[str, int, float | str, float]]
     positions: dict[str, Position]
+    otherwise: list[tuple[str, int]] = []
 
 
 # Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
@@ -86,6 +87,7 @@ class ServedQuality:
         self._quality: Quality = quality_of(model)
         self._predictions: dict[_Key, _Prediction] = {}
         self._answers: dict[_Key, _Answer] = {}
+        self._otherwise: dict[_Key, None] = {}
         self._pairs: list[tuple[_Key, _Prediction, _Answer]] = []
         self._unserved = self._count = 0
         self.positions: dict[str, Position] = {}
@@ -97,6 +99,8 @@ class ServedQuality:
         columns = zip(predictions.ids, predictions.times.tolist(), predictions.scores.tolist(), labels, strict=True)
         for id, time, score, label in columns:
             key, prediction = _Key(id, time), _Prediction(score, label)
+            if key in self._otherwise:
+                continue
             answer = self._answers.pop(key, None)
             if answer is not None:
                 self._pairs.append((key, prediction, answer))
@@ -105,9 +109,19 @@ class ServedQuality:
         _shorten(self._predictions, self._most)
         self._settle(_MANY)
 
+    def predict_otherwise(self, ids: Sequence[str], times: Sequence[int]) -> None:
+        """Take questions that another definition of the model answered: they count as neither."""
+        for key in map(_Key, ids, times):
+            if key not in self._predictions and self._answers.pop(key, None) is None:
+                self._otherwise.setdefault(key)
+        _shorten(self._otherwise, MAX_ANSWERS)
+
     def answer(self, id: str, time: int, label: bool | float | str, weight: float) -> None:
         """Take the answer of a question."""
         key, answer = _Key(id, time), _Answer(label if isinstance(label, str) else float(label), weight)
+        if key in self._otherwise:
+            del self._otherwise[key]
+            return
         prediction = self._predictions.pop(key, None)
         if prediction is None:
             self._answers.setdefault(key, answer)
@@ -117,8 +131,9 @@ class ServedQuality:
             self._settle(_MANY)
 
     def close(self, id: str, time: int) -> None:
-        """Forget a question that has no answer."""
+        """Forget a question whose answer, if it has one, is not of this definition's log."""
         self._predictions.pop(_Key(id, time), None)
+        self._otherwise.pop(_Key(id, time), None)
 
     @property
     def quality(self) -> Quality:
@@ -146,7 +161,9 @@ class ServedQuality:
         predictions = [(*key, *prediction) for key, prediction in self._predictions.items()]
         answers = [(*key, *answer) for key, answer in self._answers.items()]
         quality = self.quality.dump()
-        state = ServedState(quality, self._unserved, self._count, predictions, answers, self.positions)
+        state = ServedState(
+            quality, self._unserved, self._count, predictions, answers, self.positions, list(self._otherwise)
+        )
         return msgspec.msgpack.encode(state)
 
     @classmethod
@@ -161,6 +178,7 @@ class ServedQuality:
             served._predictions[_Key(id, time)] = _Prediction(score, predicted)
         for id, time, label, weight in state.answers:
             served._answers[_Key(id, time)] = _Answer(label, weight)
+        served._otherwise = {_Key(*key): None for key in state.otherwise}
         return served
 
     def _settle(self, least: int = 1) -> None:

@@ -284,6 +284,12 @@ def decode_predictions(model: ModelDefinition, data: bytes) -> Predictions:
     )
 
 
+def predicted_questions(data: bytes) -> tuple[list[str], list[int]]:
+    """The ids and times of a message of the predictions topic, whatever definition answered."""
+    header = _header(_decode(data), _PREDICTION_COLUMNS)
+    return header.column("id").to_pylist(), header.column("time").to_pylist()
+
+
 def _vector_columns(model: ModelDefinition, numbers: Numbers, categories: Categories) -> list[tuple[str, pa.Array]]:
     columns: list[tuple[str, pa.Array]] = []
     number = category = 0

@@ -11,12 +11,12 @@ import structlog
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import Unavailable
 from headrace.history.logs import FEW, Logs
-from headrace.history.remaking import ClosedQuestion, OpenQuestion, Remade, remake
+from headrace.history.remaking import ClosedQuestion, OpenQuestion, remake
 from headrace.history.streams import StreamHistory
 from headrace.kernel.partition import PartitionId
 from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
-from headrace.log.position import Position
+from headrace.log.position import START, Position
 from headrace.log.tables import LogEntries, positions_of
 from headrace.log.topics import Topics
 from headrace_feature.joining import made_for
@@ -50,7 +50,7 @@ class Remaking(threading.Thread):
         super().__init__(name=f"remake-{model.name}", daemon=True)
         self._loop = loop
         self._model = model
-        self._logs = _StoppableLogs(logs)
+        self._logs = _PatientLogs(logs, model.name)
         self._topics = topics
         self._entries: queue.Queue[LogEntries] = queue.Queue(_AHEAD)
         self._open: list[OpenQuestion] | None = None
@@ -60,7 +60,9 @@ class Remaking(threading.Thread):
 
     def run(self) -> None:
         try:
-            remade = self._remade()
+            source = StreamHistory(self._logs, self._topics, self._loop)
+            until = last_questions(self._logs, self._topics, self._model)
+            remade = remake(self._loop, self._model, source, until=until, told=self._tell)
             for entries in remade.entries:
                 self._put(entries)
             self._open, self._closed = remade.open, remade.closed
@@ -95,17 +97,6 @@ class Remaking(threading.Thread):
         self._logs.stopping.set()
         self.join(_GRACE_S)
 
-    def _remade(self) -> Remade:
-        while True:
-            try:
-                source = StreamHistory(self._logs, self._topics, self._loop)
-                until = last_questions(self._logs, self._topics, self._model)
-                return remake(self._loop, self._model, source, until=until, told=self._tell)
-            except Unavailable as error:
-                _log.warning("remaking_waits", model=self._model.name, reason=str(error))
-                if self._logs.stopping.wait(_RETRY_S):
-                    raise _Stopped from error
-
     def _tell(self, made: int, total: int) -> None:
         self._progress = (made, total)
 
@@ -119,11 +110,12 @@ class Remaking(threading.Thread):
             return
 
 
-class _StoppableLogs:
-    """Logs whose reading ends once the thread is to end."""
+class _PatientLogs:
+    """Logs that wait for a broker that does not answer; their reading ends once the thread is to end."""
 
-    def __init__(self, logs: Logs) -> None:
+    def __init__(self, logs: Logs, model: str) -> None:
         self._logs = logs
+        self._model = model
         self.stopping = threading.Event()
 
     def check(self) -> None:
@@ -132,13 +124,31 @@ class _StoppableLogs:
 
     def partitions(self, topic: str) -> list[str]:
         """See `Logs.partitions`."""
-        return self._logs.partitions(topic)
+        while True:
+            try:
+                return self._logs.partitions(topic)
+            except Unavailable as error:
+                self._wait(error)
 
     def read(self, physical: str, size: int = 5_000) -> Iterator[Batch]:
-        """See `Logs.read`."""
-        for batch in self._logs.read(physical, size):
-            self.check()
-            yield batch
+        """See `Logs.read`; goes on behind what it has read."""
+        last = START
+        while True:
+            try:
+                for batch in self._logs.read(physical, size):
+                    self.check()
+                    fresh = batch.after(last)
+                    if len(fresh):
+                        last = fresh.positions[-1]
+                        yield fresh
+                return
+            except Unavailable as error:
+                self._wait(error)
+
+    def _wait(self, error: Unavailable) -> None:
+        _log.warning("remaking_waits", model=self._model, reason=str(error))
+        if self.stopping.wait(_RETRY_S):
+            raise _Stopped from error
 
 
 def last_questions(logs: Logs, topics: Topics, model: ModelDefinition) -> dict[PartitionId, Position]:

@@ -13,7 +13,7 @@ from headrace.errors import Unavailable
 from headrace.learning import ServedQuality
 from headrace.log.position import START
 from headrace.log.read import LogReader
-from headrace.log.tables import decode_predictions
+from headrace.log.tables import decode_predictions, predicted_questions
 
 _log = structlog.get_logger()
 
@@ -63,16 +63,19 @@ class PredictionReader:
         for _ in range(_TURNS):
             batch = reader.receive(_FEW, timeout_ms=1)
             for payload, properties, position in zip(batch.payloads, batch.properties, batch.positions, strict=True):
-                # Those of another definition are another model's, and may have other columns.
-                if payload and properties.get("definition", self._model.hash) == self._model.hash:
-                    self._take(payload, served)
+                if payload:
+                    self._take(payload, properties.get("definition", self._model.hash), served)
                 served.positions[topic] = position
             if len(batch) < _FEW:
                 break
 
-    def _take(self, payload: bytes, served: ServedQuality) -> None:
+    def _take(self, payload: bytes, definition: str, served: ServedQuality) -> None:
         try:
-            served.predict(decode_predictions(self._model, payload))
+            if definition == self._model.hash:
+                served.predict(decode_predictions(self._model, payload))
+            else:
+                # Predictions of another definition may have other columns.
+                served.predict_otherwise(*predicted_questions(payload))
         except (pa.ArrowException, ValueError, KeyError) as error:
             _log.warning("predictions cannot be read", model=self._model.name, reason=repr(error))
 

@@ -1,0 +1,316 @@
+"""Add a view to a running loop under steady requests, and see the old version answer until the new one has learned.
+
+The loop learns from questions with labels. Then its file gets one more view, which the model uses, and the loop is
+restarted with it as a rolling update does: a scorer of the new file starts beside the old one. Counts the requests that
+fail, the seconds until the switch, and the examples that are reused and made; compares the examples with the oracle.
+The last line is JSON. The exit code is 1 if a request failed, or an example is missing or wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from headrace import declare, embedded
+from headrace.cli.program import run as headrace
+from headrace.client import IngestClient
+from headrace.embedded import RunningLoop
+from headrace.v1 import scoring_pb2
+from tests.deadline import scaled
+from tests.e2e.test_takeover import next_scorer
+from tests.simulations.made_examples import Comparison, compare
+from tests.simulations.steady_requests import SteadyRequests
+
+_Value = TypeVar("_Value")
+
+START, SECOND = 1_700_000_000_000_000, 1_000_000
+
+LOOP = """
+from datetime import datetime
+from river.linear_model import LogisticRegression
+from river.preprocessing import StandardScaler
+from headrace import Count, Label, Loop, Max, Mean, Model, Stream, View
+
+Loop("shop", idle="1s")
+
+class Asked(Stream, key="shop", time="at", id="id"):
+    id: str
+    at: datetime
+    shop: str
+    price: float
+
+class Sold(Stream, key="shop", time="at", id="id"):
+    id: str
+    at: datetime
+    shop: str
+    late: bool
+
+sales = View(Sold, by="shop", windows=["1h"], features={"count": Count()})
+late = Label(Sold, of=Asked, value=Sold.late, wait="1h")
+Model(
+    "delay", on=Asked, label=late, features=[sales, Asked.price],
+    learner=lambda: StandardScaler() | LogisticRegression(), publish_every=100,
+)
+"""
+ADDED = 'prices = View(Asked, by="shop", windows=["1h", "6h"], features={"mean": Mean("price"), "max": Max("price")})\n'
+EDITS = (("late = Label(", f"{ADDED}late = Label("), ("[sales, Asked.price]", "[sales, Asked.price, prices]"))
+
+_SHOPS = 200
+_BATCH = 1_000
+
+#: Seconds of steady requests before the update and after the switch.
+_BEFORE_S, _AFTER_S = 3.0, 3.0
+
+#: Seconds between two looks at the status.
+_LOOK_S = 1.0
+
+#: What a status says of a change, beside the line of a join whose examples are made again.
+_CHANGE = re.compile(r"new definition: .*? meanwhile|\(rows are being made again\)|behind [1-9][\d,]* events?")
+
+
+def say(text: str) -> None:
+    """Print a line of progress."""
+    print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
+
+
+def send(loop: RunningLoop, numbers: range) -> None:
+    """Publish questions with their labels, which come 5 s later in event time."""
+    with IngestClient(loop.addresses["ingest"]) as client:
+        for first in range(numbers.start, numbers.stop, _BATCH):
+            part = range(first, min(first + _BATCH, numbers.stop))
+            asked = [{"id": f"{n}", "at": START + n * SECOND, "shop": _shop(n), "price": _price(n)} for n in part]
+            sold = [{"id": f"{n}", "at": START + (n + 5) * SECOND, "shop": _shop(n), "late": _late(n)} for n in part]
+            accepted = client.publish_stream("asked", asked).accepted + client.publish_stream("sold", sold).accepted
+            assert accepted == len(asked) + len(sold)
+
+
+def _shop(number: int) -> str:
+    return f"s{number * 7_919 % _SHOPS}"
+
+
+def _price(number: int) -> float:
+    return float(number * 31 % 97)
+
+
+def _late(number: int) -> bool:
+    return number * 31 % 97 > 60 or number % 11 == 0
+
+
+def learned(loop: RunningLoop) -> int:
+    """The examples of the version that the scorers answer with."""
+    return max((n for own in loop.status() if own.service == "scorer" for n in own.versions.values()), default=0)
+
+
+def wait_for(probe: Callable[[], _Value], what: str, seconds: float = 600.0) -> _Value:
+    """The first value that is true."""
+    began = time.monotonic()
+    while not (value := probe()):
+        if time.monotonic() - began > scaled(seconds):
+            raise TimeoutError(f"after {time.monotonic() - began:.0f} s still not: {what}")
+        time.sleep(0.1)
+    return value
+
+
+def status_text(data: Path) -> str:
+    """What `headrace status` prints."""
+    out = io.StringIO()
+    with redirect_stdout(out):
+        headrace(["status", "--data", str(data)])
+    return out.getvalue().rstrip()
+
+
+def changing(text: str) -> list[str]:
+    """What a status says of the change."""
+    return [
+        line if line.startswith("join") else f"{_who(line)} {found}"
+        for line in text.splitlines()
+        for found in (["made"] if line.startswith("join") and "made" in line else _CHANGE.findall(line))
+    ]
+
+
+def _who(line: str) -> str:
+    """The instance or the stream that a line is of."""
+    words = line.split()
+    return words[1] if words[0] == "stream" else words[1].rstrip(":")
+
+
+def peak_mb(loop: RunningLoop, instance: str) -> float:
+    """The most memory that a process has held."""
+    lines = Path(f"/proc/{loop.pids[instance]}/status").read_text().splitlines()
+    return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1_024, 1)
+
+
+def request_of(number: int, *, at: int) -> scoring_pb2.ScoreRequest:
+    """A request for one of the shops, behind the newest question."""
+    event = {"shop": _shop(number), "price": _price(number), "at": at}
+    return scoring_pb2.ScoreRequest(model="delay", event=json.dumps(event).encode())
+
+
+@contextmanager
+def asked_steadily(requests: SteadyRequests) -> Iterator[None]:
+    """Ask until the block ends."""
+    requests.start()
+    try:
+        yield
+    finally:
+        requests.stop()
+
+
+def simulate(folder: Path, examples: int, live: int, per_second: float, sample: int | None) -> dict[str, Any]:
+    """Run it; returns the figures."""
+    before, after = folder / "shop.py", folder / "changed.py"
+    before.write_text(LOOP)
+    text = LOOP
+    for old, new in EDITS:
+        text = text.replace(old, new)
+    after.write_text(text)
+    data = folder / "data"
+    with (
+        embedded.broker(folder / "broker") as broker,
+        embedded.store(folder / "store") as store,
+        ExitStack() as closing,
+    ):
+        up = partial(embedded.run, data=data, pulsar=broker.url, redis=store.url)
+        with up(before) as loop:
+            say(f"the loop is up; {examples:,} questions with labels are played")
+            send(loop, range(examples))
+            say("all are sent")
+            wait_for(lambda: learned(loop) >= examples, "all examples are learned")
+            old = loop.definition.models[0].hash
+            say(f"a version of {learned(loop):,} examples answers, of definition {old}")
+            memory = {"feature before": peak_mb(loop, "feature-0")}
+            request = partial(request_of, at=START + (examples + live) * SECOND)
+            requests = SteadyRequests(request, [loop.addresses["scorer"]], per_second)
+            closing.enter_context(asked_steadily(requests))
+            time.sleep(_BEFORE_S)
+            against = check_against(after, data)
+            began = time.monotonic()
+            say("the update begins: a scorer of the changed file starts beside the old one")
+            beside = closing.enter_context(next_scorer(declare.load(after).definition, loop, folder))
+            requests.addresses = (loop.addresses["scorer"], beside)
+            time.sleep(_BEFORE_S)
+            requests.leave([beside])
+            say("the old loop stops")
+        with up(after) as loop:
+            new = loop.definition.models[0].hash
+            say(f"the changed loop is up, {time.monotonic() - began:.1f} s after the update began; definition {new}")
+            requests.addresses = (beside, loop.addresses["scorer"])
+            if live:
+                send(loop, range(examples, examples + live))
+            watch(loop, requests, new)
+            say(f"the status after the switch:\n{status_text(data)}")
+            time.sleep(_AFTER_S)
+            requests.stop()
+            memory["feature after"] = peak_mb(loop, "feature-0")
+            say("the examples are compared with the oracle")
+            found = compared(loop, examples + live, sample)
+    return figures(requests, began, old, new, found) | {
+        "check_against_exit_code": against,
+        "peak_memory_mb": memory,
+    }
+
+
+def check_against(after: Path, data: Path) -> int:
+    """Print what `headrace check --against` says, as a user runs it; returns its exit code."""
+    program = Path(sys.executable).with_name("headrace")
+    done = subprocess.run(
+        [program, "check", str(after), "--against", str(data)], capture_output=True, text=True, check=False
+    )
+    say(f"headrace check {after.name} --against {data.name}\n{done.stdout}{done.stderr}exit code {done.returncode}")
+    return done.returncode
+
+
+def watch(loop: RunningLoop, requests: SteadyRequests, new: str) -> None:
+    """Print what a user sees of the change, until the new definition answers at every scorer and nothing is left."""
+    shown: list[str] = []
+    whole = False
+    began = time.monotonic()
+    while True:
+        text = status_text(loop.data)
+        lines = changing(text)
+        if lines != shown:
+            shown = lines
+            say("status: " + (" | ".join(lines) or "says nothing of the change"))
+        if not whole and any("made " in line or "new definition" in line for line in lines):
+            whole = True
+            say(f"the whole status:\n{text}")
+        newest = {own.address: own.definition for own in requests.answers[-20:]}
+        if set(newest.values()) == {new} and set(newest) == set(requests.addresses) and not lines:
+            return
+        if time.monotonic() - began > scaled(900):
+            raise TimeoutError(f"the new definition does not answer: {text}")
+        time.sleep(_LOOK_S)
+
+
+def compared(loop: RunningLoop, total: int, sample: int | None) -> Comparison:
+    """The comparison, once all examples had time to come."""
+    model = loop.definition.models[0]
+    for _ in range(10):
+        found = compare(loop.definition, model, loop.pulsar_url, loop.namespace, sample=sample)
+        if found.reused + found.made + found.joined >= total:
+            break
+        time.sleep(_LOOK_S)
+    return found
+
+
+def figures(requests: SteadyRequests, began: float, old: str, new: str, found: Comparison) -> dict[str, Any]:
+    """What the last line says."""
+    answers = sorted(requests.answers)
+    during = sorted(own.seconds for own in answers if own.at >= began)
+    first_new = next(own for own in answers if own.definition == new)
+    last_old = [own for own in answers if own.definition == old][-1]
+    degraded = Counter(name for own in answers for name in own.degradations)
+    return {
+        "requests": len(answers) + len(requests.failures),
+        "failed": len(requests.failures),
+        "failures": requests.failures[:3],
+        "answered_by_old": sum(own.definition == old for own in answers),
+        "answered_by_new": sum(own.definition == new for own in answers),
+        "degraded": dict(degraded),
+        "seconds_until_the_switch": round(first_new.at - began, 1),
+        "seconds_until_the_last_old_answer": round(last_old.at - began, 1),
+        "examples_of_first_new_version": first_new.examples,
+        "p50_ms": round(during[len(during) // 2] * 1e3, 1),
+        "p99_ms": round(during[len(during) * 99 // 100] * 1e3, 1),
+        "max_ms": round(during[-1] * 1e3, 1),
+        "examples_reused": found.reused,
+        "examples_made": found.made,
+        "examples_joined_since": found.joined,
+        "examples_by_oracle": found.expected,
+        "vectors_compared": found.vectors,
+        "wrong": found.wrong,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulations.added_view",
+        description=__doc__,
+        epilog="Example: python -m tests.simulations.added_view --examples 2000 --vectors 0",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--examples", type=int, default=50_000, help="questions before the change (50000)")
+    parser.add_argument("--live", type=int, default=500, help="questions right after it (500)")
+    parser.add_argument("--per-second", type=float, default=50.0, help="requests a second (50)")
+    parser.add_argument("--vectors", type=int, default=1_000, help="vectors that are compared; 0: all (1000)")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="headrace-view-") as folder:
+        found = simulate(Path(folder), given.examples, given.live, given.per_second, given.vectors or None)
+    print(json.dumps({"examples": given.examples, "live": given.live, **found}), flush=True)
+    return int(bool(found["failed"] or found["wrong"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

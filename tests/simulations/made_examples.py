@@ -1,0 +1,168 @@
+"""The examples that a changed model has on its log, compared with the oracle."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import pulsar
+
+from headrace.definition import Aggregate, LoopDefinition, ModelDefinition
+from headrace.log.tables import Kind, LogEntries, decode_log
+from tests.life.recorder import Tail
+from tests.oracle.events import Event, Judged, judge
+from tests.oracle.examples import examples_of
+from tests.oracle.expressions import Value, evaluate
+from tests.oracle.record import Message
+from tests.oracle.vectors import is_exact, same
+from tests.oracle.windows import Row, aggregate, entity_of, rows_of, widest
+
+#: Differences of one kind that are shown.
+_SHOWN = 3
+
+#: An example: id, event time, label, when it was known, weight.
+_Example = tuple[str, int, float | str, int, float]
+
+
+@dataclass
+class Comparison:
+    """What the log holds for the new definition.
+
+    Attributes
+    ----------
+    reused
+        Examples of a former definition that the new one learns as they are.
+    made
+        Examples that were made again from kept events.
+    joined
+        Examples that were joined as their labels came.
+    vectors
+        How many vectors were compared.
+    wrong
+        The differences.
+    """
+
+    reused: int = 0
+    made: int = 0
+    joined: int = 0
+    expected: int = 0
+    vectors: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+def compare(
+    loop: LoopDefinition, model: ModelDefinition, url: str, namespace: str, *, sample: int | None, seed: int = 1
+) -> Comparison:
+    """Compare the examples of a model's definition, and the vectors of a `sample` of them, with the oracle.
+
+    Vectors are compared with those that wait for every partition, so the events have to be in time order.
+    """
+    prefix = f"persistent://{namespace}/{loop.name}"
+    client = pulsar.Client(url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
+    with closing(client):
+        log = _read(client, f"{prefix}-{model.name}-examples")
+        streams = {
+            stream.name: [_read(client, own) for own in _partitions(prefix, stream.name, stream.partitions)]
+            for stream in loop.streams
+        }
+    judged = judge(loop, streams)
+    found = Comparison()
+    entries = list(_entries(model, log, found))
+    _compare_examples(loop, model, judged, entries, found)
+    _compare_vectors(loop, model, judged, entries, sample, random.Random(seed), found)
+    return found
+
+
+def _partitions(prefix: str, stream: str, count: int) -> list[str]:
+    topic = f"{prefix}-{stream}"
+    return [f"{topic}-partition-{own}" for own in range(count)] if count > 1 else [topic]
+
+
+def _read(client: pulsar.Client, topic: str) -> list[Message]:
+    tail = Tail(topic)
+    tail.read(client)
+    return tail.messages
+
+
+def _entries(model: ModelDefinition, log: list[Message], found: Comparison) -> Iterator[LogEntries]:
+    """The answers that the new definition learns; counts them by where they are from."""
+    epoch = 0
+    following = 0
+    for message in log:
+        if int(message.properties.get("epoch", 0)) < epoch:
+            continue
+        epoch = int(message.properties.get("epoch", 0))
+        former = message.properties.get("definition") != model.hash
+        if not message.payload or (former and message.properties.get("examples") != model.examples_hash):
+            continue
+        entries = decode_log(model, message.payload)
+        entries = entries.take([row for row, seq in enumerate(entries.seqs.tolist()) if seq >= following])
+        following = max(following, *entries.seqs.tolist()) + 1 if len(entries) else following
+        answers = entries.answers
+        made = int(answers.made.sum()) if answers.made is not None else 0
+        found.made += made
+        found.reused += len(answers) if former else 0
+        found.joined += 0 if former else len(answers) - made
+        questions = int((entries.kinds == Kind.QUESTION).sum())
+        if questions or len(answers):
+            yield answers
+
+
+def _compare_examples(
+    loop: LoopDefinition, model: ModelDefinition, judged: Judged, entries: list[LogEntries], found: Comparison
+) -> None:
+    expected = {
+        (id, time, value, max(time, known), weight)
+        for id, time, value, known, weight in examples_of(loop, model, judged).made
+    }
+    counts: Counter[_Example] = Counter()
+    for part in entries:
+        columns = part.times.tolist(), list(part.labels), part.label_times.tolist(), part.weights.tolist()
+        for id, time, value, known, weight in zip(part.ids, *columns, strict=True):
+            counts[id, time, value, max(time, known), weight] += 1
+    found.expected = len(expected)
+    missing, more = sorted(expected - set(counts)), sorted(set(counts) - expected)
+    twice = sorted(key for key, count in counts.items() if count > 1)
+    for what, keys in (("missing", missing), ("not expected", more), ("twice", twice)):
+        if keys:
+            found.wrong.append(f"{len(keys)} examples {what}: {keys[:_SHOWN]}")
+
+
+def _compare_vectors(
+    loop: LoopDefinition,
+    model: ModelDefinition,
+    judged: Judged,
+    entries: list[LogEntries],
+    sample: int | None,
+    chance: random.Random,
+    found: Comparison,
+) -> None:
+    places = [(part, row) for part in entries for row in range(len(part))]
+    chosen = places if sample is None or sample >= len(places) else chance.sample(places, sample)
+    events = {(own.id, own.time): own for partition in judged[model.stream] for own in partition.accepted}
+    rows = {name: rows_of(loop.view(name), judged[loop.view(name).stream]) for name in model.view_names}
+    none = Row()
+
+    def vector(event: Event) -> dict[str, Value]:
+        def read(node: Aggregate) -> Value:
+            view, entity = loop.view(node.view), entity_of(event.fields, node.key)
+            row = rows[view.name].get(entity, none) if entity is not None else none
+            return aggregate(view, node, row.between(*widest(view, event.time)), event.time)
+
+        return {own.name: evaluate(own.value, event.fields, read) for own in model.features}
+
+    wrong: list[str] = []
+    for part, row in chosen:
+        event = events.get((part.ids[row], int(part.times[row])))
+        if event is None:
+            continue  # it is among those that are not expected
+        held = [None if value != value else value for value in part.numbers[row].tolist()]
+        for feature, value, expected in zip(model.features, held, vector(event).values(), strict=True):
+            if not same(expected, value, exact=is_exact(loop, feature.value)):
+                wrong.append(f"example {event.id}: {feature.name} is {value!r} instead of {expected!r}")
+    found.vectors = len(chosen)
+    if wrong:
+        found.wrong.append(f"{len(wrong)} values of vectors are wrong: {wrong[:_SHOWN]}")
