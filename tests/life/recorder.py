@@ -45,9 +45,7 @@ class Tail:
             if self._read(client):
                 return
             # The embedded broker sometimes sends a reader nothing: another one gets it.
-            assert self.reader is not None
-            self.reader.close()
-            self.reader = None
+            self._leave()
         raise TimeoutError(f"{self.topic} holds more than its readers get")
 
     def _read(self, client: pulsar.Client) -> bool:
@@ -58,14 +56,14 @@ class Tail:
         while True:
             try:
                 if not self._within_batch() and not self.reader.has_message_available():
+                    if self.last is None:
+                        self._leave()
                     return True
                 own = self.reader.read_next(timeout_millis=_READ_MS)
             except pulsar.Timeout:
                 return False
             except pulsar.UnknownError:
-                # What the embedded broker says of an empty topic, and of one that was empty when it was first read.
-                self.reader.close()
-                self.reader = None
+                self._leave()
                 return True
             found = own.message_id()
             position = (found.ledger_id(), found.entry_id(), found.batch_index())
@@ -73,6 +71,12 @@ class Tail:
             if not self.messages or position > self.messages[-1].position:
                 self.messages.append(Message(position, own.data(), own.properties(), own.publish_timestamp()))
                 self.last = found
+
+    def _leave(self) -> None:
+        """Read with a new reader next time: the embedded broker tells one of an empty topic nothing of what comes."""
+        assert self.reader is not None
+        self.reader.close()
+        self.reader = None
 
     def _within_batch(self) -> bool:
         return self.last is not None and not ends_its_batch(self.last)
