@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import numpy as np
 import pandas as pd
 import pulsar
 import pytest
 
 from examples.flights.prepare import prepare
-from headrace import embedded
+from headrace import declare, embedded
 from headrace.cli.program import run
 from headrace.client import play
 from headrace.log.position import START
@@ -24,10 +25,15 @@ from headrace.log.read import LogReader
 from headrace.log.tables import Predictions, decode_vectors, encode_predictions
 from headrace.log.topics import END_OF_HISTORY, Topics
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
+from headrace_learner.checkpoint import Checkpoints
 from tests.contract.pages import blocks, commands
 from tests.contract.repository import ROOT
 from tests.deadline import until
 from tests.e2e.flights_by_oracle import flight_vectors
+from tests.oracle.delayed import Questions
+from tests.simulations import recorded as topics
+from tests.simulations.beside_river import Comparison, Told, compare
+from tests.simulations.recorded import Recorded
 
 LOOP = Path(__file__).parents[2] / "examples" / "flights" / "loop.py"
 EVENTS = 20_000
@@ -107,6 +113,55 @@ def test_the_model_answers_over_grpc(played: embedded.RunningLoop, files: dict[s
     for value in answer.vector:
         # Between its time and now nothing else happened: the vector asked for is the vector served.
         assert _close(served[value.name], value.number if value.HasField("number") else math.nan)
+
+
+@pytest.fixture(scope="module")
+def recorded(played: embedded.RunningLoop) -> Recorded:
+    """What the loop recorded."""
+    return topics.read(played, played.definition.models[0])
+
+
+def beside_river(played: embedded.RunningLoop, recorded: Recorded, by_time: Questions) -> Comparison:
+    """Compare the loop with River's evaluation: `python -m tests.simulations.year` does so over the whole year."""
+    loaded = declare.load(LOOP)
+    # Metrics of all examples: these events end before those that the demo scores.
+    model = msgspec.structs.replace(played.definition.models[0], score_from=None)
+    scores, metrics = topics.asked_by_the_learner(model, loaded.learner(model.name), recorded)
+    checkpoint = next(played.data.rglob(f"{model.name}.ckpt"))
+    learning = until(
+        Checkpoints(checkpoint.parent, model).load,
+        lambda found: found is not None and found.progress.examples == metrics["examples"],
+    )
+    assert learning is not None
+    told = Told(scores, metrics, learning.estimator)
+    return compare(recorded, by_time, lambda: loaded.learner(model.name), told, None)
+
+
+def test_predictions_are_rivers_under_late_labels(
+    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded
+) -> None:
+    wait = played.definition.label(played.definition.models[0].label).wait
+    found = beside_river(played, recorded, topics.flights(files, recorded, wait))
+    assert [check for check in found.checks if check.different] == []
+    compared = {check.what: check.compared for check in found.checks}
+    assert compared["predictions: River by event times, learner"] == len(served_vectors(played))
+    assert compared["served: River's version, scorer"] > 1_000
+    assert compared["log_loss: River by event times, loop"] == 1
+    assert found.by_time["scored"] > 5_000
+
+
+def test_the_order_within_equal_times_counts(
+    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded
+) -> None:
+    wait = played.definition.label(played.definition.models[0].label).wait
+    asked = topics.flights(files, recorded, wait)
+    # By time, and within a time by the ids backwards.
+    order = np.lexsort((-np.arange(len(asked)), asked.times))
+    found = beside_river(played, recorded, asked.take(order.tolist()))
+    different = {check.what: check.different for check in found.checks}
+    assert different["entries: River's order of event times, log"] > 1_000
+    assert different["predictions: River by event times, learner"] > 1_000
+    assert different["predictions: River by places, learner"] == 0
 
 
 def replay(

@@ -1,0 +1,1 @@
+"""Long runs that are shown, not tested each time."""
