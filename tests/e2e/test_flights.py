@@ -121,27 +121,36 @@ def recorded(played: embedded.RunningLoop) -> Recorded:
     return topics.read(played, played.definition.models[0])
 
 
-def beside_river(played: embedded.RunningLoop, recorded: Recorded, by_time: Questions) -> Comparison:
-    """Compare the loop with River's evaluation: `python -m tests.simulations.year` does so over the whole year."""
-    loaded = declare.load(LOOP)
+@pytest.fixture(scope="module")
+def told(played: embedded.RunningLoop, recorded: Recorded) -> Told:
+    """What the learner says of what the loop recorded, and the model that the running one has in the end."""
     # Metrics of all examples: these events end before those that the demo scores.
     model = msgspec.structs.replace(played.definition.models[0], score_from=None)
-    scores, metrics = topics.asked_by_the_learner(model, loaded.learner(model.name), recorded)
+    scores, metrics = topics.asked_by_the_learner(model, declare.load(LOOP).learner(model.name), recorded)
     checkpoint = next(played.data.rglob(f"{model.name}.ckpt"))
     learning = until(
         Checkpoints(checkpoint.parent, model).load,
         lambda found: found is not None and found.progress.examples == metrics["examples"],
     )
     assert learning is not None
-    told = Told(scores, metrics, learning.estimator)
-    return compare(recorded, by_time, lambda: loaded.learner(model.name), told, None)
+    return Told(scores, metrics, learning.estimator)
+
+
+def flight_questions(played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded) -> Questions:
+    """The questions with event times, as the events have them."""
+    return topics.flights(files, recorded, played.definition.label(played.definition.models[0].label).wait)
+
+
+def beside_river(recorded: Recorded, by_time: Questions, told: Told) -> Comparison:
+    """Compare the loop with River's evaluation: `python -m tests.simulations.year` does so over the whole year."""
+    loaded = declare.load(LOOP)
+    return compare(recorded, by_time, lambda: loaded.learner(loaded.definition.models[0].name), told, None)
 
 
 def test_predictions_are_rivers_under_late_labels(
-    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded
+    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, told: Told
 ) -> None:
-    wait = played.definition.label(played.definition.models[0].label).wait
-    found = beside_river(played, recorded, topics.flights(files, recorded, wait))
+    found = beside_river(recorded, flight_questions(played, files, recorded), told)
     assert [check for check in found.checks if check.different] == []
     compared = {check.what: check.compared for check in found.checks}
     assert compared["predictions: River by event times, learner"] == len(served_vectors(played))
@@ -151,13 +160,12 @@ def test_predictions_are_rivers_under_late_labels(
 
 
 def test_the_order_within_equal_times_counts(
-    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded
+    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, told: Told
 ) -> None:
-    wait = played.definition.label(played.definition.models[0].label).wait
-    asked = topics.flights(files, recorded, wait)
+    asked = flight_questions(played, files, recorded)
     # By time, and within a time by the ids backwards.
     order = np.lexsort((-np.arange(len(asked)), asked.times))
-    found = beside_river(played, recorded, asked.take(order.tolist()))
+    found = beside_river(recorded, asked.take(order.tolist()), told)
     different = {check.what: check.different for check in found.checks}
     assert different["entries: River's order of event times, log"] > 1_000
     assert different["predictions: River by event times, learner"] > 1_000
