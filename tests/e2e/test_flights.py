@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from tests.contract.pages import blocks, commands
 from tests.contract.repository import ROOT
 from tests.deadline import until
 from tests.e2e.flights_by_oracle import flight_vectors
-from tests.oracle.delayed import Questions
+from tests.oracle.delayed import Questions, evaluate
 from tests.simulations import recorded as topics
 from tests.simulations.beside_river import Comparison, Told, compare
 from tests.simulations.recorded import Recorded
@@ -144,7 +145,10 @@ def flight_questions(played: embedded.RunningLoop, files: dict[str, Path], recor
 def beside_river(recorded: Recorded, by_time: Questions, told: Told) -> Comparison:
     """Compare the loop with River's evaluation: `python -m tests.simulations.year` does so over the whole year."""
     loaded = declare.load(LOOP)
-    return compare(recorded, by_time, lambda: loaded.learner(loaded.definition.models[0].name), told, None)
+    model = loaded.definition.models[0].name
+    places = evaluate(recorded.questions, loaded.learner(model))
+    times = evaluate(by_time, loaded.learner(model), {*recorded.served.versions.tolist()})
+    return compare(recorded, places, times, told, None)
 
 
 def test_predictions_are_rivers_under_late_labels(
@@ -159,17 +163,25 @@ def test_predictions_are_rivers_under_late_labels(
     assert found.by_time["scored"] > 5_000
 
 
-def test_the_order_within_equal_times_counts(
+def test_the_comparison_with_river_sees_one_bit(
     played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, told: Told
 ) -> None:
     asked = flight_questions(played, files, recorded)
     # By time, and within a time by the ids backwards.
     order = np.lexsort((-np.arange(len(asked)), asked.times))
-    found = beside_river(recorded, asked.take(order.tolist()), told)
+    scores, estimator, loss = told.scores.copy(), copy.deepcopy(told.estimator), told.metrics["log_loss"]
+    scores[1_000] = math.nextafter(scores[1_000], 1.0)
+    estimator["LogisticRegression"].intercept = math.nextafter(estimator["LogisticRegression"].intercept, 1.0)
+    assert loss is not None
+    changed = Told(scores, {**told.metrics, "log_loss": math.nextafter(loss, 1.0)}, estimator)
+    found = beside_river(recorded, asked.take(order.tolist()), changed)
     different = {check.what: check.different for check in found.checks}
     assert different["entries: River's order of event times, log"] > 1_000
     assert different["predictions: River by event times, learner"] > 1_000
-    assert different["predictions: River by places, learner"] == 0
+    assert different["predictions: River by places, learner"] == 1
+    assert different["models in the end: River, checkpoint"] == 2
+    assert different["log_loss: River by places, loop"] == 1
+    assert different["accuracy: River by places, loop"] == 0
 
 
 def replay(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from headrace_learner.statehash import state_hash
-from tests.oracle.delayed import Evaluation, Floats, Questions, Ruler, evaluate, figures, row_of
+from tests.oracle.delayed import Evaluation, Floats, Questions, Ruler, figures, row_of
 from tests.simulations.recorded import Recorded
 
 #: The scorer evaluates the exported model: its sums may differ in the last bits.
@@ -22,8 +22,6 @@ AREA = 5e-5
 
 #: River's log loss is a running mean, and served answers are summed in the order in which they met their predictions.
 SUMS = 1e-9
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -72,30 +70,20 @@ class Told:
 
 
 def compare(
-    recorded: Recorded,
-    by_time: Questions,
-    new_model: Callable[[], Any],
-    told: Told,
-    score_from: int | None,
-    say: Say = lambda text: None,
+    recorded: Recorded, places: Evaluation, times: Evaluation, told: Told, score_from: int | None
 ) -> Comparison:
-    """Have River evaluate both by the places in the log and by event times, and compare.
+    """Compare what headrace says with River's evaluations.
 
     Parameters
     ----------
-    by_time
-        The same questions, with event times as moments.
-    new_model
-        Makes a River model that has learned nothing.
+    places
+        Of the log's questions: the moments are places in the log.
+    times
+        Of the same questions, with event times as moments, and a copy of the model of each version that served.
     score_from
         Metrics are of questions from this event time on.
     """
-    log = recorded.questions
-    say("River, by the places in the log")
-    places = evaluate(log, new_model())
-    say("River, by event times")
-    times = evaluate(by_time, new_model(), {*recorded.served.versions.tolist()})
-    say("comparing")
+    log, by_time = recorded.questions, times.questions
     of_places, of_times = figures(places, score_from), figures(times, score_from)
     of_served = _of_served(recorded, by_time, score_from)
     indices = {id: index for index, id in enumerate(log.ids)}
