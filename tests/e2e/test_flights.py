@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Iterator
@@ -9,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import numpy as np
 import pandas as pd
 import pulsar
 import pytest
 
 from examples.flights.prepare import prepare
-from headrace import embedded
+from headrace import declare, embedded
 from headrace.cli.program import run
 from headrace.client import play
 from headrace.log.position import START
@@ -24,10 +26,15 @@ from headrace.log.read import LogReader
 from headrace.log.tables import Predictions, decode_vectors, encode_predictions
 from headrace.log.topics import END_OF_HISTORY, Topics
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
+from headrace_learner.checkpoint import Checkpoints
 from tests.contract.pages import blocks, commands
 from tests.contract.repository import ROOT
 from tests.deadline import until
 from tests.e2e.flights_by_oracle import flight_vectors
+from tests.oracle.delayed import Questions, evaluate
+from tests.simulations import recorded as topics
+from tests.simulations.beside_river import Comparison, Told, compare
+from tests.simulations.recorded import Recorded
 
 LOOP = Path(__file__).parents[2] / "examples" / "flights" / "loop.py"
 EVENTS = 20_000
@@ -107,6 +114,74 @@ def test_the_model_answers_over_grpc(played: embedded.RunningLoop, files: dict[s
     for value in answer.vector:
         # Between its time and now nothing else happened: the vector asked for is the vector served.
         assert _close(served[value.name], value.number if value.HasField("number") else math.nan)
+
+
+@pytest.fixture(scope="module")
+def recorded(played: embedded.RunningLoop) -> Recorded:
+    """What the loop recorded."""
+    return topics.read(played, played.definition.models[0])
+
+
+@pytest.fixture(scope="module")
+def told(played: embedded.RunningLoop, recorded: Recorded) -> Told:
+    """What the learner says of what the loop recorded, and the model that the running one has in the end."""
+    # Metrics of all examples: these events end before those that the demo scores.
+    model = msgspec.structs.replace(played.definition.models[0], score_from=None)
+    scores, metrics = topics.asked_by_the_learner(model, declare.load(LOOP).learner(model.name), recorded)
+    checkpoint = next(played.data.rglob(f"{model.name}.ckpt"))
+    learning = until(
+        Checkpoints(checkpoint.parent, model).load,
+        lambda found: found is not None and found.progress.examples == metrics["examples"],
+    )
+    assert learning is not None
+    return Told(scores, metrics, learning.estimator)
+
+
+def flight_questions(played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded) -> Questions:
+    """The questions with event times, as the events have them."""
+    return topics.flights(files, recorded, played.definition.label(played.definition.models[0].label).wait)
+
+
+def beside_river(recorded: Recorded, by_time: Questions, told: Told) -> Comparison:
+    """Compare the loop with River's evaluation: `python -m tests.simulations.year` does so over the whole year."""
+    loaded = declare.load(LOOP)
+    model = loaded.definition.models[0].name
+    places = evaluate(recorded.questions, loaded.learner(model))
+    times = evaluate(by_time, loaded.learner(model), {*recorded.served.versions.tolist()})
+    return compare(recorded, places, times, told, None)
+
+
+def test_predictions_are_rivers_under_late_labels(
+    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, told: Told
+) -> None:
+    found = beside_river(recorded, flight_questions(played, files, recorded), told)
+    assert [check for check in found.checks if check.different] == []
+    compared = {check.what: check.compared for check in found.checks}
+    assert compared["predictions: River by event times, learner"] == len(served_vectors(played))
+    assert compared["served: River's version, scorer"] > 1_000
+    assert compared["log_loss: River by event times, loop"] == 1
+    assert found.by_time["scored"] > 5_000
+
+
+def test_the_comparison_with_river_sees_one_bit(
+    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, told: Told
+) -> None:
+    asked = flight_questions(played, files, recorded)
+    # By time, and within a time by the ids backwards.
+    order = np.lexsort((-np.arange(len(asked)), asked.times))
+    scores, estimator, loss = told.scores.copy(), copy.deepcopy(told.estimator), told.metrics["log_loss"]
+    scores[1_000] = math.nextafter(scores[1_000], 1.0)
+    estimator["LogisticRegression"].intercept = math.nextafter(estimator["LogisticRegression"].intercept, 1.0)
+    assert loss is not None
+    changed = Told(scores, {**told.metrics, "log_loss": math.nextafter(loss, 1.0)}, estimator)
+    found = beside_river(recorded, asked.take(order.tolist()), changed)
+    different = {check.what: check.different for check in found.checks}
+    assert different["entries: River's order of event times, log"] > 1_000
+    assert different["predictions: River by event times, learner"] > 1_000
+    assert different["predictions: River by places, learner"] == 1
+    assert different["models in the end: River, checkpoint"] == 2
+    assert different["log_loss: River by places, loop"] == 1
+    assert different["accuracy: River by places, loop"] == 0
 
 
 def replay(

@@ -168,6 +168,8 @@ class Server:
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", max_message_bytes),
                 ("grpc.so_reuseport", 0),
+                # By default a client that pings in a long call without an answer is cut off: "too many pings".
+                ("grpc.http2.max_ping_strikes", 0),
             ],
         )
         self._health = _Health(self._dependencies)

@@ -115,6 +115,8 @@ class Log:
         self.model = model
         self.payloads: list[bytes] = []
         self.definitions: list[str] = []
+        #: How far the log was said to be, with the number of payloads before it.
+        self.frontiers: list[tuple[int, int]] = []
 
     topic = "examples"
 
@@ -131,6 +133,8 @@ class Log:
         if payload:
             self.payloads.append(payload)
             self.definitions.append(properties["definition"])
+        if "frontier" in properties:
+            self.frontiers.append((len(self.payloads), int(properties["frontier"])))
 
     def flush(self) -> None:
         return None
@@ -397,6 +401,27 @@ def test_what_more_than_one_step_decides_is_not_written_twice(tmp_path: Path) ->
     run(worker(definition, pairs, log))
     assert [own for _, own, _ in examples(definition, log)] == ids
     assert pairs.state.goals == {}
+
+
+def test_a_join_that_is_behind_says_how_far_it_is(tmp_path: Path) -> None:
+    definition, pairs = loop(tmp_path, "stream"), Pairs()
+    log, size = Log(definition.models[0]), 3 * STEP
+    join = worker(definition, pairs, log)
+    ids = [f"{time:05d}" for time in range(size)]
+    take(join, "features", timed(definition, 0, [(id, time) for time, id in enumerate(ids)]))
+    take(join, "told", known(0, *((id, time + 10) for time, id in enumerate(ids))))
+    take(join, "features", watermark(definition, 1, size))
+    take(join, "told", marks(size, size))
+    settle(join)
+    told = [frontier for _, frontier in log.frontiers]
+    assert told == sorted(set(told))
+    assert len(told) >= 2 * size // STEP - 1
+    assert told[-1] == size
+    for before, frontier in log.frontiers:
+        for payload in log.payloads[before:]:
+            entries = decode_log(definition.models[0], payload)
+            places = np.where(entries.kinds == Kind.QUESTION, entries.times, entries.label_times)
+            assert places.min() >= frontier
 
 
 def test_what_was_written_after_the_logs_were_read_has_its_number(tmp_path: Path) -> None:

@@ -295,6 +295,17 @@ def name_at(index: Index, place: bytes) -> str:
     return name.decode()
 
 
+def time_at(place: bytes) -> int:
+    """The time of a place in an order of the store.
+
+    Examples
+    --------
+    >>> time_at(sort_key(7) + b"name")
+    7
+    """
+    return int.from_bytes(place[:8], "big") - _SHIFT
+
+
 def weigh(name: str, entry: Entry) -> Weight:
     """Weigh an entry."""
     fixed = 2 * len(name) + _OVERHEAD

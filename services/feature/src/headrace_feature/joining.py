@@ -31,6 +31,7 @@ from headrace.kernel.join import (
     Watermarks,
     Written,
     name_at,
+    time_at,
     weigh,
 )
 from headrace.kernel.labels import Labels
@@ -380,7 +381,7 @@ class JoinWorker:
             more |= undecided
         if not more and (marks.release, marks.labels) != self._told:
             # Only now is everything before it out.
-            self._tell(marks)
+            self._tell(marks.release, marks.labels)
         return more
 
     def done(self) -> dict[str, Position]:
@@ -480,7 +481,17 @@ class JoinWorker:
             self._finish_remaking()
         if ready:
             self._save(join.changes, decided.entries, decided.released)
-        return len(ready) == STEP
+        if len(ready) < STEP:
+            return False
+        self._tell_progress(time_at(ready[-1]), marks)
+        return True
+
+    def _tell_progress(self, placed: int, marks: Watermarks) -> None:
+        """Say how far the log is while more is to be logged, so that players go in step with it."""
+        reached, told = min(placed, marks.release), self._told[0]
+        # What came after its place had passed moves nothing; the log may have been told to rest before.
+        if reached > UNKNOWN and (reached > told or told > marks.release):
+            self._tell(reached, marks.labels)
 
     # Examples that are made later ----------------------------------------------------------------
 
@@ -677,11 +688,11 @@ class JoinWorker:
             self._log.send(message, properties)
         self._log.flush()
 
-    def _tell(self, marks: Watermarks) -> None:
-        properties = {"frontier": str(marks.release), "watermark": str(marks.labels)}
+    def _tell(self, frontier: int, labels: int) -> None:
+        properties = {"frontier": str(frontier), "watermark": str(labels)}
         self._log.send(b"", {**self._properties(), **properties})
         self._log.flush()
-        self._told = (marks.release, marks.labels)
+        self._told = (frontier, labels)
 
     def _properties(self) -> dict[str, str]:
         return {"epoch": str(self._epoch), "partition": "0", "definition": self.model.hash}

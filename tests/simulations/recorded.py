@@ -1,0 +1,204 @@
+"""What a loop recorded of one model: its vectors, its log of questions and answers, and what was served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pulsar
+
+from headrace.definition import ModelDefinition
+from headrace.embedded import RunningLoop
+from headrace.learning import Learning
+from headrace.log.position import Position
+from headrace.log.read import read_whole
+from headrace.log.tables import Kind, decode_log, decode_predictions, decode_vectors
+from headrace.log.topics import Topics
+from tests.oracle.delayed import NEVER, Floats, Ints, Questions, Step
+
+#: Messages hold hundreds of vectors each: few are fetched ahead.
+_QUEUE = 16
+
+#: A message of a log: payload, properties, position.
+Message = tuple[bytes, dict[str, str], Position]
+
+
+@dataclass(frozen=True)
+class ServedPredictions:
+    """Predictions of events of the stream; what was asked by requests is left out."""
+
+    ids: list[str]
+    times: Ints
+    versions: Ints
+    scores: Floats
+    numbers: Floats
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The topics of one model.
+
+    Attributes
+    ----------
+    messages
+        Its log as it is.
+    questions
+        The questions of the log: each one's moment is its place, its delay the number of places to its answer.
+    steps
+        Questions and answers in the order of the log.
+    vectors
+        By event id the row in `numbers` of the vectors on the features topic.
+    """
+
+    messages: list[Message]
+    questions: Questions
+    steps: list[Step]
+    vectors: dict[str, int]
+    numbers: Floats
+    served: ServedPredictions
+
+
+def read(running: RunningLoop, model: ModelDefinition) -> Recorded:
+    """Read the topics of a model from their beginning to their end."""
+    topics = Topics(running.definition.name, running.namespace)
+    client = pulsar.Client(running.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
+    try:
+        messages = list(_messages(client, topics.examples(model.name)))
+        vectors, numbers = _vectors(client, topics.features(model.name), model)
+        served = _served(client, topics.predictions(model.name), model)
+    finally:
+        client.close()
+    questions, steps = _log(model, messages)
+    return Recorded(messages, questions, steps, vectors, numbers, served)
+
+
+def asked_by_the_learner(model: ModelDefinition, estimator: Any, recorded: Recorded) -> tuple[Floats, dict[str, float]]:
+    """What the learner's code says of each question of the log, as of the question, and the metrics it ends with."""
+    scores = dict[int, Any]()
+    learning = Learning(model, estimator, asked=scores.__setitem__)
+    for message in recorded.messages:
+        for _ in learning.read(*message):
+            learning.progress.published = learning.progress.examples
+    found = [scores.get(place, np.nan) for place in recorded.questions.moments.tolist()]
+    return np.array(found, np.float64), learning.quality.metrics()
+
+
+def flights(files: dict[str, Path], recorded: Recorded, wait: int) -> Questions:
+    """The questions of the flights by their event times: from the events, with nothing of the log but the vectors.
+
+    Parameters
+    ----------
+    files
+        The events that were played.
+    wait
+        An arrival within so much of its question (µs) answers it.
+    """
+    asked, landed = pd.read_parquet(files["scheduled"]), pd.read_parquet(files["arrived"])
+    # An answer known at t comes before a question at t, and answers tie by their questions: see `tests.oracle.delayed`.
+    asked = asked.sort_values(["at", "flight"])
+    times = _microseconds(asked["at"])
+    arrivals = landed.drop_duplicates("flight").set_index("flight").reindex(asked["flight"])
+    known = _microseconds(arrivals["at"])
+    counts = (arrivals["at"].notna().to_numpy()) & (np.abs(known - times) <= wait)
+    late = (arrivals["arrival_delay"] > 15).tolist()
+    ids = asked["flight"].tolist()
+    return Questions(
+        ids,
+        times,
+        times,
+        # An answer is not known before its question is asked.
+        np.where(counts, np.maximum(known - times, 0), NEVER),
+        [bool(label) if counted else None for label, counted in zip(late, counts.tolist(), strict=True)],
+        recorded.questions.names,
+        recorded.numbers[[recorded.vectors[id] for id in ids]],
+    )
+
+
+def _microseconds(times: pd.Series[Any]) -> Ints:
+    found: Ints = times.dt.as_unit("us").astype("int64").to_numpy()
+    return found
+
+
+def _messages(client: pulsar.Client, topic: str) -> Iterator[Message]:
+    for batch in read_whole(client, topic, _QUEUE):
+        yield from zip(batch.payloads, batch.properties, batch.positions, strict=True)
+
+
+def _vectors(client: pulsar.Client, topic: str, model: ModelDefinition) -> tuple[dict[str, int], Floats]:
+    rows: dict[str, int] = {}
+    numbers = [np.empty((0, len(model.features)))]
+    size = 0
+    for payload, properties, _ in _messages(client, topic):
+        if payload and "epoch" in properties:
+            found = decode_vectors(model, payload)
+            for row, id in enumerate(found.ids, size):
+                rows.setdefault(id, row)
+            numbers.append(found.numbers)
+            size += len(found)
+    return rows, np.concatenate(numbers)
+
+
+def _served(client: pulsar.Client, topic: str, model: ModelDefinition) -> ServedPredictions:
+    ids: dict[str, None] = {}
+    times, versions, scores = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+    parts = [(times, versions, scores, np.empty((0, len(model.features))))]
+    for payload, properties, _ in _messages(client, topic):
+        if payload and "epoch" in properties:
+            found = decode_predictions(model, payload)
+            # The first one counts, where a scorer sent some again.
+            new = [row for row, id in enumerate(found.ids) if id not in ids]
+            ids.update(dict.fromkeys(found.ids))
+            parts.append((found.times[new], found.versions[new], found.scores[new], found.numbers[new]))
+    times, versions, scores, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return ServedPredictions(list(ids), times, versions, scores, numbers)
+
+
+def _log(model: ModelDefinition, messages: list[Message]) -> tuple[Questions, list[Step]]:
+    """The questions of a log, and its order."""
+    ids: list[str] = []
+    moments: list[int] = []
+    times: list[int] = []
+    delays: list[int] = []
+    labels: list[bool | None] = []
+    steps: list[Step] = []
+    numbers = [np.empty((0, len(model.features)))]
+    indices: dict[int, int] = {}
+    read_to = -1
+    for payload, _, _ in messages:
+        if not payload:
+            continue
+        entries = decode_log(model, payload)
+        # What a join sent again after a crash has the places of its first time.
+        entries = entries.take(np.flatnonzero(entries.seqs > read_to).tolist())
+        read_to = max([read_to, *entries.seqs[-1:].tolist()])
+        columns = (entries.kinds.tolist(), entries.seqs.tolist(), entries.questions.tolist(), entries.times.tolist())
+        for kind, seq, question, time, id, label in zip(*columns, entries.ids, entries.labels, strict=True):
+            if kind == Kind.QUESTION:
+                indices[seq] = len(ids)
+                steps.append((len(ids), True))
+                ids.append(id)
+                moments.append(seq)
+                times.append(time)
+                delays.append(NEVER)
+                labels.append(None)
+            elif kind == Kind.ANSWER:
+                index = indices[question]
+                steps.append((index, False))
+                delays[index] = seq - question
+                labels[index] = float(label) > 0.5
+        numbers.append(entries.numbers[entries.kinds == Kind.QUESTION])
+    names = tuple(feature.name for feature in model.features)
+    found = Questions(
+        ids,
+        np.array(times, np.int64),
+        np.array(moments, np.int64),
+        np.array(delays, np.int64),
+        labels,
+        names,
+        np.concatenate(numbers),
+    )
+    return found, steps

@@ -1,0 +1,223 @@
+"""``python -m tests.simulations.year``: the demo's year through a real loop, beside River's delayed evaluation.
+
+It plays the flights of 2013 into the demo's loop, as ``make demo`` does, reads what the loop recorded, and has River's
+``iter_progressive_val_score(moment=, delay=, yield_predictions=True)`` evaluate the same model twice: by the places of
+questions and answers in the model's log, and by event times, which come from the events and not from the log. Every
+prediction as of the question must be equal to the bit, and the metrics that the running loop told must follow from
+River's predictions. The last line is JSON; the exit code is 1 when something differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from examples.flights import prepare
+from examples.flights.board import line
+from examples.flights.demo import LOOP
+from examples.flights.playing import Playing
+from examples.flights.watch import MODEL, Sample, Watcher
+from headrace import declare, embedded
+from headrace.definition import ModelDefinition
+from headrace_learner.checkpoint import Checkpoints
+from tests.deadline import until
+from tests.oracle.delayed import Questions, evaluate
+from tests.simulations import recorded as topics
+from tests.simulations.beside_river import Comparison, Told, compare
+from tests.simulations.recorded import Recorded
+
+Say = Callable[[str], None]
+
+_LOOKS_EVERY_S = 1.0
+_LINE_EVERY_S = 10.0
+
+
+@dataclass(frozen=True)
+class Played:
+    """A loop that has learned its history, and what it said in the end."""
+
+    recorded: Recorded
+    metrics: Mapping[str, float | None]
+    events: int
+    seconds: float
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulations.year",
+        description=__doc__,
+        epilog="Example: python -m tests.simulations.year --months 2",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--months", type=int, default=12, choices=range(1, 13), metavar="N", help="stop after N (12)")
+    parser.add_argument("--keep", type=Path, help="a directory that keeps events, logs and state")
+    given = parser.parse_args()
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - began:7.1f} s  {text}", file=sys.stderr, flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="headrace-year-") as temporary:
+        result = run(given.keep or Path(temporary), given.months, say)
+    print(json.dumps(result), flush=True)
+    return int(result["different"] > 0)
+
+
+def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
+    """Play, compare and print; returns the figures."""
+    say("preparing the flights of 2013")
+    files = prepare.write(directory / "events", first_months(months))
+    loaded = declare.load(LOOP)
+    model = loaded.definition.model(MODEL)
+    data = directory / "loop"
+    played = play(files, data, model, say)
+    learning = Checkpoints(next(data.rglob(f"{MODEL}.ckpt")).parent, model).load()
+    if learning is None:
+        raise FileNotFoundError(f"the learner left no usable checkpoint in {data}")
+    recorded = played.recorded
+    by_time = topics.flights(files, recorded, loaded.definition.label(model.label).wait)
+    say("River, by the places in the log and by event times, and the learner's code over the log")
+    began = time.monotonic()
+    # Spawned: this process has threads of the broker's client.
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        placed = pool.submit(evaluate, recorded.questions, loaded.learner(MODEL))
+        timed = pool.submit(evaluate, by_time, loaded.learner(MODEL), {*recorded.served.versions.tolist()})
+        scores, metrics = topics.asked_by_the_learner(model, loaded.learner(MODEL), recorded)
+        places, times = placed.result(), timed.result()
+    say("comparing")
+    told = Told(scores, played.metrics, learning.estimator)
+    found = compare(recorded, places, times, told, model.score_from)
+    # The metrics of the process that ran are those of its code over its log: all of them, to the bit.
+    again = sum(played.metrics.get(name) != value for name, value in metrics.items())
+    print(f"\n{table(found, played.metrics)}\n\n{differences(found)}\n\n{ties(by_time)}\n", flush=True)
+    return {
+        "events": played.events,
+        "wall_s": round(played.seconds, 1),
+        "events_per_s": round(played.events / played.seconds),
+        "questions": len(by_time),
+        "answers": sum(label is not None for label in by_time.labels),
+        "predictions_compared": 2 * len(by_time),
+        "predictions_different": sum(own.different for own in found.checks if own.what.startswith("predictions")),
+        "metrics_of_the_log_different": again,
+        "different": found.different + again,
+        "evaluation_s": round(time.monotonic() - began, 1),
+        "river": found.by_time,
+        "loop": played.metrics,
+        "checks": [asdict(check) for check in found.checks],
+    }
+
+
+def first_months(months: int) -> dict[str, pd.DataFrame]:
+    """The events of all streams up to the end of a month of 2013."""
+    tables = prepare.streams()
+    if months == 12:
+        return tables
+    end = pd.Timestamp(2013, months + 1, 1, tz="UTC")
+    return {name: table[table["at"] < end] for name, table in tables.items()}
+
+
+def play(files: dict[str, Path], data: Path, model: ModelDefinition, say: Say) -> Played:
+    """Run the demo's loop over the files, until it has learned and scored all of them; read its topics and stop it."""
+    with embedded.run(LOOP, data=data, report=say) as running:
+        playing = Playing(running, files)
+        watcher = Watcher(running, lambda: playing.sent)
+        playing.start()
+        watcher.until_ended(playing, _lines(watcher, say), _LOOKS_EVERY_S)
+        seconds = watcher.newest.wall_s
+        say("reading the topics")
+        recorded = topics.read(running, model)
+        metrics = until(lambda: watcher.look().metrics, lambda told: _is_joined(told, recorded, model), seconds=60)
+        return Played(recorded, metrics, playing.result().accepted, seconds)
+
+
+def _lines(watcher: Watcher, say: Say) -> Callable[[Sample], None]:
+    due = 0.0
+
+    def show(sample: Sample) -> None:
+        nonlocal due
+        if sample.wall_s >= due or sample.ended:
+            due = sample.wall_s + _LINE_EVERY_S
+            say(line(sample, watcher.rates()))
+
+    return show
+
+
+def _is_joined(metrics: Mapping[str, float | None], recorded: Recorded, model: ModelDefinition) -> bool:
+    """Whether the learner has read all predictions that were served."""
+    log, since = recorded.questions, model.score_from or 0
+    labels = dict(zip(log.ids, log.labels, strict=True))
+    served = zip(recorded.served.ids, recorded.served.times.tolist(), strict=True)
+    expected: int = sum(time >= since and labels.get(id) is not None for id, time in served)
+    return (metrics.get("served") or 0.0) == float(expected)
+
+
+def table(found: Comparison, metrics: Mapping[str, float | None]) -> str:
+    """The figures as of the question, as served, and of the baselines."""
+    river = [(f"River, {how}", _of_river(own)) for how, own in _river(found).items()]
+    metrics = metrics if metrics.get("scored") else {}
+    loop = {name: metrics.get(name) for name in _COLUMNS}
+    served = {name: metrics.get(f"served_{name}") for name in _COLUMNS}
+    rows = [
+        *river,
+        ("headrace, as of the question", loop | {"scored": metrics.get("scored")}),
+        ("headrace, as served", served | {"scored": metrics.get("served")}),
+        ("prior", {"log_loss": metrics.get("prior_log_loss")}),
+        ("no change", {"accuracy": metrics.get("no_change_accuracy")}),
+    ]
+    heading = "  ".join(["late_arrival".ljust(30), *(name.replace("_", " ").rjust(9) for name in _COLUMNS), "answers"])
+    return "\n".join([heading, *(_row(name, values) for name, values in rows)])
+
+
+_COLUMNS = ("roc_auc", "log_loss", "accuracy", "ece")
+
+
+def _river(found: Comparison) -> dict[str, Mapping[str, float]]:
+    return {"places in the log": found.by_place, "event times": found.by_time}
+
+
+def _of_river(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: values.get(f"river_{name}", values.get(name)) for name in (*_COLUMNS, "scored")}
+
+
+def _row(name: str, values: Mapping[str, float | None]) -> str:
+    cells = ["-" if (value := values.get(column)) is None else f"{value:.5f}" for column in _COLUMNS]
+    scored = values.get("scored")
+    return "  ".join([name.ljust(30), *(cell.rjust(9) for cell in cells), f"{scored:7,.0f}" if scored else ""]).rstrip()
+
+
+def differences(found: Comparison) -> str:
+    """What was compared with what, and how much of it differs."""
+    heading = f"{'compared':60}  {'values':>9}  {'different':>9}  {'by at most':>10}  allowed"
+    rows = [
+        f"{own.what:60}  {own.compared:9,}  {own.different:9,}  {own.greatest:10.1e}  "
+        + (f"{own.allowed:.0e}" if own.allowed else "0")
+        for own in found.checks
+    ]
+    return "\n".join([heading, *rows])
+
+
+def ties(questions: Questions) -> str:
+    """How often the order within equal times decides."""
+    asked = pd.Series(questions.times)
+    answered = [label is not None for label in questions.labels]
+    known = pd.Series((questions.moments + questions.delays)[answered])
+    return (
+        f"at equal times: {asked.duplicated(keep=False).sum():,} of {len(asked):,} questions, "
+        f"{known.duplicated(keep=False).sum():,} of {len(known):,} answers; "
+        f"{known.isin(set(asked)).sum():,} answers are known at the time of a question"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
