@@ -1,1 +1,1 @@
-"""Long simulations of whole situations, each compared with the oracle: too long for the suite, which plays small ones."""
+"""Long simulations of whole situations, compared with the oracle; the suite plays small ones."""

@@ -69,9 +69,7 @@ def _closed(expected: Examples, log: ExampleLog) -> list[str]:
     return wrong
 
 
-def _as_generated(
-    loop: LoopDefinition, model: ModelDefinition, expected: Examples, payments: Payments
-) -> list[str]:
+def _as_generated(loop: LoopDefinition, model: ModelDefinition, expected: Examples, payments: Payments) -> list[str]:
     """Examples of the oracle that are not those that were generated: neither has seen the other."""
     label = loop.label(model.label)
     closed = np.flatnonzero(payments.closed)

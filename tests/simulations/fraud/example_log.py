@@ -65,9 +65,12 @@ def example_log(model: ModelDefinition, messages: Iterable[Message]) -> ExampleL
         vectors = [_floats(batch.column(feature.name)) for feature in model.features]
         columns = [batch.column(name).to_numpy() for name in _COLUMNS]
         parts.append((columns, numbers.to_numpy(), np.column_stack(vectors), released))
-    columns = [np.concatenate(own) for own in zip(*(part[0] for part in parts), strict=True)]
-    payments, vectors, released = (np.concatenate([part[at] for part in parts]) for at in (1, 2, 3))
-    return ExampleLog(dict(zip(_COLUMNS, columns, strict=True)), payments, vectors, released)
+    return ExampleLog(
+        {name: np.concatenate([part[0][at] for part in parts]) for at, name in enumerate(_COLUMNS)},
+        np.concatenate([part[1] for part in parts]),
+        np.concatenate([part[2] for part in parts]),
+        np.concatenate([part[3] for part in parts]),
+    )
 
 
 def _floats(column: pa.Array) -> Floats:

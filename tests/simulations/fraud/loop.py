@@ -28,14 +28,14 @@ class Chargeback(Stream, key="payment", time="at", id="chargeback"):
 
 
 spending = View(Paid, by="card", windows="1d", features={"payments": Count(), "mean": Mean("amount")})
-features = [
+features = (
     col(Paid.amount).signed_log(),
     Paid.abroad,
     Paid.online,
     (col(Paid.at).hour < 6).named("night"),
     spending["payments"].fill(0),
     spending["mean"].signed_log(),
-]
+)
 
 
 def learner() -> object:
@@ -43,9 +43,7 @@ def learner() -> object:
     return StandardScaler() | LogisticRegression(SGD(0.005), intercept_init=-6.2, intercept_lr=0.01)
 
 
-fraud = Label(
-    Chargeback, of=Paid, id="payment", value=Chargeback.confirmed, wait="10d", absent=False, correct=True
-)
+fraud = Label(Chargeback, of=Paid, id="payment", value=Chargeback.confirmed, wait="10d", absent=False, correct=True)
 thinned = Label(
     Chargeback,
     of=Paid,

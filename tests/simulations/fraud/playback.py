@@ -20,8 +20,8 @@ from tests.simulations.fraud.payments import CLOSING
 
 LOOP = Path(__file__).with_name("loop.py")
 
-#: Events that the loop may be behind, and events between two lines of progress.
-_AHEAD, _STEP = 20_000, 50_000
+#: Events that the loop may be behind, and seconds between two lines of progress.
+_AHEAD, _EVERY_S = 20_000, 10.0
 
 Say = Callable[[str], None]
 
@@ -99,14 +99,15 @@ def played(files: Mapping[str, Path], data: Path, say: Say) -> Iterator[Played]:
 
 
 def _steps(say: Say, began: float) -> Callable[[Progress], None]:
-    """Say how far it is, every so many events."""
-    next_step = _STEP
+    """Say how far it is, every so many seconds."""
+    due = began + _EVERY_S
 
     def step(progress: Progress) -> None:
-        nonlocal next_step
-        if progress.sent >= next_step:
-            next_step = progress.sent + _STEP
-            rate = progress.sent / (time.monotonic() - began)
-            say(f"{progress.sent:,} events, {rate:,.0f} a second, {progress.behind or 0:,} behind")
+        nonlocal due
+        now = time.monotonic()
+        if now >= due:
+            due = now + _EVERY_S
+            rate = progress.sent / (now - began)
+            say(f"{progress.sent:,} events sent, {rate:,.0f} a second, {progress.behind or 0:,} behind")
 
     return step

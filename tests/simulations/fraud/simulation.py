@@ -156,5 +156,3 @@ def _metrics_that_differ(found: Simulation, model: str) -> list[str]:
     if said.get("scored") != reckoned.examples:
         wrong.append(f"{model}: {said.get('scored')} examples are scored instead of {reckoned.examples}")
     return wrong
-
-
