@@ -115,6 +115,7 @@ class Log:
         self.model = model
         self.payloads: list[bytes] = []
         self.definitions: list[str] = []
+        self.frontiers: list[int] = []
 
     topic = "examples"
 
@@ -128,6 +129,8 @@ class Log:
         return found
 
     def send(self, payload: bytes, properties: Mapping[str, str]) -> None:
+        if "frontier" in properties:
+            self.frontiers.append(int(properties["frontier"]))
         if payload:
             self.payloads.append(payload)
             self.definitions.append(properties["definition"])
@@ -675,6 +678,32 @@ def test_silence_expires_nothing_and_a_mark_does(tmp_path: Path) -> None:
     join.rest("told", Position(1, 1, -1))
     join.step()
     assert [own for _, own, _ in examples(definition, log)] == ["b"]
+
+
+def test_nothing_more_is_read_while_what_was_read_is_to_be_logged(tmp_path: Path) -> None:
+    definition, log = loop(tmp_path, "stream"), Log()
+    join = worker(definition, Pairs(definition), log)
+    take(join, "features", vectors(definition, 0, "".join(map(chr, range(200, 201 + STEP)))))
+    take(join, "features", watermark(definition, 1, HOUR))
+    take(join, "told", marks(0, HOUR))
+    assert not join.is_full("features")
+    assert join.step()
+    assert join.is_full("features")
+    assert join.is_full("told")
+    while join.step():
+        pass
+    assert not join.is_full("features")
+
+
+def test_the_log_says_how_far_it_is_before_all_is_out(tmp_path: Path) -> None:
+    definition, log = loop(tmp_path, "stream"), Log()
+    join = worker(definition, Pairs(definition), log)
+    take(join, "features", vectors(definition, 0, "".join(map(chr, range(200, 201 + 2 * STEP)))))
+    take(join, "features", watermark(definition, 1, HOUR))
+    take(join, "told", marks(0, HOUR))
+    while join.step():
+        pass
+    assert log.frontiers == [STEP - 1, 2 * STEP - 1, HOUR]
 
 
 def declared(folder: Path, label: str, features: str = "[Asked.x]") -> LoopDefinition:

@@ -241,6 +241,8 @@ class JoinWorker:
         self._seen: dict[tuple[int, str], int | None] = {}
         self._dirty = False
         self._told = (UNKNOWN, UNKNOWN)
+        self._reached: int | None = None
+        self._behind = False
         self._looked: Watermarks | None = None
         self._moved: dict[str, tuple[int, float]] = {}
         self._written = None
@@ -344,7 +346,9 @@ class JoinWorker:
             self._partitions[topic].rest()
 
     def is_full(self, topic: str) -> bool:
-        """Whether the waiting entries of this side fill their bound, so that its sources are not read for now."""
+        """Whether this side is not read for now: the last step left work, or the waiting entries fill their bound."""
+        if self._behind:
+            return True  # read on, and what is ready would wait in the store until nothing more comes
         waiting = self._state.weight
         return self._fills(waiting.question_bytes if topic in self._sources[0] else waiting.label_bytes)
 
@@ -369,9 +373,9 @@ class JoinWorker:
         marks = self.watermarks()
         more = self._log_made()
         if applied or marks != self._looked:
-            undecided = self._decide(marks)
-            self._looked = None if undecided else marks
-            more |= undecided
+            self._behind = self._decide(marks)
+            self._looked = None if self._behind else marks
+            more |= self._behind
         if not more and (marks.release, marks.labels) != self._told:
             # Only now is everything before it out.
             self._tell(marks)
@@ -471,8 +475,19 @@ class JoinWorker:
         if len(ready) < STEP:
             self._finish_remaking()
         if ready:
+            self._reached = self._time_reached(marks, decided) if len(ready) == STEP else None
             self._save(join.changes, decided.entries, decided.released)
         return len(ready) == STEP
+
+    def _time_reached(self, marks: Watermarks, decided: Decided) -> int | None:
+        """The time before which nothing follows although more is ready; None where that is not known.
+
+        Without it readers seem to stand still for as long as there is more, and a player that waits for them gives up.
+        """
+        if decided.released or not decided.entries:
+            return None
+        last = decided.entries[-1]
+        return min(last.question.time if last.asks else last.question.known(self._rule.bound), marks.complete)
 
     # Examples that are made later ----------------------------------------------------------------
 
@@ -650,8 +665,11 @@ class JoinWorker:
         properties = {**self._properties(), "definition": self._state.definition, "examples": self._state.examples}
         if self._state.released:
             properties["released"] = "1"
+        if self._reached is not None:
+            properties["frontier"] = str(self._reached)
         for message in self._state.outbox:
             self._log.send(message, properties)
+        self._reached = None
         self._log.flush()
 
     def _tell(self, marks: Watermarks) -> None:
