@@ -62,9 +62,15 @@ class Played:
 
 
 @contextmanager
-def played(files: Mapping[str, Path], data: Path, say: Say) -> Iterator[Played]:
-    """Run the loop over the files of the streams."""
-    with embedded.run(LOOP, data=data) as running:
+def played(files: Mapping[str, Path], data: Path, say: Say, joiners: int = 0) -> Iterator[Played]:
+    """Run the loop over the files of the streams, with so many processes that only join."""
+
+    def role(instance: str) -> dict[str, str]:
+        if not joiners or not instance.startswith("feature-"):
+            return {}
+        return {"HEADRACE_ROLE": "fold" if instance == "feature-0" else "join"}
+
+    with embedded.run(LOOP, data=data, workers={"feature": 1 + joiners}, environment=role) as running:
         began = time.monotonic()
         sources = [(path, stream) for stream, path in files.items()]
         result = play(

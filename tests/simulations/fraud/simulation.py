@@ -60,12 +60,12 @@ class Simulation:
         return self.events / self.seconds
 
 
-def simulate(count: int, seed: int, directory: Path, say: Say) -> Simulation:
-    """Simulate `count` payments."""
+def simulate(count: int, seed: int, directory: Path, say: Say, joiners: int = 0) -> Simulation:
+    """Simulate `count` payments; `joiners` are processes that only join, beside the one that folds."""
     payments, files = generate(count, seed, directory / "files")
     found = Simulation(count, seed, _counts(payments))
     say(f"generated {count:,} payments")
-    logs = _play(found, payments, files, directory / "loop", say)
+    logs = _play(found, payments, files, directory / "loop", say, joiners)
     _reckon(found, payments, logs, say)
     found.memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return found
@@ -85,10 +85,10 @@ def _counts(payments: Payments) -> dict[str, int]:
 
 
 def _play(
-    found: Simulation, payments: Payments, files: Mapping[str, Path], data: Path, say: Say
+    found: Simulation, payments: Payments, files: Mapping[str, Path], data: Path, say: Say, joiners: int
 ) -> dict[str, ExampleLog]:
     """Play them, and compare what the topics hold."""
-    with played(files, data, say) as run:
+    with played(files, data, say, joiners) as run:
         found.seconds, found.events = run.seconds, run.events
         found.metrics = {model: dict(own) for model, own in run.metrics.items()}
         loop = run.running.definition
