@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pulsar
+import redis
 
 from headrace import embedded
 from headrace.client import IngestClient, Progress, play
 from headrace.log.topics import END_OF_HISTORY
+from headrace.store.quality import QualityBoard
 from tests.deadline import until
 from tests.life.recorder import Tail
 from tests.oracle.record import Message, Streams
@@ -37,7 +39,7 @@ class Played:
     rejected
         Events that the loop did not take, or had seen before.
     metrics
-        By model, as of the question, as its learner says.
+        By model, as of the question, as its learner says; `mean` is its mean prediction, and `share` that of fraud.
     """
 
     running: embedded.RunningLoop
@@ -95,13 +97,30 @@ def played(files: Mapping[str, Path], data: Path, say: Say, joiners: int = 0) ->
             seconds=300,
         )
         seconds = time.monotonic() - began
-        metrics = {model: own for status in running.status() for model, own in status.metrics.items() if own}
+        metrics = {model.name: _metrics(running, model.name) for model in running.definition.models}
         say(f"learned after {seconds:.0f} s")
         client = pulsar.Client(running.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
         try:
             yield Played(running, client, result.sent, seconds, result.rejected + result.repeats, metrics)
         finally:
             client.close()
+
+
+def _metrics(running: embedded.RunningLoop, model: str) -> dict[str, float | None]:
+    """The metrics in a model's last quality report, with the mean prediction and share of its reliability curve."""
+    (told,) = [status.metrics[model] for status in running.status() if model in status.metrics]
+    with redis.Redis.from_url(running.redis_url) as store:
+        board = QualityBoard(store, running.definition.name)
+        report = until(
+            lambda: board.read(model), lambda found: found is not None and found.examples == told["examples"], 60
+        )
+    assert report is not None
+    weight = sum(part.weight for part in report.reliability)
+    return {
+        **report.metrics,
+        "mean": sum(part.weight * part.score for part in report.reliability) / weight,
+        "share": sum(part.weight * part.share for part in report.reliability) / weight,
+    }
 
 
 def _steps(say: Say, began: float) -> Callable[[Progress], None]:

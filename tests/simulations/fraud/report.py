@@ -58,6 +58,7 @@ def _quality(found: Simulation) -> Iterable[str]:
         yield f"{title:<42}{own.examples:>10,}{shown}{prior:>10}{own.roc_auc:>10.4f}"
     for model, said in found.metrics.items():
         values = ", ".join(
-            f"{name} {said.get(name) or 0.0:.6f}" for name in ("ece", "log_loss", "prior_log_loss", "roc_auc")
+            f"{name} {said.get(name) or 0.0:.6f}"
+            for name in ("mean", "share", "ece", "log_loss", "prior_log_loss", "roc_auc")
         )
         yield f"headrace says of {model}: {values}"
