@@ -23,7 +23,7 @@ from tests.simulations.fraud.payments import CLOSING
 LOOP = Path(__file__).with_name("loop.py")
 
 #: Events that the loop may be behind, and seconds between two lines of progress.
-_AHEAD, _EVERY_S = 20_000, 10.0
+_AHEAD, _EVERY_S = 5_000, 10.0
 
 Say = Callable[[str], None]
 
