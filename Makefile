@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := sdk/src services/ingest/src services/feature/src services/learner/src services/scorer/src
 
 .DEFAULT_GOAL := help
-.PHONY: help install test unit contract integration e2e crash life mutations doctest lint format protos publish-protos lock bench idle demo up compose clean
+.PHONY: help install test unit contract integration e2e crash life fraud mutations doctest lint format protos publish-protos lock bench idle demo up compose clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -102,6 +102,9 @@ crash: install ## kill, suspend and cut off everything, on the official broker (
 
 life: install ## live a random ordinary life, and compare it with the oracle (MINUTES=10 SEED=7 BROKER=official)
 	$(BIN)/python -m tests.life --minutes $(or $(MINUTES),3) $(if $(SEED),--seed $(SEED)) $(if $(BROKER),--broker $(BROKER))
+
+fraud: install ## play a simulated stream of fraud, and compare examples and calibration (PAYMENTS=2000000 SEED=7)
+	$(BIN)/python -m tests.simulations.fraud --joiners 1 --payments $(or $(PAYMENTS),2000000) $(if $(SEED),--seed $(SEED))
 
 mutations: install ## break one guarantee at a time, and see the crash suite and lives notice
 	$(BIN)/python -m pytest tests/crash/test_mutations.py tests/life/mutations.py -v $(PYTEST)

@@ -51,7 +51,7 @@ def examples_of(loop: LoopDefinition, model: ModelDefinition, judged: Judged) ->
     questions, repeated = _questions(judged[model.stream], label.wait)
     told = list(labels_of(loop, model, judged))
     if label.after is not None:
-        candidates, unmatched = _forecasts(questions, told, label), []
+        candidates, unmatched = _forecasts(questions, told, label), list[Label]()
     else:
         candidates, unmatched = _by_id(questions, told, label)
     watermark = min(partition.watermark for partition in judged[label.stream])

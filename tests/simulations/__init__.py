@@ -1,1 +1,1 @@
-"""Long runs that are shown, not tested each time."""
+"""Long runs that are shown, and compared with the oracle; the suite plays small ones."""

@@ -83,6 +83,22 @@ def test_a_loop_that_moves_slowly_is_waited_for() -> None:
         assert pace.window(11).events == 0
 
 
+def test_a_loop_that_works_off_what_stalled_is_waited_for() -> None:
+    clock = Clock()
+    pace = ClosedLoop(10, clock, patience_s=5)
+    pace.reached(0)
+    pace.sent(10, 100)
+    clock.time += 5
+    assert (pace.window(101).events, pace.stalls) == (10, 1)
+    pace.sent(10, 200)
+    for frontier in range(10, 100, 10):
+        clock.time += 4
+        pace.reached(frontier)
+        assert (pace.window(201).events, pace.stalls) == (0, 1)
+    clock.time += 5
+    assert (pace.window(201).events, pace.stalls) == (10, 2)
+
+
 def test_without_anybody_to_wait_for_nothing_waits() -> None:
     pace = ClosedLoop(10, Clock())
     pace.sent(10, 0)

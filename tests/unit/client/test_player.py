@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.client.merging import Origins, sources_of
 from headrace.client.pacing import ClosedLoop, Pace, TimedPace, Window
-from headrace.client.player import Player, Progress
+from headrace.client.player import Look, Player, Progress
 from headrace.definition import Field, FieldType, LoopDefinition, StreamDefinition
-from headrace.errors import UnknownName
+from headrace.errors import Unavailable, UnknownName
+from headrace.store.status import ServiceStatus
 
 LATENESS = 100
 #: What a log notes of the end of a history.
@@ -248,3 +250,25 @@ def test_a_file_in_order_takes_one_entry_and_too_many_are_given_up() -> None:
     assert origins.find("a", 500) == (0, 501)
     origins.add("b", 0, 5)
     assert origins.find("b", 0) is None
+
+
+def test_a_store_that_is_busy_for_a_while_ends_no_play() -> None:
+    clock, busy = Clock(), True
+    pace = ClosedLoop(10, clock.now)
+
+    def statuses() -> list[ServiceStatus]:
+        if busy:
+            raise redis.ResponseError("BUSY running a script")
+        return []
+
+    look = Look(pace, statuses, clock)
+    clock.time += 29
+    look()
+    busy = False
+    clock.time += 1
+    look()
+    assert pace.window(1).events > 0
+    busy = True
+    clock.time += 31
+    with pytest.raises(Unavailable, match="BUSY"):
+        look()

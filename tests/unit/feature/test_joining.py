@@ -703,6 +703,32 @@ def test_silence_expires_nothing_and_a_mark_does(tmp_path: Path) -> None:
     assert [own for _, own, _ in examples(definition, log)] == ["b"]
 
 
+def test_nothing_more_is_read_while_what_was_read_is_to_be_logged(tmp_path: Path) -> None:
+    definition, log = loop(tmp_path, "stream"), Log()
+    join = worker(definition, Pairs(definition), log)
+    take(join, "features", vectors(definition, 0, "".join(map(chr, range(200, 201 + STEP)))))
+    take(join, "features", watermark(definition, 1, HOUR))
+    take(join, "told", marks(0, HOUR))
+    assert not join.is_full("features")
+    assert join.step()
+    assert join.is_full("features")
+    assert join.is_full("told")
+    while join.step():
+        pass
+    assert not join.is_full("features")
+
+
+def test_the_log_says_how_far_it_is_before_all_is_out(tmp_path: Path) -> None:
+    definition, log = loop(tmp_path, "stream"), Log()
+    join = worker(definition, Pairs(definition), log)
+    take(join, "features", vectors(definition, 0, "".join(map(chr, range(200, 201 + 2 * STEP)))))
+    take(join, "features", watermark(definition, 1, HOUR))
+    take(join, "told", marks(0, HOUR))
+    while join.step():
+        pass
+    assert [frontier for _, frontier in log.frontiers] == [STEP - 1, 2 * STEP - 1, HOUR]
+
+
 def declared(folder: Path, label: str, features: str = "[Asked.x]") -> LoopDefinition:
     """The loop with another label."""
     file = folder / "declared.py"

@@ -78,6 +78,7 @@ class ClosedLoop:
         self._done = 0
         self._marks: deque[tuple[int, int]] = deque()
         self._open = False
+        self._frontier = -math.inf
         self._moved = clock()
 
     @property
@@ -88,6 +89,11 @@ class ClosedLoop:
     def reached(self, frontier: float | None) -> None:
         """The loop's slowest service has reached `frontier` (µs); None: there is none to wait for."""
         self._open = frontier is None
+        if frontier is not None:
+            if frontier > self._frontier:
+                # A loop that still works off what was sent before a stall has not stopped.
+                self._moved = self._clock()
+            self._frontier = frontier
         while self._marks and frontier is not None and self._marks[0][0] <= frontier:
             self._done = self._marks.popleft()[1]
             self._moved = self._clock()

@@ -15,7 +15,7 @@ from headrace.client.merging import BEFORE_ALL, Origins, Row, Source, merge, sou
 from headrace.client.outcome import RejectedRow, rejected_rows
 from headrace.client.pacing import ClosedLoop, Pace, Slowest, TimedPace
 from headrace.definition import LoopDefinition
-from headrace.errors import InvalidRequest
+from headrace.errors import InvalidRequest, Unavailable
 from headrace.store.connection import store_errors
 from headrace.store.status import ServiceStatus, StatusBoard
 
@@ -24,6 +24,8 @@ AHEAD = 20_000
 #: How often the loop's progress is looked up; services tell it about once a second.
 _LOOK_S = 0.25
 _PROGRESS_S = 0.1
+#: How long the store may fail to answer: a script that blocks it for seconds does not end a play of hours.
+_SILENT_S = 30.0
 
 #: ``"realtime"``, ``"max"``, or how many times faster than the events happened.
 Speed = Literal["realtime", "max"] | float
@@ -146,7 +148,7 @@ def play(
     clock = WallClock()
     store = redis.Redis.from_url(redis_url, socket_timeout=5, socket_connect_timeout=5)
     pace = pace_of(speed, ahead, clock)
-    look = _Look(pace, StatusBoard(store, loop.name).read, clock) if isinstance(pace, ClosedLoop) else None
+    look = Look(pace, StatusBoard(store, loop.name).read, clock) if isinstance(pace, ClosedLoop) else None
     began = clock.now()
     with store, IngestClient(address) as client, client.stream(decide=True) as target:
         player = Player(ranked, target, pace, clock, look, on_progress)
@@ -185,7 +187,7 @@ def pace_of(speed: Speed, ahead: int, clock: Clock) -> Pace:
     return TimedPace(speed, clock.now)
 
 
-class _Look:
+class Look:
     """Tells a closed loop how far the services are, at most every `_LOOK_S`."""
 
     def __init__(self, pace: ClosedLoop, statuses: Callable[[], Sequence[ServiceStatus]], clock: Clock) -> None:
@@ -193,15 +195,22 @@ class _Look:
         self._statuses = statuses
         self._clock = clock
         self._slowest = Slowest()
-        self._next = clock.now()
+        self._next = self._answered = clock.now()
 
     def __call__(self) -> None:
         now = self._clock.now()
-        if now >= self._next:
-            self._next = now + _LOOK_S
+        if now < self._next:
+            return
+        self._next = now + _LOOK_S
+        try:
             with store_errors():
                 statuses = self._statuses()
-            self._pace.reached(self._slowest(statuses))
+        except Unavailable:
+            if now - self._answered > _SILENT_S:
+                raise
+            return
+        self._answered = now
+        self._pace.reached(self._slowest(statuses))
 
 
 class Player:

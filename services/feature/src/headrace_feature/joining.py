@@ -247,6 +247,7 @@ class JoinWorker:
         self._seen: dict[tuple[int, str], int | None] = {}
         self._dirty = self._reread = False
         self._told = (UNKNOWN, UNKNOWN)
+        self._behind = False
         self._looked: Watermarks | None = None
         self._moved: dict[str, tuple[int, float]] = {}
         self._written = None
@@ -350,7 +351,9 @@ class JoinWorker:
             self._partitions[topic].rest()
 
     def is_full(self, topic: str) -> bool:
-        """Whether the waiting entries of this side fill their bound, so that its sources are not read for now."""
+        """Whether this side is not read for now: the last step left work, or the waiting entries fill their bound."""
+        if self._behind:
+            return True  # read on, and what is ready would wait in the store until nothing more comes
         waiting = self._state.weight
         return self._fills(waiting.question_bytes if topic in self._sources[0] else waiting.label_bytes)
 
@@ -376,9 +379,9 @@ class JoinWorker:
         marks = self.watermarks()
         more = self._log_made()
         if applied or marks != self._looked:
-            undecided = self._decide(marks)
-            self._looked = None if undecided else marks
-            more |= undecided
+            self._behind = self._decide(marks)
+            self._looked = None if self._behind else marks
+            more |= self._behind
         if not more and (marks.release, marks.labels) != self._told:
             # Only now is everything before it out.
             self._tell(marks.release, marks.labels)

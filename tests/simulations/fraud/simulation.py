@@ -1,0 +1,161 @@
+"""One simulation: generate, play, compare with the oracle, and reckon how well both models are calibrated."""
+
+from __future__ import annotations
+
+import math
+import resource
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from headrace import declare
+from tests.oracle.events import judge
+from tests.simulations.fraud.calibration import Figures, figures, predictions, prior_log_loss
+from tests.simulations.fraud.comparison import differences
+from tests.simulations.fraud.example_log import ANSWER, ExampleLog, example_log
+from tests.simulations.fraud.payments import Floats, Payments, generate
+from tests.simulations.fraud.playback import LOOP, Say, played
+
+#: The model without `keep`, and the one with it.
+ALL, KEPT = "all_payments", "one_in_twenty"
+
+#: How far headrace's metrics may be from those that are reckoned here; its area is computed from bins.
+_TOLERANCE = 1e-9
+_AREA_TOLERANCE = 2e-3
+
+
+@dataclass
+class Simulation:
+    """What came of it.
+
+    Attributes
+    ----------
+    counts
+        Payments, events and what they are.
+    models
+        By model what the oracle makes of them.
+    quality
+        By what was predicted, and on which examples, the figures of the predictions as of the question.
+    metrics
+        By model, what headrace says of the same.
+    """
+
+    payments: int
+    seed: int
+    counts: dict[str, int]
+    models: dict[str, Counter[str]] = field(default_factory=dict)
+    differences: list[str] = field(default_factory=list)
+    quality: dict[str, Figures] = field(default_factory=dict)
+    priors: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    seconds: float = 0.0
+    events: int = 0
+    memory_mb: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Events a second, until the last example was learned."""
+        return self.events / self.seconds
+
+
+def simulate(count: int, seed: int, directory: Path, say: Say, joiners: int = 0) -> Simulation:
+    """Simulate `count` payments; `joiners` are processes that only join, beside the one that folds."""
+    payments, files = generate(count, seed, directory / "files")
+    found = Simulation(count, seed, _counts(payments))
+    say(f"generated {count:,} payments")
+    logs = _play(found, payments, files, directory / "loop", say, joiners)
+    _reckon(found, payments, logs, say)
+    found.memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return found
+
+
+def _counts(payments: Payments) -> dict[str, int]:
+    closed = payments.closed
+    return {
+        "closed": int(closed.sum()),
+        "positives": int((payments.frauds & closed).sum()),
+        "absences": int((~payments.charged & closed).sum()),
+        "chargebacks": payments.chargebacks.total(),
+        "corrections": payments.chargebacks["correction"],
+        "too_late": payments.chargebacks["late"],
+        "without_payment": payments.chargebacks["unmatched"],
+    }
+
+
+def _play(
+    found: Simulation, payments: Payments, files: Mapping[str, Path], data: Path, say: Say, joiners: int
+) -> dict[str, ExampleLog]:
+    """Play them, and compare what the topics hold."""
+    with played(files, data, say, joiners) as run:
+        found.seconds, found.events = run.seconds, run.events
+        found.metrics = {model: dict(own) for model, own in run.metrics.items()}
+        loop = run.running.definition
+        judged = judge(loop, run.streams())
+        say("read and judged the streams")
+        logs = {model.name: example_log(model, run.log(model.name)) for model in loop.models}
+        say("read the logs")
+    counted = sum(len(own.accepted) for partitions in judged.values() for own in partitions)
+    if run.rejected or counted != run.events:
+        found.differences.append(f"{counted} events count of {run.events}, {run.rejected} were rejected")
+    wrong, found.models = differences(loop, judged, logs, payments)
+    found.differences += wrong
+    say(f"compared with the oracle: {len(wrong)} differences")
+    return logs
+
+
+def _reckon(found: Simulation, payments: Payments, logs: Mapping[str, ExampleLog], say: Say) -> None:
+    """The quality of the predictions, and of some that ignore the weights."""
+    loaded = declare.load(LOOP)
+    score_from = loaded.definition.model(ALL).score_from or 0
+    scored = payments.closed & (payments.times >= score_from)
+    said: dict[str, Floats] = {}
+    for name, log in logs.items():
+        names = [feature.name for feature in loaded.definition.model(name).features]
+        said[name] = predictions(log, names, loaded.learner(name), found.payments)
+        say(f"asked and taught {name} again")
+    unweighted = predictions(logs[KEPT], names, loaded.learner(KEPT), found.payments, weighted=False)
+    weights = _weights(logs[KEPT], found.payments)
+    kept, ones = scored & (weights > 0), np.ones(found.payments)
+    for title, scores, rows, own in (
+        ("true probabilities", payments.probabilities, scored, ones),
+        (ALL, said[ALL], scored, ones),
+        (KEPT, said[KEPT], kept, weights),
+        (f"{KEPT}, on all payments", said[KEPT], scored, ones),
+        (f"{KEPT}, measured without weights", said[KEPT], kept, ones),
+        (f"{KEPT}, learned without weights", unweighted, kept, weights),
+    ):
+        found.quality[title] = figures(scores[rows], payments.frauds[rows], own[rows])
+    for name, rows in ((ALL, scored), (KEPT, kept)):
+        found.priors[name] = prior_log_loss(logs[name], rows)
+        found.differences += _metrics_that_differ(found, name)
+
+
+def _weights(log: ExampleLog, payments: int) -> Floats:
+    """The weight of each payment's example; 0 where there is none."""
+    weights, rows = np.zeros(payments), log.rows(ANSWER)
+    weights[log.payments[rows]] = log.columns["weight"][rows]
+    return weights
+
+
+def _metrics_that_differ(found: Simulation, model: str) -> list[str]:
+    """What headrace says of a model other than what is reckoned here."""
+    reckoned, said = found.quality[model], found.metrics.get(model, {})
+    expected = {
+        "mean": reckoned.mean,
+        "share": reckoned.share,
+        "ece": reckoned.ece,
+        "log_loss": reckoned.log_loss,
+        "prior_log_loss": found.priors[model],
+        "roc_auc": reckoned.roc_auc,
+    }
+    wrong = [
+        f"{model}: {name} is {said.get(name)}, reckoned {value}"
+        for name, value in expected.items()
+        if not abs((said.get(name) or math.nan) - value) < (_AREA_TOLERANCE if name == "roc_auc" else _TOLERANCE)
+    ]
+    if said.get("scored") != reckoned.examples:
+        wrong.append(f"{model}: {said.get('scored')} examples are scored instead of {reckoned.examples}")
+    return wrong
