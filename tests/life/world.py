@@ -239,13 +239,18 @@ class World:
             for own in loop.models
         }
         self._up()
+        # Who reads a topic on the embedded broker before it is made there gets nothing of it.
+        until(lambda: self._ready() >= set(self.loop.pids), seconds=6 * self._patience)
         self._recorder.connect(self.loop.pulsar_url)
 
     def _replaced(self, before: dict[str, int]) -> bool:
         """Whether each instance runs as another process that is ready."""
-        ready = {own.instance for own in self.loop.status() if own.state == "ready"}
-        pids = self.loop.pids
+        ready, pids = self._ready(), self.loop.pids
         return all(name in ready and pids.get(name, pid) != pid for name, pid in before.items())
+
+    def _ready(self) -> set[str]:
+        """The instances that are ready."""
+        return {own.instance for own in self.loop.status() if own.state == "ready"}
 
     def _mark(self, action: Mark) -> None:
         address = until(lambda: self.loop.addresses.get("ingest", ""))
