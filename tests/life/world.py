@@ -240,7 +240,8 @@ class World:
         }
         self._up()
         # Who reads a topic on the embedded broker before it is made there gets nothing of it.
-        until(lambda: self._ready() >= set(self.loop.pids), seconds=6 * self._patience)
+        services = {name for name in self.loop.pids if name.rpartition("-")[0] in RESTARTED}
+        until(lambda: self._ready() >= services, seconds=6 * self._patience)
         self._recorder.connect(self.loop.pulsar_url)
 
     def _replaced(self, before: dict[str, int]) -> bool:
