@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -162,3 +163,19 @@ def test_no_request_fails_while_a_changed_model_learns(
     assert requests.failures == []
     assert requests.definitions == [old, new]
     assert requests.first_examples[new] >= needed
+
+
+def test_all_that_is_kept_is_enough_where_it_is_less_and_nothing_comes(tmp_path: Path) -> None:
+    fewer = ('value=Sold.late, wait="1h")', 'value=Sold.late, wait="1h", keep={False: 0.2})')
+    before, after, data = write(tmp_path, "shop.py"), write(tmp_path, "changed.py", fewer), tmp_path / "data"
+    with embedded.run(before, data=data) as loop:
+        send(loop, range(_EXAMPLES))
+        until(lambda: learned(loop) >= _EXAMPLES - 100, seconds=120)
+    kept = [number for number in range(_EXAMPLES) if number % 7 > 3 or share(str(number)) < 0.2]
+    with embedded.run(after, data=data) as loop:
+        until(lambda: told(loop, "scorer") is None and learned(loop) == len(kept), seconds=120)
+
+
+def share(id: str) -> float:
+    """Where an id stands among all, as `keep` chooses them."""
+    return int(hashlib.sha256(id.encode()).hexdigest()[:16], 16) / 2**64

@@ -13,6 +13,7 @@ from msgspec import structs
 
 from headrace.definition import LoopDefinition
 from headrace.errors import Fenced, Unavailable
+from headrace.frontier import RESTING, UNKNOWN
 from headrace.history.remaking import ClosedQuestion, OpenQuestion, remake
 from headrace.history.streams import StreamHistory
 from headrace.kernel.partition import PartitionId
@@ -323,3 +324,17 @@ def test_vectors_made_before_a_change_of_the_learner_are_joined_after_it(tmp_pat
     while join.step():
         pass
     assert [own[1] for own in logged(definition, log) if own[0] == "answer"] == ["e"]
+
+
+def test_the_log_rests_again_once_everything_is_made(tmp_path: Path) -> None:
+    definition, pairs, log = changed(tmp_path)
+    join = joining(definition, pairs, log, Made)
+    assert log.frontiers == [(0, UNKNOWN)]
+    join.rest("features", START)
+    take(join, "told", labels(10, "p"))
+    while join.step():
+        pass
+    size = len(log.payloads)
+    assert size > 1
+    assert max(frontier for before, frontier in log.frontiers if before < size) < RESTING
+    assert log.frontiers[-1] == (size, RESTING)

@@ -12,10 +12,12 @@ from river import datasets, linear_model, preprocessing
 
 from headrace.definition import Task
 from headrace.errors import CorruptState, LearnerFailed
+from headrace.frontier import RESTING, UNKNOWN
 from headrace.learning import Learning
 from headrace.log.position import START, Position
 from headrace_learner import checkpoint
 from headrace_learner.statehash import state_hash
+from headrace_learner.takeover import Takeover
 
 from .logs import Message, Row, alternating, definition, entries_of, log, message
 
@@ -194,3 +196,31 @@ def test_a_learner_that_fails_names_the_example_and_learns_nothing_behind_it() -
         list(learning.read(*messages[1]))
     assert learning.estimator.learned == 8
     assert (learning.progress.examples, learning.progress.position) == (7, messages[0][2])
+
+
+def test_a_log_is_whole_once_it_says_so_in_this_definition() -> None:
+    learning, ours = new(), {"definition": _MODEL.hash}
+    found = []
+    for frontier, more in (
+        (RESTING, {}),
+        (UNKNOWN, ours | {"remaking": "1"}),
+        (5, ours | {"remaking": "1"}),
+        (6, ours),
+    ):
+        list(learning.read(b"", {"frontier": str(frontier), **more}, START))
+        found.append((learning.whole, learning.progress.frontier))
+    assert found == [(True, RESTING), (False, None), (False, 5), (True, 6)]
+
+
+@pytest.mark.parametrize(
+    ("takeover", "reached"),
+    [
+        (Takeover("h", 10), [False, False, False, True]),
+        (Takeover("h", 10, all_kept=True), [False, True, True, True]),
+        (Takeover("h", 10, all_kept=True, remade=True), [False, False, True, True]),
+    ],
+)
+def test_what_is_enough_to_take_over(takeover: Takeover, reached: list[bool]) -> None:
+    found = [takeover.is_reached(*case) for case in ((9,), (9, True), (9, True, True), (10,))]
+    assert found == reached
+    assert not takeover.is_reached(0, True, True)

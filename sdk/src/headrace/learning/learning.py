@@ -15,7 +15,7 @@ import numpy as np
 
 from headrace.definition import ModelDefinition, Task
 from headrace.errors import CorruptState, LearnerFailed
-from headrace.frontier import RESTING
+from headrace.frontier import RESTING, UNKNOWN
 from headrace.log.position import START, Position
 from headrace.log.tables import Kind, LogEntries, decode_log, last_sequence_of
 from headrace.quality import Outcomes, Quality, quality_of
@@ -177,6 +177,12 @@ class Learning:
         self.served = served
         self._weighted = takes_weight(estimator)
         self._unlearned: Any = None
+        self._whole = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether the log holds all examples that the kept events make: it says so with how far it is."""
+        return self._whole or self.progress.rests
 
     @property
     def quality(self) -> Quality:
@@ -201,7 +207,8 @@ class Learning:
             yield from self._read(payload, properties)
         frontier = properties.get("frontier")
         if frontier is not None:
-            self.progress.frontier = int(frontier)
+            self.progress.frontier = int(frontier) if int(frontier) > UNKNOWN else None
+            self._whole = properties.get("definition") == self.model.hash and "remaking" not in properties
         self.progress.position = position
         if frontier is not None and self.progress.rests and self.progress.examples > self.progress.published:
             yield

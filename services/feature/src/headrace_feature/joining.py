@@ -382,9 +382,9 @@ class JoinWorker:
             self._behind = self._decide(marks)
             self._looked = None if self._behind else marks
             more |= self._behind
-        if not more and (marks.release, marks.labels) != self._told:
+        if not more and self._to_tell(marks) != self._told:
             # Only now is everything before it out.
-            self._tell(marks.release, marks.labels)
+            self._tell(*self._to_tell(marks))
         return more
 
     def done(self) -> dict[str, Position]:
@@ -403,6 +403,11 @@ class JoinWorker:
         labels = min((own.watermark for own in self._partitions.values()), default=UNKNOWN)
         questions = min((own.watermark for own in self._features.values()), default=UNKNOWN)
         return Watermarks(labels if self._by_request else questions, labels, self.frontier())
+
+    def _to_tell(self, marks: Watermarks) -> tuple[int, int]:
+        """The frontier and the watermark of the log: it does not rest while examples are made."""
+        frontier = marks.release
+        return (min(frontier, marks.complete) if self._state.remake else frontier), marks.labels
 
     def status(self) -> JoinStatus | None:
         """The waiting questions and labels, and the partition that holds them; None if another process joins."""
@@ -505,6 +510,8 @@ class JoinWorker:
         # An owner before this one may have written some of them.
         self._made_before = self._log.content().written
         self._made = self._remake()
+        # What the former definition said of its log, that it rests, is not said of this one.
+        self._tell(UNKNOWN, UNKNOWN)
         _log.info("remaking_examples", model=self.model.name, written=len(self._made_before))
 
     def _log_made(self) -> bool:
@@ -559,6 +566,7 @@ class JoinWorker:
                 join.question(asked.name, asked.id, asked.time, packed, asked.outcome, made=True)
         self._state.remake, self._made = False, None
         self._store(join.changes, [])
+        self._told = (UNKNOWN, UNKNOWN)  # all is made: that is said even where nothing else has changed
         self._made_before = {}
         _log.info("examples_remade", model=self.model.name, open=len(questions))
 
@@ -693,6 +701,8 @@ class JoinWorker:
 
     def _tell(self, frontier: int, labels: int) -> None:
         properties = {"frontier": str(frontier), "watermark": str(labels)}
+        if self._state.remake:
+            properties["remaking"] = "1"
         self._log.send(b"", {**self._properties(), **properties})
         self._log.flush()
         self._told = (frontier, labels)

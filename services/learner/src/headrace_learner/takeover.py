@@ -20,21 +20,25 @@ class Takeover:
     needed
         The number of examples that is enough.
     all_kept
-        Whether the log's end is enough, too: it holds fewer examples than the former definition has learned.
+        Whether all examples that are kept are enough, too: they may be fewer than the former definition has learned.
+    remade
+        They are made again, so that the log's end is not the last of them before it says so.
     """
 
     former: str
     needed: int
     all_kept: bool = False
+    remade: bool = False
 
-    def is_reached(self, examples: int, at_end: bool = False) -> bool:
-        """Whether so many examples are enough, given whether the log holds more."""
-        return examples >= self.needed or (self.all_kept and at_end and examples > 0)
+    def is_reached(self, examples: int, at_end: bool = False, whole: bool = False) -> bool:
+        """Whether so many examples are enough, given whether the log has been read, and holds all that are kept."""
+        last = self.all_kept and at_end and (whole or not self.remade)
+        return examples >= self.needed or (last and examples > 0)
 
 
 def takeover_from(former: ModelVersion, model: ModelDefinition) -> Takeover:
     """The takeover from the version that answers now."""
     if model.takeover is not None:
         return Takeover(former.definition, model.takeover)
-    kept = definition_of(former).examples_hash == model.examples_hash
-    return Takeover(former.definition, former.examples, all_kept=kept)
+    remade = definition_of(former).examples_hash != model.examples_hash
+    return Takeover(former.definition, former.examples, all_kept=True, remade=remade)

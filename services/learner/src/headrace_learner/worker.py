@@ -358,7 +358,9 @@ class Worker(threading.Thread):
     def _end_takeover(self, at_end: bool = False) -> None:
         """Publish the version that takes over, once enough is learned."""
         progress, takeover = self._learning.progress, self._takeover
-        if takeover is None or progress.examples < self._muted or not takeover.is_reached(progress.examples, at_end):
+        if takeover is None or progress.examples < self._muted:
+            return
+        if not takeover.is_reached(progress.examples, at_end, self._learning.whole):
             return
         self._takeover = replace(takeover, needed=progress.examples)
         self._put(version_of(self._learning))
