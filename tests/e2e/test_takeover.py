@@ -18,6 +18,7 @@ import grpc
 import pytest
 
 from headrace import declare, definition, embedded
+from headrace.cli.program import run
 from headrace.definition import LoopDefinition
 from headrace.embedded import RunningLoop
 from headrace.store.connection import connect
@@ -165,7 +166,9 @@ def test_no_request_fails_while_a_changed_model_learns(
     assert requests.first_examples[new] >= needed
 
 
-def test_all_that_is_kept_is_enough_where_it_is_less_and_nothing_comes(tmp_path: Path) -> None:
+def test_all_that_is_kept_is_enough_where_it_is_less_and_nothing_comes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fewer = ('value=Sold.late, wait="1h")', 'value=Sold.late, wait="1h", keep={False: 0.2})')
     before, after, data = write(tmp_path, "shop.py"), write(tmp_path, "changed.py", fewer), tmp_path / "data"
     with embedded.run(before, data=data) as loop:
@@ -174,6 +177,9 @@ def test_all_that_is_kept_is_enough_where_it_is_less_and_nothing_comes(tmp_path:
     kept = [number for number in range(_EXAMPLES) if number % 7 > 3 or share(str(number)) < 0.2]
     with embedded.run(after, data=data) as loop:
         until(lambda: told(loop, "scorer") is None and learned(loop) == len(kept), seconds=120)
+        capsys.readouterr()
+        assert run(["replay", "--diff", "--data", str(data)]) == 0
+        assert f"{len(kept)} examples" in capsys.readouterr().out
 
 
 def share(id: str) -> float:

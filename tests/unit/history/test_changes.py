@@ -145,14 +145,19 @@ def test_another_learner_learns_the_kept_examples(changed: Compare) -> None:
     changes = changed(("LogisticRegression(),", "LogisticRegression(l2=0.1),"), facts=Facts(examples={"m": 50}))
     assert outcomes(changes) == {"model m": "remade"}
     assert changes["model m"].reason == "learner: learns 50 examples again, from the first"
-    assert changes["model m"].meanwhile == "the old version, until the new definition has learned 50 examples"
+    assert (
+        changes["model m"].meanwhile
+        == "the old version, until the new definition has learned 50 examples, or all that are kept"
+    )
     assert problems(changes) == {}
 
 
 def test_the_old_version_answers_while_its_views_are_there(changed: Compare) -> None:
     with_takeover = ("LogisticRegression(),", "LogisticRegression(), takeover=7,")
     added = changed(("[sales, Asked.price]", "[sales, Asked.price, Asked.price * 2]"))
-    expected = "the old version, until the new definition has learned as many examples as that has"
+    expected = (
+        "the old version, until the new definition has learned as many examples as that has, or all that are kept"
+    )
     assert added["model m"].meanwhile == expected
     replaced = changed(("[sales, Asked.price]", "[Asked.price * 2]"), with_takeover, facts=Facts(examples={"m": 50}))
     assert replaced["model m"].meanwhile == (

@@ -248,7 +248,8 @@ class _Comparison:
         learned = self._facts.examples.get(model.name)
         needed = model.takeover or learned
         count = "as many examples as that has" if needed is None else counted(needed, "example")
-        answer = f"the old version, until the new definition has learned {count}"
+        all_kept = "" if model.takeover else ", or all that are kept"
+        answer = f"the old version, until the new definition has learned {count}{all_kept}"
         if model.vectors == "stream" and selection(model, before) is None:
             return f"{answer}; it answers requests alone, and events of {model.stream} get no prediction until then"
         return answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from headrace.kernel.arrays import Ints
 from headrace.kernel.join import Decided, Join, Outcome, Rule, Watermarks
 from headrace.kernel.labels import Labels
 from headrace.log.dedupe import Accepted
-from headrace.log.tables import decode_log
+from headrace.log.tables import Kind, LogEntries, decode_log
 from headrace.log.topics import Topics
 
 #: Vectors that are read at a time.
@@ -63,8 +63,11 @@ class ExampleAudit:
         """
         if self._model.vectors == "requests":
             return
-        logged, frontier, watermark = self._logged()
-        expected = self._expected(selection, watermark)
+        logged, made, frontier, watermark = self._logged()
+        if self._loop.label(self._model.label).after is not None:
+            # The log does not say of which entity they are, so their labels cannot be found again.
+            logged, made = {key: outcome for key, outcome in logged.items() if key not in made}, set()
+        expected = self._expected(selection, made, watermark)
         self.examples = len(expected)
         for key, outcome in expected.items():
             known = max(key.time, outcome.time)
@@ -78,7 +81,7 @@ class ExampleAudit:
                 why = "its vector or label is in no topic any more, or does not count"
                 yield self._difference(key, outcome, None, why)
 
-    def _expected(self, selection: Selection, watermark: int) -> dict[_Key, Outcome]:
+    def _expected(self, selection: Selection, made: Set[_Key], watermark: int) -> dict[_Key, Outcome]:
         rule = Rule.of(self._loop, self._model)
         join = Join(rule, {})
         log = LoggedModel(self._logs, self._topics, self._model)
@@ -88,6 +91,9 @@ class ExampleAudit:
             for name, id, time in zip(names, vectors.ids, vectors.times.tolist(), strict=True):
                 if name is not None:
                     join.question(name, id, time, b"-")
+        for key in sorted(made):
+            if selection.rows([key.id], _times(key)):
+                join.question(key.id, key.id, key.time, b"-")
         labels = Labels(self._loop, self._model)
         for partition in self._streams.partitions(labels.stream.name):
             for events in self._streams.read(partition):
@@ -106,9 +112,13 @@ class ExampleAudit:
         value = outcome.value
         return Outcome(outcome.time, str(value) if self._model.task is Task.MULTICLASS else float(value))
 
-    def _logged(self) -> tuple[dict[_Key, Outcome], int, int]:
-        """The examples in the log, the time before which it is complete, and the watermark of its labels."""
+    def _logged(self) -> tuple[dict[_Key, Outcome], set[_Key], int, int]:
+        """The examples in the log, its questions that were made later and have no vector on the features topic.
+
+        And the time before which it is complete, and the watermark of its labels.
+        """
         found: dict[_Key, Outcome] = {}
+        made: set[_Key] = set()
         accepted, frontier, watermark = Accepted(), UNKNOWN, UNKNOWN
         for physical in self._logs.partitions(self._topics.examples(self._model.name)):
             for batch in self._logs.read(physical, FEW):
@@ -120,11 +130,13 @@ class ExampleAudit:
                     frontier = int(properties.get("frontier", frontier))
                     watermark = max(watermark, int(properties.get("watermark", watermark)))
                     if payload:
-                        found.update(self._decoded(payload))
-        return found, frontier, watermark
+                        entries = decode_log(self._model, payload)
+                        found.update(self._answers(entries))
+                        made.update(_made(entries))
+        return found, made, frontier, watermark
 
-    def _decoded(self, payload: bytes) -> Iterator[tuple[_Key, Outcome]]:
-        examples = decode_log(self._model, payload).answers
+    def _answers(self, entries: LogEntries) -> Iterator[tuple[_Key, Outcome]]:
+        examples = entries.answers
         columns = (examples.times.tolist(), examples.label_times.tolist(), list(examples.labels))
         for id, time, label_time, label in zip(examples.ids, *columns, strict=True):
             yield _Key(id, time), self._typed(Outcome(label_time, label))
@@ -133,6 +145,12 @@ class ExampleAudit:
         before = None if logged is None else logged.value
         after = None if again is None else again.value
         return Difference(self._model.name, key.id, key.time, "example", before, after, why)
+
+
+def _made(entries: LogEntries) -> Iterator[_Key]:
+    if entries.made is not None:
+        for row in np.flatnonzero(entries.made & (entries.kinds == Kind.QUESTION)).tolist():
+            yield _Key(entries.ids[row], int(entries.times[row]))
 
 
 def _times(key: _Key) -> Ints:
