@@ -56,8 +56,6 @@ class Tail:
         while True:
             try:
                 if not self._within_batch() and not self.reader.has_message_available():
-                    if self.last is None:
-                        self._leave()
                     return True
                 own = self.reader.read_next(timeout_millis=_READ_MS)
             except pulsar.Timeout:

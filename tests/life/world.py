@@ -229,29 +229,24 @@ class World:
         self._running.close()
         before = {own.name: own.hash for own in self._loaded.definition.models}
         self._file.write_text(source(self._partitions, shape=action.shape))
-        self._loaded = declare.load(self._file)
-        loop = self._loaded.definition
-        self._recorder.change(loop, _now())
+        self._loaded, now = declare.load(self._file), _now()
+        self._up()
+        # As it runs: the embedded broker has no partitions.
+        loop = self.loop.definition
+        self._recorder.change(loop, now)
         self._bare = {
             own.name: self._bare[own.name]
             if before.get(own.name) == own.hash
             else BareRiver(own, self._loaded.learner(own.name))
             for own in loop.models
         }
-        self._up()
-        # Who reads a topic on the embedded broker before it is made there gets nothing of it.
-        services = {name for name in self.loop.pids if name.rpartition("-")[0] in RESTARTED}
-        until(lambda: self._ready() >= services, seconds=6 * self._patience)
         self._recorder.connect(self.loop.pulsar_url)
 
     def _replaced(self, before: dict[str, int]) -> bool:
         """Whether each instance runs as another process that is ready."""
-        ready, pids = self._ready(), self.loop.pids
+        ready = {own.instance for own in self.loop.status() if own.state == "ready"}
+        pids = self.loop.pids
         return all(name in ready and pids.get(name, pid) != pid for name, pid in before.items())
-
-    def _ready(self) -> set[str]:
-        """The instances that are ready."""
-        return {own.instance for own in self.loop.status() if own.state == "ready"}
 
     def _mark(self, action: Mark) -> None:
         address = until(lambda: self.loop.addresses.get("ingest", ""))
