@@ -45,7 +45,9 @@ class Tail:
             if self._read(client):
                 return
             # The embedded broker sometimes sends a reader nothing: another one gets it.
-            self._leave()
+            assert self.reader is not None
+            self.reader.close()
+            self.reader = None
         raise TimeoutError(f"{self.topic} holds more than its readers get")
 
     def _read(self, client: pulsar.Client) -> bool:
@@ -61,20 +63,13 @@ class Tail:
             except pulsar.Timeout:
                 return False
             except pulsar.UnknownError:
-                self._leave()
-                return True
+                return True  # what the embedded broker says of an empty topic
             found = own.message_id()
             position = (found.ledger_id(), found.entry_id(), found.batch_index())
             # The embedded broker sends messages again.
             if not self.messages or position > self.messages[-1].position:
                 self.messages.append(Message(position, own.data(), own.properties(), own.publish_timestamp()))
                 self.last = found
-
-    def _leave(self) -> None:
-        """Read with a new reader next time: the embedded broker tells one of an empty topic nothing of what comes."""
-        assert self.reader is not None
-        self.reader.close()
-        self.reader = None
 
     def _within_batch(self) -> bool:
         return self.last is not None and not ends_its_batch(self.last)
