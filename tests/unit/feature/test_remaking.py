@@ -67,7 +67,7 @@ class Made:
         return None if self.left else [OpenQuestion("o", "o", 9, None, np.array([111.0]), [])]
 
     def closed(self) -> list[ClosedQuestion]:
-        return [ClosedQuestion(id, id, index) for index, id in enumerate(_IDS)]
+        return [ClosedQuestion(id, index) for index, id in enumerate(_IDS)]
 
     def stop(self) -> None:
         self.stopped = True

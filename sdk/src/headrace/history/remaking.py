@@ -86,7 +86,6 @@ class OpenQuestion(NamedTuple):
 class ClosedQuestion(NamedTuple):
     """A question whose answer is made, and that a label may still come for: it would repeat that answer."""
 
-    name: str
     id: str
     time: int
 
@@ -271,9 +270,7 @@ class _Log:
         """Keep the questions that are answered as long as a label of theirs may wait in the join."""
         if self._rule.after is not None:
             return  # labels are of entities, and answer many questions
-        self._closed += [
-            ClosedQuestion(own.question.id, own.question.id, own.question.time) for own in placed if not own.asks
-        ]
+        self._closed += [ClosedQuestion(own.question.id, own.question.time) for own in placed if not own.asks]
         # A label may be a bound later than its question, and waits for another bound.
         oldest = self._marks().complete - 2 * self._rule.bound
         self._closed = [own for own in self._closed if own.time >= oldest]

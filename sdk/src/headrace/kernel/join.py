@@ -418,15 +418,15 @@ class Join:
         )
         return True
 
-    def closed(self, name: str, id: str, time: int) -> None:
-        """Take a question whose answer is logged already: labels of it repeat that one."""
-        entry, rule = self._entries.get(name, NOTHING), self._rule
+    def closed(self, id: str, time: int) -> None:
+        """Take a question (of no forecast) whose answer is logged already: labels of it repeat that one."""
+        entry, rule = self._entries.get(id, NOTHING), self._rule
         if any(asked.id == id and asked.time == time for asked in entry.questions):
             return
         question = Question(id, time, None, seq=_LOGGED, decided=True, made=True)
-        self._entries[name] = Entry(
+        self._entries[id] = Entry(
             tuple(sorted((*entry.questions, question), key=lambda asked: (asked.time, asked.id))),
-            entry.labels if rule.after is not None else tuple(o for o in entry.labels if not rule.near(time, o.time)),
+            tuple(own for own in entry.labels if not rule.near(time, own.time)),
         )
 
     def label(self, name: str, label: Outcome) -> bool:

@@ -17,7 +17,7 @@ from headrace.definition import ModelDefinition, Task
 from headrace.errors import CorruptState, LearnerFailed
 from headrace.frontier import RESTING, UNKNOWN
 from headrace.log.position import START, Position
-from headrace.log.tables import Kind, LogEntries, decode_log, last_sequence_of
+from headrace.log.tables import Kind, LogEntries, decode_log, last_sequence_of, made_for
 from headrace.quality import Outcomes, Quality, quality_of
 
 from .ordering import in_order
@@ -354,10 +354,8 @@ class Learning:
         return min(self.progress.next_seq - first, len(entries))
 
     def _fits(self, properties: dict[str, str]) -> bool:
-        """Whether entries are made of what this model's are: those of another learner are as good."""
-        if properties.get("definition", self.model.hash) == self.model.hash:
-            return True
-        return properties.get("examples") == self.model.examples_hash
+        """Whether entries are made of what this model's are; those that do not say are."""
+        return "definition" not in properties or made_for(self.model, properties)
 
     def _pass_over(self, payload: bytes) -> None:
         """Leave entries of another definition unread; the places of this one's follow theirs."""

@@ -6,7 +6,7 @@ missing), each in the order of the model's features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -282,6 +282,11 @@ def decode_predictions(model: ModelDefinition, data: bytes) -> Predictions:
         numbers,
         categories,
     )
+
+
+def made_for(model: ModelDefinition, properties: Mapping[str, str]) -> bool:
+    """Whether a message holds what a model's examples are made of: those of another learner are as good."""
+    return properties.get("definition") == model.hash or properties.get("examples") == model.examples_hash
 
 
 def predicted_questions(data: bytes) -> tuple[list[str], list[int]]:

@@ -7,7 +7,7 @@ fence, to a process that took over meanwhile) gives up the join, and may begin a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -40,7 +40,7 @@ from headrace.kernel.trial import Trial
 from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.position import START, Position
-from headrace.log.tables import Kind, LogEntries, decode_vectors, encode_log
+from headrace.log.tables import Kind, LogEntries, decode_vectors, encode_log, made_for
 from headrace.store.leases import Lease
 from headrace.store.pairs import JoinState, LabelSource, PairStore
 from headrace.store.status import Heartbeat, JoinStatus
@@ -189,7 +189,6 @@ class JoinWorker:
             self._refuse_unknown()
         self._epoch, self._state = self._pairs.take_over()
         self._drop_another_definition()
-        self._reread = bool(self._state.reread)
         if self._state.goals:
             self._read_own_log()
         features, labels = self._sources
@@ -245,7 +244,7 @@ class JoinWorker:
         self._partitions: dict[str, Partition] = {}
         self._arrivals = _Arrivals()
         self._seen: dict[tuple[int, str], int | None] = {}
-        self._dirty = self._reread = False
+        self._dirty = False
         self._told = (UNKNOWN, UNKNOWN)
         self._behind = False
         self._looked: Watermarks | None = None
@@ -375,16 +374,16 @@ class JoinWorker:
             return False
         self._pairs.check(self._epoch)
         applied = self._apply()
-        self._reread = self._reread and self._reads_again()
+        self._end_rereading()
         marks = self.watermarks()
         more = self._log_made()
         if applied or marks != self._looked:
             self._behind = self._decide(marks)
             self._looked = None if self._behind else marks
             more |= self._behind
-        if not more and self._to_tell(marks) != self._told:
+        if not more and (told := self._to_tell(marks)) != self._told:
             # Only now is everything before it out.
-            self._tell(*self._to_tell(marks))
+            self._tell(*told)
         return more
 
     def done(self) -> dict[str, Position]:
@@ -477,7 +476,7 @@ class JoinWorker:
         if crowded:
             join.forget(names[Index.CLOSED][: len(names[Index.CLOSED]) // 2 + 1])
         self._heartbeat.count("expired", decided.expired)
-        if not (self._reread or self._state.remake):
+        if not (self._state.reread or self._state.remake):
             # Else they may be of questions that are still to be made, or that the former definition had.
             self._heartbeat.count("unmatched", decided.unmatched)
         self._save(join.changes, [])
@@ -523,7 +522,7 @@ class JoinWorker:
             self._write_made(entries)
             return True
         questions = self._made.open()
-        if questions is not None and not self._reread:
+        if questions is not None and not self._state.reread:
             self._join_made(questions, self._made.closed())
         return False
 
@@ -556,7 +555,7 @@ class JoinWorker:
 
     def _join_made(self, questions: Sequence[OpenQuestion], closed: Sequence[ClosedQuestion]) -> None:
         """Go on with the questions that the kept events do not decide; with that everything is made."""
-        names = dict.fromkeys([*(own.name for own in questions), *(own.name for own in closed)])
+        names = dict.fromkeys([*(own.name for own in questions), *(own.id for own in closed)])
         join = Join(self._rule, self._pairs.load(names) if names else {})
         for done in closed:
             join.closed(*done)
@@ -615,13 +614,11 @@ class JoinWorker:
         self._state.reread = read
         self._pairs.clear(self._epoch, self._state)
 
-    def _reads_again(self) -> bool:
-        """Whether labels are still to be read that were read before the definition changed."""
+    def _end_rereading(self) -> None:
+        """Forget what had been read before the definition changed, once it has been read again."""
         start, reread = START.to_bytes(), self._state.reread
-        if any(self._state.positions.get(topic, start) < end for topic, end in reread.items()):
-            return True
-        self._state.reread = {}
-        return False
+        if all(self._state.positions.get(topic, start) >= end for topic, end in reread.items()):
+            self._state.reread = {}
 
     def _position(self, topic: str) -> Position:
         return Position.from_bytes(self._state.positions.get(topic, START.to_bytes()))
@@ -709,11 +706,6 @@ class JoinWorker:
 
     def _properties(self) -> dict[str, str]:
         return {"epoch": str(self._epoch), "partition": "0", "definition": self.model.hash}
-
-
-def made_for(model: ModelDefinition, properties: Mapping[str, str]) -> bool:
-    """Whether vectors are what a model's examples are made of: those of another learner are as good."""
-    return properties.get("definition") == model.hash or properties.get("examples") == model.examples_hash
 
 
 def _pack(numbers: np.ndarray[tuple[int], np.dtype[np.float64]], texts: list[str | None]) -> bytes:

@@ -17,9 +17,8 @@ from headrace.kernel.partition import PartitionId
 from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.position import START, Position
-from headrace.log.tables import LogEntries, positions_of
+from headrace.log.tables import LogEntries, made_for, positions_of
 from headrace.log.topics import Topics
-from headrace_feature.joining import made_for
 
 _log = structlog.get_logger()
 
