@@ -18,7 +18,7 @@ from headrace.log.dedupe import Accepted
 from headrace.log.position import Position
 from headrace.log.produce import Producer
 from headrace.log.read import holds_messages, read_whole
-from headrace.log.tables import Kind, LogEntries, Vectors, decode_log, encode_vectors, last_sequence_of
+from headrace.log.tables import Kind, LogEntries, Vectors, decode_log, encode_vectors, last_sequence_of, made_for
 from headrace.log.topics import Topics
 
 
@@ -122,7 +122,7 @@ class LogContent:
     Attributes
     ----------
     written
-        By id and event time the questions of the definition.
+        By id and event time the questions of the definition, or of one that had another learner.
     sequence
         The place of the next entry, of whatever definition.
     """
@@ -176,6 +176,6 @@ class ExamplesLog:
                 if not accepted.mark(int(properties.get("epoch", 0))) or not payload:
                     continue
                 found.sequence = max(found.sequence, last_sequence_of(payload) + 1)
-                if properties.get("definition") == self._model.hash:
+                if made_for(self._model, properties):
                     found.add(decode_log(self._model, payload))
         return found
