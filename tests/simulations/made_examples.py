@@ -10,18 +10,19 @@ from dataclasses import dataclass, field
 
 import pulsar
 
-from headrace.definition import Aggregate, LoopDefinition, ModelDefinition
+from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.log.tables import Kind, LogEntries, decode_log
 from tests.life.recorder import Tail
-from tests.oracle.events import Event, Judged, judge
+from tests.oracle.events import Judged, judge
 from tests.oracle.examples import examples_of
-from tests.oracle.expressions import Value, evaluate
-from tests.oracle.record import Message
-from tests.oracle.vectors import is_exact, same
-from tests.oracle.windows import Row, aggregate, entity_of, rows_of, widest
+from tests.oracle.record import LoggedEntry, Message
+from tests.oracle.vectors import VectorCheck
 
 #: Differences of one kind that are shown.
 _SHOWN = 3
+
+#: However late an event was published, it is in the vectors.
+_ALL = 2**63
 
 #: An example: id, event time, label, when it was known, weight.
 _Example = tuple[str, int, float | str, int, float]
@@ -72,7 +73,10 @@ def compare(
     found = Comparison()
     entries = list(_entries(model, log, found))
     _compare_examples(loop, model, judged, entries, found)
-    _compare_vectors(loop, model, judged, entries, sample, random.Random(seed), found)
+    check = VectorCheck(loop, model, judged, streams)
+    found.vectors, wrong = _compare_vectors(check, model, entries, sample, seed)
+    if wrong:
+        found.wrong.append(f"{len(wrong)} values of vectors are wrong: {wrong[:_SHOWN]}")
     return found
 
 
@@ -132,37 +136,19 @@ def _compare_examples(
 
 
 def _compare_vectors(
-    loop: LoopDefinition,
-    model: ModelDefinition,
-    judged: Judged,
-    entries: list[LogEntries],
-    sample: int | None,
-    chance: random.Random,
-    found: Comparison,
-) -> None:
+    check: VectorCheck, model: ModelDefinition, entries: list[LogEntries], sample: int | None, seed: int
+) -> tuple[int, list[str]]:
+    """How many vectors were compared, and what is wrong with them."""
     places = [(part, row) for part in entries for row in range(len(part))]
-    chosen = places if sample is None or sample >= len(places) else chance.sample(places, sample)
-    events = {(own.id, own.time): own for partition in judged[model.stream] for own in partition.accepted}
-    rows = {name: rows_of(loop.view(name), judged[loop.view(name).stream]) for name in model.view_names}
-    none = Row()
+    chosen = places if sample is None or sample >= len(places) else random.Random(seed).sample(places, sample)
+    wrong = [text for part, row in chosen for text in check.wrong_made(_entry(model, part, row), _ALL)]
+    return len(chosen), wrong
 
-    def vector(event: Event) -> dict[str, Value]:
-        def read(node: Aggregate) -> Value:
-            view, entity = loop.view(node.view), entity_of(event.fields, node.key)
-            row = rows[view.name].get(entity, none) if entity is not None else none
-            return aggregate(view, node, row.between(*widest(view, event.time)), event.time)
 
-        return {own.name: evaluate(own.value, event.fields, read) for own in model.features}
-
-    wrong: list[str] = []
-    for part, row in chosen:
-        event = events.get((part.ids[row], int(part.times[row])))
-        if event is None:
-            continue  # it is among those that are not expected
-        held = [None if value != value else value for value in part.numbers[row].tolist()]
-        for feature, value, expected in zip(model.features, held, vector(event).values(), strict=True):
-            if not same(expected, value, exact=is_exact(loop, feature.value)):
-                wrong.append(f"example {event.id}: {feature.name} is {value!r} instead of {expected!r}")
-    found.vectors = len(chosen)
-    if wrong:
-        found.wrong.append(f"{len(wrong)} values of vectors are wrong: {wrong[:_SHOWN]}")
+def _entry(model: ModelDefinition, part: LogEntries, row: int) -> LoggedEntry:
+    """An answer as the oracle takes it; the model has no texts among its features."""
+    values = part.numbers[row].tolist()
+    held = {own.name: None if value != value else value for own, value in zip(model.features, values, strict=True)}
+    places = int(part.seqs[row]), "answer", int(part.questions[row])
+    known = int(part.label_times[row]), float(part.weights[row])
+    return LoggedEntry(*places, part.ids[row], int(part.times[row]), part.labels[row], *known, held, False, True)
