@@ -338,3 +338,13 @@ def test_the_log_rests_again_once_everything_is_made(tmp_path: Path) -> None:
     assert size > 1
     assert max(frontier for before, frontier in log.frontiers if before < size) < RESTING
     assert log.frontiers[-1] == (size, RESTING)
+
+
+def test_an_open_question_is_logged_where_nothing_more_comes(tmp_path: Path) -> None:
+    definition, pairs, log = changed(tmp_path)
+    join = joining(definition, pairs, log, Made)
+    join.rest("features", START)
+    take(join, "told", labels(10, "p"))
+    while join.step():
+        pass
+    assert ("question", "o", True) in logged(definition, log)

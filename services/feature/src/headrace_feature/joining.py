@@ -565,7 +565,8 @@ class JoinWorker:
                 join.question(asked.name, asked.id, asked.time, packed, asked.outcome, made=True)
         self._state.remake, self._made = False, None
         self._store(join.changes, [])
-        self._told = (UNKNOWN, UNKNOWN)  # all is made: that is said even where nothing else has changed
+        # That is said, and what is open looked at, even where nothing else has changed.
+        self._told, self._looked = (UNKNOWN, UNKNOWN), None
         self._made_before = {}
         _log.info("examples_remade", model=self.model.name, open=len(questions))
 
