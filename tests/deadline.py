@@ -25,7 +25,7 @@ _slowness = 0.0
 
 def slowness() -> float:
     """How many times slower this machine is than the reference, at least 1; measured once in a process."""
-    return _slowness or _measured()
+    return _slowness or measured()
 
 
 def scaled(seconds: float) -> float:
@@ -53,13 +53,13 @@ def until(probe: Callable[[], _Value], holds: Callable[[_Value], bool] = bool, s
         if holds(value):
             return value
         # Before it is given up, the machine may have become slower.
-        if time.monotonic() > began + scaled(seconds) and time.monotonic() > began + seconds * _measured():
+        if time.monotonic() > began + scaled(seconds) and time.monotonic() > began + seconds * measured():
             raise TimeoutError(f"after {time.monotonic() - began:.0f} s still: {value!r}")
         pause.wait(0.05)
 
 
-def _measured() -> float:
-    """Measure, and keep the slowest of all measurements."""
+def measured() -> float:
+    """As `slowness`, measured again: the slowest of all measurements."""
     global _slowness
     began = time.monotonic()
     _work()

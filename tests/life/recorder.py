@@ -20,18 +20,25 @@ _POSITION = struct.Struct(">QQI")
 #: The kinds of a log's entries, by their number.
 _KINDS = ("question", "answer", "unanswered")
 
-#: Milliseconds for a message that is there; readers that are tried.
+#: The subscription that reads what a loop's topics hold.
+_NAME = "life-recorder"
+
+#: Milliseconds for a message that is there; consumers that are tried.
 _READ_MS, _TRIES = 2_000, 5
 
 
 @dataclass
 class Tail:
-    """A physical topic, read as far as it goes."""
+    """A physical topic, read as far as it goes.
+
+    By a consumer with a subscription of its own: one that loses its connection gets again what it has not acknowledged,
+    and knows the end of the log from the broker. A reader of the embedded broker passes over what it had fetched.
+    """
 
     topic: str
     messages: list[Message] = field(default_factory=list)
-    reader: pulsar.Reader | None = None
-    last: Any = None
+    consumer: pulsar.Consumer | None = None
+    last: pulsar.MessageId | None = None
 
     def read(self, client: pulsar.Client) -> None:
         """Take what has come.
@@ -44,39 +51,50 @@ class Tail:
         for _ in range(_TRIES):
             if self._read(client):
                 return
-            # The embedded broker sometimes sends a reader nothing: another one gets it.
-            assert self.reader is not None
-            self.reader.close()
-            self.reader = None
-        raise TimeoutError(f"{self.topic} holds more than its readers get")
+            # The embedded broker sometimes sends a consumer nothing: another one gets it.
+            assert self.consumer is not None
+            self.consumer.close()
+            self.consumer = None
+        raise TimeoutError(f"{self.topic} holds more than its consumers get")
 
     def _read(self, client: pulsar.Client) -> bool:
         """Take what comes; False where something is there and does not come."""
-        if self.reader is None:
-            start = pulsar.MessageId.earliest if self.last is None else self.last
-            self.reader = client.create_reader(self.topic, start, receiver_queue_size=1_000)
-        while True:
-            try:
-                if not self._within_batch() and not self.reader.has_message_available():
-                    return True
-                own = self.reader.read_next(timeout_millis=_READ_MS)
-            except pulsar.Timeout:
-                return False
-            except pulsar.UnknownError:
-                return True  # what the embedded broker says of an empty topic
-            found = own.message_id()
-            position = (found.ledger_id(), found.entry_id(), found.batch_index())
-            # The embedded broker sends messages again.
-            if not self.messages or position > self.messages[-1].position:
-                self.messages.append(Message(position, own.data(), own.properties(), own.publish_timestamp()))
-                self.last = found
+        if self.consumer is None:
+            self.consumer = client.subscribe(
+                self.topic, _NAME, initial_position=pulsar.InitialPosition.Earliest, receiver_queue_size=1_000
+            )
+        before = self.last
+        try:
+            while self._more(self.consumer):
+                self._take(self.consumer.receive(timeout_millis=_READ_MS))
+        except pulsar.Timeout:
+            return False
+        if self.last is not None and self.last is not before:
+            self.consumer.acknowledge_cumulative(self.last)
+        return True
 
-    def _within_batch(self) -> bool:
-        return self.last is not None and not ends_its_batch(self.last)
+    def _more(self, consumer: pulsar.Consumer) -> bool:
+        if self.last is not None and not ends_its_batch(self.last):
+            return True
+        try:
+            end = consumer.get_last_message_id()
+        except pulsar.UnknownError:
+            return False  # what the embedded broker says of an empty topic
+        # It names the last entry without the messages in it.
+        read = (self.last.ledger_id(), self.last.entry_id()) if self.last is not None else NOWHERE[:2]
+        return (end.ledger_id(), end.entry_id()) > read
 
-    def forget_reader(self) -> None:
-        """Begin with a new reader, of another client, where this one ended."""
-        self.reader = None
+    def _take(self, own: pulsar.Message) -> None:
+        found = own.message_id()
+        position = (found.ledger_id(), found.entry_id(), found.batch_index())
+        # Brokers send messages again.
+        if not self.messages or position > self.messages[-1].position:
+            self.messages.append(Message(position, own.data(), own.properties(), own.publish_timestamp()))
+            self.last = found
+
+    def forget_consumer(self) -> None:
+        """Begin with a new consumer, of another client, where this one ended."""
+        self.consumer = None
 
 
 class Recorder:
@@ -160,7 +178,7 @@ class Recorder:
     def close(self) -> None:
         """Leave a broker that is about to stop."""
         for tail in self._all():
-            tail.forget_reader()
+            tail.forget_consumer()
         if self._client is not None:
             self._client.close()
             self._client = None

@@ -18,7 +18,7 @@ from headrace.client import IngestClient
 from headrace.embedded.processes import SERVICES
 from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.statehash import state_hash
-from tests.deadline import until
+from tests.deadline import measured, scaled, until
 from tests.life.loops import IDLE_S, source
 from tests.life.plan import HISTORY, RESTARTED, Action, Change, Compare, Mark, Pause, Restart, Write
 from tests.life.producers import Producers
@@ -42,9 +42,9 @@ class World:
     partitions
         Of the streams, where the broker has partitions.
     patience
-        Seconds without any progress after which what is missing is taken for lost.
+        Seconds without any progress after which what is missing is taken for lost, on the reference machine.
     tolerance
-        What this machine may add to times by the clock.
+        What the reference machine may add to times by the clock; one that is slow, or busy, may add more.
     environment
         Further variables of the services.
     services
@@ -123,7 +123,7 @@ class World:
         began = time.monotonic()
         done = self._wait()
         self._say(f"{'caught up' if done else 'did not catch up'} after {time.monotonic() - began:.1f} s")
-        found = verdict(self.loop.definition, self._recorder, self._tolerance)
+        found = verdict(self.loop.definition, self._recorder, self._tolerance.on(measured()))
         found.wrong += self._scores() if not found.differences else []
         self.counts = found.counts
         self.differences += found.differences
@@ -176,7 +176,7 @@ class World:
             made = sum(len(self._recorder.vectors(m.name)) + len(self._recorder.log(m.name)) for m in models)
             if made != seen:
                 seen, since = made, time.monotonic()
-            elif time.monotonic() - since > self._patience:
+            elif time.monotonic() - since > scaled(self._patience):
                 return False
             pause.wait(0.25)
 

@@ -40,6 +40,10 @@ class Tolerance(NamedTuple):
     delivery: int = 3_000_000
     clocks: int = 100_000
 
+    def on(self, slowness: float) -> Tolerance:
+        """For a machine that takes so many times as long for the same."""
+        return Tolerance(int(self.delivery * slowness), int(self.clocks * slowness))
+
 
 _NO_ROW = Row()
 

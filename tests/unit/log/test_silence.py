@@ -11,7 +11,7 @@ import pytest
 from headrace.errors import Unavailable
 from headrace.log.batch import Batch
 from headrace.log.consume import OwnerProgress, PartitionConsumer
-from headrace.log.position import Position
+from headrace.log.position import START, Position
 from headrace.log.read import LogReader, LogTail
 
 
@@ -319,7 +319,7 @@ def test_a_reader_that_was_forgotten_reads_on_from_its_position(more: bool) -> N
     now = [0.0]
     first = Read([Message(1), Message(2)], more)
     broker = Readers([first, Read([Message(2), Message(3)], more=False)])
-    reader = LogReader(broker, "topic", clock=lambda: now[0])
+    reader = LogReader(broker, "topic", Position(1, 0, -1), clock=lambda: now[0])
     assert reader.receive().payloads == [b"1", b"2"]
     assert not reader.receive()
     now[0] = 10.0
@@ -331,12 +331,38 @@ def test_a_reader_that_was_forgotten_reads_on_from_its_position(more: bool) -> N
 
 def test_a_log_goes_on_within_a_batch_that_the_broker_counts_as_one() -> None:
     read = Read([Message(1, batch=0, size=2)], more=False)
-    reader = LogReader(Readers([read]), "topic")  # type: ignore[arg-type]
+    reader = LogReader(Readers([read, Read([], more=False)]), "topic", Position(1, 0, -1))  # type: ignore[arg-type]
     assert len(reader.receive()) == 1
     assert reader.more()
     read.messages.append(Message(1, batch=1, size=2))
     assert len(reader.receive()) == 1
     assert not reader.more()
+
+
+@pytest.mark.parametrize("first", [[Message(0), Message(2)], [Message(2)], [Message(0), Message(1, batch=1, size=2)]])
+def test_what_a_reader_passed_over_is_read_by_another(first: list[Message]) -> None:
+    broker = Readers([Read(first, more=False), Read([Message(0), Message(1), Message(2)], more=False)])
+    reader, found = LogReader(broker, "topic"), list[bytes]()  # type: ignore[arg-type]
+    while len(found) < 3:
+        found += reader.receive().payloads
+    assert found == [b"0", b"1", b"2"]
+
+
+@pytest.mark.parametrize("after", [Position(1, 3, -1), START])
+def test_a_hole_in_the_log_itself_is_looked_at_once(after: Position) -> None:
+    broker = Readers([Read([Message(7), Message(8)], more=False) for _ in range(2)])
+    reader = LogReader(broker, "topic", after)  # type: ignore[arg-type]
+    assert not reader.receive()
+    assert reader.receive().payloads == [b"7", b"8"]
+    assert not broker.readers
+
+
+def test_the_end_of_a_log_is_where_another_reader_finds_it_too() -> None:
+    broker = Readers([Read([Message(0)], more=False), Read([Message(1)], more=True), Read([], more=False)])
+    reader = LogReader(broker, "topic")  # type: ignore[arg-type]
+    assert reader.receive().payloads == [b"0"]
+    assert reader.more()
+    assert reader.receive().payloads == [b"1"]
 
 
 def test_the_growth_of_a_log_is_counted_once() -> None:

@@ -315,7 +315,7 @@ class PartitionConsumer:
         """The index of the first message that may not follow on the one before it."""
         previous = self._position
         for index, own in enumerate(fresh.positions):
-            if own > known and previous != START and not _follows(previous, own):
+            if own > known and previous != START and not own.follows(previous):
                 return index
             previous = own
         return None
@@ -350,14 +350,6 @@ class PartitionConsumer:
 
     def _from_log(self, batch: Batch) -> Batch:
         return self._new(batch, batch.positions[-1] if batch else START)
-
-
-def _follows(before: Position, after: Position) -> bool:
-    """Whether nothing can stand between two messages: where a ledger ends, only the log tells."""
-    if before.ledger != after.ledger:
-        return False
-    follows = before.batch + 1 if before.entry == after.entry else 0
-    return after.entry <= before.entry + 1 and after.batch <= follows
 
 
 def _covers(position: Position, last: Position) -> bool:

@@ -33,6 +33,21 @@ class Position(NamedTuple):
         """The position of a received message's id."""
         return cls(message_id.ledger_id(), message_id.entry_id(), message_id.batch_index())
 
+    def follows(self, before: Position) -> bool:
+        """Whether nothing can stand between two positions; where a ledger ends, only the log tells.
+
+        Examples
+        --------
+        >>> Position(1, 3, 0).follows(Position(1, 2, 7))
+        True
+        >>> Position(1, 3, 0).follows(Position(1, 1, -1))
+        False
+        """
+        if before.ledger != self.ledger:
+            return False
+        follows = before.batch + 1 if before.entry == self.entry else 0
+        return self.entry <= before.entry + 1 and self.batch <= follows
+
     def to_bytes(self) -> bytes:
         """Twenty bytes which compare as the position does."""
         return _LAYOUT.pack(self.ledger + 1, self.entry + 1, self.batch + 1)

@@ -41,6 +41,9 @@ def read_whole(
 class LogReader:
     """Reads a whole partition from the start or a position, acknowledging nothing.
 
+    A reader that loses its connection to the embedded broker passes over the batch that it had fetched and not begun,
+    and calls what it has read the end. A hole, and the end of a log, count only where another reader finds them, too.
+
     Parameters
     ----------
     queue
@@ -68,6 +71,7 @@ class LogReader:
         self._patience = PATIENCE
         self._position = after
         self._within_batch = False
+        self._doubted: Position | None = None
         self._reader = self._open()
 
     def receive(self, max_messages: int = 100, timeout_ms: int = 100) -> Batch:
@@ -82,8 +86,12 @@ class LogReader:
                 break
             except pulsar.PulsarException as error:
                 raise Unavailable(f"broker: {error}") from error
+            position = Position.of(message.message_id())
+            if self._is_behind_a_hole(position):
+                self._doubted = position
+                self._reopen()
+                break
             last = message.message_id()
-            position = Position.of(last)
             if position > self._position:
                 self._position = position
                 wait = 1
@@ -106,9 +114,24 @@ class LogReader:
             The broker does not tell.
         """
         try:
-            return self._within_batch or _has_more(self._reader)
+            if self._within_batch or _has_more(self._reader):
+                return True
+            self._reopen()
+            return _has_more(self._reader)
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: {error}") from error
+
+    def _is_behind_a_hole(self, position: Position) -> bool:
+        """Whether something may be missing before a message; not where it came twice behind the same one."""
+        if self._compacted or position <= self._position or position == self._doubted:
+            return False
+        if self._position == START:
+            return position.entry > 0  # where the log was not trimmed
+        return not position.follows(self._position)
+
+    def _reopen(self) -> None:
+        self._reader.close()
+        self._reader = self._open()
 
     def _open(self) -> pulsar.Reader:
         after = self._position
@@ -134,8 +157,7 @@ class LogReader:
         if more:
             _log.warning("nothing comes, reading again", topic=self._topic, position=self._position)
             self._patience = min(2 * self._patience, MOST_PATIENCE)
-            self._reader.close()
-            self._reader = self._open()
+            self._reopen()
 
     def close(self) -> None:
         self._reader.close()
