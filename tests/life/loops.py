@@ -83,7 +83,8 @@ of_shop = View(
     features={{"visits": Count(), "seconds": Sum("seconds"), "long": Sum("long")}},
 )
 of_rating = View(
-    Rated, by="shop", windows="{rating_days}d", keep="6h", features={{"stars": Mean("stars"), "ratings": Count()}},
+    Rated, by="shop", windows="{rating_days}d", keep="6h", resolution="1m",
+    features={{"stars": Mean("stars"), "ratings": Count()}},
 )
 {night_view}
 {fraud} = Label(Outcome, of=Paid, value=col("fraud"), id="payment", wait="1h"{fraud_was})

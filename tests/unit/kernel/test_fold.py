@@ -49,17 +49,17 @@ def stream(name: str, partitions: int, horizon: int = 60 * SECOND) -> StreamDefi
     return StreamDefinition(name, fields, "k", "at", "id", lateness=LATENESS, horizon=horizon, partitions=partitions)
 
 
-def view(name: str, of: str) -> ViewDefinition:
+def view(name: str, of: str, resolution: int = SECOND) -> ViewDefinition:
     return ViewDefinition(
         name, of, ("k",), None, (),
         tuple(AggregateDefinition(own, own, "x") for own in OPERATIONS),
-        (Window("12s", 12 * SECOND, SECOND), Window("1m", 60 * SECOND, 5 * SECOND)),
-        SECOND, 2 * LATENESS + 60 * SECOND,
+        (Window("12s", 12 * SECOND, resolution), Window("1m", 60 * SECOND, 5 * resolution)),
+        resolution, 2 * LATENESS + 60 * SECOND,
     )  # fmt: skip
 
 
 def loop(partitions: int = 1, horizon: int = 60 * SECOND) -> LoopDefinition:
-    views = (view("asked", "a"), view("seen", "b"))
+    views = (view("asked", "a"), view("seen", "b"), view("coarse", "b", 4 * SECOND))
     features = tuple(
         FeatureDefinition(f"{own.name}.{op}.{w.name}", FieldType.FLOAT, Aggregate(own.name, op, w.name, ("k",)))
         for own in views
@@ -226,7 +226,8 @@ def test_vectors_equal_the_definition(moves: list[tuple[str, int, str, float]]) 
         if event.stream != "a":
             continue
         expected: list[float] = []
-        for name, own in (("a", worker.loop.view("asked")), ("b", worker.loop.view("seen"))):
+        for own in worker.loop.views:
+            name = own.stream
             past = [(e.at, {"x": e.x}) for e in events if e.stream == name and e.k == event.k]
             expected += naive_values(own, past, event.at)
         np.testing.assert_allclose(worker.vectors[event.id][0], [*expected, event.x], rtol=1e-9, atol=1e-6)
@@ -271,6 +272,20 @@ def test_a_vector_waits_for_every_stream_that_it_reads() -> None:
     worker.accept(PartitionId("a", 0), [(1, Event("a", "2", START + 5 * SECOND, "p", 1.0))])
     worker.step()
     assert list(worker.vectors) == ["1"]
+
+
+def test_a_vector_waits_for_the_finest_view_that_it_reads() -> None:
+    worker = Worker(1)
+    asked, seen = PartitionId("a", 0), PartitionId("b", 0)
+    worker.accept(seen, [(0, Event("b", "b0", START + LATENESS, "p", 1.0))])
+    worker.accept(asked, [(0, Event("a", "1", START + 3 * SECOND, "p", 1.0))])
+    worker.accept(asked, [(1, Event("a", "2", START + 30 * SECOND, "p", 1.0))])
+    worker.step()
+    worker.accept(seen, [(1, Event("b", "b1", START + 2 * SECOND, "p", 1.0))])
+    worker.finish()
+    assert worker.refused == 0
+    values = dict(zip([own.name for own in worker.loop.models[0].features], worker.vectors["1"][0], strict=True))
+    assert (values["seen.count.12s"], values["coarse.count.12s"]) == (1.0, 0.0)
 
 
 def test_missing_values_are_missing_features() -> None:

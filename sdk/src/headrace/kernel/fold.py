@@ -94,7 +94,10 @@ class Fold:
         self._assemblers = {model.name: Assembler(loop, model) for model in self.models}
         self._lateness = max((loop.stream(name).lateness for name in self.streams), default=0)
         self._lead = min((view.keep for view in loop.views), default=ENDED) - self._lateness
-        self._resolution = max((view.resolution for view in loop.views), default=1)
+        coarsest = max((view.resolution for view in loop.views), default=1)
+        self._resolutions = {
+            model.name: {view.resolution for view in loop.views_of(model)} or {coarsest} for model in self.models
+        }
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -233,7 +236,8 @@ class Fold:
         waiting = own.waiting
         if waiting is None:
             return
-        ticks = waiting.keys // self._resolution * self._resolution
+        # A row is read up to the last tick of its own view.
+        ticks = np.max([waiting.keys // each * each for each in self._resolutions[model.name]], axis=0)
         ready = max(int(np.searchsorted(ticks, reach, side="right")), _over(own, model, now))
         span = range(waiting.made.get(model.name, 0), min(ready, waiting.folded + plan.folds.get(name, 0)))
         if not span:
