@@ -112,7 +112,7 @@ def test_an_altered_event_is_named_where_it_changes_a_value(tmp_path: Path) -> N
     }
     values = [own for own in found if own.what != "score"]
     assert {own.id for own in values if own.what == "seen.sum.1m"} == seeing
-    assert {own.what.split(".")[0] for own in values} == {"seen"}
+    assert {own.what.split(".")[0] for own in values} == {"seen", "coarse"}
     assert {own.what.split(".")[1] for own in values} <= {"sum", "mean", "std", "last"}
     assert {own.why for own in values} == {"altered event: b 041"}
     assert {own.why for own in found if own.what == "score"} == {"its vector differs"}
@@ -160,7 +160,7 @@ def test_another_event_in_the_place_of_one_is_noticed() -> None:
     log = served.logs.topics[TOPICS.stream("b")][0]
     log[20] = Message(log[20].position, encode(replace(events()[41], x=7.0)))
     found = served.differences()
-    assert {own.what.split(".")[0] for own in found} == {"seen"}
+    assert {own.what.split(".")[0] for own in found} == {"seen", "coarse"}
     assert {own.why for own in found} == {"other events: what its cut holds has other values"}
 
 
