@@ -39,6 +39,10 @@ _FEATURES = (
 )
 
 
+#: Its vectors read rows that the new loop does not name.
+_VIEW = (('windows=["1h"]', 'windows=["2h"]'), ("publish_every=100,", "publish_every=100, takeover=700,"))
+
+
 class Requests(threading.Thread):
     """Asks the scorer at `address` steadily until stopped, and notes which definitions answer."""
 
@@ -121,7 +125,11 @@ def unserved(loop: RunningLoop) -> float:
     return metrics.get("unserved") or 0.0 if "served" in metrics else -1.0
 
 
-@pytest.mark.parametrize(("edits", "needed"), [(_LEARNER, _EXAMPLES), (_FEATURES, 700)], ids=["learner", "features"])
+@pytest.mark.parametrize(
+    ("edits", "needed"),
+    [(_LEARNER, _EXAMPLES), (_FEATURES, 700), (_VIEW, 700)],
+    ids=["learner", "features", "view"],
+)
 def test_no_request_fails_while_a_changed_model_learns(
     tmp_path: Path, edits: tuple[tuple[str, str], ...], needed: int
 ) -> None:
@@ -145,7 +153,7 @@ def test_no_request_fails_while_a_changed_model_learns(
         with up(after) as loop:
             new = loop.definition.models[0].hash
             assert new not in requests.definitions
-            if edits is _FEATURES:
+            if edits is not _LEARNER:
                 # All that were learned before are made again.
                 expected = (old, _EXAMPLES, needed)
                 for service in ("learner", "scorer"):
@@ -164,6 +172,37 @@ def test_no_request_fails_while_a_changed_model_learns(
     assert requests.failures == []
     assert requests.definitions == [old, new]
     assert requests.first_examples[new] >= needed
+
+
+def test_a_changed_view_is_folded_in_both_forms_until_the_switch(tmp_path: Path) -> None:
+    before, after, data = write(tmp_path, "shop.py"), write(tmp_path, "changed.py", *_VIEW), tmp_path / "data"
+    with embedded.run(before, data=data) as loop:
+        send(loop, range(_EXAMPLES))
+        until(lambda: learned(loop) >= _EXAMPLES - 100, seconds=120)
+        old = loop.definition.models[0].hash
+    both = "folds sales in its former form, too"
+    with embedded.run(after, data=data) as loop:
+        until(lambda: told(loop, "scorer") == (old, _EXAMPLES, 700), seconds=120)
+        # The old form is folded on.
+        send(loop, range(_EXAMPLES, _EXAMPLES + 60))
+        until(lambda: sales(loop, 660) == {"sales.count.1h": 220.0}, seconds=120)
+        until(lambda: any(both in own.note for own in loop.status()))
+        send(loop, range(_EXAMPLES + 60, _EXAMPLES + 300))
+        until(lambda: told(loop, "scorer") is None, seconds=120)
+        assert sales(loop, 900) == {"sales.count.2h": 300.0}
+        until(lambda: not any(both in own.note for own in loop.status()), seconds=60)
+    with embedded.run(after, data=data) as loop:
+        until(lambda: learned(loop) >= 700, seconds=60)
+        assert not any(both in own.note for own in loop.status())
+
+
+def sales(loop: RunningLoop, at: int) -> dict[str, float]:
+    """What the vector of a request holds of the sales of a shop, by feature, as the version that answers has it."""
+    event = {"shop": "s0", "price": 1.0, "at": START + at * SECOND}
+    request = scoring_pb2.ScoreRequest(model="delay", event=json.dumps(event).encode(), explain=True)
+    with grpc.insecure_channel(loop.addresses["scorer"]) as channel:
+        vector = scoring_pb2_grpc.ScoringServiceStub(channel).Score(request, timeout=scaled(10)).vector  # type: ignore[no-untyped-call]
+    return {value.name: value.number for value in vector if value.name.startswith("sales")}
 
 
 def test_all_that_is_kept_is_enough_where_it_is_less_and_nothing_comes(

@@ -118,6 +118,10 @@ class AggregateDefinition(msgspec.Struct, frozen=True):
     column: str | None
 
 
+#: Stands between a view's name and its hash where a former form of it is folded, too; no name has it.
+_FORMER = "~"
+
+
 class ViewDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
     """Aggregates over windows of one stream for one entity.
 
@@ -141,12 +145,21 @@ class ViewDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def title(self) -> str:
         """The name that the loop file gives it."""
-        return self.alias or self.name
+        return self.alias or self.stored
+
+    @property
+    def stored(self) -> str:
+        """The name of its rows in the store."""
+        return self.name.partition(_FORMER)[0]
 
     @property
     def hash(self) -> str:
         """Identity of what its rows hold: when they go, and another title, do not change it."""
-        return content_hash(structs.replace(self, expire=None, alias=None))
+        return content_hash(structs.replace(self, name=self.stored, expire=None, alias=None))
+
+    def as_former(self) -> ViewDefinition:
+        """The same view beside the one that took its name: it goes on with its rows."""
+        return structs.replace(self, name=f"{self.stored}{_FORMER}{self.hash}")
 
     @property
     def longest(self) -> int:

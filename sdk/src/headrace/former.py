@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
-from headrace.definition import Column, Expression, FieldType, LoopDefinition, ModelDefinition, walk
+from headrace.definition import Column, Expression, FieldType, LoopDefinition, ModelDefinition, ViewDefinition, walk
 from headrace.errors import CorruptState
 from headrace.v1 import models_pb2
 
 # Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
-_DEFINITION = msgspec.json.Decoder(ModelDefinition)
+_DEFINITION, _VIEW = msgspec.json.Decoder(ModelDefinition), msgspec.json.Decoder(ViewDefinition)
 
 
 def definition_of(published: models_pb2.ModelVersion) -> ModelDefinition:
@@ -35,28 +36,75 @@ def definition_of(published: models_pb2.ModelVersion) -> ModelDefinition:
     return model
 
 
-def former_definition(loop: LoopDefinition, published: models_pb2.ModelVersion) -> ModelDefinition:
+@dataclass(frozen=True)
+class Former:
+    """A former definition of a model, which can answer beside the loop's own.
+
+    Attributes
+    ----------
+    views
+        Of the views that it reads those that the loop no longer has in this form: they are folded, too, while it is
+        asked.
+    """
+
+    model: ModelDefinition
+    views: tuple[ViewDefinition, ...] = ()
+
+    def within(self, loop: LoopDefinition) -> LoopDefinition:
+        """The loop with the views as this definition reads them."""
+        own = {view.name: view for view in self.views}
+        return structs.replace(loop, views=(*(view for view in loop.views if view.name not in own), *own.values()))
+
+
+def former_of(loop: LoopDefinition, published: models_pb2.ModelVersion) -> Former:
     """The definition with which a version answers beside the loop's own.
 
     Raises
     ------
     CorruptState
-        The loop no longer has all that its vectors are made of; says what is missing.
+        The loop cannot make its vectors; says what is missing.
     """
     former = definition_of(published)
-    missing = missing_parts(loop, former, published.views)
+    try:
+        carried = [_VIEW.decode(view) for view in published.view_definitions]
+    except msgspec.MsgspecError as error:
+        raise CorruptState(f"its views cannot be read: {error}") from error
+    views = other_forms(loop, former, published.views, carried)
+    missing = missing_parts(loop, former, published.views, views)
     if missing:
         raise CorruptState("; ".join(missing))
-    return former
+    return Former(former, views)
 
 
-def missing_parts(loop: LoopDefinition, former: ModelDefinition, views: Mapping[str, str]) -> list[str]:
+def other_forms(
+    loop: LoopDefinition, former: ModelDefinition, hashes: Mapping[str, str], views: Iterable[ViewDefinition]
+) -> tuple[ViewDefinition, ...]:
+    """Of these views those that a former definition reads, and that the loop has in another form, or no longer.
+
+    Parameters
+    ----------
+    hashes
+        Of the views that it reads, by name.
+    """
+    present = {view.name: view.hash for view in loop.views}
+    return tuple(
+        view
+        for view in views
+        if view.name in former.view_names and view.hash == hashes.get(view.name) != present.get(view.name)
+    )
+
+
+def missing_parts(
+    loop: LoopDefinition, former: ModelDefinition, hashes: Mapping[str, str], views: Sequence[ViewDefinition] = ()
+) -> list[str]:
     """Why the loop cannot make the vectors of a former definition, empty if it can.
 
     Parameters
     ----------
+    hashes
+        Of the views that it reads, by name.
     views
-        The hashes of the views that it reads, by name.
+        What `other_forms` says: they are folded, too.
     """
     model = loop.model(former.name)
     if former.stream != model.stream:
@@ -64,20 +112,36 @@ def missing_parts(loop: LoopDefinition, former: ModelDefinition, views: Mapping[
     if former.task is not model.task:
         return [f"its answers are {former.task}, not {model.task}"]
     present = {view.name: view.hash for view in loop.views}
+    folded = present | {view.name: view.hash for view in views}
     problems = [
         f"view {name} {'has changed' if name in present else 'is gone'}"
         for name in former.view_names
-        if present.get(name) != views.get(name)
+        if folded.get(name) != hashes.get(name)
     ]
-    fields = {field.name for field in loop.stream(model.stream).fields}
-    return problems + [f"field {name} is gone" for name in sorted(_fields(former) - fields)]
+    fields = {stream.name: {field.name for field in stream.fields} for stream in loop.streams}
+    needed = [(former.stream, _fields(former)), *((view.stream, _view_fields(view)) for view in views)]
+    for stream, names in needed:
+        if stream not in fields:
+            problems.append(f"stream {stream} is gone")
+        problems += [f"field {name} is gone" for name in sorted(names - fields.get(stream, names))]
+    return list(dict.fromkeys(problems))
 
 
-def _fields(model: ModelDefinition) -> set[str]:
-    nodes = [node for feature in model.features for node in walk(feature.value)]
-    return {node.name for node in nodes if isinstance(node, Column)} | {
-        name for node in nodes for name in getattr(node, "key", ())
-    }
+def _fields(former: ModelDefinition) -> set[str]:
+    nodes = [node for feature in former.features for node in walk(feature.value)]
+    return _columns(nodes) | {name for node in nodes for name in getattr(node, "key", ())}
+
+
+def _view_fields(view: ViewDefinition) -> set[str]:
+    """The fields of its stream that a view folds."""
+    derived = {name for name, _ in view.columns}
+    nodes = [node for own in (view.where, *(value for _, value in view.columns)) if own for node in walk(own)]
+    summed = {own.column for own in view.aggregates if own.column is not None}
+    return _columns(nodes) | (summed - derived) | set(view.by)
+
+
+def _columns(nodes: Iterable[Expression]) -> set[str]:
+    return {node.name for node in nodes if isinstance(node, Column)}
 
 
 @dataclass(frozen=True)

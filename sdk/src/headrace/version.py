@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from headrace.definition import FieldType, ModelDefinition, Task
 from headrace.errors import CorruptState
-from headrace.former import selection
+from headrace.former import Former, selection
 from headrace.log.tables import Categories, Numbers
 from headrace.v1 import models_pb2
 
@@ -51,6 +51,8 @@ class Version:
         What stood on the models topic.
     asked
         The definition whose vectors it is asked about, if that is another one.
+    former
+        What it is made of, if that is not the loop's own definition.
 
     Attributes
     ----------
@@ -68,10 +70,17 @@ class Version:
     """
 
     def __init__(
-        self, model: ModelDefinition, published: models_pb2.ModelVersion, asked: ModelDefinition | None = None
+        self,
+        model: ModelDefinition,
+        published: models_pb2.ModelVersion,
+        asked: ModelDefinition | None = None,
+        former: Former | None = None,
     ) -> None:
         self.model = model
-        self.selection = selection(asked or model, model)
+        self.former = former
+        # A feature of the same name reads another form of the view.
+        in_other_forms = former is not None and former.views
+        self.selection = None if in_other_forms else selection(asked or model, model)
         self.examples = published.examples
         self.event_time = published.event_time
         self.classes: tuple[str, ...] = tuple(published.classes)

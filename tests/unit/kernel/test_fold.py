@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from headrace.definition import (
     Aggregate,
@@ -286,6 +287,27 @@ def test_a_vector_waits_for_the_finest_view_that_it_reads() -> None:
     assert worker.refused == 0
     values = dict(zip([own.name for own in worker.loop.models[0].features], worker.vectors["1"][0], strict=True))
     assert (values["seen.count.12s"], values["coarse.count.12s"]) == (1.0, 0.0)
+
+
+def test_a_former_form_of_a_view_is_folded_beside_the_new_one_until_it_is_dropped() -> None:
+    worker = Worker(1)
+    new = worker.loop.view("seen")
+    former = structs.replace(new, keep=2 * new.keep)
+    alone, both = former.hash, former.as_former()
+    assert (both.hash, both.stored, both.title) == (alone, "seen", "seen")
+    worker.loop = structs.replace(worker.loop, views=(*worker.loop.views, both))
+    worker.start()
+    seen = PartitionId("b", 0)
+    worker.accept(seen, [(place, Event("b", f"{place}", START + place * SECOND, "p", 1.0)) for place in range(9)])
+    worker.finish()
+    states = {rows.view: state for (rows, _), state in worker.rows.items()}
+    assert set(states) == {"seen", "coarse", both.name}
+    worker.fold.drop_views({both.name})
+    worker.accept(seen, [(9, Event("b", "9", START + 9 * SECOND, "p", 1.0))])
+    worker.finish()
+    later = {rows.view: state for (rows, _), state in worker.rows.items()}
+    assert later[both.name] == states[both.name]
+    assert later["seen"] != states["seen"]
 
 
 def test_missing_values_are_missing_features() -> None:

@@ -147,11 +147,13 @@ class FakeRows:
         self.hashes = hashes
         self.down = False
         self.reads: list[list[str]] = []
+        self.fields: set[str] = set()
 
     async def fetch(self, keys: Sequence[str], fields: Sequence[tuple[str, ...]]) -> list[Fields]:
         if self.down:
             raise Unavailable("store: not connected")
         self.reads.append(list(keys))
+        self.fields.update(*fields)
         return [[self.hashes.get(key, {}).get(field) for field in own] for key, own in zip(keys, fields, strict=True)]
 
 

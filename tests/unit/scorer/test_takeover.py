@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from headrace.definition import Aggregate, Column, FeatureDefinition, FieldType, ModelDefinition
+from headrace.definition import Aggregate, Column, FeatureDefinition, FieldType, LoopDefinition, ModelDefinition
 from headrace.errors import InvalidEvent
 from headrace.former import ALL, Selection, selection
 from headrace.kernel.assemble import Assembler
 from headrace.log.tables import decode_predictions, decode_vectors
 from headrace.log.topics import Topics
+from headrace.store.rows import row_field
 from headrace.v1 import models_pb2
 from headrace_scorer.kept import KeptVersions
 from headrace_scorer.scorer import Request, Scorer
@@ -42,6 +43,10 @@ FEWER = structs.replace(FRAUD, features=(FRAUD.features[2], FRAUD.features[4], F
 #: No vector of FRAUD holds its vector.
 OTHER = structs.replace(
     FRAUD, features=(*FRAUD.features, FeatureDefinition("shop", FieldType.STRING, Column("shop"))), learner="forest"
+)
+#: What it reads is in one view.
+OF_CARD = structs.replace(
+    FRAUD, features=(FeatureDefinition("amount", FieldType.FLOAT, Aggregate("by_card", "mean", "1h", ("card",))),)
 )
 
 
@@ -107,6 +112,42 @@ def test_a_former_one_whose_view_is_not_there_is_refused(changed: dict[str, str]
     sent = published(former, 60)
     sent.views.update(changed)
     versions = offered(sent, published(FRAUD, 20, taken_over=False), notes=notes)
+    assert reason in notes.reasons
+    assert answering(versions) == (FRAUD.hash, 20)
+
+
+def with_views(former: ModelDefinition, loop: LoopDefinition) -> models_pb2.ModelVersion:
+    """A version as the learner of another loop sends it, with its views."""
+    sent = published(former, 60)
+    sent.views.update({name: loop.view(name).hash for name in former.view_names})
+    sent.view_definitions[:] = [msgspec.json.encode(view) for view in loop.views_of(former)]
+    return sent
+
+
+def other_view(**changes: Any) -> LoopDefinition:
+    """The loop with another form of a view."""
+    views = [structs.replace(view, **changes) if view.name == "by_card" else view for view in LOOP.views]
+    return structs.replace(LOOP, views=tuple(views))
+
+
+async def test_a_former_one_is_asked_with_the_former_form_of_its_view() -> None:
+    before = other_view(keep=LOOP.view("by_card").keep * 2)
+    versions = offered(with_views(OF_CARD, before), published(FRAUD, 20, taken_over=False))
+    assert answering(versions) == (OF_CARD.hash, 60)
+    assert versions.current("fraud").selection is None, "its features read the other form"
+    rows = FakeRows(history())
+    scorer = Scorer(LOOP, versions, Assembler, rows, ServedQueue(10, 2.0), clock=lambda: NOW)
+    await scorer.score(Request("fraud", event()))
+    assert rows.fields == {row_field(before.view("by_card"), partition) for partition in range(2)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"by": ("town",)}, "field town is gone"), ({"stream": "towns"}, "stream towns is gone")],
+)
+def test_a_former_one_is_refused_whose_view_cannot_be_folded(changes: dict[str, Any], reason: str) -> None:
+    notes = Notes()
+    versions = offered(with_views(OF_CARD, other_view(**changes)), published(FRAUD, 20, taken_over=False), notes=notes)
     assert reason in notes.reasons
     assert answering(versions) == (FRAUD.hash, 20)
 

@@ -21,7 +21,7 @@ from headrace.definition import (
     ViewDefinition,
 )
 from headrace.events.schema import SchemaConflict, conflicts
-from headrace.former import missing_parts, selection
+from headrace.former import missing_parts, other_forms, selection
 from headrace.wording import counted
 
 #: So many names are listed.
@@ -241,7 +241,9 @@ class _Comparison:
         return self._facts.kept[stream].span // 1_000_000 * 1_000_000
 
     def _meanwhile(self, before: ModelDefinition, model: ModelDefinition) -> str:
-        missing = missing_parts(self._new, before, {view.name: view.hash for view in self._old.views})
+        hashes = {view.name: view.hash for view in self._old.views}
+        views = other_forms(self._new, before, hashes, self._old.views)
+        missing = missing_parts(self._new, before, hashes, views)
         if missing:
             first = f"nothing until it has learned {counted(model.publish_examples, 'example')}"
             return f"{first}: the old version cannot be asked ({'; '.join(missing)})"
@@ -250,7 +252,10 @@ class _Comparison:
         count = "as many examples as that has" if needed is None else counted(needed, "example")
         all_kept = "" if model.takeover else ", or all that are kept"
         answer = f"the old version, until the new definition has learned {count}{all_kept}"
-        if model.vectors == "stream" and selection(model, before) is None:
+        if views:
+            both = ", ".join(view.title for view in views)
+            answer = f"{answer}; {both} {'is' if len(views) == 1 else 'are'} folded in the old form, too, until then"
+        if model.vectors == "stream" and (views or selection(model, before) is None):
             return f"{answer}; it answers requests alone, and events of {model.stream} get no prediction until then"
         return answer
 

@@ -8,11 +8,12 @@ frontier of every partition has passed its tick, or its model's wait is over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import structs
 
 from headrace.definition import LoopDefinition, ModelDefinition, ViewDefinition
 from headrace.frontier import ENDED, UNKNOWN
@@ -128,6 +129,12 @@ class Fold:
         del self.partitions[partition]
         for view in self._views_of(partition.stream):
             del self.rows[RowsId(view.name, partition.partition)]
+
+    def drop_views(self, names: Collection[str]) -> None:
+        """Fold some views no longer."""
+        self.loop = structs.replace(self.loop, views=tuple(own for own in self.loop.views if own.name not in names))
+        for rows in [own for own in self.rows if own.view in names]:
+            del self.rows[rows]
 
     def plan(self, others: Sequence[Reached] = (), now: int = 0) -> Plan:
         """What can be done now.

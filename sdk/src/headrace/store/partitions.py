@@ -76,7 +76,7 @@ class Standing(NamedTuple):
 
 def view_names(loop: LoopDefinition, stream: str) -> frozenset[str]:
     """The views that fold a stream, as the store keeps them; a changed one has another name."""
-    return frozenset(f"{own.name}:{own.hash}" for own in loop.views if own.stream == stream)
+    return frozenset(f"{own.stored}:{own.hash}" for own in loop.views if own.stream == stream)
 
 
 class PartitionStore:

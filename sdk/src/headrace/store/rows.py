@@ -68,7 +68,7 @@ def row_key(loop: str, entity: str, key: str) -> str:
 
 def row_field(view: ViewDefinition, partition: int) -> str:
     """The field of one view and partition; a changed view has another."""
-    return f"{view.name}:{view.hash}@{partition}"
+    return f"{view.stored}:{view.hash}@{partition}"
 
 
 def _chunks(keys: Iterable[bytes], size: int) -> Iterator[list[bytes]]:

@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 
 import pulsar
 import redis
+import structlog
+from msgspec import structs
 
 from headrace import logs
-from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
+from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition, ViewDefinition
 from headrace.errors import Unavailable
 from headrace.frontier import RESTING
 from headrace.history.logs import BrokerLogs
@@ -41,12 +43,15 @@ from headrace.wording import counted
 from headrace_feature.app import FeatureApp, Routine
 from headrace_feature.durable import Acknowledger
 from headrace_feature.folding import FoldWorker
+from headrace_feature.formers import FormerViews
 from headrace_feature.joining import JoinWorker
 from headrace_feature.lanes import Lane, Source
 from headrace_feature.outputs import ExamplesLog, VectorOutputs
 from headrace_feature.remaking import Remaking
 from headrace_feature.settings import FeatureSettings
 from headrace_feature.unread import Unread
+
+_log = structlog.get_logger()
 
 _Built = TypeVar("_Built")
 
@@ -92,6 +97,7 @@ async def run(settings: FeatureSettings) -> None:
     every = [
         Routine(service.acknowledge, 0.5, 5.0),
         Routine(service.campaign, 1.0, 1.0),
+        Routine(service.follow_takeovers, PERIOD, QUIET),
         Routine(service.beat, PERIOD, QUIET),
     ]
     feature = FeatureApp(lanes, loop.idle / 1e6, every, settings.web_port)
@@ -149,6 +155,8 @@ class Composition:
         self._partitions = PartitionStore(store, loop.name)
         self._unread = Unread()
         self._read = 0
+        self._formers = FormerViews(client, loop, self._topics)
+        self._former_views: tuple[ViewDefinition, ...] = ()
 
     def lanes(self) -> list[Lane]:
         """Connect, and build what this process's role asks for."""
@@ -166,6 +174,17 @@ class Composition:
         """Claim each model's join, or renew the claim."""
         for lease in self._leases:
             lease.campaign()
+
+    def follow_takeovers(self) -> None:
+        """Fold a view's former form no longer, once no version answers from it."""
+        if self._folder is None or not self._former_views or not self._formers.changed():
+            return
+        needed = self._formers.find()
+        over = [view for view in self._former_views if view not in needed]
+        if over:
+            self._folder.drop_views(view.name for view in over)
+            self._former_views = tuple(view for view in self._former_views if view in needed)
+            _log.info("views are folded in their new form alone", views=[view.title for view in over])
 
     def beat(self) -> None:
         """Publish the status."""
@@ -202,7 +221,8 @@ class Composition:
         # A broker gives a partition away with the first event that comes.
         folds = [] if owned is None else [f"folds {counted(owned, 'partition')}" if owned else "waits for events"]
         joins = [own.model.name for own in self._joiners if own.active]
-        return "; ".join([*folds, *(f"joins {own}" for own in joins)])
+        formers = [f"folds {view.title} in its former form, too" for view in self._former_views]
+        return "; ".join([*folds, *formers, *(f"joins {own}" for own in joins)])
 
     def close(self) -> None:
         """Acknowledge a last time, let others have what is ours, and go."""
@@ -214,6 +234,7 @@ class Composition:
                 joiner.stop_remaking()
             self._heartbeat.end()
         finally:
+            self._formers.close()
             self._client.close()
 
     def _saved(self) -> Mapping[Any, Position]:
@@ -225,11 +246,13 @@ class Composition:
         return saved
 
     def _fold_lane(self) -> Lane:
-        loop, store = self._loop, self._store
-        physical = {own.name: self._of(own, self._topics.stream(own.name)) for own in loop.streams}
-        for model in loop.models:
+        store = self._store
+        physical = {own.name: self._of(own, self._topics.stream(own.name)) for own in self._loop.streams}
+        for model in self._loop.models:
             # Before the first vector goes anywhere.
             self._features(model)
+        self._former_views = self._formers.find()
+        loop = structs.replace(self._loop, views=(*self._loop.views, *self._former_views))
         worker = FoldWorker(
             Fold(loop),
             RowStore(store, loop),

@@ -95,7 +95,23 @@ class FoldWorker:
         self._count = len(self._all())
         self._codecs = {stream.name: StreamCodec(stream) for stream in fold.loop.streams}
         self._trials = {stream.name: Trial(fold.loop, stream.name) for stream in fold.loop.streams}
-        self._views = {stream.name: view_names(fold.loop, stream.name) for stream in fold.loop.streams}
+        self._dropped: frozenset[str] = frozenset()
+        self._name_views()
+
+    def _name_views(self) -> None:
+        self._former = {view.name for view in self._fold.loop.views if view.stored != view.name}
+        self._views = {stream.name: view_names(self._fold.loop, stream.name) for stream in self._fold.loop.streams}
+
+    def drop_views(self, names: Iterable[str]) -> None:
+        """Fold some views no longer, from the next step on. From any thread."""
+        self._dropped = self._dropped.union(names)
+
+    def _drop_views(self) -> None:
+        if self._dropped:
+            dropped, self._dropped = self._dropped, frozenset()
+            self._fold.drop_views(dropped)
+            self._used = {rows: used for rows, used in self._used.items() if rows.view not in dropped}
+            self._name_views()
 
     def take_over(self, partition: PartitionId) -> Tenure:
         """Become the owner of a partition.
@@ -239,6 +255,7 @@ class FoldWorker:
         Fenced, Unavailable
             What memory holds may be ahead of the store now: `give_up`.
         """
+        self._drop_views()
         standings = self._partitions.standings(self._all())
         self._give_up_lost(standings)
         others = self._reached_by_others(standings)
@@ -385,6 +402,8 @@ class FoldWorker:
             keys = [held.key(slot) for slot in slots]
             by_partition.setdefault(source, []).append(Write(rows, dict(zip(keys, states, strict=True))))
             self._heartbeat.count("rows", len(slots))
+            if rows.view in self._former:
+                self._heartbeat.count("former_rows", len(slots))
             self._use(rows, keys)
         for source, writes in by_partition.items():
             self._rows.write(writes, str(source), self._epochs[source])

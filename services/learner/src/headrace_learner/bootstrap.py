@@ -114,7 +114,7 @@ def _workers(
             topics.examples(model.name),
             Fences(redis, loop.name),
             QualityBoard(redis, loop.name),
-            Versions(client, topics.models, {view.name: view.hash for view in loop.views_of(model)}),
+            Versions(client, topics.models, loop.views_of(model)),
             topics.partitions_of(topics.predictions(model.name), loop.stream(model.stream).partitions),
         )
 

@@ -2,71 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 
+import msgspec
 import pulsar
 
-from headrace.definition import ModelDefinition
+from headrace.definition import ModelDefinition, ViewDefinition
 from headrace.log.produce import Producer
-from headrace.log.read import read_whole
+from headrace.log.versions import Newest, newest_versions
 from headrace.v1 import models_pb2
-
-
-@dataclass(frozen=True)
-class Newest:
-    """The newest version of a model's definition on the models topic.
-
-    Attributes
-    ----------
-    examples
-        How many it has learned, 0 where there is none.
-    behind
-        The version itself, where an older one stands behind it: that one is what compaction would keep.
-    taken_over
-        Whether it answers in place of the definition before it.
-    former
-        The newest version of the definition before it, None where there is none.
-    others
-        The hashes of all other definitions of the model.
-    """
-
-    examples: int = 0
-    behind: models_pb2.ModelVersion | None = None
-    taken_over: bool = False
-    former: models_pb2.ModelVersion | None = None
-    others: frozenset[str] = frozenset()
-
-
-@dataclass
-class _Found:
-    """What a walk through the models topic has found of one model."""
-
-    model: ModelDefinition
-    newest: models_pb2.ModelVersion | None = None
-    last: int = 0
-    former: models_pb2.ModelVersion | None = None
-    others: set[str] = field(default_factory=set)
-
-    def take(self, version: models_pb2.ModelVersion) -> None:
-        if version.definition == self.model.hash:
-            self.last = version.examples
-            if self.newest is None or version.examples >= self.newest.examples:
-                self.newest = version
-            return
-        self.others.add(version.definition)
-        # One that never answered is not the one before.
-        if version.taken_over and version.model_definition:
-            same = self.former is not None and self.former.definition == version.definition
-            if not same or self.former is None or version.examples >= self.former.examples:
-                self.former = version
-
-    def result(self) -> Newest:
-        newest = self.newest
-        if newest is None:
-            return Newest(former=self.former, others=frozenset(self.others))
-        behind = newest if self.last < newest.examples else None
-        return Newest(newest.examples, behind, newest.taken_over, self.former, frozenset(self.others))
 
 
 class Versions:
@@ -77,13 +21,14 @@ class Versions:
     Parameters
     ----------
     views
-        The hashes of the views that the models' features read, by name.
+        Those that the models' features read.
     """
 
-    def __init__(self, client: pulsar.Client, topic: str, views: Mapping[str, str] | None = None) -> None:
+    def __init__(self, client: pulsar.Client, topic: str, views: Sequence[ViewDefinition] = ()) -> None:
         self._client = client
         self._topic = topic
-        self._views = views or {}
+        self._hashes = {view.name: view.hash for view in views}
+        self._views = [msgspec.json.encode(view) for view in views]
         self._producer: Producer | None = None
 
     def publish(self, version: models_pb2.ModelVersion) -> None:
@@ -94,7 +39,8 @@ class Versions:
         Unavailable
             The broker does not answer.
         """
-        version.views.update(self._views)
+        version.views.update(self._hashes)
+        version.view_definitions[:] = self._views
         self._send(
             version.SerializeToString(deterministic=True),
             f"{version.model}:{version.definition}",
@@ -129,20 +75,8 @@ class Versions:
             self._producer.flush()
 
     def newest(self, model: ModelDefinition) -> Newest:
-        """The newest versions on the topic of this definition, and of the one before it.
-
-        Raises
-        ------
-        Unavailable
-            The broker does not answer.
-        """
-        found = _Found(model)
-        for batch in read_whole(self._client, self._topic, max_messages=4, compacted=True):
-            for payload in batch.payloads:
-                version = models_pb2.ModelVersion.FromString(payload)
-                if version.model == model.name:
-                    found.take(version)
-        return found.result()
+        """See `headrace.log.versions.newest_versions`."""
+        return newest_versions(self._client, self._topic, [model])[model.name]
 
     def close(self) -> None:
         """Give the producer up."""

@@ -18,6 +18,7 @@ from headrace.log.batch import Batch
 from headrace.log.consume import OwnerProgress, PartitionConsumer
 from headrace.log.position import START, Position
 from headrace.log.read import LogReader
+from headrace.log.versions import Newest
 from headrace.store.connection import store_errors
 from headrace.store.quality import QualityReport
 from headrace.v1.models_pb2 import ModelVersion
@@ -25,7 +26,7 @@ from headrace.v1.models_pb2 import ModelVersion
 from . import checkpoint
 from .checkpoint import Checkpoints
 from .predictions import PredictionReader
-from .publishing import Newest, Versions
+from .publishing import Versions
 from .takeover import Takeover, takeover_from
 
 _log = structlog.get_logger()

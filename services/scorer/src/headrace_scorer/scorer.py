@@ -184,7 +184,7 @@ class Scorer:
         self.not_logged = 0
         self.behind = 0
         for model in loop.models:
-            self._models[model.name] = self._models[model.title] = self._made(model)
+            self._models[model.name] = self._models[model.title] = self._made(model, loop)
 
     def warm(self) -> None:
         """Make each model's vector once, of nothing, so that no request waits for the kernel to compile."""
@@ -272,10 +272,10 @@ class Scorer:
             return await self._outcomes(model, reads[:middle]) + await self._outcomes(model, reads[middle:])
         return [Answer(batch, row, logged) for row in range(len(reads))]
 
-    def _made(self, definition: ModelDefinition, current: _Model | None = None) -> _Model:
-        kernel = self._assembler(self._loop, definition)
-        reader = RequestReader(self._loop.stream(definition.stream), kernel.fields)
-        return _Model(definition, reader, VectorSource(self._loop, definition, kernel, self._rows), current)
+    def _made(self, definition: ModelDefinition, loop: LoopDefinition, current: _Model | None = None) -> _Model:
+        kernel = self._assembler(loop, definition)
+        reader = RequestReader(loop.stream(definition.stream), kernel.fields)
+        return _Model(definition, reader, VectorSource(loop, definition, kernel, self._rows), current)
 
     def _admit(self, request: Request) -> _Model:
         """The definition that answers a request.
@@ -302,7 +302,8 @@ class Scorer:
         """The vectors of a former definition, which the loop's own do not hold."""
         former = self._formers.get(current.definition.name)
         if former is None or not former.fits(version):
-            former = self._made(version.model, current)
+            loop = self._loop if version.former is None else version.former.within(self._loop)
+            former = self._made(version.model, loop, current)
             self._formers[current.definition.name] = former
         return former
 

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import CorruptState, NoModelYet, UnknownName
-from headrace.former import former_definition
+from headrace.former import Former, former_of
 from headrace.v1 import models_pb2
 from headrace.version import Version
 
@@ -143,12 +143,12 @@ class Versions:
             if former is not None and former.model.hash == last and published.examples < former.examples:
                 break
             try:
-                definition = former_definition(self._loop, published)
+                answering = former_of(self._loop, published)
             except CorruptState as error:
                 self._note("former version cannot answer", model=name, definition=last, reason=str(error))
                 self._former.pop(name, None)
                 return None
-            version = self._built(definition, published)
+            version = self._built(answering.model, published, answering)
             if version is not None:
                 self._former[name] = version
                 return payload
@@ -165,10 +165,12 @@ class Versions:
             self._former.pop(name, None)
         self._note("version swapped in", model=name, definition=chosen.model.hash, examples=chosen.examples)
 
-    def _built(self, model: ModelDefinition, published: models_pb2.ModelVersion) -> Version | None:
+    def _built(
+        self, model: ModelDefinition, published: models_pb2.ModelVersion, former: Former | None = None
+    ) -> Version | None:
         """The version, None where it is refused."""
         try:
-            return Version(model, published, self._models[model.name])
+            return Version(model, published, self._models[model.name], former)
         except CorruptState as error:
             self._note("version refused", model=model.name, examples=published.examples, reason=str(error))
             return None

@@ -1,0 +1,85 @@
+"""The versions of models that stand on the models topic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pulsar
+
+from headrace.definition import ModelDefinition
+from headrace.log.read import read_whole
+from headrace.v1 import models_pb2
+
+
+@dataclass(frozen=True)
+class Newest:
+    """The newest version of a model's definition on the models topic.
+
+    Attributes
+    ----------
+    examples
+        How many it has learned, 0 where there is none.
+    behind
+        The version itself, where an older one stands behind it: that one is what compaction would keep.
+    taken_over
+        Whether it answers in place of the definition before it.
+    former
+        The newest version of the definition before it, None where there is none.
+    others
+        The hashes of all other definitions of the model.
+    """
+
+    examples: int = 0
+    behind: models_pb2.ModelVersion | None = None
+    taken_over: bool = False
+    former: models_pb2.ModelVersion | None = None
+    others: frozenset[str] = frozenset()
+
+
+@dataclass
+class _Found:
+    """What a walk through the models topic has found of one model."""
+
+    model: ModelDefinition
+    newest: models_pb2.ModelVersion | None = None
+    last: int = 0
+    former: models_pb2.ModelVersion | None = None
+    others: set[str] = field(default_factory=set)
+
+    def take(self, version: models_pb2.ModelVersion) -> None:
+        if version.definition == self.model.hash:
+            self.last = version.examples
+            if self.newest is None or version.examples >= self.newest.examples:
+                self.newest = version
+            return
+        self.others.add(version.definition)
+        # One that never answered is not the one before.
+        if version.taken_over and version.model_definition:
+            same = self.former is not None and self.former.definition == version.definition
+            if not same or self.former is None or version.examples >= self.former.examples:
+                self.former = version
+
+    def result(self) -> Newest:
+        newest = self.newest
+        if newest is None:
+            return Newest(former=self.former, others=frozenset(self.others))
+        behind = newest if self.last < newest.examples else None
+        return Newest(newest.examples, behind, newest.taken_over, self.former, frozenset(self.others))
+
+
+def newest_versions(client: pulsar.Client, topic: str, models: Sequence[ModelDefinition]) -> dict[str, Newest]:
+    """By model the newest version of its definition, and of the one before it.
+
+    Raises
+    ------
+    Unavailable
+        The broker does not answer.
+    """
+    found = {model.name: _Found(model) for model in models}
+    for batch in read_whole(client, topic, max_messages=4, compacted=True):
+        for payload in batch.payloads:
+            version = models_pb2.ModelVersion.FromString(payload)
+            if version.model in found:
+                found[version.model].take(version)
+    return {name: own.result() for name, own in found.items()}

@@ -1,0 +1,61 @@
+"""The views that former definitions of models are asked with until the new ones have learned enough."""
+
+from __future__ import annotations
+
+import pulsar
+import structlog
+
+from headrace.definition import LoopDefinition, ViewDefinition
+from headrace.errors import CorruptState
+from headrace.former import former_of
+from headrace.log.read import LogTail
+from headrace.log.topics import Topics
+from headrace.log.versions import newest_versions
+
+_log = structlog.get_logger()
+
+
+class FormerViews:
+    """Finds on the models topic which views are still folded in a form that the loop no longer has."""
+
+    def __init__(self, client: pulsar.Client, loop: LoopDefinition, topics: Topics) -> None:
+        self._client = client
+        self._loop = loop
+        self._topic = topics.models
+        self._tail = LogTail(client, topics.models)
+        self._growths = -1
+
+    def find(self) -> tuple[ViewDefinition, ...]:
+        """Those that are needed now.
+
+        Raises
+        ------
+        Unavailable
+            The broker does not answer.
+        """
+        self._growths = self._tail.growths()
+        found: dict[str, ViewDefinition] = {}
+        for name, newest in newest_versions(self._client, self._topic, self._loop.models).items():
+            if newest.taken_over or newest.former is None:
+                continue
+            try:
+                former = former_of(self._loop, newest.former)
+            except CorruptState as error:
+                _log.warning("former version cannot answer", model=name, reason=str(error))
+                continue
+            found |= {view.name: view for view in map(ViewDefinition.as_former, former.views)}
+        return tuple(found.values())
+
+    def changed(self) -> bool:
+        """Whether a version has come since they were found.
+
+        Raises
+        ------
+        Unavailable
+            The broker does not answer.
+        """
+        return self._tail.growths() != self._growths
+
+    def close(self) -> None:
+        """Look no more."""
+        self._tail.close()
