@@ -12,7 +12,7 @@ from headrace.log.batch import Batch
 from headrace.log.consume import PartitionConsumer
 from headrace.log.position import START, Position
 from headrace.log.produce import Producer
-from headrace.log.read import LogReader
+from headrace.log.read import LogReader, read_whole
 from tests.brokers import Place
 from tests.deadline import until
 
@@ -97,3 +97,18 @@ def test_what_is_acknowledged_is_not_delivered_again(client: pulsar.Client, topi
     producer.send(b"100")
     producer.flush()
     assert numbers(first_batch(PartitionConsumer(client, topic, "s"))) == [100]
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_a_log_ends_for_who_has_read_it(client: pulsar.Client, module_place: Place, size: int) -> None:
+    topic = f"persistent://{module_place.namespace}/ends-{size}-partition-0"
+    producer = Producer(client, topic, batching=True)
+    for _ in range(3):
+        for index in range(size):
+            producer.send(b"%d" % index)
+        producer.flush()
+    producer.close()
+    positions = [own for batch in read_whole(client, topic) for own in batch.positions]
+    assert len(positions) == 3 * size
+    ends = positions[size - 1 :: size]
+    assert [LogReader(client, topic, own).more() for own in ends] == [True, True, False]

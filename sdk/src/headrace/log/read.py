@@ -138,7 +138,8 @@ class LogReader:
         start = (
             pulsar.MessageId.earliest
             if after == START
-            else pulsar.MessageId(-1, after.ledger, after.entry, after.batch)
+            # With another partition than the topic's own it would not count as the message that stands there.
+            else pulsar.MessageId(_partition_of(self._topic), after.ledger, after.entry, after.batch)
         )
         try:
             return self._client.create_reader(
@@ -205,3 +206,9 @@ def _has_more(reader: pulsar.Reader) -> bool:
         return bool(reader.has_message_available())
     except pulsar.UnknownError:
         return False  # the embedded broker's answer for an empty topic
+
+
+def _partition_of(topic: str) -> int:
+    """The partition in the ids of a physical topic's messages; -1 where the topic is not partitioned."""
+    _, _, number = topic.rpartition("-partition-")
+    return int(number) if number.isdecimal() else -1
