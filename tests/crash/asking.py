@@ -61,7 +61,9 @@ class Asker(threading.Thread):
             error = self._ask(self._request(model, number), number, patient=model in ready)
             if error is None:
                 ready.add(model)
-            if model in ready:
+            # One that was still being tried when the run ended might have been answered.
+            in_time = time.monotonic() - began < scaled(_DEADLINE_S)
+            if model in ready and not (error is not None and in_time and self._stopping.is_set()):
                 self._count(error, began)
 
     def stop(self) -> None:

@@ -89,6 +89,7 @@ def _compared(result: Result) -> list[str]:
         f"  {'requests':<14} {through.requests:>8,}   {through.requests_failed} failed    "
         f"the slowest took {through.request_s_max:.2f} s"
     )
+    lines += [f"    {failure}" for failure in through.failures[:5]]
     lines.append(f"{through.seconds:.0f} s with faults, {result.undisturbed_s:.0f} s without")
     return lines
 
