@@ -15,12 +15,17 @@ from functools import partial
 from pathlib import Path
 
 import grpc
+import pulsar
 import pytest
 
 from headrace import declare, definition, embedded
 from headrace.cli.program import run
 from headrace.definition import LoopDefinition
 from headrace.embedded import RunningLoop
+from headrace.log.connection import partitions
+from headrace.log.read import read_whole
+from headrace.log.tables import predicted_questions
+from headrace.log.topics import Topics
 from headrace.store.connection import connect
 from headrace.store.status import StatusBoard
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
@@ -191,9 +196,27 @@ def test_a_changed_view_is_folded_in_both_forms_until_the_switch(tmp_path: Path)
         until(lambda: told(loop, "scorer") is None, seconds=120)
         assert sales(loop, 900) == {"sales.count.2h": 300.0}
         until(lambda: not any(both in own.note for own in loop.status()), seconds=60)
+        # Each event that came meanwhile has one prediction, of the definition that answered.
+        came = {str(number) for number in range(_EXAMPLES, _EXAMPLES + 300)}
+        found = until(lambda: predicted(loop), came.issubset, seconds=60)
+        assert [found[str(number)] for number in range(_EXAMPLES, _EXAMPLES + 60)] == [[old]] * 60
+        assert all(len(definitions) == 1 for definitions in found.values())
     with embedded.run(after, data=data) as loop:
         until(lambda: learned(loop) >= 700, seconds=60)
         assert not any(both in own.note for own in loop.status())
+
+
+def predicted(loop: RunningLoop) -> dict[str, list[str]]:
+    """By event of the stream the definitions that predicted it."""
+    found: dict[str, list[str]] = {}
+    client = pulsar.Client(loop.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
+    topic = Topics("shop", loop.namespace).predictions("delay")
+    for batch in (own for physical in partitions(client, topic) for own in read_whole(client, physical)):
+        for payload, properties in zip(batch.payloads, batch.properties, strict=True):
+            for id in predicted_questions(payload)[0] if payload else []:
+                found.setdefault(id, []).append(properties["definition"])
+    client.close()
+    return found
 
 
 def sales(loop: RunningLoop, at: int) -> dict[str, float]:

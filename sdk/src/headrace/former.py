@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -11,7 +11,17 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import structs
 
-from headrace.definition import Column, Expression, FieldType, LoopDefinition, ModelDefinition, ViewDefinition, walk
+from headrace.definition import (
+    Aggregate,
+    Apply,
+    Column,
+    Expression,
+    FieldType,
+    LoopDefinition,
+    ModelDefinition,
+    ViewDefinition,
+    walk,
+)
 from headrace.errors import CorruptState
 from headrace.v1 import models_pb2
 
@@ -186,3 +196,65 @@ def selection(model: ModelDefinition, former: ModelDefinition) -> Selection | No
             return None
         found[text].append(place)
     return Selection(tuple(found[False]), tuple(found[True]))
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A loop, and by model the former definition that answers with vectors which the loop's own ones do not hold."""
+
+    loop: LoopDefinition
+    formers: Mapping[str, Former] = field(default_factory=dict)
+
+    @property
+    def folded(self) -> LoopDefinition:
+        """The loop with the views that only former definitions read, under names of their own."""
+        views = {
+            own.name: own for former in self.formers.values() for own in map(ViewDefinition.as_former, former.views)
+        }
+        return structs.replace(self.loop, views=(*self.loop.views, *views.values()))
+
+    @property
+    def wide(self) -> dict[str, ModelDefinition]:
+        """By name the models whose vectors hold those of their former definitions behind their own."""
+        return {name: widened(self.loop.model(name), former) for name, former in self.formers.items()}
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The titles of the views that are folded for former definitions."""
+        return tuple(dict.fromkeys(view.title for former in self.formers.values() for view in former.views))
+
+    def hash(self, model: str) -> str:
+        """That of a model's former definition; empty where none answers."""
+        former = self.formers.get(model)
+        return "" if former is None else former.model.hash
+
+    def without(self, models: Collection[str]) -> Answering:
+        """What is left once other definitions of some models have taken over."""
+        return Answering(self.loop, {name: own for name, own in self.formers.items() if name not in models})
+
+
+def widened(model: ModelDefinition, former: Former) -> ModelDefinition:
+    """A model with the features of a former definition behind its own, as `Answering.folded` names what they read."""
+    names = {view.name: view.as_former().name for view in former.views}
+    theirs = [
+        structs.replace(feature, name=f"~{feature.name}", value=_reading(feature.value, names))
+        for feature in former.model.features
+    ]
+    return structs.replace(model, features=(*model.features, *theirs))
+
+
+def behind(model: ModelDefinition, former: ModelDefinition) -> Selection:
+    """How a vector of the widened model holds that of the former definition."""
+    texts, theirs = ([feature.type is FieldType.STRING for feature in own.features] for own in (model, former))
+    numbers = range(texts.count(False), texts.count(False) + theirs.count(False))
+    categories = range(texts.count(True), texts.count(True) + theirs.count(True))
+    return Selection(tuple(numbers), tuple(categories))
+
+
+def _reading(expression: Expression, names: Mapping[str, str]) -> Expression:
+    """The same expression on views of other names."""
+    if isinstance(expression, Aggregate):
+        return structs.replace(expression, view=names.get(expression.view, expression.view))
+    if isinstance(expression, Apply):
+        return structs.replace(expression, arguments=tuple(_reading(own, names) for own in expression.arguments))
+    return expression

@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from headrace.definition import FieldType, ModelDefinition, Task
 from headrace.errors import CorruptState
-from headrace.former import Former, selection
+from headrace.former import Former, Selection, selection
 from headrace.log.tables import Categories, Numbers
 from headrace.v1 import models_pb2
 
@@ -115,11 +115,10 @@ class Version:
         winners = found.argmax(axis=1)
         return Scores(found[np.arange(len(found)), winners], found, winners)
 
-    def score_vectors(self, numbers: Numbers, categories: Categories) -> Scores:
-        """Score N vectors of the definition that it is asked about: `selection` is not None."""
-        assert self.selection is not None
-        texts = self.selection.categories_of(categories)
-        return self.score(self.selection.numbers_of(numbers), texts_of(texts, len(numbers)) if texts else None)
+    def score_vectors(self, selection: Selection, numbers: Numbers, categories: Categories) -> Scores:
+        """Score N vectors that hold its own ones."""
+        texts = selection.categories_of(categories)
+        return self.score(selection.numbers_of(numbers), texts_of(texts, len(numbers)) if texts else None)
 
     def _try(self, numbers: int, texts: int) -> None:
         """Score two vectors without any value: a version that cannot is refused before it answers."""

@@ -182,7 +182,7 @@ class Outputs:
         if any((model.name, source) in self._world.told for model in models):
             raise CorruptState(f"{source} is not new")
 
-    def send(self, made: MadeVectors, reached: OutputReached) -> None:
+    def send(self, made: MadeVectors, reached: OutputReached, former: str = "") -> None:
         for row, own in enumerate(made.ids):
             self._world.effect()
             position = Position(*made.positions[row].tolist()).to_bytes()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
@@ -16,6 +17,7 @@ from msgspec import structs
 from headrace.definition import (
     Aggregate,
     AggregateDefinition,
+    Apply,
     Column,
     FeatureDefinition,
     Field,
@@ -28,6 +30,7 @@ from headrace.definition import (
     Window,
 )
 from headrace.events import EventColumns, StreamCodec
+from headrace.former import Answering, Former
 from headrace.kernel.expressions import Program
 from headrace.kernel.fold import Fold
 from headrace.kernel.folding import entity_keys
@@ -92,6 +95,7 @@ class Worker:
     progress: dict[PartitionId, Progress] = field(default_factory=dict)
     vectors: dict[str, tuple[list[float], list[list[int]]]] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
+    wide: dict[str, ModelDefinition] = field(default_factory=dict)
     refused: int = 0
 
     def __post_init__(self) -> None:
@@ -101,7 +105,7 @@ class Worker:
 
     def start(self) -> None:
         """A new process: memory is gone, what was stored is there."""
-        self.fold = Fold(self.loop, step_events=7)
+        self.fold = Fold(self.loop, step_events=7, wide=self.wide)
         for name in ("a", "b"):
             for partition in range(self.partitions):
                 own = PartitionId(name, partition)
@@ -302,12 +306,34 @@ def test_a_former_form_of_a_view_is_folded_beside_the_new_one_until_it_is_droppe
     worker.finish()
     states = {rows.view: state for (rows, _), state in worker.rows.items()}
     assert set(states) == {"seen", "coarse", both.name}
-    worker.fold.drop_views({both.name})
+    worker.fold.narrow(structs.replace(worker.loop, views=worker.loop.views[:-1]), {})
     worker.accept(seen, [(9, Event("b", "9", START + 9 * SECOND, "p", 1.0))])
     worker.finish()
     later = {rows.view: state for (rows, _), state in worker.rows.items()}
     assert later[both.name] == states[both.name]
     assert later["seen"] != states["seen"]
+
+
+def test_a_vector_holds_that_of_a_former_definition_behind_its_own() -> None:
+    worker, plain = Worker(1), Worker(1)
+    (model,) = worker.loop.models
+    short = structs.replace(worker.loop.view("seen"), windows=(Window("12s", 12 * SECOND, 2 * SECOND),))
+    count = Aggregate("seen", "count", "12s", ("k",))
+    former = structs.replace(model, features=(FeatureDefinition("n", FieldType.FLOAT, Apply("log1p", (count,))),))
+    answering = Answering(worker.loop, {"m": Former(former, (short,))})
+    assert answering.views == ("seen",)
+    worker.loop, worker.wide = answering.folded, answering.wide
+    worker.start()
+    for one in (worker, plain):
+        seen = [(place, Event("b", f"b{place}", START + place * SECOND, "p", 1.0)) for place in range(30)]
+        one.accept(PartitionId("b", 0), seen)
+        one.accept(PartitionId("a", 0), [(0, Event("a", "1", START + 21 * SECOND, "p", 1.0))])
+        one.finish()
+    (numbers, cut), (own, own_cut) = worker.vectors["1"], plain.vectors["1"]
+    np.testing.assert_array_equal(numbers[:-1], own)
+    assert cut == own_cut
+    # As the former view has it: in its hops of two seconds.
+    assert math.expm1(numbers[-1]) == pytest.approx(11.0)
 
 
 def test_missing_values_are_missing_features() -> None:

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from headrace.definition import Aggregate, Column, FeatureDefinition, FieldType, LoopDefinition, ModelDefinition
 from headrace.errors import InvalidEvent
-from headrace.former import ALL, Selection, selection
+from headrace.former import ALL, Former, Selection, selection, widened
 from headrace.kernel.assemble import Assembler
 from headrace.log.tables import decode_predictions, decode_vectors
 from headrace.log.topics import Topics
@@ -262,6 +262,21 @@ def test_vectors_that_were_under_way_at_a_change_of_the_learner_are_scored() -> 
     properties = test_stream.properties(1, 20) | {"definition": OTHER_LEARNER.hash}
     batch = test_stream.Topic().batch((test_stream.vectors(FRAUD, [1, 2]), properties))
     assert StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch).predictions == 2
+
+
+def test_vectors_that_hold_those_of_the_former_behind_their_own_are_scored_by_who_answers() -> None:
+    wide = widened(FRAUD, Former(OTHER))
+    properties = test_stream.properties(1, 20) | {"former": OTHER.hash}
+    batch = test_stream.Topic().batch((test_stream.vectors(wide, [1, 2]), properties))
+    versions = offered(published(OTHER, 60))
+    for model, place in ((OTHER, sum(own.type is FieldType.FLOAT for own in FRAUD.features)), (FRAUD, 0)):
+        outcome = StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch)
+        assert (outcome.predictions, outcome.unscored) == (2, 0)
+        (output,) = outcome.outputs
+        assert output.properties["definition"] == model.hash
+        assert "former" not in output.properties
+        assert decode_predictions(model, output.payload).numbers[1, 0] == 2 / 7 + place
+        versions.offer([published(FRAUD, 60).SerializeToString()])
 
 
 def test_vectors_that_do_not_hold_those_of_the_former_pass_unscored() -> None:

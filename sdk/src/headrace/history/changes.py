@@ -21,7 +21,7 @@ from headrace.definition import (
     ViewDefinition,
 )
 from headrace.events.schema import SchemaConflict, conflicts
-from headrace.former import missing_parts, other_forms, selection
+from headrace.former import missing_parts, other_forms
 from headrace.wording import counted
 
 #: So many names are listed.
@@ -255,8 +255,6 @@ class _Comparison:
         if views:
             both = ", ".join(view.title for view in views)
             answer = f"{answer}; {both} {'is' if len(views) == 1 else 'are'} folded in the old form, too, until then"
-        if model.vectors == "stream" and (views or selection(model, before) is None):
-            return f"{answer}; it answers requests alone, and events of {model.stream} get no prediction until then"
         return answer
 
     def _model_differences(self, before: ModelDefinition, model: ModelDefinition) -> str:

@@ -8,12 +8,11 @@ frontier of every partition has passed its tick, or its model's wait is over.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from msgspec import structs
 
 from headrace.definition import LoopDefinition, ModelDefinition, ViewDefinition
 from headrace.frontier import ENDED, UNKNOWN
@@ -48,9 +47,16 @@ class Plan:
 
 
 class MadeVectors(NamedTuple):
-    """Vectors of one model from one partition, in the order of positions."""
+    """Vectors of one model from one partition, in the order of positions.
+
+    Attributes
+    ----------
+    columns
+        The model whose features they have: more than its own, where others are made with them.
+    """
 
     model: ModelDefinition
+    columns: ModelDefinition
     source: PartitionId
     ids: list[str]
     times: Ints
@@ -82,9 +88,13 @@ class Fold:
     ----------
     step_events
         At most so many events of a partition are folded in one step.
+    wide
+        By name the models whose vectors hold more than their own features, behind those.
     """
 
-    def __init__(self, loop: LoopDefinition, step_events: int = 5_000) -> None:
+    def __init__(
+        self, loop: LoopDefinition, step_events: int = 5_000, wide: Mapping[str, ModelDefinition] | None = None
+    ) -> None:
         self.loop = loop
         self.partitions: dict[PartitionId, Partition] = {}
         self.rows: dict[RowsId, RowSet] = {}
@@ -92,12 +102,14 @@ class Fold:
         self._layouts = {view.name: Layout(view) for view in loop.views}
         self._foldings = {view.name: Folding(view, self._layouts[view.name]) for view in loop.views}
         self.models = tuple(model for model in loop.models if model.vectors == "stream")
-        self._assemblers = {model.name: Assembler(loop, model) for model in self.models}
+        self._assemble(wide or {})
+        self._cuts = {model.name: sum(Assembler(loop, model).partitions) for model in self.models}
         self._lateness = max((loop.stream(name).lateness for name in self.streams), default=0)
         self._lead = min((view.keep for view in loop.views), default=ENDED) - self._lateness
         coarsest = max((view.resolution for view in loop.views), default=1)
         self._resolutions = {
-            model.name: {view.resolution for view in loop.views_of(model)} or {coarsest} for model in self.models
+            name: {layout.view.resolution for layout in own.layouts.values()} or {coarsest}
+            for name, own in self._assemblers.items()
         }
 
     @property
@@ -130,11 +142,16 @@ class Fold:
         for view in self._views_of(partition.stream):
             del self.rows[RowsId(view.name, partition.partition)]
 
-    def drop_views(self, names: Collection[str]) -> None:
-        """Fold some views no longer."""
-        self.loop = structs.replace(self.loop, views=tuple(own for own in self.loop.views if own.name not in names))
-        for rows in [own for own in self.rows if own.view in names]:
+    def narrow(self, loop: LoopDefinition, wide: Mapping[str, ModelDefinition]) -> None:
+        """Go on with fewer views, and fewer features beside the models' own."""
+        self.loop = loop
+        self._assemble(wide)
+        names = {view.name for view in loop.views}
+        for rows in [own for own in self.rows if own.view not in names]:
             del self.rows[rows]
+
+    def _assemble(self, wide: Mapping[str, ModelDefinition]) -> None:
+        self._assemblers = {model.name: Assembler(self.loop, wide.get(model.name, model)) for model in self.models}
 
     def plan(self, others: Sequence[Reached] = (), now: int = 0) -> Plan:
         """What can be done now.
@@ -311,6 +328,7 @@ class Fold:
         positions = waiting.positions[span.start : span.stop]
         first = _first_after(positions, own.progress.emitted)
         return MadeVectors(
+            self.loop.model(model),
             assembler.model,
             name,
             events.ids[first:],
@@ -319,7 +337,8 @@ class Fold:
             Assembled(
                 made.numbers[first:],
                 [column[first:] for column in made.categories],
-                made.cuts[first:],
+                # What only the other features read comes last, and is no part of the model's cut.
+                made.cuts[first:, : self._cuts[model]],
                 made.newest[first:],
                 made.behind if first < len(positions) else 0,
             ),

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import pulsar
 import redis
 import structlog
-from msgspec import structs
 
 from headrace import logs
-from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition, ViewDefinition
+from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
 from headrace.errors import Unavailable
+from headrace.former import Answering
 from headrace.frontier import RESTING
 from headrace.history.logs import BrokerLogs
 from headrace.kernel.fold import Fold
@@ -43,7 +43,7 @@ from headrace.wording import counted
 from headrace_feature.app import FeatureApp, Routine
 from headrace_feature.durable import Acknowledger
 from headrace_feature.folding import FoldWorker
-from headrace_feature.formers import FormerViews
+from headrace_feature.formers import Formers
 from headrace_feature.joining import JoinWorker
 from headrace_feature.lanes import Lane, Source
 from headrace_feature.outputs import ExamplesLog, VectorOutputs
@@ -155,8 +155,8 @@ class Composition:
         self._partitions = PartitionStore(store, loop.name)
         self._unread = Unread()
         self._read = 0
-        self._formers = FormerViews(client, loop, self._topics)
-        self._former_views: tuple[ViewDefinition, ...] = ()
+        self._formers = Formers(client, loop, self._topics)
+        self._answering = Answering(loop)
 
     def lanes(self) -> list[Lane]:
         """Connect, and build what this process's role asks for."""
@@ -176,15 +176,15 @@ class Composition:
             lease.campaign()
 
     def follow_takeovers(self) -> None:
-        """Fold a view's former form no longer, once no version answers from it."""
-        if self._folder is None or not self._former_views or not self._formers.changed():
+        """Fold and assemble for former definitions no longer, once they do not answer any more."""
+        if self._folder is None or not self._answering.formers or not self._formers.changed():
             return
-        needed = self._formers.find()
-        over = [view for view in self._former_views if view not in needed]
+        found = self._formers.find()
+        over = [name for name in self._answering.formers if not found.hash(name)]
         if over:
-            self._folder.drop_views(view.name for view in over)
-            self._former_views = tuple(view for view in self._former_views if view in needed)
-            _log.info("views are folded in their new form alone", views=[view.title for view in over])
+            self._folder.end_takeovers(over)
+            self._answering = self._answering.without(over)
+            _log.info("former definitions answer no more", models=over)
 
     def beat(self) -> None:
         """Publish the status."""
@@ -221,7 +221,7 @@ class Composition:
         # A broker gives a partition away with the first event that comes.
         folds = [] if owned is None else [f"folds {counted(owned, 'partition')}" if owned else "waits for events"]
         joins = [own.model.name for own in self._joiners if own.active]
-        formers = [f"folds {view.title} in its former form, too" for view in self._former_views]
+        formers = [f"folds {title} in its former form, too" for title in self._answering.views]
         return "; ".join([*folds, *formers, *(f"joins {own}" for own in joins)])
 
     def close(self) -> None:
@@ -251,20 +251,21 @@ class Composition:
         for model in self._loop.models:
             # Before the first vector goes anywhere.
             self._features(model)
-        self._former_views = self._formers.find()
-        loop = structs.replace(self._loop, views=(*self._loop.views, *self._former_views))
+        self._answering = self._formers.find()
+        fold = Fold(self._answering.folded, wide=self._answering.wide)
         worker = FoldWorker(
-            Fold(loop),
-            RowStore(store, loop),
+            fold,
+            RowStore(store, fold.loop),
             self._partitions,
             VectorOutputs(self._client, self._topics),
             Refusals(Producer(self._client, self._topics.dead_letters), self._topics, "feature"),
             self._heartbeat,
             self._settings.rows,
+            answering=self._answering,
         )
         self._folder = worker
         sources: list[Source] = []
-        for stream in loop.streams:
+        for stream in self._loop.streams:
             for index, topic in enumerate(physical[stream.name]):
                 partition = PartitionId(stream.name, index)
                 if worker.lacks_a_view(partition):

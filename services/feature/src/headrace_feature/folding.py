@@ -11,13 +11,14 @@ store, so it gives all of them up, and takes them again from what the store says
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 
 import structlog
 
 from headrace.errors import InvalidEvent, LateEvent
 from headrace.events import StreamCodec
+from headrace.former import Answering
 from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.fold import Changed, Fold, Plan
 from headrace.kernel.partition import Partition, PartitionId, Progress, Reached, RowsId
@@ -55,6 +56,8 @@ class FoldWorker:
     ----------
     max_rows
         Rows of one view and partition held in memory; beyond it, those longest unused are dropped.
+    answering
+        The former definitions that the fold works for, too.
     """
 
     def __init__(
@@ -67,8 +70,10 @@ class FoldWorker:
         heartbeat: Heartbeat,
         max_rows: int,
         clock: Callable[[], int] = wall_clock,
+        answering: Answering | None = None,
     ) -> None:
         self._fold = fold
+        self._answering = answering or Answering(fold.loop)
         self._rows = rows
         self._partitions = partitions
         self._outputs = outputs
@@ -95,22 +100,23 @@ class FoldWorker:
         self._count = len(self._all())
         self._codecs = {stream.name: StreamCodec(stream) for stream in fold.loop.streams}
         self._trials = {stream.name: Trial(fold.loop, stream.name) for stream in fold.loop.streams}
-        self._dropped: frozenset[str] = frozenset()
+        self._ended: frozenset[str] = frozenset()
         self._name_views()
 
     def _name_views(self) -> None:
         self._former = {view.name for view in self._fold.loop.views if view.stored != view.name}
         self._views = {stream.name: view_names(self._fold.loop, stream.name) for stream in self._fold.loop.streams}
 
-    def drop_views(self, names: Iterable[str]) -> None:
-        """Fold some views no longer, from the next step on. From any thread."""
-        self._dropped = self._dropped.union(names)
+    def end_takeovers(self, models: Collection[str]) -> None:
+        """Do nothing more for the former definitions of some models, from the next step on. From any thread."""
+        self._ended = self._ended.union(models)
 
-    def _drop_views(self) -> None:
-        if self._dropped:
-            dropped, self._dropped = self._dropped, frozenset()
-            self._fold.drop_views(dropped)
-            self._used = {rows: used for rows, used in self._used.items() if rows.view not in dropped}
+    def _end_takeovers(self) -> None:
+        if self._ended:
+            ended, self._ended = self._ended, frozenset()
+            self._answering = self._answering.without(ended)
+            self._fold.narrow(self._answering.folded, self._answering.wide)
+            self._used = {rows: used for rows, used in self._used.items() if rows in self._fold.rows}
             self._name_views()
 
     def take_over(self, partition: PartitionId) -> Tenure:
@@ -255,7 +261,7 @@ class FoldWorker:
         Fenced, Unavailable
             What memory holds may be ahead of the store now: `give_up`.
         """
-        self._drop_views()
+        self._end_takeovers()
         standings = self._partitions.standings(self._all())
         self._give_up_lost(standings)
         others = self._reached_by_others(standings)
@@ -275,7 +281,7 @@ class FoldWorker:
         step = self._fold.execute(plan, remote)
         for made in step.vectors:
             reached = self._reached(made.source, made.model.name)
-            self._outputs.send(made, reached)
+            self._outputs.send(made, reached, self._answering.hash(made.model.name))
             self._told[made.model.name, made.source] = reached
             self._heartbeat.count("vectors", len(made.ids))
             self._heartbeat.count("read_beyond_keep", made.assembled.behind)

@@ -1,13 +1,13 @@
-"""The views that former definitions of models are asked with until the new ones have learned enough."""
+"""The former definitions of models that answer until the new ones have learned enough."""
 
 from __future__ import annotations
 
 import pulsar
 import structlog
 
-from headrace.definition import LoopDefinition, ViewDefinition
+from headrace.definition import LoopDefinition
 from headrace.errors import CorruptState
-from headrace.former import former_of
+from headrace.former import Answering, Former, former_of, selection
 from headrace.log.read import LogTail
 from headrace.log.topics import Topics
 from headrace.log.versions import newest_versions
@@ -15,8 +15,8 @@ from headrace.log.versions import newest_versions
 _log = structlog.get_logger()
 
 
-class FormerViews:
-    """Finds on the models topic which views are still folded in a form that the loop no longer has."""
+class Formers:
+    """Finds on the models topic which former definitions answer with vectors that the loop's own ones do not hold."""
 
     def __init__(self, client: pulsar.Client, loop: LoopDefinition, topics: Topics) -> None:
         self._client = client
@@ -25,8 +25,8 @@ class FormerViews:
         self._tail = LogTail(client, topics.models)
         self._growths = -1
 
-    def find(self) -> tuple[ViewDefinition, ...]:
-        """Those that are needed now.
+    def find(self) -> Answering:
+        """Those that answer now.
 
         Raises
         ------
@@ -34,7 +34,7 @@ class FormerViews:
             The broker does not answer.
         """
         self._growths = self._tail.growths()
-        found: dict[str, ViewDefinition] = {}
+        found: dict[str, Former] = {}
         for name, newest in newest_versions(self._client, self._topic, self._loop.models).items():
             if newest.taken_over or newest.former is None:
                 continue
@@ -43,8 +43,9 @@ class FormerViews:
             except CorruptState as error:
                 _log.warning("former version cannot answer", model=name, reason=str(error))
                 continue
-            found |= {view.name: view for view in map(ViewDefinition.as_former, former.views)}
-        return tuple(found.values())
+            if former.views or selection(self._loop.model(name), former.model) is None:
+                found[name] = former
+        return Answering(self._loop, found)
 
     def changed(self) -> bool:
         """Whether a version has come since they were found.

@@ -73,8 +73,14 @@ class VectorOutputs:
                     "another namespace, or deletes the loop's topics"
                 )
 
-    def send(self, made: MadeVectors, reached: OutputReached) -> None:
-        """Send vectors; the last message of them says how far they are."""
+    def send(self, made: MadeVectors, reached: OutputReached, former: str = "") -> None:
+        """Send vectors; the last message of them says how far they are.
+
+        Parameters
+        ----------
+        former
+            The hash of the definition whose vectors they hold behind their own.
+        """
         producer = self._producers[made.model.name, made.source]
         own = made.assembled
         vectors = Vectors(
@@ -87,8 +93,10 @@ class VectorOutputs:
             made.entities,
         )
         properties = self._properties(made.model, made.source)
+        if former:
+            properties["former"] = former
         for part in vectors.slices():
-            producer.send(encode_vectors(made.model, part), properties=properties)
+            producer.send(encode_vectors(made.columns, part), properties=properties)
         self.reached(made.model, made.source, reached)
 
     def reached(self, model: ModelDefinition, source: PartitionId, reached: OutputReached) -> None:

@@ -324,7 +324,8 @@ class Scorer:
             raise NoModelYet(model.definition.name)
         assembled = made.assembled
         if model.current is None:
-            scores = version.score_vectors(assembled.numbers, assembled.categories)
+            assert version.selection is not None
+            scores = version.score_vectors(version.selection, assembled.numbers, assembled.categories)
         else:
             texts = texts_of(assembled.categories, len(reads)) if assembled.categories else None
             scores = version.score(assembled.numbers, texts)

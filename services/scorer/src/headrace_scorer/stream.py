@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.definition import ModelDefinition
-from headrace.former import ALL
+from headrace.former import ALL, Selection, behind, widened
 from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.position import Position
@@ -53,6 +53,7 @@ class _Run:
     """Vectors that follow one another and make one message: same epoch, same source."""
 
     properties: dict[str, str]
+    scored: bool
     parts: list[Vectors] = field(default_factory=list)
     size: int = 0
 
@@ -77,15 +78,16 @@ class StreamScorer:
 
     def score(self, batch: Batch) -> Outcome:
         """Score what a consumer received."""
-        outcome = Outcome()
+        outcome, version = Outcome(), self._version()
         runs: list[_Run] = []
         for position, payload, properties in zip(batch.positions, batch.payloads, batch.properties, strict=True):
             kept = {name: properties[name] for name in _KEPT if name in properties}
-            if not self._fits(kept.get("definition", self._hash)):
+            if not self._fits(kept.get("definition", self._hash), version):
                 outcome.ignored += 1
                 continue
+            columns = self._columns(properties.get("former", ""), version)
             try:
-                vectors = self._fresh(payload, kept)
+                vectors = self._fresh(payload, kept, columns or self._model)
             except (pa.ArrowException, ValueError, KeyError, IndexError, TypeError) as error:
                 outcome.undecodable.append(Undecodable(position, payload, str(error)))
                 continue
@@ -93,40 +95,53 @@ class StreamScorer:
                 continue
             if "frontier" in kept:
                 outcome.frontier = int(kept["frontier"])
-            _extend(runs, vectors, kept)
-        self._finish(runs, outcome)
+            _extend(runs, vectors, kept, scored=columns is not None)
+        self._finish(runs, outcome, version)
         return outcome
 
-    def _fits(self, definition: str) -> bool:
+    def _fits(self, definition: str, version: Version | None) -> bool:
         """Whether vectors can be scored: also those of a former definition that only had another learner."""
         if definition == self._hash:
             return True
-        version = self._version()
         return version is not None and version.selection is ALL and definition == version.model.hash
 
-    def _fresh(self, payload: bytes, properties: dict[str, str]) -> Vectors | None:
+    def _columns(self, former: str, version: Version | None) -> ModelDefinition | None:
+        """The model whose columns vectors are read with; None where the version cannot score them.
+
+        Parameters
+        ----------
+        former
+            The definition whose vectors they hold behind their own, or nothing.
+        """
+        if version is None:
+            return None
+        if version.selection is not None:
+            return self._model
+        answering = version.former
+        return widened(self._model, answering) if answering is not None and answering.model.hash == former else None
+
+    def _fresh(self, payload: bytes, properties: dict[str, str], columns: ModelDefinition) -> Vectors | None:
         """The vectors of a message that count; None where its owner has been superseded."""
         epoch = int(properties.get("epoch", 0))
         if not self._accepted.mark(epoch):
             return None
         if not payload:
-            return _nothing(self._model)
-        vectors = decode_vectors(self._model, payload)
+            return _nothing(columns)
+        vectors = decode_vectors(columns, payload)
         taken = self._accepted.take(epoch, vectors.positions)
         return vectors if len(taken) == len(vectors) else vectors.take(taken)
 
-    def _finish(self, runs: list[_Run], outcome: Outcome) -> None:
-        parts = [part for run in runs for part in run.parts]
-        version, size = self._version(), sum(len(part) for part in parts)
+    def _finish(self, runs: list[_Run], outcome: Outcome, version: Version | None) -> None:
+        parts = [part for run in runs if run.scored for part in run.parts]
+        size = sum(len(part) for part in parts)
+        outcome.unscored = sum(run.size for run in runs if not run.scored)
         predictions = None
-        if version is None or version.selection is None:
-            outcome.unscored = size
-        elif size:
-            predictions = _predict(version, parts)
+        if version is not None and size:
+            predictions = _predict(version, version.selection or behind(self._model, version.model), parts)
             outcome.predictions = size
         start = 0
         for run in runs:
-            if predictions is None or not run.size:
+            if predictions is None or not run.scored or not run.size:
                 if _tells(run.properties):
                     outcome.outputs.append(Output(b"", run.properties))
                 continue
@@ -141,13 +156,15 @@ def _tells(properties: dict[str, str]) -> bool:
     return "marker" in properties or "frontier" in properties
 
 
-def _extend(runs: list[_Run], vectors: Vectors, properties: dict[str, str]) -> None:
+def _extend(runs: list[_Run], vectors: Vectors, properties: dict[str, str], scored: bool) -> None:
     last = runs[-1] if runs else None
     same = last is not None and all(
         last.properties.get(name) == properties.get(name) for name in ("epoch", "partition", "marker")
     )
+    # What tells how far the vectors are has none of its own.
+    same = same and last is not None and (last.scored == scored or not len(vectors))
     if last is None or not same or last.size + len(vectors) > MAX_ROWS:
-        runs.append(last := _Run(dict(properties)))
+        runs.append(last := _Run(dict(properties), scored))
     # A frontier holds once all before it is there: the last one is the run's.
     last.properties.update(properties)
     if len(vectors):
@@ -159,13 +176,12 @@ def _nothing(model: ModelDefinition) -> Vectors:
     return Vectors([], np.empty(0, np.int64), [], np.empty((0, 0, 3), np.int64), np.empty((0, 0)), [])
 
 
-def _predict(version: Version, parts: list[Vectors]) -> Predictions:
-    assert version.selection is not None
+def _predict(version: Version, selection: Selection, parts: list[Vectors]) -> Predictions:
     numbers = np.concatenate([part.numbers for part in parts])
     categories = [
         [value for part in parts for value in part.categories[place]] for place in range(len(parts[0].categories))
     ]
-    scores = version.score_vectors(numbers, categories)
+    scores = version.score_vectors(selection, numbers, categories)
     winners = scores.winners
     return Predictions(
         [own for part in parts for own in part.ids],
@@ -174,8 +190,8 @@ def _predict(version: Version, parts: list[Vectors]) -> Predictions:
         np.full(len(numbers), version.examples, np.int64),
         scores.score,
         None if winners is None else [version.classes[winner] for winner in winners],
-        version.selection.numbers_of(numbers),
-        version.selection.categories_of(categories),
+        selection.numbers_of(numbers),
+        selection.categories_of(categories),
     )
 
 
