@@ -188,6 +188,7 @@ def replay(
     played: embedded.RunningLoop, capsys: pytest.CaptureFixture[str], *options: str
 ) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
     """The exit code of a replay, the differences that it prints, and what it says of the model."""
+    capsys.readouterr()
     code = run(["replay", "--diff", "--json", "--data", str(played.data), *options])
     *differences, summary = map(json.loads, capsys.readouterr().out.splitlines())
     return code, differences, summary["models"]["late_arrival"]

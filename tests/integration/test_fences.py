@@ -118,9 +118,8 @@ def test_rows_expire(store: redis.Redis) -> None:
 
 def test_an_entity_s_rows_stay_as_long_as_any_of_its_views_asks_for(store: redis.Redis) -> None:
     day = 86_400_000
-    views = tuple(
-        structs.replace(view, expire=expire * 1_000) for view, expire in zip(LOOP.views, (day, 40 * day), strict=True)
-    )
+    lives = (day, 40 * day, day)
+    views = tuple(structs.replace(view, expire=ms * 1_000) for view, ms in zip(LOOP.views, lives, strict=True))
     RowStore(store, structs.replace(LOOP, views=views)).write([Write(ROWS, {"p": row(5, epoch=1)})], "asked-0", 1)
     assert 39 * day < store.pttl(row_key(LOOP.name, "k", "p")) <= 40 * day
 

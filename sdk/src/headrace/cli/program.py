@@ -60,6 +60,9 @@ def headrace() -> None:
     Example:
       headrace up loop.py
     """
+    from headrace import logs
+
+    logs.only_errors()
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -124,7 +124,6 @@ def command(
       headrace replay --diff
       headrace replay --diff --from 2013-07-01 --to 2013-07-08 --events departed=altered.csv
     """
-    from headrace import logs
     from headrace.history.alterations import Alterations
     from headrace.history.logged import Selection
 
@@ -137,7 +136,6 @@ def command(
     selection = Selection(frozenset(ids) or None, start, end, limit)
     chosen = _chosen(own.definition, models)
     totals: dict[str, Counts] = {}
-    logs.only_errors()
     with broker_of(own.target, pulsar) as (client, namespace), progress("replay") as show:
         reading = _Reading(client, namespace, own, show, alterations, complete, relearn)
         for model in chosen:
