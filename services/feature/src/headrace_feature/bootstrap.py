@@ -184,6 +184,8 @@ class Composition:
         if over:
             self._folder.end_takeovers(over)
             self._answering = self._answering.without(over)
+            if not self._answering.formers:
+                self._formers.close()
             _log.info("former definitions answer no more", models=over)
 
     def beat(self) -> None:
@@ -252,6 +254,8 @@ class Composition:
             # Before the first vector goes anywhere.
             self._features(model)
         self._answering = self._formers.find()
+        if not self._answering.formers:
+            self._formers.close()
         fold = Fold(self._answering.folded, wide=self._answering.wide)
         worker = FoldWorker(
             fold,
