@@ -112,3 +112,16 @@ def test_a_log_ends_for_who_has_read_it(client: pulsar.Client, module_place: Pla
     assert len(positions) == 3 * size
     ends = positions[size - 1 :: size]
     assert [LogReader(client, topic, own).more() for own in ends] == [True, True, False]
+
+
+def test_who_acknowledged_amid_the_first_batch_subscribes_again(client: pulsar.Client, topic: str) -> None:
+    former = PartitionConsumer(client, topic, "s", max_messages=30)
+    read_all(former, numbers(former.start_after(START, first_batch(former))))
+    at = position_of(client, topic, 41)
+    former.ack(at)
+    former.close()
+    for _ in range(2):
+        consumer = PartitionConsumer(client, topic, "s", max_messages=30)
+        assert read_all(consumer, numbers(consumer.start_after(at, first_batch(consumer)))) == list(range(42, 100))
+        consumer.ack(at)
+        consumer.close()

@@ -142,6 +142,19 @@ def test_where_the_log_goes_on_and_nothing_comes_it_subscribes_again(clock: Cloc
     assert consumer.receive().payloads == [b"1", b"2"]
 
 
+def test_nothing_before_the_first_entry_is_acknowledged(clock: Clock) -> None:
+    """Amid a batch the client acknowledges the entry before it."""
+    parts = [(0, 0, 3), (0, 1, 3), (0, 2, 3), (1, 0, 2)]
+    broker = Broker([Subscribed([[Message(*part)] for part in parts], last=1)])
+    consumer = PartitionConsumer(broker, "t", "s", clock=clock)  # type: ignore[arg-type]
+    acknowledged = []
+    for entry, batch, _ in parts:
+        consumer.start_here(consumer.receive())
+        consumer.ack(Position(1, entry, batch))
+        acknowledged.append(list(broker.subscribed[0].acknowledged))
+    assert acknowledged == [[], [], [0], [0, 1]]
+
+
 def test_where_another_is_given_what_comes_it_is_read_from_the_log(clock: Clock) -> None:
     broker = Broker([Subscribed([[Message(0)]], last=2), Subscribed([], last=2)], log=[Message(1), Message(2)])
     consumer = owner(broker, clock)
