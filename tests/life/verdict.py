@@ -58,23 +58,40 @@ class Verdict:
         return [*self.wrong, *self.unfinished]
 
 
-def verdict(loop: LoopDefinition, recorder: Recording, tolerance: Tolerance = USUAL) -> Verdict:
-    """Compare all that the recorder has read."""
-    found, streams = Verdict(), recorder.streams
+#: By model, and when it was changed last, how many of its vectors have been found right.
+Right = dict[tuple[str, int], int]
+
+
+def verdict(
+    loop: LoopDefinition, recorder: Recording, tolerance: Tolerance = USUAL, right: Right | None = None
+) -> Verdict:
+    """Compare all that the recorder has read.
+
+    Parameters
+    ----------
+    right
+        The vectors that are not looked at again; those that are found right are added.
+    """
+    found, streams, right = Verdict(), recorder.streams, {} if right is None else right
     judged = judge(loop, streams)
     _count_events(found, judged)
     for model in streamed(loop):
         check = VectorCheck(loop, model, judged, streams, tolerance)
         vectors = recorder.vectors(model.name)
         _note(found.unfinished, model, check.missing(vectors, recorder.since(model.name)))
-        _note(found.wrong, model, [wrong for vector in vectors for wrong in check.wrong(vector)])
+        changed = recorder.changed(model.name)
+        new = vectors[right.get((model.name, changed), 0) :]
+        wrong = [problem for vector in new for problem in check.wrong(vector)]
+        _note(found.wrong, model, wrong)
+        if not wrong:
+            right[model.name, changed] = len(vectors)
         found.counts["vectors"] += len(vectors)
         found.counts["vectors outside keep"] += check.outside
         found.counts["vectors released without a later event"] += check.incomplete
         logged = recorder.log(model.name)
         _note(found.wrong, model, _not_as_logged(logged, vectors))
-        made, changed = [entry for entry in logged if entry.made], recorder.changed(model.name)
-        _note(found.wrong, model, [wrong for entry in made for wrong in check.wrong_made(entry, changed)])
+        made = [entry for entry in logged if entry.made]
+        _note(found.wrong, model, [problem for entry in made for problem in check.wrong_made(entry, changed)])
         found.counts["made later"] += len(made)
         found.counts["made later, not determined"] += check.undetermined
         _examples(found, loop, model, judged, logged, recorder.added(model.name), bool(changed))

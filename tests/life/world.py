@@ -23,7 +23,7 @@ from tests.life.loops import IDLE_S, source
 from tests.life.plan import HISTORY, RESTARTED, Action, Change, Compare, Mark, Pause, Restart, Write
 from tests.life.producers import Producers
 from tests.life.recorder import Recorder
-from tests.life.verdict import Verdict, reasons, streamed, verdict, waits, wrong_answer
+from tests.life.verdict import Right, Verdict, reasons, streamed, verdict, waits, wrong_answer
 from tests.oracle.scores import BareRiver
 from tests.oracle.vectors import USUAL, Tolerance
 
@@ -78,6 +78,7 @@ class World:
         self._say = say
         self._running = ExitStack()
         self._bare: dict[str, BareRiver] = {}
+        self._right: Right = {}
         self.begins = _now() - HISTORY
         self.situations: Counter[str] = Counter()
         self.differences: list[str] = []
@@ -118,12 +119,19 @@ class World:
             case Compare():
                 self.compare()
 
-    def compare(self) -> Verdict:
-        """Wait until the loop has caught up, and note how it differs from the oracle."""
+    def compare(self, whole: bool = False) -> Verdict:
+        """Wait until the loop has caught up, and note how it differs from the oracle.
+
+        Parameters
+        ----------
+        whole
+            Look at each vector again that was found right before.
+        """
         began = time.monotonic()
         done = self._wait()
         self._say(f"{'caught up' if done else 'did not catch up'} after {time.monotonic() - began:.1f} s")
-        found = verdict(self.loop.definition, self._recorder, self._tolerance.on(measured()))
+        right = {} if whole else self._right
+        found = verdict(self.loop.definition, self._recorder, self._tolerance.on(measured()), right)
         found.wrong += self._scores() if not found.differences else []
         self.counts = found.counts
         self.differences += found.differences
@@ -133,7 +141,7 @@ class World:
     def finish(self) -> None:
         """Compare a last time, then stop the loop and compare the models that it has left."""
         if not self.differences:
-            self.compare()
+            self.compare(whole=True)
         for stream, partitions in self._recorder.streams.items():
             if not any(message.payload for log in partitions for message in log):
                 self.situations[f"stream that never came: {stream}"] += 1

@@ -90,6 +90,19 @@ def test_a_whole_recording_has_no_difference() -> None:
     assert reasons(LOOP, recording) == Counter({"events accepted": 3})
 
 
+def test_vectors_that_were_found_right_are_not_looked_at_again() -> None:
+    other = replace(SECOND, values={**SECOND.values, "sum": 9.0})
+    right: dict[tuple[str, int], int] = {}
+    assert len(verdict(LOOP, Recording([FIRST, other], LOG), right=right).wrong) > 0
+    assert right == {}
+    assert verdict(LOOP, Recording([FIRST], LOG), right=right).wrong != []  # the answer to b has no vector
+    assert right == {("model", 0): 1}
+    another = replace(FIRST, values={**FIRST.values, "sum": 9.0})
+    looked = verdict(LOOP, Recording([another, SECOND], LOG), right=right).wrong
+    whole = verdict(LOOP, Recording([another, SECOND], LOG)).wrong
+    assert len(whole) == len(looked) + 1
+
+
 def test_what_is_missing_is_unfinished() -> None:
     recording = Recording([FIRST], [])
     found = verdict(LOOP, recording)
