@@ -72,6 +72,7 @@ class LogReader:
         self._position = after
         self._within_batch = False
         self._doubted: Position | None = None
+        self._looked: Position | None = None
         self._reader = self._open()
 
     def receive(self, max_messages: int = 100, timeout_ms: int = 100) -> Batch:
@@ -149,7 +150,10 @@ class LogReader:
             raise Unavailable(f"broker: cannot read {self._topic}: {error}") from error
 
     def _look_further(self) -> None:
-        """Open it again where the log goes on but nothing comes: the embedded broker forgets readers, too."""
+        """Open it again where the log goes on but nothing comes: the embedded broker forgets readers, too.
+
+        Where it is said to end, once: see the class.
+        """
         self._heard = self._clock()
         try:
             more = self._within_batch or self._reader.has_message_available()
@@ -158,6 +162,9 @@ class LogReader:
         if more:
             _log.warning("nothing comes, reading again", topic=self._topic, position=self._position)
             self._patience = min(2 * self._patience, MOST_PATIENCE)
+            self._reopen()
+        elif self._looked != self._position:
+            self._looked = self._position
             self._reopen()
 
     def close(self) -> None:
