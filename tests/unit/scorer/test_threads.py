@@ -35,6 +35,10 @@ class Id:
     def batch_index(self) -> int:
         return -1
 
+    def serialize(self) -> bytes:
+        """Without a batch there is nothing to say of one."""
+        return b""
+
 
 @dataclass
 class Message:
