@@ -102,8 +102,10 @@ class Fold:
         self._layouts = {view.name: Layout(view) for view in loop.views}
         self._foldings = {view.name: Folding(view, self._layouts[view.name]) for view in loop.views}
         self.models = tuple(model for model in loop.models if model.vectors == "stream")
-        self._assemble(wide or {})
-        self._cuts = {model.name: sum(Assembler(loop, model).partitions) for model in self.models}
+        wide = wide or {}
+        self._assemble(wide)
+        own = {model.name: Assembler(loop, model) for model in self.models if model.name in wide}
+        self._cuts = {name: sum(found.partitions) for name, found in (self._assemblers | own).items()}
         self._lateness = max((loop.stream(name).lateness for name in self.streams), default=0)
         self._lead = min((view.keep for view in loop.views), default=ENDED) - self._lateness
         coarsest = max((view.resolution for view in loop.views), default=1)

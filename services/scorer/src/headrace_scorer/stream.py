@@ -79,13 +79,15 @@ class StreamScorer:
     def score(self, batch: Batch) -> Outcome:
         """Score what a consumer received."""
         outcome, version = Outcome(), self._version()
+        former = version.former if version is not None and version.selection is None else None
+        wide = widened(self._model, former) if former is not None else None
         runs: list[_Run] = []
         for position, payload, properties in zip(batch.positions, batch.payloads, batch.properties, strict=True):
             kept = {name: properties[name] for name in _KEPT if name in properties}
             if not self._fits(kept.get("definition", self._hash), version):
                 outcome.ignored += 1
                 continue
-            columns = self._columns(properties.get("former", ""), version)
+            columns = self._columns(properties.get("former", ""), version, wide)
             try:
                 vectors = self._fresh(payload, kept, columns or self._model)
             except (pa.ArrowException, ValueError, KeyError, IndexError, TypeError) as error:
@@ -105,20 +107,21 @@ class StreamScorer:
             return True
         return version is not None and version.selection is ALL and definition == version.model.hash
 
-    def _columns(self, former: str, version: Version | None) -> ModelDefinition | None:
+    def _columns(self, former: str, version: Version | None, wide: ModelDefinition | None) -> ModelDefinition | None:
         """The model whose columns vectors are read with; None where the version cannot score them.
 
         Parameters
         ----------
         former
             The definition whose vectors they hold behind their own, or nothing.
+        wide
+            The model with the columns of the version, if its own ones do not hold those.
         """
         if version is None:
             return None
         if version.selection is not None:
             return self._model
-        answering = version.former
-        return widened(self._model, answering) if answering is not None and answering.model.hash == former else None
+        return wide if version.model.hash == former else None
 
     def _fresh(self, payload: bytes, properties: dict[str, str], columns: ModelDefinition) -> Vectors | None:
         """The vectors of a message that count; None where its owner has been superseded."""
