@@ -79,43 +79,36 @@ def former_of(loop: LoopDefinition, published: models_pb2.ModelVersion) -> Forme
         carried = [_VIEW.decode(view) for view in published.view_definitions]
     except msgspec.MsgspecError as error:
         raise CorruptState(f"its views cannot be read: {error}") from error
-    views = other_forms(loop, former, published.views, carried)
-    missing = missing_parts(loop, former, published.views, views)
+    found, missing = asked_beside(loop, former, published.views, carried)
     if missing:
         raise CorruptState("; ".join(missing))
-    return Former(former, views)
+    return found
 
 
-def other_forms(
+def asked_beside(
     loop: LoopDefinition, former: ModelDefinition, hashes: Mapping[str, str], views: Iterable[ViewDefinition]
-) -> tuple[ViewDefinition, ...]:
-    """Of these views those that a former definition reads, and that the loop has in another form, or no longer.
-
-    Parameters
-    ----------
-    hashes
-        Of the views that it reads, by name.
-    """
-    present = {view.name: view.hash for view in loop.views}
-    return tuple(
-        view
-        for view in views
-        if view.name in former.view_names and view.hash == hashes.get(view.name) != present.get(view.name)
-    )
-
-
-def missing_parts(
-    loop: LoopDefinition, former: ModelDefinition, hashes: Mapping[str, str], views: Sequence[ViewDefinition] = ()
-) -> list[str]:
-    """Why the loop cannot make the vectors of a former definition, empty if it can.
+) -> tuple[Former, list[str]]:
+    """A former definition beside a loop, and why the loop cannot make its vectors, empty if it can.
 
     Parameters
     ----------
     hashes
         Of the views that it reads, by name.
     views
-        What `other_forms` says: they are folded, too.
+        Those that are known in the form that it reads.
     """
+    present = {view.name: view.hash for view in loop.views}
+    others = tuple(
+        view
+        for view in views
+        if view.name in former.view_names and view.hash == hashes.get(view.name) != present.get(view.name)
+    )
+    return Former(former, others), _missing_parts(loop, former, hashes, others)
+
+
+def _missing_parts(
+    loop: LoopDefinition, former: ModelDefinition, hashes: Mapping[str, str], views: Sequence[ViewDefinition]
+) -> list[str]:
     model = loop.model(former.name)
     if former.stream != model.stream:
         return [f"it is on stream {former.stream}, not {model.stream}"]

@@ -21,7 +21,7 @@ from headrace.definition import (
     ViewDefinition,
 )
 from headrace.events.schema import SchemaConflict, conflicts
-from headrace.former import missing_parts, other_forms
+from headrace.former import asked_beside
 from headrace.wording import counted
 
 #: So many names are listed.
@@ -242,8 +242,7 @@ class _Comparison:
 
     def _meanwhile(self, before: ModelDefinition, model: ModelDefinition) -> str:
         hashes = {view.name: view.hash for view in self._old.views}
-        views = other_forms(self._new, before, hashes, self._old.views)
-        missing = missing_parts(self._new, before, hashes, views)
+        former, missing = asked_beside(self._new, before, hashes, self._old.views)
         if missing:
             first = f"nothing until it has learned {counted(model.publish_examples, 'example')}"
             return f"{first}: the old version cannot be asked ({'; '.join(missing)})"
@@ -252,9 +251,11 @@ class _Comparison:
         count = "as many examples as that has" if needed is None else counted(needed, "example")
         all_kept = "" if model.takeover else ", or all that are kept"
         answer = f"the old version, until the new definition has learned {count}{all_kept}"
-        if views:
-            both = ", ".join(view.title for view in views)
-            answer = f"{answer}; {both} {'is' if len(views) == 1 else 'are'} folded in the old form, too, until then"
+        if former.views:
+            both = ", ".join(view.title for view in former.views)
+            answer = (
+                f"{answer}; {both} {'is' if len(former.views) == 1 else 'are'} folded in the old form, too, until then"
+            )
         return answer
 
     def _model_differences(self, before: ModelDefinition, model: ModelDefinition) -> str:
