@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := sdk/src services/ingest/src services/feature/src services/learner/src services/scorer/src
 
 .DEFAULT_GOAL := help
-.PHONY: help install test unit contract integration e2e crash life fraud mutations doctest lint format protos publish-protos lock bench idle demo up compose clean
+.PHONY: help install test test-stacks unit contract integration e2e crash life fraud mutations doctest lint format protos publish-protos lock bench idle demo up compose clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,9 @@ PARALLEL := -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
 test: lint ## check the code, then run the whole suite, in several processes (JOBS=3)
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
+
+test-stacks: install ## run the compose file through kills, other addresses, down and up (podman or Docker; 20 minutes)
+	$(BIN)/python -m tests.stacks $(STACKS)
 
 unit: install ## run the unit tests: seconds, no server
 	$(BIN)/python -m pytest tests/unit $(PARALLEL) $(PYTEST)

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import orjson
 import pulsar
@@ -19,6 +18,7 @@ from headrace.client import IngestClient, PlayResult, SendResult, play, send
 from headrace.log.route import route
 from headrace.log.topics import Topics
 from tests.deadline import until
+from tests.life.answer import Answer
 from tests.life.chapters import Planned
 from tests.life.loops import IDLE_S, KEYS
 from tests.life.plan import Write
@@ -28,17 +28,6 @@ _PLAY_S = 4.0
 
 #: Events of one gRPC request, so that the streams of a call come in turn.
 _RUN = 25
-
-
-class Answer(NamedTuple):
-    """What a command said of the events that it sent."""
-
-    sent: int = 0
-    accepted: int = 0
-    repeats: int = 0
-    rejected: int = 0
-    late: int = 0
-    undecided: int = 0
 
 
 class Producers:

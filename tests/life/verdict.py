@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from headrace.definition import LoopDefinition, ModelDefinition
-from tests.life.producers import Answer
+from tests.life.answer import Answer
 from tests.oracle.events import Event, Judged, judge
 from tests.oracle.examples import Key, examples_of, wrong_order
 from tests.oracle.record import NOWHERE, LoggedEntry, LoggedVector, Position, Streams

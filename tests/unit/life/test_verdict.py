@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 
-from tests.life.producers import Answer
+from tests.life.answer import Answer
 from tests.life.verdict import reasons, streamed, verdict, waits, wrong_answer
 from tests.oracle.record import LoggedEntry, LoggedVector, Message, Position
 from tests.unit.oracle.loops import LOOP, MODEL, START, message, outcome, payment

@@ -1,0 +1,1 @@
+"""What needs a foreign stack for minutes: run by `make test-stacks`, before a release."""

@@ -1,0 +1,274 @@
+"""The compose file on ordinary days: services before servers, `down` and `up`, killed containers, other addresses.
+
+After each of these, pairs of a payment and its outcome are sent by `headrace send`. Then the topics must hold each of
+them, with one vector and one example, the oracle must find no difference, and the scorer must answer from a version
+that has learned all examples.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from headrace.embedded.ports import free_port
+from tests.deadline import until
+from tests.stacks.engine import Engine
+
+_ROOT = Path(__file__).parents[2]
+_HEADRACE = Path(sys.executable).with_name("headrace")
+_PROJECT = "headrace-stacks"
+_NETWORK = "10.123.7"
+
+SERVERS = ("valkey", "pulsar")
+SERVICES = ("ingest", "feature", "learner", "scorer")
+
+_FIRST, _MORE = 1_000, 100
+
+#: Seconds until a situation is over: a broker's start takes most of it.
+_PATIENCE_S = 240.0
+
+#: Inside a container: Python, where the tests are copied to, and the loop's folder on this machine.
+_PYTHON, _INSIDE = "/opt/headrace/bin/python", "/tmp/stacks"
+
+_LOOP = """
+from datetime import datetime
+
+from river.linear_model import LogisticRegression
+from river.preprocessing import StandardScaler
+
+from headrace import Count, Label, Loop, Mean, Model, Stream, View, col
+
+Loop("payments", idle="2s")
+
+
+class Payment(Stream, key="card", time="at", id="payment"):
+    payment: str
+    at: datetime
+    card: str
+    amount: float
+
+
+class Outcome(Stream, key="payment", time="at", id="payment"):
+    payment: str
+    at: datetime
+    fraud: bool
+
+
+spending = View(Payment, by="card", windows=["1h", "7d"], features={"mean": Mean("amount"), "count": Count()})
+fraud = Label(Outcome, of=Payment, value=col("fraud"), wait="1h")
+
+Model(
+    "fraudulent",
+    on=Payment,
+    label=fraud,
+    features=[spending, col("amount").signed_log()],
+    learner=lambda: StandardScaler() | LogisticRegression(),
+    publish_every=100,
+)
+"""
+
+
+@dataclass
+class Compose:
+    """The running containers, and what has been sent to them."""
+
+    engine: Engine
+    folder: Path
+    ports: dict[str, int]
+    sent: int = 0
+    rows: list[tuple[str, int, float]] = field(default_factory=list)
+
+    def send(self, pairs: int) -> None:
+        """Send payments and their outcomes, twenty minutes later each."""
+        for stream, path in self.files(pairs).items():
+            self._headrace(*self.sending(stream, path))
+        self.sent += pairs
+
+    def files(self, pairs: int) -> dict[str, Path]:
+        """Files of the next pairs, by stream."""
+        numbers = range(self.sent, self.sent + pairs)
+        payments = [f"P{own},{_at(own)},C{own % 17},{own % 97}.5" for own in numbers]
+        outcomes = [f"P{own},{_at(own, 20)},{str(own % 7 == 0).lower()}" for own in numbers]
+        lines = {"payment": ["payment,at,card,amount", *payments], "outcome": ["payment,at,fraud", *outcomes]}
+        paths = {stream: self.folder / f"{stream}-{self.sent}.csv" for stream in lines}
+        for stream, path in paths.items():
+            path.write_text("\n".join(lines[stream]) + "\n")
+        return paths
+
+    def sending(self, stream: str, path: Path) -> tuple[str, ...]:
+        """The command that sends a file."""
+        address = f"127.0.0.1:{self.ports['ingest']}"
+        return ("send", stream, str(path), "--address", address, "--definition", str(self.folder / "loop.json"))
+
+    def ready(self) -> None:
+        """Wait until every service says that it is ready."""
+        until(lambda: [name for name in SERVICES if self.health(name)], lambda own: not own, _PATIENCE_S)
+
+    def health(self, service: str) -> str:
+        """Why a service is not ready; empty where it is."""
+        ended = self.engine.execute(service, [_PYTHON, "/opt/headrace/healthy.py"])
+        return ended.stderr.strip() or f"exit {ended.returncode}" if ended.returncode else ""
+
+    def whole(self, situation: str, began: float) -> None:
+        """Wait until all that was sent has become vectors, examples and a version, and note it."""
+        until(self._missing, lambda own: not own, _PATIENCE_S)
+        self.rows.append((situation, self.sent, time.monotonic() - began))
+        sys.stdout.write(f"{situation:<44} {self.sent:>6} of each   {self.rows[-1][2]:5.0f} s\n")
+        sys.stdout.flush()
+
+    def _missing(self) -> str:
+        """What is not as it must be yet."""
+        self.engine.execute("learner", ["mkdir", "-p", _INSIDE])
+        self.engine.copy(_ROOT / "tests", "learner", _INSIDE)
+        ended = self.engine.execute("learner", ["env", f"PYTHONPATH={_INSIDE}", _PYTHON, "-m", "tests.stacks.inside"])
+        if ended.returncode:
+            return ended.stderr[-2_000:]
+        found = json.loads(ended.stdout.splitlines()[-1])
+        if found["differences"] or set(found["counts"].values()) != {self.sent}:
+            return f"{found} instead of {self.sent} of each"
+        told = self._headrace("models", "--json", "--address", f"127.0.0.1:{self.ports['scorer']}", check=False)
+        if told.returncode:
+            return told.stderr
+        [model] = json.loads(told.stdout)["models"]
+        return "" if model["examples"] == self.sent else f"the scorer has {model['examples']} examples"
+
+    def _headrace(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        ended = subprocess.run([_HEADRACE, *arguments], capture_output=True, text=True, check=False)
+        if check and ended.returncode:
+            raise RuntimeError(f"headrace {' '.join(arguments)}: {ended.stderr or ended.stdout}")
+        return ended
+
+
+def _at(number: int, minutes: int = 0) -> str:
+    day, minute = divmod(number * 3 + minutes, 1_440)
+    return f"2026-01-{1 + day:02}T{minute // 60:02}:{minute % 60:02}:00Z"
+
+
+@contextmanager
+def compose(*, build: bool) -> Iterator[Compose]:
+    """Containers of a copy of the compose file, which wait for nobody; removed with their data at the end."""
+    with tempfile.TemporaryDirectory(prefix="headrace-stacks-") as name:
+        folder = Path(name)
+        (folder / "loop.py").write_text(_LOOP)
+        subprocess.run([_HEADRACE, "compile", folder / "loop.py", "-o", folder / "loop.json"], check=True)
+        ports = {"ingest": free_port(), "scorer": free_port()}
+        engine = Engine(_copy(folder, ports), _PROJECT)
+        if build:
+            engine.build()
+        engine.down(volumes=True)
+        try:
+            yield Compose(engine, folder, ports)
+        finally:
+            engine.down(volumes=True)
+
+
+def _copy(folder: Path, ports: dict[str, int]) -> Path:
+    """The compose file with free ports, this loop, a subnet of its own, and services that are started in any order."""
+    yaml = YAML(typ="safe")
+    file: dict[str, Any] = yaml.load(_ROOT / "docker-compose.yml")
+    sources = {"/loop/loop.json": folder / "loop.json", "/loop/source": folder, "/pulsar/headrace.sh": None}
+    for name, service in file["services"].items():
+        service.pop("depends_on", None)
+        if "build" in service:
+            service["build"]["context"] = str(_ROOT)
+        if name in ports:
+            service["ports"] = [f"127.0.0.1:{ports[name]}:8080"]
+        for volume in service["volumes"]:
+            if isinstance(volume, dict):
+                volume["source"] = str(sources[volume["target"]] or _ROOT / volume["source"])
+    file["networks"] = {"default": {"ipam": {"config": [{"subnet": f"{_NETWORK}.0/24"}]}}}
+    path = folder / "docker-compose.yml"
+    with path.open("w") as out:
+        yaml.dump({key: value for key, value in file.items() if not key.startswith("x-")} | {"name": _PROJECT}, out)
+    return path
+
+
+def run(*, build: bool) -> int:
+    """Play every situation in turn; the exit code."""
+    with compose(build=build) as own:
+        began = time.monotonic()
+        own.engine.create()
+        for service in SERVICES:
+            own.engine.start(service)
+        waiting = until(lambda: {name: own.health(name) for name in SERVICES}, _all_wait, _PATIENCE_S)
+        for service, reason in waiting.items():
+            sys.stdout.write(f"  {service}: {reason}\n")
+        for server in SERVERS:
+            own.engine.start(server)
+        own.ready()
+        own.send(_FIRST)
+        own.whole("services first, then the servers", began)
+        _down_and_up(own)
+        for name in (*SERVERS, *SERVICES):
+            _killed(own, name)
+        for number, name in enumerate((*SERVERS, *SERVICES)):
+            _moved(own, name, f"{_NETWORK}.{100 + number}")
+        _down_and_up(own)
+        _killed_under_way(own)
+    sys.stdout.write(f"{len(own.rows)} situations, {own.sent} payments, no difference from the oracle\n")
+    return 0
+
+
+def _all_wait(told: dict[str, str]) -> bool:
+    return all("cannot reach" in reason for reason in told.values())
+
+
+def _down_and_up(own: Compose) -> None:
+    began = time.monotonic()
+    own.engine.down()
+    own.engine.up()
+    own.ready()
+    own.whole("down, up", began)
+    own.send(_MORE)
+    own.whole("down, up, and more events", began)
+
+
+def _killed(own: Compose, name: str) -> None:
+    began = time.monotonic()
+    own.engine.kill(name)
+    _started(own, name)
+    own.send(_MORE)
+    own.whole(f"{name} killed", began)
+
+
+def _moved(own: Compose, name: str, address: str) -> None:
+    began, before = time.monotonic(), own.engine.address(name)
+    own.engine.kill(name)
+    until(lambda: own.engine.is_running(name), lambda running: not running)
+    own.engine.leave(name)
+    own.engine.join(name, address)
+    _started(own, name)
+    assert own.engine.address(name) == address != before
+    own.send(_MORE)
+    own.whole(f"{name} at another address", began)
+
+
+def _killed_under_way(own: Compose) -> None:
+    """Kill the broker while a file is sent, and send the file again, whatever has become of it."""
+    began = time.monotonic()
+    command = (_HEADRACE, *own.sending("payment", own.files(_FIRST)["payment"]))
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as sending:
+        own.engine.kill("pulsar")
+        reason = until(lambda: own.health("feature"), bool, _PATIENCE_S)
+        sys.stdout.write(f"  feature: {reason}\n")
+        _started(own, "pulsar")
+        said = sending.communicate()[1].strip()
+    sys.stdout.write(f"  send: exit {sending.returncode} {said[-200:]}\n")
+    own.send(_FIRST)
+    own.whole("pulsar killed while a file was sent", began)
+
+
+def _started(own: Compose, name: str) -> None:
+    if not own.engine.is_running(name):
+        own.engine.start(name)
+    own.ready()

@@ -1,0 +1,111 @@
+"""A container engine and its compose, as `podman` or `docker` have them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.deadline import scaled
+
+#: Seconds that one command may take; building an image takes minutes.
+_COMMAND_S, _BUILD_S = 180.0, 1_800.0
+
+
+class Engine:
+    """Runs the containers of one compose file.
+
+    Parameters
+    ----------
+    file
+        The compose file.
+    project
+        The name that its containers, volumes and network begin with.
+    """
+
+    def __init__(self, file: Path, project: str) -> None:
+        self._file = file
+        self._project = project
+        self._engine = "podman" if shutil.which("podman") else "docker"
+        self._compose = ("podman-compose",) if self._engine == "podman" else ("docker", "compose")
+
+    def build(self) -> None:
+        """Build the images that the compose file names."""
+        # Podman's own format of images has no health check.
+        options = ("--podman-build-args=--format docker",) if self._engine == "podman" else ()
+        self._run((*self._compose, *options, "-p", self._project, "-f", str(self._file), "build"), _BUILD_S)
+
+    def create(self) -> None:
+        """Make the containers, and start none."""
+        self._run((*self._compose, "-p", self._project, "-f", str(self._file), "up", "--no-start"))
+
+    def up(self) -> None:
+        self._run((*self._compose, "-p", self._project, "-f", str(self._file), "up", "-d"))
+
+    def down(self, *, volumes: bool = False) -> None:
+        """Remove the containers and their network; data stay in the volumes, unless said otherwise."""
+        with_volumes = ("-v",) if volumes else ()
+        self._run((*self._compose, "-p", self._project, "-f", str(self._file), "down", *with_volumes))
+
+    def start(self, service: str) -> None:
+        self._run((self._engine, "start", self._container(service)))
+
+    def kill(self, service: str) -> None:
+        """End a service without grace."""
+        self._run((self._engine, "kill", "--signal", "KILL", self._container(service)))
+
+    def address(self, service: str) -> str:
+        """The address of a running container in the network of the compose file."""
+        found = self._inspected(service)["NetworkSettings"]["Networks"][self._network]["IPAddress"]
+        assert isinstance(found, str)
+        return found
+
+    def leave(self, service: str) -> None:
+        """Take a stopped container off the network: it gets another address when it joins."""
+        self._run((self._engine, "network", "disconnect", self._network, self._container(service)))
+
+    def join(self, service: str, address: str) -> None:
+        container = self._container(service)
+        self._run((self._engine, "network", "connect", "--alias", service, "--ip", address, self._network, container))
+
+    def is_running(self, service: str) -> bool:
+        return bool(self._inspected(service)["State"]["Running"])
+
+    def copy(self, source: Path, service: str, target: str) -> None:
+        """Copy files into a container."""
+        self._run((self._engine, "cp", str(source), f"{self._container(service)}:{target}"))
+
+    def execute(self, service: str, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """Run a command inside a container, and tell how it ended."""
+        return subprocess.run(
+            (self._engine, "exec", self._container(service), *command),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=scaled(_COMMAND_S),
+        )
+
+    @property
+    def _network(self) -> str:
+        return f"{self._project}_default"
+
+    def _container(self, service: str) -> str:
+        label = "com.docker.compose"
+        filters = (f"label={label}.project={self._project}", f"label={label}.service={service}")
+        found = self._run((self._engine, "ps", "-aq", *(f"--filter={own}" for own in filters))).split()
+        assert len(found) == 1, f"{len(found)} containers of {service} instead of one"
+        return found[0]
+
+    def _inspected(self, service: str) -> dict[str, Any]:
+        [found] = json.loads(self._run((self._engine, "inspect", self._container(service))))
+        assert isinstance(found, dict)
+        return found
+
+    def _run(self, command: Sequence[str], seconds: float = _COMMAND_S) -> str:
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=scaled(seconds))
+        if ended.returncode:
+            raise RuntimeError(f"{' '.join(command)}\n{ended.stdout[-2_000:]}\n{ended.stderr[-2_000:]}")
+        return ended.stdout

@@ -1,0 +1,37 @@
+"""Run inside a container: counts what the topics hold, and compares it with the oracle."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from headrace.definition import decode
+from tests.life.recorder import Recorder
+from tests.life.verdict import verdict
+
+
+def main() -> int:
+    loop = decode(Path(os.environ["HEADRACE_LOOP"]).read_bytes())
+    recorder = Recorder(loop, "public/default")
+    recorder.connect(os.environ["HEADRACE_PULSAR_URL"])
+    recorder.read()
+    found = verdict(loop, recorder)
+    ids = {
+        name: len({json.loads(own.payload)["payment"] for part in parts for own in part if own.payload})
+        for name, parts in recorder.streams.items()
+    }
+    [model] = loop.models
+    counts = {
+        **ids,
+        "vectors": len({own.id for own in recorder.vectors(model.name)}),
+        "examples": sum(own.kind == "answer" for own in recorder.log(model.name)),
+    }
+    recorder.close()
+    sys.stdout.write(json.dumps({"counts": counts, "differences": found.differences}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
