@@ -27,7 +27,7 @@ def default_logging() -> Iterator[None]:
 
 
 #: Folders of tests, those that take longest first: a long one that began last would be waited for.
-_ORDER = ("tests/crash/", "tests/e2e/", "tests/integration/", "tests/contract/", "tests/unit/")
+_ORDER = ("tests/crash/", "tests/life/", "tests/e2e/", "tests/integration/", "tests/contract/", "tests/unit/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,12 +42,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 class _Groups(LoadScopeScheduling):  # type: ignore[misc]
-    """Keeps tests together that share a server: a module on one broker, and the crash suite on one that it kills."""
+    """Keeps tests together that share a server: those of a module on one broker."""
 
     def _split_scope(self, nodeid: str) -> str:
         module, _, test = nodeid.partition("::")
-        if module.startswith("tests/crash/"):
-            return "crash"
         return f"{module} official" if "[official" in test else module
 
 
