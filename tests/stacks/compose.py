@@ -159,6 +159,7 @@ def compose(*, build: bool) -> Iterator[Compose]:
     """Containers of a copy of the compose file, which wait for nobody; removed with their data at the end."""
     with tempfile.TemporaryDirectory(prefix="headrace-stacks-") as name:
         folder = Path(name)
+        folder.chmod(0o755)  # services run as a user of their own
         (folder / "loop.py").write_text(_LOOP)
         subprocess.run([_HEADRACE, "compile", folder / "loop.py", "-o", folder / "loop.json"], check=True)
         ports = {"ingest": free_port(), "scorer": free_port()}
