@@ -175,8 +175,7 @@ def compose(*, build: bool) -> Iterator[Compose]:
 
 def _copy(folder: Path, ports: dict[str, int]) -> Path:
     """The compose file with free ports, this loop, a subnet of its own, and services that are started in any order."""
-    yaml = YAML(typ="safe")
-    file: dict[str, Any] = yaml.load(_ROOT / "docker-compose.yml")
+    file: dict[str, Any] = YAML(typ="safe").load(_ROOT / "docker-compose.yml")
     sources = {"/loop/loop.json": folder / "loop.json", "/loop/source": folder, "/pulsar/headrace.sh": None}
     for name, service in file["services"].items():
         service.pop("depends_on", None)
@@ -189,8 +188,10 @@ def _copy(folder: Path, ports: dict[str, int]) -> Path:
                 volume["source"] = str(sources[volume["target"]] or _ROOT / volume["source"])
     file["networks"] = {"default": {"ipam": {"config": [{"subnet": f"{_NETWORK}.0/24"}]}}}
     path = folder / "docker-compose.yml"
-    with path.open("w") as out:
-        yaml.dump({key: value for key, value in file.items() if not key.startswith("x-")} | {"name": _PROJECT}, out)
+    # JSON is YAML for everybody: a bare `yes` would be a truth to some readers.
+    path.write_text(
+        json.dumps({key: value for key, value in file.items() if not key.startswith("x-")} | {"name": _PROJECT})
+    )
     return path
 
 
