@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import pulsar
 import pyarrow as pa
@@ -20,8 +21,8 @@ _POSITION = struct.Struct(">QQI")
 #: The kinds of a log's entries, by their number.
 _KINDS = ("question", "answer", "unanswered")
 
-#: The subscription that reads what a loop's topics hold.
-_NAME = "life-recorder"
+#: The subscription that reads what a loop's topics hold: another process reads all of it again.
+_NAME = f"life-recorder-{uuid4().hex[:8]}"
 
 #: Milliseconds for a message that is there; consumers that are tried.
 _READ_MS, _TRIES = 2_000, 5
