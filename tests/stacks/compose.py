@@ -139,7 +139,7 @@ class Compose:
         told = self._headrace("models", "--json", "--address", f"127.0.0.1:{self.ports['scorer']}", check=False)
         if told.returncode:
             return told.stderr
-        [model] = json.loads(told.stdout)["models"]
+        [model] = json.loads(told.stdout)
         return "" if model["examples"] == self.sent else f"the scorer has {model['examples']} examples"
 
     def _headrace(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
