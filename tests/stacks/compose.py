@@ -27,12 +27,14 @@ from tests.stacks.engine import Engine
 _ROOT = Path(__file__).parents[2]
 _HEADRACE = Path(sys.executable).with_name("headrace")
 _PROJECT = "headrace-stacks"
-_NETWORK = "10.123.7"
 
 SERVERS = ("valkey", "pulsar")
 SERVICES = ("ingest", "feature", "learner", "scorer")
 
 _FIRST, _MORE = 1_000, 100
+
+#: The last byte of the first address that a container moves to; engines give low ones.
+_FIRST_ADDRESS = 200
 
 #: Seconds until a situation is over: a broker's start takes most of it.
 _PATIENCE_S = 240.0
@@ -174,7 +176,7 @@ def compose(*, build: bool) -> Iterator[Compose]:
 
 
 def _copy(folder: Path, ports: dict[str, int]) -> Path:
-    """The compose file with free ports, this loop, a subnet of its own, and services that are started in any order."""
+    """The compose file with free ports, this loop, and services that are started in any order."""
     file: dict[str, Any] = YAML(typ="safe").load(_ROOT / "docker-compose.yml")
     sources = {"/loop/loop.json": folder / "loop.json", "/loop/source": folder, "/pulsar/headrace.sh": None}
     for name, service in file["services"].items():
@@ -186,7 +188,6 @@ def _copy(folder: Path, ports: dict[str, int]) -> Path:
         for volume in service["volumes"]:
             if isinstance(volume, dict):
                 volume["source"] = str(sources[volume["target"]] or _ROOT / volume["source"])
-    file["networks"] = {"default": {"ipam": {"config": [{"subnet": f"{_NETWORK}.0/24"}]}}}
     path = folder / "docker-compose.yml"
     # JSON is YAML for everybody: a bare `yes` would be a truth to some readers.
     path.write_text(
@@ -214,7 +215,7 @@ def run(*, build: bool) -> int:
         for name in (*SERVERS, *SERVICES):
             _killed(own, name)
         for number, name in enumerate((*SERVERS, *SERVICES)):
-            _moved(own, name, f"{_NETWORK}.{100 + number}")
+            _moved(own, name, _FIRST_ADDRESS + number)
         _down_and_up(own)
         _killed_under_way(own)
     sys.stdout.write(f"{len(own.rows)} situations, {own.sent} payments, no difference from the oracle\n")
@@ -243,8 +244,9 @@ def _killed(own: Compose, name: str) -> None:
     own.whole(f"{name} killed", began)
 
 
-def _moved(own: Compose, name: str, address: str) -> None:
+def _moved(own: Compose, name: str, last_byte: int) -> None:
     began, before = time.monotonic(), own.engine.address(name)
+    address = f"{before.rpartition('.')[0]}.{last_byte}"
     own.engine.kill(name)
     until(lambda: own.engine.is_running(name), lambda running: not running)
     own.engine.leave(name)
