@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := sdk/src services/ingest/src services/feature/src services/learner/src services/scorer/src
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-stacks unit contract integration e2e crash life fraud mutations doctest lint format protos publish-protos lock bench idle demo up compose clean
+.PHONY: help install test test-stacks unit contract integration e2e crash life fraud fuzz mutations doctest lint format protos publish-protos lock bench idle demo up compose clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -108,6 +108,9 @@ life: install ## live a random ordinary life, and compare it with the oracle (MI
 
 fraud: install ## play a simulated stream of fraud, and compare examples and calibration (PAYMENTS=2000000 SEED=7)
 	$(BIN)/python -m tests.simulations.fraud --joiners 1 --payments $(or $(PAYMENTS),2000000) $(if $(SEED),--seed $(SEED))
+
+fuzz: install ## feed damaged bytes to every decoder, each in a process of its own (MINUTES=60 SEED=7)
+	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),3) $(if $(SEED),--seed $(SEED))
 
 mutations: install ## break one guarantee at a time, and see the crash suite and lives notice
 	$(BIN)/python -m pytest tests/crash/test_mutations.py tests/life/mutations.py -v $(PYTEST)
