@@ -63,8 +63,8 @@ def test_a_replay_tells_why_predictions_are_missing(capsys: pytest.CaptureFixtur
     sum_up({"fraudulent": Counts(vectors=4, unscored=4)}, Alterations(), False, True, False)
     sum_up({"late": Counts(vectors=1, predictions=1, versions={5})}, Alterations(), False, True, False)
     assert capsys.readouterr().out.splitlines() == [
-        "fraudulent: 4 vectors at their cuts, 0 predictions of 0 versions (4 asked before the first version), "
-        "0 examples: no difference",
+        "fraudulent: 4 vectors at their cuts, 0 predictions of 0 versions "
+        "(4 asked before this definition had a version), 0 examples: no difference",
         "late: 1 vector at their cuts, 1 prediction of 1 version, 0 examples: no difference",
     ]
 

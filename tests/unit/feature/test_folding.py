@@ -597,6 +597,7 @@ def test_what_is_decided_on_a_call_is_saved_for_it() -> None:
     fold.step()
     assert decisions(world, A, "two") == tally
     assert decisions(world, A, "three").accepted == 1
+    assert world.counts["late"] == 1
 
 
 def test_an_event_before_a_mark_is_late_for_every_reader() -> None:

@@ -235,8 +235,11 @@ def test_a_was_without_state_is_told(changed: Compare) -> None:
     ],
 )
 def test_events_that_do_not_fit_any_more_are_told(changed: Compare, edit: tuple[str, str], problem: str) -> None:
-    [found] = problems(changed(edit)).values()
+    changes = changed(edit)
+    [found] = problems(changes).values()
     assert problem in found
+    refused = [] if "its key" in problem else ["refused"]
+    assert [outcome for part, outcome in outcomes(changes).items() if part.startswith("stream")] == refused
 
 
 def test_an_optional_field_is_told_and_kept(changed: Compare) -> None:

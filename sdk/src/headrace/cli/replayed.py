@@ -118,7 +118,7 @@ def sum_up(totals: Mapping[str, Counts], alterations: Alterations, complete: boo
     for name, counts in totals.items():
         for note in _notes(counts):
             click.echo(f"{name}: {note}", err=True)
-        early = f" ({counts.unscored:,} asked before the first version)" if counts.unscored else ""
+        early = f" ({counts.unscored:,} asked before this definition had a version)" if counts.unscored else ""
         again = f" ({len(counts.relearned):,} learned again)" if counts.relearned else ""
         predictions, versions = counts.predictions + counts.requests, len(counts.versions)
         scores = f"{counted(predictions, 'prediction')} of {counted(versions, 'version')}{again}{early}"

@@ -203,7 +203,10 @@ def _absent(label: Label, type: FieldType, wrong: _Wrong) -> float | str | None:
 def _keep(label: Label, type: FieldType, wrong: _Wrong) -> tuple[Keep, ...]:
     if label.keep is None:
         return ()
-    if not isinstance(label.keep, Mapping) or type is FieldType.FLOAT:
+    if type is FieldType.FLOAT:
+        wrong("its value is a number, which has no classes to keep a share of", "Drop keep=.")
+        return ()
+    if not isinstance(label.keep, Mapping):
         wrong(f"keep is {label.keep!r}", "Write the share of each class: keep={False: 0.05}.")
         return ()
     kept: list[Keep] = []

@@ -76,8 +76,15 @@ def _check_weights(learner: object, place: Place, part: str, mistakes: Mistakes)
     from headrace.learning import takes_weight
 
     if not takes_weight(learner):
-        problem = f"its label keeps a share of a class, and its learner, {type(learner).__name__}, takes no weights"
-        mistakes.add(place, part, problem, "Use one that does, such as LogisticRegression, or drop keep=.")
+        problem = f"its label keeps a share of a class, and its learner, {_last_step(learner)}, takes no weights"
+        cure = "Use one that does (LogisticRegression for two classes, a Hoeffding tree for several), or drop keep=."
+        mistakes.add(place, part, problem, cure)
+
+
+def _last_step(learner: object) -> str:
+    """The name of the estimator that learns: the last one of a pipeline."""
+    steps = getattr(learner, "steps", None)
+    return type(list(steps.values())[-1] if steps else learner).__name__
 
 
 def describe(value: object) -> str:

@@ -16,6 +16,7 @@ from headrace.definition import LoopDefinition
 from headrace.embedded.locks import DirectoryLock, is_held
 from headrace.embedded.pair import Servers
 from headrace.embedded.processes import Report, Supervisor, Surroundings, log_report
+from headrace.embedded.schema_book import SchemaBook
 from headrace.log.admin import Admin
 from headrace.log.provisioning import provision
 from headrace.settings import ServiceSettings
@@ -202,6 +203,8 @@ def run(
             if not servers.has_partitions:
                 loop = with_one_partition(loop)
             settings = ServiceSettings(loop=compiled, **({"namespace": namespace} if namespace else {}))
+            if servers.admin_url is None and pulsar is None:
+                SchemaBook(directory).register(loop)
             _provision(servers.admin_url, loop, settings)
             # A loop that is refused leaves the definition of the one before.
             compiled.write_bytes(definition.encode(loop))

@@ -157,8 +157,10 @@ class _Comparison:
             return Change("stream", name, Outcome.REFUSED, problem=f"{problem}. Declare partitions={partitions}")
         if before is None:
             return Change("stream", name, Outcome.NEW)
-        problems = [*_other_roles(before, stream), *map(_without_stream, conflicts(stream, before.fields))]
-        return Change("stream", name, Outcome.KEPT, _stream_settings(before, stream), "; ".join(problems))
+        if misfits := conflicts(stream, before.fields):
+            return Change("stream", name, Outcome.REFUSED, problem=_sentences(misfits))
+        settings, problems = _stream_settings(before, stream), _other_roles(before, stream)
+        return Change("stream", name, Outcome.KEPT, settings, "; ".join(problems))
 
     def _view(self, view: ViewDefinition) -> Change:
         before = self._old_views.get(view.name)
@@ -384,8 +386,14 @@ def _label_differences(before: LabelDefinition, label: LabelDefinition) -> str:
     return _joined(
         _difference("value", _text(before.value), _text(label.value)),
         _difference("wait", _span(before.wait), _span(label.wait)),
-        *(_difference(name, getattr(before, name), getattr(label, name)) for name in names),
+        _difference("keep", _shares(before), _shares(label)),
+        *(_difference(name, getattr(before, name), getattr(label, name)) for name in names if name != "keep"),
     )
+
+
+def _shares(label: LabelDefinition) -> str:
+    """The shares of classes that are kept, as they are declared."""
+    return ", ".join(f"{kept.share:g} of {kept.label}" for kept in label.keep) or "all"
 
 
 def _text(expression: Expression | None) -> str:

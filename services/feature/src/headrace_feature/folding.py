@@ -193,7 +193,6 @@ class FoldWorker:
             reasons: dict[int, InvalidEvent | None] = {part.valid[place]: reason for place, reason in refused}
             reasons.update(part.invalid)
             self._heartbeat.count("resent", sum(reason is None for reason in reasons.values()))
-            self._heartbeat.count("late", sum(isinstance(reason, LateEvent) for reason in reasons.values()))
             if part.calls and self._decisions[partition].note(part.calls, part.positions, reasons):
                 self._decided.add(partition)
             dead = [
@@ -205,6 +204,7 @@ class FoldWorker:
                 at = part.positions[row]
                 self._refusals.refuse(owned.stream, partition.partition, reason, part.payloads[row], at)
                 self._lettered[partition] = max(at, self._lettered.get(partition, START))
+            self._heartbeat.count("late", sum(isinstance(reason, LateEvent) for _, reason in dead))
             self._heartbeat.count("dead_letters", len(dead))
 
     def rest(self, partition: PartitionId, end: Position) -> None:

@@ -24,10 +24,12 @@ class ModelHandler(models_pb2_grpc.ModelServiceServicer):
     ) -> pb.DescribeModelResponse:
         model = self._versions.model(request.model)
         version = self._versions.find(model.name)
+        # All of one definition: that of the version that answers, while a changed one learns.
+        answering = version.model if version else model
         return pb.DescribeModelResponse(
             summary=self._summary(model),
-            learner=model.learner,
-            features=[pb.Feature(name=feature.title, type=feature.type.value) for feature in model.features],
+            learner=answering.learner,
+            features=[pb.Feature(name=feature.title, type=feature.type.value) for feature in answering.features],
             classes=version.classes if version else (),
             metrics=version.metrics if version else {},
         )
@@ -37,7 +39,7 @@ class ModelHandler(models_pb2_grpc.ModelServiceServicer):
         return pb.ModelSummary(
             name=model.title,
             task=model.task.value,
-            definition=self._versions.hash(model.name),
+            definition=version.model.hash if version else self._versions.hash(model.name),
             examples=version.examples if version else None,
             takeover=self._takeover(model.name),
         )

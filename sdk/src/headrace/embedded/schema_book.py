@@ -1,0 +1,54 @@
+"""The schemas of streams' topics, kept beside the data of a broker that keeps none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from headrace import definition
+from headrace.definition import Field, LoopDefinition
+from headrace.errors import IncompatibleSchema
+from headrace.events.schema import conflicts
+
+_Fields = dict[str, tuple[Field, ...]]
+
+# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+_FIELDS = msgspec.json.Decoder(_Fields)
+
+
+class SchemaBook:
+    """Does for the embedded broker what Apache Pulsar does by itself: refuses a schema that its events do not fit.
+
+    Parameters
+    ----------
+    directory
+        The data directory of the loop.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "schemas.json"
+        self._former = directory / "loop.json"
+
+    def register(self, loop: LoopDefinition) -> None:
+        """Note the fields of a loop's streams; those of streams that it no longer has stay.
+
+        Raises
+        ------
+        IncompatibleSchema
+            A stream does not fit the events that are on its topic; nothing is noted.
+        """
+        known = self._read()
+        found = [own for stream in loop.streams for own in conflicts(stream, known.get(stream.name, stream.fields))]
+        if found:
+            raise IncompatibleSchema(tuple(map(str, found)))
+        draft = self._path.with_suffix(".draft")
+        draft.write_bytes(msgspec.json.encode(known | {stream.name: stream.fields for stream in loop.streams}))
+        draft.replace(self._path)
+
+    def _read(self) -> _Fields:
+        if self._path.exists():
+            return _FIELDS.decode(self._path.read_bytes())
+        if self._former.exists():  # a loop that ran before there was this file
+            return {stream.name: stream.fields for stream in definition.decode(self._former.read_bytes()).streams}
+        return {}
