@@ -68,15 +68,17 @@ def served_vectors(running: embedded.RunningLoop) -> dict[str, dict[str, float]]
     client = pulsar.Client(running.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
     reader = LogReader(client, Topics(running.definition.name).features(model.name))
     found: dict[str, dict[str, float]] = {}
-    frontier = 0
-    while frontier < END_OF_HISTORY:
+    ended = False
+    while not ended:
         batch = reader.receive()
         for payload in filter(None, batch.payloads):
             vectors = decode_vectors(model, payload)
             for own, numbers in zip(vectors.ids, vectors.numbers.tolist(), strict=True):
                 assert own not in found
                 found[own] = dict(zip(names, numbers, strict=True))
-        frontier = max([frontier, *(int(own.get("frontier", 0)) for own in batch.properties)])
+        frontier = max(
+            [frontier, *({"ended": ENDED, "idle": RESTING}.get(own.get("reached", "0"), 0) for own in batch.properties)]
+        )
     client.close()
     return found
 
