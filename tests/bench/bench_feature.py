@@ -26,7 +26,7 @@ from headrace.events import StreamCodec
 from headrace.log.consume import PartitionConsumer
 from headrace.log.produce import Producer
 from headrace.log.read import LogReader
-from headrace.log.topics import END, END_OF_HISTORY, Topics
+from headrace.log.topics import END, Topics
 
 LOOP = Path(__file__).parents[2] / "examples" / "flights" / "loop.py"
 
@@ -76,13 +76,13 @@ def worker(client: pulsar.Client, loop: LoopDefinition, environment: dict[str, s
     process = subprocess.Popen(
         [sys.executable, "-m", "headrace_feature", "--role", "fold"], env={**os.environ, **environment}
     )
-    started, vectors, frontier = 0.0, 0, 0
+    started, vectors, ended = 0.0, 0, False
     try:
-        while frontier < END_OF_HISTORY:
+        while not ended:
             batch = reader.receive(timeout_ms=50)
             started = started or (time.perf_counter() if batch else 0.0)
             vectors += sum(1 for payload in batch.payloads if payload)
-            frontier = max([frontier, *(int(own.get("frontier", 0)) for own in batch.properties)])
+            ended = ended or any(own.get("reached") == "ended" for own in batch.properties)
         return time.perf_counter() - started, vectors
     finally:
         process.terminate()

@@ -32,6 +32,7 @@ from headrace.store.quality import QualityBoard
 from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.publishing import Versions
 from headrace_learner.worker import Outside, Worker
+from tests.headers import header
 
 FEATURES = 20
 #: Questions that are asked between a question and its answer.
@@ -115,8 +116,8 @@ def send(client: pulsar.Client, topic: str, model: ModelDefinition, log: LogEntr
     for start in range(0, len(log), size):
         end = min(start + size, len(log))
         frontier = END_OF_HISTORY if end == len(log) else int(log.times[end])
-        properties = {"epoch": "1", "partition": "0", "frontier": str(frontier), "definition": model.hash}
-        producer.send_async(encode_log(model, log.take(range(start, end))), None, properties=properties)
+        payload = encode_log(model, log.take(range(start, end)))
+        producer.send_async(payload, None, properties=header(payload, epoch=1, reached=frontier, definition=model.hash))
     producer.flush()
     producer.close()
 

@@ -25,6 +25,7 @@ from tests.crash.recovery import Recovery, recoveries
 from tests.crash.sending import Call, Sender
 from tests.crash.site import Site
 from tests.deadline import scaled, until
+from tests.headers import header
 
 LOOP = Path(__file__).with_name("loop.py")
 
@@ -216,7 +217,7 @@ def _unscored(site: Site, models: Sequence[str]) -> list[str]:
         f"{topic.rpartition('/')[2]} is not scored"
         for model in models
         for topic in client.get_topic_partitions(site.topics.predictions(model))
-        if not any(int(own.properties.get("frontier", 0)) >= ENDED for own in messages(client, topic))
+        if not any(own.properties.get("reached") == "ended" for own in messages(client, topic))
     ]
 
 
@@ -233,10 +234,7 @@ def _seed_requests_model(site: Site) -> None:
         learning.progress.examples = 1
         version = version_of(learning)
         producer = Producer(site.grounds.client, site.topics.models, compress=True)
-        producer.send(
-            version.SerializeToString(deterministic=True),
-            key=model.name,
-            properties={"definition": model.hash, "examples": "1"},
-        )
+        payload = version.SerializeToString(deterministic=True)
+        producer.send(payload, key=model.name, properties=header(payload, definition=model.hash))
         producer.flush()
         producer.close()

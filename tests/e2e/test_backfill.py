@@ -16,7 +16,7 @@ import redis
 
 from headrace import embedded
 from headrace.client import IngestClient
-from headrace.kernel.rows import FENCE_BYTES
+from headrace.kernel.tiles import HEADER_BYTES
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
 from tests.deadline import until
 from tests.e2e.learning import EPOCH, SECOND, stored_state
@@ -81,7 +81,7 @@ class Shop:
         """All rows, but for who wrote them, and where."""
         with redis.Redis.from_url(self.running.redis_url) as store:
             return {
-                (key, name): row[FENCE_BYTES:]
+                (key, name): row[HEADER_BYTES:]
                 for key in store.scan_iter("headrace:shop:row:*")
                 for name, row in store.hgetall(key).items()
             }

@@ -31,6 +31,7 @@ from tests.contract.pages import blocks, commands
 from tests.contract.repository import ROOT
 from tests.deadline import until
 from tests.e2e.flights_by_oracle import flight_vectors
+from tests.headers import header
 from tests.oracle.delayed import Questions, evaluate
 from tests.simulations import recorded as topics
 from tests.simulations.beside_river import Comparison, Told, compare
@@ -68,15 +69,15 @@ def served_vectors(running: embedded.RunningLoop) -> dict[str, dict[str, float]]
     client = pulsar.Client(running.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
     reader = LogReader(client, Topics(running.definition.name).features(model.name))
     found: dict[str, dict[str, float]] = {}
-    frontier = 0
-    while frontier < END_OF_HISTORY:
+    ended = False
+    while not ended:
         batch = reader.receive()
         for payload in filter(None, batch.payloads):
             vectors = decode_vectors(model, payload)
             for own, numbers in zip(vectors.ids, vectors.numbers.tolist(), strict=True):
                 assert own not in found
                 found[own] = dict(zip(names, numbers, strict=True))
-        frontier = max([frontier, *(int(own.get("frontier", 0)) for own in batch.properties)])
+        ended = any(own.get("reached") == "ended" for own in batch.properties)
     client.close()
     return found
 
@@ -275,7 +276,8 @@ def test_a_replay_tells_that_another_version_scored(
     )
     client = pulsar.Client(played.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
     producer = Producer(client, Topics(played.definition.name).predictions(model.name))
-    producer.send(encode_predictions(model, forged), properties={"definition": model.hash})
+    payload = encode_predictions(model, forged)
+    producer.send(payload, properties=header(payload, definition=model.hash))
     producer.flush()
     client.close()
     code, differences, told = replay(played, capsys, "--from", "2014-01-01")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import msgspec
@@ -21,6 +22,7 @@ from headrace.store.status import ServiceStatus, StatusBoard
 from headrace.v1 import models_pb2, scoring_pb2_grpc
 from tests.brokers import Place
 from tests.deadline import scaled, until
+from tests.headers import header
 from tests.unit.scorer.support import LOOP, history
 
 
@@ -65,12 +67,12 @@ class Running:
         finally:
             client.close()
 
-    def send(self, topic: str, messages: Sequence[tuple[bytes, dict[str, str]]]) -> None:
+    def send(self, topic: str, messages: Sequence[tuple[bytes, dict[str, Any]]]) -> None:
         """Send messages to a topic, one after the other."""
         with self.client() as client:
             producer = client.create_producer(topic)
-            for payload, properties in messages:
-                producer.send(payload, properties=properties)
+            for payload, said in messages:
+                producer.send(payload, properties=header(payload, **said))
 
     def read(self, topic: str, enough: Callable[[list[pulsar.Message]], bool]) -> list[pulsar.Message]:
         """A topic's messages from its start, until there are enough of them."""

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from headrace.definition import Task
 from headrace.log.topics import Topics
+from headrace.wire.envelope import Envelope
 from headrace_feature.outputs import ExamplesLog
 from tests.brokers import Place
 from tests.unit.learner.logs import alternating, definition, entries_of, message
@@ -27,8 +28,8 @@ def test_entries_of_another_learner_are_not_written_again(client: pulsar.Client,
     former = definition("m", Task.BINARY, rows[0])
     log = ExamplesLog(client, Topics("shop", module_place.namespace), former)
     entries = entries_of(former, rows, alternating([True, False, True]))
-    payload, _, _ = message(former, entries, 0)
-    log.send(payload, {"epoch": "1", "definition": former.hash, "examples": former.examples_hash})
+    _, payload, _ = message(former, entries, 0)
+    log.send(payload, Envelope(epoch=1, definition=former.hash, examples=former.examples_hash))
     log.flush()
 
     def found(**changes: str) -> tuple[int, int]:

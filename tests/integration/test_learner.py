@@ -38,6 +38,7 @@ from headrace_learner.takeover import Takeover
 from headrace_learner.worker import Outside, Worker
 from tests.brokers import Place
 from tests.deadline import scaled, until
+from tests.headers import header
 
 _PAIRS = list(datasets.Bananas().take(2_000))
 _LABELS = np.array([label for _, label in _PAIRS], np.float64)
@@ -92,9 +93,9 @@ class Room:
                 [],
             )
             frontier = END_OF_HISTORY if end and stop == last else stop
-            properties = {"epoch": "1", "partition": "0", "frontier": str(frontier), "definition": self.model.hash}
-            properties["examples"] = self.model.examples_hash
-            producer.send(encode_log(self.model, part), properties=properties)
+            payload, own = encode_log(self.model, part), self.model
+            said = header(payload, epoch=1, reached=frontier, definition=own.hash, examples=own.examples_hash)
+            producer.send(payload, properties=said)
         producer.close()
 
     def worker(self, instance: str = "one", data: Path | None = None, **changed: Any) -> Worker:
@@ -455,7 +456,8 @@ def test_served_quality_is_that_of_the_predictions_on_their_topic(
             [f"e{row}" for row in rows], rows, [bytes(20)] * size, rows, scores[rows], None, _NUMBERS[rows], []
         )
         producer = room.client.create_producer(topic)
-        producer.send(encode_predictions(room.model, part), properties={"definition": room.model.hash})
+        payload = encode_predictions(room.model, part)
+        producer.send(payload, properties=header(payload, definition=room.model.hash))
         producer.close()
 
     def served(worker: Worker) -> float:

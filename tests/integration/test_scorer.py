@@ -163,7 +163,7 @@ def test_the_features_topic_is_scored_with_its_epochs_and_frontiers(scorer: Runn
         scorer.topics.features("fraud"),
         [
             (vectors(FRAUD, [3, 4, 5]), properties(1, 50)),
-            (b"", properties(2, marker="epoch")),
+            (b"", properties(2, marker=True)),
             (vectors(FRAUD, [6]), properties(1, 60)),
             (vectors(FRAUD, [5, 6, 7]), properties(2, 70)),
         ],
@@ -171,7 +171,7 @@ def test_the_features_topic_is_scored_with_its_epochs_and_frontiers(scorer: Runn
     until(lambda: scorer.counter("predictions") == before + 5)
     found = scorer.read(
         scorer.topics.predictions("fraud"),
-        lambda own: any(message.properties().get("frontier") == "70" for message in own),
+        lambda own: any(message.properties().get("reached") == "70" for message in own),
     )
     streamed = [message for message in found if "epoch" in message.properties()]
     ids = [
@@ -181,7 +181,7 @@ def test_the_features_topic_is_scored_with_its_epochs_and_frontiers(scorer: Runn
         for own in decode_predictions(FRAUD, message.data()).ids
     ]
     assert ids == [("e3", "1"), ("e4", "1"), ("e5", "1"), ("e6", "2"), ("e7", "2")]
-    assert "epoch" in {message.properties().get("marker") for message in streamed}
+    assert "1" in {message.properties().get("marker") for message in streamed}
     until(lambda: scorer.status is not None and scorer.status.frontier == 70)
 
 

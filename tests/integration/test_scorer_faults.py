@@ -129,7 +129,7 @@ def test_a_second_scorer_takes_over_where_the_first_one_ends(tmp_path: Path, pla
                 second.send(second.topics.features("fraud"), later[18:])
                 read = second.read(
                     second.topics.predictions("fraud"),
-                    lambda own: any(message.properties().get("frontier") == "390" for message in own),
+                    lambda own: any(message.properties().get("reached") == "390" for message in own),
                 )
         accepted, ids, sent = Accepted(), [], []
         for message in read:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -20,6 +20,10 @@ _POSITION = struct.Struct(">QQI")
 
 #: The kinds of a log's entries, by their number.
 _KINDS = ("question", "answer", "unanswered")
+
+#: Its columns besides its place, and how the columns of features begin.
+_ENTRY = ("kind", "question", "id", "time", "label_time", "label", "weight", "made")
+_FEATURE = "feature."
 
 #: The subscription that reads what a loop's topics hold: another process reads all of it again.
 _NAME = f"life-recorder-{uuid4().hex[:8]}"
@@ -231,25 +235,25 @@ class VectorLog:
     def _take(self, partition: int, message: Message) -> None:
         if not message.payload:
             return
-        columns, names = _columns(message.payload)
+        columns = _columns(message.payload)
         ours = _is_of(message, self._model)
-        for row, position in enumerate(columns[2]):
+        for row, position in enumerate(columns["position"]):
             if position <= self._newest.get(partition, b""):
                 continue
             self._newest[partition] = position
             if not ours:
                 self.former[partition] = _position(position)
                 continue
-            cut = columns[3][row] or []
+            cut = columns["cut"][row] or []
             triples: list[Position] = [(cut[at], cut[at + 1], cut[at + 2]) for at in range(0, len(cut), 3)]
             self._found.append(
                 LoggedVector(
-                    columns[0][row],
-                    columns[1][row],
+                    columns["id"][row],
+                    columns["time"][row],
                     partition,
                     _position(position),
                     tuple(triples),
-                    _values(columns[5:], names[5:], row),
+                    _values(columns, row),
                     message.published_ms,
                 )
             )
@@ -276,17 +280,17 @@ class EntryLog:
     def _take(self, message: Message) -> None:
         if not message.payload:
             return
-        columns, names = _columns(message.payload)
+        columns = _columns(message.payload)
         ours = _is_of(message, self._model)
         released = message.properties.get("released") == "1"
-        for row, seq in enumerate(columns[0]):
+        for row, seq in enumerate(columns["seq"]):
             if seq < self._following:
                 continue
             self._following = seq + 1
             if not ours:
                 continue
-            kind, question, id, time, label_time, label, weight, made = (column[row] for column in columns[1:9])
-            values = _values(columns[9:], names[9:], row)
+            kind, question, id, time, label_time, label, weight, made = (columns[name][row] for name in _ENTRY)
+            values = _values(columns, row)
             self._found.append(
                 LoggedEntry(
                     seq, _KINDS[kind], question, id, time, label, label_time, weight, values, released, bool(made)
@@ -299,14 +303,15 @@ def _is_of(message: Message, model: ModelDefinition) -> bool:
     return message.properties.get("examples", model.examples_hash) == model.examples_hash
 
 
-def _columns(payload: bytes) -> tuple[list[list[Any]], list[str]]:
+def _columns(payload: bytes) -> dict[str, list[Any]]:
     with pa.ipc.open_stream(payload) as reader:
         batch = reader.read_next_batch()
-    return [column.to_pylist() for column in batch.columns], list(batch.schema.names)
+    return {name: column.to_pylist() for name, column in zip(batch.schema.names, batch.columns, strict=True)}
 
 
-def _values(columns: Sequence[Sequence[Any]], names: Sequence[str], row: int) -> dict[str, float | str | None]:
-    found = {name: column[row] for name, column in zip(names, columns, strict=True)}
+def _values(columns: Mapping[str, Sequence[Any]], row: int) -> dict[str, float | str | None]:
+    """The values of the features of a row, which have columns that begin with `feature.`."""
+    found = {name[len(_FEATURE) :]: column[row] for name, column in columns.items() if name.startswith(_FEATURE)}
     return {name: None if value != value else value for name, value in found.items()}
 
 

@@ -14,7 +14,7 @@ import pulsar
 from headrace.definition import ModelDefinition
 from headrace.embedded import RunningLoop
 from headrace.learning import Learning
-from headrace.log.position import Position
+from headrace.log.messages import Message, opened, pass_over
 from headrace.log.read import read_whole
 from headrace.log.tables import Kind, decode_log, decode_predictions, decode_vectors
 from headrace.log.topics import Topics
@@ -22,9 +22,6 @@ from tests.oracle.delayed import NEVER, Floats, Ints, Questions, Step
 
 #: Messages hold hundreds of vectors each: few are fetched ahead.
 _QUEUE = 16
-
-#: A message of a log: payload, properties, position.
-Message = tuple[bytes, dict[str, str], Position]
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ def asked_by_the_learner(model: ModelDefinition, estimator: Any, recorded: Recor
     scores = dict[int, Any]()
     learning = Learning(model, estimator, asked=scores.__setitem__)
     for message in recorded.messages:
-        for _ in learning.read(*message):
+        for _ in learning.read(message):
             learning.progress.published = learning.progress.examples
     found = [scores.get(place, np.nan) for place in recorded.questions.moments.tolist()]
     return np.array(found, np.float64), learning.quality.metrics()
@@ -125,15 +122,15 @@ def _microseconds(times: pd.Series[Any]) -> Ints:
 
 def _messages(client: pulsar.Client, topic: str) -> Iterator[Message]:
     for batch in read_whole(client, topic, _QUEUE):
-        yield from zip(batch.payloads, batch.properties, batch.positions, strict=True)
+        yield from opened(batch, topic, pass_over)
 
 
 def _vectors(client: pulsar.Client, topic: str, model: ModelDefinition) -> tuple[dict[str, int], Floats]:
     rows: dict[str, int] = {}
     numbers = [np.empty((0, len(model.features)))]
     size = 0
-    for payload, properties, _ in _messages(client, topic):
-        if payload and "epoch" in properties:
+    for _, payload, envelope in _messages(client, topic):
+        if payload and envelope.epoch is not None:
             found = decode_vectors(model, payload)
             for row, id in enumerate(found.ids, size):
                 rows.setdefault(id, row)
@@ -146,8 +143,8 @@ def _served(client: pulsar.Client, topic: str, model: ModelDefinition) -> Served
     ids: dict[str, None] = {}
     times, versions, scores = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
     parts = [(times, versions, scores, np.empty((0, len(model.features))))]
-    for payload, properties, _ in _messages(client, topic):
-        if payload and "epoch" in properties:
+    for _, payload, envelope in _messages(client, topic):
+        if payload and envelope.epoch is not None:
             found = decode_predictions(model, payload)
             # The first one counts, where a scorer sent some again.
             new = [row for row, id in enumerate(found.ids) if id not in ids]
@@ -168,7 +165,7 @@ def _log(model: ModelDefinition, messages: list[Message]) -> tuple[Questions, li
     numbers = [np.empty((0, len(model.features)))]
     indices: dict[int, int] = {}
     read_to = -1
-    for payload, _, _ in messages:
+    for _, payload, _ in messages:
         if not payload:
             continue
         entries = decode_log(model, payload)

@@ -17,6 +17,8 @@ from typing import TypeVar
 import msgspec
 from msgspec import structs
 
+from headrace.wire import document
+
 _DAY = 86_400_000_000
 
 
@@ -34,17 +36,17 @@ class Task(StrEnum):
     REGRESSION = "regression"
 
 
-class Column(msgspec.Struct, frozen=True, tag="column"):
+class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="column"):
     """A field of the event (or a derived column of its view)."""
 
     name: str
 
 
-class Literal(msgspec.Struct, frozen=True, tag="literal"):
+class Literal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="literal"):
     value: float | bool | str
 
 
-class Aggregate(msgspec.Struct, frozen=True, tag="aggregate"):
+class Aggregate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="aggregate"):
     """A window of a view, read for the entity that `key` fields of the event name.
 
     `key` lists fields of the *model's* stream, in the order of the view's `by`.
@@ -56,7 +58,7 @@ class Aggregate(msgspec.Struct, frozen=True, tag="aggregate"):
     key: tuple[str, ...]
 
 
-class Apply(msgspec.Struct, frozen=True, tag="apply"):
+class Apply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="apply"):
     """An operation of `headrace.kernel.expressions.OPERATIONS` on expressions."""
 
     operation: str
@@ -67,13 +69,13 @@ class Apply(msgspec.Struct, frozen=True, tag="apply"):
 Expression = Column | Literal | Aggregate | Apply
 
 
-class Field(msgspec.Struct, frozen=True):
+class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     type: FieldType
     optional: bool = False
 
 
-class StreamDefinition(msgspec.Struct, frozen=True):
+class StreamDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An event type.
 
     `lateness` is how far behind the newest event of its partition an event may come; `ahead` how far
@@ -102,7 +104,7 @@ class StreamDefinition(msgspec.Struct, frozen=True):
         raise KeyError(name)
 
 
-class Window(msgspec.Struct, frozen=True):
+class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A read at t covers ⌊t/hop⌋·hop − size + hop ≤ time < ⌊t/resolution⌋·resolution."""
 
     name: str
@@ -110,7 +112,7 @@ class Window(msgspec.Struct, frozen=True):
     hop: int
 
 
-class AggregateDefinition(msgspec.Struct, frozen=True):
+class AggregateDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`operation` is one of count, sum, mean, min, max, std, last; `column` is None for count of rows."""
 
     name: str
@@ -122,7 +124,7 @@ class AggregateDefinition(msgspec.Struct, frozen=True):
 _FORMER = "~"
 
 
-class ViewDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
+class ViewDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Aggregates over windows of one stream for one entity.
 
     `keep` is how far behind its newest event a row still holds single ticks: it can be read exactly
@@ -177,14 +179,14 @@ class ViewDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
         return "+".join(self.by)
 
 
-class Keep(msgspec.Struct, frozen=True):
+class Keep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A share of the examples whose label has this value is kept, each with a weight of one over the share."""
 
     label: float | str
     share: float
 
 
-class LabelDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
+class LabelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The outcome of an event of stream `of`, told by an event of `stream` whose field `id` names it.
 
     `absent` is the outcome of an event without any by the end of `wait`; None: it has none. With `correct` the last
@@ -211,7 +213,7 @@ class LabelDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.alias or self.name
 
 
-class FeatureDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
+class FeatureDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One entry of a vector; `type` is FLOAT or STRING. A missing value is NaN, or null."""
 
     name: str
@@ -229,7 +231,7 @@ class FeatureDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
 _LOG = 3
 
 
-class ModelDefinition(msgspec.Struct, frozen=True):
+class ModelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`vectors` says where its vectors come from: "stream" or "requests".
 
     `wait` bounds (wall clock, µs) how long a vector waits for the frontier; None: for ever. `retention`
@@ -290,7 +292,7 @@ class ModelDefinition(msgspec.Struct, frozen=True):
         return content_hash((self.name, self.learner, self.examples_hash))
 
 
-class LoopDefinition(msgspec.Struct, frozen=True):
+class LoopDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`idle` (wall clock, µs): a partition whose backlog has been empty so long holds nobody back.
 
     The `models` topic is compacted each time that `compact_models` bytes have been added;
@@ -353,15 +355,18 @@ def content_hash(value: object) -> str:
 
 def encode(loop: LoopDefinition) -> bytes:
     """The compiled loop as JSON: the file that services are started with."""
-    return msgspec.json.format(msgspec.json.encode(loop), indent=1)
+    return document.seal("loop", msgspec.json.format(msgspec.json.encode(loop), indent=1))
 
 
-def decode(data: bytes) -> LoopDefinition:
+def decode(data: bytes, what: str = "the compiled loop") -> LoopDefinition:
     """Read a compiled loop.
 
     Raises
     ------
-    msgspec.ValidationError
-        The bytes are not a compiled loop of this version.
+    Unreadable
+        The bytes are not a compiled loop, are damaged, or are of another format.
     """
-    return msgspec.json.decode(data, type=LoopDefinition)
+    return _LOOP.decode(data, what)
+
+
+_LOOP = document.Document[LoopDefinition]("loop", LoopDefinition)

@@ -158,6 +158,53 @@ class CorruptState(HeadraceError):
     """Stored state fails its checksum or contradicts the log; it is refused, never guessed at."""
 
 
+class Unreadable(CorruptState):
+    """Bytes from outside are not what their place asks for: cut, changed, somebody else's, or of another format.
+
+    Parameters
+    ----------
+    what
+        What was read, with its name.
+    problem
+        What is wrong with it.
+    cure
+        What to do, where there is something.
+    """
+
+    def __init__(self, what: str, problem: str, cure: str = "") -> None:
+        super().__init__(f"{what} cannot be read: {problem}{f'. To go on: {cure}' if cure else ''}")
+        self.what = what
+        self.problem = problem
+        self.cure = cure
+
+
+class NewerFormat(Unreadable):
+    """Something was written by a newer headrace; the cure names the version that reads it."""
+
+
+class OlderFormat(Unreadable):
+    """Something was written by a headrace whose formats are no longer read; the cure is how to upgrade."""
+
+
+class TooLarge(HeadraceError):
+    """A message is larger than a broker takes, and cannot be split: sending it again cannot succeed.
+
+    Parameters
+    ----------
+    what
+        What it holds.
+    size, limit
+        Bytes; None where the broker only says that it is too large.
+    """
+
+    def __init__(self, what: str, size: int | None, limit: int) -> None:
+        found = "more bytes than the broker takes" if size is None else f"{size} bytes"
+        super().__init__(f"{what} has {found}, and a message holds at most {limit}")
+        self.what = what
+        self.size = size
+        self.limit = limit
+
+
 class UnsupportedLearner(HeadraceError):
     """A River estimator that has no ONNX converter."""
 

@@ -37,6 +37,7 @@ _STATUSES: tuple[tuple[type[errors.HeadraceError], grpc.StatusCode], ...] = (
     (errors.NoModelYet, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (errors.Unavailable, grpc.StatusCode.UNAVAILABLE),
+    (errors.TooLarge, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.Fenced, grpc.StatusCode.ABORTED),
     (errors.CorruptState, grpc.StatusCode.DATA_LOSS),
 )

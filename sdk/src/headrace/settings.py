@@ -7,13 +7,12 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headrace import definition
 from headrace.definition import LoopDefinition
-from headrace.errors import InvalidSettings
+from headrace.errors import InvalidSettings, NewerFormat, Unreadable
 from headrace.readiness import public_address
 
 #: What is no such URL is refused at start: waiting for its server would never end.
@@ -75,8 +74,11 @@ class ServiceSettings(BaseSettings):
             return definition.decode(self.loop.read_bytes())
         except OSError as error:
             mistake = f"HEADRACE_LOOP is {str(self.loop)!r}, which cannot be read: {error.strerror}"
-        except msgspec.MsgspecError as error:
-            mistake = f"HEADRACE_LOOP is {str(self.loop)!r}, which is no compiled loop: {error}"
+        except Unreadable as error:
+            mistake = (
+                f"HEADRACE_LOOP is {str(self.loop)!r}, which is no compiled loop of this headrace: {error.problem}"
+            )
+            mistake += f", {error.cure}" if isinstance(error, NewerFormat) else ""
         raise InvalidSettings((f"{mistake}. Write it with `headrace compile loop.py -o loop.json`",))
 
     @classmethod

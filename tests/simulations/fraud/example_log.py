@@ -62,7 +62,7 @@ def example_log(model: ModelDefinition, messages: Iterable[Message]) -> ExampleL
         following = batch.column("seq")[-1].as_py() + 1
         numbers = pc.cast(pc.utf8_slice_codeunits(batch.column("id"), 1), pa.int64())
         released = np.full(batch.num_rows, message.properties.get("released") == "1")
-        vectors = [_floats(batch.column(feature.name)) for feature in model.features]
+        vectors = [_floats(batch.column(f"feature.{feature.name}")) for feature in model.features]
         columns = [batch.column(name).to_numpy() for name in _COLUMNS]
         parts.append((columns, numbers.to_numpy(), np.column_stack(vectors), released))
     return ExampleLog(

@@ -394,4 +394,4 @@ def test_the_learner_of_a_model_is_new_each_time(loaded: Callable[..., LoadedLoo
 
 
 def test_every_part_of_the_definition_is_plain_data(loaded: Callable[..., LoadedLoop]) -> None:
-    assert msgspec.json.decode(definition.encode(loaded().definition))["name"] == "flights"
+    assert msgspec.json.decode(definition.encode(loaded().definition))["body"]["name"] == "flights"

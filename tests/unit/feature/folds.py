@@ -15,6 +15,7 @@ from headrace.frontier import ENDED, UNKNOWN
 from headrace.kernel.fold import Fold, MadeVectors
 from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
 from headrace.kernel.rows import FENCE_BYTES
+from headrace.kernel.tiles import HEADER_BYTES
 from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.position import Position
@@ -243,6 +244,11 @@ def worker(
         max_rows,
         clock,
     )
+
+
+def kept(row: bytes) -> bytes:
+    """What a row says whoever wrote it: its position and its state."""
+    return row[8:FENCE_BYTES] + row[HEADER_BYTES:]
 
 
 def payload(event: Event) -> bytes:

@@ -14,7 +14,7 @@ from headrace.definition import LoopDefinition
 from headrace.errors import CorruptState, Fenced
 from headrace.frontier import ENDED, RESTING
 from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
-from headrace.kernel.rows import FENCE_BYTES
+from headrace.kernel.tiles import HEADER_BYTES
 from headrace.log.batch import Batch
 from headrace.log.position import START as LOG_START
 from headrace.log.position import Position
@@ -22,7 +22,19 @@ from headrace.log.topics import CALL, MARK
 from headrace.store.decisions import Tally, decode
 from headrace.store.partitions import view_names
 from headrace_feature.folding import FoldWorker
-from tests.unit.feature.folds import Crash, Partitions, Rows, World, accept, batch, feed, messages, promise, worker
+from tests.unit.feature.folds import (
+    Crash,
+    Partitions,
+    Rows,
+    World,
+    accept,
+    batch,
+    feed,
+    kept,
+    messages,
+    promise,
+    worker,
+)
 from tests.unit.kernel.test_fold import LATENESS, SECOND, START, Event, logs, loop
 
 A, B = PartitionId("a", 0), PartitionId("b", 0)
@@ -69,7 +81,7 @@ def finish(fold: FoldWorker) -> None:
 
 def state(world: World) -> object:
     """What must not depend on crashes: vectors in their order, rows but for the epoch that wrote them."""
-    return world.vectors, {own: row[8:] for own, row in world.rows.items()}, world.seen
+    return world.vectors, {own: kept(row) for own, row in world.rows.items()}, world.seen
 
 
 def undisturbed(made: LoopDefinition, events: Log) -> World:
@@ -120,8 +132,8 @@ def test_workers_that_share_partitions_make_the_vectors_of_one() -> None:
     while any(own.step() for own in workers):
         pass
     assert sorted(world.vectors["m"]) == sorted(plain.vectors["m"])
-    assert {own: row[FENCE_BYTES:] for own, row in world.rows.items()} == {
-        own: row[FENCE_BYTES:] for own, row in plain.rows.items()
+    assert {own: row[HEADER_BYTES:] for own, row in world.rows.items()} == {
+        own: row[HEADER_BYTES:] for own, row in plain.rows.items()
     }
 
 
@@ -425,8 +437,8 @@ def test_a_new_view_is_folded_from_the_beginning_and_nothing_is_emitted_or_refus
     drive(world, before, events)
     refused = list(world.refused)
     drive(world, whole, {own: [*log] for own, log in events.items()})
-    assert {own: row[FENCE_BYTES:] for own, row in world.rows.items()} == {
-        own: row[FENCE_BYTES:] for own, row in plain.rows.items()
+    assert {own: row[HEADER_BYTES:] for own, row in world.rows.items()} == {
+        own: row[HEADER_BYTES:] for own, row in plain.rows.items()
     }
     assert world.refused == refused
     former = dict(world.rows)
@@ -476,7 +488,7 @@ def test_a_view_that_was_left_out_for_a_while_is_folded_anew() -> None:
     for own, last in ((made, 3), (without, 6), (made, 9)):
         run(world, own, last)
     asked = RowsId("asked", 0), "p"
-    assert world.rows[asked][FENCE_BYTES:] == plain.rows[asked][FENCE_BYTES:]
+    assert world.rows[asked][HEADER_BYTES:] == plain.rows[asked][HEADER_BYTES:]
 
 
 @pytest.mark.parametrize("begun", [(A,), (A, B)], ids=["interrupted", "whole"])
@@ -560,7 +572,9 @@ def test_a_crash_after_a_wait_makes_no_vector_twice(lost: bool) -> None:
         drive(world, made, events, size=3, clock=itertools.count(0, 2 * SECOND).__next__)
         assert world.vectors["m"] == plain.vectors["m"], crash_at
         assert [own for own, _ in world.vectors["short"]] == [own for own, _ in plain.vectors["short"]], crash_at
-        assert {own: row[8:] for own, row in world.rows.items()} == {own: row[8:] for own, row in plain.rows.items()}
+        assert {own: kept(row) for own, row in world.rows.items()} == {
+            own: kept(row) for own, row in plain.rows.items()
+        }
 
 
 def sent(call: str, events: list[tuple[int, Event]]) -> Batch:

@@ -13,6 +13,8 @@ from headrace.log.batch import Batch
 from headrace.log.position import Position
 from headrace.log.tables import Kind, decode_log
 from headrace.store.pairs import JoinState
+from headrace.wire.envelope import Envelope
+from tests.headers import header
 from tests.unit.feature.folds import Crash, World
 from tests.unit.feature.test_joining import Log, Pairs, joiner, labels, loop, vectors
 
@@ -39,16 +41,16 @@ class CrashingLog(Log):
         super().__init__()
         self.world = world
 
-    def send(self, payload: bytes, properties: Mapping[str, str]) -> None:
+    def send(self, payload: bytes, envelope: Envelope) -> None:
         self.world.effect()
-        super().send(payload, properties)
+        super().send(payload, envelope)
         self.world.after()
 
 
 def history(definition: LoopDefinition) -> dict[str, list[Batch]]:
     """Vectors, some of them sent again, with their frontiers; labels, one before its vector and one without."""
     model = definition.models[0]
-    end = Batch([Position(1, 9, -1)], [b""], [{"definition": model.hash, "frontier": str(ENDED)}])
+    end = Batch([Position(1, 9, -1)], [b""], [header(b"", definition=model.hash, reached=ENDED)])
     return {
         "features": [vectors(definition, 0, "abc"), vectors(definition, 0, "bc"), vectors(definition, 1, "de"), end],
         "told": [labels(0, "ea"), labels(3, "cdx")],

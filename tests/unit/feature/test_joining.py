@@ -20,9 +20,11 @@ from headrace.log.batch import Batch
 from headrace.log.position import START, Position
 from headrace.log.tables import Kind, Vectors, decode_log, encode_vectors
 from headrace.log.topics import END, MARK
-from headrace.store.pairs import JoinState
+from headrace.store.pairs import JoinState, Loaded
+from headrace.wire.envelope import Envelope
 from headrace_feature.joining import STEP, JoinWorker
 from headrace_feature.outputs import LogContent
+from tests.headers import header
 from tests.unit.kernel.waiting import WaitingEntries
 
 HOUR = 3_600_000_000
@@ -73,8 +75,8 @@ class Pairs:
         self.state, self.ids = state, {}
         self.waiting.clear()
 
-    def load(self, ids: Iterable[str]) -> dict[str, Entry]:
-        return self.waiting.load(ids)
+    def load(self, ids: Iterable[str]) -> Loaded:
+        return Loaded(self.waiting.load(ids), {})
 
     def before(self, times: Mapping[Index, int], limit: int) -> dict[Index, list[bytes]]:
         return self.waiting.before(times, limit)
@@ -129,12 +131,12 @@ class Log:
             found.sequence = int(entries.seqs[-1]) + 1
         return found
 
-    def send(self, payload: bytes, properties: Mapping[str, str]) -> None:
+    def send(self, payload: bytes, envelope: Envelope) -> None:
         if payload:
             self.payloads.append(payload)
-            self.definitions.append(properties["definition"])
-        if "frontier" in properties:
-            self.frontiers.append((len(self.payloads), int(properties["frontier"])))
+            self.definitions.append(envelope.definition)
+        if envelope.reached is not None:
+            self.frontiers.append((len(self.payloads), envelope.reached))
 
     def flush(self) -> None:
         return None
@@ -193,8 +195,9 @@ def vectors(definition: LoopDefinition, entry: int, ids: str, position: Position
         np.array([[float(ord(own))] for own in ids]),
         [],
     )
-    properties = {"definition": model.hash, "examples": model.examples_hash}
-    return Batch([Position(1, entry, -1)], [encode_vectors(model, made)], [properties])
+    payload = encode_vectors(model, made)
+    properties = header(payload, definition=model.hash, examples=model.examples_hash)
+    return Batch([Position(1, entry, -1)], [payload], [properties])
 
 
 def numbered(definition: LoopDefinition, ids: list[str], entry: int = 0) -> Batch:
@@ -203,7 +206,8 @@ def numbered(definition: LoopDefinition, ids: list[str], entry: int = 0) -> Batc
     positions = [Position(1, entry, row).to_bytes() for row in range(len(ids))]
     size = len(ids)
     made = Vectors(ids, np.full(size, 3), positions, np.empty((size, 0, 3), np.int64), np.zeros((size, 1)), [])
-    return Batch([Position(1, entry, -1)], [encode_vectors(model, made)], [{"definition": model.hash}])
+    payload = encode_vectors(model, made)
+    return Batch([Position(1, entry, -1)], [payload], [header(payload, definition=model.hash)])
 
 
 def labels(entry: int, ids: str) -> Batch:
@@ -286,7 +290,8 @@ def test_a_changed_model_meets_no_pair_of_the_old_one_and_what_was_decided_stays
     after.rest("features", START)
     after.step()
     assert log.definitions == [old.models[0].hash, new.models[0].hash]
-    assert examples(new, log)[2:] == [(2, "e", 101.0), (3, "f", 102.0)]
+    del log.payloads[0]  # of the old one's columns
+    assert examples(new, log) == [(0, "e", 101.0), (1, "f", 102.0)]
 
 
 def test_labels_find_events_whose_ids_are_integers_however_large(tmp_path: Path) -> None:
@@ -326,7 +331,7 @@ def test_vectors_after_a_rest_wait_for_those_that_follow_them(tmp_path: Path) ->
     take(
         join,
         "features",
-        Batch([Position(1, 2, -1)], [b""], [{"definition": definition.models[0].hash, "frontier": "9"}]),
+        Batch([Position(1, 2, -1)], [b""], [header(b"", definition=definition.models[0].hash, reached=9)]),
     )
     join.step()
     assert [own for _, own, _ in examples(definition, log)] == ["a", "b"]
@@ -492,7 +497,7 @@ def test_a_lease_that_lapses_for_a_moment_loses_nothing(tmp_path: Path) -> None:
     join.step()
     take(join, "features", vectors(definition, 1, "cd"))
     take(join, "told", labels(0, "abcd"))
-    end = Batch([Position(1, 9, -1)], [b""], [{"definition": definition.models[0].hash, "frontier": str(ENDED)}], [0])
+    end = Batch([Position(1, 9, -1)], [b""], [header(b"", definition=definition.models[0].hash, reached=ENDED)], [0])
     take(join, "features", end)
     join.step()
     assert [own for _, own, _ in examples(definition, log)] == ["a", "c", "b", "d"]
@@ -542,7 +547,7 @@ def told(entry: int, *events: tuple[str, str, int, bool | None]) -> Batch:
 
 def ended(definition: LoopDefinition, entry: int) -> dict[str, Batch]:
     """Both sources say that nothing more follows."""
-    properties = {"features": {"definition": definition.models[0].hash, "frontier": str(ENDED)}}
+    properties = {"features": header(b"", definition=definition.models[0].hash, reached=ENDED)}
     properties["told"] = {END: "1"}
     return {topic: Batch([Position(1, entry, -1)], [b""], [own], [0]) for topic, own in properties.items()}
 
@@ -593,7 +598,8 @@ def timed(definition: LoopDefinition, entry: int, vectors: list[tuple[str, int]]
     ids, times = [own for own, _ in vectors], np.array([time for _, time in vectors])
     positions = [Position(1, entry, row).to_bytes() for row in range(size)]
     made = Vectors(ids, times, positions, np.empty((size, 0, 3), np.int64), times[:, None].astype(float), [])
-    return Batch([Position(1, entry, -1)], [encode_vectors(model, made)], [{"definition": model.hash}])
+    payload = encode_vectors(model, made)
+    return Batch([Position(1, entry, -1)], [payload], [header(payload, definition=model.hash)])
 
 
 @pytest.mark.parametrize("restarts", [False, True])
@@ -680,7 +686,7 @@ def marks(entry: int, time: int) -> Batch:
 
 def watermark(definition: LoopDefinition, entry: int, time: int) -> Batch:
     """A features topic says how far it is."""
-    properties = {"definition": definition.models[0].hash, "frontier": str(time), "watermark": str(time)}
+    properties = header(b"", definition=definition.models[0].hash, reached=time, watermark=time)
     return Batch([Position(1, entry, -1)], [b""], [properties], [0])
 
 
@@ -820,9 +826,9 @@ def test_a_later_event_of_the_entity_answers_a_forecast(tmp_path: Path) -> None:
         [patient for _, _, patient in rows],
     )  # fmt: skip
     model = definition.models[0]
-    take(
-        join, "features", Batch([Position(1, 4, -1)], [encode_vectors(model, made)], [{"definition": model.hash}], [0])
-    )
+    payload = encode_vectors(model, made)
+    said = header(payload, definition=model.hash)
+    take(join, "features", Batch([Position(1, 4, -1)], [payload], [said], [0]))
     take(join, "features", watermark(definition, 5, 99_000_000))
     payloads = [
         b'{"id": "%s", "at": %d, "patient": "%s", "x": %d}' % (id.encode(), at, own.encode(), at)

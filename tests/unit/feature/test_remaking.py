@@ -24,6 +24,7 @@ from headrace_feature import remaking
 from headrace_feature.joining import JoinWorker
 from headrace_feature.remaking import Remaking, last_questions
 from tests.deadline import until
+from tests.headers import header
 from tests.unit.feature.test_joining import Claim, Counts, Log, Pairs, labels, loop, take, vectors, worker
 from tests.unit.history.served import TOPICS, KeptLogs, Message, Served
 from tests.unit.history.test_remaking import LABELS, events, labelled
@@ -274,14 +275,15 @@ def test_it_ends_where_vectors_of_the_new_definition_begin() -> None:
     assert set(last) == {PartitionId("a", 0)}
     vectors_of = served.served()[20][0]
     again = encode_vectors(model, replace(vectors_of))
-    topic[0].append(Message(part[-1].position, again, {"definition": model.hash, "epoch": "2"}))
+    topic[0].append(Message(part[-1].position, again, header(again, definition=model.hash, epoch=2)))
     ends = last_questions(logs, TOPICS, model)[PartitionId("a", 0)]
     assert ends < last[PartitionId("a", 0)]
     topic[0].append(part[-1])  # of an owner that is superseded
     assert last_questions(logs, TOPICS, model)[PartitionId("a", 0)] == ends
     back = served.loop.models[0]
     assert last_questions(logs, TOPICS, back)[PartitionId("a", 0)].to_bytes() == max(vectors_of.positions)
-    topic[0][-2].properties["examples"] = back.examples_hash  # of another learner
+    # Of another learner.
+    topic[0][-2].properties = header(again, definition=model.hash, epoch=2, examples=back.examples_hash)
     assert last_questions(logs, TOPICS, back) == {}
 
 

@@ -11,7 +11,7 @@ from headrace.definition import LoopDefinition
 from headrace.errors import Fenced
 from headrace.frontier import ENDED
 from headrace.kernel.partition import PartitionId
-from headrace.kernel.rows import FENCE_BYTES
+from headrace.kernel.tiles import HEADER_BYTES
 from headrace.log.position import Position
 from headrace_feature.folding import FoldWorker
 from headrace_feature.tenure import Tenure
@@ -114,7 +114,7 @@ class Workers:
 def state(world: World) -> object:
     """What must not depend on who did it: vectors by id, rows but for their fences."""
     vectors = {model: sorted(found) for model, found in world.vectors.items()}
-    return vectors, {own: row[FENCE_BYTES:] for own, row in world.rows.items()}
+    return vectors, {own: row[HEADER_BYTES:] for own, row in world.rows.items()}
 
 
 @given(st.integers(0, 2**32), st.integers(0, 100))

@@ -24,6 +24,7 @@ from headrace.kernel.partition import PartitionId, Progress
 from headrace.kernel.replay import PASS_BYTES
 from headrace.learning import Learning, version_of
 from headrace.log.batch import Batch
+from headrace.log.messages import Message as LogMessage
 from headrace.log.position import START, Position
 from headrace.log.tables import (
     Kind,
@@ -38,6 +39,8 @@ from headrace.log.tables import (
 from headrace.log.topics import Topics
 from headrace.v1.dead_letter_pb2 import DeadLetter
 from headrace.version import Version, texts_of
+from headrace.wire.envelope import Envelope
+from tests.headers import header
 from tests.unit.kernel.test_fold import Event, loop, partition_of
 
 TOPICS = Topics("l")
@@ -70,11 +73,12 @@ class KeptLogs:
             positions, payloads = [own.position for own in part], [own.payload for own in part]
             yield Batch(positions, payloads, [own.properties for own in part], [0] * len(part))
 
-    def add(self, topic: str, payload: bytes, index: int = 0, **properties: str) -> Position:
+    def add(self, topic: str, payload: bytes, index: int = 0, **said: Any) -> Position:
+        """Add a message; on a topic that only headrace writes it says what is given."""
         self.partitions(topic)
         log = self.topics[topic][index]
         position = Position(3 + index, len(log), -1)
-        log.append(Message(position, payload, properties))
+        log.append(Message(position, payload, header(payload, **said) if said else {}))
         return position
 
 
@@ -131,9 +135,10 @@ class Served:
                 self.predict(own, version)
             payload = encode_log(model, _entries(own, seq))
             position = self.logs.add(TOPICS.examples("m"), payload, definition=model.hash, epoch="1")
-            for _ in learning.read(payload, {"definition": model.hash, "epoch": "1"}, position):
+            message = LogMessage(position, payload, Envelope(definition=model.hash, epoch=1))
+            for _ in learning.read(message):
                 published = version_of(learning)
-                self.logs.add(TOPICS.models, published.SerializeToString())
+                self.logs.add(TOPICS.models, published.SerializeToString(), definition=model.hash)
                 version = Version(model, published)
 
     def predict(self, own: Vectors, version: Version, said: int | None = None, epoch: str | None = "1") -> None:
@@ -159,7 +164,7 @@ class Served:
         letter = DeadLetter(
             stream=event.stream, field=expected_of, position=position.to_bytes(), service="feature", event=encode(event)
         )
-        self.logs.add(TOPICS.dead_letters, letter.SerializeToString())
+        self.logs.add(TOPICS.dead_letters, letter.SerializeToString(), partition=0)
 
     def replay(
         self,

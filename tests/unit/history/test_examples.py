@@ -43,7 +43,7 @@ def log(served: Served, ids: list[str], shift: int = 0, frontier: int | None = N
         )  # fmt: skip
         served.logs.add(TOPICS.examples("m"), encode_log(served.model, answer), definition=served.model.hash, epoch="1")
     told = str(2**62 if frontier is None else frontier)
-    served.logs.add(TOPICS.examples("m"), b"", definition=served.model.hash, epoch="1", frontier=told)
+    served.logs.add(TOPICS.examples("m"), b"", definition=served.model.hash, epoch="1", reached=told)
 
 
 def answers(served: Served) -> dict[str, tuple[int, float]]:

@@ -17,6 +17,7 @@ from headrace.log.position import Position
 from headrace.log.tables import encode_vectors
 from headrace.v1.models_pb2 import ModelVersion
 from headrace.version import Version
+from tests.headers import header
 from tests.unit.history.served import TOPICS, Message, Served, encode
 from tests.unit.kernel.test_fold import SECOND, START, Event
 
@@ -66,11 +67,12 @@ def test_what_a_superseded_owner_sent_and_what_came_twice_does_not_count() -> No
     last = served.served()[-1][-1]
     wrong = replace(last, numbers=last.numbers + 1.0)
     beyond = replace(wrong, positions=[Position(9, 0, -1).to_bytes()])
-    properties = {"partition": "0", "definition": served.model.hash}
+    said = {"partition": 0, "definition": served.model.hash}
     # A new owner says so; then the old one still sends, and the new one what is out already.
-    log.append(Message(log[-1].position, b"", {**properties, "epoch": "2", "marker": "epoch"}))
+    log.append(Message(log[-1].position, b"", header(b"", **said, epoch=2, marker=True)))
     for epoch, vectors in (("1", beyond), ("2", wrong)):
-        log.append(Message(log[-1].position, encode_vectors(served.model, vectors), {**properties, "epoch": epoch}))
+        payload = encode_vectors(served.model, vectors)
+        log.append(Message(log[-1].position, payload, header(payload, **said, epoch=epoch)))
     assert served.differences() == []
 
 

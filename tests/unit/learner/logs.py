@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
+from headrace.log.messages import Message
 from headrace.log.position import Position
 from headrace.log.tables import Kind, LogEntries, encode_log
 from headrace.log.topics import END_OF_HISTORY
+from headrace.wire.envelope import Envelope
 
 Row = dict[str, float | str | None]
-Message = tuple[bytes, dict[str, str], Position]
 
 
 class Entry(NamedTuple):
@@ -77,9 +78,10 @@ def shifted(entries: LogEntries, places: int) -> LogEntries:
     return replace(entries, seqs=entries.seqs + places, questions=entries.questions + places)
 
 
-def message(model: ModelDefinition, entries: LogEntries, number: int, **properties: str) -> Message:
+def message(model: ModelDefinition, entries: LogEntries, number: int, **said: Any) -> Message:
     """One message of the log."""
-    return encode_log(model, entries), properties, Position(1, number, -1)
+    envelope = Envelope(**{"definition": model.hash, **said})
+    return Message(Position(1, number, -1), encode_log(model, entries), envelope)
 
 
 def messages(
@@ -93,7 +95,7 @@ def messages(
         stop = min(start + turns[number % len(turns)], len(whole))
         frontier = END_OF_HISTORY if end and stop == len(whole) else int(whole.times[stop - 1])
         part = whole.take(range(start, stop))
-        yield message(model, part, number, frontier=str(frontier), epoch="1")
+        yield message(model, part, number, reached=frontier, epoch=1)
         start, number = stop, number + 1
 
 

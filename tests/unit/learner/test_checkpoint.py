@@ -27,7 +27,7 @@ _MODEL = definition("m", Task.BINARY, _ROWS[0])
 def learned(count: int) -> Learning:
     learning = Learning(_MODEL, tree.HoeffdingTreeClassifier(grace_period=10))
     for message in log(_MODEL, _ROWS[:count], _LABELS[:count], [15], end=False):
-        list(learning.read(*message))
+        list(learning.read(message))
     return learning
 
 
@@ -54,7 +54,7 @@ def test_a_renamed_model_goes_on_from_its_checkpoint_and_log(tmp_path: Path) -> 
     found = Checkpoints(tmp_path, renamed).load()
     assert found is not None
     for message in log(_MODEL, _ROWS, _LABELS, [10], end=False):
-        list(found.read(*message))
+        list(found.read(message))
     assert (found.model.title, found.progress.examples) == ("n", 60)
     assert state_hash(found.estimator) == state_hash(learned(60).estimator)
 

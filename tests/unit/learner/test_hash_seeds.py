@@ -68,7 +68,7 @@ def _hashes() -> dict[str, str]:
         scores: list[Any] = []
         learning = Learning(model, make(), asked=lambda _, score, scores=scores: scores.append(score))
         for one in messages(model, rows, alternating(labels), [50]):
-            list(learning.read(*one))
+            list(learning.read(one))
         again = checkpoint.decode(model, checkpoint.encode(learning))
         assert again is not None
         assert state_hash(again.estimator) == state_hash(learning.estimator)

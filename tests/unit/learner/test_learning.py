@@ -14,12 +14,14 @@ from headrace.definition import Task
 from headrace.errors import CorruptState, LearnerFailed
 from headrace.frontier import RESTING, UNKNOWN
 from headrace.learning import Learning
+from headrace.log.messages import Message
 from headrace.log.position import START, Position
+from headrace.wire.envelope import Envelope
 from headrace_learner import checkpoint
 from headrace_learner.statehash import state_hash
 from headrace_learner.takeover import Takeover
 
-from .logs import Message, Row, alternating, definition, entries_of, log, message
+from .logs import Row, alternating, definition, entries_of, log, message
 
 _PAIRS = list(datasets.Bananas().take(400))
 _ROWS: list[Row] = [dict(row) for row, _ in _PAIRS]
@@ -35,7 +37,7 @@ def learn(learning: Learning, messages: list[Message]) -> list[int]:
     """Learn, and return the versions that were due."""
     versions = []
     for one in messages:
-        for _ in learning.read(*one):
+        for _ in learning.read(one):
             learning.progress.published = learning.progress.examples
             versions.append(learning.progress.examples)
     return versions
@@ -72,13 +74,13 @@ def test_a_checkpoint_goes_on_from_any_version_also_inside_a_message(version: in
     learn(whole, messages)
     stopped = new()
     for one in messages:
-        for _ in stopped.read(*one):
+        for _ in stopped.read(one):
             stopped.progress.published = stopped.progress.examples
             if stopped.progress.examples == 100 * version:
                 data = checkpoint.encode(stopped)
     resumed = checkpoint.decode(_MODEL, data)
     assert resumed is not None
-    again = [one for one in messages if one[2] > resumed.progress.position]
+    again = [one for one in messages if one.position > resumed.progress.position]
     assert learn(resumed, again) == [100 * number for number in range(version + 1, 5)]
     assert everything(resumed) == everything(whole)
     assert resumed.progress == whole.progress
@@ -119,10 +121,10 @@ def test_what_a_superseded_owner_writes_is_dropped() -> None:
     learn(
         learning,
         [
-            message(_MODEL, entries.take(range(20)), 0, epoch="1", partition="0"),
-            (b"", {"epoch": "2", "partition": "0", "marker": "epoch"}, Position(1, 1, -1)),
-            message(_MODEL, zombie.take(range(20, 40)), 2, epoch="1", partition="0", frontier=str(2**62)),
-            message(_MODEL, entries.take(range(20, 60)), 3, epoch="2", partition="0"),
+            message(_MODEL, entries.take(range(20)), 0, epoch=1),
+            Message(Position(1, 1, -1), b"", Envelope(epoch=2, marker=True)),
+            message(_MODEL, zombie.take(range(20, 40)), 2, epoch=1, reached=2**62),
+            message(_MODEL, entries.take(range(20, 60)), 3, epoch=2),
         ],
     )
     assert state_hash(learning.estimator) == state_hash(reference.estimator)
@@ -134,19 +136,19 @@ def test_the_end_of_history_makes_the_last_version_complete_once() -> None:
     learning = new()
     assert learn(learning, list(log(_MODEL, _ROWS[:150], _LABELS[:150]))) == [100, 150]
     assert learning.progress.rests
-    assert learn(learning, [(b"", {"frontier": str(2**62)}, Position(1, 9, -1))]) == []
+    assert learn(learning, [Message(Position(1, 9, -1), b"", Envelope(reached=2**62))]) == []
     assert learning.progress.position == Position(1, 9, -1)
 
 
 def test_an_idle_log_goes_on_as_before() -> None:
     learning = new()
-    rest = str(2**62)
+    rest = 2**62
     entries = entries_of(_MODEL, _ROWS, alternating(_LABELS[:120]))
-    assert learn(learning, [message(_MODEL, entries.take(range(60)), 0, frontier=rest)]) == [30]
+    assert learn(learning, [message(_MODEL, entries.take(range(60)), 0, reached=rest)]) == [30]
     assert learn(learning, [message(_MODEL, entries.take(range(60, 120)), 1)]) == []
-    assert learn(learning, [message(_MODEL, entries.take(range(120, 240)), 2, frontier="7")]) == [100]
+    assert learn(learning, [message(_MODEL, entries.take(range(120, 240)), 2, reached=7)]) == [100]
     assert (learning.progress.frontier, learning.progress.rests) == (7, False)
-    assert learn(learning, [(b"", {"frontier": rest}, Position(1, 3, -1))]) == [120]
+    assert learn(learning, [Message(Position(1, 3, -1), b"", Envelope(reached=rest))]) == [120]
 
 
 def test_examples_of_another_learner_count_and_of_other_features_not() -> None:
@@ -189,25 +191,25 @@ def test_a_learner_that_fails_names_the_example_and_learns_nothing_behind_it() -
     model = definition("choking", Task.BINARY, rows[0])
     learning = Learning(model, _Choking())
     messages = list(log(model, rows, [True] * 10, [10]))
-    list(learning.read(*messages[0]))
+    list(learning.read(messages[0]))
     with pytest.raises(
         LearnerFailed, match=r"model 'choking' fails on entry 15 of its log \('e7'\): OverflowError: math range error"
     ):
-        list(learning.read(*messages[1]))
+        list(learning.read(messages[1]))
     assert learning.estimator.learned == 8
-    assert (learning.progress.examples, learning.progress.position) == (7, messages[0][2])
+    assert (learning.progress.examples, learning.progress.position) == (7, messages[0].position)
 
 
 def test_a_log_is_whole_once_it_says_so_in_this_definition() -> None:
-    learning, ours = new(), {"definition": _MODEL.hash}
+    learning, ours = new(), _MODEL.hash
     found = []
-    for frontier, more in (
-        (RESTING, {}),
-        (UNKNOWN, ours | {"remaking": "1"}),
-        (5, ours | {"remaking": "1"}),
-        (6, ours),
+    for said in (
+        Envelope(reached=RESTING),
+        Envelope(reached=UNKNOWN, definition=ours, remaking=True),
+        Envelope(reached=5, definition=ours, remaking=True),
+        Envelope(reached=6, definition=ours),
     ):
-        list(learning.read(b"", {"frontier": str(frontier), **more}, START))
+        list(learning.read(Message(START, b"", said)))
         found.append((learning.whole, learning.progress.frontier))
     assert found == [(True, RESTING), (False, None), (False, 5), (True, 6)]
 

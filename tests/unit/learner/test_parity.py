@@ -51,7 +51,7 @@ def test_the_learner_equals_a_bare_loop(dataset: Callable[[], Any], task: Task, 
     learning = Learning(model, _LEARNERS[learner]())
     versions = []
     for message in log(model, rows, labels, sizes=(1, 500, 64)):
-        for _ in learning.read(*message):
+        for _ in learning.read(message):
             versions.append(learning.progress.examples)
             learning.progress.published = learning.progress.examples
 
@@ -83,7 +83,7 @@ def test_missing_values_and_categories_are_missing_keys() -> None:
     model = definition("m", Task.BINARY, rows[0])
     learning = Learning(model, _Recorder())
     for message in log(model, rows, labels, sizes=(2,)):
-        assert list(learning.read(*message)) == ([None] if message[2].entry == 4 else [])
+        assert list(learning.read(message)) == ([None] if message.position.entry == 4 else [])
     rows[3].pop("place")
     assert learning.estimator.learned == list(zip(rows, labels, strict=True))
     assert list(learning.estimator.learned[0][0]) == ["a", "place", "b"]

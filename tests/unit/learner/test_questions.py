@@ -16,13 +16,14 @@ from river.evaluate import iter_progressive_val_score
 from headrace.definition import Task
 from headrace.errors import LearnerFailed
 from headrace.learning import Learning, Score, takes_weight
+from headrace.log.messages import Message
 from headrace.log.tables import Kind
 from headrace_learner import checkpoint
 from headrace_learner.statehash import state_hash
 from tests.unit.export.scores import FEATURES, label, vector
 from tests.unit.export.test_parity import PREDICTORS, both
 
-from .logs import Entry, Message, Row, alternating, definition, entries_of, log, message, messages
+from .logs import Entry, Row, alternating, definition, entries_of, log, message, messages
 
 _ROW: Row = {feature.name: "text" if feature.type == "string" else 1.0 for feature in FEATURES}
 
@@ -127,7 +128,7 @@ class Read:
                 assert again is not None
                 again._asked = self.scores.__setitem__
                 self.learning = again
-            for _ in self.learning.read(*one):
+            for _ in self.learning.read(one):
                 self.learning.progress.published = self.learning.progress.examples
                 self.versions.append(self.learning.progress.examples)
 
@@ -204,7 +205,7 @@ def test_scores_and_baselines_are_those_of_the_question() -> None:
     entries += [Entry(a, 2, 2.0), Entry(a, 3, 7.0)]
     learning = Learning(model, linear_model.LinearRegression())
     for one in messages(model, rows, entries, [3]):
-        list(learning.read(*one))
+        list(learning.read(one))
     found = learning.quality.metrics()
     assert found["prior_mae"] == (4.0 + 8.0 + 2.0 + (7.0 - 6.0)) / 4
     assert found["no_change_mae"] == (4.0 + 8.0 + 2.0 + (8.0 - 7.0)) / 4
@@ -217,7 +218,7 @@ def test_the_order_of_answers_decides_what_is_learned_first() -> None:
     log_ = [Entry(Kind.QUESTION, 0), Entry(Kind.QUESTION, 1), Entry(Kind.ANSWER, 1, 3.0), Entry(Kind.ANSWER, 0, 1.0)]
     learning, reference = Learning(model, linear_model.LinearRegression()), linear_model.LinearRegression()
     for one in messages(model, rows, log_):
-        list(learning.read(*one))
+        list(learning.read(one))
     reference.learn_one({"x": 2.0}, 3.0)
     reference.learn_one({"x": 1.0}, 1.0)
     assert state_hash(learning.estimator) == state_hash(reference)
@@ -231,8 +232,8 @@ def test_an_answer_whose_question_was_never_read_is_learned_and_not_scored() -> 
     before = entries_of(other, rows, log_).take(range(6))
     after = entries_of(model, rows, log_).take(range(6, 20))
     learning = Learning(model, linear_model.LogisticRegression())
-    list(learning.read(*message(other, before, 0, definition=other.hash)))
-    list(learning.read(*message(model, after, 1, definition=model.hash)))
+    list(learning.read(message(other, before, 0, definition=other.hash)))
+    list(learning.read(message(model, after, 1, definition=model.hash)))
     found = learning.quality.metrics()
     assert (found["examples"], found["scored"], found["unasked"]) == (10.0, 4.0, 6.0)
 
@@ -246,7 +247,7 @@ def test_waiting_predictions_are_bounded() -> None:
     for sizes in ([200], [7], [1, 50]):
         learning = Learning(model, linear_model.LogisticRegression())
         for one in messages(model, rows, log_, sizes):
-            list(learning.read(*one))
+            list(learning.read(one))
             assert learning.waiting.size <= model.waiting_bytes
         figures = learning.quality.metrics()
         assert figures["scored"] + learning.waiting.dropped == 100.0
@@ -265,7 +266,7 @@ def test_questions_without_an_answer_leave_nothing_behind() -> None:
     log_ = [entry for row in range(20_000) for entry in (Entry(Kind.QUESTION, row), Entry(Kind.UNANSWERED, row))]
     learning = Learning(model, linear_model.LogisticRegression())
     for one in messages(model, rows, log_, [2_000]):
-        list(learning.read(*one))
+        list(learning.read(one))
     assert (len(learning.waiting), learning.progress.examples, learning.progress.next_seq) == (0, 0, 40_000)
     assert learning.waiting.size < 500_000
     assert state_hash(learning.estimator) == state_hash(linear_model.LogisticRegression())
@@ -278,7 +279,7 @@ def test_an_estimator_without_weights_refuses_an_example_with_one(estimator: Cal
     learning = Learning(model, preprocessing.StandardScaler() | estimator())
     log_ = alternating([True, False, True, False], [1.0, 1.0, 20.0, 1.0])
     with pytest.raises(LearnerFailed, match=r"entry 5 of its log \('e2'\): TypeError: \w+ cannot learn a weight"):
-        list(learning.read(*next(messages(model, rows, log_))))
+        list(learning.read(next(messages(model, rows, log_))))
 
 
 @pytest.mark.parametrize(
@@ -305,9 +306,9 @@ def test_a_weight_of_two_is_that_of_two_examples_in_every_metric() -> None:
     frozen.learn_one = lambda x, y, w=1.0: None
     heavy, twice = Learning(model, copy.deepcopy(frozen)), Learning(model, copy.deepcopy(frozen))
     for one in messages(model, rows, alternating(labels, [2.0] * 300)):
-        list(heavy.read(*one))
+        list(heavy.read(one))
     doubled = [row for row in rows for _ in range(2)]
     for one in log(model, doubled, [own for own in labels for _ in range(2)]):
-        list(twice.read(*one))
+        list(twice.read(one))
     for name in ("accuracy", "roc_auc", "log_loss", "f1", "ece"):
         assert heavy.quality.metrics()[name] == pytest.approx(twice.quality.metrics()[name], rel=1e-12), name

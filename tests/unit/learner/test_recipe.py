@@ -42,7 +42,7 @@ def metrics_of(learner: Any) -> dict[str, float]:
     model = definition("delay", Task.REGRESSION, rows[0])
     learning = Learning(model, learner)
     for one in messages(model, rows, alternating(labels), [1_000]):
-        list(learning.read(*one))
+        list(learning.read(one))
     return learning.quality.metrics()
 
 

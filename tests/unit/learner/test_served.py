@@ -99,7 +99,7 @@ def test_a_prediction_without_an_answer_is_forgotten() -> None:
     found.predict(predictions(model, [0]))
     learning = Learning(model, LogisticRegression(), served=found)
     for one in messages(model, _ROWS, [Entry(Kind.QUESTION, 0), Entry(Kind.UNANSWERED, 0)]):
-        list(learning.read(*one))
+        list(learning.read(one))
     assert found.dump() == ServedQuality(model).dump()
 
 
@@ -109,7 +109,7 @@ def test_what_was_made_later_was_not_served() -> None:
     log = [*alternating(_LABELS[Task.BINARY][:20]), Entry(Kind.QUESTION, 20), Entry(Kind.UNANSWERED, 20)]
     whole = entries_of(model, _ROWS, log)
     made = replace(whole, made=np.arange(len(whole)) < 20)
-    list(learning.read(*message(model, made, 0)))
+    list(learning.read(message(model, made, 0)))
     assert learning.progress.examples == 20
     assert learning.served is not None
     assert learning.served.metrics()["unserved"] == 10.0
@@ -120,8 +120,8 @@ def test_examples_of_a_former_definition_are_not_unserved() -> None:
     learning = Learning(model, LogisticRegression(), served=ServedQuality(model))
     whole = entries_of(model, _ROWS, alternating(_LABELS[Task.BINARY][:20]))
     former, current = whole.take(range(30)), whole.take(range(30, 40))
-    list(learning.read(*message(model, former, 0, definition="former", examples=model.examples_hash)))
-    list(learning.read(*message(model, current, 1, definition=model.hash)))
+    list(learning.read(message(model, former, 0, definition="former", examples=model.examples_hash)))
+    list(learning.read(message(model, current, 1, definition=model.hash)))
     assert learning.progress.examples == 20
     assert learning.served is not None
     assert learning.served.metrics()["unserved"] == 5.0
@@ -148,7 +148,7 @@ def test_both_sides_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     found.predict(predictions(model, list(range(30))))
     learning = Learning(model, LogisticRegression(), served=found)
     for one in messages(model, _ROWS, alternating(_LABELS[Task.BINARY])):
-        list(learning.read(*one))
+        list(learning.read(one))
     assert (len(found._predictions), len(found._answers)) == (0, 10)
     assert found.metrics()["served"] == 20.0
     assert found.metrics()["unserved"] == 40.0

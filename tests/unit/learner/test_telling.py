@@ -58,7 +58,7 @@ def test_a_status_sums_up_all_models() -> None:
         Standing("standby", 7, 5, 1, 7, 400, {}, "disk is full"),
     )
     assert status.state == "ready"
-    assert status.counters == {"examples": 17, "versions": 3}
+    assert status.counters == {"examples": 17, "versions": 3, "dead_letters": 0}
     assert status.versions == {"m0": 20, "m1": 5}
     assert status.metrics == {"m0": {"accuracy": 0.5}}
     assert status.frontier == 500  # who stands by for a model does not know how far it is

@@ -26,7 +26,7 @@ FEATURES = tuple(FeatureDefinition(name, FieldType.FLOAT, Column(name)) for name
 TEXT = FeatureDefinition("weight", FieldType.STRING, Column("weight"))
 MODEL = ModelDefinition("m", "s", "l", Task.BINARY, (*FEATURES, TEXT), "learner", entity="patient")
 
-TIMES = np.array([10, 20], np.int64)
+TIMES = np.array([10, 11], np.int64)
 NUMBERS = np.arange(18, dtype=np.float64).reshape(2, 9)
 POSITION = Position(1, 2, 3).to_bytes()
 
@@ -46,7 +46,7 @@ def test_features_may_be_called_like_the_columns_beside_them() -> None:
     entries = LogEntries(TIMES, kinds, TIMES, ["a", "b"], TIMES, TIMES + 5, label, weight, NUMBERS, [["x", None]])
     data = encode_log(MODEL, entries)
     (answer,) = decode_log(MODEL, data).answers.numbers.tolist()
-    assert (answer, last_sequence_of(data)) == (NUMBERS[1].tolist(), 20)
+    assert (answer, last_sequence_of(data)) == (NUMBERS[1].tolist(), 11)
     assert decode_log(MODEL, data).answers.weights.tolist() == [20.0]
 
     predictions = Predictions(["a", "b"], TIMES, [POSITION] * 2, TIMES, weight, None, NUMBERS, [["x", None]])

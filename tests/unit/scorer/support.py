@@ -240,7 +240,7 @@ class Notes:
 def versions(*published: models_pb2.ModelVersion) -> Versions:
     """The versions of the loop, with these on the topic."""
     own = Versions(LOOP, Notes())
-    own.offer([one.SerializeToString() for one in published])
+    own.offer(list(published))
     return own
 
 

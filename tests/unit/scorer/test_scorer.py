@@ -221,7 +221,7 @@ async def test_a_swap_meets_no_request_half_way() -> None:
     for one in published:
         waiting = [asyncio.ensure_future(asked.score(Request("fraud", event()))) for _ in range(5)]
         await asyncio.sleep(0)
-        own.offer([one.SerializeToString()])
+        own.offer([one])
         for answer in await asyncio.gather(*waiting):
             assert answer.score == pytest.approx(expected[answer.batch.version.examples], rel=1e-13)
             seen.add(answer.batch.version.examples)
@@ -230,7 +230,7 @@ async def test_a_swap_meets_no_request_half_way() -> None:
 
 async def test_a_version_that_is_sent_again_does_not_replace_a_newer_one() -> None:
     own = versions(version(FRAUD, 80))
-    own.offer([version(FRAUD, 40).SerializeToString()])
+    own.offer([version(FRAUD, 40)])
     assert (await scorer(own).score(Request("fraud", event()))).batch.version.examples == 80
 
 

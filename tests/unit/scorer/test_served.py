@@ -13,6 +13,7 @@ from headrace.log.tables import decode_predictions, decode_vectors
 from headrace.log.topics import Topics
 from headrace_scorer.scorer import Answer, Request
 from headrace_scorer.served import ServedQueue, messages
+from tests.headers import header
 from tests.unit.scorer.support import FRAUD, NOW, SORT, WORTH, event, scorer, version, versions
 
 TOPICS = Topics("shop")
@@ -84,7 +85,7 @@ def entries(model: str, count: int) -> ServedQueue:
 def test_a_model_fed_by_its_stream_has_its_predictions_logged() -> None:
     (message,) = messages(TOPICS, entries("fraud", 3).take(0.0))
     assert message.topic == TOPICS.predictions("fraud")
-    assert message.properties == {"definition": FRAUD.hash}
+    assert message.properties == header(message.payload, definition=FRAUD.hash)
     found = decode_predictions(FRAUD, message.payload)
     assert found.ids == ["e0", "e1", "e2"]
     assert found.times.tolist() == [NOW] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from headrace.log.position import Position
 from headrace.log.tables import MAX_ROWS, Predictions, Vectors, decode_predictions, encode_vectors
 from headrace.version import Version
 from headrace_scorer.stream import Outcome, StreamScorer
+from tests.headers import header
 from tests.unit.scorer.support import FRAUD, SORT, asked_of_river, learner, version
 
 
@@ -40,19 +42,18 @@ class Topic:
     def __init__(self) -> None:
         self._next = 0
 
-    def batch(self, *messages: tuple[bytes, dict[str, str]]) -> Batch:
+    def batch(self, *messages: tuple[bytes, dict[str, Any]]) -> Batch:
         batch = Batch()
-        for payload, properties in messages:
+        for payload, said in messages:
             batch.positions.append(Position(9, self._next, -1))
             batch.payloads.append(payload)
-            batch.properties.append(properties)
+            batch.properties.append(header(payload, **said))
             self._next += 1
         return batch
 
 
-def properties(epoch: int, frontier: int | None = None, **more: str) -> dict[str, str]:
-    own = {"epoch": str(epoch), "partition": "0", "definition": FRAUD.hash}
-    return own | ({} if frontier is None else {"frontier": str(frontier)}) | more
+def properties(epoch: int, reached: int | None = None, **more: Any) -> dict[str, Any]:
+    return {"epoch": epoch, "definition": FRAUD.hash, "reached": reached} | more
 
 
 def scoring(model: ModelDefinition = FRAUD) -> StreamScorer:
@@ -66,14 +67,15 @@ def predictions(outcome: Outcome, model: ModelDefinition = FRAUD) -> list[Predic
 
 def test_every_vector_gets_the_score_that_river_gives_it_and_keeps_its_place() -> None:
     outcome = scoring().score(
-        Topic().batch((vectors(FRAUD, [1, 2, 3]), properties(1, 30)), (vectors(FRAUD, [4]), properties(1, 40)))
+        Topic().batch((vectors(FRAUD, [1, 2, 3]), properties(1, 30)), (vectors(FRAUD, [4]), properties(1, 40))),
+        "features",
     )
     (found,) = predictions(outcome)
     assert found.ids == ["e1", "e2", "e3", "e4"]
     assert found.times.tolist() == [10, 20, 30, 40]
     assert found.positions == [Position(1, place, -1).to_bytes() for place in (1, 2, 3, 4)]
     assert found.versions.tolist() == [60] * 4
-    assert outcome.outputs[0].properties == properties(1, 40)
+    assert outcome.outputs[0].properties == header(outcome.outputs[0].payload, **properties(1, 40))
     assert (outcome.predictions, outcome.unscored, outcome.frontier) == (4, 0, 40)
     names = [own.name for own in FRAUD.features if own.type == "float"]
     made = learner(FRAUD)
@@ -84,55 +86,57 @@ def test_every_vector_gets_the_score_that_river_gives_it_and_keeps_its_place() -
 
 def test_multiclass_predictions_name_their_class() -> None:
     own = properties(1) | {"definition": SORT.hash}
-    (found,) = predictions(scoring(SORT).score(Topic().batch((vectors(SORT, [1, 2]), own))), SORT)
+    (found,) = predictions(scoring(SORT).score(Topic().batch((vectors(SORT, [1, 2]), own)), "features"), SORT)
     assert found.labels is not None
     assert set(found.labels) <= {"a", "b", "c"}
 
 
 def test_what_came_before_or_from_a_superseded_owner_is_dropped() -> None:
     topic, own = Topic(), scoring()
-    own.score(topic.batch((vectors(FRAUD, [1, 2, 3]), properties(1, 30))))
-    marker = (b"", properties(2, marker="epoch"))
+    own.score(topic.batch((vectors(FRAUD, [1, 2, 3]), properties(1, 30))), "features")
+    marker = (b"", properties(2, marker=True))
     again = own.score(
         topic.batch(
             (vectors(FRAUD, [2, 3, 4]), properties(1)),
             marker,
             (vectors(FRAUD, [5, 6]), properties(1, 99)),
             (vectors(FRAUD, [4, 5]), properties(2, 50)),
-        )
+        ),
+        "features",
     )
     assert [part.ids for part in predictions(again)] == [["e4"], ["e5"]]
     assert [output.properties["epoch"] for output in again.outputs] == ["1", "2", "2"]
     assert again.outputs[1].payload == b""
-    assert again.outputs[1].properties["marker"] == "epoch"
+    assert again.outputs[1].properties["marker"] == "1"
     assert again.frontier == 50
 
 
 def test_without_a_version_vectors_pass_unscored_but_their_frontier_is_passed_on() -> None:
     own = StreamScorer(FRAUD, lambda: None)
-    outcome = own.score(Topic().batch((vectors(FRAUD, [1, 2]), properties(1, 20))))
+    outcome = own.score(Topic().batch((vectors(FRAUD, [1, 2]), properties(1, 20))), "features")
     assert (outcome.predictions, outcome.unscored) == (0, 2)
-    assert [(output.payload, output.properties["frontier"]) for output in outcome.outputs] == [(b"", "20")]
+    assert [(output.payload, output.properties["reached"]) for output in outcome.outputs] == [(b"", "20")]
 
 
 def test_vectors_of_another_definition_are_ignored_and_counted() -> None:
     own = properties(1) | {"definition": "f" * 16}
-    outcome = scoring().score(Topic().batch((vectors(FRAUD, [1]), own), (vectors(FRAUD, [1]), properties(1))))
+    batch = Topic().batch((vectors(FRAUD, [1]), own), (vectors(FRAUD, [1]), properties(1)))
+    outcome = scoring().score(batch, "features")
     assert outcome.ignored == 1
     assert outcome.predictions == 1
 
 
 def test_a_message_that_cannot_be_read_is_told_and_the_rest_is_scored() -> None:
     batch = Topic().batch((b"no table", properties(1)), (vectors(FRAUD, [1]), properties(1)))
-    outcome = scoring().score(batch)
+    outcome = scoring().score(batch, "features")
     assert outcome.predictions == 1
-    (refused,) = outcome.undecodable
+    (refused,) = outcome.wrong
     assert (refused.position, refused.payload) == (Position(9, 0, -1), b"no table")
-    assert refused.reason
+    assert "no Arrow stream" in refused.reason.problem
 
 
 def test_messages_stay_below_the_brokers_limit() -> None:
     messages = [(vectors(FRAUD, range(first, first + 1_500)), properties(1, first)) for first in range(0, 6_000, 1_500)]
-    found = predictions(scoring().score(Topic().batch(*messages)))
+    found = predictions(scoring().score(Topic().batch(*messages), "features"))
     assert sum(len(part) for part in found) == 6_000
     assert max(len(part) for part in found) <= MAX_ROWS

@@ -24,6 +24,7 @@ from headrace_scorer.scorer import Request, Scorer
 from headrace_scorer.served import ServedQueue, messages
 from headrace_scorer.stream import StreamScorer
 from headrace_scorer.versions import Takeover, Versions
+from tests.headers import header
 from tests.unit.scorer import test_stream
 from tests.unit.scorer.support import (
     FRAUD,
@@ -59,7 +60,7 @@ def published(of: ModelDefinition, examples: int, taken_over: bool = True, **cha
 
 def offered(*sent: models_pb2.ModelVersion, notes: Notes | None = None) -> Versions:
     versions = Versions(LOOP, notes or Notes())
-    versions.offer([one.SerializeToString() for one in sent])
+    versions.offer(list(sent))
     return versions
 
 
@@ -74,11 +75,11 @@ def test_the_former_answers_until_the_new_one_has_taken_over(former: ModelDefini
     assert answering(versions) == (former.hash, 60)
     assert versions.takeover("fraud") == Takeover(former.hash, 20, 60)
     taken = published(FRAUD, 60)
-    assert versions.offer([taken.SerializeToString()]) == {"fraud": taken.SerializeToString()}
+    assert versions.offer([taken]) == {"fraud": taken}
     assert answering(versions) == (FRAUD.hash, 60)
     assert versions.takeover("fraud") is None
     # Compaction has not removed it yet.
-    versions.offer([published(former, 80).SerializeToString()])
+    versions.offer([published(former, 80)])
     assert answering(versions) == (FRAUD.hash, 60)
 
 
@@ -165,9 +166,9 @@ def test_a_former_one_of_another_task_or_field_is_refused() -> None:
 def test_what_is_kept_on_disk_answers_after_a_change(tmp_path: Path) -> None:
     kept = KeptVersions(tmp_path)
     before = published(OTHER_LEARNER, 60)
-    kept.save({"fraud": before.SerializeToString()})
+    kept.save({"fraud": before})
     kept.save(Versions(LOOP, Notes()).offer(kept.load()))
-    kept.save({"fraud": published(FRAUD, 20, taken_over=False).SerializeToString()})
+    kept.save({"fraud": published(FRAUD, 20, taken_over=False)})
     versions = Versions(LOOP, Notes())
     versions.offer(kept.load())
     assert answering(versions) == (OTHER_LEARNER.hash, 60)
@@ -199,14 +200,14 @@ async def score(versions: Versions, model: str, body: bytes) -> tuple[float, Ser
 async def test_the_former_answers_what_it_did_before(former: ModelDefinition) -> None:
     new = structs.replace(LOOP, models=(former, *LOOP.models[1:]))
     before = Versions(new, Notes())
-    before.offer([published(former, 60).SerializeToString()])
+    before.offer([published(former, 60)])
     alone = Scorer(new, before, Assembler, FakeRows(history()), ServedQueue(10, 2.0), clock=lambda: NOW)
     expected = (await alone.score(Request("fraud", event()))).score
     versions = offered(published(former, 60), published(FRAUD, 20, taken_over=False))
     found, queue = await score(versions, "fraud", event())
     assert found == expected
     (message,) = messages(Topics("shop"), queue.take(0.0))
-    assert message.properties == {"definition": former.hash}
+    assert message.properties == header(message.payload, definition=former.hash)
     assert decode_predictions(former, message.payload).scores.tolist() == [expected]
 
 
@@ -216,7 +217,8 @@ async def test_the_vector_of_a_request_is_learned_by_the_new_definition() -> Non
     versions = offered(published(former, 60))
     _, queue = await score(versions, "worth", event())
     vectors, predictions = messages(Topics("shop"), queue.take(0.0))
-    assert (vectors.properties, predictions.properties) == ({"definition": WORTH.hash}, {"definition": former.hash})
+    assert vectors.properties == header(vectors.payload, definition=WORTH.hash, examples=WORTH.examples_hash)
+    assert predictions.properties == header(predictions.payload, definition=former.hash)
     assert decode_vectors(WORTH, vectors.payload).ids == ["e1"]
     assert decode_predictions(former, predictions.payload).ids == ["e1"]
 
@@ -228,7 +230,7 @@ async def test_a_request_without_a_new_field_is_answered_and_not_learned() -> No
     answer = await scorer.score(Request("worth", event(amount=None), "e1"))
     assert not answer.logged
     (message,) = messages(Topics("shop"), queue.take(0.0))
-    assert message.properties == {"definition": former.hash}
+    assert message.properties == header(message.payload, definition=former.hash)
     with pytest.raises(InvalidEvent, match="card"):
         await scorer.score(Request("worth", event(card=None), "e2"))
 
@@ -238,7 +240,7 @@ async def test_requests_under_way_at_the_switch_are_all_answered() -> None:
     scorer = scorer_of(versions, ServedQueue(10_000, 2.0))
     asked = [asyncio.create_task(scorer.score(Request("fraud", event()))) for _ in range(10)]
     await asyncio.sleep(0)
-    versions.offer([published(FRAUD, 60).SerializeToString()])
+    versions.offer([published(FRAUD, 60)])
     asked += [asyncio.create_task(scorer.score(Request("fraud", event()))) for _ in range(10)]
     answers = await asyncio.gather(*asked)
     assert [answer.batch.version.model.hash for answer in answers] == [OTHER.hash] * 10 + [FRAUD.hash] * 10
@@ -248,7 +250,7 @@ async def test_requests_under_way_at_the_switch_are_all_answered() -> None:
 def test_vectors_of_the_stream_are_scored_by_the_former(former: ModelDefinition) -> None:
     versions = offered(published(former, 60))
     batch = test_stream.Topic().batch((test_stream.vectors(FRAUD, [1, 2]), test_stream.properties(1, 20)))
-    outcome = StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch)
+    outcome = StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch, "features")
     (output,) = outcome.outputs
     assert output.properties["definition"] == former.hash
     found = decode_predictions(former, output.payload)
@@ -259,9 +261,9 @@ def test_vectors_of_the_stream_are_scored_by_the_former(former: ModelDefinition)
 
 def test_vectors_that_were_under_way_at_a_change_of_the_learner_are_scored() -> None:
     versions = offered(published(OTHER_LEARNER, 60))
-    properties = test_stream.properties(1, 20) | {"definition": OTHER_LEARNER.hash}
+    properties = {"epoch": 1, "reached": 20, "definition": OTHER_LEARNER.hash}
     batch = test_stream.Topic().batch((test_stream.vectors(FRAUD, [1, 2]), properties))
-    assert StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch).predictions == 2
+    assert StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch, "features").predictions == 2
 
 
 def test_vectors_that_hold_those_of_the_former_behind_their_own_are_scored_by_who_answers() -> None:
@@ -270,17 +272,17 @@ def test_vectors_that_hold_those_of_the_former_behind_their_own_are_scored_by_wh
     batch = test_stream.Topic().batch((test_stream.vectors(wide, [1, 2]), properties))
     versions = offered(published(OTHER, 60))
     for model, place in ((OTHER, sum(own.type is FieldType.FLOAT for own in FRAUD.features)), (FRAUD, 0)):
-        outcome = StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch)
+        outcome = StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch, "features")
         assert (outcome.predictions, outcome.unscored) == (2, 0)
         (output,) = outcome.outputs
         assert output.properties["definition"] == model.hash
         assert "former" not in output.properties
         assert decode_predictions(model, output.payload).numbers[1, 0] == 2 / 7 + place
-        versions.offer([published(FRAUD, 60).SerializeToString()])
+        versions.offer([published(FRAUD, 60)])
 
 
 def test_vectors_that_do_not_hold_those_of_the_former_pass_unscored() -> None:
     versions = offered(published(OTHER, 60))
     batch = test_stream.Topic().batch((test_stream.vectors(FRAUD, [1, 2]), test_stream.properties(1, 20)))
-    outcome = StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch)
+    outcome = StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch, "features")
     assert (outcome.predictions, outcome.unscored) == (0, 2)

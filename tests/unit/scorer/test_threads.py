@@ -18,6 +18,7 @@ from headrace_scorer.stream import StreamScorer
 from headrace_scorer.telling import Progress
 from headrace_scorer.threads import PartitionScoring, StreamScoring
 from tests.deadline import scaled
+from tests.headers import header
 from tests.unit.scorer.support import FRAUD, LOOP, version, versions
 from tests.unit.scorer.test_stream import properties, vectors
 
@@ -130,7 +131,8 @@ class Producer:
 
 
 def test_predictions_whose_sending_failed_are_made_again() -> None:
-    broker = Broker([Message(0, vectors(FRAUD, [1, 2, 3]), properties(1, 30))], refused=1)
+    payload = vectors(FRAUD, [1, 2, 3])
+    broker = Broker([Message(0, payload, header(payload, **properties(1, 30)))], refused=1)
     own, failures = Version(FRAUD, version(FRAUD)), list[BaseException]()
     thread = PartitionScoring(
         broker,  # type: ignore[arg-type]

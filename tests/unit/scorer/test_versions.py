@@ -12,17 +12,22 @@ from msgspec import structs
 from headrace.definition import ModelDefinition
 from headrace.errors import CorruptState, NoModelYet, UnknownName
 from headrace.export import to_onnx
+from headrace.log.batch import Batch
+from headrace.log.messages import WrongMessage
+from headrace.log.position import Position
+from headrace.log.versions import versions_in
 from headrace.v1 import models_pb2
 from headrace.version import Version
 from headrace_scorer.versions import Versions
+from tests.headers import header
 from tests.unit.scorer.support import FRAUD, LOOP, SORT, WORTH, Notes, learner, version
 
 
 def test_the_newest_of_each_model_answers() -> None:
     own = Versions(LOOP, Notes())
-    own.offer([one.SerializeToString() for one in (version(FRAUD, 40), version(WORTH, 50), version(FRAUD, 60))])
+    own.offer([version(FRAUD, 40), version(WORTH, 50), version(FRAUD, 60)])
     assert own.examples() == {"fraud": 60, "worth": 50}
-    own.offer([version(FRAUD, 80).SerializeToString()])
+    own.offer([version(FRAUD, 80)])
     assert own.current("fraud").examples == 80
     with pytest.raises(NoModelYet):
         own.current("sort")
@@ -30,7 +35,7 @@ def test_the_newest_of_each_model_answers() -> None:
 
 def test_the_newest_answers_wherever_an_older_one_stands() -> None:
     own = Versions(LOOP, Notes())
-    newer, older = version(FRAUD, 60).SerializeToString(), version(FRAUD, 40).SerializeToString()
+    newer, older = version(FRAUD, 60), version(FRAUD, 40)
     # A learner that lost its place sent behind the one that followed it.
     assert own.offer([newer, older]) == {"fraud": newer}
     assert own.offer([older]) == {}
@@ -39,15 +44,15 @@ def test_the_newest_answers_wherever_an_older_one_stands() -> None:
 
 def test_behind_one_that_is_damaged_the_next_one_answers() -> None:
     own = Versions(LOOP, Notes())
-    damaged = version(FRAUD, 1_000, onnx=b"not the one").SerializeToString()
-    own.offer([version(FRAUD, 40).SerializeToString(), damaged, version(FRAUD, 60).SerializeToString()])
+    damaged = version(FRAUD, 1_000, onnx=b"not the one")
+    own.offer([version(FRAUD, 40), damaged, version(FRAUD, 60)])
     assert own.examples() == {"fraud": 60}
 
 
 def test_a_renamed_model_answers_to_both_names() -> None:
     models = tuple(structs.replace(model, alias="theft") if model is FRAUD else model for model in LOOP.models)
     own = Versions(structs.replace(LOOP, models=models), Notes())
-    own.offer([version(FRAUD, 40).SerializeToString()])
+    own.offer([version(FRAUD, 40)])
     assert own.current("theft") is own.current("fraud")
     assert own.model("theft").name == "fraud"
     with pytest.raises(UnknownName, match="theft"):
@@ -72,8 +77,8 @@ def other_task() -> bytes:
 def test_a_version_that_does_not_fit_is_refused_and_the_old_one_stays(changes: dict[str, Any], reason: str) -> None:
     notes = Notes()
     own = Versions(LOOP, notes)
-    own.offer([version(FRAUD, 40).SerializeToString()])
-    own.offer([version(FRAUD, 80, **changes).SerializeToString()])
+    own.offer([version(FRAUD, 40)])
+    own.offer([version(FRAUD, 80, **changes)])
     assert reason in notes.reasons
     assert own.examples() == {"fraud": 40}
 
@@ -94,11 +99,16 @@ def test_other_features_or_outputs_are_refused() -> None:
 
 
 def test_tombstones_and_junk_change_nothing() -> None:
-    notes = Notes()
-    own = Versions(LOOP, notes)
-    own.offer([version(FRAUD).SerializeToString(), b"", b"\xff\xff"])
+    payload = version(FRAUD).SerializeToString()
+    payloads = [payload, b"", b"\xff\xff", payload]
+    properties = [header(payload), {}, header(b"\xff\xff"), {"examples": "many"}]
+    batch = Batch([Position(1, entry, -1) for entry in range(4)], payloads, properties, [0] * 4)
+    wrong: list[WrongMessage] = []
+    own = Versions(LOOP, Notes())
+    own.offer(list(versions_in(batch, "models", wrong.append)))
     assert own.examples() == {"fraud": 60}
-    assert "not a ModelVersion" in notes.reasons
+    assert [one.position.entry for one in wrong] == [2, 3]
+    assert [one.reason.problem[:26] for one in wrong] == ["it is no ModelVersion: Err", "it has no header"]
 
 
 def test_a_multiclass_version_that_knows_no_class_yet_is_refused_with_a_reason() -> None:

@@ -17,6 +17,7 @@ from headrace.kernel.arrays import Ints
 from headrace.kernel.join import Decided, Join, Outcome, Rule, Watermarks
 from headrace.kernel.labels import Labels
 from headrace.log.dedupe import Accepted
+from headrace.log.messages import Message, decoded, opened, pass_over
 from headrace.log.tables import Kind, LogEntries, decode_log
 from headrace.log.topics import Topics
 
@@ -122,18 +123,20 @@ class ExampleAudit:
         accepted, frontier, watermark = Accepted(), UNKNOWN, UNKNOWN
         for physical in self._logs.partitions(self._topics.examples(self._model.name)):
             for batch in self._logs.read(physical, FEW):
-                for payload, properties in zip(batch.payloads, batch.properties, strict=True):
-                    if not accepted.mark(int(properties.get("epoch", 0))):
+                for message, entries in decoded(opened(batch, physical, pass_over), physical, self._entries, pass_over):
+                    envelope = message.envelope
+                    if not accepted.mark(envelope.epoch or 0) or envelope.definition != self._model.hash:
                         continue
-                    if properties.get("definition") != self._model.hash:
-                        continue
-                    frontier = int(properties.get("frontier", frontier))
-                    watermark = max(watermark, int(properties.get("watermark", watermark)))
-                    if payload:
-                        entries = decode_log(self._model, payload)
+                    frontier = frontier if envelope.reached is None else envelope.reached
+                    watermark = max(watermark, UNKNOWN if envelope.watermark is None else envelope.watermark)
+                    if entries is not None:
                         found.update(self._answers(entries))
                         made.update(_made(entries))
         return found, made, frontier, watermark
+
+    def _entries(self, message: Message) -> LogEntries | None:
+        own = message.payload and message.envelope.definition == self._model.hash
+        return decode_log(self._model, message.payload) if own else None
 
     def _answers(self, entries: LogEntries) -> Iterator[tuple[_Key, Outcome]]:
         examples = entries.answers

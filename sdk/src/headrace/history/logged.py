@@ -7,15 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from headrace.definition import ModelDefinition
+from headrace.errors import Unreadable
 from headrace.history.logs import FEW, Logs
 from headrace.kernel.arrays import Floats, Ints
 from headrace.kernel.replay import orders_of
-from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
+from headrace.log.messages import opened
 from headrace.log.tables import Predictions, Vectors, decode_predictions, decode_vectors
 from headrace.log.topics import Topics
+from headrace.wire.envelope import Envelope
+
+_log = structlog.get_logger()
 
 _POSITION = np.dtype([("ledger", ">u8"), ("entry", ">u8"), ("batch", ">u4")])
 
@@ -90,6 +95,8 @@ class LoggedModel:
         Vectors of another definition that were passed over.
     asked
         Vectors of requests that were passed over: their events are in no stream.
+    unreadable
+        Messages that are none of their topic, and were passed over.
     """
 
     def __init__(self, logs: Logs, topics: Topics, model: ModelDefinition) -> None:
@@ -98,6 +105,7 @@ class LoggedModel:
         self._model = model
         self.foreign = 0
         self.asked = 0
+        self.unreadable = 0
 
     def vectors(self, selection: Selection, size: int) -> Iterator[LoggedVectors]:
         """The selected vectors, at most `size` at a time."""
@@ -130,7 +138,9 @@ class LoggedModel:
             own = source.partition
             if source.epoch is None or own not in places:
                 continue
-            predictions = decode_predictions(self._model, payload)
+            predictions = self._predictions(payload)
+            if predictions is None:
+                continue
             taken = accepted.take(source.epoch, predictions.positions)
             wanted = orders_of(_positions(predictions.positions))
             order = sorting[own]
@@ -147,7 +157,9 @@ class LoggedModel:
         for source, payload, _ in self._messages(self._topics.predictions(self._model.name)):
             if source.epoch is not None:
                 continue
-            found = decode_predictions(self._model, payload)
+            found = self._predictions(payload)
+            if found is None:
+                continue
             rows = selection.rows(found.ids, found.times)[:left]
             if left is not None:
                 left -= len(rows)
@@ -156,7 +168,11 @@ class LoggedModel:
 
     def _vectors(self, selection: Selection) -> Iterator[LoggedVectors]:
         for source, payload, accepted in self._messages(self._topics.features(self._model.name)):
-            vectors = decode_vectors(self._model, payload)
+            try:
+                vectors = decode_vectors(self._model, payload)
+            except Unreadable as error:
+                self._leave(error)
+                continue
             if source.epoch is None:
                 self.asked += len(selection.rows(vectors.ids, vectors.times))
                 continue
@@ -169,39 +185,31 @@ class LoggedModel:
                     vectors, np.full(len(vectors), source.partition, np.int64), _positions(vectors.positions)
                 )
 
-    def _messages(self, topic: str) -> Iterator[tuple[_Source, bytes, Accepted]]:
+    def _predictions(self, payload: bytes) -> Predictions | None:
+        try:
+            return decode_predictions(self._model, payload)
+        except Unreadable as error:
+            self._leave(error)
+            return None
+
+    def _leave(self, error: Unreadable) -> None:
+        self.unreadable += 1
+        _log.warning("message_unreadable", model=self._model.name, reason=str(error))
+
+    def _messages(self, topic: str) -> Iterator[tuple[Envelope, bytes, Accepted]]:
         accepted: dict[int, Accepted] = {}
         own = self._model.hash
         for physical in self._logs.partitions(topic):
             for batch in self._logs.read(physical, FEW):
-                for source, payload in _sources(batch):
+                for message in opened(batch, physical, lambda wrong: self._leave(wrong.reason)):
+                    source, payload = message.envelope, message.payload
                     standing = accepted.setdefault(source.partition, Accepted())
                     if source.epoch is not None and not standing.mark(source.epoch):
                         continue
-                    if payload and source.definition not in (None, own):
+                    if payload and source.definition != own:
                         self.foreign += 1
                     elif payload:
                         yield source, payload, standing
-
-
-@dataclass(frozen=True)
-class _Source:
-    partition: int
-    epoch: int | None
-    definition: str | None
-
-
-def _sources(batch: Batch) -> Iterator[tuple[_Source, bytes]]:
-    for payload, properties in zip(batch.payloads, batch.properties, strict=True):
-        epoch = properties.get("epoch")
-        yield (
-            _Source(
-                int(properties.get("partition", 0)),
-                None if epoch is None else int(epoch),
-                properties.get("definition"),
-            ),
-            payload,
-        )
 
 
 def _positions(positions: list[bytes]) -> Ints:

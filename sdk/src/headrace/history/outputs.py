@@ -12,11 +12,12 @@ from headrace.events import StreamCodec
 from headrace.kernel.partition import PartitionId, Progress
 from headrace.log.connection import partitions
 from headrace.log.dedupe import Accepted
+from headrace.log.letters import read_letter
+from headrace.log.messages import Message, decoded, opened, pass_over
 from headrace.log.position import START, Position
 from headrace.log.read import read_whole
 from headrace.log.tables import last_sequence_of, positions_of
 from headrace.log.topics import Topics
-from headrace.v1.dead_letter_pb2 import DeadLetter
 
 #: Told of each topic that is read, and how many messages of it.
 Progressing = Callable[[str, int], None]
@@ -102,8 +103,8 @@ class _Reading:
         found: dict[str, Position] = {}
         topic = self._topics.dead_letters
         for batch in read_whole(self._client, topic):
-            for payload in batch.payloads:
-                letter = DeadLetter.FromString(payload)
+            for message in opened(batch, topic, pass_over):
+                letter = read_letter(message.payload)
                 if letter.service == "feature" and letter.position:
                     own = Position.from_bytes(letter.position)
                     found[letter.topic] = max(own, found.get(letter.topic, START))
@@ -136,8 +137,8 @@ class _Reading:
             self._found.ends[topic] = START
             for batch in read_whole(self._client, topic, 200):
                 # Of whatever definition: what has been emitted is out.
-                for payload, properties in zip(batch.payloads, batch.properties, strict=True):
-                    accepted.take(int(properties.get("epoch", 0)), positions_of(payload) if payload else [])
+                for message, positions in decoded(opened(batch, topic, pass_over), topic, _positions, pass_over):
+                    accepted.take(message.envelope.epoch or 0, positions)
                 self._found.ends[topic] = batch.positions[-1]
                 self._tell(topic, len(batch))
             if model.vectors == "stream":
@@ -153,9 +154,16 @@ class _Reading:
         sequence = epoch = 0
         topic = self._topics.examples(model.name)
         for batch in read_whole(self._client, topic, 16):
-            for payload, properties in zip(batch.payloads, batch.properties, strict=True):
-                epoch = max(epoch, int(properties.get("epoch", 0)))
-                if payload:
-                    sequence = max(sequence, last_sequence_of(payload) + 1)
+            for message, last in decoded(opened(batch, topic, pass_over), topic, _last_sequence, pass_over):
+                epoch = max(epoch, message.envelope.epoch or 0)
+                sequence = max(sequence, last + 1)
             self._tell(topic, len(batch))
         self._found.examples[model.name] = (sequence, epoch)
+
+
+def _positions(message: Message) -> list[bytes]:
+    return positions_of(message.payload) if message.payload else []
+
+
+def _last_sequence(message: Message) -> int:
+    return last_sequence_of(message.payload) if message.payload else -1

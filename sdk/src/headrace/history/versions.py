@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from headrace.definition import ModelDefinition
+from headrace.errors import Unreadable
 from headrace.history.logs import FEW, Logs
 from headrace.kernel.arrays import Floats, Ints
+from headrace.log.messages import WrongMessage, opened, pass_over
 from headrace.log.tables import Categories
 from headrace.log.topics import Topics
+from headrace.log.versions import versions_in
 from headrace.v1.models_pb2 import ModelVersion
 from headrace.version import Version, texts_of
 
@@ -105,10 +107,8 @@ class PastVersions:
     def _published(self, wanted: set[int]) -> Iterator[ModelVersion]:
         for physical in self._logs.partitions(self._topics.models):
             for batch in self._logs.read(physical, FEW):
-                for payload in batch.payloads:
-                    version = _parsed(payload)
-                    own = version is not None and version.model == self._model.name
-                    if version is not None and own and version.definition == self._model.hash:
+                for version in versions_in(batch, physical, pass_over):
+                    if version.model == self._model.name and version.definition == self._model.hash:
                         if version.examples in wanted:
                             yield version
                         if not wanted:
@@ -123,18 +123,13 @@ class PastVersions:
         learning = Learning(self._model, self._make(), stops=wanted)
         for physical in self._logs.partitions(self._topics.examples(self._model.name)):
             for batch in self._logs.read(physical, FEW):
-                for position, payload, properties in zip(
-                    batch.positions, batch.payloads, batch.properties, strict=True
-                ):
-                    for _ in learning.read(payload, properties, position):
-                        if learning.progress.examples in wanted:
-                            yield version_of(learning)
-                        if not wanted:
-                            return
-
-
-def _parsed(payload: bytes) -> ModelVersion | None:
-    try:
-        return ModelVersion.FromString(payload) if payload else None
-    except DecodeError:
-        return None
+                for message in opened(batch, physical, pass_over):
+                    try:
+                        for _ in learning.read(message):
+                            if learning.progress.examples in wanted:
+                                yield version_of(learning)
+                            if not wanted:
+                                return
+                    except Unreadable as error:
+                        pass_over(WrongMessage(physical, message.position, message.payload, error))
+                        learning.skip(message.position)

@@ -138,6 +138,10 @@ class Fold:
             self.rows[RowsId(view.name, partition.partition)] = RowSet(self._layouts[view.name])
         return owned
 
+    def layout(self, view: str) -> Layout:
+        """How the rows of a view lie in memory."""
+        return self._layouts[view]
+
     def disown(self, partition: PartitionId) -> None:
         """Give a partition up: forget its events and rows."""
         del self.partitions[partition]

@@ -10,6 +10,7 @@ always in the same association, so a value does not depend on whether a tick has
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -17,21 +18,75 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from headrace.errors import Unreadable
 from headrace.kernel import tiles
 from headrace.kernel.arrays import Floats, Ints
 from headrace.kernel.layout import Layout
-from headrace.kernel.tiles import NEVER
+from headrace.kernel.tiles import HEADER_BYTES, NEVER
+from headrace.wire.formats import FORMAT, VERSION, check_format, version_text
 
 _Array = TypeVar("_Array", bound=npt.NDArray[Any])
 
-_HEADER = struct.Struct(">QQQIi")
-#: Bytes of a row that decide whether it may be replaced: epoch and position, comparable as bytes.
-FENCE_BYTES = 28
+# The header of a row, 40 bytes, so that the words of the state are aligned. First its fence (epoch and position), whose
+# bytes compare as they do: it decides whether the row may be replaced. Then the format, the version of headrace that
+# reads it, a zero byte, and the length of the state. Last the CRC-32 of all that and of the state.
+_FENCE, _REST, _CRC = struct.Struct(">QQQI"), struct.Struct(">BBBBI"), struct.Struct(">I")
+_HEADER = struct.Struct(">QQQIBBBBII")
+FENCE_BYTES = _FENCE.size
+_FRONT = HEADER_BYTES - _CRC.size
+
+_WHAT, _CURE = "a stored row", "`headrace backfill --again` makes it from the log"
 
 
 def epoch_of(stored: bytes) -> int:
     """The epoch of the owner that wrote a row."""
     return int.from_bytes(stored[:8], "big")
+
+
+def check_row(stored: bytes) -> None:
+    """Check that a row is as it was written.
+
+    Raises
+    ------
+    Unreadable
+        It is cut, changed, or of another format.
+    """
+    if len(stored) < HEADER_BYTES:
+        raise _unreadable(f"it has {len(stored)} bytes, less than its header of {HEADER_BYTES}")
+    epoch, ledger, entry, _, number, major, minor, _, length, crc = _HEADER.unpack_from(stored)
+    if crc != zlib.crc32(stored[HEADER_BYTES:], zlib.crc32(stored[:_FRONT])):
+        raise _unreadable("its bytes do not have the checksum of its header")
+    check_format(_WHAT, number, version_text((major, minor)))
+    if length != len(stored) - HEADER_BYTES or length % 8:
+        raise _unreadable(f"it has {len(stored) - HEADER_BYTES} bytes, and its header says {length}")
+    if max(epoch, ledger, entry) >= 2**63:
+        raise _unreadable("its epoch or position has more than 63 bits")
+
+
+def words_of(layout: Layout, stored: bytes) -> Floats:
+    """The words of a row, checked: what is compiled looks at nothing else.
+
+    Raises
+    ------
+    Unreadable
+        The bytes are no row of the view.
+    """
+    check_row(stored)
+    words = np.frombuffer(stored, np.float64, offset=HEADER_BYTES)
+    if not tiles.well_formed(words.view(np.int64), layout.slots, layout.width):
+        raise _unreadable(f"it is none of view {layout.view.name!r}")
+    return words
+
+
+def _unreadable(problem: str) -> Unreadable:
+    return Unreadable(_WHAT, problem, _CURE)
+
+
+def _seal(epoch: int, position: Sequence[int], body: bytes) -> bytes:
+    ledger, entry, batch = position
+    fence = _FENCE.pack(epoch, ledger + 1, entry + 1, batch + 1)
+    front = fence + _REST.pack(FORMAT, *VERSION, 0, len(body))
+    return b"".join((front, _CRC.pack(zlib.crc32(body, zlib.crc32(front))), body))
 
 
 class Operations(NamedTuple):
@@ -138,14 +193,21 @@ class RowSet:
         return self._slots.get(key, -1)
 
     def add(self, key: str, stored: bytes | None = None) -> int:
-        """Make a row, empty or as stored; returns its slot."""
+        """Make a row, empty or as stored; returns its slot.
+
+        Raises
+        ------
+        Unreadable
+            What is stored is no row of the view; nothing is changed.
+        """
+        words = None if stored is None else words_of(self.layout, stored)
         slot = self._slots.get(key)
         if slot is None:
             slot = self._free.pop() if self._free else self._new_slot()
             self._slots[key] = slot
             self._keys[slot] = key
-        if stored is not None:
-            self._load(slot, stored)
+        if stored is not None and words is not None:
+            self._load(slot, stored, words)
         return slot
 
     def key(self, slot: int) -> str:
@@ -191,11 +253,10 @@ class RowSet:
             pool.grow()
 
     def dump(self, slots: Sequence[int], epoch: int) -> list[bytes]:
-        """The rows in these slots as bytes: fence (epoch, position), then the state.
+        """The rows in these slots as bytes: fence (epoch, position), format, length and checksum, then the state.
 
-        The layout after the fence and four bytes of padding is 8-byte words in native (little) order:
-        newest event time, number of tiles, number of ticks; each tile as slot, index, partial
-        aggregate; each tick, oldest first, as tick number, partial aggregate.
+        The state is 8-byte words in native (little) order: newest event time, number of tiles, number of ticks; each
+        tile, by slot, as slot, index, partial aggregate; each tick, oldest first, as tick number, partial aggregate.
         """
         index = np.asarray(slots, np.int64)
         sizes = np.empty(len(index), np.int64)
@@ -210,10 +271,7 @@ class RowSet:
         positions = self._positions[index].tolist()
         data = words.tobytes()
         starts = [0, *(ends * 8).tolist()]
-        return [
-            _HEADER.pack(epoch, ledger + 1, entry + 1, batch + 1, 0) + data[starts[i] : starts[i + 1]]
-            for i, (ledger, entry, batch) in enumerate(positions)
-        ]
+        return [_seal(epoch, position, data[starts[i] : starts[i + 1]]) for i, position in enumerate(positions)]
 
     def _new_slot(self) -> int:
         slot = len(self._keys)
@@ -238,11 +296,10 @@ class RowSet:
         self._heads[slot] = -1
         self._tiles[slot] = NEVER
 
-    def _load(self, slot: int, stored: bytes) -> None:
+    def _load(self, slot: int, stored: bytes, words: Floats) -> None:
         self._reset(slot)
-        _epoch, ledger, entry, batch, _ = _HEADER.unpack_from(stored)
+        _epoch, ledger, entry, batch = _FENCE.unpack_from(stored)
         self._positions[slot] = (ledger - 1, entry - 1, batch - 1)
-        words = np.frombuffer(stored, np.float64, offset=_HEADER.size)
         ints = words.view(np.int64)
         while True:
             pool = self._pool

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headrace.errors import CorruptState
+from headrace.errors import Unreadable
 from headrace.kernel.arrays import Floats, Ints
 from headrace.kernel.layout import Layout
+from headrace.kernel.rows import check_row
 from headrace.kernel.tiles import NEVER, read_stored
 
 
@@ -90,14 +91,16 @@ class StoredReader:
 
         Raises
         ------
-        CorruptState
+        Unreadable
             Bytes that are no row of their view.
         """
-        stored = [own or b"" for event in rows for read in event for own in read]
+        found = [own for event in rows for read in event for own in read]
+        for own in found:
+            if own is not None:
+                check_row(own)
+        stored = [own or b"" for own in found]
         lengths = np.array([len(own) for own in stored], np.int64)
         data = b"".join(stored)
-        if len(data) % 8:
-            raise CorruptState(f"stored rows: {len(data)} bytes, which no rows have")
         words = np.frombuffer(data, np.float64)
         size = len(times)
         values = np.empty((size, self._values))
@@ -108,7 +111,7 @@ class StoredReader:
             times, lengths, np.frombuffer(data, np.uint8), words.view(np.int64), words, values, cuts, newest,
         )  # fmt: skip
         if behind < 0:
-            raise CorruptState("stored rows: a row's length is not what its header says")
+            raise Unreadable("a stored row", "it is none of its view")
         return StoredValues(values, cuts, newest, behind)
 
 

@@ -24,8 +24,8 @@ WIDTH = {_COUNT: 1, _SUM: 1, _MEAN: 2, _MIN: 1, _MAX: 1, _STD: 3, _LAST: 2}
 
 #: Before any time, tile and tick.
 NEVER = -(2**62)
-#: A stored row: fence (epoch, position) and padding, then words: newest event time, number of tiles, number of ticks.
-HEADER_BYTES = 32
+#: A stored row: its header (see `headrace.kernel.rows`), then words: newest event time, number of tiles, of ticks.
+HEADER_BYTES = 40
 WORDS_BEFORE = 3
 
 
@@ -323,11 +323,41 @@ def dump(
 
 
 @compiled
+def well_formed(ints: Ints, slots: int, width: int) -> bool:
+    """Whether words are a row of so many slots and numbers in a partial aggregate: `load` believes them."""
+    size = ints.shape[0]
+    if size < WORDS_BEFORE:
+        return False
+    held, kept = ints[1], ints[2]
+    # Bounded before they are multiplied.
+    if held < 0 or held > slots or kept < 0 or kept > size:
+        return False
+    if size != WORDS_BEFORE + held * (2 + width) + kept * (1 + width):
+        return False
+    if ints[0] <= NEVER:
+        return bool(ints[0] == NEVER and held == 0 and kept == 0)
+    last = -1
+    for index in range(held):
+        at = WORDS_BEFORE + index * (2 + width)
+        if ints[at] <= last or ints[at] >= slots or ints[at + 1] <= NEVER:
+            return False
+        last = ints[at]
+    first = WORDS_BEFORE + held * (2 + width)
+    for index in range(1, kept):
+        at = first + index * (1 + width)
+        if ints[at] <= ints[at - 1 - width]:
+            return False
+    return True
+
+
+@compiled
 def load(
     slot: int, ints: Ints, words: Floats, newest: Ints, heads: Ints, tiles: Ints, states: Floats,
     ticks: Ints, following: Ints, tick_states: Floats, free: int,
 ) -> int:  # fmt: skip
-    """Fill an empty slot; returns the first free node, or -2 where there are too few (nothing is changed)."""
+    """Fill an empty slot from a `well_formed` row; returns the first free node, or -2, and changes nothing, where there
+    are too few.
+    """
     width = tick_states.shape[1]
     needed, node = ints[2], free
     for _ in range(needed):
@@ -408,9 +438,7 @@ def read_stored(
                 else:
                     first = (at + HEADER_BYTES) // 8
                     last = (at + length) // 8
-                    if length < HEADER_BYTES + 8 * WORDS_BEFORE or (last - first) != (
-                        WORDS_BEFORE + ints[first + 1] * (2 + width) + ints[first + 2] * (1 + width)
-                    ):
+                    if length < HEADER_BYTES or not well_formed(ints[first:last], slots, width):
                         return -1
                     needed = ints[first + 2]
                     for node in range(needed):

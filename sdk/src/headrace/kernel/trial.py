@@ -11,13 +11,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from headrace.definition import LoopDefinition
-from headrace.errors import InvalidEvent
+from headrace.definition import LoopDefinition, StreamDefinition
+from headrace.errors import InvalidEvent, TooLarge
 from headrace.events.columns import EventColumns
 from headrace.kernel.assemble import Assembler
 from headrace.kernel.folding import Folding
 from headrace.kernel.labels import Labels
 from headrace.kernel.layout import Layout
+from headrace.wire.limits import MAX_ROW
 
 _Compute = Callable[[EventColumns], object]
 
@@ -44,8 +45,8 @@ class Trial:
         labelled = [model for model in loop.models if model.label in told]
         self._parts = [
             *(_Part(f"view {own.name!r}", Folding(own, Layout(own)).prepare) for own in views),
-            *(_Part(f"model {own.name!r}", partial(_ask, Assembler(loop, own))) for own in asking),
-            *(_Part(f"the label of model {own.name!r}", Labels(loop, own).outcomes) for own in labelled),
+            *(_Part(f"model {own.name!r}", partial(_ask, Assembler(loop, own), loop.stream(stream))) for own in asking),
+            *(_Part(f"the label of model {own.name!r}", partial(_answer, Labels(loop, own))) for own in labelled),
         ]
 
     def failures(self, events: EventColumns) -> dict[int, InvalidEvent]:
@@ -90,13 +91,32 @@ def _bisect(compute: _Compute, events: EventColumns, rows: range, found: dict[in
             raise
 
 
-def _ask(assembler: Assembler, events: EventColumns) -> None:
+def _ask(assembler: Assembler, stream: StreamDefinition, events: EventColumns) -> None:
     for read in assembler.reads:
         assembler.keys(events, read)
-    assembler.inputs(events)
+    _, categories = assembler.inputs(events)
+    if (len(categories) + 1) * stream.max_bytes > MAX_ROW:  # else no event can reach it
+        for id, *values in zip(events.ids, *categories, strict=True):
+            _check_size(id, *values)
+
+
+def _answer(labels: Labels, events: EventColumns) -> None:
+    outcomes = labels.outcomes(events)
+    if 2 * labels.stream.max_bytes > MAX_ROW:
+        for name, outcome in outcomes:
+            _check_size(name, outcome.value if isinstance(outcome.value, str) else None)
+
+
+def _check_size(*texts: str | None) -> None:
+    """Refuse what a message cannot hold."""
+    size = sum(len(text.encode()) for text in texts if text is not None)
+    if size > MAX_ROW:
+        raise TooLarge("its text", size, MAX_ROW)
 
 
 def _reason(part: str, error: Exception) -> InvalidEvent:
+    if isinstance(error, TooLarge):
+        return InvalidEvent("", f"{error.size} bytes of text in {part}", f"at most {MAX_ROW} bytes of text")
     text = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
     short = text if len(text) <= _SHORT else text[: _SHORT - 1] + "…"
     return InvalidEvent("", f"poison to {part} ({short})", "one that it can be computed of")

@@ -16,9 +16,11 @@ import numpy as np
 from headrace.definition import ModelDefinition, Task
 from headrace.errors import CorruptState, LearnerFailed
 from headrace.frontier import RESTING, UNKNOWN
+from headrace.log.messages import Message
 from headrace.log.position import START, Position
 from headrace.log.tables import Kind, LogEntries, decode_log, last_sequence_of, made_for
 from headrace.quality import Outcomes, Quality, quality_of
+from headrace.wire.envelope import Envelope
 
 from .ordering import in_order
 from .rows import Row, Rows
@@ -190,46 +192,60 @@ class Learning:
         self._settle()
         return self._quality
 
-    def read(self, payload: bytes, properties: dict[str, str], position: Position) -> Iterator[None]:
+    def read(self, message: Message) -> Iterator[None]:
         """Read one message; stop at each version that is due, for the caller to publish it.
 
         Raises
         ------
+        Unreadable
+            Its payload is no part of the log. Nothing has changed: `skip` it.
         CorruptState
             An entry is missing in the log.
         LearnerFailed
             The estimator raised; what it is now is of no use. Or it takes no weight, and an example has one.
         """
-        if self._superseded(properties):
-            self.progress.position = position
+        envelope = message.envelope
+        entries = self._entries(message)
+        if self._superseded(envelope):
+            self.progress.position = message.position
             return
-        if payload:
-            yield from self._read(payload, properties)
-        frontier = properties.get("frontier")
-        if frontier is not None:
-            self.progress.frontier = int(frontier) if int(frontier) > UNKNOWN else None
-            self._whole = properties.get("definition") == self.model.hash and "remaking" not in properties
-        self.progress.position = position
-        if frontier is not None and self.progress.rests and self.progress.examples > self.progress.published:
+        if entries is not None:
+            yield from self._read(entries, former=envelope.definition != self.model.hash)
+        elif message.payload:
+            # Of another definition: the places of this one's follow theirs.
+            self.progress.next_seq = max(self.progress.next_seq, last_sequence_of(message.payload) + 1)
+        if envelope.reached is not None:
+            self.progress.frontier = envelope.reached if envelope.reached > UNKNOWN else None
+            self._whole = envelope.definition == self.model.hash and not envelope.remaking
+        self.progress.position = message.position
+        told = envelope.reached is not None
+        if told and self.progress.rests and self.progress.examples > self.progress.published:
             yield
 
-    def _superseded(self, properties: dict[str, str]) -> bool:
-        """Whether a message is of an owner that has been followed by another one."""
-        epoch = properties.get("epoch")
-        if epoch is None:
-            return False
-        partition = properties.get("partition", "0")
-        newest = self.progress.epochs.get(partition, 0)
-        self.progress.epochs[partition] = max(newest, int(epoch))
-        return int(epoch) < newest
+    def skip(self, position: Position) -> None:
+        """Leave out a message that is no part of the log."""
+        self.progress.position = position
 
-    def _read(self, payload: bytes, properties: dict[str, str]) -> Iterator[None]:
-        if not self._fits(properties):
-            self._pass_over(payload)
-            return
-        entries = decode_log(self.model, payload)
+    def _entries(self, message: Message) -> LogEntries | None:
+        """The entries of a message; None where it has none, or those of another definition."""
+        if not message.payload:
+            return None
+        if not made_for(self.model, message.envelope):
+            last_sequence_of(message.payload)
+            return None
+        return decode_log(self.model, message.payload)
+
+    def _superseded(self, envelope: Envelope) -> bool:
+        """Whether a message is of an owner that has been followed by another one."""
+        if envelope.epoch is None:
+            return False
+        partition = str(envelope.partition)
+        newest = self.progress.epochs.get(partition, 0)
+        self.progress.epochs[partition] = max(newest, envelope.epoch)
+        return envelope.epoch < newest
+
+    def _read(self, entries: LogEntries, former: bool) -> Iterator[None]:
         first = self._first_new(entries)
-        former = properties.get("definition", self.model.hash) != self.model.hash
         message = _Message(self.model.task, entries, self._rows, first, former)
         if not message.size:
             return
@@ -352,14 +368,6 @@ class Learning:
                 f"it goes on with {first} to {last} ({len(entries)} entries)"
             )
         return min(self.progress.next_seq - first, len(entries))
-
-    def _fits(self, properties: dict[str, str]) -> bool:
-        """Whether entries are made of what this model's are; those that do not say are."""
-        return "definition" not in properties or made_for(self.model, properties)
-
-    def _pass_over(self, payload: bytes) -> None:
-        """Leave entries of another definition unread; the places of this one's follow theirs."""
-        self.progress.next_seq = max(self.progress.next_seq, last_sequence_of(payload) + 1)
 
     def _settle(self) -> None:
         unsettled, self._unsettled = self._unsettled, _Unsettled()

@@ -41,7 +41,7 @@ class Batch:
 
     def before(self, index: int) -> Batch:
         """Its first messages."""
-        return self._only(range(min(index, len(self))))
+        return self.only(range(min(index, len(self))))
 
     def followed_by(self, other: Batch) -> Batch:
         """Its messages and those of another."""
@@ -60,9 +60,10 @@ class Batch:
         if all(before < own for before, own in pairwise([position, *self.positions])):
             return self
         places = {own: index for index, own in reversed(list(enumerate(self.positions))) if own > position}
-        return self._only([places[own] for own in sorted(places)])
+        return self.only([places[own] for own in sorted(places)])
 
-    def _only(self, kept: Sequence[int]) -> Batch:
+    def only(self, kept: Sequence[int]) -> Batch:
+        """Its messages at these places."""
         return Batch(
             [self.positions[index] for index in kept],
             [self.payloads[index] for index in kept],

@@ -14,16 +14,17 @@ from enum import StrEnum
 import pulsar
 from google.protobuf.message import DecodeError
 
-from headrace.errors import Unavailable
+from headrace.errors import Unavailable, Unreadable
+from headrace.log.batch import Batch
 from headrace.log.connection import partitions
+from headrace.log.messages import Message
 from headrace.log.position import Position
 from headrace.log.produce import Producer
 from headrace.log.read import LogReader
+from headrace.log.refusals import MAX_EVENT
 from headrace.log.topics import Topics
 from headrace.v1.dead_letter_pb2 import DeadLetter
-
-#: Properties of a mark, which has no payload: the letter's position, and its `Outcome`.
-RETRIED, OUTCOME = "headrace-retried", "headrace-outcome"
+from headrace.wire.envelope import Envelope, has_header, read_envelope
 
 #: Seconds without a message, where the log is said to go on, after which its broker does not answer.
 _PATIENCE = 30.0
@@ -53,6 +54,11 @@ class Letter:
     retried: Outcome | None = None
 
     @property
+    def is_cut(self) -> bool:
+        """Whether it holds only the beginning of its event."""
+        return len(self.letter.event) >= MAX_EVENT
+
+    @property
     def stood(self) -> Position | None:
         """Where its event stood; None: it was refused before it got to its topic."""
         return Position.from_bytes(self.letter.position) if self.letter.position else None
@@ -61,7 +67,7 @@ class Letter:
         """Whether it holds an event of a stream: else there is nowhere to send it."""
         stream, topic = self.letter.stream, self.letter.topic
         own = topics.stream(stream)
-        return bool(stream) and (topic in ("", own) or topic.startswith(f"{own}-partition-"))
+        return bool(stream) and not self.is_cut and (topic in ("", own) or topic.startswith(f"{own}-partition-"))
 
 
 class LetterBox:
@@ -87,19 +93,18 @@ class LetterBox:
         """
         marks: dict[Position, Outcome] = {}
         # A mark stands behind its letter, so the topic is read twice: letters are many, and may be large.
-        for _, payload, properties in self._messages():
-            if not payload and RETRIED in properties:
-                marks[parse_position(properties[RETRIED])] = Outcome(properties[OUTCOME])
+        for message in self._messages():
+            marks |= _mark(message)
         seen: set[tuple[str, bytes]] = set()
-        for position, payload, properties in self._messages():
-            if not payload and RETRIED in properties:
+        for message in self._messages():
+            if message.envelope.retried or not message.payload:
                 continue
-            letter = _letter(payload)
+            letter = read_letter(message.payload)
             stood = (letter.topic, letter.position)
             if letter.position and stood in seen:
                 continue
             seen.add(stood)
-            yield Letter(position, letter, marks.get(position))
+            yield Letter(message.position, letter, marks.get(message.position))
 
     def mark(self, outcomes: Mapping[Position, Outcome]) -> None:
         """Remember, durably, what became of letters.
@@ -111,25 +116,27 @@ class LetterBox:
         """
         producer = Producer(self._client, self.topics.dead_letters)
         for position, outcome in outcomes.items():
-            producer.send(b"", properties={RETRIED: format_position(position), OUTCOME: outcome})
+            mark = Envelope(retried=format_position(position), outcome=outcome)
+            producer.send(b"", properties=mark.properties(b""))
         producer.flush()
         producer.close()
 
-    def _messages(self) -> Iterator[tuple[Position, bytes, Mapping[str, str]]]:
+    def _messages(self) -> Iterator[Message]:
         for physical in partitions(self._client, self.topics.dead_letters):
             reader = LogReader(self._client, physical)
             try:
-                yield from _until_its_end(reader)
+                for batch in _until_its_end(reader):
+                    yield from map(_opened, batch.positions, batch.payloads, batch.properties)
             finally:
                 reader.close()
 
 
-def _until_its_end(reader: LogReader) -> Iterator[tuple[Position, bytes, Mapping[str, str]]]:
+def _until_its_end(reader: LogReader) -> Iterator[Batch]:
     heard = time.monotonic()
     while True:
         batch = reader.receive(1_000)
         if batch:
-            yield from zip(batch.positions, batch.payloads, batch.properties, strict=True)
+            yield batch
             heard = time.monotonic()
         elif not reader.more():
             return
@@ -137,11 +144,36 @@ def _until_its_end(reader: LogReader) -> Iterator[tuple[Position, bytes, Mapping
             raise Unavailable("broker: the dead letters go on, but nothing comes")
 
 
-def _letter(payload: bytes) -> DeadLetter:
+def _opened(position: Position, payload: bytes, properties: Mapping[str, str]) -> Message:
+    """A message; one without a header is read as it is, one that is damaged is a letter that says so."""
+    if not has_header(properties):
+        return Message(position, payload, Envelope())
     try:
-        return DeadLetter.FromString(payload)
+        return Message(position, payload, read_envelope(properties, payload, "a dead letter"))
+    except Unreadable as error:
+        letter = DeadLetter(value=error.problem, expected="a dead letter", event=payload)
+        return Message(position, letter.SerializeToString(), Envelope())
+
+
+def _mark(message: Message) -> dict[Position, Outcome]:
+    """The letter that a mark names, and what became of it; nothing where it is no mark."""
+    try:
+        return {parse_position(message.envelope.retried): Outcome(message.envelope.outcome)}
+    except ValueError:
+        return {}
+
+
+def read_letter(payload: bytes) -> DeadLetter:
+    """A letter; of one that cannot be read, or whose position is none, what there is."""
+    try:
+        letter = DeadLetter.FromString(payload)
     except DecodeError:
         return DeadLetter(value="what somebody else wrote", expected="a dead letter", event=payload)
+    try:
+        Position.from_bytes(letter.position)
+    except Unreadable:
+        letter.position = b""
+    return letter
 
 
 def format_position(position: Position) -> str:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import pulsar
 
+from headrace.errors import Unreadable
+
 _LAYOUT = struct.Struct(">QQI")
 
 
@@ -54,7 +56,15 @@ class Position(NamedTuple):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Position:
-        """The inverse of `to_bytes`."""
+        """The inverse of `to_bytes`.
+
+        Raises
+        ------
+        Unreadable
+            The bytes are no position.
+        """
+        if len(data) != _LAYOUT.size:
+            raise Unreadable("a position", f"it has {len(data)} bytes, not {_LAYOUT.size}")
         ledger, entry, batch = _LAYOUT.unpack(data)
         return cls(ledger - 1, entry - 1, batch - 1)
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pulsar
 
-from headrace.errors import Unavailable
+from headrace.errors import HeadraceError, TooLarge, Unavailable
 from headrace.log.route import route
 from headrace.log.topics import WAKE
+from headrace.wire.limits import MAX_MESSAGE
 
 
 def _hint(error: Exception) -> str:
@@ -67,7 +68,7 @@ class Producer:
     ) -> None:
         self.topic = topic
         self._max_pending = max_pending
-        self._failure: str | None = None
+        self._failure: HeadraceError | None = None
         self._lock = threading.Lock()
         try:
             self._producer = client.create_producer(
@@ -94,19 +95,29 @@ class Producer:
         properties: dict[str, str] | None = None,
         done: Callable[[bool], None] | None = None,
     ) -> None:
-        """Send; `done`, from the client's thread, says whether the broker has it durably."""
+        """Send; `done`, from the client's thread, says whether the broker has it durably.
+
+        Raises
+        ------
+        TooLarge
+            One sent before is larger than the broker takes: it is not sent, and never will be.
+        Unavailable
+            One sent before did not arrive.
+        """
 
         def callback(result: Any, _message_id: Any) -> None:
             accepted = result == pulsar.Result.Ok
             if not accepted:
                 with self._lock:
-                    self._failure = str(result)
+                    self._failure = self._failed(result)
             if done is not None:
                 done(accepted)
 
         self._raise_failure()
         try:
             self._producer.send_async(payload, callback, partition_key=key, properties=properties)
+        except pulsar.MessageTooBig as error:
+            raise self._failed(pulsar.Result.MessageTooBig) from error
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: {self.topic}: {error}") from error
 
@@ -122,6 +133,8 @@ class Producer:
 
         Raises
         ------
+        TooLarge
+            One is larger than the broker takes.
         Unavailable
             At least one did not arrive; others may have.
         """
@@ -141,29 +154,43 @@ class Producer:
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: {self.topic}: {error}") from error
         self.flush()
-        failures = [str(result) for result in results if result != pulsar.Result.Ok]
+        failures = [result for result in results if result != pulsar.Result.Ok]
+        if pulsar.Result.MessageTooBig in failures:
+            raise self._failed(pulsar.Result.MessageTooBig)
         if failures:
-            raise Unavailable(f"broker: {self.topic}: {', '.join(failures)}")
+            raise Unavailable(f"broker: {self.topic}: {', '.join(map(str, failures))}")
 
     def flush(self) -> None:
         """Wait until the broker has everything.
 
         Raises
         ------
+        TooLarge
+            Something is larger than the broker takes.
         Unavailable
             Something sent since the last flush did not arrive.
         """
         try:
             self._producer.flush()
         except pulsar.PulsarException as error:
+            self._raise_failure()
             raise Unavailable(f"broker: {self.topic}: {error}") from error
         self._raise_failure()
 
     def close(self) -> None:
         self._producer.close()
 
+    def check(self) -> None:
+        """Raise what has failed so far, as `flush`, without waiting for the rest."""
+        self._raise_failure()
+
     def _raise_failure(self) -> None:
         with self._lock:
             failure, self._failure = self._failure, None
         if failure is not None:
-            raise Unavailable(f"broker: {self.topic}: {failure}")
+            raise failure
+
+    def _failed(self, result: Any) -> HeadraceError:
+        if result == pulsar.Result.MessageTooBig:
+            return TooLarge(f"a message for {self.topic}", None, MAX_MESSAGE)
+        return Unavailable(f"broker: {self.topic}: {result}")

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from headrace.definition import StreamDefinition
 from headrace.errors import InvalidEvent
+from headrace.log.messages import WrongMessage
 from headrace.log.position import Position
 from headrace.log.produce import Producer
 from headrace.log.topics import Topics
 from headrace.v1.dead_letter_pb2 import DeadLetter
+from headrace.wire.envelope import Envelope
+
+#: Bytes that a letter keeps of a message at most: the message stands on its topic, and a letter that holds all of it
+#: would be too large for the broker. What is cut cannot be sent through again.
+MAX_EVENT = 4 * 2**20
+
+#: Characters of what is wrong, which may repeat a part of the message.
+_MAX_TEXT = 4_096
 
 
 class Refusals:
@@ -30,19 +40,57 @@ class Refusals:
         self, stream: StreamDefinition, partition: int, reason: InvalidEvent, event: bytes, position: Position
     ) -> None:
         """Send one that stood on a partition of its stream; it is durable after the next `flush`."""
+        topic = self._topics.partition(stream, partition)
+        self._send(stream.name, reason.field, reason.value, reason.expected, event, topic, position)
+
+    def refuse_message(self, stream: str, wrong: WrongMessage, expected: str) -> None:
+        """Send a message of a topic that only headrace writes; it is durable after the next `flush`.
+
+        Parameters
+        ----------
+        stream
+            The stream that such messages are made from.
+        expected
+            What stands on the topic.
+        """
+        self._send(stream, "", wrong.reason.problem, expected, wrong.payload, wrong.topic, wrong.position)
+
+    def _send(
+        self, stream: str, field: str, value: str, expected: str, event: bytes, topic: str, position: Position
+    ) -> None:
         letter = DeadLetter(
-            stream=stream.name,
-            field=reason.field,
-            value=reason.value,
-            expected=reason.expected,
-            event=event,
-            topic=self._topics.partition(stream, partition),
+            stream=stream,
+            field=field,
+            value=value[:_MAX_TEXT],
+            expected=expected[:_MAX_TEXT],
+            topic=topic,
             position=position.to_bytes(),
             service=self._service,
             refused_at=time.time_ns() // 1_000,
         )
-        self._producer.send(letter.SerializeToString(), properties={"stream": stream.name})
+        payload, properties = letter_message(letter, event)
+        self._producer.send(payload, properties=properties)
 
     def flush(self) -> None:
         """Wait until the broker has them all."""
         self._producer.flush()
+
+
+def letter_message(letter: DeadLetter, event: bytes) -> tuple[bytes, dict[str, str]]:
+    """The message that holds a letter on an event, cut where it would be too large for the broker."""
+    letter.event = event[:MAX_EVENT]
+    if len(event) > MAX_EVENT:
+        letter.expected = f"{letter.expected} (the letter holds the first {MAX_EVENT} of its {len(event)} bytes)"
+    payload = letter.SerializeToString()
+    return payload, Envelope(stream=letter.stream).properties(payload)
+
+
+class LetterProducer(Producer):
+    """Sends letters that are keyed by their stream."""
+
+    def send_all(
+        self, payloads: Sequence[bytes], keys: Sequence[str], properties: Sequence[dict[str, str]] = ()
+    ) -> None:
+        """See `Producer.send_all`; each has its own header."""
+        pairs = zip(payloads, keys, strict=True)
+        super().send_all(payloads, keys, [Envelope(stream=key).properties(payload) for payload, key in pairs])

@@ -2,11 +2,14 @@
 
 A vector is split into `numbers` (float64, NaN where missing) and `categories` (strings, None where
 missing), each in the order of the model's features.
+
+Columns are addressed by name. A feature's column is named `feature.` and its name, as a feature may be called like one
+of the columns beside it. The schema's metadata say which table it is, and its format.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -14,17 +17,62 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headrace.definition import FieldType, ModelDefinition
+from headrace.definition import FieldType, ModelDefinition, Task
+from headrace.errors import Unreadable
+from headrace.wire.envelope import Envelope
+from headrace.wire.formats import FORMAT, VERSION, check_format, version_text, without_format
+from headrace.wire.limits import split
 
 Numbers = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
 Categories = list[list[str | None]]
 
-#: Rows of one message: well below the broker's 5 MB for the widest vectors.
+#: Rows of one message; fewer where they are large: see `headrace.wire.limits`.
 MAX_ROWS = 2_048
 
-# Columns before those of the vector, whose features may have the same names.
-_VECTOR_COLUMNS, _LOG_COLUMNS, _PREDICTION_COLUMNS = 5, 9, 6
+#: Bytes of a position.
+_POSITION = 20
+
+_PREFIX = "feature."
+
+#: Features of a former definition, behind those of the model: see `headrace.former.widened`.
+_FORMER_PREFIX = f"{_PREFIX}~"
+
+_STRING, _BINARY = pa.string(), pa.binary(_POSITION)
+
+#: By table its columns before the features; those in `_NULLABLE` may have missing values.
+_COLUMNS: dict[str, dict[str, tuple[pa.DataType, ...]]] = {
+    "vectors": {
+        "id": (_STRING,),
+        "time": (pa.int64(),),
+        "position": (_BINARY,),
+        "cut": (),
+        "entity": (_STRING,),
+    },
+    "log": {
+        "seq": (pa.int64(),),
+        "kind": (pa.int8(),),
+        "question": (pa.int64(),),
+        "id": (_STRING,),
+        "time": (pa.int64(),),
+        "label_time": (pa.int64(),),
+        "label": (_STRING, pa.float64()),
+        "weight": (pa.float64(),),
+        "made": (pa.bool_(),),
+    },
+    "predictions": {
+        "id": (_STRING,),
+        "time": (pa.int64(),),
+        "position": (_BINARY,),
+        "version": (pa.int64(),),
+        "score": (pa.float64(),),
+        "label": (_STRING,),
+    },
+}
+_NULLABLE = {"vectors": {"entity", "cut"}, "log": set[str](), "predictions": {"label"}}
+
+# Keys of the schema's metadata.
+_TABLE, _FORMAT, _VERSION = b"headrace.table", b"headrace.format", b"headrace.version"
 
 
 @dataclass(frozen=True)
@@ -167,9 +215,66 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def take(self, rows: Sequence[int]) -> Predictions:
+        """The predictions at these rows."""
+        at = list(rows)
+        return Predictions(
+            [self.ids[row] for row in at],
+            self.times[at],
+            [self.positions[row] for row in at],
+            self.versions[at],
+            self.scores[at],
+            None if self.labels is None else [self.labels[row] for row in at],
+            self.numbers[at],
+            [[column[row] for row in at] for column in self.categories],
+        )
+
+
+def vector_messages(model: ModelDefinition, vectors: Vectors) -> Iterator[bytes]:
+    """Messages of the features topic.
+
+    Raises
+    ------
+    TooLarge
+        One vector alone is larger than a message.
+    """
+    for part in vectors.slices():
+        yield from split(
+            part, lambda own: encode_vectors(model, own), Vectors.take, f"a vector of model {model.name!r}"
+        )
+
+
+def log_messages(model: ModelDefinition, entries: LogEntries) -> Iterator[bytes]:
+    """Messages of a model's log.
+
+    Raises
+    ------
+    TooLarge
+        One entry alone is larger than a message.
+    """
+    return split(
+        entries, lambda own: encode_log(model, own), LogEntries.take, f"an entry of the log of model {model.name!r}"
+    )
+
+
+def prediction_messages(model: ModelDefinition, predictions: Predictions) -> Iterator[bytes]:
+    """Messages of the predictions topic.
+
+    Raises
+    ------
+    TooLarge
+        One prediction alone is larger than a message.
+    """
+    return split(
+        predictions,
+        lambda own: encode_predictions(model, own),
+        Predictions.take,
+        f"a prediction of model {model.name!r}",
+    )
+
 
 def encode_vectors(model: ModelDefinition, vectors: Vectors) -> bytes:
-    """One message of the features topic."""
+    """One message of the features topic, whatever its size."""
     width = vectors.cuts.shape[1] * 3
     cuts = pa.FixedSizeListArray.from_arrays(pa.array(vectors.cuts.reshape(-1)), max(width, 1)) if width else None
     columns: dict[str, pa.Array] = {
@@ -181,22 +286,25 @@ def encode_vectors(model: ModelDefinition, vectors: Vectors) -> bytes:
         if vectors.entities is None
         else pa.array(vectors.entities, pa.string()),
     }
-    return _encode(columns, _vector_columns(model, vectors.numbers, vectors.categories))
+    return _encode("vectors", columns, _vector_columns(model, vectors.numbers, vectors.categories))
 
 
 def decode_vectors(model: ModelDefinition, data: bytes) -> Vectors:
-    """The inverse of `encode_vectors`."""
-    batch = _decode(data)
-    size, header = batch.num_rows, _header(batch, _VECTOR_COLUMNS)
-    cut = header.column("cut")
-    flat = np.empty(0, np.int64) if pa.types.is_null(cut.type) else cut.flatten().to_numpy()
-    numbers, categories = _vector_of(model, batch, _VECTOR_COLUMNS)
-    entities = header.column("entity").to_pylist() if model.entity else None
+    """The inverse of `encode_vectors`.
+
+    Raises
+    ------
+    Unreadable
+        The bytes are no vectors of the model.
+    """
+    batch = _decode("vectors", data)
+    numbers, categories = _vector_of(model, batch, "vectors")
+    entities = batch.column("entity").to_pylist() if model.entity else None
     return Vectors(
-        header.column("id").to_pylist(),
-        header.column("time").to_numpy(),
-        header.column("position").to_pylist(),
-        flat.reshape(size, -1, 3) if size else flat.reshape(0, 0, 3),
+        batch.column("id").to_pylist(),
+        batch.column("time").to_numpy(),
+        batch.column("position").to_pylist(),
+        _cuts(batch),
         numbers,
         categories,
         entities,
@@ -204,17 +312,29 @@ def decode_vectors(model: ModelDefinition, data: bytes) -> Vectors:
 
 
 def positions_of(data: bytes) -> list[bytes]:
-    """The positions of a message of a features topic, whatever definition its vectors are of."""
-    return list(_header(_decode(data), _VECTOR_COLUMNS).column("position").to_pylist())
+    """The positions of a message of a features topic, whatever definition its vectors are of.
+
+    Raises
+    ------
+    Unreadable
+        The bytes are no vectors.
+    """
+    return list(_decode("vectors", data).column("position").to_pylist())
 
 
 def last_sequence_of(data: bytes) -> int:
-    """The place of the last entry of a message of a log, whatever definition it is of."""
-    return int(_header(_decode(data), _LOG_COLUMNS).column("seq")[-1].as_py())
+    """The place of the last entry of a message of a log, whatever definition it is of.
+
+    Raises
+    ------
+    Unreadable
+        The bytes are no entries of a log.
+    """
+    return int(_decode("log", data).column("seq")[-1].as_py())
 
 
 def encode_log(model: ModelDefinition, entries: LogEntries) -> bytes:
-    """One message of a model's log."""
+    """One message of a model's log, whatever its size."""
     text = isinstance(entries.labels, list)
     columns = {
         "seq": pa.array(entries.seqs, pa.int64()),
@@ -227,32 +347,45 @@ def encode_log(model: ModelDefinition, entries: LogEntries) -> bytes:
         "weight": pa.array(entries.weights, pa.float64()),
         "made": pa.array(np.zeros(len(entries), bool) if entries.made is None else entries.made, pa.bool_()),
     }
-    return _encode(columns, _vector_columns(model, entries.numbers, entries.categories))
+    return _encode("log", columns, _vector_columns(model, entries.numbers, entries.categories))
 
 
 def decode_log(model: ModelDefinition, data: bytes) -> LogEntries:
-    """The inverse of `encode_log`."""
-    batch = _decode(data)
-    header = _header(batch, _LOG_COLUMNS)
-    label = header.column("label")
-    numbers, categories = _vector_of(model, batch, _LOG_COLUMNS)
+    """The inverse of `encode_log`.
+
+    Raises
+    ------
+    Unreadable
+        The bytes are no entries of the model's log.
+    """
+    batch = _decode("log", data)
+    label = batch.column("label")
+    if pa.types.is_string(label.type) != (model.task is Task.MULTICLASS):
+        raise Unreadable("log", f"its labels are {label.type}, and model {model.name!r} is {model.task}")
+    kinds = batch.column("kind").to_numpy()
+    if not np.isin(kinds, _KINDS).all():
+        raise Unreadable("log", f"an entry has kind {kinds[~np.isin(kinds, _KINDS)][0]}, not one of {_KINDS}")
+    seqs = batch.column("seq").to_numpy()
+    if (np.diff(seqs) != 1).any():
+        raise Unreadable("log", "the places of its entries do not follow one another")
+    numbers, categories = _vector_of(model, batch, "log")
     return LogEntries(
-        header.column("seq").to_numpy(),
-        header.column("kind").to_numpy(),
-        header.column("question").to_numpy(),
-        header.column("id").to_pylist(),
-        header.column("time").to_numpy(),
-        header.column("label_time").to_numpy(),
+        seqs,
+        kinds,
+        batch.column("question").to_numpy(),
+        batch.column("id").to_pylist(),
+        batch.column("time").to_numpy(),
+        batch.column("label_time").to_numpy(),
         label.to_pylist() if pa.types.is_string(label.type) else label.to_numpy(),
-        header.column("weight").to_numpy(),
+        batch.column("weight").to_numpy(),
         numbers,
         categories,
-        header.column("made").to_numpy(zero_copy_only=False),
+        batch.column("made").to_numpy(zero_copy_only=False),
     )
 
 
 def encode_predictions(model: ModelDefinition, predictions: Predictions) -> bytes:
-    """One message of the predictions topic."""
+    """One message of the predictions topic, whatever its size."""
     columns = {
         "id": pa.array(predictions.ids, pa.string()),
         "time": pa.array(predictions.times, pa.int64()),
@@ -263,59 +396,76 @@ def encode_predictions(model: ModelDefinition, predictions: Predictions) -> byte
         if predictions.labels is None
         else pa.array(predictions.labels, pa.string()),
     }
-    return _encode(columns, _vector_columns(model, predictions.numbers, predictions.categories))
+    return _encode("predictions", columns, _vector_columns(model, predictions.numbers, predictions.categories))
 
 
 def decode_predictions(model: ModelDefinition, data: bytes) -> Predictions:
-    """The inverse of `encode_predictions`."""
-    batch = _decode(data)
-    header = _header(batch, _PREDICTION_COLUMNS)
-    label = header.column("label")
-    numbers, categories = _vector_of(model, batch, _PREDICTION_COLUMNS)
+    """The inverse of `encode_predictions`.
+
+    Raises
+    ------
+    Unreadable
+        The bytes are no predictions of the model.
+    """
+    batch = _decode("predictions", data)
+    label = batch.column("label")
+    numbers, categories = _vector_of(model, batch, "predictions")
     return Predictions(
-        header.column("id").to_pylist(),
-        header.column("time").to_numpy(),
-        header.column("position").to_pylist(),
-        header.column("version").to_numpy(),
-        header.column("score").to_numpy(),
+        batch.column("id").to_pylist(),
+        batch.column("time").to_numpy(),
+        batch.column("position").to_pylist(),
+        batch.column("version").to_numpy(),
+        batch.column("score").to_numpy(),
         None if label.null_count == len(label) else label.to_pylist(),
         numbers,
         categories,
     )
 
 
-def made_for(model: ModelDefinition, properties: Mapping[str, str]) -> bool:
+def made_for(model: ModelDefinition, envelope: Envelope) -> bool:
     """Whether a message holds what a model's examples are made of: those of another learner are as good."""
-    return properties.get("definition") == model.hash or properties.get("examples") == model.examples_hash
+    return envelope.definition == model.hash or envelope.examples == model.examples_hash
 
 
 def predicted_questions(data: bytes) -> tuple[list[str], list[int]]:
-    """The ids and times of a message of the predictions topic, whatever definition answered."""
-    header = _header(_decode(data), _PREDICTION_COLUMNS)
-    return header.column("id").to_pylist(), header.column("time").to_pylist()
+    """The ids and times of a message of the predictions topic, whatever definition answered.
+
+    Raises
+    ------
+    Unreadable
+        The bytes are no predictions.
+    """
+    batch = _decode("predictions", data)
+    return batch.column("id").to_pylist(), batch.column("time").to_pylist()
 
 
-def _vector_columns(model: ModelDefinition, numbers: Numbers, categories: Categories) -> list[tuple[str, pa.Array]]:
-    columns: list[tuple[str, pa.Array]] = []
+_KINDS = tuple(map(int, Kind))
+
+
+def _vector_columns(model: ModelDefinition, numbers: Numbers, categories: Categories) -> dict[str, pa.Array]:
+    columns: dict[str, pa.Array] = {}
     number = category = 0
     for feature in model.features:
         if feature.type is FieldType.STRING:
-            columns.append((feature.name, pa.array(categories[category], pa.string())))
+            columns[_PREFIX + feature.name] = pa.array(categories[category], pa.string())
             category += 1
         else:
-            columns.append((feature.name, pa.array(numbers[:, number], pa.float64())))
+            columns[_PREFIX + feature.name] = pa.array(numbers[:, number], pa.float64())
             number += 1
     return columns
 
 
-def _vector_of(model: ModelDefinition, batch: pa.RecordBatch, first: int) -> tuple[Numbers, Categories]:
-    # By place, not by name: a feature may be called `id`.
-    texts = [feature.type is FieldType.STRING for feature in model.features]
-    numbers = np.empty((batch.num_rows, texts.count(False)))
+def _vector_of(model: ModelDefinition, batch: pa.RecordBatch, table: str) -> tuple[Numbers, Categories]:
+    texts = {_PREFIX + feature.name: feature.type is FieldType.STRING for feature in model.features}
+    known = {*_COLUMNS[table], *texts}
+    for name in batch.schema.names:
+        if name not in known and not name.startswith(_FORMER_PREFIX):
+            raise Unreadable(table, f"it has the column {name[:80]!r}, which model {model.name!r} does not")
+    numbers = np.empty((batch.num_rows, len(texts) - sum(texts.values())))
     categories: Categories = []
     number = 0
-    for offset, text in enumerate(texts):
-        column = batch.column(first + offset)
+    for name, text in texts.items():
+        column = _column(batch, table, name, (_STRING,) if text else (pa.float64(),), nullable=text)
         if text:
             categories.append(column.to_pylist())
         else:
@@ -324,19 +474,68 @@ def _vector_of(model: ModelDefinition, batch: pa.RecordBatch, first: int) -> tup
     return numbers, categories
 
 
-def _header(batch: pa.RecordBatch, columns: int) -> pa.RecordBatch:
-    return batch.select(list(range(columns)))
+def _cuts(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    cut, size = batch.column("cut"), batch.num_rows
+    if pa.types.is_null(cut.type):
+        return np.empty((size, 0, 3), np.int64)
+    kind = cut.type
+    listed = pa.types.is_fixed_size_list(kind) and kind.value_type == pa.int64() and kind.list_size % 3 == 0
+    if not listed or cut.null_count:
+        raise Unreadable("vectors", f"column 'cut' is {kind}, not positions of three numbers")
+    flat = cut.flatten()
+    if flat.null_count or len(flat) != size * kind.list_size:
+        raise Unreadable("vectors", "column 'cut' has missing numbers")
+    return flat.to_numpy().reshape(size, kind.list_size // 3, 3)  # type: ignore[no-any-return]
 
 
-def _encode(columns: dict[str, pa.Array], vector: list[tuple[str, pa.Array]]) -> bytes:
-    names = [*columns, *(name for name, _ in vector)]
-    batch = pa.RecordBatch.from_arrays([*columns.values(), *(column for _, column in vector)], names)
+def _encode(table: str, columns: dict[str, pa.Array], vector: dict[str, pa.Array]) -> bytes:
+    arrays = columns | vector
+    said = {_TABLE: table, _FORMAT: str(FORMAT), _VERSION: version_text(VERSION)}
+    batch = pa.RecordBatch.from_arrays([*arrays.values()], [*arrays], metadata=said)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     return bytes(sink.getvalue())
 
 
-def _decode(data: bytes) -> pa.RecordBatch:
-    with pa.ipc.open_stream(data) as reader:
-        return reader.read_next_batch()
+def _decode(table: str, data: bytes) -> pa.RecordBatch:
+    """The one batch of a message, with the columns of its table, each checked to its last value."""
+    try:
+        with pa.ipc.open_stream(data) as reader:
+            _check_table(table, reader.schema)
+            (batch,) = reader
+        batch.validate(full=True)
+    except (pa.ArrowException, ValueError, OSError, MemoryError) as error:
+        raise Unreadable(table, f"it is no Arrow stream of one batch: {error}") from error
+    for name, types in _COLUMNS[table].items():
+        _column(batch, table, name, types, nullable=name in _NULLABLE[table])
+    if not batch.num_rows:
+        raise Unreadable(table, "it has no rows")
+    return batch
+
+
+def _check_table(table: str, schema: pa.Schema) -> None:
+    said = schema.metadata or {}
+    if _FORMAT not in said:
+        raise without_format(table)
+    number = said[_FORMAT].decode(errors="replace")
+    if not (number.isascii() and number.isdecimal() and len(number) < 10):
+        raise Unreadable(table, f"its format is {number[:40]!r}, not a number")
+    check_format(table, int(number), said.get(_VERSION, b"unknown").decode(errors="replace")[:40])
+    if said.get(_TABLE) != table.encode():
+        raise Unreadable(table, f"it is a table of {said.get(_TABLE, b'')[:40]!r}")
+    if len(set(schema.names)) < len(schema.names):
+        raise Unreadable(table, "two of its columns have the same name")
+
+
+def _column(batch: pa.RecordBatch, table: str, name: str, types: Sequence[pa.DataType], *, nullable: bool) -> pa.Array:
+    """A column by its name; of no types it may be of any."""
+    at = batch.schema.get_field_index(name)
+    if at < 0:
+        raise Unreadable(table, f"it has no column {name!r}")
+    column = batch.column(at)
+    if types and column.type not in types:
+        raise Unreadable(table, f"column {name!r} is {column.type}, not {' or '.join(map(str, types))}")
+    if column.null_count and not nullable:
+        raise Unreadable(table, f"column {name!r} has {column.null_count} missing values")
+    return column

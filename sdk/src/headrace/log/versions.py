@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pulsar
+from google.protobuf.message import DecodeError
 
 from headrace.definition import ModelDefinition
+from headrace.errors import Unreadable
+from headrace.log.batch import Batch
+from headrace.log.messages import WrongMessage, opened, pass_over
 from headrace.log.read import read_whole
 from headrace.v1 import models_pb2
 
@@ -68,6 +72,37 @@ class _Found:
         return Newest(newest.examples, behind, newest.taken_over, self.former, frozenset(self.others))
 
 
+def read_version(payload: bytes) -> models_pb2.ModelVersion:
+    """Read a version.
+
+    Raises
+    ------
+    Unreadable
+        The bytes are none.
+    """
+    try:
+        version = models_pb2.ModelVersion.FromString(payload)
+    except DecodeError as error:
+        raise Unreadable("a version", f"it is no ModelVersion: {error}") from error
+    if version.examples < 0:
+        raise Unreadable("a version", f"it has learned {version.examples} examples")
+    return version
+
+
+def versions_in(batch: Batch, topic: str, wrong: Callable[[WrongMessage], None]) -> Iterator[models_pb2.ModelVersion]:
+    """The versions in a batch of the models topic; what is none is given to `wrong`."""
+    for message in opened(_without_tombstones(batch), topic, wrong):
+        try:
+            yield read_version(message.payload)
+        except Unreadable as error:
+            wrong(WrongMessage(topic, message.position, message.payload, error))
+
+
+def _without_tombstones(batch: Batch) -> Batch:
+    """What is empty says that the versions of its key are gone, and has no header."""
+    return batch.only([index for index, payload in enumerate(batch.payloads) if payload])
+
+
 def newest_versions(client: pulsar.Client, topic: str, models: Sequence[ModelDefinition]) -> dict[str, Newest]:
     """By model the newest version of its definition, and of the one before it.
 
@@ -78,8 +113,7 @@ def newest_versions(client: pulsar.Client, topic: str, models: Sequence[ModelDef
     """
     found = {model.name: _Found(model) for model in models}
     for batch in read_whole(client, topic, max_messages=4, compacted=True):
-        for payload in batch.payloads:
-            version = models_pb2.ModelVersion.FromString(payload)
+        for version in versions_in(batch, topic, pass_over):
             if version.model in found:
                 found[version.model].take(version)
     return {name: own.result() for name, own in found.items()}

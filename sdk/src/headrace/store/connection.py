@@ -9,7 +9,10 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from headrace.errors import Unavailable
+from headrace.errors import Unavailable, Unreadable
+
+#: How state that is lost, or damaged, is made again.
+REMAKE = "`headrace backfill --again` makes the state from the logs"
 
 
 def connect(url: str) -> redis.Redis:
@@ -32,8 +35,14 @@ def store_errors() -> Iterator[None]:
     ------
     Unavailable
         The store does not answer, or refuses for want of room.
+    Unreadable
+        A key holds something of another type than headrace writes there: asking again does not help.
     """
     try:
         yield
+    except redis.ResponseError as error:
+        if "WRONGTYPE" in str(error):
+            raise Unreadable("a key of the store", f"it has another type: {error}", REMAKE) from error
+        raise Unavailable(f"store: {error}") from error
     except redis.RedisError as error:
         raise Unavailable(f"store: {error}") from error

@@ -10,18 +10,22 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 import redis
+import structlog
 
 from headrace.definition import StreamDefinition
-from headrace.errors import InvalidEvent, LateEvent
+from headrace.errors import InvalidEvent, LateEvent, Unreadable
 from headrace.log.position import START, Position
 from headrace.store.connection import store_errors
 from headrace.store.fences import fold_work, state_key
+from headrace.wire.frame import Kind, Packed
+
+_log = structlog.get_logger()
 
 #: Calls that a partition remembers, and the refusals that it keeps of each.
 CALLS, REFUSALS = 64, 100
 
 
-class Refusal(msgspec.Struct, array_like=True):
+class Refusal(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """A refused event: its index among its stream's events of the call, and why it was refused."""
 
     index: int
@@ -30,7 +34,7 @@ class Refusal(msgspec.Struct, array_like=True):
     expected: str
 
 
-class Tally(msgspec.Struct):
+class Tally(msgspec.Struct, forbid_unknown_fields=True):
     """Counts of decisions on the events of one call; the late ones are among the rejected."""
 
     accepted: int = 0
@@ -54,7 +58,7 @@ class Tally(msgspec.Struct):
         )
 
 
-class Decisions(msgspec.Struct):
+class Decisions(msgspec.Struct, forbid_unknown_fields=True):
     """Decisions of one partition's owners, by call.
 
     Attributes
@@ -112,18 +116,26 @@ class Decisions(msgspec.Struct):
 
 
 _ACCEPTED = InvalidEvent("", "", "")
-# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
-_DECISIONS = msgspec.msgpack.Decoder(Decisions)
+_DECISIONS = Packed[Decisions](Kind.DECISIONS, Decisions)
 
 
 def encode(decisions: Decisions) -> bytes:
     """As the state of a partition keeps them."""
-    return msgspec.msgpack.encode(decisions)
+    return _DECISIONS.encode(decisions)
 
 
 def decode(data: bytes) -> Decisions:
-    """The inverse of `encode`; empty bytes give empty decisions."""
-    return _DECISIONS.decode(data) if data else Decisions()
+    """The inverse of `encode`; empty bytes give empty decisions.
+
+    Damaged ones do, too: callers that wait for them are told that their events are not decided.
+    """
+    if not data:
+        return Decisions()
+    try:
+        return _DECISIONS.decode(data, "the decisions of a partition")
+    except Unreadable as error:
+        _log.error("decisions_unreadable", reason=str(error))
+        return Decisions()
 
 
 class DecisionBoard:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import msgspec
 import redis
+import structlog
 
 from headrace import definition
 from headrace.definition import LoopDefinition
-from headrace.errors import CorruptState
+from headrace.errors import NewerFormat, OlderFormat, Unreadable
 from headrace.store.connection import store_errors
+
+_log = structlog.get_logger()
 
 
 def definition_key(loop: str) -> str:
@@ -33,6 +35,21 @@ class DefinitionStore:
         with store_errors():
             self._store.set(definition_key(self._loop), definition.encode(loop))
 
+    def refuse_older(self) -> None:
+        """Make sure that the store's state was not written by a headrace whose formats are no longer read.
+
+        Raises
+        ------
+        OlderFormat, NewerFormat
+            It was, or by a newer one.
+        """
+        try:
+            self.read()
+        except (OlderFormat, NewerFormat):
+            raise
+        except Unreadable as error:
+            _log.warning("definition_unreadable", reason=str(error))  # it is written anew
+
     def read(self) -> LoopDefinition | None:
         """The definition; None before the first start.
 
@@ -40,14 +57,10 @@ class DefinitionStore:
         ------
         Unavailable
             The store does not answer.
-        CorruptState
-            It is one of another version of headrace.
+        Unreadable
+            It is damaged, or one of another version of headrace.
         """
         with store_errors():
             data: bytes | None = self._store.get(definition_key(self._loop))  # type: ignore[assignment]
-        if data is None:
-            return None
-        try:
-            return definition.decode(data)
-        except msgspec.MsgspecError as error:
-            raise CorruptState(f"store: the definition of loop {self._loop!r} cannot be read: {error}") from error
+        what = f"the definition of loop {self._loop!r} in the store"
+        return None if data is None else definition.decode(data, what)

@@ -11,14 +11,14 @@ from headrace.errors import Fenced
 from headrace.store.connection import store_errors
 
 #: The beginning of a script that becomes the owner, with an epoch that is newer than `ARGV[1]` too. As numbers: no work
-#: changes its owner 2^53 times.
+#: changes its owner 2^53 times. What is no epoch counts as lost.
 RAISE_EPOCH = """
-local last = redis.call('GET', KEYS[1])
-if not last then
+local last = tonumber(redis.call('GET', KEYS[1]) or '')
+if not last or last ~= last or last < 0 or last >= 2^53 then
   local now = redis.call('TIME')
   last = now[1] * 1000 + math.floor(now[2] / 1000)
 end
-local epoch = math.max(tonumber(last), tonumber(ARGV[1])) + 1
+local epoch = math.max(last, tonumber(ARGV[1])) + 1
 redis.call('SET', KEYS[1], string.format('%d', epoch))
 """
 
@@ -33,10 +33,10 @@ class Fences:
         self._loop = loop
         self._acquire = store.register_script(_ACQUIRE)
 
-    def acquire(self, work: str) -> int:
-        """Become the owner; every earlier owner is fenced from here on."""
+    def acquire(self, work: str, beyond: int = 0) -> int:
+        """Become the owner, with an epoch newer than `beyond`; every earlier owner is fenced from here on."""
         with store_errors():
-            return int(self._acquire(keys=[fence_key(self._loop, work)], args=[0]))
+            return int(self._acquire(keys=[fence_key(self._loop, work)], args=[beyond]))
 
     def known(self, work: str) -> bool:
         """Whether there has ever been an owner, as far as the store remembers."""
@@ -53,7 +53,7 @@ class Fences:
         """
         with store_errors():
             current = self._store.get(fence_key(self._loop, work))
-        if current is None or int(current) != epoch:
+        if current is None or current != str(epoch).encode():
             raise Fenced(work, epoch)
 
 

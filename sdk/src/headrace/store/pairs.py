@@ -9,16 +9,21 @@ taking and sending it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
 import redis
 
-from headrace.errors import Fenced
+from headrace.errors import Fenced, NewerFormat, OlderFormat, Unreadable
 from headrace.kernel.join import NOTHING, Entry, Index, Rule, Weight, places, sort_key
-from headrace.store.connection import store_errors
+from headrace.log.position import Position
+from headrace.store.connection import REMAKE, store_errors
 from headrace.store.fences import RAISE_EPOCH, Fences, fence_key
+from headrace.wire.frame import Kind, Packed
+from headrace.wire.times import WireTime
 
 # ARGV: epoch, state, then for the entries, the ids and each order: how many to remove, these; how many to add, these.
 _SAVE = """
@@ -61,15 +66,23 @@ return 1
 _LOAD = 500
 
 
+# ARGV: epoch, whether these are entries or, empty, places, these.
+_FORGET = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+for i = 3, #ARGV do redis.call(ARGV[2] == '' and 'ZREM' or 'HDEL', KEYS[2], ARGV[i]) end
+return 1
+"""
+
+
 class LabelSource(NamedTuple):
     """How far a partition of the label's stream has been read: see `headrace.kernel.partition.Partition`."""
 
-    newest: int
-    watermark: int
+    newest: WireTime
+    watermark: WireTime
     ended: bool
 
 
-class JoinState(msgspec.Struct):
+class JoinState(msgspec.Struct, forbid_unknown_fields=True):
     """The progress of a join.
 
     Attributes
@@ -82,7 +95,7 @@ class JoinState(msgspec.Struct):
         By features topic the epoch and position of the last vector taken.
     labels
         By label topic how far it has been read.
-    watermarks, frontiers
+    watermarks, reached
         By features topic its watermark, and the time up to which the join need not wait for it.
     sequence
         The place of the next entry of the log.
@@ -99,6 +112,8 @@ class JoinState(msgspec.Struct):
         Where the definition changed, by label topic the position up to which labels are read a second time.
     remake
         The examples of a changed model are to be made from the kept events, and not all of them are in the log yet.
+    epoch
+        Of the owner that saved it.
     """
 
     definition: str = ""
@@ -106,8 +121,8 @@ class JoinState(msgspec.Struct):
     positions: dict[str, bytes] = {}
     accepted: dict[str, tuple[int, bytes]] = {}
     labels: dict[str, LabelSource] = {}
-    watermarks: dict[str, int] = {}
-    frontiers: dict[str, int] = {}
+    watermarks: dict[str, WireTime] = {}
+    reached: dict[str, WireTime] = {}
     sequence: int = 0
     outbox: list[bytes] = []
     released: bool = False
@@ -115,10 +130,23 @@ class JoinState(msgspec.Struct):
     weight: Weight = Weight()
     reread: dict[str, bytes] = {}
     remake: bool = False
+    epoch: int = 0
+
+    @property
+    def all_positions(self) -> Iterator[bytes]:
+        """Every position in it."""
+        yield from (*self.positions.values(), *self.goals.values(), *self.reread.values())
+        yield from (position for _, position in self.accepted.values())
 
 
-# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
-_STATE, _ENTRY = msgspec.msgpack.Decoder(JoinState), msgspec.msgpack.Decoder(Entry)
+_STATE, _ENTRY = Packed[JoinState](Kind.JOIN, JoinState), Packed[Entry](Kind.PAIRS, Entry)
+
+
+class Loaded(NamedTuple):
+    """Entries by id, and those that cannot be read, with the reason."""
+
+    entries: dict[str, Entry]
+    wrong: dict[str, Unreadable]
 
 
 class PairStore:
@@ -143,6 +171,7 @@ class PairStore:
         self._save = store.register_script(_SAVE)
         self._anew = store.register_script(_ANEW)
         self._clear = store.register_script(_CLEAR)
+        self._forget = store.register_script(_FORGET)
 
     def known(self) -> bool:
         """Whether it has ever had an owner, as far as the store remembers."""
@@ -167,26 +196,53 @@ class PairStore:
             An epoch that stands in the examples log, in case the store has forgotten it.
         """
         with store_errors():
-            return int(self._anew(keys=self._keys, args=[beyond, msgspec.msgpack.encode(state)]))
+            return int(self._anew(keys=self._keys, args=[beyond, _STATE.encode(state)]))
 
     def take_over(self) -> tuple[int, JoinState]:
-        """Become the owner; returns the epoch and the state of the join."""
+        """Become the owner; returns the epoch and the state of the join.
+
+        Raises
+        ------
+        Unreadable
+            The state is damaged, or of another format. There is a new owner all the same.
+        """
         epoch = self._fences.acquire(self._work)
         with store_errors():
-            state: bytes | None = self._store.get(self._keys[1])  # type: ignore[assignment]
-        return epoch, JoinState() if state is None else _STATE.decode(state)
+            data: bytes | None = self._store.get(self._keys[1])  # type: ignore[assignment]
+        what = f"the state of {self._work}"
+        if data is None:
+            return epoch, JoinState()
+        try:
+            state = _STATE.decode(data, what)
+            for position in state.all_positions:
+                Position.from_bytes(position)
+        except (NewerFormat, OlderFormat):
+            raise
+        except Unreadable as error:
+            raise Unreadable(what, error.problem, REMAKE) from error
+        if state.epoch >= epoch:
+            # The epoch has been damaged: readers would drop what this owner writes.
+            epoch = self._fences.acquire(self._work, state.epoch)
+        return epoch, state
 
     def seen(self) -> dict[int, dict[str, int]]:
-        """By the number of their label topic the ids that were seen, the oldest first, with their event times."""
+        """By the number of their label topic the ids that were seen, the oldest first, with their event times.
+
+        What is none was not written by an owner, and is left out.
+        """
         with store_errors():
             found: dict[bytes, bytes] = self._store.hgetall(self._keys[3])  # type: ignore[assignment]
+        known: list[tuple[int, int, str]] = []
+        for name, time in found.items():
+            number, _, event_id = name.partition(b":")
+            with suppress(ValueError):
+                known.append((int(time), int(number), event_id.decode()))
         seen: dict[int, dict[str, int]] = {}
-        for name, time in sorted(found.items(), key=lambda item: int(item[1])):
-            number, _, event_id = name.decode().partition(":")
-            seen.setdefault(int(number), {})[event_id] = int(time)
+        for at, topic, id in sorted(known, key=itemgetter(0)):
+            seen.setdefault(topic, {})[id] = at
         return seen
 
-    def load(self, ids: Iterable[str]) -> dict[str, Entry]:
+    def load(self, ids: Iterable[str]) -> Loaded:
         """Load the entries of these ids; ids without an entry are left out."""
         names = list(dict.fromkeys(ids))
         pipe = self._store.pipeline(transaction=False)
@@ -194,8 +250,30 @@ class PairStore:
             pipe.hmget(self._keys[2], names[start : start + _LOAD])
         with store_errors():
             found = [entry for part in pipe.execute() for entry in part]
-        pairs = zip(names, found, strict=True)
-        return {name: _ENTRY.decode(entry) for name, entry in pairs if entry is not None}
+        loaded = Loaded({}, {})
+        for name, data in zip(names, found, strict=True):
+            try:
+                if data is not None:
+                    loaded.entries[name] = _ENTRY.decode(data, f"an entry of {self._work}")
+            except Unreadable as error:
+                loaded.wrong[name] = error
+        return loaded
+
+    def forget(self, epoch: int, names: Iterable[str], places: Mapping[Index, Iterable[bytes]]) -> None:
+        """Remove entries that cannot be read, and places at which no entry stands.
+
+        Raises
+        ------
+        Fenced
+            Another process has taken the join over.
+        """
+        removed: list[tuple[str, str, list[str | bytes]]] = [("entries", self._keys[2], list(names))]
+        removed += [("", self._orders[index], list(listed)) for index, listed in places.items()]
+        for kind, key, members in removed:
+            with store_errors():
+                done = not members or self._forget(keys=[self._keys[0], key], args=[epoch, kind, *members])
+            if not done:
+                raise Fenced(self._work, epoch)
 
     def before(self, times: Mapping[Index, int], limit: int) -> dict[Index, list[bytes]]:
         """The first places of each order that are before a time, in their order; at most `limit` of each."""
@@ -214,8 +292,9 @@ class PairStore:
         Fenced
             Another process has taken the join over.
         """
+        state.epoch = epoch
         with store_errors():
-            done = self._clear(keys=self._keys, args=[epoch, msgspec.msgpack.encode(state)])
+            done = self._clear(keys=self._keys, args=[epoch, _STATE.encode(state)])
         if not done:
             raise Fenced(self._work, epoch)
 
@@ -240,8 +319,9 @@ class PairStore:
         Fenced
             Another process has taken the join over.
         """
-        encode = msgspec.msgpack.Encoder().encode
-        arguments: list[int | str | bytes] = [epoch, encode(state)]
+        encode = _ENTRY.encode
+        state.epoch = epoch
+        arguments: list[int | str | bytes] = [epoch, _STATE.encode(state)]
         _add_hash(arguments, {id: None if after == NOTHING else encode(after) for id, (_, after) in changed.items()})
         _add_hash(arguments, {f"{number}:{id}": time for (number, id), time in (seen or {}).items()})
         removed: dict[Index, list[bytes]] = {index: [] for index in Index}

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
+import msgspec
 import redis
 
 from headrace.definition import LoopDefinition
-from headrace.errors import Fenced
-from headrace.frontier import UNKNOWN
+from headrace.errors import Fenced, NewerFormat, OlderFormat, Unreadable
 from headrace.kernel.partition import PartitionId, Progress, Reached
 from headrace.log.position import START, Position
-from headrace.store.connection import store_errors
+from headrace.store.connection import REMAKE, store_errors
 from headrace.store.fences import RAISE_EPOCH, Fences, fence_key, fold_work
+from headrace.wire.formats import without_format
+from headrace.wire.frame import Kind, Packed, seal, unseal
+from headrace.wire.times import WireTime, from_wire, to_wire
 
 # The epoch is compared as text: a number of Lua loses integers over 2^53.
 _SAVE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[2], 'done', ARGV[2], 'emitted', ARGV[3], 'newest', ARGV[4], 'watermark', ARGV[5],
-  'ended', ARGV[6], 'folded', ARGV[7], 'out', ARGV[8], 'views', ARGV[9], 'refused', ARGV[10], 'told_in', ARGV[1])
-if ARGV[13] ~= '' then redis.call('HSET', KEYS[2], 'decisions', ARGV[13]) end
-for i = 14, #ARGV, 2 do redis.call('ZADD', KEYS[3], ARGV[i], ARGV[i + 1]) end
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[11])
-redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - tonumber(ARGV[12]))
+redis.call('HSET', KEYS[2], 'saved', ARGV[2], 'emitted', ARGV[3])
+if ARGV[6] ~= '' then redis.call('HSET', KEYS[2], 'decisions', ARGV[6]) end
+for i = 7, #ARGV, 2 do redis.call('ZADD', KEYS[3], ARGV[i], ARGV[i + 1]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[4])
+redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - tonumber(ARGV[5]))
 return 1
 """
 _EMITTED = """
@@ -36,12 +39,33 @@ return 1
 _ANEW = f"""
 {RAISE_EPOCH}
 local floor = redis.call('HGET', KEYS[2], 'floor')
-if ARGV[6] == '1' then floor = string.format('%d', epoch) end
+if ARGV[5] == '1' then floor = string.format('%d', epoch) end
 redis.call('DEL', KEYS[2], KEYS[3])
-redis.call('HSET', KEYS[2], 'emitted', ARGV[2], 'refused', ARGV[3], 'goal', ARGV[4], 'views', ARGV[5])
+redis.call('HSET', KEYS[2], 'saved', ARGV[2], 'emitted', ARGV[3], 'goal', ARGV[4])
 if floor then redis.call('HSET', KEYS[2], 'floor', floor) end
 return epoch
 """
+
+
+class PartitionState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What the store keeps of a partition: see `headrace.kernel.partition.Progress` and `Reached`.
+
+    `epoch` is that of the owner that saved it, and None before one has; `views` are those whose rows hold everything up
+    to `done`.
+    """
+
+    epoch: int | None = None
+    done: bytes = START.to_bytes()
+    refused: bytes = START.to_bytes()
+    newest: WireTime = None
+    watermark: WireTime = None
+    ended: bool = False
+    folded: WireTime = None
+    out: WireTime = None
+    views: list[str] = []
+
+
+_STATE = Packed[PartitionState](Kind.PARTITION, PartitionState)
 
 
 class TakenOver(NamedTuple):
@@ -95,20 +119,35 @@ class PartitionStore:
         return self._fences.known(_work(partition))
 
     def take_over(self, partition: PartitionId) -> TakenOver:
-        """Become the partition's owner: from here on, no earlier owner can write."""
-        epoch = self._fences.acquire(_work(partition))
+        """Become the partition's owner: from here on, no earlier owner can write.
+
+        Raises
+        ------
+        Unreadable
+            What the store has of it is damaged, or of another format. There is a new owner all the same.
+        """
         _, state, ids = self._keys(partition)
+        epoch = self._fences.acquire(_work(partition))
         with store_errors():
             found: dict[bytes, bytes] = self._store.hgetall(state)  # type: ignore[assignment]
             times: list[tuple[bytes, float]] = self._store.zrange(ids, 0, -1, withscores=True)  # type: ignore[assignment]
-        seen = {own.decode(): int(time) for own, time in times}
-        floor, decisions = int(found.get(b"floor", 0)), found.get(b"decisions", b"")
-        return TakenOver(epoch, _progress(found), seen, _views(found.get(b"views")), floor, decisions)
+        saved = _saved(found, partition)
+        if saved is not None and saved.epoch is not None and saved.epoch >= epoch:
+            # The epoch has been damaged: readers would drop what this owner writes.
+            epoch = self._fences.acquire(_work(partition), saved.epoch)
+        emitted = _position(found.get(b"emitted"), partition)
+        progress = Progress() if saved is None else _progress(saved)
+        progress.emitted = emitted
+        views = None if saved is None else frozenset(saved.views)
+        floor, decisions = _number(found.get(b"floor", b"0"), partition), found.get(b"decisions", b"")
+        return TakenOver(epoch, progress, _seen(times), views, floor, decisions)
 
     def views(self, partition: PartitionId) -> frozenset[str] | None:
-        """The views that its rows hold; None where it has had no owner."""
+        """The views that its rows hold; None where it has had no owner, or where that cannot be read."""
         with store_errors():
-            return _views(self._store.hget(self._keys(partition)[1], "views"))  # type: ignore[arg-type]
+            data: bytes | None = self._store.hget(self._keys(partition)[1], "saved")  # type: ignore[assignment]
+        saved = _readable(data, partition)
+        return None if saved is None else frozenset(saved.views)
 
     def begin_anew(
         self,
@@ -134,24 +173,31 @@ class PartitionStore:
         lost
             Rows that stand there from before are not to be gone on with.
         """
-        out = [Position(*own).to_bytes() for own in (progress.emitted, progress.refused, goal)]
+        saved = _STATE.encode(PartitionState(refused=Position(*progress.refused).to_bytes(), views=sorted(views)))
+        arguments: list[int | bytes] = [beyond, saved, _sealed(progress.emitted), _sealed(goal), int(lost)]
         with store_errors():
-            return int(self._anew(keys=self._keys(partition), args=[beyond, *out, " ".join(sorted(views)), int(lost)]))
+            return int(self._anew(keys=self._keys(partition), args=arguments))
 
     def rebuilding(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, tuple[Position, Position]]:
-        """The partitions whose rows are incomplete: how far each is, and how far it has to come. One round trip."""
+        """The partitions whose rows are incomplete: how far each is, and how far it has to come. One round trip.
+
+        What cannot be read of a partition says nothing: its owner refuses it.
+        """
         pipe = self._store.pipeline(transaction=False)
         for partition in partitions:
-            pipe.hmget(self._keys(partition)[1], ("done", "goal"))
+            pipe.hmget(self._keys(partition)[1], ("saved", "goal"))
         with store_errors():
             found = pipe.execute()
-        start = START.to_bytes()
-        pairs = {own: (done or start, goal or start) for own, (done, goal) in zip(partitions, found, strict=True)}
-        return {
-            own: (Position.from_bytes(done), Position.from_bytes(goal))
-            for own, (done, goal) in pairs.items()
-            if done < goal
-        }
+        rebuilding = {}
+        for own, (data, sealed) in zip(partitions, found, strict=True):
+            saved = _readable(data, own)
+            if saved is None or sealed is None:
+                continue
+            with suppress(Unreadable):
+                done, goal = Position.from_bytes(saved.done), _position(sealed, own)
+                if done < goal:
+                    rebuilding[own] = (done, goal)
+        return rebuilding
 
     def record_emitted(self, partition: PartitionId, epoch: int, progress: Progress) -> None:
         """The vectors up to `progress.emitted` are out.
@@ -161,7 +207,7 @@ class PartitionStore:
         Fenced
             Another process owns the partition.
         """
-        arguments: list[int | bytes] = [epoch, Position(*progress.emitted).to_bytes()]
+        arguments: list[int | bytes] = [epoch, _sealed(progress.emitted)]
         with store_errors():
             done = self._record(keys=self._keys(partition)[:2], args=arguments)
         if not done:
@@ -199,16 +245,21 @@ class PartitionStore:
         Fenced
             Another process owns the partition.
         """
+        saved = PartitionState(
+            epoch=epoch,
+            done=Position(*progress.done).to_bytes(),
+            refused=Position(*progress.refused).to_bytes(),
+            newest=to_wire(progress.newest),
+            watermark=to_wire(progress.watermark),
+            ended=progress.ended,
+            folded=to_wire(reached.folded),
+            out=to_wire(reached.out),
+            views=sorted(views),
+        )
         arguments: list[str | int | bytes] = [
             epoch,
-            Position(*progress.done).to_bytes(),
-            Position(*progress.emitted).to_bytes(),
-            progress.newest,
-            progress.watermark,
-            int(progress.ended),
-            *reached,
-            " ".join(sorted(views)),
-            Position(*progress.refused).to_bytes(),
+            _STATE.encode(saved),
+            _sealed(progress.emitted),
             oldest,
             most_ids,
             decisions,
@@ -221,16 +272,19 @@ class PartitionStore:
             raise Fenced(str(partition), epoch)
 
     def standings(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, Standing | None]:
-        """Where each partition stands, as its owner last said; None where it never had one. One round trip."""
+        """Where each partition stands, as its owner last said; None where it never had one. One round trip.
+
+        What cannot be read says nothing: nobody can rely on it, and its owner refuses it.
+        """
         pipe = self._store.pipeline(transaction=False)
         for partition in partitions:
             epoch, state, _ = self._keys(partition)
             pipe.get(epoch)
-            pipe.hmget(state, ("folded", "out", "done", "told_in"))
+            pipe.hget(state, "saved")
         with store_errors():
             found = pipe.execute()
         pairs = zip(partitions, found[::2], found[1::2], strict=True)
-        return {partition: _standing(epoch, state) for partition, epoch, state in pairs}
+        return {partition: _standing(epoch, _readable(state, partition)) for partition, epoch, state in pairs}
 
     def _keys(self, partition: PartitionId) -> list[str]:
         epoch = fence_key(self._loop, _work(partition))
@@ -241,31 +295,76 @@ def _work(partition: PartitionId) -> str:
     return fold_work(partition.stream, partition.partition)
 
 
-def _progress(found: Mapping[bytes, bytes]) -> Progress:
-    start = START.to_bytes()
+def _what(partition: PartitionId) -> str:
+    return f"the state of partition {partition}"
+
+
+def _saved(found: Mapping[bytes, bytes], partition: PartitionId) -> PartitionState | None:
+    """The state of a partition; None where there is none."""
+    data = found.get(b"saved")
+    if data is None and b"done" in found:
+        raise without_format(_what(partition))
+    try:
+        return None if data is None else _STATE.decode(data, _what(partition))
+    except (NewerFormat, OlderFormat):
+        raise
+    except Unreadable as error:
+        raise Unreadable(error.what, error.problem, REMAKE) from error
+
+
+def _readable(data: bytes | None, partition: PartitionId) -> PartitionState | None:
+    try:
+        return None if data is None else _STATE.decode(data, _what(partition))
+    except Unreadable:
+        return None
+
+
+def _progress(saved: PartitionState) -> Progress:
     return Progress(
-        Position.from_bytes(found.get(b"done", start)),
-        Position.from_bytes(found.get(b"emitted", start)),
-        int(found.get(b"newest", UNKNOWN)),
-        int(found.get(b"watermark", UNKNOWN)),
-        found.get(b"ended") == b"1",
-        Position.from_bytes(found.get(b"refused", start)),
+        Position.from_bytes(saved.done),
+        newest=from_wire(saved.newest),
+        watermark=from_wire(saved.watermark),
+        ended=saved.ended,
+        refused=Position.from_bytes(saved.refused),
     )
 
 
-def _views(names: bytes | None) -> frozenset[str] | None:
-    return None if names is None else frozenset(names.decode().split())
+def _sealed(position: tuple[int, int, int]) -> bytes:
+    return seal(Kind.POSITION, Position(*position).to_bytes())
 
 
-def _standing(epoch: bytes | None, state: Sequence[bytes | None]) -> Standing | None:
-    if epoch is None:
+def _position(sealed: bytes | None, partition: PartitionId) -> Position:
+    return START if sealed is None else Position.from_bytes(unseal(Kind.POSITION, sealed, _what(partition)))
+
+
+def _number(text: bytes, partition: PartitionId) -> int:
+    if not (text.isdigit() and len(text) <= 19):
+        raise Unreadable(_what(partition), f"its floor is {text[:20]!r}, not a number", REMAKE)
+    return int(text)
+
+
+def _seen(found: Iterable[tuple[bytes, float]]) -> dict[str, int]:
+    """The ids seen; what is none was not written by an owner."""
+    seen = {}
+    for name, time in found:
+        with suppress(UnicodeDecodeError, OverflowError, ValueError):
+            seen[name.decode()] = int(time)
+    return seen
+
+
+def _standing(epoch: bytes | None, saved: PartitionState | None) -> Standing | None:
+    if epoch is None or not epoch.isdigit() or len(epoch) > 19:
         return None
-    folded, out, done, told_in = state
-    if folded is None or out is None or done is None:
-        return Standing(int(epoch))
-    reached = Reached(int(folded), int(out))
+    number = int(epoch)
+    if saved is None or saved.epoch is None:
+        return Standing(number)
+    reached = Reached(from_wire(saved.folded), from_wire(saved.out))
     # A new owner may have found more; what an earlier one said of its silence is over.
-    return Standing(int(epoch), Reached() if reached.rests and told_in != epoch else reached, Position.from_bytes(done))
+    told = Reached() if reached.rests and saved.epoch != number else reached
+    try:
+        return Standing(number, told, Position.from_bytes(saved.done))
+    except Unreadable:
+        return Standing(number)
 
 
 class Durability:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import msgspec
 import redis
+import structlog
 
+from headrace.errors import Unreadable
 from headrace.log.position import START, Position
 from headrace.quality.calibration import ReliabilityBin
 from headrace.quality.history import Point
+from headrace.wire.document import Document
+
+_log = structlog.get_logger()
 
 
-class QualityReport(msgspec.Struct, frozen=True):
+class QualityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a learner tells of one model.
 
     `definition` and `examples` name the version; `event_time` is that of the newest example learned and `last_alarm`
@@ -30,8 +35,7 @@ class QualityReport(msgspec.Struct, frozen=True):
     reliability: list[ReliabilityBin] = []
 
 
-# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
-_REPORT = msgspec.json.Decoder(QualityReport)
+_REPORT = Document[QualityReport]("quality", QualityReport)
 
 
 def quality_key(loop: str, model: str) -> str:
@@ -47,9 +51,13 @@ class QualityBoard:
 
     def write(self, report: QualityReport) -> None:
         """Publish a report; it stays until the next one."""
-        self._store.set(quality_key(self._loop, report.model), msgspec.json.encode(report))
+        self._store.set(quality_key(self._loop, report.model), _REPORT.encode(report))
 
     def read(self, model: str) -> QualityReport | None:
-        """The newest report of a model, None before the first."""
-        data = self._store.get(quality_key(self._loop, model))
-        return None if data is None else _REPORT.decode(data)
+        """The newest report of a model; None before the first, and where it cannot be read."""
+        data: bytes | None = self._store.get(quality_key(self._loop, model))  # type: ignore[assignment]
+        try:
+            return None if data is None else _REPORT.decode(data, f"the quality of model {model!r}")
+        except Unreadable as error:
+            _log.warning("quality_unreadable", model=model, reason=str(error))
+            return None

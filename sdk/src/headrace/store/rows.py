@@ -23,7 +23,7 @@ local refused = 0
 for i = 2, #ARGV, 2 do
   local new, old = ARGV[i + 1], redis.call('HGET', KEYS[1], ARGV[i])
   local order = 1
-  if old then
+  if old and #old >= 28 then
     order = 0
     for at = 1, 28 do
       local x, y = new:byte(at), old:byte(at)
@@ -49,8 +49,8 @@ for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
   local floor, older = floors[field], true
   if floor then
     local row = redis.call('HGET', KEYS[1], field)
-    older = false
-    for at = 1, 8 do
+    older = #row < 8
+    for at = 1, older and 0 or 8 do
       local x, y = row:byte(at), floor:byte(at)
       if x ~= y then older = x < y break end
     end
@@ -58,6 +58,12 @@ for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
   if older then dropped = dropped + redis.call('HDEL', KEYS[1], field) end
 end
 return dropped
+"""
+
+
+_DISCARD = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+return redis.call('HDEL', KEYS[1], ARGV[1])
 """
 
 
@@ -91,6 +97,7 @@ class RowStore:
         self._store = store
         self._loop = loop
         self._sha = ""
+        self._discard = store.register_script(_DISCARD)
         self._views = {view.name: view for view in loop.views}
         self._fields: dict[RowsId, str] = {}
         # All views of an entity are one hash, which goes as a whole: it stays as long as any of them asks for (ms).
@@ -133,6 +140,12 @@ class RowStore:
             rows: {key: value for key, value in zip(keys, found, strict=False) if value is not None}
             for rows, keys in needed.items()
         }
+
+    def discard(self, rows: RowsId, key: str, state: bytes) -> None:
+        """Remove a row that is still as it was loaded."""
+        arguments: list[str | bytes] = [self._field(rows), state]
+        with store_errors():
+            self._discard(keys=[row_key(self._loop.name, self._views[rows.view].entity, key)], args=arguments)
 
     def write(self, writes: Sequence[Write], what: str, epoch: int) -> None:
         """Write rows in one round trip.

@@ -6,9 +6,13 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import redis
+
+from headrace.errors import Unreadable
+from headrace.wire.document import Document
 
 #: A status that has not been renewed for so long (seconds) is gone.
 LIFE = 10
@@ -26,7 +30,7 @@ _FORGET_S = 86_400.0
 _SLACK_S = 0.1
 
 
-class JoinStatus(msgspec.Struct, kw_only=True):
+class JoinStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The waiting questions and labels of a model's join.
 
     `held_by` is the partition of the label's stream with the least watermark: questions wait until it has passed the
@@ -53,7 +57,7 @@ class JoinStatus(msgspec.Struct, kw_only=True):
         return max(self.question_bytes, self.label_bytes) >= self.bound_bytes
 
 
-class PartitionStatus(msgspec.Struct, kw_only=True):
+class PartitionStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How far a partition of a stream is, as a feature process that reads it says.
 
     `owned` says whether it is the process's; then `waiting` events have been read and are not folded, the oldest of
@@ -70,7 +74,7 @@ class PartitionStatus(msgspec.Struct, kw_only=True):
     resting: bool = False
 
 
-class TakeoverStatus(msgspec.Struct, kw_only=True):
+class TakeoverStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How far a changed model is on its way to answering.
 
     The definition of hash `answering` answers until the new one, which has learned `learned` examples, has learned
@@ -82,7 +86,7 @@ class TakeoverStatus(msgspec.Struct, kw_only=True):
     needed: int
 
 
-class ServiceStatus(msgspec.Struct, kw_only=True):
+class ServiceStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One service process, as it describes itself each second.
 
     `rates` are per second; `counters` since the process started; `frontier` is the event time up to which its
@@ -115,8 +119,7 @@ class ServiceStatus(msgspec.Struct, kw_only=True):
     note: str = ""
 
 
-# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
-_STATUS = msgspec.json.Decoder(ServiceStatus)
+_STATUS = Document[ServiceStatus]("status", ServiceStatus)
 
 
 def status_key(loop: str, service: str, instance: str) -> str:
@@ -137,7 +140,7 @@ class StatusBoard:
         status.updated_at = time.time()
         key = status_key(self._loop, status.service, status.instance)
         pipe = self._store.pipeline(transaction=False)
-        pipe.set(key, msgspec.json.encode(status), ex=LIFE)
+        pipe.set(key, _STATUS.encode(status), ex=LIFE)
         pipe.zadd(self._register, {key: status.updated_at})
         pipe.execute()
 
@@ -160,16 +163,29 @@ class StatusBoard:
         seen = sorted(ranked)
         found = self._store.mget([key for key, _ in seen]) if seen else []
         pairs = list(zip(seen, found, strict=True))
-        alive = [_STATUS.decode(value) for _, value in pairs if value is not None]
+        alive = [_read(key, at, value) for (key, at), value in pairs if value is not None]
         _tell_lag(alive)
         if silent:
-            alive += [_silent(key.decode(), at) for (key, at), value in pairs if value is None]
+            alive += [_silent(key, at) for (key, at), value in pairs if value is None]
         return alive
 
 
-def _silent(key: str, at: float) -> ServiceStatus:
-    service, instance = key.split(":")[-2:]
-    return ServiceStatus(service=service, instance=instance, state="does not report", updated_at=at)
+def _read(key: bytes, at: float, value: Any) -> ServiceStatus:
+    """A status; one that cannot be read says so in its note."""
+    try:
+        return _STATUS.decode(value, "the status")
+    except Unreadable as error:
+        return _unknown(key, at, "not readable", str(error))
+
+
+def _silent(key: bytes, at: float) -> ServiceStatus:
+    return _unknown(key, at, "does not report")
+
+
+def _unknown(key: bytes, at: float, state: str, note: str = "") -> ServiceStatus:
+    names = key.decode(errors="replace").rsplit(":", 2)
+    service, instance = names[-2:] if len(names) > 2 else ("?", names[-1])
+    return ServiceStatus(service=service, instance=instance, state=state, updated_at=at, note=note)
 
 
 def _tell_lag(statuses: list[ServiceStatus]) -> None:

@@ -25,6 +25,7 @@ from headrace.kernel.partition import PartitionId
 from headrace.log import connection, probe
 from headrace.log.batch import Batch
 from headrace.log.consume import OwnerProgress, PartitionConsumer
+from headrace.log.messages import WrongMessage
 from headrace.log.position import START, Position
 from headrace.log.produce import Producer, wake
 from headrace.log.refusals import Refusals
@@ -74,12 +75,15 @@ async def run(settings: FeatureSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
+    definitions = DefinitionStore(store, loop.name)
+
     def build() -> tuple[Composition, list[Lane]]:
+        definitions.refuse_older()
         service = Composition(settings, loop, client, store, heartbeat, dependencies)
         with store_connection.store_errors():
             lanes = service.lanes()
             service.campaign()
-            DefinitionStore(store, loop.name).write(loop)
+            definitions.write(loop)
         return service, lanes
 
     dependencies.start()
@@ -151,6 +155,7 @@ class Composition:
         self._acknowledger = Acknowledger(Durability(store_connection.connect(settings.redis_url), loop.name))
         self._folder: FoldWorker | None = None
         self._joiners: list[JoinWorker] = []
+        self._lanes: list[Lane] = []
         self._leases: list[Lease] = []
         self._partitions = PartitionStore(store, loop.name)
         self._unread = Unread()
@@ -164,6 +169,7 @@ class Composition:
         lanes = [self._fold_lane()] if role in ("all", "fold") else []
         if role in ("all", "join"):
             lanes += [self._join_lane(model) for model in self._loop.models]
+        self._lanes = lanes
         return lanes
 
     def acknowledge(self) -> None:
@@ -198,7 +204,8 @@ class Composition:
         joins = {joiner.model.name: joiner.status() for joiner in self._joiners}
         self._heartbeat.status.joins = {name: status for name, status in joins.items() if status is not None}
         self._heartbeat.status.state = self._dependencies.state()
-        self._heartbeat.status.note = self._dependencies.note(self._owned())
+        refused = "; ".join(dict.fromkeys(reason for lane in self._lanes for reason in tuple(lane.refused.values())))
+        self._heartbeat.status.note = refused or self._dependencies.note(self._owned())
         with store_connection.store_errors():
             self._heartbeat.beat()
 
@@ -257,15 +264,17 @@ class Composition:
         if not self._answering.formers:
             self._formers.close()
         fold = Fold(self._answering.folded, wide=self._answering.wide)
+        outputs = VectorOutputs(self._client, self._topics)
         worker = FoldWorker(
             fold,
             RowStore(store, fold.loop),
             self._partitions,
-            VectorOutputs(self._client, self._topics),
+            outputs,
             Refusals(Producer(self._client, self._topics.dead_letters), self._topics, "feature"),
             self._heartbeat,
             self._settings.rows,
             answering=self._answering,
+            wake=outputs.wake,
         )
         self._folder = worker
         sources: list[Source] = []
@@ -303,6 +312,7 @@ class Composition:
             ExamplesLog(self._client, self._topics, model),
             lease,
             self._heartbeat,
+            refuse=partial(self._refuse, model),
             remake=lambda: Remaking(self._loop, model, BrokerLogs(self._client), self._topics),
         )
         self._leases.append(lease)
@@ -320,6 +330,16 @@ class Composition:
             self._join_source(worker, topic, worker.accept_labels, partial(worker.rest, topic)) for topic in labels
         ]
         return Lane(f"join-{model.name}", sources, worker)
+
+    def _refuse(self, model: ModelDefinition, wrong: WrongMessage) -> None:
+        """Write a dead letter of a message of a features topic, durably."""
+        producer = Producer(self._client, self._topics.dead_letters)
+        try:
+            letters = Refusals(producer, self._topics, "join")
+            letters.refuse_message(model.stream, wrong, f"vectors of model {model.name}")
+            letters.flush()
+        finally:
+            producer.close()
 
     def _features(self, model: ModelDefinition) -> list[str]:
         topic = self._topics.features(model.name)

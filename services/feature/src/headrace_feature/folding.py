@@ -13,16 +13,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
+from typing import NamedTuple
 
 import structlog
 
-from headrace.errors import InvalidEvent, LateEvent
+from headrace.errors import InvalidEvent, LateEvent, Unreadable
 from headrace.events import StreamCodec
 from headrace.former import Answering
 from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.fold import Changed, Fold, Plan
 from headrace.kernel.partition import Partition, PartitionId, Progress, Reached, RowsId
-from headrace.kernel.rows import epoch_of
+from headrace.kernel.rows import epoch_of, words_of
 from headrace.kernel.trial import Trial
 from headrace.log.batch import Batch
 from headrace.log.position import START, Position
@@ -49,6 +50,15 @@ def wall_clock() -> int:
     return time.time_ns() // 1_000
 
 
+class _WrongRow(NamedTuple):
+    """A row in the store that cannot be read."""
+
+    rows: RowsId
+    key: str
+    state: bytes
+    reason: Unreadable
+
+
 class FoldWorker:
     """Folds and assembles for the partitions that it owns. Not thread-safe: one thread calls it.
 
@@ -58,6 +68,8 @@ class FoldWorker:
         Rows of one view and partition held in memory; beyond it, those longest unused are dropped.
     answering
         The former definitions that the fold works for, too.
+    wake
+        Gives the owner of a partition a message to take it over with.
     """
 
     def __init__(
@@ -71,8 +83,10 @@ class FoldWorker:
         max_rows: int,
         clock: Callable[[], int] = wall_clock,
         answering: Answering | None = None,
+        wake: Callable[[PartitionId], None] = lambda _partition: None,
     ) -> None:
         self._fold = fold
+        self._wake = wake
         self._answering = answering or Answering(fold.loop)
         self._rows = rows
         self._partitions = partitions
@@ -274,7 +288,10 @@ class FoldWorker:
             self._fold.settle()
             self._tell()
             return False
-        remote = self._load(plan)
+        remote, wrong = self._load(plan)
+        if wrong:
+            self._remake(wrong)
+            return True
         if plan.needed and _epochs(self._partitions.standings(self._all())) != _epochs(standings):
             # Rows may have gone since it was said how far they are: the store was wiped, or a partition begins anew.
             return True
@@ -300,7 +317,7 @@ class FoldWorker:
         return {own: standing.done for own, standing in tuple(self._saved.items())}
 
     def frontier(self) -> int | None:
-        """The event time up to which this worker's partitions are done; None before the first event."""
+        """The event time up to which this worker's partitions are done; None where that is unknown."""
         return self._frontier
 
     def newest(self) -> int | None:
@@ -379,22 +396,47 @@ class FoldWorker:
         done = START if standing is None else standing.done
         return end == START or (done.ledger, done.entry) == (end.ledger, end.entry)
 
-    def _load(self, plan: Plan) -> dict[RowsId, dict[str, bytes]]:
-        if not plan.needed:
-            return {}
-        found = self._rows.load(plan.needed)
+    def _load(self, plan: Plan) -> tuple[dict[RowsId, dict[str, bytes]], list[_WrongRow]]:
+        """The rows of others' partitions, and those rows that cannot be read; our own ones go into memory."""
         remote: dict[RowsId, dict[str, bytes]] = {}
-        for rows, states in found.items():
+        wrong: list[_WrongRow] = []
+        for rows, states in (self._rows.load(plan.needed) if plan.needed else {}).items():
             held = self._fold.rows.get(rows)
+            layout = self._fold.layout(rows.view)
+            floor = self._floors[self._source(rows)] if held is not None else 0
+            kept: dict[str, bytes] = {}
+            for key, state in states.items():
+                if epoch_of(state) < floor:
+                    continue
+                try:
+                    words_of(layout, state) if held is None else held.add(key, state)
+                except Unreadable as error:
+                    wrong.append(_WrongRow(rows, key, state, error))
+                else:
+                    kept[key] = state
             if held is None:
-                remote[rows] = states
-                continue
-            floor = self._floors[self._source(rows)]
-            kept = {key: state for key, state in states.items() if epoch_of(state) >= floor}
-            for key, state in kept.items():
-                held.add(key, state)
-            self._use(rows, kept)
-        return remote
+                remote[rows] = kept
+            else:
+                self._use(rows, kept)
+        return remote, wrong
+
+    def _remake(self, wrong: Sequence[_WrongRow]) -> None:
+        """Have the partitions of damaged rows folded again from the beginning of their logs, whoever owns them."""
+        for own in wrong:
+            reason = {"view": own.rows.view, "key": own.key[:80], "reason": str(own.reason)}
+            _log.error("row_refused", partition=str(self._source(own.rows)), **reason)
+            self._rows.discard(own.rows, own.key, own.state)
+        self._heartbeat.count("wrong_rows", len(wrong))
+        for partition in {self._source(own.rows) for own in wrong}:
+            before = self._partitions.rebuilding([partition])
+            taken = self._partitions.take_over(partition)
+            done = Position(*taken.progress.done)
+            goal = max(done, before[partition][1]) if partition in before else done
+            views = self._views[partition.stream]
+            self._partitions.begin_anew(partition, taken.epoch, taken.progress.anew(), goal, views, lost=True)
+            _log.warning("folding_again", partition=str(partition), up_to=str(goal))
+            self._give_up(partition)
+            self._wake(partition)
 
     def _source(self, rows: RowsId) -> PartitionId:
         return PartitionId(self._fold.loop.view(rows.view).stream, rows.partition)
@@ -451,7 +493,8 @@ class FoldWorker:
         """What other threads ask for: they must not look at what changes under their eyes."""
         owned = self._fold.partitions.values()
         # Only what has had an event counts: a stream that has never spoken has nothing to be behind with.
-        self._frontier = min((own.frontier_out() for own in owned if own.last[0] >= 0), default=None)
+        least = min((own.frontier_out() for own in owned if own.last[0] >= 0), default=UNKNOWN)
+        self._frontier = least if least > UNKNOWN else None
         self._newest = max((own.newest for own in owned if own.newest > UNKNOWN), default=None)
         now = self._clock()
         self._statuses = {name: _status(partition, now) for name, partition in self._fold.partitions.items()}

@@ -7,7 +7,7 @@ fence, to a process that took over meanwhile) gives up the join, and may begin a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -39,11 +39,15 @@ from headrace.kernel.partition import Partition, Progress
 from headrace.kernel.trial import Trial
 from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
+from headrace.log.messages import Message, WrongMessage, decoded, opened, pass_over
 from headrace.log.position import START, Position
-from headrace.log.tables import Kind, LogEntries, decode_vectors, encode_log, made_for
+from headrace.log.tables import Kind, LogEntries, Vectors, decode_vectors, log_messages, made_for
+from headrace.store.connection import REMAKE
 from headrace.store.leases import Lease
 from headrace.store.pairs import JoinState, LabelSource, PairStore
 from headrace.store.status import Heartbeat, JoinStatus
+from headrace.wire.envelope import Envelope
+from headrace.wire.times import from_wire, to_wire
 from headrace_feature.decoding import decode
 from headrace_feature.outputs import ExamplesLog
 from headrace_feature.tenure import Tenure
@@ -131,6 +135,8 @@ class JoinWorker:
         The physical topics that it reads: its vectors', and its label's stream's.
     lease
         Says whether the join is this process's.
+    refuse
+        Writes a dead letter of a message that holds no vectors of the model, durably.
     remake
         Begins to make the examples of a changed model from the kept events, in the background.
     """
@@ -147,6 +153,7 @@ class JoinWorker:
         heartbeat: Heartbeat,
         clock: Callable[[], float] = time.time,
         remake: Callable[[], MadeExamples] | None = None,
+        refuse: Callable[[WrongMessage], None] = pass_over,
     ) -> None:
         self.model = model
         self._remake = remake
@@ -159,6 +166,7 @@ class JoinWorker:
         self._sources = (tuple(features), tuple(labels))
         self._pairs = pairs
         self._log = log
+        self._refuse = refuse
         self._lease = lease
         self._heartbeat = heartbeat
         self._clock = clock
@@ -205,7 +213,7 @@ class JoinWorker:
     def _read_own_log(self) -> None:
         """Read what a lost state had decided, so that it is not written again while the state is remade."""
         # From here on readers drop what an earlier owner still sends.
-        self._log.send(b"", {**self._properties(), "marker": "epoch"})
+        self._log.send(b"", replace(self._envelope(), marker=True))
         self._log.flush()
         content = self._log.content()
         self._written = content.written
@@ -280,8 +288,8 @@ class JoinWorker:
 
     def _add_features(self, topic: str) -> None:
         # Requests promise nothing: they hold nobody back.
-        watermark = self._state.watermarks.get(topic, UNKNOWN)
-        frontier = RESTING if self._by_request else self._state.frontiers.get(topic, UNKNOWN)
+        watermark = from_wire(self._state.watermarks.get(topic))
+        frontier = RESTING if self._by_request else from_wire(self._state.reached.get(topic))
         if frontier == RESTING and not self._by_request:
             # It rested before the restart; since then more may have come.
             frontier = watermark
@@ -289,9 +297,15 @@ class JoinWorker:
         self._features[topic] = _Features(accepted, watermark, frontier)
 
     def _add_labels(self, topic: str, seen: dict[str, int]) -> None:
-        newest, watermark, ended = self._state.labels.get(topic, LabelSource(UNKNOWN, UNKNOWN, False))
+        newest, watermark, ended = self._state.labels.get(topic, LabelSource(None, None, False))
         self._partitions[topic] = Partition(
-            self._labels.stream, Progress(), seen, (), newest=newest, watermark=watermark, ended=ended
+            self._labels.stream,
+            Progress(),
+            seen,
+            (),
+            newest=from_wire(newest),
+            watermark=from_wire(watermark),
+            ended=ended,
         )
 
     @property
@@ -303,18 +317,31 @@ class JoinWorker:
         if self._epoch != epoch:
             return
         source = self._features[topic]
-        for payload, properties in zip(batch.payloads, batch.properties, strict=True):
-            owner = int(properties.get("epoch", 0))
-            if not made_for(self.model, properties) or not source.accepted.mark(owner):
+        for message, vectors in decoded(
+            opened(batch, topic, self._refuse_message), topic, self._vectors, self._refuse_message
+        ):
+            envelope = message.envelope
+            if not made_for(self.model, envelope) or not source.accepted.mark(envelope.epoch or 0):
                 continue
-            if payload:
-                self._take_vectors(source, owner, payload)
-            if "frontier" in properties:
-                source.frontier = int(properties["frontier"])
-            if "watermark" in properties:
+            if vectors is not None:
+                self._take_vectors(source, envelope.epoch or 0, vectors)
+            if envelope.reached is not None:
+                source.frontier = envelope.reached
+            if envelope.watermark is not None:
                 # A new owner may report an older watermark than its predecessor's last one, which still holds.
-                source.watermark = max(source.watermark, int(properties["watermark"]))
+                source.watermark = max(source.watermark, envelope.watermark)
         self._read(topic, batch)
+
+    def _vectors(self, message: Message) -> Vectors | None:
+        """The vectors of a message; None where it has none, or those of another definition."""
+        own = message.payload and made_for(self.model, message.envelope)
+        return decode_vectors(self.model, message.payload) if own else None
+
+    def _refuse_message(self, wrong: WrongMessage) -> None:
+        """Write a dead letter before the position of the message is saved."""
+        _log.error("message_refused", topic=wrong.topic, position=tuple(wrong.position), reason=str(wrong.reason))
+        self._refuse(wrong)
+        self._heartbeat.count("dead_letters")
 
     def accept_labels(self, topic: str, epoch: int, batch: Batch) -> None:
         """Take messages of the label's stream; invalid ones are the fold's to refuse."""
@@ -438,7 +465,7 @@ class JoinWorker:
         if not self._dirty:
             return False
         arrivals, self._arrivals = self._arrivals, _Arrivals()
-        join = Join(self._rule, self._pairs.load(arrivals.names) if arrivals else {})
+        join = Join(self._rule, self._load(arrivals.names))
         for name, id, at, vector in arrivals.vectors:
             if not join.question(name, id, at, vector):
                 self._heartbeat.count("repeated_vectors")
@@ -469,10 +496,9 @@ class JoinWorker:
         return self._log_placed(ready, marks, decided)
 
     def _decide_due(self, found: dict[Index, list[bytes]], marks: Watermarks, decided: Decided, crowded: bool) -> None:
-        names = {index: [name_at(index, place) for place in listed] for index, listed in found.items()}
-        every = list(dict.fromkeys(name for listed in names.values() for name in listed))
-        join = Join(self._rule, self._pairs.load(every))
-        join.decide(every, marks, decided)
+        names, entries = self._entries_at(found)
+        join = Join(self._rule, entries)
+        join.decide(entries, marks, decided)
         if crowded:
             join.forget(names[Index.CLOSED][: len(names[Index.CLOSED]) // 2 + 1])
         self._heartbeat.count("expired", decided.expired)
@@ -482,7 +508,7 @@ class JoinWorker:
         self._save(join.changes, [])
 
     def _log_placed(self, ready: Sequence[bytes], marks: Watermarks, decided: Decided) -> bool:
-        join = Join(self._rule, self._pairs.load(name_at(Index.PLACED, place) for place in ready) if ready else {})
+        join = Join(self._rule, self._entries_at({Index.PLACED: ready})[1])
         join.log(ready, marks, self._state.sequence, decided, self._written)
         if len(ready) < STEP:
             self._finish_remaking()
@@ -492,6 +518,35 @@ class JoinWorker:
             return False
         self._tell_progress(time_at(ready[-1]), marks)
         return True
+
+    def _entries_at(self, listed: Mapping[Index, Sequence[bytes]]) -> tuple[dict[Index, list[str]], dict[str, Entry]]:
+        """The names of the entries at these places, and the entries; places at which none stands are removed."""
+        named = {index: {place: _name_at(index, place) for place in places} for index, places in listed.items()}
+        entries = self._load(name for found in named.values() for name in found.values() if name is not None)
+        lost = {
+            index: [place for place, name in found.items() if name not in entries] for index, found in named.items()
+        }
+        if any(lost.values()):
+            assert self._epoch is not None
+            self._pairs.forget(self._epoch, (), lost)
+        return {
+            index: [name for name in found.values() if name is not None and name in entries]
+            for index, found in named.items()
+        }, entries
+
+    def _load(self, names: Iterable[str]) -> dict[str, Entry]:
+        """Load entries; those that cannot be read are told, counted and removed."""
+        wanted = list(dict.fromkeys(names))
+        if not wanted:
+            return {}
+        loaded = self._pairs.load(wanted)
+        if loaded.wrong:
+            assert self._epoch is not None
+            for name, error in loaded.wrong.items():
+                _log.error("entry_refused", model=self.model.name, name=name, reason=str(error), cure=REMAKE)
+            self._heartbeat.count("wrong_entries", len(loaded.wrong))
+            self._pairs.forget(self._epoch, loaded.wrong, {})
+        return loaded.entries
 
     def _tell_progress(self, placed: int, marks: Watermarks) -> None:
         """Say how far the log is while more is to be logged, so that players go in step with it."""
@@ -551,12 +606,12 @@ class JoinWorker:
             self._state.sequence = sequence
             self._heartbeat.count("made_examples", int((new.kinds == Kind.ANSWER).sum()))
             # They do not wait for their places.
-            self._store({}, [encode_log(self.model, new)], released=True)
+            self._store({}, list(log_messages(self.model, new)), released=True)
 
     def _join_made(self, questions: Sequence[OpenQuestion], closed: Sequence[ClosedQuestion]) -> None:
         """Go on with the questions that the kept events do not decide; with that everything is made."""
         names = dict.fromkeys([*(own.name for own in questions), *(own.id for own in closed)])
-        join = Join(self._rule, self._pairs.load(names) if names else {})
+        join = Join(self._rule, self._load(names))
         for done in closed:
             join.closed(*done)
         for asked in questions:
@@ -571,7 +626,7 @@ class JoinWorker:
         _log.info("examples_remade", model=self.model.name, open=len(questions))
 
     def _save(self, changes: dict[str, tuple[Entry, Entry]], entries: Sequence[Logged], released: bool = False) -> None:
-        self._store(changes, [self._encode(entries)] if entries else [], released)
+        self._store(changes, self._encode(entries) if entries else [], released)
 
     def _store(self, changes: dict[str, tuple[Entry, Entry]], outbox: list[bytes], released: bool = False) -> None:
         assert self._epoch is not None
@@ -579,10 +634,11 @@ class JoinWorker:
         state.outbox = outbox
         state.released = released
         state.accepted = {topic: (own.accepted.epoch, own.accepted.position) for topic, own in self._features.items()}
-        state.watermarks = {topic: own.watermark for topic, own in self._features.items()}
-        state.frontiers = {topic: own.frontier for topic, own in self._features.items()}
+        state.watermarks = {topic: to_wire(own.watermark) for topic, own in self._features.items()}
+        state.reached = {topic: to_wire(own.frontier) for topic, own in self._features.items()}
         state.labels = {
-            topic: LabelSource(own.newest, own.watermark, own.ended) for topic, own in self._partitions.items()
+            topic: LabelSource(to_wire(own.newest), to_wire(own.watermark), own.ended)
+            for topic, own in self._partitions.items()
         }
         for name, (before, after) in changes.items():
             state.weight = state.weight + weigh(name, after) - weigh(name, before)
@@ -629,8 +685,7 @@ class JoinWorker:
         self._dirty = True
         self._state.positions[topic] = batch.positions[-1].to_bytes()
 
-    def _take_vectors(self, source: _Features, epoch: int, payload: bytes) -> None:
-        vectors = decode_vectors(self.model, payload)
+    def _take_vectors(self, source: _Features, epoch: int, vectors: Vectors) -> None:
         times = vectors.times.tolist()
         if not self._by_request:
             # A source that rested has gone on, and the frontier that follows may still be on its way.
@@ -644,7 +699,7 @@ class JoinWorker:
             if name is not None:  # no event can answer a question without an entity
                 self._arrivals.vectors.append((name, id, times[row], packed))
 
-    def _encode(self, entries: Sequence[Logged]) -> bytes:
+    def _encode(self, entries: Sequence[Logged]) -> list[bytes]:
         weights = [self._weight_of(entry) for entry in entries]
         kinds = [
             Kind.QUESTION if entry.asks else Kind.UNANSWERED if weight is None else Kind.ANSWER
@@ -659,24 +714,22 @@ class JoinWorker:
             for kind, question in zip(kinds, questions, strict=True)
         ]
         multiclass = self.model.task is Task.MULTICLASS
-        return encode_log(
-            self.model,
-            LogEntries(
-                np.array([entry.seq for entry in entries], np.int64),
-                np.array(kinds, np.int8),
-                np.array([question.seq for question in questions], np.int64),
-                [question.id for question in questions],
-                np.array([question.time for question in questions], np.int64),
-                np.array([self._label_time(entry) for entry in entries], np.int64),
-                ["" if label is None else str(label) for label in labels]
-                if multiclass
-                else np.array([np.nan if label is None else label for label in labels], np.float64),
-                np.array([1.0 if weight is None else weight for weight in weights]),
-                np.stack([numbers for numbers, _ in unpacked]),
-                [list(column) for column in zip(*(texts for _, texts in unpacked), strict=True)],
-                np.array([question.made for question in questions]),
-            ),
+        logged = LogEntries(
+            np.array([entry.seq for entry in entries], np.int64),
+            np.array(kinds, np.int8),
+            np.array([question.seq for question in questions], np.int64),
+            [question.id for question in questions],
+            np.array([question.time for question in questions], np.int64),
+            np.array([self._label_time(entry) for entry in entries], np.int64),
+            ["" if label is None else str(label) for label in labels]
+            if multiclass
+            else np.array([np.nan if label is None else label for label in labels], np.float64),
+            np.array([1.0 if weight is None else weight for weight in weights]),
+            np.stack([numbers for numbers, _ in unpacked]),
+            [list(column) for column in zip(*(texts for _, texts in unpacked), strict=True)],
+            np.array([question.made for question in questions]),
         )
+        return list(log_messages(self.model, logged))
 
     def _weight_of(self, entry: Logged) -> float | None:
         """How many examples an answer stands for; None where the entry is none."""
@@ -690,23 +743,30 @@ class JoinWorker:
         return entry.question.time if entry.asks else entry.question.label_time(self._rule.bound)
 
     def _send_outbox(self) -> None:
-        properties = {**self._properties(), "definition": self._state.definition, "examples": self._state.examples}
-        if self._state.released:
-            properties["released"] = "1"
-        for message in self._state.outbox:
-            self._log.send(message, properties)
+        state = self._state
+        envelope = replace(
+            self._envelope(), definition=state.definition, examples=state.examples, released=state.released
+        )
+        for message in state.outbox:
+            self._log.send(message, envelope)
         self._log.flush()
 
     def _tell(self, frontier: int, labels: int) -> None:
-        properties = {"frontier": str(frontier), "watermark": str(labels)}
-        if self._state.remake:
-            properties["remaking"] = "1"
-        self._log.send(b"", {**self._properties(), **properties})
+        envelope = replace(self._envelope(), reached=frontier, watermark=labels, remaking=self._state.remake)
+        self._log.send(b"", envelope)
         self._log.flush()
         self._told = (frontier, labels)
 
-    def _properties(self) -> dict[str, str]:
-        return {"epoch": str(self._epoch), "partition": "0", "definition": self.model.hash}
+    def _envelope(self) -> Envelope:
+        return Envelope(epoch=self._epoch, definition=self.model.hash)
+
+
+def _name_at(index: Index, place: bytes) -> str | None:
+    """The name of the entry at a place; None where the bytes are no place."""
+    try:
+        return name_at(index, place)
+    except (IndexError, UnicodeDecodeError):
+        return None
 
 
 def _pack(numbers: np.ndarray[tuple[int], np.dtype[np.float64]], texts: list[str | None]) -> bytes:

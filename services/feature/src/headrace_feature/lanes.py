@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from headrace.errors import Fenced, Unavailable
+from headrace.errors import Fenced, Unavailable, Unreadable
 from headrace.log.batch import Batch
 from headrace.log.consume import PartitionConsumer
 from headrace.log.position import START, Position
@@ -113,6 +113,8 @@ class Lane:
         self._stepped = asyncio.Condition()
         self._fed = False
         self._notify: list[Callable[[], None]] = []
+        #: By source why what the store has of it cannot be read.
+        self.refused: dict[str, str] = {}
 
     def on_work(self, notify: Callable[[], None]) -> None:
         """Call `notify`, on the event loop, after each step that took a batch in or did something."""
@@ -163,7 +165,7 @@ class Lane:
         """Run in the worker's thread; what it may have left half done is given up, and nothing returned."""
         try:
             return await self._run(call, *arguments)
-        except (Fenced, Unavailable) as error:
+        except (Fenced, Unavailable, Unreadable) as error:
             _log.warning("gives up what it owns, and begins again", lane=self.name, reason=str(error))
             await self._run(self._worker.give_up)
             await asyncio.sleep(RETRY)

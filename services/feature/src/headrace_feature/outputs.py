@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import pulsar
@@ -15,11 +15,13 @@ from headrace.kernel.join import Written
 from headrace.kernel.partition import PartitionId
 from headrace.log.connection import partitions
 from headrace.log.dedupe import Accepted
+from headrace.log.messages import Message, decoded, opened, pass_over
 from headrace.log.position import Position
-from headrace.log.produce import Producer
+from headrace.log.produce import Producer, wake
 from headrace.log.read import holds_messages, read_whole
-from headrace.log.tables import Kind, LogEntries, Vectors, decode_log, encode_vectors, last_sequence_of, made_for
+from headrace.log.tables import Kind, LogEntries, Vectors, decode_log, last_sequence_of, made_for, vector_messages
 from headrace.log.topics import Topics
+from headrace.wire.envelope import Envelope
 
 
 class OutputReached(NamedTuple):
@@ -53,7 +55,7 @@ class VectorOutputs:
             topic = self._topic(model.name, source)
             producer = self._producers.get((model.name, source)) or Producer(self._client, topic)
             self._producers[model.name, source] = producer
-            producer.send(b"", properties={**self._properties(model, source), "marker": "epoch"})
+            producer.send(b"", properties=replace(self._envelope(model, source), marker=True).properties(b""))
             producer.flush()
 
     def refuse_unknown(self, source: PartitionId, models: Iterable[ModelDefinition]) -> None:
@@ -92,18 +94,15 @@ class VectorOutputs:
             own.categories,
             made.entities,
         )
-        properties = self._properties(made.model, made.source)
-        if former:
-            properties["former"] = former
-        for part in vectors.slices():
-            producer.send(encode_vectors(made.columns, part), properties=properties)
+        envelope = replace(self._envelope(made.model, made.source), former=former)
+        for payload in vector_messages(made.columns, vectors):
+            producer.send(payload, properties=envelope.properties(payload))
         self.reached(made.model, made.source, reached)
 
     def reached(self, model: ModelDefinition, source: PartitionId, reached: OutputReached) -> None:
         """Tell readers how far the vectors of a source are."""
-        properties = self._properties(model, source)
-        properties |= {"frontier": str(reached.frontier), "watermark": str(reached.watermark)}
-        self._producers[model.name, source].send(b"", properties=properties)
+        envelope = replace(self._envelope(model, source), reached=reached.frontier, watermark=reached.watermark)
+        self._producers[model.name, source].send(b"", properties=envelope.properties(b""))
 
     def flush(self) -> None:
         """Wait until the broker has everything."""
@@ -114,13 +113,18 @@ class VectorOutputs:
         # As many as the source has: that is made sure of at the start.
         return partitions(self._client, self._topics.features(model))[source.partition]
 
-    def _properties(self, model: ModelDefinition, source: PartitionId) -> dict[str, str]:
-        return {
-            "epoch": str(self._epochs[source]),
-            "partition": str(source.partition),
-            "definition": model.hash,
-            "examples": model.examples_hash,
-        }
+    def wake(self, source: PartitionId) -> None:
+        """Give the owner of a partition a message to take it over with."""
+        stream = partitions(self._client, self._topics.stream(source.stream))
+        wake(self._client, stream[source.partition])
+
+    def _envelope(self, model: ModelDefinition, source: PartitionId) -> Envelope:
+        return Envelope(
+            epoch=self._epochs[source],
+            partition=source.partition,
+            definition=model.hash,
+            examples=model.examples_hash,
+        )
 
 
 @dataclass
@@ -164,9 +168,9 @@ class ExamplesLog:
         self._client = client
         self._producer = Producer(client, self.topic)
 
-    def send(self, message: bytes, properties: Mapping[str, str]) -> None:
+    def send(self, message: bytes, envelope: Envelope) -> None:
         """Write a message; it is durable after the next `flush`."""
-        self._producer.send(message, properties=dict(properties))
+        self._producer.send(message, properties=envelope.properties(message))
 
     def flush(self) -> None:
         """Wait until the broker has everything."""
@@ -180,10 +184,20 @@ class ExamplesLog:
         """Read what stands there as its readers take it: nothing of an owner behind the first message of the next."""
         found, accepted = LogContent(), Accepted()
         for batch in read_whole(self._client, self.topic, 16):
-            for payload, properties in zip(batch.payloads, batch.properties, strict=True):
-                if not accepted.mark(int(properties.get("epoch", 0))) or not payload:
+            messages = opened(batch, self.topic, pass_over)
+            for message, entries in decoded(messages, self.topic, self._entries, pass_over):
+                if not accepted.mark(message.envelope.epoch or 0) or not message.payload:
                     continue
-                found.sequence = max(found.sequence, last_sequence_of(payload) + 1)
-                if made_for(self._model, properties):
-                    found.add(decode_log(self._model, payload))
+                found.sequence = max(found.sequence, last_sequence_of(message.payload) + 1)
+                if entries is not None:
+                    found.add(entries)
         return found
+
+    def _entries(self, message: Message) -> LogEntries | None:
+        """The entries of a message that are of the definition, or of one that had another learner."""
+        if not message.payload:
+            return None
+        if made_for(self._model, message.envelope):
+            return decode_log(self._model, message.payload)
+        last_sequence_of(message.payload)
+        return None

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import structlog
 
-from headrace.errors import Fenced, Unavailable
+from headrace.errors import Fenced, Unavailable, Unreadable
 from headrace.log.batch import Batch
 from headrace.log.consume import WAIT_MS, PartitionConsumer
 from headrace_feature.lanes import RETRY, Delivery, Lane, Source
@@ -21,6 +21,10 @@ STANDBY = 0.5
 
 #: While a source stays silent its lane is told less often: at most every so many times `idle`.
 _SELDOM = 4
+
+
+#: Seconds before the state of a source that cannot be read is looked at again.
+_REFUSED = 5.0
 
 
 class Silence:
@@ -101,6 +105,9 @@ class SourceReader(threading.Thread):
             _log.warning("not now", source=self._source.name, reason=str(error))
             self._stopping.wait(RETRY)
             return False
+        except Unreadable as error:
+            self._refuse(error)
+            return False
 
     def _follow(self) -> None:
         """Subscribe, and read until the source is no longer the worker's."""
@@ -112,10 +119,19 @@ class SourceReader(threading.Thread):
             if not self._stopping.is_set():
                 _log.warning("reads it again", source=self._source.name, reason=str(error))
             self._stopping.wait(RETRY)
+        except Unreadable as error:
+            self._refuse(error)
         finally:
             if consumer is not None:
                 with suppress(Exception):  # of a broker that is away: it closes by itself
                     consumer.close()
+
+    def _refuse(self, error: Unreadable) -> None:
+        """What the store has of the source is damaged: say so until it is made again, and leave the others alone."""
+        if self._lane.refused.get(self._source.name) != str(error):
+            _log.error("state_refused", source=self._source.name, reason=str(error))
+        self._lane.refused[self._source.name] = str(error)
+        self._stopping.wait(_REFUSED)
 
     def _receive(self, consumer: PartitionConsumer) -> None:
         source = self._source
@@ -128,6 +144,7 @@ class SourceReader(threading.Thread):
             batch = Batch() if source.elected and epoch is None else consumer.receive(self._wait_ms)
             if epoch is None and (batch or source.elected or consumer.is_abandoned):
                 epoch, position = self._lane.submit(source.take_over)
+                self._lane.refused.pop(self._source.name, None)
                 batch = consumer.start_after(position, batch)
             if batch:
                 looked = True

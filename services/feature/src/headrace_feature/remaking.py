@@ -16,6 +16,7 @@ from headrace.history.streams import StreamHistory
 from headrace.kernel.partition import PartitionId
 from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
+from headrace.log.messages import Message, decoded, opened, pass_over
 from headrace.log.position import START, Position
 from headrace.log.tables import LogEntries, made_for, positions_of
 from headrace.log.topics import Topics
@@ -161,11 +162,10 @@ def last_questions(logs: Logs, topics: Topics, model: ModelDefinition) -> dict[P
         first: bytes | None = None
         accepted = Accepted()
         for batch in logs.read(physical, FEW):
-            for payload, properties in zip(batch.payloads, batch.properties, strict=True):
-                if not accepted.mark(int(properties.get("epoch", 0))) or not payload:
+            for message, positions in decoded(opened(batch, physical, pass_over), physical, _positions, pass_over):
+                if not accepted.mark(message.envelope.epoch or 0) or not positions:
                     continue
-                positions = positions_of(payload)
-                if not made_for(model, properties):
+                if not made_for(model, message.envelope):
                     # A definition may come back: then what was made between is a former one's.
                     former.append(max(positions))
                     first = None
@@ -175,3 +175,7 @@ def last_questions(logs: Logs, topics: Topics, model: ModelDefinition) -> dict[P
         if before:
             found[PartitionId(model.stream, index)] = Position.from_bytes(max(before))
     return found
+
+
+def _positions(message: Message) -> list[bytes]:
+    return positions_of(message.payload) if message.payload else []

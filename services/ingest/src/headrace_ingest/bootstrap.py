@@ -17,6 +17,7 @@ from headrace.definition import LoopDefinition
 from headrace.log import probe
 from headrace.log.connection import connect, partitions
 from headrace.log.produce import Producer
+from headrace.log.refusals import LetterProducer
 from headrace.log.topics import Topics
 from headrace.readiness import Dependencies, start_when_reachable
 from headrace.rpc import Server
@@ -123,7 +124,7 @@ class _Build:
                 stream.name: self._producer(undo, topics[stream.name], Admission(stream, now).codec.schema())
                 for stream in self._loop.streams
             }
-            letters = self._producer(undo, self.topics.dead_letters, None)
+            letters = self._producer(undo, self.topics.dead_letters, None, LetterProducer)
             undo.pop_all()
         return _Producers(streams, letters, counts)
 
@@ -139,8 +140,10 @@ class _Build:
         """Make what judges the events of each stream."""
         return {stream.name: Admission(stream, now) for stream in self._loop.streams}
 
-    def _producer(self, undo: ExitStack, topic: str, schema: pulsar.schema.Schema | None) -> Producer:
-        producer = Producer(
+    def _producer(
+        self, undo: ExitStack, topic: str, schema: pulsar.schema.Schema | None, kind: type[Producer] = Producer
+    ) -> Producer:
+        producer = kind(
             self._client,
             topic,
             batching=True,

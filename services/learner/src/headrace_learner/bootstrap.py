@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 
 import pulsar
 import structlog
@@ -16,6 +17,9 @@ from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import CorruptState, UnknownName
 from headrace.log import connection as broker
 from headrace.log import probe
+from headrace.log.messages import WrongMessage
+from headrace.log.produce import Producer
+from headrace.log.refusals import Refusals
 from headrace.log.topics import Topics
 from headrace.readiness import Dependencies
 from headrace.rpc import Server
@@ -116,6 +120,7 @@ def _workers(
             QualityBoard(redis, loop.name),
             Versions(client, topics.models, loop.views_of(model)),
             topics.partitions_of(topics.predictions(model.name), loop.stream(model.stream).partitions),
+            partial(_refuse, client, topics, model),
         )
 
         def make(name: str = model.name) -> object:
@@ -126,6 +131,17 @@ def _workers(
             Worker(model, make, outside, checkpoints, settings.instance, settings.checkpoint_seconds, pace.stir)
         )
     return workers
+
+
+def _refuse(client: pulsar.Client, topics: Topics, model: ModelDefinition, wrong: WrongMessage) -> None:
+    """Write a dead letter of a message of a model's log, durably."""
+    producer = Producer(client, topics.dead_letters)
+    try:
+        letters = Refusals(producer, topics, "learner")
+        letters.refuse_message(model.stream, wrong, f"entries of the log of model {model.name}")
+        letters.flush()
+    finally:
+        producer.close()
 
 
 async def _until_stopped(

@@ -17,25 +17,27 @@ import msgspec
 import structlog
 
 from headrace.definition import ModelDefinition
-from headrace.errors import CorruptState
+from headrace.errors import NewerFormat, OlderFormat, Unreadable
 from headrace.learning import Learning, Progress, ServedQuality, WaitingPredictions
 from headrace.log.position import Position
 from headrace.quality import restore
+from headrace.wire.formats import VERSION, version_text
 
 _log = structlog.get_logger()
 
 _NAME = b"headrace-checkpoint-"
 
-#: The number of the format. In format 1 no predictions wait for answers: its metrics are of another kind, and its next
-#: place is one in a log of examples.
-FORMAT = 2
+#: The number of the format. Format 2 has no length, and no version of headrace that reads it.
+FORMAT = 3
 
-_MAGIC = b"%s%d\n" % (_NAME, FORMAT)
+_MAGIC = b"%s%d %s\n" % (_NAME, FORMAT, version_text(VERSION).encode())
 _LENGTH = 4
+_SIZE = 8
 _DIGEST = hashlib.sha256().digest_size
+_WHAT = "the checkpoint"
 
 
-class Header(msgspec.Struct, frozen=True):
+class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a checkpoint says of itself, in JSON, readable without loading the model.
 
     `quality`, `waiting` and `served` are the lengths of the metrics, of the waiting predictions and of the served
@@ -74,7 +76,9 @@ _HEADER = msgspec.json.Decoder(Header)
 
 
 def encode(learning: Learning) -> bytes:
-    """A checkpoint's bytes: magic, SHA-256 of the rest, header, metrics, waiting predictions, served quality, model."""
+    """A checkpoint's bytes: a line with its format, the length and SHA-256 of the rest; header, metrics, waiting
+    predictions, served quality, model.
+    """
     quality = learning.quality
     told, waiting = quality.dump(), learning.waiting.dump()
     served = learning.served.dump() if learning.served is not None else b""
@@ -91,7 +95,7 @@ def encode(learning: Learning) -> bytes:
     )
     model = pickle.dumps(learning.estimator, protocol=5)
     body = b"".join((len(header).to_bytes(_LENGTH, "big"), header, told, waiting, served, model))
-    return b"".join((_MAGIC, hashlib.sha256(body).digest(), body))
+    return b"".join((_MAGIC, len(body).to_bytes(_SIZE, "big"), hashlib.sha256(body).digest(), body))
 
 
 def decode_header(data: bytes) -> tuple[Header, memoryview]:
@@ -99,18 +103,24 @@ def decode_header(data: bytes) -> tuple[Header, memoryview]:
 
     Raises
     ------
-    CorruptState
+    Unreadable
         It is cut short, changed, or of another format.
     """
-    start = len(_MAGIC) + _DIGEST
+    start = len(_MAGIC) + _SIZE + _DIGEST
     if not data.startswith(_MAGIC):
-        raise CorruptState(_why_refused(data))
-    body = memoryview(data)[start:]
-    found, expected = hashlib.sha256(body).hexdigest(), data[len(_MAGIC) : start].hex()
+        raise _refused(data)
+    body, size = memoryview(data)[start:], data[len(_MAGIC) : len(_MAGIC) + _SIZE]
+    if len(data) < start or len(body) != int.from_bytes(size, "big"):
+        raise Unreadable(_WHAT, f"it has {len(body)} bytes, and says {int.from_bytes(size, 'big')}")
+    found, expected = hashlib.sha256(body).hexdigest(), data[start - _DIGEST : start].hex()
     if found != expected:
-        raise CorruptState(f"checkpoint has SHA-256 {found}, expected {expected}")
+        raise Unreadable(_WHAT, f"it has SHA-256 {found}, expected {expected}")
     end = _LENGTH + int.from_bytes(body[:_LENGTH], "big")
-    return _HEADER.decode(body[_LENGTH:end]), body[end:]
+    try:
+        header = _HEADER.decode(body[_LENGTH:end])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Unreadable(_WHAT, f"its header does not fit its format: {error}") from error
+    return header, body[end:]
 
 
 def decode(model: ModelDefinition, data: bytes) -> Learning | None:
@@ -118,7 +128,7 @@ def decode(model: ModelDefinition, data: bytes) -> Learning | None:
 
     Raises
     ------
-    CorruptState
+    Unreadable
         As `decode_header`; or the model cannot be loaded by the River that is installed.
     """
     header, rest = decode_header(data)
@@ -130,25 +140,33 @@ def decode(model: ModelDefinition, data: bytes) -> Learning | None:
     try:
         estimator: Any = pickle.loads(rest[model_at:])
     except Exception as error:  # pickles of another River fail in any way
-        raise CorruptState(f"checkpoint's model cannot be loaded: {error!r}") from error
-    return Learning(
-        model,
-        estimator,
-        restore(model, bytes(rest[:waiting_at])),
-        header.progress(),
-        waiting=WaitingPredictions.load(bytes(rest[waiting_at:served_at]), model.waiting_bytes),
-        served=ServedQuality.load(model, bytes(rest[served_at:model_at])) if header.served else ServedQuality(model),
-    )
+        raise Unreadable(_WHAT, f"its model cannot be loaded: {error!r}") from error
+    try:
+        return Learning(
+            model,
+            estimator,
+            restore(model, bytes(rest[:waiting_at])),
+            header.progress(),
+            waiting=WaitingPredictions.load(bytes(rest[waiting_at:served_at]), model.waiting_bytes),
+            served=_served(model, bytes(rest[served_at:model_at])),
+        )
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Unreadable(_WHAT, f"its metrics do not fit its format: {error}") from error
 
 
-def _why_refused(data: bytes) -> str:
-    name, _, _ = data[:40].partition(b"\n")
+def _served(model: ModelDefinition, data: bytes) -> ServedQuality:
+    return ServedQuality.load(model, data) if data else ServedQuality(model)
+
+
+def _refused(data: bytes) -> Unreadable:
+    name, _, _ = data[:60].partition(b"\n")
     if not name.startswith(_NAME):
-        return f"checkpoint begins with {data[: len(_MAGIC)]!r}, expected {_MAGIC!r}"
-    number = name.removeprefix(_NAME).decode(errors="replace")
-    return (
-        f"checkpoint has format {number}, this learner reads format {FORMAT}: the model is learned again from its log"
-    )
+        return Unreadable(_WHAT, f"it begins with {data[: len(_MAGIC)]!r}, expected {_MAGIC!r}")
+    number, _, version = name.removeprefix(_NAME).decode(errors="replace").partition(" ")
+    problem = f"it has format {number}, this learner reads format {FORMAT}"
+    if number.isdecimal() and len(number) < 10 and int(number) > FORMAT:
+        return NewerFormat(_WHAT, problem, f"use headrace {version}, or learn the model again from its log")
+    return OlderFormat(_WHAT, problem, "nothing: the model is learned again from its log")
 
 
 class Checkpoints:
@@ -204,7 +222,7 @@ class Checkpoints:
                 if decode_header(data)[0].examples <= beyond:
                     return None
                 learning = decode(self._model, data)
-            except CorruptState as error:
+            except Unreadable as error:
                 _log.error("checkpoint refused", model=self._model.name, path=str(path), reason=str(error))
                 continue
             if learning is not None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pulsar
-import pyarrow as pa
 import structlog
 
 from headrace.definition import ModelDefinition
-from headrace.errors import Unavailable
+from headrace.errors import Unavailable, Unreadable
 from headrace.learning import ServedQuality
+from headrace.log.messages import Message, WrongMessage, opened, pass_over
 from headrace.log.position import START
 from headrace.log.read import LogReader
 from headrace.log.tables import decode_predictions, predicted_questions
@@ -62,22 +62,23 @@ class PredictionReader:
             self._readers[topic] = reader
         for _ in range(_TURNS):
             batch = reader.receive(_FEW, timeout_ms=1)
-            for payload, properties, position in zip(batch.payloads, batch.properties, batch.positions, strict=True):
-                if payload:
-                    self._take(payload, properties.get("definition", self._model.hash), served)
-                served.positions[topic] = position
+            for message in opened(batch, topic, pass_over):
+                if message.payload:
+                    self._take(message, topic, served)
+            if batch:
+                served.positions[topic] = batch.positions[-1]
             if len(batch) < _FEW:
                 break
 
-    def _take(self, payload: bytes, definition: str, served: ServedQuality) -> None:
+    def _take(self, message: Message, topic: str, served: ServedQuality) -> None:
         try:
-            if definition == self._model.hash:
-                served.predict(decode_predictions(self._model, payload))
+            if message.envelope.definition == self._model.hash:
+                served.predict(decode_predictions(self._model, message.payload))
             else:
                 # Predictions of another definition may have other columns.
-                served.predict_otherwise(*predicted_questions(payload))
-        except (pa.ArrowException, ValueError, KeyError) as error:
-            _log.warning("predictions cannot be read", model=self._model.name, reason=repr(error))
+                served.predict_otherwise(*predicted_questions(message.payload))
+        except Unreadable as error:
+            pass_over(WrongMessage(topic, message.position, message.payload, error))
 
     def _close(self, topic: str) -> None:
         reader = self._readers.pop(topic, None)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 import pulsar
 
 from headrace.definition import ModelDefinition, ViewDefinition
+from headrace.errors import TooLarge
 from headrace.log.produce import Producer
 from headrace.log.versions import Newest, newest_versions
 from headrace.v1 import models_pb2
+from headrace.wire.envelope import Envelope
 
 
 class Versions:
     """Publishes versions of models, keyed by name and definition, so that compaction keeps the newest of each.
 
-    A message carries `definition` and `examples` as properties too.
+    Its header names the definition, too.
 
     Parameters
     ----------
     views
         Those that the models' features read.
+
+    Attributes
+    ----------
+    too_large
+        Why a version was not published, for whoever publishes to tell, and to clear.
     """
 
     def __init__(self, client: pulsar.Client, topic: str, views: Sequence[ViewDefinition] = ()) -> None:
@@ -30,6 +38,7 @@ class Versions:
         self._hashes = {view.name: view.hash for view in views}
         self._views = [msgspec.json.encode(view) for view in views]
         self._producer: Producer | None = None
+        self.too_large: TooLarge | None = None
 
     def publish(self, version: models_pb2.ModelVersion) -> None:
         """Send a version; `flush` makes sure of it.
@@ -41,11 +50,9 @@ class Versions:
         """
         version.views.update(self._hashes)
         version.view_definitions[:] = self._views
-        self._send(
-            version.SerializeToString(deterministic=True),
-            f"{version.model}:{version.definition}",
-            {"definition": version.definition, "examples": str(version.examples)},
-        )
+        payload = version.SerializeToString(deterministic=True)
+        properties = Envelope(definition=version.definition).properties(payload)
+        self._send(payload, f"{version.model}:{version.definition}", properties)
 
     def drop(self, model: ModelDefinition, definitions: Iterable[str]) -> None:
         """Let compaction remove all versions of other definitions of a model.
@@ -61,6 +68,8 @@ class Versions:
     def _send(self, payload: bytes, key: str, properties: dict[str, str]) -> None:
         if self._producer is None:
             self._producer = Producer(self._client, self._topic, compress=True)
+        with self._noting():
+            self._producer.check()
         self._producer.send(payload, key=key, properties=properties)
 
     def flush(self) -> None:
@@ -72,7 +81,16 @@ class Versions:
             One did not arrive.
         """
         if self._producer is not None:
-            self._producer.flush()
+            with self._noting():
+                self._producer.flush()
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Note a version that no broker takes: the ones before and after it are not affected."""
+        try:
+            yield
+        except TooLarge as error:
+            self.too_large = error
 
     def newest(self, model: ModelDefinition) -> Newest:
         """See `headrace.log.versions.newest_versions`."""

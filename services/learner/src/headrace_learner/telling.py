@@ -27,6 +27,7 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat, dependencies: Dependen
     status.counters = {
         "examples": sum(standing.learned for standing in standings.values()),
         "versions": sum(standing.versions for standing in standings.values()),
+        "dead_letters": sum(standing.refused for standing in standings.values()),
     }
     # Before its sources have told theirs, a log's frontier lies at the beginning of time.
     # Who stands by knows nothing of how far the model is.

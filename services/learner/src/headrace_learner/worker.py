@@ -12,10 +12,11 @@ import pulsar
 import structlog
 
 from headrace.definition import ModelDefinition
-from headrace.errors import Fenced, HeadraceError, LearnerFailed, Unavailable
+from headrace.errors import Fenced, HeadraceError, LearnerFailed, Unavailable, Unreadable
 from headrace.learning import Learning, ServedQuality, version_of
 from headrace.log.batch import Batch
 from headrace.log.consume import OwnerProgress, PartitionConsumer
+from headrace.log.messages import Message, WrongMessage, opened, pass_over
 from headrace.log.position import START, Position
 from headrace.log.read import LogReader
 from headrace.log.versions import Newest
@@ -84,11 +85,15 @@ class Standing:
     note: str = ""
     failure: str | None = None
     takeover: Takeover | None = None
+    refused: int = 0
 
 
 @dataclass(frozen=True)
 class Outside:
-    """What a worker meets: broker, fences, board; `predictions` are the physical topics of what is served."""
+    """What a worker meets: broker, fences, board; `predictions` are the physical topics of what is served.
+
+    `refuse` writes a dead letter, durably.
+    """
 
     client: pulsar.Client
     topic: str
@@ -96,6 +101,7 @@ class Outside:
     reports: Reports
     versions: Versions
     predictions: Sequence[str] = ()
+    refuse: Callable[[WrongMessage], None] = pass_over
 
 
 class Worker(threading.Thread):
@@ -141,6 +147,7 @@ class Worker(threading.Thread):
         self._apart = _CHECKPOINT_APART
         self._muted = self._told_served = 0
         self._owed: ModelVersion | None = None
+        self._too_large = ""
         self._takeover: Takeover | None = None
         self._others: frozenset[str] = frozenset()
 
@@ -284,20 +291,33 @@ class Worker(threading.Thread):
     # Learning ------------------------------------------------------------------------------------
 
     def _learn(self, batch: Batch, *, publish: bool) -> None:
-        for payload, properties, position in zip(batch.payloads, batch.properties, batch.positions, strict=True):
+        for message in opened(batch, self._outside.topic, self._refuse):
             if self._stopping.is_set():
                 return
             before = self._learning.progress.examples
-            for _ in self._learning.read(payload, properties, position):
-                if publish:
-                    self._publish()
-                else:
-                    self._owed = version_of(self._learning)
-                    self._learning.progress.published = self._learning.progress.examples
+            try:
+                self._read(message, publish=publish)
+            except Unreadable as error:
+                self._refuse(WrongMessage(self._outside.topic, message.position, message.payload, error))
             self.standing.learned += self._learning.progress.examples - before
             if publish:
                 self._end_takeover()
             self._stir()
+
+    def _read(self, message: Message, *, publish: bool) -> None:
+        for _ in self._learning.read(message):
+            if publish:
+                self._publish()
+            else:
+                self._owed = version_of(self._learning)
+                self._learning.progress.published = self._learning.progress.examples
+
+    def _refuse(self, wrong: WrongMessage) -> None:
+        """Write a dead letter of a message that is no part of the log, and go on behind it."""
+        _log.error("message_refused", model=self.model.name, position=tuple(wrong.position), reason=str(wrong.reason))
+        self._outside.refuse(wrong)
+        self._learning.skip(wrong.position)
+        self.standing.refused += 1
 
     def _after(self, consumer: PartitionConsumer, *, idle: bool) -> None:
         """What is due between two batches."""
@@ -341,6 +361,7 @@ class Worker(threading.Thread):
         version.taken_over = self._takeover is None
         version.needed = takeover.needed if takeover is not None else 0
         self._outside.versions.publish(version)
+        self._too_large = ""
         self.standing.versions += 1
         if takeover is not None and self._takeover is None:
             self._drop_others()
@@ -371,9 +392,23 @@ class Worker(threading.Thread):
         """Let the versions of all other definitions go: none of them answers from now on."""
         if self._others:
             self._outside.versions.flush()
+            if self._outside.versions.too_large is not None:
+                self._tell_too_large()
+                return
             self._outside.versions.drop(self.model, self._others)
             _log.info("taken over", model=self.model.name, instead_of=sorted(self._others))
         self._others = frozenset()
+
+    def _tell_too_large(self) -> None:
+        """Say that a version was too large for the broker: the one before answers on, and learning goes on."""
+        error, self._outside.versions.too_large = self._outside.versions.too_large, None
+        if error is not None:
+            self._too_large = (
+                f"the version of {self._learning.progress.published} examples is not published: {error}. The one "
+                "before answers on; a smaller learner (fewer trees, a depth) makes smaller versions"
+            )
+            _log.error("version_too_large", model=self.model.name, reason=self._too_large)
+            self._say(self._too_large)
 
     def _checkpoint(self, consumer: PartitionConsumer) -> None:
         """Save, then acknowledge what is saved."""
@@ -383,6 +418,7 @@ class Worker(threading.Thread):
         started = time.monotonic()
         # What a checkpoint says is published has to be.
         self._outside.versions.flush()
+        self._tell_too_large()
         data = checkpoint.encode(self._learning)
         self._outside.owners.check(self._work, self._epoch)
         try:
@@ -395,7 +431,7 @@ class Worker(threading.Thread):
         else:
             self._apart = max(_CHECKPOINT_APART, (time.monotonic() - started) / _CHECKPOINT_SHARE)
             self._saved, self._saved_version = position, self._learning.progress.published
-            self._say("")
+            self._say(self._too_large)
             self._tell(at_once=True)
             # Should it fail, the broker delivers again, and what was learned is skipped.
             _quietly(lambda: consumer.ack(position))

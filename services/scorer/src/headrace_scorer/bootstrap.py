@@ -132,6 +132,7 @@ class Service:
 
         def refresh(status: ServiceStatus) -> None:
             requests = {"requests": scorer.requests, "not_logged": scorer.not_logged, "read_beyond_keep": scorer.behind}
+            requests |= {"wrong_rows": scorer.wrong_rows, "wrong_versions": reader.refused, "too_large": sender.refused}
             status.counters = {"predictions": 0, "unscored": 0, **progress.counters, **requests}
             status.frontier = progress.frontier
             status.versions = versions.examples()

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
+
+from headrace.errors import Unreadable
+from headrace.log.versions import read_version
+from headrace.v1.models_pb2 import ModelVersion
+from headrace.wire.frame import Kind, seal, unseal
 
 _log = structlog.get_logger()
 
@@ -20,22 +26,33 @@ class KeptVersions:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def load(self) -> list[bytes]:
-        """All that are there."""
+    def load(self) -> list[ModelVersion]:
+        """All that are there; what is damaged is left out."""
+        found = []
         try:
-            return [path.read_bytes() for path in sorted(self._directory.glob("*.version"))]
+            for path in sorted(self._directory.glob("*.version")):
+                with _left_out(path):
+                    found.append(read_version(unseal(Kind.VERSION, path.read_bytes(), path.name)))
         except OSError as error:
             _log.warning("kept versions not read", reason=str(error))
-            return []
+        return found
 
-    def save(self, versions: Mapping[str, bytes]) -> None:
+    def save(self, versions: Mapping[str, ModelVersion]) -> None:
         """Keep these, by model, in the place of those before; whole or not at all."""
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             for model, version in versions.items():
                 # Several scorers may share the directory.
                 draft = self._directory / f"{model}.{os.getpid()}.tmp"
-                draft.write_bytes(version)
+                draft.write_bytes(seal(Kind.VERSION, version.SerializeToString(deterministic=True)))
                 draft.replace(self._directory / f"{model}.version")
         except OSError as error:
             _log.warning("version not kept", reason=str(error))
+
+
+@contextmanager
+def _left_out(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Unreadable as error:
+        _log.warning("kept_version_unreadable", path=str(path), reason=str(error))

@@ -154,10 +154,7 @@ class StoredRows:
                 continue
             finally:
                 watchdog.cancel()
-            for reply in replies:
-                if isinstance(reply, hiredis.ReplyError):
-                    raise Unavailable(f"store: {reply}")
-            return replies
+            return [_fields(reply, own) for reply, own in zip(replies, fields, strict=True)]
 
     async def _connected(self, deadline: float) -> _Pipe:
         loop = asyncio.get_running_loop()
@@ -204,6 +201,15 @@ class StoredRows:
             self._up.clear()
             self._down_since = asyncio.get_running_loop().time()
             _log.warning("connection to the store lost")
+
+
+def _fields(reply: Any, fields: tuple[str, ...]) -> Fields:
+    """The fields of a hash; of a key that holds something else, bytes that are no rows: the kernel refuses them."""
+    if not isinstance(reply, hiredis.ReplyError):
+        return reply  # type: ignore[no-any-return]
+    if str(reply).startswith("WRONGTYPE"):
+        return [b""] * len(fields)
+    raise Unavailable(f"store: {reply}")
 
 
 async def _connect(url: str) -> _Pipe:

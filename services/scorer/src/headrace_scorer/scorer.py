@@ -11,9 +11,10 @@ from typing import Protocol
 import numpy as np
 
 from headrace.definition import LoopDefinition, ModelDefinition
-from headrace.errors import HeadraceError, InvalidEvent, NoModelYet, Overloaded, Unavailable
+from headrace.errors import HeadraceError, InvalidEvent, InvalidRequest, NoModelYet, Overloaded, Unavailable, Unreadable
 from headrace.kernel.assemble import Assembled
 from headrace.version import Scores, Version, texts_of
+from headrace.wire.limits import MAX_ID
 from headrace_scorer.requests import RequestReader, Values
 from headrace_scorer.rows import RowSource
 from headrace_scorer.settings import StoreDown
@@ -183,6 +184,7 @@ class Scorer:
         self.requests = 0
         self.not_logged = 0
         self.behind = 0
+        self.wrong_rows = 0
         for model in loop.models:
             self._models[model.name] = self._models[model.title] = self._made(model, loop)
 
@@ -197,8 +199,10 @@ class Scorer:
 
         Raises
         ------
-        UnknownName, NoModelYet, InvalidEvent, Unavailable, Overloaded
+        UnknownName, NoModelYet, InvalidEvent, InvalidRequest, Unavailable, Overloaded
             As they say.
+        Unreadable
+            A row that it reads is damaged.
         """
         model = self._admit(request)
         read = _Read(request, model.reader.read(request.event))
@@ -262,11 +266,13 @@ class Scorer:
                 future.set_result(outcome)
 
     async def _outcomes(self, model: _Model, reads: list[_Read]) -> list[Answer | Exception]:
-        """An outcome each: what the kernel fails on is one of them, and the others get their answers."""
+        """An outcome each: what the kernel fails on, or a damaged row, is one of them; the others get their answers."""
         try:
             batch, logged = await self._compute(model, reads)
         except Exception as error:
-            if isinstance(error, HeadraceError) or len(reads) == 1:
+            if len(reads) == 1 and isinstance(error, Unreadable):
+                self.wrong_rows += 1
+            if len(reads) == 1 or (isinstance(error, HeadraceError) and not isinstance(error, Unreadable)):
                 return [error] * len(reads)
             middle = len(reads) // 2
             return await self._outcomes(model, reads[:middle]) + await self._outcomes(model, reads[middle:])
@@ -285,6 +291,8 @@ class Scorer:
         NoModelYet
             No version can score it, and it is none of those that the first version is to learn from.
         """
+        if len(request.id) > MAX_ID // 4 and len(request.id.encode()) > MAX_ID:
+            raise InvalidRequest("event_id", f"{len(request.id)} characters long", f"at most {MAX_ID} bytes")
         definition = self.versions.model(request.model)
         version = self.versions.find(definition.name)
         if version is None and not (request.id and definition.vectors == "requests"):
@@ -374,7 +382,7 @@ class Scorer:
             return not any(request.id for request in requests)
         try:
             made = await self._vectors(model, reads)
-        except Unavailable:
+        except (Unavailable, Unreadable):
             self.not_logged += len(reads)
             return False
         return self._logged(made) and len(reads) == sum(1 for request in requests if request.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ import pulsar
 import structlog
 
 from headrace.definition import ModelDefinition
-from headrace.errors import Unavailable
+from headrace.errors import TooLarge, Unavailable
 from headrace.former import ALL, Selection
 from headrace.log.position import START
 from headrace.log.produce import Producer
@@ -23,10 +23,11 @@ from headrace.log.tables import (
     Numbers,
     Predictions,
     Vectors,
-    encode_predictions,
-    encode_vectors,
+    prediction_messages,
+    vector_messages,
 )
 from headrace.log.topics import Topics
+from headrace.wire.envelope import Envelope
 from headrace_scorer.scorer import Batch, Unscored
 
 _log = structlog.get_logger()
@@ -143,7 +144,7 @@ class ServedQueue:
 
 
 def messages(topics: Topics, entries: Sequence[Entry]) -> list[Message]:
-    """The messages that log these entries: one a model and topic."""
+    """The messages that log these entries: one a model and topic, or more where they are large."""
     vectors: dict[str, list[Entry]] = {}
     predictions: dict[tuple[str, str], list[tuple[Entry, Scored]]] = {}
     for entry in entries:
@@ -157,16 +158,17 @@ def messages(topics: Topics, entries: Sequence[Entry]) -> list[Message]:
     # The vectors first: a prediction without its vector is of no use to the join.
     for name, asked in vectors.items():
         model = asked[0].model
-        found.append(Message(topics.features(name), encode_vectors(model, _vectors(asked)), _made_of(model)))
+        envelope = Envelope(definition=model.hash, examples=model.examples_hash)
+        found += _messages(topics.features(name), vector_messages(model, _vectors(asked)), envelope)
     for (name, _), scored in predictions.items():
         model = scored[0][1].definition
-        payload = encode_predictions(model, _predictions(scored))
-        found.append(Message(topics.predictions(name), payload, _made_of(model)))
+        envelope = Envelope(definition=model.hash)
+        found += _messages(topics.predictions(name), prediction_messages(model, _predictions(scored)), envelope)
     return found
 
 
-def _made_of(model: ModelDefinition) -> dict[str, str]:
-    return {"definition": model.hash}
+def _messages(topic: str, payloads: Iterable[bytes], envelope: Envelope) -> list[Message]:
+    return [Message(topic, payload, envelope.properties(payload)) for payload in payloads]
 
 
 class ServedSender(threading.Thread):
@@ -180,14 +182,17 @@ class ServedSender(threading.Thread):
         self._sent = sent
         self._producers: dict[str, Producer] = {}
         self._abandon = threading.Event()
+        self.refused = 0
 
     def run(self) -> None:
         """Until the queue is closed and empty, or abandoned."""
         while not self._queue.finished and not self._abandon.is_set():
             entries = self._queue.take(_LOOK_S)
-            if entries and self._deliver(messages(self._topics, entries)):
-                self._queue.sent()
-                self._sent(len(entries))
+            if entries:
+                sent = self._send(entries)
+                if sent or not self._abandon.is_set():
+                    self._queue.sent()
+                self._sent(sent)
 
     def stop(self, grace: float) -> None:
         """Send the rest for `grace` seconds, then give up."""
@@ -197,7 +202,27 @@ class ServedSender(threading.Thread):
         if len(self._queue):
             _log.warning("served predictions lost", count=len(self._queue))
 
+    def _send(self, entries: Sequence[Entry]) -> int:
+        """Send entries until the broker has them; returns how many it takes."""
+        try:
+            return len(entries) if self._deliver(messages(self._topics, entries)) else 0
+        except TooLarge as error:
+            if len(entries) > 1:
+                middle = len(entries) // 2
+                return self._send(entries[:middle]) + self._send(entries[middle:])
+            # No retry can succeed, and those behind it must not wait for it.
+            self.refused += 1
+            _log.error("served_prediction_too_large", model=entries[0].model.name, reason=str(error))
+            return 0
+
     def _deliver(self, outgoing: list[Message]) -> bool:
+        """Send messages until the broker has them; False where the process ends before.
+
+        Raises
+        ------
+        TooLarge
+            One of them is larger than the broker takes.
+        """
         warned = False
         while not self._abandon.is_set():
             try:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-import pyarrow as pa
 
 from headrace.definition import ModelDefinition
+from headrace.errors import Unreadable
 from headrace.former import ALL, Selection, behind, widened
 from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
-from headrace.log.position import Position
-from headrace.log.tables import MAX_ROWS, Predictions, Vectors, decode_vectors, encode_predictions
+from headrace.log.messages import WrongMessage, opened
+from headrace.log.tables import MAX_ROWS, Predictions, Vectors, decode_vectors, prediction_messages
 from headrace.version import Version
-
-_KEPT = ("epoch", "partition", "definition", "frontier", "marker")
+from headrace.wire.envelope import Envelope
 
 
 @dataclass(slots=True)
@@ -28,20 +27,11 @@ class Output:
 
 
 @dataclass(slots=True)
-class Undecodable:
-    """A message that holds no vectors of the model."""
-
-    position: Position
-    payload: bytes
-    reason: str
-
-
-@dataclass(slots=True)
 class Outcome:
-    """What one batch of the features topic came to."""
+    """What one batch of the features topic came to; `wrong` are the messages that hold no vectors of the model."""
 
     outputs: list[Output] = field(default_factory=list)
-    undecodable: list[Undecodable] = field(default_factory=list)
+    wrong: list[WrongMessage] = field(default_factory=list)
     predictions: int = 0
     unscored: int = 0
     ignored: int = 0
@@ -52,7 +42,7 @@ class Outcome:
 class _Run:
     """Vectors that follow one another and make one message: same epoch, same source."""
 
-    properties: dict[str, str]
+    envelope: Envelope
     scored: bool
     parts: list[Vectors] = field(default_factory=list)
     size: int = 0
@@ -76,28 +66,28 @@ class StreamScorer:
         self._version = version
         self._accepted = Accepted()
 
-    def score(self, batch: Batch) -> Outcome:
-        """Score what a consumer received."""
+    def score(self, batch: Batch, topic: str) -> Outcome:
+        """Score what a consumer received of a topic."""
         outcome, version = Outcome(), self._version()
         former = version.former if version is not None and version.selection is None else None
         wide = widened(self._model, former) if former is not None else None
         runs: list[_Run] = []
-        for position, payload, properties in zip(batch.positions, batch.payloads, batch.properties, strict=True):
-            kept = {name: properties[name] for name in _KEPT if name in properties}
-            if not self._fits(kept.get("definition", self._hash), version):
+        for message in opened(batch, topic, outcome.wrong.append):
+            envelope = message.envelope
+            if not self._fits(envelope.definition, version):
                 outcome.ignored += 1
                 continue
-            columns = self._columns(properties.get("former", ""), version, wide)
+            columns = self._columns(envelope.former, version, wide)
             try:
-                vectors = self._fresh(payload, kept, columns or self._model)
-            except (pa.ArrowException, ValueError, KeyError, IndexError, TypeError) as error:
-                outcome.undecodable.append(Undecodable(position, payload, str(error)))
+                vectors = self._fresh(message.payload, envelope, columns or self._model)
+            except Unreadable as error:
+                outcome.wrong.append(WrongMessage(topic, message.position, message.payload, error))
                 continue
             if vectors is None:
                 continue
-            if "frontier" in kept:
-                outcome.frontier = int(kept["frontier"])
-            _extend(runs, vectors, kept, scored=columns is not None)
+            if envelope.reached is not None:
+                outcome.frontier = envelope.reached
+            _extend(runs, vectors, envelope, scored=columns is not None)
         self._finish(runs, outcome, version)
         return outcome
 
@@ -123,14 +113,15 @@ class StreamScorer:
             return self._model
         return wide if version.model.hash == former else None
 
-    def _fresh(self, payload: bytes, properties: dict[str, str], columns: ModelDefinition) -> Vectors | None:
+    def _fresh(self, payload: bytes, envelope: Envelope, columns: ModelDefinition) -> Vectors | None:
         """The vectors of a message that count; None where its owner has been superseded."""
-        epoch = int(properties.get("epoch", 0))
+        epoch = envelope.epoch or 0
+        # First: what cannot be read says nothing of its owner either.
+        vectors = decode_vectors(columns, payload) if payload else _nothing(columns)
         if not self._accepted.mark(epoch):
             return None
         if not payload:
-            return _nothing(columns)
-        vectors = decode_vectors(columns, payload)
+            return vectors
         taken = self._accepted.take(epoch, vectors.positions)
         return vectors if len(taken) == len(vectors) else vectors.take(taken)
 
@@ -145,34 +136,50 @@ class StreamScorer:
         start = 0
         for run in runs:
             if predictions is None or not run.scored or not run.size:
-                if _tells(run.properties):
-                    outcome.outputs.append(Output(b"", run.properties))
+                if run.envelope.marker or run.envelope.reached is not None:
+                    outcome.outputs.append(Output(b"", run.envelope.properties(b"")))
                 continue
             assert version is not None
             part = _part(predictions, start, start + run.size)
-            properties = {**run.properties, "definition": version.model.hash}
-            outcome.outputs.append(Output(encode_predictions(version.model, part), properties))
+            outcome.outputs += _messages(version.model, part, run.envelope)
             start += run.size
 
 
-def _tells(properties: dict[str, str]) -> bool:
-    return "marker" in properties or "frontier" in properties
+def _messages(model: ModelDefinition, predictions: Predictions, envelope: Envelope) -> list[Output]:
+    """The messages of predictions; how far they are is said by the last one."""
+    payloads = list(prediction_messages(model, predictions))
+    own = replace(envelope, definition=model.hash)
+    amid = replace(own, reached=None, watermark=None)
+    return [Output(payload, amid.properties(payload)) for payload in payloads[:-1]] + [
+        Output(payloads[-1], own.properties(payloads[-1]))
+    ]
 
 
-def _extend(runs: list[_Run], vectors: Vectors, properties: dict[str, str], scored: bool) -> None:
-    last = runs[-1] if runs else None
-    same = last is not None and all(
-        last.properties.get(name) == properties.get(name) for name in ("epoch", "partition", "marker")
+def _extend(runs: list[_Run], vectors: Vectors, envelope: Envelope, scored: bool) -> None:
+    # Readers of predictions are told of the vectors' owner, and how far they are; not what else their topic says.
+    own = Envelope(
+        epoch=envelope.epoch,
+        partition=envelope.partition,
+        definition=envelope.definition,
+        marker=envelope.marker,
+        reached=envelope.reached,
     )
+    last = runs[-1] if runs else None
+    same = last is not None and _source(last.envelope) == _source(own)
     # What tells how far the vectors are has none of its own.
     same = same and last is not None and (last.scored == scored or not len(vectors))
     if last is None or not same or last.size + len(vectors) > MAX_ROWS:
-        runs.append(last := _Run(dict(properties), scored))
-    # A frontier holds once all before it is there: the last one is the run's.
-    last.properties.update(properties)
+        runs.append(last := _Run(own, scored))
+    # What is said of how far they are holds once all before it is there: the last one is the run's.
+    reached = last.envelope.reached if own.reached is None else own.reached
+    last.envelope = replace(own, reached=reached)
     if len(vectors):
         last.parts.append(vectors)
         last.size += len(vectors)
+
+
+def _source(envelope: Envelope) -> tuple[int | None, int, bool]:
+    return envelope.epoch, envelope.partition, envelope.marker
 
 
 def _nothing(model: ModelDefinition) -> Vectors:

@@ -11,6 +11,7 @@ import redis
 
 from headrace.definition import LoopDefinition
 from headrace.errors import Unavailable
+from headrace.frontier import UNKNOWN
 from headrace.kernel.partition import PartitionId
 from headrace.store.partitions import PartitionStore
 from headrace.store.status import Heartbeat, Pace, ServiceStatus, StatusBoard
@@ -56,13 +57,14 @@ class Progress:
 
     @property
     def frontier(self) -> int | None:
-        """The event time up to which every partition is scored that is this process's.
+        """The event time up to which every partition is scored that is this process's; None where that is unknown.
 
         One that nothing was heard of for long while others go on has moved to another scorer.
         """
         with self._lock:
             last = max((heard for _, heard in self._frontiers.values()), default=0.0)
-            return min((own for own, heard in self._frontiers.values() if last - heard < _MOVED_S), default=None)
+            least = min((own for own, heard in self._frontiers.values() if last - heard < _MOVED_S), default=UNKNOWN)
+        return least if least > UNKNOWN else None
 
 
 class Rebuild:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import pulsar
@@ -14,12 +13,14 @@ from headrace.errors import Unavailable
 from headrace.log.batch import Batch
 from headrace.log.connection import declared_partitions, partitions
 from headrace.log.consume import OwnerProgress, PartitionConsumer
+from headrace.log.messages import WrongMessage, pass_over
 from headrace.log.produce import Producer
 from headrace.log.read import LogReader, LogTail
+from headrace.log.refusals import Refusals
 from headrace.log.topics import Topics
-from headrace.v1 import dead_letter_pb2
+from headrace.log.versions import versions_in
 from headrace_scorer.kept import KeptVersions
-from headrace_scorer.stream import Outcome, StreamScorer, Undecodable
+from headrace_scorer.stream import Outcome, StreamScorer
 from headrace_scorer.telling import Progress
 from headrace_scorer.versions import Versions
 
@@ -75,6 +76,8 @@ class VersionReader(_LogThread):
     ----------
     caught_up
         Set once everything that stood there at the start has been taken.
+    refused
+        Messages that are no versions.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class VersionReader(_LogThread):
         self._client = client
         self._topic = topics.models
         self._versions = versions
+        self.refused = 0
         self.caught_up = threading.Event()
 
     def _work(self) -> None:
@@ -102,12 +106,17 @@ class VersionReader(_LogThread):
                 if not self.caught_up.is_set() and not any(reader.more() for reader in readers):
                     self.caught_up.set()
                 for reader in readers:
-                    if payloads := _backlog(reader, _WAIT_MS // len(readers)):
-                        self._kept.save(self._versions.offer(payloads))
+                    if batch := _backlog(reader, _WAIT_MS // len(readers)):
+                        published = list(versions_in(batch, self._topic, self._pass_over))
+                        self._kept.save(self._versions.offer(published))
                         self._stir()
         finally:
             for reader in readers:
                 reader.close()
+
+    def _pass_over(self, wrong: WrongMessage) -> None:
+        pass_over(wrong)
+        self.refused += 1
 
 
 class StreamScoring(_LogThread):
@@ -168,7 +177,7 @@ class StreamScoring(_LogThread):
             model,
             source,
             target,
-            self._topics.dead_letters,
+            self._topics,
             self._progress,
             self._failed,
         )
@@ -195,7 +204,7 @@ class PartitionScoring(_LogThread):
         model: ModelDefinition,
         source: str,
         target: str,
-        dead_letters: str,
+        topics: Topics,
         progress: Progress,
         failed: Callable[[BaseException], None],
     ) -> None:
@@ -205,7 +214,7 @@ class PartitionScoring(_LogThread):
         self._model = model
         self._source = source
         self._target = target
-        self._dead_letters = dead_letters
+        self._topics = topics
         self._progress = progress
 
     def _work(self) -> None:
@@ -239,7 +248,7 @@ class PartitionScoring(_LogThread):
                 # Only what is durable was acknowledged, and what is scored twice, readers drop.
                 batch, owner = consumer.start_here(batch), True
             if batch:
-                outcome = scorer.score(batch)
+                outcome = scorer.score(batch, self._source)
                 self._emit(outcome, producer)
                 consumer.ack(batch.positions[-1])
                 self._tell(outcome)
@@ -248,42 +257,33 @@ class PartitionScoring(_LogThread):
         for output in outcome.outputs:
             producer.send(output.payload, properties=output.properties)
         producer.flush()
-        if outcome.undecodable:
-            self._refuse(outcome.undecodable)
+        if outcome.wrong:
+            self._refuse(outcome.wrong)
 
     def _tell(self, outcome: Outcome) -> None:
         self._progress.count(
             predictions=outcome.predictions,
             unscored=outcome.unscored,
             ignored=outcome.ignored,
-            dead_letters=len(outcome.undecodable),
+            dead_letters=len(outcome.wrong),
         )
         if outcome.frontier is not None:
             self._progress.reached(self._source, outcome.frontier)
 
-    def _refuse(self, undecodable: list[Undecodable]) -> None:
-        letters = Producer(self._client, self._dead_letters)
-        for own in undecodable:
-            letter = dead_letter_pb2.DeadLetter(
-                stream=self._model.stream,
-                value=own.reason,
-                expected=f"vectors of model {self._model.name}",
-                event=own.payload,
-                topic=self._source,
-                position=own.position.to_bytes(),
-                service="scorer",
-                refused_at=time.time_ns() // 1000,
-            )
-            letters.send(letter.SerializeToString())
+    def _refuse(self, wrong: list[WrongMessage]) -> None:
+        producer = Producer(self._client, self._topics.dead_letters)
+        letters = Refusals(producer, self._topics, "scorer")
+        for own in wrong:
+            letters.refuse_message(self._model.stream, own, f"vectors of model {self._model.name}")
         letters.flush()
-        letters.close()
+        producer.close()
 
 
-def _backlog(reader: LogReader, wait_ms: int) -> list[bytes]:
+def _backlog(reader: LogReader, wait_ms: int) -> Batch:
     """Everything that is there: of a long history only the last version of a model is worth building."""
-    payloads: list[bytes] = []
+    found = Batch()
     batch: Batch = reader.receive(timeout_ms=wait_ms)
     while batch:
-        payloads.extend(batch.payloads)
+        found = found.followed_by(batch)
         batch = reader.receive(timeout_ms=20)
-    return payloads
+    return found

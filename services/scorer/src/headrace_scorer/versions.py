@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from google.protobuf.message import DecodeError
-
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import CorruptState, NoModelYet, UnknownName
 from headrace.former import Former, former_of
 from headrace.v1 import models_pb2
 from headrace.version import Version
 
-_Offered: TypeAlias = tuple[models_pb2.ModelVersion, bytes]
+_Offered: TypeAlias = models_pb2.ModelVersion
 
 
 class Takeover(NamedTuple):
@@ -98,7 +96,7 @@ class Versions:
         needed = self._models[name].takeover or (newest.needed if newest else 0) or former.examples
         return Takeover(former.model.hash, newest.examples if newest else 0, needed)
 
-    def offer(self, payloads: Sequence[bytes]) -> dict[str, bytes]:
+    def offer(self, versions: Sequence[_Offered]) -> dict[str, _Offered]:
         """Take what the models topic brought: of each definition the newest that fits; returns those taken.
 
         The newest has learned the most examples, wherever it stands: a learner that was followed by another one may
@@ -106,39 +104,38 @@ class Versions:
         """
         offered: dict[str, list[_Offered]] = {}
         former: dict[str, list[_Offered]] = {}
-        for payload in payloads:
-            published = self._parse(payload)
-            if published is None:
-                continue
-            if published.definition == self._hashes[published.model]:
-                offered.setdefault(published.model, []).append((published, payload))
+        for published in versions:
+            if published.model not in self._models:
+                self._note("version ignored", model=published.model, reason="the loop has no such model")
+            elif published.definition == self._hashes[published.model]:
+                offered.setdefault(published.model, []).append(published)
             elif self._is_former(published):
-                former.setdefault(published.model, []).append((published, payload))
+                former.setdefault(published.model, []).append(published)
         # Those of the own definition first: once it has taken over, no former one is built.
         taken = {name: self._take_newest(name, versions) for name, versions in offered.items()}
         taken |= {f"{name}.former": self._take_former(name, versions) for name, versions in former.items()}
         for name in {*offered, *former}:
             self._choose(name)
-        return {name: payload for name, payload in taken.items() if payload is not None}
+        return {name: version for name, version in taken.items() if version is not None}
 
-    def _take_newest(self, name: str, versions: list[_Offered]) -> bytes | None:
-        for published, payload in _newest_first(versions):
+    def _take_newest(self, name: str, versions: list[_Offered]) -> _Offered | None:
+        for published in _newest_first(versions):
             newest = self._newest.get(name)
             if newest is not None and published.examples < newest.examples:
                 break
             version = self._built(self._models[name], published)
             if version is not None:
                 self._newest[name] = version
-                return payload
+                return published
         return None
 
-    def _take_former(self, name: str, versions: list[_Offered]) -> bytes | None:
+    def _take_former(self, name: str, versions: list[_Offered]) -> _Offered | None:
         newest = self._newest.get(name)
         if newest is not None and newest.taken_over:
             return None
         # The definition that took over last is the one that answered.
-        last = versions[-1][0].definition
-        for published, payload in _newest_first([own for own in versions if own[0].definition == last]):
+        last = versions[-1].definition
+        for published in _newest_first([own for own in versions if own.definition == last]):
             former = self._former.get(name)
             if former is not None and former.model.hash == last and published.examples < former.examples:
                 break
@@ -151,7 +148,7 @@ class Versions:
             version = self._built(answering.model, published, answering)
             if version is not None:
                 self._former[name] = version
-                return payload
+                return published
         return None
 
     def _choose(self, name: str) -> None:
@@ -187,20 +184,7 @@ class Versions:
         )
         return False
 
-    def _parse(self, payload: bytes) -> models_pb2.ModelVersion | None:
-        if not payload:
-            return None  # The tombstone of a compacted key.
-        try:
-            published = models_pb2.ModelVersion.FromString(payload)
-        except DecodeError:
-            self._note("version refused", reason="not a ModelVersion")
-            return None
-        if published.model not in self._models:
-            self._note("version ignored", model=published.model, reason="the loop has no such model")
-            return None
-        return published
-
 
 def _newest_first(versions: list[_Offered]) -> list[_Offered]:
     """Of two of one number the later one comes first: a damaged one may have been sent again."""
-    return sorted(versions, key=lambda one: one[0].examples)[::-1]
+    return sorted(versions, key=lambda one: one.examples)[::-1]

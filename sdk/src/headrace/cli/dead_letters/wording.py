@@ -63,7 +63,11 @@ def _shown(value: object) -> str:
 
 
 def _time(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="milliseconds")
+    """A time as ISO 8601 text; as it stands there where it is beyond any calendar."""
+    try:
+        return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{microseconds} µs"
 
 
 def _event(event: bytes) -> object:

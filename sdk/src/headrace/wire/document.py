@@ -1,0 +1,94 @@
+"""The frame of JSON documents (`loop.json`, statuses): one JSON object, whose last field is the body.
+
+`length` and `crc32` are those of the body's bytes as they stand there. So it stays readable for people and tools.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from headrace.errors import Unreadable
+from headrace.wire.formats import FORMAT, VERSION, check_format, version_text, without_format
+
+_Value = TypeVar("_Value")
+
+
+class _Format(msgspec.Struct):
+    format: int | None = None
+    version: str = "unknown"
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    format: int
+    version: str
+    kind: str
+    length: int
+    crc32: str
+    body: msgspec.Raw
+
+
+# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+_FORMAT, _DOCUMENT = msgspec.json.Decoder(_Format), msgspec.json.Decoder(_Document)
+
+_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
+
+
+def seal(kind: str, body: bytes) -> bytes:
+    """Put a body of JSON into its document."""
+    head = f'{{"format":{FORMAT},"version":"{version_text(VERSION)}","kind":"{kind}","length":{len(body)}'
+    return b'%b,"crc32":"%08x","body":%b}' % (head.encode(), zlib.crc32(body), body)
+
+
+def unseal(kind: str, data: bytes, what: str) -> bytes:
+    """Take the body out of its document.
+
+    Raises
+    ------
+    Unreadable
+        It is cut, changed, of another kind or of another format.
+    """
+    try:
+        said = _FORMAT.decode(data)
+        if said.format is None:
+            raise without_format(what)
+        check_format(what, said.format, said.version[:20])
+        document = _DOCUMENT.decode(data)
+    except _ERRORS as error:
+        raise Unreadable(what, f"it is no document of headrace: {error}") from error
+    body = bytes(document.body)
+    if document.kind != kind:
+        raise Unreadable(what, f"it is of kind {document.kind[:20]!r}, not {kind!r}")
+    if document.length != len(body):
+        raise Unreadable(what, f"its body has {len(body)} bytes, and it says {document.length}")
+    if document.crc32 != f"{zlib.crc32(body):08x}":
+        raise Unreadable(what, "its body does not have the checksum that it says")
+    return body
+
+
+class Document(Generic[_Value]):
+    """A type as JSON in a document; make it on import, as `headrace.wire.frame.Packed`."""
+
+    def __init__(self, kind: str, of: Any) -> None:
+        self.kind = kind
+        self._decoder: msgspec.json.Decoder[_Value] = msgspec.json.Decoder(of)
+
+    def encode(self, value: _Value) -> bytes:
+        """Write a value."""
+        return seal(self.kind, msgspec.json.encode(value))
+
+    def decode(self, data: bytes, what: str) -> _Value:
+        """Read a value.
+
+        Raises
+        ------
+        Unreadable
+            It is none of this type.
+        """
+        body = unseal(self.kind, data, what)
+        try:
+            return self._decoder.decode(body)
+        except _ERRORS as error:
+            raise Unreadable(what, f"it does not fit its format: {error}") from error

@@ -1,0 +1,202 @@
+"""The header of every message on a topic that headrace writes, in the message's properties.
+
+The payload stays what its topic says it is (Arrow, or a protobuf message), so any client can read it. A property that
+is not there has no value: no number stands for "unknown".
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from headrace.errors import Unreadable
+from headrace.frontier import ENDED, UNKNOWN
+from headrace.wire.formats import FORMAT, VERSION, check_format, version_text, without_format
+from headrace.wire.times import Rest, from_wire, to_wire
+
+_FORMAT, _VERSION, _LENGTH, _CRC = "format", "version", "length", "crc32"
+_HEADER = (_FORMAT, _VERSION, _LENGTH, _CRC)
+
+#: How far a log is, before anything is known of its sources.
+_NOTHING = "unknown"
+
+#: The value of a property that is set or not there.
+_SET = "1"
+
+#: Characters of a value that an error repeats.
+_SHOWN = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The header of a message.
+
+    Attributes
+    ----------
+    epoch
+        Of the owner that wrote it; None: it has none, as what is logged for a request.
+    partition
+        The source partition that it was made from.
+    definition
+        The hash of the model's definition that it was made for.
+    examples
+        The hash of what examples of that definition are made of.
+    candidate
+        The candidate of the model, where it has several.
+    former
+        The hash of the definition whose vectors it holds behind its own.
+    marker
+        A new owner has taken the partition over.
+    reached
+        Readers need not wait for anything before this time (µs): a watermark, or `RESTING`, `ENDED` or `UNKNOWN` of
+        `headrace.frontier`. None: it says nothing of that.
+    watermark
+        Nothing before this time (µs) is still to come, whatever happens; None, and `UNKNOWN`: it says nothing of that.
+    released
+        It holds only entries that rest let out.
+    remaking
+        The examples of a changed model are still being made again.
+    stream
+        Of a dead letter: the stream of its event.
+    retried, outcome
+        Of a mark behind a dead letter: the letter's position, and what became of it.
+    """
+
+    epoch: int | None = None
+    partition: int = 0
+    definition: str = ""
+    examples: str = ""
+    candidate: str = ""
+    former: str = ""
+    marker: bool = False
+    reached: int | None = None
+    watermark: int | None = None
+    released: bool = False
+    remaking: bool = False
+    stream: str = ""
+    retried: str = ""
+    outcome: str = ""
+
+    def properties(self, payload: bytes) -> dict[str, str]:
+        """The properties of the message that has this header and payload."""
+        found = {
+            name: write(value)
+            for name, (write, _, absent) in _FIELDS.items()
+            if (value := getattr(self, name)) not in (absent, None)
+        }
+        found |= {_FORMAT: str(FORMAT), _VERSION: version_text(VERSION), _LENGTH: str(len(payload))}
+        return found | {_CRC: _checksum(found, payload)}
+
+
+def has_header(properties: Mapping[str, str]) -> bool:
+    """Whether a message has a header, whatever is in it."""
+    return _FORMAT in properties
+
+
+def read_envelope(properties: Mapping[str, str], payload: bytes, what: str) -> Envelope:
+    """Read the header of a message, and check its payload by it.
+
+    Parameters
+    ----------
+    what
+        Where the message stands, for the error.
+
+    Raises
+    ------
+    Unreadable
+        The header is missing, damaged or of another format, or the payload is not the one that it was written for.
+    """
+    if not has_header(properties):
+        if "definition" in properties:
+            raise without_format(what)
+        raise Unreadable(what, "it has no header")
+    check_format(what, _number(what, _FORMAT, properties[_FORMAT]), properties.get(_VERSION, "unknown")[:_SHOWN])
+    if properties.get(_LENGTH) != str(len(payload)):
+        raise Unreadable(what, f"it has {len(payload)} bytes, and its header says {_shown(properties.get(_LENGTH))}")
+    fields = {name: value for name, value in properties.items() if name != _CRC}
+    if properties.get(_CRC) != _checksum(fields, payload):
+        raise Unreadable(what, "its header and its bytes do not have the checksum of its header")
+    if unknown := sorted(fields.keys() - _FIELDS.keys() - set(_HEADER)):
+        raise Unreadable(what, f"its header has {_shown(unknown[0])}, which this format does not know")
+    return Envelope(
+        **{name: read(what, name, fields[name]) for name, (_, read, _) in _FIELDS.items() if name in fields}
+    )
+
+
+def _checksum(fields: Mapping[str, str], payload: bytes) -> str:
+    head = "\n".join(f"{name}={value}" for name, value in sorted(fields.items()))
+    return f"{zlib.crc32(payload, zlib.crc32(head.encode(errors='surrogatepass'))):08x}"
+
+
+def _number(what: str, name: str, text: str) -> int:
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= 19 and abs(int(text)) < 2**63):
+        raise Unreadable(what, f"its {name} is {_shown(text)}, not a number of 64 bits")
+    return int(text)
+
+
+def _natural(what: str, name: str, text: str) -> int:
+    number = _number(what, name, text)
+    if number < 0:
+        raise Unreadable(what, f"its {name} is {number}, which is negative")
+    return number
+
+
+def _time(what: str, name: str, text: str) -> int:
+    number = _number(what, name, text)
+    if not UNKNOWN < number < ENDED:
+        raise Unreadable(what, f"its {name} is {number}, which is no time in µs")
+    return number
+
+
+def _reached(what: str, name: str, text: str) -> int:
+    if text == _NOTHING:
+        return UNKNOWN
+    return from_wire(Rest(text)) if text in set(Rest) else _time(what, name, text)
+
+
+def _flag(what: str, name: str, text: str) -> bool:
+    if text != _SET:
+        raise Unreadable(what, f"its {name} is {_shown(text)}, not {_SET!r}")
+    return True
+
+
+def _text(what: str, name: str, text: str) -> str:
+    return text
+
+
+def _set(_value: bool) -> str:
+    return _SET
+
+
+def _reached_text(time: int) -> str:
+    written = to_wire(time)
+    return _NOTHING if written is None else str(written)
+
+
+def _shown(text: str | None) -> str:
+    return ascii(text if text is None else text[:_SHOWN])
+
+
+_Write: TypeAlias = Callable[[Any], str]
+_Read: TypeAlias = Callable[[str, str, str], Any]
+
+#: By field how it is written, how it is read, and the value that is not written.
+_FIELDS: dict[str, tuple[_Write, _Read, Any]] = {
+    "epoch": (str, _natural, None),
+    "partition": (str, _natural, 0),
+    "definition": (str, _text, ""),
+    "examples": (str, _text, ""),
+    "candidate": (str, _text, ""),
+    "former": (str, _text, ""),
+    "marker": (_set, _flag, False),
+    "reached": (_reached_text, _reached, None),
+    "watermark": (str, _time, UNKNOWN),
+    "released": (_set, _flag, False),
+    "remaking": (_set, _flag, False),
+    "stream": (str, _text, ""),
+    "retried": (str, _text, ""),
+    "outcome": (str, _text, ""),
+}
