@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from headrace.history.logged import Selection
 from headrace.history.streams import StreamHistory
 from headrace.kernel.labels import Labels
 from headrace.log.tables import Kind, LogEntries, encode_log
+from tests.headers import envelope
 from tests.unit.history.served import TOPICS, Served
 from tests.unit.kernel.test_fold import SECOND, START, Event
 
@@ -83,3 +86,15 @@ def test_another_label_and_a_foreign_example_are_found(served: Served) -> None:
     assert {own.why for own in audit(served)} == {"another label answers it"}
     served.logs.topics[TOPICS.stream("b")][0].clear()
     assert len(audit(served)) == 4
+
+
+def test_what_the_former_learner_logged_counts_for_the_new_one(served: Served) -> None:
+    log(served, ["0", "1", "3", "4"])
+    for topic in (TOPICS.examples("m"), TOPICS.features("m")):
+        for message in served.logs.topics[topic][0]:
+            said = replace(envelope(message.properties, message.payload), examples=served.model.examples_hash)
+            message.properties = said.properties(message.payload)
+    served.model = msgspec.structs.replace(served.model, learner="another")
+    assert audit(served) == []
+    del served.logs.topics[TOPICS.examples("m")][0][1]
+    assert [own.id for own in audit(served)] == ["1"]

@@ -18,7 +18,7 @@ from headrace.kernel.join import Decided, Join, Outcome, Rule, Watermarks
 from headrace.kernel.labels import Labels
 from headrace.log.dedupe import Accepted
 from headrace.log.messages import Message, decoded, opened, pass_over
-from headrace.log.tables import Kind, LogEntries, decode_log
+from headrace.log.tables import Kind, LogEntries, decode_log, made_for
 from headrace.log.topics import Topics
 
 #: Vectors that are read at a time.
@@ -125,7 +125,7 @@ class ExampleAudit:
             for batch in self._logs.read(physical, FEW):
                 for message, entries in decoded(opened(batch, physical, pass_over), physical, self._entries, pass_over):
                     envelope = message.envelope
-                    if not accepted.mark(envelope.epoch or 0) or envelope.definition != self._model.hash:
+                    if not accepted.mark(envelope.epoch or 0) or not made_for(self._model, envelope):
                         continue
                     frontier = frontier if envelope.reached is None else envelope.reached
                     watermark = max(watermark, UNKNOWN if envelope.watermark is None else envelope.watermark)
@@ -135,7 +135,7 @@ class ExampleAudit:
         return found, made, frontier, watermark
 
     def _entries(self, message: Message) -> LogEntries | None:
-        own = message.payload and message.envelope.definition == self._model.hash
+        own = message.payload and made_for(self._model, message.envelope)
         return decode_log(self._model, message.payload) if own else None
 
     def _answers(self, entries: LogEntries) -> Iterator[tuple[_Key, Outcome]]:

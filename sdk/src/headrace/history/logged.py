@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from headrace.kernel.arrays import Floats, Ints
 from headrace.kernel.replay import orders_of
 from headrace.log.dedupe import Accepted
 from headrace.log.messages import opened
-from headrace.log.tables import Predictions, Vectors, decode_predictions, decode_vectors
+from headrace.log.tables import Predictions, Vectors, decode_predictions, decode_vectors, made_for
 from headrace.log.topics import Topics
 from headrace.wire.envelope import Envelope
 
@@ -134,7 +134,7 @@ class LoggedModel:
         places = {int(own): np.flatnonzero(logged.partitions == own) for own in np.unique(logged.partitions)}
         orders = {own: orders_of(logged.positions[rows]) for own, rows in places.items()}
         sorting = {own: np.argsort(order) for own, order in orders.items()}
-        for source, payload, accepted in self._messages(self._topics.predictions(self._model.name)):
+        for source, payload, accepted in self._messages(self._topics.predictions(self._model.name), self._answers):
             own = source.partition
             if source.epoch is None or own not in places:
                 continue
@@ -154,7 +154,7 @@ class LoggedModel:
     def requests(self, selection: Selection, size: int) -> Iterator[Predictions]:
         """The selected predictions that were asked for, with the vectors that they say they used."""
         left = selection.limit
-        for source, payload, _ in self._messages(self._topics.predictions(self._model.name)):
+        for source, payload, _ in self._messages(self._topics.predictions(self._model.name), self._answers):
             if source.epoch is not None:
                 continue
             found = self._predictions(payload)
@@ -167,7 +167,7 @@ class LoggedModel:
                 yield _taken(found, rows[start : start + size])
 
     def _vectors(self, selection: Selection) -> Iterator[LoggedVectors]:
-        for source, payload, accepted in self._messages(self._topics.features(self._model.name)):
+        for source, payload, accepted in self._messages(self._topics.features(self._model.name), self._asks):
             try:
                 vectors = decode_vectors(self._model, payload)
             except Unreadable as error:
@@ -196,9 +196,15 @@ class LoggedModel:
         self.unreadable += 1
         _log.warning("message_unreadable", model=self._model.name, reason=str(error))
 
-    def _messages(self, topic: str) -> Iterator[tuple[Envelope, bytes, Accepted]]:
+    def _asks(self, envelope: Envelope) -> bool:
+        """Vectors of a former learner are questions of this one, too."""
+        return made_for(self._model, envelope)
+
+    def _answers(self, envelope: Envelope) -> bool:
+        return envelope.definition == self._model.hash
+
+    def _messages(self, topic: str, counts: Callable[[Envelope], bool]) -> Iterator[tuple[Envelope, bytes, Accepted]]:
         accepted: dict[int, Accepted] = {}
-        own = self._model.hash
         for physical in self._logs.partitions(topic):
             for batch in self._logs.read(physical, FEW):
                 for message in opened(batch, physical, lambda wrong: self._leave(wrong.reason)):
@@ -206,7 +212,7 @@ class LoggedModel:
                     standing = accepted.setdefault(source.partition, Accepted())
                     if source.epoch is not None and not standing.mark(source.epoch):
                         continue
-                    if payload and source.definition != own:
+                    if payload and not counts(source):
                         self.foreign += 1
                     elif payload:
                         yield source, payload, standing
