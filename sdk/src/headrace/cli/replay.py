@@ -144,7 +144,7 @@ def command(
             if diff and not alterations and limit is None:
                 audit = reading.audit(model)
                 print_differences(audit.differences(selection), totals[model.name], as_json)
-                totals[model.name].examples = audit.examples
+                totals[model.name].examples, totals[model.name].examples_left_out = audit.examples, audit.left_out
     sum_up(totals, alterations, complete, diff, as_json)
     return 1 if diff and any(counts.differing for counts in totals.values()) else 0
 

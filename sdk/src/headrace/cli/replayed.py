@@ -37,6 +37,7 @@ class Counts:
     scores: int = 0
     examples: int = 0
     examples_differ: int = 0
+    examples_left_out: int = 0
     differing: set[str] = field(default_factory=set)
 
     def scored(self, again: Rescored) -> None:
@@ -67,6 +68,7 @@ class Counts:
             "scores_differ": self.scores,
             "examples": self.examples,
             "examples_differ": self.examples_differ,
+            "examples_not_compared": self.examples_left_out,
             "ids_differ": len(self.differing),
         }
 
@@ -146,6 +148,9 @@ def _notes(counts: Counts) -> Iterator[str]:
         )
     if counts.asked:
         yield f"{counts.asked:,} vectors were asked for: their events are in no stream, only their scores are compared"
+    if counts.examples_left_out:
+        made = counted(counts.examples_left_out, "example")
+        yield f"{made} of a forecast, made again from the kept events: not compared, as the log names no entity"
     if counts.foreign:
         yield f"{counts.foreign:,} messages are of another definition of the model: passed over"
 

@@ -42,6 +42,8 @@ class ExampleAudit:
     ----------
     examples
         How many examples were compared.
+    left_out
+        How many were not: those of a forecast that were made again.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class ExampleAudit:
         self._streams = streams
         self._logs = logs
         self._topics = topics
-        self.examples = 0
+        self.examples = self.left_out = 0
 
     def differences(self, selection: Selection) -> Iterator[Difference]:
         """The examples that are missing in the log, differ, or should not be there.
@@ -67,6 +69,7 @@ class ExampleAudit:
         logged, made, frontier, watermark = self._logged()
         if self._loop.label(self._model.label).after is not None:
             # The log does not say of which entity they are, so their labels cannot be found again.
+            self.left_out = len(logged.keys() & made)
             logged, made = {key: outcome for key, outcome in logged.items() if key not in made}, set()
         expected = self._expected(selection, made, watermark)
         self.examples = len(expected)
