@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def store_of(shop: Shop) -> redis.Redis:
 def restart(shop: Shop) -> None:
     """Have each service started again: what is damaged is read at the start."""
     for name, pid in [own for own in shop.running.pids.items() if own[0].endswith("-0")]:
-        os.kill(pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
         until(partial(pid_of, shop, name), partial(is_another, pid), seconds=60)
 
 
