@@ -130,7 +130,8 @@ PREDICTIONS = Predictions(
     ["e1", "e2"], _TIMES, [_AT.to_bytes()] * 2, _TIMES, np.array([0.25, 0.5]), None, _NUMBERS, _TEXTS
 )
 PARTITION = PartitionState(
-    epoch=7, done=_AT.to_bytes(), refused=_AT.to_bytes(), newest=5, watermark=None, folded=4, out=Rest.IDLE, views=["v:1"]
+    epoch=7, done=_AT.to_bytes(), refused=_AT.to_bytes(), newest=5, watermark=None, folded=4, out=Rest.IDLE,
+    views=["v:1"],
 )  # fmt: skip
 JOIN = JoinState(
     definition="d", examples="e", positions={"t": _AT.to_bytes()}, accepted={"f": (7, _AT.to_bytes())},

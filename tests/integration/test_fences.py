@@ -232,7 +232,7 @@ def test_a_join_is_saved_whole_or_not_at_all(store: redis.Redis) -> None:
     former.save(epoch, state, {"b": (entry, NOTHING)}, {(0, "old"): START - 9})
     former.save(epoch, state, {}, {(0, "old"): None})
     assert new.take_over()[1] == state
-    assert new.load(["a", "b"]) == {"a": entry}
+    assert new.load(["a", "b"]).entries == {"a": entry}
     seen = new.seen()
     assert seen == {0: {"x:y": START + 1, "z": START}, 10: {"x:y": -1}}
     assert list(seen[0]) == ["z", "x:y"]
@@ -240,9 +240,9 @@ def test_a_join_is_saved_whole_or_not_at_all(store: redis.Redis) -> None:
         former.save(epoch, JoinState(sequence=99), {"a": (entry, NOTHING)}, {(0, "z"): None})
     with pytest.raises(Fenced):
         former.clear(epoch, JoinState())
-    assert (new.take_over()[1], new.load(["a"]), new.seen()) == (state, {"a": entry}, seen)
+    assert (new.take_over()[1], new.load(["a"]).entries, new.seen()) == (state, {"a": entry}, seen)
     new.begin_anew(9, state)
-    assert (new.load(["a"]), new.seen(), listed(new)) == ({}, {}, {index: [] for index in Index})
+    assert (new.load(["a"]).entries, new.seen(), listed(new)) == ({}, {}, {index: [] for index in Index})
 
 
 def listed(pairs: PairStore, time: int = ENDED, limit: int = 9) -> dict[Index, list[str]]:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import pytest
 
 from headrace.definition import FieldType
-from headrace.errors import InvalidEvent, NoModelYet, Overloaded, Unavailable, UnknownName
+from headrace.errors import InvalidEvent, InvalidRequest, NoModelYet, Overloaded, Unavailable, UnknownName, Unreadable
+from headrace.wire.limits import MAX_ID
 from headrace_scorer.rows import Fields
 from headrace_scorer.scorer import Answer, Request
 from headrace_scorer.settings import StoreDown
@@ -262,3 +263,29 @@ async def test_a_vector_needs_no_version_and_is_read_as_of_any_time() -> None:
     assert reading.assembled.numbers[0, 1] == pytest.approx(math.log1p(len(card)), rel=1e-12)
     assert (await own.vector("fraud", event())).as_of == NOW
     assert (await own.vector("fraud", event(at=NOW - SECOND))).as_of == NOW - SECOND
+
+
+async def test_a_damaged_row_fails_the_requests_that_read_it_alone() -> None:
+    damaged = {
+        key: {field: row[:-1] + bytes((row[-1] ^ 1,)) for field, row in fields.items()}
+        for key, fields in history().items()
+    }
+    own = scorer(versions(version(FRAUD)), FakeRows(damaged))
+    strangers = [Request("fraud", event(card=f"never seen {place}", shop=None)) for place in range(4)]
+    known = Request("fraud", event())
+    found = await own.score_many([*strangers[:2], known, *strangers[2:]])
+    assert [isinstance(one, Answer) for one in found] == [True, True, False, True, True]
+    assert isinstance(found[2], Unreadable)
+    assert "checksum" in str(found[2])
+    assert "headrace backfill --again" in str(found[2])
+    assert own.wrong_rows == 1
+    together = await asyncio.gather(*(own.score(one) for one in (*strangers, known)), return_exceptions=True)
+    assert [isinstance(one, Answer) for one in together] == [True] * 4 + [False]
+
+
+async def test_a_long_event_id_is_refused_with_the_limit() -> None:
+    own = scorer(versions(version(FRAUD)))
+    assert (await own.score(Request("fraud", event(), "i" * MAX_ID))).logged
+    for id in ("i" * (MAX_ID + 1), "ü" * (MAX_ID // 2 + 1), "i" * 6_000_000):
+        with pytest.raises(InvalidRequest, match=f"event_id .* expected at most {MAX_ID} bytes"):
+            await own.score(Request("fraud", event(), id))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+import pulsar
 import pytest
 
 from headrace.errors import NoModelYet
@@ -12,7 +16,7 @@ from headrace.log.position import Position
 from headrace.log.tables import decode_predictions, decode_vectors
 from headrace.log.topics import Topics
 from headrace_scorer.scorer import Answer, Request
-from headrace_scorer.served import ServedQueue, messages
+from headrace_scorer.served import ServedQueue, ServedSender, messages
 from tests.headers import header
 from tests.unit.scorer.support import FRAUD, NOW, SORT, WORTH, event, scorer, version, versions
 
@@ -136,3 +140,39 @@ def test_models_do_not_share_a_message() -> None:
     labels = decode_predictions(SORT, second.payload).labels
     assert labels is not None
     assert set(labels) <= {"a", "b", "c"}
+
+
+@dataclass
+class Topic:
+    """A producer of a broker that takes messages of so many bytes."""
+
+    most: int
+    taken: list[bytes] = field(default_factory=list)
+
+    def create_producer(self, *_arguments: Any, **_options: Any) -> Topic:
+        return self
+
+    def send_async(self, payload: bytes, callback: Callable[[Any, Any], None], **_options: Any) -> None:
+        fits = len(payload) <= self.most
+        if fits:
+            self.taken.append(payload)
+        callback(pulsar.Result.Ok if fits else pulsar.Result.MessageTooBig, None)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_prediction_that_is_too_large_holds_up_no_other() -> None:
+    own, broker, sent = queue(), Topic(most=20_000), list[int]()
+    found = answers("fraud", 3)
+    for answer, id in zip(found, ("a", "b" * 60_000, "c"), strict=True):
+        own.offer(replace(answer.batch, ids=[id]), [0])
+    own.close()
+    sender = ServedSender(broker, TOPICS, own, sent.append)  # type: ignore[arg-type]
+    sender.run()
+    assert own.finished
+    assert (sender.refused, sum(sent)) == (1, 2)
+    assert {id for payload in broker.taken for id in decode_predictions(FRAUD, payload).ids} == {"a", "c"}

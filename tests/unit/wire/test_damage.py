@@ -10,6 +10,7 @@ import sys
 import zlib
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -103,10 +104,9 @@ def test_a_newer_format_names_the_version_that_reads_it() -> None:
         "header": lambda: read_envelope({"format": "2", "version": "1.4"}, b"", "x"),
         "row": lambda: read_row(_resealed(bytes(stored))),
     }
-    for name, read in newer.items():
+    for read in newer.values():
         with pytest.raises(NewerFormat, match=r"format 2.*headrace 1\.4"):
             read()
-            pytest.fail(name)
 
 
 def test_a_format_without_a_number_says_how_to_upgrade() -> None:
@@ -115,15 +115,12 @@ def test_a_format_without_a_number_says_how_to_upgrade() -> None:
         "document": lambda: document.unseal("loop", b'{"name":"flights","streams":[]}', "x"),
         "header": lambda: read_envelope({"definition": "d", "epoch": "1"}, b"", "x"),
     }
-    for name, read in older.items():
+    for read in older.values():
         with pytest.raises(OlderFormat, match=r"empty store.*docs/run\.md"):
             read()
-            pytest.fail(name)
 
 
 def test_columns_in_another_order_are_read_by_their_names() -> None:
-    import pyarrow as pa
-
     with pa.ipc.open_stream(SAMPLES["vectors"].write()) as reader:
         batch = reader.read_next_batch()
     turned = batch.select(batch.schema.names[::-1])

@@ -70,17 +70,16 @@ def definition_of(target: Target, path: Path | None) -> LoopDefinition:
     Unavailable
         The store does not answer.
     """
-    import msgspec
-
     from headrace.definition import decode
+    from headrace.errors import Unreadable
 
     found = path or (target.data / "loop.json" if target.data else None)
     if found is None:
         return _stored_definition(target)
     try:
-        return decode(found.read_bytes())
-    except msgspec.MsgspecError as error:
-        raise click.UsageError(f"{found} is no compiled loop: {error}") from error
+        return decode(found.read_bytes(), str(found))
+    except Unreadable as error:
+        raise click.UsageError(f"{error}. `headrace compile` writes it") from error
 
 
 def _stored_definition(target: Target) -> LoopDefinition:

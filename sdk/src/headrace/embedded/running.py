@@ -17,6 +17,7 @@ from headrace.embedded.locks import DirectoryLock, is_held
 from headrace.embedded.pair import Servers
 from headrace.embedded.processes import Report, Supervisor, Surroundings, log_report
 from headrace.embedded.schema_book import SchemaBook
+from headrace.errors import NewerFormat, OlderFormat, Unreadable
 from headrace.log.admin import Admin
 from headrace.log.provisioning import provision
 from headrace.settings import ServiceSettings
@@ -190,6 +191,8 @@ def run(
         The broker refuses a topic, or has it with other partitions; or there is no such service.
     IncompatibleSchema
         A stream does not fit the events that are on its topic.
+    OlderFormat, NewerFormat
+        What is in the directory was written by another version of headrace.
     """
     from headrace import declare
 
@@ -199,6 +202,7 @@ def run(
     lock = DirectoryLock(directory / "up.lock")
     try:
         compiled = directory / "loop.json"
+        _refuse_other_formats(compiled)
         with Servers(directory, pulsar=pulsar, redis=redis, pulsar_admin=pulsar_admin, say=report) as servers:
             if not servers.has_partitions:
                 loop = with_one_partition(loop)
@@ -256,3 +260,13 @@ def _published(running: RunningLoop) -> Iterator[None]:
         yield
     finally:
         file.unlink(missing_ok=True)
+
+
+def _refuse_other_formats(compiled: Path) -> None:
+    """Refuse a data directory of another version of headrace, before anything in it is touched."""
+    try:
+        definition.decode(compiled.read_bytes(), str(compiled))
+    except (OlderFormat, NewerFormat):
+        raise
+    except (FileNotFoundError, Unreadable):
+        pass  # it is written anew

@@ -12,9 +12,9 @@ from headrace.history.alterations import NONE, Alterations
 from headrace.history.logs import Logs
 from headrace.kernel.partition import Partition, PartitionId, Progress, Waiting
 from headrace.log.batch import Batch
+from headrace.log.letters import read_letter
 from headrace.log.position import Position
 from headrace.log.topics import Topics
-from headrace.v1.dead_letter_pb2 import DeadLetter
 
 _FEATURE = "feature"
 
@@ -105,6 +105,6 @@ class StreamHistory:
 
 def _letters(batch: Batch) -> Iterator[tuple[str, bytes]]:
     for payload in batch.payloads:
-        letter = DeadLetter.FromString(payload)
+        letter = read_letter(payload)
         if letter.service == _FEATURE and letter.position:
             yield letter.stream, letter.position

@@ -24,6 +24,9 @@ _log = structlog.get_logger()
 #: Calls that a partition remembers, and the refusals that it keeps of each.
 CALLS, REFUSALS = 64, 100
 
+# Characters of the name of a call, and of an event's index in it.
+_LONGEST, _DIGITS = 64, 18
+
 
 class Refusal(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """A refused event: its index among its stream's events of the call, and why it was refused."""
@@ -89,6 +92,8 @@ class Decisions(msgspec.Struct, forbid_unknown_fields=True):
             if call is None or position <= judged:
                 continue
             name, _, index = call.partition(":")
+            if len(name) > _LONGEST or len(index) > _DIGITS:
+                continue  # not what ingest writes: any client may send it
             self._count(self._tally(name), index, refused.get(row, _ACCEPTED))
             noted = True
         if noted:
@@ -111,7 +116,7 @@ class Decisions(msgspec.Struct, forbid_unknown_fields=True):
         else:
             tally.rejected += 1
             tally.late += isinstance(reason, LateEvent)
-            if len(tally.refusals) < REFUSALS and index.isdecimal():
+            if len(tally.refusals) < REFUSALS and index.isascii() and index.isdecimal():
                 tally.refusals.append(Refusal(int(index), reason.field, reason.value, reason.expected))
 
 

@@ -21,6 +21,9 @@ _Value = TypeVar("_Value")
 _MAGIC = b"HR"
 _HEAD, _CRC = struct.Struct(">2sBBBBHI"), struct.Struct(">I")
 
+#: How the maps and arrays of MessagePack begin: states were bare before they had a header.
+_BEFORE = frozenset((*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF))
+
 #: Bytes before the body.
 HEADER_BYTES = _HEAD.size + _CRC.size
 
@@ -55,8 +58,10 @@ def unseal(kind: Kind, data: bytes, what: str) -> bytes:
     Unreadable
         It is cut, changed, of another kind or of another format.
     """
-    if data[:2] != _MAGIC:
+    if data[:1] and data[0] in _BEFORE:
         raise without_format(what)
+    if data[:2] != _MAGIC:
+        raise Unreadable(what, "it has no header")
     if len(data) < HEADER_BYTES:
         raise Unreadable(what, f"it has {len(data)} bytes, less than its header of {HEADER_BYTES}")
     _, found, number, major, minor, _, length = _HEAD.unpack_from(data)

@@ -1,0 +1,167 @@
+"""A running loop whose topics, store and files are damaged: no process ends, and what the logs hold is made again."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+import redis
+
+from headrace import embedded
+from headrace.cli.program import run
+from headrace.log.messages import opened
+from headrace.log.read import LogReader
+from headrace.log.tables import decode_vectors
+from headrace.v1.dead_letter_pb2 import DeadLetter
+from tests.deadline import until
+from tests.integration.test_feature import LOOP, Shop
+
+#: Properties of messages that are none.
+_JUNK = [
+    {},
+    {"epoch": "many", "definition": "0" * 16},
+    {"format": "1", "epoch": "7", "length": "9", "crc32": "00000000"},
+    {"format": "2", "version": "0.2"},
+    {"examples": "many", "frontier": "soon"},
+]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    file = tmp_path / "loop.py"
+    file.write_text(LOOP)
+    with embedded.run(file, data=tmp_path / "data") as running:
+        assert running.servers.broker is not None
+        own = Shop(running, running.servers.broker)
+        yield own
+        own.client.close()
+
+
+def store_of(shop: Shop) -> redis.Redis:
+    return redis.Redis.from_url(shop.running.redis_url)
+
+
+def restart(shop: Shop) -> None:
+    """Have each service started again: what is damaged is read at the start."""
+    for name, pid in [own for own in shop.running.pids.items() if own[0].endswith("-0")]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        until(partial(pid_of, shop, name), partial(is_another, pid), seconds=60)
+
+
+def pid_of(shop: Shop, name: str) -> int | None:
+    return shop.running.pids.get(name)
+
+
+def is_another(former: int, pid: int | None) -> bool:
+    return pid not in (None, former)
+
+
+def test_junk_on_every_topic_ends_no_process(shop: Shop) -> None:
+    shop.send("sold", [0])
+    shop.send("asked", [1])
+    shop.vectors(1)
+    topics = shop.topics
+    internal = [topics.features("m"), topics.examples("m"), topics.predictions("m"), topics.models, topics.dead_letters]
+    for topic in internal:
+        producer = shop.client.create_producer(topic)
+        for properties in _JUNK:
+            producer.send(b"junk junk", properties=properties)
+        producer.close()
+    pids = dict(shop.running.pids)
+    shop.send("asked", [2])
+    assert wrong_messages(shop, 3) >= {topics.features("m")}
+    assert shop.running.pids == pids
+    restart(shop)
+    pids = dict(shop.running.pids)
+    shop.send("asked", [3])
+    until(lambda: answered(shop), lambda found: found >= {"1", "2", "3"}, seconds=60)
+    assert shop.running.pids == pids
+    assert run(["dead-letters", "list", "--data", str(shop.running.data)]) == 0
+    assert run(["status", "--data", str(shop.running.data)]) == 0
+
+
+def wrong_messages(shop: Shop, size: int) -> set[str]:
+    """The topics of the dead letters about messages that only headrace writes, once there are some."""
+
+    def read() -> list[str]:
+        reader = LogReader(shop.client, shop.topics.dead_letters)
+        batch = reader.receive(1_000, timeout_ms=300)
+        reader.close()
+        letters = [DeadLetter.FromString(own) for own in batch.payloads if own != b"junk junk"]
+        return [own.topic for own in letters if own.event == b"junk junk" and own.position and own.value]
+
+    return set(until(read, lambda found: len(found) >= size, seconds=60))
+
+
+def answered(shop: Shop) -> set[str]:
+    """The ids of the vectors of the features topic, whatever else stands there."""
+    topic, model = shop.topics.features("m"), shop.running.definition.model("m")
+    reader = LogReader(shop.client, topic)
+    batch = reader.receive(1_000, timeout_ms=300)
+    reader.close()
+    found = [message.payload for message in opened(batch, topic, lambda _: None) if message.payload]
+    return {id for payload in found for id in decode_vectors(model, payload).ids}
+
+
+def test_a_flipped_bit_of_a_row_is_noticed_and_the_row_is_made_again(shop: Shop) -> None:
+    shop.send("sold", [0, 10, 20])
+    shop.send("asked", [25])
+    assert shop.vectors(1) == {"25": 3.0}
+    store = store_of(shop)
+    (key,) = store.keys("headrace:shop:row:*")
+    ((field, row),) = store.hgetall(key).items()
+    for place in (2, 60, len(row) - 1):  # in the epoch, in a count, in a tick
+        damaged = bytearray(store.hget(key, field) or b"")
+        damaged[place] ^= 1
+        store.hset(key, field, bytes(damaged))
+        os.kill(shop.running.pids["feature-0"], signal.SIGTERM)
+        pids = {own: pid for own, pid in shop.running.pids.items() if own != "feature-0"}
+        shop.send("asked", [30 + place])
+        shop.send("sold", [2_000 + place])
+        found = until(lambda: shop.vectors(1), partial(contains, str(30 + place)), seconds=90)
+        assert found[str(30 + place)] == 3.0, place
+        assert pids.items() <= shop.running.pids.items()
+
+
+def contains(id: str, found: dict[str, float]) -> bool:
+    return id in found
+
+
+def test_damaged_state_stops_its_own_work_alone_and_is_made_again(shop: Shop) -> None:
+    shop.send("sold", [0])
+    shop.send("asked", [1])
+    shop.vectors(1)
+    store = store_of(shop)
+    # Else its owner would write it anew.
+    os.kill(shop.running.pids["feature-0"], signal.SIGSTOP)
+    store.set("headrace:{shop:join:m}:state", b"junk")
+    store.set("headrace:shop:status:scorer:x", b"\xff")
+    store.zadd("headrace:shop:status:seen:", {"headrace:shop:status:scorer:x": 2e9, "\xff": 2e9})
+    store.set("headrace:shop:quality:m", b"junk")
+    store.set("headrace:{shop:fold:sold:0}:epoch", b"\xffjunk")
+    os.kill(shop.running.pids["feature-0"], signal.SIGKILL)
+    restart(shop)
+    pids = dict(shop.running.pids)
+    shop.send("asked", [2])
+    until(lambda: answered(shop), lambda found: "2" in found, seconds=90)
+    told = until(
+        lambda: [own.note for own in shop.running.status() if own.service == "feature"],
+        lambda notes: any("backfill --again" in note for note in notes),
+        seconds=60,
+    )
+    assert "the state of join:m cannot be read" in told[0]
+    assert run(["status", "--data", str(shop.running.data)]) == 0
+    assert run(["backfill", "--again", "--data", str(shop.running.data)]) == 0
+    shop.send("asked", [3])
+    until(
+        lambda: [own.note for own in shop.running.status() if own.service == "feature"],
+        lambda notes: notes and not any("cannot be read" in note for note in notes),
+        seconds=60,
+    )
+    assert shop.running.pids == pids

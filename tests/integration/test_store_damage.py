@@ -1,0 +1,147 @@
+"""Damaged values in a real store: refused one by one, with a cure, and never the end of what reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from headrace import embedded
+from headrace.errors import Unreadable
+from headrace.kernel.join import NOTHING, Entry, Index, Outcome, Question, Rule
+from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
+from headrace.log.position import START, Position
+from headrace.store.decisions import Decisions, encode
+from headrace.store.pairs import JoinState, PairStore
+from headrace.store.partitions import PartitionStore
+from headrace.store.rows import RowStore, Write, row_field, row_key
+from headrace.store.status import ServiceStatus, StatusBoard
+from tests.wire_samples import LOOP, VIEW, row
+
+PARTITION = PartitionId("s", 0)
+STATE, EPOCH = "headrace:{loop:fold:s:0}:state", "headrace:{loop:fold:s:0}:epoch"
+JUNK = (b"", b"junk", b"\xff" * 40)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
+    with embedded.store(tmp_path_factory.mktemp("store")) as own:
+        yield redis.Redis.from_url(own.url)
+
+
+@pytest.fixture
+def store(server: redis.Redis) -> redis.Redis:
+    server.flushall()
+    return server
+
+
+def saved(store: redis.Redis, ids: int = 2) -> PartitionStore:
+    own = PartitionStore(store, "loop")
+    epoch = own.take_over(PARTITION).epoch
+    done = Progress((3, 4, -1), (3, 5, -1), newest=7)
+    own.save(PARTITION, epoch, done, Reached(5, 6), {f"id{n}": n for n in range(ids)}, 0, ["v:1"], 100)
+    return own
+
+
+@pytest.mark.parametrize("junk", JUNK)
+@pytest.mark.parametrize("field", ["saved", "emitted", "floor"])
+def test_damaged_progress_is_refused_by_its_owner_and_says_nothing_to_others(
+    store: redis.Redis, field: str, junk: bytes
+) -> None:
+    own = saved(store)
+    store.hset(STATE, field, junk)
+    with pytest.raises(Unreadable, match="partition s-0"):
+        own.take_over(PARTITION)
+    standing = own.standings([PARTITION])[PARTITION]
+    assert standing is not None
+    assert standing.done == (START if field == "saved" else Position(3, 4, -1))
+    own.rebuilding([PARTITION])
+    own.views(PARTITION)
+    # What an operator does about it.
+    own.begin_anew(PARTITION, 0, Progress(), START, ["v:1"], lost=True)
+    assert own.take_over(PARTITION).progress.done == START
+
+
+@pytest.mark.parametrize("junk", [*JUNK, b"-1", b"nan", b"1e400"])
+def test_a_damaged_epoch_is_followed_by_a_newer_one(store: redis.Redis, junk: bytes) -> None:
+    own = saved(store)
+    before = int(store.get(EPOCH) or 0)
+    store.set(EPOCH, junk)
+    assert own.standings([PARTITION])[PARTITION] is None
+    assert own.take_over(PARTITION).epoch > before
+    store.set(EPOCH, b"7")
+    assert own.take_over(PARTITION).epoch > before
+
+
+def test_ids_that_are_none_are_left_out(store: redis.Redis) -> None:
+    own = saved(store)
+    store.zadd("headrace:{loop:fold:s:0}:ids", {b"\xff": 1.0, b"inf": float("inf")})
+    assert own.take_over(PARTITION).seen == {"id0": 0, "id1": 1}
+
+
+def test_a_key_of_another_type_is_refused_and_not_tried_for_ever(store: redis.Redis) -> None:
+    own = saved(store)
+    store.delete(STATE)
+    store.set(STATE, b"text")
+    with pytest.raises(Unreadable, match="another type"):
+        own.take_over(PARTITION)
+
+
+def test_a_damaged_entry_of_a_join_is_named_and_removed_with_its_places(store: redis.Redis) -> None:
+    pairs = PairStore(store, "loop", "m", Rule(10))
+    epoch, _ = pairs.take_over()
+    entries = {name: Entry((Question(name, at, b"vector"),)) for at, name in enumerate("abc")}
+    pairs.save(epoch, JoinState(), {name: (NOTHING, entry) for name, entry in entries.items()}, {(0, "x"): 5})
+    waiting, ids, opened = (f"headrace:{{loop:join:m}}:{name}" for name in ("waiting", "ids", "open"))
+    store.hset(waiting, "b", b"junk")
+    store.hset(ids, mapping={b"\xff:y": b"1", b"0:z": b"soon"})
+    loaded = pairs.load("abc")
+    assert (loaded.entries, list(loaded.wrong)) == ({"a": entries["a"], "c": entries["c"]}, ["b"])
+    assert pairs.seen() == {0: {"x": 5}}
+    places = [place for place in pairs.before({Index.OPEN: 100}, 9)[Index.OPEN] if place.endswith(b"b")]
+    pairs.forget(epoch, loaded.wrong, {Index.OPEN: places})
+    assert pairs.load("abc").wrong == {}
+    assert store.zcard(opened) == 2
+
+
+@pytest.mark.parametrize("junk", JUNK)
+def test_a_damaged_state_of_a_join_is_refused_with_its_cure(store: redis.Redis, junk: bytes) -> None:
+    pairs = PairStore(store, "loop", "m", Rule(10))
+    epoch, _ = pairs.take_over()
+    pairs.save(epoch, JoinState(), {"a": (NOTHING, Entry(labels=(Outcome(1, 1.0),)))})
+    store.set("headrace:{loop:join:m}:state", junk)
+    with pytest.raises(Unreadable, match=r"state of join:m.*headrace backfill --again"):
+        pairs.take_over()
+
+
+@pytest.mark.parametrize("junk", [b"", b"short", b"\x00" * 200])
+def test_a_row_is_written_over_one_that_is_none_and_only_the_same_is_discarded(store: redis.Redis, junk: bytes) -> None:
+    rows, own, field = RowStore(store, LOOP), RowsId("v", 0), row_field(VIEW, 0)
+    key = row_key("loop", VIEW.entity, "k")
+    store.hset(key, field, junk)
+    rows.discard(own, "k", junk + b"other")
+    assert store.hget(key, field) == junk
+    rows.write([Write(own, {"k": row()})], "s-0", 7)
+    assert rows.load({own: ["k"]}) == {own: {"k": row()}}
+    store.hset(key, field, junk)
+    rows.discard(own, "k", junk)
+    assert rows.load({own: ["k"]}) == {own: {}}
+    store.hset(key, field, junk)
+    assert rows.drop_older({PARTITION: 7}) == 1
+
+
+def test_damaged_statuses_and_decisions_are_told(store: redis.Redis) -> None:
+    board = StatusBoard(store, "loop")
+    board.write(ServiceStatus(service="scorer", instance="good"))
+    store.set("headrace:loop:status:scorer:bad", b"junk")
+    register = "headrace:loop:status:seen:"
+    (at,) = (score for _, score in store.zrange(register, 0, -1, withscores=True))
+    store.zadd(register, {"headrace:loop:status:scorer:bad": at, b"\xff": at})
+    found = {own.instance: own for own in board.read()}
+    assert found["bad"].state == "not readable"
+    assert "the status cannot be read" in found["bad"].note
+    assert found["good"].state == "starting"
+    own = saved(store)
+    store.hset(STATE, "decisions", encode(Decisions())[:-1])
+    assert own.take_over(PARTITION).decisions

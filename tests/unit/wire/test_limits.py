@@ -1,0 +1,116 @@
+"""Messages stay below what a broker takes; what cannot be split is refused, and told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from headrace.definition import (
+    Column,
+    FeatureDefinition,
+    Field,
+    FieldType,
+    LabelDefinition,
+    LoopDefinition,
+    ModelDefinition,
+    StreamDefinition,
+    Task,
+)
+from headrace.errors import TooLarge
+from headrace.events import StreamCodec
+from headrace.kernel.trial import Trial
+from headrace.log.letters import Letter
+from headrace.log.position import START
+from headrace.log.refusals import MAX_EVENT, letter_message
+from headrace.log.tables import (
+    Kind,
+    LogEntries,
+    Predictions,
+    Vectors,
+    decode_log,
+    decode_predictions,
+    decode_vectors,
+    log_messages,
+    prediction_messages,
+    vector_messages,
+)
+from headrace.log.topics import Topics
+from headrace.v1.dead_letter_pb2 import DeadLetter
+from headrace.wire.limits import MAX_MESSAGE, MAX_ROW
+
+TEXT = FeatureDefinition("text", FieldType.STRING, Column("text"))
+MODEL = ModelDefinition("m", "asked", "told", Task.MULTICLASS, (TEXT,), "learner")
+#: What an untouched Pulsar takes.
+BROKER = 5 * 2**20
+TEXTS: list[list[str | None]] = [[f"{row:06d}{'x' * 3_000}" for row in range(2_500)]]
+IDS = [f"e{row}" for row in range(2_500)]
+TIMES = np.arange(2_500)
+NUMBERS = np.empty((2_500, 0))
+
+
+def vectors(ids: list[str], texts: list[list[str | None]]) -> Vectors:
+    size = len(ids)
+    return Vectors(
+        ids, np.arange(size), [START.to_bytes()] * size, np.zeros((size, 1, 3), np.int64), np.empty((size, 0)), texts
+    )
+
+
+def test_vectors_of_long_texts_are_split_by_their_bytes() -> None:
+    messages = list(vector_messages(MODEL, vectors(IDS, TEXTS)))
+    assert max(map(len, messages)) <= MAX_MESSAGE < BROKER
+    assert [id for own in messages for id in decode_vectors(MODEL, own).ids] == IDS
+
+
+def test_one_large_row_among_small_ones_is_split_off() -> None:
+    texts: list[list[str | None]] = [["x" * (MAX_ROW if row == 700 else 2_500) for row in range(2_000)]]
+    messages = list(vector_messages(MODEL, vectors(IDS[:2_000], texts)))
+    assert max(map(len, messages)) <= MAX_MESSAGE
+    assert [id for own in messages for id in decode_vectors(MODEL, own).ids] == IDS[:2_000]
+
+
+def test_entries_of_a_log_are_split_by_their_bytes() -> None:
+    kinds = np.full(2_500, Kind.ANSWER, np.int8)
+    labels, ones = ["y" * 3_000] * 2_500, np.ones(2_500)
+    entries = LogEntries(TIMES, kinds, TIMES, IDS, TIMES, TIMES, labels, ones, NUMBERS, TEXTS)
+    messages = list(log_messages(MODEL, entries))
+    assert max(map(len, messages)) <= MAX_MESSAGE
+    assert [seq for own in messages for seq in decode_log(MODEL, own).seqs.tolist()] == TIMES.tolist()
+
+
+def test_predictions_are_split_by_their_bytes() -> None:
+    made = Predictions(IDS, TIMES, [START.to_bytes()] * 2_500, TIMES, np.ones(2_500), ["z"] * 2_500, NUMBERS, TEXTS)
+    messages = list(prediction_messages(MODEL, made))
+    assert max(map(len, messages)) <= MAX_MESSAGE
+    assert [id for own in messages for id in decode_predictions(MODEL, own).ids] == IDS
+
+
+def test_what_cannot_be_split_says_so() -> None:
+    with pytest.raises(TooLarge, match=f"a vector of model 'm' has .* at most {MAX_MESSAGE}"):
+        list(vector_messages(MODEL, vectors(["a", "b"], [["x" * MAX_MESSAGE, "y"]])))
+
+
+def test_a_text_that_no_message_can_hold_is_refused_on_arrival_with_the_limit() -> None:
+    fields = (Field("id", FieldType.STRING), Field("at", FieldType.TIME), Field("text", FieldType.STRING))
+    asked = StreamDefinition("asked", fields, "id", "at", "id", 0, 0, max_bytes=4 * 2**20)
+    label = LabelDefinition("told", "asked", "asked", "id", Column("text"), FieldType.STRING, 10)
+    loop = LoopDefinition("loop", (asked,), (), (label,), (MODEL,))
+    events, _, _ = StreamCodec(asked).columns(
+        [b'{"id": "%d", "at": 1, "text": "%s"}' % (row, b"x" * size) for row, size in enumerate((9, MAX_ROW + 1, 9))]
+    )
+    ((row, why),) = Trial(loop, "asked").failures(events).items()
+    assert row == 1
+    assert (why.value, why.expected) == (
+        f"{MAX_ROW + 2} bytes of text in model 'm'",
+        f"at most {MAX_ROW} bytes of text",
+    )
+
+
+def test_a_dead_letter_of_a_large_message_is_cut_and_says_so() -> None:
+    event = b"{" + b"x" * (BROKER - 1)
+    payload, properties = letter_message(DeadLetter(stream="asked", expected="JSON"), event)
+    assert len(payload) < MAX_MESSAGE
+    letter = Letter(START, DeadLetter.FromString(payload))
+    assert letter.letter.event == event[:MAX_EVENT]
+    assert letter.letter.expected == f"JSON (the letter holds the first {MAX_EVENT} of its {BROKER} bytes)"
+    assert not letter.is_event(Topics("loop"))
+    assert properties["stream"] == "asked"
