@@ -26,6 +26,7 @@ from headrace.frontier import RESTING
 from headrace.kernel.join import Entry, Outcome, Question
 from headrace.kernel.layout import Layout
 from headrace.kernel.rows import Operations, RowSet
+from headrace.log import skips
 from headrace.log.position import Position
 from headrace.log.tables import (
     Kind,
@@ -69,6 +70,9 @@ VIEW = ViewDefinition(
     (Window("8s", 8_000_000, 2_000_000),), 1_000_000, 4_000_000,
 )  # fmt: skip
 STREAM = StreamDefinition("s", (Field("id", FieldType.STRING), Field("x", FieldType.FLOAT)), "id", "at", "id", 0, 0)
+SKIP = skips.Skip(
+    model="model", question=7, id="e7", reason="OverflowError: too large", skipped_at=1_700_000_000_000_000
+)
 LOOP = LoopDefinition("loop", (STREAM,), (VIEW,), (), (MODEL,))
 
 _AT = Position(1, 2, 3)
@@ -183,6 +187,7 @@ def samples() -> dict[str, Sample]:
         "quality": Sample(
             lambda: quality._REPORT.encode(QUALITY), lambda data: quality._REPORT.decode(data, "x"), QUALITY
         ),
+        "skip": Sample(lambda: skips.encode_skip(SKIP), skips.decode_skip, SKIP),
         "loop": Sample(lambda: definition.encode(LOOP), definition.decode, LOOP),
     }
 

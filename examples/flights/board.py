@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from examples.flights.watch import Sample
-from headrace.log.topics import END_OF_HISTORY
+from headrace.wording import LAST_TIME
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -81,7 +81,7 @@ def date(frontier: int | None) -> str:
     """Up to when the year has been learned."""
     if frontier is None or frontier < 0:
         return "not yet"
-    if frontier >= END_OF_HISTORY // 2:
+    if frontier > LAST_TIME:
         return "the end"
     return datetime.fromtimestamp(frontier / 1e6, UTC).strftime("%d %b %Y")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +12,13 @@ import redis
 
 from headrace import embedded
 from headrace.embedded.processes import Delays, Supervisor, Surroundings
+from headrace.embedded.restarts import FAILED_AFTER
 from headrace.errors import Unavailable
 from headrace.store.status import ServiceStatus, StatusBoard
 from tests.deadline import until
 
 _SERVICE = """
-import os, signal, socket, sys
+import os, signal, socket, sys, time
 import redis
 from headrace.store.status import ServiceStatus, StatusBoard
 
@@ -37,6 +38,10 @@ signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 if service.endswith("broken"):
     sys.exit("no such setting")
 print("ready", flush=True)
+if service.endswith("hanging"):
+    for _ in range(3):
+        print("broker: cannot subscribe to t: Pulsar error: TimeOut", flush=True)
+        time.sleep(0.3)
 board.write(status)
 while not signal.sigtimedwait({signal.SIGTERM}, 0.05) or service.endswith("stubborn"):
     board.write(status)
@@ -68,6 +73,11 @@ class Loop:
             "loop", data / "loop.json", data / "loop.py", data, "pulsar://nowhere", store_url
         )
 
+    def take(self, report: str) -> None:
+        """Take a report; a slow machine's of what the start waits for is left out."""
+        if not report.startswith("waiting for"):
+            self.reports.append(report)
+
     def supervisor(
         self,
         *kinds: str,
@@ -75,15 +85,17 @@ class Loop:
         stop_s: float = 15.0,
         ready_s: float = 30.0,
         delays: Delays | None = None,
+        mend: Callable[[str], str] = lambda words: "",
     ) -> Supervisor:
         return Supervisor(
             self._surroundings,
             services={kind: f"stand_in_{kind}" for kind in kinds},
             workers=workers,
-            report=self.reports.append,
+            report=self.take,
             stop_s=stop_s,
             ready_s=ready_s,
             delays=delays or Delays(),
+            mend=mend,
         )
 
 
@@ -91,7 +103,7 @@ class Loop:
 def loop(tmp_path: Path, store_url: str, board: StatusBoard, monkeypatch: pytest.MonkeyPatch) -> Loop:
     modules = tmp_path / "modules"
     modules.mkdir()
-    for kind in ("one", "two", "stubborn", "broken"):
+    for kind in ("one", "two", "stubborn", "broken", "hanging"):
         (modules / f"stand_in_{kind}.py").write_text(_SERVICE)
     monkeypatch.setenv("PYTHONPATH", f"{modules}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     return Loop(tmp_path / "data", store_url)
@@ -187,3 +199,32 @@ def test_a_store_that_is_down_is_said(loop: Loop, tmp_path: Path) -> None:
         with pytest.raises(Unavailable, match="the online store does not answer"):
             supervisor.status()
         supervisor.stop()
+
+
+def test_a_server_that_hangs_for_a_service_that_retries_is_mended(
+    loop: Loop, board: StatusBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.embedded.processes._ATTEND_S", 0.05)
+    heard: list[str] = []
+
+    def mend(words: str) -> str:
+        heard.append(words)
+        return "mended"
+
+    with loop.supervisor("hanging", mend=mend) as supervisor:
+        until(lambda: loop.reports, lambda reports: "mended" in reports)
+        assert supervisor.workers[0].endings == 0
+    assert all("cannot subscribe" in words for words in heard)
+
+
+def test_one_that_ends_again_and_again_is_failed_with_the_cure(loop: Loop, board: StatusBoard) -> None:
+    with loop.supervisor("one", delays=Delays(first=0.01, longest=0.01)) as supervisor:
+        for ends in range(1, FAILED_AFTER + 1):
+            os.kill(supervisor.pids["one-0"], signal.SIGKILL)
+            until(lambda: supervisor.workers[0].endings, lambda found, ends=ends: found == ends)  # type: ignore[misc]
+            # Caught as it is told: the process that follows tells of itself.
+            if ends < FAILED_AFTER:
+                until(lambda: by_instance(board.read()).get("one-0"), lambda found: found is not None)
+    (failed,) = [report for report in loop.reports if "has failed" in report]
+    assert "one-0 has failed: it ended 5 times within 60 s, the last time it was killed by signal 9" in failed
+    assert str(supervisor.workers[0].log) in failed

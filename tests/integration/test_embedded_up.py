@@ -295,7 +295,7 @@ def test_dead_letters_are_listed_and_shown(here: Up, capsys: pytest.CaptureFixtu
     assert len(out(capsys, "dead-letters", "list").splitlines()) == 3
     line = out(capsys, "dead-letters", "list", "--stream", "disputed").strip()
     position, _, rest = line.partition("  ")
-    assert rest == "2001-09-09T01:46:40.000+00:00  ingest  disputed: field card is 1, expected a string"
+    assert rest == "2001-09-09T01:46:40Z  ingest  disputed: field card is 1, expected a string"
     newest = json.loads(out(capsys, "dead-letters", "list", "--limit", "1", "--json"))
     assert newest["event"] == {"base64": "/w=="}
     shown = json.loads(out(capsys, "dead-letters", "show", position, "--json"))
@@ -319,7 +319,8 @@ def test_up_stops_cleanly_and_goes_on_at_the_same_addresses(tmp_path: Path, monk
             process.send_signal(number)
             rest, errors = process.communicate(timeout=scaled(30))
         assert process.returncode == 0
-        assert (rest, errors) == ("", "headrace: loop stopped; `headrace up loop.py` goes on from where it is\n")
+        said = [line for line in errors.splitlines() if not line.startswith("headrace: waiting for")]
+        assert (rest, said) == ("", ["headrace: loop stopped; `headrace up loop.py` goes on from where it is"])
         assert not any(answers(port) for port in up.ports())
         assert not (Path(str(up.told["data"])) / "up.json").exists()
         told.append(up.told["addresses"])

@@ -488,7 +488,6 @@ def test_a_hole_in_the_log_is_refused(room: Room, running: Callable[[Worker], Wo
     room.send(101, 200)
     worker = running(room.worker())
     eventually(lambda: worker.standing.failure)
-    worker.join()
     assert "expected place 200 next" in str(worker.standing.failure)
     assert worker.standing.state == "failed"
 

@@ -6,6 +6,11 @@ statuses in one place (`headrace.rpc`), the command line into exit codes.
 
 from __future__ import annotations
 
+from headrace.wording import did_you_mean, quoted, shown
+
+#: Characters of a value that an error repeats.
+_VALUE_LENGTH = 500
+
 
 class HeadraceError(Exception):
     """The root: catch this to catch all that headrace raises on purpose."""
@@ -76,7 +81,8 @@ class InvalidRequest(HeadraceError):
     """A request names something that is missing, misspelt or of the wrong type."""
 
     def __init__(self, field: str, value: str, expected: str) -> None:
-        super().__init__(f"{field} is {value}, expected {expected}")
+        value = shown(value, _VALUE_LENGTH)
+        super().__init__(f"{shown(field)} is {value}, expected {expected}")
         self.field = field
         self.value = value
         self.expected = expected
@@ -100,7 +106,9 @@ class UnknownName(InvalidRequest):
     """A stream, model or view that the loop does not declare."""
 
     def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(kind, repr(name), f"one of {', '.join(known) or 'none'}")
+        names = f"one of {', '.join(known) or 'none'}"
+        meant = did_you_mean(name, known)
+        super().__init__(kind, quoted(name), f"{names}. {meant}" if meant else names)
 
 
 class NoModelYet(HeadraceError):
@@ -215,13 +223,32 @@ class UnsupportedLearner(HeadraceError):
 
 
 class LearnerFailed(HeadraceError):
-    """A learner raised on a question or an answer. Nothing after it is learned: the log has this entry in it."""
+    """A learner raised on a question or an answer. Nothing after it is learned: the log has this entry in it.
 
-    def __init__(self, model: str, seq: int, id: str, error: Exception) -> None:
+    Parameters
+    ----------
+    model
+        Its name.
+    seq
+        The place of the entry in the model's log.
+    question
+        The place of its question, which names the example; `seq` itself where the entry is the question.
+    id
+        The id of the example's event.
+    error
+        What the learner raised.
+    """
+
+    def __init__(self, model: str, seq: int, question: int, id: str, error: Exception) -> None:
         super().__init__(
-            f"model {model!r} fails on entry {seq} of its log ({id!r}): {type(error).__name__}: {error}. "
-            "Mend its learner, and it goes on from there"
+            f"model {model!r} fails on entry {seq} of its log ({quoted(id)}): {type(error).__name__}: "
+            f"{shown(error, _VALUE_LENGTH)}. Mend its learner, or leave the example out: headrace skip {model} "
+            f"{shown(id)}"
         )
         self.model = model
         self.seq = seq
+        self.question = question
         self.id = id
+        #: Where the message of the log stands, once that is known: ledger, entry and batch index.
+        self.position: tuple[int, ...] = ()
+        self.reason = f"{type(error).__name__}: {shown(error, _VALUE_LENGTH)}"

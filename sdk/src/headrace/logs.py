@@ -1,36 +1,96 @@
-"""Structured logs: one JSON object a line on standard error."""
+"""Structured logs: one JSON object a line on standard error, whoever writes it."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
+from types import TracebackType
+from typing import Any
 
 import structlog
 
 
 def only_errors() -> None:
-    """Set up logging of a command, whose output is what it finds: errors alone, on standard error."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-    )
+    """Set up logging of a command, whose output is what it finds: errors alone."""
+    _set_up([], logging.ERROR)
 
 
 def configure(service: str, instance: str, level: int = logging.INFO) -> None:
-    """Set up logging of this process; every line carries the service and the instance."""
+    """Set up logging of a service's process; every line carries the service and the instance."""
 
     def identify(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         event.update(service=service, instance=instance)
         return event
 
+    _set_up([identify], level)
+    logging.basicConfig(handlers=[_OfLibraries()], level=logging.WARNING, force=True)
+    logging.captureWarnings(True)
+    threading.excepthook = _thread_failed
+    sys.unraisablehook = _passed_over
+
+
+class StandardError:
+    """Standard error as it is at the moment; a full disk or a closed terminal behind it fails nobody who logs."""
+
+    def __init__(self) -> None:
+        self._cut = False
+
+    def write(self, line: str) -> None:
+        """Write a line; behind one that was cut off it begins a new one."""
+        try:
+            sys.stderr.write(f"\n{line}" if self._cut else line)
+        except (OSError, ValueError):
+            self._cut = True
+        else:
+            self._cut = False
+
+    def flush(self) -> None:
+        """Write out what is held back."""
+        try:
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            self._cut = True
+
+
+def _set_up(processors: list[Any], level: int) -> None:
     structlog.configure(
         processors=[
-            identify,
+            *processors,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=StandardError()),  # type: ignore[arg-type]
     )
+
+
+class _OfLibraries(logging.Handler):
+    """Writes what libraries log by `logging` in the same form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):
+            message = str(record.msg)
+        structlog.get_logger().log(
+            record.levelno, "library_message", logger=record.name, message=message, exc_info=record.exc_info
+        )
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    if failed.exc_type is SystemExit:
+        return
+    name = failed.thread.name if failed.thread is not None else "?"
+    structlog.get_logger().error("thread_failed", thread=name, **_told(failed.exc_value, failed.exc_traceback))
+
+
+def _passed_over(passed: sys.UnraisableHookArgs) -> None:
+    told = _told(passed.exc_value, passed.exc_traceback)
+    structlog.get_logger().error("exception_ignored", where=repr(passed.object), **told)
+
+
+def _told(error: BaseException | None, at: TracebackType | None) -> dict[str, Any]:
+    return {} if error is None else {"reason": repr(error), "exc_info": (type(error), error, at)}

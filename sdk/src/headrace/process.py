@@ -5,31 +5,36 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
+import structlog
+
 from headrace.errors import HeadraceError, InvalidSettings
+
+_log = structlog.get_logger()
 
 
 def run(parser: argparse.ArgumentParser, serve: Callable[[], int | None]) -> NoReturn:
     """Serve, and end this process with the status of what ended it.
 
     The status is what `serve` returns (0 where that is None), 2 for settings that are refused, and 1 for everything
-    else, which is told on standard error.
+    else, which is logged.
     """
     try:
         status = serve() or 0
     except InvalidSettings as error:
         parser.error(str(error))
     except (HeadraceError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        _log.error("service_failed", program=parser.prog, reason=str(error))
         status = 1
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        _log.error("service_failed", program=parser.prog, reason=repr(error), exc_info=error)
         status = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # the disk may be full
+            stream.flush()
     # What is to be saved is saved and closed. The broker's client has threads that can abort an interpreter that shuts
     # down: after a restart of the broker, or where a fault left the client open.
     os._exit(status)

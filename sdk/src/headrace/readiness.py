@@ -17,6 +17,7 @@ from typing import TypeVar
 import structlog
 
 from headrace.errors import Unavailable
+from headrace.wording import public_address as public_address
 
 _log = structlog.get_logger()
 _Built = TypeVar("_Built")
@@ -229,12 +230,6 @@ async def start_when_reachable(
                 async with asyncio.timeout(delay):
                     await stop.wait()
     return None
-
-
-def public_address(url: str) -> str:
-    """Return a server's URL without user, password and options."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 def call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from headrace import definition
 from headrace.definition import LoopDefinition
 from headrace.errors import InvalidSettings, NewerFormat, Unreadable
-from headrace.readiness import public_address
+from headrace.wording import public_address, quoted
 
 #: What is no such URL is refused at start: waiting for its server would never end.
 _SCHEMES = {
@@ -88,5 +88,5 @@ class ServiceSettings(BaseSettings):
         if error["type"] == "missing":
             return f"{variable} is not set. {cls.model_fields[name].description}"
         value = error["input"]
-        shown = public_address(value) if name in _SCHEMES else value
-        return f"{variable} is {shown!r}: {error['msg']}"
+        text = public_address(value) if isinstance(value, str) else value
+        return f"{variable} is {quoted(text)}: {error['msg']}"

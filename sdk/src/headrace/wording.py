@@ -1,7 +1,15 @@
-"""How times, spans of time and counts are told to people."""
+"""How times, spans of time, counts and foreign text are shown to people.
+
+Nothing here raises, whatever it is given: a display must not end what it displays.
+"""
 
 from __future__ import annotations
 
+import difflib
+import math
+import re
+import unicodedata
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -9,18 +17,40 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = (("d", 86_400, "h", 3_600), ("h", 3_600, "m", 60), ("m", 60, "s", 1))
 
 
-def format_time(time: int) -> str:
-    """A time (µs since the epoch) as ISO 8601 in UTC; one that no calendar has stays a number.
+#: The first and the last second that a calendar has (µs since the epoch): times before and after it are sentinels.
+FIRST_TIME, LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_000_000
+
+#: Characters of a name or a value that are echoed; beyond them it is cut.
+NAME_LENGTH = 100
+
+_SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+# What is neither printable ASCII nor a letter of some script.
+_SUSPECT = re.compile(r"[^\x20-\x7e]")
+
+
+def format_time(time: float | None, *, short: bool = False) -> str:
+    """Format a time (µs since the epoch) as ISO 8601 in UTC; one that no calendar has stays a number.
+
+    Parameters
+    ----------
+    short
+        As ``2013-01-01 11:00:00``, without what is below a second.
 
     Examples
     --------
     >>> format_time(1_357_038_000_000_000), format_time(2**62)
     ('2013-01-01T11:00:00Z', '4611686018427387904')
+    >>> format_time(1_357_038_000_000_000, short=True), format_time(float("nan")), format_time(None)
+    ('2013-01-01 11:00:00', 'nan', '')
     """
+    if time is None:
+        return ""
     try:
         moment = _EPOCH + timedelta(microseconds=time)
-    except OverflowError:
-        return str(time)
+    except (OverflowError, ValueError, TypeError):
+        return shown(time)
+    if short:
+        return moment.replace(tzinfo=None).isoformat(" ", "seconds")
     return moment.isoformat().replace("+00:00", "Z")
 
 
@@ -44,6 +74,8 @@ def format_span(seconds: float) -> str:
     >>> format_span(3.25), format_span(79_680), format_span(841_716.8), format_span(7_200)
     ('3.2 s', '22h08m', '9d17h', '2h')
     """
+    if not math.isfinite(seconds):
+        return f"{seconds} s"
     whole = int(seconds)
     for unit, size, lower, part in _UNITS:
         if whole >= size:
@@ -72,3 +104,78 @@ def takeover_text(answering: str, learned: int, needed: int) -> str:
     'new definition: 1,200 of 50,000 examples, a1b2 answers meanwhile'
     """
     return f"new definition: {learned:,} of {counted(needed, 'example')}, {answering} answers meanwhile"
+
+
+def printable(text: object, keep: str = "") -> str:
+    """Replace control, bidirectional and other invisible characters by their escapes, which are those of JSON.
+
+    Text of others (ids, file contents, topic names, exceptions) could otherwise move a terminal's cursor, change its
+    title, or show another order of characters than it has.
+
+    Parameters
+    ----------
+    keep
+        Characters that stay.
+
+    Examples
+    --------
+    >>> print(printable("a\\x1b[2Jb\\u202ec\\nd"), printable("a\\nb", keep="\\n") == "a\\nb")
+    a\\u001b[2Jb\\u202ec\\nd True
+    """
+    return _SUSPECT.sub(lambda found: found[0] if found[0] in keep else _visible(found[0]), str(text))
+
+
+def shown(value: object, length: int = NAME_LENGTH) -> str:
+    """Return a value as text that can be echoed: printable, and cut.
+
+    Examples
+    --------
+    >>> shown("x" * 1_000, 4)
+    'xxxx…'
+    """
+    # Cut first: what is cut off costs nothing.
+    text = str(value)[: length + 1]
+    return printable(text) if len(text) <= length else f"{printable(text[:length])}…"
+
+
+def quoted(name: object, length: int = NAME_LENGTH) -> str:
+    """Return a name in quotes, as text that can be echoed.
+
+    Examples
+    --------
+    >>> quoted("Stream")
+    "'Stream'"
+    """
+    return f"'{shown(name, length)}'"
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Name the known name that was probably meant; empty where there is none.
+
+    Examples
+    --------
+    >>> did_you_mean("Strem", ["Stream", "View"]), did_you_mean("x", ["Stream"])
+    ("Did you mean 'Stream'?", '')
+    """
+    text = str(name)
+    close = difflib.get_close_matches(text, known, n=1) if len(text) <= NAME_LENGTH else []
+    return f"Did you mean {quoted(close[0])}?" if close else ""
+
+
+def public_address(url: str) -> str:
+    """Return a server's URL without user, password and options.
+
+    Examples
+    --------
+    >>> public_address("redis://me:secret@store:6379/0?timeout=1"), public_address("pulsar://a:1,b:2")
+    ('redis://store:6379/0', 'pulsar://a:1,b:2')
+    """
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def _visible(character: str) -> str:
+    if character.isprintable() or unicodedata.category(character) == "Zs":
+        return character
+    code = ord(character)
+    return _SHORT_ESCAPES.get(character) or (f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")

@@ -25,6 +25,7 @@ _COMMANDS = (
     "score",
     "models",
     "replay",
+    "skip",
     "backfill",
     "dead-letters",
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from headrace.declare import LoadedLoop, load
+from headrace.errors import DefinitionErrors
 
 STREAM = """\
 from __future__ import annotations
@@ -116,3 +117,23 @@ def test_a_lambda_in_a_list_and_a_function_name_views_as_they_say(loaded: Callab
         'others = [counted(by, name=f"by_{by}") for by in ("page", "click")]\n'
     )
     assert [own.name for own in loaded(text=text).definition.views] == ["users", "by_page", "by_click"]
+
+
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("from headrace import Strem\n", "cannot import name 'Strem' from 'headrace'"),
+        ("from headrace import Strem\n", "Did you mean 'Stream'?"),
+        ("from headrace import col, Vieww\n", "Did you mean 'View'?"),
+        ("from river.linear_model import LogisticRegresion\n", "Did you mean 'LogisticRegression'?"),
+        ("from headrace import Stream\nclass A(Strem): pass\n", "Did you mean 'Stream'?"),
+        ("class A(Strem): pass\n", "Did you mean 'Stream'? Import it"),
+        ("import headrace\nclass A(headrace.Strem): pass\n", "Did you mean 'Stream'?"),
+    ],
+)
+def test_a_misspelt_name_of_headrace_names_the_one_that_was_meant(
+    loaded: Callable[..., LoadedLoop], text: str, cure: str
+) -> None:
+    with pytest.raises(DefinitionErrors) as mistakes:
+        loaded(text=text)
+    assert cure in str(mistakes.value)

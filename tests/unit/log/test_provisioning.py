@@ -32,6 +32,7 @@ def test_what_is_made_of_a_stream_has_its_partitions() -> None:
         "m-predictions": (4, 2 * MINUTE, 0),
         "m-examples": (1, 3 * MINUTE, 0),
         "models": (1, 7 * 24 * 60 * MINUTE, 7),
+        "skips": (1, None, 0),
         "dead-letters": (1, 5 * MINUTE, 0),
     }
 

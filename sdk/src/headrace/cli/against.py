@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headrace.cli.output import say
 from headrace.cli.target import Target, broker_of, find
 from headrace.errors import InvalidRequest
-from headrace.wording import counted
+from headrace.wording import counted, public_address
 
 if TYPE_CHECKING:
     from headrace.definition import LoopDefinition
@@ -62,9 +63,9 @@ def compare_with(new: LoopDefinition, against: str, pulsar: str | None, pulsar_a
     facts, unseen = _facts(running, new, pulsar, pulsar_admin)
     changes = compare(running.definition, new, facts)
     if as_json:
-        click.echo(_as_json(running, changes, unseen))
+        say(_as_json(running, changes, unseen))
     else:
-        click.echo(as_text(running.place, new.name, changes, unseen))
+        say(as_text(running.place, new.name, changes, unseen))
     return NOT_CARRIED if any(change.problem for change in changes) else 0
 
 
@@ -74,7 +75,7 @@ def _running(against: str, new: LoopDefinition) -> Running:
 
     if "://" in against:
         target = find(new.name, redis=against)
-        return Running(f"the store {against}", definition_of(target, None), target)
+        return Running(f"the store {public_address(against)}", definition_of(target, None), target)
     directory = Path(against)
     if directory.is_dir():
         if read_up_file(directory):

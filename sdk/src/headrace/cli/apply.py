@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from headrace.cli.output import say
 from headrace.wording import counted
 
 
@@ -42,8 +43,8 @@ def command(loop: Path, pulsar_admin: str, namespace: str | None) -> None:
     token = settings.pulsar_token
     admin = Admin(pulsar_admin, token.get_secret_value() if token else None)
     try:
-        changes = provision(admin, definition, settings.namespace, click.echo)
+        changes = provision(admin, definition, settings.namespace, say)
     finally:
         admin.close()
     topics = counted(sum(1 for _ in topics_of(definition, settings.namespace)), "topic")
-    click.echo(f"loop {definition.name}: {topics}, {counted(changes, 'change')}")
+    say(f"loop {definition.name}: {topics}, {counted(changes, 'change')}")

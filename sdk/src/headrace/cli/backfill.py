@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headrace.cli.sending import definition_of, now_and_then, progress
+from headrace.cli.output import say
+from headrace.cli.sending import definition_of, now_and_then, problems_told, progress
 from headrace.cli.target import broker_of, find, loop_options
 from headrace.wording import counted
 
@@ -57,18 +58,18 @@ def command(
     target = find(loop, data, redis)
     compiled = definition_of(target, definition)
     began = time.monotonic()
-    with broker_of(target, pulsar) as (client, namespace), connect(target.redis) as store:
+    with problems_told(target), broker_of(target, pulsar) as (client, namespace), connect(target.redis) as store:
         backfill = Backfill(compiled, client, store, namespace)
         begun = _begin(backfill, again)
         if begun.shortages:
             rest = "unless a stream began then, what was held from before is lost"
-            click.echo(f"headrace: {'; '.join(begun.shortages)}: {rest}", err=True)
+            say(f"headrace: {'; '.join(begun.shortages)}: {rest}", err=True)
         if not detach:
             _watch(backfill, begun)
     facts = {"partitions": len(begun.partitions), "shortages": begun.shortages, "wall_s": time.monotonic() - began}
     done = "being made" if detach else "made"
     line = f"rows and pairs of {counted(len(begun.partitions), 'partition')} are {done} again ({facts['wall_s']:.1f} s)"
-    click.echo(json.dumps(facts) if as_json else line)
+    say(json.dumps(facts) if as_json else line)
 
 
 def _begin(backfill: Backfill, again: bool) -> Begun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headrace.cli.output import cell
 from headrace.cli.progress_tables import advice, join_cells, joins_of, stream_cells, streams_of
-from headrace.frontier import RESTING, UNKNOWN
+from headrace.frontier import RESTING
 from headrace.quality.warning import MARK
-from headrace.wording import format_span, takeover_text
+from headrace.wording import FIRST_TIME, LAST_TIME, format_span, format_time, printable, takeover_text
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -26,8 +28,6 @@ _WHOLE = ("examples", "scored", "unasked", "dropped", "served", "unserved", "dri
 _RARE = ("unasked", "dropped")
 # From here on a number is too long to be written out.
 _LARGE = 1e9
-# The frontier after a history has ended lies beyond any calendar.
-_LAST_TIME = 253_402_300_799_000_000
 
 
 def complete(statuses: Iterable[ServiceStatus]) -> list[ServiceStatus]:
@@ -43,12 +43,11 @@ def complete(statuses: Iterable[ServiceStatus]) -> list[ServiceStatus]:
     return sorted(found, key=lambda status: (status.service, status.instance))
 
 
-def as_table(loop: str, statuses: Sequence[ServiceStatus]) -> Group:
-    """For a terminal: the services, and below them what they say of each model."""
+def as_table(loop: str, statuses: Sequence[ServiceStatus], problems: Sequence[str] = ()) -> Group:
+    """For a terminal: the services, below them what they say of each model, and what is wrong."""
     from rich.console import Group
-    from rich.text import Text
 
-    services = {heading: [cell(status) for status in statuses] for heading, cell in _COLUMNS.items()}
+    services = {heading: [text(status) for status in statuses] for heading, text in _COLUMNS.items()}
     named = [sorted({*status.versions, *status.metrics, *status.takeovers}) for status in statuses]
     rows = [(status, model) for status, names in zip(statuses, named, strict=True) for model in names]
     models = {
@@ -60,7 +59,7 @@ def as_table(loop: str, statuses: Sequence[ServiceStatus]) -> Group:
     }
     streams = _columns([stream_cells(stream) for stream in streams_of(statuses)])
     joins = _columns([join_cells(model, join) for model, join in joins_of(statuses).items()])
-    lines = [Text(line, style="red") for line in advice(statuses)]
+    lines = [cell(line, "red") for line in (*problems, *advice(statuses))]
     tables = [_table("", columns) for columns in (streams, joins, models) if columns]
     return Group(_table(f"loop {loop}", services), *tables, *lines)
 
@@ -73,28 +72,33 @@ def _table(title: str, columns: dict[str, list[str]]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table = Table(
+        title=cell(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False
+    )
     # What nobody has anything for is left out.
     filled = {heading: cells for heading, cells in columns.items() if any(cells)}
     for heading in filled:
-        table.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
+        table.add_column(cell(heading), justify="right" if heading in _NUMBERS else "left", overflow="fold")
     for row in zip(*filled.values(), strict=True):
-        table.add_row(*row)
+        table.add_row(*map(cell, row))
     return table
 
 
-def as_lines(statuses: Iterable[ServiceStatus]) -> list[str]:
+def as_lines(statuses: Iterable[ServiceStatus], problems: Sequence[str] = ()) -> list[str]:
     """For a log: a line a process, a line for each stream and join, and what to do where something is wrong."""
     listed = list(statuses)
     rows = [stream_cells(stream) for stream in streams_of(listed)]
     rows += [join_cells(model, join) for model, join in joins_of(listed).items()]
-    lines = ["  ".join(f"{heading} {cell}".strip() for heading, cell in row.items() if cell) for row in rows]
-    return [*(_line(status) for status in listed), *lines, *(f"! {line}" for line in advice(listed))]
+    lines = ["  ".join(f"{heading} {text}".strip() for heading, text in row.items() if text) for row in rows]
+    found = [*(_line(status) for status in listed), *lines, *(f"! {line}" for line in (*problems, *advice(listed)))]
+    return [printable(line) for line in found]
 
 
-def as_json(loop: str, statuses: Iterable[ServiceStatus]) -> str:
+def as_json(loop: str, statuses: Iterable[ServiceStatus], problems: Sequence[str] = ()) -> str:
     """For programs: one line."""
-    return msgspec.json.encode({"loop": loop, "services": list(statuses)}).decode()
+    told = {"loop": loop, "problems": list(problems), "services": list(statuses)}
+    # Encoded twice: msgspec writes null for what is no number, json escapes what is not ASCII.
+    return json.dumps(json.loads(msgspec.json.encode(told)))
 
 
 def lag_text(status: ServiceStatus) -> str:
@@ -108,14 +112,14 @@ def frontier_text(status: ServiceStatus) -> str:
         return ""
     if status.frontier == RESTING:
         return "what there is"
-    if status.frontier > _LAST_TIME:
+    if status.frontier > LAST_TIME:
         return "the end"
-    return datetime.fromtimestamp(status.frontier / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return format_time(status.frontier, short=True)
 
 
 def _is_unknown(frontier: int | None) -> bool:
     """Whether a frontier says nothing yet, as while a stream is folded from its first event again."""
-    return frontier is not None and frontier <= UNKNOWN
+    return frontier is not None and frontier < FIRST_TIME
 
 
 def _line(status: ServiceStatus) -> str:

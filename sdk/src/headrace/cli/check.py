@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from headrace.cli.output import say
+
 
 @click.command("check")
 @click.argument("loop", type=click.Path(path_type=Path))
@@ -44,5 +46,5 @@ def command(loop: Path, against: str | None, pulsar: str | None, pulsar_admin: s
         return compare_with(definition, against, pulsar, pulsar_admin, as_json)
     if as_json or pulsar:
         raise click.UsageError("--json and --pulsar belong to --against")
-    click.echo(declare.explain(definition), nl=False)
+    say(declare.explain(definition), nl=False)
     return 0

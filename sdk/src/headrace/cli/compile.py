@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from headrace.cli.output import say_bytes
+
 
 @click.command("compile")
 @click.argument("loop", type=click.Path(path_type=Path))
@@ -21,6 +23,6 @@ def command(loop: Path, output: Path | None) -> None:
 
     compiled = definition.encode(declare.load(loop).definition) + b"\n"
     if output is None:
-        click.echo(compiled, nl=False)
+        say_bytes(compiled)
     else:
         output.write_bytes(compiled)

@@ -12,26 +12,35 @@ _VALUES = {
     FieldType.INT: 1,
     FieldType.BOOL: True,
     FieldType.STRING: "A",
-    FieldType.TIME: "2026-01-31T12:00:00Z",
 }
 
+#: The time of an example, where nobody knows a better one.
+_TIME = "2026-01-31T12:00:00Z"
 
-def example_event(loop: LoopDefinition, model: ModelDefinition) -> dict[str, object]:
-    """The fields that the model's features and entity keys need, each with some value of its type."""
-    needed: set[str] = set()
+
+def example_event(loop: LoopDefinition, model: ModelDefinition, at: str = _TIME) -> dict[str, object]:
+    """The time, and the fields that the model's features and entity keys need, each with some value of its type.
+
+    Parameters
+    ----------
+    at
+        The time of the event.
+    """
+    stream = loop.stream(model.stream)
+    needed = {stream.time}
     for feature in model.features:
         for node in walk(feature.value):
             if isinstance(node, Column):
                 needed.add(node.name)
             elif isinstance(node, Aggregate):
                 needed.update(node.key)
-    return {field.name: _VALUES[field.type] for field in loop.stream(model.stream).fields if field.name in needed}
+    return {field.name: _VALUES.get(field.type, at) for field in stream.fields if field.name in needed}
 
 
-def example_command(loop: LoopDefinition) -> str:
+def example_command(loop: LoopDefinition, at: str = _TIME) -> str:
     """A `headrace score` that can be copied; empty where the loop has no model."""
     if not loop.models:
         return ""
     model = loop.models[0]
-    event = json.dumps(example_event(loop, model))
+    event = json.dumps(example_event(loop, model, at))
     return f"headrace score {model.title} --loop {loop.name} --event {shlex.quote(event)}"

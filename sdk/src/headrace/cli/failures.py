@@ -5,17 +5,26 @@ from __future__ import annotations
 import click
 
 from headrace import errors
-from headrace.wording import counted
+from headrace.wording import counted, shown
+
+#: Characters of a message that repeats what somebody typed.
+_LENGTH = 1_000
 
 #: The exit code where input was refused.
 REFUSED = 4
+
+#: The exit code where something does not answer, or does not run.
+NOT_ANSWERED = 3
+
+#: Clients, by the package that their exceptions come from, and what they are clients of.
+_SERVERS = {"redis": "the online store", "pulsar": "the broker", "_pulsar": "the broker", "grpc": "a service"}
 
 #: Exit codes by the kind of failure; the first that fits counts.
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (errors.DefinitionError, 2),
     (errors.DefinitionErrors, 2),
     (errors.UnsupportedLearner, 2),
-    (errors.Unavailable, 3),
+    (errors.Unavailable, NOT_ANSWERED),
     (errors.InvalidEvent, REFUSED),
     (errors.InvalidRequest, REFUSED),
     (errors.NoModelYet, 5),
@@ -42,9 +51,9 @@ def explain_failure(error: BaseException) -> tuple[str, int]:
         return error.format_message(), 2
     if isinstance(error, click.UsageError):
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-        return f"headrace: {error.format_message()}{hint}", 2
+        return f"headrace: {shown(error.format_message(), _LENGTH)}{hint}", 2
     if isinstance(error, click.ClickException):
-        return f"headrace: {error.format_message()}", 2
+        return f"headrace: {shown(error.format_message(), _LENGTH)}", 2
     if isinstance(error, Refused):
         return f"headrace: {error}", error.code
     if isinstance(error, errors.DefinitionErrors):
@@ -54,6 +63,16 @@ def explain_failure(error: BaseException) -> tuple[str, int]:
             return f"headrace: {error}", code
     if isinstance(error, errors.HeadraceError):
         return f"headrace: {error}", 1
+    if (server := _server_of(error)) is not None:
+        return f"headrace: {server} does not answer: {error}", NOT_ANSWERED
+    if isinstance(error, ConnectionError):
+        return f"headrace: a server does not answer: {error}", NOT_ANSWERED
     if isinstance(error, OSError):
         return f"headrace: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2
     return (f"headrace: a fault of headrace itself: {type(error).__name__}: {error} (HEADRACE_DEBUG=1 shows where)"), 1
+
+
+def _server_of(error: BaseException) -> str | None:
+    """Name the server whose client raised this; None for any other exception."""
+    packages = (kind.__module__.partition(".")[0] for kind in type(error).__mro__)
+    return next((_SERVERS[package] for package in packages if package in _SERVERS), None)

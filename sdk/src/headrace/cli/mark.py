@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from headrace.cli.output import say
 from headrace.cli.target import find, loop_options
 from headrace.wording import format_time, microseconds
 
@@ -55,4 +56,4 @@ def command(
         )
     with IngestClient(address or find(loop, data, redis).address("ingest")) as client:
         client.mark(stream, until)
-    click.echo(f"marked {stream}: no event before {format_time(until)} follows")
+    say(f"marked {stream}: no event before {format_time(until)} follows")

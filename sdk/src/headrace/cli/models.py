@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headrace.cli.output import say
 from headrace.cli.target import find, loop_options
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def command(
             described = stub.DescribeModel(models_pb2.DescribeModelRequest(model=model), timeout=DEADLINE_S)
             plain = _description(described)
             lines = _description_lines(described)
-    click.echo(json.dumps(plain) if as_json else "\n".join(lines))
+    say(json.dumps(plain) if as_json else "\n".join(lines))
 
 
 def _summary(model: models_pb2.ModelSummary) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,18 +12,17 @@ from headrace.cli.sending import (
     decided_facts,
     decided_text,
     definition_of,
+    problems_told,
     progress,
     sending_options,
     tell_outcome,
     tell_rejections,
 )
 from headrace.cli.target import find, loop_options
-from headrace.wording import counted
+from headrace.wording import counted, format_span, format_time
 
 if TYPE_CHECKING:
     from headrace.client import PlayResult, Progress
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Speed(click.ParamType):
@@ -91,7 +89,7 @@ def command(
 
     target = find(loop, data, redis)
     loop_definition = definition_of(target, definition)
-    with progress("play", limit) as show:
+    with problems_told(target), progress("play", limit) as show:
         result = play(
             loop_definition,
             sources,
@@ -119,7 +117,7 @@ def _line(result: PlayResult) -> str:
     if result.first_time is not None and result.last_time is not None:
         line += f"; {_time(result.first_time)} to {_time(result.last_time)}"
     if result.disorder:
-        line += f"; not in order by up to {timedelta(microseconds=result.disorder)}"
+        line += f"; not in order by up to {format_span(result.disorder / 1e6)}"
     return line
 
 
@@ -129,4 +127,4 @@ def _facts(result: PlayResult) -> dict[str, object]:
 
 
 def _time(time: int) -> str:
-    return (_EPOCH + timedelta(microseconds=time)).strftime("%Y-%m-%d %H:%M:%S")
+    return format_time(time, short=True)

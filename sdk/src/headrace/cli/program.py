@@ -5,11 +5,16 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
+import traceback
 from collections.abc import Sequence
+from types import TracebackType
 
 import click
 
 from headrace.cli.failures import explain_failure
+from headrace.cli.output import say, say_line, take_any_text
+from headrace.wording import did_you_mean, quoted
 
 # Each is `headrace.cli.<module>.command`. The line is said here, so that `headrace --help` loads none of them.
 _COMMANDS = {
@@ -24,6 +29,7 @@ _COMMANDS = {
     "score": ("score", "Ask a model what it predicts for an event."),
     "models": ("models", "List the models of a running loop, or describe one."),
     "replay": ("replay", "Compute what was served again, and tell what differs."),
+    "skip": ("skip", "Leave out an example that a model's learner fails on."),
     "backfill": ("backfill", "Make rows and waiting pairs again that the store has lost."),
     "dead-letters": ("dead_letters", "See the events that could not be processed; retry them."),
 }
@@ -38,6 +44,14 @@ class _Commands(click.Group):
             return None
         command: click.Command = importlib.import_module(f"headrace.cli.{_COMMANDS[cmd_name][0]}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            meant = did_you_mean(args[0], _COMMANDS)
+            ctx.fail(f"No such command {quoted(args[0])}.{f' {meant}' if meant else ''}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -70,6 +84,7 @@ def run(arguments: Sequence[str]) -> int:
 
     ``HEADRACE_DEBUG=1`` lets the traceback through.
     """
+    take_any_text()
     try:
         result = headrace.main(list(arguments), prog_name="headrace", standalone_mode=False)
         sys.stdout.flush()
@@ -82,11 +97,26 @@ def run(arguments: Sequence[str]) -> int:
             raise
         text, code = explain_failure(error)
         if text:
-            click.echo(text, err=True)
+            say(text, err=True)
         return code
     return result if isinstance(result, int) else 0
 
 
 def main() -> None:
     """Run the command that the process's arguments say, and exit."""
+    sys.excepthook = _print_traceback
+    threading.excepthook = _tell_of_thread
     sys.exit(run(sys.argv[1:]))
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+    """Print what ends the process, as Python does, but for control characters in the exception's words."""
+    say("".join(traceback.format_exception(kind, error, at)), err=True, nl=False)
+
+
+def _tell_of_thread(failed: threading.ExceptHookArgs) -> None:
+    """Print in a line what ended a thread."""
+    if os.environ.get("HEADRACE_DEBUG") and failed.exc_value is not None:
+        _print_traceback(failed.exc_type, failed.exc_value, failed.exc_traceback)
+    elif failed.exc_type is not SystemExit:
+        say_line(f"headrace: a thread ended: {failed.exc_type.__name__}: {failed.exc_value}", err=True)

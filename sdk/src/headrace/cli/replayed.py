@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from headrace.wording import counted
+from headrace.cli.output import say, say_line
+from headrace.wording import counted, format_time
 
 if TYPE_CHECKING:
     from headrace.history.alterations import Alterations
@@ -79,11 +77,11 @@ def print_differences(differences: Iterator[Difference], counts: Counts, as_json
         counts.differs(own)
         if as_json:
             plain = {name: getattr(own, name) for name in ("model", "id", "what", "logged", "recomputed", "by", "why")}
-            click.echo(json.dumps({**plain, "time": _time(own.time)}))
+            say(json.dumps({**plain, "time": _time(own.time)}))
             continue
         by = "" if own.by is None else f" by {own.by:+.6g}"
         values = "" if own.what == "vector" else f" {_value(own.logged)}, now {_value(own.recomputed)}{by}"
-        click.echo(f"{own.model}  {own.id}  {_time(own.time)}  {own.what}{values}: {own.why}")
+        say_line(f"{own.model}  {own.id}  {_time(own.time)}  {own.what}{values}: {own.why}")
 
 
 def print_vectors(comparison: Comparison, replayed: Replayed, as_json: bool) -> None:
@@ -99,34 +97,34 @@ def print_vectors(comparison: Comparison, replayed: Replayed, as_json: bool) -> 
             facts |= {"version": int(replayed.predictions.versions[row]), "score": score}
             facts |= {"label": replayed.scores.labels[row]} if replayed.scores.labels[row] is not None else {}
         if as_json:
-            click.echo(json.dumps({**facts, "vector": vector}))
+            say(json.dumps({**facts, "vector": vector}))
             continue
         told = [f"{name} {facts[name]}" for name in ("version", "score", "label") if name in facts]
-        click.echo("  ".join([facts["model"], facts["id"], facts["time"], *told]))
+        say_line("  ".join([facts["model"], facts["id"], facts["time"], *told]))
         width = max(map(len, vector), default=0)
         for name, value in vector.items():
-            click.echo(f"  {name:<{width}}  {_value(value)}")
+            say_line(f"  {name:<{width}}  {_value(value)}")
 
 
 def sum_up(totals: Mapping[str, Counts], alterations: Alterations, complete: bool, diff: bool, as_json: bool) -> None:
     """Print what was computed again and how much of it differs; notes go to standard error."""
     for stream, strangers in alterations.strangers().items():
         some = f"{', '.join(strangers[:3])}{' ...' if len(strangers) > 3 else ''}"
-        click.echo(f"not met in {stream}: {counted(len(strangers), 'id')} ({some})", err=True)
+        say_line(f"not met in {stream}: {counted(len(strangers), 'id')} ({some})", err=True)
     if as_json:
-        click.echo(json.dumps({"models": {name: counts.plain() for name, counts in totals.items()}}))
+        say(json.dumps({"models": {name: counts.plain() for name, counts in totals.items()}}))
         return
     how = "with events altered" if alterations else "complete" if complete else "at their cuts"
     for name, counts in totals.items():
         for note in _notes(counts):
-            click.echo(f"{name}: {note}", err=True)
+            say(f"{name}: {note}", err=True)
         early = f" ({counts.unscored:,} asked before this definition had a version)" if counts.unscored else ""
         again = f" ({len(counts.relearned):,} learned again)" if counts.relearned else ""
         predictions, versions = counts.predictions + counts.requests, len(counts.versions)
         scores = f"{counted(predictions, 'prediction')} of {counted(versions, 'version')}{again}{early}"
         examples = f", {counted(counts.examples, 'example')}" if diff else ""
         line = f"{name}: {counted(counts.vectors, 'vector')} {how}, {scores}{examples}"
-        click.echo(f"{line}: {_verdict(counts)}" if diff else line, err=not diff)
+        say(f"{line}: {_verdict(counts)}" if diff else line, err=not diff)
 
 
 def _verdict(counts: Counts) -> str:
@@ -160,4 +158,4 @@ def _value(value: float | str | None) -> str:
 
 
 def _time(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return format_time(microseconds, short=True).replace(" ", "T")

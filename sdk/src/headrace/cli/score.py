@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headrace.cli.output import say
 from headrace.cli.target import find, loop_options
 from headrace.wording import format_span
 
@@ -50,7 +51,7 @@ def command(
     except json.JSONDecodeError as error:
         raise click.BadParameter(f"no JSON: {error}", param_hint="--event") from error
     response = _ask(address or find(loop, data, redis).address("scorer"), model, text, event_id, explain)
-    click.echo(json.dumps(_plain(response)) if as_json else "\n".join(_lines(response)))
+    say(json.dumps(_plain(response)) if as_json else "\n".join(_lines(response)))
 
 
 def _ask(address: str, model: str, event: str, event_id: str, explain: bool) -> scoring_pb2.ScoreResponse:

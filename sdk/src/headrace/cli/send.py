@@ -10,6 +10,7 @@ from headrace.cli.sending import (
     decided_facts,
     decided_text,
     definition_of,
+    problems_told,
     progress,
     sending_options,
     tell_outcome,
@@ -57,7 +58,7 @@ def command(
     names = tuple(own.name for own in loop_definition.streams)
     if stream not in names:
         raise UnknownName("stream", stream, names)
-    with progress(f"send {stream}", limit) as show:
+    with problems_told(target), progress(f"send {stream}", limit) as show:
         result = send(
             loop_definition.stream(stream),
             files,

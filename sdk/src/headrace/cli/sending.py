@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import click
 
 from headrace.cli.failures import REFUSED
+from headrace.cli.guard import Guard
+from headrace.cli.output import say, say_line
 from headrace.cli.target import Target
-from headrace.wording import counted
+from headrace.wording import counted, printable
 
 if TYPE_CHECKING:
     from headrace.client import RejectedRow
@@ -25,6 +28,7 @@ _Command = TypeVar("_Command", bound=Callable[..., object])
 #: Rejected rows that are printed.
 _SHOWN = 10
 _LINES_EVERY_S = 5.0
+_PROBLEMS_EVERY_S = 2.0
 
 
 class SourceFile(click.ParamType):
@@ -105,19 +109,45 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[int, str
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.completed:,} events  {task.fields[rate]:,.0f}/s  {task.fields[note]}"),
+        TextColumn("{task.completed:,} events  {task.fields[rate]:,.0f}/s  {task.fields[note]}", markup=False),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total, note="", rate=0.0)
-        began = time.monotonic()
+        task = bar.add_task(printable(what), total=total, note="", rate=0.0)
+        began, guard = time.monotonic(), Guard(lambda text: say_line(text, err=True))
 
         def show(sent: int, note: str) -> None:
-            bar.update(task, completed=sent, note=note, rate=sent / max(time.monotonic() - began, 1e-3))
+            rate = sent / max(time.monotonic() - began, 1e-3)
+            guard(lambda: bar.update(task, completed=sent, note=printable(note), rate=rate))
 
         yield show
+
+
+@contextmanager
+def problems_told(target: Target) -> Iterator[None]:
+    """Say on standard error what is wrong with the loop's data directory meanwhile: a full disk holds everything up."""
+    done = threading.Event()
+
+    def watch() -> None:
+        told: set[str] = set()
+        while True:
+            for problem in target.problems():
+                # How much room is left changes.
+                if (kind := problem.partition("(")[0]) not in told:
+                    told.add(kind)
+                    say_line(f"headrace: {problem}", err=True)
+            if done.wait(_PROBLEMS_EVERY_S):
+                return
+
+    thread = threading.Thread(target=watch, name="problems", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _lines(what: str) -> Callable[[int, str], None]:
@@ -138,7 +168,7 @@ def now_and_then() -> Callable[[str], None]:
         nonlocal told
         if time.monotonic() - told >= _LINES_EVERY_S:
             told = time.monotonic()
-            click.echo(line, err=True)
+            say_line(line, err=True)
 
     return tell
 
@@ -146,9 +176,9 @@ def now_and_then() -> Callable[[str], None]:
 def tell_rejections(rejections: Sequence[RejectedRow], rejected: int) -> None:
     """The first rejected rows, on standard error."""
     for row in rejections[:_SHOWN]:
-        click.echo(f"rejected {row}", err=True)
+        say_line(f"rejected {row}", err=True)
     if rejected > min(len(rejections), _SHOWN):
-        click.echo(f"rejected {rejected:,} in all: `headrace dead-letters list` has them", err=True)
+        say(f"rejected {rejected:,} in all: `headrace dead-letters list` has them", err=True)
 
 
 class Decided(Protocol):
@@ -185,5 +215,5 @@ def decided_facts(result: Decided) -> dict[str, object]:
 
 def tell_outcome(as_json: bool, line: str, facts: dict[str, object]) -> int:
     """The outcome, on standard output; returns the exit code."""
-    click.echo(json.dumps(facts) if as_json else line)
+    say(json.dumps(facts) if as_json else line)
     return REFUSED if facts["rejected"] else 0

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from headrace.cli.guard import Guard
+from headrace.cli.output import cell, say
 from headrace.cli.target import Target, find
+
+if TYPE_CHECKING:
+    from headrace.store.status import ServiceStatus
 
 _EVERY_S = 1.0
 
@@ -21,7 +28,12 @@ _EVERY_S = 1.0
     envvar="HEADRACE_DATA",
     help="The data directory it runs on; default: any below .headrace.",
 )
-@click.option("--redis", metavar="URL", help="Its online store, if it does not run on this machine.")
+@click.option(
+    "--redis",
+    metavar="URL",
+    envvar="HEADRACE_REDIS_URL",
+    help="Its online store, if it does not run on this machine.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 @click.option("--watch", is_flag=True, help="Again each second, until Ctrl-C.")
 def command(loop: str | None, data: Path | None, redis: str | None, as_json: bool, watch: bool) -> None:
@@ -40,31 +52,53 @@ def command(loop: str | None, data: Path | None, redis: str | None, as_json: boo
         _print(target, as_json)
 
 
+def _statuses(target: Target) -> Sequence[ServiceStatus]:
+    from headrace.cli import board
+
+    return board.complete(target.statuses(silent=True))
+
+
 def _print(target: Target, as_json: bool) -> None:
     from headrace.cli import board
 
-    statuses = target.statuses(silent=True)
-    if as_json:
-        click.echo(board.as_json(target.loop, statuses))
-    elif sys.stdout.isatty():
-        from rich.console import Console
+    if as_json or not sys.stdout.isatty():
+        say(_text(target, as_json))
+        return
+    from rich.console import Console
 
-        Console().print(board.as_table(target.loop, board.complete(statuses)))
-    else:
-        click.echo("\n".join(board.as_lines(board.complete(statuses))))
+    Console().print(board.as_table(target.loop, _statuses(target), target.problems()))
+
+
+def _text(target: Target, as_json: bool) -> str:
+    from headrace.cli import board
+
+    if as_json:
+        return board.as_json(target.loop, target.statuses(silent=True), target.problems())
+    return "\n".join(board.as_lines(_statuses(target), target.problems()))
 
 
 def _watch(target: Target, as_json: bool) -> None:
     if as_json or not sys.stdout.isatty():
-        while True:
-            _print(target, as_json)
-            sys.stdout.flush()
-            time.sleep(_EVERY_S)
+        _watch_lines(target, as_json)
+        return
     from rich.live import Live
 
     from headrace.cli import board
 
     with Live(screen=True, auto_refresh=False) as live:
+        guard = Guard(lambda text: live.update(cell(text, "red"), refresh=True))
         while True:
-            live.update(board.as_table(target.loop, board.complete(target.statuses(silent=True))), refresh=True)
+            guard(lambda: live.update(board.as_table(target.loop, _statuses(target), target.problems()), refresh=True))
             time.sleep(_EVERY_S)
+
+
+def _watch_lines(target: Target, as_json: bool) -> None:
+    guard = Guard(lambda text: say(text, err=True))
+    texts: list[str] = []
+    while True:
+        texts.clear()
+        guard(lambda: texts.append(_text(target, as_json)))
+        for text in texts:
+            say(text)
+        sys.stdout.flush()
+        time.sleep(_EVERY_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from headrace.errors import Unavailable
+from headrace.wording import did_you_mean, public_address, quoted
 
 if TYPE_CHECKING:
     import pulsar
@@ -52,8 +53,17 @@ class Target:
         """
         from headrace.store.status import StatusBoard
 
-        with _store(self.redis) as store:
-            return StatusBoard(store, self.loop).read(silent)
+        try:
+            with _store(self.redis) as store:
+                return StatusBoard(store, self.loop).read(silent)
+        except Unavailable as error:
+            raise Unavailable("; ".join([str(error), *self.problems()])) from error
+
+    def problems(self) -> Sequence[str]:
+        """What is wrong with the directory of its state, where that is on this machine."""
+        from headrace.embedded.premises import problems_of
+
+        return problems_of(self.data) if self.data is not None else ()
 
     def address(self, service: str) -> str:
         """The gRPC address of a service.
@@ -110,7 +120,12 @@ def loop_options(command: _Command) -> _Command:
             envvar="HEADRACE_DATA",
             help="The data directory it runs on; default: any below .headrace.",
         ),
-        click.option("--redis", metavar="URL", help="Its online store, if it does not run on this machine."),
+        click.option(
+            "--redis",
+            metavar="URL",
+            envvar="HEADRACE_REDIS_URL",
+            help="Its online store, if it does not run on this machine.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -137,9 +152,11 @@ def find(loop: str | None = None, data: Path | None = None, redis: str | None = 
         Several run, and nothing says which is meant.
     """
     if redis:
-        return Target(_one([name for name in _in_store(redis) if loop in (None, name)], loop), redis)
-    found = [up for up in _running(data) if loop is None or _is(up, loop)]
-    name = _one([up.loop for up in found], loop, data)
+        stored = _in_store(redis)
+        return Target(_one([name for name in stored if loop in (None, name)], loop, others=stored), redis)
+    running = _running(data)
+    found = [up for up in running if loop is None or _is(up, loop)]
+    name = _one([up.loop for up in found], loop, data, [up.loop for up in running])
     up = next(up for up in found if up.loop == name)
     return Target(up.loop, up.redis, up.pulsar, Path(up.data), up.namespace, up.pulsar_admin, up.partitioned)
 
@@ -152,22 +169,24 @@ def _store(url: str) -> Iterator[Redis]:
         with Redis.from_url(url, socket_timeout=_READ_S, socket_connect_timeout=_READ_S) as store:
             yield store
     except (RedisError, ValueError) as error:
-        raise Unavailable(f"the online store {url}: {error}") from error
+        raise Unavailable(f"the online store {public_address(url)} does not answer: {error}") from error
 
 
 def _is(up: UpFile, loop: str) -> bool:
     return loop == up.loop or os.path.abspath(loop) == up.loop_file
 
 
-def _one(names: list[str], loop: str | None, data: Path | None = None) -> str:
+def _one(names: list[str], loop: str | None, data: Path | None = None, others: Sequence[str] = ()) -> str:
     if len(names) == 1:
         return names[0]
     if names:
         raise click.UsageError(f"several loops run: {', '.join(sorted(names))}; say which one")
-    what = f"loop {loop!r}" if loop else "no loop"
+    what = f"loop {quoted(loop)}" if loop else "no loop"
     where = f" on {data}" if data else ""
     runs = "does not run" if loop else "runs"
-    raise Unavailable(f"{what} {runs}{where}; `headrace up LOOP` starts one, --data or --redis finds one elsewhere")
+    meant = did_you_mean(loop, others) if loop else ""
+    cure = meant or "`headrace up LOOP` starts one, --data or --redis finds one elsewhere"
+    raise Unavailable(f"{what} {runs}{where}; {cure}")
 
 
 def _running(data: Path | None) -> list[UpFile]:

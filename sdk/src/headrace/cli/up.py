@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +16,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from headrace.cli.guard import Guard
+from headrace.cli.output import say, say_line
 from headrace.cli.workers import Workers
-from headrace.wording import format_span
+from headrace.wording import format_span, format_time, public_address
 
 if TYPE_CHECKING:
     from headrace.definition import LoopDefinition
     from headrace.embedded import RunningLoop
 
-_TABLE_EVERY_S = 1.0
+_LOOK_S = 1.0
 _LINES_EVERY_S = 10.0
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -38,11 +41,22 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.option(
     "--pulsar",
     metavar="URL|official",
+    envvar="HEADRACE_PULSAR_URL",
     help="A broker to use instead of the small local one; official: Apache Pulsar itself, from PULSAR_URL, as a "
     "container, or on a JVM of this machine.",
 )
-@click.option("--pulsar-admin", metavar="URL", help="The admin API of a broker of yours: topics are set up by it.")
-@click.option("--redis", metavar="URL", help="An online store to use instead of a local one.")
+@click.option(
+    "--pulsar-admin",
+    metavar="URL",
+    help="The admin API of a broker of yours: topics are set up by it.",
+)
+@click.option(
+    "--redis",
+    metavar="URL",
+    envvar="HEADRACE_REDIS_URL",
+    help="An online store to use instead of a local one. With a password in it, name it by HEADRACE_REDIS_URL: others "
+    "see the arguments of a process.",
+)
 @click.option("--workers", type=Workers(), multiple=True, help="More than one process of a service; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as one line of JSON, and nothing else.")
 def command(
@@ -67,6 +81,7 @@ def command(
     """
     from headrace import embedded
 
+    _warn_of_passwords(pulsar, redis)
     if pulsar_admin and pulsar in (None, embedded.OFFICIAL):
         raise click.UsageError("--pulsar-admin belongs to a broker of yours: name it by --pulsar URL")
     try:
@@ -84,10 +99,10 @@ def command(
         ):
             if dict(workers).get("feature", 1) > 1:
                 _tell_keep(running.definition)
-            click.echo(_as_json(running, data) if as_json else _as_text(running, data))
-            sys.stdout.flush()
+            told = _as_json(running, data) if as_json else _as_text(running, data)
+            Guard(_report)(lambda: say(told))
             if as_json:
-                threading.Event().wait()
+                _repeat(running, lambda: None, _LINES_EVERY_S)
             _show(running)
     except _Stopped:
         at = f" --data {data}" if data else ""
@@ -115,8 +130,18 @@ def _stopped_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _warn_of_passwords(*urls: str | None) -> None:
+    """Say that the process's arguments, which others see, hold a password."""
+    for url in urls:
+        if url and "@" in url and url in sys.argv:
+            _report(
+                f"the password of {public_address(url)} is in this process's arguments, which others on this machine "
+                "see: name the broker by HEADRACE_PULSAR_URL, the store by HEADRACE_REDIS_URL"
+            )
+
+
 def _report(text: str) -> None:
-    click.echo(f"headrace: {text}", err=True)
+    say_line(f"headrace: {text}", err=True)
 
 
 def _tell_keep(loop: LoopDefinition) -> None:
@@ -132,7 +157,10 @@ def _tell_keep(loop: LoopDefinition) -> None:
 def _example(running: RunningLoop, data: Path | None) -> str:
     from headrace.cli.examples import example_command
 
-    command = example_command(running.definition)
+    times = [status.newest for status in running.status() if status.newest is not None]
+    # Of a history, the time that the rows are up to; else now.
+    now = max(times, default=time.time_ns() // 1_000_000_000 * 1_000_000)
+    command = example_command(running.definition, format_time(now))
     return f"{command} --data {shlex.quote(str(data))}" if command and data else command
 
 
@@ -141,9 +169,9 @@ def _as_json(running: RunningLoop, data: Path | None) -> str:
     return json.dumps(
         {
             "loop": up.loop,
-            "pulsar": up.pulsar,
-            "pulsar_admin": up.pulsar_admin,
-            "redis": up.redis,
+            "pulsar": public_address(up.pulsar),
+            "pulsar_admin": up.pulsar_admin and public_address(up.pulsar_admin),
+            "redis": public_address(up.redis),
             "addresses": up.addresses,
             "data": up.data,
             "pids": up.pids,
@@ -155,9 +183,9 @@ def _as_json(running: RunningLoop, data: Path | None) -> str:
 def _as_text(running: RunningLoop, data: Path | None) -> str:
     up = running.describe()
     rows = {
-        "broker": up.pulsar,
-        **({"admin": up.pulsar_admin} if up.pulsar_admin else {}),
-        "store": up.redis,
+        "broker": public_address(up.pulsar),
+        **({"admin": public_address(up.pulsar_admin)} if up.pulsar_admin else {}),
+        "store": public_address(up.redis),
         **up.addresses,
         "data": up.data,
         "logs": f"{up.data}/logs",
@@ -173,27 +201,34 @@ def _show(running: RunningLoop) -> None:
     """Show what it does, until a signal comes."""
     from headrace.cli import board
 
+    name = running.definition.name
+
+    def lines() -> None:
+        say("\n".join(board.as_lines(board.complete(running.status()), running.problems())))
+        sys.stdout.flush()
+
     if not sys.stdout.isatty():
-        _repeat(_LINES_EVERY_S, lambda: click.echo("\n".join(board.as_lines(board.complete(running.status())))))
+        _repeat(running, lines, _LINES_EVERY_S)
     from rich.live import Live
 
     # What is printed meanwhile (a restart, say) appears above the table.
     with Live(auto_refresh=False) as live:
-        name = running.definition.name
-        _repeat(
-            _TABLE_EVERY_S,
-            lambda: live.update(board.as_table(name, board.complete(running.status())), refresh=True),
-        )
+
+        def table() -> None:
+            shown = board.as_table(name, board.complete(running.status()), running.problems())
+            # Rendered before it is handed over: what cannot be shown must not stay there for the next time.
+            live.console.render_lines(shown)
+            live.update(shown, refresh=True)
+
+        _repeat(running, table, _LOOK_S)
 
 
-def _repeat(every_s: float, show: Callable[[], None]) -> NoReturn:
-    from headrace.errors import Unavailable
-
-    pause = threading.Event()
+def _repeat(running: RunningLoop, show: Callable[[], None], every_s: float) -> NoReturn:
+    """Show it again and again, and see that its data is still there."""
+    guard, pause, due = Guard(_report), threading.Event(), 0.0
     while True:
-        try:
-            show()
-        except Unavailable as error:
-            _report(str(error))
-        sys.stdout.flush()
-        pause.wait(every_s)
+        running.check_data()
+        if time.monotonic() >= due:
+            due = time.monotonic() + every_s
+            guard(show)
+        pause.wait(_LOOK_S)

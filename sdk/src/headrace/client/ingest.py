@@ -205,6 +205,17 @@ class EventStream:
                 ingest_pb2.PublishStreamRequest(stream=stream, events=last, mark=mark, end=end, decide=self._decide)
             )
 
+    def check(self) -> None:
+        """Find out whether the call still stands.
+
+        Raises
+        ------
+        HeadraceError
+            As `send`.
+        """
+        if self._call.done():
+            self._raise_ended()
+
     def finish(self) -> PublishResult:
         """Say that no event follows; returns once all are durable.
 

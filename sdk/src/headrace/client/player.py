@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import redis
 
-from headrace.client.ingest import IngestClient
+from headrace.client.ingest import EventStream, IngestClient
 from headrace.client.merging import BEFORE_ALL, Origins, Row, Source, merge, sources_of
 from headrace.client.outcome import RejectedRow, rejected_rows
 from headrace.client.pacing import ClosedLoop, Pace, Slowest, TimedPace
@@ -151,7 +151,7 @@ def play(
     look = Look(pace, StatusBoard(store, loop.name).read, clock) if isinstance(pace, ClosedLoop) else None
     began = clock.now()
     with store, IngestClient(address) as client, client.stream(decide=True) as target:
-        player = Player(ranked, target, pace, clock, look, on_progress)
+        player = Player(ranked, target, pace, clock, _attentive(target, look), on_progress)
         player.run(limit, final)
         published = target.finish()
     return PlayResult(
@@ -168,6 +168,17 @@ def play(
         published.late,
         published.undecided,
     )
+
+
+def _attentive(target: EventStream, look: Look | None) -> Callable[[], None]:
+    """Look at the loop's progress, and whether the call still stands: a slow play would learn of its end too late."""
+
+    def attend() -> None:
+        target.check()
+        if look is not None:
+            look()
+
+    return attend
 
 
 def pace_of(speed: Speed, ahead: int, clock: Clock) -> Pace:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import difflib
 import inspect
 import re
 import sys
@@ -23,6 +22,7 @@ from headrace.declare.models import Learner
 from headrace.declare.place import Place
 from headrace.definition import LoopDefinition
 from headrace.errors import DefinitionError, UnknownName
+from headrace.wording import did_you_mean
 
 if TYPE_CHECKING:
     from river.base import Estimator
@@ -132,6 +132,8 @@ def _told(error: BaseException, place: Place) -> DefinitionError:
         case ModuleNotFoundError():
             cure = f"Install {error.name!r}, or put its file beside the loop's."
             return mistake(place, "import", message, cure)
+        case ImportError():
+            return mistake(place, "import", message, _similar_import(message))
         case NameError():
             return mistake(place, "name", message, _similar_name(str(error.name), error))
         case AttributeError():
@@ -148,8 +150,20 @@ def _similar_name(name: str, error: NameError) -> str:
     if name in declare.__all__:
         return f"Import it: from headrace import {name}."
     last = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
-    close = difflib.get_close_matches(name, [*last.f_locals, *last.f_globals], n=1)
-    return f"Did you mean {close[0]!r}?" if close else "Define or import it."
+    meant = did_you_mean(name, [*last.f_locals, *last.f_globals])
+    if not meant and (exported := did_you_mean(name, declare.__all__)):
+        return f"{exported} Import it: from headrace import ..."
+    return meant or "Define or import it."
+
+
+def _similar_import(message: str) -> str:
+    """The cure for a name that its module does not have."""
+    found = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", message)
+    module = sys.modules.get(found[2]) if found else None
+    if found is None or module is None:
+        return "Check the names that this line imports."
+    known = getattr(module, "__all__", None) or [own for own in dir(module) if not own.startswith("_")]
+    return instead_of(found[1], known, "names")
 
 
 def _similar_argument(message: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 
 from headrace.declare.place import Place
 from headrace.errors import DefinitionError, DefinitionErrors
+from headrace.wording import did_you_mean
 
 
 class Mistakes:
@@ -60,7 +60,6 @@ def words_of(error: BaseException) -> str:
 def instead_of(name: str, known: Iterable[str], kind: str) -> str:
     """The cure for an unknown name: the one that was probably meant, or all there are."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"Did you mean {close[0]!r}?"
+    if meant := did_you_mean(name, names):
+        return meant
     return f"Use one of its {kind}: {', '.join(names)}." if names else f"There are no {kind}."

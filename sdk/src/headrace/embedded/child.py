@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,10 +13,14 @@ from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
 
+from headrace.embedded.premises import private_directory, private_file
 from headrace.errors import Unavailable
 
 _LEASH = str(Path(__file__).with_name("leash.py"))
 _POLL = 0.02
+
+#: The share of a core that a process uses at least while it makes progress: a retry now and then is none.
+_BUSY = 0.05
 
 
 class Exited(Unavailable):
@@ -53,9 +58,9 @@ class Child:
     ) -> None:
         self.name = name
         self.log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
-            self._said_from = output.tell()
+        private_directory(log.parent)
+        with open(log, "ab", opener=private_file) as output:
+            self._said_from = self._heard_to = output.tell()
             self._process = _spawner.run(
                 lambda: subprocess.Popen(
                     [sys.executable, "-I", "-S", _LEASH, str(os.getpid()), *command],
@@ -83,32 +88,55 @@ class Child:
 
     def said(self, last: int = 65_536) -> str:
         """The end of what it has written to its log since it started."""
-        with self.log.open("rb") as output:
-            size = output.seek(0, os.SEEK_END)
-            output.seek(max(self._said_from, size - last))
-            return output.read().decode(errors="replace")
+        return self._written(self._said_from, last)[0]
+
+    def news(self, last: int = 65_536) -> str:
+        """What it has written since the last call of this, at most so many bytes of the end."""
+        text, self._heard_to = self._written(self._heard_to, last)
+        return text
+
+    def _written(self, start: int, last: int) -> tuple[str, int]:
+        """What its log holds from a place on, and where that ends; nothing of a log that was removed."""
+        try:
+            with self.log.open("rb") as output:
+                size = output.seek(0, os.SEEK_END)
+                output.seek(max(start, size - last))
+                return output.read().decode(errors="replace"), size
+        except OSError:
+            return "", start
+
+    @property
+    def cpu_s(self) -> float:
+        """The CPU time (seconds) that it has used; 0 where the system does not tell."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        except (OSError, IndexError, ValueError):
+            return 0.0
 
     def until(self, ready: Callable[[], bool], deadline_s: float) -> None:
-        """Wait until `ready` says so.
+        """Wait until `ready` says so, as long as it makes progress.
 
         Raises
         ------
         Exited
             It ended first; the message has the last line that it wrote.
         Unavailable
-            The deadline passed.
+            It made no progress for the time of the deadline.
         """
-        deadline = time.monotonic() + deadline_s
+        patience = Patience(deadline_s)
         while not ready():
             if self.join(_POLL):
                 raise Exited(f"{self.name} {ending(self.exit_code)} before it was ready: {self.last_line()}")
-            if time.monotonic() > deadline:
+            patience.saw(patience.busy(self.cpu_s))
+            if patience.is_over:
                 raise Unavailable(f"{self.name} was not ready after {deadline_s:g} s; its log is {self.log}")
 
     def last_line(self) -> str:
         """The last line that it wrote, or where its log is."""
         lines = self.said().split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), f"it wrote nothing to {self.log}")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return _reason(last) or f"it wrote nothing to {self.log}"
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait for its end; False when it still runs after the timeout."""
@@ -141,6 +169,51 @@ def ending(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return f"was killed by signal {-exit_code}"
     return f"exited with {exit_code}"
+
+
+def _reason(line: str) -> str:
+    """What a line of a log says: of one in JSON, why what it tells of happened."""
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(told, dict):
+        return line
+    return str(told.get("reason") or told.get("error") or told.get("event") or line)
+
+
+class Patience:
+    """Says when something that is awaited has made no progress for too long.
+
+    Parameters
+    ----------
+    idle_s
+        How long it may go without.
+    clock
+        Seconds.
+    """
+
+    def __init__(self, idle_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._idle_s = idle_s
+        self._clock = clock
+        self._moved = clock()
+        self._evidence: object = None
+
+    def saw(self, evidence: object) -> None:
+        """Take what was seen of it: whatever differs from what was seen before is progress."""
+        if evidence != self._evidence:
+            # What is seen first is no progress, but what the next look is compared with.
+            self._moved = self._clock() if self._evidence is not None else self._moved
+            self._evidence = evidence
+
+    def busy(self, cpu_s: float) -> int:
+        """Evidence made of CPU time: it differs while a process uses `_BUSY` of a core or more."""
+        return int(cpu_s / max(_BUSY * self._idle_s, 0.1))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there was no progress for too long."""
+        return self._clock() - self._moved >= self._idle_s
 
 
 class _Spawner:

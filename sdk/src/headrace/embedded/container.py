@@ -126,6 +126,19 @@ class ContainerBroker(Server):
         self._ports.note("broker", self._port)
         self._ports.note("broker-admin", self._admin_port)
 
+    @property
+    def has_ended(self) -> bool:
+        if self._container is None:
+            return False
+        try:
+            return self.pid == 0
+        except Unavailable:
+            return True
+
+    def restart(self) -> None:
+        self._remove()
+        self.start()
+
     def stop(self) -> None:
         if self._container is not None:
             with suppress(Unavailable), _engine():

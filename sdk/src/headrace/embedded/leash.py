@@ -21,6 +21,7 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the leash was on
         sys.exit(1)
+    os.umask(0o077)  # what it writes is state: its owner's alone
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and what is ignored stays so over exec
     os.execv(command[0], command)
 

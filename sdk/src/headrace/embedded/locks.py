@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+from headrace.embedded.premises import private_directory, private_file
 from headrace.errors import Unavailable
 
 #: How long a lock is waited for: its holder may be about to end.
@@ -30,14 +31,25 @@ class DirectoryLock:
     """
 
     def __init__(self, path: Path, patience_s: float | None = None) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        private_directory(path.parent)
+        self._path = path
+        self.fd = private_file(path, os.O_RDWR | os.O_CREAT)
         deadline = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
         while not _try(self.fd):
             if time.monotonic() > deadline:
                 os.close(self.fd)
                 raise Unavailable(f"{path.parent} is in use by another process; end it, or take another directory")
             time.sleep(0.02)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its file still stands where it was made."""
+        try:
+            there = os.stat(self._path)
+        except OSError:
+            return False
+        held = os.fstat(self.fd)
+        return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
 
     def release(self) -> None:
         """Let go of it; a child that keeps the descriptor still holds it."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from headrace.embedded import distribution
 from headrace.embedded.child import Child
 from headrace.embedded.ports import HOST, free_port
+from headrace.embedded.premises import private_directory, write_private
 from headrace.embedded.processes import log_report
 from headrace.embedded.servers import ChildServer
 from headrace.errors import Unavailable
@@ -189,17 +190,17 @@ class OfficialBroker(ChildServer):
         self._ports.note(_ADMIN_PORT, self._admin_port)
 
     def _command(self, port: int) -> Sequence[str]:
-        self._admin_port = self._ports.last(_ADMIN_PORT) or free_port()
+        if not self._keeps_port:
+            self._admin_port = self._ports.last(_ADMIN_PORT) or free_port()
         shutil.rmtree(self.directory / "tmp", ignore_errors=True)
-        (self.directory / "tmp").mkdir()
+        private_directory(self.directory / "tmp")
         stock = (self._home / "conf" / "standalone.conf").read_text()
         ports = {"brokerServicePort": str(port), "webServicePort": str(self._admin_port)}
         own = "".join(f"{name}={value}\n" for name, value in (TUNING | _HERE | ports | self._conf).items())
         settings = self.directory / "standalone.conf"
-        settings.touch(0o600)  # there may be secrets in it
-        # Of a setting that stands twice, the last one holds.
-        settings.write_text(f"{stock}\n{own}")
-        (self.directory / "log4j2.yaml").write_text(_LOGGING)
+        # There may be secrets in it. Of a setting that stands twice, the last one holds.
+        write_private(settings, f"{stock}\n{own}".encode())
+        write_private(self.directory / "log4j2.yaml", _LOGGING.encode())
         folders = ["--metadata-dir", f"{self.directory}/metadata", "--bookkeeper-dir", f"{self.directory}/bookkeeper"]
         # Neither functions nor stream storage, which take a second broker's time and memory.
         return [f"{self._home}/bin/pulsar", "standalone", "-nfw", "-nss", "-a", HOST, *folders]

@@ -13,9 +13,11 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from headrace.embedded import brokers
-from headrace.embedded.processes import log_report
+from headrace.embedded.keeper import Keeper
+from headrace.embedded.processes import HANGS, log_report
 from headrace.embedded.servers import Broker, Server, Store
 from headrace.errors import InvalidRequest, Unavailable
+from headrace.wording import public_address, quoted
 
 _MEND_EVERY_S = 20.0
 _PORTS = {"broker": 6650, "store": 6379}
@@ -37,7 +39,9 @@ class Servers:
     conf
         Further settings of an official broker that is started here.
     say
-        Told what takes long, and what was used instead.
+        Told what takes long, what was used instead, and what has ended and is started again.
+    keeps
+        Whether a server that has ended is started again.
 
     Examples
     --------
@@ -57,6 +61,7 @@ class Servers:
         pulsar_admin: str | None = None,
         conf: Mapping[str, str] | None = None,
         say: Callable[[str], None] = log_report,
+        keeps: Callable[[], bool] = lambda: True,
     ) -> None:
         if pulsar == brokers.OFFICIAL and (named := brokers.given()):
             pulsar, pulsar_admin = named.url, pulsar_admin or named.admin_url
@@ -73,6 +78,7 @@ class Servers:
         self._redis_url = redis or ""
         self._say = say
         self._running = ExitStack()
+        self._keeper = Keeper(self.local, Path(data).absolute() / "logs", say, keeps)
         self._mending = threading.Lock()
         self._mended = -_MEND_EVERY_S
 
@@ -104,23 +110,29 @@ class Servers:
         """Those that run here."""
         return tuple(server for server in (self.broker, self.store) if server is not None)
 
+    @property
+    def failures(self) -> dict[str, str]:
+        """By server that ends again and again, what is known of it."""
+        return self._keeper.failures
+
     def mend(self, words: str) -> str:
-        """Start the local broker again where a service's last words say that it hangs; returns what was done.
+        """End the local broker where a service's words say that it hangs, so that it is started again.
+
+        Returns what was done.
 
         pulsar-lite 0.2 answers no subscription any more after some of the times that a consumer was killed.
         Nothing is lost by it: what was acknowledged to producers is on disk, and clients connect again.
         """
         broker = self.broker
-        if not isinstance(broker, Broker) or "cannot subscribe" not in words or "TimeOut" not in words:
+        if not isinstance(broker, Broker) or HANGS.search(words) is None:
             return ""
         with self._mending:
-            # Several services may have met the same fault.
-            if time.monotonic() - self._mended < _MEND_EVERY_S:
+            # Several services may have met the same fault; and one that has ended is the keeper's.
+            if time.monotonic() - self._mended < _MEND_EVERY_S or broker.has_ended:
                 return ""
-            broker.kill()
-            broker.start()
             self._mended = time.monotonic()
-        return "the local broker no longer answered and was started again"
+            broker.child.kill()  # which the keeper notices
+        return "the local broker no longer answers: it is ended, to be started again"
 
     def __enter__(self) -> Self:
         for what, url in (("broker", self._pulsar_url), ("store", self._redis_url)):
@@ -131,6 +143,8 @@ class Servers:
         with ExitStack() as starting:
             for server in self.local:
                 starting.enter_context(server)
+            self._keeper.start()
+            starting.callback(self._keeper.stop)
             self._running = starting.pop_all()
         return self
 
@@ -154,5 +168,5 @@ def _address(what: str, url: str) -> tuple[str, int]:
     except ValueError:
         host, port = None, 0
     if not host:
-        raise InvalidRequest(f"the {what}'s URL", repr(url), f"one such as {_URLS[what]}")
+        raise InvalidRequest(f"the {what}'s URL", quoted(public_address(url)), f"one such as {_URLS[what]}")
     return host, port

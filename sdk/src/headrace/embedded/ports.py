@@ -6,6 +6,8 @@ import secrets
 import socket
 from pathlib import Path
 
+from headrace.embedded.premises import private_directory, write_private
+
 HOST = "127.0.0.1"
 
 # Above the well-known ones; Linux gives clients those from 32768 on, others from 49152.
@@ -55,5 +57,5 @@ class PortBook:
 
     def note(self, name: str, port: int) -> None:
         """Remember a port for next time."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        (self._directory / name).write_text(f"{port}\n")
+        private_directory(self._directory)
+        write_private(self._directory / name, f"{port}\n".encode())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,9 +17,11 @@ from typing import Self
 
 import redis
 
-from headrace.embedded.child import Child, ending
+from headrace.embedded.child import Child, Patience, ending
 from headrace.embedded.ports import HOST, PortBook
-from headrace.errors import Unavailable, UnknownName
+from headrace.embedded.premises import private_directory
+from headrace.embedded.restarts import Delays, Restarts
+from headrace.errors import HeadraceError, Unavailable, UnknownName
 from headrace.store.status import ServiceStatus, StatusBoard, status_key
 
 #: The services, in the order in which they are shown, and the module that runs each.
@@ -30,6 +36,17 @@ SERVICES = {
 _ENDINGS_BEFORE_READY = 3
 _POLL_S = 0.05
 
+#: Seconds between two looks at what a process writes to its log, and how often it says that a server hangs before
+#: something is done about it.
+_ATTEND_S = 5.0
+_HANGS_BEFORE_MENDED = 2
+
+#: What a process says of a broker that answers no subscription.
+HANGS = re.compile("cannot subscribe.*TimeOut")
+
+#: Seconds between two reports of what a start waits for.
+_WAITING_EVERY_S = 5.0
+
 Report = Callable[[str], None]
 Mend = Callable[[str], str]
 
@@ -39,18 +56,6 @@ def log_report(text: str) -> None:
     import structlog
 
     structlog.get_logger().warning(text)
-
-
-@dataclass(frozen=True)
-class Delays:
-    """Seconds before an ended process is started again: `first`, doubled each time up to `longest`.
-
-    Who ran for `steady` seconds gets the first delay again.
-    """
-
-    first: float = 0.2
-    longest: float = 10.0
-    steady: float = 30.0
 
 
 _DELAYS = Delays()
@@ -121,13 +126,13 @@ class Worker:
         self.service = service
         self.instance = f"{service}-{index}"
         self.log = surroundings.data / "logs" / (f"{service}.log" if index == 0 else f"{self.instance}.log")
-        self.endings = 0
+        self._restarts = Restarts(delays)
         self._module = module
         self._surroundings = surroundings
         self._store = store
         self._report = report
         self._mend = mend
-        self._delays = delays
+        self._board = StatusBoard(store, surroundings.name)
         self._ports = PortBook(surroundings.data / "ports")
         self._child: Child | None = None
         # Guards the child against being replaced while it is asked to stop.
@@ -140,9 +145,14 @@ class Worker:
         """Its process, as started last."""
         return self._child
 
+    @property
+    def endings(self) -> int:
+        """How often it ended without being asked to."""
+        return self._restarts.count
+
     def start(self) -> None:
         """Start it, without waiting until it is ready."""
-        (self._surroundings.data / "state" / self.service).mkdir(parents=True, exist_ok=True)
+        private_directory(self._surroundings.data / "state" / self.service)
         self._forget()
         self._thread.start()
 
@@ -159,6 +169,13 @@ class Worker:
             if self._child is not None:
                 self._child.terminate()
 
+    def kill(self) -> None:
+        """End it at once (SIGKILL), and start it no more."""
+        with self._changing:
+            self._stopping.set()
+            if self._child is not None:
+                self._child.kill()
+
     def stop(self, deadline: float) -> bool:
         """Wait for its end until the (monotonic) deadline, then end it; False when that was needed."""
         self.ask_to_stop()
@@ -171,32 +188,55 @@ class Worker:
         return clean
 
     def _keep(self) -> None:
-        delay = self._delays.first
         while True:
-            began = time.monotonic()
+            self._restarts.started()
             try:
                 child = self._spawn()
             except OSError as error:  # no memory, no process left
-                ended = f"could not be started: {error}"
+                ended, words = f"could not be started: {error}", ""
             else:
                 if child is None:
                     return
-                child.join()
+                self._attend(child)
                 self._forget()
-                ended = ending(child.exit_code)
-                if (child.exit_code or 0) > 0:  # it had its reasons
-                    ended += f" ({child.last_line()})"
-                    if mended := self._mend(child.last_line()):
-                        self._report(mended)
+                ended, words = ending(child.exit_code), child.last_line() if (child.exit_code or 0) > 0 else ""
             if self._stopping.is_set():
                 return
-            self.endings += 1
-            if time.monotonic() - began > self._delays.steady:
-                delay = self._delays.first
-            self._report(f"{self.instance} {ended}; starting it again in {delay:g} s, its log is {self.log}")
+            self._try_to_mend(words)
+            delay = self._restarts.ended()
+            self._report_end(f"{ended} ({words})" if words else ended, delay)
             if self._stopping.wait(delay):
                 return
-            delay = min(2 * delay, self._delays.longest)
+
+    def _attend(self, child: Child) -> None:
+        """Wait for the end of a process; where it says again and again that a server hangs, do what helps."""
+        hangs = 0
+        while not child.join(_ATTEND_S):
+            words = child.news()
+            hangs += HANGS.search(words) is not None
+            # Once may be a busy machine.
+            if hangs >= _HANGS_BEFORE_MENDED:
+                hangs = 0
+                self._try_to_mend(words)
+
+    def _try_to_mend(self, words: str) -> None:
+        """Do what helps against what it said; it is started again in any case."""
+        try:
+            mended = self._mend(words)
+        except HeadraceError as error:
+            mended = str(error)
+        if mended:
+            self._report(mended)
+
+    def _report_end(self, ended: str, delay: float) -> None:
+        if not self._restarts.failed:
+            self._report(f"{self.instance} {ended}; starting it again in {delay:g} s, its log is {self.log}")
+            return
+        note = self._restarts.verdict(ended, self.log)
+        self._report(f"{self.instance} has failed: it {note}")
+        status = ServiceStatus(service=self.service, instance=self.instance, state="failed", note=note)
+        with suppress(redis.RedisError):  # whose own failure is said by its keeper
+            self._board.write(status)
 
     def _spawn(self) -> Child | None:
         with self._changing:
@@ -217,6 +257,75 @@ class Worker:
             self._store.delete(status_key(self._surroundings.name, self.service, self.instance))
         except redis.RedisError:
             return  # the store is down: the service will say so itself
+
+
+class _Start:
+    """The start of workers: which of them are not ready yet, and whether they make progress.
+
+    Parameters
+    ----------
+    idle_s
+        How long they may go without progress.
+    report
+        Told now and then which of them are waited for.
+    """
+
+    def __init__(self, workers: Sequence[Worker], idle_s: float, report: Report) -> None:
+        self._waiting = {worker.instance: worker for worker in workers}
+        self._patience = Patience(idle_s)
+        self._report = report
+        self._began = self._reported = time.monotonic()
+
+    def waits(self, statuses: Sequence[ServiceStatus]) -> bool:
+        """Whether one of them is still waited for.
+
+        Raises
+        ------
+        Unavailable
+            One of them does not come up.
+        """
+        told = {status.instance: status for status in statuses if status.instance in self._waiting}
+        for instance, status in told.items():
+            # One whose models have all failed is up, too, and says why.
+            if status.state in ("ready", "failed") and status.address:
+                self._waiting.pop(instance).ready(status)
+        if not self._waiting:
+            return False
+        self._give_up_on_endings()
+        self._look_for_progress(told)
+        return True
+
+    def _give_up_on_endings(self) -> None:
+        for worker in self._waiting.values():
+            if worker.endings >= _ENDINGS_BEFORE_READY:
+                said = worker.child.last_line() if worker.child else ""
+                raise Unavailable(f"{worker.instance} does not come up: {said} (its log is {worker.log})")
+
+    def _look_for_progress(self, told: Mapping[str, ServiceStatus]) -> None:
+        now = time.monotonic()
+        states = {name: (own.state, own.note) for name, own in told.items() if name in self._waiting}
+        cpu_s = sum(worker.child.cpu_s for worker in self._waiting.values() if worker.child is not None)
+        self._patience.saw((sorted(self._waiting), states, self._patience.busy(cpu_s)))
+        if self._patience.is_over:
+            logs = ", ".join(f"{worker.instance} ({worker.log})" for worker in self._waiting.values())
+            raise Unavailable(f"not ready after {now - self._began:.0f} s: {logs}")
+        if now - self._reported >= _WAITING_EVERY_S:
+            self._reported = now
+            names = ", ".join(
+                f"{name} ({', '.join(filter(None, states.get(name, ())))})".replace(" ()", "")
+                for name in sorted(self._waiting)
+            )
+            first = "; the kernel is being compiled, once" if not kernel_is_compiled() else ""
+            self._report(f"waiting for {names}{first} ({now - self._began:.0f} s, {cpu_s:.0f} s of CPU time)")
+
+
+def kernel_is_compiled() -> bool:
+    """Whether the compiled kernel is in its cache: the first start on a machine fills it, which takes a minute."""
+    spec = importlib.util.find_spec("headrace.kernel")
+    folders = [Path(own) for own in (spec.submodule_search_locations or ())] if spec else []
+    cache = os.environ.get("NUMBA_CACHE_DIR")
+    places = [Path(cache)] if cache else [own / "__pycache__" for own in folders]
+    return any(next(place.rglob("tiles.*.nbi"), None) is not None for place in places)
 
 
 class Supervisor:
@@ -266,7 +375,7 @@ class Supervisor:
         )
 
     def start(self) -> None:
-        """Start all, and wait until each is ready.
+        """Start all, and wait until each is ready, as long as they make progress.
 
         Raises
         ------
@@ -275,22 +384,9 @@ class Supervisor:
         """
         for worker in self.workers:
             worker.start()
-        deadline = time.monotonic() + self._ready_s
-        waiting = {worker.instance: worker for worker in self.workers}
+        start = _Start(self.workers, self._ready_s, self._report)
         pause = threading.Event()
-        while True:
-            for status in self._statuses():
-                if status.state == "ready" and status.address and status.instance in waiting:
-                    waiting.pop(status.instance).ready(status)
-            if not waiting:
-                return
-            for worker in waiting.values():
-                if worker.endings >= _ENDINGS_BEFORE_READY:
-                    said = worker.child.last_line() if worker.child else ""
-                    raise Unavailable(f"{worker.instance} does not come up: {said} (its log is {worker.log})")
-            if time.monotonic() > deadline:
-                logs = ", ".join(f"{worker.instance} ({worker.log})" for worker in waiting.values())
-                raise Unavailable(f"not ready after {self._ready_s:g} s: {logs}")
+        while start.waits(self._statuses()):
             pause.wait(_POLL_S)
 
     def status(self) -> list[ServiceStatus]:
@@ -310,6 +406,11 @@ class Supervisor:
     def pids(self) -> dict[str, int]:
         """The processes by instance."""
         return {worker.instance: worker.child.pid for worker in self.workers if worker.child}
+
+    def kill(self) -> None:
+        """SIGKILL to all: what they could still save is of no use."""
+        for worker in self.workers:
+            worker.kill()
 
     def stop(self) -> None:
         """SIGTERM to all; after the deadline SIGKILL to those that still run."""

@@ -15,9 +15,10 @@ from headrace import definition
 from headrace.definition import LoopDefinition
 from headrace.embedded.locks import DirectoryLock, is_held
 from headrace.embedded.pair import Servers
+from headrace.embedded.premises import UP_LOCK, problems_of, write_private
 from headrace.embedded.processes import Report, Supervisor, Surroundings, log_report
 from headrace.embedded.schema_book import SchemaBook
-from headrace.errors import NewerFormat, OlderFormat, Unreadable
+from headrace.errors import NewerFormat, OlderFormat, Unavailable, Unreadable
 from headrace.log.admin import Admin
 from headrace.log.provisioning import provision
 from headrace.settings import ServiceSettings
@@ -60,12 +61,22 @@ def data_directory(loop: str) -> Path:
 
 def read_up_file(data: Path) -> UpFile | None:
     """How to reach the loop that runs on a data directory; None when none does."""
-    if not is_held(data / "up.lock"):
+    if not is_held(data / UP_LOCK):
         return None  # what a crash left behind is not read
     try:
         return msgspec.json.decode((data / "up.json").read_bytes(), type=UpFile)
     except (FileNotFoundError, msgspec.DecodeError):
         return None  # still starting
+
+
+class DataRemoved(Unavailable):
+    """The directory of a running loop's state was removed."""
+
+    def __init__(self, data: Path) -> None:
+        super().__init__(
+            f"the data directory {data} was removed while the loop ran: nothing that it accepts would be kept, so it "
+            "is stopped. `headrace up` starts it afresh"
+        )
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,7 @@ class RunningLoop:
     namespace: str
     _servers: Servers
     _supervisor: Supervisor
+    _lock: DirectoryLock
 
     @property
     def admin_url(self) -> str | None:
@@ -128,6 +140,22 @@ class RunningLoop:
             The store does not answer.
         """
         return self._supervisor.status()
+
+    def problems(self) -> list[str]:
+        """What is wrong with its servers and the directory of its state, each with the cure."""
+        failed = [f"the {name} has failed: it {why}" for name, why in self._servers.failures.items()]
+        return [*failed, *problems_of(self.data)]
+
+    def check_data(self) -> None:
+        """Make sure that the directory of its state is still there.
+
+        Raises
+        ------
+        DataRemoved
+            It was removed or replaced: nothing that the loop accepts would be kept.
+        """
+        if not self._lock.is_there:
+            raise DataRemoved(self.data)
 
     def describe(self) -> UpFile:
         """How others reach it."""
@@ -199,11 +227,18 @@ def run(
     loop_file = Path(loop_file).absolute()
     loop = declare.load(loop_file).definition
     directory = (Path(data) if data is not None else data_directory(loop.name)).absolute()
-    lock = DirectoryLock(directory / "up.lock")
+    lock = DirectoryLock(directory / UP_LOCK)
     try:
         compiled = directory / "loop.json"
         _refuse_other_formats(compiled)
-        with Servers(directory, pulsar=pulsar, redis=redis, pulsar_admin=pulsar_admin, say=report) as servers:
+        with Servers(
+            directory,
+            pulsar=pulsar,
+            redis=redis,
+            pulsar_admin=pulsar_admin,
+            say=report,
+            keeps=lambda: lock.is_there,
+        ) as servers:
             if not servers.has_partitions:
                 loop = with_one_partition(loop)
             settings = ServiceSettings(loop=compiled, **({"namespace": namespace} if namespace else {}))
@@ -211,7 +246,7 @@ def run(
                 SchemaBook(directory).register(loop)
             _provision(servers.admin_url, loop, settings)
             # A loop that is refused leaves the definition of the one before.
-            compiled.write_bytes(definition.encode(loop))
+            write_private(compiled, definition.encode(loop))
             surroundings = Surroundings(
                 loop.name,
                 compiled,
@@ -224,10 +259,14 @@ def run(
             )
             with Supervisor(surroundings, workers=workers, report=report, mend=servers.mend) as supervisor:
                 running = RunningLoop(
-                    loop, loop_file, *servers.urls, directory, settings.namespace, servers, supervisor
+                    loop, loop_file, *servers.urls, directory, settings.namespace, servers, supervisor, lock
                 )
-                with _published(running):
-                    yield running
+                try:
+                    with _published(running):
+                        yield running
+                finally:
+                    if not lock.is_there:
+                        supervisor.kill()
     finally:
         lock.release()
 
@@ -254,7 +293,7 @@ def with_one_partition(loop: LoopDefinition) -> LoopDefinition:
 def _published(running: RunningLoop) -> Iterator[None]:
     file = running.data / "up.json"
     draft = file.with_suffix(".draft")
-    draft.write_bytes(msgspec.json.format(msgspec.json.encode(running.describe()), indent=1) + b"\n")
+    write_private(draft, msgspec.json.format(msgspec.json.encode(running.describe()), indent=1) + b"\n")
     draft.replace(file)
     try:
         yield

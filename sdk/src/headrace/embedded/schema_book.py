@@ -8,6 +8,7 @@ import msgspec
 
 from headrace import definition
 from headrace.definition import Field, LoopDefinition
+from headrace.embedded.premises import write_private
 from headrace.errors import IncompatibleSchema
 from headrace.events.schema import conflicts
 
@@ -43,7 +44,7 @@ class SchemaBook:
         if found:
             raise IncompatibleSchema(tuple(map(str, found)))
         draft = self._path.with_suffix(".draft")
-        draft.write_bytes(msgspec.json.encode(known | {stream.name: stream.fields for stream in loop.streams}))
+        write_private(draft, msgspec.json.encode(known | {stream.name: stream.fields for stream in loop.streams}))
         draft.replace(self._path)
 
     def _read(self) -> _Fields:

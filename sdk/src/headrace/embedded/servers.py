@@ -16,9 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-from headrace.embedded.child import Child, Exited
+from headrace.embedded.child import Child, Exited, ending
 from headrace.embedded.locks import DirectoryLock
 from headrace.embedded.ports import HOST, PortBook, free_port
+from headrace.embedded.premises import private_directory, write_private
 from headrace.errors import Unavailable
 
 _ATTEMPTS = 4
@@ -68,6 +69,25 @@ class Server(ABC):
     def kill(self) -> None:
         """End it as a crash would (SIGKILL); `start` brings it back with its data."""
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it ended although nobody asked it to."""
+        return False
+
+    def restart(self) -> None:
+        """Start it again after it has ended, on the same data and at the same address, which its clients know.
+
+        Raises
+        ------
+        Unavailable
+            As for `start`.
+        """
+        self.start()
+
+    def last_words(self) -> str:
+        """How it ended, and the last line that it wrote."""
+        return "ended"
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -93,6 +113,7 @@ class ChildServer(Server):
         self._ports = PortBook(self._root / "ports")
         self._child: Child | None = None
         self._port = 0
+        self._keeps_port = False
 
     @abstractmethod
     def _command(self, port: int) -> Sequence[str]:
@@ -128,11 +149,11 @@ class ChildServer(Server):
         return self._child
 
     def start(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        private_directory(self.directory)
         lock = DirectoryLock(self.directory / "lock")
         try:
             for attempt in range(_ATTEMPTS):
-                port = (self._ports.last(self.name) if attempt == 0 else None) or free_port()
+                port = self._port_to_take(attempt)
                 try:
                     self._child = self._start(port, lock.fd)
                 except Exited:
@@ -145,6 +166,28 @@ class ChildServer(Server):
                     return
         finally:
             lock.release()  # the child keeps it
+
+    def _port_to_take(self, attempt: int) -> int:
+        if self._keeps_port:
+            return self._port
+        return (self._ports.last(self.name) if attempt == 0 else None) or free_port()
+
+    @property
+    def has_ended(self) -> bool:
+        child = self._child
+        return child is not None and not child.alive
+
+    def restart(self) -> None:
+        self._keeps_port = True
+        try:
+            self.start()
+        finally:
+            self._keeps_port = False
+
+    def last_words(self) -> str:
+        child = self.child
+        said = f" ({child.last_line()})" if (child.exit_code or 0) > 0 else ""
+        return f"{ending(child.exit_code)}{said}"
 
     def _start(self, port: int, lock: int) -> Child:
         child = Child(
@@ -162,13 +205,14 @@ class ChildServer(Server):
         return child
 
     def stop(self) -> None:
-        if self._child is not None:
-            self._child.stop()
-            self._child = None
+        # Let go of first: an end that was asked for is none to be noticed.
+        child, self._child = self._child, None
+        if child is not None:
+            child.stop()
 
     def kill(self) -> None:
-        self.child.kill()
-        self._child = None
+        child, self._child = self.child, None
+        child.kill()
 
 
 class Broker(ChildServer):
@@ -182,7 +226,7 @@ class Broker(ChildServer):
 
     def _command(self, port: int) -> Sequence[str]:
         config = self.directory / "pulsar-lite.toml"
-        config.write_text("[metrics]\nenabled = false\n")
+        write_private(config, b"[metrics]\nenabled = false\n")
         program = _program("pulsar_lite", "bin/pulsar-lite", "pulsar-lite")
         return (program, "--config", str(config), "--addr", f"{HOST}:{port}", "--db-path", str(self.directory / "db"))
 

@@ -13,6 +13,7 @@ from headrace.errors import Unreadable
 from headrace.history.logs import FEW, Logs
 from headrace.kernel.arrays import Floats, Ints
 from headrace.log.messages import WrongMessage, opened, pass_over
+from headrace.log.skips import skips_in
 from headrace.log.tables import Categories
 from headrace.log.topics import Topics
 from headrace.log.versions import versions_in
@@ -120,7 +121,7 @@ class PastVersions:
             return
         from headrace.learning import Learning, version_of  # River takes seconds to import
 
-        learning = Learning(self._model, self._make(), stops=wanted)
+        learning = Learning(self._model, self._make(), stops=wanted, skipped=self._skipped())
         for physical in self._logs.partitions(self._topics.examples(self._model.name)):
             for batch in self._logs.read(physical, FEW):
                 for message in opened(batch, physical, pass_over):
@@ -133,3 +134,12 @@ class PastVersions:
                     except Unreadable as error:
                         pass_over(WrongMessage(physical, message.position, message.payload, error))
                         learning.skip(message.position)
+
+    def _skipped(self) -> frozenset[int]:
+        """The places of the questions that the model leaves out."""
+        return frozenset(
+            skip.question
+            for physical in self._logs.partitions(self._topics.skips)
+            for batch in self._logs.read(physical, FEW)
+            for skip in skips_in(batch.payloads, batch.positions, self._model.name)
+        )

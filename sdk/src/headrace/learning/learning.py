@@ -32,6 +32,9 @@ from .weights import final_step, takes_weight
 # Comparing plain numbers is quicker, and it is done for each run.
 _QUESTION, _ANSWER = int(Kind.QUESTION), int(Kind.ANSWER)
 
+#: The kind of entries that are left out.
+_SKIPPED = -1
+
 #: Answers scored before the metrics take them in one go.
 _SETTLE = 1_024
 
@@ -150,6 +153,8 @@ class Learning:
         Called with the place of each question and what the model says of it.
     served
         Joins predictions that were served with the answers; it is told the answers.
+    skipped
+        The places of questions that are neither asked nor learned.
     """
 
     def __init__(
@@ -163,6 +168,7 @@ class Learning:
         waiting: WaitingPredictions | None = None,
         asked: Callable[[int, Score], None] | None = None,
         served: ServedQuality | None = None,
+        skipped: Collection[int] = (),
     ) -> None:
         self.model = model
         self.estimator = in_order(estimator)
@@ -177,6 +183,7 @@ class Learning:
         self._stops = sorted(stops)
         self._asked = asked
         self.served = served
+        self.skipped = frozenset(skipped)
         self._weighted = takes_weight(estimator)
         self._unlearned: Any = None
         self._whole = False
@@ -210,7 +217,11 @@ class Learning:
             self.progress.position = message.position
             return
         if entries is not None:
-            yield from self._read(entries, former=envelope.definition != self.model.hash)
+            try:
+                yield from self._read(entries, former=envelope.definition != self.model.hash)
+            except LearnerFailed as error:
+                error.position = message.position
+                raise
         elif message.payload:
             # Of another definition: the places of this one's follow theirs.
             self.progress.next_seq = max(self.progress.next_seq, last_sequence_of(message.payload) + 1)
@@ -249,13 +260,27 @@ class Learning:
         message = _Message(self.model.task, entries, self._rows, first, former)
         if not message.size:
             return
-        for kind, start, end in message.runs():
-            if kind == _QUESTION:
+        for kind, start, end in self._runs(message):
+            if kind == _SKIPPED:
+                self._close(message, start, end)
+            elif kind == _QUESTION:
                 self._ask(message, start, end)
             elif kind == _ANSWER:
                 yield from self._answer(message, start, end)
             else:
                 self._close(message, start, end)
+
+    def _runs(self, message: _Message) -> Iterator[tuple[int, int, int]]:
+        """The runs of a message; entries of an example that is left out are runs of their own."""
+        for kind, start, end in message.runs():
+            for row in range(start, end) if self.skipped else ():
+                # An answer whose question is not in the log is named by its own place.
+                if message.seqs[row] in self.skipped or message.questions[row] in self.skipped:
+                    yield from ((kind, start, row),) if row > start else ()
+                    yield _SKIPPED, row, row + 1
+                    start = row + 1
+            if start < end:
+                yield kind, start, end
 
     def _ask(self, message: _Message, start: int, end: int) -> None:
         """Predict questions, and keep what is said of them."""
@@ -316,7 +341,7 @@ class Learning:
                 error = TypeError(
                     f"{type(final_step(self.estimator)).__name__} cannot learn a weight, and its label has a `keep`"
                 )
-                raise LearnerFailed(self.model.name, message.seqs[row], message.ids[row], error)
+                raise self._failure(message, row, error)
 
     def _score(self, message: _Message, start: int, end: int) -> None:
         for row in range(start, end):
@@ -349,7 +374,11 @@ class Learning:
     def _fail(self, message: _Message, end: int, rows: Iterator[Row], error: Exception) -> NoReturn:
         """Name the entry at which the estimator failed: the last of a run's rows that was read."""
         row = max(end - sum(1 for _ in rows) - 1, 0)
-        raise LearnerFailed(self.model.name, message.seqs[row], message.ids[row], error) from error
+        raise self._failure(message, row, error) from error
+
+    def _failure(self, message: _Message, row: int, error: Exception) -> LearnerFailed:
+        seq, question = message.seqs[row], message.questions[row]
+        return LearnerFailed(self.model.name, seq, question if question >= 0 else seq, message.ids[row], error)
 
     def _until_version(self) -> int:
         done = self.progress.examples

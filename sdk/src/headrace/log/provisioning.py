@@ -45,6 +45,8 @@ def topics_of(loop: LoopDefinition, namespace: str) -> Iterator[Topic]:
         yield Topic(topics.examples(model.name), retention=model.examples_retention)
     # What has not been compacted yet is kept all the same; the rest is of interest to people only.
     yield Topic(topics.models, retention=_WEEK, compaction=loop.compact_models)
+    # A model's log may be learned again at any time.
+    yield Topic(topics.skips)
     yield Topic(topics.dead_letters, retention=loop.dead_letters_retention)
 
 

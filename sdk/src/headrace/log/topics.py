@@ -67,6 +67,11 @@ class Topics:
         return self._name("models")
 
     @property
+    def skips(self) -> str:
+        """The examples that models leave out."""
+        return self._name("skips")
+
+    @property
     def dead_letters(self) -> str:
         """What could not be processed, with its reason."""
         return self._name("dead-letters")

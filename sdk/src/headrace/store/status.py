@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -86,6 +87,20 @@ class TakeoverStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     needed: int
 
 
+class StoppedModel(msgspec.Struct, kw_only=True):
+    """The example on which a model's learner fails: it has learned all that stands before it, and nothing behind.
+
+    `id` is that of its event, `entry` its place in the model's log and `question` that of its question, `position`
+    where the message of that log stands, and `reason` what the learner raised.
+    """
+
+    id: str
+    entry: int
+    question: int
+    position: str
+    reason: str
+
+
 class ServiceStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One service process, as it describes itself each second.
 
@@ -96,7 +111,7 @@ class ServiceStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     None being one that cannot be computed.
     `partitions` says how far each partition of a stream is, `held_by` which of them the events that were read wait for,
     and `joins` what waits in the join of each model. `takeovers` says how far each changed
-    model is whose new definition does not answer yet.
+    model is whose new definition does not answer yet; `stopped` names the models whose learner fails on an example.
     """
 
     service: str
@@ -116,6 +131,7 @@ class ServiceStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     held_by: str = ""
     joins: dict[str, JoinStatus] = {}
     takeovers: dict[str, TakeoverStatus] = {}
+    stopped: dict[str, StoppedModel] = {}
     note: str = ""
 
 
@@ -158,7 +174,8 @@ class StatusBoard:
         silent
             Include processes that stopped reporting without ending, with the time of their last report, for a day.
         """
-        self._store.zremrangebyscore(self._register, "-inf", time.time() - _FORGET_S)
+        with suppress(redis.ResponseError):  # a store whose disk is full refuses writes, and can be read
+            self._store.zremrangebyscore(self._register, "-inf", time.time() - _FORGET_S)
         ranked: list[tuple[bytes, float]] = self._store.zrange(self._register, 0, -1, withscores=True)  # type: ignore[assignment]
         seen = sorted(ranked)
         found = self._store.mget([key for key, _ in seen]) if seen else []

@@ -39,7 +39,7 @@ _log = structlog.get_logger()
 
 
 async def serve(settings: LearnerSettings, models: Sequence[str] = ()) -> int:
-    """Run until SIGTERM or SIGINT, or until a model cannot go on.
+    """Run until SIGTERM or SIGINT; a model that fails stops alone.
 
     Parameters
     ----------
@@ -76,11 +76,9 @@ async def serve(settings: LearnerSettings, models: Sequence[str] = ()) -> int:
         _log.info("listening", address=server.address, models=[worker.model.name for worker in workers])
         await _until_stopped(workers, heartbeat, pace, dependencies)
         await server.stop()
-        failed = any(worker.standing.failure for worker in workers)
-        if not failed:  # what failed says so as long as a status lives
-            with suppress(RedisError):
-                heartbeat.end()
-    return int(failed)
+        with suppress(RedisError):
+            heartbeat.end()
+    return 0
 
 
 def chosen(loop: LoopDefinition, names: Sequence[str]) -> list[ModelDefinition]:
@@ -107,6 +105,7 @@ def _workers(
     pace: Pace,
 ) -> list[Worker]:
     loaded = declare.load(settings.loop_file)
+    settings.data.mkdir(0o700, parents=True, exist_ok=True)
     topics = Topics(loop.name, settings.namespace)
     workers = []
     for model in models:
@@ -121,6 +120,7 @@ def _workers(
             Versions(client, topics.models, loop.views_of(model)),
             topics.partitions_of(topics.predictions(model.name), loop.stream(model.stream).partitions),
             partial(_refuse, client, topics, model),
+            topics.skips,
         )
 
         def make(name: str = model.name) -> object:

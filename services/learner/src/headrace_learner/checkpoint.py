@@ -169,6 +169,11 @@ def _refused(data: bytes) -> Unreadable:
     return OlderFormat(_WHAT, problem, "nothing: the model is learned again from its log")
 
 
+def _private(path: str, flags: int) -> int:
+    """Open a file that its owner alone may read: an opener for `open`."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
 class Checkpoints:
     """The checkpoints of one model: the newest, and the one before.
 
@@ -189,11 +194,12 @@ class Checkpoints:
             It cannot be written; the one before stays.
         """
         directory = self.path.parent
-        directory.mkdir(parents=True, exist_ok=True)
+        # Not those above it: a data directory that was removed must not come back with a checkpoint of the old log.
+        directory.mkdir(0o700, exist_ok=True)
         # Two owners for a moment (one of them fenced) must not write into one file.
         written = directory / f"{self.path.name}.{os.getpid()}.tmp"
         try:
-            with written.open("wb") as file:
+            with open(written, "wb", opener=_private) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

@@ -24,6 +24,7 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat, dependencies: Dependen
     status.versions = {name: standing.published for name, standing in standings.items()}
     states = {standing.state for standing in standings.values()}
     status.state = next((state for state in ("failed", "starting", "stopped") if state in states), dependencies.state())
+    status.stopped = {name: own.stopped for name, own in standings.items() if own.stopped is not None}
     status.counters = {
         "examples": sum(standing.learned for standing in standings.values()),
         "versions": sum(standing.versions for standing in standings.values()),

@@ -19,9 +19,12 @@ from headrace.log.consume import OwnerProgress, PartitionConsumer
 from headrace.log.messages import Message, WrongMessage, opened, pass_over
 from headrace.log.position import START, Position
 from headrace.log.read import LogReader
+from headrace.log.skips import SkipReader
 from headrace.log.versions import Newest
+from headrace.readiness import Backoff
 from headrace.store.connection import store_errors
 from headrace.store.quality import QualityReport
+from headrace.store.status import StoppedModel
 from headrace.v1.models_pb2 import ModelVersion
 
 from . import checkpoint
@@ -54,6 +57,12 @@ _CHECK = 2.0
 #: Seconds before a broker or a store that did not answer is asked again.
 _RETRY = 0.5
 
+#: Seconds before a model that failed for another reason begins again: the first time, and at most.
+_FAILED_FIRST, _FAILED_LONGEST = 1.0, 60.0
+
+#: Milliseconds of one look for an example that is left out.
+_SKIP_WAIT_MS = 1_000
+
 
 class Owners(Protocol):
     """Who owns a work: see `headrace.store.fences.Fences`."""
@@ -84,15 +93,17 @@ class Standing:
     metrics: dict[str, float] = field(default_factory=dict)
     note: str = ""
     failure: str | None = None
+    stopped: StoppedModel | None = None
     takeover: Takeover | None = None
     refused: int = 0
 
 
 @dataclass(frozen=True)
 class Outside:
-    """What a worker meets: broker, fences, board; `predictions` are the physical topics of what is served.
+    """What a worker meets: broker, fences, board.
 
-    `refuse` writes a dead letter, durably.
+    `predictions` are the physical topics of what is served, `refuse` writes a dead letter, durably, and `skips` is the
+    topic of the examples that are left out.
     """
 
     client: pulsar.Client
@@ -102,6 +113,7 @@ class Outside:
     versions: Versions
     predictions: Sequence[str] = ()
     refuse: Callable[[WrongMessage], None] = pass_over
+    skips: str | None = None
 
 
 class Worker(threading.Thread):
@@ -150,37 +162,99 @@ class Worker(threading.Thread):
         self._too_large = ""
         self._takeover: Takeover | None = None
         self._others: frozenset[str] = frozenset()
+        self._skipped: frozenset[int] = frozenset()
 
     def stop(self) -> None:
         """Finish the message under way, write a checkpoint and end."""
         self._stopping.set()
 
     def run(self) -> None:
-        log = _log.bind(model=self.model.name)
-        try:
-            self._restore()
-            while not self._stopping.is_set():
-                try:
-                    self._serve()
-                except Fenced as error:
-                    log.warning("another learner took over", reason=str(error))
-                    self._restore()
-                except Unavailable as error:
-                    self._say(str(error))
-                    log.warning("broker or store does not answer", reason=str(error))
-                    self._restore()
-                    self._stopping.wait(_RETRY)
+        delays = Backoff(_FAILED_FIRST, _FAILED_LONGEST)
+        while not self._stopping.is_set():
+            try:
+                self._restore()
+                self._serve()
+            except Fenced as error:
+                self._warn("another learner took over", error)
+            except Unavailable as error:
+                self._say(str(error))
+                self._warn("broker or store does not answer", error)
+                self._stopping.wait(_RETRY)
+            except LearnerFailed as error:
+                self._stop_at(error)
+            except Exception as error:
+                if self.standing.failure is None:
+                    delays.reset()
+                self._fail(error, delays.next())
+        self._end()
+
+    def _warn(self, event: str, error: Exception) -> None:
+        _log.warning(event, model=self.model.name, reason=str(error))
+
+    def _fail(self, error: Exception, delay: float) -> None:
+        """Wait, and begin again from the checkpoint: other models of this process go on meanwhile."""
+        self.standing.state, self.standing.failure = "failed", str(error)
+        self._stir()
+        # Of ours the reason is enough.
+        traceback = not isinstance(error, HeadraceError)
+        _log.error("learner_failed", model=self.model.name, reason=str(error), exc_info=traceback, retry_s=delay)
+        self._stopping.wait(delay)
+
+    def _end(self) -> None:
+        if self.standing.failure is None and self.standing.stopped is None:
             self._tell(at_once=True)
             self.standing.state = "stopped"
-        except Exception as error:
-            self.standing.state, self.standing.failure = "failed", str(error)
-            # Of ours the reason is enough, unless it is the user's code that failed.
-            traceback = not isinstance(error, HeadraceError) or isinstance(error, LearnerFailed)
-            log.error("learner refuses to go on", reason=str(error), exc_info=traceback)
+        self._stir()
+
+    # Examples that are left out ------------------------------------------------------------------
+
+    def _stop_at(self, error: LearnerFailed) -> None:
+        """Learn nothing until the example that the learner fails on is left out, or this process ends."""
+        position = ":".join(map(str, error.position))
+        stopped = StoppedModel(
+            id=error.id, entry=error.seq, question=error.question, position=position, reason=error.reason
+        )
+        self.standing.state, self.standing.stopped = "halted", stopped
+        self._stir()
+        _log.error(
+            "learner_stopped",
+            model=self.model.name,
+            example=error.id,
+            entry=error.seq,
+            position=position,
+            reason=str(error),
+            exc_info=error,
+        )
+        self._await_skip(error.question)
+
+    def _await_skip(self, question: int) -> None:
+        while not self._stopping.is_set() and question not in self._skipped:
+            try:
+                self._read_skips(until=question)
+            except Unavailable as error:
+                self._warn("broker or store does not answer", error)
+                self._stopping.wait(_RETRY)
+        if question in self._skipped:
+            self.standing.stopped = None
+            _log.warning("example_skipped", model=self.model.name, entry=question)
+
+    def _read_skips(self, until: int | None = None) -> None:
+        """Find out which examples are left out; waits for one of them, where that is asked for."""
+        if self._outside.skips is None:
+            self._stopping.wait(_SKIP_WAIT_MS / 1_000)
+            return
+        reader = SkipReader(self._outside.client, self._outside.skips, self.model.name)
+        try:
+            self._skipped = reader.read()
+            while until is not None and until not in self._skipped and not self._stopping.is_set():
+                self._skipped = reader.read(_SKIP_WAIT_MS)
         finally:
-            self._stir()
+            _quietly(reader.close)
 
     def _serve(self) -> None:
+        if self._outside.skips is not None:
+            self._read_skips()
+            self._learning.skipped = self._skipped
         consumer = PartitionConsumer(
             self._outside.client,
             self._outside.topic,
@@ -276,6 +350,7 @@ class Worker(threading.Thread):
         self._end_takeover()
         # With what the broker took for acknowledged, but the checkpoint does not hold.
         self._learn(consumer.start_after(self._learning.progress.position, delivered), publish=True)
+        self.standing.failure = None
 
     def _still_own(self) -> None:
         """Find out now and then that another learner took over, also where nothing comes that would tell."""
@@ -448,6 +523,7 @@ class Worker(threading.Thread):
 
     def _begin(self, learning: Learning) -> None:
         self._learning, self._owed = learning, None
+        learning.skipped = self._skipped
         # The new one may be at another place.
         self._predictions.close()
         self._tell(at_once=True)

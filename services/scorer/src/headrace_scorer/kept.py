@@ -30,6 +30,7 @@ class KeptVersions:
         """All that are there; what is damaged is left out."""
         found = []
         try:
+            self._directory.mkdir(0o700, parents=True, exist_ok=True)
             for path in sorted(self._directory.glob("*.version")):
                 with _left_out(path):
                     found.append(read_version(unseal(Kind.VERSION, path.read_bytes(), path.name)))
@@ -40,7 +41,8 @@ class KeptVersions:
     def save(self, versions: Mapping[str, ModelVersion]) -> None:
         """Keep these, by model, in the place of those before; whole or not at all."""
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            # Not those above it: a data directory that was removed must not come back with versions of old.
+            self._directory.mkdir(0o700, exist_ok=True)
             for model, version in versions.items():
                 # Several scorers may share the directory.
                 draft = self._directory / f"{model}.{os.getpid()}.tmp"

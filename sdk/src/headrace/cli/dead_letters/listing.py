@@ -11,6 +11,7 @@ import click
 
 from headrace.cli.dead_letters.box import check_stream, letter_options, open_box
 from headrace.cli.dead_letters.wording import line, plain
+from headrace.cli.output import say
 from headrace.cli.target import find
 
 if TYPE_CHECKING:
@@ -54,15 +55,15 @@ def list_letters(
     if not found:
         check_stream(stream, target)
     for own in newest:
-        click.echo(json.dumps(plain(own)) if as_json else line(own))
+        say(json.dumps(plain(own)) if as_json else line(own))
     _tell_rest(found, len(newest), hidden, as_json)
 
 
 def _tell_rest(found: int, shown: int, hidden: int, as_json: bool) -> None:
     """What is not shown, on standard error."""
     if found > shown:
-        click.echo(f"the newest {shown:,} of {found:,}: --limit shows more", err=True)
+        say(f"the newest {shown:,} of {found:,}: --limit shows more", err=True)
     if not found and not as_json:
-        click.echo("no dead letters", err=True)
+        say("no dead letters", err=True)
     if hidden:
-        click.echo(f"{hidden:,} more were sent through again: --retried shows them too", err=True)
+        say(f"{hidden:,} more were sent through again: --retried shows them too", err=True)

@@ -13,6 +13,7 @@ import click
 from headrace.cli.dead_letters.box import check_stream, letter_options, open_box, position_of, unknown
 from headrace.cli.dead_letters.editing import check_fields, edited, fields_of
 from headrace.cli.failures import REFUSED, Refused
+from headrace.cli.output import say, say_line
 from headrace.cli.sending import definition_of
 from headrace.cli.target import find
 
@@ -68,7 +69,7 @@ def retry(
         wanted = _named(box, positions) if positions else _waiting(box, stream)
         if not wanted:
             check_stream(stream, target)
-            click.echo("no dead letters to retry", err=True)
+            say("no dead letters to retry", err=True)
             return
         if fields:
             declared = None if target.data is None else definition_of(target, None)
@@ -81,7 +82,7 @@ def retry(
     if told["refused"]:
         raise Refused(f"{told['refused']:,} of {sent:,} were refused again", REFUSED)
     if not as_json:
-        click.echo(f"{sent:,} taken", err=True)
+        say(f"{sent:,} taken", err=True)
 
 
 def _check_usage(positions: Sequence[str], many: bool, settings: bool, event: str | None) -> None:
@@ -122,7 +123,7 @@ def _waiting(box: LetterBox, stream: str | None) -> set[Position]:
         else:
             left += 1
     if left:
-        click.echo(f"{left:,} hold no event of a stream, and cannot be retried: see `show`", err=True)
+        say(f"{left:,} hold no event of a stream, and cannot be retried: see `show`", err=True)
     return found
 
 
@@ -162,6 +163,6 @@ def _tell(own: Resent, told: Counter[str], as_json: bool) -> None:
     told[outcome] += 1
     position, stream, reason = format_position(own.letter.position), own.letter.letter.stream, str(own.error or "")
     if as_json:
-        click.echo(json.dumps({"position": position, "stream": stream, "outcome": outcome, "reason": reason or None}))
+        say(json.dumps({"position": position, "stream": stream, "outcome": outcome, "reason": reason or None}))
     else:
-        click.echo(f"{position}  {stream}: {f'refused again: {reason}' if reason else outcome}")
+        say_line(f"{position}  {stream}: {f'refused again: {reason}' if reason else outcome}")

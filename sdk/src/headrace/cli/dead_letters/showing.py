@@ -9,6 +9,7 @@ import click
 
 from headrace.cli.dead_letters.box import letter_options, open_box, position_of, unknown
 from headrace.cli.dead_letters.wording import page, plain
+from headrace.cli.output import say
 from headrace.cli.target import find
 
 
@@ -35,4 +36,4 @@ def show_letter(
         found = next((own for own in box.read() if own.position == wanted), None)
     if found is None:
         raise unknown(position)
-    click.echo(json.dumps(plain(found)) if as_json else page(found))
+    say(json.dumps(plain(found)) if as_json else page(found))

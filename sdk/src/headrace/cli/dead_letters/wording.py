@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from headrace.wording import format_time, printable
 
 if TYPE_CHECKING:
     from headrace.log.letters import Letter
@@ -38,7 +39,7 @@ def line(own: Letter) -> str:
     letter = own.letter
     who = f"{letter.service or '?'}  {letter.stream or '?'}"
     retried = f"  (retried: {own.retried})" if own.retried else ""
-    return f"{format_position(own.position)}  {_time(letter.refused_at)}  {who}: {reason(own)}{retried}"
+    return printable(f"{format_position(own.position)}  {_time(letter.refused_at)}  {who}: {reason(own)}{retried}")
 
 
 def page(own: Letter) -> str:
@@ -48,7 +49,7 @@ def page(own: Letter) -> str:
         del told["topic"]
         told["stood"] = "on no topic: refused on its way in"
         told["event"] = told.pop("event")
-    return "\n".join(f"{name:<10} {_shown(value)}" for name, value in told.items())
+    return "\n".join(printable(f"{name:<10} {_shown(value)}") for name, value in told.items())
 
 
 def reason(own: Letter) -> str:
@@ -63,11 +64,7 @@ def _shown(value: object) -> str:
 
 
 def _time(microseconds: int) -> str:
-    """A time as ISO 8601 text; as it stands there where it is beyond any calendar."""
-    try:
-        return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError, OSError):
-        return f"{microseconds} µs"
+    return format_time(microseconds)
 
 
 def _event(event: bytes) -> object:

@@ -1,0 +1,52 @@
+"""A display never ends what it displays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headrace.errors import HeadraceError
+from headrace.wording import shown
+
+#: Characters of a fault that are shown.
+_LENGTH = 500
+
+
+class Guard:
+    """Runs what only shows something: an exception is reported once, and goes no further.
+
+    Parameters
+    ----------
+    report
+        Told of each fault, again only after something else has happened in between.
+    """
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._reported = ""
+
+    def __call__(self, show: Callable[[], None]) -> bool:
+        """Run it; False where it failed."""
+        try:
+            show()
+        except Exception as error:
+            self._failed(error)
+            return False
+        self._reported = ""
+        return True
+
+    def _failed(self, error: Exception) -> None:
+        text = _words(error)
+        if text == self._reported:
+            return
+        self._reported = text
+        try:
+            self._report(text)
+        except Exception:  # nobody reads standard error any more either
+            return
+
+
+def _words(error: Exception) -> str:
+    text = shown(error, _LENGTH)
+    if isinstance(error, HeadraceError):
+        return text
+    return f"cannot be shown at the moment: {type(error).__name__}: {text}"

@@ -1,0 +1,97 @@
+"""``headrace skip``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headrace.cli.output import say, say_line
+from headrace.cli.sending import definition_of
+from headrace.cli.target import Target, broker_of, find, loop_options
+from headrace.errors import InvalidRequest, UnknownName
+from headrace.wording import quoted, shown
+
+if TYPE_CHECKING:
+    from headrace.definition import ModelDefinition
+    from headrace.store.status import StoppedModel
+
+
+@click.command("skip")
+@click.argument("model")
+@click.argument("example_id")
+@click.option("--json", "as_json", is_flag=True, help="The outcome as one line of JSON.")
+@click.option("--pulsar", metavar="URL", help="Its broker, if it does not run on this machine.")
+@click.option(
+    "--definition",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The compiled loop, if it does not run on this machine.",
+)
+@loop_options
+def command(
+    model: str,
+    example_id: str,
+    as_json: bool,
+    pulsar: str | None,
+    definition: Path | None,
+    loop: str | None,
+    data: Path | None,
+    redis: str | None,
+) -> None:
+    """Let MODEL leave out the example EXAMPLE_ID, on which its learner fails, and learn on behind it.
+
+    `headrace status` names the example that a model has stopped at; no other one can be left out. This is recorded on
+    the loop's skips topic, so whoever learns the model's log again leaves the example out too. Nothing takes it back.
+
+    \b
+    Example:
+      headrace skip late_arrival UA1545
+    """
+    from headrace.log.skips import Skip, write_skip
+    from headrace.log.topics import Topics
+
+    target = find(loop, data, redis)
+    name = _named(definition_of(target, definition).models, model).name
+    stopped = _stopped(target, name, example_id)
+    with broker_of(target, pulsar) as (client, namespace):
+        skip = Skip(model=name, question=stopped.question, id=stopped.id, reason=stopped.reason)
+        write_skip(client, Topics(target.loop, namespace).skips, skip)
+    facts = {"model": model, "id": stopped.id, "question": stopped.question, "reason": stopped.reason}
+    if as_json:
+        say(json.dumps(facts))
+    else:
+        say_line(f"{model} leaves out example {quoted(stopped.id)}, entry {stopped.question} of its log, and learns on")
+
+
+def _named(models: Sequence[ModelDefinition], name: str) -> ModelDefinition:
+    for model in models:
+        if name in (model.title, model.name):
+            return model
+    raise UnknownName("model", name, tuple(model.title for model in models))
+
+
+def _stopped(target: Target, model: str, example_id: str) -> StoppedModel:
+    """The example that a model has stopped at, which has to be the one that is named.
+
+    Raises
+    ------
+    InvalidRequest
+        It is another one, or the model has not stopped.
+    """
+    found = [status.stopped[model] for status in target.statuses() if model in status.stopped]
+    if not found:
+        raise InvalidRequest(
+            "the example to leave out",
+            quoted(example_id),
+            f"one that a model has stopped at: {model} has not stopped (see `headrace status`)",
+        )
+    for stopped in found:
+        # An id that cannot be typed is named as it is shown.
+        if example_id in (stopped.id, shown(stopped.id)):
+            return stopped
+    raise InvalidRequest(
+        "the example to leave out", quoted(example_id), f"{quoted(found[0].id)}, which {model} has stopped at"
+    )

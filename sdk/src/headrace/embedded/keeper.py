@@ -1,0 +1,94 @@
+"""Keeping the local servers of a loop running: one that ends is started again on the same data."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headrace.embedded.restarts import Restarts
+from headrace.embedded.servers import Server
+from headrace.errors import HeadraceError
+
+_LOOK_S = 0.5
+
+
+@dataclass
+class _Kept:
+    """A server, its ends, and whether it is down at the moment."""
+
+    server: Server
+    restarts: Restarts = field(default_factory=Restarts)
+    down: bool = False
+    failure: str = ""
+
+
+class Keeper:
+    """Watches local servers from `start` to `stop`.
+
+    Parameters
+    ----------
+    logs
+        The directory of their logs.
+    say
+        Told of each end and each start.
+    keeps
+        Whether servers may be started: without the directory of their data they would begin with none.
+    """
+
+    def __init__(
+        self, servers: Sequence[Server], logs: Path, say: Callable[[str], None], keeps: Callable[[], bool]
+    ) -> None:
+        self._kept = [_Kept(server) for server in servers]
+        self._logs = logs
+        self._say = say
+        self._keeps = keeps
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="server keeper", daemon=True)
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """By server that ends again and again, what is known of it."""
+        return {kept.server.name: kept.failure for kept in self._kept if kept.failure}
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more; a start under way is waited for."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_LOOK_S):
+            for kept in self._kept:
+                if (kept.down or kept.server.has_ended) and self._keeps():
+                    self._start_again(kept)
+
+    def _start_again(self, kept: _Kept) -> None:
+        name = kept.server.name
+        if not kept.down:
+            self._note_end(kept, kept.server.last_words())
+            kept.down = True
+        try:
+            kept.server.restart()
+        except (HeadraceError, OSError) as error:
+            self._note_end(kept, f"could not be started: {error}")
+            return
+        kept.down, kept.failure = False, ""
+        kept.restarts.started()
+        self._say(f"the {name} runs again, on the data that it had")
+
+    def _note_end(self, kept: _Kept, how: str) -> None:
+        """Say how a server ended, and wait until it may be started again."""
+        name, delay = kept.server.name, kept.restarts.ended()
+        log = self._logs / f"{name}.log"
+        if kept.restarts.failed:
+            kept.failure = kept.restarts.verdict(how, log)
+            self._say(f"the {name} has failed: it {kept.failure}")
+        else:
+            self._say(f"the {name} {how}; starting it again on the same data in {delay:g} s, its log is {log}")
+        self._stopping.wait(delay)

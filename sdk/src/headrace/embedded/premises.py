@@ -1,0 +1,64 @@
+"""The directory of a loop's state: only its owner's, still there, and with room left on its disk."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+#: Bytes that are left on a disk that is full for a server: it refuses a write before the last block is taken.
+_LEAST_ROOM = 4 * 2**20
+
+#: The lock of the process that runs a loop, in the directory of its state.
+UP_LOCK = "up.lock"
+
+_DIRECTORY, _FILE = 0o700, 0o600
+
+
+def private_directory(path: Path) -> Path:
+    """Create a directory that its owner alone may enter, and those above it that are missing; returns it.
+
+    One that is there already is closed to others if it is this user's, and holds nothing but a loop's state.
+    """
+    for missing in reversed([own for own in (path, *path.parents) if not own.exists()]):
+        missing.mkdir(_DIRECTORY, exist_ok=True)
+    found = path.stat()
+    if found.st_mode & 0o077 and found.st_uid == os.getuid() and _is_state(path, found.st_mode):
+        path.chmod(_DIRECTORY)
+    return path
+
+
+def _is_state(path: Path, mode: int) -> bool:
+    """Whether a directory is a loop's own: a folder for temporary files, or the user's project, is not."""
+    return not mode & stat.S_ISVTX and ((path / UP_LOCK).exists() or not any(path.iterdir()))
+
+
+def private_file(path: Path | str, flags: int) -> int:
+    """Open a file that its owner alone may read: an opener for `open`."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC, _FILE)
+    found = os.fstat(descriptor)
+    if found.st_mode & 0o077 and found.st_uid == os.getuid():
+        os.fchmod(descriptor, _FILE)
+    return descriptor
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that its owner alone may read."""
+    with open(path, "wb", opener=private_file) as file:
+        file.write(data)
+
+
+def problems_of(data: Path) -> Sequence[str]:
+    """What is wrong with the directory of a loop's state, each with its cure; nothing for one that is well."""
+    try:
+        disk = os.statvfs(data)
+    except OSError as error:
+        return [f"the data directory {data} cannot be read: {error.strerror}"]
+    room = disk.f_bavail * disk.f_frsize
+    if room >= _LEAST_ROOM:
+        return []
+    return [
+        f"the disk of {data} is full ({room / 2**20:.1f} MiB left): nothing more is accepted or learned. Make room on "
+        "it, and the loop goes on by itself"
+    ]

@@ -1,0 +1,131 @@
+"""When what has ended is started again, and when it counts as failed; how long a start is waited for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headrace.embedded.child import Patience, _reason
+from headrace.embedded.keeper import Keeper
+from headrace.embedded.processes import kernel_is_compiled
+from headrace.embedded.restarts import FAILED_AFTER, Delays, Restarts
+from headrace.embedded.servers import Server
+from headrace.errors import Unavailable
+from tests.deadline import until
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_delays_grow_to_a_bound_and_begin_again_after_a_steady_run() -> None:
+    clock = Clock()
+    restarts = Restarts(Delays(first=1, longest=3, steady=30), clock)
+    assert [restarts.ended() for _ in range(4)] == [1, 2, 3, 3]
+    restarts.started()
+    clock.now = 31
+    assert restarts.ended() == 1
+    assert restarts.count == 5
+
+
+def test_ends_in_a_row_are_a_failure_and_ends_far_apart_are_none() -> None:
+    clock = Clock()
+    restarts = Restarts(clock=clock)
+    for _ in range(FAILED_AFTER):
+        assert not restarts.failed
+        restarts.ended()
+    assert restarts.failed
+    assert "ended 5 times within 60 s, the last time it exited with 1 (no disk). Its log is x.log" in restarts.verdict(
+        "exited with 1 (no disk)", "x.log"
+    )
+    clock.now += 61
+    restarts.ended()
+    assert not restarts.failed
+
+
+def test_a_start_is_waited_for_as_long_as_something_moves() -> None:
+    clock = Clock()
+    patience = Patience(90, clock)
+    for second in range(0, 600, 50):
+        clock.now = second
+        patience.saw(patience.busy(cpu_s=0.2 * second))
+        assert not patience.is_over
+    # A retry now and then is no progress.
+    for second in range(600, 689, 10):
+        clock.now = second
+        patience.saw(patience.busy(cpu_s=110 + 0.001 * second))
+    clock.now = 691
+    assert patience.is_over
+
+
+def test_the_reason_is_taken_out_of_a_line_of_the_log() -> None:
+    assert _reason('{"event": "service_failed", "reason": "no such file"}') == "no such file"
+    assert _reason('{"event": "stopped"}') == "stopped"
+    assert _reason("usage: headrace-learner") == "usage: headrace-learner"
+    assert _reason("7") == "7"
+
+
+def test_the_kernel_is_compiled_once_its_cache_holds_it(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert not kernel_is_compiled()
+    (tmp_path / "kernel_1").mkdir()
+    (tmp_path / "kernel_1" / "tiles._fold-1.py311.nbi").touch()
+    assert kernel_is_compiled()
+
+
+class Flaky(Server):
+    """A server that ends, and comes back after some tries."""
+
+    name = "broker"
+    url = "pulsar://nowhere"
+    pid = 1
+
+    def __init__(self, fails: int) -> None:
+        self.ended = True
+        self.tries = 0
+        self._fails = fails
+
+    @property
+    def has_ended(self) -> bool:
+        return self.ended
+
+    def restart(self) -> None:
+        self.tries += 1
+        if self.tries <= self._fails:
+            self.ended = False  # as of a child that is let go of
+            raise Unavailable("its port is taken")
+        self.ended = False
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+def test_a_server_that_ended_is_started_until_it_runs(tmp_path: Path) -> None:
+    said: list[str] = []
+    server = Flaky(fails=2)
+    keeper = Keeper([server], tmp_path, said.append, lambda: True)
+    keeper.start()
+    until(lambda: said[-1:] == ["the broker runs again, on the data that it had"])
+    keeper.stop()
+    assert server.tries == 3
+    assert said[0].startswith("the broker ended; starting it again on the same data in 0.2 s")
+    assert "could not be started: its port is taken" in said[1]
+    assert keeper.failures == {}
+
+
+def test_a_server_without_its_data_is_not_started(tmp_path: Path) -> None:
+    looked: list[bool] = []
+    server = Flaky(fails=0)
+    keeper = Keeper([server], tmp_path, lambda text: None, lambda: bool(looked.append(True)))
+    keeper.start()
+    until(lambda: len(looked) > 1)
+    keeper.stop()
+    assert server.tries == 0
