@@ -1,12 +1,33 @@
-"""How times, spans of time and counts are told to people."""
+"""How values, times, spans of time and counts are told to people."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Each unit in seconds, beside the one below it.
 _UNITS = (("d", 86_400, "h", 3_600), ("h", 3_600, "m", 60), ("m", 60, "s", 1))
+
+
+#: Characters of a value that an error shows.
+_SHOWN = 80
+
+
+def shown(value: object) -> str:
+    """A value as JSON, in its own characters, cut; half a surrogate pair, which no text can hold, stays escaped.
+
+    Examples
+    --------
+    >>> shown("späte"), shown([1, None])
+    ('"späte"', '[1, null]')
+    """
+    return cut(json.dumps(value, ensure_ascii=False, default=str).encode(errors="backslashreplace").decode())
+
+
+def cut(text: str, limit: int = _SHOWN) -> str:
+    """A text of at most so many characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def format_time(time: int) -> str:
