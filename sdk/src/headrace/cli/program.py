@@ -13,6 +13,7 @@ from headrace.cli.failures import explain_failure
 
 # Each is `headrace.cli.<module>.command`. The line is said here, so that `headrace --help` loads none of them.
 _COMMANDS = {
+    "init": ("init", "Write a loop file for a table of yours."),
     "check": ("check", "Explain a loop file, or name its mistakes and their cures."),
     "compile": ("compile", "Write the compiled loop that services start from."),
     "up": ("up", "Run a loop on this machine."),
