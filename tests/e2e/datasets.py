@@ -63,13 +63,13 @@ from headrace import Label, Loop, Model, Stream, col
 loop = Loop("{name}", idle="60s")
 
 
-class Row(Stream, key="id", time="at", id="id", lateness="0s", partitions={partitions}):
+class Row(Stream, key="id", time="at", id="id", lateness="0s", partitions={partitions}, time_format="us"):
     id: str
     at: datetime
 {fields}
 
 
-class Answer(Stream, key="id", time="at", id="id", lateness="0s", partitions={partitions}):
+class Answer(Stream, key="id", time="at", id="id", lateness="0s", partitions={partitions}, time_format="us"):
     id: str
     at: datetime
     answer: {kind}

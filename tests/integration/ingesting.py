@@ -38,7 +38,9 @@ def stream(name: str) -> StreamDefinition:
         Field("amount", FieldType.FLOAT),
         Field("note", FieldType.STRING, optional=True),
     )
-    return StreamDefinition(name, fields, key="user", time="at", id="id", lateness=HOUR, horizon=0, max_bytes=10_000)
+    return StreamDefinition(
+        name, fields, key="user", time="at", id="id", lateness=HOUR, horizon=0, max_bytes=10_000, time_format="us"
+    )
 
 
 @dataclass

@@ -131,7 +131,10 @@ def _value(declared: Field, value: Any) -> tuple[bool, Any]:
         return declared.optional, None
     kind, whole = declared.type, isinstance(value, int) and not isinstance(value, bool)
     if kind is FieldType.BOOL:
-        return isinstance(value, bool), value
+        text = value.lower() if isinstance(value, str) else ""
+        return (True, text == "true") if text in ("true", "false") else (isinstance(value, bool), value)
+    if kind is FieldType.INT and isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return True, int(value)
     if kind is FieldType.STRING:
         return isinstance(value, str), value
     if kind is FieldType.FLOAT:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from headrace.definition import LabelDefinition, LoopDefinition, ModelDefinition, Task
+from headrace.definition import Column, FieldType, LabelDefinition, LoopDefinition, ModelDefinition, Task
 from tests.oracle.events import Event, Judged, Partition
 from tests.oracle.expressions import Value, evaluate
 from tests.oracle.record import LoggedEntry
@@ -153,11 +153,14 @@ def labels_of(loop: LoopDefinition, model: ModelDefinition, judged: Judged) -> I
     label = loop.label(model.label)
     for event in _in_order(judged[label.stream]):
         of, value = event.fields[label.id], evaluate(label.value, event.fields)
-        if of is not None and value is not None:
-            yield Label(str(of), event.time, _as_label(model.task, value))
+        time = event.time if label.known_at is None else event.fields[label.known_at]
+        if isinstance(label.value, Column) and label.type is FieldType.INT:
+            value = event.fields[label.value.name]  # an integer may be more than a float tells
+        if of is not None and value is not None and time is not None:
+            yield Label(str(of), time, _as_label(model.task, value))
 
 
-def _as_label(task: Task, value: Value) -> float | str:
+def _as_label(task: Task, value: Value | int) -> float | str:
     if task is Task.MULTICLASS:
         return value if isinstance(value, str) else str(int(value or 0))
     assert isinstance(value, float)

@@ -26,10 +26,12 @@ def evaluate(node: Expression, fields: dict[str, Any], read: Callable[[Aggregate
         return _plain(fields.get(node.name))
     if isinstance(node, Aggregate):
         return read(node)
+    if node.operation in ("hour", "weekday"):
+        return _apply(node, _moment(node, fields))
     return _apply(node, [evaluate(argument, fields, read) for argument in node.arguments])
 
 
-def _apply(node: Apply, values: list[Value]) -> Value:
+def _apply(node: Apply, values: list[Any]) -> Value:
     if node.operation == "is_missing":
         return float(values[0] is None)
     if node.operation == "fill":
@@ -44,6 +46,11 @@ def _apply(node: Apply, values: list[Value]) -> Value:
 
 def _plain(value: Any) -> Value:
     return float(value) if isinstance(value, bool | int) else value
+
+
+def _moment(node: Apply, fields: dict[str, Any]) -> list[Any]:
+    """The time that an operation is about: as an integer, since a float may be in the next hour."""
+    return [fields.get(argument.name) for argument in node.arguments if isinstance(argument, Column)]
 
 
 def _divide(x: float, y: float) -> float | None:

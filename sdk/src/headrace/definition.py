@@ -81,7 +81,10 @@ class StreamDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `lateness` is how far behind the newest event of its partition an event may come; `ahead` how far
     ahead of when it is published (None: unbounded); `horizon` how long (in event time) ids are remembered,
     at most the last `ids` of each partition; `retention` how long (wall clock) the broker keeps its topic
-    (None: for ever).
+    (None: for ever). `time_format` is how callers and files write times beside ISO 8601: a pattern of `strptime`, or
+    the unit that numbers count (None: microseconds, and none of January 1970); on the topic they are always µs. With
+    `content_id` the field `id` is made of the event's other fields, and no caller gives it. `missing` is what stands
+    in CSV for a missing value, beside nothing.
     """
 
     name: str
@@ -96,6 +99,14 @@ class StreamDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ahead: int | None = None
     retention: int | None = None
     ids: int = 1_000_000
+    time_format: str | None = None
+    content_id: bool = False
+    missing: tuple[str, ...] = ()
+
+    @property
+    def given(self) -> tuple[Field, ...]:
+        """The fields that callers and files give: all but an id that is made of the content."""
+        return tuple(field for field in self.fields if not (self.content_id and field.name == self.id))
 
     def field(self, name: str) -> Field:
         for field in self.fields:
@@ -191,7 +202,8 @@ class LabelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
 
     `absent` is the outcome of an event without any by the end of `wait`; None: it has none. With `correct` the last
     outcome within `wait` counts, else the first. With `after` (µs) it is a forecast: `id` names a field that both
-    streams share, and the first event that is at least `after` later tells the outcome.
+    streams share, and the first event that is at least `after` later tells the outcome. The outcome is known at the
+    time of its event, or at that in the event's field `known_at`.
     """
 
     name: str
@@ -206,6 +218,7 @@ class LabelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     keep: tuple[Keep, ...] = ()
     after: int | None = None
     alias: str | None = None
+    known_at: str | None = None
 
     @property
     def title(self) -> str:

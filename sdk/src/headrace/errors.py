@@ -6,6 +6,8 @@ statuses in one place (`headrace.rpc`), the command line into exit codes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headrace.wording import did_you_mean, quoted, shown
 
 #: Characters of a value that an error repeats.
@@ -71,6 +73,25 @@ class InvalidEvent(HeadraceError):
         self.field = field
         self.value = value
         self.expected = expected
+
+
+#: Wrong fields of one event that an error names.
+_NAMED = 10
+
+
+def all_of(errors: Sequence[InvalidEvent]) -> InvalidEvent:
+    """One error for all that is wrong with an event (at least one thing).
+
+    Examples
+    --------
+    >>> print(all_of([InvalidEvent("a", "null", "a string"), InvalidEvent("b", "1", "true or false")]))
+    field 'a' is null, expected a string; field 'b' is 1, expected true or false
+    """
+    first, *others = errors
+    named = [str(error) for error in others[: _NAMED - 1]]
+    if len(others) > len(named):
+        named.append(f"and {len(others) - len(named)} more fields")
+    return InvalidEvent(first.field, first.value, "; ".join([first.expected, *named])) if others else first
 
 
 class LateEvent(InvalidEvent):

@@ -6,6 +6,7 @@ Nothing here raises, whatever it is given: a display must not end what it displa
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import re
 import unicodedata
@@ -22,6 +23,9 @@ FIRST_TIME, LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_000_000
 
 #: Characters of a name or a value that are echoed; beyond them it is cut.
 NAME_LENGTH = 100
+
+#: Characters of a value that an error shows.
+VALUE_LENGTH = 80
 
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 # What is neither printable ASCII nor a letter of some script.
@@ -136,6 +140,23 @@ def shown(value: object, length: int = NAME_LENGTH) -> str:
     # Cut first: what is cut off costs nothing.
     text = str(value)[: length + 1]
     return printable(text) if len(text) <= length else f"{printable(text[:length])}…"
+
+
+def as_json(value: object) -> str:
+    """Return a value as JSON, in its own characters, that can be echoed; what no text can hold stays escaped.
+
+    Examples
+    --------
+    >>> as_json("späte"), as_json([1, None])
+    ('"späte"', '[1, null]')
+    """
+    text = json.dumps(value, ensure_ascii=False, default=str).encode(errors="backslashreplace").decode()
+    return printable(cut(text))
+
+
+def cut(text: str, limit: int = VALUE_LENGTH) -> str:
+    """Return at most so many characters of a text."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def quoted(name: object, length: int = NAME_LENGTH) -> str:

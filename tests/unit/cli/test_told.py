@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 import pytest
+from msgspec import structs
 
 from headrace.cli import score, send, sending, up
-from headrace.cli.dead_letters.editing import check_fields
+from headrace.cli.dead_letters.editing import as_sent, check_fields
 from headrace.cli.replay import _chosen
 from headrace.cli.replayed import Counts, sum_up
 from headrace.declare import load
@@ -49,6 +51,20 @@ def test_a_field_that_the_stream_lacks_is_not_set(flights: LoopDefinition) -> No
         check_fields(own, {"arival_delay": 4}, flights)
     # What a loop elsewhere declares is not known.
     check_fields(own, {"arival_delay": 4}, None)
+
+
+def test_an_event_of_a_topic_is_sent_as_its_stream_writes_times(flights: LoopDefinition) -> None:
+    event = b'{"at": 1767225600000000, "n": 1}'
+    (stream, *others) = flights.streams
+    seconds = structs.replace(flights, streams=(structs.replace(stream, time_format="s"), *others))
+    letters = {
+        name: Letter(START, DeadLetter(stream=stream.name, service=name, event=event)) for name in ("ingest", "fold")
+    }
+    time = next(field.name for field in stream.fields if field.name == stream.time)
+    found = json.loads(as_sent(letters["fold"], seconds).letter.event.replace(b'"at"', f'"{time}"'.encode()))
+    assert found == {time: "2026-01-01T00:00:00Z", "n": 1}
+    assert as_sent(letters["ingest"], seconds).letter.event == event
+    assert as_sent(letters["fold"], flights).letter.event == event
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ HOUR = 3_600_000_000
 
 def stream(name: str) -> StreamDefinition:
     fields = (Field("id", FieldType.STRING), Field("at", FieldType.TIME))
-    return StreamDefinition(name, fields, key="id", time="at", id="id", lateness=LATENESS, horizon=0)
+    return StreamDefinition(name, fields, key="id", time="at", id="id", lateness=LATENESS, horizon=0, time_format="us")
 
 
 LOOP = LoopDefinition("loop", (stream("a"), stream("b"), stream("c")), (), (), ())

@@ -31,6 +31,7 @@ DEPARTED = StreamDefinition(
     id="flight",
     lateness=0,
     horizon=0,
+    time_format="us",
     max_bytes=500,
 )
 GOOD = {"flight": "UA1", "at": 1_000, "tail": "N1", "delay": 1.5, "gust": None, "seats": 3, "night": False}

@@ -33,6 +33,7 @@ STREAM = StreamDefinition(
     id="flight",
     lateness=0,
     horizon=0,
+    time_format="us",
 )
 
 

@@ -33,6 +33,8 @@ LABELS = {
     "corrected or absent": structs.replace(FIRST, correct=True, absent=0.0),
     "thinned out": structs.replace(FIRST, absent=0.0, keep=(Keep(0.0, 0.3),)),
     "forecast": structs.replace(FIRST, after=4 * SECOND),
+    "known later": structs.replace(FIRST, known_at="known"),
+    "known later, corrected or absent": structs.replace(FIRST, known_at="known", correct=True, absent=0.0),
 }
 
 

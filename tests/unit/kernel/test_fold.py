@@ -49,8 +49,9 @@ def stream(name: str, partitions: int, horizon: int = 60 * SECOND) -> StreamDefi
         Field("at", FieldType.TIME),
         Field("k", FieldType.STRING),
         Field("x", FieldType.FLOAT),
+        Field("known", FieldType.TIME, optional=True),
     )
-    return StreamDefinition(name, fields, "k", "at", "id", lateness=LATENESS, horizon=horizon, partitions=partitions)
+    return StreamDefinition(name, fields, "k", "at", "id", LATENESS, horizon, partitions, time_format="us")
 
 
 def view(name: str, of: str, resolution: int = SECOND) -> ViewDefinition:
@@ -189,8 +190,8 @@ steps = st.lists(
 )
 
 
-def timeline(moves: list[tuple[str, int, str, float]]) -> list[Event]:
-    now, events = START, []
+def timeline(moves: list[tuple[str, int, str, float]], start: int = START) -> list[Event]:
+    now, events = start, []
     for index, (name, move, key, x) in enumerate(moves):
         events.append(Event(name, f"{index:03d}", now + min(move, 0), key, x))
         now += max(move, 0)
@@ -221,10 +222,11 @@ def run(events: Sequence[Event], partitions: int, chance: random.Random | None) 
     return worker
 
 
-@given(steps)
+@pytest.mark.parametrize("start", [START, -30 * SECOND, 60 - 3_000_000 * SECOND], ids=["after", "across", "before"])
+@given(moves=steps)
 @settings(max_examples=30)
-def test_vectors_equal_the_definition(moves: list[tuple[str, int, str, float]]) -> None:
-    events = timeline(moves)
+def test_vectors_equal_the_definition_also_across_1970(start: int, moves: list[tuple[str, int, str, float]]) -> None:
+    events = timeline(moves, start)
     worker = run(events, 1, None)
     assert worker.refused == 0
     for event in events:

@@ -15,6 +15,7 @@ from headrace.cli.sending import (
     problems_told,
     progress,
     sending_options,
+    sources_of,
     tell_outcome,
     tell_rejections,
 )
@@ -42,7 +43,7 @@ class _Speed(click.ParamType):
 
 
 @click.command("play")
-@click.argument("sources", nargs=-1, required=True, type=SourceFile(), metavar="STREAM=FILE...")
+@click.argument("sources", nargs=-1, required=True, type=SourceFile(), metavar="[STREAM=]FILE...")
 @click.option(
     "--speed",
     type=_Speed(),
@@ -76,7 +77,8 @@ def command(
 ) -> int:
     """Play files into a loop, merged in the order of their events' times.
 
-    Each file is that of a stream: CSV, JSON Lines or Parquet, gzipped or not. A stream may have several.
+    Each file is that of a stream: CSV, JSON Lines or Parquet, gzipped or not. A stream may have several; where the loop
+    has but one, its name can be left out.
     Rows that are no events of their stream go to the dead letters; the exit code is then 4. Events that were sent
     before are repeats, without effect, as for `headrace send`. Of streams that have no file here nothing is said.
 
@@ -84,6 +86,7 @@ def command(
     Examples:
       headrace play scheduled=scheduled.csv departed=departed.csv.gz arrived=arrived.parquet
       headrace play clicks=clicks.jsonl --speed 60
+      headrace play trips.csv
     """
     from headrace.client import play
 
@@ -92,7 +95,7 @@ def command(
     with problems_told(target), progress("play", limit) as show:
         result = play(
             loop_definition,
-            sources,
+            sources_of(loop_definition, sources),
             address or target.address("ingest"),
             target.redis,
             speed,  # type: ignore[arg-type]

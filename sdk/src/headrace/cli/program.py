@@ -18,6 +18,7 @@ from headrace.wording import did_you_mean, quoted
 
 # Each is `headrace.cli.<module>.command`. The line is said here, so that `headrace --help` loads none of them.
 _COMMANDS = {
+    "init": ("init", "Write a loop file for a table of yours."),
     "check": ("check", "Explain a loop file, or name its mistakes and their cures."),
     "compile": ("compile", "Write the compiled loop that services start from."),
     "up": ("up", "Run a loop on this machine."),

@@ -32,16 +32,18 @@ _PROBLEMS_EVERY_S = 2.0
 
 
 class SourceFile(click.ParamType):
-    """A file of events and its stream."""
+    """A file of events and its stream, "" where the loop has but one."""
 
-    name = "STREAM=FILE"
+    name = "[STREAM=]FILE"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Path, str]:
         if isinstance(value, tuple):
             return value
+        if Path(str(value)).is_file():
+            return Path(str(value)), ""
         stream, equals, path = str(value).partition("=")
         if not equals or not stream or not path:
-            self.fail(f"{value!r} is not of the form STREAM=FILE, as in departed=departed.csv", param, ctx)
+            self.fail(f"{value!r} is no file, and not of the form STREAM=FILE, as in departed=departed.csv", param, ctx)
         if not Path(path).is_file():
             self.fail(f"{path!r} is no file", param, ctx)
         return Path(path), stream
@@ -62,6 +64,23 @@ def sending_options(command: _Command) -> _Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def sources_of(loop: LoopDefinition, sources: Sequence[tuple[Path, str]]) -> list[tuple[Path, str]]:
+    """Files with their streams: a loop of one stream need not be told which.
+
+    Raises
+    ------
+    click.UsageError
+        A file has no stream, and the loop has several.
+    """
+    streams = [stream.name for stream in loop.streams]
+    for path, stream in sources:
+        if not stream and len(streams) > 1:
+            raise click.UsageError(
+                f"{path} is of which stream? Write {streams[0]}={path}: the loop has {', '.join(streams)}"
+            )
+    return [(path, stream or streams[0]) for path, stream in sources]
 
 
 def definition_of(target: Target, path: Path | None) -> LoopDefinition:

@@ -84,6 +84,8 @@ def _stream(loop: LoopDefinition, stream: StreamDefinition) -> list[str]:
         ("time", f"{stream.time}, up to {format_duration(stream.lateness)} late, {ahead} ahead of the clock"),
         ("id", f"{stream.id}, remembered for {format_duration(stream.horizon)}, at most {stream.ids:,} a partition:"),
         ("", f"up to {_bytes(stream.ids * ID_BYTES)} in the store, and in each process that reads the partition"),
+        *([("", "a hash of the other fields: identical events are one")] if stream.content_id else []),
+        *([("times", f"are written as ISO 8601, or {stream.time_format}")] if stream.time_format else []),
         ("event", f"at most {stream.max_bytes} bytes"),
         ("kept", _kept(stream.retention)),
     ]
@@ -130,6 +132,8 @@ def _label(label: LabelDefinition) -> list[str]:
         ("wait", f"{format_duration(label.wait)} of event time"),
         ("counts", _counts(label)),
     ]
+    if label.known_at is not None:
+        facts.append(("known", f"at the time in its event's {label.known_at}"))
     if label.absent is not None:
         facts.append(("absent", f"{_outcome(label, label.absent)}, {_sparse(label)}"))
     facts += [("keep", f"{kept.share:g} of {_outcome(label, kept.label)}") for kept in label.keep]

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from headrace.declare.declaration import Declaration
 from headrace.declare.durations import EXAMPLES, parse_duration
-from headrace.declare.expressions import Expression, Operand
+from headrace.declare.expressions import Column, Expression, Operand
 from headrace.declare.mistakes import Mistakes, instead_of
 from headrace.declare.resolving import Scope
 from headrace.declare.streams import Stream, a_type, field_type, field_types, is_stream, stream_name
@@ -46,6 +46,10 @@ class Label(Declaration):
     by, after
         A forecast: the first event of `stream`, at least `after` later, whose field `by` has the value that the asking
         event has tells the outcome. `by` is the key of the stream.
+    known_at
+        The field of `stream` (a time) that says when the outcome is known; by default the time of its event. It is for
+        a table whose rows hold their own outcomes: the question is asked at the time of the row, without the fields
+        that the label is made of.
     name
         Its name, by default the variable's.
     was
@@ -63,6 +67,10 @@ class Label(Declaration):
     The level in half an hour, as the next reading tells it::
 
         soon = Label(Reading, of=Reading, by="patient", after="30m", wait="45m", value=Reading.glucose)
+
+    A table of trips, each with its end in the same row::
+
+        long = Label(Trip, of=Trip, known_at="ended_at", value=Trip.minutes > 20, wait="1d")
     """
 
     kind = "label"
@@ -80,6 +88,7 @@ class Label(Declaration):
         keep: Mapping[Outcome, float] | None = None,
         by: str | None = None,
         after: Duration | None = None,
+        known_at: str | None = None,
         name: str | None = None,
         was: str | None = None,
     ) -> None:
@@ -94,6 +103,13 @@ class Label(Declaration):
         self.keep = keep
         self.by = by
         self.after = after
+        self.known_at: object = known_at
+
+
+def known_at(label: Label) -> str | None:
+    """The field that says when the outcome is known, where the label has one."""
+    named = label.known_at.column if isinstance(label.known_at, Column) else label.known_at
+    return named if isinstance(named, str) else None
 
 
 def label_id(label: Label) -> str | None:
@@ -157,10 +173,32 @@ def define_label(label: Label, mistakes: Mistakes) -> LabelDefinition | None:
         keep=_keep(label, value.type, wrong),
         after=after,
         alias=label.alias,
+        known_at=_known_at(label, wrong),
     )
 
 
 _Wrong: TypeAlias = Callable[[str, str], None]
+
+
+def _known_at(label: Label, wrong: _Wrong) -> str | None:
+    if label.known_at is None:
+        return None
+    name, fields = known_at(label), field_types(label.stream)
+    stream = stream_name(label.stream)
+    if name is None or name not in fields:
+        wrong(
+            f"known_at {name or label.known_at!r} is no field of stream {stream}",
+            instead_of(str(name), fields, "fields"),
+        )
+        return None
+    if fields[name] not in (FieldType.TIME, None):
+        wrong(f"known_at {name!r} is {a_type(fields[name])}", "Use a field of type datetime.")
+    if label.after is not None or label.by is not None:
+        wrong(
+            "it is a forecast with known_at",
+            "A forecast is known at the time of the event that tells it: drop known_at=.",
+        )
+    return name
 
 
 def _after(label: Label, wait: int, wrong: _Wrong) -> int | None:

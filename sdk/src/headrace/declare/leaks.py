@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headrace import definition
+from headrace.declare.aggregates import Aggregate
 from headrace.declare.expressions import Column, Expression, Named, Operation, Read
-from headrace.declare.labels import label_id
+from headrace.declare.labels import Label, known_at, label_id
 from headrace.declare.mistakes import Mistakes
 from headrace.declare.streams import is_stream, stream_name
 
 if TYPE_CHECKING:
     from headrace.declare.models import Model
+    from headrace.declare.views import View
 
 
 def check(model: Model, feature: Expression, value: definition.Expression, mistakes: Mistakes) -> None:
@@ -31,7 +33,8 @@ def check(model: Model, feature: Expression, value: definition.Expression, mista
     used = set(_fields(value))
     # The event that asks tells its own outcome, unless a later one does.
     tells = label.stream is model.on and label.after is None and label_id(label) == model.on.__options__["id"]
-    told = _columns(label.value) if tells and isinstance(label.value, Expression) else set()
+    later = _known_later(label)
+    told = _outcome(label) if tells else set()
     for field in sorted(used & told):
         problem = f"feature {feature.name!r} leaks label {label.name}, which is made of the same {field!r}"
         wrong(problem, "Drop it: when the model is asked, nobody knows it yet.")
@@ -40,9 +43,37 @@ def check(model: Model, feature: Expression, value: definition.Expression, mista
         problem = f"feature {feature.name!r} is made of {own_id!r}, the id of stream {stream_name(model.on)}"
         wrong(problem, "Drop it: no two events share it, so there is nothing in it to learn.")
     for read in _reads(feature):
+        early = _of_view(read.view) & later if read.view.stream is label.stream else set()
+        if early:
+            problem = f"view {read.view.name} leaks label {label.name}: it is made of {min(early)!r}, known only later"
+            cure = f"Aggregate it over a stream of its own, whose time is {known_at(label)!r}: play the file as both."
+            wrong(problem, cure)
         if is_stream(read.view.stream) and read.view.stream is label.stream and _is_by_event(model, read):
             problem = f"view {read.view.name} leaks label {label.name}: it is read by the event's own id"
             wrong(problem, f"Let it be by an entity that many events of {stream_name(label.stream)} share.")
+
+
+def _outcome(label: Label) -> set[str]:
+    """The fields that an event's own outcome is made of."""
+    told = _columns(label.value) if isinstance(label.value, Expression) else set()
+    known = known_at(label)
+    return told if known is None else {*told, known}
+
+
+def _known_later(label: Label) -> set[str]:
+    """The fields of the label's stream that nobody knows at the time of their event."""
+    return _outcome(label) if label.known_at is not None else set()
+
+
+def _of_view(view: View) -> set[str]:
+    """The fields that a view is made of."""
+    derived = {name: own for name, own in view.derive.items() if isinstance(own, Expression)}
+    aggregates = view.features.values() if isinstance(view.features, dict) else ()
+    sources = [own.column for own in aggregates if isinstance(own, Aggregate)]
+    conditions = [view.where] if isinstance(view.where, Expression) else []
+    named = {own for own in sources if isinstance(own, str)}
+    expressions = [*derived.values(), *conditions, *(own for own in sources if isinstance(own, Expression))]
+    return {*view.by, *named, *(column for own in expressions for column in _columns(own))}
 
 
 def _is_by_event(model: Model, read: Read) -> bool:

@@ -22,6 +22,9 @@ VALUE = NUMBER | {STRING}
 MOMENT = frozenset({TIME})
 ANY = frozenset(FieldType)
 
+#: From here on two integers are the same float64.
+_INEXACT = 2**53
+
 Types = tuple[FieldType, ...]
 Parameters = tuple[object, ...]
 
@@ -41,11 +44,10 @@ def _filled(types: Types, parameters: Parameters) -> FieldType:
 
 
 def is_number(value: object) -> bool:
-    """Whether a constant is a number that float64 holds: finite, and exact where it is whole (a boolean is one)."""
-    try:
-        return isinstance(value, int | float) and math.isfinite(value) and float(value) == value
-    except OverflowError:
-        return False
+    """Whether a constant is a finite number that float64 tells from its neighbours, if whole (a boolean is one)."""
+    if isinstance(value, int):
+        return abs(value) < _INEXACT
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _none(types: Types, parameters: Parameters) -> str | None:

@@ -71,7 +71,7 @@ class Scope:
         if isinstance(value, bool | str):
             return Typed(definition.Literal(value), FieldType.BOOL if isinstance(value, bool) else FieldType.STRING)
         if not is_number(value):
-            cure = "Use a finite number; a whole one of at most 2**53."
+            cure = "Use a finite number; a whole one below 2**53."
             return self._wrong(literal, f"{value} is no number to compute with", cure)
         return Typed(definition.Literal(float(value)), FieldType.INT if isinstance(value, int) else FieldType.FLOAT)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import types
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Union, get_args, get_origin
 
@@ -26,6 +27,16 @@ TYPES: dict[object, FieldType] = {
 
 #: `<loop>-models` is the topic of all versions.
 RESERVED = ("models",)
+
+#: The id of a stream whose events are named by what is in them, and the field that holds it.
+CONTENT = "content"
+
+#: What a number in the place of a time may count.
+TIME_UNITS = ("s", "ms", "us", "ns")
+
+
+class ContentId(str):
+    """The type of the field that holds an id made of the event's content."""
 
 
 class _Reference:
@@ -62,7 +73,8 @@ class Stream(metaclass=_StreamType):
     time
         The field that says when the event happened.
     id
-        The field that names the event: a second one with the same id is dropped.
+        The field that names the event: a second one with the same id is dropped. ``"content"``, where no field is
+        called so: a hash of its other fields, so that identical events are one.
     name
         Its name, by default the class's in snake case.
     lateness
@@ -80,6 +92,12 @@ class Stream(metaclass=_StreamType):
     retention
         How long (wall clock) the broker keeps its events, or ``"forever"``; by default a week more than
         it takes to rebuild all that is made of them.
+    time_format
+        How files and requests write times beside ISO 8601: as numbers that count ``"s"``, ``"ms"``, ``"us"`` or
+        ``"ns"`` since 1970, or by a pattern of ``strptime``, such as ``"%d.%m.%Y %H:%M"``. By default numbers count
+        microseconds, and those of January 1970 are refused: they are mostly another unit's.
+    missing
+        What stands in the cells of CSV for a missing value, beside an empty one: ``["NA"]``.
 
     Examples
     --------
@@ -112,6 +130,8 @@ class Stream(metaclass=_StreamType):
         max_bytes: int = 65_536,
         ahead: str | None = None,
         retention: str | None = None,
+        time_format: str | None = None,
+        missing: Sequence[str] = (),
     ) -> None:
         super().__init_subclass__()
         cls.__place__ = Place.here()
@@ -127,9 +147,16 @@ class Stream(metaclass=_StreamType):
             "max_bytes": max_bytes,
             "ahead": ahead,
             "retention": retention,
+            "time_format": time_format,
+            "missing": missing,
         }
         own = inspect.get_annotations(cls)
-        cls.__fields__ = {**cls.__fields__, **{field: _evaluated(cls, text) for field, text in own.items()}}
+        cls.__fields__ = {
+            **{field: annotation for field, annotation in cls.__fields__.items() if annotation is not ContentId},
+            **{field: _evaluated(cls, text) for field, text in own.items()},
+        }
+        if id == CONTENT:
+            cls.__fields__.setdefault(CONTENT, ContentId)
         cls.__assigned__ = {
             field: value for field, value in vars(cls).items() if not field.startswith("__") and not callable(value)
         }
@@ -194,6 +221,9 @@ class _StreamCompiler:
             partitions=self._whole("partitions"),
             max_bytes=self._whole("max_bytes"),
             ahead=None if self._options["ahead"] is None else self._duration("ahead"),
+            time_format=self._time_format(),
+            content_id=self._stream.__fields__.get(CONTENT) is ContentId,
+            missing=self._missing(),
         )
 
     def _wrong(self, problem: str, cure: str, place: Place | None = None) -> None:
@@ -260,12 +290,36 @@ class _StreamCompiler:
             self._wrong(f"{option} {error}", EXAMPLES)
             return 0
 
+    def _time_format(self) -> str | None:
+        form: object = self._options["time_format"]
+        if form is None or (isinstance(form, str) and (form in TIME_UNITS or _is_pattern(form))):
+            return form
+        units = ", ".join(map(repr, TIME_UNITS))
+        self._wrong(f"time_format is {form!r}", f'Write a unit ({units}) or a pattern of strptime: "%d.%m.%Y %H:%M".')
+        return None
+
+    def _missing(self) -> tuple[str, ...]:
+        given = self._options["missing"]
+        if isinstance(given, list | tuple) and all(isinstance(own, str) for own in given):
+            return tuple(given)
+        self._wrong(f"missing is {given!r}", 'Write a list of what stands for a missing value: missing=["NA"].')
+        return ()
+
     def _whole(self, option: str) -> int:
         value = self._options[option]
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
         self._wrong(f"{option} is {value!r}", "Write a whole number above zero.")
         return 1
+
+
+def _is_pattern(text: str) -> bool:
+    """Whether `strptime` reads a whole date by it."""
+    try:
+        moment = datetime(2001, 2, 3)
+        return datetime.strptime(moment.strftime(text), text).date() == moment.date()
+    except ValueError:
+        return False
 
 
 #: What a type is called in a loop file.
@@ -287,6 +341,8 @@ def _field_type(annotation: object) -> tuple[FieldType | None, bool]:
 
 
 def _known(annotation: object) -> FieldType | None:
+    if annotation is ContentId:
+        return FieldType.STRING
     return TYPES.get(annotation) if isinstance(annotation, type) else None
 
 

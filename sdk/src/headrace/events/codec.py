@@ -1,6 +1,6 @@
 """Between an event's JSON and its typed record.
 
-Two forms are read: what callers send (times as ISO 8601 or integer µs) and what stands on a topic
+Two forms are read: what callers send (times as ISO 8601, or as the stream declares) and what stands on a topic
 (times as integer µs). The fast path decodes whole batches; only what fails is looked at field by field,
 to say what is wrong with it.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Annotated, Any
 
@@ -19,30 +18,33 @@ import numpy as np
 import pulsar
 
 from headrace.definition import Field, FieldType, StreamDefinition
-from headrace.errors import InvalidEvent
-from headrace.events.columns import ColumnArray, EventColumns
+from headrace.errors import InvalidEvent, all_of
+from headrace.events.columns import ColumnArray, EventColumns, to_floats
+from headrace.events.identity import content_id
+from headrace.events.moments import MAX_TIME, MIN_TIME, counts_micros, in_january_1970, read_time
 from headrace.events.schema import avro_schema
+from headrace.wording import as_json, cut
 
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 _MAX_EXACT = 2**53 - 1
-#: The years 1 to 9999: what ISO 8601 can say. Seconds or nanoseconds in the place of µs are mostly outside.
-_MIN_TIME, _MAX_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
 #: What msgspec decodes a field as: bounded, since numbers beyond have no place in a column.
 PYTHON: dict[FieldType, Any] = {
     FieldType.FLOAT: float,
     FieldType.INT: Annotated[int, msgspec.Meta(ge=_MIN_INT, le=_MAX_INT)],
     FieldType.BOOL: bool,
     FieldType.STRING: str,
-    FieldType.TIME: Annotated[int, msgspec.Meta(ge=_MIN_TIME, le=_MAX_TIME)],
+    FieldType.TIME: Annotated[int, msgspec.Meta(ge=MIN_TIME, le=MAX_TIME)],
 }
 _EXPECTED: dict[FieldType, str] = {
     FieldType.FLOAT: "a finite number",
     FieldType.INT: "an integer of 64 bits",
     FieldType.BOOL: "true or false",
     FieldType.STRING: "a string",
-    FieldType.TIME: "a time (ISO 8601, or integer microseconds since the epoch)",
+    FieldType.TIME: "a time",
 }
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: The unit of times on topics.
+_TOPIC = "us"
+_BOOLS = {"true": True, "false": False}
 
 
 class StreamCodec:
@@ -50,11 +52,13 @@ class StreamCodec:
 
     def __init__(self, stream: StreamDefinition) -> None:
         self.stream = stream
-        fields = [_struct_field(field) for field in stream.fields]
+        fields = [_struct_field(stream, field) for field in stream.fields]
         self._record = msgspec.defstruct(stream.name, fields, kw_only=True, gc=False)
         self._one = msgspec.json.Decoder(self._record)
         self._encode = msgspec.json.Encoder().encode
         self._names = [(field, attrgetter(field.name)) for field in stream.fields]
+        self._moments = [get for field, get in self._names if field.type is FieldType.TIME]
+        self._content = sorted(field.name for field in stream.given) if stream.content_id else None
 
     def canonical(self, event: bytes) -> tuple[bytes, str, int]:
         """Check what a caller sent.
@@ -69,16 +73,53 @@ class StreamCodec:
         InvalidEvent
             It does not fit the stream; says which field, which value and what was expected.
         """
+        record, payload = self._read(event)
+        key = getattr(record, self.stream.key)
+        return payload, "" if key is None else str(key), getattr(record, self.stream.time)
+
+    def sendable(self, event: bytes) -> tuple[bytes, int]:
+        """Check what a file has; the event as ingest takes it most cheaply, and its time.
+
+        Raises
+        ------
+        InvalidEvent
+            As `canonical`.
+        """
+        record, payload = self._read(event)
+        plain = counts_micros(self.stream.time_format) and self._counts_micros(record)
+        return (payload if plain else event), getattr(record, self.stream.time)
+
+    def _read(self, event: bytes) -> tuple[Any, bytes]:
+        """The record that a caller sent, and how it stands on the topic."""
         self._check_size(event)
-        try:
-            record = self._one.decode(event)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            record = self._explain(event)
+        record = self._named(self._sent(event))
         payload = self._encode(record)
         # What it is on the topic may be longer than what was sent: missing fields are null there.
         self._check_size(payload)
-        key = getattr(record, self.stream.key)
-        return payload, "" if key is None else str(key), getattr(record, self.stream.time)
+        return record, payload
+
+    def _sent(self, event: bytes) -> Any:
+        """The record of what a caller sent, whose times are written as the stream declares."""
+        if counts_micros(self.stream.time_format):
+            try:
+                record = self._one.decode(event)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return self._explain(event, self.stream.time_format)
+            if self._counts_micros(record):
+                return record
+        return self._explain(event, self.stream.time_format)
+
+    def _counts_micros(self, record: Any) -> bool:
+        """Whether the numbers in the place of times are µs for sure: declared, or none of January 1970."""
+        if self.stream.time_format == _TOPIC:
+            return True
+        return not any(in_january_1970(get(record)) for get in self._moments)
+
+    def _named(self, record: Any, *, again: bool = True) -> Any:
+        """The record, whose id is that of its content where the stream says so; `again`: whatever id it has."""
+        if self._content is not None and (again or not getattr(record, self.stream.id)):
+            setattr(record, self.stream.id, content_id(record, self._content))
+        return record
 
     def columns(self, payloads: Sequence[bytes]) -> tuple[EventColumns, list[int], list[tuple[int, InvalidEvent]]]:
         """Decode what stands on the topic.
@@ -96,7 +137,8 @@ class StreamCodec:
             # Each by itself: joined into one array they decode no faster, and two halves could make a whole.
             decode = self._one.decode
             if max(map(len, payloads), default=0) <= self.stream.max_bytes:
-                return self._to_columns([decode(payload) for payload in payloads]), list(range(len(payloads))), []
+                decoded = [self._named(decode(payload), again=False) for payload in payloads]
+                return self._to_columns(decoded), list(range(len(payloads))), []
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
         invalid: list[tuple[int, InvalidEvent]] = []
@@ -119,10 +161,8 @@ class StreamCodec:
         """
         self._check_size(event)
         found = _object(event)
-        values: dict[str, Any] = {}
-        for field in self.stream.fields:
-            if field.name in needed or field.name in found:
-                values[field.name] = read_value(field, found.get(field.name, msgspec.UNSET))
+        wanted = [field for field in self.stream.given if field.name in needed or field.name in found]
+        values = _read_all(wanted, found, self.stream.time_format)
         fields = {
             field.name: column_of(field, [values[field.name]]) for field in self.stream.fields if field.name in values
         }
@@ -148,55 +188,75 @@ class StreamCodec:
     def _checked(self, payload: bytes) -> Any:
         self._check_size(payload)
         try:
-            return self._one.decode(payload)
+            return self._named(self._one.decode(payload), again=False)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self._explain(payload)
+            return self._named(self._explain(payload, _TOPIC))
 
     def _check_size(self, event: bytes) -> None:
         if len(event) > self.stream.max_bytes:
             raise InvalidEvent("", f"{len(event)} bytes long", f"at most {self.stream.max_bytes} bytes")
 
-    def _explain(self, event: bytes) -> Any:
-        """Read an event field by field: it is valid in a laxer form, or this raises what is wrong."""
-        found = _object(event)
-        return self._record(
-            **{field.name: read_value(field, found.get(field.name, msgspec.UNSET)) for field in self.stream.fields}
-        )
+    def _explain(self, event: bytes, form: str | None) -> Any:
+        """Read an event field by field: it is valid in a laxer form, or this raises all that is wrong."""
+        return self._record(**_read_all(self.stream.given, _object(event), form))
 
 
-def _struct_field(field: Field) -> Any:
+def _struct_field(stream: StreamDefinition, field: Field) -> Any:
     kind: Any = PYTHON[field.type]
-    return (field.name, kind | None, None) if field.optional else (field.name, kind)
+    if field.optional:
+        return (field.name, kind | None, None)
+    return (field.name, kind) if field in stream.given else (field.name, kind, "")
+
+
+def _read_all(fields: Sequence[Field], found: Mapping[str, Any], form: str | None) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    wrong: list[InvalidEvent] = []
+    for field in fields:
+        try:
+            values[field.name] = read_value(field, found.get(field.name, msgspec.UNSET), form)
+        except InvalidEvent as error:
+            wrong.append(error)
+    if wrong:
+        raise all_of(wrong)
+    return values
 
 
 def _object(event: bytes) -> Mapping[str, Any]:
     try:
-        found = json.loads(event)
+        # As text: of bytes, json guesses other encodings, too.
+        found = json.loads(event.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise InvalidEvent("", f"not decodable ({_short(str(error))})", "a JSON object") from None
+        raise InvalidEvent("", f"not decodable ({cut(str(error))})", "a JSON object in UTF-8") from None
     if not isinstance(found, dict):
-        raise InvalidEvent("", _short(_told(found)), "a JSON object")
+        raise InvalidEvent("", as_json(found), "a JSON object")
     return found
 
 
-def read_value(field: Field, value: Any) -> Any:
+def read_value(field: Field, value: Any, form: str | None = None) -> Any:
     """A field's value from a parsed one; `msgspec.UNSET` where there is none.
+
+    Parameters
+    ----------
+    form
+        How times are written, see `headrace.events.moments`.
 
     Raises
     ------
     InvalidEvent
         It is no value of the field's type.
     """
-    expected = _EXPECTED[field.type] + (", or null" if field.optional else "")
     if value is msgspec.UNSET or value is None:
         if field.optional:
             return None
-        raise InvalidEvent(field.name, "missing" if value is msgspec.UNSET else "null", expected)
+        raise InvalidEvent(field.name, "missing" if value is msgspec.UNSET else "null", _EXPECTED[field.type])
     if field.type is FieldType.FLOAT and isinstance(value, float) and math.isnan(value) and field.optional:
         return None
+    if field.type is FieldType.TIME:
+        return read_time(field, value, form)
     read = _READ[field.type](value)
     if read is None:
-        raise InvalidEvent(field.name, _short(_told(value)), expected)
+        expected = _EXPECTED[field.type] + (", or null" if field.optional else "")
+        raise InvalidEvent(field.name, as_json(value), expected)
     return read
 
 
@@ -211,11 +271,15 @@ def _float(value: Any) -> float | None:
 
 
 def _int(value: Any) -> int | None:
+    if isinstance(value, float) and value.is_integer() and -_MAX_EXACT <= value <= _MAX_EXACT:
+        return int(value)  # 5.0, as pandas writes beside a missing value
     ok = isinstance(value, int) and not isinstance(value, bool) and _MIN_INT <= value <= _MAX_INT
     return value if ok else None
 
 
 def _bool(value: Any) -> bool | None:
+    if isinstance(value, str):
+        return _BOOLS.get(value.lower())  # "True", as Python writes it
     return value if isinstance(value, bool) else None
 
 
@@ -224,27 +288,11 @@ def _string(value: Any) -> str | None:
     return value if isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value) else None
 
 
-def _time(value: Any) -> int | None:
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-        # A time without a zone is UTC: a server's own zone must not change what an event means.
-        delta = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
-        number: int | None = (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
-    else:
-        number = _int(value)
-    # A zone can carry a time beyond the years that it is written in.
-    return number if number is not None and _MIN_TIME <= number <= _MAX_TIME else None
-
-
 _READ = {
     FieldType.FLOAT: _float,
     FieldType.INT: _int,
     FieldType.BOOL: _bool,
     FieldType.STRING: _string,
-    FieldType.TIME: _time,
 }
 
 
@@ -255,21 +303,12 @@ def column_of(field: Field, values: list[Any]) -> ColumnArray:
         column[:] = values
         return column
     # numpy reads None as NaN.
-    return np.array(values, dtype=np.float64)
+    return to_floats(values) if field.type is FieldType.TIME else np.array(values, dtype=np.float64)
 
 
 def _is_exact(value: int | None) -> bool:
     """Whether a float64 tells an integer from its neighbours: keys and ids must not become one another."""
     return value is None or -_MAX_EXACT <= value <= _MAX_EXACT
-
-
-def _told(value: Any) -> str:
-    """A value as JSON, in the characters that it has; half a surrogate pair, which no text can hold, stays escaped."""
-    return json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode()
-
-
-def _short(text: str, limit: int = 80) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 class _RawJson(pulsar.schema.Schema):  # type: ignore[misc]

@@ -13,6 +13,25 @@ import numpy.typing as npt
 ColumnArray = npt.NDArray[np.float64] | npt.NDArray[np.object_]
 
 
+#: Up to here a float64 tells an integer from its neighbours.
+_EXACT = 2.0**53
+
+
+def to_floats(times: Sequence[int | None] | npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Times (µs) as float64, NaN for None; those after the year 2255 are rounded down: none is in the next hour.
+
+    Examples
+    --------
+    >>> int(to_floats([253_402_300_799_999_999])[0])
+    253402300799999968
+    """
+    floats = np.array(times, dtype=np.float64)
+    for index in np.flatnonzero(np.abs(floats) >= _EXACT).tolist():
+        if int(floats[index]) > (times[index] or 0):
+            floats[index] = np.nextafter(floats[index], -np.inf)
+    return floats
+
+
 @dataclass(frozen=True)
 class EventColumns:
     """N valid events of one stream.

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
-from headrace.definition import StreamDefinition
+from headrace.definition import Field, FieldType, StreamDefinition
 from headrace.errors import InvalidEvent
 from headrace.files.encoding import encode_columns
-from headrace.files.lines import text_lines
+from headrace.files.lines import MAX_LINE, text_lines
+from headrace.files.names import column_places
+from headrace.files.quoting import Record, Records, quoted_part
 from headrace.files.rows import Fault, Rows, broken
-from headrace.files.values import Column, text_column
+from headrace.files.values import Column, from_text, text_column
+
+_OTHERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+#: Lines of a stray quote that its fault names.
+_NAMED = 10
 
 
 def read_csv(file: IO[bytes], path: Path, stream: StreamDefinition, batch: int) -> Iterator[Rows]:
@@ -26,57 +33,38 @@ def read_csv(file: IO[bytes], path: Path, stream: StreamDefinition, batch: int) 
     """
     # A line that is no UTF-8 is a fault of that line alone.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    limit = max(MAX_LINE, 2 * stream.max_bytes)
+    csv.field_size_limit(max(csv.field_size_limit(), limit))
     try:
-        reader = csv.reader(text_lines(text))
-        table = _Table(path, stream, _header(reader, path, stream))
-        for numbered in _batches(reader, batch):
-            yield table.rows(numbered)
+        records = Records(text_lines(text, limit), limit)
+        table = _Table(path, stream, read_header(records, path, [field.name for field in stream.given]))
+        table.check()
+        records.doubt = table.doubt
+        while part := list(islice(records, batch)):
+            if rows := table.rows(part):
+                yield rows
     finally:
         text.detach()  # the file is its opener's to close
 
 
-def _header(reader: Iterator[list[str]], path: Path, stream: StreamDefinition) -> list[str]:
-    try:
-        header = next(reader, [])
-    except csv.Error as error:
-        raise broken(path, 1, f"no CSV ({error})", "a header with the names of the fields") from None
-    missing = [field.name for field in stream.fields if not field.optional and field.name not in header]
-    if missing:
-        found = f"a header without {', '.join(missing)}"
-        raise broken(path, 1, found, f"the columns {', '.join(field.name for field in stream.fields)}")
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise broken(path, 1, f"a header with {', '.join(twice)} more than once", "each column once")
+def read_header(records: Records, path: Path, expected: Sequence[str]) -> list[str]:
+    """The names of a file's columns; `expected`: some of those that it should have.
+
+    Raises
+    ------
+    InvalidRequest
+        Its first line is no header, or has other separators than commas.
+    """
+    first = next(records, Record(1, ""))
+    if first.wrong:
+        raise broken(path, 1, first.wrong, "a header with the names of the fields")
+    header = next(csv.reader([first.text], strict=True), [])
+    for separator, name in _OTHERS.items():
+        others = next(csv.reader([first.text], delimiter=separator), [])
+        if len(others) > len(header) and not set(expected) & set(header):
+            cure = f"commas: pandas.read_csv(..., sep={separator!r}).to_csv(..., index=False) writes them"
+            raise broken(path, 1, f"a header with {name} between its cells", cure)
     return header
-
-
-class _Reader(Protocol):
-    line_num: int
-
-    def __next__(self) -> list[str]: ...
-
-
-#: The line where a row starts, and its cells, or why it has none.
-_Numbered = tuple[int, list[str] | str]
-
-
-def _batches(reader: _Reader, size: int) -> Iterator[list[_Numbered]]:
-    rows: list[_Numbered] = []
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells: list[str] | str = next(reader)
-        except StopIteration:
-            break
-        except csv.Error as error:
-            cells = str(error)
-        if cells:  # empty lines are none
-            rows.append((line, cells))
-        if len(rows) == size:
-            yield rows
-            rows = []
-    if rows:
-        yield rows
 
 
 class _Table:
@@ -84,37 +72,108 @@ class _Table:
         self._path = path
         self._stream = stream
         self._width = len(header)
-        self._columns = [(field, header.index(field.name)) for field in stream.fields if field.name in header]
+        self._places = column_places([field.name for field in stream.given], header)
+        self._columns = [(field, self._places[field.name][0]) for field in stream.given if field.name in self._places]
 
-    def rows(self, numbered: list[_Numbered]) -> Rows:
-        """Events of rows; those with the wrong number of cells keep their place."""
-        good = [(line, cells) for line, cells in numbered if len(cells) == self._width and not isinstance(cells, str)]
+    def check(self) -> None:
+        """Refuse a header that lacks a field, or has one twice; other columns may be called anything."""
+        fields = self._stream.given
+        missing = [field.name for field in fields if not field.optional and field.name not in self._places]
+        if missing:
+            found = f"a header without {', '.join(missing)}"
+            raise broken(self._path, 1, found, f"the columns {', '.join(field.name for field in fields)}")
+        twice = [name for name, places in self._places.items() if len(places) > 1]
+        if twice:
+            raise broken(self._path, 1, f"a header with {', '.join(twice)} more than once", "each of them once")
+
+    def doubt(self, line: int, whole: str, behind: Sequence[str]) -> str:
+        """What is wrong with a record of several lines."""
+        cells = _cells(whole)
+        if isinstance(cells, str) or len(cells) != self._width or self._is_torn(cells):
+            return f"a quote that opens a cell, closed on line {line + len(behind)} in the middle of a row"
+        rows = [str(place) for place, text in enumerate(behind[:-1], line + 1) if self._is_event(text)]
+        if self._is_row(behind[-1], first=whole[: len(whole) - sum(map(len, behind))]):
+            rows.append(str(line + len(behind)))
+        if not rows:
+            return ""
+        named = ", ".join(rows[:_NAMED]) + (", …" if len(rows) > _NAMED else "")
+        return f"a quote that opens a cell with whole rows in it, those of line {named}"
+
+    def _is_torn(self, cells: list[str]) -> bool:
+        """Whether a number or a time has a line break in it."""
+        plain = [cells[at] for field, at in self._columns if field.type is not FieldType.STRING]
+        return any("\n" in cell or "\r" in cell for cell in plain)
+
+    def _is_row(self, last: str, first: str) -> bool:
+        """Whether the line that ends a record is another row, not the rest of the one that begins with `first`.
+
+        The rest of a row may look like a row where it begins with text. A row has its own time in the quoted cell: that
+        of this line, or that of the line where the cell begins.
+        """
+        inside = quoted_part(last).count(",") > self._places[self._stream.time][0]
+        return self._is_event(last) and (inside or self._is_event(first.replace('"', "")))
+
+    def _is_event(self, line: str) -> bool:
+        """Whether a line is an event of the stream by itself."""
+        cells = _cells(line, strict=False)
+        if isinstance(cells, str) or len(cells) != self._width:
+            return False
+        try:
+            for field, at in self._columns:
+                from_text(field, "" if cells[at] in self._stream.missing else cells[at], self._stream.time_format)
+        except InvalidEvent:
+            return False
+        return True
+
+    def rows(self, records: Sequence[Record]) -> Rows:
+        """Events of records; those that are none keep their place."""
+        parsed = [(record, record.wrong or _cells(record.text)) for record in records]
+        parsed = [(record, cells) for record, cells in parsed if cells]  # empty lines are none
+        good = [(record, cells) for record, cells in parsed if not isinstance(cells, str) and self._fits(cells)]
         rows = self._events(good) if good else Rows()
-        if len(good) == len(numbered):
+        if len(good) == len(parsed):
             return rows
         merged = Rows(faults=rows.faults)
         events = iter(zip(rows.events, rows.times, strict=True))
-        for line, cells in numbered:
-            if len(cells) == self._width and not isinstance(cells, str):
-                merged.add(*next(events), line)
+        for record, cells in parsed:
+            if not isinstance(cells, str) and self._fits(cells):
+                merged.add(*next(events), record.line)
             else:
-                merged.add(_raw(cells), None, line)
-                merged.faults.append(Fault(self._path, line, self._misfit(cells)))
+                merged.add(_raw(record), None, record.line)
+                merged.faults.append(Fault(self._path, record.line, self._misfit(cells)))
         merged.faults.sort(key=lambda fault: fault.line)
         return merged
 
-    def _events(self, numbered: list[tuple[int, list[str]]]) -> Rows:
-        lines = [line for line, _ in numbered]
-        cells = list(zip(*(cells for _, cells in numbered), strict=True))
-        columns: dict[str, Column] = {field.name: text_column(field, cells[at]) for field, at in self._columns}
-        return encode_columns(self._stream, columns, lines, self._path, lambda index: _raw(numbered[index][1]))
+    def _fits(self, cells: list[str]) -> bool:
+        return len(cells) == self._width
+
+    def _events(self, rows: Sequence[tuple[Record, list[str]]]) -> Rows:
+        lines = [record.line for record, _ in rows]
+        cells = list(zip(*(cells for _, cells in rows), strict=True))
+        columns = {field.name: self._column(field, cells[at]) for field, at in self._columns}
+        return encode_columns(self._stream, columns, lines, self._path, lambda index: _raw(rows[index][0]))
+
+    def _column(self, field: Field, cells: Sequence[str]) -> Column:
+        missing = self._stream.missing
+        if missing:
+            cells = ["" if cell in missing else cell for cell in cells]
+        return text_column(field, cells, self._stream.time_format)
 
     def _misfit(self, cells: list[str] | str) -> InvalidEvent:
         if isinstance(cells, str):
-            return InvalidEvent("", f"not decodable ({cells})", "a row of CSV")
+            return InvalidEvent(
+                "", f"not decodable ({cells})", "a row of CSV, with each quote of a quoted cell doubled"
+            )
         return InvalidEvent("", f"a row of {len(cells)} cells", f"{self._width} cells, as in the header")
 
 
-def _raw(cells: list[str] | str) -> bytes:
-    text = cells if isinstance(cells, str) else ",".join(cells)
-    return text.encode("utf-8", "surrogateescape")
+def _cells(text: str, *, strict: bool = True) -> list[str] | str:
+    """The cells of a record, or why it has none."""
+    try:
+        return next(csv.reader([text], strict=strict), [])
+    except csv.Error as error:
+        return str(error)
+
+
+def _raw(record: Record) -> bytes:
+    return record.text.rstrip("\r\n").encode("utf-8", "surrogateescape")

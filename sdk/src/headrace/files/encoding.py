@@ -8,10 +8,12 @@ from typing import Any
 
 import msgspec
 
-from headrace.definition import StreamDefinition
-from headrace.errors import InvalidEvent
+from headrace.definition import FieldType, StreamDefinition
+from headrace.errors import InvalidEvent, all_of
+from headrace.events.moments import counts_micros, in_january_1970
 from headrace.files.rows import Fault, Rows
 from headrace.files.values import Column
+from headrace.wording import format_time
 
 _encode = msgspec.json.Encoder().encode
 
@@ -30,18 +32,33 @@ def encode_columns(
     raw
         The text of a row, for what cannot be JSON.
     """
-    faults: dict[int, InvalidEvent] = {}
-    for _, wrong in columns.values():
-        faults = wrong | faults  # the first field's counts
+    wrong: dict[int, list[InvalidEvent]] = {}
+    for _, faulty in columns.values():
+        for index, error in faulty.items():
+            wrong.setdefault(index, []).append(error)
+    faults = {index: all_of(errors) for index, errors in wrong.items()}
     names = list(columns)
-    events = [
-        _event(names, values, index, faults, raw)
-        for index, values in enumerate(zip(*(values for values, _ in columns.values()), strict=True))
-    ]
+    sent = [_as_sent(stream, name, column) for name, column in columns.items()]
+    events = [_event(names, values, index, faults, raw) for index, values in enumerate(zip(*sent, strict=True))]
     times, untimed = columns[stream.time]
     rows = Rows(events, [None if index in untimed else time for index, time in enumerate(times)], list(lines))
     rows.faults = [Fault(path, lines[index], faults[index]) for index in sorted(faults)]
     return rows
+
+
+def _as_sent(stream: StreamDefinition, name: str, column: Column) -> list[Any]:
+    """A column's values as ingest takes them: the times whose µs it would take for another time are ISO 8601."""
+    values, faults = column
+    if stream.time_format == "us" or stream.field(name).type is not FieldType.TIME:
+        return values
+    return [
+        format_time(value) if index not in faults and _is_ambiguous(stream, value) else value
+        for index, value in enumerate(values)
+    ]
+
+
+def _is_ambiguous(stream: StreamDefinition, time: int | None) -> bool:
+    return time is not None and (not counts_micros(stream.time_format) or in_january_1970(time))
 
 
 def _event(

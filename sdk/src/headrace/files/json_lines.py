@@ -24,8 +24,7 @@ def read_json_lines(file: IO[bytes], path: Path, stream: StreamDefinition, batch
         if not event:
             continue
         try:
-            payload, _, time = codec.canonical(event)
-            rows.add(payload, time, number)
+            rows.add(*codec.sendable(event), number)
         except InvalidEvent as error:
             rows.add(event, None, number)
             rows.faults.append(Fault(path, number, error))

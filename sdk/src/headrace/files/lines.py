@@ -24,4 +24,4 @@ def _skip(file: IO[AnyStr], line: AnyStr, limit: int) -> None:
 
 
 def _ends(line: AnyStr) -> bool:
-    return line.endswith("\n") if isinstance(line, str) else line.endswith(b"\n")
+    return line.endswith(("\n", "\r")) if isinstance(line, str) else line.endswith(b"\n")

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.definition import Field, FieldType, StreamDefinition
+from headrace.errors import InvalidEvent
+from headrace.events.moments import MAX_TIME, MIN_TIME
 from headrace.files.encoding import encode_columns
+from headrace.files.names import column_places
 from headrace.files.rows import Rows, broken
 from headrace.files.values import Column, value_column
+from headrace.wording import as_json, format_time
+
+#: Bytes that are read of a column at once, where a row group is larger.
+_BUFFER = 2**20
+#: Bytes that the values of one field may have in a batch of rows.
+_BATCH_BYTES = 64 * 2**20
+#: Unpacked bytes of a column's chunk up to which its dictionary is kept, whatever is in it.
+_DICTIONARY_BYTES = 2**20
+#: Bytes that say how long a text is, where each stands for itself.
+_LENGTH = 4
+#: No column of texts that differ is packed as well.
+_RATIO = 50
+#: How many of a timestamp's unit a microsecond or a second has.
+_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 def read_parquet(file: IO[bytes], path: Path, stream: StreamDefinition, batch: int) -> Iterator[Rows]:
@@ -25,54 +43,179 @@ def read_parquet(file: IO[bytes], path: Path, stream: StreamDefinition, batch: i
     InvalidRequest
         It is no Parquet, or lacks a field's column.
     """
-    try:
-        table = pq.ParquetFile(file)
-    except pa.ArrowInvalid as error:
-        raise broken(path, 1, f"no Parquet ({error})", "a whole Parquet file") from None
-    names = set(table.schema_arrow.names)
-    missing = [field.name for field in stream.fields if not field.optional and field.name not in names]
-    if missing:
-        expected = f"the columns {', '.join(field.name for field in stream.fields)}"
-        raise broken(path, 1, f"a table without {', '.join(missing)}", expected)
-    fields = [field for field in stream.fields if field.name in names]
+    table = _open(file, path)
+    places = column_places([field.name for field in stream.given], table.schema_arrow.names)
+    _check(stream, places, path)
+    names = {name: table.schema_arrow.names[own[0]] for name, own in places.items()}
+    fields = [field for field in stream.given if field.name in names]
+    # However long a value is, what is kept of one is bounded; so is what a batch of them takes.
+    size = min(batch, max(1, _BATCH_BYTES // stream.max_bytes))
     row = 1
     try:
-        for piece in table.iter_batches(batch, columns=[field.name for field in fields], use_threads=False):
-            columns = {field.name: _column(field, piece.column(field.name)) for field in fields}
+        for piece in table.iter_batches(size, columns=list(names.values()), use_threads=False):
+            columns = {field.name: _column(stream, field, piece.column(names[field.name])) for field in fields}
             lines = range(row, row + len(piece))
             yield encode_columns(stream, columns, lines, path, partial(_raw, piece))
             row += len(piece)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise broken(path, row, f"not readable ({error})", "a whole Parquet file") from None
 
 
-def _column(field: Field, cells: pa.Array) -> Column:
+def parquet_cells(file: IO[bytes], path: Path) -> tuple[list[str], Iterator[list[str]]]:
+    """The names of a table's columns, and its rows as text: what is missing is empty."""
+    table = _open(file, path)
+    return table.schema_arrow.names, _rows_of(table)
+
+
+def _rows_of(table: pq.ParquetFile) -> Iterator[list[str]]:
+    for piece in table.iter_batches(1_000, use_threads=False):
+        columns = [_cell_texts(column) for column in piece.columns]
+        yield from (list(cells) for cells in zip(*columns, strict=True))
+
+
+def _cell_texts(cells: pa.Array) -> list[str]:
     if isinstance(cells, pa.DictionaryArray):
         cells = cells.dictionary_decode()
-    kind = cells.type
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        # Without a zone it is UTC. What is finer than a microsecond is cut off.
-        cells = cells.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
-        return value_column(field, cells.to_pylist()) if field.type is FieldType.TIME else _misplaced(field, cells)
-    if pa.types.is_decimal(kind) and field.type is FieldType.FLOAT:
-        cells = cells.cast(pa.float64())
-    if field.type is FieldType.FLOAT and (pa.types.is_floating(cells.type) or pa.types.is_integer(cells.type)):
-        return _floats(field, cells)
-    if field.type is FieldType.STRING and not cells.null_count and pa.types.is_string(kind):
-        return cells.to_pylist(), {}
-    return value_column(field, cells.to_pylist())
+    if pa.types.is_timestamp(cells.type):
+        micros = [
+            None if count is None else _micros(count, cells.type.unit) for count in cells.cast("int64").to_pylist()
+        ]
+        return ["" if time is None else format_time(time) if isinstance(time, int) else str(time) for time in micros]
+    return ["" if cell is None else str(cell) for cell in cells.to_pylist()]
 
 
-def _floats(field: Field, cells: pa.Array) -> Column:
-    numbers = cells.cast(pa.float64()).to_numpy(zero_copy_only=False)
+def _open(file: IO[bytes], path: Path) -> pq.ParquetFile:
+    try:
+        plain = pq.ParquetFile(file)
+        # Text that repeats stays a dictionary: a page of a kilobyte may say one long text a million times.
+        texts = [field.name for field in plain.schema_arrow if _is_text(field.type)]
+        texts = [name for name in texts if _repeats(plain.metadata, name)]
+        return pq.ParquetFile(
+            file, read_dictionary=texts, buffer_size=_BUFFER, coerce_int96_timestamp_unit="us", pre_buffer=False
+        )
+    except (pa.ArrowException, OSError) as error:
+        raise broken(path, 1, f"no Parquet ({error})", "a whole Parquet file") from None
+
+
+def _repeats(metadata: pq.FileMetaData, name: str) -> bool:
+    """Whether a column says few texts many times, or is packed so well that it may; its dictionary is small then."""
+    places = [place for place in range(metadata.num_columns) if metadata.schema.column(place).path == name]
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    chunks = [group.column(place) for group in groups for place in places]
+    return all(
+        own.total_uncompressed_size <= max(_DICTIONARY_BYTES, _LENGTH * own.num_values)
+        or own.total_uncompressed_size > _RATIO * own.total_compressed_size
+        for own in chunks
+    )
+
+
+def _check(stream: StreamDefinition, places: Mapping[str, Sequence[int]], path: Path) -> None:
+    missing = [field.name for field in stream.given if not field.optional and field.name not in places]
+    if missing:
+        expected = f"the columns {', '.join(field.name for field in stream.given)}"
+        raise broken(path, 1, f"a table without {', '.join(missing)}", expected)
+    twice = [name for name, own in places.items() if len(own) > 1]
+    if twice:
+        raise broken(path, 1, f"a table with {', '.join(twice)} more than once", "each of them once")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    types: Any = pa.types
+    return bool(
+        types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind)
+    )
+
+
+def _column(stream: StreamDefinition, field: Field, cells: pa.Array) -> Column:
+    """A field's values from cells of any type: read, or refused by the name of their type, row by row."""
+    kind, types = cells.type, pa.types
+    if isinstance(cells, pa.ExtensionArray):
+        return _column(stream, field, cells.storage)
+    if types.is_dictionary(kind):
+        return _shared(stream, field, cells)
+    if types.is_timestamp(kind) or types.is_date(kind):
+        return _moments(field, cells) if field.type is FieldType.TIME else _refused(field, cells)
+    if types.is_floating(kind) or types.is_integer(kind):
+        return _numbers(field, cells, stream.time_format)
+    if _is_text(kind) or types.is_fixed_size_binary(kind):
+        return _texts(field, cells, stream)
+    if types.is_decimal(kind) or types.is_boolean(kind) or types.is_null(kind):
+        return value_column(field, cells.to_pylist(), stream.time_format)
+    return _refused(field, cells)
+
+
+def _shared(stream: StreamDefinition, field: Field, cells: pa.DictionaryArray) -> Column:
+    """A column of a dictionary: of its texts those are read that these rows have."""
+    used = pc.unique(cells.indices.drop_null())
+    indices = pc.index_in(cells.indices, used).to_pylist()
+    return _spread(_column(stream, field, cells.dictionary.take(used)), indices, field, stream.time_format)
+
+
+def _spread(distinct: Column, indices: Sequence[int | None], field: Field, unit: str | None) -> Column:
+    """A column from its distinct values: each is read once, and its rows share it."""
+    values, wrong = distinct
+    absent, missing = value_column(field, [None], unit)
+    spread: list[Any] = []
+    faults: dict[int, InvalidEvent] = {}
+    for row, index in enumerate(indices):
+        spread.append(absent[0] if index is None else values[index])
+        error = missing.get(0) if index is None else wrong.get(index)
+        if error is not None:
+            faults[row] = error
+    return spread, faults
+
+
+def _texts(field: Field, cells: pa.Array, stream: StreamDefinition) -> Column:
+    """Text, also where the file does not say that its bytes are some: they are, if they are UTF-8."""
+    longest = pc.max(pc.binary_length(cells)).as_py() or 0
+    if longest > stream.max_bytes or not (pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)):
+        return value_column(field, [_text(cell, stream.max_bytes) for cell in cells], stream.time_format)
+    values = cells.to_pylist()
+    if field.type is FieldType.STRING and not cells.null_count:
+        return values, {}
+    return value_column(field, values, stream.time_format)
+
+
+def _text(cell: pa.Scalar, most: int) -> str | list[str] | None:
+    """A cell's text; a list, which is no value of any field, where it has none or too much."""
+    if not cell.is_valid:
+        return None
+    data = cell.as_buffer()
+    if data.size > most:
+        return [f"{data.size:,} bytes, more than an event may have ({most:,})"]
+    try:
+        return str(data.to_pybytes(), "utf-8")
+    except UnicodeDecodeError:
+        return [f"bytes that are no UTF-8: {data.to_pybytes().hex()}"]
+
+
+def _numbers(field: Field, cells: pa.Array, unit: str | None) -> Column:
+    if field.type is not FieldType.FLOAT:
+        return value_column(field, cells.to_pylist(), unit)
+    # An integer beyond 2^53 becomes the nearest float, as its text in CSV does.
+    numbers = cells.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return (numbers.tolist(), {}) if np.isfinite(numbers).all() else value_column(field, cells.to_pylist())
 
 
-def _misplaced(field: Field, cells: pa.Array) -> Column:
-    """A time in the column of a field that is none: every cell is a fault."""
-    return value_column(field, [[cell] if cell is not None else None for cell in cells.to_pylist()])
+def _moments(field: Field, cells: pa.Array) -> Column:
+    """Timestamps (without a zone UTC) and dates in µs; what is finer is cut off."""
+    if pa.types.is_date(cells.type):
+        cells = cells.cast(pa.timestamp("s") if pa.types.is_date32(cells.type) else pa.timestamp("ms"))
+    unit = cells.type.unit
+    return value_column(field, [_micros(count, unit) for count in cells.cast(pa.int64()).to_pylist()], "us")
+
+
+def _micros(count: int | None, unit: str) -> int | list[str] | None:
+    """A timestamp in µs; a list, which is no time, where it is in none of the years 1 to 9999."""
+    time = None if count is None else count * 1_000_000 // _PER_SECOND[unit]
+    return time if time is None or MIN_TIME <= time <= MAX_TIME else [f"{count} {unit} since 1970"]
+
+
+def _refused(field: Field, cells: pa.Array) -> Column:
+    """Cells of a type that no field has: each is a fault, and a list, so that nobody takes it for a value."""
+    return value_column(field, [[f"a {cells.type}"] if valid else None for valid in cells.is_valid().to_pylist()])
 
 
 def _raw(piece: pa.RecordBatch, index: int) -> bytes:
-    row: dict[str, Any] = {name: piece.column(name)[index].as_py() for name in piece.schema.names}
+    row = {name: as_json(str(piece.column(name)[index])) for name in piece.schema.names}
     return repr(row).encode("utf-8", "backslashreplace")

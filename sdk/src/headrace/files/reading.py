@@ -21,7 +21,20 @@ from headrace.files.rows import Rows, broken
 _Reader = Callable[[IO[bytes], Path, StreamDefinition, int], Iterator[Rows]]
 _GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
-_OTHERS = {b"PK\x03\x04": "a zip archive", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+_BOM = b"\xef\xbb\xbf"
+_OTHERS = {
+    b"PK\x03\x04": ("a zip archive, or a sheet of Excel", "unzip it, or save the sheet as CSV"),
+    b"BZh": ("bzip2", "bunzip2 unpacks it"),
+    b"\xfd7zXZ": ("xz", "unxz unpacks it"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "zstd -d unpacks it"),
+    b"\xff\xfe": ("UTF-16", "iconv -f UTF-16 -t UTF-8 converts it"),
+    b"\xfe\xff": ("UTF-16", "iconv -f UTF-16 -t UTF-8 converts it"),
+    b"ORC": ("ORC", "pyarrow.orc.read_table reads it, pyarrow.parquet.write_table writes Parquet"),
+    b"ARROW1": ("an Arrow file", "pyarrow.feather.read_table reads it, pyarrow.parquet.write_table writes Parquet"),
+    b"Obj\x01": ("Avro", "write it as JSON Lines"),
+}
+#: The first bytes that tell an encoding, or what a file of JSON is.
+_START = 512
 _EXTENSIONS: dict[str, _Reader] = {
     ".csv": read_csv,
     ".json": read_json_lines,
@@ -30,6 +43,7 @@ _EXTENSIONS: dict[str, _Reader] = {
     ".parquet": read_parquet,
 }
 _FORMATS = "CSV, JSON Lines or Parquet, gzipped or not"
+_WHOLE_GZIP = "a whole gzip file: gzip -t tests it; copy it again"
 
 
 def read(path: Path | str, stream: StreamDefinition, batch: int = 1_000) -> Iterator[Rows]:
@@ -48,16 +62,23 @@ def read(path: Path | str, stream: StreamDefinition, batch: int = 1_000) -> Iter
     path = Path(path)
     line = 1
     with ExitStack() as stack:
-        file, reader = _open(path, stack)
+        file, reader = open_file(path, stack)
         try:
             for rows in reader(file, path, stream, batch):
                 yield rows
                 line = rows.lines[-1] + 1
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise broken(path, line, f"not readable ({error})", "a whole gzip file") from None
+            raise broken(path, line, f"not readable ({error})", _WHOLE_GZIP) from None
 
 
-def _open(path: Path, stack: ExitStack) -> tuple[IO[bytes], _Reader]:
+def open_file(path: Path, stack: ExitStack) -> tuple[IO[bytes], _Reader]:
+    """A file, unpacked, and what reads it.
+
+    Raises
+    ------
+    InvalidRequest
+        Its format is not known.
+    """
     file: IO[bytes] = stack.enter_context(path.open("rb"))
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if _starts(file, _GZIP):
@@ -66,19 +87,37 @@ def _open(path: Path, stack: ExitStack) -> tuple[IO[bytes], _Reader]:
     try:
         return _kind(file, path, suffixes[-1] if suffixes else "", stack)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise broken(path, 1, f"not readable ({error})", "a whole gzip file") from None
+        raise broken(path, 1, f"not readable ({error})", _WHOLE_GZIP) from None
 
 
 def _kind(file: IO[bytes], path: Path, suffix: str, stack: ExitStack) -> tuple[IO[bytes], _Reader]:
     if _starts(file, _PARQUET):
         return _seekable(file, stack), read_parquet
-    for magic, name in _OTHERS.items():
-        if _starts(file, magic):
-            raise InvalidRequest(str(path), name, _FORMATS)
+    start = file.read(_START)
+    file.seek(0)
+    what, cure = _foreign(start)
+    if what:
+        raise InvalidRequest(str(path), what, f"{_FORMATS}: {cure}")
     reader = _EXTENSIONS.get(suffix)
     if reader is None:
-        reader = read_json_lines if _starts(file, b"{") else read_csv
+        reader = read_json_lines if start.removeprefix(_BOM).lstrip().startswith((b"{", b"[")) else read_csv
+    if reader is read_json_lines and start.removeprefix(_BOM).lstrip().startswith(b"["):
+        raise InvalidRequest(str(path), "a JSON array", "JSON Lines, an object a line: jq -c '.[]' converts it")
     return file, reader
+
+
+def _foreign(start: bytes) -> tuple[str, str]:
+    """What a file that begins so is, if nothing that is read, and how it becomes that."""
+    for magic, told in _OTHERS.items():
+        if start.startswith(magic):
+            return told
+    if start.startswith(_GZIP):
+        return "gzip inside of gzip", "gunzip it once"
+    if start[257:262] == b"ustar":
+        return "a tar archive", "tar -x unpacks it"
+    if start[1:2] == b"\0" or start[:1] == b"\0":
+        return "UTF-16 without a mark of its byte order", "iconv -f UTF-16LE -t UTF-8, or UTF-16BE, converts it"
+    return "", ""
 
 
 def _starts(file: IO[bytes], magic: bytes) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -11,15 +12,23 @@ import msgspec
 from headrace.definition import Field, FieldType
 from headrace.errors import InvalidEvent
 from headrace.events.codec import read_value
+from headrace.events.moments import UNITS
+from headrace.wording import as_json
 
 #: A column's values, and what is wrong in which row.
 Column = tuple[list[Any], dict[int, InvalidEvent]]
 
 _BOOLS = {"true": True, "false": False, "1": True, "0": False}
+#: Digits of a date in the basic form of ISO 8601: 20260101.
+_BASIC_DATE = 8
+#: Characters of a number that is worth reading: 1e999999999 would be an integer of a gigabyte.
+_LONGEST_NUMBER = 40
+#: Integers within this need no closer look.
+_LARGE = 2**63
 
 
-def text_column(field: Field, cells: Sequence[str]) -> Column:
-    """Values from text: an empty cell is a missing value.
+def text_column(field: Field, cells: Sequence[str], form: str | None = None) -> Column:
+    """Values from text: an empty cell is a missing value. `form`: how times are written.
 
     Examples
     --------
@@ -31,15 +40,17 @@ def text_column(field: Field, cells: Sequence[str]) -> Column:
             return list(cells), {}
         if field.type is FieldType.FLOAT and (numbers := _floats(cells)):
             return numbers, {}
-    return _each(field, cells, from_text)
+        if field.type is FieldType.INT and (integers := _integers(cells)):
+            return integers, {}
+    return _each(field, cells, lambda cell: from_text(field, cell, form))
 
 
-def value_column(field: Field, values: Sequence[Any]) -> Column:
+def value_column(field: Field, values: Sequence[Any], form: str | None = None) -> Column:
     """Values from Python's own, as a typed file has them."""
-    return _each(field, values, from_typed)
+    return _each(field, values, lambda value: from_typed(field, value, form))
 
 
-def from_text(field: Field, text: str) -> Any:
+def from_text(field: Field, text: str, form: str | None = None) -> Any:
     """One value from its text.
 
     Raises
@@ -49,18 +60,16 @@ def from_text(field: Field, text: str) -> Any:
     """
     if text == "":
         return read_value(field, msgspec.UNSET)
-    parse = _PARSE.get(field.type)
-    if parse is None or "_" in text:  # Python's numbers may have underscores, nobody else's
-        return read_value(field, text)
+    parsed = text if "_" in text else _parsed(field.type, text, form)  # only Python's numbers may have underscores
     try:
-        return read_value(field, parse(text))
-    except (ValueError, KeyError, InvalidEvent):
-        # What is wrong is told as the file has it.
-        return read_value(field, text)
+        return read_value(field, parsed, form)
+    except InvalidEvent as error:
+        # The value is shown as the file has it.
+        raise InvalidEvent(field.name, as_json(text), error.expected) from None
 
 
-def from_typed(field: Field, value: Any) -> Any:
-    """One value from a typed one. Whole numbers may be stored as floats, where some are missing.
+def from_typed(field: Field, value: Any, form: str | None = None) -> Any:
+    """One value from a typed one. Whole numbers may be stored as floats, where some are missing, and as decimals.
 
     Raises
     ------
@@ -68,13 +77,50 @@ def from_typed(field: Field, value: Any) -> Any:
         It is no value of the field's type.
     """
     if isinstance(value, str):
-        return value if field.type is FieldType.STRING else from_text(field, value)
-    if isinstance(value, float) and field.type in (FieldType.INT, FieldType.TIME):
-        if math.isnan(value):
-            value = None
-        elif value.is_integer():
-            value = int(value)
-    return read_value(field, value)
+        return value if field.type is FieldType.STRING else from_text(field, value, form)
+    if isinstance(value, float) and math.isnan(value) and field.type in (FieldType.INT, FieldType.TIME):
+        value = None
+    if isinstance(value, Decimal):
+        return _from_decimal(field, value, form)
+    return read_value(field, value, form)
+
+
+def _from_decimal(field: Field, value: Decimal, form: str | None) -> Any:
+    if field.type is FieldType.FLOAT:
+        return read_value(field, float(value))
+    if field.type is FieldType.INT and value == value.to_integral_value():
+        return read_value(field, int(value))
+    return read_value(field, value, form)
+
+
+def _parsed(kind: FieldType, text: str, form: str | None) -> Any:
+    """A cell's text as the type of its field; the text itself where it is none."""
+    try:
+        if kind is FieldType.FLOAT:
+            return float(text)
+        if kind is FieldType.INT:
+            return _int(text)
+        if kind is FieldType.TIME:
+            return _number_of_time(text, form)
+    except (ValueError, InvalidOperation):
+        return text
+    return _BOOLS.get(text.lower(), text) if kind is FieldType.BOOL else text
+
+
+def _int(text: str) -> int | str:
+    """An integer, also one that is written as a fraction, as pandas does beside a missing value: 5.0."""
+    if len(text) > _LONGEST_NUMBER:
+        return text
+    number = Decimal(text)
+    whole = number.is_finite() and number.adjusted() < _LONGEST_NUMBER and number == number.to_integral_value()
+    return int(number) if whole else text
+
+
+def _number_of_time(text: str, form: str | None) -> Any:
+    """A number, where the text is one and no pattern reads it; where no unit is declared, 20260101 is a date."""
+    if "-" in text[1:] or (form not in UNITS and (form is not None or (len(text) == _BASIC_DATE and text.isdigit()))):
+        return text
+    return Decimal(text) if len(text) <= _LONGEST_NUMBER else text
 
 
 def _floats(cells: Sequence[str]) -> list[float] | None:
@@ -86,30 +132,31 @@ def _floats(cells: Sequence[str]) -> list[float] | None:
     return numbers if math.isfinite(sum(numbers)) and "_" not in "".join(cells) else None
 
 
-def _each(field: Field, cells: Sequence[Any], read: Callable[[Field, Any], Any]) -> Column:
+def _integers(cells: Sequence[str]) -> list[int] | None:
+    """All of a column at once; None where anything is unusual."""
+    if max(map(len, cells)) > _LONGEST_NUMBER or "_" in "".join(cells):
+        return None
+    try:
+        numbers = list(map(int, cells))
+    except ValueError:
+        return None
+    return numbers if min(numbers) > -_LARGE and max(numbers) < _LARGE else None
+
+
+def _each(field: Field, cells: Sequence[Any], read: Callable[[Any], Any]) -> Column:
     values: list[Any] = []
     faults: dict[int, InvalidEvent] = {}
     for index, cell in enumerate(cells):
         try:
-            values.append(read(field, cell))
+            values.append(read(cell))
         except InvalidEvent as error:
-            # JSON has no NaN and no infinity: they stay what they are as text.
-            values.append(str(cell) if isinstance(cell, float) else cell)
+            values.append(_as_json(field, cell))
             faults[index] = error
     return values, faults
 
 
-def _bool(text: str) -> bool:
-    return _BOOLS[text.lower()]
-
-
-def _time(text: str) -> int | str:
-    return int(text) if text.lstrip("-").isdigit() else text
-
-
-_PARSE: dict[FieldType, Callable[[str], Any]] = {
-    FieldType.FLOAT: float,
-    FieldType.INT: int,
-    FieldType.BOOL: _bool,
-    FieldType.TIME: _time,
-}
+def _as_json(field: Field, cell: Any) -> Any:
+    """A wrong cell for the event that is refused: JSON has no NaN and no decimals, and text may be a right value."""
+    if not isinstance(cell, float | Decimal):
+        return cell
+    return str(cell) if field.type is FieldType.FLOAT else [str(cell)]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 from headrace.definition import Column, FieldType, LoopDefinition, ModelDefinition, Task
 from headrace.events.columns import EventColumns
 from headrace.kernel.expressions import Program, columns_of
 from headrace.kernel.folding import texts_of
 from headrace.kernel.join import Outcome
+
+#: From here on a float64 does not tell an integer from its neighbours.
+_INEXACT = 2.0**53
 
 
 class Labels:
@@ -21,6 +25,9 @@ class Labels:
         self._value = label.value
         self._text = model.task is Task.MULTICLASS
         self._text_field = label.type is FieldType.STRING
+        self._known_at = label.known_at
+        #: A class that is a field is read as it is: integers beyond 2^53 are no floats.
+        self._integer = label.value.name if self._text and isinstance(label.value, Column) else None
         self._inputs = columns_of([label.value])
         self._program = Program([label.value], [Column(name) for name in self._inputs])
 
@@ -30,17 +37,42 @@ class Labels:
 
     def rows(self, events: EventColumns) -> list[tuple[int, str, Outcome]]:
         """The labels that events tell, each with the row of its event."""
-        columns = texts_of(events.fields[self._id]), events.times.tolist(), self._values(events)
+        columns = texts_of(events.fields[self._id]), self._times(events), self._values(events)
         return [
             (row, of, Outcome(time, value))
             for row, (of, time, value) in enumerate(zip(*columns, strict=True))
-            if of is not None and value is not None
+            if of is not None and value is not None and time is not None
         ]
+
+    def _times(self, events: EventColumns) -> list[int] | list[int | None]:
+        """When each outcome is known; None where its event does not say."""
+        if self._known_at is None:
+            return events.times.tolist()  # type: ignore[no-any-return]
+        return [None if math.isnan(time) else int(time) for time in events.fields[self._known_at].tolist()]
 
     def _values(self, events: EventColumns) -> list[float | str | None]:
         if self._text_field:
             return events.fields[self._inputs[0]].tolist()  # type: ignore[no-any-return]
+        if self._integer is not None:
+            return [None if own is None else str(own) for own in _integers(events.fields[self._integer].tolist())]
         numbers = self._program.run(self._program.matrix(events.fields, self._inputs, len(events)))[:, 0].tolist()
         if self._text:
-            return [None if math.isnan(own) else str(int(own)) for own in numbers]
+            return [None if own is None else str(own) for own in _integers(numbers)]
         return [None if math.isnan(own) else own for own in numbers]
+
+
+def _integers(values: Iterable[int | float | None]) -> Iterator[int | None]:
+    """Whole numbers, None where there is none.
+
+    Raises
+    ------
+    ValueError
+        One has been computed that a float64 may have merged with its neighbours.
+    """
+    for value in values:
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            yield None
+        elif isinstance(value, float) and abs(value) >= _INEXACT:
+            raise ValueError(f"class {value:.0f} is computed, and beyond 2^53: not exact")
+        else:
+            yield int(value)

@@ -3,6 +3,7 @@
 from .learning import Learning, Progress
 from .ordering import SortedSet, in_order
 from .served import ServedQuality
+from .soundness import not_finite
 from .steps import Score
 from .versions import version_of
 from .waiting import WaitingPredictions
@@ -16,6 +17,7 @@ __all__ = [
     "SortedSet",
     "WaitingPredictions",
     "in_order",
+    "not_finite",
     "takes_weight",
     "version_of",
 ]

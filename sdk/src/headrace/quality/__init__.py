@@ -4,11 +4,13 @@ from headrace.quality.baselines import Baseline, BinaryBaseline, MulticlassBasel
 from headrace.quality.calibration import ReliabilityBin
 from headrace.quality.history import Point
 from headrace.quality.measures import NO_PREDICTION, Outcomes, Quality, quality_of, restore
-from headrace.quality.warning import MARK, warning_of
+from headrace.quality.warning import MARK, NOT_FINITE, SPOILED, warning_of
 
 __all__ = [
     "MARK",
+    "NOT_FINITE",
     "NO_PREDICTION",
+    "SPOILED",
     "Baseline",
     "BinaryBaseline",
     "MulticlassBaseline",

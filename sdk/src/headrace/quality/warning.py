@@ -7,6 +7,9 @@ from collections.abc import Mapping
 #: The metric that says so: 1 or 0.
 MARK = "worse_than_prior"
 
+#: The metric that says, where it is 1, that the model holds a number which is none.
+NOT_FINITE = "not_finite"
+
 #: The weight of scored examples from which on the two are compared.
 ENOUGH = 100.0
 
@@ -17,6 +20,11 @@ _LOSSES = ("log_loss", "mae")
 CAUSES = (
     "features that are not scaled (StandardScaler), a learning rate that is too high (in a regression also for labels "
     "that are far from the range of 1), missing values written as numbers, or too few examples so far"
+)
+
+SPOILED = (
+    "has learned a value too large to compute with, and holds it, infinity or NaN for good: its answers are of no use. "
+    'Clip the features that may be so large, as in col("x").clip(-1e6, 1e6): the changed model learns anew'
 )
 
 
@@ -39,6 +47,8 @@ def is_worse(metrics: Mapping[str, float], weight: float) -> bool:
 
 def warning_of(model: str, metrics: Mapping[str, float | None]) -> str | None:
     """Tell what is wrong with a model that is marked, with the usual causes; None for any other."""
+    if metrics.get(NOT_FINITE):
+        return f"{model} {SPOILED}"
     if not metrics.get(MARK):
         return None
     loss = next((loss for loss in _LOSSES if loss in metrics), "log_loss")

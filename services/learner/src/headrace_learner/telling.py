@@ -8,7 +8,7 @@ import redis
 import structlog
 
 from headrace.log.topics import END_OF_HISTORY
-from headrace.quality import MARK
+from headrace.quality import MARK, NOT_FINITE, SPOILED
 from headrace.readiness import Dependencies
 from headrace.store.status import Heartbeat, TakeoverStatus
 
@@ -51,7 +51,9 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat, dependencies: Dependen
 
 def _notes(name: str, standing: Standing) -> list[str]:
     notes = ["stands by"] if standing.state == "standby" else []
-    if standing.metrics.get(MARK):
+    if standing.metrics.get(NOT_FINITE):
+        notes.append(SPOILED)
+    elif standing.metrics.get(MARK):
         notes.append("is worse than its prior")
     return [f"{name} {note}" for note in (*notes, standing.failure or standing.note) if note]
 

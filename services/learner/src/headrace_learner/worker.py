@@ -13,7 +13,7 @@ import structlog
 
 from headrace.definition import ModelDefinition
 from headrace.errors import Fenced, HeadraceError, LearnerFailed, Unavailable, Unreadable
-from headrace.learning import Learning, ServedQuality, version_of
+from headrace.learning import Learning, ServedQuality, not_finite, version_of
 from headrace.log.batch import Batch
 from headrace.log.consume import OwnerProgress, PartitionConsumer
 from headrace.log.messages import Message, WrongMessage, opened, pass_over
@@ -21,6 +21,7 @@ from headrace.log.position import START, Position
 from headrace.log.read import LogReader
 from headrace.log.skips import SkipReader
 from headrace.log.versions import Newest
+from headrace.quality import NOT_FINITE
 from headrace.readiness import Backoff
 from headrace.store.connection import store_errors
 from headrace.store.quality import QualityReport
@@ -537,6 +538,17 @@ class Worker(threading.Thread):
         found = self._learning.served.metrics() if self._learning.served is not None else {}
         return found if found.get("served") else {}
 
+    def _soundness(self) -> dict[str, float]:
+        """The mark of a model that cannot compute any more, once it is one."""
+        part = not_finite(self._learning.estimator)
+        if part is None:
+            return {}
+        if not self.standing.metrics.get(NOT_FINITE):
+            _log.warning(
+                "model_not_finite", model=self.model.name, part=part, examples=self._learning.progress.examples
+            )
+        return {NOT_FINITE: 1.0}
+
     def _say(self, note: str) -> None:
         self.standing.note = note
         self._stir()
@@ -555,7 +567,8 @@ class Worker(threading.Thread):
         self._told_at, self._told_served = now, served
         quality = self._learning.quality
         standing = self.standing
-        standing.frontier, standing.metrics = progress.frontier, {**quality.metrics(), **self._served()}
+        standing.metrics = {**quality.metrics(), **self._soundness(), **self._served()}
+        standing.frontier = progress.frontier
         # Last: whoever sees the number finds the metrics that belong to it.
         standing.examples, standing.published = progress.examples, progress.published
         self._stir()

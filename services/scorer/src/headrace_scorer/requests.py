@@ -11,6 +11,8 @@ import numpy as np
 from headrace.definition import Field, FieldType, StreamDefinition
 from headrace.events import EventColumns, StreamCodec
 from headrace.events.codec import PYTHON, column_of
+from headrace.events.columns import to_floats
+from headrace.events.moments import counts_micros, in_january_1970
 
 #: The needed fields of one event, then its time (None where the request gives none).
 Values = tuple[Any, ...]
@@ -36,6 +38,10 @@ class RequestReader:
         self._needed = frozenset(field.name for field in self._fields)
         self._wants_time = stream.time in needed
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(_record(self._fields, stream.time)).decode
+        moments = [place for place, field in enumerate(self._fields) if field.type is FieldType.TIME]
+        #: Where times may stand that are most likely of another unit.
+        self._suspects = (*moments, len(self._fields)) if stream.time_format != "us" else ()
+        self._counts_micros = counts_micros(stream.time_format)
 
     def read(self, event: bytes) -> Values:
         """The values of one event.
@@ -45,13 +51,14 @@ class RequestReader:
         InvalidEvent
             A needed field is missing or of the wrong type; says which, and what was expected.
         """
-        if len(event) > self._stream.max_bytes:
+        if len(event) > self._stream.max_bytes or not self._counts_micros:
             return self._explain(event)
         try:
             # JSON has no NaN, and a number beyond float64 is an error here: floats are finite.
-            return msgspec.structs.astuple(self._decode(event))
+            values: Values = msgspec.structs.astuple(self._decode(event))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._explain(event)
+        return self._explain(event) if any(in_january_1970(values[place]) for place in self._suspects) else values
 
     @property
     def nothing(self) -> Values:
@@ -65,7 +72,7 @@ class RequestReader:
             field.name: column_of(field, [own[place] for own in values]) for place, field in enumerate(self._fields)
         }
         if self._wants_time:
-            fields[self._stream.time] = times.astype(np.float64)
+            fields[self._stream.time] = to_floats(times)
         return EventColumns(times, ids, fields)
 
     def _explain(self, event: bytes) -> Values:

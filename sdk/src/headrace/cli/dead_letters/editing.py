@@ -51,6 +51,25 @@ def check_fields(own: Letter, fields: Fields, loop: LoopDefinition | None) -> No
             raise InvalidRequest("--set", name, f"a field of stream {own.letter.stream}. {cure}")
 
 
+def as_sent(own: Letter, loop: LoopDefinition | None) -> Letter:
+    """A letter of what stood on a topic, where times are µs, as ingest takes it of a stream of another unit."""
+    from headrace.definition import FieldType
+    from headrace.events.moments import counts_micros
+    from headrace.wording import format_time
+
+    streams = {} if loop is None else {stream.name: stream for stream in loop.streams}
+    stream = streams.get(own.letter.stream)
+    if stream is None or own.letter.service == "ingest" or counts_micros(stream.time_format):
+        return own
+    times = [field.name for field in stream.fields if field.type is FieldType.TIME]
+    try:
+        found = _object(own.letter.event)
+    except InvalidRequest:
+        return own
+    written = {name: format_time(found[name]) for name in times if isinstance(found.get(name), int)}
+    return edited(own, written, None)
+
+
 def edited(own: Letter, fields: Fields, event: str | None) -> Letter:
     """A letter with its event replaced, or some of its fields.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headrace.cli.dead_letters.box import check_stream, letter_options, open_box, position_of, unknown
-from headrace.cli.dead_letters.editing import check_fields, edited, fields_of
+from headrace.cli.dead_letters.editing import as_sent, check_fields, edited, fields_of
 from headrace.cli.failures import REFUSED, Refused
 from headrace.cli.output import say, say_line
 from headrace.cli.sending import definition_of
@@ -71,11 +71,11 @@ def retry(
             check_stream(stream, target)
             say("no dead letters to retry", err=True)
             return
+        declared = None if target.data is None else definition_of(target, None)
         if fields:
-            declared = None if target.data is None else definition_of(target, None)
             for own in _at(box, wanted):
                 check_fields(own, fields, declared)
-        letters = (edited(own, fields, event) for own in _at(box, wanted))
+        letters = (edited(as_sent(own, declared), fields, event) for own in _at(box, wanted))
         with IngestClient(address or target.address("ingest")) as client:
             _resend(box, client, letters, lambda own: _tell(own, told, as_json))
     sent = sum(told.values())

@@ -1,0 +1,50 @@
+"""The command itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("init")
+@click.argument("table", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="The loop file; default: FILE's name.")
+@click.option("--label", metavar="COLUMN", help="What is to be predicted.")
+@click.option("--time", metavar="COLUMN", help="When a row happened.")
+@click.option("--force", is_flag=True, help="Write over a loop file that is there.")
+def command(table: Path, output: Path | None, label: str | None, time: str | None, force: bool) -> int:
+    """Look at the table in FILE (CSV, JSON Lines or Parquet) and write a loop file for it.
+
+    What it cannot know it guesses, from the names and values of columns, and asks about in a comment.
+
+    \b
+    Examples:
+      headrace init trips.csv
+      headrace init trips.csv --label minutes
+    """
+    from headrace.cli.init.facts import look_at
+    from headrace.cli.init.loop_file import SORTED, LoopFile, columns_text, sort_command, usual_name
+    from headrace.cli.init.roles import roles_of
+    from headrace.declare import load
+
+    name = usual_name(table.name.split(".")[0])
+    path = output or Path(f"{name}.py")
+    if path.exists() and not force:
+        raise click.UsageError(f"{path} is there already: --force writes over it, --output FILE writes another")
+    found = look_at(table)
+    roles = roles_of(found, time=time, label=label)
+    draft = LoopFile(found, roles, name)
+    path.write_text(draft.text, encoding="utf-8")
+    for line in columns_text(found, roles):
+        say(line)
+    load(path)
+    questions = draft.text.count("?")
+    say(f"\nwrote {path}, with {questions} questions in its comments. Then:\n")
+    if roles.lateness > SORTED:
+        say(f"  {sort_command(table, found, roles)}")
+        table = table.with_name("sorted.csv")
+    say(f"  headrace up {path}")
+    say(f"  headrace play {table}")
+    say(f"  headrace score {draft.model} --event '{draft.event()}'")
+    return 0

@@ -1,0 +1,207 @@
+"""What a table's columns hold, as far as its rows show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from headrace.definition import Field, FieldType
+from headrace.errors import InvalidEvent
+from headrace.files import cells_of, field_name
+from headrace.files.values import from_text
+
+#: Rows that are looked at closely; of those behind them only what says how far the table is out of order.
+CLOSE = 50_000
+#: Distinct values that are kept of a column.
+_KEPT = 1_000
+#: What stands for a missing value in tables of R, pandas and databases.
+_PLACEHOLDERS = frozenset({"NA", "N/A", "NaN", "nan", "null", "NULL", "None", "\\N", "?"})
+_WHOLE = re.compile(r"[+-]?(0|[1-9]\d{0,17})(\.0+)?")
+_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")
+_BASIC_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])")
+_ABOUT_TIME = re.compile(r"time|date|stamp|epoch|(^|_)(at|ts|on|when)$", re.IGNORECASE)
+#: Patterns that a date may be written by, and what a number of the years 1980 to 2100 counts.
+_PATTERNS = tuple(
+    f"{day}{clock}"
+    for day in ("%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%b %d %Y", "%d %b %Y", "%Y%m%d")
+    for clock in ("", " %H:%M:%S", " %H:%M")
+)
+_SECONDS = (315_000_000, 4_110_000_000)
+_UNITS = {
+    unit: (_SECONDS[0] * scale, _SECONDS[1] * scale)
+    for unit, scale in (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9))
+}
+_MOMENT = Field("", FieldType.TIME)
+
+
+@dataclass(eq=False)
+class Column:
+    """A column of a table.
+
+    Attributes
+    ----------
+    name
+        The field that it is read as.
+    place
+        Its place in a row.
+    kind, form
+        What its values are, and how its times are written (see `StreamDefinition.time_format`).
+    rows, missing
+        How many rows were looked at, and how many of them have no value.
+    placeholders
+        What stands for a missing value beside nothing.
+    distinct
+        How many different values it has.
+    values
+        How often each value occurs, where they are not too many.
+    low, high
+        The least and the greatest number or time (µs).
+    """
+
+    name: str
+    place: int
+    kind: FieldType = FieldType.STRING
+    form: str | None = None
+    rows: int = 0
+    missing: int = 0
+    placeholders: set[str] = field(default_factory=set)
+    distinct: int = 0
+    values: dict[str, int] = field(default_factory=dict)
+    unique: bool = True
+    low: float = float("inf")
+    high: float = float("-inf")
+    example: str = ""
+
+    def time(self, cells: Sequence[str]) -> int | None:
+        """The time (µs) that a row has in this column."""
+        return time_of(cells[self.place], self.form)
+
+
+@dataclass
+class Table:
+    """A file as it was looked at.
+
+    Attributes
+    ----------
+    sample
+        Rows that were looked at closely.
+    rows
+        How many there are in all.
+    repeated
+        How many of the sample repeat another row of it.
+    """
+
+    path: Path
+    names: list[str]
+    columns: list[Column]
+    unnamed: list[str]
+    sample: list[list[str]]
+    rows: int = 0
+    repeated: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it was looked at closely."""
+        return self.rows <= len(self.sample)
+
+    @property
+    def placeholders(self) -> list[str]:
+        """What stands for a missing value in any column."""
+        return sorted({text for column in self.columns for text in column.placeholders})
+
+    def is_missing(self, column: Column, cells: Sequence[str]) -> bool:
+        """Whether a row has no value in a column."""
+        return not cells[column.place] or cells[column.place] in column.placeholders
+
+    def disorder(self, column: Column) -> int:
+        """By how much (µs) a row is older than one before it, at most."""
+        newest, disorder = -(2**63), 0
+        with cells_of(self.path) as (_, rows):
+            for cells in rows:
+                time = column.time(cells)
+                if time is not None:
+                    newest = max(newest, time)
+                    disorder = max(disorder, newest - time)
+        return disorder
+
+
+def look_at(path: Path) -> Table:
+    """Look at a file.
+
+    Raises
+    ------
+    InvalidRequest
+        Its format is not known.
+    """
+    with cells_of(path) as (names, rows):
+        sample = list(islice(rows, CLOSE))
+        count = len(sample) + sum(1 for _ in rows)
+    fields = [field_name(name) for name in names]
+    twice = {name for name in fields if fields.count(name) > 1}
+    columns = [
+        _column(name, place, [cells[place] for cells in sample])
+        for place, name in enumerate(fields)
+        if name and name not in twice
+    ]
+    unnamed = [names[place] or f"column {place + 1}" for place, name in enumerate(fields) if not name or name in twice]
+    repeated = len(sample) - len({tuple(cells) for cells in sample})
+    return Table(path, names, columns, unnamed, sample, count, repeated)
+
+
+def _column(name: str, place: int, cells: list[str]) -> Column:
+    found = Column(name, place, rows=len(cells))
+    present = [cell for cell in cells if cell and cell not in _PLACEHOLDERS]
+    found.placeholders = {cell for cell in set(cells) if cell in _PLACEHOLDERS}
+    found.missing = len(cells) - len(present)
+    counts: dict[str, int] = {}
+    for cell in present:
+        counts[cell] = counts.get(cell, 0) + 1
+    found.unique = len(counts) == len(present) > 0
+    found.distinct, found.values = len(counts), counts if len(counts) <= _KEPT else {}
+    found.example = present[-1] if present else ""
+    found.kind, found.form = _kind(name, list(counts))
+    numbers = list(_numbers(found, counts))
+    found.low, found.high = min(numbers, default=found.low), max(numbers, default=found.high)
+    return found
+
+
+def _kind(name: str, values: list[str]) -> tuple[FieldType, str | None]:
+    """What a column's values are, and how they are written where they are times."""
+    if not values:
+        return FieldType.STRING, None
+    if all(value.lower() in ("true", "false") for value in values):
+        return FieldType.BOOL, None
+    if all(_NUMBER.fullmatch(value) and value.strip("+-.eE") for value in values):
+        return _kind_of_numbers(name, values)
+    for form in (None, *_PATTERNS):
+        if all(time_of(value, form) is not None for value in values):
+            return FieldType.TIME, form
+    return FieldType.STRING, None
+
+
+def _kind_of_numbers(name: str, values: list[str]) -> tuple[FieldType, str | None]:
+    if all(_BASIC_DATE.fullmatch(value) for value in values):
+        return FieldType.TIME, None
+    numbers = [float(value) for value in values]
+    for unit, (low, high) in _UNITS.items():
+        if _ABOUT_TIME.search(name) and low <= min(numbers) and max(numbers) <= high:
+            return FieldType.TIME, unit
+    return (FieldType.INT if all(map(_WHOLE.fullmatch, values)) else FieldType.FLOAT), None
+
+
+def _numbers(column: Column, values: dict[str, int]) -> Iterator[float]:
+    if column.kind in (FieldType.INT, FieldType.FLOAT):
+        yield from map(float, values)
+    if column.kind is FieldType.TIME:
+        yield from (time for value in values if (time := time_of(value, column.form)) is not None)
+
+
+def time_of(text: str, form: str | None) -> int | None:
+    """A cell's time in µs, None where it has none."""
+    try:
+        return from_text(_MOMENT, text, form)  # type: ignore[no-any-return]
+    except InvalidEvent:
+        return None

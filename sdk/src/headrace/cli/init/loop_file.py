@@ -1,0 +1,331 @@
+"""The text of a loop file for a table: what was guessed has a question beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import pstdev
+
+from headrace.cli.init.facts import Column, Table
+from headrace.cli.init.roles import CATEGORIES, Roles
+from headrace.declare.durations import format_duration, parse_duration
+from headrace.declare.streams import CONTENT, PYTHON
+from headrace.definition import FieldType, Task
+
+#: Classes of whole numbers: more of them are a quantity.
+_CLASSES = 10
+_MEANS = 3
+_WINDOWS = ("1m", "5m", "15m", "1h", "3h", "12h", "1d", "7d", "30d", "90d", "365d")
+_LEARNERS = {
+    Task.BINARY: ("linear_model.LogisticRegression", "StandardScaler() | LogisticRegression()"),
+    Task.MULTICLASS: ("linear_model.SoftmaxRegression", "StandardScaler() | SoftmaxRegression()"),
+    Task.REGRESSION: (
+        "linear_model.LinearRegression",
+        "StandardScaler() | LinearRegression(optimizer=SGD(0.01), intercept_lr=0.05, clip_gradient=10)",
+    ),
+}
+_NUMBERS = (FieldType.INT, FieldType.FLOAT, FieldType.BOOL)
+_QUESTIONS = "Comments with a question mark are beside guesses of `headrace init`."
+_MINUTE, _DAY = 60_000_000, 86_400_000_000
+#: Characters of a list that stands on one line.
+_LINE = 70
+#: A file that is further out of order is to be sorted: to wait so long for each row costs too much.
+SORTED = _DAY
+
+
+class LoopFile:
+    """Writes the loop file of a table."""
+
+    def __init__(self, table: Table, roles: Roles, name: str) -> None:
+        self._table = table
+        self._roles = roles
+        self.stream = "".join(part.capitalize() for part in name.split("_"))
+        self.model = f"{name}_{re.sub(r'[^a-z0-9]+', '_', roles.label.name.lower()).strip('_')}"
+        self.task, self._value = self._outcome()
+        self._taken = [own for own in (roles.time, roles.id, roles.label, roles.known_at) if own]
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        parts = [self._head(), self._stream(), self._label()]
+        if self._roles.entity:
+            parts.append(self._view(self._roles.entity))
+        head, stream, *rest = parts
+        return f"{head}\n\n\n{stream}\n\n\n" + "\n\n".join([*rest, self._model()])
+
+    def _head(self) -> str:
+        where, _ = _LEARNERS[self.task]
+        module, estimator = where.split(".")
+        names = ["Label", "Model", "Stream"]
+        if self._roles.entity:
+            names += ["Count", "View", *(["Mean"] if self._means() else [])]
+        if self.task is Task.REGRESSION or "col(" in self._value:
+            names += ["col"] if "col(" in self._value else []
+        river = [f"from river.{module} import {estimator}"]
+        river += ["from river.optim import SGD"] if self.task is Task.REGRESSION else []
+        river += ["from river.preprocessing import StandardScaler"]
+        rows = f"{self._table.rows:,} rows"
+        rows += (
+            "" if self._table.complete else f", of which the first {len(self._table.sample):,} were looked at closely"
+        )
+        title = f'"""{self._table.path.name}: {rows}.\n\n{_QUESTIONS}\n"""'
+        upper = sorted((own for own in names if own != "col"), key=str.lower) + [own for own in names if own == "col"]
+        return "\n".join(
+            [title, "", "from datetime import datetime", "", *river, "", f"from headrace import {', '.join(upper)}"]
+        )
+
+    def _stream(self) -> str:
+        roles = self._roles
+        id = roles.id.name if roles.id else CONTENT
+        options = {"key": roles.entity.name if roles.entity else id, "time": roles.time.name, "id": id}
+        if 0 < roles.lateness <= SORTED:
+            options["lateness"] = _rounded(roles.lateness)
+        if roles.time.form:
+            options["time_format"] = roles.time.form
+        text = ", ".join(f"{name}={_quoted(value)}" for name, value in options.items())
+        if self._table.placeholders:
+            text += f", missing=[{', '.join(map(_quoted, self._table.placeholders))}]"
+        return "\n".join([*self._questions(), f"class {self.stream}(Stream, {text}):", *self._fields()])
+
+    def _questions(self) -> Iterator[str]:
+        roles = self._roles
+        yield f"# {roles.time.name}: when a row happened? It is the time at which the model is asked."
+        if roles.entity:
+            yield f"# {roles.entity.name}: what the rows are about? The views below are by it."
+        else:
+            yield "# No column seems to say what the rows are about (a customer, a machine): which does?"
+        if roles.id is None:
+            yield "# No column names a row: its content does. Rows that are identical count once."
+            if self._table.repeated:
+                yield f"# {self._table.repeated:,} of the rows looked at repeat another one: are they the same event?"
+        if roles.lateness > SORTED:
+            span = _rounded(roles.lateness)
+            yield f"# The rows are not in the order of their times, by up to {span}: sort the file first."
+        elif roles.lateness:
+            yield "# The rows are not in the order of their times: lateness= says by how much, and costs waiting."
+        for name in self._table.unnamed:
+            yield f"# {name!r} is left out: a field needs a name of its own."
+
+    def _fields(self) -> Iterator[str]:
+        for column in self._table.columns:
+            if self._roles.id is None and column.name == CONTENT:
+                continue
+            yield f"    {column.name}: {self._type(column)}"
+
+    def _type(self, column: Column) -> str:
+        roles = self._roles
+        kind = column.kind
+        # One way of writing times is declared for a stream.
+        if kind is FieldType.TIME and column.form not in (None, roles.time.form):
+            kind = FieldType.INT if column.form in ("s", "ms", "us", "ns") else FieldType.STRING
+        required = column in (roles.time, roles.id, roles.entity)
+        optional = not required and (column.missing or not self._table.complete)
+        return PYTHON[kind] + (" | None" if optional else "")
+
+    def _outcome(self) -> tuple[Task, str]:
+        """What is predicted, and how it is written."""
+        label = self._roles.label
+        field = f"{self.stream}.{label.name}"
+        values = sorted(label.values, key=lambda value: (label.values[value], value))
+        if label.kind is FieldType.BOOL:
+            return Task.BINARY, field
+        if label.distinct == 2:
+            rarer = values[0] if label.kind is FieldType.STRING else max(values, key=float)
+            constant = _quoted(rarer) if label.kind is FieldType.STRING else f"{float(rarer):g}"
+            return Task.BINARY, f"{field} == {constant}"
+        if label.kind is FieldType.STRING or (label.kind is FieldType.INT and label.distinct <= _CLASSES):
+            return Task.MULTICLASS, field
+        return Task.REGRESSION, f"{field} / {self._scale()}.0"
+
+    def _scale(self) -> int:
+        """A power of ten by which the label is near 1."""
+        place = self._roles.label.place
+        numbers = [number for cells in self._table.sample if (number := _number(cells[place])) is not None]
+        spread = max(pstdev(numbers), abs(sum(numbers) / len(numbers)) / 10, 1.0)
+        return int(10 ** round(math.log10(spread)))
+
+    def _label(self) -> str:
+        roles = self._roles
+        lines = [f"# {roles.label.name}: what is to be predicted?"]
+        if self.task is Task.REGRESSION:
+            lines += [
+                "# A number, divided so that it is near 1, which suits the learner. A condition asks for a probability:"
+            ]
+            lines += [f"# value={self.stream}.{roles.label.name} > {_quantile(roles.label):g}"]
+        if roles.known_at:
+            lines += [f"# Known at {roles.known_at.name}, as the same row says? Until then no model learns it."]
+            known, wait = f', known_at="{roles.known_at.name}"', _rounded(2 * roles.wait)
+        else:
+            lines += [
+                '# When is it known? Here: at once. If a column says when: known_at="...", and wait= its longest delay.'
+            ]
+            known, wait = "", "1m"
+        lines.append(f'outcome = Label({self.stream}, of={self.stream}, value={self._value}, wait="{wait}"{known})')
+        return "\n".join(lines)
+
+    def _means(self) -> list[str]:
+        """The columns that a view has the means of: those known when their row happens."""
+        plain = [own for own in self._plain() if own.kind in _NUMBERS and own is not self._roles.entity]
+        usable = [own for own in plain if own.kind is FieldType.FLOAT or own.distinct > CATEGORIES + 1]
+        label = self._roles.label
+        at_once = [label] if self._roles.known_at is None and label.kind in _NUMBERS else []
+        return [own.name for own in [*at_once, *usable][:_MEANS]]
+
+    def _view(self, entity: Column) -> str:
+        means = ", ".join(f'"{name}": Mean("{name}")' for name in self._means())
+        features = f'{{"count": Count(){f", {means}" if means else ""}}}'
+        windows = ", ".join(f'"{window}"' for window in self._windows(entity))
+        return "\n".join(
+            [
+                f"# How it was with the same {entity.name} before. Are these windows of use?",
+                "history = View(",
+                f"    {self.stream},",
+                f'    by="{entity.name}",',
+                f"    windows=[{windows}],",
+                f"    features={features},",
+                ")",
+            ]
+        )
+
+    def _windows(self, entity: Column) -> list[str]:
+        """A window of some rows of an entity, and one of many."""
+        time = self._roles.time
+        span = max(time.high - time.low, _MINUTE)
+        gap = span * entity.distinct / max(entity.rows, 1)
+        chosen = []
+        for rows in (5, 50):
+            longer = [own for own in _WINDOWS if gap * rows <= parse_duration(own) <= span]
+            chosen.append(
+                longer[0] if longer else next((own for own in reversed(_WINDOWS) if parse_duration(own) <= span), "1m")
+            )
+        return list(dict.fromkeys(chosen))
+
+    def _plain(self) -> list[Column]:
+        """The columns that are features as they are."""
+        left_out = [*self._taken, *self._roles.later]
+        return [own for own in self._table.columns if own not in left_out and own.distinct > 1 and own.name != CONTENT]
+
+    def _model(self) -> str:
+        every = max(50, min(5_000, self._table.rows // 20))
+        lines = [
+            "Model(",
+            f'    "{self.model}",',
+            f"    on={self.stream},",
+            "    label=outcome,",
+            "    # Is each of these known when the model is asked? What is not would tell the outcome.",
+            "    features=[",
+            *(f"        {line}" for line in self._features()),
+            "    ],",
+            f"    learner=lambda: {_LEARNERS[self.task][1]},",
+            f"    publish_every={every},",
+            ")",
+            "",
+        ]
+        return "\n".join(lines)
+
+    def _features(self) -> Iterator[str]:
+        roles = self._roles
+        if roles.entity:
+            yield "history,"
+        time = f"{self.stream}.{roles.time.name}"
+        if any((own.time(cells) or 0) % _DAY for own in [roles.time] for cells in self._table.sample[:1_000]):
+            yield f"{time}.hour.one_hot(),"
+        yield f"{time}.weekday.one_hot(),"
+        for column in self._plain():
+            yield self._feature(column)
+        for column in roles.later:
+            yield f"# {self.stream}.{column.name},  # known only with the outcome?"
+
+    def _feature(self, column: Column) -> str:
+        field = f"{self.stream}.{column.name}"
+        if column.kind is FieldType.STRING:
+            if column.distinct > CATEGORIES:
+                return f"# {field} has {column.distinct:,} different texts: views by it, rather than a feature?"
+            return f"{field}.one_hot({_listed(sorted(column.values))}),"
+        if column.kind is FieldType.TIME:
+            return f"# {field} is a time: {field}.hour, where that is of use?"
+        return f"{field},"
+
+    def event(self) -> str:
+        """The last row looked at as an event that a score can be asked for."""
+        cells = self._table.sample[-1]
+        known = [own for own in self._plain() if own.kind is not FieldType.TIME and own.distinct]
+        wanted = [*([self._roles.entity] if self._roles.entity else []), self._roles.time, *known]
+        values = {own.name: _typed(own, cells[own.place]) for own in dict.fromkeys(wanted)}
+        return json.dumps({name: value for name, value in values.items() if value is not None}, ensure_ascii=False)
+
+
+def _typed(column: Column, cell: str) -> object:
+    if not cell or cell in column.placeholders:
+        return None
+    if column.kind is FieldType.BOOL:
+        return cell.lower() == "true"
+    if column.kind in _NUMBERS or column.form in ("s", "ms", "us", "ns"):
+        number = float(cell)
+        return int(number) if number.is_integer() else number
+    return cell
+
+
+def _number(cell: str) -> float | None:
+    try:
+        number = float(cell)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _quantile(label: Column) -> float:
+    """A threshold in the upper half of a label."""
+    return float(f"{label.low + 0.75 * (label.high - label.low):.2g}")
+
+
+def _listed(texts: Sequence[str]) -> str:
+    """Texts as a list, on lines that are not too long."""
+    short = f"[{', '.join(map(_quoted, texts))}]"
+    if len(short) <= _LINE:
+        return short
+    return "[\n" + "".join(f"            {_quoted(text)},\n" for text in texts) + "        ]"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _rounded(duration: int) -> str:
+    """A duration that is at least so long, in whole units that are easy to read."""
+    for unit in (_DAY, 3_600_000_000, _MINUTE, 1_000_000):
+        if duration >= 2 * unit:
+            return format_duration(-(-duration // unit) * unit)
+    return "2s"
+
+
+def usual_name(stem: str) -> str:
+    """A name for the stream and the file: lower-case letters, digits and _."""
+    name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
+    return name if name[:1].isalpha() else f"table_{name}".rstrip("_")
+
+
+def sort_command(path: Path, table: Table, roles: Roles) -> str:
+    """What writes a CSV file in the order of its times, with pandas."""
+    column = table.names[roles.time.place]
+    read = f"pd.read_csv({str(path)!r}, dtype=str, keep_default_na=False)"
+    key = f"key=lambda times: pd.to_datetime(times, format={roles.time.form or 'ISO8601'!r}, utc=True)"
+    sort = f"sort_values({column!r}, kind='stable', {key})"
+    return f'python -c "import pandas as pd; {read}.{sort}.to_csv({str(path.with_name("sorted.csv"))!r}, index=False)"'
+
+
+def columns_text(table: Table, roles: Roles) -> Sequence[str]:
+    """A line for each column: its type, and what it is for."""
+    parts = {id(roles.time): "the time", id(roles.label): "the label"}
+    parts |= {id(own): what for own, what in ((roles.id, "the id"), (roles.entity, "the entity")) if own}
+    parts |= {id(roles.known_at): "when the label is known"} if roles.known_at else {}
+    parts |= {id(own): "known only with the label?" for own in roles.later}
+    width = max(len(own.name) for own in table.columns)
+    return [
+        f"  {own.name.ljust(width)}  {PYTHON[own.kind]:<9}{f'{own.missing:,} missing' if own.missing else '':<16}"
+        f"{parts.get(id(own), '')}".rstrip()
+        for own in table.columns
+    ]

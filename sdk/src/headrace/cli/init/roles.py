@@ -1,0 +1,184 @@
+"""What a table's columns are for, as far as their names and values tell: each choice is a guess."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.cli.init.facts import Column, Table
+from headrace.definition import FieldType
+from headrace.errors import InvalidRequest
+
+_BEGINS = re.compile(r"pick_?up|start|begin|creat|open|order|request|depart|sched", re.IGNORECASE)
+_ENDS = re.compile(r"drop_?off|end|finish|clos|deliver|arriv|resolv|settl|complet|return|updat|label", re.IGNORECASE)
+_ID = re.compile(r"(^|_)(id|uuid|guid|key|number|no|nr)$|Id$", re.IGNORECASE)
+_ENTITY = re.compile(
+    r"user|customer|client|card|account|device|sensor|machine|station|store|shop|merchant|vendor|driver|vehicle|tail"
+    r"|carrier|symbol|ticker|patient|player|team|site|city|region|zone|origin|product|item|_id$",
+    re.IGNORECASE,
+)
+_LABEL = re.compile(
+    r"^(label|target|class_?|y|outcome|result|response)$|^is_|fraud|churn|default|late|delay|survived|occupan|click"
+    r"|convert|return|fail|fault|weather|fare|tip|price|amount|total|duration|demand|sales|count",
+    re.IGNORECASE,
+)
+#: Words that say nothing of what a column is about.
+_USUAL = {"time", "date", "the", "price", "temp", "day", "return"}
+#: Rows of an entity that are needed on average to aggregate them.
+_ROWS_OF_ENTITY = 5
+#: Categories that become features, and classes of a label.
+CATEGORIES = 30
+#: Share of rows whose other time must follow.
+_FOLLOWS = 0.95
+
+
+@dataclass
+class Roles:
+    """What the columns of a table are for.
+
+    Attributes
+    ----------
+    id, entity, known_at
+        None where no column is that.
+    wait
+        How much later than its row a label is known at most (µs); 0 where no column says when.
+    lateness
+        How far behind the newest row before it a row stands at most (µs).
+    later
+        Columns that may be known only with the label: their names share a word with that of the label or of its time,
+        or they are missing only where the label is.
+    """
+
+    time: Column
+    id: Column | None
+    entity: Column | None
+    label: Column
+    known_at: Column | None
+    wait: int
+    lateness: int
+    later: list[Column]
+
+
+def roles_of(table: Table, *, time: str | None = None, label: str | None = None) -> Roles:
+    """Choose the roles of a table's columns.
+
+    Parameters
+    ----------
+    time, label
+        The columns that the user names.
+
+    Raises
+    ------
+    InvalidRequest
+        The table has no time or nothing to predict.
+    """
+    moment = _named(table, time) if time else _time(table)
+    if moment is None or moment.kind is not FieldType.TIME:
+        raise _no_time(table, moment)
+    id = next((own for own in table.columns if _is_id(own)), None)
+    outcome = _named(table, label) if label else _label(table, moment, id)
+    if outcome is None:
+        raise InvalidRequest(str(table.path), "a table with nothing to predict", "a column beside its time and id")
+    known_at, wait = _known_at(table, moment, outcome)
+    taken = [own for own in (moment, id, outcome, known_at) if own]
+    later = [own for own in table.columns if own not in taken and _is_later(table, own, outcome, known_at)]
+    entity = _entity(table, [*taken, *later])
+    return Roles(moment, id, entity, outcome, known_at, wait, table.disorder(moment), later)
+
+
+def _named(table: Table, name: str) -> Column:
+    for column in table.columns:
+        if column.name == name:
+            return column
+    known = ", ".join(column.name for column in table.columns)
+    raise InvalidRequest("column", repr(name), f"one of {known}")
+
+
+def _no_time(table: Table, named: Column | None) -> InvalidRequest:
+    if named is not None:
+        return InvalidRequest(
+            f"column {named.name!r}", f"no time ({named.example!r})", "ISO 8601, or seconds since 1970"
+        )
+    found = "a table without a column of times, which every event needs"
+    cure = "one, as ISO 8601. Where the rows are in order, give them times a minute apart: add_times below"
+    return InvalidRequest(str(table.path), found, f"{cure}\n{_add_times(table.path)}")
+
+
+def _add_times(path: Path) -> str:
+    return (
+        f'  python -c "import pandas as pd; t = pd.read_csv({str(path)!r}); '
+        "t.insert(0, 'at', pd.date_range('2026-01-01', periods=len(t), freq='min')); "
+        "t.to_csv('timed.csv', index=False)\""
+    )
+
+
+def _time(table: Table) -> Column | None:
+    """The time at which an event begins: every row has it, and the others of its row follow."""
+    times = [own for own in table.columns if own.kind is FieldType.TIME and not own.missing]
+    return min(
+        times, key=lambda own: (bool(_ENDS.search(own.name)), not _BEGINS.search(own.name), own.low), default=None
+    )
+
+
+def _is_id(column: Column) -> bool:
+    whole = column.kind in (FieldType.STRING, FieldType.INT) and column.unique and not column.missing
+    return whole and (bool(_ID.search(column.name)) or (column.place == 0 and column.kind is FieldType.STRING))
+
+
+def _label(table: Table, time: Column, id: Column | None) -> Column | None:
+    """The column to be predicted: what is called like one, or else the last."""
+    usable = [own for own in table.columns if own not in (time, id) and _may_be_label(own)]
+    called = [own for own in usable if _LABEL.search(own.name)]
+    return max(called or usable, key=lambda own: (_is_outcome(own), own.place), default=None)
+
+
+def _is_outcome(column: Column) -> bool:
+    return bool(re.match(r"(label|target|class_?|y|outcome)$|is_|arr", column.name)) or column.kind is FieldType.BOOL
+
+
+def _may_be_label(column: Column) -> bool:
+    if column.kind is FieldType.TIME or column.rows == column.missing or column.distinct < 2:
+        return False
+    return column.kind is not FieldType.STRING or column.distinct <= CATEGORIES
+
+
+def _known_at(table: Table, time: Column, label: Column) -> tuple[Column | None, int]:
+    """The column that says when the label is known, and how much later that is at most."""
+    for column in table.columns:
+        if column is time or column is label or column.kind is not FieldType.TIME:
+            continue
+        pairs = [(time.time(cells), column.time(cells)) for cells in table.sample]
+        gaps = [after - before for before, after in pairs if before is not None and after is not None]
+        follows = sum(gap >= 0 for gap in gaps)
+        if gaps and follows >= _FOLLOWS * len(gaps) and max(gaps) > 0:
+            return column, max(gaps)
+    return None, 0
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall(r"[a-z]{3,}", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).replace("_", " ").lower())) - _USUAL
+
+
+def _is_later(table: Table, column: Column, label: Column, known_at: Column | None) -> bool:
+    words = _words(label.name) | (_words(known_at.name) if known_at else set())
+    if _words(column.name) & words:
+        return True
+    absent = [cells for cells in table.sample if table.is_missing(column, cells)]
+    return 0 < len(absent) < len(table.sample) and all(table.is_missing(label, cells) for cells in absent)
+
+
+def _entity(table: Table, taken: Sequence[Column]) -> Column | None:
+    """What many rows are about: a card, a station."""
+    usable = [
+        own
+        for own in table.columns
+        if own not in taken
+        and own.kind in (FieldType.STRING, FieldType.INT)
+        and not own.missing
+        and own.distinct >= 2
+        and own.rows >= _ROWS_OF_ENTITY * own.distinct
+        and (own.kind is FieldType.STRING or _ENTITY.search(own.name))
+    ]
+    return max(usable, key=lambda own: (bool(_ENTITY.search(own.name)), own.distinct), default=None)

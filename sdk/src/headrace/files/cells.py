@@ -1,0 +1,83 @@
+"""The cells of a file as text, for a look at a file that no stream is declared for yet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+from headrace.files.delimited import read_header
+from headrace.files.json_lines import read_json_lines
+from headrace.files.lines import MAX_LINE, text_lines
+from headrace.files.parquet import parquet_cells, read_parquet
+from headrace.files.quoting import Records
+from headrace.files.reading import open_file
+from headrace.files.rows import broken
+
+#: The names of columns, and rows.
+Cells = tuple[list[str], Iterator[list[str]]]
+
+#: JSON objects that are asked for the names of their keys.
+_OBJECTS = 1_000
+
+
+@contextmanager
+def cells_of(path: Path) -> Iterator[Cells]:
+    """The names of a file's columns, and its rows, an empty text where a value is missing.
+
+    Rows that are none are left out.
+
+    Raises
+    ------
+    InvalidRequest
+        The file is in no format that is known, or is cut short.
+    OSError
+        It cannot be opened.
+    """
+    with ExitStack() as stack:
+        file, reader = open_file(path, stack)
+        if reader is read_parquet:
+            yield parquet_cells(file, path)
+        elif reader is read_json_lines:
+            yield _json_cells(file, path)
+        else:
+            yield _csv_cells(file, path, stack)
+
+
+def _csv_cells(file: IO[bytes], path: Path, stack: ExitStack) -> Cells:
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="")
+    stack.callback(text.detach)
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
+    records = Records(text_lines(text, MAX_LINE), MAX_LINE)
+    header = read_header(records, path, [])
+    texts = (record.text for record in records if not record.wrong)
+    return header, (cells for cells in csv.reader(texts) if len(cells) == len(header))
+
+
+def _json_cells(file: IO[bytes], path: Path) -> Cells:
+    lines = text_lines(file, MAX_LINE)
+    first = [found for found in map(_object, islice(lines, _OBJECTS)) if found]
+    names = list(dict.fromkeys(name for found in first for name in found))
+    if not names:
+        raise broken(path, 1, "no JSON object", "JSON Lines, an object a line")
+    rest = (found for found in map(_object, lines) if found)
+    return names, ([_text(found.get(name)) for name in names] for part in (first, rest) for found in part)
+
+
+def _object(line: bytes) -> dict[str, object]:
+    try:
+        found = json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _text(value: object) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value)

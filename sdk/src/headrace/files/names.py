@@ -1,0 +1,32 @@
+"""Which column of a table is which field: a column may be called what no field can be."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Sequence
+
+
+def field_name(column: str) -> str:
+    """The name of the field that a column is read as; "" where there is none.
+
+    Examples
+    --------
+    >>> [field_name(column) for column in ("pickup time", "Water flow [l/s]", "class", "1st", "_")]
+    ['pickup_time', 'Water_flow_l_s', 'class_', 'n1st', '']
+    """
+    name = re.sub(r"\W+", "_", column).strip("_")
+    if name[:1].isdigit():
+        name = f"n{name}"
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def column_places(fields: Sequence[str], header: Sequence[str]) -> dict[str, list[int]]:
+    """Where each field stands in a header: the columns of its name, or else those that are read as it."""
+    exact = {field: [place for place, column in enumerate(header) if column == field] for field in fields}
+    read_as = [field_name(column) for column in header]
+    found = {
+        field: places or [place for place, name in enumerate(read_as) if name == field]
+        for field, places in exact.items()
+    }
+    return {field: places for field, places in found.items() if places}

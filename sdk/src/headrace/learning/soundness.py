@@ -1,0 +1,41 @@
+"""Whether a model can still compute: one enormous value leaves infinity or NaN in it for good."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+#: What scalers and linear models keep of all that they have learned.
+_KEPT = ("means", "vars", "weights", "_weights", "intercept")
+#: Beyond it a square may be infinite, and a difference nothing but the larger of two numbers.
+_LARGEST = 1e100
+
+
+def not_finite(estimator: Any) -> str | None:
+    """The part of a pipeline that holds no number to compute with, such as ``StandardScaler.vars['x']``; None: all do.
+
+    Only scalers and linear models are looked at: elsewhere infinity may have a meaning.
+    """
+    for step in _steps(estimator):
+        for name in _KEPT:
+            for key, value in _numbers(getattr(step, name, None)):
+                if math.isnan(value) or abs(value) > _LARGEST:
+                    return f"{type(step).__name__}.{name}{key}"
+    return None
+
+
+def _steps(estimator: Any) -> Iterator[Any]:
+    parts = getattr(estimator, "steps", None) or getattr(estimator, "transformers", None)
+    if isinstance(parts, Mapping):
+        for part in parts.values():
+            yield from _steps(part)
+    else:
+        yield estimator
+
+
+def _numbers(kept: Any) -> Iterator[tuple[str, float]]:
+    if isinstance(kept, int | float):
+        yield "", kept
+    elif isinstance(kept, Mapping):
+        yield from ((f"[{key!r}]", value) for key, value in kept.items() if isinstance(value, int | float))

@@ -1,0 +1,153 @@
+"""`headrace init` makes a loop of tables of many shapes, and says what it cannot know."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from headrace.cli.program import run
+from headrace.declare import load
+from headrace.definition import LoopDefinition, Task
+from headrace.files import read
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def rows(count: int = 200) -> list[dict[str, object]]:
+    chance = random.Random(5)
+    return [
+        {
+            "time": START + timedelta(minutes=7 * number),
+            "sensor": f"s{chance.randrange(4)}",
+            "level": round(chance.gauss(0, 1), 3),
+            "state": chance.choice(["on", "off", "idle"]),
+            "fault": chance.random() < 0.2,
+        }
+        for number in range(count)
+    ]
+
+
+def csv_of(table: list[dict[str, object]], header: str | None = None) -> str:
+    lines = [header or ",".join(table[0]), *(",".join(str(value) for value in row.values()) for row in table)]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def init(name: str, content: str, *options: str) -> LoopDefinition:
+    """The loop of a table, of which every row is an event."""
+    Path(name).write_text(content)
+    assert run(["init", name, "--force", *options]) == 0
+    loop = load(Path(name).with_suffix(".py")).definition
+    for part in read(name, loop.streams[0]):
+        assert part.faults == []
+    return loop
+
+
+def test_a_table_of_readings() -> None:
+    loop = init("readings.csv", csv_of(rows()))
+    (stream,), (model,) = loop.streams, loop.models
+    assert (stream.name, stream.time, stream.key, stream.content_id) == ("readings", "time", "sensor", True)
+    assert (model.task, loop.labels[0].known_at) == (Task.BINARY, None)
+    assert any(feature.name.startswith("state=") for feature in model.features)
+    assert any(feature.name.startswith("history.") for feature in model.features)
+    assert "fault" not in [feature.name for feature in model.features]
+    text = Path("readings.py").read_text()
+    assert text.count("?") >= 4
+    assert max(map(len, text.splitlines())) <= 120
+
+
+@pytest.mark.parametrize(
+    ("form", "write"),
+    [
+        ("s", lambda at: f"{at.timestamp():.0f}"),
+        ("ms", lambda at: f"{at.timestamp() * 1_000:.0f}"),
+        ("%d.%m.%Y %H:%M", lambda at: f"{at:%d.%m.%Y %H:%M}"),
+        ("%Y/%m/%d %H:%M", lambda at: f"{at:%Y/%m/%d %H:%M}"),
+        (None, lambda at: at.isoformat()),
+    ],
+)
+def test_times_as_they_are_written(form: str | None, write: object) -> None:
+    table = [row | {"time": write(row["time"])} for row in rows()]  # type: ignore[operator]
+    assert init("readings.csv", csv_of(table)).streams[0].time_format == form
+
+
+def test_names_that_no_field_has_missing_values_and_ids() -> None:
+    table = [
+        {
+            "Order No": f"A{number}",
+            "order time": row["time"],
+            "class": row["state"],
+            "a b": "NA" if number % 3 else "5.0",
+            "": 1,
+        }
+        for number, row in enumerate(rows())
+    ]
+    loop = init("orders_2026.csv", csv_of(table, "Order No,order time,class,a b,"))
+    stream = loop.streams[0]
+    assert [field.name for field in stream.given] == ["Order_No", "order_time", "class_", "a_b"]
+    assert (stream.id, stream.missing, loop.models[0].task) == ("Order_No", ("NA",), Task.MULTICLASS)
+
+
+def test_an_outcome_that_is_known_later() -> None:
+    chance = random.Random(3)
+    table = [
+        {
+            "started_at": row["time"],
+            "ended_at": row["time"] + timedelta(minutes=chance.randrange(1, 50)),
+            "km": row["level"],
+            "minutes": 3,
+        }  # type: ignore[operator]
+        | {"minutes": chance.randrange(1, 50)}
+        for row in rows()
+    ]
+    loop = init("rides.csv", csv_of(table), "--label", "minutes")
+    assert (loop.streams[0].time, loop.labels[0].known_at) == ("started_at", "ended_at")
+    assert loop.models[0].task is Task.REGRESSION
+
+
+def test_json_lines_and_parquet_are_tables_too() -> None:
+    table = [row | {"time": row["time"].isoformat()} for row in rows()]  # type: ignore[attr-defined]
+    loop = init("readings.jsonl", "".join(json.dumps(row) + "\n" for row in table))
+    assert loop.models[0].task is Task.BINARY
+
+
+def test_what_is_out_of_order_is_to_be_sorted(capsys: pytest.CaptureFixture[str]) -> None:
+    table = rows(1_000)
+    loop = init("readings.csv", csv_of([*table[500:], *table[:500]]))
+    assert loop.streams[0].lateness == 0
+    assert "sort_values('time'" in capsys.readouterr().out
+    loop = init("readings.csv", csv_of([table[1], table[0], *table[2:]]))
+    assert loop.streams[0].lateness == timedelta(minutes=7) // timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said"),
+    [
+        ("a,b\n1,2\n3,4\n", 4, "a table without a column of times"),
+        ("time,a\n2026-01-01,1\n", 4, "a table with nothing to predict"),
+        ("time;a\n2026-01-01;1\n", 4, "semicolons"),
+    ],
+)
+def test_a_table_of_which_no_loop_can_be_made(
+    content: str, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("t.csv").write_text(content)
+    assert run(["init", "t.csv"]) == code
+    assert said in capsys.readouterr().err
+    assert not Path("t.py").exists()
+
+
+def test_a_loop_file_is_not_written_over(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("t.csv").write_text("time,a\n2026-01-01,1\n")
+    Path("t.py").write_text("mine")
+    assert run(["init", "t.csv"]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert Path("t.py").read_text() == "mine"
