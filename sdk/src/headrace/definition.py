@@ -81,7 +81,8 @@ class StreamDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `lateness` is how far behind the newest event of its partition an event may come; `ahead` how far
     ahead of when it is published (None: unbounded); `horizon` how long (in event time) ids are remembered,
     at most the last `ids` of each partition; `retention` how long (wall clock) the broker keeps its topic
-    (None: for ever).
+    (None: for ever). `marks` says who may send its marks ("nobody", "cli", "anyone"); one that decides more than
+    `confirm_above` questions of a model at once (None: any number) waits for an operator.
     """
 
     name: str
@@ -96,6 +97,8 @@ class StreamDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ahead: int | None = None
     retention: int | None = None
     ids: int = 1_000_000
+    marks: str = "anyone"
+    confirm_above: int | None = None
 
     def field(self, name: str) -> Field:
         for field in self.fields:
@@ -296,7 +299,8 @@ class LoopDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`idle` (wall clock, µs): a partition whose backlog has been empty so long holds nobody back.
 
     The `models` topic is compacted each time that `compact_models` bytes have been added;
-    `dead_letters_retention` (wall clock, µs; None: for ever) is how long the broker keeps dead letters.
+    `dead_letters_retention` (wall clock, µs; None: for ever) is how long the broker keeps dead letters, and
+    `dead_letters_bytes` how many bytes of them, the newest ones.
     """
 
     name: str
@@ -307,6 +311,7 @@ class LoopDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle: int = 5_000_000
     compact_models: int = 16 * 2**20
     dead_letters_retention: int | None = None
+    dead_letters_bytes: int | None = None
 
     def stream(self, name: str) -> StreamDefinition:
         return _named(self.streams, name)
