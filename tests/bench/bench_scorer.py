@@ -53,6 +53,7 @@ from headrace.kernel.rows import Operations, RowSet
 from headrace.log.topics import Topics
 from headrace.store.rows import row_field, row_key
 from headrace.v1 import models_pb2, scoring_pb2, scoring_pb2_grpc
+from headrace.wire.envelope import Envelope
 
 MINUTE, HOUR = 60_000_000, 3_600_000_000
 KEYS = 1_000
@@ -162,7 +163,8 @@ def publish(url: str, loop: LoopDefinition, versions: list[models_pb2.ModelVersi
     client = pulsar.Client(url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
     producer = client.create_producer(Topics(loop.name).models)
     for own in versions:
-        producer.send(own.SerializeToString())
+        payload = own.SerializeToString()
+        producer.send(payload, properties=Envelope(definition=own.definition).properties(payload))
     client.close()
 
 

@@ -244,7 +244,7 @@ def test_contents_given_twice_or_too_few_are_refused(stub: grpc_service_pb2_grpc
     few.inputs[1].contents.fp64_contents.pop()
     huge = typed()
     huge.inputs[1].shape[:] = [2**62, 5]
-    for request, names in ((both, "given twice"), (few, "of 9 elements"), (huge, "elements")):
+    for request, names in ((both, "given twice"), (few, "of 9 elements"), (huge, "at most 2,097,152 values")):
         with pytest.raises(grpc.RpcError) as failure:
             stub.ModelInfer(request)
         assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -22,7 +22,8 @@ from headrace.client import EventStream, IngestClient, PlayResult, Progress, pla
 from headrace.errors import InvalidEvent, InvalidRequest, Overloaded, Unavailable
 from headrace.events import StreamCodec
 from headrace.log.route import PARTITION
-from headrace.log.topics import END, END_OF_HISTORY, MARK
+from headrace.log.topics import END, END_OF_HISTORY
+from headrace.marks import MARK, SENDER
 from headrace.store.status import ServiceStatus, StatusBoard
 from tests.brokers import Place
 from tests.deadline import scaled, until
@@ -108,7 +109,9 @@ def test_frontiers_stand_between_the_events(ingest: Ingesting) -> None:
         assert open_stream.finish().accepted == 3
     clicks = ingest.written(ingest.topics.stream("clicks"), 4)
     assert [json.loads(payload)["id"] if payload else None for payload in clicks.payloads] == ["a", None, "c", None]
-    assert clicks.properties[1::2] == [{MARK: "7", PARTITION: "0"}, {END: "1", PARTITION: "0"}]
+    mark, end = clicks.properties[1::2]
+    assert mark.pop(SENDER).startswith("client:")
+    assert [mark, end] == [{MARK: "7", PARTITION: "0"}, {END: "1", PARTITION: "0"}]
 
 
 def test_many_callers_at_once_are_all_answered(ingest: Ingesting) -> None:

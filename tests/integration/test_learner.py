@@ -24,6 +24,7 @@ from river import datasets, linear_model, preprocessing
 
 from headrace import declare, definition, embedded
 from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
+from headrace.log.ends import entries_of
 from headrace.log.read import LogReader
 from headrace.log.tables import Kind, LogEntries, Predictions, encode_log, encode_predictions
 from headrace.log.topics import END_OF_HISTORY, Topics
@@ -357,8 +358,49 @@ def test_a_version_that_a_former_owner_sent_late_does_not_stay_the_last(
     room.send(1_200, 1_300)
     eventually(lambda: second.standing.learned == 100)
     stop(second)
-    # Compaction keeps the last one.
-    assert room.versions() == [older, newer, older, newer]
+    # Compaction keeps the last one; a learner sends what it has learned itself, not what it has read.
+    *before, last = room.versions()
+    assert before == [older, newer, older]
+    assert 1_200 <= last.examples <= 1_300
+
+
+def test_a_log_tells_how_many_entries_it_has_had(room: Room) -> None:
+    topic = room.topics.examples(room.model.name)
+    assert entries_of(room.client, topic) is None
+    room.send(0, 100)
+    assert entries_of(room.client, topic) == 200
+    producer = room.client.create_producer(topic)
+    for _ in range(20):  # says how far the log is, and holds no entry
+        producer.send(b"", properties={"frontier": "1"})
+    producer.close()
+    assert entries_of(room.client, topic) == 200
+
+
+@pytest.mark.parametrize("claimed", [2**62, 1_250])
+def test_a_version_that_nobody_has_learned_mutes_no_learner(
+    room: Room, running: Callable[[Worker], Worker], claimed: int
+) -> None:
+    room.send(0, 1_100)
+    first = running(room.worker())
+    eventually(lambda: first.standing.learned == 1_100)
+    stop(first)
+    forged = room.versions()[-1]
+    forged.examples = claimed
+    writer = Versions(room.client, room.topics.models)
+    writer.publish(forged)
+    writer.flush()
+    writer.close()
+    second = running(room.worker("two"))
+    room.send(1_100, 1_200)
+    # Beyond the end of the log it does not count; within it, until the log is read to its end.
+    eventually(lambda: 1_100 <= room.versions()[-1].examples <= 1_200)
+    assert room.versions()[-1].corrects == (claimed == 1_250)
+    room.send(1_200, 1_700)
+    eventually(lambda: second.standing.published == 1_500)
+    stop(second)
+    examples = [version.examples for version in room.versions()]
+    assert (examples[:3], examples[-1]) == ([500, 1_000, claimed], 1_500)
+    assert examples.count(claimed) == 1
 
 
 def test_a_learner_without_a_checkpoint_rebuilds_though_nothing_comes(

@@ -72,13 +72,13 @@ class Restart:
 
 @dataclass(frozen=True)
 class Mark:
-    """Say that nothing before a time follows on a stream."""
+    """Say that nothing before a time follows on a stream; `until` is None where that is the greatest int64."""
 
     stream: str
-    until: int
+    until: int | None
 
     def __str__(self) -> str:
-        return f"mark {self.stream}"
+        return f"{'wrong ' if self.until is None else ''}mark {self.stream}"
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,8 @@ class Plan:
         if what == "mark":
             yield Mark("outcome", self._writer.now - HOUR)
             yield Mark("visited", self._writer.now)
+            # Any Pulsar client may write it: it is refused, or all that waits would expire.
+            yield Mark("outcome", None)
             # Within the lateness, but before the mark.
             yield Write("grpc", self._writer.behind("visited"), Counter({"event behind a mark": 5}))
         elif what.startswith("pause"):

@@ -17,6 +17,7 @@ from headrace import embedded
 from headrace.client import IngestClient, PlayResult, SendResult, play, send
 from headrace.log.route import route
 from headrace.log.topics import Topics
+from headrace.marks import MARK
 from tests.deadline import until
 from tests.life.answer import Answer
 from tests.life.chapters import Planned
@@ -108,6 +109,16 @@ class Producers:
                 producers[name].send(payload, partition_key=str(orjson.loads(payload)[KEYS[name]]))
         for producer in producers.values():
             producer.flush()
+            producer.close()
+        client.close()
+
+    def mark_wrongly(self, running: embedded.RunningLoop, stream: str) -> None:
+        """Mark each partition of a stream with the greatest int64, as any Pulsar client may."""
+        client = pulsar.Client(running.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
+        topic = Topics(running.definition.name, running.namespace).stream(stream)
+        for physical in client.get_topic_partitions(topic):
+            producer = client.create_producer(physical)
+            producer.send(b"", properties={MARK: str(2**63 - 1)})
             producer.close()
         client.close()
 

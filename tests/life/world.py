@@ -112,7 +112,7 @@ class World:
                 self.situations[str(action)] += 1
             case Mark():
                 self._mark(action)
-                self.situations["mark"] += 1
+                self.situations["mark" if action.until is not None else "mark of the far future"] += 1
             case Change():
                 self._change(action)
                 self.situations[action.what] += 1
@@ -257,6 +257,9 @@ class World:
         return all(name in ready and pids.get(name, pid) != pid for name, pid in before.items())
 
     def _mark(self, action: Mark) -> None:
+        if action.until is None:
+            self._producers.mark_wrongly(self.loop, action.stream)
+            return
         address = until(lambda: self.loop.addresses.get("ingest", ""))
         with IngestClient(address) as client:
             client.mark(action.stream, self.begins + action.until)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from headrace.definition import Field, FieldType, LoopDefinition, StreamDefinition
-from tests.oracle.record import Message, Position, Streams
+from tests.oracle.record import LAST_TIME, Message, Position, Streams
 
 #: A time before all others: nothing is known yet.
 UNKNOWN = -(2**63)
@@ -69,9 +69,27 @@ def judge_partition(stream: StreamDefinition, number: int, messages: Sequence[Me
     for message in messages:
         if message.payload:
             _judge(stream, number, message, found, known)
-        if message.mark is not None:
-            found.watermark = max(found.watermark, message.mark)
+        _mark(stream, message, found)
     return found
+
+
+def _mark(stream: StreamDefinition, message: Message, found: Partition) -> None:
+    """Move the watermark, where the message is a mark that the stream believes."""
+    by_events = found.max_time - stream.lateness if found.accepted else UNKNOWN
+    if message.withdraws:
+        if stream.marks == "anyone" or message.sent_by in ("cli", "play"):
+            kept = UNKNOWN if message.withdrawn_to is None else message.withdrawn_to
+            found.watermark = min(found.watermark, max(kept, by_events))
+    elif message.mark is not None and _believes(stream, message, message.mark):
+        found.watermark = max(found.watermark, message.mark)
+
+
+def _believes(stream: StreamDefinition, message: Message, time: int) -> bool:
+    """Whether a stream takes a mark: of this sender, and no further ahead of its publication than an event may be."""
+    if stream.marks == "nobody" or (stream.marks == "cli" and message.sent_by not in ("cli", "play")):
+        return False
+    latest = LAST_TIME if stream.ahead is None else min(message.published + stream.ahead, LAST_TIME)
+    return time <= latest
 
 
 def _judge(

@@ -12,11 +12,8 @@ Position = tuple[int, int, int]
 #: Where a row that does not exist has been read up to.
 NOWHERE: Position = (-1, -1, -1)
 
-#: Marks from here on are the former way to say that a history has ended, or that a source rests.
-_END = 2**62 - 1
-
-#: The former way to say nothing.
-_NOTHING = -(2**62)
+#: No event has a later time: 9999-12-31T23:59:59.999999Z.
+LAST_TIME = 253_402_300_799_999_999
 
 
 class Message(NamedTuple):
@@ -35,14 +32,29 @@ class Message(NamedTuple):
     @property
     def mark(self) -> int | None:
         """The time before which nothing follows, where the message says one."""
-        text = self.properties.get("headrace-mark", self.properties.get("headrace-frontier"))
-        return int(text) if text is not None and _NOTHING < int(text) < _END else None
+        text = self.properties.get("headrace-mark")
+        return None if text is None or "headrace-mark-withdrawn" in self.properties else int(text)
+
+    @property
+    def withdraws(self) -> bool:
+        """Whether it takes marks back."""
+        return "headrace-mark-withdrawn" in self.properties
+
+    @property
+    def withdrawn_to(self) -> int | None:
+        """The latest mark that stays where it takes marks back; None for none."""
+        text = self.properties["headrace-mark-withdrawn"]
+        return int(text) if text else None
+
+    @property
+    def sent_by(self) -> str:
+        """The kind of program that sent a mark: cli, play, client or something else."""
+        return self.properties.get("headrace-sender", "").partition(":")[0]
 
     @property
     def ends_history(self) -> bool:
         """Whether it says that a history has ended."""
-        former = int(self.properties.get("headrace-frontier", 0))
-        return self.properties.get("headrace-end") == "1" or former >= _END
+        return self.properties.get("headrace-end") == "1"
 
 
 #: The messages of each partition of each stream.

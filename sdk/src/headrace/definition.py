@@ -85,6 +85,8 @@ class StreamDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the unit that numbers count (None: microseconds, and none of January 1970); on the topic they are always µs. With
     `content_id` the field `id` is made of the event's other fields, and no caller gives it. `missing` is what stands
     in CSV for a missing value, beside nothing.
+    `marks` says who may send its marks ("nobody", "cli", "anyone"); one that decides more than
+    `confirm_above` questions of a model at once (None: any number) waits for an operator.
     """
 
     name: str
@@ -102,6 +104,8 @@ class StreamDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time_format: str | None = None
     content_id: bool = False
     missing: tuple[str, ...] = ()
+    marks: str = "anyone"
+    confirm_above: int | None = None
 
     @property
     def given(self) -> tuple[Field, ...]:
@@ -309,7 +313,8 @@ class LoopDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`idle` (wall clock, µs): a partition whose backlog has been empty so long holds nobody back.
 
     The `models` topic is compacted each time that `compact_models` bytes have been added;
-    `dead_letters_retention` (wall clock, µs; None: for ever) is how long the broker keeps dead letters.
+    `dead_letters_retention` (wall clock, µs; None: for ever) is how long the broker keeps dead letters, and
+    `dead_letters_bytes` how many bytes of them, the newest ones.
     """
 
     name: str
@@ -320,6 +325,7 @@ class LoopDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle: int = 5_000_000
     compact_models: int = 16 * 2**20
     dead_letters_retention: int | None = None
+    dead_letters_bytes: int | None = None
 
     def stream(self, name: str) -> StreamDefinition:
         return _named(self.streams, name)

@@ -141,6 +141,25 @@ class NoModelYet(HeadraceError):
         self.model = model
 
 
+class Implausible(HeadraceError):
+    """A version answers a vector with what no answer can be; another version may have one.
+
+    Parameters
+    ----------
+    model
+        The model's name.
+    examples
+        Which version.
+    reason
+        What it answered, and what was expected.
+    """
+
+    def __init__(self, model: str, examples: int, reason: str) -> None:
+        super().__init__(f"model {model!r}: version {examples} has no answer for this vector: {reason}")
+        self.model = model
+        self.examples = examples
+
+
 class Unavailable(HeadraceError):
     """A broker or a store does not answer; the same call may succeed later."""
 
@@ -171,7 +190,17 @@ class WrongPartitions(HeadraceError):
 
 
 class Overloaded(Unavailable):
-    """A bounded queue is full; send more slowly, or again later."""
+    """A bounded queue is full; send more slowly, or again later.
+
+    Parameters
+    ----------
+    retry_s
+        After how many seconds it may have room again.
+    """
+
+    def __init__(self, message: str, retry_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_s = retry_s
 
 
 class Fenced(HeadraceError):

@@ -20,6 +20,7 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from headrace import errors
+from headrace.call_limits import STATUS_DETAILS, USUAL, CallLimits, Load, TooManyFields, decoding, retry_details
 from headrace.readiness import Dependencies, call_in
 
 #: The name under which the health check says that the process runs, whatever it can reach.
@@ -28,6 +29,9 @@ LIVE = "live"
 #: Trailing metadata of a health check: an entry for each dependency that is unreachable, as ``broker pulsar://…``.
 UNREACHABLE = "headrace-unreachable"
 
+#: Characters of an error that a caller gets.
+_LONGEST = 4_000
+
 _log = structlog.get_logger()
 
 _STATUSES: tuple[tuple[type[errors.HeadraceError], grpc.StatusCode], ...] = (
@@ -35,6 +39,7 @@ _STATUSES: tuple[tuple[type[errors.HeadraceError], grpc.StatusCode], ...] = (
     (errors.InvalidRequest, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.InvalidEvent, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.NoModelYet, grpc.StatusCode.FAILED_PRECONDITION),
+    (errors.Implausible, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (errors.Unavailable, grpc.StatusCode.UNAVAILABLE),
     (errors.TooLarge, grpc.StatusCode.INVALID_ARGUMENT),
@@ -57,21 +62,33 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
 class _Health(health_aio.HealthServicer):  # type: ignore[misc]
     """The standard health service; an answer names what is unreachable."""
 
-    def __init__(self, dependencies: Dependencies) -> None:
+    def __init__(self, dependencies: Dependencies, watches: int) -> None:
         super().__init__()
         self._dependencies = dependencies
+        self._free_watches = watches
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> Any:  # noqa: N802
         unreachable = [f"{own.name} {own.address}" for own in self._dependencies.unreachable()]
         context.set_trailing_metadata(tuple((UNREACHABLE, ascii(text)[1:-1]) for text in unreachable))
         return await super().Check(request, context)
 
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:  # noqa: N802
+        if not self._free_watches:
+            await _abort(context, errors.Overloaded("as many watches are open as may be; call Check instead"))
+        self._free_watches -= 1
+        try:
+            await super().Watch(request, context)
+        finally:
+            self._free_watches += 1
+
 
 class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Turns an error raised by a handler into its status, and refuses calls until the service has started."""
 
-    def __init__(self, dependencies: Dependencies) -> None:
+    def __init__(self, dependencies: Dependencies, limits: CallLimits) -> None:
         self._dependencies = dependencies
+        self._fields = limits.fields
+        self._load = Load(limits)
         self.started = False
 
     async def intercept_service(
@@ -84,32 +101,60 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             return handler
         if not self.started:
             return _refusing(handler, self._dependencies.note() or "the service starts")
+        decode = handler.request_deserializer
+        if most := self._fields.get(handler_call_details.method):
+            decode = decoding(decode, most)
         if handler.response_streaming:
             inner = handler.stream_stream or handler.unary_stream
 
             async def streaming(request: Any, context: Any) -> AsyncIterator[Any]:
                 try:
-                    async for response in inner(request, context):
-                        yield response
+                    with self._load.streaming():
+                        async for response in inner(self._read(request), context):
+                            yield response
                 except Exception as error:
                     await _abort(context, error)
 
             kind = grpc.stream_stream_rpc_method_handler
             return (kind if handler.request_streaming else grpc.unary_stream_rpc_method_handler)(
-                streaming, handler.request_deserializer, handler.response_serializer
+                streaming, decode, handler.response_serializer
             )
         single = handler.stream_unary or handler.unary_unary
+        received = None if handler.request_streaming else await self._load.receive()
 
         async def answering(request: Any, context: Any) -> Any:
             try:
-                return await single(request, context)
+                if received is not None:
+                    received()
+                read = self._read(request)
+                with self._load.streaming() if handler.request_streaming else self._load.holding(read.ByteSize()):
+                    return await single(read, context)
             except Exception as error:
                 await _abort(context, error)
 
         wrap = (
             grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
         )
-        return wrap(answering, handler.request_deserializer, handler.response_serializer)
+        return wrap(answering, decode, handler.response_serializer)
+
+    def _read(self, request: Any) -> Any:
+        """A request, or the requests of a stream, that could be decoded.
+
+        Raises
+        ------
+        InvalidRequest
+            It has too many parts.
+        """
+        if isinstance(request, TooManyFields):
+            raise request.error()
+        return self._read_each(request) if hasattr(request, "__aiter__") else request
+
+    async def _read_each(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            read = self._read(request)
+            # Until the next one is asked for.
+            with self._load.holding(read.ByteSize()):
+                yield read
 
 
 def _refusing(handler: Any, reason: str) -> Any:
@@ -132,7 +177,11 @@ async def _abort(context: Any, error: Exception) -> None:
     status, message = status_of(error)
     if status is grpc.StatusCode.INTERNAL:
         _log.exception("call failed", error=repr(error))
-    await context.abort(status, message)
+    # What a caller sent may be in it, and what a transport takes has a bound.
+    message, trailers = message[:_LONGEST], list(context.trailing_metadata() or ())
+    if isinstance(error, errors.Overloaded):
+        trailers.append((STATUS_DETAILS, retry_details(message, error.retry_s)))
+    await context.abort(status, message, tuple(trailers))
 
 
 class Server:
@@ -150,6 +199,8 @@ class Server:
         What the process depends on: it is ready while all of it answers.
     needs
         For a service the names of the dependencies without which it cannot answer.
+    limits
+        What calls may cost.
     """
 
     def __init__(
@@ -160,12 +211,17 @@ class Server:
         *,
         dependencies: Dependencies | None = None,
         needs: Mapping[str, Iterable[str]] | None = None,
+        limits: CallLimits = USUAL,
     ) -> None:
         self._dependencies = dependencies or Dependencies()
-        self._statuses = _Statuses(self._dependencies)
+        self._statuses = _Statuses(self._dependencies, limits)
         self._server = grpc.aio.server(
             interceptors=[self._statuses],
+            # What is beyond waits in gRPC, and is refused there, before it costs anything here.
+            maximum_concurrent_rpcs=limits.calls,
             options=[
+                ("grpc.server.max_pending_requests", limits.pending),
+                ("grpc.server.max_pending_requests_hard_limit", 3 * limits.pending),
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", max_message_bytes),
                 ("grpc.so_reuseport", 0),
@@ -173,7 +229,7 @@ class Server:
                 ("grpc.http2.max_ping_strikes", 0),
             ],
         )
-        self._health = _Health(self._dependencies)
+        self._health = _Health(self._dependencies, limits.watches)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         for add in services.values():
             add(self._server)

@@ -8,17 +8,26 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
+from google.protobuf.message import DecodeError
 
 from headrace.definition import FieldType, ModelDefinition, Task
 from headrace.errors import CorruptState
 from headrace.former import Former, Selection, selection
 from headrace.log.tables import Categories, Numbers
-from headrace.v1 import models_pb2
+from headrace.v1 import models_pb2, onnx_pb2
+from headrace.wording import shown
 
 NUMBERS = "numbers"
 CATEGORIES = "categories"
 SCORE = "score"
 PROBABILITIES = "probabilities"
+
+
+#: Values that are no sign of a wrong version if it has no answer for them: they overflow what is computed of them.
+_ORDINARY = 1e100
+
+#: What a probability may be beyond 0 and 1: sums of shares are rounded.
+_SLACK = 1e-9
 
 
 class Scores(NamedTuple):
@@ -38,6 +47,46 @@ class Scores(NamedTuple):
     score: Numbers
     probabilities: Numbers | None = None
     winners: npt.NDArray[np.int64] | None = None
+
+
+def plausible(task: Task, scores: Scores) -> npt.NDArray[np.bool_]:
+    """Say of each score whether it can be one: a number, and a probability where it stands for one."""
+    if task is Task.REGRESSION:
+        return np.asarray(np.isfinite(scores.score))
+    found = scores.score if scores.probabilities is None else scores.probabilities
+    within = (found >= -_SLACK) & (found <= 1 + _SLACK)  # false for NaN
+    return within if found.ndim == 1 else np.logical_and.reduce(within, axis=1)
+
+
+class Judgement(NamedTuple):
+    """What a version's scores are worth.
+
+    Attributes
+    ----------
+    wrong
+        What it answered to a vector that it must have an answer for; None: nothing is wrong with it.
+    unanswered
+        The rows without an answer because of the values that they hold.
+    """
+
+    wrong: str | None = None
+    unanswered: frozenset[int] = frozenset()
+
+
+_FINE = Judgement()
+
+
+def judge(task: Task, scores: Scores, numbers: Numbers) -> Judgement:
+    """Judge the scores of vectors: a number too large to compute with is the caller's fault, not the version's."""
+    fine = plausible(task, scores)
+    if fine.all():
+        return _FINE
+    rows = np.flatnonzero(~fine)
+    odd = (np.abs(numbers[rows]) > _ORDINARY).any(axis=1)
+    if not odd.all():
+        output = scores.score if scores.probabilities is None else scores.probabilities
+        return Judgement(f"it answers {_told(output[rows[~odd][:1]])}, expected a {_KINDS[task]}")
+    return Judgement(unanswered=frozenset(rows.tolist()))
 
 
 class Version:
@@ -87,6 +136,7 @@ class Version:
         self.metrics = dict(published.metrics)
         self.taken_over = published.taken_over
         self.needed = published.needed
+        self.sha256 = bytes(published.sha256)
         self._run = _session(model, published).run
         numeric = sum(feature.type is not FieldType.STRING for feature in model.features)
         self._numbers, self._texts = numeric > 0, numeric < len(model.features)
@@ -121,15 +171,28 @@ class Version:
         return self.score(selection.numbers_of(numbers), texts_of(texts, len(numbers)) if texts else None)
 
     def _try(self, numbers: int, texts: int) -> None:
-        """Score two vectors without any value: a version that cannot is refused before it answers."""
+        """Score three vectors, one of them without any value: a version that cannot is refused before it answers."""
+        values = np.array([np.nan, 0.0, 1.0])
         try:
-            found = self.score(np.full((2, numbers), np.nan), np.full((2, texts), "", object))
+            found = self.score(np.repeat(values[:, None], numbers, axis=1), np.full((3, texts), "", object))
         except Exception as error:
             raise CorruptState(f"model {self.model.name!r}: the version does not run: {error}") from error
-        shape = (2, len(self.classes)) if self._multiclass else (2,)
+        shape = (3, len(self.classes)) if self._multiclass else (3,)
         output = found.probabilities if self._multiclass else found.score
         if output is None or output.shape != shape or output.dtype != np.float64:
             raise CorruptState(f"model {self.model.name!r}: the version's output is not float64{shape}")
+        task = self.model.task
+        if not plausible(task, found).all():
+            answers = f"the version answers {_told(output)}, expected a {_KINDS[task]}"
+            raise CorruptState(f"model {self.model.name!r}: {answers}")
+
+
+_KINDS = {Task.BINARY: "probability", Task.MULTICLASS: "probability of each class", Task.REGRESSION: "finite number"}
+
+
+def _told(output: Numbers) -> str:
+    """An output as an error names it."""
+    return np.array2string(output.reshape(-1)[:6], precision=6, separator=", ", threshold=6)
 
 
 def texts_of(categories: Categories, size: int) -> npt.NDArray[np.object_]:
@@ -138,6 +201,37 @@ def texts_of(categories: Categories, size: int) -> npt.NDArray[np.object_]:
     for place, column in enumerate(categories):
         texts[:, place] = [value or "" for value in column]
     return texts
+
+
+#: Bytes and nodes of an ONNX file that is looked at. A forest of ten trees with thousands of leaves has a few MB.
+MOST_BYTES, MOST_NODES = 256 * 2**20, 100_000
+_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+
+
+def check_graph(model: str, data: bytes) -> None:
+    """Refuse an ONNX file whose cost does not follow from its size: loops, functions, nodes of others.
+
+    Raises
+    ------
+    CorruptState
+        It says which node.
+    """
+    where = f"model {model!r}: the version's ONNX"
+    if len(data) > MOST_BYTES:
+        raise CorruptState(f"{where} has {len(data):,} bytes, at most {MOST_BYTES:,} are loaded")
+    try:
+        parsed = onnx_pb2.OnnxModel.FromString(data)
+    except DecodeError as error:
+        raise CorruptState(f"{where} does not load: {error}") from error
+    if len(parsed.graph.node) > MOST_NODES:
+        raise CorruptState(f"{where} has {len(parsed.graph.node):,} nodes, at most {MOST_NODES:,} are run")
+    if parsed.functions:
+        raise CorruptState(f"{where} has functions of its own: {shown(parsed.functions[0].name)!r}")
+    for node in parsed.graph.node:
+        inner = any(own.HasField("g") or own.graphs for own in node.attribute)
+        if inner or node.domain not in _DOMAINS:
+            name = shown(f"{node.domain}.{node.op_type}" if node.domain else node.op_type)
+            raise CorruptState(f"{where} has a node {name!r}: loops, branches and nodes of others are not run")
 
 
 def _session(model: ModelDefinition, published: models_pb2.ModelVersion) -> ort.InferenceSession:
@@ -150,6 +244,7 @@ def _session(model: ModelDefinition, published: models_pb2.ModelVersion) -> ort.
         raise CorruptState(f"model {model.name!r}: the version's features are not the definition's")
     if published.task != model.task.value:
         raise CorruptState(f"model {model.name!r}: the version's task is {published.task}, not {model.task}")
+    check_graph(model.name, published.onnx)
     options = ort.SessionOptions()
     # One thread a run: a vector is too small to share, and requests run side by side.
     options.intra_op_num_threads = 1

@@ -7,9 +7,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from headrace.errors import InvalidEvent
 from headrace.events.columns import EventColumns
+from headrace.frontier import RESTING
 from headrace.kernel.fold import Fold
 from headrace.kernel.partition import Partition, PartitionId, Progress, Refused
+from headrace.marks import Mark
 from headrace.store.decisions import _ACCEPTED, Decisions
 
 _accept = Partition.accept
@@ -95,12 +98,26 @@ def marks_ignored() -> None:
     """Let a mark move nothing."""
     mark = Partition.mark
 
-    def unmoved(self: Partition, time: int, position: tuple[int, int, int]) -> None:
+    def unmoved(self: Partition, *given: Any) -> InvalidEvent | None:
         watermark = self.watermark
-        mark(self, time, position)
+        reason = mark(self, *given)
         self.watermark = watermark
+        return reason
 
     Partition.mark = unmoved  # type: ignore[method-assign]
+
+
+def marks_of_any_time() -> None:
+    """Believe a mark of the far future."""
+    mark = Partition.mark
+
+    def credulous(self: Partition, given: Mark, *where: Any) -> InvalidEvent | None:
+        reason = mark(self, given, *where)
+        if reason is not None and given.time is not None:
+            self.watermark = max(self.watermark, min(given.time, RESTING - 1))
+        return None
+
+    Partition.mark = credulous  # type: ignore[method-assign]
 
 
 def repeats_told_as_accepted() -> None:
@@ -122,6 +139,7 @@ FAULTS = {
         ahead_of_the_event_time,
         end_is_a_time,
         marks_ignored,
+        marks_of_any_time,
         repeats_told_as_accepted,
     )
 }

@@ -91,7 +91,7 @@ def test_a_stream() -> None:
     assert (ordered.key, ordered.time, ordered.id) == ("customer", "at", "order")
     assert (ordered.lateness, ordered.horizon, ordered.ahead) == (HOUR // 6, 48 * HOUR, HOUR)
     assert (ordered.partitions, ordered.max_bytes) == (4, 65_536)
-    assert compiled().stream("returns").ahead is None
+    assert (compiled().stream("returns").ahead, compiled().stream("returns").marks) == (24 * HOUR, "anyone")
 
 
 def test_a_stream_may_extend_another() -> None:

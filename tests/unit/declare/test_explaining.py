@@ -10,15 +10,16 @@ EXPLAINED = """\
 loop flights
   a partition without backlog for 5s holds nobody back
   versions of models are compacted after 16,777,216 bytes
-  dead letters are kept for ever
+  dead letters are kept for 90d, the newest 1 GiB of them
 
 stream scheduled
   topic       persistent://public/default/flights-scheduled
   partitions  3, by key tail
-  time        at, up to 10m late, any ahead of the clock
+  time        at, up to 10m late, up to 1d ahead of the clock
   id          flight, remembered for 1w, at most 1,000,000 a partition:
               up to 191 MiB in the store, and in each process that reads the partition
   event       at most 65536 bytes
+  marks       of anyone, up to 1d ahead of the clock
   kept        for 9d10m
   fields
     flight    string
@@ -32,10 +33,11 @@ stream scheduled
 stream arrived
   topic       persistent://public/default/flights-arrived
   partitions  1, by key tail
-  time        at, up to 0s late, any ahead of the clock
+  time        at, up to 0s late, up to 1d ahead of the clock
   id          flight, remembered for 1w, at most 1,000,000 a partition:
               up to 191 MiB in the store, and in each process that reads the partition
   event       at most 65536 bytes
+  marks       of anyone, up to 1d ahead of the clock
   kept        for 10d
   fields
     flight     string

@@ -25,7 +25,8 @@ def test_a_stream_is_kept_a_week_longer_than_rebuilding_takes(loaded: Callable[.
     # A pair waits two days for its label, and its vector was made of windows of five.
     assert arrived.retention == 5 * DAY + 2 * DAY + 7 * DAY
     [model] = loop.models
-    assert (model.retention, model.examples_retention, loop.dead_letters_retention) == (scheduled.retention, None, None)
+    assert (model.retention, model.examples_retention) == (scheduled.retention, None)
+    assert (loop.dead_letters_retention, loop.dead_letters_bytes) == (90 * DAY, 2**30)
 
 
 def test_what_is_declared_holds_and_changes_no_hash(loaded: Callable[..., LoadedLoop]) -> None:

@@ -19,7 +19,8 @@ from headrace.kernel.tiles import HEADER_BYTES
 from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.position import Position
-from headrace.log.topics import END, MARK
+from headrace.log.topics import END
+from headrace.marks import MARK
 from headrace.store.partitions import Standing, TakenOver
 from headrace.store.rows import Write
 from headrace_feature.folding import FoldWorker

@@ -18,7 +18,8 @@ from headrace.kernel.tiles import HEADER_BYTES
 from headrace.log.batch import Batch
 from headrace.log.position import START as LOG_START
 from headrace.log.position import Position
-from headrace.log.topics import CALL, MARK
+from headrace.log.topics import CALL
+from headrace.marks import MARK
 from headrace.store.decisions import Tally, decode
 from headrace.store.partitions import view_names
 from headrace_feature.folding import FoldWorker
@@ -642,3 +643,16 @@ def test_ids_beyond_the_declared_number_are_forgotten() -> None:
     feed(fold, A, [(3, Event("a", "1", START + 1, "p", 1.0)), (4, Event("a", "0", START, "p", 1.0))])
     finish(fold)
     assert (world.counts["resent"], world.counts["late"]) == (1, 1)
+
+
+def test_rows_in_memory_are_bounded_by_bytes() -> None:
+    world, made = World(), loop()
+    fold = worker(world, made)
+    fold.take_over(A)
+    rows = next(iter(fold._fold.rows.values()))
+    fold._max_rows, fold._max_bytes = 10**9, 5_000 * rows.row_bytes * len(fold._fold.rows)
+    assert 1_000 < fold._most_rows(rows) < 5_000
+    fold._max_bytes = 1
+    assert fold._most_rows(rows) == 1_000
+    fold._max_rows = 7
+    assert fold._most_rows(rows) == 7

@@ -19,7 +19,8 @@ from headrace.kernel.join import Entry, Index, Rule
 from headrace.log.batch import Batch
 from headrace.log.position import START, Position
 from headrace.log.tables import Kind, Vectors, decode_log, encode_vectors
-from headrace.log.topics import END, MARK
+from headrace.log.topics import END
+from headrace.marks import MARK
 from headrace.store.pairs import JoinState, Loaded
 from headrace.wire.envelope import Envelope
 from headrace_feature.joining import STEP, JoinWorker
@@ -77,6 +78,9 @@ class Pairs:
 
     def load(self, ids: Iterable[str]) -> Loaded:
         return Loaded(self.waiting.load(ids), {})
+
+    def due(self, begin: int, end: int) -> int:
+        return self.waiting.due(begin, end)
 
     def before(self, times: Mapping[Index, int], limit: int) -> dict[Index, list[bytes]]:
         return self.waiting.before(times, limit)
@@ -687,7 +691,7 @@ def marks(entry: int, time: int) -> Batch:
 def watermark(definition: LoopDefinition, entry: int, time: int) -> Batch:
     """A features topic says how far it is."""
     properties = header(b"", definition=definition.models[0].hash, reached=time, watermark=time)
-    return Batch([Position(1, entry, -1)], [b""], [properties], [0])
+    return Batch([Position(1, entry, -1)], [b""], [properties], [ENDED])
 
 
 def test_silence_expires_nothing_and_a_mark_does(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from headrace.errors import InvalidEvent, InvalidRequest, Overloaded, Unavailable, UnknownName
+from headrace.marks import Mark
 from headrace.store.decisions import Refusal, Tally
 from headrace_ingest.admission import Admission
 from headrace_ingest.handlers import MAX_REJECTIONS, Batch, Ingest, Summary
@@ -85,9 +86,9 @@ async def test_an_unknown_stream_is_told_with_the_known_ones(service: Service) -
 
 async def test_the_valid_ones_beside_the_invalid_go_through_in_order(service: Service) -> None:
     summary = await service.publish_stream(
-        Batch("clicks", [event("a"), b"?", event("b")], mark=5),
+        Batch("clicks", [event("a"), b"?", event("b")], mark=Mark(5, "me")),
         Batch("buys", [event("c")]),
-        Batch("clicks", [event("d", user=1), event("e")], mark=7),
+        Batch("clicks", [event("d", user=1), event("e")], mark=Mark(7, "me")),
     )
     assert (summary.accepted, summary.rejected) == (4, 2)
     assert [(own.stream, own.index, own.error.field) for own in summary.rejections] == [
@@ -97,10 +98,10 @@ async def test_the_valid_ones_beside_the_invalid_go_through_in_order(service: Se
     assert service.log.written == [
         ("clicks", "a"),
         ("clicks", "b"),
-        ("clicks", Note(5)),
+        ("clicks", Note(Mark(5, "me"))),
         ("buys", "c"),
         ("clicks", "e"),
-        ("clicks", Note(7)),
+        ("clicks", Note(Mark(7, "me"))),
     ]
 
 
@@ -151,12 +152,12 @@ async def test_a_full_broker_is_told(service: Service) -> None:
 
 async def test_a_mark_is_a_time(service: Service) -> None:
     with pytest.raises(InvalidRequest, match="mark is -1"):
-        await service.publish_stream(Batch("clicks", [], mark=-1))
+        await service.publish_stream(Batch("clicks", [], mark=Mark(-1)))
 
 
 async def test_a_mark_goes_before_the_end_of_a_history(service: Service) -> None:
-    await service.publish_stream(Batch("clicks", [event("a")], mark=5, end=True))
-    assert service.log.written == [("clicks", "a"), ("clicks", Note(5)), ("clicks", Note(None))]
+    await service.publish_stream(Batch("clicks", [event("a")], mark=Mark(5, "me"), end=True))
+    assert service.log.written == [("clicks", "a"), ("clicks", Note(Mark(5, "me"))), ("clicks", Note(None))]
 
 
 async def test_a_call_is_answered_with_what_the_owners_decided(service: Service) -> None:

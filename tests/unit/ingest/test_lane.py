@@ -12,6 +12,7 @@ import pytest
 
 from headrace.errors import Overloaded, Unavailable
 from headrace.log.produce import Producer
+from headrace.marks import Mark
 from headrace_ingest.lane import Lane
 from headrace_ingest.ports import Note
 from headrace_ingest.room import Room
@@ -63,11 +64,12 @@ async def test_order_is_kept_and_markers_go_to_every_partition() -> None:
     async with lane_to(producer) as lane:
         under_way = [
             await lane.write([b"a", b"b"], ["k", "k"]),
-            await lane.note(Note(5)),
+            await lane.note(Note(Mark(5, "me"))),
             await lane.write([b"c"], ["k"]),
         ]
         await asyncio.gather(*under_way)
-    marks = [(b"", {"headrace-mark": "5", "headrace-partition": partition}) for partition in "01"]
+    said = {"headrace-mark": "5", "headrace-sender": "me"}
+    marks = [(b"", {**said, "headrace-partition": partition}) for partition in "01"]
     assert producer.taken == [b"a", b"b", *marks, b"c"]
 
 
@@ -104,7 +106,7 @@ async def test_what_was_put_behind_a_failure_fails_unsent() -> None:
     async with lane_to(producer) as lane:
         first = await lane.write([b"a"], ["k"])
         assert await asyncio.to_thread(producer.reached.wait, 30)
-        behind: list[Any] = [await lane.write([b"b"], ["k"]), await lane.note(Note(5))]
+        behind: list[Any] = [await lane.write([b"b"], ["k"]), await lane.note(Note(Mark(5, "me")))]
         producer.go.set()
         for failed in (first, *behind):
             with pytest.raises(Unavailable, match="gone"):

@@ -55,11 +55,26 @@ async def test_patience_ends() -> None:
 
 async def test_who_goes_away_takes_no_room() -> None:
     room = Room("stream a", 10, patience_s=60)
-    _, second, third = tasks = await entered(room, 10, 10, 10)
+    _, second, third = tasks = await entered(room, 10, 5, 5)
     second.cancel()
     await settle()
     room.leave(10)
     await settle()
     assert third.done()
-    assert not third.cancelled()
+    assert third.exception() is None
     assert done(tasks) == [True, True, True]
+
+
+@pytest.mark.parametrize(("waiting", "sizes"), [(2, [1, 1]), (256, [6, 4])])
+async def test_who_comes_when_enough_wait_is_refused_at_once(waiting: int, sizes: list[int]) -> None:
+    room = Room("stream a", 10, patience_s=60, waiting=waiting)
+    tasks = await entered(room, 10, *sizes)
+    with pytest.raises(Overloaded, match="10 bytes wait for the broker, and 2 callers for their turn") as refused:
+        await room.enter(1)
+    assert refused.value.retry_s > 0
+    room.leave(10)
+    await settle()
+    assert done(tasks) == [True, True, True]
+    for size in sizes:
+        room.leave(size)
+    await room.enter(10)

@@ -35,6 +35,7 @@ from headrace.kernel.expressions import Program
 from headrace.kernel.fold import Fold
 from headrace.kernel.folding import entity_keys
 from headrace.kernel.partition import PartitionId, Progress, RowsId
+from headrace.marks import Mark
 from tests.unit.kernel.naive import naive_values
 
 SECOND = 1_000_000
@@ -275,7 +276,7 @@ def test_a_vector_waits_for_every_stream_that_it_reads() -> None:
     worker.accept(PartitionId("a", 0), [(0, Event("a", "1", START, "p", 1.0))])
     worker.step()
     assert worker.vectors == {}
-    worker.fold.partitions[PartitionId("b", 0)].mark(START + 9 * SECOND, (0, 0, -1))
+    worker.fold.partitions[PartitionId("b", 0)].mark(Mark(START + 9 * SECOND), (0, 0, -1), START)
     worker.accept(PartitionId("a", 0), [(1, Event("a", "2", START + 5 * SECOND, "p", 1.0))])
     worker.step()
     assert list(worker.vectors) == ["1"]

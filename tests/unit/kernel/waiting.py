@@ -27,6 +27,9 @@ class WaitingEntries:
             for index, time in times.items()
         }
 
+    def due(self, begin: int, end: int) -> int:
+        return sum(sort_key(begin) <= place < sort_key(end) for place in self.orders[Index.OPEN])
+
     def change(self, changed: Mapping[str, tuple[Entry, Entry]]) -> None:
         for id, (before, after) in changed.items():
             for index, place in places(id, before, self.rule):

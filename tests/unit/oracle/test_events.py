@@ -89,3 +89,27 @@ def test_what_does_not_fit_the_schema_is_invalid(payload: bytes) -> None:
 def test_fields_are_read_by_their_types() -> None:
     event = b'{"id": "a", "at": "2023-11-14T23:00:00Z", "amount": 3, "more": 1}'
     assert parse(PAID, event) == {"id": "a", "at": START, "card": None, "amount": 3.0}
+
+
+@pytest.mark.parametrize("time", [2**63 - 1, START * 1_000, START + 2 * HOUR + 1_000])
+def test_a_mark_of_the_far_future_moves_no_watermark(time: int) -> None:
+    found = judge_partition(replace(PAID, ahead=2 * HOUR), 0, [message(0, payment("a", 0)), message(1, mark=str(time))])
+    assert found.watermark == START - 10 * SECOND
+    unbounded = judge_partition(replace(PAID, ahead=None), 0, [message(0, mark=str(2**63 - 1))])
+    assert unbounded.watermark < START
+
+
+def test_a_mark_counts_only_where_its_sender_may_send_it() -> None:
+    def watermark(marks: str, sender: str) -> int:
+        return judge_partition(replace(PAID, marks=marks), 0, [message(0, mark=str(START), sender=sender)]).watermark
+
+    assert [watermark(marks, "client:me") == START for marks in ("anyone", "cli", "nobody")] == [True, False, False]
+    assert [watermark(marks, "cli:me") == START for marks in ("anyone", "cli", "nobody")] == [True, True, False]
+
+
+def test_behind_a_withdrawal_events_before_the_mark_count() -> None:
+    messages = [message(0, payment("a", 0)), message(1, mark=str(START + HOUR)), message(2, payment("b", 1))]
+    back = message(3, **{"mark-withdrawn": "", "sender": "cli:me"})
+    assert reasons(*messages, back, message(4, payment("c", 1))) == ["accepted", "late", "accepted"]
+    kept = message(3, **{"mark-withdrawn": str(START + 2 * SECOND), "sender": "cli:me"})
+    assert reasons(*messages, kept, message(4, payment("c", 1))) == ["accepted", "late", "late"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headrace.cli.output import cell
-from headrace.cli.progress_tables import advice, join_cells, joins_of, stream_cells, streams_of
+from headrace.cli.progress_tables import advice, join_cells, joins_of, mark_lines, stream_cells, streams_of
 from headrace.frontier import RESTING
 from headrace.quality.warning import MARK
 from headrace.wording import FIRST_TIME, LAST_TIME, format_span, format_time, printable, takeover_text
@@ -59,7 +59,8 @@ def as_table(loop: str, statuses: Sequence[ServiceStatus], problems: Sequence[st
     }
     streams = _columns([stream_cells(stream) for stream in streams_of(statuses)])
     joins = _columns([join_cells(model, join) for model, join in joins_of(statuses).items()])
-    lines = [cell(line, "red") for line in (*problems, *advice(statuses))]
+    lines = [cell(line) for line in mark_lines(statuses)]
+    lines += [cell(line, "red") for line in (*problems, *advice(statuses))]
     tables = [_table("", columns) for columns in (streams, joins, models) if columns]
     return Group(_table(f"loop {loop}", services), *tables, *lines)
 
@@ -90,6 +91,7 @@ def as_lines(statuses: Iterable[ServiceStatus], problems: Sequence[str] = ()) ->
     rows = [stream_cells(stream) for stream in streams_of(listed)]
     rows += [join_cells(model, join) for model, join in joins_of(listed).items()]
     lines = ["  ".join(f"{heading} {text}".strip() for heading, text in row.items() if text) for row in rows]
+    lines += mark_lines(listed)
     found = [*(_line(status) for status in listed), *lines, *(f"! {line}" for line in (*problems, *advice(listed)))]
     return [printable(line) for line in found]
 

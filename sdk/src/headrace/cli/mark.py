@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from headrace.cli.output import say
-from headrace.cli.target import find, loop_options
-from headrace.wording import format_time, microseconds
+from headrace.cli.target import Target, find, loop_options
+from headrace.wording import counted, format_time, microseconds
 
 
 class Moment(click.ParamType):
@@ -29,11 +29,20 @@ class Moment(click.ParamType):
 
 @click.command("mark")
 @click.argument("stream")
-@click.option("--until", type=Moment(), required=True, help="now, or a time such as 2026-01-31T09:00:00Z.")
+@click.option("--until", type=Moment(), help="now, or a time such as 2026-01-31T09:00:00Z.")
+@click.option("--confirm", is_flag=True, help="It may decide any number of questions; by default the mark that waits.")
+@click.option("--withdraw", is_flag=True, help="Take back the marks that are later than --until; by default all.")
 @click.option("--address", metavar="HOST:PORT", help="The ingest service, instead of looking for it.")
 @loop_options
 def command(
-    stream: str, until: int, address: str | None, loop: str | None, data: Path | None, redis: str | None
+    stream: str,
+    until: int | None,
+    confirm: bool,
+    withdraw: bool,
+    address: str | None,
+    loop: str | None,
+    data: Path | None,
+    redis: str | None,
 ) -> None:
     """Say that no event of STREAM before a time follows.
 
@@ -45,15 +54,59 @@ def command(
     Examples:
       headrace mark outcome --until now
       headrace mark outcome --until 2026-01-31T09:00:00Z --loop payments
+      headrace mark outcome --confirm
+      headrace mark outcome --withdraw
     """
     from headrace.client import IngestClient
+    from headrace.client.ingest import sender_name
 
+    _check(until, confirm, withdraw)
+    if address is None or until is None:
+        target = find(loop, data, redis)
+        address = address or target.address("ingest")
+    if confirm and until is None:
+        until = _held(target, stream)
+    with IngestClient(address, sender=sender_name("cli")) as client:
+        if withdraw:
+            client.withdraw_marks(stream, until)
+        else:
+            assert until is not None
+            client.mark(stream, until, confirm=confirm)
+    say(_done(stream, until, withdraw))
+
+
+def _check(until: int | None, confirm: bool, withdraw: bool) -> None:
+    """Refuse options that contradict one another, and times that no mark may have."""
+    if confirm and withdraw:
+        raise click.UsageError("--confirm and --withdraw contradict one another")
+    if until is None and not (confirm or withdraw):
+        raise click.UsageError("say up to when the stream is complete: --until now, or a time")
     now = microseconds(datetime.now(UTC))
-    if until > now:
+    if until is not None and until > now:
         raise click.UsageError(
             f"--until {format_time(until)} is in the future: all events before it would be late. "
             f"The latest mark is now, {format_time(now)}"
         )
-    with IngestClient(address or find(loop, data, redis).address("ingest")) as client:
-        client.mark(stream, until)
-    say(f"marked {stream}: no event before {format_time(until)} follows")
+
+
+def _held(target: Target, stream: str) -> int:
+    """The time of the mark that waits to be confirmed."""
+    from headrace.cli.progress_tables import joins_of
+
+    joins = [join for join in joins_of(target.statuses()).values() if join.held_by.rpartition("-")[0] == stream]
+    marks = [mark for join in joins for mark in join.marks if mark.held and mark.until is not None]
+    if not marks:
+        raise click.UsageError(f"no mark of {stream} waits to be confirmed: `headrace status` shows those that do")
+    newest = max(marks, key=lambda mark: mark.until or 0)
+    decided = max(mark.held for mark in marks)
+    say(f"confirming a mark by {newest.sender}: it decides {counted(decided, 'question')}")
+    assert newest.until is not None
+    return newest.until
+
+
+def _done(stream: str, until: int | None, withdraw: bool) -> str:
+    if not withdraw:
+        assert until is not None
+        return f"marked {stream}: no event before {format_time(until)} follows"
+    kept = "all marks of" if until is None else f"the marks after {format_time(until)} of"
+    return f"withdrew {kept} {stream}: its watermark is what its events say, and what is left of marks"

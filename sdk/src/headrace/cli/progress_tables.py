@@ -12,7 +12,7 @@ from headrace.quality.warning import warning_of
 from headrace.wording import FIRST_TIME, counted, format_span, format_time, quoted, shown
 
 if TYPE_CHECKING:
-    from headrace.store.status import JoinStatus, PartitionStatus, ServiceStatus
+    from headrace.store.status import JoinStatus, MarkStatus, PartitionStatus, ServiceStatus
 
 #: Seconds for which events may wait before it is said what they wait for.
 _LONG_S = 10.0
@@ -116,6 +116,25 @@ def join_cells(model: str, join: JoinStatus) -> dict[str, str]:
     }
 
 
+def mark_lines(statuses: Iterable[ServiceStatus]) -> list[str]:
+    """List the latest marks of the streams that labels come from: who sent each, and what it decided."""
+    return [
+        f"mark of {join.held_by.rpartition('-')[0]} for {model}: {_mark_text(mark)}"
+        for model, join in joins_of(statuses).items()
+        for mark in join.marks
+    ]
+
+
+def _mark_text(mark: MarkStatus) -> str:
+    sender = shown(mark.sender)
+    if mark.withdraws:
+        until = "all" if mark.until is None else f"those after {format_time(mark.until)}"
+        return f"{until} withdrawn by {sender}"
+    until = "" if mark.until is None else f"until {format_time(mark.until)} "
+    done = f"{counted(mark.expired, 'question')} expired, {mark.absent:,} absent"
+    return f"{until}by {sender}: {done}" + (f", {mark.held:,} wait for --confirm" if mark.held else "")
+
+
 def advice(statuses: Sequence[ServiceStatus]) -> list[str]:
     """List a line for each problem, with its cure."""
     lines = [
@@ -139,9 +158,19 @@ def advice(statuses: Sequence[ServiceStatus]) -> list[str]:
         warnings = (warning_of(model, metrics) for model, metrics in sorted(status.metrics.items()))
         lines += [warning for warning in warnings if warning is not None]
     for model, join in joins_of(statuses).items():
+        lines += [_held_mark(model, join, mark) for mark in join.marks if mark.held]
         if join.is_full:
             lines.append(_full(model, join))
     return lines
+
+
+def _held_mark(model: str, join: JoinStatus, mark: MarkStatus) -> str:
+    stream = join.held_by.rpartition("-")[0]
+    until = "" if mark.until is None else f" until {format_time(mark.until)}"
+    return (
+        f"a mark of {stream}{until} by {shown(mark.sender)} would decide {counted(mark.held, 'question')} "
+        f"of {model} at once, more than `confirm_above`: `headrace mark {stream} --confirm`, or `--withdraw`"
+    )
 
 
 def _full(model: str, join: JoinStatus) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import queue
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ from typing import Any, NamedTuple, Self
 import grpc
 import msgspec
 
+from headrace.call_limits import retry_delay
 from headrace.errors import HeadraceError, InvalidEvent, InvalidRequest, Overloaded, Unavailable
 from headrace.v1 import ingest_pb2, ingest_pb2_grpc
 from headrace.wording import microseconds
@@ -21,8 +25,8 @@ from headrace.wording import microseconds
 _REJECTION = "headrace-rejection-bin"
 #: Requests that wait to be sent; the caller waits when there are more.
 _WAITING = 4
-#: Bytes of events in one request: the service takes 16 MiB.
-_REQUEST_BYTES = 4 * 2**20
+#: Bytes of events in one request, and events: the service takes 16 MiB and 100,000.
+_REQUEST_BYTES, _REQUEST_EVENTS = 4 * 2**20, 50_000
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class IngestClient:
         ``host:port`` of its gRPC server.
     timeout_s
         How long a single event may take.
+    sender
+        Who sends marks, as status and log show it; by default user and host.
 
     Examples
     --------
@@ -79,8 +85,9 @@ class IngestClient:
             client.publish("departed", {"flight": "UA1", "at": "2013-01-01T10:00:00Z", "tail": "N1"})
     """
 
-    def __init__(self, address: str, timeout_s: float = 60.0) -> None:
+    def __init__(self, address: str, timeout_s: float = 60.0, sender: str | None = None) -> None:
         self._address = address
+        self._sender = sender_name("client") if sender is None else sender
         self._timeout_s = timeout_s
         self._channel = grpc.insecure_channel(
             address, options=[("grpc.max_send_message_length", -1), ("grpc.keepalive_time_ms", 60_000)]
@@ -131,7 +138,7 @@ class IngestClient:
             open_stream.send(stream, run)
             return open_stream.finish()
 
-    def mark(self, stream: str, until: int | datetime) -> None:
+    def mark(self, stream: str, until: int | datetime, *, confirm: bool = False) -> None:
         """Say that no event of a stream before a time follows, from anybody: one that does is late.
 
         A mark moves the stream's watermark as an event does: questions expire whose bound lies before it.
@@ -140,19 +147,37 @@ class IngestClient:
         ----------
         until
             A datetime (without a zone: UTC), or microseconds since the epoch.
+        confirm
+            It may decide more questions at once than the stream's `confirm_above`.
 
         Raises
         ------
+        InvalidRequest
+            It is later than the stream's `ahead` allows, or the stream takes no marks of this sender.
         Unavailable
             The service or its broker does not answer.
         """
         with self.stream() as open_stream:
-            open_stream.send(stream, (), mark=until if isinstance(until, int) else microseconds(until))
+            open_stream.send(stream, (), mark=_microseconds(until), confirm=confirm)
+            open_stream.finish()
+
+    def withdraw_marks(self, stream: str, until: int | datetime | None = None) -> None:
+        """Take back all marks of a stream that are later than a time; all of them by default.
+
+        Events between that and the marks count again. Questions that a mark has expired stay expired.
+
+        Raises
+        ------
+        InvalidRequest, Unavailable
+            As `mark`.
+        """
+        with self.stream() as open_stream:
+            open_stream.send(stream, (), mark=0 if until is None else _microseconds(until), withdraw=True)
             open_stream.finish()
 
     def stream(self, *, decide: bool = False) -> EventStream:
         """Open a stream to send events of any streams, interleaved; `decide` as for `publish_stream`."""
-        return EventStream(self._stub, self._errors, decide)
+        return EventStream(self._stub, self._errors, decide, self._sender)
 
     def close(self) -> None:
         """Close the connection."""
@@ -175,13 +200,25 @@ class IngestClient:
 class EventStream:
     """One call that events are sent on. `send` waits when the service takes no more."""
 
-    def __init__(self, stub: ingest_pb2_grpc.IngestServiceStub, errors: Any, decide: bool = False) -> None:
+    def __init__(
+        self, stub: ingest_pb2_grpc.IngestServiceStub, errors: Any, decide: bool = False, sender: str = ""
+    ) -> None:
+        self._sender = sender
         self._errors = errors
         self._decide = decide
         self._requests: queue.Queue[ingest_pb2.PublishStreamRequest | None] = queue.Queue(_WAITING)
         self._call = stub.PublishStream.future(iter(self._requests.get, None))
 
-    def send(self, stream: str, events: Sequence[bytes], *, mark: int = 0, end: bool = False) -> None:
+    def send(
+        self,
+        stream: str,
+        events: Sequence[bytes],
+        *,
+        mark: int = 0,
+        end: bool = False,
+        confirm: bool = False,
+        withdraw: bool = False,
+    ) -> None:
         """Send events.
 
         Parameters
@@ -190,6 +227,8 @@ class EventStream:
             No event of the stream before this time (µs) follows, from anybody; 0: no mark.
         end
             The stream's history ends here, so the loop need not wait for more. More may follow all the same.
+        confirm, withdraw
+            See `IngestClient.mark` and `IngestClient.withdraw_marks`.
 
         Raises
         ------
@@ -199,11 +238,13 @@ class EventStream:
         runs = list(_runs(events))
         for run in runs[:-1]:
             self._put(ingest_pb2.PublishStreamRequest(stream=stream, events=run, decide=self._decide))
-        if runs or mark or end:
-            last = runs[-1] if runs else ()
-            self._put(
-                ingest_pb2.PublishStreamRequest(stream=stream, events=last, mark=mark, end=end, decide=self._decide)
+        if runs or mark or end or withdraw:
+            request = ingest_pb2.PublishStreamRequest(
+                stream=stream, events=runs[-1] if runs else (), mark=mark, end=end, decide=self._decide
             )
+            if mark or withdraw:
+                request.sender, request.confirm, request.withdraw = self._sender, confirm, withdraw
+            self._put(request)
 
     def check(self) -> None:
         """Find out whether the call still stands.
@@ -266,6 +307,19 @@ class EventStream:
             self._call.result()
 
 
+def sender_name(kind: str) -> str:
+    """Name who sends marks from this process."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container may know no name of its user
+        user = str(os.getuid())
+    return f"{kind}:{user}@{socket.gethostname()}"
+
+
+def _microseconds(until: int | datetime) -> int:
+    return until if isinstance(until, int) else microseconds(until)
+
+
 def _encoded(event: bytes | Mapping[str, Any]) -> bytes:
     return event if isinstance(event, bytes) else msgspec.json.encode(event)
 
@@ -274,7 +328,7 @@ def _runs(events: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """The events in requests of a bounded size."""
     start = size = 0
     for index, event in enumerate(events):
-        if size and size + len(event) > _REQUEST_BYTES:
+        if size and (size + len(event) > _REQUEST_BYTES or index - start >= _REQUEST_EVENTS):
             yield events[start:index]
             start, size = index, 0
         size += len(event)
@@ -294,7 +348,7 @@ def _error_of(error: grpc.RpcError, address: str) -> HeadraceError:
         if key == _REJECTION:
             return _invalid(ingest_pb2.Rejection.FromString(value))
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return Overloaded(f"ingest at {address}: {details}")
+        return Overloaded(f"ingest at {address}: {details}", retry_delay(dict(trailing)) or 1.0)
     if status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
         return Unavailable(f"ingest at {address} does not answer: {details}")
     if status in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):

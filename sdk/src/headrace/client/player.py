@@ -10,12 +10,13 @@ from typing import Literal, Protocol
 
 import redis
 
-from headrace.client.ingest import EventStream, IngestClient
+from headrace.client.ingest import EventStream, IngestClient, sender_name
 from headrace.client.merging import BEFORE_ALL, Origins, Row, Source, merge, sources_of
 from headrace.client.outcome import RejectedRow, rejected_rows
 from headrace.client.pacing import ClosedLoop, Pace, Slowest, TimedPace
-from headrace.definition import LoopDefinition
+from headrace.definition import LoopDefinition, StreamDefinition
 from headrace.errors import InvalidRequest, Unavailable
+from headrace.marks import Marking
 from headrace.store.connection import store_errors
 from headrace.store.status import ServiceStatus, StatusBoard
 
@@ -100,6 +101,10 @@ class Target(Protocol):
     def send(self, stream: str, events: Sequence[bytes], *, mark: int = 0, end: bool = False) -> None: ...
 
 
+def _wall_clock() -> int:
+    return time.time_ns() // 1_000
+
+
 def play(
     loop: LoopDefinition,
     sources: Sequence[tuple[Path | str, str]],
@@ -150,7 +155,8 @@ def play(
     pace = pace_of(speed, ahead, clock)
     look = Look(pace, StatusBoard(store, loop.name).read, clock) if isinstance(pace, ClosedLoop) else None
     began = clock.now()
-    with store, IngestClient(address) as client, client.stream(decide=True) as target:
+    client = IngestClient(address, sender=sender_name("play"))
+    with store, client, client.stream(decide=True) as target:
         player = Player(ranked, target, pace, clock, _attentive(target, look), on_progress)
         player.run(limit, final)
         published = target.finish()
@@ -240,7 +246,9 @@ class Player:
         clock: Clock,
         look: Callable[[], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        now: Callable[[], int] = _wall_clock,
     ) -> None:
+        self._now = now
         self.sent = 0
         self.first_time: int | None = None
         self.last_time: int | None = None
@@ -300,13 +308,21 @@ class Player:
         return slice_, following
 
     def _send(self, slice_: dict[str, list[bytes]], following: int | None) -> None:
-        lateness = {source.stream.name: source.stream.lateness for source in self._sources}
+        streams = {source.stream.name: source.stream for source in self._sources}
         for stream, last in self._marks.items():
-            # An event that is late by less than the lateness may still follow, from a file or another producer.
-            mark = max(following - lateness[stream], 0) if following is not None else 0
+            mark = self._mark(streams[stream], following)
             self._target.send(stream, slice_.get(stream, ()), mark=mark if mark > last else 0)
             self._marks[stream] = max(mark, last)
         self._tell()
+
+    def _mark(self, stream: StreamDefinition, following: int | None) -> int:
+        """The mark behind a slice; 0 for none."""
+        if following is None or stream.marks == Marking.NOBODY:
+            return 0
+        if stream.ahead is not None and following > self._now() + stream.ahead:
+            return 0  # it will be refused, and says nothing of those that are not
+        # An event that is late by less than the lateness may still follow, from a file or another producer.
+        return max(following - stream.lateness, 0)
 
     def _tell(self, force: bool = False) -> None:
         now = self._clock.now()

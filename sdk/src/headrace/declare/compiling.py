@@ -82,7 +82,8 @@ def compile_into(
         labels=tuple(own for own in labels.values() if own),
         models=tuple(own for own in models if own),
         idle=loop.microseconds(mistakes),
-        compact_models=loop.bytes(mistakes),
+        compact_models=loop.bytes("compact_models", mistakes),
+        dead_letters_bytes=loop.bytes("dead_letters_bytes", mistakes),
     )
     definition = retain(definition, loop, parts.streams, parts.models, mistakes)
     models = [structs.replace(own, sources=_sources(definition, own)) for own in definition.models]

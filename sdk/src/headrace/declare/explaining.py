@@ -24,6 +24,7 @@ from headrace.definition import (
     ViewDefinition,
     titles,
 )
+from headrace.marks import Marking
 
 #: Upper estimates of the bytes of an id, of an entry of the join and of each value of a vector in it. Valkey takes 76
 #: for an id of 13 characters, and 229 for an entry with a vector of 90 bytes.
@@ -39,7 +40,7 @@ def explain(loop: LoopDefinition) -> str:
         f"loop {loop.name}",
         f"  a partition without backlog for {format_duration(loop.idle)} holds nobody back",
         f"  versions of models are compacted after {loop.compact_models:,} bytes",
-        f"  dead letters are kept {_kept(loop.dead_letters_retention)}",
+        f"  dead letters are kept {_kept(loop.dead_letters_retention)}{_at_most(loop.dead_letters_bytes)}",
     ]
     for stream in loop.streams:
         lines += ["", *_stream(loop, stream)]
@@ -87,10 +88,27 @@ def _stream(loop: LoopDefinition, stream: StreamDefinition) -> list[str]:
         *([("", "a hash of the other fields: identical events are one")] if stream.content_id else []),
         *([("times", f"are written as ISO 8601, or {stream.time_format}")] if stream.time_format else []),
         ("event", f"at most {stream.max_bytes} bytes"),
+        ("marks", _marks(stream)),
         ("kept", _kept(stream.retention)),
     ]
     fields = [(own.name, own.type, "optional" if own.optional else "") for own in stream.fields]
     return [f"stream {stream.name}", *_table(facts), *_titled("fields", fields)]
+
+
+def _marks(stream: StreamDefinition) -> str:
+    """Who may send them, and what bounds their effect."""
+    if stream.marks == Marking.NOBODY:
+        return "of nobody: its watermark moves by events alone"
+    senders = "headrace's own commands" if stream.marks == Marking.CLI else "anyone"
+    bound = f", up to {format_duration(stream.ahead)} ahead of the clock" if stream.ahead is not None else ""
+    if stream.confirm_above is None:
+        return f"of {senders}{bound}"
+    waits = f"one that decides more than {stream.confirm_above:,} questions at once waits for headrace mark --confirm"
+    return f"of {senders}{bound}; {waits}"
+
+
+def _at_most(size: int | None) -> str:
+    return "" if size is None else f", the newest {_bytes(size)} of them"
 
 
 def _kept(retention: int | None) -> str:

@@ -22,7 +22,9 @@ class Loop(Declaration):
         The versions of its models are compacted, to the newest ones, each time that so many bytes have
         been added: no more than that has a scorer to read in vain when it starts.
     dead_letters_retention
-        How long (wall clock) the broker keeps dead letters; by default for ever.
+        How long (wall clock) the broker keeps dead letters, or ``"forever"``.
+    dead_letters_bytes
+        How many bytes of dead letters the broker keeps, the newest ones.
     """
 
     kind = "loop"
@@ -33,12 +35,14 @@ class Loop(Declaration):
         *,
         idle: Duration = "5s",
         compact_models: int = 16 * 2**20,
-        dead_letters_retention: Duration = "forever",
+        dead_letters_retention: Duration = "90d",
+        dead_letters_bytes: int = 2**30,
     ) -> None:
         super().__init__(name)
         self.idle = idle
         self.compact_models = compact_models
         self.dead_letters_retention = dead_letters_retention
+        self.dead_letters_bytes = dead_letters_bytes
 
     def microseconds(self, mistakes: Mistakes) -> int:
         """`idle`, in µs."""
@@ -50,10 +54,10 @@ class Loop(Declaration):
             mistakes.add(self.place, "loop", f"idle {error}", EXAMPLES)
             return 0
 
-    def bytes(self, mistakes: Mistakes) -> int:
-        """`compact_models`."""
-        given = self.compact_models
+    def bytes(self, option: str, mistakes: Mistakes) -> int:
+        """`compact_models` or `dead_letters_bytes`."""
+        given: object = getattr(self, option)
         if isinstance(given, int) and not isinstance(given, bool) and given > 0:
             return given
-        mistakes.add(self.place, "loop", f"compact_models is {given!r}", "Write a number of bytes above zero.")
+        mistakes.add(self.place, "loop", f"{option} is {given!r}", "Write a number of bytes above zero.")
         return 1

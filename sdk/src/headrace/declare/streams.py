@@ -15,6 +15,7 @@ from headrace.declare.expressions import Column
 from headrace.declare.mistakes import Mistakes, instead_of
 from headrace.declare.place import Place
 from headrace.definition import Field, FieldType, StreamDefinition
+from headrace.marks import Marking
 
 #: The types that a field may be annotated with.
 TYPES: dict[object, FieldType] = {
@@ -88,7 +89,7 @@ class Stream(metaclass=_StreamType):
     max_bytes
         The size that an event may have, as JSON.
     ahead
-        How far ahead of when it is published an event's time may be; by default any.
+        How far ahead of when it is published the time of an event, or of a mark, may be; ``"any"`` for no bound.
     retention
         How long (wall clock) the broker keeps its events, or ``"forever"``; by default a week more than
         it takes to rebuild all that is made of them.
@@ -98,6 +99,11 @@ class Stream(metaclass=_StreamType):
         microseconds, and those of January 1970 are refused: they are mostly another unit's.
     missing
         What stands in the cells of CSV for a missing value, beside an empty one: ``["NA"]``.
+    marks
+        Who may send marks: ``"nobody"``, ``"cli"`` (the commands of headrace), ``"anyone"``.
+    confirm_above
+        A mark that decides more questions of a model at once waits for ``headrace mark --confirm``; by default none
+        does.
 
     Examples
     --------
@@ -128,10 +134,12 @@ class Stream(metaclass=_StreamType):
         ids: int = 1_000_000,
         partitions: int = 1,
         max_bytes: int = 65_536,
-        ahead: str | None = None,
+        ahead: str | None = "1d",
         retention: str | None = None,
         time_format: str | None = None,
         missing: Sequence[str] = (),
+        marks: str = "anyone",
+        confirm_above: int | None = None,
     ) -> None:
         super().__init_subclass__()
         cls.__place__ = Place.here()
@@ -149,6 +157,8 @@ class Stream(metaclass=_StreamType):
             "retention": retention,
             "time_format": time_format,
             "missing": missing,
+            "marks": marks,
+            "confirm_above": confirm_above,
         }
         own = inspect.get_annotations(cls)
         cls.__fields__ = {
@@ -220,10 +230,12 @@ class _StreamCompiler:
             ids=self._whole("ids"),
             partitions=self._whole("partitions"),
             max_bytes=self._whole("max_bytes"),
-            ahead=None if self._options["ahead"] is None else self._duration("ahead"),
             time_format=self._time_format(),
             content_id=self._stream.__fields__.get(CONTENT) is ContentId,
             missing=self._missing(),
+            ahead=None if self._options["ahead"] in (None, "any") else self._duration("ahead"),
+            marks=self._marks(),
+            confirm_above=None if self._options["confirm_above"] is None else self._whole("confirm_above"),
         )
 
     def _wrong(self, problem: str, cure: str, place: Place | None = None) -> None:
@@ -304,6 +316,13 @@ class _StreamCompiler:
             return tuple(given)
         self._wrong(f"missing is {given!r}", 'Write a list of what stands for a missing value: missing=["NA"].')
         return ()
+
+    def _marks(self) -> Marking:
+        value = self._options["marks"]
+        if value in list(Marking):
+            return Marking(value)
+        self._wrong(f"marks is {value!r}", 'Write who may send them: marks="nobody", "cli" or "anyone".')
+        return Marking.ANYONE
 
     def _whole(self, option: str) -> int:
         value = self._options[option]

@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from headrace.definition import Keep, LoopDefinition, ModelDefinition
+from headrace.frontier import ENDED
 
 #: Bytes that each part of an entry takes in the store besides what is in it, rounded up: for an id of 13 characters
 #: Valkey takes 229 for a question of 90 bytes, 152 for a label and 133 for a closed question.
@@ -135,11 +136,14 @@ class Watermarks(NamedTuple):
         No question, no label before this is still to come, whatever happens.
     release
         What has its place before this may be logged: a source that rests holds nothing back.
+    by_events
+        The watermark of labels as it is without marks.
     """
 
     questions: int
     labels: int
     release: int
+    by_events: int = ENDED
 
     @property
     def complete(self) -> int:
@@ -346,12 +350,23 @@ class Decided:
         Questions whose label did not come within the bound.
     unmatched
         Labels whose question did not come within the bound.
+    expired_by_mark, absent_by_mark
+        Questions that a mark left without a label, or decided as absent.
     """
 
     entries: list[Logged] = field(default_factory=list)
     released: bool = False
     expired: int = 0
     unmatched: int = 0
+    expired_by_mark: int = 0
+    absent_by_mark: int = 0
+
+    def note(self, outcome: Outcome | None, after: Outcome | None, *, by_mark: bool) -> None:
+        """Count a question that was decided, given its outcome before and after."""
+        self.expired += after is None
+        if by_mark:
+            self.expired_by_mark += after is None
+            self.absent_by_mark += outcome is None and after is not None
 
 
 class Written(NamedTuple):
@@ -472,8 +487,9 @@ class Join:
                 if question.vector is None and question.time + rule.bound < marks.complete:
                     continue
                 if question.vector is not None and not question.decided and rule.due(question) < marks.labels:
+                    outcome, by_mark = question.outcome, rule.due(question) >= marks.by_events
                     question = rule.decide(question)
-                    decided.expired += question.outcome is None
+                    decided.note(outcome, question.outcome, by_mark=by_mark)
                 questions.append(question)
             labels = tuple(label for label in entry.labels if rule.outdated(label) >= marks.questions)
             decided.unmatched += 0 if rule.after is not None else len(entry.labels) - len(labels)

@@ -6,9 +6,9 @@ partition: what is done in the order of keys is done in the order of positions.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from headrace.events.columns import EventColumns
 from headrace.events.untimely import too_far_ahead, too_late
 from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.arrays import Ints
+from headrace.marks import Mark, refusal_of
 
 
 class PartitionId(NamedTuple):
@@ -146,7 +147,8 @@ class Partition:
     Attributes
     ----------
     watermark
-        No event before it is accepted from here on: the newest event time less the lateness, or a later mark.
+        No event before it is accepted from here on: the newest event time less the lateness, or a later mark. It falls
+        only where a mark is withdrawn.
     idle
         The log ended some time ago: the loop does not wait for this partition until its next event or mark.
     ended
@@ -167,6 +169,11 @@ class Partition:
     unsaved: dict[str, int] = field(default_factory=dict)
     evicted: list[str] = field(default_factory=list)
     last: tuple[int, int, int] = (-1, -1, -1)
+
+    def __post_init__(self) -> None:
+        # The ids and times of `seen` in the order of acceptance: the first key of a dictionary that has lost many takes
+        # a walk over all of their places to find.
+        self._order = deque(self.seen), deque(self.seen.values())
 
     @property
     def frontier(self) -> int:
@@ -245,11 +252,33 @@ class Partition:
             self.last = positions[-1]
         return refused
 
-    def mark(self, time: int, position: tuple[int, int, int]) -> None:
-        """A producer says that no event before `time` follows; `UNKNOWN` says nothing."""
-        if time > UNKNOWN:
-            self.idle = self.ended = False
-        self.watermark = max(self.watermark, time)
+    @property
+    def event_watermark(self) -> int:
+        """The watermark as it is by events alone."""
+        return UNKNOWN if self.newest <= UNKNOWN else self.newest - self.stream.lateness
+
+    def mark(self, mark: Mark, position: tuple[int, int, int], published: int) -> InvalidEvent | None:
+        """Take a mark that was published at a time (µs), or say why it is refused: then it moves nothing."""
+        self.last = position
+        reason = refusal_of(self.stream, mark, published)
+        if reason is not None:
+            return reason
+        self.idle = self.ended = False
+        time = UNKNOWN if mark.time is None else max(mark.time, UNKNOWN)
+        if mark.withdraws:
+            self._withdraw_to(max(time, self.event_watermark))
+        else:
+            self.watermark = max(self.watermark, time)
+        return None
+
+    def _withdraw_to(self, watermark: int) -> None:
+        """Let the watermark fall: also of what waits, since older events may follow it now."""
+        self.watermark = min(self.watermark, watermark)
+        if self.waiting is not None:
+            self.waiting.watermarks = np.minimum(self.waiting.watermarks, self.watermark)
+
+    def wake(self, position: tuple[int, int, int]) -> None:
+        """Pass a message that says nothing."""
         self.last = position
 
     def end(self, position: tuple[int, int, int]) -> None:
@@ -263,23 +292,42 @@ class Partition:
 
     def outdated_ids(self) -> list[str]:
         """The ids that `forget_ids` drops."""
-        oldest = self.newest - self._remembered
-        return list(takewhile(lambda event_id: self.seen[event_id] < oldest, self.seen))
+        oldest, outdated = self.newest - self._remembered, []
+        for event_id, time in zip(*self._order, strict=True):
+            known = self.seen.get(event_id)
+            if known == time and time >= oldest:
+                break
+            if known == time:
+                outdated.append(event_id)
+        return outdated
 
     def forget_ids(self) -> int:
         """Drop the ids that are older than the stream's horizon; returns the oldest time that a new owner needs."""
-        for event_id in self.outdated_ids():
-            del self.seen[event_id]
+        oldest = self.newest - self._remembered
+        while (first := self._first()) is not None and self.seen[first] < oldest:
+            del self.seen[first]
         # The next owner judges again what is not done yet: as new as the newest of what is done was.
         return self.progress.newest - self._remembered
 
     def _remember(self, event_id: str, time: int) -> None:
-        self.seen.pop(event_id, None)
         self.seen[event_id] = time
-        if len(self.seen) > self.stream.ids:
-            oldest = next(iter(self.seen))
-            del self.seen[oldest]
-            self.evicted.append(oldest)
+        ids, times = self._order
+        ids.append(event_id)
+        times.append(time)
+        if len(self.seen) > self.stream.ids and (first := self._first()) is not None:
+            del self.seen[first]
+            self.evicted.append(first)
+
+    def _first(self) -> str | None:
+        """The id that was accepted first of those that are remembered."""
+        ids, times = self._order
+        while ids:
+            if self.seen.get(ids[0]) == times[0]:
+                return ids[0]
+            # It is forgotten, or was accepted again since.
+            ids.popleft()
+            times.popleft()
+        return None
 
     def _keep(
         self,

@@ -185,6 +185,17 @@ class RowSet:
     def __len__(self) -> int:
         return len(self._slots)
 
+    @property
+    def row_bytes(self) -> int:
+        """What a row takes in memory, without its ticks."""
+        columns = (self._newest, self._positions, self._heads, self._tiles, self._states)
+        return sum(column[:1].nbytes for column in columns)
+
+    @property
+    def tick_bytes(self) -> int:
+        """What the ticks of all rows take, and the places that are free for others."""
+        return self._pool.ticks.nbytes + self._pool.following.nbytes + self._pool.states.nbytes
+
     def __contains__(self, key: str) -> bool:
         return key in self._slots
 

@@ -22,6 +22,8 @@ class Topic:
     ----------
     retention
         How long it is kept, in µs; None: for ever.
+    kept_bytes
+        How many bytes of it are kept, the newest ones; None: any number.
     compaction
         After how many bytes it is compacted; 0: never.
     """
@@ -29,6 +31,7 @@ class Topic:
     name: str
     partitions: int = 1
     retention: int | None = None
+    kept_bytes: int | None = None
     compaction: int = 0
 
 
@@ -47,7 +50,7 @@ def topics_of(loop: LoopDefinition, namespace: str) -> Iterator[Topic]:
     yield Topic(topics.models, retention=_WEEK, compaction=loop.compact_models)
     # A model's log may be learned again at any time.
     yield Topic(topics.skips)
-    yield Topic(topics.dead_letters, retention=loop.dead_letters_retention)
+    yield Topic(topics.dead_letters, retention=loop.dead_letters_retention, kept_bytes=loop.dead_letters_bytes)
 
 
 def provision(
@@ -92,8 +95,7 @@ def provision(
         retention = retention_of(topic)
         if admin.topic_retention(topic.name) != retention:
             admin.set_topic_retention(topic.name, retention)
-            kept = "for ever" if retention == FOR_EVER else f"for {retention.minutes:,} minutes"
-            changed(f"{topic.name} is kept {kept}")
+            changed(f"{topic.name} is kept {_kept(retention)}")
         if topic.compaction and admin.compaction_threshold(topic.name) != topic.compaction:
             admin.set_compaction_threshold(topic.name, topic.compaction)
             changed(f"{topic.name} is compacted after {topic.compaction:,} bytes")
@@ -108,6 +110,12 @@ def retention_of(topic: Topic) -> Retention:
     >>> retention_of(Topic("t", retention=90_000_000))
     Retention(minutes=2, megabytes=-1)
     """
+    megabytes = -1 if topic.kept_bytes is None else max(1, -(-topic.kept_bytes // 2**20))
     if topic.retention is None:
-        return FOR_EVER
-    return Retention(max(1, -(-topic.retention // _MINUTE)))
+        return Retention(FOR_EVER.minutes, megabytes)
+    return Retention(max(1, -(-topic.retention // _MINUTE)), megabytes)
+
+
+def _kept(retention: Retention) -> str:
+    size = "" if retention.megabytes < 0 else f", the newest {retention.megabytes:,} MiB"
+    return f"{'for ever' if retention.minutes < 0 else f'for {retention.minutes:,} minutes'}{size}"

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from headrace.definition import StreamDefinition
 from headrace.frontier import ENDED
 
-#: Property of a mark: no event of its partition before this time follows (µs since the epoch).
-MARK = "headrace-mark"
-
 #: Property of a message without an event: the producer's history ends here. It is no time: more may follow.
 END = "headrace-end"
 

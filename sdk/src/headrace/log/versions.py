@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulsar
@@ -24,8 +24,8 @@ class Newest:
     ----------
     examples
         How many it has learned, 0 where there is none.
-    behind
-        The version itself, where an older one stands behind it: that one is what compaction would keep.
+    is_last
+        Whether it stands last: else compaction would keep an older one.
     taken_over
         Whether it answers in place of the definition before it.
     former
@@ -35,7 +35,7 @@ class Newest:
     """
 
     examples: int = 0
-    behind: models_pb2.ModelVersion | None = None
+    is_last: bool = True
     taken_over: bool = False
     former: models_pb2.ModelVersion | None = None
     others: frozenset[str] = frozenset()
@@ -46,6 +46,7 @@ class _Found:
     """What a walk through the models topic has found of one model."""
 
     model: ModelDefinition
+    limit: int | None = None
     newest: models_pb2.ModelVersion | None = None
     last: int = 0
     former: models_pb2.ModelVersion | None = None
@@ -54,7 +55,9 @@ class _Found:
     def take(self, version: models_pb2.ModelVersion) -> None:
         if version.definition == self.model.hash:
             self.last = version.examples
-            if self.newest is None or version.examples >= self.newest.examples:
+            if self.limit is not None and version.examples > self.limit:
+                return
+            if self.newest is None or version.corrects or version.examples >= self.newest.examples:
                 self.newest = version
             return
         self.others.add(version.definition)
@@ -68,8 +71,8 @@ class _Found:
         newest = self.newest
         if newest is None:
             return Newest(former=self.former, others=frozenset(self.others))
-        behind = newest if self.last < newest.examples else None
-        return Newest(newest.examples, behind, newest.taken_over, self.former, frozenset(self.others))
+        is_last = self.last == newest.examples
+        return Newest(newest.examples, is_last, newest.taken_over, self.former, frozenset(self.others))
 
 
 def read_version(payload: bytes) -> models_pb2.ModelVersion:
@@ -103,15 +106,22 @@ def _without_tombstones(batch: Batch) -> Batch:
     return batch.only([index for index, payload in enumerate(batch.payloads) if payload])
 
 
-def newest_versions(client: pulsar.Client, topic: str, models: Sequence[ModelDefinition]) -> dict[str, Newest]:
+def newest_versions(
+    client: pulsar.Client, topic: str, models: Sequence[ModelDefinition], limits: Mapping[str, int] | None = None
+) -> dict[str, Newest]:
     """By model the newest version of its definition, and of the one before it.
+
+    Parameters
+    ----------
+    limits
+        By model how many examples a version can have learned; one that says more does not count.
 
     Raises
     ------
     Unavailable
         The broker does not answer.
     """
-    found = {model.name: _Found(model) for model in models}
+    found = {model.name: _Found(model, (limits or {}).get(model.name)) for model in models}
     for batch in read_whole(client, topic, max_messages=4, compacted=True):
         for version in versions_in(batch, topic, pass_over):
             if version.model in found:

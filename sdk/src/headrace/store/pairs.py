@@ -114,6 +114,8 @@ class JoinState(msgspec.Struct, forbid_unknown_fields=True):
         The examples of a changed model are to be made from the kept events, and not all of them are in the log yet.
     epoch
         Of the owner that saved it.
+    upto
+        By label topic up to where marks may decide questions; empty where any may.
     """
 
     definition: str = ""
@@ -131,6 +133,7 @@ class JoinState(msgspec.Struct, forbid_unknown_fields=True):
     reread: dict[str, bytes] = {}
     remake: bool = False
     epoch: int = 0
+    upto: dict[str, int] = {}
 
     @property
     def all_positions(self) -> Iterator[bytes]:
@@ -283,6 +286,16 @@ class PairStore:
         with store_errors():
             found = pipe.execute()
         return dict(zip(times, found, strict=True))
+
+    def due(self, begin: int, end: int) -> int:
+        """How many open questions are decided between two watermarks."""
+        with store_errors():
+            count = self._store.zlexcount(
+                self._orders[Index.OPEN],
+                b"[" + sort_key(begin),
+                b"(" + sort_key(end),
+            )
+        return int(count)
 
     def clear(self, epoch: int, state: JoinState) -> None:
         """Forget all that waits, and the ids that were read.

@@ -31,13 +31,29 @@ _FORGET_S = 86_400.0
 _SLACK_S = 0.1
 
 
+class MarkStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A mark of a label's stream, and what it did to the questions of a model.
+
+    `until` is its time (µs since the epoch), None where all marks were withdrawn; `sender` who sent it, as its message
+    says; `expired` and `absent` count the questions that it left without a label, or decided as absent; `held` how
+    many wait for `headrace mark --confirm`; `withdraws` says that it took later marks back.
+    """
+
+    until: int | None
+    sender: str
+    expired: int = 0
+    absent: int = 0
+    held: int = 0
+    withdraws: bool = False
+
+
 class JoinStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The waiting questions and labels of a model's join.
 
     `held_by` is the partition of the label's stream with the least watermark: questions wait until it has passed the
     end of their bound (µs since the epoch; None: unknown). It has not moved since `since` (wall clock, seconds). Labels
     wait for events of the stream `questions_of`. After a change of the model `made` of `to_make` vectors have been made
-    from kept events; both are 0 once their examples are in the log.
+    from kept events; both are 0 once their examples are in the log. `marks` are the latest of the label's stream.
     """
 
     waiting_questions: int
@@ -51,6 +67,7 @@ class JoinStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     questions_of: str = ""
     made: int = 0
     to_make: int = 0
+    marks: list[MarkStatus] = []
 
     @property
     def is_full(self) -> bool:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headrace/v1/ingest.proto\x12\x0bheadrace.v1\"/\n\x0ePublishRequest\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\r\n\x05\x65vent\x18\x02 \x01(\x0c\"\x11\n\x0fPublishResponse\"a\n\x14PublishStreamRequest\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x0e\n\x06\x65vents\x18\x02 \x03(\x0c\x12\x0c\n\x04mark\x18\x03 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x08\x12\x0e\n\x06\x64\x65\x63ide\x18\x05 \x01(\x08\"\x99\x01\n\x15PublishStreamResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x04\x12\x10\n\x08rejected\x18\x02 \x01(\x04\x12*\n\nrejections\x18\x03 \x03(\x0b\x32\x16.headrace.v1.Rejection\x12\x0f\n\x07repeats\x18\x04 \x01(\x04\x12\x0c\n\x04late\x18\x05 \x01(\x04\x12\x11\n\tundecided\x18\x06 \x01(\x04\"Z\n\tRejection\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\t\x12\x10\n\x08\x65xpected\x18\x05 \x01(\t2\xaf\x01\n\rIngestService\x12\x44\n\x07Publish\x12\x1b.headrace.v1.PublishRequest\x1a\x1c.headrace.v1.PublishResponse\x12X\n\rPublishStream\x12!.headrace.v1.PublishStreamRequest\x1a\".headrace.v1.PublishStreamResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headrace/v1/ingest.proto\x12\x0bheadrace.v1\"/\n\x0ePublishRequest\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\r\n\x05\x65vent\x18\x02 \x01(\x0c\"\x11\n\x0fPublishResponse\"\x94\x01\n\x14PublishStreamRequest\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x0e\n\x06\x65vents\x18\x02 \x03(\x0c\x12\x0c\n\x04mark\x18\x03 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x08\x12\x0e\n\x06\x64\x65\x63ide\x18\x05 \x01(\x08\x12\x0e\n\x06sender\x18\x06 \x01(\t\x12\x0f\n\x07\x63onfirm\x18\x07 \x01(\x08\x12\x10\n\x08withdraw\x18\x08 \x01(\x08\"\x99\x01\n\x15PublishStreamResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x04\x12\x10\n\x08rejected\x18\x02 \x01(\x04\x12*\n\nrejections\x18\x03 \x03(\x0b\x32\x16.headrace.v1.Rejection\x12\x0f\n\x07repeats\x18\x04 \x01(\x04\x12\x0c\n\x04late\x18\x05 \x01(\x04\x12\x11\n\tundecided\x18\x06 \x01(\x04\"Z\n\tRejection\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\t\x12\x10\n\x08\x65xpected\x18\x05 \x01(\t2\xaf\x01\n\rIngestService\x12\x44\n\x07Publish\x12\x1b.headrace.v1.PublishRequest\x1a\x1c.headrace.v1.PublishResponse\x12X\n\rPublishStream\x12!.headrace.v1.PublishStreamRequest\x1a\".headrace.v1.PublishStreamResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUBLISHREQUEST']._serialized_end=88
   _globals['_PUBLISHRESPONSE']._serialized_start=90
   _globals['_PUBLISHRESPONSE']._serialized_end=107
-  _globals['_PUBLISHSTREAMREQUEST']._serialized_start=109
-  _globals['_PUBLISHSTREAMREQUEST']._serialized_end=206
-  _globals['_PUBLISHSTREAMRESPONSE']._serialized_start=209
-  _globals['_PUBLISHSTREAMRESPONSE']._serialized_end=362
-  _globals['_REJECTION']._serialized_start=364
-  _globals['_REJECTION']._serialized_end=454
-  _globals['_INGESTSERVICE']._serialized_start=457
-  _globals['_INGESTSERVICE']._serialized_end=632
+  _globals['_PUBLISHSTREAMREQUEST']._serialized_start=110
+  _globals['_PUBLISHSTREAMREQUEST']._serialized_end=258
+  _globals['_PUBLISHSTREAMRESPONSE']._serialized_start=261
+  _globals['_PUBLISHSTREAMRESPONSE']._serialized_end=414
+  _globals['_REJECTION']._serialized_start=416
+  _globals['_REJECTION']._serialized_end=506
+  _globals['_INGESTSERVICE']._serialized_start=509
+  _globals['_INGESTSERVICE']._serialized_end=684
 # @@protoc_insertion_point(module_scope)

@@ -19,18 +19,24 @@ class PublishResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class PublishStreamRequest(_message.Message):
-    __slots__ = ("stream", "events", "mark", "end", "decide")
+    __slots__ = ("stream", "events", "mark", "end", "decide", "sender", "confirm", "withdraw")
     STREAM_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     MARK_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     DECIDE_FIELD_NUMBER: _ClassVar[int]
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    CONFIRM_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAW_FIELD_NUMBER: _ClassVar[int]
     stream: str
     events: _containers.RepeatedScalarFieldContainer[bytes]
     mark: int
     end: bool
     decide: bool
-    def __init__(self, stream: _Optional[str] = ..., events: _Optional[_Iterable[bytes]] = ..., mark: _Optional[int] = ..., end: _Optional[bool] = ..., decide: _Optional[bool] = ...) -> None: ...
+    sender: str
+    confirm: bool
+    withdraw: bool
+    def __init__(self, stream: _Optional[str] = ..., events: _Optional[_Iterable[bytes]] = ..., mark: _Optional[int] = ..., end: _Optional[bool] = ..., decide: _Optional[bool] = ..., sender: _Optional[str] = ..., confirm: _Optional[bool] = ..., withdraw: _Optional[bool] = ...) -> None: ...
 
 class PublishStreamResponse(_message.Message):
     __slots__ = ("accepted", "rejected", "rejections", "repeats", "late", "undecided")

@@ -76,7 +76,7 @@ class Feature(_message.Message):
     def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("model", "definition", "examples", "event_time", "features", "classes", "task", "metrics", "onnx", "sha256", "model_definition", "views", "taken_over", "needed", "view_definitions")
+    __slots__ = ("model", "definition", "examples", "event_time", "features", "classes", "task", "metrics", "onnx", "sha256", "model_definition", "views", "taken_over", "needed", "view_definitions", "corrects")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +106,7 @@ class ModelVersion(_message.Message):
     TAKEN_OVER_FIELD_NUMBER: _ClassVar[int]
     NEEDED_FIELD_NUMBER: _ClassVar[int]
     VIEW_DEFINITIONS_FIELD_NUMBER: _ClassVar[int]
+    CORRECTS_FIELD_NUMBER: _ClassVar[int]
     model: str
     definition: str
     examples: int
@@ -121,4 +122,5 @@ class ModelVersion(_message.Message):
     taken_over: bool
     needed: int
     view_definitions: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, model: _Optional[str] = ..., definition: _Optional[str] = ..., examples: _Optional[int] = ..., event_time: _Optional[int] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., classes: _Optional[_Iterable[str]] = ..., task: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., onnx: _Optional[bytes] = ..., sha256: _Optional[bytes] = ..., model_definition: _Optional[bytes] = ..., views: _Optional[_Mapping[str, str]] = ..., taken_over: _Optional[bool] = ..., needed: _Optional[int] = ..., view_definitions: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    corrects: bool
+    def __init__(self, model: _Optional[str] = ..., definition: _Optional[str] = ..., examples: _Optional[int] = ..., event_time: _Optional[int] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., classes: _Optional[_Iterable[str]] = ..., task: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., onnx: _Optional[bytes] = ..., sha256: _Optional[bytes] = ..., model_definition: _Optional[bytes] = ..., views: _Optional[_Mapping[str, str]] = ..., taken_over: _Optional[bool] = ..., needed: _Optional[int] = ..., view_definitions: _Optional[_Iterable[bytes]] = ..., corrects: _Optional[bool] = ...) -> None: ...

@@ -275,6 +275,7 @@ class Composition:
             self._settings.rows,
             answering=self._answering,
             wake=outputs.wake,
+            max_bytes=self._settings.row_bytes,
         )
         self._folder = worker
         sources: list[Source] = []

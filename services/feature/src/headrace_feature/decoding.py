@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 
 import structlog
 
 from headrace.errors import InvalidEvent
 from headrace.events import EventColumns, StreamCodec
-from headrace.frontier import RESTING, UNKNOWN
 from headrace.kernel.partition import Partition, Refused
 from headrace.kernel.trial import Trial
 from headrace.log.batch import Batch
 from headrace.log.position import Position
-from headrace.log.topics import CALL, END, MARK, WAKE
+from headrace.log.topics import CALL, END, WAKE
+from headrace.marks import Mark, mark_of
 
 _log = structlog.get_logger()
 
 
 class Decoded:
-    """A run of messages of one partition: events, or one mark or end.
+    """A run of messages of one partition: events, or one message that says something of them.
 
     Attributes
     ----------
     calls
         By row the call that sent the event and wants to know what was decided; empty where none does.
     mark
-        The time of a mark; None where these are events or an end.
+        The mark, where it is one.
     """
 
     def __init__(self, positions: list[Position], payloads: list[bytes], published: list[int]) -> None:
@@ -35,19 +35,24 @@ class Decoded:
         self.payloads = payloads
         self.published = published
         self.calls: Sequence[str | None] = ()
-        self.mark: int | None = None
-        self.end = False
+        self.mark: Mark | None = None
+        self.end = self.wake = False
         self.events: EventColumns
         self.valid: list[int] = []
         self.invalid: list[tuple[int, InvalidEvent]] = []
 
+    @property
+    def is_note(self) -> bool:
+        """Whether it is a message that only says something of events."""
+        return self.mark is not None or self.end or self.wake
+
     def accepted_by(self, partition: Partition, now: int = 0) -> list[Refused] | None:
-        """Give it to a partition; returns the refused ones of the valid events, None for a mark or an end."""
-        if self.end:
-            partition.end(self.positions[-1])
-            return None
+        """Give it to a partition; returns what is refused, None where that says nothing of events, or was taken."""
         if self.mark is not None:
-            partition.mark(self.mark, self.positions[-1])
+            reason = partition.mark(self.mark, self.positions[-1], self.published[-1])
+            return None if reason is None else [Refused(0, reason)]
+        if self.end or self.wake:
+            (partition.end if self.end else partition.wake)(self.positions[-1])
             return None
         positions = [self.positions[row] for row in self.valid]
         refused = partition.accept(self.events, positions, [self.published[row] for row in self.valid], now)
@@ -62,30 +67,29 @@ def decode(codec: StreamCodec, trial: Trial, batch: Batch) -> list[Decoded]:
     for index, properties in enumerate(batch.properties):
         if not properties:
             continue
-        mark, end = _mark(properties), END in properties
-        if mark is None and not end:
+        mark, end, wake = mark_of(properties), END in properties, WAKE in properties
+        if mark is None and not (end or wake):
             continue
         # An event may carry a mark of what follows it.
         stop = index + 1 if batch.payloads[index] else index
         if stop > start:
             runs.append(_events(codec, trial, batch, start, stop))
-        note = Decoded([batch.positions[index]], [b""], [batch.published[index]])
-        note.mark, note.end = mark, end
-        runs.append(note)
+        runs += _notes(batch, index, None if wake else mark, end=end, wake=wake)
         start = index + 1
     if start < len(batch):
         runs.append(_events(codec, trial, batch, start, len(batch)))
     return runs
 
 
-def _mark(properties: Mapping[str, str]) -> int | None:
-    """The time of a mark; a message whose mark is not a number is read as an event."""
-    if WAKE in properties:
-        return UNKNOWN
-    try:
-        return min(int(properties[MARK]), RESTING - 1)
-    except (KeyError, ValueError):
-        return None
+def _notes(batch: Batch, index: int, mark: Mark | None, *, end: bool, wake: bool) -> Iterator[Decoded]:
+    """What a message says besides an event: a mark, and that a history ends behind it."""
+    kinds: list[tuple[Mark | None, bool, bool]] = [(mark, False, False)] if mark is not None else []
+    kinds += [(None, end, wake)] if end or wake else []
+    for said in kinds:
+        note = Decoded([batch.positions[index]], [b""], [batch.published[index]])
+        note.mark, note.end, note.wake = said
+        note.valid = [0]
+        yield note
 
 
 def _events(codec: StreamCodec, trial: Trial, batch: Batch, start: int, end: int) -> Decoded:

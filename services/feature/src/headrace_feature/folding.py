@@ -23,11 +23,12 @@ from headrace.former import Answering
 from headrace.frontier import ENDED, RESTING, UNKNOWN
 from headrace.kernel.fold import Changed, Fold, Plan
 from headrace.kernel.partition import Partition, PartitionId, Progress, Reached, RowsId
-from headrace.kernel.rows import epoch_of, words_of
+from headrace.kernel.rows import RowSet, epoch_of, words_of
 from headrace.kernel.trial import Trial
 from headrace.log.batch import Batch
 from headrace.log.position import START, Position
 from headrace.log.refusals import Refusals
+from headrace.marks import Mark
 from headrace.store.decisions import Decisions
 from headrace.store.decisions import decode as decode_decisions
 from headrace.store.decisions import encode as encode_decisions
@@ -43,6 +44,12 @@ _log = structlog.get_logger()
 #: Seconds between two looks for work that nobody tells of: while events wait for other workers, while there are other
 #: workers, and else, when a look only finds out that one has come.
 _PRESSED, _PULSE, _ALONE = 0.01, 1.0, 3.0
+
+#: Rows of a view and partition that are held whatever they take.
+_FEW = 1_000
+
+#: Marks of `headrace play`, which sends some each second.
+_PLAYED = "play:"
 
 
 def wall_clock() -> int:
@@ -64,8 +71,9 @@ class FoldWorker:
 
     Parameters
     ----------
-    max_rows
-        Rows of one view and partition held in memory; beyond it, those longest unused are dropped.
+    max_rows, max_bytes
+        Rows of one view and partition held in memory, and bytes of all rows; beyond them, those longest unused are
+        dropped.
     answering
         The former definitions that the fold works for, too.
     wake
@@ -84,7 +92,9 @@ class FoldWorker:
         clock: Callable[[], int] = wall_clock,
         answering: Answering | None = None,
         wake: Callable[[PartitionId], None] = lambda _partition: None,
+        max_bytes: int = 2**30,
     ) -> None:
+        self._max_bytes = max_bytes
         self._fold = fold
         self._wake = wake
         self._answering = answering or Answering(fold.loop)
@@ -202,6 +212,8 @@ class FoldWorker:
         owned = self._fold.partitions[partition]
         for part in decoded:
             refused = part.accepted_by(owned, self._clock())
+            if part.mark is not None:
+                self._note_mark(partition, part.mark, None if refused is None else refused[0].reason)
             if refused is None:
                 continue
             reasons: dict[int, InvalidEvent | None] = {part.valid[place]: reason for place, reason in refused}
@@ -220,6 +232,22 @@ class FoldWorker:
                 self._lettered[partition] = max(at, self._lettered.get(partition, START))
             self._heartbeat.count("late", sum(isinstance(reason, LateEvent) for _, reason in dead))
             self._heartbeat.count("dead_letters", len(dead))
+
+    def _note_mark(self, partition: PartitionId, mark: Mark, refused: InvalidEvent | None) -> None:
+        """Tell of a mark: who sent it, and what became of it."""
+        watermark = self._fold.partitions[partition].watermark
+        facts = {"partition": str(partition), "until": mark.time, "sender": mark.sender, "watermark": watermark}
+        if refused is not None:
+            self._heartbeat.count("marks_refused")
+            _log.warning("mark_refused", **facts, reason=str(refused))
+            return
+        self._heartbeat.count("marks")
+        if mark.withdraws:
+            _log.warning("mark_withdrawn", **facts)
+        elif mark.sender.startswith(_PLAYED):
+            _log.debug("mark_taken", **facts)  # a player sends one behind each slice
+        else:
+            _log.info("mark_taken", **facts)
 
     def rest(self, partition: PartitionId, end: Position) -> None:
         """The partition has been silent for long, and its log ends here: it holds nobody back."""
@@ -524,12 +552,19 @@ class FoldWorker:
     def _forget(self) -> None:
         for rows, recent in self._used.items():
             held = self._fold.rows[rows]
-            excess = len(held) - self._max_rows
+            most = self._most_rows(held)
+            excess = len(held) - most
             if excess > 0:
-                oldest = [key for key in recent if key in held][: excess + self._max_rows // 10]
+                oldest = [key for key in recent if key in held][: excess + most // 10]
                 held.forget(oldest)
                 for key in oldest:
                     del recent[key]
+
+    def _most_rows(self, held: RowSet) -> int:
+        """How many rows of a view and partition memory may hold: all of them share the bytes evenly."""
+        share = self._max_bytes // max(len(self._fold.rows), 1)
+        a_row = held.row_bytes + held.tick_bytes // max(len(held), _FEW)
+        return min(self._max_rows, max(share // a_row, _FEW))
 
 
 def _status(partition: Partition, now: int) -> PartitionStatus:

@@ -49,6 +49,7 @@ from headrace.store.status import Heartbeat, JoinStatus
 from headrace.wire.envelope import Envelope
 from headrace.wire.times import from_wire, to_wire
 from headrace_feature.decoding import decode
+from headrace_feature.marks import LabelMarks
 from headrace_feature.outputs import ExamplesLog
 from headrace_feature.tenure import Tenure
 
@@ -161,6 +162,7 @@ class JoinWorker:
         self._labels = Labels(loop, model)
         self._rule = Rule.of(loop, model)
         self._lateness = loop.stream(model.stream).lateness
+        self._ahead = loop.stream(model.stream).ahead
         self._codec = StreamCodec(self._labels.stream)
         self._trial = Trial(loop, self._labels.stream.name)
         self._sources = (tuple(features), tuple(labels))
@@ -203,6 +205,7 @@ class JoinWorker:
         for topic in features:
             self._add_features(topic)
         seen = self._pairs.seen()
+        self._marks = LabelMarks(self.model.name, self._labels.stream, self._state.upto)
         for number, topic in enumerate(labels):
             self._add_labels(topic, seen.get(number, {}))
         self._send_outbox()
@@ -250,6 +253,7 @@ class JoinWorker:
         self._state = JoinState()
         self._features: dict[str, _Features] = {}
         self._partitions: dict[str, Partition] = {}
+        self._marks = LabelMarks(self.model.name, self._labels.stream, {})
         self._arrivals = _Arrivals()
         self._seen: dict[tuple[int, str], int | None] = {}
         self._dirty = False
@@ -317,6 +321,7 @@ class JoinWorker:
         if self._epoch != epoch:
             return
         source = self._features[topic]
+        published = dict(zip(batch.positions, batch.published, strict=False))
         for message, vectors in decoded(
             opened(batch, topic, self._refuse_message), topic, self._vectors, self._refuse_message
         ):
@@ -325,12 +330,17 @@ class JoinWorker:
                 continue
             if vectors is not None:
                 self._take_vectors(source, envelope.epoch or 0, vectors)
-            if envelope.reached is not None:
+            at = published.get(message.position, ENDED)
+            if envelope.reached is not None and self._can_be(envelope.reached, at):
                 source.frontier = envelope.reached
-            if envelope.watermark is not None:
+            if envelope.watermark is not None and self._can_be(envelope.watermark, at):
                 # A new owner may report an older watermark than its predecessor's last one, which still holds.
                 source.watermark = max(source.watermark, envelope.watermark)
         self._read(topic, batch)
+
+    def _can_be(self, watermark: int, published: int) -> bool:
+        """Whether the stream's `ahead` allows a watermark; one of before its declaration may be beyond it."""
+        return self._ahead is None or watermark >= RESTING or watermark <= published + self._ahead
 
     def _vectors(self, message: Message) -> Vectors | None:
         """The vectors of a message; None where it has none, or those of another definition."""
@@ -350,8 +360,10 @@ class JoinWorker:
         partition, number = self._partitions[topic], self._sources[1].index(topic)
         for part in decode(self._codec, self._trial, batch):
             refused = part.accepted_by(partition)
-            if refused is None:
-                continue
+            if part.mark is not None and refused is None:
+                self._marks.read(topic, part.mark, partition)
+            if part.is_note or refused is None:
+                continue  # a mark that is refused is the fold's to bury
             places = {place for place, _ in refused}
             accepted = part.events.take([place for place in range(len(part.events)) if place not in places])
             # All of them: one that has no label, or one of another event, is dropped when it is sent again as well.
@@ -402,6 +414,7 @@ class JoinWorker:
         self._pairs.check(self._epoch)
         applied = self._apply()
         self._end_rereading()
+        self._marks.release(self._partitions, self._pairs.due)
         marks = self.watermarks()
         more = self._log_made()
         if applied or marks != self._looked:
@@ -421,14 +434,19 @@ class JoinWorker:
     def frontier(self) -> int:
         """Every example before this time is decided, unless a source that rests goes on."""
         features = [source.frontier for source in self._features.values()]
-        labels = [partition.frontier for partition in self._partitions.values()]
+        labels = [
+            own.frontier if own.frontier >= RESTING else self._marks.watermark(topic, own)
+            for topic, own in self._partitions.items()
+        ]
         return min([*features, *labels], default=UNKNOWN)
 
     def watermarks(self) -> Watermarks:
         """How far the sources are."""
-        labels = min((own.watermark for own in self._partitions.values()), default=UNKNOWN)
+        partitions = self._partitions
+        labels = min((self._marks.watermark(topic, own) for topic, own in partitions.items()), default=UNKNOWN)
+        by_events = min((own.event_watermark for own in partitions.values()), default=UNKNOWN)
         questions = min((own.watermark for own in self._features.values()), default=UNKNOWN)
-        return Watermarks(labels if self._by_request else questions, labels, self.frontier())
+        return Watermarks(labels if self._by_request else questions, labels, self.frontier(), by_events)
 
     def _to_tell(self, marks: Watermarks) -> tuple[int, int]:
         """The frontier and the watermark of the log: it does not rest while examples are made."""
@@ -440,8 +458,8 @@ class JoinWorker:
         partitions = tuple(self._partitions.items())
         if not self.active or not partitions:
             return None
-        held_by, least = min(partitions, key=lambda item: item[1].watermark)
-        watermark = least.watermark
+        held_by, least = min(partitions, key=lambda item: self._marks.watermark(*item))
+        watermark = self._marks.watermark(held_by, least)
         if self._moved.get(held_by, (None, 0.0))[0] != watermark:
             self._moved[held_by] = (watermark, self._clock())
         waiting = self._state.weight
@@ -458,6 +476,7 @@ class JoinWorker:
             watermark=None if watermark == UNKNOWN else watermark,
             since=self._moved[held_by][1],
             questions_of=self.model.stream,
+            marks=self._marks.statuses(),
         )
 
     def _apply(self) -> bool:
@@ -502,6 +521,7 @@ class JoinWorker:
         if crowded:
             join.forget(names[Index.CLOSED][: len(names[Index.CLOSED]) // 2 + 1])
         self._heartbeat.count("expired", decided.expired)
+        self._marks.credit(decided)
         if not (self._state.reread or self._state.remake):
             # Else they may be of questions that are still to be made, or that the former definition had.
             self._heartbeat.count("unmatched", decided.unmatched)
@@ -640,6 +660,7 @@ class JoinWorker:
             topic: LabelSource(to_wire(own.newest), to_wire(own.watermark), own.ended)
             for topic, own in self._partitions.items()
         }
+        state.upto = self._marks.upto
         for name, (before, after) in changes.items():
             state.weight = state.weight + weigh(name, after) - weigh(name, before)
         self._pairs.save(self._epoch, state, changes, self._seen)

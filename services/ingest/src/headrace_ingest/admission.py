@@ -9,6 +9,7 @@ from headrace.definition import StreamDefinition
 from headrace.errors import InvalidEvent
 from headrace.events import StreamCodec
 from headrace.events.untimely import too_far_ahead
+from headrace.marks import Mark, refusal_of
 
 
 class Admitted(NamedTuple):
@@ -52,6 +53,10 @@ class Admission:
             admitted.keys.append(key)
             admitted.places.append(index)
         return admitted
+
+    def refusal_of(self, mark: Mark) -> InvalidEvent | None:
+        """Why the stream does not take a mark that is sent now."""
+        return refusal_of(self.codec.stream, mark, self._now())
 
     def _latest(self) -> float:
         ahead = self.codec.stream.ahead

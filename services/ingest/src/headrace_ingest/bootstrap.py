@@ -13,6 +13,7 @@ import pulsar
 import redis
 import structlog
 
+from headrace.call_limits import CallLimits
 from headrace.definition import LoopDefinition
 from headrace.log import probe
 from headrace.log.connection import connect, partitions
@@ -37,6 +38,8 @@ _log = structlog.get_logger()
 _BEAT_S = 1.0
 #: Messages that one flush waits for; a round of a lane fits.
 _MAX_PENDING = 10_000
+#: Events of one message of a stream, and single events that are received at once.
+_MOST_EVENTS, _RECEIVING = 100_000, 8
 
 
 def now() -> int:
@@ -57,7 +60,11 @@ async def run(settings: IngestSettings) -> None:
     dependencies = Dependencies(broker, watched_store(settings.redis_url))
     servicer = Servicer()
     server = Server(
-        settings.bind, {SERVICE: servicer.add_to}, dependencies=dependencies, needs={SERVICE: [broker.name]}
+        settings.bind,
+        {SERVICE: servicer.add_to},
+        dependencies=dependencies,
+        needs={SERVICE: [broker.name]},
+        limits=_limits(settings),
     )
     status = ServiceStatus(service="ingest", instance=settings.instance, counters={"accepted": 0, "rejected": 0})
     status.address = server.address
@@ -157,6 +164,18 @@ class _Build:
     def _lane(self, what: str, producer: Producer, partitions: int) -> Lane:
         room = Room(what, self._settings.in_flight_bytes, self._settings.patience_s)
         return Lane(producer, partitions, room, self._events)
+
+
+def _limits(settings: IngestSettings) -> CallLimits:
+    return CallLimits(
+        # Python refuses, with a delay, what comes beyond its own bounds; so gRPC takes up some more.
+        calls=2 * (settings.max_calls + settings.max_streams),
+        held=settings.max_calls,
+        streams=settings.max_streams,
+        held_bytes=settings.held_bytes,
+        receiving=_RECEIVING,
+        fields={f"/{SERVICE}/PublishStream": _MOST_EVENTS},
+    )
 
 
 async def _beat(heartbeat: Heartbeat, server: Server, dependencies: Dependencies) -> None:

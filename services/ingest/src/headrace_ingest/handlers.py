@@ -11,6 +11,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from headrace.errors import InvalidEvent, InvalidRequest, UnknownName
+from headrace.marks import Mark
 from headrace.store.decisions import Tally
 from headrace_ingest.admission import Admission
 from headrace_ingest.ports import Decisions, EventLog, Note, Refused
@@ -29,7 +30,7 @@ class Batch(NamedTuple):
     Attributes
     ----------
     mark
-        No event of the stream before this time (µs) follows; 0: no mark.
+        What the producer says of all events of the stream; None: nothing.
     end
         The stream's history ends here.
     decide
@@ -38,7 +39,7 @@ class Batch(NamedTuple):
 
     stream: str
     events: Sequence[bytes]
-    mark: int = 0
+    mark: Mark | None = None
     end: bool = False
     decide: bool = False
 
@@ -155,6 +156,20 @@ class Ingest:
             under_way.append((_DEAD_LETTERS, buried))
         return Written(under_way, refused)
 
+    def check_mark(self, stream: str, mark: Mark) -> None:
+        """Refuse a mark that the stream's readers would refuse.
+
+        Raises
+        ------
+        InvalidRequest
+            It says who may send which.
+        """
+        if mark.time is not None and mark.time < 0:
+            raise InvalidRequest("mark", str(mark.time), "microseconds since the epoch, or 0 for none")
+        reason = self.admission(stream).refusal_of(mark)
+        if reason is not None:
+            raise InvalidRequest("mark", reason.value, reason.expected)
+
     async def note(self, stream: str, note: Note) -> Future[None]:
         """Start writing a mark, or the end of a history."""
         return await self._log.note(stream, note)
@@ -186,15 +201,15 @@ class _Call:
 
     async def take(self, batch: Batch) -> None:
         self._ingest.admission(batch.stream)
-        if batch.mark < 0:
-            raise InvalidRequest("mark", str(batch.mark), "microseconds since the epoch, or 0 for none")
+        if batch.mark is not None:
+            self._ingest.check_mark(batch.stream, batch.mark)
         if self._name is None:
             self._name = uuid4().hex[:16] if batch.decide else ""
         for start in range(0, len(batch.events), _RUN):
             self._settle()
             await self._take_run(batch.stream, batch.events[start : start + _RUN])
             await asyncio.sleep(0)
-        notes = [Note(batch.mark)] if batch.mark else []
+        notes = [Note(batch.mark)] if batch.mark is not None else []
         for note in [*notes, *([Note(None)] if batch.end else [])]:
             self._settle()
             self._under_way[batch.stream].append(await self._ingest.note(batch.stream, note))

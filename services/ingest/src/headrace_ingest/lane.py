@@ -20,7 +20,8 @@ import structlog
 from headrace.errors import HeadraceError, Unavailable
 from headrace.log.produce import Producer
 from headrace.log.route import PARTITION
-from headrace.log.topics import CALL, END, MARK
+from headrace.log.topics import CALL, END
+from headrace.marks import properties_of
 from headrace_ingest.ports import Note
 from headrace_ingest.room import Room
 
@@ -152,7 +153,7 @@ class Lane:
         return None
 
     def _note(self, note: Note) -> None:
-        said = {END: "1"} if note.mark is None else {MARK: str(note.mark)}
+        said = {END: "1"} if note.mark is None else properties_of(note.mark)
         for partition in range(self._partitions):
             self._producer.send(b"", properties={**said, PARTITION: str(partition)})
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from headrace.errors import InvalidEvent
+from headrace.marks import Mark
 from headrace.store.decisions import Tally
 
 
@@ -19,9 +20,9 @@ class Refused(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A note between events: a mark (µs), or the end of the stream's history (None)."""
+    """A note between events: a mark, or the end of the stream's history (None)."""
 
-    mark: int | None
+    mark: Mark | None
 
 
 class Decisions(Protocol):

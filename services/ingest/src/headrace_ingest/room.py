@@ -7,14 +7,20 @@ from collections import deque
 
 from headrace.errors import Overloaded
 
+#: Seconds after which a caller that was refused may try again.
+_RETRY_S = 1.0
+
 
 class Room:
     """Room for `size` bytes; who finds it full waits for its turn, at most `patience_s`.
 
-    What is larger than the whole room enters when it is empty. Used from one event loop only.
+    What is larger than the whole room enters when it is empty. As many bytes again may wait, of `waiting` callers at
+    most; who comes then is refused at once. Used from one event loop only.
     """
 
-    def __init__(self, what: str, size: int, patience_s: float) -> None:
+    def __init__(self, what: str, size: int, patience_s: float, waiting: int = 256) -> None:
+        self._most_waiting = waiting
+        self._waiting_bytes = 0
         self._what = what
         self._size = size
         self._patience_s = patience_s
@@ -32,8 +38,12 @@ class Room:
         if not self._waiting and self._fits(size):
             self._taken += size
             return
+        if self._waiting and (len(self._waiting) >= self._most_waiting or self._waiting_bytes + size > self._size):
+            full = f"{self._taken:,} bytes wait for the broker, and {len(self._waiting):,} callers for their turn"
+            raise Overloaded(f"{self._what}: {full}; send again later", _RETRY_S)
         turn = (size, asyncio.get_running_loop().create_future())
         self._waiting.append(turn)
+        self._waiting_bytes += size
         try:
             async with asyncio.timeout(self._patience_s):
                 await asyncio.shield(turn[1])
@@ -58,10 +68,12 @@ class Room:
             self._taken -= size
         else:
             self._waiting.remove(turn)
+            self._waiting_bytes -= size
         self._admit()
 
     def _admit(self) -> None:
         while self._waiting and self._fits(self._waiting[0][0]):
             size, future = self._waiting.popleft()
+            self._waiting_bytes -= size
             self._taken += size
             future.set_result(None)

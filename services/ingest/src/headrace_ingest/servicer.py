@@ -8,7 +8,9 @@ from typing import Any
 import grpc
 
 from headrace.errors import InvalidEvent, Unavailable
+from headrace.marks import Mark
 from headrace.v1 import ingest_pb2, ingest_pb2_grpc
+from headrace.wording import shown
 from headrace_ingest import handlers
 
 SERVICE = "headrace.v1.IngestService"
@@ -48,7 +50,7 @@ class Servicer(ingest_pb2_grpc.IngestServiceServicer):
     async def PublishStream(  # noqa: N802
         self, request_iterator: AsyncIterator[ingest_pb2.PublishStreamRequest], context: Any
     ) -> ingest_pb2.PublishStreamResponse:
-        summary = await self._ingest.publish_stream(_batches(request_iterator))
+        summary = await self._ingest.publish_stream(_batches(request_iterator, str(context.peer())))
         return ingest_pb2.PublishStreamResponse(
             accepted=summary.accepted,
             rejected=summary.rejected,
@@ -59,9 +61,19 @@ class Servicer(ingest_pb2_grpc.IngestServiceServicer):
         )
 
 
-async def _batches(requests: AsyncIterator[ingest_pb2.PublishStreamRequest]) -> AsyncIterator[handlers.Batch]:
+async def _batches(
+    requests: AsyncIterator[ingest_pb2.PublishStreamRequest], peer: str
+) -> AsyncIterator[handlers.Batch]:
     async for request in requests:
-        yield handlers.Batch(request.stream, request.events, request.mark, request.end, request.decide)
+        yield handlers.Batch(request.stream, request.events, _mark(request, peer), request.end, request.decide)
+
+
+def _mark(request: ingest_pb2.PublishStreamRequest, peer: str) -> Mark | None:
+    """The mark of a request; a sender is what it calls itself, and where it called from."""
+    sender = shown(f"{request.sender or 'a client without a name'} from {peer}", 120)
+    if request.withdraw:
+        return Mark(request.mark or None, sender, withdraws=True)
+    return Mark(request.mark, sender, request.confirm) if request.mark else None
 
 
 def _rejection(own: handlers.Rejection) -> ingest_pb2.Rejection:

@@ -10,6 +10,7 @@ import pulsar
 
 from headrace.definition import ModelDefinition, ViewDefinition
 from headrace.errors import TooLarge
+from headrace.log.ends import entries_of
 from headrace.log.produce import Producer
 from headrace.log.versions import Newest, newest_versions
 from headrace.v1 import models_pb2
@@ -92,9 +93,11 @@ class Versions:
         except TooLarge as error:
             self.too_large = error
 
-    def newest(self, model: ModelDefinition) -> Newest:
-        """See `headrace.log.versions.newest_versions`."""
-        return newest_versions(self._client, self._topic, [model])[model.name]
+    def newest(self, model: ModelDefinition, log: str) -> Newest:
+        """See `headrace.log.versions.newest_versions`; no version can have learned more than stands on the log."""
+        entries = entries_of(self._client, log)
+        limits = {} if entries is None else {model.name: entries}
+        return newest_versions(self._client, self._topic, [model], limits)[model.name]
 
     def close(self) -> None:
         """Give the producer up."""

@@ -159,6 +159,7 @@ class Worker(threading.Thread):
         self._saved_version = 0
         self._apart = _CHECKPOINT_APART
         self._muted = self._told_served = 0
+        self._owes_newest = False
         self._owed: ModelVersion | None = None
         self._too_large = ""
         self._takeover: Takeover | None = None
@@ -335,13 +336,12 @@ class Worker(threading.Thread):
         if newer is not None:
             self._begin(newer)
         progress = self._learning.progress
-        newest = self._outside.versions.newest(self.model)
+        newest = self._outside.versions.newest(self.model, self._outside.topic)
         # What was published behind the checkpoint is learned again, and is out.
         self._muted = newest.examples
+        # An owner before this one may have sent late: compaction keeps what stands last.
+        self._owes_newest = not newest.is_last
         self._begin_takeover(newest)
-        if newest.behind is not None:
-            # Of an owner before this one, which sent late: compaction keeps what stands last.
-            self._put(newest.behind)
         self._saved = None
         self._saved_at = self._published_at = time.monotonic()
         self.standing.state = "learning"
@@ -398,7 +398,9 @@ class Worker(threading.Thread):
     def _after(self, consumer: PartitionConsumer, *, idle: bool) -> None:
         """What is due between two batches."""
         if idle and consumer.end() is not None:
+            self._correct()
             self._end_takeover(at_end=True)
+        self._send_newest()
         progress = self._learning.progress
         now = time.monotonic()
         seconds = self.model.publish_seconds
@@ -428,8 +430,9 @@ class Worker(threading.Thread):
             self._put(version)
         self._owed = None
 
-    def _put(self, version: ModelVersion) -> None:
+    def _put(self, version: ModelVersion, *, corrects: bool = False) -> None:
         """Send a version, where this process is still the one that does."""
+        version.corrects = corrects
         self._outside.owners.check(self._work, self._epoch)
         takeover = self._takeover
         if takeover is not None and takeover.is_reached(version.examples):
@@ -441,6 +444,24 @@ class Worker(threading.Thread):
         self.standing.versions += 1
         if takeover is not None and self._takeover is None:
             self._drop_others()
+
+    def _send_newest(self) -> None:
+        """Let the newest version stand last, once this process has learned it itself."""
+        if self._owes_newest and self._learning.progress.examples >= self._muted:
+            self._owes_newest = False
+            self._put(version_of(self._learning))
+            self._learning.progress.published = self._learning.progress.examples
+
+    def _correct(self) -> None:
+        """At the end of the log: nobody has learned a version with more examples than it holds."""
+        examples = self._learning.progress.examples
+        if self._muted <= examples:
+            return
+        _log.error("version_corrected", model=self.model.name, claimed=self._muted, learned=examples)
+        self._muted, self._owes_newest = examples, False
+        if examples:
+            self._put(version_of(self._learning), corrects=True)
+            self._learning.progress.published = examples
 
     # Taking over ---------------------------------------------------------------------------------
 

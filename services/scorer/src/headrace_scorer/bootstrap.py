@@ -13,11 +13,13 @@ import grpc
 import pulsar
 import structlog
 
+from headrace.call_limits import CallLimits
 from headrace.inference import grpc_service_pb2 as inference_pb2
 from headrace.inference import grpc_service_pb2_grpc
 from headrace.kernel.assemble import Assembler
 from headrace.log import probe
 from headrace.log.connection import connect
+from headrace.log.ends import entries_of
 from headrace.log.topics import Topics
 from headrace.readiness import Dependencies
 from headrace.rpc import Server
@@ -35,6 +37,7 @@ from headrace_scorer.served import ServedQueue, ServedSender
 from headrace_scorer.settings import ScorerSettings, StoreDown
 from headrace_scorer.telling import Progress, Rebuild, StatusThread
 from headrace_scorer.threads import StreamScoring, VersionReader
+from headrace_scorer.trial import Trial
 from headrace_scorer.versions import Versions
 
 _log = structlog.get_logger()
@@ -45,6 +48,9 @@ _GRACE = 5.0
 #: Seconds for which a scorer waits for the versions on the models topic before it listens: one that replaces another is
 #: not to refuse what that one answered.
 _PATIENCE = 5.0
+
+#: Bytes of requests under way, and fields of a request of the Open Inference Protocol.
+_HELD_BYTES, _INFER_FIELDS = 64 * 2**20, 256
 
 _Add = Callable[[grpc.aio.Server], None]
 
@@ -61,8 +67,23 @@ def services(scorer: Scorer, versions: Versions) -> dict[str, _Add]:
         _name(scoring_pb2, "ScoringService"): partial(_add_scoring, ScoringHandler(scorer)),
         _name(features_pb2, "FeatureService"): partial(_add_feature, FeatureHandler(scorer)),
         _name(models_pb2, "ModelService"): partial(_add_model, ModelHandler(versions)),
-        _name(inference_pb2, "GRPCInferenceService"): partial(_add_inference, InferenceHandler(versions)),
+        _name(inference_pb2, "GRPCInferenceService"): partial(_add_inference, InferenceHandler(versions, scorer)),
     }
+
+
+def limits(settings: ScorerSettings) -> CallLimits:
+    """What calls may cost: streams and watches never take up all that there is room for."""
+    return CallLimits(
+        calls=settings.max_calls,
+        pending=settings.max_waiting,
+        streams=settings.max_calls // 2,
+        watches=settings.max_calls // 4,
+        held_bytes=_HELD_BYTES,
+        fields={
+            f"/{_name(scoring_pb2, 'ScoringService')}/ScoreBatch": settings.max_in_flight,
+            f"/{_name(inference_pb2, 'GRPCInferenceService')}/ModelInfer": _INFER_FIELDS,
+        },
+    )
 
 
 def needs(store_down: StoreDown) -> dict[str, list[str]]:
@@ -81,6 +102,7 @@ class Service:
         self._running = asyncio.get_running_loop()
         self._ending = asyncio.Event()
         self._failure: BaseException | None = None
+        self._trial = Trial()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then finish what is under way."""
@@ -102,7 +124,13 @@ class Service:
             raise self._failure
 
     async def _serve(self, client: pulsar.Client, rows: StoredRows, dependencies: Dependencies) -> None:
-        settings, versions, pace = self._settings, Versions(self._loop, _log.info), Pace()
+        settings, pace = self._settings, Pace()
+        versions = Versions(
+            self._loop,
+            _log.info,
+            lambda model: entries_of(client, self._topics.examples(model)),
+            self._trial.try_version,
+        )
         progress = Progress(stir=pace.stir)
         dependencies.notify(pace.stir)
         queue = ServedQueue(settings.log_queue, settings.log_patience)
@@ -123,6 +151,7 @@ class Service:
             services(scorer, versions),
             dependencies=dependencies,
             needs=needs(settings.store_down),
+            limits=limits(settings),
         )
         sender = ServedSender(client, self._topics, queue, lambda count: progress.count(logged=count))
         kept = KeptVersions(settings.data / "versions")
@@ -165,6 +194,7 @@ class Service:
         # A broker that is down holds its threads up; what they do is done again after the next start.
         await asyncio.to_thread(stream.join, _GRACE)
         await asyncio.to_thread(reader.join, _GRACE)
+        self._trial.close()
         await asyncio.to_thread(sender.stop, _GRACE)
         await asyncio.to_thread(board.stop)
 

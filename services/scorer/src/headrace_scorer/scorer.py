@@ -9,17 +9,33 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from headrace.definition import LoopDefinition, ModelDefinition
-from headrace.errors import HeadraceError, InvalidEvent, InvalidRequest, NoModelYet, Overloaded, Unavailable, Unreadable
+from headrace.errors import (
+    HeadraceError,
+    Implausible,
+    InvalidEvent,
+    InvalidRequest,
+    NoModelYet,
+    Overloaded,
+    Unavailable,
+    Unreadable,
+)
 from headrace.kernel.assemble import Assembled
-from headrace.version import Scores, Version, texts_of
+from headrace.log.tables import Numbers
+from headrace.version import Scores, Version, judge, texts_of
 from headrace.wire.limits import MAX_ID
 from headrace_scorer.requests import RequestReader, Values
 from headrace_scorer.rows import RowSource
 from headrace_scorer.settings import StoreDown
 from headrace_scorer.vectors import Assembling, VectorSource
 from headrace_scorer.versions import Versions
+
+#: Requests of a batch, and given vectors, that are computed before others have their turn.
+_PIECE, _ROWS = 256, 1_000
+
+_TOO_LARGE = "its numbers are too large to compute with"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +66,14 @@ class Unscored:
 class Batch(Unscored):
     """What was computed for several requests of one model in one go.
 
-    `learned` says whether the vectors are the model's own, which it learns from.
+    `learned` says whether the vectors are the model's own, which it learns from; `unanswered` lists the rows that the
+    version has no plausible answer for.
     """
 
     version: Version
     scores: Scores
     learned: bool = True
+    unanswered: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +192,7 @@ class Scorer:
         self._log = log
         self._clock = clock
         self._store_down = store_down
-        self._free = max_in_flight
+        self._free = self._most = max_in_flight
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = loop
         self._assembler = assembler
@@ -208,16 +226,46 @@ class Scorer:
         read = _Read(request, model.reader.read(request.event))
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
-        with self._room(1):
+        with self.room(1):
             if not model.gathered:
                 loop.call_soon(self._flush, model)
             model.gathered.append((read, future))
             return await future
 
     async def score_many(self, requests: Sequence[Request]) -> list[Answer | Exception]:
-        """Score several events; a request that fails has its error in its own place."""
-        with self._room(len(requests)):
-            return await self._score_many(requests)
+        """Score several events; a request that fails has its error in its own place.
+
+        Raises
+        ------
+        InvalidRequest, Overloaded
+            They are more than may be under way, ever or now.
+        """
+        with self.room(len(requests)):
+            outcomes: list[Answer | Exception] = []
+            for start in range(0, len(requests), _PIECE):
+                outcomes += await self._score_many(requests[start : start + _PIECE])
+                await asyncio.sleep(0)  # let others have their turn
+            return outcomes
+
+    async def score_given(self, version: Version, numbers: Numbers, texts: npt.NDArray[np.object_] | None) -> Scores:
+        """Score vectors that the caller gives, some at a time.
+
+        Raises
+        ------
+        Implausible
+            The version has no answer for one of them.
+        """
+        found: list[Scores] = []
+        for start in range(0, max(len(numbers), 1), _ROWS):
+            part = numbers[start : start + _ROWS]
+            found.append(version.score(part, None if texts is None else texts[start : start + _ROWS]))
+            judged = judge(version.model.task, found[-1], part)
+            if judged.wrong is not None:
+                self.versions.reject(version, judged.wrong)
+            if judged.wrong is not None or judged.unanswered:
+                raise Implausible(version.model.title, version.examples, judged.wrong or _TOO_LARGE)
+            await asyncio.sleep(0)
+        return _together(found)
 
     async def vector(self, model: str, event: bytes, as_of: int | None = None) -> Reading:
         """The vector of an event as of a time: the one asked for, else the event's, else now.
@@ -276,7 +324,7 @@ class Scorer:
                 return [error] * len(reads)
             middle = len(reads) // 2
             return await self._outcomes(model, reads[:middle]) + await self._outcomes(model, reads[middle:])
-        return [Answer(batch, row, logged) for row in range(len(reads))]
+        return [_answer(batch, row, logged) for row in range(len(reads))]
 
     def _made(self, definition: ModelDefinition, loop: LoopDefinition, current: _Model | None = None) -> _Model:
         kernel = self._assembler(loop, definition)
@@ -330,28 +378,48 @@ class Scorer:
         if version is None:
             self._logged(made)
             raise NoModelYet(model.definition.name)
-        assembled = made.assembled
-        if model.current is None:
-            assert version.selection is not None
-            scores = version.score_vectors(version.selection, assembled.numbers, assembled.categories)
-        else:
-            texts = texts_of(assembled.categories, len(reads)) if assembled.categories else None
-            scores = version.score(assembled.numbers, texts)
+        version, scores, unanswered = self._scored(model, version, made.assembled)
         batch = Batch(
             made.model,
             made.ids,
             made.times,
-            assembled,
+            made.assembled,
             made.source,
             made.store_down,
             version,
             scores,
             learned=model.current is None,
+            unanswered=unanswered,
         )
         logged = self._logged(batch)
         if model.current is not None and model.current.definition.vectors == "requests":
             logged = await self._log_questions(model.current, [read.request for read in reads]) and logged
         return batch, logged
+
+    def _scored(self, model: _Model, version: Version, assembled: Assembled) -> tuple[Version, Scores, frozenset[int]]:
+        """The scores of vectors by a version, or by the one before it where its answers are implausible.
+
+        Returns, too, the rows without an answer: vectors of such values that what is computed of them overflows.
+
+        Raises
+        ------
+        Implausible
+            No version has an answer.
+        """
+        while True:
+            if model.current is None:
+                assert version.selection is not None
+                scores = version.score_vectors(version.selection, assembled.numbers, assembled.categories)
+            else:
+                texts = texts_of(assembled.categories, len(assembled.numbers)) if assembled.categories else None
+                scores = version.score(assembled.numbers, texts)
+            found = judge(version.model.task, scores, assembled.numbers)
+            if found.wrong is None:
+                return version, scores, found.unanswered
+            before = self.versions.reject(version, found.wrong)
+            if before is None or before is version or not model.fits(before):
+                raise Implausible(version.model.title, version.examples, found.wrong)
+            version = before
 
     async def _vectors(self, model: _Model, reads: list[_Read]) -> Unscored:
         ids = [read.request.id for read in reads]
@@ -388,9 +456,22 @@ class Scorer:
         return self._logged(made) and len(reads) == sum(1 for request in requests if request.id)
 
     @contextmanager
-    def _room(self, requests: int) -> Iterator[None]:
-        if self._free <= 0:
-            raise Overloaded("too many requests under way; send more slowly, or ask another scorer")
+    def room(self, requests: int) -> Iterator[None]:
+        """Take room for requests that are under way.
+
+        Raises
+        ------
+        InvalidRequest
+            They are more than there is ever room for.
+        Overloaded
+            They are more than there is room for now.
+        """
+        if requests > self._most:
+            most = f"at most {self._most:,} (HEADRACE_MAX_IN_FLIGHT): send several batches"
+            raise InvalidRequest("the batch", f"of {requests:,} requests", most)
+        if requests > self._free:
+            under_way = f"{self._most - self._free:,} of {self._most:,} requests under way"
+            raise Overloaded(f"{under_way}, no room for {requests:,}; send more slowly, or ask another scorer")
         self._free -= requests
         try:
             yield
@@ -399,8 +480,27 @@ class Scorer:
 
     def _logged(self, batch: Unscored) -> bool:
         """Log the rows that are named; False where there were some and they were not taken."""
-        named = [row for row, own in enumerate(batch.ids) if own]
+        # Who got no answer asks again.
+        left_out = batch.unanswered if isinstance(batch, Batch) else ()
+        named = [row for row, own in enumerate(batch.ids) if own and row not in left_out]
         if not named or self._log.offer(batch, named):
             return True
         self.not_logged += len(named)
         return False
+
+
+def _answer(batch: Batch, row: int, logged: bool) -> Answer | Exception:
+    if row not in batch.unanswered:
+        return Answer(batch, row, logged)
+    return Implausible(batch.version.model.title, batch.version.examples, _TOO_LARGE)
+
+
+def _together(parts: Sequence[Scores]) -> Scores:
+    if len(parts) == 1:
+        return parts[0]
+    scores = np.concatenate([part.score for part in parts])
+    if parts[0].probabilities is None or parts[0].winners is None:
+        return Scores(scores)
+    probabilities = [part.probabilities for part in parts if part.probabilities is not None]
+    winners = [part.winners for part in parts if part.winners is not None]
+    return Scores(scores, np.concatenate(probabilities), np.concatenate(winners))

@@ -28,4 +28,12 @@ class ScorerSettings(ServiceSettings):
     log_patience: float = Field(
         2.0, gt=0, description="Seconds without the broker's word after which predictions are no longer logged."
     )
-    max_in_flight: int = Field(4_096, gt=0, description="Requests under way at once, at most; more are refused.")
+    max_in_flight: int = Field(
+        4_096, gt=0, description="Requests under way at once, at most, those of batches among them; more are refused."
+    )
+    max_calls: int = Field(
+        32, ge=8, description="Calls under way at once, at most: they share one core, so more only wait longer."
+    )
+    max_waiting: int = Field(
+        16, gt=0, description="Calls that wait until one is taken up; of those beyond, gRPC refuses ever more."
+    )

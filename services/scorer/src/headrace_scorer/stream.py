@@ -14,7 +14,7 @@ from headrace.log.batch import Batch
 from headrace.log.dedupe import Accepted
 from headrace.log.messages import WrongMessage, opened
 from headrace.log.tables import MAX_ROWS, Predictions, Vectors, decode_vectors, prediction_messages
-from headrace.version import Version
+from headrace.version import Judgement, Version, judge
 from headrace.wire.envelope import Envelope
 
 
@@ -58,10 +58,18 @@ class StreamScorer:
     ----------
     version
         The version that answers now, None before the first: then vectors pass unscored.
+    reject
+        Has a version answer no more, for a reason; returns the one that does instead.
     """
 
-    def __init__(self, model: ModelDefinition, version: Callable[[], Version | None]) -> None:
+    def __init__(
+        self,
+        model: ModelDefinition,
+        version: Callable[[], Version | None],
+        reject: Callable[[Version, str], Version | None] = lambda version, reason: None,
+    ) -> None:
         self._model = model
+        self._reject = reject
         self._hash = model.hash
         self._version = version
         self._accepted = Accepted()
@@ -129,10 +137,12 @@ class StreamScorer:
         parts = [part for run in runs if run.scored for part in run.parts]
         size = sum(len(part) for part in parts)
         outcome.unscored = sum(run.size for run in runs if not run.scored)
-        predictions = None
+        predictions, unanswered = None, frozenset[int]()
         if version is not None and size:
-            predictions = _predict(version, version.selection or behind(self._model, version.model), parts)
-            outcome.predictions = size
+            version, predictions, unanswered = self._predicted(version, parts)
+            answered = 0 if predictions is None else size - len(unanswered)
+            outcome.predictions = answered
+            outcome.unscored += size - answered
         start = 0
         for run in runs:
             if predictions is None or not run.scored or not run.size:
@@ -140,9 +150,27 @@ class StreamScorer:
                     outcome.outputs.append(Output(b"", run.envelope.properties(b"")))
                 continue
             assert version is not None
-            part = _part(predictions, start, start + run.size)
-            outcome.outputs += _messages(version.model, part, run.envelope)
+            rows = [row for row in range(start, start + run.size) if row not in unanswered]
             start += run.size
+            if rows:
+                outcome.outputs += _messages(version.model, _part(predictions, rows), run.envelope)
+            elif run.envelope.marker or run.envelope.reached is not None:
+                outcome.outputs.append(Output(b"", run.envelope.properties(b"")))
+
+    def _predicted(self, version: Version, parts: list[Vectors]) -> tuple[Version, Predictions | None, frozenset[int]]:
+        """The predictions of a version, or of the one before it where its answers are implausible.
+
+        Returns, too, the rows without an answer because of the values that they hold.
+        """
+        while True:
+            predictions, found = _predict(version, version.selection or behind(self._model, version.model), parts)
+            if found.wrong is None:
+                return version, predictions, found.unanswered
+            before = self._reject(version, found.wrong)
+            # The vectors were read with the columns that this version needs.
+            if before is None or before is version or before.selection is None or version.selection is None:
+                return version, None, frozenset()
+            version = before
 
 
 def _messages(model: ModelDefinition, predictions: Predictions, envelope: Envelope) -> list[Output]:
@@ -186,14 +214,14 @@ def _nothing(model: ModelDefinition) -> Vectors:
     return Vectors([], np.empty(0, np.int64), [], np.empty((0, 0, 3), np.int64), np.empty((0, 0)), [])
 
 
-def _predict(version: Version, selection: Selection, parts: list[Vectors]) -> Predictions:
+def _predict(version: Version, selection: Selection, parts: list[Vectors]) -> tuple[Predictions, Judgement]:
     numbers = np.concatenate([part.numbers for part in parts])
     categories = [
         [value for part in parts for value in part.categories[place]] for place in range(len(parts[0].categories))
     ]
     scores = version.score_vectors(selection, numbers, categories)
     winners = scores.winners
-    return Predictions(
+    predictions = Predictions(
         [own for part in parts for own in part.ids],
         np.concatenate([part.times for part in parts]),
         [own for part in parts for own in part.positions],
@@ -203,16 +231,17 @@ def _predict(version: Version, selection: Selection, parts: list[Vectors]) -> Pr
         selection.numbers_of(numbers),
         selection.categories_of(categories),
     )
+    return predictions, judge(version.model.task, scores, numbers)
 
 
-def _part(whole: Predictions, first: int, last: int) -> Predictions:
+def _part(whole: Predictions, rows: list[int]) -> Predictions:
     return Predictions(
-        whole.ids[first:last],
-        whole.times[first:last],
-        whole.positions[first:last],
-        whole.versions[first:last],
-        whole.scores[first:last],
-        None if whole.labels is None else whole.labels[first:last],
-        whole.numbers[first:last],
-        [column[first:last] for column in whole.categories],
+        [whole.ids[row] for row in rows],
+        whole.times[rows],
+        [whole.positions[row] for row in rows],
+        whole.versions[rows],
+        whole.scores[rows],
+        None if whole.labels is None else [whole.labels[row] for row in rows],
+        whole.numbers[rows],
+        [[column[row] for row in rows] for column in whole.categories],
     )

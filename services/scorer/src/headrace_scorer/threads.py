@@ -173,7 +173,7 @@ class StreamScoring(_LogThread):
             return
         scoring = PartitionScoring(
             self._client,
-            lambda: StreamScorer(model, lambda: self._versions.find(model.name)),
+            lambda: StreamScorer(model, lambda: self._versions.find(model.name), self._versions.reject),
             model,
             source,
             target,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -10,6 +11,9 @@ from headrace.errors import CorruptState, NoModelYet, UnknownName
 from headrace.former import Former, former_of
 from headrace.v1 import models_pb2
 from headrace.version import Version
+
+#: Where the log does not tell: more than this nobody has learned.
+_MOST_EXAMPLES = 2**48
 
 _Offered: TypeAlias = models_pb2.ModelVersion
 
@@ -31,9 +35,30 @@ class Versions:
 
     `offer` is for one background thread, the rest for all: a swap is one assignment, so a request works
     with one version from its start to its end.
+
+    Parameters
+    ----------
+    note
+        Told what becomes of versions.
+    entries
+        Of a model the entries that its log has had so far: none can have learned more; None where that is not known.
+    trial
+        Tries a version where it can do no harm, before it is loaded here; raises `CorruptState`.
     """
 
-    def __init__(self, loop: LoopDefinition, note: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        loop: LoopDefinition,
+        note: Callable[..., Any],
+        entries: Callable[[str], int | None] = lambda model: None,
+        trial: Callable[[ModelDefinition, models_pb2.ModelVersion], None] = lambda model, published: None,
+    ) -> None:
+        self._entries = entries
+        self._trial = trial
+        self._known: dict[str, int] = {}
+        self._before: dict[str, Version] = {}
+        self._implausible: dict[str, set[bytes]] = {}
+        self._swapping = threading.Lock()
         self._loop = loop
         self._models = {model.name: model for model in loop.models}
         self._names = {model.title: model.name for model in loop.models}
@@ -84,6 +109,32 @@ class Versions:
         """All models, in the order of the loop."""
         return tuple(self._models.values())
 
+    def reject(self, version: Version, reason: str) -> Version | None:
+        """Have a version answer no more, because it has answered what no answer can be.
+
+        Returns the one that answers from now on; None where there is none.
+        """
+        name = version.model.name
+        with self._swapping:
+            self._implausible.setdefault(name, set()).add(version.sha256)
+            if self._current.get(name) is version:
+                before = self._before.pop(name, None)
+                for held in (self._current, self._newest, self._former):
+                    if held.get(name) is version:
+                        del held[name]
+                if before is not None:
+                    self._current[name] = before
+                    own = self._newest if before.model.hash == self._hashes[name] else self._former
+                    own[name] = before
+                self._note(
+                    "version_implausible",
+                    model=name,
+                    examples=version.examples,
+                    reason=reason,
+                    answers_again=before.examples if before else None,
+                )
+            return self._current.get(name)
+
     def examples(self) -> dict[str, int]:
         """For each model that has a version: how many examples it learned."""
         return {name: version.examples for name, version in self._current.items()}
@@ -119,6 +170,11 @@ class Versions:
         return {name: version for name, version in taken.items() if version is not None}
 
     def _take_newest(self, name: str, versions: list[_Offered]) -> _Offered | None:
+        versions, corrected = _corrected(versions)
+        newest = self._newest.get(name)
+        if corrected is not None and newest is not None and newest.examples > corrected:
+            self._note("version corrected", model=name, examples=newest.examples, to=corrected)
+            del self._newest[name]
         for published in _newest_first(versions):
             newest = self._newest.get(name)
             if newest is not None and published.examples < newest.examples:
@@ -157,7 +213,13 @@ class Versions:
         chosen = newest if newest is not None and (newest.taken_over or former is None) else former
         if chosen is None or chosen is self._current.get(name):
             return
-        self._current[name] = chosen
+        with self._swapping:
+            current = self._current.get(name)
+            if current is not None and current.model.hash == chosen.model.hash:
+                self._before[name] = current
+            else:
+                self._before.pop(name, None)
+            self._current[name] = chosen
         if chosen is newest:
             self._former.pop(name, None)
         self._note("version swapped in", model=name, definition=chosen.model.hash, examples=chosen.examples)
@@ -167,10 +229,29 @@ class Versions:
     ) -> Version | None:
         """The version, None where it is refused."""
         try:
+            self._check(published)
+            self._trial(model, published)
             return Version(model, published, self._models[model.name], former)
         except CorruptState as error:
             self._note("version refused", model=model.name, examples=published.examples, reason=str(error))
             return None
+
+    def _check(self, published: models_pb2.ModelVersion) -> None:
+        """Refuse what was found implausible before, and more examples than there can be."""
+        name = published.model
+        if published.sha256 in self._implausible.get(name, ()):
+            raise CorruptState("it has answered what no answer can be")
+        if published.examples > self._known.get(name, -1):
+            entries = self._entries(name)
+            if entries is None:
+                entries = _MOST_EXAMPLES
+            else:
+                self._known[name] = entries
+            if published.examples > entries:
+                raise CorruptState(
+                    f"it says that it has learned {published.examples:,} examples, but the log of its model has had "
+                    f"{entries:,} entries: nobody can have learned it from there"
+                )
 
     def _is_former(self, published: models_pb2.ModelVersion) -> bool:
         """Whether a version of another definition may answer until the own one has learned enough."""
@@ -183,6 +264,16 @@ class Versions:
             reason=f"made of definition {published.definition}, not {self._hashes[published.model]}",
         )
         return False
+
+
+def _corrected(versions: list[_Offered]) -> tuple[list[_Offered], int | None]:
+    """Without those that a later one corrects, and the number that it corrects them to; None where none does."""
+    for place in range(len(versions) - 1, -1, -1):
+        published = versions[place]
+        if published.corrects:
+            kept = [own for own in versions[:place] if own.examples <= published.examples]
+            return [*kept, *versions[place:]], published.examples
+    return versions, None
 
 
 def _newest_first(versions: list[_Offered]) -> list[_Offered]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from headrace.cli.output import say
+
 
 @click.command("init")
 @click.argument("table", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE")

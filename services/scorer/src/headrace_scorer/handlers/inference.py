@@ -11,14 +11,18 @@ from headrace.definition import FieldType, ModelDefinition, Task
 from headrace.errors import HeadraceError, InvalidRequest
 from headrace.inference import grpc_service_pb2 as pb
 from headrace.inference import grpc_service_pb2_grpc
-from headrace.version import CATEGORIES, NUMBERS, PROBABILITIES, SCORE, Version
-from headrace_scorer.handlers.tensors import BYTES, FP64, read_inputs, write_outputs
+from headrace.version import CATEGORIES, NUMBERS, PROBABILITIES, SCORE, Scores, Version
+from headrace_scorer.handlers.tensors import BYTES, FP64, MOST_VALUES, check_outputs, read_inputs, write_outputs
+from headrace_scorer.scorer import Scorer
 from headrace_scorer.versions import Versions
 
 #: The class predicted: multiclass models only.
 LABEL = "label"
 
 _VERSION = "0.1.0"
+
+#: So many rows count as one request: no row is read for them from the store.
+_ROWS_A_REQUEST = 32
 
 
 class InferenceHandler(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
@@ -27,8 +31,9 @@ class InferenceHandler(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
     A model's version is named by the number of examples it learned; only the one that answers is there.
     """
 
-    def __init__(self, versions: Versions) -> None:
+    def __init__(self, versions: Versions, scorer: Scorer) -> None:
         self._versions = versions
+        self._scorer = scorer
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Any) -> pb.ServerLiveResponse:  # noqa: N802
         return pb.ServerLiveResponse(live=True)
@@ -69,16 +74,20 @@ class InferenceHandler(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:  # noqa: N802
         version = self._version(request.model_name, request.model_version)
+        wanted = [own.name for own in request.outputs]
+        check_outputs(wanted, [name for name, _, _ in _outputs(version.model, 0)])
         inputs, raw = read_inputs(request, _inputs(version.model))
         numbers, texts = inputs.get(NUMBERS), inputs.get(CATEGORIES)
         size = len(next(iter(inputs.values())))
+        _check_work(size, version)
         response = pb.ModelInferResponse(
             model_name=self._versions.model(version.model.name).title,
             model_version=str(version.examples),
             id=request.id,
         )
-        outputs = _scored(version, np.empty((size, 0)) if numbers is None else numbers, texts)
-        write_outputs(response, outputs, [own.name for own in request.outputs], raw)
+        with self._scorer.room(size // _ROWS_A_REQUEST + 1):
+            scores = await self._scorer.score_given(version, np.empty((size, 0)) if numbers is None else numbers, texts)
+        write_outputs(response, _named(version, scores), wanted, raw)
         return response
 
     def _version(self, model: str, version: str) -> Version:
@@ -100,10 +109,15 @@ def _outputs(model: ModelDefinition, classes: int) -> list[tuple[str, str, list[
     return [(SCORE, FP64, [-1])]
 
 
-def _scored(
-    version: Version, numbers: npt.NDArray[np.float64], texts: npt.NDArray[np.object_] | None
-) -> dict[str, npt.NDArray[Any]]:
-    scores = version.score(numbers, texts)
+def _check_work(rows: int, version: Version) -> None:
+    """Refuse what would make a larger answer, or take more memory, than a request may."""
+    width = len(version.model.features) + max(len(version.classes), 1)
+    if rows * width > MOST_VALUES:
+        most = f"at most {MOST_VALUES // width:,}: {len(version.model.features)} features and the outputs of each count"
+        raise InvalidRequest("inputs", f"{rows:,} rows", f"{most} towards {MOST_VALUES:,} values")
+
+
+def _named(version: Version, scores: Scores) -> dict[str, npt.NDArray[Any]]:
     if scores.winners is None or scores.probabilities is None:
         return {SCORE: scores.score}
     labels = np.empty(len(scores.winners), object)

@@ -12,11 +12,18 @@ import numpy.typing as npt
 
 from headrace.errors import InvalidRequest
 from headrace.inference import grpc_service_pb2 as pb
+from headrace.wording import shown
 
 FP64 = "FP64"
 BYTES = "BYTES"
 
 _LENGTH = struct.Struct("<I")
+
+#: Values that a request may have, inputs and outputs together: rows × (features + outputs). 16 MiB as FP64.
+MOST_VALUES = 2**21
+
+#: Names, and numbers of a shape, that an error lists.
+_LISTED = 6
 
 
 def read_inputs(
@@ -34,16 +41,17 @@ def read_inputs(
     InvalidRequest
         A name, datatype, shape or content that does not fit; says which, and what was expected.
     """
-    names = [tensor.name for tensor in request.inputs]
+    names = [tensor.name for tensor in request.inputs[: len(expected) + _LISTED]]
     if sorted(names) != sorted(expected):
         raise InvalidRequest("inputs", _list(names), f"one each of {_list(list(expected))}")
     raw = len(request.raw_input_contents) > 0
     if raw and len(request.raw_input_contents) != len(names):
         found = f"of {len(request.raw_input_contents)} entries"
         raise InvalidRequest("raw_input_contents", found, f"{len(names)}, one an input")
+    for tensor in request.inputs:
+        _check(tensor, *expected[tensor.name])
     arrays: dict[str, npt.NDArray[Any]] = {}
     for place, tensor in enumerate(request.inputs):
-        _check(tensor, *expected[tensor.name])
         if raw and tensor.HasField("contents"):
             raise InvalidRequest(f"input {tensor.name!r}", "given twice", "either typed contents or raw_input_contents")
         arrays[tensor.name] = _raw(tensor, request.raw_input_contents[place]) if raw else _typed(tensor)
@@ -52,19 +60,25 @@ def read_inputs(
     return arrays, raw
 
 
-def write_outputs(
-    response: pb.ModelInferResponse, outputs: dict[str, npt.NDArray[Any]], wanted: Sequence[str], raw: bool
-) -> None:
-    """Add the outputs that are wanted (none named: all) to a response.
+def check_outputs(wanted: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse outputs that there are not, and any that is asked for twice.
 
     Raises
     ------
     InvalidRequest
-        There is no output of such a name.
+        It says which.
     """
-    for name in wanted:
-        if name not in outputs:
-            raise InvalidRequest("outputs", repr(name), f"one of {_list(list(outputs))}")
+    for name in wanted[: len(known) + 1]:
+        if name not in known:
+            raise InvalidRequest("outputs", repr(shown(name)), f"one of {_list(known)}")
+    if len(set(wanted[: len(known) + 1])) < len(wanted):
+        raise InvalidRequest("outputs", f"{len(wanted):,} names, some of them twice", f"each of {_list(known)} once")
+
+
+def write_outputs(
+    response: pb.ModelInferResponse, outputs: dict[str, npt.NDArray[Any]], wanted: Sequence[str], raw: bool
+) -> None:
+    """Add the outputs that are wanted (none named: all; see `check_outputs`) to a response."""
     for name in wanted or outputs:
         array = outputs[name]
         text = array.dtype == object
@@ -83,10 +97,12 @@ def write_outputs(
 def _check(tensor: pb.ModelInferRequest.InferInputTensor, datatype: str, width: int) -> None:
     place = f"input {tensor.name!r}"
     if tensor.datatype != datatype:
-        raise InvalidRequest(f"{place}: datatype", repr(tensor.datatype), datatype)
-    shape = list(tensor.shape)
-    if len(shape) != 2 or shape[0] < 0 or shape[1] != width:
+        raise InvalidRequest(f"{place}: datatype", repr(shown(tensor.datatype)), datatype)
+    shape = list(tensor.shape[:_LISTED])
+    if len(tensor.shape) != 2 or shape[0] < 0 or shape[1] != width:
         raise InvalidRequest(f"{place}: shape", str(shape), f"[N, {width}], one column a feature")
+    if shape[0] * max(width, 1) > MOST_VALUES:
+        raise InvalidRequest(f"{place}: shape", str(shape), f"at most {MOST_VALUES:,} values: send several requests")
 
 
 def _raw(tensor: pb.ModelInferRequest.InferInputTensor, data: bytes) -> npt.NDArray[Any]:
@@ -95,19 +111,20 @@ def _raw(tensor: pb.ModelInferRequest.InferInputTensor, data: bytes) -> npt.NDAr
         if len(data) != 8 * count:
             raise InvalidRequest(f"input {tensor.name!r}", f"{len(data)} bytes long", f"{8 * count} bytes for {shape}")
         return np.frombuffer(data, "<f8").reshape(shape)
-    values, at = [], 0
-    while at + _LENGTH.size <= len(data):
+    values, at = list[bytes](), 0
+    while at + _LENGTH.size <= len(data) and len(values) <= count:
         (length,) = _LENGTH.unpack_from(data, at)
         at += _LENGTH.size
         values.append(data[at : at + length])
         at += length
-    if at != len(data):
+    if at > len(data) or (len(data) - at < _LENGTH.size and at != len(data)):
         raise InvalidRequest(f"input {tensor.name!r}", "cut off", "elements of 4 bytes of length and so many bytes")
     return _texts(tensor, values)
 
 
 def _typed(tensor: pb.ModelInferRequest.InferInputTensor) -> npt.NDArray[Any]:
     if tensor.datatype == BYTES:
+        _check_count(tensor, len(tensor.contents.bytes_contents))
         return _texts(tensor, list(tensor.contents.bytes_contents))
     values = np.array(tensor.contents.fp64_contents, np.float64)
     _check_count(tensor, len(values))
@@ -130,5 +147,6 @@ def _check_count(tensor: pb.ModelInferRequest.InferInputTensor, count: int) -> N
         raise InvalidRequest(f"input {tensor.name!r}", f"of {count} elements", f"{wanted} for {tuple(tensor.shape)}")
 
 
-def _list(names: list[str]) -> str:
-    return ", ".join(map(repr, names)) or "none"
+def _list(names: Sequence[str]) -> str:
+    listed = ", ".join(repr(shown(name)) for name in names[:_LISTED]) or "none"
+    return f"{listed} …" if len(names) > _LISTED else listed

@@ -1,0 +1,211 @@
+"""What the calls of a gRPC server may cost, checked before they cost it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf import any_pb2, duration_pb2
+
+from headrace.errors import InvalidRequest, Overloaded
+from headrace.v1 import retry_pb2
+
+#: The trailer that clients of all languages read `google.rpc.RetryInfo` from.
+STATUS_DETAILS = "grpc-status-details-bin"
+
+_RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
+_RESOURCE_EXHAUSTED = 8
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+@dataclass(frozen=True)
+class CallLimits:
+    """Bounds of a server.
+
+    Attributes
+    ----------
+    calls
+        Calls that are taken up at once, streams and watches among them; gRPC itself keeps further ones.
+    pending
+        Calls that gRPC keeps until they are taken up; it refuses some of those beyond, all beyond three times as many.
+    streams, watches
+        Streams, and watches of the health check, at once; further ones are refused.
+    held, held_bytes
+        Single requests under way at once, and the bytes of all requests as they came; further ones are refused.
+    receiving
+        Single requests that are received at once, for some moments each; None: any number. A transport takes a request
+        in whole before anything can look at its size.
+    fields
+        By method how many fields a request may have: a field of two bytes becomes an object of a hundred.
+    """
+
+    calls: int = 1_024
+    pending: int = 1_000
+    streams: int = 256
+    watches: int = 64
+    held: int = 1_024
+    held_bytes: int = 128 * 2**20
+    receiving: int | None = None
+    fields: Mapping[str, int] = field(default_factory=dict)
+
+
+USUAL = CallLimits()
+
+
+class TooManyFields:
+    """Stands for a request that was not decoded."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def error(self) -> InvalidRequest:
+        """Tell the caller."""
+        return InvalidRequest("the request", "of too many parts", f"at most {self.most:,}: send several requests")
+
+
+def decoding(decode: Callable[[bytes], Any], most: int) -> Callable[[bytes], Any]:
+    """Decode a request, or return `TooManyFields` in its place."""
+
+    def bounded(data: bytes) -> Any:
+        # Two bytes are the shortest field.
+        if len(data) > 2 * most and has_more_fields(data, most):
+            return TooManyFields(most)
+        return decode(data)
+
+    return bounded
+
+
+def has_more_fields(data: bytes, most: int) -> bool:
+    """Whether an encoded message has more fields than that at its top level.
+
+    What cannot be read is left to the decoder.
+
+    Examples
+    --------
+    >>> has_more_fields(bytes.fromhex("0a00" * 3), 2), has_more_fields(bytes.fromhex("0a00" * 2), 2)
+    (True, False)
+    """
+    at = 0
+    for _ in range(most + 1):
+        if at >= len(data):
+            return False
+        tag, at = _varint(data, at)
+        kind = tag & 7
+        if kind == _BYTES:
+            length, at = _varint(data, at)
+            at += length
+        elif kind == _VARINT:
+            _, at = _varint(data, at)
+        elif kind in (_FIXED64, _FIXED32):
+            at += 8 if kind == _FIXED64 else 4
+        else:
+            return False
+    return True
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(data) and shift < 70:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+        shift += 7
+    return value, at
+
+
+#: Seconds for which a request that is being received keeps its place.
+_RECEIVED_S = 5.0
+
+
+def _nothing() -> None:
+    pass
+
+
+class Load:
+    """Counts what is under way at a server."""
+
+    def __init__(self, limits: CallLimits) -> None:
+        self._limits = limits
+        self._receiving = None if limits.receiving is None else asyncio.Semaphore(limits.receiving)
+        self._streams = 0
+        self._requests = 0
+        self._bytes = 0
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Hold a request of so many bytes.
+
+        Raises
+        ------
+        Overloaded
+            There is no room for it.
+        """
+        full = self._bytes and self._bytes + size > self._limits.held_bytes
+        if full or self._requests >= self._limits.held:
+            raise Overloaded(f"{self._requests:,} requests of {self._bytes:,} bytes are under way; send again later")
+        self._bytes += size
+        self._requests += 1
+        try:
+            yield
+        finally:
+            self._bytes -= size
+            self._requests -= 1
+
+    async def receive(self) -> Callable[[], None]:
+        """Wait until another request may be received; returns what to call once it is there."""
+        slots = self._receiving
+        if slots is None:
+            return _nothing
+        await slots.acquire()
+        held = [slots]
+
+        def release() -> None:
+            if held:
+                held.pop().release()
+
+        # A caller that sends nothing keeps others from it for as long only.
+        asyncio.get_running_loop().call_later(_RECEIVED_S, release)
+        return release
+
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """Hold a stream open.
+
+        Raises
+        ------
+        Overloaded
+            Too many are open.
+        """
+        if self._streams >= self._limits.streams:
+            raise Overloaded(f"{self._streams:,} streams are open, which is as many as may be; close some of them")
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
+
+
+def retry_details(message: str, seconds: float) -> bytes:
+    """The trailer of a call that was refused for now: when to send again."""
+    delay = duration_pb2.Duration(seconds=int(seconds), nanos=round(seconds % 1 * 1e9))
+    info = retry_pb2.RetryDelay(retry_delay=delay).SerializeToString()
+    details = [any_pb2.Any(type_url=_RETRY_INFO, value=info)]
+    status = retry_pb2.RefusalStatus(code=_RESOURCE_EXHAUSTED, message=message, details=details)
+    return status.SerializeToString()
+
+
+def retry_delay(trailers: Mapping[str, bytes | str]) -> float | None:
+    """The seconds after which a refused call may be sent again; None where the server does not say."""
+    data = trailers.get(STATUS_DETAILS)
+    if not isinstance(data, bytes):
+        return None
+    for detail in retry_pb2.RefusalStatus.FromString(data).details:
+        if detail.type_url == _RETRY_INFO:
+            delay = retry_pb2.RetryDelay.FromString(detail.value).retry_delay
+            return delay.seconds + delay.nanos / 1e9
+    return None

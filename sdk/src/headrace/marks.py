@@ -1,0 +1,118 @@
+"""Marks: a producer's word that nothing before a time follows, and which of them a partition believes.
+
+The rules look at the message and at the stream alone, so every reader of a partition believes the same marks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from headrace.definition import StreamDefinition
+from headrace.errors import InvalidEvent
+from headrace.wording import format_time, shown
+
+#: Property of a mark: no event of its partition before this time follows (µs since the epoch).
+MARK = "headrace-mark"
+
+#: Property of a mark: who sent it, as ``cli:alice@host``. What stands before the colon is a `Sender`.
+SENDER = "headrace-sender"
+
+#: Property of a mark: it may expire any number of questions.
+CONFIRMED = "headrace-mark-confirmed"
+
+#: Property of a message that takes marks back: all that are later than this time (µs), or all where it is empty.
+WITHDRAWN = "headrace-mark-withdrawn"
+
+#: The last time that an event can have: 9999-12-31T23:59:59.999999Z.
+LAST_TIME = 253_402_300_799_999_999
+
+#: A message that names no sender comes from somebody's Pulsar client.
+_LONGEST_SENDER = 120
+_UNNAMED = "a Pulsar client without a name"
+
+
+class Marking(StrEnum):
+    """Who may send the marks of a stream."""
+
+    NOBODY = "nobody"
+    CLI = "cli"
+    ANYONE = "anyone"
+
+
+class Mark(NamedTuple):
+    """A mark as its message says it.
+
+    Attributes
+    ----------
+    time
+        No event before it follows (µs since the epoch); of a withdrawal the latest mark that stays, None for none.
+    sender
+        Who sent it, printable.
+    confirmed
+        It may expire any number of questions.
+    withdraws
+        It takes later marks back.
+    """
+
+    time: int | None
+    sender: str = _UNNAMED
+    confirmed: bool = False
+    withdraws: bool = False
+
+    @property
+    def by_cli(self) -> bool:
+        """Whether the sender says that it is a command of headrace."""
+        return self.sender.partition(":")[0] in ("cli", "play")
+
+
+def mark_of(properties: Mapping[str, str]) -> Mark | None:
+    """The mark that a message carries; None where it carries none, or one that is no number."""
+    sender = shown(properties.get(SENDER, ""), _LONGEST_SENDER) or _UNNAMED
+    try:
+        if WITHDRAWN in properties:
+            until = properties[WITHDRAWN]
+            return Mark(int(until) if until else None, sender, withdraws=True)
+        if MARK in properties:
+            return Mark(int(properties[MARK]), sender, CONFIRMED in properties)
+    except ValueError:
+        return None
+    return None
+
+
+def properties_of(mark: Mark) -> dict[str, str]:
+    """The properties of the message that carries a mark."""
+    sender = {SENDER: mark.sender}
+    if mark.withdraws:
+        return {WITHDRAWN: "" if mark.time is None else str(mark.time), **sender}
+    confirmed = {CONFIRMED: "1"} if mark.confirmed else {}
+    return {MARK: str(mark.time), **sender, **confirmed}
+
+
+def refusal_of(stream: StreamDefinition, mark: Mark, published: int) -> InvalidEvent | None:
+    """Why a stream does not believe a mark that was published at a time (µs); None where it does."""
+    if not _may_send(stream, mark):
+        whose = "no mark at all" if stream.marks == Marking.NOBODY else "a mark by headrace's own commands"
+        return InvalidEvent(MARK, f"by {mark.sender}", f'{whose}, as the stream declares: marks="{stream.marks}"')
+    if mark.time is None:
+        return None
+    ahead, latest = stream.ahead, LAST_TIME
+    if ahead is not None:
+        latest = min(published + ahead, LAST_TIME)
+    if mark.time > latest:
+        whence = "the last time that an event can have" if ahead is None else "when it was published, and `ahead`"
+        expected = f"{format_time(latest)} or earlier ({whence}), in microseconds since the epoch"
+        return InvalidEvent(MARK, f"{_shown(mark.time)} by {mark.sender}", expected)
+    return None
+
+
+def _may_send(stream: StreamDefinition, mark: Mark) -> bool:
+    if stream.marks == Marking.ANYONE:
+        return True
+    # An operator may always take back what was said before the stream declared otherwise.
+    return mark.by_cli and (mark.withdraws or stream.marks == Marking.CLI)
+
+
+def _shown(time: int) -> str:
+    return format_time(time) if abs(time) <= LAST_TIME else f"{time:.4g}"

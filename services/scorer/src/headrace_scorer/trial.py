@@ -1,0 +1,137 @@
+"""Trying a version in a process of its own, bounded in time and memory, before this one loads it.
+
+A version that anybody may have written can run for ever, or ask for more memory than there is, without any loop: a
+product of two vectors is enough. What happens to the child is no concern of the requests here.
+"""
+
+from __future__ import annotations
+
+import resource
+import struct
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import IO
+
+import msgspec
+
+from headrace.definition import ModelDefinition
+from headrace.errors import CorruptState
+from headrace.v1 import models_pb2
+from headrace.version import Version, check_graph
+
+#: Seconds that a version may take, and bytes that it may take besides what the process has.
+SECONDS, BYTES = 20.0, 2**30
+
+_LENGTH = struct.Struct("<Q")
+
+# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+_DEFINITION = msgspec.json.Decoder(ModelDefinition)
+
+_MAIN = "from headrace_scorer.trial import serve; serve()"
+
+
+class Trial:
+    """The child that versions are tried in; it is started with the first one, and again after one that was too much.
+
+    For one thread.
+    """
+
+    def __init__(self, seconds: float = SECONDS, extra_bytes: int = BYTES) -> None:
+        self._seconds = seconds
+        self._bytes = extra_bytes
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def try_version(self, model: ModelDefinition, published: models_pb2.ModelVersion) -> None:
+        """Load a version in the child, and score some vectors.
+
+        Raises
+        ------
+        CorruptState
+            It is not what the definition asks for, or costs more than a version may.
+        """
+        where = f"model {model.name!r}: the version"
+        check_graph(model.name, published.onnx)
+        child = self._running()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        # The wait below has no end of its own: a child that takes too long is killed, and says no more.
+        watch = threading.Timer(self._seconds, child.kill)
+        watch.start()
+        try:
+            with suppress(BrokenPipeError):
+                _write(child.stdin, msgspec.json.encode(model))
+                _write(child.stdin, published.SerializeToString())
+            answer = _read(child.stdout)
+        finally:
+            watch.cancel()
+        if answer is None:
+            self.close()
+            raise CorruptState(f"{where} took more than {self._seconds:g} s or {self._bytes:,} bytes to be tried")
+        if answer:
+            raise CorruptState(answer.decode())
+
+    def close(self) -> None:
+        """End the child."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            child.wait()
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    with suppress(OSError):
+                        pipe.close()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._child is not None and self._child.poll() is not None:
+            self.close()
+        if self._child is None:
+            command = [sys.executable, "-c", _MAIN, str(self._bytes)]
+            # What the runtime has to say of a forged file on standard error is said by the answer.
+            self._child = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+        return self._child
+
+
+def serve() -> None:
+    """Try versions until no more come: the child."""
+    source, target = sys.stdin.buffer, sys.stdout.buffer
+    with open("/proc/self/statm", encoding="ascii") as file:
+        pages = int(file.read().split()[0])
+    most = pages * resource.getpagesize() + int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    while (definition := _read(source)) is not None:
+        payload = _read(source)
+        if payload is None:
+            return
+        _write(target, _tried(definition, payload).encode())
+
+
+def _tried(definition: bytes, payload: bytes) -> str:
+    """What is wrong with a version; empty where nothing is."""
+    try:
+        Version(_DEFINITION.decode(definition), models_pb2.ModelVersion.FromString(payload))
+    except CorruptState as error:
+        return str(error)
+    except MemoryError:
+        return "the version takes too much memory"
+    return ""
+
+
+def _write(pipe: IO[bytes], data: bytes) -> None:
+    pipe.write(_LENGTH.pack(len(data)))
+    pipe.write(data)
+    pipe.flush()
+
+
+def _read(pipe: IO[bytes]) -> bytes | None:
+    """The next message; None where the other side has ended."""
+    head = pipe.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    data = pipe.read(length)
+    return data if len(data) == length else None

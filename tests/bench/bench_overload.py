@@ -1,0 +1,126 @@
+"""What a scorer does past its capacity: goodput, the time of what it answers, and how soon it refuses the rest.
+
+    python -m tests.bench.bench_overload --seconds 5
+
+An open-loop generator in Go (`tests/bench/openloop`) asks one question at a fixed rate: half of the capacity, then 1.5,
+2 and 4 times as much. Capacity is the goodput that a higher rate does not raise. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from headrace import definition
+from headrace.embedded import broker, store
+from headrace.v1 import scoring_pb2
+from tests.bench.bench_scorer import FIELDS, bench_loop, events, fill, process, publish, ready, version
+
+_GENERATOR = Path(__file__).parent / "openloop"
+
+#: Times the capacity.
+LOADS = (0.5, 1.5, 2.0, 4.0)
+
+
+def generator(directory: Path) -> Path:
+    """Build the generator; its two modules come by Go's module proxy, checked against go.sum."""
+    built = directory / "openloop"
+    subprocess.run(["go", "build", "-o", str(built), "."], cwd=_GENERATOR, check=True)
+    return built
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Load:
+    """Runs the generator against one scorer."""
+
+    def __init__(self, built: Path, address: str, request: Path, pid: int) -> None:
+        self._command = [str(built), "-address", address, "-request", str(request)]
+        self._pid = pid
+
+    def run(self, rate: float, seconds: float, deadline: str = "1s") -> dict[str, Any]:
+        """What came of the calls, and the CPU seconds that the scorer took."""
+        before = cpu_seconds(self._pid)
+        options = ["-rate", str(rate), "-seconds", str(seconds), "-deadline", deadline]
+        done = subprocess.run([*self._command, *options], check=True, stdout=subprocess.PIPE, text=True)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found | {"cpu_s": round(cpu_seconds(self._pid) - before, 2)}
+
+
+def measure(load: Load, seconds: float) -> dict[str, Any]:
+    """The figures at each load, relative to the capacity and to the times at half of it."""
+    load.run(200, 1)  # warm
+    capacity = best(load, seconds)
+    found = {str(times): load.run(times * capacity, seconds) for times in LOADS}
+    half = found[str(LOADS[0])]
+    for own in found.values():
+        own["goodput_to_capacity"] = round(own["goodput_per_s"] / capacity, 3)
+        own["p99_to_half_load"] = round(own["ok_p99_ms"] / max(half["ok_p99_ms"], 1e-3), 2)
+    full, most = found["1.5"], found["4.0"]
+    refused = [own["sent"] - own["ok"] for own in (full, most)]
+    # Beyond the capacity the CPU is full with both: what is refused takes what goodput lacks.
+    answer_us = 1e6 * half["cpu_s"] / max(half["ok"], 1)
+    rest = [1e6 * own["cpu_s"] - answer_us * own["ok"] for own in (full, most)]
+    return {
+        "capacity_per_s": round(capacity),
+        "cpu_us_of_an_answer": round(answer_us),
+        "cpu_us_of_a_refusal": [round(own / max(count, 1)) for own, count in zip(rest, refused, strict=True)],
+        **found,
+    }
+
+
+def best(load: Load, seconds: float) -> float:
+    """The capacity: the goodput that a higher rate does not raise any more."""
+    rate, found = 500.0, 0.0
+    while True:
+        goodput = load.run(rate, max(seconds / 2, 2))["goodput_per_s"]
+        if goodput < 1.05 * found:
+            return max(found, goodput)
+        found, rate = max(found, goodput), rate * 1.4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--model", default="five", choices=("one", "five", "twenty"))
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, broker(folder) as pulsar, store(folder) as rows:
+        print(json.dumps(_measure(Path(folder), pulsar.url, rows.url, arguments)))
+
+
+def _measure(directory: Path, pulsar_url: str, store_url: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    loop = bench_loop()
+    loop_file, request_file = directory / "loop.json", directory / "request"
+    loop_file.write_bytes(definition.encode(loop))
+    history = events(loop, 20_000, time.time_ns() // 1000)
+    fill(loop, store_url, history)
+    publish(pulsar_url, loop, [version(model) for model in loop.models])
+    event = {name: history[0][name] for name in (*FIELDS, "amount")}
+    request = scoring_pb2.ScoreRequest(model=arguments.model, event=json.dumps(event).encode())
+    request_file.write_bytes(request.SerializeToString())
+    environment = {
+        "HEADRACE_LOOP": str(loop_file),
+        "HEADRACE_PULSAR_URL": pulsar_url,
+        "HEADRACE_REDIS_URL": store_url,
+        "HEADRACE_BIND": "127.0.0.1:0",
+        "HEADRACE_DATA": str(directory / "data"),
+    }
+    built = generator(directory)
+    with process([sys.executable, "-m", "headrace_scorer"], environment) as scorer:
+        load = Load(built, ready(store_url, loop), request_file, scorer.pid)
+        return {"model": arguments.model, **measure(load, arguments.seconds), "load": os.getloadavg()[0]}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""What calls may cost: parts of a request, requests and streams under way, and what a refused caller is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.call_limits import CallLimits, TooManyFields, decoding, has_more_fields, retry_delay, retry_details
+from headrace.errors import Overloaded
+from headrace.rpc import Server
+from headrace.v1 import scoring_pb2, scoring_pb2_grpc
+
+BATCH = "/headrace.v1.ScoringService/ScoreBatch"
+
+
+@given(counts=st.lists(st.integers(0, 3), max_size=6), most=st.integers(0, 12), size=st.integers(0, 300))
+def test_fields_are_counted_as_the_decoder_counts_them(counts: list[int], most: int, size: int) -> None:
+    request = scoring_pb2.ScoreBatchRequest()
+    for count in counts:
+        request.requests.extend([scoring_pb2.ScoreRequest(model="m" * size)] * count)
+    assert has_more_fields(request.SerializeToString(), most) == (len(request.requests) > most)
+
+
+@given(st.binary(max_size=60), st.integers(0, 20))
+def test_no_bytes_make_counting_fail(data: bytes, most: int) -> None:
+    assert has_more_fields(data, most) in (True, False)
+
+
+def test_a_request_of_too_many_parts_is_not_decoded() -> None:
+    decoded: list[bytes] = []
+    read = decoding(lambda data: decoded.append(data), 4)
+    assert isinstance(read(b"\x0a\x00" * 1_000_000), TooManyFields)
+    assert decoded == []
+    read(b"\x0a\x00" * 4)
+    assert decoded == [b"\x0a\x00" * 4]
+
+
+def test_a_refused_caller_reads_when_to_send_again() -> None:
+    assert retry_delay({"grpc-status-details-bin": retry_details("full", 2.5)}) == 2.5
+    assert retry_delay({}) is None
+
+
+class Slow(scoring_pb2_grpc.ScoringServiceServicer):
+    """Answers once it is told to."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.entered: asyncio.Queue[None] = asyncio.Queue()
+
+    async def Score(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.entered.put_nowait(None)
+        await self.go.wait()
+        return scoring_pb2.ScoreResponse()
+
+    async def ScoreBatch(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return scoring_pb2.ScoreBatchResponse()
+
+    async def ScoreStream(self, requests: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        async for _ in requests:
+            yield scoring_pb2.ScoreStreamResponse()
+
+
+@asynccontextmanager
+async def serving(limits: CallLimits) -> AsyncIterator[tuple[Any, Slow]]:
+    slow = Slow()
+    add = partial(scoring_pb2_grpc.add_ScoringServiceServicer_to_server, slow)  # type: ignore[no-untyped-call]
+    server = Server("127.0.0.1:0", {"headrace.v1.ScoringService": add}, limits=limits)
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            yield scoring_pb2_grpc.ScoringServiceStub(channel), slow
+    finally:
+        slow.go.set()
+        await server.stop(0)
+
+
+async def refusal(call: Any) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value
+
+
+async def test_requests_beyond_the_bound_are_refused_at_once_with_a_delay() -> None:
+    async with serving(CallLimits(held=2)) as (stub, slow):
+        waiting = [stub.Score(scoring_pb2.ScoreRequest()) for _ in range(2)]
+        for _ in waiting:
+            await slow.entered.get()
+        error = await refusal(stub.Score(scoring_pb2.ScoreRequest()))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert retry_delay(dict(error.trailing_metadata())) == Overloaded("").retry_s  # type: ignore[arg-type]
+        slow.go.set()
+        await asyncio.gather(*waiting)
+        await stub.Score(scoring_pb2.ScoreRequest())
+
+
+async def test_bytes_beyond_the_bound_are_refused_and_one_large_request_is_not() -> None:
+    async with serving(CallLimits(held_bytes=1_000)) as (stub, slow):
+        large = scoring_pb2.ScoreRequest(event=b"x" * 5_000)
+        first = stub.Score(large)
+        await slow.entered.get()
+        assert (await refusal(stub.Score(large))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        slow.go.set()
+        await first
+
+
+async def test_streams_beyond_the_bound_are_refused() -> None:
+    async with serving(CallLimits(streams=1)) as (stub, _):
+        first = stub.ScoreStream()
+        await first.write(scoring_pb2.ScoreStreamRequest())
+        await first.read()
+        error = await refusal(stub.ScoreStream().read())
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await first.done_writing()
+        assert await first.read() is grpc.aio.EOF
+        again = stub.ScoreStream()
+        await again.write(scoring_pb2.ScoreStreamRequest())
+        await again.read()
+
+
+async def test_a_batch_of_too_many_parts_is_the_callers_mistake() -> None:
+    async with serving(CallLimits(fields={BATCH: 3})) as (stub, _):
+        requests = [scoring_pb2.ScoreRequest() for _ in range(4)]
+        await stub.ScoreBatch(scoring_pb2.ScoreBatchRequest(requests=requests[:3]))
+        error = await refusal(stub.ScoreBatch(scoring_pb2.ScoreBatchRequest(requests=requests)))
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "at most 3" in (error.details() or "")
+
+
+async def test_requests_are_received_one_after_another_where_that_is_declared() -> None:
+    async with serving(CallLimits(receiving=1)) as (stub, slow):
+        slow.go.set()
+        for _ in range(3):
+            await stub.Score(scoring_pb2.ScoreRequest())
