@@ -30,12 +30,21 @@ _Array = TypeVar("_Array", bound=npt.NDArray[Any])
 # The header of a row, 40 bytes, so that the words of the state are aligned. First its fence (epoch and position), whose
 # bytes compare as they do: it decides whether the row may be replaced. Then the format, the version of headrace that
 # reads it, a zero byte, and the length of the state. Last the CRC-32 of all that and of the state.
-_FENCE, _REST, _CRC = struct.Struct(">QQQI"), struct.Struct(">BBBBI"), struct.Struct(">I")
-_HEADER = struct.Struct(">QQQIBBBBII")
+_FENCE, _HEADER = struct.Struct(">QQQI"), struct.Struct(">QQQIBBBBII")
+_HEADER_DTYPE = np.dtype(
+    [
+        *((name, ">u8") for name in ("epoch", "ledger", "entry")),
+        ("batch", ">u4"),
+        *((name, "u1") for name in ("format", "major", "minor", "zero")),
+        *((name, ">u4") for name in ("length", "crc")),
+    ]
+)
 FENCE_BYTES = _FENCE.size
-_FRONT = HEADER_BYTES - _CRC.size
+_FRONT = HEADER_BYTES - 4
 
-_WHAT, _CURE = "a stored row", "`headrace backfill --again` makes it from the log"
+#: How a row is made again.
+CURE = "`headrace backfill --again` makes it from the log"
+_WHAT = "a stored row"
 
 
 def epoch_of(stored: bytes) -> int:
@@ -79,14 +88,20 @@ def words_of(layout: Layout, stored: bytes) -> Floats:
 
 
 def _unreadable(problem: str) -> Unreadable:
-    return Unreadable(_WHAT, problem, _CURE)
+    return Unreadable(_WHAT, problem, CURE)
 
 
-def _seal(epoch: int, position: Sequence[int], body: bytes) -> bytes:
-    ledger, entry, batch = position
-    fence = _FENCE.pack(epoch, ledger + 1, entry + 1, batch + 1)
-    front = fence + _REST.pack(FORMAT, *VERSION, 0, len(body))
-    return b"".join((front, _CRC.pack(zlib.crc32(body, zlib.crc32(front))), body))
+def _headers(epoch: int, positions: Ints, data: npt.NDArray[np.uint8], ends: Ints) -> bytes:
+    """The headers of rows, one behind the other; `data` has their states, which end at `ends`."""
+    headers = np.zeros(len(ends), _HEADER_DTYPE)
+    headers["epoch"], headers["format"], headers["major"], headers["minor"] = epoch, FORMAT, *VERSION
+    for place, name in enumerate(("ledger", "entry", "batch")):
+        headers[name] = positions[:, place] + 1
+    headers["length"] = np.diff(ends, prepend=0)
+    crcs = np.empty(len(ends), np.int64)
+    tiles.checksums(headers.view(np.uint8), data, ends, crcs)
+    headers["crc"] = crcs
+    return headers.tobytes()
 
 
 class Operations(NamedTuple):
@@ -279,10 +294,13 @@ class RowSet:
             index, self._newest, self._heads, self._tiles, self._states,
             pool.ticks, pool.following, pool.states, words.view(np.int64), words,
         )  # fmt: skip
-        positions = self._positions[index].tolist()
-        data = words.tobytes()
-        starts = [0, *(ends * 8).tolist()]
-        return [_seal(epoch, position, data[starts[i] : starts[i + 1]]) for i, position in enumerate(positions)]
+        data, ends = words.view(np.uint8), ends * 8
+        headers, states = _headers(epoch, self._positions[index], data, ends), data.tobytes()
+        starts = [0, *ends.tolist()]
+        return [
+            headers[row * HEADER_BYTES : (row + 1) * HEADER_BYTES] + states[starts[row] : starts[row + 1]]
+            for row in range(len(index))
+        ]
 
     def _new_slot(self) -> int:
         slot = len(self._keys)

@@ -7,7 +7,7 @@ for each view, and its way in and out of compiled code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from headrace.errors import Unreadable
 from headrace.kernel.arrays import Floats, Ints
 from headrace.kernel.layout import Layout
-from headrace.kernel.rows import check_row
+from headrace.kernel.rows import CURE, check_row
 from headrace.kernel.tiles import NEVER, read_stored
 
 
@@ -94,13 +94,11 @@ class StoredReader:
         Unreadable
             Bytes that are no row of their view.
         """
-        found = [own for event in rows for read in event for own in read]
-        for own in found:
-            if own is not None:
-                check_row(own)
-        stored = [own or b"" for own in found]
-        lengths = np.array([len(own) for own in stored], np.int64)
-        data = b"".join(stored)
+        stored = [own for event in rows for read in event for own in read]
+        lengths = np.array([-1 if own is None else len(own) for own in stored], np.int64)
+        data = b"".join([own for own in stored if own is not None])
+        if len(data) % 8:
+            raise _first_wrong(stored)
         words = np.frombuffer(data, np.float64)
         size = len(times)
         values = np.empty((size, self._values))
@@ -111,8 +109,19 @@ class StoredReader:
             times, lengths, np.frombuffer(data, np.uint8), words.view(np.int64), words, values, cuts, newest,
         )  # fmt: skip
         if behind < 0:
-            raise Unreadable("a stored row", "it is none of its view")
+            raise _first_wrong(stored)
         return StoredValues(values, cuts, newest, behind)
+
+
+def _first_wrong(stored: Iterable[bytes | None]) -> Unreadable:
+    """What is wrong with the first row that cannot be read."""
+    for own in stored:
+        try:
+            if own is not None:
+                check_row(own)
+        except Unreadable as error:
+            return error
+    return Unreadable("a stored row", "it is none of its view", CURE)
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:

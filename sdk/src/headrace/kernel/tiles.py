@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from headrace.kernel.arrays import Floats, Ints
 from headrace.kernel.compiled import compiled
+from headrace.wire.formats import FORMAT
 
 _COUNT, _SUM, _MEAN, _MIN, _MAX, _STD, _LAST = range(7)
 OPERATIONS = {"count": _COUNT, "sum": _SUM, "mean": _MEAN, "min": _MIN, "max": _MAX, "std": _STD, "last": _LAST}
@@ -26,6 +27,7 @@ WIDTH = {_COUNT: 1, _SUM: 1, _MEAN: 2, _MIN: 1, _MAX: 1, _STD: 3, _LAST: 2}
 NEVER = -(2**62)
 #: A stored row: its header (see `headrace.kernel.rows`), then words: newest event time, number of tiles, of ticks.
 HEADER_BYTES = 40
+_FORMAT_AT = 28
 WORDS_BEFORE = 3
 
 
@@ -322,6 +324,63 @@ def dump(
         ints[start + 2] = held
 
 
+def _crc_tables() -> Ints:
+    """The tables of CRC-32 (that of zlib) by eight bytes at a time, after Kounavis and Berry (2005)."""
+    tables = np.zeros((8, 256), np.int64)
+    for byte in range(256):
+        crc = byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0xEDB88320 if crc & 1 else 0)
+        tables[0, byte] = crc
+    for table in range(1, 8):
+        before = tables[table - 1]
+        tables[table] = (before >> 8) ^ tables[0, before & 255]
+    return tables
+
+
+_CRC = _crc_tables()
+
+
+@compiled
+def crc32(data: npt.NDArray[np.uint8], first: int, last: int, crc: int) -> int:
+    """The CRC-32 of some bytes, behind others whose CRC-32 is given: as `zlib.crc32`, for many at a time."""
+    crc = int(crc ^ 0xFFFFFFFF)
+    at = first
+    while at + 8 <= last:
+        word = (
+            np.int64(data[at])
+            | np.int64(data[at + 1]) << 8
+            | np.int64(data[at + 2]) << 16
+            | np.int64(data[at + 3]) << 24
+        )
+        crc = int(crc ^ word)
+        crc = (
+            _CRC[7, crc & 255]
+            ^ _CRC[6, crc >> 8 & 255]
+            ^ _CRC[5, crc >> 16 & 255]
+            ^ _CRC[4, crc >> 24]
+            ^ _CRC[3, data[at + 4]]
+            ^ _CRC[2, data[at + 5]]
+            ^ _CRC[1, data[at + 6]]
+            ^ _CRC[0, data[at + 7]]
+        )
+        at += 8
+    while at < last:
+        crc = _CRC[0, (crc ^ data[at]) & 255] ^ crc >> 8
+        at += 1
+    return int(crc ^ 0xFFFFFFFF)
+
+
+@compiled
+def checksums(headers: npt.NDArray[np.uint8], data: npt.NDArray[np.uint8], ends: Ints, found: Ints) -> None:
+    """The CRC-32 of the header (up to its last four bytes) and the state of each row."""
+    first = 0
+    for row in range(ends.shape[0]):
+        crc = crc32(headers, row * HEADER_BYTES, (row + 1) * HEADER_BYTES - 4, 0)
+        found[row] = crc32(data, first, ends[row], crc)
+        first = ends[row]
+
+
 @compiled
 def well_formed(ints: Ints, slots: int, width: int) -> bool:
     """Whether words are a row of so many slots and numbers in a partial aggregate: `load` believes them."""
@@ -397,6 +456,21 @@ def _big_endian(data: npt.NDArray[np.uint8], at: int, size: int) -> int:
 
 
 @compiled
+def _is_whole(data: npt.NDArray[np.uint8], at: int, length: int) -> bool:
+    """Whether the header of a stored row is that of the bytes that it stands before."""
+    # Rows of other lengths would leave those behind them without alignment.
+    if length < HEADER_BYTES or length & 7 or data[at + _FORMAT_AT] != FORMAT:
+        return False
+    # Numbers of 64 bits that do not fit a signed one.
+    if data[at] > 127 or data[at + 8] > 127 or data[at + 16] > 127:
+        return False
+    if _big_endian(data, at + HEADER_BYTES - 8, 4) != length - HEADER_BYTES:
+        return False
+    crc = crc32(data, at + HEADER_BYTES, at + length, crc32(data, at, at + HEADER_BYTES - 4, 0))
+    return bool(_big_endian(data, at + HEADER_BYTES - 4, 4) == crc)
+
+
+@compiled
 def read_stored(
     plans: Ints, windows: Ints, empties: Floats, reads: Ints, most_tiles: int, most_states: int, most_totals: int,
     times: Ints, lengths: Ints, data: npt.NDArray[np.uint8], ints: Ints, words: Floats,
@@ -432,13 +506,13 @@ def read_stored(
             for partition in range(own[10]):
                 out = total if partition == 0 else found
                 length = lengths[row]
-                if length == 0:
+                if length < 0:
                     for window in range(count):
                         out[window] = empty
                 else:
                     first = (at + HEADER_BYTES) // 8
                     last = (at + length) // 8
-                    if length < HEADER_BYTES or not well_formed(ints[first:last], slots, width):
+                    if not _is_whole(data, at, length) or not well_formed(ints[first:last], slots, width):
                         return -1
                     needed = ints[first + 2]
                     for node in range(needed):
@@ -470,7 +544,7 @@ def read_stored(
                             out[window] = empty
                 if partition > 0:
                     merge_all(plan, total.reshape(1, count, width), found.reshape(1, count, width))
-                at += length
+                at += max(length, 0)
                 row += 1
                 part += 1
             size = plan.shape[0] * count
