@@ -117,10 +117,10 @@ def test_apply_says_what_it_did(
     assert run([*options, "--pulsar-admin", str(official_place.admin_url)]) == 0
     *lines, last = capsys.readouterr().out.splitlines()
     assert f"{official_place.topics('shop').stream('asked')} created, 4 partitions" in lines
-    assert last == f"loop shop: 7 topics, {len(lines)} changes"
+    assert last == f"loop shop: 8 topics, {len(lines)} changes"
     monkeypatch.setenv("HEADRACE_PULSAR_ADMIN_URL", str(official_place.admin_url))
     assert run(options) == 0
-    assert capsys.readouterr().out == "loop shop: 7 topics, 0 changes\n"
+    assert capsys.readouterr().out == "loop shop: 8 topics, 0 changes\n"
     assert run([*options, "--pulsar-admin", "http://127.0.0.1:1"]) == 3
 
 
