@@ -63,7 +63,9 @@ def _summary(model: models_pb2.ModelSummary) -> dict[str, object]:
 
 
 def _takeover(takeover: models_pb2.Takeover) -> dict[str, object]:
-    return {"answering": takeover.answering, "learned": takeover.learned, "needed": takeover.needed}
+    return {"answering": takeover.answering, "learned": takeover.learned, "needed": takeover.needed} | (
+        {"definition": takeover.definition} if takeover.definition else {}
+    )
 
 
 def _description(model: models_pb2.DescribeModelResponse) -> dict[str, object]:

@@ -38,6 +38,8 @@ class SchemaBook:
         ------
         IncompatibleSchema
             A stream does not fit the events that are on its topic; nothing is noted.
+        Unreadable
+            What was noted is damaged.
         """
         known = self._read()
         found = [own for stream in loop.streams for own in conflicts(stream, known.get(stream.name, stream.fields))]
@@ -49,7 +51,7 @@ class SchemaBook:
 
     def _read(self) -> _Fields:
         if self._path.exists():
-            return _FIELDS.decode(self._path.read_bytes())
+            return _SCHEMAS.decode(self._path.read_bytes(), str(self._path))
         if self._former.exists():  # a loop that ran before there was this file
             return {stream.name: stream.fields for stream in definition.decode(self._former.read_bytes()).streams}
         return {}

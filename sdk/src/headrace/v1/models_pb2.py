@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headrace/v1/models.proto\x12\x0bheadrace.v1\"\x13\n\x11ListModelsRequest\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.headrace.v1.ModelSummary\"\x8b\x01\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x12\n\ndefinition\x18\x03 \x01(\t\x12\x15\n\x08\x65xamples\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\'\n\x08takeover\x18\x05 \x01(\x0b\x32\x15.headrace.v1.TakeoverB\x0b\n\t_examples\">\n\x08Takeover\x12\x11\n\tanswering\x18\x01 \x01(\t\x12\x0f\n\x07learned\x18\x02 \x01(\x04\x12\x0e\n\x06needed\x18\x03 \x01(\x04\"%\n\x14\x44\x65scribeModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xff\x01\n\x15\x44\x65scribeModelResponse\x12*\n\x07summary\x18\x01 \x01(\x0b\x32\x19.headrace.v1.ModelSummary\x12\x0f\n\x07learner\x18\x02 \x01(\t\x12&\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x14.headrace.v1.Feature\x12\x0f\n\x07\x63lasses\x18\x04 \x03(\t\x12@\n\x07metrics\x18\x05 \x03(\x0b\x32/.headrace.v1.DescribeModelResponse.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"%\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\"\xf2\x03\n\x0cModelVersion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\ndefinition\x18\x02 \x01(\t\x12\x10\n\x08\x65xamples\x18\x03 \x01(\x04\x12\x12\n\nevent_time\x18\x04 \x01(\x03\x12&\n\x08\x66\x65\x61tures\x18\x05 \x03(\x0b\x32\x14.headrace.v1.Feature\x12\x0f\n\x07\x63lasses\x18\x06 \x03(\t\x12\x0c\n\x04task\x18\x07 \x01(\t\x12\x37\n\x07metrics\x18\x08 \x03(\x0b\x32&.headrace.v1.ModelVersion.MetricsEntry\x12\x0c\n\x04onnx\x18\t \x01(\x0c\x12\x0e\n\x06sha256\x18\n \x01(\x0c\x12\x18\n\x10model_definition\x18\x0b \x01(\x0c\x12\x33\n\x05views\x18\x0c \x03(\x0b\x32$.headrace.v1.ModelVersion.ViewsEntry\x12\x12\n\ntaken_over\x18\r \x01(\x08\x12\x0e\n\x06needed\x18\x0e \x01(\x04\x12\x18\n\x10view_definitions\x18\x0f \x03(\x0c\x12\x10\n\x08\x63orrects\x18\x10 \x01(\x08\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a,\n\nViewsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xb5\x01\n\x0cModelService\x12M\n\nListModels\x12\x1e.headrace.v1.ListModelsRequest\x1a\x1f.headrace.v1.ListModelsResponse\x12V\n\rDescribeModel\x12!.headrace.v1.DescribeModelRequest\x1a\".headrace.v1.DescribeModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headrace/v1/models.proto\x12\x0bheadrace.v1\"\x13\n\x11ListModelsRequest\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.headrace.v1.ModelSummary\"\x8b\x01\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x12\n\ndefinition\x18\x03 \x01(\t\x12\x15\n\x08\x65xamples\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\'\n\x08takeover\x18\x05 \x01(\x0b\x32\x15.headrace.v1.TakeoverB\x0b\n\t_examples\"R\n\x08Takeover\x12\x11\n\tanswering\x18\x01 \x01(\t\x12\x0f\n\x07learned\x18\x02 \x01(\x04\x12\x0e\n\x06needed\x18\x03 \x01(\x04\x12\x12\n\ndefinition\x18\x04 \x01(\t\"%\n\x14\x44\x65scribeModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xff\x01\n\x15\x44\x65scribeModelResponse\x12*\n\x07summary\x18\x01 \x01(\x0b\x32\x19.headrace.v1.ModelSummary\x12\x0f\n\x07learner\x18\x02 \x01(\t\x12&\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x14.headrace.v1.Feature\x12\x0f\n\x07\x63lasses\x18\x04 \x03(\t\x12@\n\x07metrics\x18\x05 \x03(\x0b\x32/.headrace.v1.DescribeModelResponse.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"%\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\"\xf2\x03\n\x0cModelVersion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\ndefinition\x18\x02 \x01(\t\x12\x10\n\x08\x65xamples\x18\x03 \x01(\x04\x12\x12\n\nevent_time\x18\x04 \x01(\x03\x12&\n\x08\x66\x65\x61tures\x18\x05 \x03(\x0b\x32\x14.headrace.v1.Feature\x12\x0f\n\x07\x63lasses\x18\x06 \x03(\t\x12\x0c\n\x04task\x18\x07 \x01(\t\x12\x37\n\x07metrics\x18\x08 \x03(\x0b\x32&.headrace.v1.ModelVersion.MetricsEntry\x12\x0c\n\x04onnx\x18\t \x01(\x0c\x12\x0e\n\x06sha256\x18\n \x01(\x0c\x12\x18\n\x10model_definition\x18\x0b \x01(\x0c\x12\x33\n\x05views\x18\x0c \x03(\x0b\x32$.headrace.v1.ModelVersion.ViewsEntry\x12\x12\n\ntaken_over\x18\r \x01(\x08\x12\x0e\n\x06needed\x18\x0e \x01(\x04\x12\x18\n\x10view_definitions\x18\x0f \x03(\x0c\x12\x10\n\x08\x63orrects\x18\x10 \x01(\x08\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a,\n\nViewsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xb5\x01\n\x0cModelService\x12M\n\nListModels\x12\x1e.headrace.v1.ListModelsRequest\x1a\x1f.headrace.v1.ListModelsResponse\x12V\n\rDescribeModel\x12!.headrace.v1.DescribeModelRequest\x1a\".headrace.v1.DescribeModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,21 +44,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSUMMARY']._serialized_start=128
   _globals['_MODELSUMMARY']._serialized_end=267
   _globals['_TAKEOVER']._serialized_start=269
-  _globals['_TAKEOVER']._serialized_end=331
-  _globals['_DESCRIBEMODELREQUEST']._serialized_start=333
-  _globals['_DESCRIBEMODELREQUEST']._serialized_end=370
-  _globals['_DESCRIBEMODELRESPONSE']._serialized_start=373
-  _globals['_DESCRIBEMODELRESPONSE']._serialized_end=628
-  _globals['_DESCRIBEMODELRESPONSE_METRICSENTRY']._serialized_start=582
-  _globals['_DESCRIBEMODELRESPONSE_METRICSENTRY']._serialized_end=628
-  _globals['_FEATURE']._serialized_start=630
-  _globals['_FEATURE']._serialized_end=667
-  _globals['_MODELVERSION']._serialized_start=670
-  _globals['_MODELVERSION']._serialized_end=1168
-  _globals['_MODELVERSION_METRICSENTRY']._serialized_start=582
-  _globals['_MODELVERSION_METRICSENTRY']._serialized_end=628
-  _globals['_MODELVERSION_VIEWSENTRY']._serialized_start=1124
-  _globals['_MODELVERSION_VIEWSENTRY']._serialized_end=1168
-  _globals['_MODELSERVICE']._serialized_start=1171
-  _globals['_MODELSERVICE']._serialized_end=1352
+  _globals['_TAKEOVER']._serialized_end=351
+  _globals['_DESCRIBEMODELREQUEST']._serialized_start=353
+  _globals['_DESCRIBEMODELREQUEST']._serialized_end=390
+  _globals['_DESCRIBEMODELRESPONSE']._serialized_start=393
+  _globals['_DESCRIBEMODELRESPONSE']._serialized_end=648
+  _globals['_DESCRIBEMODELRESPONSE_METRICSENTRY']._serialized_start=602
+  _globals['_DESCRIBEMODELRESPONSE_METRICSENTRY']._serialized_end=648
+  _globals['_FEATURE']._serialized_start=650
+  _globals['_FEATURE']._serialized_end=687
+  _globals['_MODELVERSION']._serialized_start=690
+  _globals['_MODELVERSION']._serialized_end=1188
+  _globals['_MODELVERSION_METRICSENTRY']._serialized_start=602
+  _globals['_MODELVERSION_METRICSENTRY']._serialized_end=648
+  _globals['_MODELVERSION_VIEWSENTRY']._serialized_start=1144
+  _globals['_MODELVERSION_VIEWSENTRY']._serialized_end=1188
+  _globals['_MODELSERVICE']._serialized_start=1191
+  _globals['_MODELSERVICE']._serialized_end=1372
 # @@protoc_insertion_point(module_scope)

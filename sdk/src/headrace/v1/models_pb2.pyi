@@ -31,14 +31,16 @@ class ModelSummary(_message.Message):
     def __init__(self, name: _Optional[str] = ..., task: _Optional[str] = ..., definition: _Optional[str] = ..., examples: _Optional[int] = ..., takeover: _Optional[_Union[Takeover, _Mapping]] = ...) -> None: ...
 
 class Takeover(_message.Message):
-    __slots__ = ("answering", "learned", "needed")
+    __slots__ = ("answering", "learned", "needed", "definition")
     ANSWERING_FIELD_NUMBER: _ClassVar[int]
     LEARNED_FIELD_NUMBER: _ClassVar[int]
     NEEDED_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_FIELD_NUMBER: _ClassVar[int]
     answering: str
     learned: int
     needed: int
-    def __init__(self, answering: _Optional[str] = ..., learned: _Optional[int] = ..., needed: _Optional[int] = ...) -> None: ...
+    definition: str
+    def __init__(self, answering: _Optional[str] = ..., learned: _Optional[int] = ..., needed: _Optional[int] = ..., definition: _Optional[str] = ...) -> None: ...
 
 class DescribeModelRequest(_message.Message):
     __slots__ = ("model",)

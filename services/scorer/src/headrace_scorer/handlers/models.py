@@ -46,4 +46,6 @@ class ModelHandler(models_pb2_grpc.ModelServiceServicer):
 
     def _takeover(self, name: str) -> pb.Takeover | None:
         takeover = self._versions.takeover(name)
-        return None if takeover is None else pb.Takeover(**takeover._asdict())
+        if takeover is None:
+            return None
+        return pb.Takeover(**takeover._asdict(), definition=self._versions.hash(name))
