@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from headrace import definition
 from headrace.definition import Field, LoopDefinition
 from headrace.embedded.premises import write_private
 from headrace.errors import IncompatibleSchema
 from headrace.events.schema import conflicts
+from headrace.wire.document import Document
 
 _Fields = dict[str, tuple[Field, ...]]
 
-# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
-_FIELDS = msgspec.json.Decoder(_Fields)
+_SCHEMAS: Document[_Fields] = Document("schemas", _Fields)
 
 
 class SchemaBook:
@@ -46,7 +44,7 @@ class SchemaBook:
         if found:
             raise IncompatibleSchema(tuple(map(str, found)))
         draft = self._path.with_suffix(".draft")
-        write_private(draft, msgspec.json.encode(known | {stream.name: stream.fields for stream in loop.streams}))
+        write_private(draft, _SCHEMAS.encode(known | {stream.name: stream.fields for stream in loop.streams}))
         draft.replace(self._path)
 
     def _read(self) -> _Fields:
