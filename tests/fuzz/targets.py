@@ -8,32 +8,21 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headrace import declare, files
-from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition, decode, encode
+from headrace.definition import LoopDefinition, StreamDefinition
 from headrace.errors import HeadraceError
 from headrace.events import StreamCodec
-from headrace.log.tables import (
-    Kind,
-    LogEntries,
-    Predictions,
-    Vectors,
-    decode_log,
-    decode_predictions,
-    decode_vectors,
-    encode_log,
-    encode_predictions,
-    encode_vectors,
-    last_sequence_of,
-    positions_of,
-)
+from headrace.wire import document, frame
+from tests.wire_samples import samples
+
+SAMPLES = samples()
 
 _LOOP = """
 from datetime import datetime
@@ -76,9 +65,6 @@ _EVENTS = tuple(
     for number in range(20)
 )
 
-#: Rows of the tables that are damaged.
-_ROWS = 3
-
 
 @dataclass(frozen=True)
 class Target:
@@ -110,10 +96,6 @@ def loop() -> LoopDefinition:
 
 def _stream() -> StreamDefinition:
     return loop().stream("paid")
-
-
-def _model() -> ModelDefinition:
-    return loop().models[0]
 
 
 @cache
@@ -168,43 +150,31 @@ def _parquet() -> list[bytes]:
     return found
 
 
-def _cut_width() -> int:
-    return len(set(_model().view_names))
+def _formats() -> dict[str, Target]:
+    """Every format of headrace: as it is stored, and its body behind a checksum that is right."""
+    found: dict[str, Target] = {}
+    for name, sample in SAMPLES.items():
+        written = sample.write()
+        found[name] = Target(partial(list, [written]), sample.read)
+        seal, body = _behind_the_checksum(written)
+        if seal is not None:
+            found[f"{name}_resealed"] = Target(partial(list, [body]), partial(_sealed_again, seal, sample.read))
+    return found
 
 
-def _vectors() -> Vectors:
-    numbers = sum(feature.type != "string" for feature in _model().features)
-    return Vectors(
-        [f"P{row}" for row in range(_ROWS)],
-        np.arange(_ROWS) * 10**15,
-        [bytes([row]) * 20 for row in range(_ROWS)],
-        np.arange(_ROWS * _cut_width() * 3).reshape(_ROWS, _cut_width(), 3),
-        np.full((_ROWS, numbers), 0.5),
-        [["S", None, "Cé"] for _ in range(len(_model().features) - numbers)],
-    )
+def _behind_the_checksum(written: bytes) -> tuple[Callable[[bytes], bytes] | None, bytes]:
+    """How a body gets its header, and the body; None where a format has no checksum of its own."""
+    if written[:2] == b"HR":
+        kind = frame.Kind(written[2])
+        return partial(frame.seal, kind), frame.unseal(kind, written, "a sample")
+    if written[:1] == b"{":
+        kind = json.loads(written)["kind"]
+        return partial(document.seal, kind), document.unseal(kind, written, "a sample")
+    return None, b""
 
 
-def _log() -> LogEntries:
-    vectors = _vectors()
-    return LogEntries(
-        np.arange(_ROWS),
-        np.array([Kind.QUESTION, Kind.ANSWER, Kind.UNANSWERED], np.int8),
-        np.zeros(_ROWS, np.int64),
-        vectors.ids,
-        vectors.times,
-        vectors.times,
-        np.array([np.nan, 1.0, np.nan]),
-        np.ones(_ROWS),
-        vectors.numbers,
-        vectors.categories,
-    )
-
-
-def _predictions() -> Predictions:
-    vectors = _vectors()
-    scores = np.full(_ROWS, 0.5)
-    own = (vectors.ids, vectors.times, vectors.positions, np.arange(_ROWS), scores, None)
-    return Predictions(*own, vectors.numbers, vectors.categories)
+def _sealed_again(seal: Callable[[bytes], bytes], read: Callable[[bytes], object], body: bytes) -> object:
+    return read(seal(body))
 
 
 def _planted(fault: Callable[[], object]) -> Target:
@@ -225,15 +195,5 @@ TARGETS: dict[str, Target] = {
     "csv": Target(_csv, _file(".csv")),
     "json_lines": Target(_json_lines, _file(".jsonl")),
     "parquet": Target(_parquet, _file(".parquet")),
-    "loop": Target(lambda: [encode(loop())], decode),
-    "vectors": Target(
-        lambda: [encode_vectors(_model(), _vectors())],
-        lambda data: (decode_vectors(_model(), data), positions_of(data)),
-    ),
-    "log": Target(
-        lambda: [encode_log(_model(), _log())], lambda data: (decode_log(_model(), data), last_sequence_of(data))
-    ),
-    "predictions": Target(
-        lambda: [encode_predictions(_model(), _predictions())], lambda data: decode_predictions(_model(), data)
-    ),
+    **_formats(),
 }
