@@ -91,7 +91,7 @@ async def test_publish_stream_counts_and_names_what_it_refused(stub: ingest_pb2_
     response = await stub.PublishStream(iter(requests))
     assert (response.accepted, response.rejected) == (2, 1)
     (rejection,) = response.rejections
-    assert (rejection.stream, rejection.index, rejection.expected) == ("clicks", 1, "a JSON object")
+    assert (rejection.stream, rejection.index, rejection.expected) == ("clicks", 1, "a JSON object in UTF-8")
 
 
 async def test_health_and_reflection(channel: grpc.aio.Channel) -> None:

@@ -13,7 +13,7 @@ from headrace.learning import not_finite
 from headrace.quality import NOT_FINITE, warning_of
 
 
-@pytest.mark.parametrize("model", [LinearRegression(), StandardScaler() | LogisticRegression()])
+@pytest.mark.parametrize("model", [StandardScaler() | LinearRegression(), StandardScaler() | LogisticRegression()])
 def test_a_value_too_large_to_compute_with_is_found(model: Any) -> None:
     for number in range(50):
         model.learn_one({"x": float(number % 7), "z": 1.0}, number % 2 == 0)

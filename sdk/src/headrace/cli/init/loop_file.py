@@ -24,7 +24,7 @@ _LEARNERS = {
     Task.MULTICLASS: ("linear_model.SoftmaxRegression", "StandardScaler() | SoftmaxRegression()"),
     Task.REGRESSION: (
         "linear_model.LinearRegression",
-        "StandardScaler() | LinearRegression(optimizer=SGD(0.01), intercept_lr=0.05, clip_gradient=10)",
+        "StandardScaler() | LinearRegression(optimizer=SGD(0.001), intercept_lr=0.01, clip_gradient=10)",
     ),
 }
 _NUMBERS = (FieldType.INT, FieldType.FLOAT, FieldType.BOOL)

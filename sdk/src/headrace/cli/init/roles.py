@@ -102,7 +102,7 @@ def _no_time(table: Table, named: Column | None) -> InvalidRequest:
             f"column {named.name!r}", f"no time ({named.example!r})", "ISO 8601, or seconds since 1970"
         )
     found = "a table without a column of times, which every event needs"
-    cure = "one, as ISO 8601. Where the rows are in order, give them times a minute apart: add_times below"
+    cure = "one. Where the rows are in order, give them times a minute apart, and take timed.csv:"
     return InvalidRequest(str(table.path), found, f"{cure}\n{_add_times(table.path)}")
 
 
