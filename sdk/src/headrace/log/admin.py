@@ -54,6 +54,12 @@ class Retention(
 FOR_EVER = Retention(-1)
 
 
+class _BacklogQuota(msgspec.Struct, frozen=True, rename={"size": "limitSize", "seconds": "limitTime"}):
+    size: int
+    seconds: int = -1
+    policy: str = "consumer_backlog_eviction"
+
+
 class Subscription(msgspec.Struct, frozen=True, rename="camel"):
     """How far the readers of a topic are behind. `msg_backlog` counts entries: batches, not messages."""
 
@@ -243,6 +249,15 @@ class Admin:
     def set_topic_retention(self, topic: str, retention: Retention) -> None:
         """Keep what a topic holds for so long, whether or not it has been read."""
         self._do("POST", f"{_path(topic)}/retention", topic, retention)
+
+    def set_backlog_limit(self, topic: str, size: int) -> None:
+        """Let subscriptions of a topic that are more than so many bytes behind go on with what is newer.
+
+        A broker keeps a backlog whatever its retention says, so it refuses a retention that is not above this limit.
+        """
+        # Both kinds: the default of the other one would be compared with the retention, too.
+        for kind in ("destination_storage", "message_age"):
+            self._do("POST", f"{_path(topic)}/backlogQuota?backlogQuotaType={kind}", topic, _BacklogQuota(size))
 
     def namespace_retention(self, namespace: str) -> Retention | None:
         """A namespace's own retention; None where the broker's default holds."""

@@ -94,6 +94,8 @@ def provision(
             changed(f"{topic.name} created, {partitions}")
         retention = retention_of(topic)
         if admin.topic_retention(topic.name) != retention:
+            if topic.kept_bytes is not None:
+                admin.set_backlog_limit(topic.name, topic.kept_bytes // 2)
             admin.set_topic_retention(topic.name, retention)
             changed(f"{topic.name} is kept {_kept(retention)}")
         if topic.compaction and admin.compaction_threshold(topic.name) != topic.compaction:
