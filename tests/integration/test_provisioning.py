@@ -80,7 +80,7 @@ def test_topics_are_as_declared_and_applying_again_changes_nothing(
         topics.predictions("m"): (4, Retention(7 * DAY)),
         topics.examples("m"): (0, FOR_EVER),
         topics.models: (0, Retention(7 * DAY)),
-        topics.dead_letters: (0, Retention(14 * DAY)),
+        topics.dead_letters: (0, Retention(14 * DAY, 1_024)),
     }
     assert {name: (admin.partitions(name), admin.topic_retention(name)) for name in wanted} == wanted
     assert admin.compaction_threshold(topics.models) == 1_000_000
@@ -151,5 +151,5 @@ def test_of_versions_the_newest_of_each_definition_stays(
     ]
     assert [(own.definition, own.examples) for own in found] == [("older", 300), (model.hash, 300)]
     assert sum(len(batch) for batch in read_whole(client, topic)) == 7
-    assert versions.newest(model).examples == 300
+    assert versions.newest(model, official_place.topics("shop").examples("m")).examples == 300
     client.close()

@@ -155,7 +155,7 @@ class Service:
         )
         sender = ServedSender(client, self._topics, queue, lambda count: progress.count(logged=count))
         kept = KeptVersions(settings.data / "versions")
-        kept.save(versions.offer(kept.load()))
+        kept.save(versions.offer_kept(kept.load()))
         reader = VersionReader(client, self._topics, versions, kept, pace.stir, self._fail)
         stream = StreamScoring(client, self._loop, self._topics, versions, reader.caught_up, progress, self._fail)
 

@@ -147,6 +147,12 @@ class Versions:
         needed = self._models[name].takeover or (newest.needed if newest else 0) or former.examples
         return Takeover(former.model.hash, newest.examples if newest else 0, needed)
 
+    def offer_kept(self, versions: Sequence[_Offered]) -> dict[str, _Offered]:
+        """Take versions that this scorer has taken before: their examples were checked then, so no log is asked."""
+        for published in versions:
+            self._known[published.model] = max(published.examples, self._known.get(published.model, -1))
+        return self.offer(versions)
+
     def offer(self, versions: Sequence[_Offered]) -> dict[str, _Offered]:
         """Take what the models topic brought: of each definition the newest that fits; returns those taken.
 
