@@ -21,8 +21,8 @@ from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.statehash import state_hash
 from tests.crash.site import Site
 
-#: Epoch and position, which differ between two runs.
-_FENCE = 28
+#: Bytes of a row's header: epoch and position, which differ between two runs, and what follows from them.
+_HEADER = 40
 
 
 class Message(NamedTuple):
@@ -103,7 +103,7 @@ def _rows(site: Site, outcome: Outcome) -> None:
             pipe.hgetall(key)
         for key, fields in zip(keys, pipe.execute(), strict=True):
             for name, value in fields.items():
-                outcome.rows[key.decode(), name.decode()] = value[_FENCE:]
+                outcome.rows[key.decode(), name.decode()] = value[_HEADER:]
 
 
 class _Reading:

@@ -71,7 +71,7 @@ def _times(what: str, found: Sequence[Recovery], bound: str) -> list[str]:
 def _compared(result: Result) -> list[str]:
     found, through = result.comparison, result.disturbed
     rows = [
-        ("rows", found.rows, found.rows_equal, "all fields, behind their fence"),
+        ("rows", found.rows, found.rows_equal, "all fields, behind their header"),
         ("vectors", found.vectors, found.vectors_equal, "each event once, in order, to the last bit"),
         ("predictions", found.predictions, found.predictions_equal,
          f"each vector once; {found.unscored} vectors before the first version"),
