@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.deadline import scaled
+from tests.deadline import measured, scaled
 
 _ROWS, _COLUMNS = 50, 160
 _READ = 65_536
@@ -65,9 +65,11 @@ class Terminal:
         TimeoutError
             It does not, or the command ends first.
         """
-        deadline = time.monotonic() + scaled(seconds)
+        began = time.monotonic()
         while not condition(self.text):
-            if time.monotonic() > deadline or not self._read(0.2):
+            ended = not self._read(0.2)
+            late = time.monotonic() > began + scaled(seconds) and time.monotonic() > began + seconds * measured()
+            if late or (ended and not condition(self.text)):
                 raise TimeoutError(f"the terminal shows:\n{self.text[-4_000:]}")
         return self.text
 
