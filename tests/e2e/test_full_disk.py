@@ -51,6 +51,10 @@ def test_a_full_disk_is_said_and_passes(small_disk: Path, tmp_path: Path) -> Non
     payments = next(own.text for own in blocks(README) if own.language == "csv")
     (tmp_path / "payments.csv").write_text(payments)
 
+    def says_full(text: str) -> bool:
+        # However the terminal breaks its lines.
+        return f"thediskof{data}isfull" in "".join(text.split())
+
     def headrace(*words: str) -> Terminal:
         return Terminal([*words, "--data", data], tmp_path)
 
@@ -63,9 +67,9 @@ def test_a_full_disk_is_said_and_passes(small_disk: Path, tmp_path: Path) -> Non
         up.until(lambda text: "Ctrl-C stops it." in text, 180)
         large = fill(small_disk)
         with headrace("send", "payment", "payments.csv") as send:
-            send.until(lambda text: f"the disk of {data} is full" in text)
-            up.until(lambda text: f"the disk of {data} is full" in text)
-            assert f"the disk of {data} is full" in status().replace("\n", " ")
+            send.until(says_full)
+            up.until(says_full)
+            assert says_full(status())
             os.unlink(large)
             assert send.end(seconds=60) == 0
             assert "accepted, 0 rejected" in send.text

@@ -59,9 +59,10 @@ class Up:
         found: dict[str, Any] = json.loads((self.data / "up.json").read_bytes())
         return found
 
-    def run(self, *words: str, code: int = 0, pause: float = 0.0, by: int | None = None) -> str:
+    def run(self, *words: str, code: int = 0, pause: float = 0.0, shows: str = "", by: int | None = None) -> str:
         """Run a command in a terminal of its own, and look at both for a while; returns what it wrote."""
         with Terminal([*words], self.folder) as command:
+            command.until(lambda text: shows in text)
             if pause:
                 command.pause(pause)
                 self.terminal.pause(0.1)
@@ -104,7 +105,7 @@ def test_the_start_prints_a_question_with_a_time(up: Up) -> None:
 
 def test_a_loop_without_events_is_shown(up: Up) -> None:
     assert "payment" in up.run("status")
-    assert "loop payments" in up.run("status", "--watch", pause=2.5, by=signal.SIGINT, code=130)
+    up.run("status", "--watch", shows="loop payments", pause=2.5, by=signal.SIGINT, code=130)
     assert "has the state of payments" in up.run("backfill", code=4)
     assert "0 vectors" in up.run("replay", "--diff")
 
