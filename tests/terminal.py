@@ -21,6 +21,9 @@ from typing import Self
 from tests.deadline import measured, scaled
 
 _ROWS, _COLUMNS = 50, 160
+
+#: Variables that would say more than the terminal itself; test runners set some of them.
+_NOT_ITS_OWN = ("NO_COLOR", "CI", "COLUMNS", "LINES")
 _READ = 65_536
 
 #: What a terminal takes for a command to itself: sequences that begin with ESC [ or ESC ], and single ones.
@@ -34,7 +37,7 @@ class Terminal:
         self.written = ""
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
-        variables = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "CI")}
+        variables = {name: value for name, value in os.environ.items() if name not in _NOT_ITS_OWN}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "headrace.cli", *arguments],
             cwd=folder,
