@@ -43,6 +43,13 @@ def private_file(path: Path | str, flags: int) -> int:
     return descriptor
 
 
+def replace_private(path: Path, data: bytes) -> None:
+    """Write a file for its owner alone, in one step: whoever reads it meets the former content, or all of this."""
+    draft = path.with_suffix(".draft")
+    write_private(draft, data)
+    draft.replace(path)
+
+
 def write_private(path: Path, data: bytes) -> None:
     """Write a file that its owner alone may read."""
     with open(path, "wb", opener=private_file) as file:

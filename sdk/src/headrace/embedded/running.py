@@ -15,7 +15,7 @@ from headrace import definition
 from headrace.definition import LoopDefinition
 from headrace.embedded.locks import DirectoryLock, is_held
 from headrace.embedded.pair import Servers
-from headrace.embedded.premises import UP_LOCK, problems_of, write_private
+from headrace.embedded.premises import UP_LOCK, problems_of, replace_private, write_private
 from headrace.embedded.processes import Report, Supervisor, Surroundings, log_report
 from headrace.embedded.schema_book import SchemaBook
 from headrace.errors import NewerFormat, OlderFormat, Unavailable, Unreadable
@@ -292,9 +292,7 @@ def with_one_partition(loop: LoopDefinition) -> LoopDefinition:
 @contextmanager
 def _published(running: RunningLoop) -> Iterator[None]:
     file = running.data / "up.json"
-    draft = file.with_suffix(".draft")
-    write_private(draft, msgspec.json.format(msgspec.json.encode(running.describe()), indent=1) + b"\n")
-    draft.replace(file)
+    replace_private(file, msgspec.json.format(msgspec.json.encode(running.describe()), indent=1) + b"\n")
     try:
         yield
     finally:

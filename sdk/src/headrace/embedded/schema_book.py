@@ -6,7 +6,7 @@ from pathlib import Path
 
 from headrace import definition
 from headrace.definition import Field, LoopDefinition
-from headrace.embedded.premises import write_private
+from headrace.embedded.premises import replace_private
 from headrace.errors import IncompatibleSchema
 from headrace.events.schema import conflicts
 from headrace.wire.document import Document
@@ -43,9 +43,8 @@ class SchemaBook:
         found = [own for stream in loop.streams for own in conflicts(stream, known.get(stream.name, stream.fields))]
         if found:
             raise IncompatibleSchema(tuple(map(str, found)))
-        draft = self._path.with_suffix(".draft")
-        write_private(draft, _SCHEMAS.encode(known | {stream.name: stream.fields for stream in loop.streams}))
-        draft.replace(self._path)
+        fields = known | {stream.name: stream.fields for stream in loop.streams}
+        replace_private(self._path, _SCHEMAS.encode(fields))
 
     def _read(self) -> _Fields:
         if self._path.exists():
