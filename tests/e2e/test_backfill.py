@@ -86,11 +86,17 @@ class Shop:
                 for name, row in store.hgetall(key).items()
             }
 
-    def degradations(self) -> list[int]:
+    def degradations(self) -> list[int] | None:
+        """What the scorer says about the rows that it found; None until it has a version."""
         with grpc.insecure_channel(self.running.addresses["scorer"]) as channel:
             stub = scoring_pb2_grpc.ScoringServiceStub(channel)  # type: ignore[no-untyped-call]
             event = json.dumps({"user": "u", "shop": "s1", "x": 0.5}).encode()
-            return list(stub.Score(scoring_pb2.ScoreRequest(model="m", event=event), timeout=5.0).degradations)
+            try:
+                return list(stub.Score(scoring_pb2.ScoreRequest(model="m", event=event), timeout=5.0).degradations)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+                    raise
+                return None
 
     def headrace(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "headrace.cli", *words, "--data", str(self.running.data)]
