@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from examples.flights.watch import Sample
-from headrace.wording import LAST_TIME
+from headrace.wire.times import Rest, WireTime
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -77,11 +77,11 @@ def _before_the_first(unscored: int) -> str:
     return f" ({unscored:,} asked before the first version)" if unscored else ""
 
 
-def date(frontier: int | None) -> str:
+def date(frontier: WireTime) -> str:
     """Up to when the year has been learned."""
-    if frontier is None or frontier < 0:
+    if frontier is None:
         return "not yet"
-    if frontier > LAST_TIME:
+    if isinstance(frontier, Rest):
         return "the end"
     return datetime.fromtimestamp(frontier / 1e6, UTC).strftime("%d %b %Y")
 

@@ -12,10 +12,10 @@ import redis
 from examples.flights.playing import Playing
 from headrace.embedded import RunningLoop
 from headrace.errors import Unavailable
-from headrace.log.topics import END_OF_HISTORY
 from headrace.quality import Point
 from headrace.store.quality import QualityBoard, QualityReport
 from headrace.store.status import ServiceStatus
+from headrace.wire.times import Rest, WireTime
 
 MODEL = "late_arrival"
 
@@ -28,7 +28,7 @@ class Sample:
 
     wall_s: float
     played: int
-    frontier: int | None = None
+    frontier: WireTime = None
     counts: Counter[str] = field(default_factory=Counter)
     version: int = 0
     metrics: dict[str, float | None] = field(default_factory=dict)
@@ -119,10 +119,6 @@ def _sample(wall_s: float, played: int, statuses: list[ServiceStatus], quality: 
         quality.metrics if quality else {},
         quality.points if quality else [],
         {status.instance: f"{status.state} {status.note}".strip() for status in statuses},
-        _at_the_end(learned) and quality is not None and versions.get("learner") == quality.examples,
-        _at_the_end(frontiers.get("scorer")),
+        learned is Rest.ENDED and quality is not None and versions.get("learner") == quality.examples,
+        frontiers.get("scorer") is Rest.ENDED,
     )
-
-
-def _at_the_end(frontier: int | None) -> bool:
-    return frontier is not None and frontier >= END_OF_HISTORY

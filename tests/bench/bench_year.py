@@ -17,7 +17,7 @@ from pathlib import Path
 from examples.flights.prepare import prepare
 from headrace import embedded
 from headrace.client import play
-from headrace.log.topics import END_OF_HISTORY
+from headrace.wire.times import Rest
 from tests.deadline import until
 
 LOOP = Path(__file__).parents[2] / "examples" / "flights" / "loop.py"
@@ -76,7 +76,7 @@ def main(events: int | None) -> dict[str, object]:
             result = play(running.definition, sources, running.addresses["ingest"], running.redis_url)
             until(
                 lambda: {own.service: own.frontier for own in running.status()},
-                lambda frontiers: frontiers.get("learner") == END_OF_HISTORY,
+                lambda frontiers: frontiers.get("learner") is Rest.ENDED,
                 seconds=300,
             )
             took = time.perf_counter() - started

@@ -24,8 +24,9 @@ from headrace.log.position import START
 from headrace.log.produce import Producer
 from headrace.log.read import LogReader
 from headrace.log.tables import Predictions, decode_vectors, encode_predictions
-from headrace.log.topics import END_OF_HISTORY, Topics
+from headrace.log.topics import Topics
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
+from headrace.wire.times import Rest
 from headrace_learner.checkpoint import Checkpoints
 from tests.contract.pages import blocks, commands
 from tests.contract.repository import ROOT
@@ -56,7 +57,7 @@ def played(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
         assert (result.accepted, result.rejected) == (EVENTS, 0)
         until(
             lambda: {own.service: own.frontier for own in running.status()},
-            lambda frontiers: frontiers.get("learner") == END_OF_HISTORY,
+            lambda frontiers: frontiers.get("learner") is Rest.ENDED,
             seconds=120,
         )
         yield running

@@ -22,9 +22,10 @@ from headrace.client import EventStream, IngestClient, PlayResult, Progress, pla
 from headrace.errors import InvalidEvent, InvalidRequest, Overloaded, Unavailable
 from headrace.events import StreamCodec
 from headrace.log.route import PARTITION
-from headrace.log.topics import END, END_OF_HISTORY
+from headrace.log.topics import END
 from headrace.marks import MARK, SENDER
 from headrace.store.status import ServiceStatus, StatusBoard
+from headrace.wire.times import Rest
 from tests.brokers import Place
 from tests.deadline import scaled, until
 from tests.integration.ingesting import HOUR, Ingesting, deciding, ingesting, stream
@@ -302,7 +303,7 @@ def test_play_waits_for_the_loop(ingest: Ingesting, tmp_path: Path) -> None:
         # The loop has worked off half of it.
         board.write(ServiceStatus(service="feature", instance="f", frontier=HOUR + 299))
         assert until(accepted, lambda count: count > 300) == 600
-        board.write(ServiceStatus(service="feature", instance="f", frontier=END_OF_HISTORY))
+        board.write(ServiceStatus(service="feature", instance="f", frontier=Rest.ENDED))
         player.join(scaled(60))
     # Nobody owns the partition: the events are stored, and not decided on.
     assert [(own.accepted, own.undecided, own.stalls) for own in results] == [(0, 1_000, 0)]

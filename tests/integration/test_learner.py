@@ -32,6 +32,7 @@ from headrace.store.fences import Fences
 from headrace.store.quality import QualityBoard
 from headrace.store.status import StatusBoard
 from headrace.v1 import models_pb2
+from headrace.wire.times import Rest
 from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.publishing import Versions
 from headrace_learner.statehash import state_hash
@@ -606,7 +607,7 @@ def test_the_process_survives_kill_and_drains_on_sigterm(
         eventually(lambda: versions().get("bananas") == 1_990)
         (status,) = board.read()
         assert status.metrics["bananas"]["examples"] == 1_990
-        assert status.frontier == END_OF_HISTORY
+        assert status.frontier is Rest.ENDED
         process.send_signal(signal.SIGTERM)
         assert process.wait(scaled(60)) == 0
         assert board.read() == []

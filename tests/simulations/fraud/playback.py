@@ -13,8 +13,8 @@ import redis
 
 from headrace import embedded
 from headrace.client import IngestClient, Progress, play
-from headrace.log.topics import END_OF_HISTORY
 from headrace.store.quality import QualityBoard
+from headrace.wire.times import Rest
 from tests.deadline import until
 from tests.life.recorder import Tail
 from tests.oracle.record import Message, Streams
@@ -93,7 +93,7 @@ def played(files: Mapping[str, Path], data: Path, say: Say, joiners: int = 0) ->
         say(f"sent {result.sent:,} events, {result.stalls} stalls")
         until(
             lambda: {own.service: own.frontier for own in running.status()},
-            lambda frontiers: frontiers.get("learner") == END_OF_HISTORY,
+            lambda frontiers: frontiers.get("learner") is Rest.ENDED,
             seconds=300,
         )
         seconds = time.monotonic() - began

@@ -9,8 +9,8 @@ import time
 from rich.console import Console
 
 from headrace.cli import board
-from headrace.frontier import UNKNOWN
 from headrace.store.status import ServiceStatus, TakeoverStatus
+from headrace.wire.times import Rest
 
 
 def learner() -> ServiceStatus:
@@ -100,14 +100,13 @@ def test_a_service_that_does_not_report_is_seen() -> None:
 
 def test_the_end_of_history_is_no_date() -> None:
     status = learner()
-    status.frontier = 2**62
+    status.frontier = Rest.ENDED
     assert board.frontier_text(status) == "the end"
 
 
 def test_a_frontier_that_is_not_known_is_left_out() -> None:
     status = learner()
-    # As while a view is filled: its stream is folded from the first event again.
-    status.frontier, status.lag_s = UNKNOWN - 5_000_000, 4.6e12
+    status.frontier, status.lag_s = None, None
     (line,) = board.as_lines([status])
     assert line.partition("  ")[2].startswith("learner-0: ready  examples 5,000 ")
 

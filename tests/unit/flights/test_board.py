@@ -8,8 +8,8 @@ from rich.console import Console
 
 from examples.flights import board
 from examples.flights.watch import Sample
-from headrace.log.topics import END_OF_HISTORY
 from headrace.quality import Point
+from headrace.wire.times import Rest, WireTime
 
 METRICS = {"roc_auc": 0.76, "log_loss": 0.46, "accuracy": 0.8, "prior_log_loss": 0.55, "no_change_accuracy": 0.72}
 SAMPLE = Sample(
@@ -64,9 +64,9 @@ def test_dead_letters_are_those_of_all_services() -> None:
 
 @pytest.mark.parametrize(
     ("frontier", "text"),
-    [(None, "not yet"), (-END_OF_HISTORY, "not yet"), (0, "01 Jan 1970"), (END_OF_HISTORY, "the end")],
+    [(None, "not yet"), (0, "01 Jan 1970"), (Rest.ENDED, "the end")],
 )
-def test_a_date_is_told_where_there_is_one(frontier: int | None, text: str) -> None:
+def test_a_date_is_told_where_there_is_one(frontier: WireTime, text: str) -> None:
     assert board.date(frontier) == text
 
 

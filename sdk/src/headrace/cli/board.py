@@ -12,9 +12,9 @@ import msgspec
 
 from headrace.cli.output import cell
 from headrace.cli.progress_tables import advice, join_cells, joins_of, mark_lines, stream_cells, streams_of
-from headrace.frontier import RESTING
 from headrace.quality.warning import MARK
-from headrace.wording import FIRST_TIME, LAST_TIME, format_span, format_time, printable, takeover_text
+from headrace.wire.times import Rest
+from headrace.wording import format_span, format_time, printable, takeover_text
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -105,23 +105,16 @@ def as_json(loop: str, statuses: Iterable[ServiceStatus], problems: Sequence[str
 
 def lag_text(status: ServiceStatus) -> str:
     """How much event time it is behind."""
-    return "" if status.lag_s is None or _is_unknown(status.frontier) else format_span(status.lag_s)
+    return "" if status.lag_s is None else format_span(status.lag_s)
 
 
 def frontier_text(status: ServiceStatus) -> str:
     """The event time up to which its work is done."""
-    if status.frontier is None or _is_unknown(status.frontier):
+    if status.frontier is None:
         return ""
-    if status.frontier == RESTING:
-        return "what there is"
-    if status.frontier > LAST_TIME:
-        return "the end"
+    if isinstance(status.frontier, Rest):
+        return "what there is" if status.frontier is Rest.IDLE else "the end"
     return format_time(status.frontier, short=True)
-
-
-def _is_unknown(frontier: int | None) -> bool:
-    """Whether a frontier says nothing yet, as while a stream is folded from its first event again."""
-    return frontier is not None and frontier < FIRST_TIME
 
 
 def _line(status: ServiceStatus) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from headrace.quality.warning import warning_of
-from headrace.wording import FIRST_TIME, counted, format_span, format_time, quoted, shown
+from headrace.wording import counted, format_span, format_time, quoted, shown
 
 if TYPE_CHECKING:
     from headrace.store.status import JoinStatus, MarkStatus, PartitionStatus, ServiceStatus
@@ -73,11 +73,6 @@ def _add(stream: StreamProgress, name: str, partition: PartitionStatus) -> None:
         stream.watermark, stream.held_by = partition.watermark, name
 
 
-def _is_unknown(watermark: int | None) -> bool:
-    """Whether a watermark says nothing yet: it lies before any calendar."""
-    return watermark is None or watermark < FIRST_TIME
-
-
 def _before(one: int | None, other: int | None) -> bool:
     return other is not None and (one is None or one < other)
 
@@ -90,7 +85,7 @@ def joins_of(statuses: Iterable[ServiceStatus]) -> dict[str, JoinStatus]:
 def stream_cells(stream: StreamProgress) -> dict[str, str]:
     """A stream's row."""
     oldest = f", oldest {format_span(stream.oldest_s)}" if stream.oldest_s >= 1 else ""
-    watermark = "" if _is_unknown(stream.watermark) else format_time(stream.watermark)
+    watermark = "" if stream.watermark is None else format_time(stream.watermark)
     held_by = "" if not stream.held_by else f" by {stream.held_by}"
     return {
         "stream": stream.name,
@@ -103,7 +98,7 @@ def stream_cells(stream: StreamProgress) -> dict[str, str]:
 def join_cells(model: str, join: JoinStatus) -> dict[str, str]:
     """A join's row: the waiting questions and labels, and the partition that holds them."""
     since = format_span(max(time.time() - join.since, 0))
-    watermark = "no event or mark yet" if _is_unknown(join.watermark) else f"at {format_time(join.watermark)}"
+    watermark = "no event or mark yet" if join.watermark is None else f"at {format_time(join.watermark)}"
     waits = f"{join.held_by}, {watermark}, for {since}" if join.waiting_questions else ""
     share = max(join.question_bytes, join.label_bytes) / max(join.bound_bytes, 1)
     return {

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from headrace.client.merging import BEFORE_ALL
 from headrace.store.status import ServiceStatus
+from headrace.wire.times import from_wire
 
 
 class Window(NamedTuple):
@@ -136,7 +137,7 @@ class Slowest:
         unowned: dict[tuple[str, str], float] = {}
         for status in statuses:
             if status.service in ("feature", "learner", "scorer") and status.frontier is not None:
-                told[status.service, status.instance] = status.frontier
+                told[status.service, status.instance] = from_wire(status.frontier)
             elif status.service == "feature":
                 unowned[status.service, status.instance] = -math.inf
         if not any(service == "feature" for service, _ in told):

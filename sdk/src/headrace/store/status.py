@@ -14,6 +14,7 @@ import redis
 
 from headrace.errors import Unreadable
 from headrace.wire.document import Document
+from headrace.wire.times import WireTime, from_wire
 
 #: A status that has not been renewed for so long (seconds) is gone.
 LIFE = 10
@@ -121,9 +122,10 @@ class StoppedModel(msgspec.Struct, kw_only=True):
 class ServiceStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One service process, as it describes itself each second.
 
-    `rates` are per second; `counters` since the process started; `frontier` is the event time up to which its
-    work is done and `newest` the newest event time that it has seen (µs since the epoch). `lag_s`, how far its
-    frontier is behind the newest event that any service has seen, is filled in by who reads. `versions` maps a
+    `rates` are per second; `counters` since the process started; `frontier` is the event time up to which its work is
+    done (µs since the epoch, or ``idle`` or ``ended``; None: unknown) and `newest` the newest event time that it has
+    seen. `lag_s`, how far its frontier is behind the newest event that any service has seen, is filled in by who
+    reads. `versions` maps a
     model to the number of examples of the version in use; `metrics` maps a model to its metrics as of the question,
     None being one that cannot be computed.
     `partitions` says how far each partition of a stream is, `held_by` which of them the events that were read wait for,
@@ -139,7 +141,7 @@ class ServiceStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     updated_at: float = 0.0
     counters: dict[str, int] = {}
     rates: dict[str, float] = {}
-    frontier: int | None = None
+    frontier: WireTime = None
     newest: int | None = None
     lag_s: float | None = None
     versions: dict[str, int] = {}
@@ -226,7 +228,7 @@ def _tell_lag(statuses: list[ServiceStatus]) -> None:
     newest = max((own.newest for own in statuses if own.newest is not None), default=None)
     for own in statuses:
         if own.frontier is not None and newest is not None:
-            own.lag_s = max(newest - own.frontier, 0) / 1e6
+            own.lag_s = max(newest - from_wire(own.frontier), 0) / 1e6
 
 
 class Pace:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from headrace.frontier import ENDED, RESTING, UNKNOWN
+from headrace.wording import FIRST_TIME
 
 
 class Rest(StrEnum):
@@ -31,6 +32,17 @@ def to_wire(time: int) -> WireTime:
     (7, None, <Rest.ENDED: 'ended'>)
     """
     return _OUT.get(time, time)
+
+
+def told(time: int | None) -> WireTime:
+    """A time for those outside, as `to_wire`: None also before any calendar, which is unknown less some span.
+
+    Examples
+    --------
+    >>> told(UNKNOWN - 1_000_000), told(7)
+    (None, 7)
+    """
+    return None if time is None or time < FIRST_TIME else to_wire(time)
 
 
 def from_wire(time: WireTime) -> int:

@@ -40,6 +40,7 @@ from headrace.store.partitions import Durability, PartitionStore
 from headrace.store.probe import store as watched_store
 from headrace.store.rows import RowStore
 from headrace.store.status import PERIOD, QUIET, Heartbeat, PartitionStatus, ServiceStatus, StatusBoard
+from headrace.wire.times import told
 from headrace.wording import counted
 from headrace_feature.app import FeatureApp, Routine
 from headrace_feature.durable import Acknowledger
@@ -197,7 +198,7 @@ class Composition:
     def beat(self) -> None:
         """Publish the status."""
         if self._folder is not None:
-            self._heartbeat.status.frontier = self._folder.frontier()
+            self._heartbeat.status.frontier = told(self._folder.frontier())
             self._heartbeat.status.newest = self._folder.newest()
             self._heartbeat.status.held_by = self._folder.held_by()
             self._heartbeat.status.partitions = self._partition_statuses(self._folder)

@@ -35,6 +35,7 @@ from headrace.store.decisions import encode as encode_decisions
 from headrace.store.partitions import PartitionStore, Standing, view_names
 from headrace.store.rows import RowStore, Write
 from headrace.store.status import Heartbeat, PartitionStatus
+from headrace.wording import FIRST_TIME
 from headrace_feature.decoding import Decoded, decode
 from headrace_feature.outputs import OutputReached, VectorOutputs
 from headrace_feature.tenure import Tenure
@@ -573,7 +574,7 @@ def _status(partition: Partition, now: int) -> PartitionStatus:
         owned=True,
         waiting=partition.backlog,
         oldest_s=0.0 if waiting is None else max(now - int(waiting.since[0]), 0) / 1e6,
-        watermark=None if partition.watermark <= UNKNOWN else partition.watermark,
+        watermark=None if partition.watermark < FIRST_TIME else partition.watermark,
         resting=partition.frontier >= RESTING,
     )
 

@@ -48,6 +48,7 @@ from headrace.store.pairs import JoinState, LabelSource, PairStore
 from headrace.store.status import Heartbeat, JoinStatus
 from headrace.wire.envelope import Envelope
 from headrace.wire.times import from_wire, to_wire
+from headrace.wording import FIRST_TIME
 from headrace_feature.decoding import decode
 from headrace_feature.marks import LabelMarks
 from headrace_feature.outputs import ExamplesLog
@@ -473,7 +474,7 @@ class JoinWorker:
             label_bytes=waiting.label_bytes,
             bound_bytes=self.model.waiting_bytes,
             held_by=f"{self._labels.stream.name}-{self._sources[1].index(held_by)}",
-            watermark=None if watermark == UNKNOWN else watermark,
+            watermark=None if watermark < FIRST_TIME else watermark,
             since=self._moved[held_by][1],
             questions_of=self.model.stream,
             marks=self._marks.statuses(),

@@ -11,6 +11,7 @@ from headrace.log.topics import END_OF_HISTORY
 from headrace.quality import MARK, NOT_FINITE, SPOILED
 from headrace.readiness import Dependencies
 from headrace.store.status import Heartbeat, TakeoverStatus
+from headrace.wire.times import told
 
 from .worker import Standing, Worker
 
@@ -34,7 +35,7 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat, dependencies: Dependen
     # Who stands by knows nothing of how far the model is.
     frontiers = [_known(standing.frontier) for standing in standings.values() if standing.state != "standby"]
     known = [frontier for frontier in frontiers if frontier is not None]
-    status.frontier = min(known, default=None) if len(known) == len(frontiers) else None
+    status.frontier = told(min(known, default=None)) if len(known) == len(frontiers) else None
     status.metrics = {name: {**standing.metrics} for name, standing in standings.items() if standing.metrics}
     status.takeovers = {
         name: TakeoverStatus(answering=own.takeover.former, learned=own.examples, needed=own.takeover.needed)

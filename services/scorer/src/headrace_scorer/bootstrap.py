@@ -26,6 +26,7 @@ from headrace.rpc import Server
 from headrace.store.probe import store as watched_store
 from headrace.store.status import Pace, ServiceStatus, TakeoverStatus
 from headrace.v1 import features_pb2, features_pb2_grpc, models_pb2, models_pb2_grpc, scoring_pb2, scoring_pb2_grpc
+from headrace.wire.times import told
 from headrace_scorer.handlers.features import FeatureHandler
 from headrace_scorer.handlers.inference import InferenceHandler
 from headrace_scorer.handlers.models import ModelHandler
@@ -163,7 +164,7 @@ class Service:
             requests = {"requests": scorer.requests, "not_logged": scorer.not_logged, "read_beyond_keep": scorer.behind}
             requests |= {"wrong_rows": scorer.wrong_rows, "wrong_versions": reader.refused, "too_large": sender.refused}
             status.counters = {"predictions": 0, "unscored": 0, **progress.counters, **requests}
-            status.frontier = progress.frontier
+            status.frontier = told(progress.frontier)
             status.versions = versions.examples()
             takeovers = ((model.name, versions.takeover(model.name)) for model in versions.models)
             status.takeovers = {name: TakeoverStatus(**own._asdict()) for name, own in takeovers if own is not None}
