@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pytest
 
 from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
+from headrace.errors import Unreadable
 from headrace.log.position import Position
 from headrace.log.tables import (
     Kind,
@@ -52,3 +55,16 @@ def test_features_may_be_called_like_the_columns_beside_them() -> None:
     predictions = Predictions(["a", "b"], TIMES, [POSITION] * 2, TIMES, weight, None, NUMBERS, [["x", None]])
     again = decode_predictions(MODEL, encode_predictions(MODEL, predictions))
     assert (again.scores.tolist(), again.numbers.tolist()) == ([1.0, 20.0], NUMBERS.tolist())
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_a_compressed_table_is_refused_before_it_is_decoded(codec: str) -> None:
+    cuts = np.arange(6, dtype=np.int64).reshape(2, 1, 3)
+    data = encode_vectors(MODEL, Vectors(["a", "b"], TIMES, [POSITION] * 2, cuts, NUMBERS, [["x", None]], ["p", None]))
+    with pa.ipc.open_stream(data) as reader:
+        (batch,) = reader
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
+        writer.write_batch(batch)
+    with pytest.raises(Unreadable, match="compressed"):
+        decode_vectors(MODEL, bytes(sink.getvalue()))

@@ -9,13 +9,17 @@ of the columns beside it. The schema's metadata say which table it is, and its f
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+import flatbuffers.encode
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from flatbuffers.number_types import UOffsetTFlags
+from flatbuffers.table import Table as Flat
 
 from headrace.definition import FieldType, ModelDefinition, Task
 from headrace.errors import Unreadable
@@ -32,6 +36,9 @@ MAX_ROWS = 2_048
 
 #: Bytes of a position.
 _POSITION = 20
+
+#: Where a field stands in Arrow's tables `Message` and `RecordBatch` (Message.fbs).
+_HEADER, _COMPRESSION = 8, 10
 
 _PREFIX = "feature."
 
@@ -501,9 +508,12 @@ def _encode(table: str, columns: dict[str, pa.Array], vector: dict[str, pa.Array
 def _decode(table: str, data: bytes) -> pa.RecordBatch:
     """The one batch of a message, with the columns of its table, each checked to its last value."""
     try:
-        with pa.ipc.open_stream(data) as reader:
-            _check_table(table, reader.schema)
-            (batch,) = reader
+        said, rows = pa.ipc.MessageReader.open_stream(data)
+        schema = pa.ipc.read_schema(said)
+        _check_table(table, schema)
+        if _is_compressed(rows):
+            raise Unreadable(table, "it is compressed, so its size is not bounded by that of its message")
+        batch = pa.ipc.read_record_batch(rows, schema)
         batch.validate(full=True)
     except (pa.ArrowException, ValueError, OSError, MemoryError) as error:
         raise Unreadable(table, f"it is no Arrow stream of one batch: {error}") from error
@@ -512,6 +522,18 @@ def _decode(table: str, data: bytes) -> pa.RecordBatch:
     if not batch.num_rows:
         raise Unreadable(table, "it has no rows")
     return batch
+
+
+def _is_compressed(rows: pa.Message) -> bool:
+    """Whether a batch's columns are compressed, as headrace never writes them: Arrow's `Message.header.compression`."""
+    metadata = rows.metadata.to_pybytes()
+    try:
+        message = Flat(metadata, flatbuffers.encode.Get(UOffsetTFlags.packer_type, metadata, 0))
+        batch = Flat(metadata, 0)
+        message.Union(batch, message.Offset(_HEADER))
+        return bool(batch.Offset(_COMPRESSION))
+    except (struct.error, IndexError) as error:
+        raise ValueError(f"its header is damaged: {error}") from error
 
 
 def _check_table(table: str, schema: pa.Schema) -> None:
