@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,10 @@ __all__ = ["broker", "module_place", "official", "official_place", "place", "run
 # The first example pays for compiling the kernel: no deadline. Derandomised, so that a run can be repeated.
 settings.register_profile("headrace", deadline=None, derandomize=True)
 settings.load_profile("headrace")
+
+# A shell has its background jobs ignore Ctrl-C, and so would every command that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
