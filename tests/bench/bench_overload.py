@@ -3,7 +3,8 @@
     python -m tests.bench.bench_overload --seconds 5
 
 An open-loop generator in Go (`tests/bench/openloop`) asks one question at a fixed rate: half of the capacity, then 1.5,
-2 and 4 times as much. Capacity is the goodput that a higher rate does not raise. Prints one JSON object.
+2 and 4 times as much. Capacity is the goodput that a higher rate does not raise. Then single calls at a tenth of the
+capacity, alone and beside a stream that sends as fast as it is let. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ _GENERATOR = Path(__file__).parent / "openloop"
 #: Times the capacity.
 LOADS = (0.5, 1.5, 2.0, 4.0)
 
+#: The load of those who suffer from a flood, times the capacity.
+_BESIDE = 0.1
+
 
 def generator(directory: Path) -> Path:
     """Build the generator; its two modules come by Go's module proxy, checked against go.sum."""
@@ -45,14 +49,14 @@ def cpu_seconds(pid: int) -> float:
 class Load:
     """Runs the generator against one scorer."""
 
-    def __init__(self, built: Path, address: str, request: Path, pid: int) -> None:
-        self._command = [str(built), "-address", address, "-request", str(request)]
+    def __init__(self, built: Path, address: str, request: Path, streamed: Path, pid: int) -> None:
+        self._command = [str(built), "-address", address, "-request", str(request), "-stream-request", str(streamed)]
         self._pid = pid
 
-    def run(self, rate: float, seconds: float, deadline: str = "1s") -> dict[str, Any]:
+    def run(self, rate: float, seconds: float, deadline: str = "1s", streams: int = 0) -> dict[str, Any]:
         """What came of the calls, and the CPU seconds that the scorer took."""
         before = cpu_seconds(self._pid)
-        options = ["-rate", str(rate), "-seconds", str(seconds), "-deadline", deadline]
+        options = ["-rate", str(rate), "-seconds", str(seconds), "-deadline", deadline, "-streams", str(streams)]
         done = subprocess.run([*self._command, *options], check=True, stdout=subprocess.PIPE, text=True)
         found: dict[str, Any] = json.loads(done.stdout)
         return found | {"cpu_s": round(cpu_seconds(self._pid) - before, 2)}
@@ -77,7 +81,18 @@ def measure(load: Load, seconds: float) -> dict[str, Any]:
         "cpu_us_of_an_answer": round(answer_us),
         "cpu_us_of_a_refusal": [round(own / max(count, 1)) for own, count in zip(rest, refused, strict=True)],
         **found,
+        "beside_a_flood": beside(load, _BESIDE * capacity, seconds),
     }
+
+
+def beside(load: Load, rate: float, seconds: float) -> dict[str, Any]:
+    """Single calls alone, and beside streams that flood the scorer."""
+    found = {
+        name: load.run(rate, seconds, streams=streams) for name, streams in (("alone", 0), ("one", 1), ("four", 4))
+    }
+    for own in found.values():
+        own["p99_to_alone"] = round(own["ok_p99_ms"] / max(found["alone"]["ok_p99_ms"], 1e-3), 2)
+    return found
 
 
 def best(load: Load, seconds: float) -> float:
@@ -101,7 +116,7 @@ def main() -> None:
 
 def _measure(directory: Path, pulsar_url: str, store_url: str, arguments: argparse.Namespace) -> dict[str, Any]:
     loop = bench_loop()
-    loop_file, request_file = directory / "loop.json", directory / "request"
+    loop_file, request_file, streamed = directory / "loop.json", directory / "request", directory / "streamed"
     loop_file.write_bytes(definition.encode(loop))
     history = events(loop, 20_000, time.time_ns() // 1000)
     fill(loop, store_url, history)
@@ -109,6 +124,7 @@ def _measure(directory: Path, pulsar_url: str, store_url: str, arguments: argpar
     event = {name: history[0][name] for name in (*FIELDS, "amount")}
     request = scoring_pb2.ScoreRequest(model=arguments.model, event=json.dumps(event).encode())
     request_file.write_bytes(request.SerializeToString())
+    streamed.write_bytes(scoring_pb2.ScoreStreamRequest(request=request).SerializeToString())
     environment = {
         "HEADRACE_LOOP": str(loop_file),
         "HEADRACE_PULSAR_URL": pulsar_url,
@@ -118,7 +134,7 @@ def _measure(directory: Path, pulsar_url: str, store_url: str, arguments: argpar
     }
     built = generator(directory)
     with process([sys.executable, "-m", "headrace_scorer"], environment) as scorer:
-        load = Load(built, ready(store_url, loop), request_file, scorer.pid)
+        load = Load(built, ready(store_url, loop), request_file, streamed, scorer.pid)
         return {"model": arguments.model, **measure(load, arguments.seconds), "load": os.getloadavg()[0]}
 
 

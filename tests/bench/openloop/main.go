@@ -2,7 +2,8 @@
 // as one JSON object.
 //
 // The request is sent as it stands in a file, so no code is generated. A call's time counts from when it was due, not
-// from when it was sent: a generator that falls behind hides nothing.
+// from when it was sent: a generator that falls behind hides nothing. Streams may flood the server beside them, each
+// sending as fast as it is let.
 package main
 
 import (
@@ -14,6 +15,7 @@ import (
 	"os"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -45,6 +47,7 @@ type report struct {
 	OtherP99 float64        `json:"refused_p99_ms"`
 	OtherMax float64        `json:"refused_max_ms"`
 	Behind   float64        `json:"generator_behind_max_ms"`
+	Streamed float64        `json:"streamed_per_s"`
 }
 
 func main() {
@@ -55,6 +58,9 @@ func main() {
 	seconds := flag.Float64("seconds", 5, "how long")
 	deadline := flag.Duration("deadline", time.Second, "of each call")
 	connections := flag.Int("connections", 8, "connections that the calls are spread over")
+	streams := flag.Int("streams", 0, "streams that flood the server meanwhile")
+	streamMethod := flag.String("stream-method", "/headrace.v1.ScoringService/ScoreStream", "full name of their method")
+	streamFile := flag.String("stream-request", "", "file with their encoded request")
 	flag.Parse()
 
 	request, err := os.ReadFile(*file)
@@ -70,7 +76,44 @@ func main() {
 		}
 		channels[i].Connect()
 	}
-	json.NewEncoder(os.Stdout).Encode(run(channels, *method, request, *rate, *seconds, *deadline))
+	streamed, end := flood(channels, *streamMethod, *streamFile, *streams)
+	before := streamed.Load()
+	found := run(channels, *method, request, *rate, *seconds, *deadline)
+	found.Streamed = float64(streamed.Load()-before) / *seconds
+	end()
+	json.NewEncoder(os.Stdout).Encode(found)
+}
+
+// flood opens streams that send all the time, and counts their answers until it is ended.
+func flood(channels []*grpc.ClientConn, method, file string, streams int) (*atomic.Int64, func()) {
+	answers, ctx, end := &atomic.Int64{}, context.Background(), func() {}
+	if streams == 0 {
+		return answers, end
+	}
+	request, err := os.ReadFile(file)
+	if err != nil {
+		fail(err)
+	}
+	ctx, end = context.WithCancel(ctx)
+	both := &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
+	for i := range streams {
+		stream, err := channels[i%len(channels)].NewStream(ctx, both, method)
+		if err != nil {
+			fail(err)
+		}
+		go func() {
+			for stream.SendMsg(&request) == nil {
+			}
+		}()
+		go func() {
+			var response []byte
+			for stream.RecvMsg(&response) == nil {
+				answers.Add(1)
+			}
+		}()
+	}
+	time.Sleep(time.Second) // until the flood has risen
+	return answers, end
 }
 
 func run(channels []*grpc.ClientConn, method string, request []byte, rate, seconds float64, deadline time.Duration) report {

@@ -92,7 +92,14 @@ class Subscribed:
         self.acknowledged.append(own.entry)
 
     def close(self) -> None:
+        _once(self.closed)
         self.closed = True
+
+
+def _once(closed: bool) -> None:
+    """What the client raises where it closes something twice."""
+    if closed:
+        raise ValueError("list.remove(x): x not in list")
 
 
 @dataclass
@@ -106,6 +113,8 @@ class Broker:
         return Read(list(self.log), more=False)
 
     def subscribe(self, *_: Any, **__: Any) -> Subscribed:
+        if not self.consumers:
+            raise pulsar.Timeout
         self.subscribed.append(self.consumers.pop(0))
         return self.subscribed[-1]
 
@@ -140,6 +149,14 @@ def test_where_the_log_goes_on_and_nothing_comes_it_subscribes_again(clock: Cloc
     assert broker.subscribed[0].closed
     assert not consumer.receive()  # the log, whose reader was forgotten, too
     assert consumer.receive().payloads == [b"1", b"2"]
+
+
+def test_a_consumer_that_could_not_subscribe_again_is_closed_all_the_same(clock: Clock) -> None:
+    consumer = owner(Broker([Subscribed([[Message(0)]], last=2)]), clock)
+    clock.now = 3.0
+    with pytest.raises(Unavailable, match="cannot subscribe"):
+        consumer.receive()
+    consumer.close()
 
 
 def test_nothing_before_the_first_entry_is_acknowledged(clock: Clock) -> None:
@@ -314,6 +331,7 @@ class Read:
         return self.more
 
     def close(self) -> None:
+        _once(self.closed)
         self.closed = True
 
 
@@ -324,6 +342,8 @@ class Readers:
 
     def create_reader(self, _topic: str, start: Any, **__: Any) -> Read:
         self.starts.append(start)
+        if not self.readers:
+            raise pulsar.Timeout
         return self.readers.pop(0)
 
 
@@ -344,6 +364,15 @@ def test_a_reader_that_was_forgotten_reads_on_from_its_position(more: bool) -> N
         now[0] = seconds
         assert not reader.receive()
     assert len(broker.starts) == 3
+
+
+def test_a_reader_that_could_not_be_opened_again_is_closed_all_the_same() -> None:
+    now = [0.0]
+    reader = LogReader(Readers([Read([], more=True)]), "topic", clock=lambda: now[0])  # type: ignore[arg-type]
+    now[0] = 10.0
+    with pytest.raises(Unavailable, match="cannot read"):
+        reader.receive()
+    reader.close()
 
 
 def test_a_log_goes_on_within_a_batch_that_the_broker_counts_as_one() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pulsar
 
 from headrace.definition import StreamDefinition
@@ -21,6 +23,15 @@ def connect(settings: ServiceSettings) -> pulsar.Client:
         message_listener_threads=1,
         logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"),
     )
+
+
+def close(subscription: pulsar.Consumer | pulsar.Reader) -> None:
+    """Close a consumer or a reader, whatever state it is in.
+
+    The client raises where the broker is away, which closes it as well, and where it is closed already.
+    """
+    with suppress(pulsar.PulsarException, ValueError):
+        subscription.close()
 
 
 def partitions(client: pulsar.Client, topic: str) -> list[str]:

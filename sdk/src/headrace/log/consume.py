@@ -12,6 +12,7 @@ import structlog
 
 from headrace.errors import CorruptState, Unavailable
 from headrace.log.batch import MOST_PATIENCE, PATIENCE, Batch
+from headrace.log.connection import close
 from headrace.log.position import START, Position, ends_its_batch
 from headrace.log.read import LogReader
 
@@ -227,7 +228,7 @@ class PartitionConsumer:
 
     def close(self) -> None:
         """Give the partition up, for the next consumer to take."""
-        self._consumer.close()
+        close(self._consumer)
 
     def _refuse_beyond_the_end(self, position: Position) -> None:
         end = self.end()
@@ -280,7 +281,7 @@ class PartitionConsumer:
         log = _log.warning if self._owner else _log.info
         log("subscribed_again", topic=self.topic, position=self._position, last=last, owner=self._owner)
         self._patience = min(2 * self._patience, MOST_PATIENCE)
-        self._consumer.close()
+        close(self._consumer)
         self._consumer = self._subscribe()
 
     def _is_abandoned(self, last: Position) -> bool:

@@ -10,6 +10,7 @@ import structlog
 
 from headrace.errors import Unavailable
 from headrace.log.batch import MOST_PATIENCE, PATIENCE, Batch
+from headrace.log.connection import close
 from headrace.log.position import START, Position, ends_its_batch
 
 _log = structlog.get_logger()
@@ -131,7 +132,7 @@ class LogReader:
         return not position.follows(self._position)
 
     def _reopen(self) -> None:
-        self._reader.close()
+        close(self._reader)
         self._reader = self._open()
 
     def _open(self) -> pulsar.Reader:
@@ -168,7 +169,7 @@ class LogReader:
             self._reopen()
 
     def close(self) -> None:
-        self._reader.close()
+        close(self._reader)
 
 
 class LogTail:
@@ -205,7 +206,7 @@ class LogTail:
         """Close its reader; the next question opens another one."""
         reader, self._reader = self._reader, None
         if reader is not None:
-            reader.close()
+            close(reader)
 
 
 def _has_more(reader: pulsar.Reader) -> bool:

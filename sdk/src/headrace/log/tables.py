@@ -508,12 +508,12 @@ def _encode(table: str, columns: dict[str, pa.Array], vector: dict[str, pa.Array
 def _decode(table: str, data: bytes) -> pa.RecordBatch:
     """The one batch of a message, with the columns of its table, each checked to its last value."""
     try:
-        said, rows = pa.ipc.MessageReader.open_stream(data)
-        schema = pa.ipc.read_schema(said)
-        _check_table(table, schema)
+        _, rows = pa.ipc.MessageReader.open_stream(data)
         if _is_compressed(rows):
             raise Unreadable(table, "it is compressed, so its size is not bounded by that of its message")
-        batch = pa.ipc.read_record_batch(rows, schema)
+        with pa.ipc.open_stream(data) as reader:
+            _check_table(table, reader.schema)
+            (batch,) = reader
         batch.validate(full=True)
     except (pa.ArrowException, ValueError, OSError, MemoryError) as error:
         raise Unreadable(table, f"it is no Arrow stream of one batch: {error}") from error
@@ -532,7 +532,7 @@ def _is_compressed(rows: pa.Message) -> bool:
         batch = Flat(metadata, 0)
         message.Union(batch, message.Offset(_HEADER))
         return bool(batch.Offset(_COMPRESSION))
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, TypeError) as error:
         raise ValueError(f"its header is damaged: {error}") from error
 
 
