@@ -14,7 +14,7 @@ _SHOWN = 5
 
 @dataclass
 class Comparison:
-    """The result of a comparison: what is equal, how much of it there is, and the first differences in words."""
+    """The result of a comparison: the equal parts, how much of each there is, and the first differences in words."""
 
     rows: int = 0
     vectors: int = 0

@@ -90,7 +90,7 @@ class Link:
                 self._open.discard(own)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Forward until one end closes; what was sent before still arrives."""
+        """Forward until one end closes; data sent before still arrives."""
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_QUEUED)
         sending = asyncio.ensure_future(self._send(queue, writer))
         clock = asyncio.get_running_loop().time

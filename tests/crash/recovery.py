@@ -13,7 +13,7 @@ from tests.crash.faults import BROKER, STORE, Happened, Kind
 from tests.crash.outcome import Outcome
 from tests.crash.sending import Call
 
-#: What limits the recovery of each service.
+#: The limiting steps in the recovery of each service.
 BOUNDS = {
     "ingest": "start of the process (imports, producers), and the client's next try",
     "feature": "the broker hands a partition on at once; then state and rows are read, and what waits is folded",

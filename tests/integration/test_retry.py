@@ -1,4 +1,5 @@
-"""`headrace dead-letters` on a real broker and ingest service: what it lists, sends again, and remembers."""
+"""`headrace dead-letters` on a real broker and ingest service: it lists letters, sends them again, and remembers
+them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults of the fold: what a vector holds, and what its cut says that it holds."""
+"""Faults of the fold: in the vectors, and in the cuts that describe them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""``python -m tests.simulations.fraud``: payments through the loop, compared with the oracle and with bare River."""
+"""``python -m tests.simulations.fraud``: send payments through the loop, and compare with the oracle and with bare
+River."""
 
 from __future__ import annotations
 
