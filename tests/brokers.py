@@ -81,8 +81,7 @@ class Runs:
 
 @pytest.fixture(scope="session")
 def official(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | Given]:
-    """Yield the official Apache Pulsar: external, in a container, or on a JVM. Without any, tests skip; in CI they
-    fail."""
+    """Yield the official Apache Pulsar: external, in a container, or on a JVM. Without it, skip; in CI, fail."""
     if (given := brokers.given()) is not None:
         yield given
         return

@@ -1,5 +1,4 @@
-"""The demo: it plays a year of flights as fast as the loop can process it. ``make demo``, or ``make demo
-EVENTS=100000``.
+"""The demo: a year of flights, as fast as the loop can process it. ``make demo``, or ``make demo EVENTS=100000``.
 
 On a terminal it shows a board and stays up for questions; elsewhere it prints lines, asks one question and stops.
 The last line on standard output is one JSON object.

@@ -1,5 +1,4 @@
-"""Will this flight arrive more than 15 minutes late? The question is asked two hours before it is due to leave New
-York.
+"""Will this flight arrive more than 15 minutes late? The question comes two hours before it is due to leave New York.
 
 The label arrives about five hours later, when the flight has landed; `headrace check` explains the whole loop.
 """

@@ -1,5 +1,4 @@
-"""The contracts between services: well-formed, compatible with the published ones, and the source of the generated
-code."""
+"""The contracts between services: well-formed, compatible with the published ones, and in step with generated code."""
 
 from __future__ import annotations
 

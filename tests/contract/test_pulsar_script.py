@@ -1,5 +1,4 @@
-"""The script that runs the broker's container: it ends a broker that has lost its bookie, and forwards a stop
-signal."""
+"""The script that runs the broker's container: it ends a broker that has lost its bookie, and forwards signals."""
 
 from __future__ import annotations
 

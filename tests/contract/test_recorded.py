@@ -1,7 +1,6 @@
 """Recorded bytes of every format: bytes once written stay readable for as long as their format is.
 
-`python -m tests.contract.test_recorded` records the missing ones. A recording never changes: a new format gets
-new recordings.
+`python -m tests.contract.test_recorded` records the missing ones. A recording never changes: a new format gets its own.
 """
 
 from __future__ import annotations

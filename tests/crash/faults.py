@@ -284,8 +284,7 @@ class Faults(threading.Thread):
         return began
 
     def _fill_disk(self, seconds: float) -> None:
-        """Redirect each checkpoint to a device that is always full: the file that a learner writes first links to
-        it."""
+        """Send each checkpoint to a device that is always full: link the file that a learner writes first to it."""
         directory = self._site.data("learner") / "checkpoints"
         directory.mkdir(parents=True, exist_ok=True)
         until = time.monotonic() + seconds

@@ -62,7 +62,7 @@ class Grounds:
             self.broker = self._broker()
             starting.enter_context(self.broker)
             self._aim()
-            # One client for everything the suite reads: pulsar-client has crashed when a client was closed right after
+            # One client for all that the suite reads: pulsar-client has crashed when one was closed right after its
             # use.
             self.client = self._client()
             starting.callback(self.client.close)

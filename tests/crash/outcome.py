@@ -36,8 +36,7 @@ class Message(NamedTuple):
 
 @dataclass
 class Taken:
-    """Records that readers of a topic accept: the rest of each by event id; `order` has the ids by partition, as they
-    came."""
+    """Records that readers of a topic accept: the rest of each by event id; `order` has the ids of each partition."""
 
     found: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     order: dict[int, list[str]] = field(default_factory=dict)
@@ -134,8 +133,7 @@ class _Reading:
     def _dead_letters(self, log: Sequence[Message]) -> None:
         places = Counter[tuple[str, bytes]]()
         for letter in (DeadLetter.FromString(own.payload) for own in log):
-            # Leave out what was expected of a late event: it names the newest event before it, which may be a resent
-            # one.
+            # `expected` is left out: for a late event it names the newest event before it, which may be a resent one.
             self._outcome.dead_letters[letter.stream, letter.field, letter.value, letter.event] += 1
             if letter.position:
                 places[letter.topic, letter.position] += 1

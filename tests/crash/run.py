@@ -222,8 +222,7 @@ def _unscored(site: Site, models: Sequence[str]) -> list[str]:
 
 
 def _seed_requests_model(site: Site) -> None:
-    """Publish a first version of each model that learns from requests: without one, no request is answered or
-    logged."""
+    """Publish a first version of each model that learns from requests: without it no request is answered or logged."""
     loaded = declare.load(site.loop_file)
     for model in site.loop.models:
         if model.vectors != "requests":

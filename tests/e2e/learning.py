@@ -25,8 +25,7 @@ DELAY = 10
 
 
 def bare(name: str, data: LabelledRows) -> tuple[float, str]:
-    """Predict at the question and learn at the answer, as River does: return the accuracy, and the hash of the
-    state."""
+    """Predict at the question and learn at the answer, as River does: return the accuracy, and the state's hash."""
     model = tree.HoeffdingTreeClassifier() if name == "tree" else linear_of(data)
     steps = evaluate.iter_progressive_val_score(
         data.rows, model, metrics.Accuracy(), delay=DELAY, step=1, yield_predictions=True
@@ -41,8 +40,7 @@ def linear_of(data: LabelledRows) -> base.Classifier:
 
 
 def slices(data: LabelledRows, size: int = 500) -> Iterator[tuple[list[bytes], list[bytes]]]:
-    """Yield rows and answers as events: each row at its second, its answer half a second before the row ten places
-    later."""
+    """Yield rows and answers as events: a row each second, its answer half a second before the row ten places later."""
     for start in range(0, len(data.rows) + DELAY, size):
         rows = range(start, min(start + size, len(data.rows)))
         answers = range(max(start - DELAY, 0), min(start + size - DELAY, len(data.rows)))

@@ -1,5 +1,4 @@
-"""A producer writes invalid events past ingest: they are refused with reason and position, and nothing beside them is
-lost."""
+"""Invalid events written past ingest: they are refused with reason and position, and nothing beside them is lost."""
 
 from __future__ import annotations
 

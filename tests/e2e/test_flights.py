@@ -114,7 +114,7 @@ def test_the_model_answers_over_grpc(played: embedded.RunningLoop, files: dict[s
     assert answer.version.examples > 5_000
     served = served_vectors(played)[flight["flight"]]
     for value in answer.vector:
-        # Nothing else happened between its time and now, so the requested vector equals the served one.
+        # The requested vector equals the served one, because no event came in between.
         assert _close(served[value.name], value.number if value.HasField("number") else math.nan)
 
 

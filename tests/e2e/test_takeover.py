@@ -125,8 +125,7 @@ def told(loop: RunningLoop, service: str) -> tuple[str, int, int] | None:
 
 
 def unserved(loop: RunningLoop) -> float:
-    """Return the number of answers that no version is known to have predicted; -1 until one of the new definition is
-    known."""
+    """Return how many answers no version is known to have predicted; -1 until one of the new definition is known."""
     [metrics] = [own.metrics.get("delay", {}) for own in loop.status() if own.service == "learner"]
     return metrics.get("unserved") or 0.0 if "served" in metrics else -1.0
 

@@ -1,5 +1,4 @@
-"""The official Apache Pulsar in a container: its addresses, the owner of its files, and what a killed process
-leaves."""
+"""The official Apache Pulsar in a container: its addresses, the owner of its files, and the remains of a kill."""
 
 from __future__ import annotations
 

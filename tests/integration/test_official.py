@@ -69,8 +69,7 @@ with OfficialBroker(sys.argv[1], conf=json.loads(sys.argv[2]), token=sys.argv[3]
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[tuple[OfficialBroker, subprocess.Popen[str], list[str]]]:
-    """Yield a broker that requires tokens, started by a separate process; and our own broker object on the same
-    data."""
+    """Yield a broker that requires tokens, started by a separate process; and our own broker on the same data."""
     if lacking := distribution.missing():
         skip_or_fail(f"no official Apache Pulsar from Maven Central here: install {lacking}")
     command = [sys.executable, "-c", _PARENT, str(tmp_path), json.dumps(GUARDED), token("admin")]

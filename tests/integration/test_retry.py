@@ -1,5 +1,4 @@
-"""`headrace dead-letters` on a real broker and ingest service: it lists letters, sends them again, and remembers
-them."""
+"""`headrace dead-letters` on a real broker and ingest service: it lists letters, resends them, and remembers them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""``python -m tests.life``: run a random ordinary life of a loop, and compare it with the oracle at pauses and at the
-end."""
+"""``python -m tests.life``: a random ordinary life of a loop, compared with the oracle at pauses and at the end."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ class Tail:
     """A physical topic, read up to its end.
 
     It is read by a consumer with its own subscription: one that loses its connection gets again what it has not
-    acknowledged, and learns the end of the log from the broker. A reader of the embedded broker skips what it had
-    fetched.
+    acknowledged, and learns the end of the log from the broker. A reader of the embedded broker would skip what it had
+    fetched before.
     """
 
     topic: str
@@ -206,14 +206,13 @@ class Recorder:
 
 
 class VectorLog:
-    """The vectors of a features topic that count: those of owners that were not superseded, and the first of a
-    position.
+    """The vectors of a features topic that count: of owners that were not superseded, and the first of a position.
 
     Attributes
     ----------
     former
-        By partition the position of the last vector of another definition: the events up to there give examples, but
-        no vectors.
+        By partition the position of the last vector of another definition: the events up to it give examples, but no
+        vectors.
     """
 
     def __init__(self, model: ModelDefinition) -> None:

@@ -85,8 +85,7 @@ def _mark(stream: StreamDefinition, message: Message, found: Partition) -> None:
 
 
 def _believes(stream: StreamDefinition, message: Message, time: int) -> bool:
-    """Return whether a stream accepts a mark: it depends on the sender, and on how far ahead of publication the time
-    is."""
+    """Return whether a stream accepts a mark: it depends on the sender, and on how far ahead of publication it is."""
     if stream.marks == "nobody" or (stream.marks == "cli" and message.sent_by not in ("cli", "play")):
         return False
     latest = LAST_TIME if stream.ahead is None else min(message.published + stream.ahead, LAST_TIME)

@@ -93,8 +93,7 @@ class VectorCheck:
         self.undetermined = 0
 
     def missing(self, logged: Iterable[LoggedVector], since: Mapping[int, Position] | None = None) -> list[str]:
-        """Return what is wrong with the set of vectors: each question must have one, in each partition after a
-        position."""
+        """Return what is wrong with the set of vectors: each question after its partition's position must have one."""
         counts = Counter((own.partition, own.position) for own in logged)
         since = since or {}
         lacking = [
@@ -158,8 +157,7 @@ class VectorCheck:
         """Return what the cut lacks without reason.
 
         An event before the vector's head was accepted later, so its partition was idle or ended when the vector was
-        made:
-        the event had not been published, and nothing else had for `idle`.
+        assembled: the event had not been published, and nothing else had for `idle`.
         """
         view = self._loop.view(read.view)
         assembled = vector.published_ms * 1_000 + 999

@@ -63,8 +63,7 @@ def _columns(view: ViewDefinition, event: Event) -> dict[str, Value]:
 
 
 def window_of(view: ViewDefinition, name: str, time: int) -> tuple[int, int]:
-    """Return the times that a window covers when it is read at a time: from the first up to, not including, the
-    second."""
+    """Return the times that a window covers when read at a time: from the first up to, not including, the second."""
     (window,) = [own for own in view.windows if own.name == name]
     head = time // view.resolution * view.resolution
     return time // window.hop * window.hop - window.size + window.hop, head

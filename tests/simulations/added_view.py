@@ -233,8 +233,7 @@ def check_against(after: Path, data: Path) -> int:
 
 
 def watch(loop: RunningLoop, requests: SteadyRequests, new: str) -> None:
-    """Print what a user sees of the change, until the new definition answers at every scorer and the change is
-    complete."""
+    """Print what a user sees of the change, until the new definition answers at every scorer and no work is left."""
     shown: list[str] = []
     whole = False
     began = time.monotonic()

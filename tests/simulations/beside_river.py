@@ -17,8 +17,7 @@ from tests.simulations.recorded import Recorded
 #: The scorer evaluates the exported model, whose sums may differ in the last bits.
 EXPORTED = 1e-12
 
-#: headrace computes the area with bins of 0.1 % of a score; its error is at most half the share of pairs that meet in
-#: one.
+#: headrace computes the area with bins of 0.1 % of a score; the error is at most half the share of pairs in one bin.
 AREA = 5e-5
 
 #: River's log loss is a running mean, and served answers are summed in the order in which they met their predictions.
@@ -146,8 +145,7 @@ def _states(estimator: Any, *evaluations: Evaluation) -> Check:
 
 
 def _in_one_order(estimator: Any) -> Any:
-    """Return a copy with its scaler's keys sorted: questions before the first answer add theirs to River's, not to
-    ours."""
+    """Return a copy with its scaler's keys sorted: early questions add their keys to River's model, not to ours."""
     estimator = copy.deepcopy(estimator)
     scaler = estimator["StandardScaler"]
     scaler.means, scaler.vars = (dict(sorted(values.items())) for values in (scaler.means, scaler.vars))

@@ -93,7 +93,7 @@ class SteadyRequests(threading.Thread):
         try:
             scored = self._stub(address).Score(self._request(number), timeout=_TIMEOUT_S)
         except Exception as error:
-            # Whatever the error is, the caller has no answer.
+            # The caller has no answer, whatever the error is.
             reason = error.details() if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call) else error
             self.failures.append(f"{address}: {reason}")
         else:

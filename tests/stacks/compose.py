@@ -158,8 +158,7 @@ def _at(number: int, minutes: int = 0) -> str:
 
 @contextmanager
 def compose(*, build: bool) -> Iterator[Compose]:
-    """Yield containers of a copy of the compose file, without start dependencies; remove them and their data at the
-    end."""
+    """Yield containers of a copy of the compose file, without dependencies; remove them and their data at the end."""
     with tempfile.TemporaryDirectory(prefix="headrace-stacks-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # services run as their own user

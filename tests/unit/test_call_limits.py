@@ -1,5 +1,4 @@
-"""Limits on the cost of calls: parts of a request, requests and streams in flight, and the answer to a refused
-caller."""
+"""Limits on the cost of calls: parts of a request, requests and streams in flight, and replies to refused callers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The display of times, spans and foreign text: whatever comes, nothing raises."""
+"""The display of times, spans and foreign text: no input raises."""
 
 from __future__ import annotations
 

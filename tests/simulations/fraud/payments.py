@@ -140,8 +140,7 @@ class _Chargebacks:
         return self._draw.integers(int(least * DAY), int(most * DAY), len(payments))
 
     def columns(self) -> tuple[dict[str, pa.Array], Counter[str]]:
-        """Return the chargebacks before the closing time, in order of event time, and how many there are of each
-        kind."""
+        """Return the chargebacks before the closing time, in order of event time, and the number of each kind."""
         at = np.concatenate([own for _, own, _, _ in self._told])
         payments = np.concatenate([np.array(own, object) for _, _, own, _ in self._told])
         confirmed = np.concatenate([own for _, _, _, own in self._told])

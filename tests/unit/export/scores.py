@@ -35,8 +35,7 @@ FEATURES = (
 
 
 def vector(rng: random.Random, *, missing: float, unseen: bool = False) -> Vector:
-    """Generate rounded numbers (so that splits meet equal values), a large and narrow one, a near constant, and
-    text."""
+    """Generate rounded numbers (so that splits meet equal values), a large narrow one, a near constant, and text."""
     values: Vector = {
         "a": round(rng.gauss(0, 2), 1),
         "b": round(rng.gauss(5, 1), 2),
@@ -110,8 +109,7 @@ def assert_parity(model: Any, exported: Exported, task: Task, vectors: Sequence[
 
 
 def _answers(model: Any, x: dict[str, float | str], task: Task) -> bool:
-    """Return whether River's answer is a number: its MinMaxScaler makes NaN of a feature that it meets for the first
-    time."""
+    """Return whether River's answer is a number: its MinMaxScaler makes NaN of a feature that it has never seen."""
     answer = model.predict_one(x) if task is Task.REGRESSION else sum(model.predict_proba_one(x).values())
     return not math.isnan(answer)
 

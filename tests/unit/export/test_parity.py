@@ -185,8 +185,7 @@ def test_any_pipeline(transformer: str, pair: tuple[str, Task], examples: int, s
     ],
 )
 def test_alternates_of_adaptive_trees(model: Callable[[], Any], task: Task) -> None:
-    """An adaptive tree grows a leaf beside a branch that drifts, and both predict. Here it does so beside every other
-    branch."""
+    """An adaptive tree grows a leaf beside a branch that drifts, and both predict. Here every other branch has one."""
     grown = train(model(), task, 200, seed=2)
     rng = random.Random(2)
     branches = list(grown._root.iter_branches())

@@ -248,7 +248,7 @@ def worker(
 
 
 def kept(row: bytes) -> bytes:
-    """Return what a row says whoever wrote it: its position and its state."""
+    """Return the parts of a row that do not depend on its writer: its position and its state."""
     return row[8:FENCE_BYTES] + row[HEADER_BYTES:]
 
 

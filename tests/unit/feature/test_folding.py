@@ -1,5 +1,4 @@
-"""The fold worker, between a fake store and a fake log: whatever ends it, and wherever, no vector and no row
-changes."""
+"""The fold worker, with a fake store and a fake log: no interruption, at any point, changes a vector or a row."""
 
 from __future__ import annotations
 
@@ -44,8 +43,7 @@ Log = dict[PartitionId, list[tuple[int, Event]]]
 
 
 def timeline(size: int = 60, seed: int = 1) -> list[Event]:
-    """Generate events of two streams and three keys: some late within the lateness, some at one time, one in four sent
-    twice."""
+    """Generate events of two streams and three keys: some late but in time, some simultaneous, a quarter resent."""
     chance, now, events = random.Random(seed), START, []
     for index in range(size):
         late = chance.choice([0, 0, 0, LATENESS - SECOND])

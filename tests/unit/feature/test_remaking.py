@@ -278,7 +278,7 @@ def test_it_ends_where_vectors_of_the_new_definition_begin() -> None:
     topic[0].append(Message(part[-1].position, again, header(again, definition=model.hash, epoch=2)))
     ends = last_questions(logs, TOPICS, model)[PartitionId("a", 0)]
     assert ends < last[PartitionId("a", 0)]
-    topic[0].append(part[-1])  # from a superseded owner
+    topic[0].append(part[-1])  # sent by a superseded owner
     assert last_questions(logs, TOPICS, model)[PartitionId("a", 0)] == ends
     back = served.loop.models[0]
     assert last_questions(logs, TOPICS, back)[PartitionId("a", 0)].to_bytes() == max(vectors_of.positions)

@@ -1,4 +1,4 @@
-"""Several fold workers, between which partitions move: whatever zombies do, the vectors and rows are the same."""
+"""Several fold workers, between which partitions move: vectors and rows are the same, whatever zombies do."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ PARTITIONS = 3
 
 
 class Reading:
-    """One worker's reading of one partition, in one tenure: it continues, whether the worker is still the owner or
-    not."""
+    """One worker's reading of one partition, in one tenure: it continues even if the worker has lost the partition."""
 
     def __init__(self, fold: FoldWorker, own: PartitionId, log: list[tuple[int, Event]]) -> None:
         self.fold = fold
@@ -68,7 +67,7 @@ class Workers:
             self.move(own)
 
     def move(self, own: PartitionId) -> None:
-        """Give a partition to another worker; the one that had it does not know, and has some of it in its queue."""
+        """Give a partition to another worker; the previous one does not know, and has some of it in its queue."""
         if own in self.active:
             self.former.append(self.active[own])
         # A worker in the middle of a step takes over nothing: its thread is busy.

@@ -126,8 +126,7 @@ class Served:
         self._step()
 
     def learn(self, publish: int = 10) -> None:
-        """Make examples of all vectors (those with an even x are late), versions of the model, and predictions of each
-        vector."""
+        """Make examples of all vectors (late if x is even), versions of the model, and a prediction of each vector."""
         model = msgspec.structs.replace(self.model, publish_examples=publish)
         vectors = [own for source in self.served() for own in source]
         learning = Learning(model, estimator())

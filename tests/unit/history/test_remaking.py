@@ -39,8 +39,7 @@ LABELS = {
 
 
 def events(seed: int, count: int = 300) -> list[Event]:
-    """Generate questions of three entities, and events of another stream: they are about these entities, or labels by
-    id; some are late."""
+    """Generate questions of three entities, and other events: about these entities, or labels by id; some are late."""
     chance = random.Random(seed)
     found = []
     for number in range(count):

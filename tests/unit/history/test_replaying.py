@@ -1,5 +1,4 @@
-"""A replay of what was served: nothing differs without a disturbance, and each disturbance is reported for what it
-is."""
+"""A replay of what was served: it finds no difference without a disturbance, and reports each for what it is."""
 
 from __future__ import annotations
 

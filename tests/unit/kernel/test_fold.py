@@ -1,5 +1,4 @@
-"""Fold and assemble: whatever the batches, the interleaving, the partitions and the restarts are, the vectors are the
-same."""
+"""Fold and assemble: the vectors are the same for any batches, any interleaving, any partitions and any restarts."""
 
 from __future__ import annotations
 

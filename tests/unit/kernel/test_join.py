@@ -1,4 +1,4 @@
-"""The join: whatever comes first, in whatever batches, the examples match the definition."""
+"""The join: in any order of arrival, and in any batches, the examples match the definition."""
 
 from __future__ import annotations
 

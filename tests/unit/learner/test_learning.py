@@ -95,7 +95,7 @@ def test_of_two_entries_with_one_place_the_first_wins() -> None:
         learning,
         [
             message(_MODEL, entries.take(range(400)), 0),
-            message(_MODEL, other.take(range(101, 300)), 1),  # all of it is known
+            message(_MODEL, other.take(range(101, 300)), 1),  # these are known already
             message(_MODEL, other.take(range(201, 600)), 2),  # the second half is new
         ],
     )

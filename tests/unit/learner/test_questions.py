@@ -164,8 +164,7 @@ def test_neither_batches_nor_a_restart_change_anything(case: Case, sizes: list[i
 
 
 def in_one_order(learning: Learning) -> Any:
-    """Return the estimator with the keys of its scaler sorted: a question reads a defaultdict, which adds the key, with
-    0."""
+    """Return the estimator with its scaler's keys sorted: a question reads a defaultdict, which adds the key with 0."""
     estimator = copy.deepcopy(learning.estimator)
     for scaler in _scalers(estimator):
         scaler.means, scaler.vars = (dict(sorted(own.items())) for own in (scaler.means, scaler.vars))

@@ -29,8 +29,7 @@ def documented() -> Callable[[], Any]:
 
 
 def metrics_of(learner: Any) -> dict[str, float]:
-    """Return the metrics for delays in minutes: most are small, some are hours, and so are the means of small
-    groups."""
+    """Return the metrics for delays in minutes: most are small, some are hours, as are the means of small groups."""
     rng = random.Random(3)
     rows: list[Row] = []
     labels = []

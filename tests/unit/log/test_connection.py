@@ -35,8 +35,7 @@ TOPIC = "persistent://public/default/shop-m-features"
 
 
 class Broker:
-    """A broker that has a topic with so many partitions; a plain one for 0, or none at all: a client sees no
-    difference."""
+    """A broker that has a topic with `partitions` partitions; 0 is a plain topic or none: clients see no difference."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions

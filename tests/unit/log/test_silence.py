@@ -138,7 +138,7 @@ def test_where_the_log_goes_on_and_nothing_comes_it_subscribes_again(clock: Cloc
     clock.now = 3.0
     assert not consumer.receive()
     assert broker.subscribed[0].closed
-    assert not consumer.receive()  # nothing comes from the log either, whose reader was forgotten
+    assert not consumer.receive()  # the log's reader was forgotten, too, and gives nothing
     assert consumer.receive().payloads == [b"1", b"2"]
 
 
