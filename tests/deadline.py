@@ -44,7 +44,7 @@ def until(probe: Callable[[], _Value], holds: Callable[[_Value], bool] = bool, s
     Raises
     ------
     TimeoutError
-        No value did in time; the message shows the last one.
+        `holds` was true of no value in time; the message shows the last one.
     """
     began = time.monotonic()
     pause = threading.Event()

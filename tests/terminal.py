@@ -66,7 +66,7 @@ class Terminal:
         Raises
         ------
         TimeoutError
-            It does not, or the command ends first.
+            It does not do so in time, or the command ends first.
         """
         began = time.monotonic()
         while not condition(self.text):

@@ -49,7 +49,7 @@ def fill(client: pulsar.Client, loop: LoopDefinition, files: dict[str, Path]) ->
 
 
 def bare(client: pulsar.Client, loop: LoopDefinition, events: int) -> float:
-    """Return the seconds that a consumer takes which only decodes."""
+    """Return the seconds taken by a consumer that only decodes."""
     topics = Topics(loop.name)
     codecs = [StreamCodec(own) for own in loop.streams]
     consumers = [PartitionConsumer(client, topics.stream(own.name), "bare") for own in loop.streams]

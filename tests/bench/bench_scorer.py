@@ -62,7 +62,7 @@ WINDOWS = (Window("1h", HOUR, 5 * MINUTE), Window("24h", 24 * HOUR, 2 * HOUR))
 
 
 def bench_loop() -> LoopDefinition:
-    """Build views of four features each: of one entity (`one`, `twenty`), and of one entity each (`five`)."""
+    """Build views of four features each: all about one entity (`one`, `twenty`), or each about its own (`five`)."""
     stream = StreamDefinition(
         "paid",
         (

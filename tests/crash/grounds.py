@@ -62,8 +62,7 @@ class Grounds:
             self.broker = self._broker()
             starting.enter_context(self.broker)
             self._aim()
-            # One client for all that the suite reads: pulsar-client has crashed when one was closed right after its
-            # use.
+            # One client for all reads of the suite: pulsar-client has crashed when one was closed right after use.
             self.client = self._client()
             starting.callback(self.client.close)
             self._running = starting.pop_all()

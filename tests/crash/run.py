@@ -92,7 +92,7 @@ def disturbed(
     settle_s
         How long it may take, after the last fault and event, until everything is at the end.
     check
-        Examines the output before the store is gone; returns what is wrong. By default the oracle does.
+        Examines the output before the store is gone; returns what is wrong. By default the oracle examines it.
     """
     cut = slices(load)
     began = time.monotonic()

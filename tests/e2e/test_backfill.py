@@ -63,7 +63,7 @@ class Shop:
         self.running = running
 
     def send(self, events: list[tuple[int, str, bytes]], mark: int = 0) -> None:
-        """Send events and then a mark, or the end of their history if there is none."""
+        """Send events and then a mark, or the end of their history if `mark` is 0."""
         with IngestClient(self.running.addresses["ingest"]) as client, client.stream() as stream:
             for name in ("asked", "sold"):
                 stream.send(name, [event for _, own, event in events if own == name], mark=mark, end=not mark)
@@ -78,7 +78,7 @@ class Shop:
         )
 
     def rows(self) -> dict[tuple[bytes, bytes], bytes]:
-        """Return all rows, without the header that says who wrote them and where."""
+        """Return all rows without their headers, which say who wrote them and where."""
         with redis.Redis.from_url(self.running.redis_url) as store:
             return {
                 (key, name): row[HEADER_BYTES:]

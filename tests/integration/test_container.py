@@ -71,7 +71,7 @@ def test_what_it_acknowledged_outlives_it_and_the_process_that_started_it(
 
     process.send_signal(signal.SIGKILL)
     process.wait()
-    # If no reaper runs, its container still does: it is removed first.
+    # If no reaper runs, the old container still runs, and is removed first.
     with broker:
         assert [broker.url, broker.admin_url] == addresses
         assert read(client) == sent

@@ -175,7 +175,7 @@ __main__.main()
 
 @pytest.mark.parametrize("error", ['Unavailable("store")', 'RuntimeError("a fault")'])
 def test_what_fails_at_the_start_is_got_over_or_ends_the_process(error: str, tmp_path: Path) -> None:
-    """Check that the process does not continue without doing anything."""
+    """Check that the process does not keep running without doing anything."""
     (tmp_path / "loop.py").write_text(LOOP)
     loop = declare.load(tmp_path / "loop.py").definition
     (tmp_path / "loop.json").write_bytes(definition.encode(loop))

@@ -248,7 +248,7 @@ def test_another_learner_takes_over_once_it_has_learned_what_the_former_had(
     assert published[0].examples == 1_700
     assert [(version.definition, version.taken_over, version.needed) for version in published] == [
         (room.model.hash, True, 1_700),
-        ("", False, 0),  # the former definition's key is now empty
+        ("", False, 0),  # this message empties the key of the former definition
     ]
 
 

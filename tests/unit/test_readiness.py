@@ -1,4 +1,4 @@
-"""Readiness: unreachable servers are reported by name, retried with growing delays, and no longer once they answer."""
+"""Readiness: unreachable servers are reported by name, and retried with growing delays until they answer."""
 
 from __future__ import annotations
 

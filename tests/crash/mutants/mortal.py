@@ -23,13 +23,13 @@ from headrace_feature.__main__ import main
 from headrace_feature.joining import JoinWorker
 from headrace_feature.outputs import VectorOutputs
 
-#: Steps whose vectors a process sends before it dies or sleeps. No process dies before another one has slept.
+#: Steps whose vectors a process sends before it dies or sleeps. None dies before another one has fallen asleep.
 _STEPS = {"-": 1, "~": 4}
 
 #: Seconds: the broker notices within two keep-alive intervals of 5.
 _SLEEP_S = 12.5
 
-#: Duration of a step (s) until a process has slept, so that the step in which it sleeps has much to do.
+#: Delay of each step (s) until a process falls asleep, so that the step in which it sleeps has much to do.
 _SLOW_S = 0.4
 
 

@@ -34,7 +34,7 @@ LOOP = LoopDefinition("loop", (stream("a"), stream("b"), stream("c")), (), (), (
 
 
 class Clock:
-    """A clock that sleeping moves."""
+    """A clock that moves only when something sleeps."""
 
     def __init__(self) -> None:
         self.time = 0.0

@@ -126,7 +126,7 @@ def test_an_id_is_that_of_the_content() -> None:
     # A field that is added, and that old rows lack, changes no id.
     wider = structs.replace(STREAM, fields=(*STREAM.fields, Field("a", FieldType.STRING, optional=True)))
     assert sent(wider, n=5, x=1)["content"] == first["content"]
-    # A client that writes to the topic may leave it out.
+    # A client that writes to the topic may leave the id out.
     events, _, _ = StreamCodec(STREAM).columns([json.dumps({"at": MICROS, "n": 5, "x": 1}).encode()])
     assert events.ids == [first["content"]]
 

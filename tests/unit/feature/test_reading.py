@@ -22,7 +22,7 @@ class Clock:
 
 
 def reports(silence: Silence, clock: Clock, seconds: int) -> list[float]:
-    """Return when it was due, checked each second."""
+    """Return the times at which a report was due, checked each second."""
     found = []
     for _ in range(seconds):
         clock.now += 1.0

@@ -335,7 +335,7 @@ def test_a_vector_holds_that_of_a_former_definition_behind_its_own() -> None:
     (numbers, cut), (own, own_cut) = worker.vectors["1"], plain.vectors["1"]
     np.testing.assert_array_equal(numbers[:-1], own)
     assert cut == own_cut
-    # The former view has it, in its hops of two seconds.
+    # The value is that of the former view, with its hops of two seconds.
     assert math.expm1(numbers[-1]) == pytest.approx(11.0)
 
 
@@ -371,7 +371,7 @@ def test_a_backlog_of_one_stream_holds_the_others_back() -> None:
 
 
 def test_large_integers_are_entities_of_their_own() -> None:
-    """A float64 would make one of two; and the type that holds them must not change how they are written."""
+    """A float64 would merge two of them; and the type that holds them must not change how they are written."""
     keyed = StreamDefinition("s", (Field("k", FieldType.INT, optional=True),), "k", "k", "k", lateness=0, horizon=0)
     column = StreamCodec(msgspec.structs.replace(keyed, time="k"))._to_columns
     small, large = ([type("Event", (), {"k": own})() for own in keys] for keys in ((7, 5), (7, 2**53, 2**53 + 1)))
