@@ -23,7 +23,7 @@ from tests.deadline import scaled
 
 
 class Kind(StrEnum):
-    """Kinds of faults; all but the first may last for a while."""
+    """Kinds of faults; all but kills, terminations and wipes last for a while."""
 
     KILL = "SIGKILL"
     TERMINATE = "SIGTERM"
