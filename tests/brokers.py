@@ -1,6 +1,6 @@
-"""Both brokers, for whatever is tested on a broker: the small one, and the official Apache Pulsar.
+"""Both brokers, for the tests that need one: the embedded one, and the official Apache Pulsar.
 
-One official broker serves a whole run of tests, and each test has a namespace of its own there.
+One official broker serves a whole test run, and each test has its own namespace there.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ KINDS = [pytest.param("embedded"), pytest.param("official", marks=pytest.mark.of
 
 @dataclass(frozen=True)
 class Place:
-    """Where a test's topics are.
+    """The broker and namespace of a test's topics.
 
     Attributes
     ----------
     server
-        The broker; None where it is one of yours, which no test stops.
+        The broker; None if it is external, because tests never stop such a broker.
     """
 
     url: str
@@ -41,14 +41,14 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a service is told."""
+        """The environment variables that a service needs."""
         return {"HEADRACE_PULSAR_URL": self.url, "HEADRACE_NAMESPACE": self.namespace}
 
     def topics(self, loop: str) -> Topics:
         return Topics(loop, self.namespace)
 
     def stoppable(self) -> Server:
-        """The broker, for a test that stops or kills it."""
+        """Return the broker, for a test that stops or kills it."""
         if self.server is None:
             pytest.skip("a broker of yours is not stopped")
         return self.server
@@ -56,13 +56,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Runs:
-    """How a test runs whole loops: each on a small broker of its own, or all on the official one."""
+    """The way a test runs whole loops: each on an embedded broker of its own, or all on the official one."""
 
     place: Place | None
 
     @property
     def options(self) -> dict[str, Any]:
-        """Arguments of `embedded.run`."""
+        """The arguments of `embedded.run`."""
         if self.place is None:
             return {}
         return {
@@ -72,7 +72,7 @@ class Runs:
         }
 
     def broker(self, running: embedded.RunningLoop) -> Server:
-        """The broker of a loop, for a test that stops or kills it."""
+        """Return the broker of a loop, for a test that stops or kills it."""
         if self.place is not None:
             return self.place.stoppable()
         assert running.servers.broker is not None
@@ -81,7 +81,7 @@ class Runs:
 
 @pytest.fixture(scope="session")
 def official(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | Given]:
-    """The official Apache Pulsar: yours, a container, or on a JVM. Without any, tests are skipped; in CI they fail."""
+    """Yield the official Apache Pulsar: external, in a container, or on a JVM. Without it, skip; in CI, fail."""
     if (given := brokers.given()) is not None:
         yield given
         return
@@ -93,30 +93,30 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | Give
 
 
 def skip_or_fail(missing: str) -> NoReturn:
-    """A laptop may lack what it takes; in CI, nothing is left out."""
+    """Skip on a laptop, which may lack what a test needs; fail in CI, which leaves nothing out."""
     if os.environ.get("CI") == "true":
         pytest.fail(missing)
     pytest.skip(missing)
 
 
 def on_the_official(broker: Server | Given) -> Iterator[Place]:
-    """A new namespace of the official broker."""
+    """Yield a new namespace of the official broker."""
     if isinstance(broker, Server) and not _runs(broker):
-        broker.start()  # a test that failed has left it so: let that be the only one
+        broker.start()  # a failed test left it stopped: keep the next tests from failing too
     assert broker.admin_url is not None
     admin = Admin(broker.admin_url, os.environ.get("HEADRACE_PULSAR_TOKEN"))
     namespace = _namespace()
     admin.create_namespace(namespace)
     given = isinstance(broker, Given)
     yield Place(broker.url, broker.admin_url, namespace, None if given else broker)
-    if given:  # ours goes as a whole
+    if given:  # a broker that we started is removed as a whole
         admin.delete_namespace(namespace)
     admin.close()
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | Given]:
-    """Each broker in turn; the small one is new for each module."""
+    """Yield each broker in turn; the embedded one is new for each module."""
     if request.param == "official":
         yield request.getfixturevalue("official")
         return
@@ -125,7 +125,7 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def on_the_small(broker: embedded.Broker) -> Place:
-    """A new namespace of a small broker: it takes any."""
+    """Return a new namespace of an embedded broker: it accepts any name."""
     return Place(broker.url, None, _namespace(), broker)
 
 
@@ -149,23 +149,23 @@ def _place(broker: Server | Given) -> Iterator[Place]:
 
 @pytest.fixture
 def place(broker: Server | Given) -> Iterator[Place]:
-    """A test's own namespace, on each broker in turn."""
+    """Yield a test's own namespace, on each broker in turn."""
     yield from _place(broker)
 
 
 @pytest.fixture(scope="module")
 def module_place(broker: Server | Given) -> Iterator[Place]:
-    """A namespace that the tests of a module share, on each broker in turn."""
+    """Yield a namespace that the tests of a module share, on each broker in turn."""
     yield from _place(broker)
 
 
 @pytest.fixture
 def official_place(official: Server | Given) -> Iterator[Place]:
-    """A test's own namespace on the official broker."""
+    """Yield a test's own namespace on the official broker."""
     yield from on_the_official(official)
 
 
 @pytest.fixture(params=KINDS)
 def runs(request: pytest.FixtureRequest) -> Runs:
-    """How to run loops, on each broker in turn."""
+    """Return how to run loops, on each broker in turn."""
     return Runs(request.getfixturevalue("official_place") if request.param == "official" else None)

@@ -1,7 +1,7 @@
-"""Waiting for a condition, with a deadline that grows with how slow this machine is: what tests do instead of sleeping.
+"""Wait for a condition, with a deadline that grows with how slow this machine is: tests use this instead of sleeping.
 
-A deadline only ends what would hang. None is asserted, and a machine that is slow, or busy with other tests, gets more
-of it: `slowness` compares the time that a fixed piece of work takes with what it takes on two quiet cores.
+A deadline only ends what would hang. No test asserts one, and a machine that is slow, or busy with other tests, gets
+more time: `slowness` compares the time that a fixed piece of work takes with its time on two quiet cores.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ _Value = TypeVar("_Value")
 _REFERENCE_S = 0.15
 _STEPS = 3_000_000
 
-#: What a measurement says beyond this is an accident of the moment.
+#: A measurement above this is a momentary accident.
 _MOST = 6.0
 
 _slowness = 0.0
 
 
 def slowness() -> float:
-    """How many times slower this machine is than the reference, at least 1; measured once in a process."""
+    """Return how many times slower this machine is than the reference, at least 1; measured once per process."""
     return _slowness or measured()
 
 
 def scaled(seconds: float) -> float:
-    """A deadline for this machine."""
+    """Scale a deadline to this machine."""
     return seconds * slowness()
 
 
 def until(probe: Callable[[], _Value], holds: Callable[[_Value], bool] = bool, seconds: float = 30.0) -> _Value:
-    """The first value of `probe` that `holds`.
+    """Return the first value of `probe` for which `holds` is true.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def until(probe: Callable[[], _Value], holds: Callable[[_Value], bool] = bool, s
     Raises
     ------
     TimeoutError
-        None did in time; the message shows the last value.
+        `holds` was true of no value in time; the message shows the last one.
     """
     began = time.monotonic()
     pause = threading.Event()
@@ -52,14 +52,14 @@ def until(probe: Callable[[], _Value], holds: Callable[[_Value], bool] = bool, s
         value = probe()
         if holds(value):
             return value
-        # Before it is given up, the machine may have become slower.
+        # Measure again before giving up: the machine may have become slower.
         if time.monotonic() > began + scaled(seconds) and time.monotonic() > began + seconds * measured():
             raise TimeoutError(f"after {time.monotonic() - began:.0f} s still: {value!r}")
         pause.wait(0.05)
 
 
 def measured() -> float:
-    """As `slowness`, measured again: the slowest of all measurements."""
+    """Measure `slowness` again; return the slowest of all measurements."""
     global _slowness
     began = time.monotonic()
     _work()

@@ -18,7 +18,7 @@ def header(
     marker: bool = False,
     remaking: bool = False,
 ) -> dict[str, str]:
-    """The properties of a message with this header; numbers may be given as text."""
+    """Return the properties of a message with this header; numbers may be given as text."""
     envelope = Envelope(
         epoch=None if epoch is None else int(epoch),
         partition=int(partition),
@@ -34,5 +34,5 @@ def header(
 
 
 def envelope(properties: dict[str, str], payload: bytes) -> Envelope:
-    """What a message says of itself."""
+    """Return the header of a message."""
     return read_envelope(properties, payload, "a message")

@@ -1,4 +1,4 @@
-"""A command in a terminal: a pseudo-terminal, and what stands on its screen."""
+"""A command in a terminal: a pseudo-terminal, and the contents of its screen."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from tests.deadline import measured, scaled
 
 _ROWS, _COLUMNS = 50, 160
 
-#: Variables that would say more than the terminal itself; test runners set some of them.
+#: Variables that would override the terminal itself; test runners set some of them.
 _NOT_ITS_OWN = ("NO_COLOR", "CI", "COLUMNS", "LINES")
 _READ = 65_536
 
-#: What a terminal takes for a command to itself: sequences that begin with ESC [ or ESC ], and single ones.
+#: Control sequences of a terminal: those that begin with ESC [ or ESC ], and single ones.
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_78=>])")
 
 
 class Terminal:
-    """A command that believes that a person looks at its output; as a context manager it ends with the block."""
+    """A command that behaves as if a person read its output; as a context manager it ends with the block."""
 
     def __init__(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.written = ""
@@ -51,22 +51,22 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """All that was written, without the commands to the terminal."""
+        """Everything that was written, without control sequences."""
         return _SEQUENCE.sub("", self.written).replace("\r", "")
 
     def pause(self, seconds: float) -> None:
-        """Let the command run for a while, as somebody does who looks at it."""
+        """Let the command run for a while, as a person does while looking at it."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self._read(left)
 
     def until(self, condition: Callable[[str], bool], seconds: float = 30) -> str:
-        """Read until the text fulfils a condition; returns it.
+        """Read until the text fulfils a condition; return the text.
 
         Raises
         ------
         TimeoutError
-            It does not, or the command ends first.
+            It does not do so in time, or the command ends first.
         """
         began = time.monotonic()
         while not condition(self.text):
@@ -77,7 +77,7 @@ class Terminal:
         return self.text
 
     def end(self, by: int | None = None, seconds: float = 30) -> int:
-        """Wait for the command's end, after a signal if one is given; returns the exit code."""
+        """Wait for the command's end, after a signal if one is given; return the exit code."""
         if by is not None:
             self.process.send_signal(by)
         deadline = time.monotonic() + scaled(seconds)
@@ -90,13 +90,13 @@ class Terminal:
         return self.process.returncode
 
     def _read(self, wait_s: float) -> bool:
-        """Read what comes within some seconds; False once nothing more can come."""
+        """Read what comes within some seconds; return False once nothing more can come."""
         ready, _, _ = select.select([self._master], [], [], min(wait_s, 0.2))
         if not ready:
             return self.process.poll() is None
         try:
             data = os.read(self._master, _READ)
-        except OSError:  # how Linux says that the other side is closed
+        except OSError:  # Linux raises this when the other side is closed
             return False
         self.written += data.decode(errors="replace")
         return bool(data)

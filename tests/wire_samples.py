@@ -1,4 +1,4 @@
-"""A value of each format that leaves a process, as it is written, and how it is read: for tests of the formats."""
+"""A value of each format that leaves a process, with its encoding and decoding: for tests of the formats."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ ENVELOPE = Envelope(epoch=7, partition=1, definition="d" * 16, reached=RESTING, 
 
 
 def layout() -> Layout:
-    """That of the sample's view."""
+    """Return the layout of the sample's view."""
     return Layout(VIEW)
 
 
 def row() -> bytes:
-    """A row with tiles and ticks."""
+    """Return a row with tiles and ticks."""
     rows = RowSet(layout(), 4)
     slot, size = rows.add("k"), 12
     rows.run(
@@ -111,7 +111,7 @@ def read_row(data: bytes) -> tuple[bytes, ...]:
 
 
 def plain(value: Any) -> Any:
-    """A value with its arrays as lists, and NaN as a word."""
+    """Return a value with its arrays as lists, and NaN as a word."""
     if isinstance(value, np.ndarray):
         return plain(value.tolist())
     if isinstance(value, list | tuple):
@@ -153,7 +153,7 @@ VERSION = ModelVersion(model="m", definition="d", examples=10, onnx=b"onnx", tas
 
 
 def samples() -> dict[str, Sample]:
-    """All formats by name."""
+    """Return all formats by name."""
     payload = encode_vectors(MODEL, VECTORS)
     return {
         "vectors": Sample(lambda: payload, _table(decode_vectors), plain(list(vars(VECTORS).values()))),

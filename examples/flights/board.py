@@ -1,4 +1,4 @@
-"""What one sees while the year goes by: a board on a terminal, lines elsewhere."""
+"""A view of the loop while the year is played: a board on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BASELINES = {None: "guessing 0.500", "prior_log_loss": "prior", "no_change_accu
 
 
 def board(sample: Sample, rates: Mapping[str, float], total: int) -> RenderableType:
-    """The whole board."""
+    """Render the whole board."""
     year = Table.grid(padding=(0, 2))
     year.add_row(
         Text(date(sample.frontier), style="bold"),
@@ -52,7 +52,7 @@ def board(sample: Sample, rates: Mapping[str, float], total: int) -> RenderableT
 
 
 def line(sample: Sample, rates: Mapping[str, float]) -> str:
-    """The same in a line, for a log."""
+    """Render the same sample as one line, for a log."""
     counts = sample.counts
     parts = [
         f"{sample.wall_s:4.0f} s",
@@ -78,7 +78,7 @@ def _before_the_first(unscored: int) -> str:
 
 
 def date(frontier: WireTime) -> str:
-    """Up to when the year has been learned."""
+    """Format the date up to which the year has been learned."""
     if frontier is None:
         return "not yet"
     if isinstance(frontier, Rest):
@@ -87,7 +87,7 @@ def date(frontier: WireTime) -> str:
 
 
 def sparkline(values: Sequence[float], width: int = 48) -> str:
-    """Values over time as a row of small bars."""
+    """Draw values over time as a row of small bars."""
     if not values:
         return ""
     step = max(len(values) / width, 1.0)
@@ -135,5 +135,5 @@ def _foot(sample: Sample) -> Text:
 
 
 def dead_letters(sample: Sample) -> int:
-    """What could not be processed, by all services together."""
+    """Count what could not be processed, over all services."""
     return sum(count for name, count in sample.counts.items() if name.endswith(".dead_letters"))

@@ -1,6 +1,6 @@
-"""The demo: a year of flights, as fast as the loop can take it. ``make demo``, or ``make demo EVENTS=100000``.
+"""The demo: a year of flights, as fast as the loop can process it. ``make demo``, or ``make demo EVENTS=100000``.
 
-On a terminal it shows a board and stays up for questions, elsewhere it prints lines, asks one question and stops.
+On a terminal it shows a board and stays up for questions; elsewhere it prints lines, asks one question and stops.
 The last line on standard output is one JSON object.
 """
 
@@ -36,14 +36,14 @@ from headrace.errors import HeadraceError, Unavailable
 LOOP = Path(__file__).with_name("loop.py")
 DATA = Path(".headrace/demo").absolute()
 
-# Before some hundred events nothing has landed, so there is nothing to learn, nor to ask.
+# In the first few hundred events no flight has landed, so there is nothing to learn or to ask.
 _FEWEST = 1_000
 _SHOWN_EVERY_S = 1.0
 _LINE_EVERY_S = 5.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the demo; returns the exit code."""
+    """Run the demo and return the exit code."""
     options = argparse.ArgumentParser(prog="python -m examples.flights", description="A year of flights, learned.")
     options.add_argument("--events", type=_count, default=os.environ.get("EVENTS") or None, help="stop after so many")
     events = options.parse_args(arguments).events
@@ -84,14 +84,14 @@ def _demo(events: int | None) -> None:
 
 
 def _prepare(events: int | None) -> tuple[dict[str, Path], int, str]:
-    """The files of events, how many there are, and what to ask when they are over."""
+    """Write the event files; return them, the number of events and the question to ask at the end."""
     tables = prepare.first(events, prepare.streams())
     files = prepare.write(DATA / "events", tables)
     return files, sum(map(len, tables.values())), question.question(tables)
 
 
 def _play(running: RunningLoop, files: Mapping[str, Path], total: int) -> Watcher:
-    """Send the whole history, and wait until it has been learned."""
+    """Send the whole history and wait until it has been learned."""
     playing = Playing(running, files)
     watcher = Watcher(running, lambda: playing.sent)
     playing.start()
@@ -101,7 +101,7 @@ def _play(running: RunningLoop, files: Mapping[str, Path], total: int) -> Watche
 
 
 def _conclude(running: RunningLoop, watcher: Watcher, asked: str) -> dict[str, object]:
-    """Read what was served, ask once, write the page, and sum up."""
+    """Read what was served, ask once, write the page and sum up."""
     ended = watcher.newest
     client = pulsar.Client(running.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull))
     try:
@@ -134,7 +134,7 @@ def _conclude(running: RunningLoop, watcher: Watcher, asked: str) -> dict[str, o
 
 
 def _figures(ended: Sample, last: Sample, served: Served) -> dict[str, object]:
-    # Nothing is scored before February: then there is nothing to tell.
+    # Before February nothing is scored, so there may be no metrics to report.
     scored = ended.metrics if ended.metrics.get("scored") else {}
     measures = ("roc_auc", "log_loss", "accuracy", "ece", "prior_log_loss", "no_change_accuracy")
     given = served.quality.metrics() if scored else {}

@@ -1,6 +1,6 @@
-"""Will this flight arrive more than 15 minutes late? Asked two hours before it is to leave New York.
+"""Will this flight arrive more than 15 minutes late? The question comes two hours before it is due to leave New York.
 
-The label comes some five hours later, when the flight has landed: `headrace check` explains the whole loop.
+The label arrives about five hours later, when the flight has landed; `headrace check` explains the whole loop.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from river.preprocessing import StandardScaler
 
 from headrace.declare import Label, Last, Loop, Mean, Model, Stream, View, col
 
-# A player tells how far each stream is, so no silence means that a stream has nothing to say.
+# A player marks how far each stream is, so silence never means that a stream is idle.
 loop = Loop("flights", idle="1h")
 
-# What happens, and when it becomes known ---------------------------------------------------------
+# The events, each at the time it becomes known ------------------------------------------------------
 
 
 class Scheduled(Stream, key="flight", time="at", id="flight"):
-    """Two hours before the scheduled departure; the tail number is not always known by then."""
+    """A flight two hours before its scheduled departure; the tail number is not always known yet."""
 
     flight: str
     at: datetime
@@ -30,12 +30,12 @@ class Scheduled(Stream, key="flight", time="at", id="flight"):
     dest: str
     tail: str | None
     departs: datetime
-    clock: datetime  # New York's, at the scheduled departure
+    clock: datetime  # New York's local time, at the scheduled departure
     distance: float
 
 
 class Departed(Stream, key="flight", time="at", id="flight"):
-    """At the true departure."""
+    """A flight at its actual departure."""
 
     flight: str
     at: datetime
@@ -48,13 +48,13 @@ class Departed(Stream, key="flight", time="at", id="flight"):
 
 
 class Arrived(Departed, key="flight", time="at", id="flight"):
-    """At the gate of the destination."""
+    """A flight at the gate of its destination."""
 
     arrival_delay: float  # minutes
 
 
 class Weather(Stream, key="origin", time="at", id="report"):
-    """Each hour, at each of the three airports."""
+    """An hourly report from each of the three airports."""
 
     report: str
     at: datetime
@@ -68,7 +68,7 @@ class Weather(Stream, key="origin", time="at", id="report"):
     visibility: float | None
 
 
-# What is known of each carrier, airport, route and aircraft --------------------------------------
+# Features of each carrier, airport, route and aircraft ----------------------------------------------
 
 RECENTLY = ["3h", "24h"]
 left = {"delay": Mean(Departed.departure_delay)}
@@ -88,7 +88,7 @@ dest_arrivals = View(Arrived, by="dest", windows=RECENTLY, features=landed)
 route_arrivals = View(Arrived, by=["origin", "dest"], windows=RECENTLY, features=landed)
 tail_arrivals = View(Arrived, by="tail", windows=RECENTLY, features=landed)
 
-# UA1545 leaves nearly every day: how late does it usually come? No single bad day may say so for a month.
+# UA1545 leaves nearly every day: how late does it usually arrive? The clip keeps one bad day from dominating a month.
 habit = View(
     Arrived,
     by="number",
@@ -110,7 +110,7 @@ weather = View(
     },
 )
 
-# What is asked ------------------------------------------------------------------------------------
+# The model -----------------------------------------------------------------------------------------
 
 late = Label(Arrived, of=Scheduled, value=col(Arrived.arrival_delay) > 15, wait="48h")
 
@@ -121,7 +121,7 @@ late_arrival = Model(
     on=Scheduled,
     label=late,
     features=[
-        # Delays have long tails: a flight of 13 hours' delay is not 40 times as telling as one of 20 minutes.
+        # Delays have long tails: a delay of 13 hours is not 40 times as informative as one of 20 minutes.
         carrier_departures["delay"].signed_log(),
         carrier_arrivals["delay"].signed_log(),
         origin_departures["delay"].signed_log(),

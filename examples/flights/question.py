@@ -1,4 +1,4 @@
-"""A question to the running model: about a flight of the day on which the history ends."""
+"""A question to the running model: a flight of the day on which the history ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FIELDS = ("carrier", "number", "origin", "dest", "tail", "distance")
 
 
 def question(tables: Mapping[str, pd.DataFrame]) -> str:
-    """The JSON of a flight that would be announced just after the newest event of all."""
+    """Return the JSON of a flight that would be announced just after the newest event of all."""
     flights = tables["scheduled"]
     flight = flights[flights["tail"].notna()].iloc[-1]
     newest = max(events["at"].max() for events in tables.values() if len(events))
@@ -32,18 +32,18 @@ def question(tables: Mapping[str, pd.DataFrame]) -> str:
 
 
 def command(event: str, data: Path) -> str:
-    """What to type to ask it."""
+    """Return the shell command that asks the question."""
     program = "headrace" if shutil.which("headrace") else os.path.relpath(Path(sys.executable).with_name("headrace"))
     return f"{program} {shlex.join(_arguments(event, data))}"
 
 
 def ask(event: str, data: Path) -> str:
-    """Ask it just so, and return what it says.
+    """Ask the question with that command and return the answer.
 
     Raises
     ------
     Unavailable
-        It has no answer, and why.
+        The model has no answer; the message says why.
     """
     program = [sys.executable, "-m", "headrace.cli", *_arguments(event, data)]
     asked = subprocess.run(program, capture_output=True, text=True, timeout=60)

@@ -1,4 +1,4 @@
-"""The page that is left when the year is over: data in, one self-contained HTML file out."""
+"""The report that the demo leaves at the end of the year: data in, one self-contained HTML file out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LEARNER, _SERVED, _BASELINE = "#0b6e99", "#e07b00", "#8a8a8a"
 
 @dataclass(frozen=True)
 class Throughput:
-    """Counts since the start at moments of the run: float64[N] seconds, and by name int64[N]."""
+    """Counts since the start, sampled during the run: float64[N] seconds, and int64[N] for each name."""
 
     wall_s: npt.NDArray[np.float64]
     counts: Mapping[str, npt.NDArray[np.int64]]
@@ -39,20 +39,20 @@ class Throughput:
 
 @dataclass(frozen=True)
 class Story:
-    """What the page tells.
+    """The contents of the report.
 
     Attributes
     ----------
     figures
         The numbers of the whole run, by name.
     learned, served
-        Quality over the year: of the learner's own test, and of the scores that were served.
+        Quality over the year: of the learner's own test, and of the served scores.
     learned_metrics, served_metrics
-        The same over the whole year.
+        The same, over the whole year.
     label_lags
         Hours from each question to its label.
     command, answer
-        How to ask the model, and what it said.
+        The command that asks the model, and its answer.
     """
 
     figures: Mapping[str, object]
@@ -67,7 +67,7 @@ class Story:
 
 
 def render(story: Story) -> str:
-    """The page."""
+    """Render the report."""
     return _PAGE.format(
         tiles="".join(_tile(name, value) for name, value in story.figures.items() if value is not None),
         quality=_quality(story),
@@ -79,7 +79,7 @@ def render(story: Story) -> str:
 
 
 def _number(value: float) -> str:
-    """As many digits as tell something: a rate has none behind the point, a quality four."""
+    """Format a number with as many digits as are useful: a rate has no decimals, a quality has four."""
     return f"{value:,.0f}" if value >= 1_000 else f"{value:.1f}" if value >= 10 else f"{value:.4f}"
 
 
@@ -169,7 +169,7 @@ def _throughput_plot(throughput: Throughput) -> str:
 def _rates(
     wall_s: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], over: int = 5
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Counts a second, each over a few samples."""
+    """Return counts per second, each averaged over a few samples."""
     over = min(over, max(len(wall_s) // 2, 1))
     elapsed = np.maximum(wall_s[over:] - wall_s[:-over], 1e-3)
     return wall_s[over:], (counts[over:] - counts[:-over]) / elapsed

@@ -1,4 +1,4 @@
-"""What was served: every prediction, measured by the same ruler as the learner's own test."""
+"""Quality of what was served: every prediction is measured in the same way as the learner's own test."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _Decoded = TypeVar("_Decoded")
 
 HOUR = 3_600_000_000
 
-#: Messages hold hundreds of vectors each: few are fetched ahead.
+#: Messages hold hundreds of vectors each, so only a few are prefetched.
 _QUEUE = 16
 
 
 @dataclass(frozen=True)
 class Served:
-    """What the topics tell of one model.
+    """A summary of one model's topics.
 
     Attributes
     ----------
     quality
-        Of the scores that were served, each by the version that was there when the flight was announced.
+        Quality of the served scores, each by the version that was live when the flight was announced.
     label_lags
         float64[examples]: hours from the question to its label.
     predictions, examples, dead_letters
-        How many there are.
+        How many of each there are.
     """
 
     quality: Quality
@@ -47,7 +47,7 @@ class Served:
 
 
 def read_served(client: pulsar.Client, loop: LoopDefinition, model: ModelDefinition) -> Served:
-    """Read the topics of a model from their beginning to their end."""
+    """Read a model's topics from beginning to end."""
     topics = Topics(loop.name)
     served, ids = ServedQuality(model), set[str]()
     for predictions in _all(client, topics.predictions(model.name), lambda data: decode_predictions(model, data)):
@@ -56,7 +56,7 @@ def read_served(client: pulsar.Client, loop: LoopDefinition, model: ModelDefinit
     lags = [np.empty(0)]
     read = -1
     for entries in _all(client, topics.examples(model.name), lambda data: decode_log(model, data)):
-        # What a join sent again after a crash has the places of its first time.
+        # Entries that a join resends after a crash keep their sequence numbers.
         new = entries.take(np.flatnonzero(entries.seqs > read).tolist())
         read = max(read, int(entries.seqs[-1]))
         answers = new.answers

@@ -1,4 +1,4 @@
-"""Looking at the loop while it runs: what its services say, at one moment, as one record."""
+"""Samples of the running loop: one record of what its services report at one moment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STALLED_S = 120.0
 
 @dataclass(frozen=True)
 class Sample:
-    """The loop at one moment; `points` are the quality of the last 5,000 examples, over the year."""
+    """The loop at one moment; `points` is the quality of the last 5,000 examples, over the year."""
 
     wall_s: float
     played: int
@@ -39,17 +39,17 @@ class Sample:
 
     @property
     def ended(self) -> bool:
-        """Whether all of history has been learned, and scored."""
+        """Whether all of history has been learned and scored."""
         return self.learned_to_the_end and self.scored_to_the_end
 
 
 class Watcher:
-    """Takes a sample of the loop whenever it is asked to, and keeps them all.
+    """A sampler of the loop that keeps every sample it takes.
 
     Parameters
     ----------
     played
-        Tells how many events have been sent.
+        Returns how many events have been sent.
     """
 
     def __init__(self, running: RunningLoop, played: Callable[[], int]) -> None:
@@ -73,19 +73,19 @@ class Watcher:
         return sample
 
     def rates(self, over_s: float = 5.0) -> dict[str, float]:
-        """Counts a second, over the last few seconds."""
+        """Return counts per second, over the last few seconds."""
         now = self.newest
         then = next((own for own in reversed(self.samples) if now.wall_s - own.wall_s >= over_s), self.samples[0])
         elapsed = max(now.wall_s - then.wall_s, 1e-3)
         return {name: (count - then.counts[name]) / elapsed for name, count in now.counts.items()}
 
     def until_ended(self, playing: Playing, show: Callable[[Sample], None], every_s: float) -> None:
-        """Look and show until all that is played has been learned.
+        """Take and show samples until everything that is played has been learned.
 
         Raises
         ------
         HeadraceError
-            The play failed, or nothing has moved for long.
+            The play failed, or nothing has moved for too long.
         """
         moved, last = time.monotonic(), self.newest.counts
         while True:

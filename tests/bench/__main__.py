@@ -1,4 +1,4 @@
-"""All benchmarks, one after another, each in a process of its own: ``make bench``.
+"""Run all benchmarks one after another, each in its own process: ``make bench``.
 
 Each prints one JSON object with its figures beside their references, measured in the same run.
 """
@@ -12,7 +12,7 @@ BENCHES = ("bench_feature", "bench_learner", "bench_scorer", "bench_year")
 
 
 def main() -> int:
-    """Run them; returns the number that failed."""
+    """Run the benchmarks; return the number that failed."""
     failed = 0
     for name in BENCHES:
         print(f"{name}:", flush=True)

@@ -1,7 +1,7 @@
-"""Fold and assemble into the store, by one worker, beside a bare consumer that only decodes, in one run.
+"""Fold and assemble into the store with one worker, beside a bare consumer that only decodes, in one run.
 
-The worker is the real process, role fold: the flights loop's twelve views, a vector of 24 features for each
-scheduled flight, everything durable in its order. Both read the same topics of a local broker, filled before.
+The worker is the real process with role fold: the flights loop's twelve views, a vector of 24 features for each
+scheduled flight, and every write durable in its order. Both read the same topics of a local broker, filled beforehand.
 
     python tests/bench/bench_feature.py [events]
 """
@@ -32,7 +32,7 @@ LOOP = Path(__file__).parents[2] / "examples" / "flights" / "loop.py"
 
 
 def fill(client: pulsar.Client, loop: LoopDefinition, files: dict[str, Path]) -> int:
-    """Write the events to their topics in the order of event time; returns how many."""
+    """Write the events to their topics in order of event time; return how many."""
     topics = Topics(loop.name)
     producers = [
         Producer(client, topics.stream(own.name), batching=True, schema=StreamCodec(own).schema())
@@ -49,7 +49,7 @@ def fill(client: pulsar.Client, loop: LoopDefinition, files: dict[str, Path]) ->
 
 
 def bare(client: pulsar.Client, loop: LoopDefinition, events: int) -> float:
-    """Seconds that a consumer takes which does nothing but decode."""
+    """Return the seconds taken by a consumer that only decodes."""
     topics = Topics(loop.name)
     codecs = [StreamCodec(own) for own in loop.streams]
     consumers = [PartitionConsumer(client, topics.stream(own.name), "bare") for own in loop.streams]
@@ -70,7 +70,7 @@ def bare(client: pulsar.Client, loop: LoopDefinition, events: int) -> float:
 
 
 def worker(client: pulsar.Client, loop: LoopDefinition, environment: dict[str, str]) -> tuple[float, int]:
-    """Seconds from the worker's first sign to its last vector, and the vectors made."""
+    """Return the seconds from the worker's first message to its last vector, and the number of vectors."""
     (model,) = loop.models
     reader = LogReader(client, Topics(loop.name).features(model.name))
     process = subprocess.Popen(

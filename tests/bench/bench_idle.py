@@ -1,9 +1,9 @@
-"""What a loop costs while no event comes: the CPU time of each of its processes.
+"""Measure what a loop costs while no event arrives: the CPU time of each of its processes.
 
     python -m tests.bench.bench_idle --quiet 60 --seconds 60
 
-Runs README's loop as `headrace up` does (embedded broker and store included), plays its four payments, waits, and
-then measures. The figures are CPU time from `/proc`, so that other work on this machine does not matter. Prints one
+Runs the README's loop as `headrace up` does (embedded broker and store included), plays its four payments, waits, and
+then measures. The figures are CPU time from `/proc`, so other work on this machine does not affect them. Prints one
 JSON object; values are percent of a core.
 """
 
@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-#: What the issue asks for, all processes together.
+#: The limit for all processes together.
 MOST_PERCENT = 2.0
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -32,7 +32,7 @@ _FENCED = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def write_loop(directory: Path) -> list[str]:
-    """Write README's loop and its files; returns the arguments of the `headrace play` that goes with them."""
+    """Write the README's loop and its files; return the arguments of the matching `headrace play`."""
     blocks = _FENCED.findall((ROOT / "README.md").read_text())
     loop = next(code for kind, code in blocks if kind == "python" and "class Payment" in code)
     payments, outcomes = [code for kind, code in blocks if kind == "csv"][:2]
@@ -43,7 +43,7 @@ def write_loop(directory: Path) -> list[str]:
 
 @contextmanager
 def running(directory: Path, *options: str) -> Iterator[dict[str, int]]:
-    """Run the loop; gives the processes by name."""
+    """Run the loop; yield its process ids by name."""
     headrace = str(Path(sys.executable).with_name("headrace"))
     with (directory / "up.log").open("wb") as errors:
         up = subprocess.Popen(
@@ -63,7 +63,7 @@ def running(directory: Path, *options: str) -> Iterator[dict[str, int]]:
 
 
 def cpu_by_thread(pid: int) -> dict[str, int]:
-    """The CPU time (clock ticks) that each thread of a process has taken, by thread id and name."""
+    """Return the CPU time (clock ticks) of each thread of a process, by thread id and name."""
     ticks = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         before, _, rest = (task / "stat").read_text().rpartition(")")
@@ -73,7 +73,7 @@ def cpu_by_thread(pid: int) -> dict[str, int]:
 
 
 def measure(processes: dict[str, int], seconds: float) -> dict[str, dict[str, float]]:
-    """Percent of a core by process and thread, over so many seconds."""
+    """Return the percent of a core used by each process and thread, over `seconds`."""
     before = {name: cpu_by_thread(pid) for name, pid in processes.items()}
     threading.Event().wait(seconds)
     percents: dict[str, dict[str, float]] = defaultdict(dict)

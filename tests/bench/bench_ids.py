@@ -1,8 +1,8 @@
-"""What forgetting an id costs, however many are forgotten: the time of a step behind them, beside one without.
+"""Measure what forgetting ids costs, however many there are: the time of a step after they expire, beside one before.
 
     python -m tests.bench.bench_ids --ids 160000
 
-Prints one JSON object: `ratio` is what a step takes after so many ids were outdated at once, to one before.
+Prints one JSON object: `ratio` is the time of a step after that many ids expired at once, relative to one before.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _BATCH, _STEPS = 5_000, 300
 
 
 class Reader:
-    """A partition that takes events as its owner does, and as the join does."""
+    """A partition that accepts events as its owner and the join do."""
 
     def __init__(self) -> None:
         self.partition = Partition(STREAM, Progress(), {}, ())
         self._next = 0
 
     def step(self, count: int, time: int) -> None:
-        """Take events, and forget what is outdated."""
+        """Accept events and forget the outdated ids."""
         first, self._next = self._next, self._next + count
         payloads = [json.dumps({"id": f"e{number}", "at": time}).encode() for number in range(first, self._next)]
         events, _, _ = CODEC.columns(payloads)
@@ -41,7 +41,7 @@ class Reader:
 
 
 def steps(reader: Reader, at: int) -> float:
-    """Microseconds of a step of one event."""
+    """Return the median time of a step of one event, in microseconds."""
     taken = []
     for _ in range(_STEPS):
         began = time.perf_counter()

@@ -1,8 +1,8 @@
-"""The learner through a real broker, beside a bare River loop over the same rows in the same run.
+"""Measure the learner through a real broker, beside a bare River loop over the same rows in the same run.
 
-The bare loop is what no learner can do without: predict each row, then learn it; the rows are dictionaries in
+The bare loop is the minimum that every learner does: predict each row, then learn it; the rows are dictionaries in
 memory, and nothing is measured, decoded, checkpointed or published. The learner's time runs from its first
-message to the checkpoint after its last one, with all of that, and with versions as ONNX each 5,000 examples.
+message to the checkpoint after its last one; it includes all of that, and a version as ONNX every 5,000 examples.
 
     python tests/bench/bench_learner.py [examples]
 """
@@ -35,7 +35,7 @@ from headrace_learner.worker import Outside, Worker
 from tests.headers import header
 
 FEATURES = 20
-#: Questions that are asked between a question and its answer.
+#: Number of questions asked between a question and its answer.
 DELAY = 0
 LEARNERS: dict[str, Callable[[], Any]] = {
     "logistic": lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),
@@ -52,7 +52,7 @@ def definition(name: str) -> ModelDefinition:
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows with their labels, a second from one to the next."""
+    """Rows with their labels, one second apart."""
 
     numbers: np.ndarray[Any, np.dtype[np.float64]]
     labels: np.ndarray[Any, np.dtype[np.float64]]
@@ -61,7 +61,7 @@ class Examples:
         return len(self.labels)
 
     def log(self, delay: int) -> LogEntries:
-        """A log in which so many questions are asked between a question and its answer."""
+        """Build a log that has `delay` other questions between a question and its answer."""
         count = len(self)
         places = np.concatenate((np.arange(count) * 2, np.arange(count) * 2 + 2 * delay + 1))
         order = np.argsort(places, kind="stable")
@@ -86,7 +86,7 @@ class Examples:
 
 
 def examples(count: int) -> Examples:
-    """A task that a model can learn about: some rows lack a feature."""
+    """Generate a task that a model can learn: some rows lack a feature."""
     random = np.random.default_rng(7)
     numbers = random.normal(size=(count, FEATURES))
     chance = 1 / (1 + np.exp(-numbers @ random.normal(size=FEATURES)))
@@ -96,7 +96,7 @@ def examples(count: int) -> Examples:
 
 
 def bare(make: Callable[[], Any], model: ModelDefinition, rows: Examples) -> float:
-    """Rows a second of predict, then learn."""
+    """Return the rows per second of predict, then learn."""
     names = [feature.name for feature in model.features]
     inputs = [
         {name: value for name, value in zip(names, row, strict=True) if value == value} for row in rows.numbers.tolist()
@@ -125,7 +125,7 @@ def send(client: pulsar.Client, topic: str, model: ModelDefinition, log: LogEntr
 def through(
     make: Callable[[], Any], model: ModelDefinition, rows: Examples, servers: embedded.Servers, data: Path
 ) -> tuple[float, Worker]:
-    """Rows a second of the learner, from a log that is there already."""
+    """Return the rows per second of the learner, over a log that is already written."""
     client = pulsar.Client(servers.pulsar_url, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
     store = redis.Redis.from_url(servers.redis_url)
     topic = f"persistent://public/default/bench-{model.name}-examples"
@@ -157,7 +157,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory, embedded.Servers(directory) as servers:
         for name, make in LEARNERS.items():
             model = definition(name)
-            # Twice around the learner, so that a machine that changes its speed is seen.
+            # Measure the bare loop before and after the learner, so that a change in the machine's speed shows.
             before = bare(make, model, rows)
             speed, worker = through(make, model, rows, servers, Path(directory))
             reference = (before + bare(make, model, rows)) / 2

@@ -1,10 +1,10 @@
-"""What a scorer does past its capacity: goodput, the time of what it answers, and how soon it refuses the rest.
+"""Measure a scorer past its capacity: goodput, the latency of its answers, and how soon it refuses the rest.
 
     python -m tests.bench.bench_overload --seconds 5
 
-An open-loop generator in Go (`tests/bench/openloop`) asks one question at a fixed rate: half of the capacity, then 1.5,
-2 and 4 times as much. Capacity is the goodput that a higher rate does not raise. Then single calls at a tenth of the
-capacity, alone and beside a stream that sends as fast as it is let. Prints one JSON object.
+An open-loop generator in Go (`tests/bench/openloop`) asks one question at a fixed rate: half the capacity, then 1.5,
+2 and 4 times the capacity. Capacity is the goodput that a higher rate does not raise. Then single calls are made at a
+tenth of the capacity, alone and beside streams that send as fast as they are allowed. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from tests.bench.bench_scorer import FIELDS, bench_loop, events, fill, process, 
 
 _GENERATOR = Path(__file__).parent / "openloop"
 
-#: Times the capacity.
+#: Loads, as multiples of the capacity.
 LOADS = (0.5, 1.5, 2.0, 4.0)
 
-#: The load of those who suffer from a flood, times the capacity.
+#: Load of the single calls beside a flood, as a multiple of the capacity.
 _BESIDE = 0.1
 
 
 def generator(directory: Path) -> Path:
-    """Build the generator; its two modules come by Go's module proxy, checked against go.sum."""
+    """Build the generator; its two modules come from Go's module proxy and are checked against go.sum."""
     built = directory / "openloop"
     subprocess.run(["go", "build", "-o", str(built), "."], cwd=_GENERATOR, check=True)
     return built
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process so far."""
+    """Return the CPU time of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Load:
-    """Runs the generator against one scorer."""
+    """A runner of the generator against one scorer."""
 
     def __init__(self, built: Path, address: str, request: Path, streamed: Path, pid: int) -> None:
         self._command = [str(built), "-address", address, "-request", str(request), "-stream-request", str(streamed)]
         self._pid = pid
 
     def run(self, rate: float, seconds: float, deadline: str = "1s", streams: int = 0) -> dict[str, Any]:
-        """What came of the calls, and the CPU seconds that the scorer took."""
+        """Return the results of the calls, and the CPU seconds that the scorer used."""
         before = cpu_seconds(self._pid)
         options = ["-rate", str(rate), "-seconds", str(seconds), "-deadline", deadline, "-streams", str(streams)]
         done = subprocess.run([*self._command, *options], check=True, stdout=subprocess.PIPE, text=True)
@@ -63,7 +63,7 @@ class Load:
 
 
 def measure(load: Load, seconds: float) -> dict[str, Any]:
-    """The figures at each load, relative to the capacity and to the times at half of it."""
+    """Return the figures at each load, relative to the capacity and to the times at half of it."""
     load.run(200, 1)  # warm
     capacity = best(load, seconds)
     found = {str(times): load.run(times * capacity, seconds) for times in LOADS}
@@ -73,7 +73,7 @@ def measure(load: Load, seconds: float) -> dict[str, Any]:
         own["p99_to_half_load"] = round(own["ok_p99_ms"] / max(half["ok_p99_ms"], 1e-3), 2)
     full, most = found["1.5"], found["4.0"]
     refused = [own["sent"] - own["ok"] for own in (full, most)]
-    # Beyond the capacity the CPU is full with both: what is refused takes what goodput lacks.
+    # Beyond the capacity the CPU is saturated: refusals use what goodput loses.
     answer_us = 1e6 * half["cpu_s"] / max(half["ok"], 1)
     rest = [1e6 * own["cpu_s"] - answer_us * own["ok"] for own in (full, most)]
     return {
@@ -96,7 +96,7 @@ def beside(load: Load, rate: float, seconds: float) -> dict[str, Any]:
 
 
 def best(load: Load, seconds: float) -> float:
-    """The capacity: the goodput that a higher rate does not raise any more."""
+    """Return the capacity: the goodput that a higher rate no longer raises."""
     rate, found = 500.0, 0.0
     while True:
         goodput = load.run(rate, max(seconds / 2, 2))["goodput_per_s"]

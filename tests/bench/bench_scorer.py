@@ -1,9 +1,9 @@
-"""How fast one score is, beside a bare server that reads the same rows and runs the same model.
+"""Measure how fast one score is, beside a bare server that reads the same rows and runs the same model.
 
     python tests/bench/bench_scorer.py --requests 10000
 
-Starts an embedded broker and store, fills rows, starts the scorer and a bare grpc.aio server (each its own
-process, same client) and asks them in turns, so that what else the machine does meets both. Prints
+Starts an embedded broker and store, fills rows, starts the scorer and a bare grpc.aio server (each in its own
+process, same client) and asks them in turns, so that other load on the machine affects both. Prints
 one JSON object; times are milliseconds.
 """
 
@@ -62,7 +62,7 @@ WINDOWS = (Window("1h", HOUR, 5 * MINUTE), Window("24h", 24 * HOUR, 2 * HOUR))
 
 
 def bench_loop() -> LoopDefinition:
-    """Views of four features each: of one entity (`one`, `twenty`), and of an entity each (`five`)."""
+    """Build views of four features each: all about one entity (`one`, `twenty`), or each about its own (`five`)."""
     stream = StreamDefinition(
         "paid",
         (
@@ -108,7 +108,7 @@ def _model(name: str, views: Sequence[ViewDefinition]) -> ModelDefinition:
 
 
 def events(loop: LoopDefinition, count: int, now: int) -> list[dict[str, Any]]:
-    """A day of events."""
+    """Generate a day of events."""
     random.seed(1)
     return [
         {
@@ -138,7 +138,7 @@ def fill(loop: LoopDefinition, url: str, history: list[dict[str, Any]]) -> None:
 
 
 def version(model: ModelDefinition) -> models_pb2.ModelVersion:
-    """A logistic regression that learned something."""
+    """Train a logistic regression and export it as a version."""
     random.seed(2)
     learner = compose.Pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression())
     for _ in range(200):
@@ -157,7 +157,7 @@ def version(model: ModelDefinition) -> models_pb2.ModelVersion:
 
 
 def publish(url: str, loop: LoopDefinition, versions: list[models_pb2.ModelVersion]) -> None:
-    """Put versions on the models topic."""
+    """Publish versions on the models topic."""
     import pulsar
 
     client = pulsar.Client(url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
@@ -169,7 +169,7 @@ def publish(url: str, loop: LoopDefinition, versions: list[models_pb2.ModelVersi
 
 
 async def _bare(store_url: str, loop_file: str, model_file: str) -> None:
-    """What the scorer is measured against: five HMGETs by redis-py's asyncio pipeline, then the same ONNX."""
+    """Serve the baseline: five HMGETs by redis-py's asyncio pipeline, then the same ONNX."""
     import onnxruntime
     import redis.asyncio
 
@@ -200,7 +200,7 @@ async def _bare(store_url: str, loop_file: str, model_file: str) -> None:
 
 @contextmanager
 def process(arguments: list[str], environment: dict[str, str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """A child process for the block."""
+    """Run a child process for the block."""
     child = subprocess.Popen(arguments, env={**os.environ, **environment}, text=True, **options)
     try:
         yield child
@@ -210,7 +210,7 @@ def process(arguments: list[str], environment: dict[str, str], **options: Any) -
 
 
 def ready(url: str, loop: LoopDefinition) -> str:
-    """The scorer's address, once it has a version of every model."""
+    """Return the scorer's address once it has a version of every model."""
     from headrace.store.status import StatusBoard
 
     board = StatusBoard(redis.Redis.from_url(url), loop.name)

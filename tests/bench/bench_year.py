@@ -1,4 +1,4 @@
-"""The whole year of flights through the whole loop: how long it takes, and what memory each service needs over it.
+"""Play the whole year of flights through the whole loop: how long it takes, and how much memory each service needs.
 
 python -m tests.bench.bench_year [events]
 """
@@ -25,7 +25,7 @@ GOAL_S = 180
 
 
 class Memory(threading.Thread):
-    """Samples the resident memory (MB) of processes, every two seconds until `stop`."""
+    """A sampler of the resident memory (MB) of processes, every two seconds until `stop`."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         super().__init__(daemon=True)
@@ -43,7 +43,7 @@ class Memory(threading.Thread):
         self.join()
 
     def summary(self) -> dict[str, list[float]]:
-        """For each process the mean of its second, third and last quarter: flat, where these are alike."""
+        """Return the mean of the second, third and last quarter for each process: memory is flat if they are alike."""
         found = {}
         for name, samples in self.samples.items():
             quarter = max(len(samples) // 4, 1)

@@ -1,4 +1,4 @@
-"""What a service brings with it: the distributions that its `pyproject.toml` leads to."""
+"""The dependency closure of a service: the distributions that its `pyproject.toml` leads to."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _OWN = {"headrace": ROOT / "sdk"} | {f"headrace-{path.name}": path for path in (
 
 
 def closure(service: str) -> dict[NormalizedName, Distribution]:
-    """All that is installed with a service, beside headrace's own distributions."""
+    """Return everything that is installed with a service, except headrace's own distributions."""
     found: dict[NormalizedName, Distribution] = {}
     seen: set[tuple[str, str]] = set()
     pending = [Requirement(f"headrace-{service}")]
     while pending:
         requirement = pending.pop()
         name = canonicalize_name(requirement.name)
-        # An extra asks for more than the distribution itself does: each is followed once.
+        # An extra may add requirements to the distribution's own: follow each pair once.
         for extra in ("", *requirement.extras):
             if (name, extra) not in seen:
                 seen.add((name, extra))
@@ -47,7 +47,7 @@ def _applies(requirement: Requirement, extra: str) -> bool:
 
 
 def lay_out(distributions: dict[NormalizedName, Distribution], directory: Path) -> None:
-    """Make a folder from which just these distributions can be imported: links to their installed files."""
+    """Create a folder from which exactly these distributions can be imported: it links to their installed files."""
     for own in distributions.values():
         for file in own.files or []:
             if ".." in file.parts or file.suffix == ".pyc":

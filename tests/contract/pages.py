@@ -1,4 +1,4 @@
-"""What the pages of the documentation say: their blocks, the commands they name, where they point."""
+"""The contents of the documentation pages: their code blocks, the commands they name, and their links."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHELLS = frozenset({"sh", "bash", "console", "shell"})
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code, and where it begins."""
+    """A block of code and where it begins."""
 
     page: Path
     line: int
@@ -34,7 +34,7 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page, in order."""
+    """Return the fenced blocks of a page, in order."""
     text = page.read_text()
     return [
         Block(page, text.count("\n", 0, own.start()) + 1, own["language"], own["text"]) for own in _FENCE.finditer(text)
@@ -46,12 +46,12 @@ def python_blocks(page: Path) -> list[Block]:
 
 
 def commands(page: Path, program: str) -> list[list[str]]:
-    """Each call of a program that a page shows, in a shell's block or in a line of text."""
+    """Return each call of a program that a page shows, in a shell block or in a line of text."""
     lines = [line for own in blocks(page) if own.language in _SHELLS for line in _shell_lines(own.text)]
     lines += re.findall(rf"`({program} [^`]+)`", _FENCE.sub("", page.read_text()))
     found = []
     for line in lines:
-        # What follows a pipe or an ampersand is a command of its own.
+        # Text after a pipe or an ampersand is a separate command.
         for part in re.split(r"(?:\|\|?|&&?|;)\s", line):
             words = shlex.split(part.removeprefix("$ "), comments=True)
             while words and re.fullmatch(r"\w+=.*", words[0]):
@@ -62,7 +62,7 @@ def commands(page: Path, program: str) -> list[list[str]]:
 
 
 def links(page: Path) -> list[str]:
-    """Where a page points inside the repository."""
+    """Return the links of a page into the repository."""
     targets = re.findall(r"!?\[[^\]]*\]\(([^)\s]+)\)", _FENCE.sub("", page.read_text()))
     return [own.split("#")[0] for own in targets if "://" not in own and not own.startswith(("#", "mailto:"))]
 

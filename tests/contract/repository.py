@@ -1,4 +1,4 @@
-"""Where things are, and how the tools beside this Python are run."""
+"""Paths of the repository, and a way to run the tools beside this Python."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SERVICES = ("feature", "ingest", "learner", "scorer")
 
-#: Where `make install` has put the tools.
+#: `make install` puts the tools here.
 TOOLS = Path(sys.executable).parent
 
 
 def run(*command: str | Path, at: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, whatever that is."""
+    """Run a program to its end, whatever its exit code."""
     return subprocess.run([*map(str, command)], cwd=at, capture_output=True, text=True, check=False)
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
-    """What a program that was to succeed has complained about; empty if it did succeed."""
+    """Return the output of a program that should have succeeded; empty if it did."""
     return "" if done.returncode == 0 else f"exit code {done.returncode}\n{done.stdout}{done.stderr}"

@@ -80,7 +80,7 @@ def test_no_server_forgets_what_a_loop_relies_on(compose: dict[str, Any]) -> Non
 def test_the_broker_reads_its_data_at_any_address(compose: dict[str, Any]) -> None:
     broker = compose["services"]["pulsar"]
     url = compose["services"]["ingest"]["environment"]["HEADRACE_PULSAR_URL"]
-    # Ledgers are recorded with what the bookie advertises. With a bookieId a standalone does not start a second time.
+    # Ledgers record the bookie's advertised address. With a bookieId, a standalone does not start a second time.
     assert url == f"pulsar://{broker['environment']['advertisedAddress']}:6650"
     assert not any("bookieId" in name for name in broker["environment"])
 
@@ -106,12 +106,12 @@ def test_the_image_holds_the_kernel_compiled() -> None:
     for module in pkgutil.iter_modules(headrace.kernel.__path__, "headrace.kernel."):
         own = importlib.import_module(module.name)
         compiled = [function for function in vars(own).values() if hasattr(function, "signatures")]
-        # Those that others call come out of numba's cache without signatures of their own.
+        # Functions that others call come from numba's cache without signatures of their own.
         assert not compiled or any(function.signatures for function in compiled), module.name
 
 
 async def _health() -> tuple[int | None, str]:
-    """Run the container's health check, as a process of its own: the server answers meanwhile."""
+    """Run the container's health check in its own process: the server has to answer meanwhile."""
     asking = await asyncio.create_subprocess_exec(sys.executable, DEPLOY / "healthy.py", stderr=asyncio.subprocess.PIPE)
     _, said = await asking.communicate()
     return asking.returncode, said.decode().strip()

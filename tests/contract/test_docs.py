@@ -1,4 +1,4 @@
-"""The pages say what is: every command, option, target, setting, file and name in them exists."""
+"""The pages are accurate: every command, option, target, setting, file and name in them exists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.settings import ServiceSettings
 from tests.contract.pages import PAGES, Block, commands, links, python_blocks
 from tests.contract.repository import ROOT, SERVICES
 
-#: Read by the command line or the services, and no setting of a service.
+#: Read by the command line or the services, but not settings of a service.
 VARIABLES = {"HEADRACE_DEBUG", "HEADRACE_COMPILED", "HEADRACE_LOOP_FOLDER"}
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -63,7 +63,7 @@ def test_what_does_not_exist_is_noticed(line: str) -> None:
 
 
 def _wrong(command: click.Command, words: list[str]) -> Iterator[str]:
-    """What of a command line there is not."""
+    """Yield the parts of a command line that do not exist."""
     context = click.Context(command)
     options = {name for own in command.get_params(context) for name in (*own.opts, *own.secondary_opts)}
     for index, word in enumerate(words):

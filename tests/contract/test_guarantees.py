@@ -1,4 +1,4 @@
-"""The page on guarantees names tests that there are."""
+"""The guarantees page names only tests that exist."""
 
 from __future__ import annotations
 

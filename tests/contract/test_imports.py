@@ -1,4 +1,4 @@
-"""Who may import whom: the contracts of `pyproject.toml`, under `tool.importlinter`."""
+"""Import rules between packages: the contracts of `pyproject.toml`, under `tool.importlinter`."""
 
 from __future__ import annotations
 

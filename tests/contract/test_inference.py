@@ -1,6 +1,6 @@
-"""The Open Inference Protocol, asked by its public client, `tritonclient`, unmodified.
+"""The Open Inference Protocol, called by its public client, `tritonclient`, unmodified.
 
-The client runs in a process of its own: its messages have the names of ours, and one process can
+The client runs in its own process: its messages have the same names as ours, and one process can
 hold only one of each.
 """
 
@@ -47,7 +47,7 @@ def stub(scorer: Running) -> grpc_service_pb2_grpc.GRPCInferenceServiceStub:
 
 
 def with_tritonclient(address: str, script: str) -> Any:
-    """What a script prints, given a connected `client`, `grpcclient`, `np` and the vectors."""
+    """Run a script with a connected `client`, `grpcclient`, `np` and the vectors; return what it prints."""
     whole = f"""
 import json, sys
 import numpy as np

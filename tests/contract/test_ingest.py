@@ -1,4 +1,4 @@
-"""The ingest service as any gRPC client finds it: names, statuses, health, reflection."""
+"""The ingest service as any gRPC client sees it: names, statuses, health, reflection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contracts between services: well-formed, compatible with what is published, and what the code is made from."""
+"""The contracts between services: well-formed, compatible with the published ones, and in step with generated code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.contract.repository import ROOT, TOOLS, run, said
 PROTOS = ROOT / "protos"
 BUF = TOOLS / "buf"
 
-#: The contracts as published; `make publish-protos` moves it.
+#: The published contracts; `make publish-protos` updates them.
 PUBLISHED = PROTOS / "baseline.binpb"
 
 

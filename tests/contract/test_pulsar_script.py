@@ -1,4 +1,4 @@
-"""The script that runs the broker's container: it ends a broker that has lost its bookie, and passes a stop on."""
+"""The script that runs the broker's container: it ends a broker that has lost its bookie, and forwards signals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.deadline import until
 
 LOST = "Bookie pulsar:3181 deleted. path: /ledgers/available/pulsar:3181"
 
-# Says it some times, then waits for a signal; its last word shows that it got it.
+# Prints the line `count` times, then waits for a signal; its last line shows that the signal arrived.
 _PULSAR = """#!/bin/sh
 trap 'echo "$1 stopped"; exit 143' TERM
 for _ in $(seq {count}); do echo '{line}'; done
@@ -28,7 +28,7 @@ Start = Callable[[int], subprocess.Popen[str]]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
-    """Runs the script on a fake broker that says so often that its bookie is gone."""
+    """Return a function that runs the script on a fake broker, which reports the loss of its bookie `count` times."""
 
     def run(count: int) -> subprocess.Popen[str]:
         (tmp_path / "bin").mkdir()

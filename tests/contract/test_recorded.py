@@ -1,7 +1,6 @@
-"""Recorded bytes of every format: what was written once is read, for as long as its format is.
+"""Recorded bytes of every format: bytes once written stay readable for as long as their format is.
 
-`python -m tests.contract.test_recorded` records those that are missing. A recording is never changed: a new format gets
-new ones.
+`python -m tests.contract.test_recorded` records the missing ones. A recording never changes: a new format gets its own.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def test_what_was_recorded_is_read(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(_SAMPLES.keys() - {"vectors", "log", "predictions"}))
 def test_what_is_written_is_what_was_recorded(name: str) -> None:
-    # Arrow may write the same table in other bytes in another version of its own.
+    # Another version of Arrow may encode the same table in other bytes.
     assert _SAMPLES[name].write() == _file(name).read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""The page on asking for scores is true: its code runs, its tables are complete."""
+"""The page on asking for scores is accurate: its code runs, its tables are complete."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def run(scorer: Running, code: str) -> str:
-    """Run a page's code against a running model instead of the page's."""
+    """Run a page's code against a running model instead of the page's own."""
     event = f'{{"card": "c1", "shop": "s1", "amount": 3.5, "at": {NOW}}}'
     code = re.sub(r"^EVENT = \{.*?\}$", f"EVENT = {event}", code, flags=re.MULTILINE | re.DOTALL)
     code = code.replace("localhost:7070", scorer.address).replace('"late_arrival"', '"worth"')

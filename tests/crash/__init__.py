@@ -1,1 +1,1 @@
-"""The crash suite: a loop through kills, zombies and cuts comes out as if nothing had happened."""
+"""The crash suite: a loop that goes through kills, zombies and cuts gives the result of an undisturbed run."""

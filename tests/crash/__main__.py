@@ -1,4 +1,4 @@
-"""``python -m tests.crash``: a loop through kills, zombies and cuts, compared with a run in which nothing happened."""
+"""``python -m tests.crash``: run a loop through kills, zombies and cuts, and compare it with an undisturbed run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""gRPC requests beside the events: asked of the scorers in turn, and of another one where one does not answer."""
+"""gRPC requests beside the events: sent to the scorers in turn, and to the next one if one does not answer."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import orjson
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
 from tests.deadline import scaled
 
-#: Seconds that one scorer has, and that a request has in all.
+#: Seconds allowed for one scorer, and for a request in all.
 _TRY_S = 1.0
 _DEADLINE_S = 6.0
 
 
 class Asker(threading.Thread):
-    """Asks some times a second until it is stopped.
+    """A thread that sends several requests per second until it is stopped.
 
     Parameters
     ----------
@@ -29,9 +29,9 @@ class Asker(threading.Thread):
     Attributes
     ----------
     requests, failed
-        How many were asked once each model had answered for the first time, and how many nobody answered in time.
+        Number of requests since each model's first answer, and of those that were not answered in time.
     slowest
-        Seconds that the slowest answer took.
+        The time of the slowest answer, in seconds.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Asker(threading.Thread):
             error = self._ask(self._request(model, number), number, patient=model in ready)
             if error is None:
                 ready.add(model)
-            # One that was still being tried when the run ended might have been answered.
+            # A request that is still being retried when the run ends might have been answered.
             in_time = time.monotonic() - began < scaled(_DEADLINE_S)
             if model in ready and not (error is not None and in_time and self._stopping.is_set()):
                 self._count(error, began)
@@ -80,7 +80,7 @@ class Asker(threading.Thread):
             self.failures.append(f"{time.time():.3f} {error}")
 
     def _ask(self, request: scoring_pb2.ScoreRequest, number: int, patient: bool) -> str | None:
-        # Before a model's first version, its requests are none that could be answered.
+        # Before a model's first version no scorer can answer, so do not retry.
         deadline = time.monotonic() + (scaled(_DEADLINE_S) if patient else 0.0)
         turn = number // len(self._models)
         while True:

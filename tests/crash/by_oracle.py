@@ -1,4 +1,4 @@
-"""What the oracle says of a run, whatever happened in it."""
+"""The oracle's verdict on a run, whatever happened during it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.life.verdict import verdict
 
 
 def against_oracle(site: Site) -> list[str]:
-    """How the logs of a run that has come to its end differ from what its streams say."""
+    """Return how the logs of a finished run differ from what its streams imply."""
     recorder = Recorder(site.loop, site.namespace)
     recorder.use(site.grounds.client)
     recorder.read()

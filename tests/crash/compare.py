@@ -1,4 +1,4 @@
-"""A disturbed run against an undisturbed one of the same events."""
+"""A comparison of a disturbed run with an undisturbed one of the same events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN = 5
 
 @dataclass
 class Comparison:
-    """What is equal, how much of it there is, and the first differences in words."""
+    """The result of a comparison: the equal parts, how much of each there is, and the first differences in words."""
 
     rows: int = 0
     vectors: int = 0
@@ -38,7 +38,7 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is lost, nothing is counted twice, and all is the same to the last bit."""
+        """Whether nothing is lost, nothing is counted twice, and everything is equal to the last bit."""
         return not (self.examples_missing or self.examples_duplicated or self.differences) and all(
             (
                 self.rows_equal,
@@ -53,7 +53,7 @@ class Comparison:
 
 
 def compare(disturbed: Outcome, undisturbed: Outcome) -> Comparison:
-    """Compare all that two runs have in common."""
+    """Compare everything that two runs have in common."""
     found = Comparison(
         rows=len(undisturbed.rows),
         vectors=sum(len(own.found) for own in undisturbed.vectors.values()),
@@ -70,7 +70,7 @@ def compare(disturbed: Outcome, undisturbed: Outcome) -> Comparison:
         found.vectors_equal &= _vectors(found, model, disturbed.vectors[model], expected)
         found.predictions_equal &= _predictions(found, model, disturbed.predictions[model], disturbed.vectors[model])
         _examples(found, model, disturbed.examples[model], undisturbed.examples[model])
-        # Questions of requests are logged where they are read, so their order is that of the run.
+        # Questions of requests are logged where they are read, so their order depends on the run.
         if expected.found and disturbed.logs[model] != undisturbed.logs[model]:
             found.examples_equal = False
             found.differences.append(f"log of {model}: other questions, or another order of questions and answers")
@@ -82,7 +82,7 @@ def compare(disturbed: Outcome, undisturbed: Outcome) -> Comparison:
 
 
 def same(found: Comparison, what: str, own: Mapping[Any, Any], expected: Mapping[Any, Any]) -> bool:
-    """Whether two mappings are equal; where not, it is noted what is missing, too many or different."""
+    """Return whether two mappings are equal; if not, note what is missing, too many or different."""
     missing = [key for key in expected if key not in own]
     more = [key for key in own if key not in expected]
     other = [key for key in expected if key in own and own[key] != expected[key]]
@@ -109,7 +109,7 @@ def _vectors(found: Comparison, model: str, own: Taken, expected: Taken) -> bool
 
 
 def _predictions(found: Comparison, model: str, own: Taken, vectors: Taken) -> bool:
-    """Each vector from the first prediction of its partition on is predicted on once, as it is."""
+    """Check that each vector from the first prediction of its partition on is predicted on once, unchanged."""
     what = f"prediction of {model}"
     good = _twice(found, what, own)
     for partition, ids in vectors.order.items():

@@ -1,4 +1,4 @@
-"""One broker for all crash tests: its own, since it is killed, and each process comes in by a link."""
+"""One broker for all crash tests: a separate one, because it is killed; each process connects through a link."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.crash.grounds import Grounds
 
 @pytest.fixture(scope="session")
 def grounds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grounds]:
-    """Without an official Pulsar, tests are skipped; in CI they fail."""
+    """Yield the grounds; without an official Pulsar, skip the tests, or fail them in CI."""
     with ExitStack() as running:
         try:
             found = running.enter_context(Grounds(tmp_path_factory.mktemp("grounds")))

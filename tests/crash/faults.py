@@ -1,4 +1,4 @@
-"""What happens to a run, and when: a schedule drawn from a seed, and the thread that carries it out."""
+"""Faults of a run: a schedule drawn from a seed, and the thread that carries it out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.deadline import scaled
 
 
 class Kind(StrEnum):
-    """Kinds of faults; all but the first may last for a while."""
+    """Kinds of faults; all but kills, terminations and wipes last for a while."""
 
     KILL = "SIGKILL"
     TERMINATE = "SIGTERM"
@@ -45,20 +45,20 @@ _BREATH_S = 20.0
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault; `gap` s after the one before has begun.
+    """One fault; it begins `gap` s after the one before has begun.
 
     Attributes
     ----------
     target
         An instance, the broker, or the store.
     seconds
-        How long it lasts.
+        How long the fault lasts.
     delay
-        How much later a slow link passes on what it gets (s each way).
+        Extra latency of a slow link (s each way).
     alone
-        The next one waits until this one is over.
+        The next fault waits until this one is over.
     patient
-        It waits, though not for ever, until vectors have been made since the last one that stopped them.
+        The fault waits, for a bounded time, until vectors have been made since the last one that stopped them.
     """
 
     gap: float
@@ -78,7 +78,7 @@ def _stops_vectors(fault: Fault) -> bool:
 
 @dataclass(frozen=True)
 class Happened:
-    """A fault as it was: began, and was over (s since the epoch)."""
+    """A fault that has happened: when it began and when it ended (s since the epoch)."""
 
     fault: Fault
     began: float
@@ -89,14 +89,14 @@ def _instances(*services: str) -> list[str]:
     return [own for own in INSTANCES if own.rpartition("-")[0] in services]
 
 
-# Dealt like cards: each kind comes up, in an order that the seed decides.
+# Dealt like cards: every kind occurs, in an order that the seed decides.
 _KILLED = [*_instances("feature") * 3, *_instances("learner", "scorer") * 2, *_instances("ingest") * 2, STORE, BROKER]
 _FOLDING = _instances("feature")
 _REST = _instances("learner", "scorer")
 
 
 def schedule(seed: int, kills: int, mean: float = 2.5) -> list[Fault]:
-    """Faults with so many kills among them, `mean` s apart."""
+    """Draw a schedule with `kills` kills among its faults, `mean` s apart."""
     draw = Random(seed)
     faults: list[Fault] = []
     cards = _cards(draw)
@@ -107,7 +107,7 @@ def schedule(seed: int, kills: int, mean: float = 2.5) -> list[Fault]:
 
 
 def lasts(planned: Sequence[Fault]) -> float:
-    """How many seconds a schedule takes, about: events should flow for as long."""
+    """Estimate how many seconds a schedule takes: events should flow for as long."""
     held_up = {BROKER: 9.0, STORE: 2.0}
     return sum(own.gap + own.alone * held_up.get(own.target, 0.3) for own in planned) + 5.0
 
@@ -134,7 +134,7 @@ def _cards(draw: Random) -> Iterator[tuple[Kind, str]]:
 
 def _fault(draw: Random, kind: Kind, target: str, mean: float) -> Fault:
     gap = min(max(draw.expovariate(1 / mean), 0.2 * mean), 3 * mean)
-    # Now and then several things happen at once.
+    # Sometimes several faults overlap.
     patient, alone = draw.random() < 0.7, draw.random() < 0.6
     match kind:
         case Kind.KILL if target in (BROKER, STORE):
@@ -142,7 +142,7 @@ def _fault(draw: Random, kind: Kind, target: str, mean: float) -> Fault:
         case Kind.KILL | Kind.TERMINATE | Kind.WIPE:
             return Fault(gap, kind, target, alone=True, patient=patient)
         case Kind.SUSPEND:
-            # Longer than the broker takes to find out: one to two keep-alive intervals of 5 s.
+            # Longer than the broker takes to notice: one to two keep-alive intervals of 5 s.
             return Fault(gap, kind, target, draw.uniform(11, 15), patient=patient)
         case Kind.SLOW_STORE:
             return Fault(gap, kind, target, draw.uniform(3, 8), draw.uniform(0.02, 0.05))
@@ -151,7 +151,7 @@ def _fault(draw: Random, kind: Kind, target: str, mean: float) -> Fault:
 
 
 class Faults(threading.Thread):
-    """Carries a schedule out on a site."""
+    """A thread that carries out a schedule on a site."""
 
     def __init__(self, site: Site, planned: Sequence[Fault], say: Callable[[str], None] = lambda text: None) -> None:
         super().__init__(name="faults", daemon=True)
@@ -160,12 +160,12 @@ class Faults(threading.Thread):
         self._site = site
         self._planned = planned
         self._say = say
-        #: Seconds of the schedule that may pass before the next fault: events wait for one that is held up.
+        #: Seconds of the schedule that may pass before the next fault: if a fault is delayed, events wait for it.
         self.reached = 0.0
         self._made = UNKNOWN
         self._pause = threading.Event()
         self._lasting: list[threading.Thread] = []
-        # A server is not killed while it is started.
+        # Do not kill a server while it is starting.
         self._servers = {BROKER: threading.Lock(), STORE: threading.Lock()}
 
     @property
@@ -180,7 +180,7 @@ class Faults(threading.Thread):
         due = time.monotonic()
         for index, fault in enumerate(self._planned):
             self.reached = lasts(self._planned[: index + 1])
-            # Where one was held up, the next does not catch up with the clock.
+            # After a delayed fault, the next one does not catch up with the clock.
             due = max(due + fault.gap, time.monotonic())
             self._pause.wait(max(due - time.monotonic(), 0))
             if self.failure is not None:
@@ -199,13 +199,13 @@ class Faults(threading.Thread):
             lasting.join()
 
     def _breathe(self) -> None:
-        """Let a slow machine come to itself: a loop that is hit again before it has done a step shows nothing."""
+        """Let a slow machine recover: a loop that is hit again before it has completed a step shows nothing."""
         until = time.monotonic() + scaled(_BREATH_S)
         while self._vectors() <= self._made and time.monotonic() < until:
             self._pause.wait(0.1)
 
     def _vectors(self) -> int:
-        """The event time before which all vectors are made; what was known last while the store is away."""
+        """Return the event time before which all vectors are made; the last known one while the store is away."""
         try:
             return min(own.out for own in self._site.reached().values())
         except Unavailable:
@@ -219,7 +219,7 @@ class Faults(threading.Thread):
             self.failure = error
 
     def _do(self, fault: Fault) -> float:
-        """Let a fault happen; returns when it began, once it is over."""
+        """Carry out a fault; return when it began, once it is over."""
         site, target = self._site, fault.target
         self._say(f"{fault.kind} {target}" + (f" for {fault.seconds:.1f} s" if fault.seconds else ""))
         match fault.kind:
@@ -261,7 +261,7 @@ class Faults(threading.Thread):
         return began
 
     def _wipe(self) -> float:
-        """Empty the store, and do what one does then: `headrace backfill`."""
+        """Empty the store, then do what an operator would do: `headrace backfill`."""
         site = self._site
         with self._servers[BROKER], self._servers[STORE], site.redis() as store:
             began = time.time()
@@ -284,7 +284,7 @@ class Faults(threading.Thread):
         return began
 
     def _fill_disk(self, seconds: float) -> None:
-        """Each checkpoint goes to a device that is always full: the file that a learner writes first leads there."""
+        """Send each checkpoint to a device that is always full: link the file that a learner writes first to it."""
         directory = self._site.data("learner") / "checkpoints"
         directory.mkdir(parents=True, exist_ok=True)
         until = time.monotonic() + seconds

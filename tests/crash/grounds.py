@@ -1,4 +1,4 @@
-"""Where runs take place: one broker, and a proxied link to it for each process."""
+"""The environment of runs: one broker, and a proxied link to it for each process."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from headrace.log.admin import Admin
 from headrace.log.provisioning import provision
 from tests.crash.proxy import Link, Proxy
 
-#: Where the broker listens inside a container.
+#: The broker's port inside a container.
 CONTAINER_PORT = 6650
 
-#: The processes of a run, by service.
+#: Number of processes of a run, by service.
 WORKERS = {"ingest": 1, "feature": 2, "learner": 2, "scorer": 2}
 INSTANCES = tuple(f"{service}-{index}" for service, count in WORKERS.items() for index in range(count))
 
-#: How the suite itself comes in, without a link.
+#: Name of the suite's own connection, which has no link.
 _DIRECT = "direct"
 
 Kind = Literal["official", "embedded"]
@@ -39,8 +39,8 @@ class Grounds:
     Parameters
     ----------
     kind
-        The official Apache Pulsar; or the embedded broker, which has one partition a topic and whose connections
-        go around the links.
+        The official Apache Pulsar; or the embedded broker, which has one partition per topic and whose connections
+        bypass the links.
 
     Raises
     ------
@@ -62,7 +62,7 @@ class Grounds:
             self.broker = self._broker()
             starting.enter_context(self.broker)
             self._aim()
-            # One for all that the suite reads: pulsar-client has crashed where one was closed right after its use.
+            # One client for all reads of the suite: pulsar-client has crashed when one was closed right after use.
             self.client = self._client()
             starting.callback(self.client.close)
             self._running = starting.pop_all()
@@ -72,7 +72,7 @@ class Grounds:
         self._running.close()
 
     def restart(self) -> None:
-        """Start the broker that was killed."""
+        """Restart the broker that was killed."""
         self.broker.start()
         self._aim()
 
@@ -82,21 +82,21 @@ class Grounds:
         return pulsar.Client(self.broker.url, listener_name=listener, logger=logger, operation_timeout_seconds=30)
 
     def environment(self, name: str = _DIRECT) -> dict[str, str]:
-        """How a process finds the broker: through its own link, or directly."""
+        """Return the settings by which a process finds the broker: through its own link, or directly."""
         if self.kind == "embedded":
             return {"HEADRACE_PULSAR_URL": self.broker.url}
         url = f"pulsar://{HOST}:{self.links[name].port}" if name in self.links else self.broker.url
         return {"HEADRACE_PULSAR_URL": url, "HEADRACE_PULSAR_LISTENER": name}
 
     def fits(self, loop: LoopDefinition) -> LoopDefinition:
-        """The loop as this broker can run it."""
+        """Return the loop as this broker can run it."""
         if self.kind == "official":
             return loop
         streams = tuple(msgspec.structs.replace(stream, partitions=1) for stream in loop.streams)
         return msgspec.structs.replace(loop, streams=streams)
 
     def namespace(self, loop: LoopDefinition) -> str:
-        """A new namespace with the loop's topics; what they hold stays."""
+        """Create a namespace with the loop's topics; their contents are kept."""
         run = next(self._runs)
         if self.kind == "embedded":
             return f"public/crash-{run}"
@@ -109,10 +109,10 @@ class Grounds:
     def _broker(self) -> Server:
         if self.kind == "embedded":
             return Broker(self._directory)
-        # What is advertised has to be known before: the port that the broker had last time is the first it tries.
+        # The advertised address must be known in advance: the broker first tries the port that it had last time.
         port = free_port()
         PortBook(self._directory / "ports").note("broker", port)
-        # Each link is a listener of its own, so that what a process looks up leads through its link.
+        # Each link is a listener of its own, so that the addresses a process looks up lead through its link.
         listeners, own = {_DIRECT: port, **{name: link.port for name, link in self.links.items()}}, _DIRECT
         if container.engine_answers():
             listeners["inside"], own = CONTAINER_PORT, "inside"

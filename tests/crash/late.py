@@ -1,7 +1,7 @@
-"""Late events and a short wait: what each run makes of them is its own, and yet it must be right.
+"""Late events and a short wait: runs may differ in what they make of them, yet each must be right.
 
-When a vector is made depends on the clock there, so two runs differ. But every accepted event has one vector, which
-is what its recorded cut says; every pair has one example, with just that vector; and rows do not depend on the clock.
+When a vector is made depends on the clock here, so two runs differ. But every accepted event has one vector, which
+matches its recorded cut; every pair has one example, with exactly that vector; and rows do not depend on the clock.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SIZE = 10_000
 
 
 def recomputed(site: Site) -> list[str]:
-    """The vectors that are not what their cuts say, in words."""
+    """Describe the vectors that do not match their cuts."""
     logs = BrokerLogs(site.grounds.client)
     return [text for model in site.loop.models for text in _differences(site, logs, model.name)]
 

@@ -1,4 +1,4 @@
-"""A smaller loop, whose events come out of order and whose model does not wait for them."""
+"""A smaller loop, whose events arrive out of order and whose model does not wait for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ loop = Loop("crashlate", idle="1h")
 
 
 class Ordered(Stream, key="shop", time="at", id="order", partitions=PARTITIONS, horizon="6h", lateness=LATENESS):
-    """Asked about: will it be late?"""
+    """The order that the model is asked about: will it be late?"""
 
     order: str
     at: datetime
@@ -30,7 +30,7 @@ class Ordered(Stream, key="shop", time="at", id="order", partitions=PARTITIONS, 
 class Delivered(
     Stream, key="courier", time="at", id="delivery", partitions=PARTITIONS, horizon="6h", lateness=LATENESS
 ):
-    """Minutes later, for most orders: the label."""
+    """The label of most orders: the delivery, minutes later."""
 
     delivery: str
     at: datetime
@@ -40,7 +40,7 @@ class Delivered(
 
 
 class Clicked(Stream, key="page", time="at", id="click", partitions=PARTITIONS, horizon="6h", lateness=LATENESS):
-    """What customers look at meanwhile."""
+    """A page that a customer looks at in the meantime."""
 
     click: str
     at: datetime

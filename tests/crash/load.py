@@ -1,7 +1,7 @@
 """The events of a run: the same for the same seed, whatever happens to them on their way.
 
-Orders, clicks and the deliveries of orders in the order of their times, cut into slices of one tenth of a second
-of wall time; among them what is no event, and what is too late to count.
+Orders, clicks and the deliveries of orders in order of time, cut into slices of one tenth of a second
+of wall time; some are invalid, and some are too late to count.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ STREAMS = ("ordered", "delivered", "clicked")
 EPOCH = 1_700_000_000_000_000
 SECOND = 1_000_000
 
-#: Seconds of wall time that a slice stands for.
+#: Wall time of a slice, in seconds.
 SLICE_S = 0.1
 
 
 @dataclass(frozen=True)
 class Load:
-    """What to make.
+    """The parameters of a load.
 
     Attributes
     ----------
     seconds
-        Of wall time, at the pace of the load.
+        Wall time of the load, at its pace.
     rate
-        Events a second of wall time.
+        Events per second of wall time.
     speed
-        How many times faster than in the events' own time.
+        How many times faster the load runs than event time.
     again
         The share of slices that are sent twice, as by a client that lost its answer.
     invalid
-        The share of events that are none.
+        The share of invalid events.
     disorder
-        Up to how long (s of event time) an event may come behind newer ones; 0: in order.
+        How far (s of event time) an event may come behind newer ones; 0: in order.
     """
 
     seed: int
@@ -52,7 +52,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Slice:
-    """Events of all streams that go in one call; behind it every stream gets the `mark`."""
+    """Events of all streams that go in one call; after it every stream gets the `mark`."""
 
     events: dict[str, list[bytes]]
     mark: int
@@ -64,7 +64,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Made:
-    """An event: when it happened, when it comes, and what is sent."""
+    """An event: when it happened, when it arrives, and what is sent."""
 
     comes: int
     time: int
@@ -73,7 +73,7 @@ class Made:
 
 
 def slices(load: Load) -> list[Slice]:
-    """All slices of a load, in order."""
+    """Return all slices of a load, in order."""
     made = list(_Maker(load).events())
     size = max(1, round(load.rate * SLICE_S))
     again = Random(load.seed + 1)
@@ -83,7 +83,7 @@ def slices(load: Load) -> list[Slice]:
 
 
 def _earliest(load: Load, event: Made) -> int:
-    """No event before this comes from here on."""
+    """Return a time that no event from here on precedes."""
     return event.comes - round(load.disorder * SECOND)
 
 
@@ -104,7 +104,7 @@ class _Maker:
         step = load.speed / load.rate * SECOND
         count, now = round(load.rate * load.seconds), float(EPOCH)
         while count > 0:
-            # Hundredths of a second, so that some happen at the same time.
+            # Hundredths of a second, so that some events share a time.
             now += draw.expovariate(1 / step)
             moment = int(now) // 10_000 * 10_000
             if self._under_way and self._under_way[0][0] <= moment:
@@ -123,7 +123,7 @@ class _Maker:
     def _made(self, time: int, stream: str, event: dict[str, object]) -> Made:
         comes, disorder = time, self._load.disorder
         if disorder and self._random.random() < 0.3:
-            # Most of them within the stream's lateness, some beyond.
+            # Most of them are within the stream's lateness, some beyond.
             event["at"] = time = time - round(self._random.random() * disorder * SECOND)
         return Made(comes, time, stream, orjson.dumps(event))
 
@@ -171,7 +171,7 @@ class _Maker:
             case 2:
                 payload = orjson.dumps({"click": own, "at": at, "customer": "c1", "seconds": 1.0})
             case _:
-                # The page has had newer events: it is an hour behind its partition, whatever was sent again.
+                # The page has newer events: this one is an hour behind its partition, whatever was sent again.
                 event = {"click": own, "at": at - 3_600 * SECOND, "page": self._pages[0], "customer": "c1"}
                 payload = orjson.dumps({**event, "seconds": 1.0})
         return Made(at, at, "clicked", payload)

@@ -1,7 +1,7 @@
 """Will an order come late? The loop of the crash suite.
 
-No stream is keyed by what most views are about, so a row has fields of several partitions, and a worker reads
-rows that others write. Nothing is idle for an hour: silence while something is down is never taken for rest.
+No stream is keyed by the entity of most views, so a row has fields of several partitions, and a worker reads
+rows that others write. The idle time is an hour: silence during an outage never counts as idle.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ loop = Loop("crash", idle="1h")
 
 
 class Ordered(Stream, key="shop", time="at", id="order", partitions=PARTITIONS, horizon="6h"):
-    """Asked about: will it be late?"""
+    """The order that the model is asked about: will it be late?"""
 
     order: str
     at: datetime
@@ -32,7 +32,7 @@ class Ordered(Stream, key="shop", time="at", id="order", partitions=PARTITIONS, 
 
 
 class Delivered(Stream, key="courier", time="at", id="delivery", partitions=PARTITIONS, horizon="6h"):
-    """Minutes later, for most orders: the label."""
+    """The label of most orders: the delivery, minutes later."""
 
     delivery: str
     at: datetime
@@ -42,7 +42,7 @@ class Delivered(Stream, key="courier", time="at", id="delivery", partitions=PART
 
 
 class Clicked(Stream, key="page", time="at", id="click", partitions=PARTITIONS, horizon="6h", lateness="30s"):
-    """What customers look at meanwhile."""
+    """A page that a customer looks at in the meantime."""
 
     click: str
     at: datetime
@@ -100,7 +100,7 @@ tree = Model(
     learner=lambda: HoeffdingTreeClassifier(grace_period=100),
     publish_every=250,
 )
-# Its requests have ids that no label names.
+# Its requests have ids that no label refers to.
 asked = Model(
     "asked",
     on=Ordered,

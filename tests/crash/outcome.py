@@ -1,4 +1,4 @@
-"""What came out of a run, as its readers take it."""
+"""The outcome of a run, as its readers see it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.statehash import state_hash
 from tests.crash.site import Site
 
-#: Bytes of a row's header: epoch and position, which differ between two runs, and what follows from them.
+#: Bytes of a row's header: it holds epoch and position, which differ between two runs, and what depends on them.
 _HEADER = 40
 
 
 class Message(NamedTuple):
-    """A message with when it was published (s since the epoch)."""
+    """A message with its publish time (s since the epoch)."""
 
     position: Position
     payload: bytes
@@ -36,7 +36,7 @@ class Message(NamedTuple):
 
 @dataclass
 class Taken:
-    """What readers of a topic take: by event id the rest of it; `order` has the ids, by partition, as they came."""
+    """Records that readers of a topic accept: the rest of each by event id; `order` has the ids of each partition."""
 
     found: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     order: dict[int, list[str]] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Taken:
 
 @dataclass
 class Learned:
-    """What a learner's newest checkpoint holds."""
+    """The contents of a learner's newest checkpoint."""
 
     examples: int
     state: str
@@ -61,7 +61,7 @@ class Learned:
 
 @dataclass
 class Outcome:
-    """All that two runs of the same events have in common."""
+    """Everything that two runs of the same events have in common."""
 
     rows: dict[tuple[str, str], bytes] = field(default_factory=dict)
     vectors: dict[str, Taken] = field(default_factory=dict)
@@ -71,9 +71,9 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
     learned: dict[str, Learned] = field(default_factory=dict)
     dead_letters: Counter[tuple[str, str, str, bytes]] = field(default_factory=Counter)
-    #: Letters of an event that stood at the same place as another one: written again after a crash.
+    #: Letters for an event at the same position as another one: written again after a crash.
     letters_repeated: int = 0
-    #: By topic, for each partition when its messages were published.
+    #: Publish times of the messages of each partition, by topic.
     published: dict[str, list[list[float]]] = field(default_factory=dict)
 
 
@@ -133,7 +133,7 @@ class _Reading:
     def _dead_letters(self, log: Sequence[Message]) -> None:
         places = Counter[tuple[str, bytes]]()
         for letter in (DeadLetter.FromString(own.payload) for own in log):
-            # What was expected of a late event names the newest one before it, which may be one that came again.
+            # `expected` is left out: for a late event it names the newest event before it, which may be a resent one.
             self._outcome.dead_letters[letter.stream, letter.field, letter.value, letter.event] += 1
             if letter.position:
                 places[letter.topic, letter.position] += 1
@@ -154,7 +154,7 @@ class _Reading:
     def _predictions(self, model: ModelDefinition, logs: Sequence[Sequence[Message]]) -> None:
         taken = self._outcome.predictions.setdefault(model.name, Taken())
         for partition, log in enumerate(logs):
-            # What a request was answered with stands outside of this.
+            # Answers to requests are not compared here.
             for payload, epoch, accepted in _owned([own for own in log if "epoch" in own.properties]):
                 own = decode_predictions(model, payload)
                 for row in accepted.take(epoch, own.positions):
@@ -198,7 +198,7 @@ def _example(entries: LogEntries, row: int) -> tuple[Any, ...]:
 
 
 def _owned(log: Sequence[Message]) -> Iterator[tuple[bytes, int, Accepted]]:
-    """The messages with vectors of owners that count, each with its epoch and what was accepted before."""
+    """Yield the vector messages of valid owners, each with its epoch and what was accepted before."""
     accepted = Accepted()
     for own in log:
         epoch = int(own.properties.get("epoch", 0))
@@ -207,7 +207,7 @@ def _owned(log: Sequence[Message]) -> Iterator[tuple[bytes, int, Accepted]]:
 
 
 def messages(client: pulsar.Client, topic: str) -> list[Message]:
-    """Everything that a partition holds."""
+    """Return everything that a partition holds."""
     reader = client.create_reader(topic, pulsar.MessageId.earliest, receiver_queue_size=1_000)
     found: list[Message] = []
     try:
@@ -228,4 +228,4 @@ def _more(reader: pulsar.Reader) -> bool:
     try:
         return bool(reader.has_message_available())
     except pulsar.PulsarException:
-        return False  # what the embedded broker says of an empty topic
+        return False  # the embedded broker says this of an empty topic

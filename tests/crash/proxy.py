@@ -1,4 +1,4 @@
-"""A TCP proxy on 127.0.0.1 with one link a service and server: each can be cut, silenced or slowed."""
+"""A TCP proxy on 127.0.0.1 with one link per service and server: each can be cut, silenced or slowed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ HOST = "127.0.0.1"
 
 
 class Link:
-    """One way to a server.
+    """One route to a server.
 
     Attributes
     ----------
     port
-        Where it listens.
+        The port on which it listens.
     target
         The port of the server; may be set later, and change.
     """
@@ -37,19 +37,19 @@ class Link:
         self._server: asyncio.Server | None = None
 
     def cut(self) -> None:
-        """Close what is open, and refuse what comes."""
+        """Close open connections and refuse new ones."""
         self._proxy.call(self._close)
 
     def stall(self) -> None:
-        """Keep everything open, and pass nothing on."""
+        """Keep connections open but forward nothing."""
         self._proxy.call(self._flowing.clear)
 
     def delay(self, seconds: float) -> None:
-        """Pass everything on, each way, so much later."""
+        """Forward everything with a delay, each way."""
         self._delay = seconds
 
     def heal(self) -> None:
-        """Be a good link again."""
+        """Forward normally again."""
         self._cut, self._delay = False, 0.0
         self._proxy.call(self._flowing.set)
 
@@ -59,7 +59,7 @@ class Link:
         self.port = self._server.sockets[0].getsockname()[1]
 
     def end(self) -> None:
-        """Listen no more, and close what is open."""
+        """Stop listening and close open connections."""
         if self._server is not None:
             self._server.close()
         self._close()
@@ -90,7 +90,7 @@ class Link:
                 self._open.discard(own)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass on until one end closes; what was sent before still arrives."""
+        """Forward until one end closes; data sent before still arrives."""
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_QUEUED)
         sending = asyncio.ensure_future(self._send(queue, writer))
         clock = asyncio.get_running_loop().time
@@ -131,7 +131,7 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
 
     def link(self, name: str, target: int = 0) -> Link:
-        """A new link."""
+        """Create a new link."""
         link = self._wait(self._make(name))
         link.target = target
         self.links.append(link)
@@ -143,12 +143,12 @@ class Proxy:
         self.links.remove(link)
 
     def heal(self) -> None:
-        """All links are good."""
+        """Heal all links."""
         for link in self.links:
             link.heal()
 
     def call(self, action: Callable[[], None]) -> None:
-        """Do something in the proxy's thread, and wait for it."""
+        """Run an action in the proxy's thread and wait for it."""
 
         async def run() -> None:
             action()
@@ -182,6 +182,6 @@ class Proxy:
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
-        # A transport closes its socket a turn of the loop after it was aborted.
+        # A transport closes its socket one iteration of the loop after it was aborted.
         for _ in range(3):
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""How long until a service's next output, after each kill: read from when messages were published."""
+"""Recovery times of services: how long after each kill the next output follows, read from publish times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.crash.faults import BROKER, STORE, Happened, Kind
 from tests.crash.outcome import Outcome
 from tests.crash.sending import Call
 
-#: What bounds the recovery of each.
+#: The limiting steps in the recovery of each service.
 BOUNDS = {
     "ingest": "start of the process (imports, producers), and the client's next try",
     "feature": "the broker hands a partition on at once; then state and rows are read, and what waits is folded",
@@ -26,14 +26,14 @@ BOUNDS = {
 
 @dataclass(frozen=True)
 class Recovery:
-    """One kill.
+    """The recovery from one kill.
 
     Attributes
     ----------
     seconds
-        Until the next output of what was killed; None where none followed.
+        Time until the next output of what was killed; None if none followed.
     alone
-        Whether nothing else happened meanwhile.
+        Whether no other fault happened meanwhile.
     """
 
     service: str
@@ -45,12 +45,12 @@ class Recovery:
 def recoveries(
     loop: LoopDefinition, topics: Topics, happened: Sequence[Happened], calls: Sequence[Call], outcome: Outcome
 ) -> list[Recovery]:
-    """The recovery from each kill, in their order."""
+    """Return the recovery from each kill, in order."""
     accepted = [call.began for call in calls]
     ended = [call.ended for call in calls]
 
     def after(logs: Sequence[Sequence[float]]) -> Callable[[float], float | None]:
-        """The latest of the first messages of each partition."""
+        """Return a function that finds the latest of the partitions' first messages after a moment."""
 
         def find(moment: float) -> float | None:
             firsts = [log[at] if (at := bisect_right(log, moment)) < len(log) else None for log in logs]
@@ -64,7 +64,7 @@ def recoveries(
         return ended[at] if at < len(ended) else None
 
     def of(*names: str) -> list[list[float]]:
-        # A zombie's messages may stand behind later ones.
+        # A zombie's messages may follow later ones.
         return [sorted(log) for name in names for log in outcome.published.get(name, [])]
 
     streamed = [model.name for model in loop.models if model.vectors == "stream"]
@@ -81,7 +81,7 @@ def recoveries(
         if own.fault.kind is not Kind.KILL:
             continue
         service = own.fault.target.rpartition("-")[0] or own.fault.target
-        # What was on its way when the store died says nothing of it.
+        # Output that was on its way when the store died says nothing about its recovery.
         output = feature(own.ended) if service == STORE else finders[service](own.began)
         seconds = None if output is None else output - own.began
         found.append(Recovery(service, own.began, seconds, _alone(own, output, happened)))
@@ -95,5 +95,5 @@ def _alone(kill: Happened, until: float | None, happened: Sequence[Happened]) ->
 
 
 def p50(seconds: Sequence[float]) -> float:
-    """The median, 0 of none."""
+    """Return the median; 0 if there are no values."""
     return statistics.median(seconds) if seconds else 0.0

@@ -1,4 +1,4 @@
-"""What a run tells: a table, and one line of JSON."""
+"""The report of a run: a table, and one line of JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.crash.run import Result
 
 
 def line(result: Result) -> str:
-    """One JSON object."""
+    """Return the result as one JSON object."""
     through, found = result.disturbed, result.comparison
     seconds = [own.seconds for own in through.recoveries if own.seconds is not None]
     kills = sum(own.fault.kind is Kind.KILL for own in through.happened)
@@ -34,7 +34,7 @@ def line(result: Result) -> str:
 
 
 def table(result: Result) -> str:
-    """The same for people, and more of it."""
+    """Return the same for people, with more detail."""
     return "\n".join([*_faults(result), "", *_recovery(result), "", *_compared(result), *_wrong(result)])
 
 

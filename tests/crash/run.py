@@ -1,4 +1,4 @@
-"""One disturbed run and one undisturbed one of the same events, and what their comparison says."""
+"""A disturbed and an undisturbed run of the same events, and their comparison."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Disturbed:
     Attributes
     ----------
     unfinished
-        What did not come to its end, in words; empty where all did.
+        What did not reach its end, in words; empty if everything did.
     """
 
     outcome: Outcome
@@ -88,11 +88,11 @@ def disturbed(
     Parameters
     ----------
     services
-        Mutants, by the service that they take the place of.
+        Mutants, by the service that they replace.
     settle_s
         How long it may take, after the last fault and event, until everything is at the end.
     check
-        Looks at what came out before the store is gone; says what is wrong. By default the oracle does.
+        Examines the output before the store is gone; returns what is wrong. By default the oracle examines it.
     """
     cut = slices(load)
     began = time.monotonic()
@@ -149,7 +149,7 @@ def undisturbed(grounds: Grounds, directory: Path, load: Load, *, loop_file: Pat
 def both(
     grounds: Grounds, directory: Path, load: Load, planned: Sequence[Fault], say: Say = lambda text: None
 ) -> Result:
-    """Both runs, and their comparison."""
+    """Run both, and compare them."""
     through = disturbed(grounds, directory / "disturbed", load, planned, say=say)
     began = time.monotonic()
     say("the same events, undisturbed")
@@ -158,12 +158,12 @@ def both(
 
 
 def _reached(load: Load, sender: Sender) -> int:
-    """The event time that the events have reached."""
+    """Return the event time that the events have reached."""
     return EPOCH + round(sender.sent / load.rate * load.speed * SECOND)
 
 
 def _watch(sender: Sender, faults: Faults, asker: Asker, say: Say) -> str:
-    """Wait for the end of events and faults; says what went wrong with them."""
+    """Wait for the end of events and faults; return what went wrong with them."""
     told = time.monotonic()
     while sender.is_alive() or faults.is_alive():
         for thread in (sender, faults):
@@ -180,7 +180,7 @@ def _watch(sender: Sender, faults: Faults, asker: Asker, say: Say) -> str:
 
 
 def _settled(site: Site, seconds: float) -> str:
-    """Wait until everything is at the end; what is not, in words."""
+    """Wait until everything is at the end; return what is not, in words."""
     try:
         until(lambda: _behind(site), lambda found: not found, seconds)
     except TimeoutError as error:
@@ -189,7 +189,7 @@ def _settled(site: Site, seconds: float) -> str:
 
 
 def _behind(site: Site) -> list[str]:
-    """What has not come to the end of history."""
+    """Return what has not reached the end of history, in words."""
     try:
         behind = [
             f"{own.stream}-{own.partition} is not folded"
@@ -211,7 +211,7 @@ def _checkpoint_frontier(site: Site, model: str) -> int:
 
 
 def _unscored(site: Site, models: Sequence[str]) -> list[str]:
-    """Features topics whose end no scorer has told on."""
+    """Return the features topics whose end no scorer has passed on, in words."""
     client = site.grounds.client
     return [
         f"{topic.rpartition('/')[2]} is not scored"
@@ -222,7 +222,7 @@ def _unscored(site: Site, models: Sequence[str]) -> list[str]:
 
 
 def _seed_requests_model(site: Site) -> None:
-    """A first version of each model that learns from requests: without one, no request is answered, nor logged."""
+    """Publish a first version of each model that learns from requests: without it no request is answered or logged."""
     loaded = declare.load(site.loop_file)
     for model in site.loop.models:
         if model.vectors != "requests":

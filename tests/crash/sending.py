@@ -1,4 +1,4 @@
-"""Sending a load to whichever ingest answers, again where there was no answer."""
+"""A sender of a load: it uses any ingest that answers, and sends again where there was no answer."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Call:
 
 
 class Sender(threading.Thread):
-    """Sends slices in order, one each tenth of a second; `failure` says why it gave up.
+    """A thread that sends slices in order, one every tenth of a second; `failure` says why it gave up.
 
     Parameters
     ----------
     addresses
-        Where ingest answers.
+        The addresses of ingest.
     reached
-        Seconds of the load that may have been sent by now; None: all, as fast as ingest takes them.
+        Seconds of the load that may have been sent so far; None: all, as fast as ingest takes them.
     seconds
-        That one slice may take before the run has failed.
+        How long one slice may take before the run fails.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Sender(threading.Thread):
 
     @property
     def events(self) -> int:
-        """All that were made, those sent again not counted twice."""
+        """Number of events made, without counting resent ones twice."""
         return sum(map(len, self._slices))
 
     def run(self) -> None:

@@ -1,4 +1,4 @@
-"""One run's loop: its store, its processes, and the ways between them, each within reach of a fault."""
+"""The loop of one run: its store, its processes, and the links between them, each of which a fault can reach."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Site:
     Parameters
     ----------
     linked
-        Two processes of most services, each behind links of its own; else one of each, undisturbed.
+        Run two processes of most services, each behind its own links; otherwise run one of each, undisturbed.
     services
-        Other modules than the services' own: mutants.
+        Modules that replace the services' own: mutants.
     environment
-        Further variables for all processes.
+        Additional variables for all processes.
     """
 
     def __init__(
@@ -103,23 +103,23 @@ class Site:
             self.grounds.proxy.close(link)
 
     def stop(self) -> None:
-        """Let the processes end in order; broker and store stay."""
+        """Stop the processes in order; broker and store stay up."""
         self.supervisor.stop()
 
     def of(self, service: str) -> list[str]:
-        """The addresses of a service's processes."""
+        """Return the addresses of a service's processes."""
         return [address for name, address in self.addresses.items() if name.rpartition("-")[0] == service]
 
     def data(self, service: str) -> Path:
-        """A service's own directory."""
+        """Return a service's data directory."""
         return self.directory / "state" / service
 
     def redis(self) -> redis.Redis:
-        """A client of the store, around the links."""
+        """Return a client of the store that bypasses the links."""
         return redis.Redis.from_url(self.store.url, socket_timeout=10, socket_connect_timeout=10)
 
     def reached(self) -> dict[PartitionId, Reached]:
-        """How far the fold of each partition says that it is.
+        """Return how far the fold of each partition reports to be.
 
         Raises
         ------
@@ -132,7 +132,7 @@ class Site:
         return {own: Reached() if standing is None else standing.reached for own, standing in found.items()}
 
     def child(self, instance: str, seconds: float = 30.0) -> Child:
-        """The process of an instance, waited for while it is being started again."""
+        """Return the process of an instance; wait for it while it is being restarted."""
         worker = self._worker(instance)
         deadline, pause = time.monotonic() + scaled(seconds), threading.Event()
         while True:

@@ -1,4 +1,4 @@
-"""The crash suite can fail: one guarantee broken at a time, and each time the comparison says what."""
+"""The crash suite can fail: each test breaks one guarantee, and the comparison says which."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ pytestmark = pytest.mark.official
 
 SHORT = Load(seed=3, seconds=15.0)
 
-#: A zombie amid a step: it wakes up when its rows are still to be written, and another worker has long gone on.
+#: A zombie in the middle of a step: it wakes up with rows still to write, long after another worker has taken over.
 ZOMBIE = "~writing"
 
-#: Deaths before and after a step's effects on the store, and between sending examples and going on.
+#: Deaths before and after a step's effects on the store, and between sending examples and continuing.
 DEATHS = ("-emitted", "-saved", "-joined")
 
 
 @pytest.fixture(scope="module")
 def expected(grounds: Grounds, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """What comes of the events when nothing happens."""
+    """Return the outcome of the events without faults."""
     return undisturbed(grounds, tmp_path_factory.mktemp("undisturbed"), SHORT)
 
 
@@ -37,7 +37,7 @@ def through(
     *moments: str,
     settle_s: float = 20.0,
 ) -> Comparison:
-    """What comparing says of a run with these services, at whose moments something happens to them."""
+    """Run with these services and the faults planned at these moments; return the comparison with `expected`."""
     modules = {name: f"tests.crash.mutants.{module}" for name, module in services.items()}
     run = disturbed(
         grounds,
@@ -64,7 +64,7 @@ def test_without_a_mutation_all_is_the_same(grounds: Grounds, tmp_path: Path, ex
 
 
 def test_a_zombie_without_a_fence_is_noticed(grounds: Grounds, tmp_path: Path, expected: Outcome) -> None:
-    for attempt in range(3):  # what it writes too late may be what stands there already
+    for attempt in range(3):  # the late write may repeat what is there already
         found = through(grounds, tmp_path / str(attempt), expected, {"feature": "fence"}, ZOMBIE)
         if not found.rows_equal:
             break
@@ -84,7 +84,7 @@ def test_progress_saved_before_the_vectors_are_sent_is_noticed(
 
 def test_resends_that_count_are_noticed(grounds: Grounds, tmp_path: Path, expected: Outcome) -> None:
     found = through(grounds, tmp_path, expected, {"feature": "ids"})
-    # Marks follow each slice, so that most of what is sent again is late then.
+    # Marks follow each slice, so most resent events are late.
     assert not (found.rows_equal and found.dead_letters_equal)
     assert not found.passed
 

@@ -28,7 +28,7 @@ class LabelledRows:
 
 
 def load(name: str) -> LabelledRows:
-    """Phishing, Bananas, ImageSegments or Elec2."""
+    """Load Phishing, Bananas, ImageSegments or Elec2."""
     if name == "Elec2":
         return LabelledRows("Elec2", list(_elec2()))
     data = getattr(datasets, name)()
@@ -38,7 +38,7 @@ def load(name: str) -> LabelledRows:
 
 
 def _elec2() -> Iterator[tuple[dict[str, float], bool | str]]:
-    # A user's clone has no shared folder: River's own loader has the same rows, where it can fetch them.
+    # A user's clone has no shared folder: River's own loader has the same rows, if it can fetch them.
     if not _SHARED.exists():
         try:
             for x, y in datasets.Elec2():
@@ -83,7 +83,7 @@ tree = Model("tree", on=Row, label=outcome, features=features, learner=lambda: H
 
 
 def loop_file(data: LabelledRows, partitions: int = 1) -> str:
-    """A loop that learns a linear model and a tree from the rows."""
+    """Return the text of a loop that learns a linear model and a tree from the rows."""
     return _LOOP.format(
         name=data.name.lower(),
         partitions=partitions,

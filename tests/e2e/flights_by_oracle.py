@@ -17,12 +17,12 @@ LOOP = Path(__file__).parents[2] / "examples" / "flights" / "loop.py"
 
 
 def flight_vectors(streams: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
-    """The vector of every scheduled flight, by its id; NaN is missing.
+    """Return the vector of every scheduled flight, by its id; NaN is missing.
 
     Parameters
     ----------
     streams
-        The events of `scheduled`, `departed`, `arrived` and `weather`, their times in µs since the epoch.
+        The events of `scheduled`, `departed`, `arrived` and `weather`, with times in µs since the epoch.
     """
     loop = declare.load(LOOP).definition
     (model,) = loop.models
@@ -43,7 +43,7 @@ def flight_vectors(streams: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[s
 
 
 def _accepted(stream: StreamDefinition, events: Sequence[Mapping[str, Any]]) -> Partition:
-    """All events as one partition holds them."""
+    """Return all events as one partition holds them."""
     found = [
         Event(str(event[stream.id]), event[stream.time], dict(event), 0, (0, place, -1), 0)
         for place, event in enumerate(events)

@@ -1,4 +1,4 @@
-"""A data set through the whole system, and through a bare River loop."""
+"""Run a data set through the whole system, and through a bare River loop."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ EPOCH = 1_700_000_000_000_000
 SECOND = 1_000_000
 
 
-#: How many rows are asked before the answer of a row is known.
+#: Number of rows that are asked before the answer of a row is known.
 DELAY = 10
 
 
 def bare(name: str, data: LabelledRows) -> tuple[float, str]:
-    """Predict at the question and learn at the answer, as River does: the accuracy, and the hash of the state."""
+    """Predict at the question and learn at the answer, as River does: return the accuracy, and the state's hash."""
     model = tree.HoeffdingTreeClassifier() if name == "tree" else linear_of(data)
     steps = evaluate.iter_progressive_val_score(
         data.rows, model, metrics.Accuracy(), delay=DELAY, step=1, yield_predictions=True
@@ -40,7 +40,7 @@ def linear_of(data: LabelledRows) -> base.Classifier:
 
 
 def slices(data: LabelledRows, size: int = 500) -> Iterator[tuple[list[bytes], list[bytes]]]:
-    """Rows and answers as events: each row at its second, its answer half a second before the row ten places later."""
+    """Yield rows and answers as events: a row each second, its answer half a second before the row ten places later."""
     for start in range(0, len(data.rows) + DELAY, size):
         rows = range(start, min(start + size, len(data.rows)))
         answers = range(max(start - DELAY, 0), min(start + size - DELAY, len(data.rows)))
@@ -48,7 +48,7 @@ def slices(data: LabelledRows, size: int = 500) -> Iterator[tuple[list[bytes], l
 
 
 def send(address: str, parts: Sequence[tuple[list[bytes], list[bytes]]], final: bool) -> int:
-    """Send events in one call; returns how many were rejected."""
+    """Send events in one call; return how many were rejected."""
     with IngestClient(address) as client, client.stream() as stream:
         for rows, answers in parts:
             stream.send("row", rows)
@@ -67,10 +67,10 @@ def _answer(index: int, y: bool | str) -> bytes:
 
 
 def learned(running: embedded.RunningLoop, data: LabelledRows, seconds: float = 180) -> dict[str, float]:
-    """The accuracy of each model, once all rows are learned."""
+    """Return the accuracy of each model, once all rows are learned."""
 
     def told() -> dict[str, dict[str, float]]:
-        """What is told of each model by the learner that is furthest: standbys tell as well."""
+        """Return each model's metrics from the learner that is furthest: standbys report metrics as well."""
         every = [(model, own) for status in running.status() for model, own in status.metrics.items()]
         return dict(sorted(every, key=lambda entry: entry[1].get("examples", 0)))
 
@@ -83,7 +83,7 @@ def learned(running: embedded.RunningLoop, data: LabelledRows, seconds: float = 
 
 
 def stored_state(file: Path, data: Path, model: str) -> str:
-    """The hash of the state that a stopped loop left in its checkpoint."""
+    """Return the hash of the state that a stopped loop left in its checkpoint."""
     (checkpoint,) = data.rglob(f"{model}.ckpt")
     learning = Checkpoints(checkpoint.parent, load_loop(file).definition.model(model)).load()
     assert learning is not None

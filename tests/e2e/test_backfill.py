@@ -1,4 +1,4 @@
-"""The store is wiped: rows, pairs and model come out as if nothing had happened, while the scorer answers."""
+"""The store is wiped: rows, pairs and model come out as without the loss, while the scorer answers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ Model(
     learner=lambda: StandardScaler() | LogisticRegression(), publish_every=100,
 )
 """
-#: More than a step of the join decides, in its first half too.
+#: More than one step of the join decides, even in the first half.
 SIZE = 2_600
 
 
@@ -63,14 +63,14 @@ class Shop:
         self.running = running
 
     def send(self, events: list[tuple[int, str, bytes]], mark: int = 0) -> None:
-        """Send events, and behind them a mark, or else the end of their history."""
+        """Send events and then a mark, or the end of their history if `mark` is 0."""
         with IngestClient(self.running.addresses["ingest"]) as client, client.stream() as stream:
             for name in ("asked", "sold"):
                 stream.send(name, [event for _, own, event in events if own == name], mark=mark, end=not mark)
             assert stream.finish().rejected == 0
 
     def learned(self, examples: int) -> None:
-        """Wait until the learner is there."""
+        """Wait until the learner has learned that many."""
         until(
             lambda: [own.metrics.get("m", {}).get("examples") for own in self.running.status()],
             lambda found: examples in found,
@@ -78,7 +78,7 @@ class Shop:
         )
 
     def rows(self) -> dict[tuple[bytes, bytes], bytes]:
-        """All rows, but for who wrote them, and where."""
+        """Return all rows without their headers, which say who wrote them and where."""
         with redis.Redis.from_url(self.running.redis_url) as store:
             return {
                 (key, name): row[HEADER_BYTES:]
@@ -87,7 +87,7 @@ class Shop:
             }
 
     def degradations(self) -> list[int] | None:
-        """What the scorer says about the rows that it found; None until it has a version."""
+        """Return the degradations that the scorer reports for the rows it found; None until it has a version."""
         with grpc.insecure_channel(self.running.addresses["scorer"]) as channel:
             stub = scoring_pb2_grpc.ScoringServiceStub(channel)  # type: ignore[no-untyped-call]
             event = json.dumps({"user": "u", "shop": "s1", "x": 0.5}).encode()
@@ -104,7 +104,7 @@ class Shop:
 
 
 def history() -> list[tuple[int, str, bytes]]:
-    """Questions each half a second; what became of each some minutes later."""
+    """Generate a question every half second; the outcome of each follows some minutes later."""
     chance, events = random.Random(4), []
     for index in range(SIZE):
         at, shop = EPOCH + index * SECOND // 2, f"s{chance.randrange(5)}"
@@ -143,7 +143,7 @@ def test_a_wiped_store_is_filled_again_and_nothing_is_learned_twice(tmp_path: Pa
         assert "2 partitions are made again" in filled.stdout
         with ThreadPoolExecutor(1) as beside:
             sent = beside.submit(wiped.send, events[half:])
-            # Also while the loop is at work.
+            # It also works while the loop is busy.
             again = wiped.headrace("backfill", "--again")
             sent.result()
         assert again.returncode == 0, again.stderr

@@ -1,4 +1,4 @@
-"""Every service is killed while events flow; the model comes out as if nothing had happened."""
+"""Every service is killed while events flow; the model is the same as without kills."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ VICTIMS = ("feature", "learner", "scorer", "ingest", "feature", "learner")
 
 
 def kill(running: embedded.RunningLoop, service: str) -> None:
-    """SIGKILL, with no time to save anything."""
+    """Kill with SIGKILL, which leaves no time to save anything."""
     os.kill(running.pids[f"{service}-0"], signal.SIGKILL)
 
 
 def send_surely(running: embedded.RunningLoop, parts: Sequence[tuple[list[bytes], list[bytes]]], final: bool) -> None:
-    """As a client does that lost its answer: send the same again, to whoever serves now."""
+    """Send as a client does that lost its answer: the same again, to the process that serves now."""
 
     def attempt() -> bool:
         address = running.addresses.get("ingest")
@@ -46,7 +46,7 @@ def test_kill_9_of_each_service_changes_no_bit(tmp_path: Path, runs: Runs) -> No
             if place < len(VICTIMS):
                 kill(running, VICTIMS[place])
             if place % 2:
-                # A resend of what was taken: each event counts once all the same.
+                # A resend of accepted events: each event still counts once.
                 send_surely(running, [part], final=place == len(parts) - 1)
         accuracies = learned(running, data)
     for model in ("linear", "tree"):

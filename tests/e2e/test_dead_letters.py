@@ -1,4 +1,4 @@
-"""What a producer writes past ingest and is not valid: refused with its reason and place, nothing beside it is lost."""
+"""Invalid events written past ingest: they are refused with reason and position, and nothing beside them is lost."""
 
 from __future__ import annotations
 

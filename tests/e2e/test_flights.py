@@ -49,10 +49,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def played(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.RunningLoop]:
-    """The loop, with all events played and everything worked off."""
+    """Yield the loop after all events have been played and processed."""
     with embedded.run(LOOP, data=tmp_path_factory.mktemp("loop")) as running:
         sources = [(path, stream) for stream, path in files.items()]
-        # Never far ahead, so that several versions score.
+        # Never play far ahead, so that several versions score.
         result = play(running.definition, sources, running.addresses["ingest"], running.redis_url, ahead=2_000)
         assert (result.accepted, result.rejected) == (EVENTS, 0)
         until(
@@ -64,7 +64,7 @@ def played(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def served_vectors(running: embedded.RunningLoop) -> dict[str, dict[str, float]]:
-    """Every vector of the features topic."""
+    """Return every vector of the features topic."""
     (model,) = running.definition.models
     names = [feature.name for feature in model.features]
     client = pulsar.Client(running.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
@@ -114,20 +114,20 @@ def test_the_model_answers_over_grpc(played: embedded.RunningLoop, files: dict[s
     assert answer.version.examples > 5_000
     served = served_vectors(played)[flight["flight"]]
     for value in answer.vector:
-        # Between its time and now nothing else happened: the vector asked for is the vector served.
+        # The requested vector equals the served one, because no event came in between.
         assert _close(served[value.name], value.number if value.HasField("number") else math.nan)
 
 
 @pytest.fixture(scope="module")
 def recorded(played: embedded.RunningLoop) -> Recorded:
-    """What the loop recorded."""
+    """Return what the loop recorded."""
     return topics.read(played, played.definition.models[0])
 
 
 @pytest.fixture(scope="module")
 def told(played: embedded.RunningLoop, recorded: Recorded) -> Told:
-    """What the learner says of what the loop recorded, and the model that the running one has in the end."""
-    # Metrics of all examples: these events end before those that the demo scores.
+    """Return what the learner reports for the recorded log, and the final model of the running learner."""
+    # Use the metrics of all examples: these events end before those that the demo scores.
     model = msgspec.structs.replace(played.definition.models[0], score_from=None)
     scores, metrics = topics.asked_by_the_learner(model, declare.load(LOOP).learner(model.name), recorded)
     checkpoint = next(played.data.rglob(f"{model.name}.ckpt"))
@@ -140,7 +140,7 @@ def told(played: embedded.RunningLoop, recorded: Recorded) -> Told:
 
 
 def flight_questions(played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded) -> Questions:
-    """The questions with event times, as the events have them."""
+    """Return the questions with event times, as the events have them."""
     return topics.flights(files, recorded, played.definition.label(played.definition.models[0].label).wait)
 
 
@@ -169,7 +169,7 @@ def test_the_comparison_with_river_sees_one_bit(
     played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, told: Told
 ) -> None:
     asked = flight_questions(played, files, recorded)
-    # By time, and within a time by the ids backwards.
+    # By time, and in reverse order within equal times.
     order = np.lexsort((-np.arange(len(asked)), asked.times))
     scores, estimator, loss = told.scores.copy(), copy.deepcopy(told.estimator), told.metrics["log_loss"]
     scores[1_000] = math.nextafter(scores[1_000], 1.0)
@@ -189,7 +189,7 @@ def test_the_comparison_with_river_sees_one_bit(
 def replay(
     played: embedded.RunningLoop, capsys: pytest.CaptureFixture[str], *options: str
 ) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
-    """The exit code of a replay, the differences that it prints, and what it says of the model."""
+    """Return the exit code of a replay, the differences that it prints, and its summary of the model."""
     capsys.readouterr()
     code = run(["replay", "--diff", "--json", "--data", str(played.data), *options])
     *differences, summary = map(json.loads, capsys.readouterr().out.splitlines())
@@ -214,7 +214,7 @@ def test_a_replay_tells_what_one_altered_event_changes(
 ) -> None:
     streams = {stream: events_of(path) for stream, path in files.items()}
     before = flight_vectors(streams)
-    # A flight that left on time was an hour late.
+    # Make a flight that left on time an hour late.
     place = next(i for i, own in enumerate(streams["departed"]) if i > 3_000 and abs(own["departure_delay"]) < 1)
     altered = streams["departed"][place] | {"departure_delay": 60.0}
     streams["departed"][place] = altered

@@ -1,4 +1,4 @@
-"""A small stream of payments with fraud: the examples of two models are the oracle's, and both are calibrated."""
+"""A small stream of payments with fraud: the examples of two models match the oracle's, and both are calibrated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAYMENTS = 20_000
 
 #: How far `keep` may move the mean prediction, as a share of it. Learning honest payments with the weight 20 or 0 adds
 #: a noise of rate · √(19 Σp²) ≈ 0.01 · √(19 · 0.24) ≈ 0.02 to the intercept, and half of that for each of six features:
-#: this is three standard deviations.
+#: the bound is three standard deviations.
 BOUND = 0.10
 
 

@@ -1,4 +1,4 @@
-"""A disk that is full is reported by whoever is asked, and the loop goes on by itself once there is room."""
+"""A full disk is reported by every command that is asked, and the loop resumes by itself once there is room."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ README = ROOT / "README.md"
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 48 MiB."""
+    """Mount a disk of 48 MiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -35,7 +35,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Take all the room there is."""
+    """Use up all free space."""
     file = disk / "large"
     with open(file, "wb", buffering=0) as taken:
         while True:
@@ -52,7 +52,7 @@ def test_a_full_disk_is_said_and_passes(small_disk: Path, tmp_path: Path) -> Non
     (tmp_path / "payments.csv").write_text(payments)
 
     def says_full(text: str) -> bool:
-        # However the terminal breaks its lines.
+        # Ignore how the terminal breaks its lines.
         return f"thediskof{data}isfull" in "".join(text.split())
 
     def headrace(*words: str) -> Terminal:

@@ -1,4 +1,4 @@
-"""A table of a user's own: its page runs as it stands, and what is learned is what the table says."""
+"""A user's own table: its page runs as written, and the model learns what the table says."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "your-own-table.md"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the page's table is, and what `init` wrote for it."""
+    """Return a folder with the page's table and what `init` wrote for it."""
     made = tmp_path_factory.mktemp("own")
     [table] = [block.text for block in blocks(PAGE) if block.language == "csv"]
     (made / "trips.csv").write_text(table)
@@ -56,7 +56,7 @@ def test_a_table_is_learned_as_the_page_says(folder: Path, running: embedded.Run
     for words in commands(PAGE, "headrace"):
         if words[0] in ("models", "score"):
             assert "trips_fare" in headrace(folder, words)
-    # What was logged is what the rows make, each answer at the time in its `dropoff`.
+    # The log holds what the rows make, each answer at the time in its `dropoff`.
     assert "no difference" in headrace(folder, ["replay", "--diff"])
     assert f"0 accepted, {examples + 1} sent before" in headrace(folder, ["play", "trips.csv"])
 

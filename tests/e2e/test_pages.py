@@ -1,4 +1,4 @@
-"""The pages on sending events and asking for scores work as they stand, against a loop that runs."""
+"""The pages on sending events and asking for scores work as written, against a running loop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ASK = ROOT / "docs" / "ask-for-scores.md"
 MINUTE = 60_000_000
 NEWYEAR = 1_356_998_400_000_000
 
-# What the page's stream lacks to be a loop; and a model that answers the page's question.
+# The parts that the page's stream lacks to be a loop, and a model that answers the page's question.
 MODEL = """
 from datetime import datetime
 from river.linear_model import LogisticRegression
@@ -65,7 +65,7 @@ class Arrived(Stream, key="carrier", time="at", id="flight"):
 
 @pytest.fixture(scope="module")
 def sending(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.RunningLoop]:
-    """The loop of the page on sending: its own stream, and a model."""
+    """Yield the loop of the page on sending: its own stream, and a model."""
     folder = tmp_path_factory.mktemp("sending")
     file = folder / "flights.py"
     file.write_text(python_blocks(SEND)[0].text + MODEL.format(stream="Departed", by="tail", of='.of(tail="carrier")'))
@@ -75,7 +75,7 @@ def sending(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Runni
 
 @pytest.fixture(scope="module")
 def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.RunningLoop]:
-    """A loop whose model has learned a little."""
+    """Yield a loop whose model has learned a little."""
     folder = tmp_path_factory.mktemp("asking")
     file = folder / "flights.py"
     file.write_text(ARRIVED + MODEL.format(stream="Arrived", by="carrier", of=""))
@@ -121,7 +121,7 @@ def test_live_events_follow_history_as_the_page_shows(tmp_path: Path) -> None:
 
 
 def test_a_program_asks_as_the_page_shows(asking: embedded.RunningLoop) -> None:
-    # The page says why these do not share a process.
+    # The page explains why these do not share a process.
     triton = [own for own in python_blocks(ASK) if "tritonclient" in own.text]
     said = _python(ASK, [own for own in python_blocks(ASK) if own not in triton], asking)
     assert "from 30 examples" in said
@@ -155,7 +155,7 @@ def _block(page: Path, language: str) -> Block:
 
 
 def _python(page: Path, parts: list[Block], running: embedded.RunningLoop, where: Path | None = None) -> str:
-    """What the blocks print, one after the other in one process, at the addresses of this loop."""
+    """Run the blocks in order in one process, at the addresses of this loop; return what they print."""
     text = "\n".join(own.text for own in parts)
     for shown, address in {
         "127.0.0.1:8000": running.addresses["ingest"],

@@ -1,4 +1,4 @@
-"""The whole system against a bare River loop: same rows, same accuracy, same model, to the last bit.
+"""Compare the whole system with a bare River loop: same rows, same accuracy, same model, to the last bit.
 
 Events go in over gRPC, through Pulsar, are assembled, joined with labels that come later, and learned.
 """
@@ -45,7 +45,7 @@ def check_parity(name: str, tmp_path: Path, partitions: int, **options: Any) -> 
 
 
 class Answer(schema.Record):  # type: ignore[misc]
-    """What a producer elsewhere declares: the stream's fields, and nothing of headrace."""
+    """A schema as a producer elsewhere declares it: the stream's fields, and nothing of headrace."""
 
     id = schema.String(required=True)
     at = schema.Long(required=True)
@@ -64,7 +64,7 @@ def test_events_of_a_bare_pulsar_producer_are_learned_from(tmp_path: Path) -> No
         },
     )
     file = tmp_path / "loop.py"
-    # Nobody says that no event follows: what is silent for some seconds holds nobody back.
+    # No message ends the history: a stream that is silent for some seconds counts as idle.
     file.write_text(loop_file(data).replace('idle="60s"', 'idle="3s"'))
     with embedded.run(file, data=tmp_path / "data") as running:
         topics = Topics("phishing")

@@ -1,4 +1,4 @@
-"""An event that the kernel of a running service fails on: refused, mended, sent again, counted once."""
+"""An event on which the kernel of a running service fails: it is refused, fixed, sent again, and counted once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.client import IngestClient
 from tests.deadline import until
 from tests.integration.test_feature import LOOP, SECOND, START, Shop
 
-#: What Python runs first in each service: while a file lies there, views choke on one shop.
+#: Python runs this first in each service: while a file exists, views fail on one shop.
 CHOKING = """
 import os
 from headrace.kernel.folding import Folding

@@ -1,4 +1,4 @@
-"""The first page's loop runs: its blocks are its files, its commands are typed as they stand there."""
+"""The README's loop runs: its blocks are the files, and its commands are typed as written."""
 
 from __future__ import annotations
 

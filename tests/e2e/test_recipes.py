@@ -1,4 +1,4 @@
-"""The recipes for labels run as they stand, and the model learns what their pages say."""
+"""The recipes for labels run as written, and the model learns what their pages say."""
 
 from __future__ import annotations
 

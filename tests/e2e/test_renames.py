@@ -1,4 +1,4 @@
-"""A loop goes on under new names: rows, examples, versions and checkpoints are kept."""
+"""A loop continues under new names: rows, examples, versions and checkpoints are kept."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def send(loop: RunningLoop, numbers: range) -> None:
 
 
 def newest(loop: RunningLoop) -> int:
-    """The examples of the version that the scorer answers with."""
+    """Return the number of examples in the version that the scorer answers with."""
     return max((n for own in loop.status() if own.service == "scorer" for n in own.versions.values()), default=0)
 
 

@@ -1,4 +1,4 @@
-"""A model whose learner fails on an example stops alone, says which one, and goes on once it is left out."""
+"""A model whose learner fails on an example stops alone, names the example, and resumes once it is skipped."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Model("steady", on=Payment, label=fraud, features=[col("amount")], learner=lambd
 Model("choking", on=Payment, label=fraud, features=[col("amount")], learner=lambda: LogisticRegression(AdaGrad()))
 """
 
-#: AdaGrad squares gradients by `**`, which raises where the square is no float.
+#: AdaGrad squares gradients with `**`, which raises if the square exceeds a float.
 _REASON = "OverflowError: (34, 'Numerical result out of range')"
 
 MINUTE = 60_000_000

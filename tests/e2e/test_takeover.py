@@ -1,4 +1,4 @@
-"""A loop with a changed model goes on answering: with the old version, until the new definition has learned as much."""
+"""A loop with a changed model keeps answering: with the old version, until the new definition has learned as much."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ from headrace.v1 import scoring_pb2, scoring_pb2_grpc
 from tests.deadline import scaled, until
 from tests.e2e.test_renames import SECOND, START, send, write
 
-#: Requests come so often.
+#: Seconds between two requests.
 _EVERY_S = 0.02
 _EXAMPLES = 600
 
 _LEARNER = (("LogisticRegression(),", "LogisticRegression(l2=0.01),"),)
-#: No vector of it holds one of before.
+#: No vector of the new definition contains one of the old.
 _FEATURES = (
     ("[sales, Asked.price]", '[sales, (Asked.price * 2).named("double")]'),
     ("publish_every=100,", "publish_every=100, takeover=700,"),
 )
 
 
-#: Its vectors read rows that the new loop does not name.
+#: The old definition's vectors read rows that the new loop does not name.
 _VIEW = (('windows=["1h"]', 'windows=["2h"]'), ("publish_every=100,", "publish_every=100, takeover=700,"))
 
 
 class Requests(threading.Thread):
-    """Asks the scorer at `address` steadily until stopped, and notes which definitions answer."""
+    """A thread that asks the scorer at `address` steadily until stopped, and notes which definitions answer."""
 
     def __init__(self, address: str) -> None:
         super().__init__(daemon=True)
@@ -88,7 +88,7 @@ class Requests(threading.Thread):
 
 @contextmanager
 def next_scorer(loop: LoopDefinition, before: RunningLoop, folder: Path) -> Iterator[str]:
-    """A scorer of the new definition beside the running loop, as a rolling update starts it: its address."""
+    """Start a scorer of the new definition beside the running loop, as a rolling update does; yield its address."""
     compiled, instance = folder / "next.json", "scorer-next"
     compiled.write_bytes(definition.encode(loop))
     environment = {
@@ -114,18 +114,18 @@ def next_scorer(loop: LoopDefinition, before: RunningLoop, folder: Path) -> Iter
 
 
 def learned(loop: RunningLoop) -> int:
-    """The examples of the version that the scorers answer with."""
+    """Return the number of examples in the version that the scorers answer with."""
     return max((n for own in loop.status() if own.service == "scorer" for n in own.versions.values()), default=0)
 
 
 def told(loop: RunningLoop, service: str) -> tuple[str, int, int] | None:
-    """What a service says of the takeover: the hash that answers, the examples that are learned and that are needed."""
+    """Return what a service reports of the takeover: the hash that answers, and the examples learned and needed."""
     found = [own.takeovers["delay"] for own in loop.status() if own.service == service and own.takeovers]
     return (found[0].answering, found[0].learned, found[0].needed) if found else None
 
 
 def unserved(loop: RunningLoop) -> float:
-    """The answers that no version is known to have predicted; -1 as long as none of the new definition is known."""
+    """Return how many answers no version is known to have predicted; -1 until one of the new definition is known."""
     [metrics] = [own.metrics.get("delay", {}) for own in loop.status() if own.service == "learner"]
     return metrics.get("unserved") or 0.0 if "served" in metrics else -1.0
 
@@ -159,7 +159,7 @@ def test_no_request_fails_while_a_changed_model_learns(
             new = loop.definition.models[0].hash
             assert new not in requests.definitions
             if edits is not _LEARNER:
-                # All that were learned before are made again.
+                # All examples that were learned before are made again.
                 expected = (old, _EXAMPLES, needed)
                 for service in ("learner", "scorer"):
                     until(lambda: new in requests.definitions or told(loop, service) == expected, seconds=120)  # noqa: B023
@@ -171,9 +171,9 @@ def test_no_request_fails_while_a_changed_model_learns(
             until(lambda: requests.answers[new] > 20, seconds=120)
             until(lambda: told(loop, "scorer") is None, seconds=120)
             if edits is _LEARNER:
-                # The new definition may have learned of all that was sent before it answered.
+                # The new definition may have learned all of the events above before it first answered.
                 send(loop, range(_EXAMPLES + 300, _EXAMPLES + 400))
-                # A version answered all: those that are learned again are not counted as unserved.
+                # A version answered every question, so examples that are learned again do not count as unserved.
                 until(lambda: unserved(loop), lambda left: left == 0, seconds=60)
             requests.stop()
     assert requests.failures == []
@@ -190,7 +190,7 @@ def test_a_changed_view_is_folded_in_both_forms_until_the_switch(tmp_path: Path)
     both = "folds sales in its former form, too"
     with embedded.run(after, data=data) as loop:
         until(lambda: told(loop, "scorer") == (old, _EXAMPLES, 700), seconds=120)
-        # The old form is folded on.
+        # The old form is still folded.
         send(loop, range(_EXAMPLES, _EXAMPLES + 60))
         until(lambda: sales(loop, 660) == {"sales.count.1h": 220.0}, seconds=120)
         until(lambda: any(both in own.note for own in loop.status()))
@@ -198,7 +198,7 @@ def test_a_changed_view_is_folded_in_both_forms_until_the_switch(tmp_path: Path)
         until(lambda: told(loop, "scorer") is None, seconds=120)
         assert sales(loop, 900) == {"sales.count.2h": 300.0}
         until(lambda: not any(both in own.note for own in loop.status()), seconds=60)
-        # Each event that came meanwhile has one prediction, of the definition that answered.
+        # Each event that arrived meanwhile has one prediction, by the definition that answered then.
         came = {str(number) for number in range(_EXAMPLES, _EXAMPLES + 300)}
         found = until(lambda: predicted(loop), came.issubset, seconds=60)
         assert [found[str(number)] for number in range(_EXAMPLES, _EXAMPLES + 60)] == [[old]] * 60
@@ -209,7 +209,7 @@ def test_a_changed_view_is_folded_in_both_forms_until_the_switch(tmp_path: Path)
 
 
 def predicted(loop: RunningLoop) -> dict[str, list[str]]:
-    """By event of the stream the definitions that predicted it."""
+    """Return the definitions that predicted each event of the stream, by event id."""
     found: dict[str, list[str]] = {}
     client = pulsar.Client(loop.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
     topic = Topics("shop", loop.namespace).predictions("delay")
@@ -222,7 +222,7 @@ def predicted(loop: RunningLoop) -> dict[str, list[str]]:
 
 
 def sales(loop: RunningLoop, at: int) -> dict[str, float]:
-    """What the vector of a request holds of the sales of a shop, by feature, as the version that answers has it."""
+    """Return the sales of a shop in the vector of a request, by feature, as the answering version has them."""
     event = {"shop": "s0", "price": 1.0, "at": START + at * SECOND}
     request = scoring_pb2.ScoreRequest(model="delay", event=json.dumps(event).encode(), explain=True)
     with grpc.insecure_channel(loop.addresses["scorer"]) as channel:
@@ -247,5 +247,5 @@ def test_all_that_is_kept_is_enough_where_it_is_less_and_nothing_comes(
 
 
 def share(id: str) -> float:
-    """Where an id stands among all, as `keep` chooses them."""
+    """Return the place of an id among all, by which `keep` chooses."""
     return int(hashlib.sha256(id.encode()).hexdigest()[:16], 16) / 2**64

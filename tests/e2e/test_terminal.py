@@ -1,4 +1,4 @@
-"""Every command with a display, in a terminal: README's loop, before its first event and after, and one without models.
+"""Every command with a display, in a terminal: README's loop, before and after its first event, and one without models.
 
 The screen never shows a traceback, and each command ends as its help says.
 """
@@ -26,7 +26,7 @@ from tests.terminal import Terminal
 README = ROOT / "README.md"
 HOUR = 3_600_000_000
 
-#: What a hostile text would do to a terminal: a title, a cleared screen, another order of letters.
+#: Hostile text that would control a terminal: a title, a cleared screen, another order of letters.
 HOSTILE = "\x1b]0;owned\x07\x1b[3J\u202e"
 
 _FAULTS = ("Traceback", "a fault of headrace", "is out of range", "a thread ended")
@@ -43,7 +43,7 @@ class Visit(Stream, key="page", time="at", id="visit"):
 
 
 class Up:
-    """A loop that runs in a terminal, seen from others in the same folder."""
+    """A loop that runs in a terminal, as commands in the same folder see it."""
 
     def __init__(self, terminal: Terminal, folder: Path, loop: str) -> None:
         self.terminal = terminal
@@ -55,12 +55,12 @@ class Up:
         return self.folder / ".headrace" / self.loop
 
     def told(self) -> dict[str, Any]:
-        """Its `up.json`."""
+        """Return the contents of its `up.json`."""
         found: dict[str, Any] = json.loads((self.data / "up.json").read_bytes())
         return found
 
     def run(self, *words: str, code: int = 0, pause: float = 0.0, shows: str = "", by: int | None = None) -> str:
-        """Run a command in a terminal of its own, and look at both for a while; returns what it wrote."""
+        """Run a command in its own terminal, and watch both for a while; return what it wrote."""
         with Terminal([*words], self.folder) as command:
             command.until(lambda text: shows in text)
             if pause:
@@ -78,7 +78,7 @@ class Up:
 
 
 def _check(written: str) -> None:
-    """No screen shows a traceback, a fault, or obeys what came from elsewhere."""
+    """Check that no screen shows a traceback or a fault, or obeys foreign control codes."""
     for wrong in (*_FAULTS, "\x1b]0;", "\x1b[3J", "\u202e"):
         assert wrong not in written, written[-4_000:]
 
@@ -155,7 +155,7 @@ def test_a_time_that_no_calendar_has_ends_no_display(up: Up, when: int) -> None:
         board.write(odd)
         try:
             with Terminal(["status", "--watch"], up.folder) as watch:
-                # A status lives for ten seconds, and a busy machine needs more to start a command.
+                # A status lives for ten seconds, and a busy machine may need more to start a command.
                 watch.until(lambda text: _again(board, odd) and "odd" in text)
                 assert watch.end(signal.SIGINT) == 130
             _check(watch.written)

@@ -1,7 +1,7 @@
 """Fuzz every decoder in turn for some minutes.
 
-Prints a line for each target: how many cases, and what was found. Inputs that were found are kept in `.fuzz/`. The exit
-code is 1 if there are any.
+Prints a line for each target: the number of cases, and the findings. The inputs of findings are kept in `.fuzz/`. The
+exit code is 1 if there are any.
 
 Example
 -------
@@ -20,7 +20,7 @@ from random import Random
 from tests.fuzz.fuzzing import fuzz, keep
 from tests.fuzz.targets import TARGETS
 
-#: Seconds of one child: long enough that its start does not count.
+#: Seconds of one child: long enough that its startup does not matter.
 _SLICE_S = 30.0
 
 

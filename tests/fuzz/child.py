@@ -1,6 +1,6 @@
-"""Runs the cases of one target: a process of its own, which may crash.
+"""Run the cases of one target: in a process of its own, which may crash.
 
-Before each case its input is written to a file, so that it is known when the process is gone.
+The input of each case is first written to a file, so that it is known if the process dies.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from random import Random
 from tests.fuzz.mutate import mutated
 from tests.fuzz.targets import PLANTED, TARGETS, Target
 
-#: Bytes that a target may take beyond what it has when its seeds have been read.
+#: Bytes that a target may take beyond its use after reading its seeds.
 MEMORY = 512 * 2**20
 
-#: Seconds of one case, on a machine however slow.
+#: Seconds allowed for one case, however slow the machine is.
 CASE_S = 20
 
 
 class _TooLong(BaseException):
-    """A case has taken too long; no decoder may catch it."""
+    """A case that takes too long; no decoder may catch it."""
 
 
 def run(target: Target, seed: int, cases: int, seconds: float, at: Path) -> int:
-    """Feed a target; the number of cases that were fine.
+    """Feed a target; return the number of cases that passed.
 
     Parameters
     ----------
     at
-        Where the input of the case under way is.
+        The file that holds the input of the current case.
     """
     random, seeds = Random(seed), target.seeds()
     for whole in seeds:
-        target.decode(whole)  # a seed that is refused would test nothing but its refusal
+        target.decode(whole)  # a seed that is refused would test only its refusal
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     signal.signal(signal.SIGALRM, _too_long)

@@ -1,4 +1,4 @@
-"""Gives targets their cases, each in a child process, and tells what was found."""
+"""Run the cases of targets, each in a child process, and report the findings."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 _ROOT = Path(__file__).parents[2]
 
-#: Arrow keeps its own memory out of the bound otherwise.
+#: Otherwise Arrow's own memory pool escapes the limit.
 _ENVIRONMENT = os.environ | {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
 
-#: Seconds beyond its own that a child may take: starting, compiling the kernel, one case.
+#: Seconds that a child may take beyond its own: starting, compiling the kernel, one case.
 _GRACE_S = 180.0
 
 #: Characters of a failure that are kept.
@@ -24,7 +24,7 @@ _SHOWN = 2_000
 
 
 class Finding(NamedTuple):
-    """An input that a decoder neither took nor refused, and how that ended."""
+    """An input that a decoder neither accepted nor refused, and how the case ended."""
 
     target: str
     data: bytes
@@ -32,14 +32,14 @@ class Finding(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of a child's cases; the count is not known where the child ended early."""
+    """The outcome of a child; the number of cases is unknown if the child ended early."""
 
     cases: int
     finding: Finding | None = None
 
 
 def fuzz(target: str, seed: int, cases: int = 2**31, seconds: float = 86_400.0) -> Outcome:
-    """Run cases of a target until one is found, `cases` are done or `seconds` are over."""
+    """Run cases of a target until there is a finding, `cases` are done or `seconds` are over."""
     with tempfile.TemporaryDirectory(prefix="headrace-fuzz-") as folder:
         at = Path(folder, "case")
         command = [sys.executable, "-m", "tests.fuzz.child", target, str(seed), str(cases), str(seconds), str(at)]
@@ -62,7 +62,7 @@ def fuzz(target: str, seed: int, cases: int = 2**31, seconds: float = 86_400.0) 
 
 
 def keep(finding: Finding, folder: Path) -> Path:
-    """Write the input of a finding into a file; returns its path."""
+    """Write the input of a finding to a file; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{finding.target}-{sha256(finding.data).hexdigest()[:12]}"
     path.write_bytes(finding.data)

@@ -1,11 +1,11 @@
-"""Damages bytes at random: the kinds of damage that find faults in decoders of binary and text formats."""
+"""Damage bytes at random: the kinds of damage that find faults in decoders of binary and text formats."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
 
-#: Numbers at the ends of their ranges, as they stand in binary formats.
+#: Numbers at the ends of their ranges, as binary formats encode them.
 _NUMBERS = tuple(
     number.to_bytes(size, order, signed=number < 0)
     for size in (1, 2, 4, 8)
@@ -13,7 +13,7 @@ _NUMBERS = tuple(
     for order in ("little", "big")
 )
 
-#: Pieces of text that text formats trip over.
+#: Pieces of text on which text formats often fail.
 _WORDS = (
     b'"',
     b"\\",
@@ -30,14 +30,14 @@ _WORDS = (
     b"\xed\xa0\x80",
 )
 
-#: Changes of one input at most.
+#: The maximum number of changes to one input.
 _MOST = 6
 
 _Damage = Callable[[Random, bytearray], None]
 
 
 def mutated(random: Random, seeds: Sequence[bytes]) -> bytes:
-    """One of the seeds with some damage; rarely two of them cut together, or bytes without any sense."""
+    """Return one of the seeds with some damage; rarely two of them cut together, or random bytes."""
     data = bytearray(random.choice(seeds))
     if random.random() < 0.05:
         other = random.choice(seeds)

@@ -1,4 +1,4 @@
-"""The decoders, each with inputs that it takes."""
+"""The decoders, each with inputs that it accepts."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ class Target:
     Attributes
     ----------
     seeds
-        Makes inputs that are taken: bytes of what is damaged.
+        Makes inputs that are accepted: the bytes that are then damaged.
     decode
-        Takes an input, or refuses it.
+        Accepts an input, or refuses it.
     refuses
-        What a refusal raises.
+        The exceptions that a refusal raises.
     """
 
     seeds: Callable[[], list[bytes]]
@@ -87,7 +87,7 @@ class Target:
 
 @cache
 def loop() -> LoopDefinition:
-    """The loop whose bytes are damaged."""
+    """Return the loop whose bytes are damaged."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "fuzzed.py")
         path.write_text(_LOOP)
@@ -108,12 +108,12 @@ def _json_events() -> list[bytes]:
 
 
 def _columns(data: bytes) -> object:
-    """What a feature worker does with what any client writes to a stream."""
+    """Decode as a feature worker does with what any client writes to a stream."""
     return _codec().columns([data])
 
 
 def _canonical(data: bytes) -> object:
-    """What ingest does with an event."""
+    """Decode as ingest does with an event."""
     return _codec().canonical(data)
 
 
@@ -151,7 +151,7 @@ def _parquet() -> list[bytes]:
 
 
 def _formats() -> dict[str, Target]:
-    """Every format of headrace: as it is stored, and its body behind a checksum that is right."""
+    """Return targets for every format of headrace: as it is stored, and its body behind a correct checksum."""
     found: dict[str, Target] = {}
     for name, sample in SAMPLES.items():
         written = sample.write()
@@ -163,7 +163,7 @@ def _formats() -> dict[str, Target]:
 
 
 def _behind_the_checksum(written: bytes) -> tuple[Callable[[bytes], bytes] | None, bytes]:
-    """How a body gets its header, and the body; None where a format has no checksum of its own."""
+    """Return the function that seals a body, and the body; None if a format has no checksum of its own."""
     if written[:2] == b"HR":
         kind = frame.Kind(written[2])
         return partial(frame.seal, kind), frame.unseal(kind, written, "a sample")
@@ -178,11 +178,11 @@ def _sealed_again(seal: Callable[[bytes], bytes], read: Callable[[bytes], object
 
 
 def _planted(fault: Callable[[], object]) -> Target:
-    """A decoder with a fault: the harness must find it. It fails where the first byte is damaged."""
+    """Return a decoder with a fault: the harness must find it. It fails if the first byte is damaged."""
     return Target(lambda: [b"Health"], lambda data: None if data[:1] == b"H" else fault())
 
 
-#: Faults that the tests of the harness look for; they are left out of a run of all.
+#: Faults that the tests of the harness look for; a run over all targets leaves them out.
 PLANTED: dict[str, Target] = {
     "planted_crash": _planted(lambda: ctypes.string_at(0)),
     "planted_error": _planted(lambda: 1 // 0),

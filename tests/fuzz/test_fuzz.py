@@ -1,4 +1,4 @@
-"""No damaged bytes end a process: some hundred cases of each decoder; `make fuzz MINUTES=60` has more."""
+"""No damaged bytes end a process: a few hundred cases of each decoder; `make fuzz MINUTES=60` runs more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.fuzz.targets import TARGETS
 
 CASES = 300
 
-#: How planted faults end.
+#: The expected endings of planted faults.
 ENDS = {"planted_crash": "signal 11", "planted_error": "ZeroDivisionError", "planted_memory": "MemoryError"}
 
 

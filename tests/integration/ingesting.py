@@ -45,7 +45,7 @@ def stream(name: str) -> StreamDefinition:
 
 @dataclass
 class Ingesting:
-    """A service that runs, and what it wrote."""
+    """A running service, and what it wrote."""
 
     loop: LoopDefinition
     loop_json: Path
@@ -72,7 +72,7 @@ class Ingesting:
             client.close()
 
     def written(self, topic: str, at_least: int = 0) -> Batch:
-        """What a topic holds, once it holds so much."""
+        """Return the contents of a topic, once it holds enough."""
         with self.client() as client:
             reader = LogReader(client, topic)
             whole = Batch()

@@ -42,24 +42,24 @@ class Running:
 
     @property
     def status(self) -> ServiceStatus | None:
-        """What it tells of itself."""
+        """The status that it reports."""
         found = [own for own in self._board.read() if own.instance == self._instance]
         return found[0] if found else None
 
     def counter(self, name: str) -> int:
-        """One of its counters."""
+        """Return one of its counters."""
         status = self.status
         return status.counters.get(name, 0) if status else 0
 
     def publish(self, *versions: models_pb2.ModelVersion) -> None:
-        """Put versions on the models topic, and wait for the last of each to answer."""
+        """Put versions on the models topic, and wait until the last of each model answers."""
         self.send(self.topics.models, [(own.SerializeToString(), {}) for own in versions])
         wanted = {own.model: own.examples for own in versions}
         until(lambda: self.status and wanted.items() <= self.status.versions.items())
 
     @contextmanager
     def client(self) -> Iterator[pulsar.Client]:
-        """A client of the broker."""
+        """Yield a client of the broker."""
         quiet = pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null")
         client = pulsar.Client(self.place.url, logger=quiet)
         try:
@@ -68,14 +68,14 @@ class Running:
             client.close()
 
     def send(self, topic: str, messages: Sequence[tuple[bytes, dict[str, Any]]]) -> None:
-        """Send messages to a topic, one after the other."""
+        """Send messages to a topic, one after another."""
         with self.client() as client:
             producer = client.create_producer(topic)
             for payload, said in messages:
                 producer.send(payload, properties=header(payload, **said))
 
     def read(self, topic: str, enough: Callable[[list[pulsar.Message]], bool]) -> list[pulsar.Message]:
-        """A topic's messages from its start, until there are enough of them."""
+        """Return a topic's messages from its start, once there are enough of them."""
         found: list[pulsar.Message] = []
         with self.client() as client:
             reader = client.create_reader(topic, pulsar.MessageId.earliest)
@@ -94,9 +94,9 @@ class Running:
 
 @contextmanager
 def running(directory: Path, place: Place, store: Store, **environment: str) -> Iterator[Running]:
-    """A scorer of the loop, over rows of its history."""
+    """Run a scorer of the loop over rows of its history."""
     loop = directory / "loop.json"
-    # The small broker has no partitions, and the other one makes plain topics of itself.
+    # The embedded broker has no partitions, and the official one creates plain topics by itself.
     streams = tuple(msgspec.structs.replace(own, partitions=1) for own in LOOP.streams)
     loop.write_bytes(definition.encode(msgspec.structs.replace(LOOP, streams=streams)))
     rows = redis.Redis.from_url(store.url)

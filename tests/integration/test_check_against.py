@@ -1,4 +1,4 @@
-"""`headrace check --against`: a changed file beside a running loop's broker, store and data directory."""
+"""`headrace check --against`: a changed file beside the broker, store and data directory of a running loop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOUR = 3_600_000_000
 
 
 class Site:
-    """A loop that runs, as far as its files, its broker and its store say."""
+    """A running loop, as far as its files, its broker and its store show."""
 
     def __init__(self, data: Path, redis_url: str, place: Place) -> None:
         self.data = data

@@ -1,4 +1,4 @@
-"""Consuming a partition on a real broker: in order, nothing twice, nothing left out."""
+"""Consume a partition on a real broker: in order, nothing twice, nothing left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The official Apache Pulsar in a container: where it listens, whose its files are, what a killed process leaves."""
+"""The official Apache Pulsar in a container: its addresses, the owner of its files, and the remains of a kill."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ with ContainerBroker(sys.argv[1]) as broker:
 
 @pytest.fixture
 def parent(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """A broker that another process has started on `tmp_path`, and its addresses."""
+    """Yield a process that has started a broker on `tmp_path`, and the addresses of that broker."""
     assert container.engine_answers(), "no Docker engine answers here"
     with subprocess.Popen([sys.executable, "-c", _PARENT, tmp_path], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -58,7 +58,7 @@ def test_what_it_acknowledged_outlives_it_and_the_process_that_started_it(
     parent: tuple[subprocess.Popen[str], list[str]], tmp_path: Path
 ) -> None:
     process, addresses = parent
-    # Each is reached from this machine alone.
+    # Each is reachable from this machine only.
     assert [address.rpartition(":")[0] for address in addresses] == ["pulsar://127.0.0.1", "http://127.0.0.1"]
     broker = ContainerBroker(tmp_path)
     with pytest.raises(Unavailable, match="in use by another process"):
@@ -71,7 +71,7 @@ def test_what_it_acknowledged_outlives_it_and_the_process_that_started_it(
 
     process.send_signal(signal.SIGKILL)
     process.wait()
-    # Where no reaper runs, its container still does: it goes first.
+    # If no reaper runs, the old container still runs, and is removed first.
     with broker:
         assert [broker.url, broker.admin_url] == addresses
         assert read(client) == sent

@@ -1,4 +1,4 @@
-"""A running loop whose topics, store and files are damaged: no process ends, and what the logs hold is made again."""
+"""A running loop whose topics, store and files are damaged: no process ends, and what the logs hold is rebuilt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from headrace.v1.dead_letter_pb2 import DeadLetter
 from tests.deadline import until
 from tests.integration.test_feature import LOOP, Shop
 
-#: Properties of messages that are none.
+#: Properties of invalid messages.
 _JUNK = [
     {},
     {"epoch": "many", "definition": "0" * 16},
@@ -47,7 +47,7 @@ def store_of(shop: Shop) -> redis.Redis:
 
 
 def restart(shop: Shop) -> None:
-    """Have each service started again: what is damaged is read at the start."""
+    """Restart each service: damage is read at the start."""
     for name, pid in [own for own in shop.running.pids.items() if own[0].endswith("-0")]:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
@@ -87,7 +87,7 @@ def test_junk_on_every_topic_ends_no_process(shop: Shop) -> None:
 
 
 def wrong_messages(shop: Shop, size: int) -> set[str]:
-    """The topics of the dead letters about messages that only headrace writes, once there are some."""
+    """Return the topics of the dead letters about messages that only headrace writes, once there are `size` of them."""
 
     def read() -> list[str]:
         reader = LogReader(shop.client, shop.topics.dead_letters)
@@ -100,7 +100,7 @@ def wrong_messages(shop: Shop, size: int) -> set[str]:
 
 
 def answered(shop: Shop) -> set[str]:
-    """The ids of the vectors of the features topic, whatever else stands there."""
+    """Return the ids of the vectors on the features topic, and ignore everything else there."""
     topic, model = shop.topics.features("m"), shop.running.definition.model("m")
     reader = LogReader(shop.client, topic)
     batch = reader.receive(1_000, timeout_ms=300)
@@ -117,7 +117,7 @@ def test_a_flipped_bit_of_a_row_is_noticed_and_the_row_is_made_again(shop: Shop)
     (key,) = store.keys("headrace:shop:row:*")
     ((field, row),) = store.hgetall(key).items()
     for place in (2, 60, len(row) - 1):  # in the epoch, in a count, in a tick
-        # A row is written after the vectors that it was read for.
+        # Wait for the row: it is written after the vectors that it was read for.
         damaged = bytearray(until(lambda: store.hget(key, field) or b""))
         damaged[place] ^= 1
         store.hset(key, field, bytes(damaged))
@@ -139,7 +139,7 @@ def test_damaged_state_stops_its_own_work_alone_and_is_made_again(shop: Shop) ->
     shop.send("asked", [1])
     shop.vectors(1)
     store = store_of(shop)
-    # Else its owner would write it anew.
+    # Otherwise its owner would write it again.
     os.kill(shop.running.pids["feature-0"], signal.SIGSTOP)
     store.set("headrace:{shop:join:m}:state", b"junk")
     store.set("headrace:shop:status:scorer:x", b"\xff")

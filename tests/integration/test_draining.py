@@ -1,4 +1,4 @@
-"""SIGTERM while calls are under way: they are answered, and what was served is logged, before the process ends."""
+"""SIGTERM while calls are in flight: they are answered, and what was served is logged, before the process ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.unit.scorer.support import FRAUD, NOW, event, version
 
 @contextmanager
 def stuck(server: Server) -> Iterator[None]:
-    """A server that hangs, as one whose disk does."""
+    """Suspend a server, as if its disk hung."""
     os.kill(server.pid, signal.SIGSTOP)
     try:
         yield
@@ -37,7 +37,7 @@ def stuck(server: Server) -> Iterator[None]:
 
 
 def told_to_end(process: subprocess.Popen[bytes], address: str) -> None:
-    """SIGTERM, and wait until it takes no more calls."""
+    """Send SIGTERM, and wait until the process takes no calls any longer."""
     process.send_signal(signal.SIGTERM)
 
     def takes_calls() -> bool:

@@ -1,4 +1,4 @@
-"""The supervisor, over real processes and a real store; the services are stand-ins of a few lines."""
+"""The supervisor, with real processes and a real store; the services are stand-ins of a few lines."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def board(store_url: str) -> Iterator[StatusBoard]:
 
 
 class Loop:
-    """Supervisors of stand-ins over one data directory."""
+    """Supervisors of stand-in services over one data directory."""
 
     def __init__(self, data: Path, store_url: str) -> None:
         self.data = data
@@ -74,7 +74,7 @@ class Loop:
         )
 
     def take(self, report: str) -> None:
-        """Take a report; a slow machine's of what the start waits for is left out."""
+        """Record a report; leave out what a slow machine reports about waiting at the start."""
         if not report.startswith("waiting for"):
             self.reports.append(report)
 
@@ -222,7 +222,7 @@ def test_one_that_ends_again_and_again_is_failed_with_the_cure(loop: Loop, board
         for ends in range(1, FAILED_AFTER + 1):
             os.kill(supervisor.pids["one-0"], signal.SIGKILL)
             until(lambda: supervisor.workers[0].endings, lambda found, ends=ends: found == ends)  # type: ignore[misc]
-            # Caught as it is told: the process that follows tells of itself.
+            # Wait for the next process to report before killing it.
             if ends < FAILED_AFTER:
                 until(lambda: by_instance(board.read()).get("one-0"), lambda found: found is not None)
     (failed,) = [report for report in loop.reports if "has failed" in report]

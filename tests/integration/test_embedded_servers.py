@@ -1,4 +1,4 @@
-"""The local broker and store: where they listen, what survives, and what dies with whom."""
+"""The local broker and store: where they listen, what survives, and what dies with which process."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def port_of(server: Server) -> int:
 
 
 def listening_on(pid: int) -> set[str]:
-    """Addresses (hexadecimal, as the kernel writes them) that a process listens on."""
+    """Return the addresses (hexadecimal, as the kernel writes them) that a process listens on."""
     sockets = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile
@@ -178,7 +178,7 @@ def test_servers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         parent.send_signal(signal.SIGKILL)
         parent.wait()
     until(lambda: not any(answers(port) for port in listening))
-    # And their directory is free again.
+    # Their directory is free again, too.
     with embedded.Servers(tmp_path) as servers:
         assert [servers.pulsar_url, servers.redis_url] == urls
 

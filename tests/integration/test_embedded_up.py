@@ -108,7 +108,7 @@ board.remove(status)
 
 @dataclass
 class Up:
-    """A `headrace up` in a process of its own."""
+    """A `headrace up` in its own process."""
 
     process: subprocess.Popen[str]
     told: dict[str, object]
@@ -122,7 +122,7 @@ class Up:
 
 
 def stand_ins(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a loop, and services of a few lines before the real ones; returns the loop's file."""
+    """Make a folder with a loop, and stand-ins that take precedence over the real services; return the loop's file."""
     (folder / "services").mkdir()
     for service in ("ingest", "feature", "learner", "scorer"):
         (folder / "services" / f"headrace_{service}.py").write_text(_SERVICE)
@@ -175,14 +175,14 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 @pytest.fixture
 def here(up: Up, monkeypatch: pytest.MonkeyPatch) -> Up:
-    """The running loop, seen from the folder that it was started in."""
+    """Return the running loop, seen from the folder that it was started in."""
     monkeypatch.chdir(up.folder)
     monkeypatch.delenv("HEADRACE_DATA", raising=False)
     return up
 
 
 def out(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
-    """What a command writes: to standard output, or when it fails the one line on standard error."""
+    """Return the output of a command: its standard output, or if it fails the one line on standard error."""
     assert run(arguments) == code
     written = capsys.readouterr()
     if code:

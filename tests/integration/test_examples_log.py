@@ -1,4 +1,4 @@
-"""What a join finds on its own log: on a real broker."""
+"""A join's view of its own log: on a real broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The feature service between real servers, when they, or it, go away."""
+"""The feature service with real servers, when the servers or the service go away."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Model(
 
 
 class Shop:
-    """A running loop, spoken to through the log alone."""
+    """A running loop, accessed through the log alone."""
 
     def __init__(self, running: embedded.RunningLoop, broker: Server) -> None:
         self.running = running
@@ -79,7 +79,7 @@ class Shop:
             producer.close()
 
     def vectors(self, size: int) -> dict[str, float]:
-        """The count of sales in each vector, once there are so many."""
+        """Return the count of sales in each vector, once there are enough vectors."""
         model = self.running.definition.model("m")
 
         def read() -> dict[str, float]:
@@ -94,11 +94,11 @@ class Shop:
                         found[own.ids[row]] = float(own.numbers[row, 0])
             return found
 
-        # After an outage the client's next try may be as far away as the outage was long.
+        # After an outage, the client's next attempt may be as far away as the outage was long.
         return until(read, lambda found: len(found) >= size, seconds=150)
 
     def events(self, size: int) -> None:
-        """Wait until so many are folded."""
+        """Wait until enough events are folded."""
 
         def folded() -> int:
             try:
@@ -145,7 +145,7 @@ def test_a_broker_and_a_store_that_go_away_for_a_while_change_no_vector(shop: Sh
     shop.send("sold", [0, 10])
     shop.send("asked", [5, 15])
     shop.broker.kill()
-    threading.Event().wait(5)  # longer than what counts as idle, were there a broker to say so
+    threading.Event().wait(5)  # longer than the idle time, but no broker confirms that the streams are silent
     shop.broker.start()
     shop.send("asked", [25, 35])
     shop.send("sold", [20, 30])
@@ -175,7 +175,7 @@ __main__.main()
 
 @pytest.mark.parametrize("error", ['Unavailable("store")', 'RuntimeError("a fault")'])
 def test_what_fails_at_the_start_is_got_over_or_ends_the_process(error: str, tmp_path: Path) -> None:
-    """It must not go on as a process that does nothing."""
+    """Check that the process does not keep running without doing anything."""
     (tmp_path / "loop.py").write_text(LOOP)
     loop = declare.load(tmp_path / "loop.py").definition
     (tmp_path / "loop.json").write_bytes(definition.encode(loop))

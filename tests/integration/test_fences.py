@@ -1,4 +1,4 @@
-"""Who lost a partition can write nothing more: on a real store."""
+"""A worker that lost a partition can write nothing further: on a real store."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def store(url: str) -> Iterator[redis.Redis]:
 
 
 def row(position: int, epoch: int, events: int = 1) -> bytes:
-    """A row after some events, the last of them at `position`."""
+    """Return a row after some events, the last of them at `position`."""
     layout = Layout(LOOP.view("asked"))
     rows = RowSet(layout)
     slot = rows.add("p")
@@ -180,7 +180,7 @@ def test_rows_from_before_a_partition_began_anew_count_as_lost_and_go(store: red
     floor = partitions.begin_anew(PARTITION, before + 7, Progress(), Position(9, 0, -1), ["asked:1"], lost=True)
     assert floor == before + 8
     rows.write([Write(ROWS, {"q": row(5, floor)})], "a-0", floor)
-    # A view that is added meanwhile does not make them count again.
+    # A view that is added meanwhile does not make older rows count again.
     partitions.begin_anew(PARTITION, 0, Progress(), Position(9, 0, -1), ["asked:1", "more:1"])
     assert partitions.take_over(PARTITION).floor == floor
     assert rows.drop_older({PARTITION: floor, PartitionId("a", 1): 2}) == 2
@@ -209,7 +209,7 @@ def test_decisions_are_read_from_all_partitions(store: redis.Redis) -> None:
         decisions = Decisions()
         positions = [Position(1, entry, -1) for entry in range(3)]
         assert decisions.note(["call:7", "call:8", None], positions, refused)
-        assert not decisions.note(["call:7", "call:8", None], positions, refused)  # judged by the next owner again
+        assert not decisions.note(["call:7", "call:8", None], positions, refused)  # judged again by the next owner
         partitions.save(own, epoch, Progress(), Reached(), {}, 0, [], 9, encode(decisions))
         partitions.save(own, epoch, Progress(), Reached(), {}, 0, [], 9)
         assert decode(partitions.take_over(own).decisions) == decisions
@@ -246,7 +246,7 @@ def test_a_join_is_saved_whole_or_not_at_all(store: redis.Redis) -> None:
 
 
 def listed(pairs: PairStore, time: int = ENDED, limit: int = 9) -> dict[Index, list[str]]:
-    """The ids that each order lists before a time."""
+    """Return the ids that each order lists before a time."""
     found = pairs.before(dict.fromkeys(Index, time), limit)
     return {index: [name_at(index, place) for place in places] for index, places in found.items()}
 
@@ -311,7 +311,7 @@ def test_a_process_that_reports_no_more_says_since_when(store: redis.Redis) -> N
         board.write(status)
     assert board.read() == board.read(silent=True) != []
     board.remove(ended)
-    store.delete(status_key(LOOP.name, "feature", "feature-1"))  # as after its life
+    store.delete(status_key(LOOP.name, "feature", "feature-1"))  # as if its lifetime had passed
     assert board.read() == []
     (silent,) = board.read(silent=True)
     assert (silent.instance, silent.state) == ("feature-1", "does not report")

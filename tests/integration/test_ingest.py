@@ -157,7 +157,7 @@ def test_a_stuck_broker_pushes_back_and_what_failed_can_be_sent_again(
             try:
                 with pytest.raises(Unavailable):
                     client.publish_stream("clicks", endless(), batch=100)
-                # What was sent lies in the connection's own buffers at most.
+                # The connection's own buffers hold all that was sent.
                 assert sent < 10_000
             finally:
                 os.kill(broker.pid, signal.SIGCONT)
@@ -171,7 +171,7 @@ def test_a_stuck_broker_pushes_back_and_what_failed_can_be_sent_again(
 
             until(again)
         ids = [json.loads(own)["id"] for own in ingest.written(ingest.topics.stream("clicks"), 1_001).payloads]
-    # The first of each id counts, and those are in order and all there.
+    # The first of each id counts, and those are complete and in order.
     assert list(dict.fromkeys(ids))[:1_001] == ["first", *(own["id"] for own in resent)]
 
 
@@ -202,7 +202,7 @@ def test_the_service_tells_what_it_does_and_leaves_the_board_when_it_ends(ingest
 
 
 class clicks(Record):  # type: ignore[misc]  # noqa: N801
-    """The stream's schema, as its users write it."""
+    """The stream's schema, as users write it."""
 
     id = String(required=True)
     at = Long(required=True)
@@ -300,12 +300,12 @@ def test_play_waits_for_the_loop(ingest: Ingesting, tmp_path: Path) -> None:
         player = threading.Thread(target=run_play)
         player.start()
         assert until(accepted, lambda count: count >= 300) == 300
-        # The loop has worked off half of it.
+        # The loop has processed half of it.
         board.write(ServiceStatus(service="feature", instance="f", frontier=HOUR + 299))
         assert until(accepted, lambda count: count > 300) == 600
         board.write(ServiceStatus(service="feature", instance="f", frontier=Rest.ENDED))
         player.join(scaled(60))
-    # Nobody owns the partition: the events are stored, and not decided on.
+    # No worker owns the partition: the events are stored, but not decided on.
     assert [(own.accepted, own.undecided, own.stalls) for own in results] == [(0, 1_000, 0)]
     assert max(own.behind or 0 for own in told) == 300
 

@@ -1,4 +1,4 @@
-"""The page on sending events is true: its commands and programs run against a service, and print what it says."""
+"""The page on sending events is accurate: its commands and programs run against a service, and print what it says."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def test_the_page_does_what_it_says(
             ["headrace", "dead-letters"],
         ]
         for line in sends[:3]:
-            # One row of the page's file is no event.
+            # One row of the page's file is not a valid event.
             assert run([*shlex.split(line)[1:], *options, "--definition", str(ingest.loop_json)]) == 4
             out, err = capsys.readouterr()
             if " send " in line:
                 assert err + out == blocks("text")[0]
-        # The last lines ask for the dead letters, and send them again as they are.
+        # The last lines list the dead letters, and send them again unchanged.
         assert run([*shlex.split(sends[3])[1:], *options, "--pulsar", place.url]) == 0
         assert capsys.readouterr().out.count('field delay_min is "late", expected a finite number') == 3
         assert run([*shlex.split(sends[4])[1:], *options, "--pulsar", place.url]) == 4

@@ -1,4 +1,4 @@
-"""The learner on a real broker and a real store: versions, checkpoints, takeovers, and what it does when they fail."""
+"""The learner on a real broker and a real store: versions, checkpoints, takeovers, and their failures."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def pipeline() -> Any:
 
 
 def bare(count: int) -> str:
-    """What a bare River loop makes of the first rows."""
+    """Return the state of a bare River loop after the first rows."""
     model = pipeline()
     for row, label in _PAIRS[:count]:
         model.predict_proba_one(row)
@@ -67,7 +67,7 @@ def eventually(condition: Callable[[], Any]) -> Any:
 
 @dataclass
 class Room:
-    """One loop of its own on the servers that all tests share."""
+    """A separate loop on the servers that all tests share."""
 
     client: pulsar.Client
     store: redis.Redis
@@ -80,7 +80,7 @@ class Room:
         producer = self.client.create_producer(self.topics.examples(self.model.name))
         for start in range(first, last, size):
             stop = min(start + size, last)
-            numbers = np.repeat(np.arange(start, stop), 2)  # each question, and at once its answer
+            numbers = np.repeat(np.arange(start, stop), 2)  # each question, directly followed by its answer
             seqs = np.arange(2 * start, 2 * stop)
             part = LogEntries(
                 seqs,
@@ -114,7 +114,7 @@ class Room:
         return Worker(self.model, pipeline, outside, checkpoints, instance)
 
     def versions(self) -> list[models_pb2.ModelVersion]:
-        """All that was published."""
+        """Return all published versions."""
         reader = LogReader(self.client, self.topics.models)
         found = []
         try:
@@ -125,7 +125,7 @@ class Room:
         return found
 
     def saved(self, data: Path | None = None) -> tuple[int, str]:
-        """Examples and state of the newest checkpoint."""
+        """Return the examples and the state of the newest checkpoint."""
         learning = Checkpoints(data or self.data, self.model).load()
         return (learning.progress.examples, state_hash(learning.estimator)) if learning else (0, "")
 
@@ -237,7 +237,7 @@ def test_another_learner_takes_over_once_it_has_learned_what_the_former_had(
     stop(first)
     former = room.model
     room.model = msgspec.structs.replace(former, learner="another", publish_examples=1_000)
-    # Its log is read as a standby does, and then as the owner.
+    # It reads its log as a standby, and then as the owner.
     second = running(room.worker())
     eventually(lambda: second.standing.learned == 1_700)
     assert [version.definition for version in room.versions()] == [former.hash] * 4
@@ -248,7 +248,7 @@ def test_another_learner_takes_over_once_it_has_learned_what_the_former_had(
     assert published[0].examples == 1_700
     assert [(version.definition, version.taken_over, version.needed) for version in published] == [
         (room.model.hash, True, 1_700),
-        ("", False, 0),  # the former one's key is empty
+        ("", False, 0),  # this message empties the key of the former definition
     ]
 
 
@@ -266,7 +266,7 @@ def test_a_changed_model_takes_over_after_as_many_examples_as_declared(
     eventually(lambda: second.standing.published == 1_000)
     assert second.standing.takeover == Takeover(former.hash, 1_200)
     stop(second)
-    # A restart forgets nothing of it.
+    # A restart keeps all of this.
     third = running(room.worker())
     room.send(1_000, 1_300)
     eventually(lambda: third.standing.learned == 300)
@@ -316,11 +316,11 @@ def test_a_lost_checkpoint_is_learned_again_from_the_log(
         elif loss == "corrupt":
             path.write_bytes(path.read_bytes()[:-1] + b"?")
     second = running(room.worker("two"))
-    room.send(900, 1_200)  # all before is acknowledged: the broker delivers but this
+    room.send(900, 1_200)  # everything before is acknowledged: the broker delivers only this
     eventually(lambda: second.standing.examples == 1_200)
     stop(second)
     assert room.saved() == (1_200, bare(1_200))
-    # Versions that are out already are not sent again.
+    # Versions that are already published are not sent again.
     assert [version.examples for version in room.versions()] == [500, 1_000]
 
 
@@ -338,7 +338,7 @@ def test_from_an_older_checkpoint_no_version_is_sent_again(room: Room, running: 
     room.send(1_200, 1_700)
     eventually(lambda: third.standing.published == 1_500 and third.standing.examples == 1_700)
     stop(third)
-    # Not the first two again: an older version would stand behind a newer one meanwhile.
+    # The first two are not sent again: an older version would follow a newer one for a while.
     assert [version.examples for version in room.versions()] == [500, 1_000, 1_500]
     assert room.saved(elsewhere) == (1_700, bare(1_700))
 
@@ -393,7 +393,7 @@ def test_a_version_that_nobody_has_learned_mutes_no_learner(
     writer.close()
     second = running(room.worker("two"))
     room.send(1_100, 1_200)
-    # Beyond the end of the log it does not count; within it, until the log is read to its end.
+    # Beyond the end of the log it does not count; within the log it counts until the log is read to its end.
     eventually(lambda: 1_100 <= room.versions()[-1].examples <= 1_200)
     assert room.versions()[-1].corrects == (claimed == 1_250)
     room.send(1_200, 1_700)
@@ -423,7 +423,7 @@ def test_a_standby_takes_over_and_the_model_is_the_same(room: Room, running: Cal
     active = running(room.worker("active"))
     eventually(lambda: active.standing.learned == 650)
     both = active, running(room.worker("standby"))
-    # The broker may give the newcomer what has not been acknowledged yet, and so the log.
+    # The broker may give the newcomer what has not been acknowledged yet, and with it the log.
     eventually(lambda: sorted(worker.standing.state for worker in both) == ["learning", "standby"])
     owner, standby = sorted(both, key=lambda worker: worker.standing.state)
     stop(owner)
@@ -449,7 +449,7 @@ def test_a_fenced_learner_saves_and_publishes_nothing(room: Room, running: Calla
         worker._outside.versions,
     )
     room.send(450, 600)
-    assert held.asked.wait(scaled(60))  # it was refused, gave up its place, and asks to own again
+    assert held.asked.wait(scaled(60))  # it was refused, gave up ownership, and tries to become the owner again
     assert room.saved() == before
     assert room.versions() == []
     held.open.set()
@@ -488,7 +488,7 @@ def test_a_version_comes_each_declared_seconds_though_examples_are_few(
 def test_served_quality_is_that_of_the_predictions_on_their_topic(
     room: Room, running: Callable[[Worker], Worker]
 ) -> None:
-    """Half of the predictions come late, and another learner goes on with the second half of the log."""
+    """Send half of the predictions late, and let another learner continue with the second half of the log."""
     topic = room.topics.predictions(room.model.name)
     scores = np.random.default_rng(1).random(600)
 
@@ -589,7 +589,7 @@ def test_the_process_survives_kill_and_drains_on_sigterm(
     def versions() -> dict[str, int]:
         nonlocal process
         if process.poll() is not None:
-            # The small broker hangs after some kills of a consumer. Who runs services does the same about it.
+            # The embedded broker hangs after some kills of a consumer. Restart it, as an operator would.
             assert isinstance(place.server, embedded.Broker), said.read_text()
             assert "TimeOut" in said.read_text(), said.read_text()
             place.server.kill()
@@ -620,7 +620,7 @@ def test_the_process_survives_kill_and_drains_on_sigterm(
 
 
 def bare_named(count: int) -> str:
-    """As `bare`, with the names of the loop file."""
+    """Do as `bare`, with the names of the loop file."""
     model = pipeline()
     for row, label in _PAIRS[:count]:
         named = dict(zip(("one", "two"), row.values(), strict=True))
@@ -630,7 +630,7 @@ def bare_named(count: int) -> str:
 
 
 class _Held:
-    """Fences that let nobody own before they are opened."""
+    """Fences that grant no ownership until they are opened."""
 
     def __init__(self, inner: Fences) -> None:
         self.asked, self.open = threading.Event(), threading.Event()
@@ -646,7 +646,7 @@ class _Held:
 
 
 class _StopAt(Versions):
-    """Stops the learner with one of its versions."""
+    """A publisher that stops the learner at one of its versions."""
 
     def __init__(self, client: pulsar.Client, topic: str, worker: Worker, examples: int) -> None:
         super().__init__(client, topic)

@@ -1,4 +1,4 @@
-"""The launcher of the official Apache Pulsar: where it listens, what survives, what dies with whom, tokens."""
+"""The launcher of the official Apache Pulsar: where it listens, what survives, what dies with which process, tokens."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PLUGIN = "org.apache.pulsar.client.impl.auth.AuthenticationToken"
 
 
 def token(subject: str) -> str:
-    """A signed token, as `bin/pulsar tokens create` makes them."""
+    """Return a signed token, as `bin/pulsar tokens create` makes them."""
 
     def encoded(data: bytes) -> str:
         return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
@@ -69,7 +69,7 @@ with OfficialBroker(sys.argv[1], conf=json.loads(sys.argv[2]), token=sys.argv[3]
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[tuple[OfficialBroker, subprocess.Popen[str], list[str]]]:
-    """A broker that asks for tokens, started by a process of its own; and one of ours on the same data."""
+    """Yield a broker that requires tokens, started by a separate process; and our own broker on the same data."""
     if lacking := distribution.missing():
         skip_or_fail(f"no official Apache Pulsar from Maven Central here: install {lacking}")
     command = [sys.executable, "-c", _PARENT, str(tmp_path), json.dumps(GUARDED), token("admin")]
@@ -93,7 +93,7 @@ def test_it_dies_with_its_parent_and_has_all_that_it_acknowledged_on_the_same_po
     guarded: tuple[OfficialBroker, subprocess.Popen[str], list[str]], official: Server | Given, tmp_path: Path
 ) -> None:
     broker, parent, (url, admin_url, pid) = guarded
-    # Another one runs beside it.
+    # Another broker runs beside it.
     assert official.url != url
     assert {re.sub(":.*", "", own) for own in listening_on(int(pid))} == {"0100007F"}
 
@@ -121,7 +121,7 @@ def test_it_dies_with_its_parent_and_has_all_that_it_acknowledged_on_the_same_po
     assert found == [str(number).encode() for number in range(500)]
     assert not reader.more()
     assert admin.partitions(TOPIC) == 2
-    # It keeps its bookie, which it loses for ever after every third kill, if nobody mends it.
+    # It keeps its bookie, which it would lose permanently after every third kill without a repair.
     assert broker.child.said().count("deleted. path: /ledgers/available/") <= 3
     own.close()
     pid_now = broker.pid
@@ -132,7 +132,7 @@ def test_it_dies_with_its_parent_and_has_all_that_it_acknowledged_on_the_same_po
     assert "messaging service is ready" in log
     assert token("admin") not in log
     assert (tmp_path / "pulsar" / "standalone.conf").stat().st_mode & 0o077 == 0
-    # What it unpacks at each start does not pile up.
+    # Files that it unpacks at each start do not pile up.
     assert len(list((tmp_path / "pulsar" / "tmp").glob("*rocksdb*"))) <= 1
 
 

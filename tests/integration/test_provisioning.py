@@ -88,7 +88,7 @@ def test_topics_are_as_declared_and_applying_again_changes_nothing(
     said: list[str] = []
     assert provision(admin, loop, namespace, said.append) == 0
     assert said == []
-    # What somebody changed meanwhile is as declared again.
+    # Settings that somebody changed meanwhile are restored as declared.
     admin.set_topic_retention(topics.stream("asked"), Retention(1))
     assert provision(admin, loop, namespace, said.append) == 1
     assert said == [f"{topics.stream('asked')} is kept for 43,200 minutes"]
@@ -129,7 +129,7 @@ def test_of_versions_the_newest_of_each_definition_stays(
 ) -> None:
     provision(admin, loop, official_place.namespace)
     topic = official_place.topics("shop").models
-    # Nothing goes that is not in the compacted part yet: that holds it.
+    # Messages that are not compacted yet are kept: this subscription holds them.
     assert "__compaction" in admin.stats(topic).subscriptions
     client = pulsar.Client(official_place.url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
     [model] = loop.models

@@ -1,4 +1,4 @@
-"""Services that start before their servers, or lose them: not ready meanwhile, and ready again by themselves."""
+"""Services that start before their servers, or lose them: not ready meanwhile, and ready again without help."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ Model(
 
 
 class Process:
-    """A service as a process of its own, and what it says of itself."""
+    """A service in its own process, and what it reports."""
 
     def __init__(
         self,
@@ -98,14 +98,14 @@ class Process:
         return bool(answer.status == SERVING)
 
     def unreachable(self) -> set[str]:
-        """What its health check names."""
+        """Return the servers that its health check names."""
         assert self.process.poll() is None, self.log.read_text()
         request = health_pb2.HealthCheckRequest()
         _, call = self._health.Check.with_call(request, timeout=30, wait_for_ready=True)
         return {str(value) for name, value in call.trailing_metadata() if name == UNREACHABLE}
 
     def lacks(self, *servers: str) -> None:
-        """Wait until it says that it cannot reach these, and no others."""
+        """Wait until it reports that it cannot reach these servers, and no others."""
         until(self.unreachable, lambda found: found == set(servers), SECONDS)
 
     def status(self) -> ServiceStatus | None:
@@ -117,14 +117,14 @@ class Process:
         return [line for line in lines if line["event"] == event]
 
     def end(self) -> int:
-        """Ask it to end; its exit code."""
+        """Ask it to end; return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(SECONDS)
 
 
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[tuple[embedded.Broker, embedded.Store]]:
-    """Servers that are down, with addresses that they keep."""
+    """Yield servers that are down, with addresses that they keep."""
     broker, store = embedded.broker(tmp_path), embedded.store(tmp_path)
     for server in (broker, store):
         server.start()

@@ -1,4 +1,4 @@
-"""`headrace dead-letters` on a real broker and ingest service: what is listed, sent again, and remembered."""
+"""`headrace dead-letters` on a real broker and ingest service: it lists letters, resends them, and remembers them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 class Letters:
-    """The command, on the letters of one loop."""
+    """The command, for the letters of one loop."""
 
     def __init__(self, ingest: Ingesting, capsys: pytest.CaptureFixture[str]) -> None:
         self.ingest = ingest
@@ -40,7 +40,7 @@ class Letters:
         return [json.loads(line) for line in self("list", "--json", *arguments)[0].splitlines()]
 
     def sent(self, stream: str, at_least: int = 0) -> list[str]:
-        """The ids on a stream's topic."""
+        """Return the ids on a stream's topic."""
         payloads = self.ingest.written(self.ingest.topics.stream(stream), at_least).payloads
         return [json.loads(own)["id"] for own in payloads]
 
@@ -65,7 +65,7 @@ def event(id: str, amount: object = 1.5) -> dict[str, object]:
 
 
 def letter(letters: Letters, id: str, stream: str = "clicks", **more: object) -> DeadLetter:
-    """A letter as the fold writes it, of an event that ingest has nothing against."""
+    """Return a letter as the fold writes it, for an event that ingest accepts."""
     values = {
         "stream": stream, "value": "poison to view 'v' (E: e)", "expected": "another", "service": "feature",
         "event": json.dumps(event(id)).encode(), "refused_at": 10**15,
@@ -101,7 +101,7 @@ def test_a_letter_is_sent_again_and_then_done_with(letters: Letters) -> None:
     assert json.loads(letters("retry", "--all", "--json")[0])["position"] == listed[0]["position"]
     assert letters("retry", "--all") == ("", "no dead letters to retry\n")
     assert (letters.sent("clicks", 2), letters.sent("buys", 1)) == (["1", "0"], ["2"])
-    # Who names it sends it once more: its id makes that harmless.
+    # Naming a letter sends it once more: its id makes that harmless.
     letters("retry", listed[1]["position"])
     assert letters.sent("clicks", 3) == ["1", "0", "1"]
 
@@ -146,7 +146,7 @@ def test_what_holds_no_event_cannot_be_sent(letters: Letters) -> None:
     lines = out.splitlines()
     assert lines[0].startswith(f"{gone}  gone: refused again: stream is 'gone', expected one of")
     assert lines[1] == f"{good}  clicks: taken"
-    # Nobody judged it, so it waits for a loop that knows its stream.
+    # No service judged it, so it waits for a loop that knows its stream.
     assert [own["position"] for own in letters.listed()] == [of_scorer, gone]
 
 

@@ -24,7 +24,7 @@ LOOP = LoopDefinition("airport", (STREAM,), (), (), ())
 
 @pytest.fixture
 def admin(official_place: Place) -> Iterator[Admin]:
-    """The broker, with a topic that has the stream's schema."""
+    """Yield the broker's admin API, with a topic that has the stream's schema."""
     admin = Admin(str(official_place.admin_url))
     provision(admin, LOOP, official_place.namespace)
     client = pulsar.Client(official_place.url)
@@ -36,7 +36,7 @@ def admin(official_place: Place) -> Iterator[Admin]:
 
 
 def with_field(field: Field) -> LoopDefinition:
-    """The loop with another field, and a new stream, whose topic must not be made if the field is refused."""
+    """Return the loop with another field, and a new stream, whose topic must not be made if the field is refused."""
     stream: StreamDefinition = structs.replace(STREAM, fields=(*STREAM.fields, field))
     return structs.replace(LOOP, streams=(structs.replace(STREAM, name="cancelled"), stream))
 

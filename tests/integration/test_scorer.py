@@ -1,4 +1,4 @@
-"""The scorer's process: gRPC, the models topic, the features topic, what it logs."""
+"""The scorer's process: gRPC, the models topic, the features topic, and its logs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def scorer(module_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Ite
             own.scoring.Score(asked())
         assert failure.value.code() is grpc.StatusCode.FAILED_PRECONDITION
         assert "no version yet" in failure.value.details()
-        # A scorer that is not there yet when vectors are made lets them pass, and says how many.
+        # A scorer without a version lets vectors pass, and reports how many.
         own.send(own.topics.features("fraud"), [(vectors(FRAUD, [1, 2]), properties(1, 20))])
         until(lambda: own.counter("unscored") == 2)
         own.publish(version(FRAUD), version(WORTH))

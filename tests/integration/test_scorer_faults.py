@@ -83,7 +83,7 @@ def test_the_broker_down_and_up_again(directory: Path, place: Place, store: Stor
                 break
             taken.append(f"while down {number}")
         assert list(answer.degradations) == [scoring_pb2.DEGRADATION_NOT_LOGGED]
-        # So many wait in memory, and no more: each of them was promised to be logged.
+        # Exactly that many wait in memory: each of them was promised to be logged.
         assert len(taken) <= 1 + 50
         assert not scorer.scoring.Score(asked()).degradations, "what is not named is not logged anyway"
         until(lambda: scorer.counter("not_logged") >= 1)

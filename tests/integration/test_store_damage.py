@@ -1,4 +1,4 @@
-"""Damaged values in a real store: refused one by one, with a cure, and never the end of what reads them."""
+"""Damaged values in a real store: refused one by one, with a cure, and no reader ends because of them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_damaged_progress_is_refused_by_its_owner_and_says_nothing_to_others(
     assert standing.done == (START if field == "saved" else Position(3, 4, -1))
     own.rebuilding([PARTITION])
     own.views(PARTITION)
-    # What an operator does about it.
+    # The cure that an operator applies.
     own.begin_anew(PARTITION, 0, Progress(), START, ["v:1"], lost=True)
     assert own.take_over(PARTITION).progress.done == START
 

@@ -1,4 +1,4 @@
-"""What a command that sends events says of them."""
+"""The answer of a command that sends events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Answer(NamedTuple):
-    """How many of the events that were sent did what."""
+    """The number of sent events by outcome."""
 
     sent: int = 0
     accepted: int = 0

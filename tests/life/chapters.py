@@ -1,4 +1,4 @@
-"""The events of a life, a chapter of event time after another: pure, and the same for the same seed."""
+"""The events of a life, one chapter of event time after another: pure, and the same for the same seed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
-#: When (µs) a label comes after its payment, by kind; weights beside them.
+#: When a label comes, relative to its payment: kinds with their weights.
 _LABELS = {
     "label before its event": 6,
     "label with its event": 6,
@@ -33,7 +33,7 @@ _REFUSED = {"event invalid": 0.01, "event late": 0.01, "event ahead": 0.005}
 
 @dataclass(frozen=True)
 class Planned:
-    """An event to write: its time is relative to the life's beginning, or (`live`) to the moment it is written."""
+    """An event to write: its time is relative to the start of the life, or (`live`) to the moment of writing."""
 
     stream: str
     at: int
@@ -43,14 +43,14 @@ class Planned:
 
 @dataclass
 class Chapter:
-    """The events of each stream as they are written, and how often each situation occurs in them."""
+    """The events of each stream in the order of writing, and how often each situation occurs in them."""
 
     events: dict[str, list[Planned]]
     situations: Counter[str] = field(default_factory=Counter)
 
 
 class Writer:
-    """Makes chapters, each of which goes on where the one before ended."""
+    """A writer of chapters, each of which continues where the previous one ended."""
 
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
@@ -59,7 +59,7 @@ class Writer:
         self.now = 0
 
     def chapter(self, span: int, payments: int, *, visits: bool = True, ratings: bool = False) -> Chapter:
-        """The next `span` µs."""
+        """Write the next `span` µs."""
         draw, start, end = self._random, self.now, self.now + span
         found = Chapter({name: [] for name in STREAMS})
         for at in sorted(draw.randrange(start, end) for _ in range(payments)):
@@ -77,7 +77,7 @@ class Writer:
         return found
 
     def live(self, payments: int) -> Chapter:
-        """Payments at the clock's time, each with its outcome at once."""
+        """Write payments at the current clock time, each with its outcome at once."""
         found = Chapter({name: [] for name in STREAMS})
         for number in range(payments):
             at, own = number * 1_000, self._id("paid")
@@ -87,11 +87,11 @@ class Writer:
         return found
 
     def behind(self, stream: str) -> dict[str, list[Planned]]:
-        """Some events of a stream half a minute ago."""
+        """Return some events of a stream that are half a minute old."""
         return {stream: [self._context(stream, max(self.now - MINUTE // 2, 0)) for _ in range(5)]}
 
     def skip_to(self, at: int) -> None:
-        """Leave event time without events up to a time, or nothing where that has passed."""
+        """Leave event time without events up to a time; do nothing if that has passed."""
         self.now = max(self.now, at)
 
     def _payment(self, at: int, situations: Counter[str]) -> Planned:
@@ -153,14 +153,14 @@ class Writer:
         return Planned(stream, at, {"visit": own, "card": card, "seconds": round(draw.expovariate(0.02), 3)})
 
     def _disordered(self, stream: str, events: list[Planned]) -> list[Planned]:
-        """The events as they come: some of them behind newer ones, by less than the lateness."""
+        """Return the events in the order of arrival: some of them follow newer ones, by less than the lateness."""
         lateness, draw = LATENESS[stream], self._random
         delays = [draw.randrange(lateness * 9 // 10) if lateness and draw.random() < 0.1 else 0 for _ in events]
         order = sorted(range(len(events)), key=lambda index: (events[index].at + delays[index], index))
         return [events[index] for index in order]
 
     def _refused(self, chapter: Chapter, end: int) -> None:
-        """Put in events that do not count."""
+        """Add events that do not count."""
         draw = self._random
         for kind, share in _REFUSED.items():
             for _ in range(sum(draw.random() < share for _ in chapter.events["paid"])):

@@ -1,4 +1,4 @@
-"""One life from its beginning to its end, and the shortest prefix of one that differs."""
+"""One life from beginning to end, and the shortest prefix of one that differs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.oracle.vectors import USUAL, Tolerance
 
 @dataclass
 class Life:
-    """What became of a life.
+    """The record of a life.
 
     Attributes
     ----------
     actions
-        Those that were carried out.
+        The actions that were carried out.
     """
 
     seed: int
@@ -35,7 +35,7 @@ class Life:
 
 @dataclass(frozen=True)
 class Settings:
-    """How lives run: see `tests.life.world.World` and `tests.life.plan.Plan`."""
+    """The settings of lives: see `tests.life.world.World` and `tests.life.plan.Plan`."""
 
     broker: str = "embedded"
     patience: float = 30.0
@@ -46,7 +46,7 @@ class Settings:
 
 
 def live(seed: int, ends: Callable[[int, float], bool], directory: Path, settings: Settings, say: Say) -> Life:
-    """Live until it `ends` (given the number of actions and the seconds), or differs from the oracle."""
+    """Live until `ends` (given the number of actions and the seconds) holds, or the life differs from the oracle."""
     plan, began = Plan(seed, settings.compares), time.monotonic()
     life = Life(seed, settings.broker)
     with lived(
@@ -72,7 +72,7 @@ def live(seed: int, ends: Callable[[int, float], bool], directory: Path, setting
 
 
 def shrink(life: Life, directory: Path, settings: Settings, say: Say, tries: int = 4) -> Sequence[Action]:
-    """The shortest prefix found, by halving, that still differs; each try is a life of its own."""
+    """Find, by halving, the shortest prefix that still differs; each try is a separate life."""
     low, high = 0, len(life.actions)
     for attempt in range(tries):
         if high - low <= 1:

@@ -1,22 +1,22 @@
-"""The loop that lives: four streams, and five models that ask about payments; its definition changes now and then."""
+"""The loop that lives: four streams, and five models that ask about payments; its definition sometimes changes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-#: How long (by the clock) a source is silent before it rests.
+#: How long (by the clock) a source is silent before it is idle.
 IDLE_S = 1.0
 
-#: Streams, each with its field of time and of its id.
+#: Streams, each with the field of its id.
 STREAMS = {"paid": "payment", "outcome": "outcome", "visited": "visit", "rated": "rating"}
 
-#: The field that each stream is keyed by.
+#: The key field of each stream.
 KEYS = {"paid": "card", "outcome": "payment", "visited": "card", "rated": "shop"}
 
 _SECOND = 1_000_000
 
-#: How far (µs) events of a stream may come behind newer ones of their partition.
+#: How far (µs) events of a stream may arrive behind newer ones of their partition.
 LATENESS = {"paid": 600 * _SECOND, "outcome": 600 * _SECOND, "visited": 60 * _SECOND, "rated": 0}
 
 #: The bounds (µs) of the labels.
@@ -137,18 +137,18 @@ extra = Model(
 
 @dataclass(frozen=True)
 class Shape:
-    """What changes in the loop file.
+    """The variable parts of the loop file.
 
     Attributes
     ----------
     names
-        How often names were given: a view, a model that comes again is another one, a renamed part has another name.
+        How often names were given: a view or model that comes back is a new one, and a renamed part has a new name.
     night, extra
-        The name of a view that one model reads, and of a model; empty where there is none.
+        The name of a view that one model reads, and of a model; empty if absent.
     rating_days, loss_hours, grace
-        Of a view, a label and a learner.
+        Parameters of a view, a label and a learner.
     visitor, fraud, soon, fewer
-        The new names of a view, a label, a model and a feature; empty where they are not renamed.
+        The new names of a view, a label, a model and a feature; empty if they are not renamed.
     """
 
     names: int = 0
@@ -163,11 +163,11 @@ class Shape:
     fewer: str = ""
 
     def named(self, field: str) -> Shape:
-        """The same with a new name for a part."""
+        """Return the shape with a new name for a part."""
         return replace(self, names=self.names + 1, **{field: f"{field}{self.names}"})
 
 
-#: What is changed in a loop file.
+#: Changes to a loop file.
 CHANGES: dict[str, Callable[[Shape], Shape]] = {
     "view added": lambda own: own.named("night"),
     "view removed": lambda own: replace(own, night=""),
@@ -184,7 +184,7 @@ CHANGES: dict[str, Callable[[Shape], Shape]] = {
 
 
 def source(partitions: int = 1, idle_s: float = IDLE_S, shape: Shape | None = None) -> str:
-    """The loop file."""
+    """Return the text of the loop file."""
     own = shape or Shape()
     fewer = 'of_card["spent", "1h"] - of_card["spent", "6h"]'
     was = ', was="fewer"' if own.fewer else ""

@@ -1,4 +1,4 @@
-"""Lives find what is wrong: one fault at a time, each within three seeds (`make mutations`; no part of the suite)."""
+"""Lives find faults: one fault at a time, each within three seeds (`make mutations`; not part of the suite)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.oracle.vectors import Tolerance
 #: Lives of three minutes, which end at the first difference.
 _SEEDS, _SECONDS = (1, 2, 6), 180.0
 
-#: A machine that does nothing else: what a vector lacks was published after it, or at most so long (µs) before.
+#: On an otherwise idle machine, what a vector lacks was published after it, or at most this long (µs) before.
 _QUIET = Tolerance(delivery=500_000)
 
 _FAULTS = [("feature", name) for name in feature.FAULTS] + [("learner", name) for name in learner.FAULTS]

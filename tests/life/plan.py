@@ -1,4 +1,4 @@
-"""What happens in a life, one action after another: pure, endless, and the same for the same seed."""
+"""The actions of a life, one after another: pure, endless, and the same for the same seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from tests.life.chapters import DAY, HOUR, MINUTE, Chapter, Planned, Writer
 from tests.life.loops import CHANGES, STREAMS, Shape
 
-#: How much event time has passed before the moment at which the life begins.
+#: The event time that has passed before the moment at which the life begins.
 HISTORY = 12 * DAY
 
 #: Services that are restarted.
@@ -23,7 +23,7 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class Write:
-    """Write events of some streams.
+    """An action that writes events of some streams.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Write:
     events
         By stream, in the order in which files are given and streams are sent.
     disturbed
-        A play that is stopped in the middle: "interrupted" by Ctrl-C, or "suspended" for `idles`.
+        How a play is stopped in the middle: "interrupted" by Ctrl-C, or "suspended" for `idles`.
     more
         Whether more events follow, so that a play does not end the history.
     """
@@ -51,7 +51,7 @@ class Write:
 
 @dataclass(frozen=True)
 class Pause:
-    """Do nothing for a multiple of `idle`."""
+    """A pause, as a multiple of `idle`."""
 
     idles: float
     where: str
@@ -62,7 +62,7 @@ class Pause:
 
 @dataclass(frozen=True)
 class Restart:
-    """Restart a service, or "all" of them, or the whole loop ("up"), each in order."""
+    """A restart of a service, of "all" of them, or of the whole loop ("up"), each in order."""
 
     what: str
 
@@ -72,7 +72,7 @@ class Restart:
 
 @dataclass(frozen=True)
 class Mark:
-    """Say that nothing before a time follows on a stream; `until` is None where that is the greatest int64."""
+    """A mark that nothing before `until` follows on a stream; None means the greatest int64."""
 
     stream: str
     until: int | None
@@ -83,7 +83,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Change:
-    """Stop the loop, change its file, and start it again: "view added" and the like."""
+    """A change of the loop's file, between a stop and a start of the loop: "view added" and the like."""
 
     what: str
     shape: Shape
@@ -94,7 +94,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Compare:
-    """Wait until the loop has caught up, and compare it with the oracle."""
+    """A comparison with the oracle, once the loop has caught up."""
 
     def __str__(self) -> str:
         return "compare"
@@ -104,7 +104,7 @@ Action = Write | Pause | Restart | Mark | Change | Compare
 
 
 class Deck(Generic[_Item]):
-    """Draws items in random order, each once before any comes again."""
+    """A deck that deals items in random order, each once before any comes again."""
 
     def __init__(self, draw: Random, items: Sequence[_Item]) -> None:
         self._draw = draw
@@ -123,12 +123,12 @@ class Plan:
     Parameters
     ----------
     compares
-        How probable a comparison is after each chapter.
+        The probability of a comparison after each chapter.
 
     Attributes
     ----------
     partitions
-        Of the streams, where the broker has partitions.
+        Partitions of each stream, if the broker has partitions.
     """
 
     def __init__(self, seed: int, compares: float = 0.35) -> None:
@@ -147,7 +147,7 @@ class Plan:
         self._shape = Shape()
 
     def actions(self) -> Iterator[Action]:
-        """All of them, without end."""
+        """Yield all actions, without end."""
         while True:
             chapter = self._adoption() if self._number == self._adopts else self._ordinary()
             yield from (own for own in chapter if not isinstance(own, Write) or own.events or own.situations)
@@ -179,7 +179,7 @@ class Plan:
         if what == "mark":
             yield Mark("outcome", self._writer.now - HOUR)
             yield Mark("visited", self._writer.now)
-            # Any Pulsar client may write it: it is refused, or all that waits would expire.
+            # Any Pulsar client may write this mark; it must be refused, or everything that waits would expire.
             yield Mark("outcome", None)
             # Within the lateness, but before the mark.
             yield Write("grpc", self._writer.behind("visited"), Counter({"event behind a mark": 5}))
@@ -193,7 +193,7 @@ class Plan:
                 self._writer.skip_to(self._writer.now + DAY)
 
     def _change(self) -> Change:
-        """The next change that changes anything: what is not there cannot be removed."""
+        """Return the next change that has an effect: an absent part cannot be removed."""
         before = self._shape
         while self._shape == before:
             what = self._changes.next()
@@ -201,7 +201,7 @@ class Plan:
         return Change(what, self._shape)
 
     def _adoption(self) -> Iterator[Action]:
-        """Day one of an adopter: history by play, then live producers that overlap by a day."""
+        """Yield day one of an adopter: history by play, then live producers that overlap it by a day."""
         self._writer.skip_to(HISTORY - 2 * DAY)
         history = self._writer.chapter(2 * DAY - MINUTE, 300, visits=False)
         live = self._writer.live(self._draw.randrange(20, 60))
@@ -225,12 +225,12 @@ class Plan:
         return Write(how, own, situations or Counter(), **options)  # type: ignore[arg-type]
 
     def pause(self, where: str) -> Pause:
-        """Half of the pauses are shorter than `idle`."""
+        """Draw a pause; half of the pauses are shorter than `idle`."""
         short = self._draw.random() < 0.5
         return Pause(self._draw.uniform(0.0, 1.0) if short else self._draw.uniform(1.0, 10.0), where)
 
     def past(self, chapter: Chapter) -> dict[str, list[Planned]]:
-        """The events that are not far ahead: a play at a given speed would wait for them."""
+        """Return the events that are not far ahead: a play at a given speed would wait for the others."""
         return {name: [own for own in events if own.at < self._writer.now] for name, events in chapter.events.items()}
 
     def shuffled(self, names: Sequence[str]) -> list[str]:
@@ -241,7 +241,7 @@ class Plan:
 
 
 def halves(events: dict[str, list[Planned]]) -> list[dict[str, list[Planned]]]:
-    """The same events in two files for each stream, cut at one time of the way they are written."""
+    """Split the events into two files for each stream, cut at the same time, in the order of writing."""
     times = sorted(event.at for own in events.values() for event in own)
     middle = times[len(times) // 2] if times else 0
     cuts = {name: next((i for i, e in enumerate(own) if e.at >= middle), len(own)) for name, own in events.items()}
@@ -339,5 +339,5 @@ _INTERLUDES = ("pause short", "pause long", "pause long", "mark", "all", "up", "
 
 
 def prefix(seed: int, length: int) -> list[Action]:
-    """The first actions of a life."""
+    """Return the first actions of a life."""
     return list(islice(Plan(seed).actions(), length))

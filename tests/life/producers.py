@@ -24,20 +24,20 @@ from tests.life.chapters import Planned
 from tests.life.loops import IDLE_S, KEYS
 from tests.life.plan import Write
 
-#: Seconds that a disturbed play takes, were it not disturbed.
+#: Seconds that a disturbed play would take without the disturbance.
 _PLAY_S = 4.0
 
-#: Events of one gRPC request, so that the streams of a call come in turn.
+#: Events of one gRPC request, so that a call alternates between streams.
 _RUN = 25
 
 
 class Producers:
-    """Writes events into a loop that runs.
+    """A writer of events into a running loop.
 
     Parameters
     ----------
     begins
-        The time (µs) that planned events are relative to.
+        The time (µs) to which planned events are relative.
     patience
         Seconds that a condition may take.
     """
@@ -52,7 +52,7 @@ class Producers:
     def write(self, running: embedded.RunningLoop, action: Write, arrived: Callable[[], int]) -> Answer | None:
         """Write the events of an action; `arrived` counts the events on the streams.
 
-        Returns what `play` or `send` said, None where nobody did.
+        Returns the answer of `play` or `send`; None if the action used neither.
         """
         now = self._now()
         payloads = {
@@ -129,7 +129,7 @@ class Producers:
         payloads: Mapping[str, Sequence[bytes]],
         arrived: Callable[[], int],
     ) -> None:
-        """`headrace play` as a user has it in a terminal: stopped by Ctrl-C, or suspended for a while."""
+        """Run `headrace play` as a user does in a terminal: stopped by Ctrl-C, or suspended for a while."""
         times = [orjson.loads(payload)["at"] for lines in payloads.values() for payload in lines]
         span = (max(times) - min(times)) / 1e6
         files = [f"{name}={path}" for path, name in self._write_files(payloads)]
@@ -162,7 +162,7 @@ def _ingest(running: embedded.RunningLoop) -> str:
 
 
 def _in_turn(action: Write, payloads: Mapping[str, Sequence[bytes]]) -> Iterator[tuple[str, list[bytes]]]:
-    """Runs of the streams in turn, by the time of their first event."""
+    """Yield runs of the streams in turn, by the time of their first event."""
     runs = [
         (action.events[name][start].at, name, list(lines[start : start + _RUN]))
         for name, lines in payloads.items()

@@ -1,4 +1,4 @@
-"""Reads a loop's topics as plain values for the oracle, each message once."""
+"""A reader of a loop's topics as plain values for the oracle, each message once."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.log.position import ends_its_batch
 from tests.oracle.record import NOWHERE, LoggedEntry, LoggedVector, Message, Position
 
-#: A position as the features topic has it: one more than its numbers, so that it compares as bytes.
+#: A position as the features topic encodes it: each number plus one, so that it compares as bytes.
 _POSITION = struct.Struct(">QQI")
 
-#: The kinds of a log's entries, by their number.
+#: The kinds of a log's entries, by number.
 _KINDS = ("question", "answer", "unanswered")
 
-#: Its columns besides its place, and how the columns of features begin.
+#: Columns of an entry besides its number, and the prefix of feature columns.
 _ENTRY = ("kind", "question", "id", "time", "label_time", "label", "weight", "made")
 _FEATURE = "feature."
 
-#: The subscription that reads what a loop's topics hold: another process reads all of it again.
+#: This process's subscription to a loop's topics: another process reads everything again.
 _NAME = f"life-recorder-{uuid4().hex[:8]}"
 
-#: Milliseconds for a message that is there; consumers that are tried.
+#: Milliseconds to wait for an available message, and the number of consumers to try.
 _READ_MS, _TRIES = 2_000, 5
 
 
 @dataclass
 class Tail:
-    """A physical topic, read as far as it goes.
+    """A physical topic, read up to its end.
 
-    By a consumer with a subscription of its own: one that loses its connection gets again what it has not acknowledged,
-    and knows the end of the log from the broker. A reader of the embedded broker passes over what it had fetched.
+    It is read by a consumer with its own subscription: one that loses its connection gets again what it has not
+    acknowledged, and learns the end of the log from the broker. A reader of the embedded broker would skip what it had
+    fetched before.
     """
 
     topic: str
@@ -46,7 +47,7 @@ class Tail:
     last: pulsar.MessageId | None = None
 
     def read(self, client: pulsar.Client) -> None:
-        """Take what has come.
+        """Read what has arrived.
 
         Raises
         ------
@@ -56,14 +57,14 @@ class Tail:
         for _ in range(_TRIES):
             if self._read(client):
                 return
-            # The embedded broker sometimes sends a consumer nothing: another one gets it.
+            # The embedded broker sometimes sends a consumer nothing, but does send to another one.
             assert self.consumer is not None
             self.consumer.close()
             self.consumer = None
         raise TimeoutError(f"{self.topic} holds more than its consumers get")
 
     def _read(self, client: pulsar.Client) -> bool:
-        """Take what comes; False where something is there and does not come."""
+        """Read what arrives; return False if a message is available and does not arrive."""
         if self.consumer is None:
             self.consumer = client.subscribe(
                 self.topic, _NAME, initial_position=pulsar.InitialPosition.Earliest, receiver_queue_size=1_000
@@ -84,26 +85,26 @@ class Tail:
         try:
             end = consumer.get_last_message_id()
         except pulsar.UnknownError:
-            return False  # what the embedded broker says of an empty topic
-        # It names the last entry without the messages in it.
+            return False  # the embedded broker says this of an empty topic
+        # It names the last entry, without the messages in it.
         read = (self.last.ledger_id(), self.last.entry_id()) if self.last is not None else NOWHERE[:2]
         return (end.ledger_id(), end.entry_id()) > read
 
     def _take(self, own: pulsar.Message) -> None:
         found = own.message_id()
         position = (found.ledger_id(), found.entry_id(), found.batch_index())
-        # Brokers send messages again.
+        # Brokers may redeliver messages.
         if not self.messages or position > self.messages[-1].position:
             self.messages.append(Message(position, own.data(), own.properties(), own.publish_timestamp()))
             self.last = found
 
     def forget_consumer(self) -> None:
-        """Begin with a new consumer, of another client, where this one ended."""
+        """Continue with a new consumer, of another client, where this one ended."""
         self.consumer = None
 
 
 class Recorder:
-    """What a loop's topics hold.
+    """The contents of a loop's topics.
 
     Attributes
     ----------
@@ -130,28 +131,28 @@ class Recorder:
         return {name: [tail.messages for tail in tails] for name, tails in self._streams.items()}
 
     def vectors(self, model: str) -> list[LoggedVector]:
-        """The vectors that count."""
+        """Return the vectors that count."""
         return self._vectors[model].update([tail.messages for tail in self._features[model]])
 
     def log(self, model: str) -> list[LoggedEntry]:
-        """The entries that count, in the order of the log."""
+        """Return the entries that count, in the order of the log."""
         return self._logs[model].update(self._examples[model].messages)
 
     def since(self, model: str) -> dict[int, Position]:
-        """By partition the position after which each event has a vector."""
+        """Return by partition the position after which each event has a vector."""
         added, former = self._added.get(model, {}), self._vectors[model].former
         return {own: max(added.get(own, NOWHERE), former.get(own, NOWHERE)) for own in {*added, *former}}
 
     def added(self, model: str) -> dict[int, Position]:
-        """By partition the position after which each event is a question: of a model that was added, else nowhere."""
+        """Return by partition the position after which each event is a question: only for a model that was added."""
         return self._added.get(model, {})
 
     def changed(self, model: str) -> int:
-        """When (µs since the epoch) what its examples are made of was changed last; 0 where it was not."""
+        """Return when (µs since the epoch) the definition of its examples last changed; 0 if it never did."""
         return self._changed.get(model, 0)
 
     def change(self, loop: LoopDefinition, now: int) -> None:
-        """Go on with a changed loop, while it is stopped."""
+        """Continue with a changed loop, while it is stopped."""
         before = {own.name: own for own in self._loop.models}
         self._loop = loop
         for model in loop.models:
@@ -177,11 +178,11 @@ class Recorder:
         )
 
     def use(self, client: pulsar.Client) -> None:
-        """Read by a client that is somebody else's to close."""
+        """Read with a client that the caller closes."""
         self._client = client
 
     def close(self) -> None:
-        """Leave a broker that is about to stop."""
+        """Disconnect from a broker that is about to stop."""
         for tail in self._all():
             tail.forget_consumer()
         if self._client is not None:
@@ -189,7 +190,7 @@ class Recorder:
             self._client = None
 
     def read(self) -> None:
-        """Take what has come: first what the loop made, so that nothing it was made of is missing."""
+        """Read what has arrived: first what the loop made, so that none of its inputs is missing."""
         assert self._client is not None
         for tail in self._all():
             tail.read(self._client)
@@ -205,13 +206,13 @@ class Recorder:
 
 
 class VectorLog:
-    """The vectors of a features topic that count: of an owner that was not superseded, and the first of a position.
+    """The vectors of a features topic that count: of owners that were not superseded, and the first of a position.
 
     Attributes
     ----------
     former
-        By partition the position of the last one that is of another definition: no vectors but examples are made of
-        the events up to there.
+        By partition the position of the last vector of another definition: the events up to it give examples, but no
+        vectors.
     """
 
     def __init__(self, model: ModelDefinition) -> None:
@@ -260,7 +261,7 @@ class VectorLog:
 
 
 class EntryLog:
-    """The entries of a log that count: of an owner that was not superseded, and the first of a number."""
+    """The entries of a log that count: those of owners that were not superseded, and the first of a number."""
 
     def __init__(self, model: ModelDefinition) -> None:
         self._model = model
@@ -299,7 +300,7 @@ class EntryLog:
 
 
 def _is_of(message: Message, model: ModelDefinition) -> bool:
-    """Whether a message holds what a model's examples are made of; one that does not say is taken for one that does."""
+    """Return whether a message belongs to the definition of a model's examples; one that does not say is assumed to."""
     return message.properties.get("examples", model.examples_hash) == model.examples_hash
 
 
@@ -310,7 +311,7 @@ def _columns(payload: bytes) -> dict[str, list[Any]]:
 
 
 def _values(columns: Mapping[str, Sequence[Any]], row: int) -> dict[str, float | str | None]:
-    """The values of the features of a row, which have columns that begin with `feature.`."""
+    """Return the feature values of a row, from the columns that begin with `feature.`."""
     found = {name[len(_FEATURE) :]: column[row] for name, column in columns.items() if name.startswith(_FEATURE)}
     return {name: None if value != value else value for name, value in found.items()}
 

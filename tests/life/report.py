@@ -1,4 +1,4 @@
-"""What a life tells: tables for people, and one line of JSON."""
+"""The report of a life: tables for people, and one line of JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.life.plan import Action
 
 
 def table(life: Life) -> str:
-    """Situations, what was compared, and what differs."""
+    """Format the situations, what was compared, and what differs."""
     lines = [*_counts("situations", life.situations), "", *_counts("compared", life.counts)]
     if life.differences:
         lines += ["", "differences", *(f"  {own}" for own in life.differences)]
@@ -19,12 +19,12 @@ def table(life: Life) -> str:
 
 
 def story(actions: Sequence[Action]) -> str:
-    """The actions in words, one a line."""
+    """Format the actions in words, one per line."""
     return "\n".join(f"  {number:3d} {action}" for number, action in enumerate(actions))
 
 
 def line(life: Life) -> str:
-    """One JSON object."""
+    """Format the life as one JSON object."""
     return json.dumps(
         {
             "seed": life.seed,

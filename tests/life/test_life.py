@@ -1,4 +1,4 @@
-"""One ordinary life of three minutes, another one each time; `make life` lives longer ones."""
+"""One ordinary life of three minutes, a different one each time; `make life` lives longer ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a recording lacks, or has wrong, by the oracle."""
+"""The oracle's verdict on a recording: what is missing, and what is wrong."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.oracle.vectors import USUAL, Tolerance, VectorCheck
 
 _ANSWERS = ("accepted", "repeated", "late")
 
-#: Differences of one kind that are shown.
+#: Maximum number of differences shown of one kind.
 _SHOWN = 5
 
 
 class Recording(Protocol):
-    """What a recorder has read so far."""
+    """Access to everything that a recorder has read so far."""
 
     @property
     def streams(self) -> Streams: ...
@@ -44,9 +44,9 @@ class Verdict:
     Attributes
     ----------
     unfinished
-        What the loop has not made yet; it is a difference when it has had its time.
+        Output that the loop has not made yet; it is a difference if it does not come in time.
     wrong
-        What no time will cure.
+        Errors that waiting does not cure.
     """
 
     unfinished: list[str] = field(default_factory=list)
@@ -58,19 +58,19 @@ class Verdict:
         return [*self.wrong, *self.unfinished]
 
 
-#: By model, and when it was changed last, how many of its vectors have been found right.
+#: The number of vectors found right, by model and the time of its last change.
 Right = dict[tuple[str, int], int]
 
 
 def verdict(
     loop: LoopDefinition, recorder: Recording, tolerance: Tolerance = USUAL, right: Right | None = None
 ) -> Verdict:
-    """Compare all that the recorder has read.
+    """Compare everything that the recorder has read.
 
     Parameters
     ----------
     right
-        The vectors that are not looked at again; those that are found right are added.
+        The vectors that are not checked again; those that are found right are added.
     """
     found, streams, right = Verdict(), recorder.streams, {} if right is None else right
     judged = judge(loop, streams)
@@ -99,12 +99,12 @@ def verdict(
 
 
 def streamed(loop: LoopDefinition) -> list[ModelDefinition]:
-    """The models whose questions are events: of requests the streams say nothing."""
+    """Return the models whose questions are events: the streams do not show requests."""
     return [model for model in loop.models if model.vectors == "stream"]
 
 
 def waits(loop: LoopDefinition, recorder: Recording) -> bool:
-    """Whether vectors or examples are still to come: quicker than a verdict."""
+    """Return whether vectors or examples are still to come: quicker than a verdict."""
     judged = judge(loop, recorder.streams)
     for model in streamed(loop):
         vectors, logged, added = recorder.vectors(model.name), recorder.log(model.name), recorder.added(model.name)
@@ -122,7 +122,7 @@ def waits(loop: LoopDefinition, recorder: Recording) -> bool:
 
 
 def _places(model: ModelDefinition, judged: Judged, since: Mapping[int, Position]) -> dict[tuple[int, Position], Event]:
-    """The questions behind a position in their partition."""
+    """Return the questions after a position in their partition."""
     return {
         (event.partition, event.position): event
         for own in judged[model.stream]
@@ -138,7 +138,7 @@ def _of_its_time(
     judged: Judged,
     added: Mapping[int, Position],
 ) -> set[Key]:
-    """The examples of a model that was added to the loop: of questions that came after it, or that it was asked."""
+    """Return the examples of a model that was added: only for questions that came after it, or that it was asked."""
     if not added:
         return made
     asked = asked | {(event.id, event.time) for event in _places(model, judged, added).values()}
@@ -146,16 +146,16 @@ def _of_its_time(
 
 
 def reasons(loop: LoopDefinition, recorder: Recording) -> Counter[str]:
-    """How many events were accepted, and refused for each reason."""
+    """Count the accepted events, and the refused ones by reason."""
     found = Verdict()
     _count_events(found, judge(loop, recorder.streams))
     return found.counts
 
 
 def wrong_answer(answer: Answer, before: Counter[str], after: Counter[str]) -> list[str]:
-    """What a command said of its events other than what became of them; of the undecided it says nothing."""
+    """Return how a command's answer differs from what became of its events; undecided events are not checked."""
     accepted, repeats, late = (after[f"events {name}"] - before[f"events {name}"] for name in _ANSWERS)
-    # What never came to the stream was rejected as well.
+    # Events that never reached the stream were rejected as well.
     expected = answer._replace(
         accepted=accepted, repeats=repeats, rejected=answer.sent - accepted - repeats, late=late, undecided=0
     )
@@ -200,7 +200,7 @@ def _examples(
 
 
 def _not_as_logged(logged: Iterable[LoggedEntry], vectors: Iterable[LoggedVector]) -> list[str]:
-    """Questions and answers that do not hold the vector that was logged for them."""
+    """Return the questions and answers that do not hold the vector that was logged for them."""
     of = {(own.id, own.time): own.values for own in vectors}
     asked = (entry for entry in logged if entry.kind != "unanswered" and not entry.made)
     wrong = (entry for entry in asked if of.get((entry.id, entry.time)) != entry.values)

@@ -1,4 +1,4 @@
-"""A real loop that lives: carries actions out, and compares what the loop made with the oracle."""
+"""A real loop that lives: it carries out actions, and compares its output with the oracle."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class World:
     broker
         "embedded", or "official".
     partitions
-        Of the streams, where the broker has partitions.
+        Partitions of each stream, if the broker has partitions.
     patience
-        Seconds without any progress after which what is missing is taken for lost, on the reference machine.
+        Seconds without any progress after which missing output counts as lost, on the reference machine.
     tolerance
-        What the reference machine may add to times by the clock; one that is slow, or busy, may add more.
+        How much the reference machine may add to wall-clock times; a slow or busy one may add more.
     environment
-        Further variables of the services.
+        Additional variables for the services.
     services
-        Other modules than the services' own: mutants.
+        Modules that replace the services' own: mutants.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class World:
         self._running.close()
 
     def perform(self, action: Action) -> None:
-        """Carry an action out."""
+        """Carry out an action."""
         match action:
             case Pause():
                 threading.Event().wait(action.idles * IDLE_S)
@@ -125,7 +125,7 @@ class World:
         Parameters
         ----------
         whole
-            Look at each vector again that was found right before.
+            Check vectors again that were already found right.
         """
         began = time.monotonic()
         done = self._wait()
@@ -139,7 +139,7 @@ class World:
         return found
 
     def finish(self) -> None:
-        """Compare a last time, then stop the loop and compare the models that it has left."""
+        """Compare a last time, then stop the loop and compare its final models."""
         if not self.differences:
             self.compare(whole=True)
         for stream, partitions in self._recorder.streams.items():
@@ -174,7 +174,7 @@ class World:
         return sum(len(log) for logs in self._recorder.streams.values() for log in logs)
 
     def _wait(self) -> bool:
-        """Wait until nothing is missing; False where nothing has come for as long as the patience lasts."""
+        """Wait until nothing is missing; return False if nothing has arrived for as long as the patience lasts."""
         pause, seen, since = threading.Event(), -1, time.monotonic()
         while True:
             self._recorder.read()
@@ -189,7 +189,7 @@ class World:
             pause.wait(0.25)
 
     def _scores(self) -> Iterator[str]:
-        """Compare the metrics of the learner with those of bare River."""
+        """Compare the learner's metrics with those of bare River."""
         for model in self.loop.definition.models:
             log, bare = self._recorder.log(model.name), self._bare[model.name]
             bare.follow(log[bare.read :])
@@ -203,7 +203,7 @@ class World:
                 yield f"{model.name}: {name} is {told[name]!r} instead of {bare.score!r}"
 
     def _learned(self, model: str, examples: int) -> dict[str, float]:
-        """The metrics of a model, once it has learned so many examples."""
+        """Return the metrics of a model, once it has learned that many examples."""
         return until(lambda: self._metrics(model), lambda found: found.get("examples", 0) == examples, self._patience)
 
     def _metrics(self, model: str) -> dict[str, float]:
@@ -211,7 +211,7 @@ class World:
         return max(told, key=lambda own: own.get("examples", 0.0), default={})
 
     def _states(self) -> Iterator[str]:
-        """Compare the state of each model with that of bare River, to the bit."""
+        """Compare the state of each model with that of bare River, bit for bit."""
         for name, bare in self._bare.items():
             (checkpoint,) = self._data.rglob(f"{name}.ckpt")
             learning = Checkpoints(checkpoint.parent, bare.model).load()
@@ -239,7 +239,7 @@ class World:
         self._file.write_text(source(self._partitions, shape=action.shape))
         self._loaded, now = declare.load(self._file), _now()
         self._up()
-        # As it runs: the embedded broker has no partitions.
+        # Use the loop as it runs: the embedded broker has no partitions.
         loop = self.loop.definition
         self._recorder.change(loop, now)
         self._bare = {
@@ -251,7 +251,7 @@ class World:
         self._recorder.connect(self.loop.pulsar_url)
 
     def _replaced(self, before: dict[str, int]) -> bool:
-        """Whether each instance runs as another process that is ready."""
+        """Return whether each instance runs as a new process that is ready."""
         ready = {own.instance for own in self.loop.status() if own.state == "ready"}
         pids = self.loop.pids
         return all(name in ready and pids.get(name, pid) != pid for name, pid in before.items())
@@ -267,7 +267,7 @@ class World:
 
 @contextmanager
 def lived(directory: Path, broker: str, partitions: int, **options: Any) -> Iterator[World]:
-    """A world that ends with a last comparison, unless something fails before."""
+    """Yield a world that ends with a last comparison, unless something fails before."""
     with World(directory, broker, partitions, **options) as world:
         yield world
         world.finish()
@@ -275,7 +275,7 @@ def lived(directory: Path, broker: str, partitions: int, **options: Any) -> Iter
 
 @contextmanager
 def mutated(services: Mapping[str, str]) -> Iterator[None]:
-    """Have these modules run in the place of the services' own."""
+    """Run these modules in place of the services' own."""
     before = dict(SERVICES)
     SERVICES.update(services)
     try:

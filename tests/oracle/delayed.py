@@ -1,16 +1,16 @@
-"""River's own evaluation under late labels, and what follows from it.
+"""River's own evaluation under late labels, and its consequences.
 
-`river.evaluate.iter_progressive_val_score(moment=, delay=)` asks each question at its moment and tells its answer at
+`river.evaluate.iter_progressive_val_score(moment=, delay=)` asks each question at its moment and reveals its answer at
 moment + delay. At equal times `river.stream.simulate_qa` (River 0.26) does this:
 
 - Before a question at t it reveals each answer with moment + delay <= t: an answer known at t precedes a question asked
-  at t. The answer of a question with delay 0 follows its own question, as it waits only from then on.
+  at t. The answer of a question with delay 0 follows its own question, because it only starts to wait then.
 - Questions are asked in the order of the data.
 - Answers wait in a list that `bisect.insort` keeps in the order of moment + delay, where an equal one goes behind those
-  that are there: of two answers known at t the one whose question was asked first is revealed first.
+  that are there: the first of two answers known at t is the one whose question was asked first.
 
-So data in the order of (time of the question, event id) has River follow the order of headrace's log to the entry, and
-no rank is needed within equal times. `steps_of` shows the order that River really takes.
+Data in the order of (time of the question, event id) therefore makes River follow the order of headrace's log to the
+entry, and no rank is needed within equal times. `steps_of` shows the order that River really takes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from river import metrics
 from river.evaluate import iter_progressive_val_score
 from river.stream import simulate_qa
 
-#: The delay of a question without an answer. River wants one: it comes behind all others and is left out of everything.
+#: The delay of a question without an answer. River requires one: it comes after all others and is ignored everywhere.
 NEVER = 2**62
 
 Floats = npt.NDArray[np.float64]
@@ -46,9 +46,9 @@ class Questions:
     times
         Their event times (µs).
     moments, delays
-        What River is given; a delay is `NEVER` where there is no answer.
+        River's arguments; a delay is `NEVER` if there is no answer.
     labels
-        None where there is no answer.
+        None if there is no answer.
     names, numbers
         The features in the order of the model, and float64[N, features]; NaN is missing.
     """
@@ -65,7 +65,7 @@ class Questions:
         return len(self.ids)
 
     def take(self, rows: list[int]) -> Questions:
-        """The questions at these rows, asked in this order."""
+        """Return the questions at these rows, asked in this order."""
         return Questions(
             [self.ids[row] for row in rows],
             self.times[rows],
@@ -77,23 +77,23 @@ class Questions:
         )
 
     def row(self, index: int) -> dict[str, float]:
-        """A vector as River takes it."""
+        """Return a vector as River takes it."""
         return row_of(self.names, self.numbers[index])
 
     def pairs(self) -> Iterator[tuple[dict[str, float], bool]]:
-        """River's data set."""
+        """Yield River's data set."""
         for index, label in enumerate(self.labels):
             yield self.row(index), bool(label)
 
     def clock(self) -> dict[str, Any]:
-        """The arguments `moment` and `delay` of River: each is called once for each question, in their order."""
+        """Return River's arguments `moment` and `delay`: each is called once for each question, in order."""
         moments, delays = iter(self.moments.tolist()), iter(self.delays.tolist())
         return {"moment": lambda _: next(moments), "delay": lambda _x, _y: next(delays)}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What River said.
+    """The results of River's evaluation.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ class Evaluation:
     steps
         The questions and answers in River's order.
     models
-        Copies of the model by the number of answers that it had learned: those asked for, and the last one.
+        Copies of the model by the number of answers that it had learned: the requested ones, and the last one.
     """
 
     questions: Questions
@@ -112,13 +112,13 @@ class Evaluation:
 
 
 def row_of(names: tuple[str, ...], numbers: Floats) -> dict[str, float]:
-    """A vector as River takes it: what is missing is left out."""
+    """Return a vector as River takes it: missing values are left out."""
     return {name: value for name, value in zip(names, numbers.tolist(), strict=True) if value == value}
 
 
 def steps_of(questions: Questions) -> Iterator[Step]:
-    """The order in which River asks and answers; answers that never come are last."""
-    # The features decide nothing here.
+    """Yield the order in which River asks and answers; answers that never come are last."""
+    # The features have no effect here.
     nothing: dict[str, float] = {}
     pairs = ((nothing, bool(label)) for label in questions.labels)
     for index, _, label in simulate_qa(pairs, **questions.clock(), copy=False):
@@ -152,9 +152,9 @@ def evaluate(questions: Questions, model: Any, keep: Collection[int] = ()) -> Ev
 
 
 def figures(evaluation: Evaluation, score_from: int | None) -> dict[str, float]:
-    """Metrics as of the question, of answers to questions from an event time on, and those of the baselines.
+    """Compute metrics as of the question, for answers to questions from an event time on, and those of the baselines.
 
-    `river_…` are River's metrics; the others are computed here, sums in the order of the answers.
+    `river_…` are River's metrics; the others are computed here, with sums in the order of the answers.
     """
     questions, ruler, prior_loss, repeated = evaluation.questions, Ruler(len(evaluation.questions)), 0.0, 0
     learned = true = 0
@@ -180,12 +180,12 @@ def figures(evaluation: Evaluation, score_from: int | None) -> dict[str, float]:
 
 
 class Ruler:
-    """Measures scores of a condition, one after the other.
+    """Metrics of the scores of a binary condition, taken one after another.
 
     Parameters
     ----------
     most
-        How many there are at most.
+        The maximum number of scores.
     """
 
     _BINS = 10
@@ -195,11 +195,11 @@ class Ruler:
         self._loss = 0.0
         self._bins = [[0, 0.0, 0] for _ in range(self._BINS)]
         self._river_loss, self._river_accuracy = metrics.LogLoss(), metrics.Accuracy()
-        # With a window that holds everything the area is exact.
+        # With a window that holds everything, the area is exact.
         self._river_area = metrics.RollingROCAUC(window_size=max(most, 1))
 
     def add(self, score: float, label: bool) -> None:
-        """Take a score and what came true."""
+        """Add a score and its true outcome."""
         self.scored += 1
         self._right += (score > 0.5) is label
         self._loss -= math.log(min(max(score if label else 1.0 - score, 1e-15), 1.0 - 1e-15))
@@ -212,7 +212,7 @@ class Ruler:
         self._river_area.update(label, score)
 
     def metrics(self) -> dict[str, float]:
-        """All of it; nothing but their number where there was no score."""
+        """Return all metrics; only their number if there was no score."""
         if not self.scored:
             return {"scored": 0.0}
         # n |sum of scores / n - true / n| for each bin.

@@ -1,4 +1,4 @@
-"""Which events count, and why the others do not: each partition by itself, in the order of its positions."""
+"""Which events count, and why the others do not: each partition is judged by itself, in the order of its positions."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from headrace.definition import Field, FieldType, LoopDefinition, StreamDefinition
 from tests.oracle.record import LAST_TIME, Message, Position, Streams
 
-#: A time before all others: nothing is known yet.
+#: A time before all others, while nothing is known yet.
 UNKNOWN = -(2**63)
 
-#: Accepted ids that a partition remembers, where its stream does not say.
+#: Accepted ids that a partition remembers unless its stream declares another number.
 IDS = 1_000_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,7 +42,7 @@ class Refusal(NamedTuple):
 
 @dataclass
 class Partition:
-    """What one partition's messages come to."""
+    """The result of judging one partition's messages."""
 
     accepted: list[Event] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
@@ -74,7 +74,7 @@ def judge_partition(stream: StreamDefinition, number: int, messages: Sequence[Me
 
 
 def _mark(stream: StreamDefinition, message: Message, found: Partition) -> None:
-    """Move the watermark, where the message is a mark that the stream believes."""
+    """Move the watermark if the message is a mark that the stream accepts."""
     by_events = found.max_time - stream.lateness if found.accepted else UNKNOWN
     if message.withdraws:
         if stream.marks == "anyone" or message.sent_by in ("cli", "play"):
@@ -85,7 +85,7 @@ def _mark(stream: StreamDefinition, message: Message, found: Partition) -> None:
 
 
 def _believes(stream: StreamDefinition, message: Message, time: int) -> bool:
-    """Whether a stream takes a mark: of this sender, and no further ahead of its publication than an event may be."""
+    """Return whether a stream accepts a mark: it depends on the sender, and on how far ahead of publication it is."""
     if stream.marks == "nobody" or (stream.marks == "cli" and message.sent_by not in ("cli", "play")):
         return False
     latest = LAST_TIME if stream.ahead is None else min(message.published + stream.ahead, LAST_TIME)
@@ -125,7 +125,7 @@ def _reason(
 
 
 def parse(stream: StreamDefinition, payload: bytes) -> dict[str, Any] | None:
-    """An event's fields by name; None where it is no event of the stream."""
+    """Return an event's fields by name; None if the payload is not an event of the stream."""
     if len(payload) > stream.max_bytes:
         return None
     try:
@@ -144,7 +144,7 @@ def parse(stream: StreamDefinition, payload: bytes) -> dict[str, Any] | None:
 
 
 def _value(declared: Field, value: Any) -> tuple[bool, Any]:
-    """Whether a field has a value of its type, and that value."""
+    """Return whether a field has a value of its type, and that value."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return declared.optional, None
     kind, whole = declared.type, isinstance(value, int) and not isinstance(value, bool)

@@ -15,7 +15,7 @@ Key = tuple[str, int, float | str, int, float]
 
 
 class Label(NamedTuple):
-    """A label that an event tells: of which question (or entity), when, and what."""
+    """A label that an event carries: for which question (or entity), when it is known, and its value."""
 
     of: str
     time: int
@@ -28,13 +28,13 @@ class Examples(NamedTuple):
     Attributes
     ----------
     repeated_questions, repeated_labels
-        Those that came second.
+        Number of those that came second.
     unmatched
         Labels that belong to no question (so far).
     open
         Questions without an answer (so far).
     dropped
-        Answers of a class of which only a share is kept.
+        Number of answers left out, of a class of which only a share is kept.
     """
 
     made: set[Key]
@@ -46,7 +46,7 @@ class Examples(NamedTuple):
 
 
 def examples_of(loop: LoopDefinition, model: ModelDefinition, judged: Judged) -> Examples:
-    """The examples that a model's log must come to hold."""
+    """Return the examples that a model's log must come to hold."""
     label = loop.label(model.label)
     questions, repeated = _questions(judged[model.stream], label.wait)
     told = list(labels_of(loop, model, judged))
@@ -75,10 +75,10 @@ def examples_of(loop: LoopDefinition, model: ModelDefinition, judged: Judged) ->
 
 
 def _answer(label: LabelDefinition, question: Event, mine: list[Label], watermark: int) -> Label | None:
-    """The label that counts, with the time at which it is known; None where there is none yet."""
+    """Return the label that counts, with the time at which it is known; None if there is none yet."""
     end = question.time + label.wait
     if label.after is not None:
-        # The first in event time, once no earlier one can come.
+        # Take the first in event time, once no earlier one can come.
         first = min(mine, key=lambda own: own.time, default=None)
         if first is not None:
             return first if first.time < watermark else None
@@ -93,7 +93,7 @@ def _answer(label: LabelDefinition, question: Event, mine: list[Label], watermar
 
 
 def weight(label: LabelDefinition, id: str, value: float | str) -> float:
-    """How many examples an answer stands for: none where its class is thinned out and its id is not among the kept."""
+    """Return how many examples an answer represents: 0 if its class is thinned out and its id is not among the kept."""
     for kept in label.keep:
         if kept.label == value:
             chosen = int(hashlib.sha256(id.encode()).hexdigest()[:16], 16) / 2**64 < kept.share
@@ -107,11 +107,11 @@ _Candidates = dict[tuple[str, int], list[Label]]
 def _by_id(
     questions: dict[str, list[Event]], told: list[Label], label: LabelDefinition
 ) -> tuple[_Candidates, list[Label]]:
-    """The labels of each question in the order in which they were read, and those without a question."""
+    """Return the labels of each question in the order of reading, and the labels without a question."""
     found: _Candidates = {}
     unmatched: list[Label] = []
     for own in told:
-        # A label belongs to the earliest question of its id that is no further away than the bound.
+        # A label belongs to the earliest question of its id within the bound.
         near = [asked for asked in questions.get(own.of, []) if abs(own.time - asked.time) <= label.wait]
         if near:
             question = min(near, key=lambda asked: asked.time)
@@ -122,7 +122,7 @@ def _by_id(
 
 
 def _forecasts(questions: dict[str, list[Event]], told: list[Label], label: LabelDefinition) -> _Candidates:
-    """The labels of each question's entity that are as much later as the forecast says."""
+    """Return the labels of each question's entity that are as much later as the forecast says."""
     found: _Candidates = {}
     by_entity: dict[str, list[Label]] = {}
     for own in told:
@@ -136,7 +136,7 @@ def _forecasts(questions: dict[str, list[Event]], told: list[Label], label: Labe
 
 
 def _questions(partitions: Sequence[Partition], bound: int) -> tuple[dict[str, list[Event]], int]:
-    """The questions by id: of those that are no further apart than the bound the first one read counts."""
+    """Return the questions by id: among those no further apart than the bound, the first one read counts."""
     found: dict[str, list[Event]] = {}
     repeated = 0
     for event in _in_order(partitions):
@@ -149,13 +149,13 @@ def _questions(partitions: Sequence[Partition], bound: int) -> tuple[dict[str, l
 
 
 def labels_of(loop: LoopDefinition, model: ModelDefinition, judged: Judged) -> Iterator[Label]:
-    """The labels that accepted events tell, in the order in which they are read."""
+    """Yield the labels of accepted events, in the order in which they are read."""
     label = loop.label(model.label)
     for event in _in_order(judged[label.stream]):
         of, value = event.fields[label.id], evaluate(label.value, event.fields)
         time = event.time if label.known_at is None else event.fields[label.known_at]
         if isinstance(label.value, Column) and label.type is FieldType.INT:
-            value = event.fields[label.value.name]  # an integer may be more than a float tells
+            value = event.fields[label.value.name]  # an integer may exceed the precision of a float
         if of is not None and value is not None and time is not None:
             yield Label(str(of), time, _as_label(model.task, value))
 
@@ -168,21 +168,21 @@ def _as_label(task: Task, value: Value | int) -> float | str:
 
 
 def _in_order(partitions: Sequence[Partition]) -> Iterator[Event]:
-    """Events in the order of their positions; two of one id are in one partition."""
+    """Yield events in the order of their positions; two events with one id are in one partition."""
     for partition in partitions:
         yield from partition.accepted
 
 
 def wrong_order(logged: Iterable[LoggedEntry], *, whole: bool = True) -> list[str]:
-    """What is wrong with the order of a log.
+    """Return what is wrong with the order of a log.
 
-    An entry may stand before one of a lower place only where it was released, without waiting for both watermarks, or
+    An entry may precede one of a lower place only if it was released, without waiting for both watermarks, or
     was made later. Each question is asked once, and closed once, later.
 
     Parameters
     ----------
     whole
-        No entries of another definition stand in it.
+        The log holds no entries of another definition.
     """
     wrong: list[str] = []
     highest: tuple[Any, ...] = ()

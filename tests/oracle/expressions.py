@@ -1,7 +1,7 @@
-"""Expressions, evaluated one event at a time.
+"""Evaluate expressions, one event at a time.
 
-A missing value is None; conditions are 1.0 and 0.0. A missing argument makes the result missing, except of `is_missing`
-and `fill`.
+A missing value is None; conditions are 1.0 and 0.0. A missing argument makes the result missing, except for
+`is_missing` and `fill`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DAY = 24 * _HOUR
 
 
 def evaluate(node: Expression, fields: dict[str, Any], read: Callable[[Aggregate], Value] = lambda node: None) -> Value:
-    """The value of an expression over an event's fields; `read` gives the value of an aggregate."""
+    """Return the value of an expression over an event's fields; `read` gives the value of an aggregate."""
     if isinstance(node, Literal):
         return _plain(node.value)
     if isinstance(node, Column):
@@ -49,7 +49,7 @@ def _plain(value: Any) -> Value:
 
 
 def _moment(node: Apply, fields: dict[str, Any]) -> list[Any]:
-    """The time that an operation is about: as an integer, since a float may be in the next hour."""
+    """Return the time for an operation: as an integer, because a float may round into the next hour."""
     return [fields.get(argument.name) for argument in node.arguments if isinstance(argument, Column)]
 
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 #: (ledger, entry, batch index), compared as a tuple.
 Position = tuple[int, int, int]
 
-#: Where a row that does not exist has been read up to.
+#: The position up to which a row that does not exist has been read.
 NOWHERE: Position = (-1, -1, -1)
 
-#: No event has a later time: 9999-12-31T23:59:59.999999Z.
+#: The latest time that an event may have: 9999-12-31T23:59:59.999999Z.
 LAST_TIME = 253_402_300_799_999_999
 
 
@@ -31,18 +31,18 @@ class Message(NamedTuple):
 
     @property
     def mark(self) -> int | None:
-        """The time before which nothing follows, where the message says one."""
+        """The time before which nothing follows; None if the message is not a mark."""
         text = self.properties.get("headrace-mark")
         return None if text is None or "headrace-mark-withdrawn" in self.properties else int(text)
 
     @property
     def withdraws(self) -> bool:
-        """Whether it takes marks back."""
+        """Whether the message withdraws marks."""
         return "headrace-mark-withdrawn" in self.properties
 
     @property
     def withdrawn_to(self) -> int | None:
-        """The latest mark that stays where it takes marks back; None for none."""
+        """The latest mark that a withdrawal keeps; None if it keeps none."""
         text = self.properties["headrace-mark-withdrawn"]
         return int(text) if text else None
 
@@ -53,7 +53,7 @@ class Message(NamedTuple):
 
     @property
     def ends_history(self) -> bool:
-        """Whether it says that a history has ended."""
+        """Whether the message ends a history."""
         return self.properties.get("headrace-end") == "1"
 
 
@@ -68,11 +68,11 @@ class LoggedVector:
     Attributes
     ----------
     position
-        That of the event it was made for, in partition `partition` of the model's stream.
+        The position of its event, in partition `partition` of the model's stream.
     cut
         For each row read, and each partition of its view's stream, the position of the newest event in the row.
     values
-        By feature; None where missing.
+        By feature; None if missing.
     published_ms
         When its message was published.
     """
@@ -88,20 +88,20 @@ class LoggedVector:
 
 @dataclass(frozen=True)
 class LoggedEntry:
-    """A question of a model's log, its answer, or the word that it has none.
+    """A question of a model's log, its answer, or the statement that it has none.
 
     Attributes
     ----------
     kind
         "question", "answer" or "unanswered".
     question
-        The place of its question.
+        The `seq` of its question.
     label_time
-        When an answer became known, or that there is none.
+        When the answer became known, or when it became known that there is none.
     released
-        It did not wait for both watermarks.
+        Whether it did not wait for both watermarks.
     made
-        It was made from kept events after a change, and never asked.
+        Whether it was made from kept events after a change, and never asked.
     """
 
     seq: int
@@ -118,11 +118,11 @@ class LoggedEntry:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What makes an answer one of the set of examples."""
+        """The fields that identify an answer in the set of examples."""
         return (self.id, self.time, self.label, self.label_time, self.weight)
 
     @property
     def place(self) -> tuple[int, bool, int, str, bool]:
-        """Where it belongs: an answer that is known at t before the questions at t, but for its own."""
+        """The place in the log: an answer known at t precedes the questions at t, except its own."""
         asks, known = self.kind == "question", max(self.time, self.label_time)
         return (self.time if asks else known, asks or known == self.time, self.time, self.id, not asks)

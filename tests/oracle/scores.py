@@ -1,4 +1,4 @@
-"""Bare River over a log: predict at the question, learn at the answer."""
+"""Bare River over a log: it predicts at the question, and learns at the answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.oracle.record import LoggedEntry
 
 
 class BareRiver:
-    """A River estimator that reads a log in its order.
+    """A River estimator that reads a log in order.
 
     Attributes
     ----------
@@ -30,15 +30,15 @@ class BareRiver:
 
     @property
     def score(self) -> float:
-        """The share predicted right as of the question; of a regression the mean absolute error."""
+        """The share predicted right as of the question; for a regression, the mean absolute error."""
         return self._total / self._weight if self._weight else 0.0
 
     def follow(self, log: Iterable[LoggedEntry]) -> None:
-        """Take the next entries of the log."""
+        """Process the next entries of the log."""
         for entry in log:
             self.read += 1
             if entry.kind == "question":
-                # A question of a model that has learned nothing leaves no trace in it: River's would have its keys.
+                # A question must leave no trace in a model that has learned nothing: River's would gain its keys.
                 estimator = self.estimator if self.examples else copy.deepcopy(self.estimator)
                 self._asked[entry.seq] = estimator.predict_one(self._row(entry))
                 continue
@@ -56,6 +56,6 @@ class BareRiver:
         self.examples += 1
 
     def _row(self, entry: LoggedEntry) -> dict[str, Any]:
-        """The vector without what is missing, in the order of the model's features."""
+        """Return the vector without missing values, in the order of the model's features."""
         values = {own.name: entry.values[own.name] for own in self.model.features}
         return {name: value for name, value in values.items() if value is not None and value != ""}

@@ -27,21 +27,21 @@ class Read(NamedTuple):
 
 
 class Tolerance(NamedTuple):
-    """What a machine may add to times by the clock (µs).
+    """How much a machine may add to wall-clock times (µs).
 
     Attributes
     ----------
     delivery
-        How long a published message may be on its way to the one who assembles.
+        How long a published message may take to reach the worker that assembles.
     clocks
-        By how much silence may seem shorter than it was.
+        How much shorter than it was a silence may seem.
     """
 
     delivery: int = 3_000_000
     clocks: int = 100_000
 
     def on(self, slowness: float) -> Tolerance:
-        """For a machine that takes so many times as long for the same."""
+        """Scale the tolerance to a machine that is slower by this factor."""
         return Tolerance(int(self.delivery * slowness), int(self.clocks * slowness))
 
 
@@ -52,16 +52,16 @@ USUAL = Tolerance()
 
 
 class VectorCheck:
-    """Checks the vectors of one model against its streams.
+    """A check of the vectors of one model against its streams.
 
     Attributes
     ----------
     outside
         Vectors whose rows were further ahead than the view keeps single ticks: their values are not promised.
     incomplete
-        Vectors that a resting source let go without an event that came later.
+        Vectors that an idle source released without an event that came later.
     undetermined
-        Vectors of examples that were made later, while events came that belong to them.
+        Vectors of examples that were made later, while events that belong to them arrived.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class VectorCheck:
         self.undetermined = 0
 
     def missing(self, logged: Iterable[LoggedVector], since: Mapping[int, Position] | None = None) -> list[str]:
-        """What is wrong with the set of vectors: each question has one, in each partition after a position."""
+        """Return what is wrong with the set of vectors: each question after its partition's position must have one."""
         counts = Counter((own.partition, own.position) for own in logged)
         since = since or {}
         lacking = [
@@ -107,10 +107,10 @@ class VectorCheck:
         return wrong
 
     def wrong(self, vector: LoggedVector) -> list[str]:
-        """What is wrong with one vector."""
+        """Return what is wrong with one vector."""
         event = self._questions.get((vector.partition, vector.position))
         if event is None:
-            return []  # `missing` says so
+            return []  # `missing` reports this
         if (vector.id, vector.time) != (event.id, event.time):
             return [f"vector {vector.id} at {vector.time} is of event {event.id} at {event.time}"]
         cuts = iter(vector.cut)
@@ -135,9 +135,9 @@ class VectorCheck:
         return wrong + list(self._wrong_values(vector, event, held))
 
     def wrong_made(self, entry: LoggedEntry, until: int) -> list[str]:
-        """What is wrong with the vector of an example that was made from the events published up to a time.
+        """Return what is wrong with the vector of an example that was made from the events published up to a time.
 
-        What came after that and belongs to it may be in it, or not.
+        Events that belong to it and came after that may be in it, or not.
         """
         event = self._by_id.get((entry.id, entry.time))
         if event is None:
@@ -154,10 +154,10 @@ class VectorCheck:
         return list(self._wrong_values(entry, event, held))
 
     def _not_allowed(self, vector: LoggedVector, read: Read, absent: Sequence[Entry]) -> list[str]:
-        """What the cut lacks without reason.
+        """Return what the cut lacks without reason.
 
-        An accepted event before the vector's head came behind the watermark that the vector needs, so its partition
-        rested when the vector was assembled: the event had not been published, and nothing else had for `idle`.
+        An event before the vector's head was accepted later, so its partition was idle or ended when the vector was
+        assembled: the event had not been published, and nothing else had for `idle`.
         """
         view = self._loop.view(read.view)
         assembled = vector.published_ms * 1_000 + 999
@@ -170,7 +170,7 @@ class VectorCheck:
         return []
 
     def _rested(self, stream: str, partition: int, at: int) -> bool:
-        """Whether a partition may have rested at a time by the clock."""
+        """Return whether a partition may have been idle or ended at a wall-clock time."""
         log, published = self._streams[stream][partition], self._published[stream][partition]
         seen = bisect_right(published, at - self._tolerance.delivery)
         waited = self._model.wait is not None
@@ -191,14 +191,14 @@ class VectorCheck:
 
 
 def reads_of(model: ModelDefinition) -> list[Read]:
-    """The rows that a vector reads, in the order in which its cut has them."""
+    """Return the rows that a vector reads, in the order in which its cut has them."""
     numeric = [own.value for own in model.features if own.type is not FieldType.STRING]
     nodes = (node for value in numeric for node in walk(value))
     return list(dict.fromkeys(Read(node.view, node.key) for node in nodes if isinstance(node, Aggregate)))
 
 
 def is_exact(loop: LoopDefinition, value: Expression) -> bool:
-    """Whether a feature's value must be equal to the bit: it holds no sum and no logarithm."""
+    """Return whether a feature's value must be equal bit for bit: it holds no sum and no logarithm."""
     return not any(_is_close(loop, node) for node in walk(value))
 
 
@@ -212,7 +212,7 @@ def _is_close(loop: LoopDefinition, node: Expression) -> bool:
 
 
 def same(expected: Value, found: Value, *, exact: bool) -> bool:
-    """Whether a logged value is the expected one."""
+    """Return whether a logged value is the expected one."""
     if isinstance(expected, float) and isinstance(found, float) and not exact:
         return math.isclose(expected, found, rel_tol=1e-9, abs_tol=1e-9)
     return expected == found

@@ -12,12 +12,12 @@ from tests.oracle.events import Event, Partition
 from tests.oracle.expressions import Value, evaluate
 from tests.oracle.record import Position
 
-#: Texts of the fields that name an entity.
+#: Text values of the fields that name an entity.
 Entity = tuple[str, ...]
 
 
 class Entry(NamedTuple):
-    """What an event adds to the row of its entity; `columns` are the values that the view aggregates."""
+    """The contribution of an event to the row of its entity; `columns` are the values that the view aggregates."""
 
     time: int
     partition: int
@@ -27,26 +27,26 @@ class Entry(NamedTuple):
 
 
 class Row:
-    """What an entity's events add, in the order of their times; of equal times the later position is the newer one."""
+    """The contributions of an entity's events, in order of time; at equal times the later position is the newer one."""
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._entries = sorted(entries, key=lambda own: (own.time, own.partition, own.position))
         self._times = [own.time for own in self._entries]
 
     def between(self, low: int, high: int | None = None) -> list[Entry]:
-        """The entries from one time on, up to, not including, another."""
+        """Return the entries from one time on, up to, but not including, another."""
         end = len(self._times) if high is None else bisect_left(self._times, high)
         return self._entries[bisect_left(self._times, low) : end]
 
 
 def entity_of(fields: dict[str, Any], names: Sequence[str]) -> Entity | None:
-    """The entity that fields of an event name; None where one is missing."""
+    """Return the entity that fields of an event name; None if one is missing."""
     values = [fields.get(name) for name in names]
     return None if None in values else tuple(str(value) for value in values)
 
 
 def rows_of(view: ViewDefinition, partitions: Iterable[Partition]) -> dict[Entity, Row]:
-    """The rows that the accepted events of a view's stream make, by entity."""
+    """Return the rows that the accepted events of a view's stream make, by entity."""
     found: dict[Entity, list[Entry]] = {}
     for event in (event for partition in partitions for event in partition.accepted):
         entity = entity_of(event.fields, view.by)
@@ -63,20 +63,20 @@ def _columns(view: ViewDefinition, event: Event) -> dict[str, Value]:
 
 
 def window_of(view: ViewDefinition, name: str, time: int) -> tuple[int, int]:
-    """The times that a window covers, read at a time: from the first up to, not including, the second."""
+    """Return the times that a window covers when read at a time: from the first up to, not including, the second."""
     (window,) = [own for own in view.windows if own.name == name]
     head = time // view.resolution * view.resolution
     return time // window.hop * window.hop - window.size + window.hop, head
 
 
 def widest(view: ViewDefinition, time: int) -> tuple[int, int]:
-    """The times that any of a view's windows covers."""
+    """Return the times that any of a view's windows covers."""
     spans = [window_of(view, window.name, time) for window in view.windows]
     return min(low for low, _ in spans), max(high for _, high in spans)
 
 
 def aggregate(view: ViewDefinition, node: Aggregate, entries: Iterable[Entry], time: int) -> Value:
-    """The value of an aggregate over a window; `entries` are in the order of a row."""
+    """Return the value of an aggregate over a window; `entries` are in the order of a row."""
     (declared,) = [own for own in view.aggregates if own.name == node.aggregate]
     low, high = window_of(view, node.window, time)
     inside = [own for own in entries if low <= own.time < high]
@@ -91,7 +91,7 @@ def _mean(values: list[float]) -> float | None:
 
 
 def _std(values: list[float]) -> float | None:
-    """Of a sample: one value has none."""
+    """Return the standard deviation of a sample: one value has none."""
     if len(values) < 2:
         return None
     mean = math.fsum(values) / len(values)

@@ -1,1 +1,1 @@
-"""Long runs that are shown, and compared with the oracle; the suite plays small ones."""
+"""Long runs whose results are shown, and compared with the oracle; the suite plays small ones."""

@@ -73,10 +73,10 @@ _BATCH = 1_000
 #: Seconds of steady requests before the update and after the switch.
 _BEFORE_S, _AFTER_S = 3.0, 3.0
 
-#: Seconds between two looks at the status.
+#: Seconds between two checks of the status.
 _LOOK_S = 1.0
 
-#: What a status says of a change, beside the line of a join whose examples are made again.
+#: The parts of a status about a change, beside the line of a join whose examples are made again.
 _CHANGE = re.compile(r"new definition: .*? meanwhile|\(rows are being made again\)|behind [1-9][\d,]* events?")
 
 
@@ -109,12 +109,12 @@ def _late(number: int) -> bool:
 
 
 def learned(loop: RunningLoop) -> int:
-    """The examples of the version that the scorers answer with."""
+    """Return the number of examples in the version that the scorers answer with."""
     return max((n for own in loop.status() if own.service == "scorer" for n in own.versions.values()), default=0)
 
 
 def wait_for(probe: Callable[[], _Value], what: str, seconds: float = 600.0) -> _Value:
-    """The first value that is true."""
+    """Wait for a true value and return it."""
     began = time.monotonic()
     while not (value := probe()):
         if time.monotonic() - began > scaled(seconds):
@@ -124,7 +124,7 @@ def wait_for(probe: Callable[[], _Value], what: str, seconds: float = 600.0) -> 
 
 
 def status_text(data: Path) -> str:
-    """What `headrace status` prints."""
+    """Return what `headrace status` prints."""
     out = io.StringIO()
     with redirect_stdout(out):
         headrace(["status", "--data", str(data)])
@@ -132,7 +132,7 @@ def status_text(data: Path) -> str:
 
 
 def changing(text: str) -> list[str]:
-    """What a status says of the change."""
+    """Return the parts of a status that describe the change."""
     return [
         line if line.startswith("join") else f"{_who(line)} {found}"
         for line in text.splitlines()
@@ -141,26 +141,26 @@ def changing(text: str) -> list[str]:
 
 
 def _who(line: str) -> str:
-    """The instance or the stream that a line is of."""
+    """Return the instance or the stream that a line describes."""
     words = line.split()
     return words[1] if words[0] == "stream" else words[1].rstrip(":")
 
 
 def peak_mb(loop: RunningLoop, instance: str) -> float:
-    """The most memory that a process has held."""
+    """Return the peak memory of a process."""
     lines = Path(f"/proc/{loop.pids[instance]}/status").read_text().splitlines()
     return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1_024, 1)
 
 
 def request_of(number: int, *, at: int) -> scoring_pb2.ScoreRequest:
-    """A request for one of the shops, behind the newest question."""
+    """Return a request for one of the shops, later than the newest question."""
     event = {"shop": _shop(number), "price": _price(number), "at": at}
     return scoring_pb2.ScoreRequest(model="delay", event=json.dumps(event).encode())
 
 
 @contextmanager
 def asked_steadily(requests: SteadyRequests) -> Iterator[None]:
-    """Ask until the block ends."""
+    """Send requests until the block ends."""
     requests.start()
     try:
         yield
@@ -169,7 +169,7 @@ def asked_steadily(requests: SteadyRequests) -> Iterator[None]:
 
 
 def simulate(folder: Path, examples: int, live: int, per_second: float, sample: int | None) -> dict[str, Any]:
-    """Run it; returns the figures."""
+    """Run the simulation; return its figures."""
     before, after = folder / "shop.py", folder / "changed.py"
     before.write_text(LOOP)
     text = LOOP
@@ -223,7 +223,7 @@ def simulate(folder: Path, examples: int, live: int, per_second: float, sample: 
 
 
 def check_against(after: Path, data: Path) -> int:
-    """Print what `headrace check --against` says, as a user runs it; returns its exit code."""
+    """Print what `headrace check --against` says, as a user runs it; return its exit code."""
     program = Path(sys.executable).with_name("headrace")
     done = subprocess.run(
         [program, "check", str(after), "--against", str(data)], capture_output=True, text=True, check=False
@@ -233,7 +233,7 @@ def check_against(after: Path, data: Path) -> int:
 
 
 def watch(loop: RunningLoop, requests: SteadyRequests, new: str) -> None:
-    """Print what a user sees of the change, until the new definition answers at every scorer and nothing is left."""
+    """Print what a user sees of the change, until the new definition answers at every scorer and no work is left."""
     shown: list[str] = []
     whole = False
     began = time.monotonic()
@@ -255,7 +255,7 @@ def watch(loop: RunningLoop, requests: SteadyRequests, new: str) -> None:
 
 
 def compared(loop: RunningLoop, total: int, sample: int | None) -> Comparison:
-    """The comparison, once all examples had time to come."""
+    """Return the comparison, once all examples have had time to arrive."""
     model = loop.definition.models[0]
     for _ in range(10):
         found = compare(loop.definition, model, loop.pulsar_url, loop.namespace, sample=sample)
@@ -266,7 +266,7 @@ def compared(loop: RunningLoop, total: int, sample: int | None) -> Comparison:
 
 
 def figures(requests: SteadyRequests, began: float, old: str, new: str, found: Comparison) -> dict[str, Any]:
-    """What the last line says."""
+    """Return the figures of the last line."""
     answers = sorted(requests.answers)
     during = sorted(own.seconds for own in answers if own.at >= began)
     first_new = next(own for own in answers if own.definition == new)

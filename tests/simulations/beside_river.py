@@ -1,4 +1,4 @@
-"""A recorded loop beside River's evaluation under late labels: what is compared, and what differs."""
+"""Compare a recorded loop with River's evaluation under late labels: what is compared, and how it differs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from headrace_learner.statehash import state_hash
 from tests.oracle.delayed import Evaluation, Floats, Questions, Ruler, figures, row_of
 from tests.simulations.recorded import Recorded
 
-#: The scorer evaluates the exported model: its sums may differ in the last bits.
+#: The scorer evaluates the exported model, whose sums may differ in the last bits.
 EXPORTED = 1e-12
 
-#: headrace's area has bins of 0.1 % of a score, and is within half the share of the pairs that meet in one.
+#: headrace computes the area with bins of 0.1 % of a score; the error is at most half the share of pairs in one bin.
 AREA = 5e-5
 
 #: River's log loss is a running mean, and served answers are summed in the order in which they met their predictions.
@@ -46,22 +46,22 @@ class Comparison:
 
     @property
     def different(self) -> int:
-        """How many values differ."""
+        """The number of values that differ."""
         return sum(check.different for check in self.checks)
 
 
 @dataclass(frozen=True)
 class Told:
-    """What headrace says.
+    """The results of headrace.
 
     Attributes
     ----------
     scores
-        What the learner's code predicts of each question of the log.
+        The prediction of the learner's code for each question of the log.
     metrics
-        The metrics that it tells; those of the process that ran where it is one.
+        The metrics that it reports; those of the process that ran, if there is one.
     estimator
-        The model as the learner's last checkpoint has it.
+        The model in the learner's last checkpoint.
     """
 
     scores: Floats
@@ -72,16 +72,17 @@ class Told:
 def compare(
     recorded: Recorded, places: Evaluation, times: Evaluation, told: Told, score_from: int | None
 ) -> Comparison:
-    """Compare what headrace says with River's evaluations.
+    """Compare headrace's results with River's evaluations.
 
     Parameters
     ----------
     places
-        Of the log's questions: the moments are places in the log.
+        The evaluation of the log's questions: the moments are places in the log.
     times
-        Of the same questions, with event times as moments, and a copy of the model of each version that served.
+        The evaluation of the same questions, with event times as moments, and a copy of the model of each version that
+        served.
     score_from
-        Metrics are of questions from this event time on.
+        Metrics cover questions from this event time on.
     """
     log, by_time = recorded.questions, times.questions
     of_places, of_times = figures(places, score_from), figures(times, score_from)
@@ -103,7 +104,7 @@ def compare(
 
 
 def _equal(what: str, one: Floats, other: Floats, allowed: float = 0.0) -> Check:
-    """Compare to the bit, or within what is allowed."""
+    """Compare bit for bit, or within what is allowed."""
     if len(one) != len(other):
         return Check(what, max(len(one), len(other)), max(len(one), len(other)), np.inf, allowed)
     same = one.view(np.int64) == other.view(np.int64)
@@ -114,12 +115,12 @@ def _equal(what: str, one: Floats, other: Floats, allowed: float = 0.0) -> Check
 
 
 def _at(values: Floats, indices: list[int]) -> Floats:
-    """Values at indices, NaN where there is none."""
+    """Return the values at these indices; NaN at index -1."""
     return np.append(values, np.nan)[indices]
 
 
 def _order(recorded: Recorded, times: Evaluation) -> Check:
-    """The order of the log beside the one that River makes of the event times."""
+    """Compare the order of the log with the one that River makes of the event times."""
     of_log = ((recorded.questions.ids[index], asks) for index, asks in recorded.steps)
     of_river = ((times.questions.ids[index], asks) for index, asks in times.steps)
     different = sum(one != other for one, other in zip_longest(of_log, of_river))
@@ -127,7 +128,7 @@ def _order(recorded: Recorded, times: Evaluation) -> Check:
 
 
 def _vectors(recorded: Recorded) -> Check:
-    """The vectors of the log beside those of the features topic."""
+    """Compare the vectors of the log with those of the features topic."""
     log = recorded.questions
     rows = [recorded.vectors.get(id, -1) for id in log.ids]
     known = np.append(recorded.numbers, np.full((1, len(log.names)), np.inf), axis=0)[rows]
@@ -137,14 +138,14 @@ def _vectors(recorded: Recorded) -> Check:
 
 
 def _states(estimator: Any, *evaluations: Evaluation) -> Check:
-    """What the running learner knew in the end beside River's models after the last answer."""
+    """Compare the final state of the running learner with River's models after the last answer."""
     mine = state_hash(_in_one_order(estimator))
     found = [state_hash(_in_one_order(evaluation.models[max(evaluation.models)])) for evaluation in evaluations]
     return Check("models in the end: River, checkpoint", len(found), sum(own != mine for own in found))
 
 
 def _in_one_order(estimator: Any) -> Any:
-    """A copy with its scaler's keys sorted: questions before the first answer add theirs to River's, not to ours."""
+    """Return a copy with its scaler's keys sorted: early questions add their keys to River's model, not to ours."""
     estimator = copy.deepcopy(estimator)
     scaler = estimator["StandardScaler"]
     scaler.means, scaler.vars = (dict(sorted(values.items())) for values in (scaler.means, scaler.vars))
@@ -152,7 +153,7 @@ def _in_one_order(estimator: Any) -> Any:
 
 
 def _versions(recorded: Recorded, times: Evaluation) -> Check:
-    """What was served beside what River's model says that had learned as many answers."""
+    """Compare what was served with the prediction of River's model that had learned as many answers."""
     served, names = recorded.served, times.questions.names
     columns = zip(served.versions.tolist(), served.numbers, strict=True)
     found = [
@@ -163,7 +164,7 @@ def _versions(recorded: Recorded, times: Evaluation) -> Check:
 
 
 def _of_served(recorded: Recorded, by_time: Questions, score_from: int | None) -> dict[str, float]:
-    """The metrics of what was served, in the order in which it was."""
+    """Return the metrics of what was served, in the order of serving."""
     labels = dict(zip(by_time.ids, by_time.labels, strict=True))
     served, ruler = recorded.served, Ruler(len(recorded.served.ids))
     for id, time, score in zip(served.ids, served.times.tolist(), served.scores.tolist(), strict=True):
@@ -174,13 +175,13 @@ def _of_served(recorded: Recorded, by_time: Questions, score_from: int | None) -
 
 
 def _served_only(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
-    """The metrics of what was served, under the names of the others."""
+    """Return the metrics of what was served, under the names of the others."""
     found = {name.removeprefix("served_"): value for name, value in metrics.items() if name.startswith("served_")}
     return {"scored": metrics["served"], **found} if found else {}
 
 
 def _metrics(what: str, river: Mapping[str, float], told: Mapping[str, float | None], sums: float) -> Iterator[Check]:
-    """River's metrics and those computed in the same order beside what headrace tells; the latter to the bit."""
+    """Compare River's metrics, and those computed in the same order, with headrace's; the latter bit for bit."""
     served = what.startswith("served")
     for name, value in river.items():
         key = name.removeprefix("river_")

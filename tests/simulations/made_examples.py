@@ -1,4 +1,4 @@
-"""The examples that a changed model has on its log, compared with the oracle."""
+"""Compare the examples that a changed model has on its log with the oracle."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.oracle.examples import examples_of
 from tests.oracle.record import LoggedEntry, Message
 from tests.oracle.vectors import VectorCheck
 
-#: Differences of one kind that are shown.
+#: Maximum number of differences shown of one kind.
 _SHOWN = 3
 
-#: However late an event was published, it is in the vectors.
+#: The vectors hold every event, however late it was published.
 _ALL = 2**63
 
 #: An example: id, event time, label, when it was known, weight.
@@ -30,12 +30,12 @@ _Example = tuple[str, int, float | str, int, float]
 
 @dataclass
 class Comparison:
-    """What the log holds for the new definition.
+    """The log's contents for the new definition.
 
     Attributes
     ----------
     reused
-        Examples of a former definition that the new one learns as they are.
+        Examples of a former definition that the new one learns unchanged.
     made
         Examples that were made again from kept events.
     joined
@@ -59,7 +59,7 @@ def compare(
 ) -> Comparison:
     """Compare the examples of a model's definition, and the vectors of a `sample` of them, with the oracle.
 
-    Vectors are compared with those that wait for every partition, so the events have to be in time order.
+    Vectors are compared with ones that wait for every partition, so the events have to be in order of time.
     """
     prefix = f"persistent://{namespace}/{loop.name}"
     client = pulsar.Client(url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
@@ -92,7 +92,7 @@ def _read(client: pulsar.Client, topic: str) -> list[Message]:
 
 
 def _entries(model: ModelDefinition, log: list[Message], found: Comparison) -> Iterator[LogEntries]:
-    """The answers that the new definition learns; counts them by where they are from."""
+    """Yield the answers that the new definition learns; count them by origin."""
     epoch = 0
     following = 0
     for message in log:
@@ -138,7 +138,7 @@ def _compare_examples(
 def _compare_vectors(
     check: VectorCheck, model: ModelDefinition, entries: list[LogEntries], sample: int | None, seed: int
 ) -> tuple[int, list[str]]:
-    """How many vectors were compared, and what is wrong with them."""
+    """Return how many vectors were compared, and what is wrong with them."""
     places = [(part, row) for part in entries for row in range(len(part))]
     chosen = places if sample is None or sample >= len(places) else random.Random(seed).sample(places, sample)
     wrong = [text for part, row in chosen for text in check.wrong_made(_entry(model, part, row), _ALL)]
@@ -146,7 +146,7 @@ def _compare_vectors(
 
 
 def _entry(model: ModelDefinition, part: LogEntries, row: int) -> LoggedEntry:
-    """An answer as the oracle takes it; the model has no texts among its features."""
+    """Return an answer as the oracle takes it; the model has no texts among its features."""
     values = part.numbers[row].tolist()
     held = {own.name: None if value != value else value for own, value in zip(model.features, values, strict=True)}
     places = int(part.seqs[row]), "answer", int(part.questions[row])

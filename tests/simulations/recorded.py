@@ -1,4 +1,4 @@
-"""What a loop recorded of one model: its vectors, its log of questions and answers, and what was served."""
+"""The records that a loop has of one model: its vectors, its log of questions and answers, and what was served."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from headrace.log.tables import Kind, decode_log, decode_predictions, decode_vec
 from headrace.log.topics import Topics
 from tests.oracle.delayed import NEVER, Floats, Ints, Questions, Step
 
-#: Messages hold hundreds of vectors each: few are fetched ahead.
+#: Messages hold hundreds of vectors each, so only a few are prefetched.
 _QUEUE = 16
 
 
 @dataclass(frozen=True)
 class ServedPredictions:
-    """Predictions of events of the stream; what was asked by requests is left out."""
+    """Predictions of events of the stream; those of requests are left out."""
 
     ids: list[str]
     times: Ints
@@ -42,9 +42,9 @@ class Recorded:
     Attributes
     ----------
     messages
-        Its log as it is.
+        The messages of its log.
     questions
-        The questions of the log: each one's moment is its place, its delay the number of places to its answer.
+        The questions of the log: the moment of each is its place, its delay the number of places to its answer.
     steps
         Questions and answers in the order of the log.
     vectors
@@ -60,7 +60,7 @@ class Recorded:
 
 
 def read(running: RunningLoop, model: ModelDefinition) -> Recorded:
-    """Read the topics of a model from their beginning to their end."""
+    """Read the topics of a model from beginning to end."""
     topics = Topics(running.definition.name, running.namespace)
     client = pulsar.Client(running.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
     try:
@@ -74,7 +74,7 @@ def read(running: RunningLoop, model: ModelDefinition) -> Recorded:
 
 
 def asked_by_the_learner(model: ModelDefinition, estimator: Any, recorded: Recorded) -> tuple[Floats, dict[str, float]]:
-    """What the learner's code says of each question of the log, as of the question, and the metrics it ends with."""
+    """Return the learner's prediction for each question of the log, as of the question, and its final metrics."""
     scores = dict[int, Any]()
     learning = Learning(model, estimator, asked=scores.__setitem__)
     for message in recorded.messages:
@@ -85,17 +85,17 @@ def asked_by_the_learner(model: ModelDefinition, estimator: Any, recorded: Recor
 
 
 def flights(files: dict[str, Path], recorded: Recorded, wait: int) -> Questions:
-    """The questions of the flights by their event times: from the events, with nothing of the log but the vectors.
+    """Return the questions of the flights by their event times: from the events, with only the vectors from the record.
 
     Parameters
     ----------
     files
         The events that were played.
     wait
-        An arrival within so much of its question (µs) answers it.
+        An arrival within this time of its question (µs) answers it.
     """
     asked, landed = pd.read_parquet(files["scheduled"]), pd.read_parquet(files["arrived"])
-    # An answer known at t comes before a question at t, and answers tie by their questions: see `tests.oracle.delayed`.
+    # An answer known at t precedes a question at t, and answers tie by their questions: see `tests.oracle.delayed`.
     asked = asked.sort_values(["at", "flight"])
     times = _microseconds(asked["at"])
     arrivals = landed.drop_duplicates("flight").set_index("flight").reindex(asked["flight"])
@@ -107,7 +107,7 @@ def flights(files: dict[str, Path], recorded: Recorded, wait: int) -> Questions:
         ids,
         times,
         times,
-        # An answer is not known before its question is asked.
+        # No answer is known before its question is asked.
         np.where(counts, np.maximum(known - times, 0), NEVER),
         [bool(label) if counted else None for label, counted in zip(late, counts.tolist(), strict=True)],
         recorded.questions.names,
@@ -146,7 +146,7 @@ def _served(client: pulsar.Client, topic: str, model: ModelDefinition) -> Served
     for _, payload, envelope in _messages(client, topic):
         if payload and envelope.epoch is not None:
             found = decode_predictions(model, payload)
-            # The first one counts, where a scorer sent some again.
+            # If a scorer sent some again, the first one counts.
             new = [row for row, id in enumerate(found.ids) if id not in ids]
             ids.update(dict.fromkeys(found.ids))
             parts.append((found.times[new], found.versions[new], found.scores[new], found.numbers[new]))
@@ -155,7 +155,7 @@ def _served(client: pulsar.Client, topic: str, model: ModelDefinition) -> Served
 
 
 def _log(model: ModelDefinition, messages: list[Message]) -> tuple[Questions, list[Step]]:
-    """The questions of a log, and its order."""
+    """Return the questions of a log, and its order."""
     ids: list[str] = []
     moments: list[int] = []
     times: list[int] = []
@@ -169,7 +169,7 @@ def _log(model: ModelDefinition, messages: list[Message]) -> tuple[Questions, li
         if not payload:
             continue
         entries = decode_log(model, payload)
-        # What a join sent again after a crash has the places of its first time.
+        # Entries that a join resends after a crash keep their sequence numbers.
         entries = entries.take(np.flatnonzero(entries.seqs > read_to).tolist())
         read_to = max([read_to, *entries.seqs[-1:].tolist()])
         columns = (entries.kinds.tolist(), entries.seqs.tolist(), entries.questions.tolist(), entries.times.tolist())

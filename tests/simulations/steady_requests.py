@@ -1,4 +1,4 @@
-"""Requests at a fixed rate, with what became of each."""
+"""Requests at a fixed rate, with the outcome of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import grpc
 
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
 
-#: Requests in flight at most; further ones start late.
+#: Maximum number of requests in flight; further ones start late.
 _IN_FLIGHT = 32
 
 #: Seconds after which a request has failed.
@@ -26,7 +26,7 @@ class Answered(NamedTuple):
     Attributes
     ----------
     at
-        When its answer came (`time.monotonic`).
+        When its answer arrived (`time.monotonic`).
     seconds
         How long it took from when it was due.
     definition
@@ -42,12 +42,12 @@ class Answered(NamedTuple):
 
 
 class SteadyRequests(threading.Thread):
-    """Asks scorers in turn, so many times a second, however long the answers take.
+    """A thread that sends requests to scorers in turn at a fixed rate, however long the answers take.
 
     Parameters
     ----------
     request
-        Makes the request of a number.
+        Makes the request with a given number.
     addresses
         The scorers that are asked; assign others as a load balancer would.
     """
@@ -67,12 +67,12 @@ class SteadyRequests(threading.Thread):
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """Ask no more, and wait for the answers that are due."""
+        """Stop sending, and wait for the answers that are due."""
         self._stopping.set()
         self.join()
 
     def leave(self, addresses: Sequence[str]) -> None:
-        """Ask only these from now on; returns once no request to another one is in flight."""
+        """Ask only these scorers from now on; return once no request to another one is in flight."""
         self.addresses = tuple(addresses)
         while any(count for address, count in self._in_flight.items() if address not in addresses):
             time.sleep(0.01)
@@ -93,7 +93,7 @@ class SteadyRequests(threading.Thread):
         try:
             scored = self._stub(address).Score(self._request(number), timeout=_TIMEOUT_S)
         except Exception as error:
-            # Whatever it is: a caller has no answer.
+            # The caller has no answer, whatever the error is.
             reason = error.details() if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call) else error
             self.failures.append(f"{address}: {reason}")
         else:

@@ -3,8 +3,8 @@
 It plays the flights of 2013 into the demo's loop, as ``make demo`` does, reads what the loop recorded, and has River's
 ``iter_progressive_val_score(moment=, delay=, yield_predictions=True)`` evaluate the same model twice: by the places of
 questions and answers in the model's log, and by event times, which come from the events and not from the log. Every
-prediction as of the question must be equal to the bit, and the metrics that the running loop told must follow from
-River's predictions. The last line is JSON; the exit code is 1 when something differs.
+prediction as of the question must be equal bit for bit, and the metrics that the running loop reported must follow from
+River's predictions. The last line is JSON; the exit code is 1 if something differs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LINE_EVERY_S = 10.0
 
 @dataclass(frozen=True)
 class Played:
-    """A loop that has learned its history, and what it said in the end."""
+    """A loop that has learned its history, and its final metrics."""
 
     recorded: Recorded
     metrics: Mapping[str, float | None]
@@ -75,7 +75,7 @@ def main() -> int:
 
 
 def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
-    """Play, compare and print; returns the figures."""
+    """Play, compare and print; return the figures."""
     say("preparing the flights of 2013")
     files = prepare.write(directory / "events", first_months(months))
     loaded = declare.load(LOOP)
@@ -89,7 +89,7 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
     by_time = topics.flights(files, recorded, loaded.definition.label(model.label).wait)
     say("River, by the places in the log and by event times, and the learner's code over the log")
     began = time.monotonic()
-    # Spawned: this process has threads of the broker's client.
+    # Spawn, because this process has threads of the broker's client.
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         placed = pool.submit(evaluate, recorded.questions, loaded.learner(MODEL))
         timed = pool.submit(evaluate, by_time, loaded.learner(MODEL), {*recorded.served.versions.tolist()})
@@ -98,7 +98,7 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
     say("comparing")
     told = Told(scores, played.metrics, learning.estimator)
     found = compare(recorded, places, times, told, model.score_from)
-    # The metrics of the process that ran are those of its code over its log: all of them, to the bit.
+    # The running process must report the same metrics as its code over its log: all of them, bit for bit.
     again = sum(played.metrics.get(name) != value for name, value in metrics.items())
     print(f"\n{table(found, played.metrics)}\n\n{differences(found)}\n\n{ties(by_time)}\n", flush=True)
     return {
@@ -119,7 +119,7 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
 
 
 def first_months(months: int) -> dict[str, pd.DataFrame]:
-    """The events of all streams up to the end of a month of 2013."""
+    """Return the events of all streams up to the end of a month of 2013."""
     tables = prepare.streams()
     if months == 12:
         return tables
@@ -154,7 +154,7 @@ def _lines(watcher: Watcher, say: Say) -> Callable[[Sample], None]:
 
 
 def _is_joined(metrics: Mapping[str, float | None], recorded: Recorded, model: ModelDefinition) -> bool:
-    """Whether the learner has read all predictions that were served."""
+    """Return whether the learner has read all served predictions."""
     log, since = recorded.questions, model.score_from or 0
     labels = dict(zip(log.ids, log.labels, strict=True))
     served = zip(recorded.served.ids, recorded.served.times.tolist(), strict=True)
@@ -163,7 +163,7 @@ def _is_joined(metrics: Mapping[str, float | None], recorded: Recorded, model: M
 
 
 def table(found: Comparison, metrics: Mapping[str, float | None]) -> str:
-    """The figures as of the question, as served, and of the baselines."""
+    """Format the figures as of the question, as served, and of the baselines."""
     river = [(f"River, {how}", _of_river(own)) for how, own in _river(found).items()]
     metrics = metrics if metrics.get("scored") else {}
     loop = {name: metrics.get(name) for name in _COLUMNS}
@@ -197,7 +197,7 @@ def _row(name: str, values: Mapping[str, float | None]) -> str:
 
 
 def differences(found: Comparison) -> str:
-    """What was compared with what, and how much of it differs."""
+    """Format what was compared with what, and how much of it differs."""
     heading = f"{'compared':60}  {'values':>9}  {'different':>9}  {'by at most':>10}  allowed"
     rows = [
         f"{own.what:60}  {own.compared:9,}  {own.different:9,}  {own.greatest:10.1e}  "
@@ -208,7 +208,7 @@ def differences(found: Comparison) -> str:
 
 
 def ties(questions: Questions) -> str:
-    """How often the order within equal times decides."""
+    """Format how often the order within equal times matters."""
     asked = pd.Series(questions.times)
     answered = [label is not None for label in questions.labels]
     known = pd.Series((questions.moments + questions.delays)[answered])

@@ -1,1 +1,1 @@
-"""What needs a foreign stack for minutes: run by `make test-stacks`, before a release."""
+"""Tests that need another stack for minutes: run by `make test-stacks`, before a release."""

@@ -1,6 +1,6 @@
-"""The compose file on ordinary days: services before servers, `down` and `up`, killed containers, other addresses.
+"""The compose file in ordinary situations: services before servers, `down` and `up`, killed containers, new addresses.
 
-After each of these, pairs of a payment and its outcome are sent by `headrace send`. Then the topics must hold each of
+After each of these, `headrace send` sends pairs of a payment and its outcome. Then the topics must hold each of
 them, with one vector and one example, the oracle must find no difference, and the scorer must answer from a version
 that has learned all examples.
 """
@@ -33,13 +33,13 @@ SERVICES = ("ingest", "feature", "learner", "scorer")
 
 _FIRST, _MORE = 1_000, 100
 
-#: The last byte of the first address that a container moves to; engines give low ones.
+#: The last byte of the first address that a container moves to; engines assign low ones.
 _FIRST_ADDRESS = 200
 
-#: Seconds until a situation is over: a broker's start takes most of it.
+#: Seconds allowed for a situation: a broker's start takes most of it.
 _PATIENCE_S = 240.0
 
-#: Inside a container: Python, where the tests are copied to, and the loop's folder on this machine.
+#: Paths inside a container: Python, and the folder to which the tests are copied.
 _PYTHON, _INSIDE = "/opt/headrace/bin/python", "/tmp/stacks"
 
 _LOOP = """
@@ -91,13 +91,13 @@ class Compose:
     rows: list[tuple[str, int, float]] = field(default_factory=list)
 
     def send(self, pairs: int) -> None:
-        """Send payments and their outcomes, twenty minutes later each."""
+        """Send payments and their outcomes, each outcome twenty minutes later."""
         for stream, path in self.files(pairs).items():
             self._headrace(*self.sending(stream, path))
         self.sent += pairs
 
     def files(self, pairs: int) -> dict[str, Path]:
-        """Files of the next pairs, by stream."""
+        """Write files of the next pairs; return them by stream."""
         numbers = range(self.sent, self.sent + pairs)
         payments = [f"P{own},{_at(own)},C{own % 17},{own % 97}.5" for own in numbers]
         outcomes = [f"P{own},{_at(own, 20)},{str(own % 7 == 0).lower()}" for own in numbers]
@@ -108,28 +108,28 @@ class Compose:
         return paths
 
     def sending(self, stream: str, path: Path) -> tuple[str, ...]:
-        """The command that sends a file."""
+        """Return the command that sends a file."""
         address = f"127.0.0.1:{self.ports['ingest']}"
         return ("send", stream, str(path), "--address", address, "--definition", str(self.folder / "loop.json"))
 
     def ready(self) -> None:
-        """Wait until every service says that it is ready."""
+        """Wait until every service reports that it is ready."""
         until(lambda: [name for name in SERVICES if self.health(name)], lambda own: not own, _PATIENCE_S)
 
     def health(self, service: str) -> str:
-        """Why a service is not ready; empty where it is."""
+        """Return why a service is not ready; empty if it is."""
         ended = self.engine.execute(service, [_PYTHON, "/opt/headrace/healthy.py"])
         return ended.stderr.strip() or f"exit {ended.returncode}" if ended.returncode else ""
 
     def whole(self, situation: str, began: float) -> None:
-        """Wait until all that was sent has become vectors, examples and a version, and note it."""
+        """Wait until everything that was sent has become vectors, examples and a version, and note it."""
         until(self._missing, lambda own: not own, _PATIENCE_S)
         self.rows.append((situation, self.sent, time.monotonic() - began))
         sys.stdout.write(f"{situation:<44} {self.sent:>6} of each   {self.rows[-1][2]:5.0f} s\n")
         sys.stdout.flush()
 
     def _missing(self) -> str:
-        """What is not as it must be yet."""
+        """Return what is still missing or wrong; empty if nothing is."""
         self.engine.execute("learner", ["mkdir", "-p", _INSIDE])
         self.engine.copy(_ROOT / "tests", "learner", _INSIDE)
         ended = self.engine.execute("learner", ["env", f"PYTHONPATH={_INSIDE}", _PYTHON, "-m", "tests.stacks.inside"])
@@ -158,10 +158,10 @@ def _at(number: int, minutes: int = 0) -> str:
 
 @contextmanager
 def compose(*, build: bool) -> Iterator[Compose]:
-    """Containers of a copy of the compose file, which wait for nobody; removed with their data at the end."""
+    """Yield containers of a copy of the compose file, without dependencies; remove them and their data at the end."""
     with tempfile.TemporaryDirectory(prefix="headrace-stacks-") as name:
         folder = Path(name)
-        folder.chmod(0o755)  # services run as a user of their own
+        folder.chmod(0o755)  # services run as their own user
         (folder / "loop.py").write_text(_LOOP)
         subprocess.run([_HEADRACE, "compile", folder / "loop.py", "-o", folder / "loop.json"], check=True)
         ports = {"ingest": free_port(), "scorer": free_port()}
@@ -176,7 +176,7 @@ def compose(*, build: bool) -> Iterator[Compose]:
 
 
 def _copy(folder: Path, ports: dict[str, int]) -> Path:
-    """The compose file with free ports, this loop, and services that are started in any order."""
+    """Write the compose file with free ports, this loop, and services that start in any order."""
     file: dict[str, Any] = YAML(typ="safe").load(_ROOT / "docker-compose.yml")
     sources = {"/loop/loop.json": folder / "loop.json", "/loop/source": folder, "/pulsar/headrace.sh": None}
     for name, service in file["services"].items():
@@ -189,7 +189,7 @@ def _copy(folder: Path, ports: dict[str, int]) -> Path:
             if isinstance(volume, dict):
                 volume["source"] = str(sources[volume["target"]] or _ROOT / volume["source"])
     path = folder / "docker-compose.yml"
-    # JSON is YAML for everybody: a bare `yes` would be a truth to some readers.
+    # JSON is YAML for every reader, whereas some read a bare `yes` as a boolean.
     path.write_text(
         json.dumps({key: value for key, value in file.items() if not key.startswith("x-")} | {"name": _PROJECT})
     )
@@ -197,7 +197,7 @@ def _copy(folder: Path, ports: dict[str, int]) -> Path:
 
 
 def run(*, build: bool) -> int:
-    """Play every situation in turn; the exit code."""
+    """Play every situation in turn; return the exit code."""
     with compose(build=build) as own:
         began = time.monotonic()
         own.engine.create()
@@ -258,7 +258,7 @@ def _moved(own: Compose, name: str, last_byte: int) -> None:
 
 
 def _killed_under_way(own: Compose) -> None:
-    """Kill the broker while a file is sent, and send the file again, whatever has become of it."""
+    """Kill the broker while a file is sent, and send the file again, whatever happened to it."""
     began = time.monotonic()
     command = (_HEADRACE, *own.sending("payment", own.files(_FIRST)["payment"]))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as sending:

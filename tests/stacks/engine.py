@@ -1,4 +1,4 @@
-"""A container engine and its compose, as `podman` or `docker` have them."""
+"""A container engine and its compose, either `podman` or `docker`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _COMMAND_S, _BUILD_S = 180.0, 1_800.0
 
 
 class Engine:
-    """Runs the containers of one compose file.
+    """A runner of the containers of one compose file.
 
     Parameters
     ----------
     file
         The compose file.
     project
-        The name that its containers, volumes and network begin with.
+        The prefix of the names of its containers, volumes and network.
     """
 
     def __init__(self, file: Path, project: str) -> None:
@@ -34,19 +34,19 @@ class Engine:
 
     def build(self) -> None:
         """Build the images that the compose file names."""
-        # Podman's own format of images has no health check.
+        # Podman's own image format has no health check.
         options = ("--podman-build-args=--format docker",) if self._engine == "podman" else ()
         self._run((*self._compose, *options, "-p", self._project, "-f", str(self._file), "build"), _BUILD_S)
 
     def create(self) -> None:
-        """Make the containers, and start none."""
+        """Create the containers without starting them."""
         self._run((*self._compose, "-p", self._project, "-f", str(self._file), "up", "--no-start"))
 
     def up(self) -> None:
         self._run((*self._compose, "-p", self._project, "-f", str(self._file), "up", "-d"))
 
     def down(self, *, volumes: bool = False) -> None:
-        """Remove the containers and their network; data stay in the volumes, unless said otherwise."""
+        """Remove the containers and their network; keep the data in the volumes, unless `volumes` is set."""
         with_volumes = ("-v",) if volumes else ()
         self._run((*self._compose, "-p", self._project, "-f", str(self._file), "down", *with_volumes))
 
@@ -54,17 +54,17 @@ class Engine:
         self._run((self._engine, "start", self._container(service)))
 
     def kill(self, service: str) -> None:
-        """End a service without grace."""
+        """Kill a service without a grace period."""
         self._run((self._engine, "kill", "--signal", "KILL", self._container(service)))
 
     def address(self, service: str) -> str:
-        """The address of a running container in the network of the compose file."""
+        """Return the address of a running container in the network of the compose file."""
         found = self._inspected(service)["NetworkSettings"]["Networks"][self._network]["IPAddress"]
         assert isinstance(found, str)
         return found
 
     def leave(self, service: str) -> None:
-        """Take a stopped container off the network: it gets another address when it joins."""
+        """Disconnect a stopped container from the network: it gets another address when it reconnects."""
         self._run((self._engine, "network", "disconnect", self._network, self._container(service)))
 
     def join(self, service: str, address: str) -> None:
@@ -79,7 +79,7 @@ class Engine:
         self._run((self._engine, "cp", str(source), f"{self._container(service)}:{target}"))
 
     def execute(self, service: str, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """Run a command inside a container, and tell how it ended."""
+        """Run a command inside a container, and return how it ended."""
         return subprocess.run(
             (self._engine, "exec", self._container(service), *command),
             capture_output=True,

@@ -1,4 +1,4 @@
-"""Run inside a container: counts what the topics hold, and compares it with the oracle."""
+"""Run inside a container: count what the topics hold, and compare it with the oracle."""
 
 from __future__ import annotations
 

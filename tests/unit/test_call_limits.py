@@ -1,4 +1,4 @@
-"""What calls may cost: parts of a request, requests and streams under way, and what a refused caller is told."""
+"""Limits on the cost of calls: parts of a request, requests and streams in flight, and replies to refused callers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_refused_caller_reads_when_to_send_again() -> None:
 
 
 class Slow(scoring_pb2_grpc.ScoringServiceServicer):
-    """Answers once it is told to."""
+    """A service that answers once `go` is set."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()

@@ -1,4 +1,4 @@
-"""All that a service's process writes to its log is JSON, a line each."""
+"""Everything that a service's process writes to its log is JSON, one object per line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which marks a stream believes, and what they say."""
+"""Which marks a stream accepts, and what they say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readiness: what is unreachable, said by name, retried with growing delays, and over once the server answers."""
+"""Readiness: unreachable servers are reported by name, and retried with growing delays until they answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 
 
 class Away:
-    """A server that answers or not, as the test says."""
+    """A server that answers or not, as the test decides."""
 
     def __init__(self, name: str = "broker", address: str = "pulsar://pulsar:6650", away: bool = True) -> None:
         self.away = away
@@ -168,7 +168,7 @@ class Asking:
         return answer.status, named
 
     async def until(self, status: int, name: str = "") -> None:
-        """Wait for a status of a name."""
+        """Wait until the health of a name has this status."""
         watching = self._health.Watch(health_pb2.HealthCheckRequest(service=name))
         async for answer in watching:
             if answer.status == status:

@@ -1,4 +1,4 @@
-"""What every gRPC server of headrace has."""
+"""The features of every gRPC server of headrace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a service says when it is told too little, or something wrong."""
+"""A service's errors about missing and wrong settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times, spans and text of others, as they are shown: whatever comes, nothing raises."""
+"""The display of times, spans and foreign text: no input raises."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.wording import did_you_mean, format_span, format_time, printable, 
 
 HOUR = 3_600_000_000
 
-#: Times that no calendar has, or just about: sentinels, and those a lateness away from them.
+#: Times outside any calendar, or just inside: sentinels, and those a lateness away from them.
 ODD_TIMES = (
     *(ENDED, RESTING, UNKNOWN, UNKNOWN + HOUR, UNKNOWN - HOUR, 2**63 - 1, -(2**63)),
     *(253_402_300_799_999_999, 253_402_300_800_000_000, -62_135_596_800_000_000, -62_135_596_800_000_001),

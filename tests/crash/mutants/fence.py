@@ -1,4 +1,4 @@
-"""The feature service without its fence: what another one owns by now is written all the same."""
+"""The feature service without its fence: it also writes what another worker has taken over."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from tests.crash.mutants.mortal import make_mortal
 
 
 def without(text: str, part: str, instead: str) -> str:
-    """A script without its check."""
+    """Return a script without its check."""
     assert part in text, f"the mutant no longer fits: {part}"
     return text.replace(part, instead)
 
 
 def break_fence() -> None:
-    """Let the store's scripts compare no epoch, and no position."""
+    """Make the store's scripts compare neither epochs nor positions."""
     compared = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end"
     partitions._SAVE = without(partitions._SAVE, compared, "")
     partitions._EMITTED = without(partitions._EMITTED, compared, "")

@@ -1,4 +1,4 @@
-"""The feature service without ids: it knows no event that was sent again."""
+"""The feature service without ids: it does not recognise an event that is sent again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headrace_feature.__main__ import main
 
 
 def forget_ids() -> None:
-    """Remember no id from one batch to the next."""
+    """Forget all ids between batches."""
     accept = Partition.accept
 
     def forgetful(self: Partition, events: EventColumns, *given: Any) -> list[Refused]:

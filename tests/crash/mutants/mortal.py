@@ -1,8 +1,8 @@
-"""The feature service, which kills or suspends itself between two effects: nothing else is wrong with it.
+"""The feature service, which kills or suspends itself between two effects: it has no other fault.
 
-``HEADRACE_MOMENTS`` lists the moments, each with a ``-`` (dies there) or a ``~`` (sleeps there for longer than the
-broker takes to hand its partitions on, and wakes up as a zombie amid a step). Each comes once in a run, to the first
-process that gets there often enough.
+``HEADRACE_MOMENTS`` lists the moments, each with a ``-`` (the process dies there) or a ``~`` (it sleeps there for
+longer than the broker takes to reassign its partitions, and wakes up as a zombie in the middle of a step). Each comes
+once in a run, to the first process that gets there often enough.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from headrace_feature.__main__ import main
 from headrace_feature.joining import JoinWorker
 from headrace_feature.outputs import VectorOutputs
 
-#: Who dies or sleeps has sent the vectors of so many steps before. Nobody dies before another one sleeps.
+#: Steps whose vectors a process sends before it dies or sleeps. None dies before another one has fallen asleep.
 _STEPS = {"-": 1, "~": 4}
 
-#: Seconds: the broker finds out within two keep-alive intervals of 5.
+#: Seconds: the broker notices within two keep-alive intervals of 5.
 _SLEEP_S = 12.5
 
-#: Until somebody sleeps, a step takes so long (s): so that the next one, amid which he will, has much to do.
+#: Delay of each step (s) until a process falls asleep, so that the step in which it sleeps has much to do.
 _SLOW_S = 0.4
 
 
 class Moments:
-    """Ends or suspends this process when its moment has come."""
+    """The planned moments, which end or suspend this process."""
 
     def __init__(self, planned: str, directory: str) -> None:
         self._planned = {own[1:]: own[0] for own in planned.split(",") if own}
@@ -42,7 +42,7 @@ class Moments:
         self.steps = 0
 
     def reached(self, moment: str) -> None:
-        """Die or sleep here, where that is planned."""
+        """Die or sleep here if it is planned."""
         kind = self._planned.get(moment)
         if kind is None or self.steps < _STEPS[kind] or (kind == "-" and self.awaits_sleeper()):
             return
@@ -58,7 +58,7 @@ class Moments:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def awaits_sleeper(self) -> bool:
-        """Whether somebody is still to fall asleep."""
+        """Return whether a planned sleep is still to come."""
         return any(kind == "~" and not self._mark(own).exists() for own, kind in self._planned.items())
 
     def _mark(self, moment: str) -> Path:
@@ -69,7 +69,7 @@ moments = Moments(os.environ.get("HEADRACE_MOMENTS", ""), os.environ.get("HEADRA
 
 
 def after(owner: type, method: str, moment: str, when: Callable[..., bool] = lambda *given: True) -> None:
-    """Reach a moment after each call of a method, where something was to do."""
+    """Reach a moment after each call of a method that had something to do."""
     original = getattr(owner, method)
 
     def wrapped(self: Any, *given: Any) -> Any:

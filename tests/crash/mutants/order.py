@@ -1,4 +1,4 @@
-"""The feature service in the wrong order: rows and progress are saved before the vectors are sent."""
+"""The feature service in the wrong order: it saves rows and progress before it sends the vectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Call = Callable[[], None]
 
 
 def send_last() -> None:
-    """Hold back all that a step sends until its end; some process dies before."""
+    """Hold back everything that a step sends until its end; some process dies before."""
     send, reached, flush, step = VectorOutputs.send, VectorOutputs.reached, VectorOutputs.flush, FoldWorker.step
     held: list[_Call] = []
     vectors: list[object] = []

@@ -1,4 +1,4 @@
-"""The learner that skips nothing: entries that it has read are read again when they come again."""
+"""The learner that skips nothing: it reads entries again when they are sent again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from headrace_learner.__main__ import main
 
 
 def skip_nothing() -> None:
-    """Take every entry for a new one."""
+    """Treat every entry as new."""
 
     def first_new(self: Learning, entries: LogEntries) -> int:
         self.progress.next_seq = int(entries.seqs[0]) if len(entries) else self.progress.next_seq

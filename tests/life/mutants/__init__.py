@@ -1,7 +1,7 @@
-"""Services with one fault built in, of the kind that shows on ordinary days: lives have to find each.
+"""Services with one built-in fault, of the kind that shows on ordinary days: lives have to find each.
 
-`HEADRACE_MUTANT` names the fault. The modules here apply it, then run the service's own `main`; production code knows
-nothing of it.
+`HEADRACE_MUTANT` names the fault. The modules here apply it, then run the service's own `main`; production code does
+not know about it.
 """
 
 from __future__ import annotations
@@ -13,5 +13,5 @@ VARIABLE = "HEADRACE_MUTANT"
 
 
 def chosen() -> str:
-    """The fault of this process; empty where it has none."""
+    """Return the fault of this process; empty if it has none."""
     return os.environ.get(VARIABLE, "")

@@ -1,4 +1,4 @@
-"""Faults of the owner of a partition: which events count."""
+"""Faults of a partition's owner: which events count."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def _accepting(accept: Any) -> None:
 
 
 def ids_forgotten_early() -> None:
-    """Remember ids for a minute."""
+    """Remember ids for one minute only."""
     Partition._remembered = property(lambda self: 60_000_000)  # type: ignore[assignment]
 
 
 def ids_forgotten_at_restart() -> None:
-    """Begin without ids when a partition is taken over."""
+    """Start without ids when a partition is taken over."""
     own = Fold.own
 
     def anew(self: Fold, partition: PartitionId, progress: Progress, seen: Mapping[str, int]) -> Partition:
@@ -62,17 +62,17 @@ def _as_if(**options: int | None) -> None:
 
 
 def lateness_ignored() -> None:
-    """Refuse whatever is out of order."""
+    """Refuse everything that is out of order."""
     _as_if(lateness=0)
 
 
 def ahead_ignored() -> None:
-    """Take events of any time."""
+    """Accept events of any time."""
     _as_if(ahead=None)
 
 
 def ahead_of_the_event_time() -> None:
-    """Measure how far ahead an event is from the newest one, not from when it was published."""
+    """Measure how far ahead an event is from the newest one, not from its publish time."""
 
     def judged(
         self: Partition, events: EventColumns, positions: Sequence[tuple[int, int, int]], published: Sequence[int],
@@ -84,7 +84,7 @@ def ahead_of_the_event_time() -> None:
 
 
 def end_is_a_time() -> None:
-    """Take the end of a history for a mark that nothing can follow."""
+    """Treat the end of a history as a mark that nothing can follow."""
     end = Partition.end
 
     def ended(self: Partition, position: tuple[int, int, int]) -> None:
@@ -95,7 +95,7 @@ def end_is_a_time() -> None:
 
 
 def marks_ignored() -> None:
-    """Let a mark move nothing."""
+    """Let marks move no watermark."""
     mark = Partition.mark
 
     def unmoved(self: Partition, *given: Any) -> InvalidEvent | None:
@@ -108,7 +108,7 @@ def marks_ignored() -> None:
 
 
 def marks_of_any_time() -> None:
-    """Believe a mark of the far future."""
+    """Accept a mark of the far future."""
     mark = Partition.mark
 
     def credulous(self: Partition, given: Mark, *where: Any) -> InvalidEvent | None:
@@ -121,7 +121,7 @@ def marks_of_any_time() -> None:
 
 
 def repeats_told_as_accepted() -> None:
-    """Tell the sender of a repeat that it counts."""
+    """Report a repeat to its sender as accepted."""
     count = Decisions._count
     Decisions._count = staticmethod(  # type: ignore[method-assign]
         lambda tally, index, reason: count(tally, index, _ACCEPTED if reason is None else reason)

@@ -1,4 +1,4 @@
-"""Faults of the fold: what a vector holds, and what it says that it holds."""
+"""Faults of the fold: in the vectors, and in the cuts that describe them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace_feature.outputs import VectorOutputs
 
 
 def another_cut() -> None:
-    """Say of a vector that it holds one message less than it does."""
+    """Record in a vector's cut one message less than it holds."""
     make = Fold._make
 
     def shortened(self: Fold, *given: object) -> MadeVectors:
@@ -27,7 +27,7 @@ def another_cut() -> None:
 
 
 def sees_itself() -> None:
-    """Read rows a second too late."""
+    """Read rows one second too late."""
     read = Timeline.read
 
     def later(self: Timeline, keys: Sequence[str | None], times: Ints, moments: Ints) -> None:
@@ -37,7 +37,7 @@ def sees_itself() -> None:
 
 
 def order_of_arrival() -> None:
-    """Fold and read in the order of arrival, whatever the times."""
+    """Fold and read in the order of arrival, whatever the times are."""
     read = Timeline.read
 
     def at_once(self: Timeline, keys: Sequence[str | None], times: Ints, moments: Ints) -> None:
@@ -47,12 +47,12 @@ def order_of_arrival() -> None:
 
 
 def waits_for_nobody() -> None:
-    """Assemble a vector as soon as its event is there."""
+    """Assemble a vector as soon as its event arrives."""
     Partition.frontier = property(lambda self: 2**62)  # type: ignore[assignment]
 
 
 def rest_is_for_good() -> None:
-    """Never wait again for a partition that has rested once."""
+    """Never wait again for a partition that has been idle once."""
     accept = Partition.accept
 
     def still_idle(self: Partition, *given: object) -> object:

@@ -1,4 +1,4 @@
-"""Faults of the join: what counts, what expires, in which order."""
+"""Faults of the join: what counts, what expires, and in which order."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def bound_excluded() -> None:
 
 
 def bound_1_us_too_long() -> None:
-    """Take a label 1 µs beyond the bound."""
+    """Accept a label 1 µs beyond the bound."""
     Join._near = lambda self, a, b: abs(a - b) <= self._bound + 1  # type: ignore[method-assign]
 
 
 def labels_only_after() -> None:
-    """Take no label that is before its event."""
+    """Accept no label that precedes its event."""
     Join._near = lambda self, question, label: 0 <= label - question <= self._bound  # type: ignore[method-assign]
 
 
 def second_label_wins() -> None:
-    """Of the labels that wait for a question take the last one."""
+    """Take the last of the labels that wait for a question."""
     question = Join.question
 
     def reversed_first(self: Join, name: str, *given: Any, **named: Any) -> bool:
@@ -38,7 +38,7 @@ def second_label_wins() -> None:
 
 
 def early_labels_dropped() -> None:
-    """Keep no label whose question has not come."""
+    """Drop labels whose question has not arrived."""
     label = Join.label
 
     def only_to_questions(self: Join, id: str, outcome: Outcome) -> bool:
@@ -53,7 +53,7 @@ def _with_watermarks(change: Callable[[JoinWorker, Watermarks], Watermarks]) -> 
 
 
 def idle_is_complete() -> None:
-    """Take a source that rests for one that has ended."""
+    """Treat an idle source as one that has ended."""
 
     def complete(self: JoinWorker, marks: Watermarks) -> Watermarks:
         questions = min(source.frontier for source in self._features.values())
@@ -78,12 +78,12 @@ def questions_watermark_expires_questions() -> None:
 
 
 def rest_releases_nothing() -> None:
-    """Hold examples back until both streams go on."""
+    """Hold examples back until both streams resume."""
     _with_watermarks(lambda self, marks: marks._replace(release=marks.complete))
 
 
 def released_without_a_word() -> None:
-    """Do not say of an example that it was released by rest."""
+    """Do not record that an idle source released an example."""
     log = Join.log
 
     def unsaid(

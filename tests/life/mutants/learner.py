@@ -16,7 +16,7 @@ from tests.life.mutants import chosen
 
 
 def trains_before_it_tests() -> None:
-    """Predict with a model that has learned the answer."""
+    """Predict with a model that has already learned the answer."""
     learn, late = BinaryStep.learn, deque[float]()
 
     def trained(self: BinaryStep, estimator: Any, rows: Iterable[Row], *given: Any) -> None:
@@ -34,7 +34,7 @@ def trains_before_it_tests() -> None:
 
 
 def missing_is_zero() -> None:
-    """Take 0 for what is missing."""
+    """Treat a missing value as 0."""
     of = Rows.of
 
     def filled(self: Rows, *given: Any) -> Iterator[Row]:
@@ -45,7 +45,7 @@ def missing_is_zero() -> None:
 
 
 def skips_one_after_a_restart() -> None:
-    """Go on one entry too late."""
+    """Resume one entry too late."""
     load = Checkpoints.load
 
     def beyond(self: Checkpoints, *given: int) -> Learning | None:

@@ -1,4 +1,4 @@
-"""``python -m tests.simulations.fraud``: payments through the loop, compared with the oracle and with bare River."""
+"""``python -m tests.simulations.fraud``: send payments through the loop; compare it with the oracle and bare River."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bare River over a log, and how well its predictions are calibrated: reckoned apart from headrace's own metrics."""
+"""Bare River over a log, and how well its predictions are calibrated: computed independently of headrace's metrics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Figures:
 
 
 def predictions(log: ExampleLog, names: list[str], estimator: Any, payments: int, weighted: bool = True) -> Floats:
-    """What a model says of each payment when it is asked; it learns each answer of the log when that is known.
+    """Return a model's prediction for each payment when it is asked; the model learns each answer when that is known.
 
     Parameters
     ----------
@@ -48,12 +48,12 @@ def predictions(log: ExampleLog, names: list[str], estimator: Any, payments: int
 
 
 def _row(names: list[str], values: Floats) -> dict[str, float]:
-    """A vector without what is missing."""
+    """Return a vector without missing values."""
     return {name: value for name, value in zip(names, values.tolist(), strict=True) if value == value}
 
 
 def figures(said: Floats, truth: Bools, weights: Floats) -> Figures:
-    """The quality of predictions."""
+    """Compute the quality of predictions."""
     losses = -np.log(np.clip(np.where(truth, said, 1.0 - said), 1e-15, 1.0))
     order = np.argsort(said, kind="stable")
     ranks = np.empty(len(said), np.int64)
@@ -70,7 +70,7 @@ def figures(said: Floats, truth: Bools, weights: Floats) -> Figures:
 
 
 def prior_log_loss(log: ExampleLog, scored: Bools) -> float:
-    """The log loss of the share of the labels that are known at the question; `scored` are the payments that count."""
+    """Compute the log loss of the share of the labels known at the question; `scored` are the payments that count."""
     priors = np.full(len(scored), 0.5)
     true, total, losses, weight = 0.0, 0.0, 0.0, 0.0
     columns = (log.columns[name].tolist() for name in ("kind", "label", "weight"))
@@ -86,13 +86,13 @@ def prior_log_loss(log: ExampleLog, scored: Bools) -> float:
 
 
 def _error(bins: Any, said: Floats, truth: Bools, weights: Floats) -> float:
-    """The mean distance between the mean prediction and the share of true ones, weighted by bin."""
+    """Compute the mean distance between the mean prediction and the share of true ones, weighted by bin."""
     sums = np.bincount(bins, weights * (said - truth), 10)
     return float(np.abs(sums).sum() / weights.sum())
 
 
 def _area(said: Floats, truth: Bools, weights: Floats) -> float:
-    """The weighted share of pairs in which the true one has the higher prediction; ties count half."""
+    """Compute the weighted share of pairs in which the true one has the higher prediction; ties count half."""
     _, ranks = np.unique(said, return_inverse=True)
     true, false = np.bincount(ranks, weights * truth), np.bincount(ranks, weights * ~truth)
     below = np.cumsum(false) - false

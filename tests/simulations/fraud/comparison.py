@@ -1,4 +1,4 @@
-"""The examples of the logs against the oracle's."""
+"""Compare the examples of the logs with the oracle's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.oracle.examples import Examples, examples_of, weight, wrong_order
 from tests.simulations.fraud.example_log import ANSWER, QUESTION, UNANSWERED, ExampleLog
 from tests.simulations.fraud.payments import BOUND, Payments, payment_id
 
-#: Differences of one kind that are shown.
+#: Maximum number of differences shown of one kind.
 _SHOWN = 3
 
 _Key = tuple[Any, ...]
@@ -23,7 +23,7 @@ _Key = tuple[Any, ...]
 def differences(
     loop: LoopDefinition, judged: Judged, logs: Mapping[str, ExampleLog], payments: Payments
 ) -> tuple[list[str], dict[str, Counter[str]]]:
-    """How the logs differ from the oracle's examples, and these from what was generated; and counts by model."""
+    """Return how the logs differ from the oracle's examples, and these from what was generated; and counts by model."""
     found: list[str] = []
     counts: dict[str, Counter[str]] = {}
     for model in loop.models:
@@ -42,7 +42,7 @@ def differences(
 
 
 def _examples(expected: Examples, log: ExampleLog) -> list[str]:
-    """Examples of the log that differ in id, time, label, the time it was known at, or weight."""
+    """Return the examples of the log that differ in id, time, label, the time it was known at, or weight."""
     rows = log.rows(ANSWER)
     logged = [
         (payment_id(payment), *rest)
@@ -60,7 +60,7 @@ def _examples(expected: Examples, log: ExampleLog) -> list[str]:
 
 
 def _closed(expected: Examples, log: ExampleLog) -> list[str]:
-    """Questions of the log that are too few, or closed without an answer where they should not be."""
+    """Return what is wrong with the log's questions: too few, or closed without an answer where they should not be."""
     unanswered, asked = len(log.rows(UNANSWERED)), len(log.rows(QUESTION))
     total = len(expected.made) + expected.dropped + len(expected.open)
     wrong = [] if asked == total else [f"{asked} questions instead of {total}"]
@@ -70,7 +70,7 @@ def _closed(expected: Examples, log: ExampleLog) -> list[str]:
 
 
 def _as_generated(loop: LoopDefinition, model: ModelDefinition, expected: Examples, payments: Payments) -> list[str]:
-    """Examples of the oracle that are not those that were generated: neither has seen the other."""
+    """Return the examples of the oracle that are not those that were generated: neither has seen the other."""
     label = loop.label(model.label)
     closed = np.flatnonzero(payments.closed)
     outcomes = zip(closed.tolist(), payments.times[closed].tolist(), payments.frauds[closed].tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""A model's log in columns: millions of entries in little memory, read by the rules of the recorder of the lives."""
+"""A model's log in columns: millions of entries in little memory, read by the same rules as the lives' recorder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLUMNS = ("seq", "kind", "question", "time", "label_time", "label", "weight")
 
 @dataclass(frozen=True)
 class ExampleLog:
-    """The entries that count, in order; `payments` are their numbers, `vectors` what they hold."""
+    """The entries that count, in order; `payments` are their numbers, `vectors` their contents."""
 
     columns: dict[str, Any]
     payments: Ints
@@ -30,7 +30,7 @@ class ExampleLog:
     released: Bools
 
     def entries(self) -> Iterator[LoggedEntry]:
-        """The entries as the oracle takes them, without their vectors."""
+        """Yield the entries as the oracle takes them, without their vectors."""
         columns = [self.columns[name].tolist() for name in _COLUMNS]
         rows = zip(*columns, self.payments.tolist(), self.released.tolist(), strict=True)
         for seq, kind, question, time, label_time, label, weight, payment, released in rows:
@@ -39,12 +39,12 @@ class ExampleLog:
             )
 
     def rows(self, kind: int) -> Ints:
-        """Where the entries of a kind are."""
+        """Return the rows of the entries of a kind."""
         return np.flatnonzero(self.columns["kind"] == kind)
 
 
 def example_log(model: ModelDefinition, messages: Iterable[Message]) -> ExampleLog:
-    """Read a log: entries of an owner that was not superseded, and the first of a number."""
+    """Read a log: entries of owners that were not superseded, and the first of a number."""
     parts: list[tuple[list[Any], Ints, Floats, Bools]] = []
     epoch = following = 0
     for message in messages:

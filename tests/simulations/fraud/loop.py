@@ -39,7 +39,7 @@ features = (
 
 
 def learner() -> object:
-    # One payment in five hundred is fraud: the intercept need not begin at one in two.
+    # One payment in five hundred is fraud, so the intercept need not begin at one in two.
     return StandardScaler() | LogisticRegression(SGD(0.005), intercept_init=-6.2, intercept_lr=0.01)
 
 

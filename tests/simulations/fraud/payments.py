@@ -19,19 +19,19 @@ Bools = npt.NDArray[np.bool_]
 DAY = 86_400_000_000
 START = 1_767_225_600_000_000  # 2026-01-01
 
-#: How long the payments go on, and how long a chargeback counts, as the loop declares.
+#: How long the payments continue, and how long a chargeback counts, as the loop declares.
 SPAN, BOUND = 120 * DAY, 10 * DAY
 
-#: Up to when the chargebacks are known: the last payments stay open.
+#: The time up to which chargebacks are known: the last payments stay open.
 CLOSING = START + SPAN + BOUND - SPAN // 200
 
-#: The share of payments that end as fraud, over all.
+#: The overall share of payments that end as fraud.
 SHARE = 0.002
 
-#: Of frauds: charged back too late; charged back as a mere suspicion, confirmed later; taken back; taken back too late.
+#: Shares of frauds: charged back too late; first as a suspicion, confirmed later; withdrawn; withdrawn too late.
 _LATE, _SUSPECTED, _REVOKED, _REVOKED_LATE = 0.05, 0.10, 0.08, 0.03
 
-#: Of honest payments: charged back by mistake, and taken back. Chargebacks without a payment, for each payment.
+#: Share of honest payments charged back by mistake and withdrawn. Chargebacks without a payment, for each payment.
 _MISTAKEN, _UNMATCHED = 0.0002, 0.0001
 
 #: The share of frauds that count in the end.
@@ -40,12 +40,12 @@ _COUNTED = (1 - _LATE) * (1 - _REVOKED)
 
 @dataclass(frozen=True)
 class Payments:
-    """What was generated; payment `i` has the id `payment_id(i)`.
+    """The generated data; payment `i` has the id `payment_id(i)`.
 
     Attributes
     ----------
     probabilities
-        Of each payment, that it ends as fraud.
+        The probability that each payment ends as fraud.
     frauds
         Whether it does, by the chargebacks within the bound.
     charged
@@ -63,7 +63,7 @@ class Payments:
 
     @property
     def closed(self) -> Bools:
-        """Whether its bound is over."""
+        """Whether the bound has passed, for each payment."""
         return self.times + BOUND < CLOSING
 
 
@@ -72,7 +72,7 @@ def payment_id(index: int) -> str:
 
 
 def generate(count: int, seed: int, directory: Path) -> tuple[Payments, dict[str, Path]]:
-    """Write a file for each stream, in the order of event time."""
+    """Write a file for each stream, in order of event time."""
     draw = np.random.default_rng(seed)
     times = np.sort(START + draw.integers(0, SPAN, count))
     amounts = np.round(np.exp(draw.normal(3.5, 1.0, count)), 2)
@@ -140,7 +140,7 @@ class _Chargebacks:
         return self._draw.integers(int(least * DAY), int(most * DAY), len(payments))
 
     def columns(self) -> tuple[dict[str, pa.Array], Counter[str]]:
-        """Those before the closing, in the order of event time, and how many there are of each kind."""
+        """Return the chargebacks before the closing time, in order of event time, and the number of each kind."""
         at = np.concatenate([own for _, own, _, _ in self._told])
         payments = np.concatenate([np.array(own, object) for _, _, own, _ in self._told])
         confirmed = np.concatenate([own for _, _, _, own in self._told])
@@ -157,7 +157,7 @@ class _Chargebacks:
 
 
 def _with_mean(score: Floats, mean: float) -> Floats:
-    """Probabilities whose log odds are the scores and a constant, such that they have this mean."""
+    """Return probabilities with this mean, whose log odds are the scores plus a constant."""
     low, high = -30.0, 10.0
     for _ in range(60):
         middle = (low + high) / 2

@@ -1,4 +1,4 @@
-"""Plays the payments into the real loop, and keeps what its topics hold and its learner says."""
+"""Play the payments into the real loop, and keep what its topics hold and its learner reports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.simulations.fraud.payments import CLOSING
 
 LOOP = Path(__file__).with_name("loop.py")
 
-#: Events that the loop may be behind, and seconds between two lines of progress.
+#: Events that the loop may be behind, and seconds between two progress lines.
 _AHEAD, _EVERY_S = 5_000, 10.0
 
 Say = Callable[[str], None]
@@ -30,16 +30,17 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Played:
-    """A loop that has worked everything off.
+    """A loop that has processed everything.
 
     Attributes
     ----------
     events, seconds
         How many events were sent, and how long it took until the last example was learned.
     rejected
-        Events that the loop did not take, or had seen before.
+        Events that the loop did not accept, or had seen before.
     metrics
-        By model, as of the question, as its learner says; `mean` is its mean prediction, and `share` that of fraud.
+        By model, as of the question, as its learner reports them; `mean` is its mean prediction, and `share` that of
+        fraud.
     """
 
     running: embedded.RunningLoop
@@ -50,11 +51,11 @@ class Played:
     metrics: Mapping[str, Mapping[str, float | None]]
 
     def streams(self) -> Streams:
-        """What the topics of the streams hold."""
+        """Return what the topics of the streams hold."""
         return {stream.name: [self._messages(stream.name)] for stream in self.running.definition.streams}
 
     def log(self, model: str) -> list[Message]:
-        """The messages of a model's log."""
+        """Return the messages of a model's log."""
         return self._messages(f"{model}-examples")
 
     def _messages(self, name: str) -> list[Message]:
@@ -65,7 +66,7 @@ class Played:
 
 @contextmanager
 def played(files: Mapping[str, Path], data: Path, say: Say, joiners: int = 0) -> Iterator[Played]:
-    """Run the loop over the files of the streams, with so many processes that only join."""
+    """Run the loop over the files of the streams, with `joiners` processes that only join."""
 
     def role(instance: str) -> dict[str, str]:
         if not joiners or not instance.startswith("feature-"):
@@ -107,7 +108,7 @@ def played(files: Mapping[str, Path], data: Path, say: Say, joiners: int = 0) ->
 
 
 def _metrics(running: embedded.RunningLoop, model: str) -> dict[str, float | None]:
-    """The metrics in a model's last quality report, with the mean prediction and share of its reliability curve."""
+    """Return the metrics in a model's last quality report, with the mean and share of its reliability curve."""
     (told,) = [status.metrics[model] for status in running.status() if model in status.metrics]
     with redis.Redis.from_url(running.redis_url) as store:
         board = QualityBoard(store, running.definition.name)
@@ -124,7 +125,7 @@ def _metrics(running: embedded.RunningLoop, model: str) -> dict[str, float | Non
 
 
 def _steps(say: Say, began: float) -> Callable[[Progress], None]:
-    """Say how far it is, every so many seconds."""
+    """Return a function that reports progress every few seconds."""
     due = began + _EVERY_S
 
     def step(progress: Progress) -> None:

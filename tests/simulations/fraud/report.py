@@ -1,4 +1,4 @@
-"""What a simulation found: a table for people, and one line of JSON."""
+"""The report of a simulation: a table for people, and one line of JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HEAD = ("as of the question", "examples", "mean", "share", "ece", "by decile", 
 
 
 def table(found: Simulation) -> str:
-    """What was played, what was compared, and the quality of each model."""
+    """Format what was played, what was compared, and the quality of each model."""
     lines = ["events", *_counted({"payments": found.payments, **found.counts})]
     for model, counts in found.models.items():
         lines += ["", f"model {model}", *_counted(counts)]
@@ -26,7 +26,7 @@ def table(found: Simulation) -> str:
 
 
 def line(found: Simulation) -> str:
-    """One JSON object."""
+    """Format the results as one JSON object."""
     return json.dumps(
         {
             "payments": found.payments,

@@ -1,4 +1,4 @@
-"""One simulation: generate, play, compare with the oracle, and reckon how well both models are calibrated."""
+"""One simulation: generate, play, compare with the oracle, and compute how well both models are calibrated."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from tests.simulations.fraud.playback import LOOP, Say, played
 #: The model without `keep`, and the one with it.
 ALL, KEPT = "all_payments", "one_in_twenty"
 
-#: How far headrace's metrics may be from those that are reckoned here; its area is computed from bins.
+#: How far headrace's metrics may be from those computed here; its area is computed from bins.
 _TOLERANCE = 1e-9
 _AREA_TOLERANCE = 2e-3
 
 
 @dataclass
 class Simulation:
-    """What came of it.
+    """The results of a simulation.
 
     Attributes
     ----------
     counts
-        Payments, events and what they are.
+        Number of payments and events, by kind.
     models
-        By model what the oracle makes of them.
+        The oracle's counts, by model.
     quality
-        By what was predicted, and on which examples, the figures of the predictions as of the question.
+        Figures of the predictions as of the question, by what was predicted and on which examples.
     metrics
-        By model, what headrace says of the same.
+        The metrics that headrace reports for the same, by model.
     """
 
     payments: int
@@ -57,7 +57,7 @@ class Simulation:
 
     @property
     def rate(self) -> float:
-        """Events a second, until the last example was learned."""
+        """Events per second, until the last example was learned."""
         return self.events / self.seconds
 
 
@@ -88,7 +88,7 @@ def _counts(payments: Payments) -> dict[str, int]:
 def _play(
     found: Simulation, payments: Payments, files: Mapping[str, Path], data: Path, say: Say, joiners: int
 ) -> dict[str, ExampleLog]:
-    """Play them, and compare what the topics hold."""
+    """Play the payments, and compare what the topics hold."""
     with played(files, data, say, joiners) as run:
         found.seconds, found.events = run.seconds, run.events
         found.metrics = {model: dict(own) for model, own in run.metrics.items()}
@@ -107,7 +107,7 @@ def _play(
 
 
 def _reckon(found: Simulation, payments: Payments, logs: Mapping[str, ExampleLog], say: Say) -> None:
-    """The quality of the predictions, and of some that ignore the weights."""
+    """Compute the quality of the predictions, and of some that ignore the weights."""
     loaded = declare.load(LOOP)
     score_from = loaded.definition.model(ALL).score_from or 0
     scored = payments.closed & (payments.times >= score_from)
@@ -134,14 +134,14 @@ def _reckon(found: Simulation, payments: Payments, logs: Mapping[str, ExampleLog
 
 
 def _weights(log: ExampleLog, payments: int) -> Floats:
-    """The weight of each payment's example; 0 where there is none."""
+    """Return the weight of each payment's example; 0 if there is none."""
     weights, rows = np.zeros(payments), log.rows(ANSWER)
     weights[log.payments[rows]] = log.columns["weight"][rows]
     return weights
 
 
 def _metrics_that_differ(found: Simulation, model: str) -> list[str]:
-    """What headrace says of a model other than what is reckoned here."""
+    """Return the metrics of a model in which headrace differs from the computation here."""
     reckoned, said = found.quality[model], found.metrics.get(model, {})
     expected = {
         "mean": reckoned.mean,

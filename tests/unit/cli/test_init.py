@@ -1,4 +1,4 @@
-"""`headrace init` makes a loop of tables of many shapes, and says what it cannot know."""
+"""`headrace init` makes a loop from tables of many shapes, and says what it cannot know."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def init(name: str, content: str, *options: str) -> LoopDefinition:
-    """The loop of a table, of which every row is an event."""
+    """Return the loop of a table, of which every row is an event."""
     Path(name).write_text(content)
     assert run(["init", name, "--force", *options]) == 0
     loop = load(Path(name).with_suffix(".py")).definition

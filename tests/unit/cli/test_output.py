@@ -1,4 +1,4 @@
-"""What commands write reaches a terminal without what it would obey, and a display ends nothing."""
+"""Command output contains no control sequences for the terminal, and no fault of a display ends a command."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_client_that_loses_its_server_is_no_fault_of_headrace(error: Exception
 
 
 def odd(when: int) -> ServiceStatus:
-    """A status whose times and texts are as odd as they can be."""
+    """Return a status whose times and texts are as odd as possible."""
     return ServiceStatus(
         service="feature",
         instance=HOSTILE,

@@ -33,7 +33,7 @@ _COMMANDS = (
 
 
 def commands() -> dict[str, click.Command]:
-    """All commands by the words that call them, those inside a group too."""
+    """Return all commands by the words that call them, including those inside a group."""
     context = click.Context(program.headrace, info_name="headrace")
     found = {}
     for name in program.headrace.list_commands(context):

@@ -1,4 +1,4 @@
-"""What the status says of streams and joins, and what to do where something is lost."""
+"""The status of streams and joins, and its advice if something is lost."""
 
 from __future__ import annotations
 

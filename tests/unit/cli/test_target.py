@@ -1,4 +1,4 @@
-"""Which running loop a command is about."""
+"""Select the running loop that a command applies to."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from headrace.errors import Unavailable
 
 
 class Home:
-    """A folder with loops that run, as far as their files say."""
+    """A folder with running loops, as far as their files show."""
 
     def __init__(self, folder: Path, holding: ExitStack) -> None:
         self.folder = folder
         self._holding = holding
 
     def leave(self, loop: str) -> Path:
-        """The file of a loop that has ended without a word."""
+        """Write the file of a loop that ended without removing it."""
         data = self.folder / ".headrace" / loop
         data.mkdir(parents=True)
         up = UpFile(
@@ -41,7 +41,7 @@ class Home:
         return data
 
     def run(self, loop: str) -> Path:
-        """A loop that runs."""
+        """Write the files of a running loop."""
         data = self.leave(loop)
         self._holding.callback(DirectoryLock(data / "up.lock").release)
         return data

@@ -1,4 +1,4 @@
-"""What commands say of what was sent, scored, replayed and refused, and the codes that they end with."""
+"""Output of commands about what was sent, scored, replayed and refused, and their exit codes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_field_that_the_stream_lacks_is_not_set(flights: LoopDefinition) -> No
     check_fields(own, {"arrival_delay": 4}, flights)
     with pytest.raises(InvalidRequest, match=r"of stream arrived\. Did you mean 'arrival_delay'"):
         check_fields(own, {"arival_delay": 4}, flights)
-    # What a loop elsewhere declares is not known.
+    # The fields of a loop declared elsewhere are unknown.
     check_fields(own, {"arival_delay": 4}, None)
 
 

@@ -1,4 +1,4 @@
-"""What `headrace up` is told: how many processes, and which broker."""
+"""The options of `headrace up`: how many processes, and which broker."""
 
 from __future__ import annotations
 

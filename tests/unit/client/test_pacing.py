@@ -1,4 +1,4 @@
-"""How fast a player goes, on a clock that only moves when told."""
+"""The speed of a player, on a clock that is moved by hand."""
 
 from __future__ import annotations
 

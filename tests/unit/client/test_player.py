@@ -1,4 +1,4 @@
-"""Playing files: in which order, with which promises, and where it stops."""
+"""Playing files: in which order, with which marks, and where the player stops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from headrace.errors import Unavailable, UnknownName
 from headrace.store.status import ServiceStatus
 
 LATENESS = 100
-#: What a log notes of the end of a history.
+#: The log's note for the end of a history.
 END = "end"
 HOUR = 3_600_000_000
 
@@ -34,7 +34,7 @@ LOOP = LoopDefinition("loop", (stream("a"), stream("b"), stream("c")), (), (), (
 
 
 class Clock:
-    """Sleeping moves it."""
+    """A clock that moves only when something sleeps."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -48,7 +48,7 @@ class Clock:
 
 
 class Log:
-    """What arrives, in order, with the time of its arrival."""
+    """A log of what arrives, in order, with the time of its arrival."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock

@@ -1,4 +1,4 @@
-"""A loop file to change, and a way to load the change."""
+"""A loop file to edit, and a way to load the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a loop file compiles to."""
+"""The definition that a loop file compiles to."""
 
 from __future__ import annotations
 

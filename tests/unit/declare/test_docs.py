@@ -1,4 +1,4 @@
-"""The page on defining a loop is true: its blocks, one after the other, are a loop without mistakes."""
+"""The page on defining a loop is accurate: its blocks, in order, are a loop without mistakes."""
 
 from __future__ import annotations
 

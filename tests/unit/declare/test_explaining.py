@@ -1,4 +1,4 @@
-"""What `headrace check` prints of a loop."""
+"""The output of `headrace check` for a loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every mistake in a loop file: where it is told, as what, and with which cure."""
+"""Every mistake in a loop file: where it is reported, as what, and with which cure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from headrace.errors import DefinitionErrors
 
 
 class Told(NamedTuple):
-    """A mistake: the text of the line that it points to, and what is said of it."""
+    """A mistake: the text of the line that it points to, and its message."""
 
     line: str
     message: str
 
 
 class Case(NamedTuple):
-    """A change of the loop file, and all that is told then."""
+    """A change of the loop file, and all mistakes that it causes."""
 
     old: str
     new: str

@@ -14,7 +14,7 @@ from headrace.store.rows import row_field
 
 Edit = tuple[str, str]
 
-#: Every part of the loop that can be renamed gets another name.
+#: New names for every part of the loop that can be renamed.
 RENAMES: tuple[Edit, ...] = (
     ("carrier_delay = View(\n    Arrived,\n", 'airline = View(\n    Arrived,\n    was="carrier_delay",\n'),
     ('late = Label(Arrived, of=Scheduled, value=col("delay_min") > 15, wait="48h")',
@@ -35,7 +35,7 @@ BEFORE: Edit = (
 
 @pytest.fixture
 def pair(loaded: Callable[..., LoadedLoop]) -> tuple[LoopDefinition, LoopDefinition]:
-    """The loop before and after the renames."""
+    """Return the loop before and after the renames."""
     return loaded(BEFORE, name="flights/loop.py").definition, loaded(*RENAMES, name="flights/loop.py").definition
 
 

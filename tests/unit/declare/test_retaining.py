@@ -1,4 +1,4 @@
-"""How long topics and rows are kept: by default, and as declared; and that it changes no hash."""
+"""How long topics and rows are kept: by default, and as declared; it changes no hash."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_stream_is_kept_a_week_longer_than_rebuilding_takes(loaded: Callable[.
     ).definition
     scheduled, arrived = loop.streams
     assert scheduled.retention == parse_duration("1h") + 2 * DAY + 7 * DAY
-    # A pair waits two days for its label, and its vector was made of windows of five.
+    # A pair waits two days for its label, and its vector is made from windows of five days.
     assert arrived.retention == 5 * DAY + 2 * DAY + 7 * DAY
     [model] = loop.models
     assert (model.retention, model.examples_retention) == (scheduled.retention, None)

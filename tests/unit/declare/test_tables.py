@@ -80,7 +80,7 @@ def test_a_view_of_what_is_known_later_leaks(options: dict[str, Any]) -> None:
     assert "view v leaks label fare: it is made of 'fare', known only later" in mistakes(
         model(leaking["count" if "count" in options["features"] else next(iter(options["features"]))])
     )
-    # Known at once, it may be read by the next event.
+    # If it is known at once, the next event may read it.
     declare.compile({"m": model(leaking, known_at=None)})
 
 

@@ -1,4 +1,4 @@
-"""A loop as mypy sees it: checked with all tests, in strict mode, where an ignore that is not needed is an error."""
+"""A loop as mypy sees it: checked with all tests, in strict mode, where an unneeded ignore is an error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Answered(Stream, key="user", time="at", id="id", lateness="1m"):
     helpful: bool
 
 
-# A field is of its annotated type, and may stand wherever a column may.
+# A field has its annotated type, and may be used wherever a column may.
 activity = View(
     Answered,
     by=Answered.user,
@@ -48,7 +48,7 @@ model = Model(
         Asked.at.hour,
         Asked.at.weekday,
         Asked.answers,
-        # What only expressions can do is asked of col(...).
+        # Operations that only expressions have need col(...).
         col(Asked.at).hour.one_hot(),
         col(Asked.length).signed_log(),
         col(Asked.answers).is_missing(),

@@ -1,4 +1,4 @@
-"""Where an official broker comes from, and how its distribution is got: with programs that only pretend."""
+"""The source of an official broker, and how its distribution is obtained: with fake programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from headrace.errors import InvalidRequest, Unavailable
 JAVA = """#!/bin/sh
 echo 'openjdk version "{version}" 2025-04-15' >&2
 """
-# Copies the tarball to the folder that it is told, and counts how often.
+# Copies the tarball to the requested folder, and counts its calls.
 MAVEN = """#!/bin/sh
 echo called >> {folder}/calls
 for word; do case $word in -DoutputDirectory=*) out=${{word#-DoutputDirectory=}};; esac; done
@@ -41,7 +41,7 @@ def program(folder: Path, name: str, text: str) -> None:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine of its own: nothing installed, no engine, an empty cache."""
+    """Return an isolated machine: nothing installed, no engine, an empty cache."""
     (tmp_path / "bin").mkdir()
     for name in ("JAVA_HOME", "PULSAR_URL", "PULSAR_ADMIN_URL"):
         monkeypatch.delenv(name, raising=False)
@@ -129,9 +129,9 @@ def test_without_any_the_small_one_is_used_and_it_is_said(machine: Path) -> None
 
 
 class FakeContainer:
-    """What testcontainers' container is asked, and the docker container and client inside."""
+    """A stand-in for testcontainers' container, and for the docker container and client inside it."""
 
-    #: Names of containers that a killed process has left.
+    #: Names of containers that a killed process left behind.
     left: ClassVar[set[str]] = set()
 
     def __init__(self, image: str) -> None:
@@ -276,7 +276,7 @@ def test_a_container_that_ends_at_once_is_told(tmp_path: Path) -> None:
 
 BOOKIE_GONE = "INFO PulsarRegistrationClient - Bookie 127.0.0.1:1 deleted. path: /ledgers/available/127.0.0.1:1\n"
 
-# After a kill it loses its bookie until it has been stopped cleanly; then it answers whoever asks.
+# After a kill it loses its bookie until it has been stopped cleanly; then it answers every request.
 PULSAR = """#!{python}
 import http.server, os, pathlib, signal, sys
 stopped = pathlib.Path("{folder}/stopped")

@@ -21,7 +21,7 @@ from tests.deadline import scaled
 
 
 class Children:
-    """Starts children of some lines of Python, and ends them."""
+    """Children that run a few lines of Python, and end with the test."""
 
     def __init__(self, folder: Path, ending: ExitStack) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""The directory of a loop's state is its owner's alone, and says when it is gone or full."""
+"""The directory of a loop's state belongs to its owner alone; an error says when it is gone or full."""
 
 from __future__ import annotations
 

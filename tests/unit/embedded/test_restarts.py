@@ -1,4 +1,4 @@
-"""When what has ended is started again, and when it counts as failed; how long a start is waited for."""
+"""When an ended process is restarted, and when it counts as failed; how long a start may take."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_start_is_waited_for_as_long_as_something_moves() -> None:
         clock.now = second
         patience.saw(patience.busy(cpu_s=0.2 * second))
         assert not patience.is_over
-    # A retry now and then is no progress.
+    # An occasional retry does not count as progress.
     for second in range(600, 689, 10):
         clock.now = second
         patience.saw(patience.busy(cpu_s=110 + 0.001 * second))
@@ -79,7 +79,7 @@ def test_the_kernel_is_compiled_once_its_cache_holds_it(tmp_path: Path, monkeypa
 
 
 class Flaky(Server):
-    """A server that ends, and comes back after some tries."""
+    """A server that ends, and comes back after some attempts."""
 
     name = "broker"
     url = "pulsar://nowhere"
@@ -97,7 +97,7 @@ class Flaky(Server):
     def restart(self) -> None:
         self.tries += 1
         if self.tries <= self._fails:
-            self.ended = False  # as of a child that is let go of
+            self.ended = False  # as for a child that was released
             raise Unavailable("its port is taken")
         self.ended = False
 

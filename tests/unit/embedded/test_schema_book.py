@@ -1,4 +1,4 @@
-"""The embedded broker's schemas: what its events do not fit is refused before anything runs."""
+"""The embedded broker's schemas: a definition that its events do not fit is refused before anything runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def loop(path: Path, field: str) -> LoopDefinition:
 def test_a_field_that_kept_events_lack_is_refused_until_it_is_optional(tmp_path: Path) -> None:
     book = SchemaBook(tmp_path)
     book.register(loop(tmp_path, "amount: float"))
-    for _ in range(2):  # what is refused leaves no trace
+    for _ in range(2):  # a refusal leaves no trace
         with pytest.raises(IncompatibleSchema, match=r"field 'amount' is required on its topic.*amount: float"):
             book.register(loop(tmp_path, "country: str"))
     with pytest.raises(IncompatibleSchema, match="field 'country' is new and required"):

@@ -1,4 +1,4 @@
-"""What a stream takes, and what it says of what it does not take."""
+"""The events that a stream accepts, and its errors about those that it does not."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_nothing_but_an_invalid_event_is_ever_raised(sent: bytes) -> None:
 
 @pytest.mark.parametrize("written", ["9999-12-31T23:59:59.999999-23:59", "0001-01-01T00:00:00+23:59"])
 def test_a_zone_carries_no_time_out_of_the_calendar(written: str) -> None:
-    """Ingest took such a time, and its stream could not read it."""
+    """Ingest used to accept such a time, and its stream could not read it."""
     with pytest.raises(InvalidEvent, match="field 'at' is"):
         CODEC.canonical(event(at=written))
 

@@ -1,4 +1,4 @@
-"""Which changes of a stream's fields its topic's events survive."""
+"""The changes of a stream's fields that its topic's events survive."""
 
 from __future__ import annotations
 

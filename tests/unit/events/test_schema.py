@@ -1,4 +1,4 @@
-"""The schema that a stream registers is the one that a record written by hand has."""
+"""The schema that a stream registers equals that of a record written by hand."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def avro(schema: Any) -> Any:
 
 
 def resolved(schema: Any) -> dict[str, Any]:
-    """What Avro compares: the record's name, and each field's type without its logical type."""
+    """Return what Avro compares: the record's name, and each field's type without its logical type."""
 
     def plain(kind: Any) -> Any:
         if isinstance(kind, list):

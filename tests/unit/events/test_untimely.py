@@ -1,4 +1,4 @@
-"""The words for an event that is too late or too far ahead."""
+"""The messages about an event that is too late or too far ahead."""
 
 from __future__ import annotations
 

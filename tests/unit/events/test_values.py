@@ -70,7 +70,7 @@ def test_a_time_is_read_as_the_stream_declares(form: str | None, written: object
 def test_a_number_of_january_1970_is_refused_with_the_cure(written: int, cure: str) -> None:
     with pytest.raises(InvalidEvent, match=rf'not in January 1970: .* time_format="{cure}"'):
         sent(at=written)
-    # Text is a time of any year, and what stands on a topic counts microseconds.
+    # Text is a time of any year, and a number on a topic counts microseconds.
     assert sent(at="1970-01-01T00:00:01Z")["at"] == 1_000_000
     events, _, invalid = StreamCodec(STREAM).columns([json.dumps({"at": written}).encode()])
     assert (events.times.tolist(), invalid) == ([written], [])
@@ -123,10 +123,10 @@ def test_an_id_is_that_of_the_content() -> None:
     assert len(first["content"]) == 32
     assert sent(at="2026-01-01T01:00:00+01:00", n=5.0, x=1.0, ok=None, content="mine")["content"] == first["content"]
     assert sent(n=6, x=1)["content"] != first["content"]
-    # A field that is added, and that old rows do not have, changes no id.
+    # A field that is added, and that old rows lack, changes no id.
     wider = structs.replace(STREAM, fields=(*STREAM.fields, Field("a", FieldType.STRING, optional=True)))
     assert sent(wider, n=5, x=1)["content"] == first["content"]
-    # Who writes to the topic may leave it out.
+    # A client that writes to the topic may leave the id out.
     events, _, _ = StreamCodec(STREAM).columns([json.dumps({"at": MICROS, "n": 5, "x": 1}).encode()])
     assert events.ids == [first["content"]]
 

@@ -1,4 +1,4 @@
-"""A model's scores by both ways: asked of River, and of the exported graph in the runtime that serves it."""
+"""A model's scores by both ways: from River, and from the exported graph in the runtime that serves it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FEATURES = (
 
 
 def vector(rng: random.Random, *, missing: float, unseen: bool = False) -> Vector:
-    """Rounded numbers (so that splits meet equal values), a large and narrow one, one that does not vary, and text."""
+    """Generate rounded numbers (so that splits meet equal values), a large narrow one, a near constant, and text."""
     values: Vector = {
         "a": round(rng.gauss(0, 2), 1),
         "b": round(rng.gauss(5, 1), 2),
@@ -84,7 +84,7 @@ def session(exported: Exported) -> onnxruntime.InferenceSession:
 
 
 def run(exported: Exported, vectors: Sequence[Vector], features: Sequence[Feature] = FEATURES) -> npt.NDArray[Any]:
-    """The scores of the exported model."""
+    """Return the scores of the exported model."""
     numbers = [f.name for f in features if f.type is FieldType.FLOAT]
     texts = [f.name for f in features if f.type is FieldType.STRING]
     inputs: dict[str, npt.NDArray[Any]] = {}
@@ -97,7 +97,7 @@ def run(exported: Exported, vectors: Sequence[Vector], features: Sequence[Featur
 
 
 def assert_parity(model: Any, exported: Exported, task: Task, vectors: Sequence[Vector]) -> None:
-    """The exported model scores as River does: to 1e-12, relative to a large regression."""
+    """Assert that the exported model scores as River does: to 1e-12, relative for large values of a regression."""
     if any(isinstance(step, preprocessing.MinMaxScaler) for step in steps_of(model)):
         vectors = [v for v in vectors if _answers(model, present(v), task)]
     expected = np.array([score_one(model, present(v), task, exported.classes) for v in vectors])
@@ -109,13 +109,13 @@ def assert_parity(model: Any, exported: Exported, task: Task, vectors: Sequence[
 
 
 def _answers(model: Any, x: dict[str, float | str], task: Task) -> bool:
-    """Whether River's answer is a number: its MinMaxScaler makes NaN of a feature that it meets for the first time."""
+    """Return whether River's answer is a number: its MinMaxScaler makes NaN of a feature that it has never seen."""
     answer = model.predict_one(x) if task is Task.REGRESSION else sum(model.predict_proba_one(x).values())
     return not math.isnan(answer)
 
 
 def steps_of(model: Any) -> Iterator[Any]:
-    """A model, and all estimators that it is composed of."""
+    """Yield a model, and all estimators that it is composed of."""
     yield model
     for name in ("steps", "transformers"):
         for step in getattr(model, name, {}).values():

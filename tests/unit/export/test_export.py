@@ -1,4 +1,4 @@
-"""What an exported model looks like, what is refused, and what a model answers that knows nothing."""
+"""The form of an exported model, refusals, and the answers of a model that has learned nothing."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def shout(x: dict[str, Any]) -> dict[str, Any]:
 
 
 class OwnRegression(linear_model.LogisticRegression):  # type: ignore[misc]  # River is untyped
-    """It may predict differently."""
+    """A regression that may predict differently."""
 
 
 def own_loss() -> Any:
@@ -324,7 +324,7 @@ def test_select_keeps_the_named_features() -> None:
 
 
 def test_a_feature_without_variance_scales_to_nothing() -> None:
-    weights = optim.initializers.Normal(seed=1)  # the gradient of what is always 0 would leave no weight to see
+    weights = optim.initializers.Normal(seed=1)  # the gradient of a constant 0 would leave no weight to see
     model = preprocessing.StandardScaler() | linear_model.LogisticRegression(initializer=weights)
     for _ in range(3):
         model.learn_one({"a": 1.0, "b": 2.0}, True)
@@ -345,7 +345,7 @@ def test_keys_of_two_features_that_are_spelt_alike() -> None:
 
 
 def test_a_key_of_an_encoder_hides_its_namesake_where_it_is_there() -> None:
-    """Without zeros, "carrier_AA" is 1 for that carrier, and elsewhere the feature of that name."""
+    """Without zeros, "carrier_AA" is 1 for that carrier, and otherwise the feature of that name."""
     features = (Feature("carrier", FieldType.STRING), Feature("carrier_AA", FieldType.FLOAT))
     encoded = compose.SelectType(str) | preprocessing.OneHotEncoder(drop_zeros=True)
     model = (encoded + compose.SelectType(float)) | linear_model.LogisticRegression(optim.SGD(0.5))

@@ -1,4 +1,4 @@
-"""Every supported estimator, exported, scores as River itself does."""
+"""Every supported estimator, once exported, scores as River itself does."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def encoded(**parameters: Any) -> Any:
 
 
 def both(**parameters: Any) -> Any:
-    """The usual preparation: scaled numbers beside encoded text."""
+    """Return the usual preparation: scaled numbers beside encoded text."""
     return (numbers() | preprocessing.StandardScaler()) + encoded(**parameters)
 
 
 def raw() -> Any:
-    """Everything as numbers, without a scaler."""
+    """Return a preparation with everything as numbers, without a scaler."""
     return compose.Discard("clock", "carrier", "origin") + encoded()
 
 
@@ -115,7 +115,7 @@ PREDICTORS: dict[str, tuple[tuple[Task, ...], Callable[[], Any]]] = {
 }
 PAIRS = [(name, task) for name, (tasks, _) in PREDICTORS.items() for task in tasks]
 
-# Trees take text as it is: nominal splits, and frequencies in the leaves. Models in leaves do not.
+# Trees accept text as it is: nominal splits, and frequencies in the leaves. Models in leaves do not.
 OVER_TEXT = [
     (name, task)
     for name, task in PAIRS
@@ -137,7 +137,7 @@ def check_parity(model: Any, task: Task, examples: int, seed: int) -> None:
 
 def test_every_supported_estimator_is_among_the_cases() -> None:
     models = [make() for make in TRANSFORMERS.values()] + [make() for _, make in PREDICTORS.values()]
-    # Selecting by name needs features that are never missing: it has a test of its own.
+    # Selection by name needs features that are never missing, so it has its own test.
     tested = {type(step) for model in models for step in steps_of(model)} | {compose.Select}
     assert tested >= set(registry.types())
 
@@ -185,7 +185,7 @@ def test_any_pipeline(transformer: str, pair: tuple[str, Task], examples: int, s
     ],
 )
 def test_alternates_of_adaptive_trees(model: Callable[[], Any], task: Task) -> None:
-    """Beside a branch that drifts, an adaptive tree grows a leaf, and both predict. Here, beside every other branch."""
+    """An adaptive tree grows a leaf beside a branch that drifts, and both predict. Here every other branch has one."""
     grown = train(model(), task, 200, seed=2)
     rng = random.Random(2)
     branches = list(grown._root.iter_branches())

@@ -1,4 +1,4 @@
-"""A fold worker between a store, a log and dead letters that are fakes, and may fail at any effect."""
+"""A fold worker between a fake store, a fake log and fake dead letters, any effect of which may fail."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from tests.unit.kernel.test_fold import Event
 
 
 class Crash(BaseException):
-    """kill -9: no handler sees it."""
+    """A kill -9: no handler sees it."""
 
 
 @dataclass
 class World:
-    """What outlives a process, and what becomes of its effects.
+    """The state that outlives a process, and the fate of its effects.
 
-    `crash_at` is the effect that is the last one of a process; with `lost` it is not done any more. What others do
-    right before an effect stands in `meanwhile`.
+    `crash_at` is the last effect of a process; with `lost` it is not applied any more. `meanwhile` holds what others do
+    right before an effect.
     """
 
     crash_at: int = -1
@@ -60,7 +60,7 @@ class World:
     meanwhile: dict[int, Callable[[], object]] = field(default_factory=dict)
 
     def effect(self) -> bool:
-        """Whether the effect that follows is done; raises when it is the process's last one and lost."""
+        """Return whether the next effect is applied; raise if it is the process's last one and lost."""
         self.effects += 1
         if self.effects in self.meanwhile:
             self.meanwhile.pop(self.effects)()
@@ -147,7 +147,7 @@ class Partitions:
 
 
 class Rows:
-    """As the store does: a field is replaced by its newer (epoch, position) only."""
+    """Rows as the store keeps them: a field is replaced only by a newer (epoch, position)."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -169,7 +169,7 @@ class Rows:
 
 
 class Outputs:
-    """Messages, taken by a reader as the join and the scorer take them."""
+    """Messages, accepted by a reader as the join and the scorer accept them."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -248,7 +248,7 @@ def worker(
 
 
 def kept(row: bytes) -> bytes:
-    """What a row says whoever wrote it: its position and its state."""
+    """Return the parts of a row that do not depend on its writer: its position and its state."""
     return row[8:FENCE_BYTES] + row[HEADER_BYTES:]
 
 
@@ -257,7 +257,7 @@ def payload(event: Event) -> bytes:
 
 
 def batch(events: Sequence[tuple[int, Event]], end: int | None = None, published: int = ENDED) -> Batch:
-    """Events at their places, and a promise at the place after the last one."""
+    """Return events at their positions, and a promise at the position after the last one."""
     found = messages([place for place, _ in events], [payload(own) for _, own in events], published)
     if end is not None:
         found = found.followed_by(promise(events[-1][0] + 1 if events else 0, end))
@@ -265,13 +265,13 @@ def batch(events: Sequence[tuple[int, Event]], end: int | None = None, published
 
 
 def messages(places: Sequence[int], payloads: Sequence[bytes], published: int = ENDED) -> Batch:
-    """Messages at their places."""
+    """Return messages at their positions."""
     size = len(places)
     return Batch([Position(own, 0, -1) for own in places], list(payloads), [{} for _ in places], [published] * size)
 
 
 def promise(place: int, frontier: int = ENDED) -> Batch:
-    """That no event before `frontier` follows; by default that the history ends."""
+    """Promise that no event before `frontier` follows; by default that the history ends."""
     note = {END: "1"} if frontier == ENDED else {MARK: str(frontier)}
     return Batch([Position(place, 0, -1)], [b""], [note], [0])
 

@@ -39,7 +39,7 @@ def test_what_is_further_ahead_than_declared_is_refused_and_makes_nothing_late()
 
 @pytest.mark.parametrize("now", [START + 86_400 * SECOND, START - 86_400 * SECOND])
 def test_it_is_measured_from_when_it_was_published(now: int) -> None:
-    """Whoever reads it, and whenever, decides alike."""
+    """Every reader decides alike, at any time."""
     world = World()
     fold = worker(world, bounded(2 * SECOND), clock=lambda: now)
     fold.take_over(A)

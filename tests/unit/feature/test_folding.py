@@ -1,4 +1,4 @@
-"""The fold worker, between a store and a log that are fakes: what ends it, and where, changes no vector and no row."""
+"""The fold worker, with a fake store and a fake log: no interruption, at any point, changes a vector or a row."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Log = dict[PartitionId, list[tuple[int, Event]]]
 
 
 def timeline(size: int = 60, seed: int = 1) -> list[Event]:
-    """Events of two streams and three keys: some late within the lateness, some at one time, one in four sent twice."""
+    """Generate events of two streams and three keys: some late but in time, some simultaneous, a quarter resent."""
     chance, now, events = random.Random(seed), START, []
     for index in range(size):
         late = chance.choice([0, 0, 0, LATENESS - SECOND])
@@ -75,13 +75,13 @@ def drive(
 
 
 def finish(fold: FoldWorker) -> None:
-    """Do all that can be done."""
+    """Do everything that can be done."""
     while fold.step():
         pass
 
 
 def state(world: World) -> object:
-    """What must not depend on crashes: vectors in their order, rows but for the epoch that wrote them."""
+    """Return what must not depend on crashes: vectors in order, and rows without the epoch that wrote them."""
     return world.vectors, {own: kept(row) for own, row in world.rows.items()}, world.seen
 
 
@@ -225,7 +225,7 @@ def test_a_promise_that_is_no_time_is_refused_and_one_with_an_event_loses_neithe
 
 
 def silent(world: World, made: LoopDefinition, ends: list[Position]) -> FoldWorker:
-    """A new worker which reads stream a, and is never given anything of b, whose log ends here, and then here."""
+    """Return a new worker that reads stream a and is given nothing of b, whose log ends at each of `ends` in turn."""
     fold = worker(world, made)
     fold.take_over(A)
     for end in ends:
@@ -259,13 +259,13 @@ def test_a_partition_that_is_done_and_silent_holds_nobody_back_whoever_owned_it(
     feed(former, B, [(0, Event("b", "0", START, "p", 1.0))])
     former.rest(B, Position(0, 0, -1))
     former.step()
-    world.reached[B] = Reached(START, START)  # it ended before it could tell that it rests
+    world.reached[B] = Reached(START, START)  # the owner ended before it could report that b is idle
     silent(world, made, ends)
     assert ("m" in world.vectors) is not waits
 
 
 def two_workers_at_rest(world: World, made: LoopDefinition) -> tuple[FoldWorker, FoldWorker]:
-    """One owns a, the other b; each has read one event at position 0, and its partition rests."""
+    """Return the owner of a and the owner of b; each has read one event at position 0, and its partition is idle."""
     ours, theirs = worker(world, made), worker(world, made)
     ours.take_over(A)
     theirs.take_over(B)
@@ -282,7 +282,7 @@ def two_workers_at_rest(world: World, made: LoopDefinition) -> tuple[FoldWorker,
 def test_who_was_silent_and_speaks_again_is_waited_for() -> None:
     world, made = World(), loop()
     model = made.models[0]
-    # So that the event that b speaks up with is not done at once.
+    # Keep the first event of b after its silence from being done at once.
     made = msgspec.structs.replace(made, models=(model, msgspec.structs.replace(model, name="n", stream="b")))
     ours, theirs = two_workers_at_rest(world, made)
     for _ in range(2):
@@ -306,13 +306,13 @@ def test_what_rested_is_awake_for_its_next_owner() -> None:
 
 
 def test_the_rest_of_an_owner_that_is_gone_is_not_believed() -> None:
-    """It cannot say what has come since; a look at the log can."""
+    """That owner cannot know what has come since; a look at the log shows it."""
     world, made = World(), loop()
     two_workers_at_rest(world, made)
     restarted = worker(world, made)
     position = restarted.take_over(A).position
     feed(restarted, A, [(1, Event("a", "a1", START + 70 * SECOND, "p", 1.0))], START + 80 * SECOND)
-    for end in (1, 1):  # more than is done
+    for end in (1, 1):  # beyond what is done
         restarted.rest(B, Position(end, 0, -1))
     restarted.step()
     assert position == Position(0, 0, -1)
@@ -327,7 +327,7 @@ def test_the_rest_of_an_owner_that_is_gone_is_not_believed() -> None:
     ("end", "made_at_once"), [(Position(0, 0, -1), True), (Position(1, 0, -1), False), (LOG_START, False)]
 )
 def test_one_look_at_the_log_confirms_a_rest_that_was_said(end: Position, made_at_once: bool) -> None:
-    """Nobody waits for `idle`, which may be hours, to believe that history has ended."""
+    """No worker waits for `idle`, which may be hours, to believe that history has ended."""
     world, made = World(), loop()
     two_workers_at_rest(world, made)
     restarted = worker(world, made)
@@ -360,7 +360,7 @@ def test_a_partition_that_never_spoke_holds_nobody_back() -> None:
 
 
 def test_a_long_lateness_is_read_through() -> None:
-    """The frontier is the lateness behind: the reader must go on, or nothing ever does."""
+    """The frontier trails by the lateness: the reader must continue, or nothing ever does."""
     fold = worker(World(), loop())
     for own in (A, B):
         fold.take_over(own)
@@ -382,7 +382,7 @@ def test_who_waits_for_another_is_read_no_further() -> None:
 
 
 def test_a_history_that_follows_another_is_aligned_again() -> None:
-    """After the end of the first, the promises of the second hold."""
+    """After the end of the first history, the promises of the second one hold."""
     world = World()
     fold = worker(world, loop())
     for own in (A, B):
@@ -401,7 +401,7 @@ def test_a_history_that_follows_another_is_aligned_again() -> None:
 
 
 def test_a_new_owner_knows_what_was_promised_behind_what_is_done() -> None:
-    """The promise is done with, and not said again: without it the new owner would wait for ever."""
+    """The promise is done and not repeated: without it the new owner would wait forever."""
     world, made = World(), loop()
     former = worker(world, made)
     for own in (A, B):
@@ -427,7 +427,7 @@ def test_a_partition_of_which_the_store_knows_nothing_is_refused_where_vectors_s
     for _ in range(2):
         with pytest.raises(CorruptState):
             worker(world, made).take_over(A)
-    worker(world, made).take_over(B)  # nothing is made of it alone: its log has all that it needs
+    worker(world, made).take_over(B)  # no vectors are made of b's events: its log has all that it needs
 
 
 def test_a_new_view_is_folded_from_the_beginning_and_nothing_is_emitted_or_refused_twice() -> None:
@@ -471,7 +471,7 @@ def test_rows_that_go_between_the_look_at_others_and_the_read_make_no_vector() -
 
 
 def test_a_view_that_was_left_out_for_a_while_is_folded_anew() -> None:
-    """Rolled back, or owned for a while by a worker that is not replaced yet: its rows have a hole."""
+    """It was rolled back, or owned for a while by a worker that is not replaced yet: its rows have a hole."""
     made = loop()
     without = msgspec.structs.replace(made, views=made.views[1:], models=())
     log = [(index, Event("a", f"{index}", START + index * SECOND, "p", 1.0)) for index in range(9)]
@@ -504,7 +504,7 @@ def test_rows_from_before_a_backfill_of_a_running_loop_are_not_gone_on_with(begu
     for own in (A, B):
         feed(live, own, events[own][20:25])
     asked = RowsId("asked", 0)
-    world.rows[asked, "p"] = world.rows[asked, "q"]  # why one would want them anew
+    world.rows[asked, "p"] = world.rows[asked, "q"]  # a reason to rebuild the rows
     for own in begun:
         out = Progress(emitted=world.progress[own].emitted)
         Partitions(world).begin_anew(own, 0, out, Position(24, 0, -1), view_names(made, own.stream), lost=True)
@@ -531,7 +531,7 @@ def test_a_partition_rests_only_when_all_of_it_is_out() -> None:
 
 
 def waiting_loop() -> LoopDefinition:
-    """Two models on one stream: one waits ten seconds, the other for ever."""
+    """Return two models on one stream: one waits ten seconds, the other without a limit."""
     made = loop()
     (model,) = made.models
     return msgspec.structs.replace(made, models=(msgspec.structs.replace(model, name="short", wait=10 * SECOND), model))
@@ -558,7 +558,7 @@ def test_a_vector_waits_no_longer_than_declared() -> None:
     assert [own for own, _ in world.vectors["short"]] == ["0", "1", "2", "3"]
     assert [own for own, _ in world.vectors["m"]] == ["0", "1", "2", "3"]
     short, whole = (dict(world.vectors[model]) for model in ("short", "m"))
-    assert [own for own in whole if short[own] != whole[own]] == ["1"]  # made before b's event came
+    assert [own for own in whole if short[own] != whole[own]] == ["1"]  # made before b's event arrived
     assert fold.done()[A] == Position(4, 0, -1)
 
 
@@ -579,7 +579,7 @@ def test_a_crash_after_a_wait_makes_no_vector_twice(lost: bool) -> None:
 
 
 def sent(call: str, events: list[tuple[int, Event]]) -> Batch:
-    """Events that a call sent, each with its index."""
+    """Return events that a call sent, each with its index."""
     made = batch(events)
     made.properties = [{CALL: f"{call}:{index}"} for index in range(len(events))]
     return made

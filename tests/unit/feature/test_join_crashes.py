@@ -1,4 +1,4 @@
-"""The join worker, ended at any effect: the examples are the same, each once, in the same order."""
+"""The join worker, killed at any effect: the examples are the same, each once, in the same order."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class CrashingLog(Log):
 
 
 def history(definition: LoopDefinition) -> dict[str, list[Batch]]:
-    """Vectors, some of them sent again, with their frontiers; labels, one before its vector and one without."""
+    """Return vectors, some of them sent again, with their frontiers; labels, one before its vector and one without."""
     model = definition.models[0]
     end = Batch([Position(1, 9, -1)], [b""], [header(b"", definition=model.hash, reached=ENDED)])
     return {
@@ -58,7 +58,7 @@ def history(definition: LoopDefinition) -> dict[str, list[Batch]]:
 
 
 def drive(definition: LoopDefinition, pairs: Pairs, log: Log) -> None:
-    """Read what is not read yet, in turns, a step after each batch."""
+    """Read what is not read yet, in turns, with a step after each batch."""
     join = joiner(definition, pairs, log)
     join.begin()
     batches = history(definition)
@@ -74,7 +74,7 @@ def drive(definition: LoopDefinition, pairs: Pairs, log: Log) -> None:
 
 
 def learned(definition: LoopDefinition, log: Log) -> list[tuple[int, str, float]]:
-    """As the learner takes them: by number, the first of each."""
+    """Return the entries as the learner takes them: by number, the first of each."""
     found: dict[int, tuple[int, str, float]] = {}
     for payload in log.payloads:
         own = decode_log(definition.models[0], payload)

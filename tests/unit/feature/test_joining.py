@@ -1,4 +1,4 @@
-"""The join worker, between a store and a log that are fakes: what becomes of vectors and labels."""
+"""The join worker, between a fake store and a fake log: its treatment of vectors and labels."""
 
 from __future__ import annotations
 
@@ -114,14 +114,14 @@ class Log:
     Parameters
     ----------
     model
-        To say what is logged.
+        The model by which `content` decodes the log.
     """
 
     def __init__(self, model: ModelDefinition | None = None) -> None:
         self.model = model
         self.payloads: list[bytes] = []
         self.definitions: list[str] = []
-        #: How far the log was said to be, with the number of payloads before it.
+        #: The reported frontiers, each with the number of payloads before it.
         self.frontiers: list[tuple[int, int]] = []
 
     topic = "examples"
@@ -172,7 +172,7 @@ def worker(definition: LoopDefinition, pairs: Pairs, log: Log) -> JoinWorker:
 
 
 class Claim:
-    """A lease that is held as long as its test says."""
+    """A lease that is held as long as the test wants."""
 
     held = True
 
@@ -205,7 +205,7 @@ def vectors(definition: LoopDefinition, entry: int, ids: str, position: Position
 
 
 def numbered(definition: LoopDefinition, ids: list[str], entry: int = 0) -> Batch:
-    """Vectors of one event time with these ids."""
+    """Return vectors of one event time with these ids."""
     model = definition.models[0]
     positions = [Position(1, entry, row).to_bytes() for row in range(len(ids))]
     size = len(ids)
@@ -227,7 +227,7 @@ def labels(entry: int, ids: str) -> Batch:
 
 
 def examples(definition: LoopDefinition, log: Log) -> list[tuple[int, str, float]]:
-    """The answers in the log: their number among the answers, id and feature."""
+    """Return the answers in the log: their number among the answers, id and feature."""
     found = [decode_log(definition.models[0], payload).answers for payload in log.payloads]
     numbers = {seq: number for number, seq in enumerate(sorted({seq for own in found for seq in own.seqs.tolist()}))}
     return [
@@ -294,7 +294,7 @@ def test_a_changed_model_meets_no_pair_of_the_old_one_and_what_was_decided_stays
     after.rest("features", START)
     after.step()
     assert log.definitions == [old.models[0].hash, new.models[0].hash]
-    del log.payloads[0]  # of the old one's columns
+    del log.payloads[0]  # it has the columns of the old model
     assert examples(new, log) == [(0, "e", 101.0), (1, "f", 102.0)]
 
 
@@ -323,7 +323,7 @@ def test_labels_do_not_wait_for_requests_to_pause(tmp_path: Path) -> None:
 
 
 def test_vectors_after_a_rest_wait_for_those_that_follow_them(tmp_path: Path) -> None:
-    """Their frontier is in the next message; until it comes, another vector may belong before them."""
+    """Their frontier is in the next message; until it arrives, another vector may belong before them."""
     definition, log = loop(tmp_path, "stream"), Log()
     join = worker(definition, Pairs(definition), log)
     join.rest("features", START)
@@ -361,13 +361,13 @@ def test_a_lost_state_is_made_again_and_what_is_in_the_log_is_not_written_twice(
 
 
 def lose(pairs: Pairs, definition: LoopDefinition, sequence: int) -> None:
-    """What `headrace backfill` makes of the state, after it has read the logs."""
+    """Reset the state as `headrace backfill` does, after it has read the logs."""
     goals = {"features": Position(1, 0, -1).to_bytes(), "told": Position(1, 1, -1).to_bytes()}
     pairs.begin_anew(JoinState(definition=definition.models[0].hash, sequence=sequence, goals=goals))
 
 
 def known(entry: int, *labels: tuple[str, int]) -> Batch:
-    """Labels with the times at which they came to be known, and no promise behind them."""
+    """Return labels with the times at which they became known, without a promise behind them."""
     payloads = [b'{"id": "%s", "at": %d, "yes": true}' % (own.encode(), at) for own, at in labels]
     size = len(payloads)
     return Batch([Position(1, entry + row, -1) for row in range(size)], payloads, [{}] * size, [0] * size)
@@ -381,7 +381,7 @@ def test_what_was_decided_because_a_stream_rested_is_not_written_twice(tmp_path:
         take(join, "features", vectors(definition, 0, "ab"))
         take(join, "told", known(0, ("a", 5), ("b", 6)))
         join.rest("features", Position(1, 0, -1))
-        join.step()  # b waits for what else may be known at 6
+        join.step()  # b waits for anything else that may be known at 6
         join.rest("told", Position(1, 1, -1))
         join.step()
 
@@ -443,7 +443,7 @@ def test_what_was_written_after_the_logs_were_read_has_its_number(tmp_path: Path
     live.step()
     take(live, "told", known(2, ("b", 7), ("y", 8)))
     live.step()
-    lose(pairs, definition, sequence=1)  # of the first one only was heard
+    lose(pairs, definition, sequence=1)  # the new state knows only of the first entry
     again = worker(definition, pairs, log)
     take(again, "features", vectors(definition, 0, "abc"))
     again.rest("features", Position(1, 0, -1))
@@ -491,7 +491,7 @@ def test_who_has_not_read_to_the_end_does_not_rest(tmp_path: Path) -> None:
 
 
 def test_a_lease_that_lapses_for_a_moment_loses_nothing(tmp_path: Path) -> None:
-    """The store hung for longer than the lease lives, and a batch is taken before both threads have heard of it."""
+    """The store hung for longer than the lease lives, and a batch is accepted before both threads notice."""
     definition, pairs, log, lease = loop(tmp_path, "stream"), Pairs(), Log(), Claim()
     join = joiner(definition, pairs, log, lease)
     assert join.begin()
@@ -532,7 +532,7 @@ Model(
 
 
 def telling(folder: Path) -> LoopDefinition:
-    """A loop whose label events have ids of their own, and may tell no label."""
+    """Return a loop whose label events have their own ids, and may carry no label."""
     file = folder / "telling.py"
     head, tail = LOOP.partition("class Told")[0], LOOP.partition("    learner=")
     file.write_text(head + TELLING + "".join(tail[1:]).replace("{vectors}", "stream"))
@@ -550,7 +550,7 @@ def told(entry: int, *events: tuple[str, str, int, bool | None]) -> Batch:
 
 
 def ended(definition: LoopDefinition, entry: int) -> dict[str, Batch]:
-    """Both sources say that nothing more follows."""
+    """Return the messages by which both sources say that nothing more follows."""
     properties = {"features": header(b"", definition=definition.models[0].hash, reached=ENDED)}
     properties["told"] = {END: "1"}
     return {topic: Batch([Position(1, entry, -1)], [b""], [own], [0]) for topic, own in properties.items()}
@@ -597,7 +597,7 @@ def test_ids_of_label_events_are_kept_for_their_horizon_only(tmp_path: Path) -> 
 
 
 def timed(definition: LoopDefinition, entry: int, vectors: list[tuple[str, int]]) -> Batch:
-    """Vectors of these ids at these times, whose feature is the time."""
+    """Return vectors of these ids at these times, with the time as their feature."""
     model, size = definition.models[0], len(vectors)
     ids, times = [own for own, _ in vectors], np.array([time for _, time in vectors])
     positions = [Position(1, entry, row).to_bytes() for row in range(size)]
@@ -623,7 +623,7 @@ def test_an_id_that_comes_again_after_its_wait_is_a_new_one_whichever_source_is_
         if restarts:
             join = worker(definition, pairs, log)
     join.step()
-    # Who follows sends again what may not have been sent.
+    # The next owner sends again what may not have been sent.
     assert list(dict.fromkeys(examples(definition, log))) == [(0, "a", 10.0), (1, "a", 10.0 * HOUR)]
 
 
@@ -655,7 +655,7 @@ def bounded(folder: Path, size: int) -> LoopDefinition:
 
 
 def test_a_full_join_logs_what_is_answered_out_of_its_place(tmp_path: Path) -> None:
-    """Its questions are not read on, so their watermark would never pass the labels."""
+    """Its questions are not read any further, so their watermark would never pass the labels."""
     definition, pairs, log = bounded(tmp_path, 1_000), Pairs(), Log()
     join = worker(definition, pairs, log)
     take(join, "features", vectors(definition, 0, "abcdefgh"))
@@ -689,7 +689,7 @@ def marks(entry: int, time: int) -> Batch:
 
 
 def watermark(definition: LoopDefinition, entry: int, time: int) -> Batch:
-    """A features topic says how far it is."""
+    """Return a features topic's report of how far it is."""
     properties = header(b"", definition=definition.models[0].hash, reached=time, watermark=time)
     return Batch([Position(1, entry, -1)], [b""], [properties], [ENDED])
 
@@ -704,7 +704,7 @@ def test_silence_expires_nothing_and_a_mark_does(tmp_path: Path) -> None:
     take(join, "features", watermark(definition, 1, 99 * HOUR))
     join.step()
     assert pairs.state.weight.questions == 2
-    take(join, "told", marks(0, HOUR + 1))  # the question at 0 is over, the one at 1 is not
+    take(join, "told", marks(0, HOUR + 1))  # the bound of the question at 0 is over, that of the one at 1 is not
     join.step()
     assert pairs.state.weight.questions == 1
     take(join, "told", known(1, ("b", HOUR + 1)))
@@ -740,7 +740,7 @@ def test_the_log_says_how_far_it_is_before_all_is_out(tmp_path: Path) -> None:
 
 
 def declared(folder: Path, label: str, features: str = "[Asked.x]") -> LoopDefinition:
-    """The loop with another label."""
+    """Return the loop with another label."""
     file = folder / "declared.py"
     before, rest = LOOP.split("label=Label(")
     learner = rest.partition("features=")[2].replace("[Asked.x]", features).replace("{vectors}", "stream")
@@ -749,7 +749,7 @@ def declared(folder: Path, label: str, features: str = "[Asked.x]") -> LoopDefin
 
 
 def entries(definition: LoopDefinition, log: Log) -> list[tuple[str, str, float]]:
-    """What the log holds: kind, id and weight."""
+    """Return the contents of the log: kind, id and weight."""
     found = [decode_log(definition.models[0], payload) for payload in log.payloads]
     return [
         (Kind(kind).name.lower(), id, weight)

@@ -1,4 +1,4 @@
-"""Outcomes that stand in the row itself, and are known later: the join's log against the oracle."""
+"""Outcomes that are in the row itself, and become known later: the join's log against the oracle."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_outcomes_known_later_are_those_of_the_oracle(tmp_path: Path, seed: int)
     expected = examples_of(definition, model, judge(definition, {"trip": [messages]})).made
     assert 5 < len(expected) < 60
     assert found == {(id, at, label, known) for id, at, label, known, _ in expected}
-    # Nothing is learned before it is known: an answer stands behind every question that was asked before.
+    # No answer is learned before it is known: it follows every question that was asked before.
     places = [place for part in parts for place in _places(part)]
     assert places == sorted(places)
 

@@ -1,4 +1,4 @@
-"""A lane ends when it is told to, whatever comes in the same moment."""
+"""A lane ends when it is asked to, whatever comes at the same moment."""
 
 from __future__ import annotations
 

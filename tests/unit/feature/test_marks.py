@@ -1,4 +1,4 @@
-"""What marks do to events and to waiting questions, and what keeps a wrong one from doing harm."""
+"""The effects of marks on events and on waiting questions, and the protection against a wrong mark."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_no_vector_is_promised_that_an_event_behind_a_withdrawal_makes() -> None
         fold.take_over(own)
     feed(fold, A, [(0, Event("a", "1", START, "p", 1.0))])
     accept(fold, A, mark(1, START + HOUR))
-    feed(fold, A, [(2, Event("a", "2", START + HOUR, "p", 1.0))])  # waits for b, with the watermark of the mark
+    feed(fold, A, [(2, Event("a", "2", START + HOUR, "p", 1.0))])  # waits for b, with the mark's watermark
     accept(fold, A, said(3, START, **{WITHDRAWN: "", SENDER: "cli:me@here"}))
     feed(fold, A, [(4, Event("a", "3", START + HOUR - SECOND, "p", 1.0))])
     owned = fold._fold.partitions[A]
@@ -108,7 +108,7 @@ def test_a_client_marks_no_stream_that_does_not_take_it(marks: str) -> None:
 
 
 def confirming(folder: Path, above: int) -> LoopDefinition:
-    """Labels of which a mark may decide so many questions at once."""
+    """Return a loop with labels of which a mark may decide up to `above` questions at once."""
     made = asking(folder, "stream")
     return replace(
         made, streams=tuple(replace(own, confirm_above=above if own.name == "told" else None) for own in made.streams)
@@ -122,7 +122,7 @@ def marks_of(join: JoinWorker) -> list[MarkStatus]:
 
 
 def asked(definition: LoopDefinition, pairs: Pairs, log: Log) -> JoinWorker:
-    """A join with four open questions, at 0 to 3 µs, that wait an hour."""
+    """Return a join with four open questions, at 0 to 3 µs, that wait an hour."""
     join = joiner(definition, pairs, log)
     take(join, "features", vectors(definition, 0, "abcd"))
     take(join, "features", watermark(definition, 1, 9 * HOUR))
@@ -137,7 +137,7 @@ def test_a_mark_that_decides_too_many_questions_waits_to_be_confirmed(tmp_path: 
     join.step()
     assert pairs.state.weight.questions == 4
     assert [(own.held, own.expired, own.sender) for own in marks_of(join)] == [(4, 0, "client:you@there")]
-    # What is held is stored, and a new owner holds it, too.
+    # A held mark is stored, and a new owner holds it, too.
     join = joiner(definition, pairs, log)
     join.step()
     assert pairs.state.weight.questions == 4
@@ -164,7 +164,7 @@ def test_a_held_mark_that_is_withdrawn_expires_nothing(tmp_path: Path) -> None:
     take(join, "told", said(1, HOUR, **{WITHDRAWN: "", SENDER: "cli:me@here"}))
     take(join, "told", known(2, ("a", 5)))
     join.step()
-    assert pairs.state.weight.questions == 3 + 1  # a is answered, and has its place once b to d are decided
+    assert pairs.state.weight.questions == 3 + 1  # a is answered, and gets its place once b to d are decided
     assert all(own.held == 0 for own in marks_of(join))
 
 
@@ -189,7 +189,7 @@ def test_a_refused_mark_expires_nothing(tmp_path: Path) -> None:
 
 
 def test_a_watermark_of_the_far_future_on_the_features_topic_is_passed_over(tmp_path: Path) -> None:
-    # An event of it was taken before the stream declared `ahead`, and the log is read from its beginning.
+    # One of its events was accepted before the stream declared `ahead`, and the log is read from its beginning.
     definition, pairs, log = asking(tmp_path, "stream"), Pairs(), Log()
     join = joiner(definition, pairs, log)
     far = watermark(definition, 0, 253_370_764_800_000_000)
@@ -216,10 +216,10 @@ def test_an_event_of_the_far_future_is_left_out_once_ahead_is_declared() -> None
             accept(fold, A, messages([place], [payload(event)], START))
         accept(fold, A, promise(3))
         finish(fold)
-        # What `headrace backfill --again` does.
+        # Do what `headrace backfill --again` does.
         world.progress[A] = world.progress[A].anew()
         world.seen[A] = {}
         world.rows.clear()
-        world.watermarks.clear()  # joins pass over what the former owner said of the far future
+        world.watermarks.clear()  # joins ignore what the former owner said of the far future
     assert [own for own, _ in world.vectors["m"]] == ["1", "far", "2"]
     assert world.refused[0] == (Position(2, 0, -1), "at")

@@ -1,4 +1,4 @@
-"""The feature service begins only where each partition has its own place for what is made of it."""
+"""The feature service begins only if each partition has an output partition of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.feature import test_joining
 
 
 class Broker:
-    """Has these topics with so many partitions."""
+    """A broker that has these topics with these numbers of partitions."""
 
     def __init__(self, **partitions: int) -> None:
         self._partitions = partitions
@@ -39,7 +39,7 @@ def loop(tmp_path: Path, vectors: str) -> LoopDefinition:
 
 
 def service(definition: LoopDefinition, role: str, broker: Any) -> Composition:
-    # Nobody asks the store before something is delivered.
+    # The store is not used before something is delivered.
     store = redis.Redis()
     heartbeat = Heartbeat(StatusBoard(store, "loop"), ServiceStatus(service="feature", instance="one"))
     settings = FeatureSettings(loop=Path("unused"), role=role)  # type: ignore[arg-type]

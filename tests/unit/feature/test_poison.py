@@ -1,4 +1,4 @@
-"""Events that the kernel fails on, found nowhere in nature: a key that is made to be one."""
+"""Events on which the kernel fails, which do not occur by themselves: a key is made poisonous."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Log = dict[PartitionId, list[tuple[int, Event]]]
 
 @pytest.fixture(scope="module", autouse=True)
 def kernel_that_chokes() -> Iterator[None]:
-    """The views of stream b and the keys of stream a's vectors fail where the key is poison."""
+    """Make the views of stream b and the keys of stream a's vectors fail where the key is poison."""
     prepare, keys = Folding.prepare, Assembler.keys
 
     def choking(own: Folding, events: EventColumns) -> Folds:
@@ -50,7 +50,7 @@ def kernel_that_chokes() -> Iterator[None]:
 
 
 def logs(moves: list[tuple[str, int, str, bool]]) -> Log:
-    """Events of two streams; a poisonous one may lie an hour ahead, so that it would make all others late."""
+    """Generate events of two streams; a poisonous one may be an hour ahead, so that it would make all others late."""
     found: Log = {A: [], B: []}
     now = START
     for index, (name, move, key, ahead) in enumerate(moves):
@@ -120,7 +120,7 @@ def test_no_crash_loses_a_refusal_or_counts_poison(lost: bool) -> None:
             drive(world, log, 4)
         drive(world, log, 3)
         assert state(world) == state(plain), crash_at
-        # Twice, where the crash was between the letter and the progress: a reader knows them by their position.
+        # Twice, if the crash was between the letter and the progress: a reader recognises them by their position.
         assert {own for own, _ in world.refused} == poisoned(log), crash_at
 
 

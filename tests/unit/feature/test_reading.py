@@ -22,7 +22,7 @@ class Clock:
 
 
 def reports(silence: Silence, clock: Clock, seconds: int) -> list[float]:
-    """When it was due, looked at each second."""
+    """Return the times at which a report was due, checked each second."""
     found = []
     for _ in range(seconds):
         clock.now += 1.0
@@ -56,7 +56,7 @@ def test_a_silence_that_could_not_be_reported_is_due_again() -> None:
 
 
 class SilentConsumer:
-    """Brings nothing; the broker does not tell at first where the log ends."""
+    """A consumer that receives nothing; at first the broker does not say where the log ends."""
 
     is_abandoned = False
 

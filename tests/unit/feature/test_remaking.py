@@ -29,12 +29,12 @@ from tests.unit.feature.test_joining import Claim, Counts, Log, Pairs, labels, l
 from tests.unit.history.served import TOPICS, KeptLogs, Message, Served
 from tests.unit.history.test_remaking import LABELS, events, labelled
 
-#: Questions that are made: places, ids; each answered at once, then one that is open.
+#: Ids of the questions that are made again; each is answered at once.
 _IDS = "pqrstu"
 
 
 def made_entries(ids: Sequence[str] = _IDS) -> list[LogEntries]:
-    """All questions, then all answers, three entries at a time."""
+    """Return all questions, then all answers, three entries at a time."""
     size = len(ids)
     whole = LogEntries(
         np.arange(2 * size),
@@ -75,7 +75,7 @@ class Made:
 
 
 class Crash(Exception):
-    """The process ends here."""
+    """A crash: the process ends here."""
 
 
 def joining(definition: LoopDefinition, pairs: Pairs, log: Log, remaking: Callable[[], Made]) -> JoinWorker:
@@ -95,7 +95,7 @@ def joining(definition: LoopDefinition, pairs: Pairs, log: Log, remaking: Callab
 
 
 def logged(definition: LoopDefinition, log: Log) -> list[tuple[str, str, bool]]:
-    """Kind, id and mark of each entry; the places are right."""
+    """Return kind, id and mark of each entry; check that the places are right."""
     found: list[tuple[str, str, bool]] = []
     asked: dict[int, str] = {}
     for payload in log.payloads:
@@ -116,7 +116,7 @@ EXPECTED = {(kind, id, True) for kind in ("question", "answer") for id in _IDS}
 
 
 def changed(folder: Path) -> tuple[LoopDefinition, Pairs, Log]:
-    """A loop whose features changed, and the store of its join from before."""
+    """Return a loop whose features changed, and the store of its join from before."""
     old, new = loop(folder, "stream"), loop(folder, "stream", "[Asked.x.abs()]")
     pairs = Pairs(new)
     worker(old, pairs, Log())._store({}, [])
@@ -224,7 +224,7 @@ def test_all_that_the_kept_events_hold_is_made() -> None:
 
 
 class Unreliable:
-    """Logs whose first read of each topic breaks off after two batches."""
+    """Logs whose first read of each topic fails after two batches."""
 
     def __init__(self, logs: KeptLogs) -> None:
         self._logs = logs
@@ -278,11 +278,11 @@ def test_it_ends_where_vectors_of_the_new_definition_begin() -> None:
     topic[0].append(Message(part[-1].position, again, header(again, definition=model.hash, epoch=2)))
     ends = last_questions(logs, TOPICS, model)[PartitionId("a", 0)]
     assert ends < last[PartitionId("a", 0)]
-    topic[0].append(part[-1])  # of an owner that is superseded
+    topic[0].append(part[-1])  # sent by a superseded owner
     assert last_questions(logs, TOPICS, model)[PartitionId("a", 0)] == ends
     back = served.loop.models[0]
     assert last_questions(logs, TOPICS, back)[PartitionId("a", 0)].to_bytes() == max(vectors_of.positions)
-    # Of another learner.
+    # The same examples, of another learner.
     topic[0][-2].properties = header(again, definition=model.hash, epoch=2, examples=back.examples_hash)
     assert last_questions(logs, TOPICS, back) == {}
 
@@ -296,7 +296,7 @@ def test_a_label_that_came_before_the_change_answers_a_question_behind_it(tmp_pa
     join = joining(new, pairs, log, Made)
     assert join.tenure("told").position == START
     join.step()
-    assert pairs.state.remake  # what is closed is told once the labels have been read
+    assert pairs.state.remake  # closed questions are logged once the labels have been read
     while join.step():
         pass
     assert pairs.state.remake

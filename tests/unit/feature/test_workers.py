@@ -1,4 +1,4 @@
-"""Several fold workers, between which partitions move: whatever zombies do meanwhile, the same vectors and rows."""
+"""Several fold workers, between which partitions move: vectors and rows are the same, whatever zombies do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PARTITIONS = 3
 
 
 class Reading:
-    """How one worker reads one partition, in one tenure: on from there, whether it is still the owner or not."""
+    """One worker's reading of one partition, in one tenure: it continues even if the worker has lost the partition."""
 
     def __init__(self, fold: FoldWorker, own: PartitionId, log: list[tuple[int, Event]]) -> None:
         self.fold = fold
@@ -32,7 +32,7 @@ class Reading:
         self._take()
 
     def feed(self, size: int) -> None:
-        """Give the worker what comes next; behind the last event the promise that nothing follows."""
+        """Give the worker what comes next; after the last event the promise that nothing follows."""
         if self._next > len(self._log):
             return
         events = self._log[self._next : self._next + size]
@@ -43,7 +43,7 @@ class Reading:
         self._next += max(len(events), 1) if made.properties[-1] == {} else len(self._log) + 1
 
     def begin_again(self) -> None:
-        """The worker has given the partition up, and the broker gives it to this worker again."""
+        """Start again if the worker has given the partition up, since the broker gives it to this worker again."""
         if not self.fold.owns(self._own, self._tenure.epoch):
             self._take()
 
@@ -53,7 +53,7 @@ class Reading:
 
 
 class Workers:
-    """Some workers, and a broker that gives each partition to one of them."""
+    """Several workers, and a broker that gives each partition to one of them."""
 
     def __init__(self, world: World, made: LoopDefinition, events: Log, chance: random.Random) -> None:
         self._chance = chance
@@ -67,15 +67,15 @@ class Workers:
             self.move(own)
 
     def move(self, own: PartitionId) -> None:
-        """Give a partition to another worker; the one that had it does not know, and has some of it in its queue."""
+        """Give a partition to another worker; the previous one does not know, and has some of it in its queue."""
         if own in self.active:
             self.former.append(self.active[own])
-        # Who is amid a step takes nothing: its thread is busy.
+        # A worker in the middle of a step takes over nothing: its thread is busy.
         fold = self._chance.choice([own for own in self.folds if own is not self._stepping])
         self.active[own] = Reading(fold, own, self._events[own])
 
     def disturb(self) -> None:
-        """A batch comes, to an owner or a zombie; one worker steps, and may lose a partition amid the step."""
+        """Deliver a batch, to an owner or a zombie; let one worker step, which may lose a partition during the step."""
         readings = [*self.active.values(), *self.former[-2:]]
         self._chance.choice(readings).feed(self._chance.randint(1, 9))
         if self._chance.random() < 0.2:
@@ -112,7 +112,7 @@ class Workers:
 
 
 def state(world: World) -> object:
-    """What must not depend on who did it: vectors by id, rows but for their fences."""
+    """Return what must not depend on the worker: vectors by id, and rows without their fences."""
     vectors = {model: sorted(found) for model, found in world.vectors.items()}
     return vectors, {own: row[HEADER_BYTES:] for own, row in world.rows.items()}
 

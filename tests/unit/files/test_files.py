@@ -1,4 +1,4 @@
-"""Files of events: read whole, in bounded memory, and what is wrong is told with its line."""
+"""Files of events: read completely, in bounded memory, and with each fault reported by its line."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def as_csv(events: list[dict[str, Any]]) -> bytes:
     writer.writeheader()
     for event in events:
         cells = {name: "" if value is None else value for name, value in event.items()}
-        # Both forms of a time: as a number, and as ISO 8601.
+        # Both forms of a time: a number, and ISO 8601.
         cells["at"] = event["at"] if event["at"] % 2 else (EPOCH + timedelta(microseconds=event["at"])).isoformat()
         writer.writerow(cells)
     return out.getvalue().encode()
@@ -168,7 +168,7 @@ def test_a_wrong_cell_is_told_with_its_line_and_refused_by_the_stream(tmp_path: 
     got = read(path)
     codec = StreamCodec(STREAM)
     assert [codec.canonical(got.events[index])[2] for index in (0, 2)] == [1_000, 1_000]
-    # What goes to the dead letters says the same of itself.
+    # The dead letter says the same.
     with pytest.raises(InvalidEvent) as raised:
         codec.canonical(got.events[1])
     assert (raised.value.field, str(raised.value)) == (field, str(read(path).faults[0].error))

@@ -99,7 +99,7 @@ def test_what_has_none_is_refused_by_name(tmp_path: Path, name: str, cells: pa.A
     first = rows.faults[0]
     assert (first.line, first.error.field) == (1, name)
     assert named in first.error.value
-    # A missing cell is what it is in any type, and ingest refuses what the file's reader refuses.
+    # A missing cell is the same in any type, and ingest refuses what the file's reader refuses.
     assert [fault.line for fault in rows.faults] == ([1, 2] if name == "at" else [1])
     with pytest.raises(InvalidEvent):
         StreamCodec(STREAM).canonical(rows.events[0])

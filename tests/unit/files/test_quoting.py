@@ -1,4 +1,4 @@
-"""Quotes of CSV: proper ones hold what they hold, and a stray one costs no other row."""
+"""Quotes of CSV: proper ones keep their contents, and a stray one costs no other row."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_rows_between_two_stray_quotes_are_kept(tmp_path: Path, first: str, last
     got = read(tmp_path, HEADER + row(2, first) + "".join(between) + row(8, last) + row(9))
     assert [id for id in map(str, range(3, 8)) if id not in accepted(got)] == []
     assert "9" in accepted(got)
-    # Each of the others is a row of its own, or named.
+    # Each of the others is a row of its own, or reported.
     assert got.lines == list(range(2, 10))
     assert got.faults[0].line == 2
     assert "quote" in str(got.faults[0])
@@ -88,7 +88,7 @@ def test_a_quote_that_closes_beyond_any_cell_costs_one_row(tmp_path: Path) -> No
 
 
 def test_two_rows_in_one_cell_are_told_apart(tmp_path: Path) -> None:
-    # Every quote here is proper, and the cells are as many as in the header.
+    # Every quote here is proper, and the number of cells is that of the header.
     got = read(tmp_path, HEADER + row(2, '"words') + row(3, 'words"') + row(4))
     assert [fault.line for fault in got.faults] == [2, 3]
     assert "whole rows in it, those of line 3" in str(got.faults[0])
@@ -119,6 +119,6 @@ def test_one_quote_more_costs_the_row_that_it_stands_in(
     torn = records[victim][:at] + '"' + records[victim][at:]
     got = read(tmp_path_factory.mktemp("torn"), HEADER + "".join([*records[:victim], torn, *records[victim + 1 :]]))
     kept = accepted(got)
-    # At the end of its line the quote stands in the next row.
+    # At the end of its line the quote is part of the next row.
     others = [str(number) for number in range(len(texts)) if number not in (victim, victim + (at == len(torn) - 1))]
     assert [id for id in others if id not in kept] == []

@@ -1,4 +1,4 @@
-"""What the demo says to a number of events that it can make nothing of."""
+"""The demo's errors about a number of events that it cannot use."""
 
 from __future__ import annotations
 

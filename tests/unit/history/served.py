@@ -1,4 +1,4 @@
-"""A loop that has served: its topics in memory, made by the kernel, the learning and the versions themselves."""
+"""A loop that has served: its topics in memory, made by the real kernel, learning and versions."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class KeptLogs:
             yield Batch(positions, payloads, [own.properties for own in part], [0] * len(part))
 
     def add(self, topic: str, payload: bytes, index: int = 0, **said: Any) -> Position:
-        """Add a message; on a topic that only headrace writes it says what is given."""
+        """Add a message; `said` gives it a header, as on a topic that only headrace writes."""
         self.partitions(topic)
         log = self.topics[topic][index]
         position = Position(3 + index, len(log), -1)
@@ -93,7 +93,7 @@ class Served:
     Parameters
     ----------
     patient
-        Its model waits for every stream; else for none.
+        Its model waits for every stream; otherwise it waits for none.
     """
 
     def __init__(self, events: Sequence[Event], partitions: int = 1, patient: bool = True) -> None:
@@ -112,7 +112,7 @@ class Served:
         self.finish()
 
     def take(self, event: Event) -> Position:
-        """One event into its stream, the fold, and what follows from it."""
+        """Put one event into its stream and the fold, and do what follows from it."""
         own = PartitionId(event.stream, partition_of(event.k, self._parts))
         payload = encode(event)
         position = self.logs.add(TOPICS.stream(event.stream), payload, own.partition)
@@ -126,7 +126,7 @@ class Served:
         self._step()
 
     def learn(self, publish: int = 10) -> None:
-        """Examples of all vectors (late is who has an even x), versions of the model, a prediction of each vector."""
+        """Make examples of all vectors (late if x is even), versions of the model, and a prediction of each vector."""
         model = msgspec.structs.replace(self.model, publish_examples=publish)
         vectors = [own for source in self.served() for own in source]
         learning = Learning(model, estimator())
@@ -143,7 +143,7 @@ class Served:
                 version = Version(model, published)
 
     def predict(self, own: Vectors, version: Version, said: int | None = None, epoch: str | None = "1") -> None:
-        """Log what a version says of a vector."""
+        """Log a version's prediction for a vector."""
         source = str(Position.from_bytes(own.positions[0]).ledger - 3)
         scores = version.score(own.numbers, texts_of(own.categories, 1))
         position = own.positions if epoch else [START.to_bytes()]
@@ -155,13 +155,13 @@ class Served:
         self.logs.add(TOPICS.predictions("m"), encode_predictions(self.model, found), **properties)
 
     def served(self) -> list[list[Vectors]]:
-        """The vectors on the features topic, one by one."""
+        """Return the vectors on the features topic, one by one."""
         messages = [m for part in self.logs.topics[TOPICS.features("m")] for m in part if m.payload]
         found = [decode_vectors(self.model, m.payload) for m in messages]
         return [[own.take([row]) for row in range(len(own))] for own in found]
 
     def refuse(self, event: Event, position: Position, expected_of: str) -> None:
-        """Say that the fold refused an event."""
+        """Write the dead letter of an event that the fold refused."""
         letter = DeadLetter(
             stream=event.stream, field=expected_of, position=position.to_bytes(), service="feature", event=encode(event)
         )
@@ -187,7 +187,7 @@ class Served:
         )
 
     def differences(self, selection: Selection | None = None, **options: Any) -> list[Difference]:
-        """What a replay finds."""
+        """Return what a replay finds."""
         replay = self.replay(**options)
         comparison = Comparison(replay)
         chosen = selection or Selection()
@@ -210,14 +210,14 @@ class Served:
 
 
 def encode(event: Event) -> bytes:
-    # Some seconds later or earlier, as its id has it; of some events nobody says.
+    # It is known some seconds later or earlier, depending on its id; some events never become known.
     delay = zlib.crc32(event.id.encode()) % 14 - 5
     known = None if delay == 8 else event.at + delay * SECOND
     return msgspec.json.encode({"id": event.id, "at": event.at, "k": event.k, "x": event.x, "known": known})
 
 
 def _entries(own: Vectors, seq: int) -> LogEntries:
-    """A question and, at once, its answer."""
+    """Return a question and, directly after it, its answer."""
     size, twice = len(own), [0, 0]
     assert size == 1
     label = float(own.numbers[0, -1] % 2 == 0)

@@ -1,4 +1,4 @@
-"""What `check --against` says of each kind of change."""
+"""The output of `check --against` for each kind of change."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Compare = Callable[..., dict[str, Change]]
 
 @pytest.fixture
 def changed(tmp_path: Path) -> Compare:
-    """Compare the loop with an edited one: the changes by kind and name."""
+    """Compare the loop with an edited one: return the changes by kind and name."""
 
     def load(text: str, *edits: tuple[str, str]) -> LoopDefinition:
         for old, new in edits:

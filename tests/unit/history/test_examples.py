@@ -1,4 +1,4 @@
-"""The examples log is compared with what the vectors and the label's stream make."""
+"""The examples log is compared with what the vectors and the label's stream imply."""
 
 from __future__ import annotations
 

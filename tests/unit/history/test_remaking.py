@@ -1,4 +1,4 @@
-"""Examples made again from the events are those that were served, and those that the oracle says."""
+"""Examples made again from the events equal those that were served, and those of the oracle."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LABELS = {
 
 
 def events(seed: int, count: int = 300) -> list[Event]:
-    """Questions of three entities, and events of another stream: of these entities, or labels by id; some are late."""
+    """Generate questions of three entities, and other events: about these entities, or labels by id; some are late."""
     chance = random.Random(seed)
     found = []
     for number in range(count):
@@ -186,7 +186,7 @@ def test_memory_does_not_grow_with_what_is_kept() -> None:
         finally:
             tracemalloc.stop()
 
-    most(300)  # what is imported and compiled
+    most(300)  # the memory of imports and compilation
     assert most(4_000) < most(1_000) + 500_000
 
 

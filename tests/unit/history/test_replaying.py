@@ -1,4 +1,4 @@
-"""What was served, replayed: nothing differs if nothing was disturbed, and a disturbance is told for what it is."""
+"""A replay of what was served: it finds no difference without a disturbance, and reports each for what it is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.unit.kernel.test_fold import SECOND, START, Event
 
 
 def events(count: int = 80) -> list[Event]:
-    """Two streams by turns, three entities, a second apart, each fourth a little late."""
+    """Return events of two streams in turn and three entities, a second apart, each fourth a little late."""
     return [
         Event("ab"[index % 2], f"{index:03d}", START + (index - 4 * (index % 4 == 3)) * SECOND, "pqr"[index % 3], index)
         for index in range(count)
@@ -68,7 +68,7 @@ def test_what_a_superseded_owner_sent_and_what_came_twice_does_not_count() -> No
     wrong = replace(last, numbers=last.numbers + 1.0)
     beyond = replace(wrong, positions=[Position(9, 0, -1).to_bytes()])
     said = {"partition": 0, "definition": served.model.hash}
-    # A new owner says so; then the old one still sends, and the new one what is out already.
+    # A new owner announces itself; then the old one still sends, and the new one sends what is out already.
     log.append(Message(log[-1].position, b"", header(b"", **said, epoch=2, marker=True)))
     for epoch, vectors in (("1", beyond), ("2", wrong)):
         payload = encode_vectors(served.model, vectors)
@@ -108,7 +108,7 @@ def test_an_altered_event_is_named_where_it_changes_a_value(tmp_path: Path) -> N
     alterations = Alterations()
     alterations.read(served.loop, "b", file)
     found = served.differences(alterations=alterations)
-    # q's window of a minute is all that holds it.
+    # Only q's window of a minute holds it.
     seeing = {
         own.id for own in events() if own.stream == "a" and own.k == before.k and before.at < own.at - own.at % SECOND
     }
@@ -169,7 +169,7 @@ def test_another_event_in_the_place_of_one_is_noticed() -> None:
 def test_an_event_of_another_entity_where_a_cut_ends_is_noticed() -> None:
     served = Served(events())
     log = served.logs.topics[TOPICS.stream("b")][0]
-    # A row may be ahead of its reader: here one whose newest event its reader does see.
+    # A row may be ahead of its reader: choose one whose newest event its reader does see.
     ends = {own.ids[0]: (int(own.cuts[0, 1, 1]), int(own.times[0])) for message in served.served() for own in message}
     own, place = next(
         (own, place) for own, (place, time) in ends.items() if place > 10 and events()[2 * place + 1].at < time
@@ -191,7 +191,7 @@ def test_what_is_retained_no_more_is_told() -> None:
 
 @pytest.mark.parametrize("field", ["at", ""])
 def test_what_the_fold_refused_is_not_folded(field: str) -> None:
-    """By its clock, or because the kernel fails on it: had it been taken, what follows would have been late."""
+    """The fold refuses by its clock, or because the kernel fails on it: otherwise what follows would have been late."""
     served = Served(events())
     ahead = Event("b", "ahead", START + 79 * SECOND, "q", 9.0)
     log = served.logs.topics[TOPICS.stream("b")][0]

@@ -13,7 +13,7 @@ from headrace_ingest.ports import Note, Refused
 
 
 class FakeDecisions:
-    """Says of each stream what it is told to say."""
+    """Decisions that report a given tally for each stream."""
 
     def __init__(self) -> None:
         self.tallies: dict[str, Tally] = {}
@@ -25,7 +25,7 @@ class FakeDecisions:
 
 
 class FakeLog:
-    """Notes what it gets. Where `holding`, nothing is durable before `release` or `fail`."""
+    """A log that records what it gets. While `holding`, nothing is durable before `release` or `fail`."""
 
     def __init__(self) -> None:
         self.written: list[tuple[str, object]] = []
@@ -49,13 +49,13 @@ class FakeLog:
         return self._put([])
 
     def release(self) -> None:
-        """All is durable."""
+        """Make everything durable."""
         for future in self._held:
             future.set_result(None)
         self._held = []
 
     def fail(self) -> None:
-        """The broker is gone."""
+        """Fail as if the broker were gone."""
         for future in self._held:
             future.set_exception(Unavailable("broker: gone"))
         self._held = []

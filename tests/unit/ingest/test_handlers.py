@@ -1,4 +1,4 @@
-"""What becomes of the events of a call."""
+"""The outcomes of a call's events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One topic's way to the broker."""
+"""The path of one topic to the broker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.deadline import scaled
 
 
 class FakeProducer:
-    """A broker that takes nothing before `go`, and breaks where told."""
+    """A producer of a broker that accepts nothing before `go`, and breaks on request."""
 
     topic = "topic"
 

@@ -1,4 +1,4 @@
-"""The bound on what is under way."""
+"""The bound on what is in flight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows by their definition alone, as the oracle reads them."""
+"""Windows computed from their definition alone, as the oracle reads them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.oracle.windows import Entry, Row, aggregate
 
 
 def naive_values(view: ViewDefinition, events: Sequence[tuple[int, dict[str, float]]], t: int) -> list[float]:
-    """All windows × aggregates of one entity's (time, columns), read at t; NaN where missing."""
+    """Return all windows × aggregates of one entity's (time, columns), read at t; NaN if missing."""
     row = Row(
         Entry(time, 0, (0, place, -1), 0, {name: None if math.isnan(x) else x for name, x in columns.items()})
         for place, (time, columns) in enumerate(events)

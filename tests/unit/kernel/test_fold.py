@@ -1,4 +1,4 @@
-"""Fold and assemble: whatever the batches, the interleaving, the partitions and the restarts, the same vectors."""
+"""Fold and assemble: the vectors are the same for any batches, any interleaving, any partitions and any restarts."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Worker:
         self.start()
 
     def start(self) -> None:
-        """A new process: memory is gone, what was stored is there."""
+        """Start a new process: memory is gone, what was stored is there."""
         self.fold = Fold(self.loop, step_events=7, wide=self.wide)
         for name in ("a", "b"):
             for partition in range(self.partitions):
@@ -156,7 +156,7 @@ def test_vectors_that_are_out_count_no_reads_beyond_keep() -> None:
     worker.accept(seen, [(place, Event("b", f"{place}", START + place * SECOND, "p", 1.0)) for place in range(300)])
     worker.finish()
     assert worker.order == ["q"]
-    # As where a view of the stream is new: it is folded again, beside rows that are far ahead.
+    # This happens if a view of the stream is new: it is folded again, beside rows that are far ahead.
     worker.progress[asked] = worker.progress[asked].anew()
     worker.start()
     worker.accept(asked, [question])
@@ -169,7 +169,7 @@ def partition_of(key: str, partitions: int) -> int:
 
 
 def logs(events: Sequence[Event], partitions: int) -> dict[PartitionId, list[tuple[int, Event]]]:
-    """Each partition's events with their positions."""
+    """Return each partition's events with their positions."""
     found: dict[PartitionId, list[tuple[int, Event]]] = {
         PartitionId(name, index): [] for name in ("a", "b") for index in range(partitions)
     }
@@ -200,7 +200,7 @@ def timeline(moves: list[tuple[str, int, str, float]], start: int = START) -> li
 
 
 def run(events: Sequence[Event], partitions: int, chance: random.Random | None) -> Worker:
-    """Feed the partitions: whole, or in batches with crashes, by chance."""
+    """Feed the partitions: whole, or in random batches with crashes."""
     worker = Worker(partitions)
     remaining = logs(events, partitions)
     whole = logs(events, partitions)
@@ -335,7 +335,7 @@ def test_a_vector_holds_that_of_a_former_definition_behind_its_own() -> None:
     (numbers, cut), (own, own_cut) = worker.vectors["1"], plain.vectors["1"]
     np.testing.assert_array_equal(numbers[:-1], own)
     assert cut == own_cut
-    # As the former view has it: in its hops of two seconds.
+    # The value is that of the former view, with its hops of two seconds.
     assert math.expm1(numbers[-1]) == pytest.approx(11.0)
 
 
@@ -350,7 +350,7 @@ def test_missing_values_are_missing_features() -> None:
 
 
 def test_a_backlog_of_one_stream_holds_the_others_back() -> None:
-    """Its vectors would find rows that have moved on by more than they keep."""
+    """Otherwise its vectors would find rows that have moved on by more than they keep."""
     asked = [Event("a", f"a{index:03d}", START + 10 * index * SECOND, "p", 1.0) for index in range(40)]
     seen = [
         Event("b", f"b{index:03d}", START + 300 * index * SECOND + SECOND, "p", float(index)) for index in range(40)
@@ -371,7 +371,7 @@ def test_a_backlog_of_one_stream_holds_the_others_back() -> None:
 
 
 def test_large_integers_are_entities_of_their_own() -> None:
-    """A float64 would make one of two; and how they are held must not change how they are written."""
+    """A float64 would merge two of them; and the type that holds them must not change how they are written."""
     keyed = StreamDefinition("s", (Field("k", FieldType.INT, optional=True),), "k", "k", "k", lateness=0, horizon=0)
     column = StreamCodec(msgspec.structs.replace(keyed, time="k"))._to_columns
     small, large = ([type("Event", (), {"k": own})() for own in keys] for keys in ((7, 5), (7, 2**53, 2**53 + 1)))

@@ -1,4 +1,4 @@
-"""The ids that a partition remembers, and in which order it forgets them."""
+"""The ids that a partition remembers, and the order in which it forgets them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _events = st.lists(st.tuples(st.sampled_from("abcdefghij"), st.integers(0, 4), s
 
 
 class Naive:
-    """The ids as a dictionary in the order of acceptance, walked over from its beginning each time."""
+    """The ids as a dictionary in the order of acceptance, scanned from its beginning each time."""
 
     def __init__(self) -> None:
         self.seen: dict[str, int] = {}

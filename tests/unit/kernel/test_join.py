@@ -1,4 +1,4 @@
-"""The join: whatever comes first, in whatever batches, the examples are those of the definition."""
+"""The join: in any order of arrival, and in any batches, the examples match the definition."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ halves = st.lists(st.tuples(st.text("abc", min_size=1, max_size=2), st.integers(
 
 
 def expected(read: Sequence[Half]) -> set[tuple[str, int, int, int]]:
-    """Examples by definition: (id, time of the question, its number, the number of its label)."""
+    """Return the examples by definition: (id, time of the question, its number, the number of its label)."""
     found = set()
     for id in {half.id for half in read}:
         questions: list[Half] = []
@@ -102,7 +102,7 @@ class Model:
     def advance(
         self, marks: Watermarks, limit: int = 100, written: dict[tuple[str, int], Written] | None = None
     ) -> Decided:
-        """Decide all that is due, then log `limit` entries."""
+        """Decide everything that is due, then log `limit` entries."""
         decided = Decided()
         due = {Index.OPEN: marks.labels, Index.LABELS: marks.questions, Index.CLOSED: marks.complete}
         while any((found := self.waiting.before(due, limit)).values()):
@@ -145,7 +145,7 @@ def label(id: str, time: int, number: int = 1) -> Half:
 def test_any_interleaving_gives_the_examples_defined(
     drawn: list[tuple[str, int, bool]], rests: bool, data: st.DataObject
 ) -> None:
-    """Each source in order of time, read in any turns and cuts; resting at any moment changes no example."""
+    """Each source is in order of time, read in any turns and cuts; idleness at any moment changes no example."""
     every = [Half(id, time, number, is_label) for number, (id, time, is_label) in enumerate(drawn)]
     every.sort(key=lambda half: half.time)
     sources = {is_label: [half for half in every if half.label is is_label] for is_label in (False, True)}
@@ -169,7 +169,7 @@ def test_any_interleaving_gives_the_examples_defined(
 
 
 def assert_numbered(entries: Sequence[Logged]) -> None:
-    """Each entry has the next place; each question is asked once and closed once, after it."""
+    """Assert that each entry has the next place; each question is asked once and closed once, after it."""
     assert [own.seq for own in entries] == list(range(len(entries)))
     asked = [own.question.seq for own in entries if own.asks]
     closed = [own.question.seq for own in entries if not own.asks]
@@ -178,7 +178,7 @@ def assert_numbered(entries: Sequence[Logged]) -> None:
 
 
 def assert_ordered(model: Model) -> None:
-    """An answer that is known at t precedes the questions at t, but for its own."""
+    """Assert that an answer known at t precedes the questions at t, except its own."""
     placed = []
     for own in model.entries:
         question, known = own.question, own.question.known(model.rule.bound)
@@ -205,7 +205,7 @@ def test_a_silent_source_expires_nothing_however_long() -> None:
     model = Model()
     model.take(question("a", 100), question("b", FAR), label("c", 100), label("d", FAR))
     model.advance(marks(UNKNOWN, UNKNOWN, RESTING))
-    model.advance(marks(FAR, 150, RESTING))  # questions have gone on, labels only to the end of the bound
+    model.advance(marks(FAR, 150, RESTING))  # questions have continued, labels only to the end of the bound
     model.advance(marks(150, FAR - 1, RESTING))
     assert (model.expired, model.unmatched) == (1, 1)
     model.take(label("b", FAR), question("d", FAR))
@@ -311,7 +311,7 @@ def test_a_question_is_logged_at_its_time_and_its_answer_when_it_is_known() -> N
     model.take(question("a", 10), question("b", 20), label("a", 20, 3), question("c", 20), label("c", 20, 4))
     model.advance(marks(FAR, FAR))
     found = [(own.question.id, own.asks) for own in model.entries]
-    # What is known at 20 precedes what is asked at 20; c knows its own answer only after it was asked.
+    # An answer known at 20 precedes a question asked at 20; c learns its own answer only after it was asked.
     assert found == [("a", True), ("a", False), ("b", True), ("c", True), ("c", False), ("b", False)]
 
 
@@ -364,7 +364,7 @@ def test_any_interleaving_gives_the_answers_of_its_rule(
 
 
 def by_rule(read: Sequence[Half], rule: Rule) -> set[tuple[str, int, int]]:
-    """Examples by the words of the rule: (id, time, answer)."""
+    """Return the examples by the words of the rule: (id, time, answer)."""
     found: set[tuple[str, int, int]] = set()
     questions: list[Half] = []
     for half in read:

@@ -1,4 +1,4 @@
-"""Vectors computed again from whole logs: bit for bit what the fold made; and what a change of one event changes."""
+"""Vectors recomputed from whole logs: bit for bit what the fold made; and the effects of changing one event."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.kernel.test_fold import Event, Worker, logs, loop, run, steps, t
 
 
 def accepted(events: Sequence[tuple[int, Event]], own: PartitionId, sizes: random.Random, parts: int) -> list[Waiting]:
-    """What the owner of a partition takes of its log, in batches of any sizes."""
+    """Return what a partition's owner accepts of its log, in batches of any sizes."""
     stream = loop(parts).stream(own.stream)
     codec, partition = StreamCodec(stream), Partition(stream, Progress(), {}, ())
     found: list[Waiting] = []
@@ -39,7 +39,7 @@ def accepted(events: Sequence[tuple[int, Event]], own: PartitionId, sizes: rando
 def replayed(
     events: Sequence[Event], parts: int, seed: int, cuts: dict[str, list[list[int]]] | None = None
 ) -> tuple[dict[str, list[float]], Assembled]:
-    """Every vector computed again, at its cut or completely."""
+    """Recompute every vector, at its cut or completely."""
     sizes = random.Random(seed)
     whole = logs(events, parts)
     asked = [

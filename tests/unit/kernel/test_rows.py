@@ -1,4 +1,4 @@
-"""Rows against windows by definition, for any events, batches and restarts."""
+"""Rows compared with windows by definition, for any events, batches and restarts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Event = tuple[str, int, float]
 
 
 def execute(rows: RowSet, steps: Sequence[tuple[int, str, int, float]], first: int = 0) -> np.ndarray:
-    """Run (kind, key, time, x) steps; positions follow their place. Returns the values of the reads."""
+    """Run (kind, key, time, x) steps; positions follow their place. Return the values of the reads."""
     kinds = np.array([kind for kind, *_ in steps], np.int8)
     slots = np.array([rows.add(key) if kind == 0 else rows.slot(key) for kind, key, *_ in steps], np.int64)
     times = np.array([time for _, _, time, _ in steps], np.int64)
@@ -46,7 +46,7 @@ def execute(rows: RowSet, steps: Sequence[tuple[int, str, int, float]], first: i
     return LAYOUT.finish([reads.parts])
 
 
-# Times run forward with a little disorder, over several windows' length.
+# Times move forward with a little disorder, over several windows' length.
 xs = st.one_of(st.floats(-1e6, 1e6), st.just(math.nan))
 moves = st.lists(
     st.tuples(st.sampled_from(["a", "b"]), st.integers(-60 * SECOND, 40 * SECOND), xs), min_size=1, max_size=60
@@ -114,7 +114,7 @@ def test_a_row_that_is_ahead_reads_as_it_did(steps: list[tuple[str, int, float]]
 
 
 def parts_of(events: Sequence[Event]) -> np.ndarray:
-    """What one partition holds of entity "a", read after all events."""
+    """Return what one partition holds of entity "a", read after all events."""
     rows = RowSet(LAYOUT)
     execute(rows, [(0, "a", time, x) for _, time, x in events])
     slots, now = np.array([rows.slot("a")], np.int64), np.array([2_000 * SECOND], np.int64)

@@ -1,4 +1,4 @@
-"""The one-pass reader against a row set for each view: the same bits."""
+"""The one-pass reader compared with a row set for each view: the same bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trying what is computed of events alone: the ones that it fails on are found, and nothing else is blamed."""
+"""A trial of what is computed from events alone: it finds the events on which that fails, and blames nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits in a join, in memory: as the store keeps it, with what it holds encoded and read again."""
+"""The waiting entries of a join, in memory: kept as in the store, encoded and read again each time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs of questions and answers for tests: what the join would have written."""
+"""Logs of questions and answers for tests: the entries that the join would have written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Row = dict[str, float | str | None]
 
 
 class Entry(NamedTuple):
-    """An entry of a log: its kind, the number of its question among the questions, and what an answer says."""
+    """An entry of a log: its kind, the number of its question among the questions, and the contents of an answer."""
 
     kind: Kind
     number: int
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 def definition(name: str, task: Task, row: Row, learner: str = "learner", **options: Any) -> ModelDefinition:
-    """A model whose features are the fields of a row."""
+    """Return a model whose features are the fields of a row."""
     features = tuple(
         FeatureDefinition(key, FieldType.STRING if isinstance(value, str) else FieldType.FLOAT, Column(key))
         for key, value in row.items()
@@ -37,7 +37,7 @@ def definition(name: str, task: Task, row: Row, learner: str = "learner", **opti
 
 
 def alternating(labels: Sequence[Any], weights: Sequence[float] = ()) -> list[Entry]:
-    """Each question, and at once its answer."""
+    """Return each question, directly followed by its answer."""
     stakes = weights or [1.0] * len(labels)
     return [
         entry
@@ -47,7 +47,7 @@ def alternating(labels: Sequence[Any], weights: Sequence[float] = ()) -> list[En
 
 
 def entries_of(model: ModelDefinition, rows: Sequence[Row], log: Sequence[Entry]) -> LogEntries:
-    """A whole log; question n has row n as its vector, the id `e<n>`, and n seconds as its time."""
+    """Return a whole log; question n has row n as its vector, the id `e<n>`, and n seconds as its time."""
     places = {entry.number: place for place, entry in enumerate(log) if entry.kind is Kind.QUESTION}
     vectors = [{} if entry.kind is Kind.UNANSWERED else rows[entry.number] for entry in log]
     floats = [feature.name for feature in model.features if feature.type is FieldType.FLOAT]
@@ -74,12 +74,12 @@ def entries_of(model: ModelDefinition, rows: Sequence[Row], log: Sequence[Entry]
 
 
 def shifted(entries: LogEntries, places: int) -> LogEntries:
-    """The same entries, with places so much higher."""
+    """Return the same entries, with sequence numbers higher by `places`."""
     return replace(entries, seqs=entries.seqs + places, questions=entries.questions + places)
 
 
 def message(model: ModelDefinition, entries: LogEntries, number: int, **said: Any) -> Message:
-    """One message of the log."""
+    """Return one message of the log."""
     envelope = Envelope(**{"definition": model.hash, **said})
     return Message(Position(1, number, -1), encode_log(model, entries), envelope)
 
@@ -87,7 +87,7 @@ def message(model: ModelDefinition, entries: LogEntries, number: int, **said: An
 def messages(
     model: ModelDefinition, rows: Sequence[Row], log: Sequence[Entry], sizes: Iterable[int] = (), *, end: bool = True
 ) -> Iterator[Message]:
-    """A whole log in messages of these sizes (by turns), the last one saying that history has ended."""
+    """Yield a whole log in messages of these sizes (in turn); the last one says that history has ended."""
     whole = entries_of(model, rows, log)
     start = number = 0
     turns = list(sizes) or [257]
@@ -102,5 +102,5 @@ def messages(
 def log(
     model: ModelDefinition, rows: Sequence[Row], labels: Sequence[Any], sizes: Iterable[int] = (), *, end: bool = True
 ) -> Iterator[Message]:
-    """A log in which each question is answered at once."""
+    """Yield a log in which each question is answered at once."""
     return messages(model, rows, alternating(labels), sizes, end=end)

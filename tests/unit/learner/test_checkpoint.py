@@ -1,4 +1,4 @@
-"""Checkpoints: whole or refused, never loaded unverified, and the one before stays."""
+"""Checkpoints: complete or refused, never loaded unverified, and the previous one is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same log gives the same model in every process, whatever order that process reads its sets in."""
+"""The same log gives the same model in every process, in whatever order that process reads its sets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FINAL: dict[Task, Callable[[], Any]] = {
     Task.MULTICLASS: naive_bayes.GaussianNB,
     Task.REGRESSION: linear_model.LinearRegression,
 }
-# Texts that tell little: many splits of a tree are equally good.
+# Texts with little information: many splits of a tree are equally good.
 _EVEN = {"grace_period": 5, "delta": 0.9, "tau": 0.9, "leaf_prediction": "mc", "binary_split": True}
 
 
@@ -56,11 +56,11 @@ def _cases() -> dict[str, tuple[Task, Callable[[], Any]]]:
 
 
 def _hashes() -> dict[str, str]:
-    """The predictions, the state and the ONNX of each kind of pipeline, as one text each."""
+    """Return the predictions, the state and the ONNX of each kind of pipeline, as one text each."""
     found = {}
     for name, (task, make) in _cases().items():
         rng = random.Random(name)
-        # Selecting by name needs features that are never missing.
+        # Selection by name needs features that are never missing.
         vectors = [vector(rng, missing=0.0 if "select" in name else 0.1) for _ in range(60)]
         rows: list[Row] = [{key: value for key, value in row.items() if value == value} for row in vectors]
         labels = [label(rng, row, task) for row in vectors]

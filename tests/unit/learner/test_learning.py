@@ -44,7 +44,7 @@ def learn(learning: Learning, messages: list[Message]) -> list[int]:
 
 
 def everything(learning: Learning) -> tuple[Any, ...]:
-    """State, metrics, waiting predictions and progress but for the position, which depends on the messages."""
+    """Return state, metrics, waiting predictions and progress, except the position, which depends on the messages."""
     progress = learning.progress
     known = (progress.examples, progress.next_seq, progress.frontier, progress.newest, progress.published)
     return (state_hash(learning.estimator), learning.quality.dump(), learning.waiting.dump(), known)
@@ -95,7 +95,7 @@ def test_of_two_entries_with_one_place_the_first_wins() -> None:
         learning,
         [
             message(_MODEL, entries.take(range(400)), 0),
-            message(_MODEL, other.take(range(101, 300)), 1),  # known altogether
+            message(_MODEL, other.take(range(101, 300)), 1),  # these are known already
             message(_MODEL, other.take(range(201, 600)), 2),  # the second half is new
         ],
     )
@@ -172,7 +172,7 @@ def test_nothing_learned_stands_before_the_log() -> None:
 
 
 class _Choking:
-    """Fails on an example after it has learned half of it."""
+    """A learner that fails on an example after it has learned half of it."""
 
     def __init__(self) -> None:
         self.learned = 0

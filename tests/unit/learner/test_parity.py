@@ -58,7 +58,7 @@ def test_the_learner_equals_a_bare_loop(dataset: Callable[[], Any], task: Task, 
     bare = _LEARNERS[learner]()
     metric = metrics.MAE() if task is Task.REGRESSION else metrics.Accuracy()
     for row, label in zip(rows, labels, strict=True):
-        metric.update(label, bare.predict_one(row))  # None, where no class is known yet, is wrong
+        metric.update(label, bare.predict_one(row))  # None, if no class is known yet, is wrong
         bare.learn_one(row, label)
 
     found = learning.quality.metrics()
@@ -106,7 +106,7 @@ def test_the_hash_of_a_state_tells_states_apart_but_not_copies() -> None:
 
 
 class _Recorder:
-    """An estimator that knows nothing, and keeps what it is given."""
+    """An estimator that knows nothing, and records what it is given."""
 
     def __init__(self) -> None:
         self.learned: list[tuple[Row, Any]] = []

@@ -1,4 +1,4 @@
-"""Publishing versions: one that no broker takes is told, and holds up no other."""
+"""Publishing versions: one that no broker accepts is reported, and does not block the others."""
 
 from __future__ import annotations
 

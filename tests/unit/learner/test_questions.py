@@ -1,4 +1,4 @@
-"""Questions and answers in one log: each prediction is that of the question's place, as River's evaluation has it."""
+"""Questions and answers in one log: each prediction is that of the question's place, as in River's evaluation."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ class Case:
         return list(messages(self.model, self.rows, self.log, sizes))
 
     def answered_only(self) -> Case:
-        """The same log without the questions that have no answer."""
+        """Return the same log without the questions that have no answer."""
         case = copy.copy(self)
         answered = {entry.number for entry in self.log if entry.kind is Kind.ANSWER}
         case.log = [entry for entry in self.log if entry.number in answered]
         return case
 
     def of_river(self) -> dict[int, Any]:
-        """What River's evaluation says of each question with an answer, by its place in the log."""
+        """Return River's prediction for each question with an answer, by its place in the log."""
         places: dict[int, int] = {}
         answers: dict[int, tuple[int, Entry]] = {}
         for place, entry in enumerate(self.log):
@@ -81,13 +81,13 @@ class Case:
             elif entry.kind is Kind.ANSWER:
                 answers[entry.number] = (place, entry)
         by_place = {place: number for number, place in places.items() if number in answers}
-        # A moment cannot travel in the features: it is told by the object, which River copies when it asks.
+        # A moment cannot be a feature, so it comes from an iterator: River asks for one per question, in order.
         moments = iter(sorted(by_place))
         dataset = []
         for place in sorted(by_place):
             number = by_place[place]
             entry = answers[number][1]
-            # In the order of the model's features: sums and products depend on it in the last bit.
+            # Use the order of the model's features: sums and products depend on it in the last bit.
             row = self.rows[number]
             x = {own.name: row[own.name] for own in self.model.features if row.get(own.name) is not None}
             dataset.append((x, entry.label, {"w": entry.weight} if entry.weight != 1.0 else {}))
@@ -109,14 +109,14 @@ class Case:
 
 
 def told(task: Task, prediction: Any) -> Score:
-    """River's prediction in the terms of the learner."""
+    """Convert River's prediction to the terms of the learner."""
     if task is Task.BINARY:
         return -1.0 if not prediction else float(prediction.get(True, 0.0)) if any(prediction.values()) else 0.5
     return dict(prediction or {}) if task is Task.MULTICLASS else float(prediction)
 
 
 class Read:
-    """What reading a log gave."""
+    """The results of reading a log."""
 
     def __init__(self, case: Case, sizes: list[int], restart: int = -1) -> None:
         self.scores: dict[int, Score] = {}
@@ -164,7 +164,7 @@ def test_neither_batches_nor_a_restart_change_anything(case: Case, sizes: list[i
 
 
 def in_one_order(learning: Learning) -> Any:
-    """The estimator with the keys of its scaler sorted: a question reads a defaultdict, which adds the key, with 0."""
+    """Return the estimator with its scaler's keys sorted: a question reads a defaultdict, which adds the key with 0."""
     estimator = copy.deepcopy(learning.estimator)
     for scaler in _scalers(estimator):
         scaler.means, scaler.vars = (dict(sorted(own.items())) for own in (scaler.means, scaler.vars))
@@ -172,7 +172,7 @@ def in_one_order(learning: Learning) -> Any:
 
 
 def _scalers(estimator: Any) -> Iterator[preprocessing.StandardScaler]:
-    if type(estimator) is preprocessing.StandardScaler:  # River calls a pipeline one, too
+    if type(estimator) is preprocessing.StandardScaler:  # isinstance would accept a pipeline that ends with one, too
         yield estimator
     for part in getattr(estimator, "steps", getattr(estimator, "transformers", {})).values():
         yield from _scalers(part)
@@ -197,7 +197,7 @@ def test_a_question_without_an_answer_has_no_effect(pair: tuple[str, Task], seed
 
 
 def test_scores_and_baselines_are_those_of_the_question() -> None:
-    """Three questions before the first answer: nothing is known at any of them, whatever is learned meanwhile."""
+    """Three questions precede the first answer: no answer is known at any of them, whatever is learned meanwhile."""
     model = definition("m", Task.REGRESSION, {"x": 1.0})
     rows: list[Row] = [{"x": 1.0}] * 4
     q, a = Kind.QUESTION, Kind.ANSWER

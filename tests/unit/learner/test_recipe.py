@@ -1,4 +1,4 @@
-"""The linear regression of the documentation, on features as views make them: it does not diverge."""
+"""The linear regression of the documentation, on features that views produce: it does not diverge."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def documented() -> Callable[[], Any]:
 
 
 def metrics_of(learner: Any) -> dict[str, float]:
-    """Delays in minutes: most are small, some are hours, and so are the means of small groups."""
+    """Return the metrics for delays in minutes: most are small, some are hours, as are the means of small groups."""
     rng = random.Random(3)
     rows: list[Row] = []
     labels = []

@@ -29,7 +29,7 @@ _LABELS: dict[Task, list[Any]] = {
 
 
 def predictions(model: ModelDefinition, numbers: list[int], offset: float = 0.0) -> Predictions:
-    """What was served for these questions; three of four classes are right."""
+    """Return what was served for these questions; three of four classes are right."""
     size = len(numbers)
     labels = None
     if model.task is Task.MULTICLASS:
@@ -152,7 +152,7 @@ def test_both_sides_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(found._predictions), len(found._answers)) == (0, 10)
     assert found.metrics()["served"] == 20.0
     assert found.metrics()["unserved"] == 40.0
-    found.predict(predictions(model, list(range(50, 60))))  # the last ten answers still wait
+    found.predict(predictions(model, list(range(50, 60))))  # the last ten answers are still waiting
     assert (found.metrics()["served"], found.metrics()["unserved"]) == (30.0, 30.0)
     asked = predictions(model, list(range(20)))
     found.predict_otherwise(asked.ids, asked.times.tolist())

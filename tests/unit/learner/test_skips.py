@@ -1,4 +1,4 @@
-"""Examples that are left out: a model learns the others as if these stood in no log."""
+"""Examples that are skipped: a model learns the others as if these were in no log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MODEL = definition("careful", Task.BINARY, _ROWS[0], publish_examples=10)
 
 
 class Choking:
-    """Fails on some rows, when it is asked or when it learns."""
+    """A learner that fails on some rows, when it is asked or when it learns."""
 
     def __init__(self, asked: tuple[float, ...] = (), learned: tuple[float, ...] = ()) -> None:
         self.inner = preprocessing.StandardScaler() | linear_model.LogisticRegression()
@@ -47,7 +47,7 @@ def learned(learning: Learning, messages: list[Message]) -> list[int]:
 
 
 def failure_of(learning: Learning, messages: list[Message]) -> LearnerFailed | None:
-    """Learn; returns what the learner fails with."""
+    """Learn; return the failure of the learner, if there is one."""
     try:
         learned(learning, messages)
     except LearnerFailed as error:
@@ -56,7 +56,7 @@ def failure_of(learning: Learning, messages: list[Message]) -> LearnerFailed | N
 
 
 def until_done(make: Any, messages: list[Message]) -> tuple[Learning, list[str]]:
-    """Learn from the start again and again, leaving out what fails."""
+    """Learn from the start again and again, skipping what fails."""
     skipped: set[int] = set()
     named: list[str] = []
     while True:
@@ -71,7 +71,7 @@ def until_done(make: Any, messages: list[Message]) -> tuple[Learning, list[str]]
 
 
 def without(*rows: int) -> str:
-    """The state of a learner that was never shown these rows."""
+    """Return the state of a learner that was never shown these rows."""
     model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
     for index, (row, label) in enumerate(zip(_ROWS, _LABELS, strict=True)):
         if index not in rows:

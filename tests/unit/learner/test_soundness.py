@@ -1,4 +1,4 @@
-"""A model that one enormous value has spoiled is told from one that can compute."""
+"""A model that one enormous value has spoiled is distinguished from one that can compute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a learner process says of itself, of several models at once; and which models it learns."""
+"""The status of a learner process, for several models at once; and which models it learns."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_status_sums_up_all_models() -> None:
     assert status.counters == {"examples": 17, "versions": 3, "dead_letters": 0}
     assert status.versions == {"m0": 20, "m1": 5}
     assert status.metrics == {"m0": {"accuracy": 0.5}}
-    assert status.frontier == 500  # who stands by for a model does not know how far it is
+    assert status.frontier == 500  # a standby for a model does not know how far it is
     assert status.note == "m1 stands by; m1 disk is full"
 
 

@@ -1,4 +1,4 @@
-"""Reading logs: what superseded owners wrote does not count, nor what was written again."""
+"""Reading logs: entries of superseded owners do not count, nor do entries that were written again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judging what a command said, and whole recordings without a loop."""
+"""Judge what a command said, and whole recordings, without a loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AFTER = Counter({"events accepted": 12, "events repeated": 4, "events late": 1})
 
 
 class Recording:
-    """What a recorder has read, made by hand.
+    """A recording made by hand.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ def test_an_example_with_another_vector_is_wrong() -> None:
 
 
 def changed(*made: LoggedEntry, former: int = 0) -> Recording:
-    """A recording of a model that was changed behind its first question."""
+    """Return a recording of a model that was changed after its first question."""
     recording = Recording([SECOND], [*(replace(own, made=True) for own in made), ASKED[1]])
     recording.former = {0: (1, former, -1)}
     return recording

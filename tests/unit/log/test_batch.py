@@ -1,4 +1,4 @@
-"""A batch, as brokers deliver it, and what of it is new."""
+"""A batch, as brokers deliver it, and which part of it is new."""
 
 from __future__ import annotations
 

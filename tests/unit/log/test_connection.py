@@ -1,4 +1,4 @@
-"""What a client of the broker is made with."""
+"""The options of a client of the broker."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TOPIC = "persistent://public/default/shop-m-features"
 
 
 class Broker:
-    """Has a topic with so many partitions; a plain one for 0, or none at all: a client sees no difference."""
+    """A broker that has a topic with `partitions` partitions; 0 is a plain topic or none: clients see no difference."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions

@@ -1,4 +1,4 @@
-"""Where a log ends, and who can say so: only then does silence mean that nobody speaks."""
+"""The end of a log, and who can report it: only then does silence mean that nothing was sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.log.test_silence import Broker, Clock, Id, Message, Subscribed
 
 @dataclass
 class Telling(Subscribed):
-    """Fails with an error, where there is one, when it is asked for the last message."""
+    """A consumer that fails with an error, if there is one, when it is asked for the last message."""
 
     error: type[Exception] | None = None
 

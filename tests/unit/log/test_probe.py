@@ -1,4 +1,4 @@
-"""The broker's probe: what it asks, and what it says of a broker that is away."""
+"""The broker's probe: its requests, and its report of a broker that is away."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOPIC = "persistent://public/default/shop-models"
 
 
 class Client:
-    """Counts lookups; they fail while it is told so."""
+    """A client that counts lookups; they fail while `failure` is set."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -37,7 +37,7 @@ def listener() -> Iterator[socket.socket]:
 
 
 def connections(listener: socket.socket) -> int:
-    """How many connections were made since the last look."""
+    """Return how many connections were made since the last check."""
     count = 0
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Which topics a loop has, and for how long; what an admin says of what cannot be."""
+"""The topics of a loop, and how long they are kept; an admin's errors about what cannot be."""
 
 from __future__ import annotations
 

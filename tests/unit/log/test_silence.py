@@ -32,7 +32,7 @@ class Id:
         return self.batch
 
     def serialize(self) -> bytes:
-        """As the client writes it: ledger, entry, partition and the size of the batch."""
+        """Serialize as the client does: ledger, entry, partition and the size of the batch."""
         numbers = {0x08: 1, 0x10: max(self.entry, 0), 0x18: 0, 0x30: self.size}
         return bytes(byte for pair in numbers.items() for byte in pair)
 
@@ -63,7 +63,7 @@ def _none() -> Any:
 
 @dataclass
 class Subscribed:
-    """Delivers its batches, then nothing, although the log goes on to `last`."""
+    """A consumer that delivers its batches, then nothing, although the log goes on to `last`."""
 
     batches: list[list[Message]]
     last: int | None
@@ -127,7 +127,7 @@ class Clock:
 
 
 def owner(broker: Broker, clock: Clock) -> PartitionConsumer:
-    """The first message is in its state."""
+    """Return an owner whose state holds the first message."""
     consumer = PartitionConsumer(broker, "t", "s", clock=clock)
     consumer.start_after(Position(1, 0, -1), consumer.receive())
     return consumer
@@ -147,7 +147,7 @@ def test_where_the_log_goes_on_and_nothing_comes_it_subscribes_again(clock: Cloc
     clock.now = 3.0
     assert not consumer.receive()
     assert broker.subscribed[0].closed
-    assert not consumer.receive()  # the log, whose reader was forgotten, too
+    assert not consumer.receive()  # the log's reader was forgotten, too, and gives nothing
     assert consumer.receive().payloads == [b"1", b"2"]
 
 
@@ -160,7 +160,7 @@ def test_a_consumer_that_could_not_subscribe_again_is_closed_all_the_same(clock:
 
 
 def test_nothing_before_the_first_entry_is_acknowledged(clock: Clock) -> None:
-    """Amid a batch the client acknowledges the entry before it."""
+    """In the middle of a batch the client acknowledges the entry before it."""
     parts = [(0, 0, 3), (0, 1, 3), (0, 2, 3), (1, 0, 2)]
     broker = Broker([Subscribed([[Message(*part)] for part in parts], last=1)])
     consumer = PartitionConsumer(broker, "t", "s", clock=clock)  # type: ignore[arg-type]
@@ -201,7 +201,7 @@ def test_where_the_log_has_ended_it_stays(clock: Clock, last: int | None) -> Non
 
 @dataclass
 class Store:
-    """Tells what is known of the owner, and counts how often it is asked."""
+    """A store that returns what is known of the owner, and counts how often it is asked."""
 
     progress: OwnerProgress = field(default_factory=OwnerProgress)
     asked: int = 0
@@ -219,7 +219,7 @@ def standby(broker: Broker, store: Store | None, clock: Clock) -> PartitionConsu
 
 
 def silent(count: int, last: int | None = 2) -> list[Subscribed]:
-    """Consumers that are given nothing."""
+    """Return consumers that are given nothing."""
     return [Subscribed([], last) for _ in range(count)]
 
 
@@ -238,7 +238,7 @@ def test_a_standby_without_knowledge_waits(clock: Clock) -> None:
 def test_a_partition_that_nobody_took_is_taken(clock: Clock) -> None:
     broker = Broker([*silent(1), Subscribed([[Message(0), Message(1), Message(2)]], last=2)])
     consumer = standby(broker, Store(), clock)
-    receive_for(consumer, clock, 6)  # a look, and another that finds nothing changed
+    receive_for(consumer, clock, 6)  # one check, and another that finds nothing changed
     assert broker.subscribed[0].closed
     assert consumer.receive().payloads == [b"0", b"1", b"2"]
 
@@ -246,7 +246,7 @@ def test_a_partition_that_nobody_took_is_taken(clock: Clock) -> None:
 def test_a_standby_subscribes_ever_less_often(clock: Clock) -> None:
     broker = Broker(silent(20))
     receive_for(standby(broker, Store(OwnerProgress(Position(1, 1, -1))), clock), clock, 300)
-    # After more than 2 (the first look), 2, 4, 8, 16, 32, 60, 60 and 60 seconds.
+    # After more than 2 (the first check), 2, 4, 8, 16, 32, 60, 60 and 60 seconds.
     assert len(broker.subscribed) == 1 + 8
 
 
@@ -272,7 +272,7 @@ def test_a_standby_leaves_an_owner_at_work_alone(clock: Clock) -> None:
 def test_a_standby_leaves_a_finished_log_alone(clock: Clock) -> None:
     broker, store = Broker(silent(1)), Store(OwnerProgress(Position(1, 2, -1)))
     receive_for(standby(broker, store, clock), clock, 100)
-    assert store.asked == 1  # what it told holds until the log goes on
+    assert store.asked == 1  # the store's answer holds until the log continues
     assert len(broker.subscribed) == 1
 
 
@@ -316,7 +316,7 @@ def test_an_acknowledgement_meanwhile_is_made_up_for(clock: Clock) -> None:
 
 @dataclass
 class Read:
-    """Gives its messages, then nothing, although there may be more."""
+    """A reader that gives its messages, then nothing, although there may be more."""
 
     messages: list[Message]
     more: bool
@@ -359,7 +359,7 @@ def test_a_reader_that_was_forgotten_reads_on_from_its_position(more: bool) -> N
     assert not reader.receive()
     assert first.closed
     assert reader.receive().payloads == [b"3"]
-    for seconds in (20.0, 90.0):  # the end is looked at by another reader, once
+    for seconds in (20.0, 90.0):  # another reader checks the end, once
         broker.readers.append(Read([], more=False))
         now[0] = seconds
         assert not reader.receive()

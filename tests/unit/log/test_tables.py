@@ -1,4 +1,4 @@
-"""Tables on topics: what is written is read, whatever the features are called."""
+"""Tables on topics: they are read as they were written, whatever the features are called."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ LOOP = LoopDefinition("loop", (PAID, OUTCOME), (OF_CARD,), (FRAUD,), (MODEL,), i
 
 
 def message(place: int, payload: object = None, at: int = START, **properties: str) -> Message:
-    """A message; `at` is when it was published (µs)."""
+    """Return a message; `at` is when it was published (µs)."""
     named = {f"headrace-{name}": value for name, value in properties.items()}
     data = b"" if payload is None else payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     return Message((1, place, -1), data, named, at // 1_000)

@@ -1,4 +1,4 @@
-"""River's order of questions and answers at equal times, which is that of a model's log."""
+"""River's order of questions and answers at equal times, which equals that of a model's log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.oracle.delayed import NEVER, Questions, evaluate, figures, steps_of
 
 
 def questions(*rows: tuple[str, int, int | None, bool]) -> Questions:
-    """Questions of (id, time, when the answer is known, label), in the order of the data."""
+    """Return questions of (id, time, when the answer is known, label), in the order of the data."""
     ids, times, known, labels = zip(*rows, strict=True)
     delays = [NEVER if at is None else at - time for at, time in zip(known, times, strict=True)]
     said = [None if at is None else label for at, label in zip(known, labels, strict=True)]
@@ -20,7 +20,7 @@ def questions(*rows: tuple[str, int, int | None, bool]) -> Questions:
 
 
 def order(asked: Questions) -> list[str]:
-    """River's order in words."""
+    """Return River's order in words."""
     return [f"{asked.ids[index]}{'?' if asks else '!'}" for index, asks in steps_of(asked)]
 
 
@@ -52,7 +52,7 @@ def test_a_question_without_an_answer_is_asked_and_left_out() -> None:
 def test_baselines_know_what_was_known_at_the_question() -> None:
     asked = questions(("a", 0, 10, True), ("b", 5, 6, True), ("c", 10, 11, False))
     found = figures(evaluate(asked, LogisticRegression()), None)
-    # Nothing is known at the first two; both answers are at the third.
+    # No answer is known at the first two; both are known at the third.
     assert found["prior_log_loss"] == -(math.log(0.5) + math.log(0.5) + math.log(1 - 3 / 4)) / 3
     assert found["no_change_accuracy"] == 0.0
     assert (found["examples"], found["scored"]) == (3.0, 3.0)

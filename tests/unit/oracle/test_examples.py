@@ -53,14 +53,14 @@ def test_a_question_that_does_not_count_has_no_example() -> None:
 
 
 def test_two_questions_of_one_id_have_a_label_each() -> None:
-    # The id was forgotten: the horizon is an hour.
+    # The id was forgotten, because the horizon is an hour.
     payments = [payment("a", 0), payment("b", 3_601), payment("a", 4_000)]
     found = examples(payments, [outcome("o", "a", 5), outcome("p", "a", 4_001)])
     assert {own[1] for own in found.made} == {START, START + 4_000 * SECOND}
 
 
 def answered(name: str, time: int, label_time: int, released: bool = False) -> list[LoggedEntry]:
-    """A question and its answer, to be numbered."""
+    """Return a question and its answer, still without numbers."""
     asked = LoggedEntry(0, "question", 0, name, time, 0.0, time, 1.0, {}, released)
     return [asked, LoggedEntry(0, "answer", 0, name, time, 1.0, label_time, 1.0, {}, released)]
 

@@ -20,7 +20,7 @@ PAYMENTS = [
 
 
 def vector(place: int, cut: int, count: float, total: float, after: int = 1) -> LoggedVector:
-    """A vector that was published so many seconds after all payments."""
+    """Return a vector that was published `after` seconds after all payments."""
     at = (1, cut, -1) if cut >= 0 else NOWHERE
     own = PAYMENTS[place]
     values = {"count": count, "sum": total, "amount": [0.1, 0.2, 0.4][place]}
@@ -56,11 +56,11 @@ def test_a_cut_may_lack_what_came_after_a_silence() -> None:
     first, second, third = PAYMENTS
     late = second._replace(published_ms=START // 1_000 + 5_000)
     assert wrong(vector(2, 0, 1.0, 0.1, after=6), [first, late, third]) == []
-    # The partition spoke half a second before the vector was made.
+    # The partition had a message half a second before the vector was made.
     spoke = message(0, at=START + 2_500_000, mark="0")._replace(position=(0, 9, -1))
     wake = [own._replace(published_ms=START // 1_000 + 2_000) for own in (first, third)]
     found = wrong(vector(2, 0, 1.0, 0.1, after=3), [spoke, wake[0], late, wake[1]])
-    assert found == []  # within the time that a message may be on its way
+    assert found == []  # within the time that a message may take
 
 
 def test_a_cut_that_did_not_wait_for_idle_is_wrong() -> None:
@@ -74,7 +74,7 @@ def test_a_cut_that_did_not_wait_for_idle_is_wrong() -> None:
     streams = {"paid": [messages]}
     loop = replace(LOOP, idle=60 * SECOND)
     check = VectorCheck(loop, MODEL, judge(loop, streams), streams)
-    assert check.wrong(own) == []  # nothing is sure of the last three seconds
+    assert check.wrong(own) == []  # the last three seconds are not certain
     earlier = [messages[0]._replace(published_ms=START // 1_000 - 9_000), *messages[1:]]
     streams = {"paid": [earlier]}
     (only,) = VectorCheck(loop, MODEL, judge(loop, streams), streams).wrong(own)

@@ -1,4 +1,4 @@
-"""The area under the ROC curve: exact over windows, close over streams, however the scores crowd."""
+"""The area under the ROC curve: exact over windows, close over streams, however dense the scores are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics as of the question: equal to their definitions, and to the bit the same however examples were batched."""
+"""Metrics as of the question: equal to their definitions, and identical to the bit however examples were batched."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def definition(task: Task, score_from: int | None = None) -> ModelDefinition:
 
 
 def outcomes(task: Task, count: int = _COUNT, seed: int = 5, *, delay: int = 0, weighted: bool = False) -> Outcomes:
-    """Random answers; `delay` counts the labels that come between a question and its answer."""
+    """Return random answers; `delay` counts the labels between a question and its answer."""
     whole = scores_of(task, count, seed)
     weights = np.random.default_rng(seed).choice([1.0, 20.0], count) if weighted else np.ones(count)
     return as_of_question(task, whole, weights, delay)
@@ -111,10 +111,10 @@ def test_binary_metrics_are_those_of_river() -> None:
     found = told(Task.BINARY, [whole]).metrics()
     accuracy, loss, f1, no_change = metrics.Accuracy(), metrics.LogLoss(), metrics.F1(), metrics.Accuracy()
     trues, prior = 0, 0.0
-    last = not whole.labels[0] > 0.5  # before the first label there is none to repeat: wrong
+    last = not whole.labels[0] > 0.5  # before the first label there is none to repeat, which counts as wrong
     for row, (label, score) in enumerate(zip(np.asarray(whole.labels) > 0.5, whole.scores.tolist(), strict=True)):
         before = (trues + 1) / (row + 2)
-        silent = score == NO_PREDICTION  # wrong, at the loss of the prior
+        silent = score == NO_PREDICTION  # counts as wrong, at the loss of the prior
         accuracy.update(label, not label if silent else score > 0.5)
         f1.update(label, score > 0.5)
         loss.update(label, before if silent else score)
@@ -151,7 +151,7 @@ def test_multiclass_metrics_are_those_of_river() -> None:
         metrics.Accuracy(),
         metrics.MacroF1(),
         0.0,
-    )  # of the first nothing is known: one class, the unknown
+    )  # the first one has no known class: one class, the unknown
     rows = list(zip(whole.labels, whole.predicted, whole.scores.tolist(), strict=True))
     accuracy.update(rows[0][0], rows[0][1])
     for label, guess, score in rows[1:]:
@@ -239,7 +239,7 @@ def test_drift_rings_once_for_a_model_that_became_worse() -> None:
     assert drift.alarms == 1
     assert drift.last_time is not None
     assert 20_000 < drift.last_time < 20_000 + PATIENCE
-    # To become better is no alarm.
+    # An improvement raises no alarm.
     losses[20_000:] /= 4
     better = DriftAlarm()
     better.update(losses, times)
@@ -304,7 +304,7 @@ def test_baselines_that_were_not_asked_have_no_metrics() -> None:
 
 
 def test_baselines_know_the_labels_of_their_question_and_no_others() -> None:
-    """Labels that alternate: no change is always wrong at once, and always right one label later."""
+    """The labels alternate: no change is always wrong at once, and always right one label later."""
     labels = np.arange(400) % 2.0
     plain = Outcomes(np.arange(400), labels, np.full(400, 0.5))
     at_once = told(Task.BINARY, [as_of_question(Task.BINARY, plain, np.ones(400), 0)]).metrics()
@@ -315,7 +315,7 @@ def test_baselines_know_the_labels_of_their_question_and_no_others() -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 1e100, 1e160, 1.7e308])
 def test_large_labels_give_no_comfort(scale: float) -> None:
-    """Labels of any size, and a model that is off by a tenth of them."""
+    """The labels have any size, and the model is off by a tenth of them."""
     random = np.random.default_rng(4)
     labels = scale * random.uniform(0.5, 1.0, 500)
     plain = Outcomes(np.arange(500), labels, labels - 0.1 * scale * random.choice([-0.05, 1.0], 500))
@@ -357,7 +357,7 @@ def test_a_warning_names_the_figures_and_the_usual_causes() -> None:
 def test_a_deviation_that_overflows_makes_no_perfect_model() -> None:
     labels = np.array([1.2e154, -1.2e154])
     found = told(Task.REGRESSION, [Outcomes(np.arange(2), labels, labels - 5e153)]).metrics()
-    assert math.isnan(found["r2"])  # 0.83 in truth; the deviation is beyond the largest float, and the errors are not
+    assert math.isnan(found["r2"])  # 0.83 in truth; the deviation exceeds the largest float, and the errors do not
     assert found["mae"] == pytest.approx(5e153)
 
 

@@ -1,4 +1,4 @@
-"""A small loop for the scorer's tests: card payments, asked whether they are fraud, and what kind."""
+"""A small loop for the scorer's tests: card payments, with questions about whether they are fraud, and of what kind."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from headrace_scorer.versions import Versions
 
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND
-#: Where the history ends and the tests' clock stands.
+#: The end of the history, and the time of the tests' clock.
 NOW = 1_700_000_000 * SECOND
 
 PAID = StreamDefinition(
@@ -85,7 +85,7 @@ FEATURES = (
 NUMBERS = tuple(own for own in FEATURES if own.type is FieldType.FLOAT)
 
 FRAUD = ModelDefinition("fraud", "paid", "is_fraud", Task.BINARY, FEATURES, "StandardScaler | LogisticRegression")
-#: Asked by requests: their vectors are logged by the scorer.
+#: Used by requests only: the scorer logs their vectors.
 WORTH = ModelDefinition("worth", "paid", "value", Task.REGRESSION, NUMBERS, "LinearRegression", vectors="requests")
 SORT = ModelDefinition("sort", "paid", "sort", Task.MULTICLASS, NUMBERS, "HoeffdingTreeClassifier")
 
@@ -103,13 +103,13 @@ LOOP = LoopDefinition(
 
 
 def event(**changes: Any) -> bytes:
-    """A request's event; None takes a field out."""
+    """Return a request's event; None takes a field out."""
     whole = {"card": "c1", "shop": "s1", "amount": 12.5, "kind": "web"} | changes
     return json.dumps({name: value for name, value in whole.items() if value is not None}).encode()
 
 
 def history(partitions: int = 2) -> dict[str, dict[str, bytes]]:
-    """Rows of cards c0..c2 and shops s0, s1, in some partitions: hashes by key."""
+    """Return rows of cards c0..c2 and shops s0, s1, in some partitions: hashes by key."""
     payloads = [
         json.dumps(
             {
@@ -171,7 +171,7 @@ class FakeLog:
 
 
 def learner(model: ModelDefinition, rounds: int = 60) -> Any:
-    """A River model of this definition that learned from `rounds` made-up examples."""
+    """Return a River model of this definition that learned from `rounds` made-up examples."""
     made: Any
     if model.task is Task.BINARY:
         numeric = compose.SelectType(float) | preprocessing.StandardScaler()
@@ -192,7 +192,7 @@ def learner(model: ModelDefinition, rounds: int = 60) -> Any:
 
 
 def version(of: ModelDefinition, examples: int = 60, **changes: Any) -> models_pb2.ModelVersion:
-    """What the learner would publish."""
+    """Return the version that the learner would publish."""
     exported = to_onnx(learner(of, examples), of.features, of.task)
     published = models_pb2.ModelVersion(
         model=of.name,
@@ -211,7 +211,7 @@ def version(of: ModelDefinition, examples: int = 60, **changes: Any) -> models_p
 
 
 def asked_of_river(model: ModelDefinition, made: Any, vector: Mapping[str, float | str | None]) -> Any:
-    """What River says of a vector: a missing value is a missing key."""
+    """Return River's answer for a vector: a missing value is a missing key."""
     x = {
         name: value
         for name, value in vector.items()
@@ -224,7 +224,7 @@ def asked_of_river(model: ModelDefinition, made: Any, vector: Mapping[str, float
 
 
 class Notes:
-    """What was told of versions."""
+    """A record of the reports about versions."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, dict[str, Any]]] = []
@@ -238,7 +238,7 @@ class Notes:
 
 
 def versions(*published: models_pb2.ModelVersion) -> Versions:
-    """The versions of the loop, with these on the topic."""
+    """Return the versions of the loop, with these on the topic."""
     own = Versions(LOOP, Notes())
     own.offer(list(published))
     return own
@@ -251,7 +251,7 @@ def scorer(
     store_down: StoreDown = StoreDown.FAIL,
     max_in_flight: int = 100,
 ) -> Scorer:
-    """A scorer of the loop, whose clock stands at `NOW`."""
+    """Return a scorer of the loop, whose clock shows `NOW`."""
     return Scorer(
         LOOP,
         own,

@@ -1,4 +1,4 @@
-"""What a reader accepts: each output once, in order, none of a superseded owner."""
+"""The outputs that a reader accepts: each once, in order, and none of a superseded owner."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from headrace.log.dedupe import Accepted
 from headrace.log.position import Position
 
-# What owners write, in order: each starts with its marker, behind or before where the last one ended.
+# The outputs of owners, in order: each starts with its marker, after or before the place where the last one ended.
 owners = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 8)), min_size=1, max_size=5)
 
 
@@ -31,7 +31,7 @@ def test_each_output_is_taken_once_whatever_zombies_and_redelivery_do(
         log += [own[0], *data.draw(st.permutations([*zombies, own[0]])), *own[1:]]
         written.append(own)
         reached = max(reached, first + count)
-    # The broker delivers some of the log again, from anywhere.
+    # The broker redelivers some of the log, from any place.
     start = data.draw(st.integers(0, len(log)))
     delivered = log + log[start:]
     accepted = Accepted()

@@ -1,4 +1,4 @@
-"""Requests and versions that somebody made to do harm: each is refused before it costs more than its bound."""
+"""Requests and versions that are made to do harm: each is refused before it costs more than its bound."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_a_batch_counts_as_many_as_it_holds() -> None:
 
 
 def made_by(node: list[onnx.NodeProto], *constants: onnx.TensorProto, examples: int = 60) -> models_pb2.ModelVersion:
-    """A version of `worth` whose graph is this; its output is the tensor `score`."""
+    """Return a version of `worth` with this graph; its output is the tensor `score`."""
     inputs = [helper.make_tensor_value_info("numbers", TensorProto.DOUBLE, [None, WIDTH])]
     outputs = [helper.make_tensor_value_info("score", TensorProto.DOUBLE, [None])]
     graph = helper.make_graph(node, "g", inputs, outputs, list(constants))
@@ -87,7 +87,7 @@ def made_by(node: list[onnx.NodeProto], *constants: onnx.TensorProto, examples: 
 
 
 def constant(value: float, of: ModelDefinition = WORTH, examples: int = 90) -> models_pb2.ModelVersion:
-    """A version that answers this, unless each of its numbers is missing, 0 or 1."""
+    """Return a version that answers `value`, unless each of its numbers is missing, 0 or 1."""
     number = helper.make_tensor("number", TensorProto.DOUBLE, [], [value])
     half = helper.make_tensor("half", TensorProto.DOUBLE, [], [0.5])
     two = helper.make_tensor("two", TensorProto.DOUBLE, [], [2.0])
@@ -117,7 +117,7 @@ async def test_a_version_with_an_implausible_answer_is_followed_by_the_one_befor
     assert (answer.batch.version.examples, own.examples()["worth"]) == (60, 60)
     assert [what for what, _ in notes.told] == ["version_implausible"]
     assert "expected a finite number" in notes.reasons
-    # It does not come back, however often it stands on the topic; the next one does.
+    # It does not come back, however often it is on the topic; the next one does.
     assert own.offer([constant(value)]) == {}
     assert own.offer([version(WORTH, 120)]) != {}
 
@@ -191,7 +191,7 @@ def trial() -> Iterator[Trial]:
 
 
 def outer(width: int) -> models_pb2.ModelVersion:
-    """A few megabytes that multiply to a table of width × width."""
+    """Return a few megabytes that multiply to a table of width × width."""
     nodes = [
         helper.make_node("MatMul", ["column", "row"], ["table"]),
         helper.make_node("ReduceMax", ["table"], ["most"], keepdims=0),

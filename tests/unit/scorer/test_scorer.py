@@ -1,4 +1,4 @@
-"""Scoring requests: what each situation is answered with."""
+"""Scoring requests: the answer to each situation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logging what was served: bounded in number and in patience."""
+"""Logging what was served: bounded in number and in waiting time."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_model_fed_by_requests_has_its_vectors_logged_first() -> None:
 
 
 def test_what_a_model_is_asked_before_its_first_version_is_logged_for_it_to_learn_from() -> None:
-    """Where vectors come from requests there would never be a first version else."""
+    """Otherwise a model whose vectors come from requests would never have a first version."""
     own = queue()
 
     async def ask() -> list[object]:
@@ -144,7 +144,7 @@ def test_models_do_not_share_a_message() -> None:
 
 @dataclass
 class Topic:
-    """A producer of a broker that takes messages of so many bytes."""
+    """A producer of a broker that accepts messages of up to `most` bytes."""
 
     most: int
     taken: list[bytes] = field(default_factory=list)

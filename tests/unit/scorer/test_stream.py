@@ -1,4 +1,4 @@
-"""Scoring the features topic: what is scored, what is dropped, what is passed on."""
+"""Scoring the features topic: which vectors are scored, dropped or passed on."""
 
 from __future__ import annotations
 

@@ -41,18 +41,18 @@ from tests.unit.scorer.support import (
 
 OTHER_LEARNER = structs.replace(FRAUD, learner="another")
 FEWER = structs.replace(FRAUD, features=(FRAUD.features[2], FRAUD.features[4], FRAUD.features[0]))
-#: No vector of FRAUD holds its vector.
+#: No vector of FRAUD contains its vector.
 OTHER = structs.replace(
     FRAUD, features=(*FRAUD.features, FeatureDefinition("shop", FieldType.STRING, Column("shop"))), learner="forest"
 )
-#: What it reads is in one view.
+#: It reads from one view only.
 OF_CARD = structs.replace(
     FRAUD, features=(FeatureDefinition("amount", FieldType.FLOAT, Aggregate("by_card", "mean", "1h", ("card",))),)
 )
 
 
 def published(of: ModelDefinition, examples: int, taken_over: bool = True, **changes: Any) -> models_pb2.ModelVersion:
-    """A version as a learner sends it, with its definition."""
+    """Return a version as a learner sends it, with its definition."""
     made = version(of, examples, model_definition=msgspec.json.encode(of), taken_over=taken_over, **changes)
     made.views.update({view.name: view.hash for view in LOOP.views if view.name in of.view_names})
     return made
@@ -118,7 +118,7 @@ def test_a_former_one_whose_view_is_not_there_is_refused(changed: dict[str, str]
 
 
 def with_views(former: ModelDefinition, loop: LoopDefinition) -> models_pb2.ModelVersion:
-    """A version as the learner of another loop sends it, with its views."""
+    """Return a version as the learner of another loop sends it, with its views."""
     sent = published(former, 60)
     sent.views.update({name: loop.view(name).hash for name in former.view_names})
     sent.view_definitions[:] = [msgspec.json.encode(view) for view in loop.views_of(former)]
@@ -126,7 +126,7 @@ def with_views(former: ModelDefinition, loop: LoopDefinition) -> models_pb2.Mode
 
 
 def other_view(**changes: Any) -> LoopDefinition:
-    """The loop with another form of a view."""
+    """Return the loop with another form of a view."""
     views = [structs.replace(view, **changes) if view.name == "by_card" else view for view in LOOP.views]
     return structs.replace(LOOP, views=tuple(views))
 

@@ -1,4 +1,4 @@
-"""How far a scorer says that it is."""
+"""The progress that a scorer reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the threads of the scorer do where the broker fails them, on a broker in memory."""
+"""The threads of the scorer when the broker fails them, with a broker in memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Id:
         return -1
 
     def serialize(self) -> bytes:
-        """Without a batch there is nothing to say of one."""
+        """Return nothing, since there is no batch to describe."""
         return b""
 
 
@@ -62,7 +62,7 @@ class Message:
 
 @dataclass
 class Broker:
-    """Delivers to each consumer what is not acknowledged; refuses as many messages as it is told to."""
+    """A broker that delivers to each consumer what is not acknowledged; it refuses the first `refused` messages."""
 
     log: list[Message]
     refused: int = 0
@@ -157,7 +157,7 @@ def test_topics_with_other_partitions_than_their_stream_are_refused(
 ) -> None:
     topics = Topics(LOOP.name)
     broker, failures, caught_up = Broker([]), list[BaseException](), threading.Event()
-    # The last model of the loop is the one at fault, and no other is begun with.
+    # The last model of the loop is the one at fault, and the others do not start either.
     broker.partitions = {
         topics.features("fraud"): 2,
         topics.predictions("fraud"): 2,

@@ -36,7 +36,7 @@ def test_the_newest_of_each_model_answers() -> None:
 def test_the_newest_answers_wherever_an_older_one_stands() -> None:
     own = Versions(LOOP, Notes())
     newer, older = version(FRAUD, 60), version(FRAUD, 40)
-    # A learner that lost its place sent behind the one that followed it.
+    # A learner that lost the model published after its successor.
     assert own.offer([newer, older]) == {"fraud": newer}
     assert own.offer([older]) == {}
     assert own.examples() == {"fraud": 60}

@@ -1,4 +1,4 @@
-"""How often a status is written, and when."""
+"""When, and how often, a status is written."""
 
 from __future__ import annotations
 

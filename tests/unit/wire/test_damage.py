@@ -1,4 +1,4 @@
-"""Damaged bytes of every format: the typed error, and nothing else; native code in a process of its own."""
+"""Damaged bytes of every format: the typed error, and nothing else; native code runs in its own process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from headrace.wire.envelope import Envelope, read_envelope
 from tests.wire_samples import MODEL, layout, read_row, row, samples
 
 SAMPLES = samples()
-#: Their bytes are covered by a checksum, of their own or, for the tables, of the message's header.
+#: A checksum of their own covers their bytes; the tables rely on that of the message's header.
 CHECKED = sorted(SAMPLES.keys() - {"vectors", "log", "predictions"})
 
 #: Damaged rows and tables that the child processes read.
@@ -57,7 +57,7 @@ def test_a_flipped_bit_is_refused(name: str, data: st.DataObject) -> None:
 def test_what_is_cut_short_is_refused(name: str, data: st.DataObject) -> None:
     sample = SAMPLES[name]
     found = sample.write()
-    # The end of an Arrow stream is a mark that its readers do without.
+    # An Arrow stream ends with a marker that its readers do not need.
     end = data.draw(st.integers(0, len(found) - (1 if name in CHECKED else 9)))
     with pytest.raises(Unreadable):
         sample.read(found[:end])
@@ -145,7 +145,7 @@ def _in_a_process(function: str) -> None:
 
 
 def read_damaged_rows() -> None:
-    """Read rows that are wrong, though their checksums are right: what is compiled must not believe them."""
+    """Read rows that are wrong, though their checksums are right: compiled code must not trust them."""
     chance, whole = random.Random(11), row()
     reader = StoredReader([layout()], [1])
     for number in range(_MANY):
@@ -176,7 +176,7 @@ def read_damaged_tables() -> None:
 
 
 def _resealed(stored: bytes) -> bytes:
-    """A row with the length and the checksum of what it is."""
+    """Return a row with the length and the checksum of its contents."""
     if len(stored) < HEADER_BYTES:
         return stored
     front = stored[: FENCE_BYTES + 4] + struct.pack(">I", len(stored) - HEADER_BYTES)

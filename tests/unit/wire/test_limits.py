@@ -1,4 +1,4 @@
-"""Messages stay below what a broker takes; what cannot be split is refused, and told."""
+"""Messages stay below the broker's limit; what cannot be split is refused and reported."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from headrace.wire.limits import MAX_MESSAGE, MAX_ROW
 
 TEXT = FeatureDefinition("text", FieldType.STRING, Column("text"))
 MODEL = ModelDefinition("m", "asked", "told", Task.MULTICLASS, (TEXT,), "learner")
-#: What an untouched Pulsar takes.
+#: The limit of an unconfigured Pulsar.
 BROKER = 5 * 2**20
 TEXTS: list[list[str | None]] = [[f"{row:06d}{'x' * 3_000}" for row in range(2_500)]]
 IDS = [f"e{row}" for row in range(2_500)]

@@ -1,4 +1,4 @@
-"""What an older or a newer headrace left is refused before anything in it is touched."""
+"""Data that an older or a newer headrace left is refused before any of it is touched."""
 
 from __future__ import annotations
 
