@@ -30,7 +30,7 @@ class CallLimits:
     calls
         Calls handled at once, including streams and watches; gRPC itself queues further ones.
     pending
-        Calls that gRPC queues until they are handled; of those beyond it refuses some, beyond three times as many all.
+        Calls that gRPC queues until they are handled; it refuses some of those beyond, and all beyond three times that.
     streams, watches
         Streams, and watches of the health check, at once; further ones are refused.
     held, held_bytes
@@ -81,7 +81,7 @@ def decoding(decode: Callable[[bytes], Any], most: int) -> Callable[[bytes], Any
 def has_more_fields(data: bytes, most: int) -> bool:
     """Return whether an encoded message has more than `most` fields at its top level.
 
-    What cannot be read here is left to the decoder.
+    Input that cannot be read here is left to the decoder.
 
     Examples
     --------
@@ -143,7 +143,7 @@ class Load:
         Raises
         ------
         Overloaded
-            There is no room for it.
+            The server has no room for it.
         """
         full = self._bytes and self._bytes + size > self._limits.held_bytes
         if full or self._requests >= self._limits.held:

@@ -1,4 +1,4 @@
-"""The compiled loop: what `headrace.declare` makes from a loop file, and all that services read.
+"""The compiled loop: `headrace.declare` makes it from a loop file, and services read nothing else.
 
 It is plain data: a service needs neither the user's Python nor River to run it. Times and
 durations are integer microseconds; times count from the Unix epoch, in UTC.
@@ -275,9 +275,7 @@ class ModelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     entity: str = ""
     """For a forecast, the field by which an event finds the questions that it answers."""
     waiting_bytes: int = 2**30
-    """The bytes that the store holds at most, of its questions that wait for labels, and of labels without a
-    question.
-    """
+    """The most bytes in the store of its questions that wait for labels; and as many of labels without a question."""
     alias: str | None = None
     takeover: int | None = None
     """After this many examples it replaces a former definition (None: as many as that one has learned)."""

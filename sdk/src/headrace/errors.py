@@ -273,7 +273,7 @@ class UnsupportedLearner(HeadraceError):
 
 
 class LearnerFailed(HeadraceError):
-    """A learner raised on a question or an answer. Nothing after it is learned: the entry is part of the log.
+    """A learner raised on a question or an answer. Learning stops there: the entry is part of the log.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from __future__ import annotations
 #: The source has ended: its producer said that nothing follows.
 ENDED = 2**62
 
-#: The source is idle. More events may follow at any time; nothing is final because of it.
+#: The source is idle. More events may follow at any time; idleness makes nothing final.
 RESTING = ENDED - 1
 
 #: The source has not reported anything yet.

@@ -34,7 +34,7 @@ _UNNAMED = "a Pulsar client without a name"
 
 
 class Marking(StrEnum):
-    """Who may send the marks of a stream."""
+    """The senders from which a stream accepts marks."""
 
     NOBODY = "nobody"
     CLI = "cli"

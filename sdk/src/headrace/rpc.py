@@ -196,7 +196,7 @@ class Server:
     max_message_bytes
         The largest request accepted.
     dependencies
-        What the process depends on: it is ready while all of it answers.
+        The dependencies of the process: it is ready while all of them answer.
     needs
         For each service, the dependencies without which it cannot answer.
     limits

@@ -1,4 +1,4 @@
-"""Settings common to all services: where the loop, the broker and the store are."""
+"""Settings common to all services: the locations of the loop, the broker and the store."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Judgement(NamedTuple):
     Attributes
     ----------
     wrong
-        The wrong answer to a vector that the version must be able to answer; None: nothing is wrong with it.
+        The wrong answer to a vector that the version must be able to answer; None if the version is sound.
     unanswered
         The rows that have no answer because of their values.
     """

@@ -26,8 +26,7 @@ def command(loop: Path, pulsar_admin: str, namespace: str | None) -> None:
     """Set up the topics of the loop in the file LOOP at a broker of yours: partitions, retention, compaction.
 
     Topics that are already as declared are left alone, so applying again does nothing. The partitions of an existing
-    topic
-    are never changed: the keys of its events would move between them.
+    topic are never changed: the keys of its events would move between them.
 
     \b
     Example:

@@ -44,9 +44,8 @@ def command(
 ) -> None:
     """Make the rows and waiting pairs of a loop again, after its store has lost them.
 
-    The services do this from the streams, as far as they are retained: what was emitted before is not emitted again,
-    and
-    the scorer keeps answering (marked as rebuilding). Interrupting this command only ends its watching.
+    The services do this from the streams, as far as they are retained: vectors emitted before are not emitted again,
+    and the scorer keeps answering (marked as rebuilding). Interrupting this command only ends its watching.
 
     \b
     Examples:

@@ -47,7 +47,7 @@ def command(
     """Say that no event of STREAM before a time follows.
 
     A mark moves the stream's watermark, as an event of that time does: questions that wait for a label of this stream
-    expire once their bound lies before it, and an event that still arrives before it is late. A stream with few events
+    expire once their bound lies before it, and an event before it that still arrives is late. A stream with few events
     needs marks; nothing expires because of silence.
 
     \b

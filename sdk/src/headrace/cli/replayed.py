@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Counts:
-    """Counts of what was recomputed for one model, and how much of it differs."""
+    """Counts of what was recomputed for one model, and of the differences."""
 
     vectors: int = 0
     predictions: int = 0
@@ -107,7 +107,7 @@ def print_vectors(comparison: Comparison, replayed: Replayed, as_json: bool) -> 
 
 
 def sum_up(totals: Mapping[str, Counts], alterations: Alterations, complete: bool, diff: bool, as_json: bool) -> None:
-    """Print what was recomputed and how much of it differs; notes go to standard error."""
+    """Print what was recomputed and how much differs; notes go to standard error."""
     for stream, strangers in alterations.strangers().items():
         some = f"{', '.join(strangers[:3])}{' ...' if len(strangers) > 3 else ''}"
         say_line(f"not met in {stream}: {counted(len(strangers), 'id')} ({some})", err=True)

@@ -84,7 +84,7 @@ def sources_of(loop: LoopDefinition, sources: Sequence[tuple[Path, str]]) -> lis
 
 
 def definition_of(target: Target, path: Path | None) -> LoopDefinition:
-    """Return the compiled loop: from the given file, or from the running loop's data directory or store.
+    """Return the compiled loop: the given file's, or that in the running loop's data directory or store.
 
     Raises
     ------

@@ -146,7 +146,7 @@ class IngestClient:
         Parameters
         ----------
         until
-            A datetime (without a zone: UTC), or microseconds since the epoch.
+            A datetime (UTC if it has no zone), or microseconds since the epoch.
         confirm
             Allow it to decide more questions at once than the stream's `confirm_above`.
 
@@ -198,7 +198,7 @@ class IngestClient:
 
 
 class EventStream:
-    """One call that sends many events. `send` blocks while the service accepts no more."""
+    """One call that sends many events. `send` blocks while the service is not ready for more."""
 
     def __init__(
         self, stub: ingest_pb2_grpc.IngestServiceStub, errors: Any, decide: bool = False, sender: str = ""

@@ -124,8 +124,7 @@ class Slowest:
     """The frontier of a loop's slowest service, computed from the statuses of all.
 
     The feature service always counts, the learner and the scorer once they have reported a frontier. Among several
-    feature
-    workers, those that own a partition count, once one does. A service that was seen and is gone keeps its last
+    feature workers, those that own a partition count, once one does. A service that was seen and is gone keeps its last
     frontier: the player waits for its restart.
     """
 

@@ -320,7 +320,7 @@ class Player:
         if following is None or stream.marks == Marking.NOBODY:
             return 0
         if stream.ahead is not None and following > self._now() + stream.ahead:
-            return 0  # such a mark would be refused
+            return 0  # the stream would refuse such a mark
         # An event that is late by less than the lateness may still come, from a file or another producer.
         return max(following - stream.lateness, 0)
 

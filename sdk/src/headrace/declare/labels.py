@@ -50,7 +50,6 @@ class Label(Declaration):
         The field of `stream` (a time) that says when the outcome is known; by default the time of its event. It is for
         a table whose rows hold their own outcomes: the question is asked at the time of the row, without the fields
         that the label is made from.
-        that the label is made of.
     name
         Its name; by default, that of its variable.
     was

@@ -77,9 +77,7 @@ def _of_view(view: View) -> set[str]:
 
 
 def _is_by_event(model: Model, read: Read) -> bool:
-    """Return whether a view is read by this event's own id: another event's id, such as the last order's, is no
-    leak.
-    """
+    """Return whether a view is read by this event's own id: another event's id is not a leak."""
     own_id = model.on.__options__["id"]
     return any(read.key.get(own, own) == own_id for own in read.view.by)
 

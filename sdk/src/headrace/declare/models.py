@@ -63,8 +63,8 @@ class Model(Declaration):
         The event time from which metrics count, as a datetime or ISO text; by default the first.
     waiting_bytes
         How much of the store its questions that wait for labels may take, and, separately, labels that wait for
-        questions.
-        When it is full, no more are read until some are settled: they stay on their topic, and nothing is lost.
+        questions. When it is full, reading pauses until some are settled: they stay on their topic, and nothing is
+        lost.
     retention
         How long (wall clock) the broker keeps its vectors and predictions, or ``"forever"``; by default as
         long as the events of its stream.

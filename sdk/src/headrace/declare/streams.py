@@ -56,9 +56,7 @@ if TYPE_CHECKING:
 else:
 
     class _StreamType(type):
-        """A metaclass that returns an undeclared field as a column, too, so that it is reported with all other
-        mistakes.
-        """
+        """A metaclass that makes an undeclared field a column, too, so that it is reported with all other mistakes."""
 
         def __getattr__(cls, name: str) -> Column:
             if name.startswith("_"):
@@ -77,8 +75,7 @@ class Stream(metaclass=_StreamType):
         The field that says when the event happened.
     id
         The field that identifies the event: a second one with the same id is dropped. ``"content"``, if no field has
-        that
-        name, stands for a hash of the other fields, so that identical events are one.
+        that name, stands for a hash of the other fields, so that identical events are one.
     name
         Its name; by default, that of the class in snake case.
     lateness
@@ -98,9 +95,8 @@ class Stream(metaclass=_StreamType):
         it takes to rebuild everything that is made from them.
     time_format
         How files and requests may write times in addition to ISO 8601: as numbers that count ``"s"``, ``"ms"``,
-        ``"us"``
-        or ``"ns"`` since 1970, or by a pattern of ``strptime``, such as ``"%d.%m.%Y %H:%M"``. By default numbers count
-        microseconds, and those in January 1970 are refused: they are mostly in another unit.
+        ``"us"`` or ``"ns"`` since 1970, or by a pattern of ``strptime``, such as ``"%d.%m.%Y %H:%M"``. By default
+        numbers count microseconds, and those in January 1970 are refused: they are mostly in another unit.
     missing
         Texts that stand for a missing value in CSV, in addition to an empty cell: ``["NA"]``.
     marks

@@ -183,7 +183,7 @@ def _reason(line: str) -> str:
 
 
 class Patience:
-    """A timer that tells when something awaited has made no progress for too long.
+    """A timer that expires when something awaited has made no progress for too long.
 
     Parameters
     ----------

@@ -99,7 +99,7 @@ Configuration:
 
 _UP = "messaging service is ready"
 
-#: Logged when its bookie is no longer registered: once or twice after a kill, endlessly if it is stuck.
+#: Logged when its bookie has lost its registration: once or twice after a kill, endlessly if it is stuck.
 _BOOKIE_GONE = "deleted. path: /ledgers/available/"
 _GONE_AT_MOST = 3
 

@@ -121,7 +121,7 @@ class Servers:
         Return what was done.
 
         pulsar-lite 0.2 stops answering subscriptions after some of the times that a consumer was killed.
-        Ending it loses nothing: what was acknowledged to producers is on disk, and clients reconnect.
+        Ending it loses nothing: messages acknowledged to producers are on disk, and clients reconnect.
         """
         broker = self.broker
         if not isinstance(broker, Broker) or HANGS.search(words) is None:

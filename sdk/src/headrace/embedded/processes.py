@@ -408,7 +408,7 @@ class Supervisor:
         return {worker.instance: worker.child.pid for worker in self.workers if worker.child}
 
     def kill(self) -> None:
-        """Send SIGKILL to all: whatever they could still save is useless."""
+        """Send SIGKILL to all: anything they could still save is useless."""
         for worker in self.workers:
             worker.kill()
 

@@ -152,7 +152,7 @@ class RunningLoop:
         Raises
         ------
         DataRemoved
-            It was removed or replaced: nothing that the loop accepts would be kept.
+            It was removed or replaced: the loop could not keep what it accepts.
         """
         if not self._lock.is_there:
             raise DataRemoved(self.data)
@@ -216,7 +216,7 @@ def run(
     Unavailable
         A server or a service does not come up, or the directory is in use.
     InvalidRequest
-        The broker refuses a topic, or has it with other partitions; or there is no such service.
+        The broker refuses a topic, or has it with other partitions; or `workers` names an unknown service.
     IncompatibleSchema
         A stream does not fit the events that its topic holds.
     OlderFormat, NewerFormat

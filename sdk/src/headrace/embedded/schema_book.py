@@ -35,7 +35,7 @@ class SchemaBook:
         Raises
         ------
         IncompatibleSchema
-            A stream does not fit the events that its topic holds; nothing is noted.
+            A stream does not fit the events that its topic holds; no schema is noted.
         Unreadable
             The noted schemas are damaged.
         """

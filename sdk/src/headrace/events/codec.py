@@ -134,7 +134,7 @@ class StreamCodec:
             The index of each other event, with the reason.
         """
         try:
-            # Decode each by itself: a joined array is no faster to decode, and two halves could make a whole.
+            # Decode each by itself: a joined array decodes no faster, and two halves could make a whole.
             decode = self._one.decode
             if max(map(len, payloads), default=0) <= self.stream.max_bytes:
                 decoded = [self._named(decode(payload), again=False) for payload in payloads]

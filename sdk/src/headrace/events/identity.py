@@ -17,8 +17,7 @@ def content_id(record: Any, fields: Sequence[str]) -> str:
     """Return the first 32 hex digits of the SHA-256 of a record's fields, as a JSON object without missing values.
 
     Times are µs and floats are written in their shortest form, so the form in which an event arrives does not change
-    its
-    id; nor does an optional field that is missing.
+    its id; nor does an optional field that is missing.
 
     Parameters
     ----------

@@ -74,7 +74,7 @@ def fields_of(avro: bytes | str) -> tuple[Field, ...]:
 def conflicts(stream: StreamDefinition, before: Iterable[Field]) -> list[SchemaConflict]:
     """Return the fields for which events written with the fields `before` do not fit the stream, or vice versa.
 
-    A field may be added or removed if it is optional; nothing else about it may change.
+    A field may be added or removed if it is optional; all its other properties are fixed.
     """
     old, new = {field.name: field for field in before}, {field.name: field for field in stream.fields}
     return [

@@ -1,8 +1,8 @@
 """Export of River models as ONNX.
 
-`check` tells whether a model can be exported, `to_onnx` exports it, and `score_one` asks River for what the exported
-model computes. There is one converter per estimator; a whole pipeline becomes one graph of double operators, whose
-scores equal River's own to 1e-12.
+`check` finds out whether a model can be exported, `to_onnx` exports it, and `score_one` asks River for what the
+exported model computes. There is one converter per estimator; a whole pipeline becomes one graph of double operators,
+whose scores equal River's own to 1e-12.
 """
 
 from __future__ import annotations

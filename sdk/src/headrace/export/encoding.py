@@ -83,7 +83,7 @@ def _values(estimator: Any, name: str, wanted: Wanted) -> Collection[Any]:
             refuse(f"OneHotEncoder(categories=…) without the feature {name!r}")
         return [value for value in estimator.categories[name] if value != ""]
     if estimator.drop_zeros:
-        # Such an encoder remembers nothing: the values that matter are those that the final estimator knows.
+        # This encoder remembers nothing: the values that matter are those that the final estimator knows.
         prefix = f"{name}_"
         return {key[len(prefix) :] for key in wanted() if key.startswith(prefix) and key != prefix}
     return estimator.values.get(name, ())  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Naive Bayes in the leaves of trees: what the features contribute to each class, as tables by leaf."""
+"""Naive Bayes in the leaves of trees: the contribution of each feature to each class, as tables by leaf."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ def evidence(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, labels:
 
 
 def _observed(trees: Trees, leaves: Sequence[Any], kind: type) -> Iterator[tuple[int, Any, str, int, Any]]:
-    """Yield what each leaf saw of each feature: the leaf's number and itself, the feature and its column, the
-    observer.
-    """
+    """Yield what each leaf saw of each feature: the leaf's number and itself, the feature, its column, the observer."""
     columns = trees.matrix.columns if trees.matrix else {}
     for row, leaf in enumerate(leaves):
         if leaf is not None:

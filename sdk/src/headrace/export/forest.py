@@ -71,7 +71,7 @@ def _weights(estimator: Any) -> list[float]:
 
 
 def _errors(estimator: Any) -> Any:
-    """Return the weights of the trees, lower for larger errors; None if there is no error yet."""
+    """Return the weights of the trees, lower for larger errors; None before the first error."""
     errors = np.array([metric.get() for metric in estimator._metrics])
     if errors.sum() == 0:
         return None

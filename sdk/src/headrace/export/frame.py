@@ -65,9 +65,7 @@ class Block:
         return self.tensor if self.shift is None else graph.node("Sub", self.tensor, graph.constant(self.shift))
 
     def values(self, graph: Graph) -> str:
-        """Return the tensor after shift and divisor: River's own operations, to the bit, since trees compare with
-        `<=`.
-        """
+        """Return the tensor after shift and divisor: River's operations, to the bit, since trees compare with `<=`."""
         centred = self.centred(graph)
         return centred if self.divisor is None else graph.node("Div", centred, graph.constant(self.divisor))
 

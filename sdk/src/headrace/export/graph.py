@@ -101,7 +101,7 @@ class Graph:
         return self.node("Expand", self.constant(row), rows)
 
     def rows(self, table: Array, numbers: str) -> str:
-        """Take the rows of a table at the given numbers: of shape [*numbers, *row]."""
+        """Take the rows of a table at the given numbers: the shape is [*numbers, *row]."""
         return self.node("Gather", self.constant(table), numbers, axis=0)
 
     def integer(self, of: str) -> str:

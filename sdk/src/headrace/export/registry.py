@@ -99,7 +99,7 @@ def supported() -> tuple[str, ...]:
 
 
 def refuse(what: str) -> NoReturn:
-    """Raise `UnsupportedLearner`, naming an estimator and the part of it that has no converter."""
+    """Raise `UnsupportedLearner`, naming an estimator and its part without a converter."""
     raise UnsupportedLearner(what, supported())
 
 

@@ -121,7 +121,7 @@ def vote(
 
 
 def _share(leaf: Any) -> float:
-    """Return how much a leaf's vote counts beside others: nothing if it has seen nothing."""
+    """Return how much a leaf's vote counts beside others: zero if it has seen nothing."""
     if leaf is None or not any(leaf.stats.values()):
         return 0.0
     error = leaf._mean_error.get() if isinstance(leaf, AdaLeafClassifier) else 0.0

@@ -105,12 +105,10 @@ class _Table:
         return any("\n" in cell or "\r" in cell for cell in plain)
 
     def _is_row(self, last: str, first: str) -> bool:
-        """Return whether the last line of a record is a row itself, rather than the rest of the row that begins with
-        `first`.
+        """Return whether a record's last line is a row itself, and not the rest of the row that begins with `first`.
 
         The rest of a row may look like a row if it begins with text. A real row has its own time inside the quoted
-        cell:
-        that of this line, or that of the line where the cell begins.
+        cell: the time of this line, or of the line where the cell begins.
         """
         inside = quoted_part(last).count(",") > self._places[self._stream.time][0]
         return self._is_event(last) and (inside or self._is_event(first.replace('"', "")))

@@ -1,4 +1,4 @@
-"""From the lines of CSV to its records: quoting follows RFC 4180, and a stray quote damages no other row.
+"""Splitting of CSV lines into records: quoting follows RFC 4180, and a stray quote damages no other row.
 
 A quoted cell may have line breaks. A quote that is never closed, or is closed by chance far below, would
 turn all rows in between into one cell. Therefore a record of several lines must be confirmed by its table; if it
@@ -63,8 +63,7 @@ class Records:
     ----------
     doubt
         Returns what is wrong with a record of several lines, given its first line's number, its whole text and its
-        lines
-        after the first; "" if nothing is.
+        lines after the first; "" if nothing is.
     """
 
     def __init__(self, lines: Iterator[str], limit: int) -> None:

@@ -140,7 +140,7 @@ class FeatureApp:
             await asyncio.to_thread(lane.close)
 
     def join(self) -> None:
-        """Wait for the readers to end, after the client is closed: that unblocks them.
+        """Wait for the readers to end, after the client is closed: closing it unblocks them.
 
         A reader that returns from the client while the interpreter shuts down would abort the process.
         """

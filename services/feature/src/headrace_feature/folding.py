@@ -277,7 +277,7 @@ class FoldWorker:
             self._silent[partition] = end, standing
 
     def rests(self, partition: PartitionId) -> bool:
-        """Return whether the partition is idle or ended and nothing of it is in progress, here or elsewhere."""
+        """Return whether the partition is idle or ended and has no work in progress, here or elsewhere."""
         owned = self._fold.partitions.get(partition)
         if owned is None:
             standing = self._partitions.standings([partition])[partition]
@@ -403,8 +403,7 @@ class FoldWorker:
 
         A standing that says idle counts only if it was saved after our first look at it. An older one may come from an
         owner that is gone and does not know what has arrived since: then our own look at the log decides, see `seen`
-        and
-        `rest`.
+        and `rest`.
         """
         found = self._found.setdefault(partition, standing)
         if standing is None or (standing.reached.rests and standing == found):
@@ -565,9 +564,7 @@ class FoldWorker:
                     del recent[key]
 
     def _most_rows(self, held: RowSet) -> int:
-        """Return how many rows of a view and partition memory may hold: all views and partitions share the bytes
-        evenly.
-        """
+        """Return how many rows of a view and partition memory may hold: all of them share the bytes evenly."""
         share = self._max_bytes // max(len(self._fold.rows), 1)
         a_row = held.row_bytes + held.tick_bytes // max(len(held), _FEW)
         return min(self._max_rows, max(share // a_row, _FEW))

@@ -500,7 +500,7 @@ class JoinWorker:
         """Decide what is due and log what has its place; return whether there may be more."""
         held = self._state.weight
         crowded = self._fills(held.closed_bytes)
-        # While questions fill their bound no more of them are read, so none has to wait for its place.
+        # While questions fill their bound, reading them pauses, so none has to wait for its place.
         placed = {Index.PLACED: RESTING if self._fills(held.question_bytes) else marks.release}
         due = {Index.OPEN: marks.labels, Index.LABELS: marks.questions}
         due[Index.CLOSED] = RESTING if crowded else marks.complete
@@ -713,7 +713,7 @@ class JoinWorker:
         if not self._by_request:
             # An idle source has resumed, and its next frontier may still be on its way.
             source.frontier = min(source.frontier, min(times, default=ENDED) - self._lateness)
-        # A request has no position: the id of its vector alone tells a repeat.
+        # A request has no position: the id of its vector alone identifies a repeat.
         rows = range(len(vectors)) if self._by_request else source.accepted.take(epoch, vectors.positions)
         for row in rows:
             packed = _pack(vectors.numbers[row], [column[row] for column in vectors.categories])

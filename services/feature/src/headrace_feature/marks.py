@@ -1,4 +1,4 @@
-"""The marks of a label's stream, as a join reads them: what each one decides, and which wait for an operator."""
+"""The marks of a label's stream, as a join reads them: their decisions, and which of them wait for an operator."""
 
 from __future__ import annotations
 

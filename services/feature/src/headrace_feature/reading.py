@@ -110,7 +110,7 @@ class SourceReader(threading.Thread):
             return False
 
     def _follow(self) -> None:
-        """Subscribe, and read until the source is no longer the worker's."""
+        """Subscribe, and read until the worker no longer owns the source."""
         consumer: PartitionConsumer | None = None
         try:
             consumer = self._source.open()

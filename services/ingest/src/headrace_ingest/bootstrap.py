@@ -1,4 +1,4 @@
-"""Composes the ingest service from its parts, and runs it."""
+"""The composition root of the ingest service, and its main loop."""
 
 from __future__ import annotations
 

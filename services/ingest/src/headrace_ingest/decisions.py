@@ -14,7 +14,7 @@ _FIRST_LOOK, _LOOK = 0.02, 0.25
 
 
 class StoredDecisions:
-    """The handlers' `Decisions`, from the loop's store.
+    """The handlers' `Decisions`, backed by the loop's store.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The loop's topics as the handlers' `EventLog`."""
+"""The handlers' `EventLog`, backed by the loop's topics."""
 
 from __future__ import annotations
 

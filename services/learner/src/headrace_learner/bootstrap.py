@@ -39,7 +39,7 @@ _log = structlog.get_logger()
 
 
 async def serve(settings: LearnerSettings, models: Sequence[str] = ()) -> int:
-    """Run until SIGTERM or SIGINT; a model that fails stops alone.
+    """Run until SIGTERM or SIGINT; a model that fails does not stop the others.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 
 _NAME = b"headrace-checkpoint-"
 
-#: The number of the format. Format 2 has no length, and no version of headrace that reads it.
+#: The number of the format. Format 2 has no length, and does not say which version of headrace reads it.
 FORMAT = 3
 
 _MAGIC = b"%s%d %s\n" % (_NAME, FORMAT, version_text(VERSION).encode())

@@ -14,8 +14,8 @@ import numpy as np
 def state_hash(model: Any) -> str:
     """Return the SHA-256 of a model's entire state.
 
-    Unlike a pickle's bytes, it does not depend on which equal objects are the same object; that differs
-    after loading a checkpoint. The order of dictionaries counts: sums over them depend on it.
+    Unlike a pickle's bytes, it does not depend on which equal objects are the same object: loading a checkpoint
+    changes that. The order of dictionaries counts: sums over them depend on it.
     """
     return _digest(model, {}, {}, []).hex()
 

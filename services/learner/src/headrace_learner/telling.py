@@ -31,7 +31,7 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat, dependencies: Dependen
         "versions": sum(standing.versions for standing in standings.values()),
         "dead_letters": sum(standing.refused for standing in standings.values()),
     }
-    # Until its sources have reported theirs, a log's frontier is at the beginning of time.
+    # A log's frontier is at the beginning of time until its sources have reported theirs.
     # A standby does not know how far the model is.
     frontiers = [_known(standing.frontier) for standing in standings.values() if standing.state != "standby"]
     known = [frontier for frontier in frontiers if frontier is not None]

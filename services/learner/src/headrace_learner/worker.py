@@ -302,7 +302,7 @@ class Worker(threading.Thread):
         return Batch()
 
     def _owner_progress(self) -> OwnerProgress:
-        """Return what the owner has reported; nothing if the store has no report of this definition."""
+        """Return what the owner has reported; an empty result if the store has no report of this definition."""
         with store_errors():
             report = self._outside.reports.read(self.model.name)
         if report is None or report.definition != self.model.hash:
@@ -354,9 +354,7 @@ class Worker(threading.Thread):
         self.standing.failure = None
 
     def _still_own(self) -> None:
-        """Check from time to time whether another learner has taken over, even if nothing arrives that would show
-        it.
-        """
+        """Check from time to time whether another learner took over, even if nothing arrives that would show it."""
         now = time.monotonic()
         if now - self._checked_at >= _CHECK:
             self._checked_at = now
@@ -427,7 +425,7 @@ class Worker(threading.Thread):
         self._stir()
 
     def _send(self, version: ModelVersion | None) -> None:
-        """Send a version, unless it or a later one is out already."""
+        """Send a version, unless it or a later one has been sent already."""
         if version is not None and version.examples > self._muted:
             self._put(version)
         self._owed = None
@@ -499,9 +497,7 @@ class Worker(threading.Thread):
         self._others = frozenset()
 
     def _tell_too_large(self) -> None:
-        """Report that a version was too large for the broker: the previous one keeps answering, and learning
-        continues.
-        """
+        """Report that a version was too large for the broker: the previous one still answers, and learning goes on."""
         error, self._outside.versions.too_large = self._outside.versions.too_large, None
         if error is not None:
             self._too_large = (

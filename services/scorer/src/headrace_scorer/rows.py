@@ -97,7 +97,7 @@ class _Pipe(asyncio.Protocol):
 class StoredRows:
     """Rows of a Redis, over one connection that reconnects by itself.
 
-    A read that meets a broken connection waits for the next one, for `timeout` seconds in all. Once
+    A read that meets a broken connection waits for the next one, for `timeout` seconds in all. After
     the store has been down for longer than that, reads fail at once.
     """
 

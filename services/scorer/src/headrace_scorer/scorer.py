@@ -67,8 +67,7 @@ class Batch(Unscored):
     """The result for several requests of one model, computed together.
 
     `learned` says whether these are the model's own vectors, from which it learns; `unanswered` lists the rows for
-    which
-    the version has no plausible answer.
+    which the version has no plausible answer.
     """
 
     version: Version
@@ -315,9 +314,7 @@ class Scorer:
                 future.set_result(outcome)
 
     async def _outcomes(self, model: _Model, reads: list[_Read]) -> list[Answer | Exception]:
-        """Return an outcome for each request: a failure of the kernel or a damaged row is one, and the others are
-        answered.
-        """
+        """Return an outcome per request: a kernel failure or a damaged row is one, and the others are answered."""
         try:
             batch, logged = await self._compute(model, reads)
         except Exception as error:
@@ -372,7 +369,7 @@ class Scorer:
         Raises
         ------
         NoModelYet
-            There is no version yet; requests with an id are logged, so that it can learn from them.
+            The model has no version yet; requests with an id are logged, so that it can learn from them.
         """
         made = await self._vectors(model, reads)
         self.requests += len(reads)

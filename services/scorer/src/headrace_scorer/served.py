@@ -83,7 +83,7 @@ class ServedQueue:
     """Entries on their way to the broker: bounded in number and in waiting time.
 
     An entry that is taken is sent eventually, unless the process ends before the broker is back.
-    Once the oldest has waited longer than `patience`, the broker counts as down and no more are taken, so
+    If the oldest has waited longer than `patience`, the broker counts as down and new entries are refused, so
     that the answers can say so.
     """
 

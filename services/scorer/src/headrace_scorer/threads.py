@@ -188,7 +188,7 @@ class StreamScoring(_LogThread):
 class PartitionScoring(_LogThread):
     """A thread that scores one partition of a features topic, if this process is its active consumer.
 
-    Nothing is acknowledged before its predictions are durable; after a crash some are sent again
+    A batch is acknowledged only after its predictions are durable; after a crash some are sent again
     with the same epoch and position, and readers drop them.
 
     Parameters
@@ -281,7 +281,7 @@ class PartitionScoring(_LogThread):
 
 
 def _backlog(reader: LogReader, wait_ms: int) -> Batch:
-    """Return everything that has arrived: of a long history, only a model's last version is worth building."""
+    """Return everything that has arrived: only the last version of a long history is worth building."""
     found = Batch()
     batch: Batch = reader.receive(timeout_ms=wait_ms)
     while batch:

@@ -1,7 +1,7 @@
 """Trial of a version in a separate process, bounded in time and memory, before this process loads it.
 
 A version may come from anyone, and can run forever or ask for more memory than there is even without a loop: a
-product of two vectors is enough. Whatever happens to the child, requests here are unaffected.
+product of two vectors is enough. The fate of the child does not affect requests here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From events to vectors: choose the rows, read each once, and assemble."""
+"""Conversion of events to vectors: choose the rows, read each once, and assemble."""
 
 from __future__ import annotations
 

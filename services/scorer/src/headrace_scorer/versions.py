@@ -31,8 +31,7 @@ class Versions:
 
     After a model has changed, a version of its former definition answers until the new one has learned enough. Every
     scorer decides this from the models topic alone: the newest version of its own definition answers once that has
-    taken
-    over; until then, the newest one of the definition that took over last; if there is none, its own.
+    taken over; until then, the newest one of the definition that took over last; if there is none, its own.
 
     `offer` is for one background thread, the other methods for all: a swap is one assignment, so a request works
     with one version from its beginning to its end.
@@ -284,5 +283,5 @@ def _corrected(versions: list[_Offered]) -> tuple[list[_Offered], int | None]:
 
 
 def _newest_first(versions: list[_Offered]) -> list[_Offered]:
-    """Sort versions by examples, newest first; of equal ones the later comes first, as it may replace a damaged one."""
+    """Sort versions by examples, newest first; among equals the later comes first, as it may replace a damaged one."""
     return sorted(versions, key=lambda one: one.examples)[::-1]

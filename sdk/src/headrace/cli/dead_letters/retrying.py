@@ -51,8 +51,7 @@ def retry(
     """Send the events of dead letters through the ingest service again, and say what became of each.
 
     Name letters by POSITION (as `list` prints it), or take all. An event that is refused again becomes a new dead
-    letter
-    (exit code 4). An event counts once, however often it is sent.
+    letter (exit code 4). An event counts once, however often it is sent.
 
     \b
     Examples:

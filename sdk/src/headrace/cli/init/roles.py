@@ -48,8 +48,7 @@ class Roles:
         How far a row is behind the newest row before it, at most (µs).
     later
         Columns that may be known only with the label: their names share a word with the label's name or its time's
-        name,
-        or they are missing only where the label is.
+        name, or they are missing only where the label is.
     """
 
     time: Column
