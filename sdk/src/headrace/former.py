@@ -25,8 +25,7 @@ from headrace.definition import (
 from headrace.errors import CorruptState
 from headrace.v1 import models_pb2
 
-# Created on import: msgspec inspects a type with its first decoder, and the process crashes if two threads do so at
-# once.
+# Created on import: msgspec inspects a type with its first decoder, and crashes if two threads do so at once.
 _DEFINITION, _VIEW = msgspec.json.Decoder(ModelDefinition), msgspec.json.Decoder(ViewDefinition)
 
 

@@ -35,7 +35,6 @@ def run(parser: argparse.ArgumentParser, serve: Callable[[], int | None]) -> NoR
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # the disk may be full
             stream.flush()
-    # Everything to be saved is saved and closed. Threads of the broker's client can abort an interpreter that is
-    # shutting
+    # Everything to be saved is saved and closed. Threads of the broker's client can abort an interpreter that shuts
     # down: after a restart of the broker, or if an error left the client open.
     os._exit(status)

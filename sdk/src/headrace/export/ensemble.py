@@ -183,8 +183,7 @@ class Trees:
         while stack:
             (node, child, fallen), beside = stack.pop()
             if isinstance(node, DTBranch):
-                # River's walk passes twice through a branch that a value falls through to, and counts its alternate
-                # each time.
+                # River's walk passes twice through a branch that a value falls to, and counts its alternate each time.
                 beside += _alternate(node) * (1 + fallen)
                 stack.extend((place, beside) for place in reversed(self._branch(node, child, weights)))
                 continue

@@ -374,7 +374,7 @@ class Composition:
         )
 
     def _rest_features(self, worker: JoinWorker, topic: str, partition: PartitionId, end: Position) -> None:
-        """Report a features topic as idle if its source is: vectors are silent, too, while the fold is held up or dead."""
+        """Report a features topic as idle if its source is: vectors also stop while the fold is held up or dead."""
         if self._rests(partition):
             worker.rest(topic, end)
 

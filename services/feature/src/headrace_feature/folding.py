@@ -258,9 +258,8 @@ class FoldWorker:
             if (end.ledger, end.entry) <= owned.last[:2]:
                 owned.rest()
             return
-        # Not ours, so our silence says nothing about its log. It is idle if its log is empty, or if two looks find the
-        # same
-        # end and the same standing: an owner that saved something in between may be working on new events.
+        # Not ours, so our silence says nothing about its log. It is idle if its log is empty, or if two looks find
+        # the same end and the same standing: an owner that saved something in between may be working on new events.
         self._silent.pop(partition, None)
         look = end, self._partitions.standings([partition])[partition]
         never_had_one = end == START and (look[1] is None or look[1].done == START)

@@ -687,8 +687,7 @@ class JoinWorker:
         if waiting:
             _log.warning("waiting_questions_dropped", model=self.model.name, questions=waiting, reason="model changed")
         self._state.weight = weigh("", Entry())
-        # Labels that came before their question wait here, too, and the new definition may read another value from
-        # them.
+        # Labels that came before their question wait here, too, and the new definition may read other values from them.
         self._state.labels = {}
         read = {topic: self._state.positions.pop(topic) for topic in self._sources[1] if topic in self._state.positions}
         self._state.reread = read

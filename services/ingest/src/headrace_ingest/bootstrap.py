@@ -127,8 +127,7 @@ class _Build:
         counts = {name: len(partitions(self._client, topic)) for name, topic in topics.items()}
         with ExitStack() as undo:
             streams = {
-                # The codec's schema registers the stream's type with the broker before any other client can write
-                # another.
+                # The codec's schema registers the stream's type with the broker before other clients can write another.
                 stream.name: self._producer(undo, topics[stream.name], Admission(stream, now).codec.schema())
                 for stream in self._loop.streams
             }

@@ -71,8 +71,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-# Created on import: msgspec inspects a type with its first decoder, and the process crashes if two threads do so at
-# once.
+# Created on import: msgspec inspects a type with its first decoder, and crashes if two threads do so at once.
 _HEADER = msgspec.json.Decoder(Header)
 
 

@@ -159,7 +159,7 @@ class _Model:
 
 
 class Scorer:
-    """Answers to requests, from what a loop's models predict.
+    """The scorer of requests for a loop's models.
 
     Requests that arrive at the same moment are scored together: one read of the store, one pass of the
     kernel, one run of the model.

@@ -242,8 +242,7 @@ class ServedSender(threading.Thread):
 
     def _producer(self, topic: str) -> Producer:
         if topic not in self._producers:
-            # Their order does not matter, so a timeout that only checks now and then for the end of the process costs
-            # nothing.
+            # Their order does not matter, so checking only now and then whether the process ends costs nothing.
             self._producers[topic] = Producer(self._client, topic, timeout_s=_TIMEOUT_S)
         return self._producers[topic]
 

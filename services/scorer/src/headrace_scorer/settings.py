@@ -10,7 +10,7 @@ from headrace.settings import ServiceSettings
 
 
 class StoreDown(StrEnum):
-    """How a request ends while the online store does not answer."""
+    """The behaviour of a request while the online store does not answer."""
 
     FAIL = "fail"
     MISSING = "missing"

@@ -230,8 +230,7 @@ class PartitionScoring(_LogThread):
         try:
             producer = Producer(self._client, self._target)
             try:
-                # A new scorer each time: vectors that an earlier one saw but did not send are delivered again, and must
-                # count.
+                # A new scorer each time: vectors that an earlier one saw but did not send come again, and must count.
                 self._consume(consumer, producer, self._begin())
             finally:
                 producer.close()

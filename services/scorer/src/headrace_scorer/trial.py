@@ -26,8 +26,7 @@ SECONDS, BYTES = 20.0, 2**30
 
 _LENGTH = struct.Struct("<Q")
 
-# Created on import: msgspec inspects a type with its first decoder, and the process crashes if two threads do so at
-# once.
+# Created on import: msgspec inspects a type with its first decoder, and crashes if two threads do so at once.
 _DEFINITION = msgspec.json.Decoder(ModelDefinition)
 
 _MAIN = "from headrace_scorer.trial import serve; serve()"
