@@ -1,4 +1,4 @@
-"""What the calls of a gRPC server may cost, checked before they cost it."""
+"""Bounds on what the calls of a gRPC server may cost, checked before they cost it."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 @dataclass(frozen=True)
 class CallLimits:
-    """Bounds of a server.
+    """The bounds of a server.
 
     Attributes
     ----------
     calls
-        Calls that are taken up at once, streams and watches among them; gRPC itself keeps further ones.
+        Calls handled at once, including streams and watches; gRPC itself queues further ones.
     pending
-        Calls that gRPC keeps until they are taken up; it refuses some of those beyond, all beyond three times as many.
+        Calls that gRPC queues until they are handled; it refuses some of those beyond, and all beyond three times that.
     streams, watches
         Streams, and watches of the health check, at once; further ones are refused.
     held, held_bytes
-        Single requests under way at once, and the bytes of all requests as they came; further ones are refused.
+        Single requests under way at once, and the bytes of all requests as received; further ones are refused.
     receiving
-        Single requests that are received at once, for some moments each; None: any number. A transport takes a request
-        in whole before anything can look at its size.
+        Single requests received at once, each for a few moments; None for any number. A transport takes in a whole
+        request before anything can look at its size.
     fields
-        By method how many fields a request may have: a field of two bytes becomes an object of a hundred.
+        How many fields a request may have, by method: a field of two bytes becomes an object of a hundred.
     """
 
     calls: int = 1_024
@@ -56,21 +56,21 @@ USUAL = CallLimits()
 
 
 class TooManyFields:
-    """Stands for a request that was not decoded."""
+    """A placeholder for a request that was not decoded."""
 
     def __init__(self, most: int) -> None:
         self.most = most
 
     def error(self) -> InvalidRequest:
-        """Tell the caller."""
+        """Return the error for the caller."""
         return InvalidRequest("the request", "of too many parts", f"at most {self.most:,}: send several requests")
 
 
 def decoding(decode: Callable[[bytes], Any], most: int) -> Callable[[bytes], Any]:
-    """Decode a request, or return `TooManyFields` in its place."""
+    """Return a decoder that returns `TooManyFields` instead of a request with more than `most` fields."""
 
     def bounded(data: bytes) -> Any:
-        # Two bytes are the shortest field.
+        # The shortest field has two bytes.
         if len(data) > 2 * most and has_more_fields(data, most):
             return TooManyFields(most)
         return decode(data)
@@ -79,9 +79,9 @@ def decoding(decode: Callable[[bytes], Any], most: int) -> Callable[[bytes], Any
 
 
 def has_more_fields(data: bytes, most: int) -> bool:
-    """Whether an encoded message has more fields than that at its top level.
+    """Return whether an encoded message has more than `most` fields at its top level.
 
-    What cannot be read is left to the decoder.
+    Input that cannot be read here is left to the decoder.
 
     Examples
     --------
@@ -118,7 +118,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     return value, at
 
 
-#: Seconds for which a request that is being received keeps its place.
+#: Seconds for which a request that is being received keeps its slot.
 _RECEIVED_S = 5.0
 
 
@@ -127,7 +127,7 @@ def _nothing() -> None:
 
 
 class Load:
-    """Counts what is under way at a server."""
+    """Counts of what is under way at a server."""
 
     def __init__(self, limits: CallLimits) -> None:
         self._limits = limits
@@ -138,12 +138,12 @@ class Load:
 
     @contextmanager
     def holding(self, size: int) -> Iterator[None]:
-        """Hold a request of so many bytes.
+        """Hold a request of `size` bytes.
 
         Raises
         ------
         Overloaded
-            There is no room for it.
+            The server has no room for it.
         """
         full = self._bytes and self._bytes + size > self._limits.held_bytes
         if full or self._requests >= self._limits.held:
@@ -157,7 +157,7 @@ class Load:
             self._requests -= 1
 
     async def receive(self) -> Callable[[], None]:
-        """Wait until another request may be received; returns what to call once it is there."""
+        """Wait until another request may be received; return what to call once it has arrived."""
         slots = self._receiving
         if slots is None:
             return _nothing
@@ -168,7 +168,7 @@ class Load:
             if held:
                 held.pop().release()
 
-        # A caller that sends nothing keeps others from it for as long only.
+        # A caller that sends nothing blocks others for this long only.
         asyncio.get_running_loop().call_later(_RECEIVED_S, release)
         return release
 
@@ -179,7 +179,7 @@ class Load:
         Raises
         ------
         Overloaded
-            Too many are open.
+            Too many streams are open.
         """
         if self._streams >= self._limits.streams:
             raise Overloaded(f"{self._streams:,} streams are open, which is as many as may be; close some of them")
@@ -191,7 +191,7 @@ class Load:
 
 
 def retry_details(message: str, seconds: float) -> bytes:
-    """The trailer of a call that was refused for now: when to send again."""
+    """Return the trailer of a call that is refused for now: it says when to send again."""
     delay = duration_pb2.Duration(seconds=int(seconds), nanos=round(seconds % 1 * 1e9))
     info = retry_pb2.RetryDelay(retry_delay=delay).SerializeToString()
     details = [any_pb2.Any(type_url=_RETRY_INFO, value=info)]
@@ -200,7 +200,7 @@ def retry_details(message: str, seconds: float) -> bytes:
 
 
 def retry_delay(trailers: Mapping[str, bytes | str]) -> float | None:
-    """The seconds after which a refused call may be sent again; None where the server does not say."""
+    """Return the seconds after which a refused call may be sent again; None if the server does not say."""
     data = trailers.get(STATUS_DETAILS)
     if not isinstance(data, bytes):
         return None

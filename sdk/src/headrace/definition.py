@@ -1,10 +1,10 @@
-"""The compiled loop: what `headrace.declare` makes of a loop file, and all that services read.
+"""The compiled loop: `headrace.declare` makes it from a loop file, and services read nothing else.
 
 It is plain data: a service needs neither the user's Python nor River to run it. Times and
-durations are integer microseconds, times since the Unix epoch in UTC.
+durations are integer microseconds; times count from the Unix epoch, in UTC.
 
-The `name` of a view, feature, label or model is the name of its state: in topics, in the store, in hashes. A rename
-(``was="old"``) leaves it and sets `alias`, the new name in the loop file; `title` is the name to show (see ADR 31).
+The `name` of a view, feature, label or model identifies its state: in topics, in the store, in hashes. A rename
+(``was="old"``) keeps it and sets `alias` to the new name in the loop file; `title` is the name to show (see ADR 31).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Task(StrEnum):
 
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="column"):
-    """A field of the event (or a derived column of its view)."""
+    """A field of the event (or a derived column of the view)."""
 
     name: str
 
@@ -47,7 +47,7 @@ class Literal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lite
 
 
 class Aggregate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="aggregate"):
-    """A window of a view, read for the entity that `key` fields of the event name.
+    """A window of a view, read for the entity that the event's `key` fields name.
 
     `key` lists fields of the *model's* stream, in the order of the view's `by`.
     """
@@ -78,14 +78,14 @@ class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class StreamDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An event type.
 
-    `lateness` is how far behind the newest event of its partition an event may come; `ahead` how far
-    ahead of when it is published (None: unbounded); `horizon` how long (in event time) ids are remembered,
-    at most the last `ids` of each partition; `retention` how long (wall clock) the broker keeps its topic
-    (None: for ever). `time_format` is how callers and files write times beside ISO 8601: a pattern of `strptime`, or
-    the unit that numbers count (None: microseconds, and none of January 1970); on the topic they are always µs. With
-    `content_id` the field `id` is made of the event's other fields, and no caller gives it. `missing` is what stands
-    in CSV for a missing value, beside nothing.
-    `marks` says who may send its marks ("nobody", "cli", "anyone"); one that decides more than
+    `lateness` is how far behind the newest event of its partition an event may be; `ahead` is how far
+    ahead of its publish time (None: unbounded); `horizon` is how long (in event time) ids are remembered,
+    at most the last `ids` of each partition; `retention` is how long (wall clock) the broker keeps the topic
+    (None: forever). `time_format` is how callers and files may write times in addition to ISO 8601: a pattern of
+    `strptime`, or the unit of numbers (None: microseconds, and none of January 1970); on the topic they are always µs.
+    With `content_id`, the field `id` is computed from the event's other fields, and callers do not give it. `missing`
+    lists the texts that, besides an empty one, stand for a missing value in CSV.
+    `marks` says who may send the stream's marks ("nobody", "cli", "anyone"); a mark that decides more than
     `confirm_above` questions of a model at once (None: any number) waits for an operator.
     """
 
@@ -109,7 +109,7 @@ class StreamDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def given(self) -> tuple[Field, ...]:
-        """The fields that callers and files give: all but an id that is made of the content."""
+        """The fields that callers and files give: all except an id that is computed from the content."""
         return tuple(field for field in self.fields if not (self.content_id and field.name == self.id))
 
     def field(self, name: str) -> Field:
@@ -135,7 +135,7 @@ class AggregateDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     column: str | None
 
 
-#: Stands between a view's name and its hash where a former form of it is folded, too; no name has it.
+#: Separates a view's name and its hash while its former form is folded as well; no name contains it.
 _FORMER = "~"
 
 
@@ -161,7 +161,7 @@ class ViewDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
 
     @property
     def title(self) -> str:
-        """The name that the loop file gives it."""
+        """The name in the loop file."""
         return self.alias or self.stored
 
     @property
@@ -171,43 +171,43 @@ class ViewDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
 
     @property
     def hash(self) -> str:
-        """Identity of what its rows hold: when they go, and another title, do not change it."""
+        """The identity of what its rows hold: expiry and title do not change it."""
         return content_hash(structs.replace(self, name=self.stored, expire=None, alias=None))
 
     def as_former(self) -> ViewDefinition:
-        """The same view beside the one that took its name: it goes on with its rows."""
+        """Return this view under a name of its own, beside the view that took its name: it continues with its rows."""
         return structs.replace(self, name=f"{self.stored}{_FORMER}{self.hash}")
 
     @property
     def longest(self) -> int:
-        """Its longest window."""
+        """The size of its longest window."""
         return max((window.size for window in self.windows), default=0)
 
     @property
     def lifetime(self) -> int:
-        """How long a row stays after its last write; by default twice its longest window, and a day for clocks."""
+        """How long a row stays after its last write; the default is twice its longest window, plus a day for clocks."""
         return 2 * self.longest + _DAY if self.expire is None else self.expire
 
     @property
     def entity(self) -> str:
-        """The name that all views of the same entity share in the store."""
+        """The name in the store that all views of the same entity share."""
         return "+".join(self.by)
 
 
 class Keep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A share of the examples whose label has this value is kept, each with a weight of one over the share."""
+    """A share of the examples whose label has this value is kept; each one weighs one over the share."""
 
     label: float | str
     share: float
 
 
 class LabelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The outcome of an event of stream `of`, told by an event of `stream` whose field `id` names it.
+    """The outcome of an event of stream `of`, from an event of `stream` whose field `id` names it.
 
-    `absent` is the outcome of an event without any by the end of `wait`; None: it has none. With `correct` the last
-    outcome within `wait` counts, else the first. With `after` (µs) it is a forecast: `id` names a field that both
-    streams share, and the first event that is at least `after` later tells the outcome. The outcome is known at the
-    time of its event, or at that in the event's field `known_at`.
+    `absent` is the outcome of an event without any by the end of `wait`; None: it has none. With `correct`, the last
+    outcome within `wait` counts, otherwise the first. With `after` (µs) it is a forecast: `id` names a field that both
+    streams share, and the first event that is at least `after` later has the outcome. The outcome becomes known at the
+    time of its event, or at the time in the event's field `known_at`.
     """
 
     name: str
@@ -226,7 +226,7 @@ class LabelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
 
     @property
     def title(self) -> str:
-        """The name that the loop file gives it."""
+        """The name in the loop file."""
         return self.alias or self.name
 
 
@@ -240,20 +240,20 @@ class FeatureDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     @property
     def title(self) -> str:
-        """The name that the loop file gives it."""
+        """The name in the loop file."""
         return self.alias or self.name
 
 
-#: The format of models' logs: what was made in another one is not read.
+#: The format of models' logs: entries in another format are not read.
 _LOG = 3
 
 
 class ModelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`vectors` says where its vectors come from: "stream" or "requests".
+    """A model; `vectors` says where its vectors come from: "stream" or "requests".
 
-    `wait` bounds (wall clock, µs) how long a vector waits for the frontier; None: for ever. `retention`
+    `wait` bounds (wall clock, µs) how long a vector waits for the frontier; None: forever. `retention`
     is how long (wall clock, µs) the broker keeps its vectors and predictions, `examples_retention` how
-    long its examples; None: for ever.
+    long its examples; None: forever.
     """
 
     name: str
@@ -269,51 +269,51 @@ class ModelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     score_from: int | None = None
     """Metrics count questions from this event time on (None: from the first)."""
     sources: str = ""
-    """Hash of the views and the label that its examples are made of, which it holds by name only."""
+    """The hash of the views and the label that its examples are made from: the model itself holds only their names."""
     retention: int | None = None
     examples_retention: int | None = None
     entity: str = ""
-    """Of a forecast: the field by which an event finds the questions that it answers."""
+    """For a forecast, the field by which an event finds the questions that it answers."""
     waiting_bytes: int = 2**30
-    """Of its questions that wait for labels the store holds at most so much, and of labels that wait for questions."""
+    """The most bytes in the store of its questions that wait for labels; and as many of labels without a question."""
     alias: str | None = None
     takeover: int | None = None
-    """After so many examples it answers in place of a former definition (None: as many as that one has learned)."""
+    """After this many examples it replaces a former definition (None: as many as that one has learned)."""
 
     @property
     def title(self) -> str:
-        """The name that the loop file gives it."""
+        """The name in the loop file."""
         return self.alias or self.name
 
     @property
     def view_names(self) -> tuple[str, ...]:
-        """The names of the views that its vectors read, in the order of first use."""
+        """The names of the views that its vectors read, in order of first use."""
         nodes = (node for feature in self.features for node in walk(feature.value))
         return tuple(dict.fromkeys(node.view for node in nodes if isinstance(node, Aggregate)))
 
     @property
     def stored_features(self) -> tuple[FeatureDefinition, ...]:
-        """Its features without their titles, which change nothing that is learned."""
+        """Its features without their titles, which do not affect learning."""
         return tuple(structs.replace(feature, alias=None) for feature in self.features)
 
     @property
     def examples_hash(self) -> str:
-        """Identity of what the examples are made of: another learner may learn the same ones."""
+        """The identity of what the examples are made from: another learner may learn the same ones."""
         return content_hash(
             (_LOG, self.stream, self.label, self.task, self.stored_features, self.vectors, self.sources)
         )
 
     @property
     def hash(self) -> str:
-        """Identity of what the model learns from and how: publishing and waiting do not change it."""
+        """The identity of what the model learns from and how: publishing and waiting do not change it."""
         return content_hash((self.name, self.learner, self.examples_hash))
 
 
 class LoopDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`idle` (wall clock, µs): a partition whose backlog has been empty so long holds nobody back.
+    """A loop; a partition whose backlog has been empty for `idle` (wall clock, µs) holds nothing back.
 
     The `models` topic is compacted each time that `compact_models` bytes have been added;
-    `dead_letters_retention` (wall clock, µs; None: for ever) is how long the broker keeps dead letters, and
+    `dead_letters_retention` (wall clock, µs; None: forever) is how long the broker keeps dead letters, and
     `dead_letters_bytes` how many bytes of them, the newest ones.
     """
 
@@ -340,7 +340,7 @@ class LoopDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return _named(self.models, name)
 
     def views_of(self, model: ModelDefinition) -> tuple[ViewDefinition, ...]:
-        """The views that a model's vectors read, in the order of first use."""
+        """Return the views that a model's vectors read, in order of first use."""
         return tuple(self.view(name) for name in model.view_names)
 
 
@@ -355,12 +355,12 @@ def _named(items: tuple[_Named, ...], name: str) -> _Named:
 
 
 def titles(parts: Iterable[ViewDefinition | LabelDefinition | ModelDefinition]) -> dict[str, str]:
-    """The titles of a loop's views, labels or models by their names."""
+    """Return the titles of a loop's views, labels or models by their names."""
     return {part.name: part.title for part in parts}
 
 
 def walk(expression: Expression) -> Iterator[Expression]:
-    """Every node of an expression, parents first."""
+    """Yield every node of an expression, parents first."""
     yield expression
     if isinstance(expression, Apply):
         for argument in expression.arguments:
@@ -368,12 +368,12 @@ def walk(expression: Expression) -> Iterator[Expression]:
 
 
 def content_hash(value: object) -> str:
-    """The first 16 hex digits of the SHA-256 of a definition's canonical JSON."""
+    """Return the first 16 hex digits of the SHA-256 of a definition's canonical JSON."""
     return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:16]
 
 
 def encode(loop: LoopDefinition) -> bytes:
-    """The compiled loop as JSON: the file that services are started with."""
+    """Return the compiled loop as JSON: the file that services are started with."""
     return document.seal("loop", msgspec.json.format(msgspec.json.encode(loop), indent=1))
 
 
@@ -383,7 +383,7 @@ def decode(data: bytes, what: str = "the compiled loop") -> LoopDefinition:
     Raises
     ------
     Unreadable
-        The bytes are not a compiled loop, are damaged, or are of another format.
+        The bytes are not a compiled loop, are damaged, or are in another format.
     """
     return _LOOP.decode(data, what)
 

@@ -1,7 +1,7 @@
-"""The one tree of headrace's errors.
+"""The tree of headrace's errors.
 
-Every error says which field, which value and what was expected. Services turn these into gRPC
-statuses in one place (`headrace.rpc`), the command line into exit codes.
+Every error says which field, which value and what was expected. Services map these to gRPC
+statuses in one place (`headrace.rpc`), the command line maps them to exit codes.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 from headrace.wording import did_you_mean, quoted, shown
 
-#: Characters of a value that an error repeats.
+#: How many characters of a value an error repeats.
 _VALUE_LENGTH = 500
 
 
 class HeadraceError(Exception):
-    """The root: catch this to catch all that headrace raises on purpose."""
+    """The root: catch this to catch everything that headrace raises on purpose."""
 
 
 class DefinitionError(HeadraceError):
@@ -39,7 +39,7 @@ class DefinitionError(HeadraceError):
 
 
 class DefinitionErrors(HeadraceError):
-    """All the mistakes of one loop file, so that its author mends them in one go."""
+    """All the mistakes of one loop file, so that its author can fix them in one go."""
 
     def __init__(self, errors: tuple[DefinitionError, ...]) -> None:
         super().__init__("\n".join(str(error) for error in errors))
@@ -47,7 +47,7 @@ class DefinitionErrors(HeadraceError):
 
 
 class InvalidSettings(HeadraceError):
-    """What a process is told from outside is incomplete or wrong: all its mistakes, each with the variable's name."""
+    """The settings of a process are incomplete or wrong: all mistakes, each with the variable's name."""
 
     def __init__(self, mistakes: tuple[str, ...]) -> None:
         super().__init__("\n".join(mistakes))
@@ -60,11 +60,11 @@ class InvalidEvent(HeadraceError):
     Parameters
     ----------
     field
-        The field at fault, or ``""`` where the event as a whole is.
+        The wrong field, or ``""`` if the event as a whole is wrong.
     value
         The value found, as text, cut to a readable length.
     expected
-        What the stream's schema asks for.
+        What the stream's schema requires.
     """
 
     def __init__(self, field: str, value: str, expected: str) -> None:
@@ -75,12 +75,12 @@ class InvalidEvent(HeadraceError):
         self.expected = expected
 
 
-#: Wrong fields of one event that an error names.
+#: How many wrong fields of one event an error names.
 _NAMED = 10
 
 
 def all_of(errors: Sequence[InvalidEvent]) -> InvalidEvent:
-    """One error for all that is wrong with an event (at least one thing).
+    """Combine all that is wrong with an event into one error (at least one thing is).
 
     Examples
     --------
@@ -95,7 +95,7 @@ def all_of(errors: Sequence[InvalidEvent]) -> InvalidEvent:
 
 
 class LateEvent(InvalidEvent):
-    """An event is before its partition's watermark: late, or sent so long ago that its id is forgotten."""
+    """An event is before its partition's watermark: late, or resent after its id was forgotten."""
 
 
 class InvalidRequest(HeadraceError):
@@ -110,12 +110,12 @@ class InvalidRequest(HeadraceError):
 
 
 class IncompatibleSchema(InvalidRequest):
-    """Streams do not fit the events that are on their topics.
+    """Streams do not fit the events that their topics hold.
 
     Parameters
     ----------
     conflicts
-        Each with the field and the cure.
+        The conflicts, each with the field and the cure.
     """
 
     def __init__(self, conflicts: tuple[str, ...]) -> None:
@@ -133,7 +133,7 @@ class UnknownName(InvalidRequest):
 
 
 class NoModelYet(HeadraceError):
-    """A model has published no version so far."""
+    """A model has not published a version yet."""
 
     def __init__(self, model: str) -> None:
         first = "the first comes after `publish_every` examples, or once its streams fall silent"
@@ -142,14 +142,14 @@ class NoModelYet(HeadraceError):
 
 
 class Implausible(HeadraceError):
-    """A version answers a vector with what no answer can be; another version may have one.
+    """A version gives a vector an impossible answer; another version may have a valid one.
 
     Parameters
     ----------
     model
         The model's name.
     examples
-        Which version.
+        The number of the version.
     reason
         What it answered, and what was expected.
     """
@@ -165,18 +165,18 @@ class Unavailable(HeadraceError):
 
 
 class WrongPartitions(HeadraceError):
-    """A topic has more partitions, or fewer, than the stream that it holds, or that what it holds is made of.
+    """A topic has more partitions, or fewer, than the stream that it holds or is made from.
 
     Parameters
     ----------
     topic
-        Its whole name.
+        The full name of the topic.
     found, declared
-        How many it has, and how many the loop declares.
+        How many partitions it has, and how many the loop declares.
     stream
         The stream that declares them.
     cure
-        What makes it right.
+        What to do to correct it.
     """
 
     def __init__(self, topic: str, found: int, declared: int, stream: str, cure: str) -> None:
@@ -195,7 +195,7 @@ class Overloaded(Unavailable):
     Parameters
     ----------
     retry_s
-        After how many seconds it may have room again.
+        The seconds after which it may have room again.
     """
 
     def __init__(self, message: str, retry_s: float = 1.0) -> None:
@@ -204,7 +204,7 @@ class Overloaded(Unavailable):
 
 
 class Fenced(HeadraceError):
-    """This process lost its partition to another owner: nothing of it may be written or acknowledged."""
+    """This process lost its partition to another owner: it may neither write nor acknowledge anything."""
 
     def __init__(self, what: str, epoch: int) -> None:
         super().__init__(f"{what}: epoch {epoch} has been superseded by a newer owner")
@@ -213,11 +213,11 @@ class Fenced(HeadraceError):
 
 
 class CorruptState(HeadraceError):
-    """Stored state fails its checksum or contradicts the log; it is refused, never guessed at."""
+    """Stored state fails its checksum or contradicts the log; headrace refuses it and never guesses."""
 
 
 class Unreadable(CorruptState):
-    """Bytes from outside are not what their place asks for: cut, changed, somebody else's, or of another format.
+    """Bytes from outside are not what is expected: truncated, changed, foreign, or in another format.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ class Unreadable(CorruptState):
     problem
         What is wrong with it.
     cure
-        What to do, where there is something.
+        What to do, if anything.
     """
 
     def __init__(self, what: str, problem: str, cure: str = "") -> None:
@@ -237,7 +237,7 @@ class Unreadable(CorruptState):
 
 
 class NewerFormat(Unreadable):
-    """Something was written by a newer headrace; the cure names the version that reads it."""
+    """Something was written by a newer headrace; the cure names the version that can read it."""
 
 
 class OlderFormat(Unreadable):
@@ -245,14 +245,14 @@ class OlderFormat(Unreadable):
 
 
 class TooLarge(HeadraceError):
-    """A message is larger than a broker takes, and cannot be split: sending it again cannot succeed.
+    """A message is larger than a broker accepts, and cannot be split: sending it again cannot succeed.
 
     Parameters
     ----------
     what
-        What it holds.
+        What the message holds.
     size, limit
-        Bytes; None where the broker only says that it is too large.
+        In bytes; the size is None if the broker only says that it is too large.
     """
 
     def __init__(self, what: str, size: int | None, limit: int) -> None:
@@ -273,16 +273,16 @@ class UnsupportedLearner(HeadraceError):
 
 
 class LearnerFailed(HeadraceError):
-    """A learner raised on a question or an answer. Nothing after it is learned: the log has this entry in it.
+    """A learner raised on a question or an answer. Learning stops there: the entry is part of the log.
 
     Parameters
     ----------
     model
-        Its name.
+        The name of the model.
     seq
         The place of the entry in the model's log.
     question
-        The place of its question, which names the example; `seq` itself where the entry is the question.
+        The place of its question, which identifies the example; `seq` itself if the entry is the question.
     id
         The id of the example's event.
     error
@@ -299,6 +299,6 @@ class LearnerFailed(HeadraceError):
         self.seq = seq
         self.question = question
         self.id = id
-        #: Where the message of the log stands, once that is known: ledger, entry and batch index.
+        #: The position of the log's message, once known: ledger, entry and batch index.
         self.position: tuple[int, ...] = ()
         self.reason = f"{type(error).__name__}: {shown(error, _VALUE_LENGTH)}"

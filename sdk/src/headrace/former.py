@@ -1,4 +1,4 @@
-"""A version of a model's former definition, which answers until the new one has learned enough."""
+"""Former definitions of a model: a version of one answers until the new definition has learned enough."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from headrace.definition import (
 from headrace.errors import CorruptState
 from headrace.v1 import models_pb2
 
-# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+# Created on import: msgspec inspects a type with its first decoder, and crashes if two threads do so at once.
 _DEFINITION, _VIEW = msgspec.json.Decoder(ModelDefinition), msgspec.json.Decoder(ViewDefinition)
 
 
 def definition_of(published: models_pb2.ModelVersion) -> ModelDefinition:
-    """The definition that a version carries.
+    """Return the definition that a version carries.
 
     Raises
     ------
@@ -48,31 +48,31 @@ def definition_of(published: models_pb2.ModelVersion) -> ModelDefinition:
 
 @dataclass(frozen=True)
 class Former:
-    """A former definition of a model, which can answer beside the loop's own.
+    """A former definition of a model that can answer beside the loop's own.
 
     Attributes
     ----------
     views
-        Of the views that it reads those that the loop no longer has in this form: they are folded, too, while it is
-        asked.
+        The views it reads that the loop no longer has in this form: they are folded as well, while this definition
+        answers.
     """
 
     model: ModelDefinition
     views: tuple[ViewDefinition, ...] = ()
 
     def within(self, loop: LoopDefinition) -> LoopDefinition:
-        """The loop with the views as this definition reads them."""
+        """Return the loop with the views in the form that this definition reads."""
         own = {view.name: view for view in self.views}
         return structs.replace(loop, views=(*(view for view in loop.views if view.name not in own), *own.values()))
 
 
 def former_of(loop: LoopDefinition, published: models_pb2.ModelVersion) -> Former:
-    """The definition with which a version answers beside the loop's own.
+    """Return the definition with which a version answers beside the loop's own.
 
     Raises
     ------
     CorruptState
-        The loop cannot make its vectors; says what is missing.
+        The loop cannot make its vectors; the error says what is missing.
     """
     former = definition_of(published)
     try:
@@ -88,14 +88,14 @@ def former_of(loop: LoopDefinition, published: models_pb2.ModelVersion) -> Forme
 def asked_beside(
     loop: LoopDefinition, former: ModelDefinition, hashes: Mapping[str, str], views: Iterable[ViewDefinition]
 ) -> tuple[Former, list[str]]:
-    """A former definition beside a loop, and why the loop cannot make its vectors, empty if it can.
+    """Place a former definition beside a loop; also return why the loop cannot make its vectors, if so.
 
     Parameters
     ----------
     hashes
-        Of the views that it reads, by name.
+        The hashes of the views that it reads, by name.
     views
-        Those that are known in the form that it reads.
+        The views that are known in the form that it reads.
     """
     present = {view.name: view.hash for view in loop.views}
     others = tuple(
@@ -136,7 +136,7 @@ def _fields(former: ModelDefinition) -> set[str]:
 
 
 def _view_fields(view: ViewDefinition) -> set[str]:
-    """The fields of its stream that a view folds."""
+    """Return the fields of its stream that a view folds."""
     derived = {name for name, _ in view.columns}
     nodes = [node for own in (view.where, *(value for _, value in view.columns)) if own for node in walk(own)]
     summed = {own.column for own in view.aggregates if own.column is not None}
@@ -149,32 +149,32 @@ def _columns(nodes: Iterable[Expression]) -> set[str]:
 
 @dataclass(frozen=True)
 class Selection:
-    """The columns of a vector that make the vector of another definition.
+    """The columns of a vector that form the vector of another definition.
 
     Attributes
     ----------
     numbers, categories
-        Their places among the numeric and the string features; None: all.
+        Their places among the numeric and the string features; None for all.
     """
 
     numbers: tuple[int, ...] | None = None
     categories: tuple[int, ...] | None = None
 
     def numbers_of(self, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The numeric columns."""
+        """Select the numeric columns."""
         return numbers if self.numbers is None else numbers[:, list(self.numbers)]
 
     def categories_of(self, categories: Sequence[Any]) -> list[Any]:
-        """The string columns."""
+        """Select the string columns."""
         return list(categories) if self.categories is None else [categories[place] for place in self.categories]
 
 
-#: Of a vector of the same features.
+#: The selection from a vector of the same features.
 ALL = Selection()
 
 
 def selection(model: ModelDefinition, former: ModelDefinition) -> Selection | None:
-    """How a model's vector holds that of another definition; None if it does not."""
+    """Return how a model's vector contains that of another definition; None if it does not."""
     if model.stored_features == former.stored_features:
         return ALL
     places: dict[bool, dict[tuple[str, Expression], int]] = {True: {}, False: {}}
@@ -193,14 +193,14 @@ def selection(model: ModelDefinition, former: ModelDefinition) -> Selection | No
 
 @dataclass(frozen=True)
 class Answering:
-    """A loop, and by model the former definition that answers with vectors which the loop's own ones do not hold."""
+    """A loop, and by model the former definition that answers with vectors which the loop's own do not contain."""
 
     loop: LoopDefinition
     formers: Mapping[str, Former] = field(default_factory=dict)
 
     @property
     def folded(self) -> LoopDefinition:
-        """The loop with the views that only former definitions read, under names of their own."""
+        """The loop plus the views that only former definitions read, under names of their own."""
         views = {
             own.name: own for former in self.formers.values() for own in map(ViewDefinition.as_former, former.views)
         }
@@ -208,7 +208,7 @@ class Answering:
 
     @property
     def wide(self) -> dict[str, ModelDefinition]:
-        """By name the models whose vectors hold those of their former definitions behind their own."""
+        """By name, the models whose vectors contain those of their former definitions after their own."""
         return {name: widened(self.loop.model(name), former) for name, former in self.formers.items()}
 
     @property
@@ -217,17 +217,17 @@ class Answering:
         return tuple(dict.fromkeys(view.title for former in self.formers.values() for view in former.views))
 
     def hash(self, model: str) -> str:
-        """That of a model's former definition; empty where none answers."""
+        """Return the hash of a model's former definition; empty if none answers."""
         former = self.formers.get(model)
         return "" if former is None else former.model.hash
 
     def without(self, models: Collection[str]) -> Answering:
-        """What is left once other definitions of some models have taken over."""
+        """Return what remains once these models' new definitions have taken over."""
         return Answering(self.loop, {name: own for name, own in self.formers.items() if name not in models})
 
 
 def widened(model: ModelDefinition, former: Former) -> ModelDefinition:
-    """A model with the features of a former definition behind its own, as `Answering.folded` names what they read."""
+    """Append a former definition's features to a model's own, reading views as `Answering.folded` names them."""
     names = {view.name: view.as_former().name for view in former.views}
     theirs = [
         structs.replace(feature, name=f"~{feature.name}", value=_reading(feature.value, names))
@@ -237,7 +237,7 @@ def widened(model: ModelDefinition, former: Former) -> ModelDefinition:
 
 
 def behind(model: ModelDefinition, former: ModelDefinition) -> Selection:
-    """How a vector of the widened model holds that of the former definition."""
+    """Return how a vector of the widened model contains that of the former definition."""
     texts, theirs = ([feature.type is FieldType.STRING for feature in own.features] for own in (model, former))
     numbers = range(texts.count(False), texts.count(False) + theirs.count(False))
     categories = range(texts.count(True), texts.count(True) + theirs.count(True))
@@ -245,7 +245,7 @@ def behind(model: ModelDefinition, former: ModelDefinition) -> Selection:
 
 
 def _reading(expression: Expression, names: Mapping[str, str]) -> Expression:
-    """The same expression on views of other names."""
+    """Return the same expression on renamed views."""
     if isinstance(expression, Aggregate):
         return structs.replace(expression, view=names.get(expression.view, expression.view))
     if isinstance(expression, Apply):

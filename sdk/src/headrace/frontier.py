@@ -1,15 +1,15 @@
-"""Frontiers that are no times: a source that holds nobody back, and why.
+"""Frontiers that are not times: `ENDED` and `RESTING` for a source that holds nothing back, and `UNKNOWN`.
 
-Both are later than every time, so the least of some frontiers is that of the sources that count.
+`ENDED` and `RESTING` are later than every time, so the minimum of several frontiers ignores such sources.
 """
 
 from __future__ import annotations
 
-#: The source has ended: its producer said that nothing more follows.
+#: The source has ended: its producer said that nothing follows.
 ENDED = 2**62
 
-#: The source has been silent for long. More may follow, at any time; nothing is over because of it.
+#: The source is idle. More events may follow at any time; idleness makes nothing final.
 RESTING = ENDED - 1
 
-#: Nothing is known of the source yet.
+#: The source has not reported anything yet.
 UNKNOWN = -ENDED

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on standard error, whoever writes it."""
+"""Structured logs: one JSON object per line on standard error, for headrace and for libraries."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import structlog
 
 
 def only_errors() -> None:
-    """Set up logging of a command, whose output is what it finds: errors alone."""
+    """Set up logging for a command: only errors, as its output is its result."""
     _set_up([], logging.ERROR)
 
 
 def configure(service: str, instance: str, level: int = logging.INFO) -> None:
-    """Set up logging of a service's process; every line carries the service and the instance."""
+    """Set up logging for a service process; every line carries the service and the instance."""
 
     def identify(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         event.update(service=service, instance=instance)
@@ -31,13 +31,13 @@ def configure(service: str, instance: str, level: int = logging.INFO) -> None:
 
 
 class StandardError:
-    """Standard error as it is at the moment; a full disk or a closed terminal behind it fails nobody who logs."""
+    """The current standard error; a full disk or a closed terminal makes no log call fail."""
 
     def __init__(self) -> None:
         self._cut = False
 
     def write(self, line: str) -> None:
-        """Write a line; behind one that was cut off it begins a new one."""
+        """Write a line; after one that was cut off, start a new line first."""
         try:
             sys.stderr.write(f"\n{line}" if self._cut else line)
         except (OSError, ValueError):
@@ -46,7 +46,7 @@ class StandardError:
             self._cut = False
 
     def flush(self) -> None:
-        """Write out what is held back."""
+        """Flush what is buffered."""
         try:
             sys.stderr.flush()
         except (OSError, ValueError):
@@ -68,7 +68,7 @@ def _set_up(processors: list[Any], level: int) -> None:
 
 
 class _OfLibraries(logging.Handler):
-    """Writes what libraries log by `logging` in the same form."""
+    """A handler that writes the `logging` records of libraries in the same form."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -1,6 +1,6 @@
-"""Marks: a producer's word that nothing before a time follows, and which of them a partition believes.
+"""Marks: a producer's statement that nothing before a time follows, and which marks a partition believes.
 
-The rules look at the message and at the stream alone, so every reader of a partition believes the same marks.
+The rules depend on the message and the stream only, so every reader of a partition believes the same marks.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from headrace.wording import format_time, shown
 #: Property of a mark: no event of its partition before this time follows (µs since the epoch).
 MARK = "headrace-mark"
 
-#: Property of a mark: who sent it, as ``cli:alice@host``. What stands before the colon is a `Sender`.
+#: Property of a mark: its sender, as ``cli:alice@host``. The part before the colon is a `Sender`.
 SENDER = "headrace-sender"
 
 #: Property of a mark: it may expire any number of questions.
 CONFIRMED = "headrace-mark-confirmed"
 
-#: Property of a message that takes marks back: all that are later than this time (µs), or all where it is empty.
+#: Property of a message that withdraws marks: all that are later than this time (µs), or all if it is empty.
 WITHDRAWN = "headrace-mark-withdrawn"
 
 #: The last time that an event can have: 9999-12-31T23:59:59.999999Z.
 LAST_TIME = 253_402_300_799_999_999
 
-#: A message that names no sender comes from somebody's Pulsar client.
+#: A message that names no sender comes from some Pulsar client.
 _LONGEST_SENDER = 120
 _UNNAMED = "a Pulsar client without a name"
 
 
 class Marking(StrEnum):
-    """Who may send the marks of a stream."""
+    """The senders from which a stream accepts marks."""
 
     NOBODY = "nobody"
     CLI = "cli"
@@ -42,18 +42,18 @@ class Marking(StrEnum):
 
 
 class Mark(NamedTuple):
-    """A mark as its message says it.
+    """A mark, as its message states it.
 
     Attributes
     ----------
     time
-        No event before it follows (µs since the epoch); of a withdrawal the latest mark that stays, None for none.
+        No event before it follows (µs since the epoch); for a withdrawal, the latest mark that stays, None for none.
     sender
-        Who sent it, printable.
+        Who sent it, in printable form.
     confirmed
-        It may expire any number of questions.
+        Whether it may expire any number of questions.
     withdraws
-        It takes later marks back.
+        Whether it withdraws later marks.
     """
 
     time: int | None
@@ -63,12 +63,12 @@ class Mark(NamedTuple):
 
     @property
     def by_cli(self) -> bool:
-        """Whether the sender says that it is a command of headrace."""
+        """Whether the sender claims to be a command of headrace."""
         return self.sender.partition(":")[0] in ("cli", "play")
 
 
 def mark_of(properties: Mapping[str, str]) -> Mark | None:
-    """The mark that a message carries; None where it carries none, or one that is no number."""
+    """Return the mark that a message carries; None if it carries none, or one that is not a number."""
     sender = shown(properties.get(SENDER, ""), _LONGEST_SENDER) or _UNNAMED
     try:
         if WITHDRAWN in properties:
@@ -82,7 +82,7 @@ def mark_of(properties: Mapping[str, str]) -> Mark | None:
 
 
 def properties_of(mark: Mark) -> dict[str, str]:
-    """The properties of the message that carries a mark."""
+    """Return the properties of the message that carries a mark."""
     sender = {SENDER: mark.sender}
     if mark.withdraws:
         return {WITHDRAWN: "" if mark.time is None else str(mark.time), **sender}
@@ -91,7 +91,7 @@ def properties_of(mark: Mark) -> dict[str, str]:
 
 
 def refusal_of(stream: StreamDefinition, mark: Mark, published: int) -> InvalidEvent | None:
-    """Why a stream does not believe a mark that was published at a time (µs); None where it does."""
+    """Return why a stream rejects a mark that was published at a time (µs); None if it accepts it."""
     if not _may_send(stream, mark):
         whose = "no mark at all" if stream.marks == Marking.NOBODY else "a mark by headrace's own commands"
         return InvalidEvent(MARK, f"by {mark.sender}", f'{whose}, as the stream declares: marks="{stream.marks}"')
@@ -110,7 +110,7 @@ def refusal_of(stream: StreamDefinition, mark: Mark, published: int) -> InvalidE
 def _may_send(stream: StreamDefinition, mark: Mark) -> bool:
     if stream.marks == Marking.ANYONE:
         return True
-    # An operator may always take back what was said before the stream declared otherwise.
+    # An operator may always withdraw what was said before the stream declared otherwise.
     return mark.by_cli and (mark.withdraws or stream.marks == Marking.CLI)
 
 

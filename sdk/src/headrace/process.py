@@ -1,4 +1,4 @@
-"""How the process of a service begins and ends."""
+"""Start and end of a service process."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _log = structlog.get_logger()
 
 
 def run(parser: argparse.ArgumentParser, serve: Callable[[], int | None]) -> NoReturn:
-    """Serve, and end this process with the status of what ended it.
+    """Serve, and end this process with the exit status that the outcome calls for.
 
-    The status is what `serve` returns (0 where that is None), 2 for settings that are refused, and 1 for everything
+    The status is what `serve` returns (0 for None), 2 for settings that are refused, and 1 for everything
     else, which is logged.
     """
     try:
@@ -35,6 +35,6 @@ def run(parser: argparse.ArgumentParser, serve: Callable[[], int | None]) -> NoR
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # the disk may be full
             stream.flush()
-    # What is to be saved is saved and closed. The broker's client has threads that can abort an interpreter that shuts
-    # down: after a restart of the broker, or where a fault left the client open.
+    # Everything to be saved is saved and closed. Threads of the broker's client can abort an interpreter that shuts
+    # down: after a restart of the broker, or if an error left the client open.
     os._exit(status)

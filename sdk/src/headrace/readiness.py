@@ -1,6 +1,6 @@
 """Readiness: whether the servers that a service depends on can be reached.
 
-A service registers its broker and its store as `Dependency`, and `Dependencies` probes each in a thread of its own. The
+A service registers its broker and its store as `Dependency`, and `Dependencies` probes each in its own thread. The
 health check (`headrace.rpc`) and the status say what is unreachable, with its address.
 """
 
@@ -25,7 +25,7 @@ _Built = TypeVar("_Built")
 #: Seconds between two probes of a server that answers.
 PERIOD = 2.0
 
-#: Seconds that the end of a service waits for a probe under way.
+#: Seconds that a service waits at its end for a probe under way.
 _GRACE = 5.0
 
 
@@ -43,7 +43,7 @@ class Backoff:
         return self._next
 
     def reset(self) -> None:
-        """Begin again with the first delay."""
+        """Start again with the first delay."""
         self._next = 0.0
 
 
@@ -54,11 +54,11 @@ class Dependency:
     Attributes
     ----------
     name
-        What it is to the service: ``broker``, ``store``.
+        Its role in the service: ``broker``, ``store``.
     address
-        Where it should be, without credentials.
+        Where it is expected, without credentials.
     probe
-        Asks it for an answer; any exception means that it is unreachable, and says why.
+        Asks it for an answer; an exception means that it is unreachable, and says why.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Unreachable:
 
 
 class Watch:
-    """Probes one dependency, and logs each change and each failed retry."""
+    """A watch on one dependency: it probes it, and logs each change and each failed retry."""
 
     def __init__(
         self, dependency: Dependency, period: float = PERIOD, clock: Callable[[], float] = time.monotonic
@@ -93,7 +93,7 @@ class Watch:
         self._since: float | None = None
 
     def probe(self) -> float:
-        """Probe once; returns the seconds until the next probe is due."""
+        """Probe once; return the seconds until the next probe is due."""
         try:
             self.dependency.probe()
         except Exception as error:
@@ -134,18 +134,18 @@ class Dependencies:
         ]
 
     def start(self) -> None:
-        """Begin to probe; until a first answer, each counts as unreachable."""
+        """Start probing; until its first answer, each dependency counts as unreachable."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Stop probing, and log no more: the service closes its clients."""
+        """Stop probing and logging: the service closes its clients."""
         self._stopping.set()
         for watch in self.watches:
             watch.muted = True
 
     def join(self) -> None:
-        """Wait for the probes under way, once the clients that they use are closed.
+        """Wait for the probes under way, after the clients that they use are closed.
 
         A thread that returns from the broker's client while the interpreter shuts down aborts the process.
         """
@@ -155,11 +155,11 @@ class Dependencies:
                 thread.join(max(deadline - time.monotonic(), 0.0))
 
     def notify(self, changed: Callable[[], None]) -> None:
-        """Call `changed`, from a watching thread, after each change of what is reachable."""
+        """Call `changed` from a watching thread after each change of what is reachable."""
         self._changed.append(changed)
 
     def unreachable(self, names: Iterable[str] | None = None) -> tuple[Unreachable, ...]:
-        """List the dependencies that do not answer, of these names or of all."""
+        """List the dependencies that do not answer, among these names or all."""
         wanted = None if names is None else set(names)
         return tuple(
             Unreachable(watch.dependency.name, watch.dependency.address, reason)
@@ -176,7 +176,7 @@ class Dependencies:
         return "; ".join([*map(str, self.unreachable()), *([note] if note else [])])
 
     async def reachable(self, stop: asyncio.Event, names: Sequence[str] | None = None) -> bool:
-        """Wait until these dependencies (all by default) answer; False where `stop` is set first."""
+        """Wait until these dependencies (all by default) answer; return False if `stop` is set first."""
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
@@ -212,12 +212,12 @@ async def start_when_reachable(
     Parameters
     ----------
     names
-        The dependencies that it needs; all where None.
+        The dependencies that it needs; all if None.
 
     Returns
     -------
     object or None
-        What it built; None where `stop` is set first.
+        The result of `build`; None if `stop` is set first.
     """
     delays = Backoff()
     while await dependencies.reachable(stop, names):

@@ -1,9 +1,9 @@
-"""What every gRPC server of headrace has: health, reflection, and errors as statuses, in one place.
+"""The parts that every gRPC server of headrace shares: health, reflection, and the mapping of errors to statuses.
 
 The health check answers for several names:
 
-- ``""``: *ready*. The service has started, and reaches everything that it depends on.
-- a gRPC service: *answers*. It does without what it does not need for an answer.
+- ``""``: *ready*. The service has started and reaches everything that it depends on.
+- a gRPC service: *answers*. Everything that it needs for an answer is reachable.
 - ``live``: the process runs.
 """
 
@@ -23,13 +23,13 @@ from headrace import errors
 from headrace.call_limits import STATUS_DETAILS, USUAL, CallLimits, Load, TooManyFields, decoding, retry_details
 from headrace.readiness import Dependencies, call_in
 
-#: The name under which the health check says that the process runs, whatever it can reach.
+#: The name under which the health check reports that the process runs, whether or not anything is reachable.
 LIVE = "live"
 
-#: Trailing metadata of a health check: an entry for each dependency that is unreachable, as ``broker pulsar://…``.
+#: Trailing metadata of a health check: one entry for each unreachable dependency, as ``broker pulsar://…``.
 UNREACHABLE = "headrace-unreachable"
 
-#: Characters of an error that a caller gets.
+#: How many characters of an error a caller gets.
 _LONGEST = 4_000
 
 _log = structlog.get_logger()
@@ -49,9 +49,9 @@ _STATUSES: tuple[tuple[type[errors.HeadraceError], grpc.StatusCode], ...] = (
 
 
 def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
-    """The status and message that a caller gets for an error.
+    """Return the status and the message that a caller gets for an error.
 
-    What is not of headrace's own tree is a fault of the server: its text stays in the log.
+    An error outside headrace's own tree is a fault of the server: its text stays in the log.
     """
     for kind, status in _STATUSES:
         if isinstance(error, kind):
@@ -60,7 +60,7 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
 
 
 class _Health(health_aio.HealthServicer):  # type: ignore[misc]
-    """The standard health service; an answer names what is unreachable."""
+    """The standard health service; its answers name what is unreachable."""
 
     def __init__(self, dependencies: Dependencies, watches: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class _Health(health_aio.HealthServicer):  # type: ignore[misc]
 
 
 class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Turns an error raised by a handler into its status, and refuses calls until the service has started."""
+    """An interceptor that maps a handler's errors to statuses, and refuses calls until the service has started."""
 
     def __init__(self, dependencies: Dependencies, limits: CallLimits) -> None:
         self._dependencies = dependencies
@@ -138,7 +138,7 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         return wrap(answering, decode, handler.response_serializer)
 
     def _read(self, request: Any) -> Any:
-        """A request, or the requests of a stream, that could be decoded.
+        """Return a request, or the requests of a stream, if they could be decoded.
 
         Raises
         ------
@@ -152,7 +152,7 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     async def _read_each(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for request in requests:
             read = self._read(request)
-            # Until the next one is asked for.
+            # Hold it until the next one is requested.
             with self._load.holding(read.ByteSize()):
                 yield read
 
@@ -177,7 +177,7 @@ async def _abort(context: Any, error: Exception) -> None:
     status, message = status_of(error)
     if status is grpc.StatusCode.INTERNAL:
         _log.exception("call failed", error=repr(error))
-    # What a caller sent may be in it, and what a transport takes has a bound.
+    # The message may contain what a caller sent, and a transport bounds its length.
     message, trailers = message[:_LONGEST], list(context.trailing_metadata() or ())
     if isinstance(error, errors.Overloaded):
         trailers.append((STATUS_DETAILS, retry_details(message, error.retry_s)))
@@ -192,15 +192,15 @@ class Server:
     bind
         Host and port; port 0 takes a free one, see `address`.
     services
-        For each full service name the function that adds its servicer to a server.
+        For each full service name, the function that adds its servicer to a server.
     max_message_bytes
         The largest request accepted.
     dependencies
-        What the process depends on: it is ready while all of it answers.
+        The dependencies of the process: it is ready while all of them answer.
     needs
-        For a service the names of the dependencies without which it cannot answer.
+        For each service, the dependencies without which it cannot answer.
     limits
-        What calls may cost.
+        The bounds on what calls may cost.
     """
 
     def __init__(
@@ -217,7 +217,7 @@ class Server:
         self._statuses = _Statuses(self._dependencies, limits)
         self._server = grpc.aio.server(
             interceptors=[self._statuses],
-            # What is beyond waits in gRPC, and is refused there, before it costs anything here.
+            # Further calls wait in gRPC and are refused there, before they cost anything here.
             maximum_concurrent_rpcs=limits.calls,
             options=[
                 ("grpc.server.max_pending_requests", limits.pending),
@@ -225,7 +225,7 @@ class Server:
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", max_message_bytes),
                 ("grpc.so_reuseport", 0),
-                # By default a client that pings in a long call without an answer is cut off: "too many pings".
+                # By default a client that pings during a long call without an answer is disconnected: "too many pings".
                 ("grpc.http2.max_ping_strikes", 0),
             ],
         )
@@ -244,17 +244,17 @@ class Server:
 
     @property
     def started(self) -> bool:
-        """Whether it takes calls."""
+        """Whether it accepts calls."""
         return self._statuses.started
 
     async def start(self, *, started: bool = True) -> None:
-        """Listen.
+        """Start listening on the address.
 
         Parameters
         ----------
         started
-            False where the service has to connect first: until `begin`, calls are refused as unavailable, and the
-            health check says that the process is live but not ready.
+            False if the service must connect first: until `begin`, calls are refused as unavailable, and the
+            health check reports that the process is live but not ready.
         """
         self._statuses.started = started
         running = asyncio.get_running_loop()
@@ -263,12 +263,12 @@ class Server:
         await self._server.start()
 
     async def begin(self) -> None:
-        """Take calls: the service has started."""
+        """Accept calls: the service has started."""
         self._statuses.started = True
         await self._tell_health()
 
     async def stop(self, grace: float = 10.0) -> None:
-        """Say NOT_SERVING, let the calls under way finish for `grace` seconds, and close."""
+        """Report NOT_SERVING, let the calls under way finish within `grace` seconds, and close."""
         self._stopping = True
         await self._tell_health()
         await self._server.stop(grace)

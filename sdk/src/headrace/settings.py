@@ -1,4 +1,4 @@
-"""What every service is told from outside: where its loop, its broker and its store are."""
+"""Settings common to all services: the locations of the loop, the broker and the store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.definition import LoopDefinition
 from headrace.errors import InvalidSettings, NewerFormat, Unreadable
 from headrace.wording import public_address, quoted
 
-#: What is no such URL is refused at start: waiting for its server would never end.
+#: A URL with another scheme is refused at startup: waiting for its server would never end.
 _SCHEMES = {
     "pulsar_url": ("pulsar://", "pulsar+ssl://", "http://", "https://"),
     "redis_url": ("redis://", "rediss://", "unix://"),
@@ -32,7 +32,7 @@ class ServiceSettings(BaseSettings):
     Raises
     ------
     InvalidSettings
-        One is missing, or is not what it must be.
+        A setting is missing or invalid.
     """
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", extra="ignore")
@@ -68,7 +68,7 @@ class ServiceSettings(BaseSettings):
         Raises
         ------
         InvalidSettings
-            The file is missing, or is no compiled loop.
+            The file is missing, or is not a compiled loop.
         """
         try:
             return definition.decode(self.loop.read_bytes())

@@ -1,4 +1,4 @@
-"""A version of a model, as ONNX: checked before it answers."""
+"""A model's version, as ONNX: it is checked before it answers."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ SCORE = "score"
 PROBABILITIES = "probabilities"
 
 
-#: Values that are no sign of a wrong version if it has no answer for them: they overflow what is computed of them.
+#: Beyond this magnitude a value may overflow the computation: a missing answer is then not the version's fault.
 _ORDINARY = 1e100
 
-#: What a probability may be beyond 0 and 1: sums of shares are rounded.
+#: The tolerance of a probability beyond 0 and 1: sums of shares are rounded.
 _SLACK = 1e-9
 
 
 class Scores(NamedTuple):
-    """What a version says of N vectors.
+    """The answers of a version to N vectors.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Scores(NamedTuple):
 
 
 def plausible(task: Task, scores: Scores) -> npt.NDArray[np.bool_]:
-    """Say of each score whether it can be one: a number, and a probability where it stands for one."""
+    """Return for each score whether it is plausible: a number, and within 0 and 1 if it is a probability."""
     if task is Task.REGRESSION:
         return np.asarray(np.isfinite(scores.score))
     found = scores.score if scores.probabilities is None else scores.probabilities
@@ -59,14 +59,14 @@ def plausible(task: Task, scores: Scores) -> npt.NDArray[np.bool_]:
 
 
 class Judgement(NamedTuple):
-    """What a version's scores are worth.
+    """The verdict on a version's scores.
 
     Attributes
     ----------
     wrong
-        What it answered to a vector that it must have an answer for; None: nothing is wrong with it.
+        The wrong answer to a vector that the version must be able to answer; None if the version is sound.
     unanswered
-        The rows without an answer because of the values that they hold.
+        The rows that have no answer because of their values.
     """
 
     wrong: str | None = None
@@ -90,32 +90,32 @@ def judge(task: Task, scores: Scores, numbers: Numbers) -> Judgement:
 
 
 class Version:
-    """One version of a model, ready to answer. Safe for threads: a session has no state.
+    """One version of a model, ready to answer. It is thread-safe: a session has no state.
 
     Parameters
     ----------
     model
         The definition that the version must fit.
     published
-        What stood on the models topic.
+        The message from the models topic.
     asked
-        The definition whose vectors it is asked about, if that is another one.
+        The definition whose vectors it is given, if that is another one.
     former
-        What it is made of, if that is not the loop's own definition.
+        The definition it was made from, if that is not the loop's own.
 
     Attributes
     ----------
     taken_over
         Whether its definition answers in place of the one before it.
     needed
-        After how many examples it does, 0 where that is not known.
+        The number of examples after which it does, 0 if unknown.
     selection
-        How the vectors of `asked` hold this version's own; None if they do not.
+        How the vectors of `asked` contain this version's own; None if they do not.
 
     Raises
     ------
     CorruptState
-        The checksum, the signature or the ONNX itself is not what the definition asks for.
+        The checksum, the signature or the ONNX itself is not what the definition requires.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Version:
     ) -> None:
         self.model = model
         self.former = former
-        # A feature of the same name reads another form of the view.
+        # A feature of the same name may read another form of its view.
         in_other_forms = former is not None and former.views
         self.selection = None if in_other_forms else selection(asked or model, model)
         self.examples = published.examples
@@ -145,14 +145,14 @@ class Version:
         self._try(numeric, len(model.features) - numeric)
 
     def score(self, numbers: Numbers, texts: npt.NDArray[np.object_] | None) -> Scores:
-        """Score N vectors. The last bits of a score may depend on how many are scored beside it.
+        """Score N vectors. The last bits of a score may depend on how many vectors are scored together.
 
         Parameters
         ----------
         numbers
             float64[N, n], NaN where missing.
         texts
-            str[N, k], "" where missing; None where the model has no string feature.
+            str[N, k], "" where missing; None if the model has no string feature.
         """
         inputs: dict[str, Any] = {}
         if self._numbers:
@@ -166,7 +166,7 @@ class Version:
         return Scores(found[np.arange(len(found)), winners], found, winners)
 
     def score_vectors(self, selection: Selection, numbers: Numbers, categories: Categories) -> Scores:
-        """Score N vectors that hold its own ones."""
+        """Score N vectors that contain its own."""
         texts = selection.categories_of(categories)
         return self.score(selection.numbers_of(numbers), texts_of(texts, len(numbers)) if texts else None)
 
@@ -191,30 +191,30 @@ _KINDS = {Task.BINARY: "probability", Task.MULTICLASS: "probability of each clas
 
 
 def _told(output: Numbers) -> str:
-    """An output as an error names it."""
+    """Return an output in the form that errors show."""
     return np.array2string(output.reshape(-1)[:6], precision=6, separator=", ", threshold=6)
 
 
 def texts_of(categories: Categories, size: int) -> npt.NDArray[np.object_]:
-    """String columns as the model's input: str[N, k], "" where missing."""
+    """Convert string columns to the model's input: str[N, k], "" where missing."""
     texts = np.empty((size, len(categories)), object)
     for place, column in enumerate(categories):
         texts[:, place] = [value or "" for value in column]
     return texts
 
 
-#: Bytes and nodes of an ONNX file that is looked at. A forest of ten trees with thousands of leaves has a few MB.
+#: The largest ONNX file that is read, in bytes and nodes. A forest of ten trees with thousands of leaves has a few MB.
 MOST_BYTES, MOST_NODES = 256 * 2**20, 100_000
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 
 
 def check_graph(model: str, data: bytes) -> None:
-    """Refuse an ONNX file whose cost does not follow from its size: loops, functions, nodes of others.
+    """Refuse an ONNX file whose cost does not follow from its size: one with loops, functions or foreign nodes.
 
     Raises
     ------
     CorruptState
-        It says which node.
+        The error says which node.
     """
     where = f"model {model!r}: the version's ONNX"
     if len(data) > MOST_BYTES:
@@ -246,7 +246,7 @@ def _session(model: ModelDefinition, published: models_pb2.ModelVersion) -> ort.
         raise CorruptState(f"model {model.name!r}: the version's task is {published.task}, not {model.task}")
     check_graph(model.name, published.onnx)
     options = ort.SessionOptions()
-    # One thread a run: a vector is too small to share, and requests run side by side.
+    # One thread per run: a vector is too small to split, and requests run side by side.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3

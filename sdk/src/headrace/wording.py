@@ -1,4 +1,4 @@
-"""How times, spans of time, counts and foreign text are shown to people.
+"""Display of times, durations, counts and foreign text to people.
 
 Nothing here raises, whatever it is given: a display must not end what it displays.
 """
@@ -14,31 +14,31 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: Each unit in seconds, beside the one below it.
+#: Each unit in seconds, with the unit below it.
 _UNITS = (("d", 86_400, "h", 3_600), ("h", 3_600, "m", 60), ("m", 60, "s", 1))
 
 
-#: The first and the last second that a calendar has (µs since the epoch): times before and after it are sentinels.
+#: The first and the last second of the calendar (µs since the epoch): times before and after it are sentinels.
 FIRST_TIME, LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_000_000
 
-#: Characters of a name or a value that are echoed; beyond them it is cut.
+#: How many characters of a name or a value are echoed; the rest is cut.
 NAME_LENGTH = 100
 
-#: Characters of a value that an error shows.
+#: How many characters of a value an error shows.
 VALUE_LENGTH = 80
 
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-# What is neither printable ASCII nor a letter of some script.
+# Everything except printable ASCII; letters of other scripts are sorted out later.
 _SUSPECT = re.compile(r"[^\x20-\x7e]")
 
 
 def format_time(time: float | None, *, short: bool = False) -> str:
-    """Format a time (µs since the epoch) as ISO 8601 in UTC; one that no calendar has stays a number.
+    """Format a time (µs since the epoch) as ISO 8601 in UTC; a time outside the calendar stays a number.
 
     Parameters
     ----------
     short
-        As ``2013-01-01 11:00:00``, without what is below a second.
+        As ``2013-01-01 11:00:00``, without fractions of a second.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def format_time(time: float | None, *, short: bool = False) -> str:
 
 
 def microseconds(moment: datetime) -> int:
-    """A datetime in µs since the epoch; without a zone it is UTC.
+    """Return a datetime in µs since the epoch; without a zone it is UTC.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def microseconds(moment: datetime) -> int:
 
 
 def format_span(seconds: float) -> str:
-    """How long something is, in its two greatest units.
+    """Format a duration in its two largest units.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def format_span(seconds: float) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things.
+    """Format a number of things.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def takeover_text(answering: str, learned: int, needed: int) -> str:
-    """How far a changed model is.
+    """Describe how far a changed model is.
 
     Examples
     --------
@@ -113,13 +113,13 @@ def takeover_text(answering: str, learned: int, needed: int) -> str:
 def printable(text: object, keep: str = "") -> str:
     """Replace control, bidirectional and other invisible characters by their escapes, which are those of JSON.
 
-    Text of others (ids, file contents, topic names, exceptions) could otherwise move a terminal's cursor, change its
-    title, or show another order of characters than it has.
+    Foreign text (ids, file contents, topic names, exceptions) could otherwise move a terminal's cursor, change its
+    title, or display characters in another order than they are stored.
 
     Parameters
     ----------
     keep
-        Characters that stay.
+        Characters that are not replaced.
 
     Examples
     --------
@@ -137,13 +137,13 @@ def shown(value: object, length: int = NAME_LENGTH) -> str:
     >>> shown("x" * 1_000, 4)
     'xxxx…'
     """
-    # Cut first: what is cut off costs nothing.
+    # Cut first, so that escaping the rest costs nothing.
     text = str(value)[: length + 1]
     return printable(text) if len(text) <= length else f"{printable(text[:length])}…"
 
 
 def as_json(value: object) -> str:
-    """Return a value as JSON, in its own characters, that can be echoed; what no text can hold stays escaped.
+    """Return a value as JSON that can be echoed, other scripts unescaped; characters that UTF-8 lacks stay escaped.
 
     Examples
     --------
@@ -155,7 +155,7 @@ def as_json(value: object) -> str:
 
 
 def cut(text: str, limit: int = VALUE_LENGTH) -> str:
-    """Return at most so many characters of a text."""
+    """Return at most `limit` characters of a text."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -171,7 +171,7 @@ def quoted(name: object, length: int = NAME_LENGTH) -> str:
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """Name the known name that was probably meant; empty where there is none.
+    """Suggest the known name that was probably meant; empty if there is none.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The command line: one module a command, each loaded only when it is used."""
+"""The command line: one module per command, each loaded only when it is used."""
 
 from headrace.cli.program import main
 

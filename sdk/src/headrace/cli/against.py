@@ -1,4 +1,4 @@
-"""Comparing a loop file with a running loop, for `headrace check --against`."""
+"""Comparison of a loop file with a running loop, for `headrace check --against`."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Running:
     Attributes
     ----------
     place
-        Where it runs, in words.
+        A description of where it runs.
     target
-        How to reach it; None if it has stopped, so that only its definition is known.
+        How to reach it; None if it has stopped, and only its definition is known.
     """
 
     place: str
@@ -41,14 +41,14 @@ class Running:
 
 
 def compare_with(new: LoopDefinition, against: str, pulsar: str | None, pulsar_admin: str | None, as_json: bool) -> int:
-    """Print what becomes of each part of the running loop's state; returns the exit code.
+    """Print what becomes of each part of the running loop's state; return the exit code.
 
     Raises
     ------
     InvalidRequest
-        It is a loop of another name.
+        The running loop has another name.
     Unavailable
-        It does not run, or its broker or its store does not answer.
+        The loop does not run, or its broker or its store does not answer.
     """
     from headrace.history.changes import compare
 
@@ -90,7 +90,7 @@ def _running(against: str, new: LoopDefinition) -> Running:
 
 
 def _has_partitions(running: Running) -> bool:
-    """Whether its broker has partitioned topics; a stopped loop with one partition each probably ran without."""
+    """Return whether its broker has partitioned topics; a stopped loop with one partition each probably ran without."""
     if running.target is not None:
         return running.target.partitioned
     return any(stream.partitions > 1 for stream in running.definition.streams)
@@ -99,7 +99,7 @@ def _has_partitions(running: Running) -> bool:
 def _facts(
     running: Running, new: LoopDefinition, pulsar: str | None, pulsar_admin: str | None
 ) -> tuple[Facts, list[str]]:
-    """What the broker and the store say, and what was not looked at."""
+    """Return what the broker and the store say, and what was not looked at."""
     from headrace.history.changes import Facts
     from headrace.history.facts import FactFinder
     from headrace.log.admin import Admin
@@ -139,7 +139,7 @@ def _as_json(running: Running, changes: list[Change], unseen: list[str]) -> str:
 
 
 def as_text(place: str, loop: str, changes: list[Change], unseen: list[str]) -> str:
-    """A line for each part, with its problem under it, and a verdict."""
+    """Format a line for each part, with its problem below it, and a verdict."""
     names = [f"{change.was} → {change.name}" if change.was else change.name for change in changes]
     width = max(map(len, names), default=0)
     lines = [f"loop {loop} against {place}"]

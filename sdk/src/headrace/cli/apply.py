@@ -25,8 +25,8 @@ from headrace.wording import counted
 def command(loop: Path, pulsar_admin: str, namespace: str | None) -> None:
     """Set up the topics of the loop in the file LOOP at a broker of yours: partitions, retention, compaction.
 
-    What is as declared already is left alone, so applying again does nothing. Partitions of a topic that is there
-    are never changed: the keys of its events would move between them.
+    Topics that are already as declared are left alone, so applying again does nothing. The partitions of an existing
+    topic are never changed: the keys of its events would move between them.
 
     \b
     Example:

@@ -44,8 +44,8 @@ def command(
 ) -> None:
     """Make the rows and waiting pairs of a loop again, after its store has lost them.
 
-    The services do it, from the streams as far as they are retained: what was emitted before is not emitted again, and
-    the scorer goes on answering (marked as rebuilding). Interrupting this command stops its watching only.
+    The services do this from the streams, as far as they are retained: vectors emitted before are not emitted again,
+    and the scorer keeps answering (marked as rebuilding). Interrupting this command only ends its watching.
 
     \b
     Examples:

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 _DEAD_LETTERS = "dead_letters"
 _WHOLE = ("examples", "scored", "unasked", "dropped", "served", "unserved", "drift_alarms")
-#: Shown only where there are any.
+#: Shown only if they are not zero.
 _RARE = ("unasked", "dropped")
-# From here on a number is too long to be written out.
+# Above this size, a number is too long to be written out.
 _LARGE = 1e9
 
 
 def complete(statuses: Iterable[ServiceStatus]) -> list[ServiceStatus]:
-    """The statuses, with a row for each service of which no process reports: one that is down must be seen."""
+    """Return the statuses, plus a row for each service without a reporting process: one that is down must be seen."""
     from headrace.embedded.processes import SERVICES
     from headrace.store.status import ServiceStatus
 
@@ -44,7 +44,7 @@ def complete(statuses: Iterable[ServiceStatus]) -> list[ServiceStatus]:
 
 
 def as_table(loop: str, statuses: Sequence[ServiceStatus], problems: Sequence[str] = ()) -> Group:
-    """For a terminal: the services, below them what they say of each model, and what is wrong."""
+    """Format for a terminal: the services, what they report of each model, and problems with their cures."""
     from rich.console import Group
 
     services = {heading: [text(status) for status in statuses] for heading, text in _COLUMNS.items()}
@@ -76,7 +76,7 @@ def _table(title: str, columns: dict[str, list[str]]) -> Table:
     table = Table(
         title=cell(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False
     )
-    # What nobody has anything for is left out.
+    # Columns in which every cell is empty are left out.
     filled = {heading: cells for heading, cells in columns.items() if any(cells)}
     for heading in filled:
         table.add_column(cell(heading), justify="right" if heading in _NUMBERS else "left", overflow="fold")
@@ -86,7 +86,7 @@ def _table(title: str, columns: dict[str, list[str]]) -> Table:
 
 
 def as_lines(statuses: Iterable[ServiceStatus], problems: Sequence[str] = ()) -> list[str]:
-    """For a log: a line a process, a line for each stream and join, and what to do where something is wrong."""
+    """Format for a log: a line per process, per stream and per join, and what to do if something is wrong."""
     listed = list(statuses)
     rows = [stream_cells(stream) for stream in streams_of(listed)]
     rows += [join_cells(model, join) for model, join in joins_of(listed).items()]
@@ -97,19 +97,19 @@ def as_lines(statuses: Iterable[ServiceStatus], problems: Sequence[str] = ()) ->
 
 
 def as_json(loop: str, statuses: Iterable[ServiceStatus], problems: Sequence[str] = ()) -> str:
-    """For programs: one line."""
+    """Format for programs: one line of JSON."""
     told = {"loop": loop, "problems": list(problems), "services": list(statuses)}
-    # Encoded twice: msgspec writes null for what is no number, json escapes what is not ASCII.
+    # Encoded twice: msgspec writes null for NaN and infinities, json escapes what is not ASCII.
     return json.dumps(json.loads(msgspec.json.encode(told)))
 
 
 def lag_text(status: ServiceStatus) -> str:
-    """How much event time it is behind."""
+    """Format how much event time a service is behind."""
     return "" if status.lag_s is None else format_span(status.lag_s)
 
 
 def frontier_text(status: ServiceStatus) -> str:
-    """The event time up to which its work is done."""
+    """Format the event time up to which its work is done."""
     if status.frontier is None:
         return ""
     if isinstance(status.frontier, Rest):
@@ -130,14 +130,14 @@ def _line(status: ServiceStatus) -> str:
 
 
 def _state(status: ServiceStatus) -> str:
-    # A clock apart by some seconds must not make a healthy service look silent.
+    # Clocks that differ by a few seconds must not make a healthy service look silent.
     silent = time.time() - status.updated_at
     state = f"{status.state}, silent for {silent:.0f} s" if silent > 5 else status.state
     return f"{state} ({status.note})" if status.note else state
 
 
 def _counts(status: ServiceStatus) -> list[str]:
-    """What it has done since it started, and how fast it does it now."""
+    """Format what it has done since it started, and its current rate."""
     names = sorted({*status.counters, *status.rates} - {_DEAD_LETTERS})
     return [f"{name} {status.counters.get(name, 0):,} ({status.rates.get(name, 0.0):,.0f}/s)" for name in names]
 
@@ -148,9 +148,9 @@ def _versions(status: ServiceStatus) -> list[str]:
 
 def _quality(status: ServiceStatus, model: str) -> list[str]:
     metrics = status.metrics.get(model, {})
-    # Before anything was scored, measures are no more than the numbers that they begin with.
+    # Before anything has been scored, metrics are only their initial values.
     shown = metrics if metrics.get("scored", 1) else {}
-    # As of the question first, then what was served.
+    # Metrics as of the question first, then those of what was served.
     names = sorted(shown, key=lambda name: (name.startswith(("served", "unserved")), name))
     figures = [_figure(name, shown[name]) for name in names if name != MARK and (shown[name] or name not in _RARE)]
     return [*figures, *(["worse than its prior"] if shown.get(MARK) else [])]

@@ -1,4 +1,4 @@
-"""Calling a service of a running loop by gRPC."""
+"""Calls to the services of a running loop over gRPC."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.cli.failures import Refused
 if TYPE_CHECKING:
     import grpc
 
-#: A call that takes longer (seconds) has failed.
+#: Seconds after which a call has failed.
 DEADLINE_S = 30.0
 
 _CODES = {
@@ -27,12 +27,12 @@ _CODES = {
 
 @contextmanager
 def calling(service: str, address: str) -> Iterator[grpc.Channel]:
-    """A channel to a service.
+    """Open a channel to a service.
 
     Raises
     ------
     Refused
-        The service said no, or nothing; with the exit code that this calls for.
+        The service refused the call or did not answer; the error has the matching exit code.
     """
     import grpc
 

@@ -1,4 +1,4 @@
-"""An event that a model can be asked about, made from the loop's definition."""
+"""An example of an event that a model can be asked about, made from the loop's definition."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _VALUES = {
     FieldType.STRING: "A",
 }
 
-#: The time of an example, where nobody knows a better one.
+#: The time of an example, if no better one is known.
 _TIME = "2026-01-31T12:00:00Z"
 
 
 def example_event(loop: LoopDefinition, model: ModelDefinition, at: str = _TIME) -> dict[str, object]:
-    """The time, and the fields that the model's features and entity keys need, each with some value of its type.
+    """Return the time and the fields that the model's features and entity keys need, each with a value of its type.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def example_event(loop: LoopDefinition, model: ModelDefinition, at: str = _TIME)
 
 
 def example_command(loop: LoopDefinition, at: str = _TIME) -> str:
-    """A `headrace score` that can be copied; empty where the loop has no model."""
+    """Return a `headrace score` command that can be copied; empty if the loop has no model."""
     if not loop.models:
         return ""
     model = loop.models[0]

@@ -1,4 +1,4 @@
-"""What a command says and returns when it fails."""
+"""The message and the exit code of a command that fails."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import click
 from headrace import errors
 from headrace.wording import counted, shown
 
-#: Characters of a message that repeats what somebody typed.
+#: Characters shown of a message that repeats the user's input.
 _LENGTH = 1_000
 
-#: The exit code where input was refused.
+#: The exit code if input was refused.
 REFUSED = 4
 
-#: The exit code where something does not answer, or does not run.
+#: The exit code if something does not answer, or does not run.
 NOT_ANSWERED = 3
 
-#: Clients, by the package that their exceptions come from, and what they are clients of.
+#: Servers, by the package that their clients' exceptions come from.
 _SERVERS = {"redis": "the online store", "pulsar": "the broker", "_pulsar": "the broker", "grpc": "a service"}
 
-#: Exit codes by the kind of failure; the first that fits counts.
+#: Exit codes by kind of failure; the first match counts.
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (errors.DefinitionError, 2),
     (errors.DefinitionErrors, 2),
@@ -32,7 +32,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
 
 
 class Refused(errors.HeadraceError):
-    """A service refused what it was asked; `code` is the exit code that this calls for."""
+    """A service refused a request; `code` is the exit code that the command ends with."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class Refused(errors.HeadraceError):
 
 
 def explain_failure(error: BaseException) -> tuple[str, int]:
-    """What goes to standard error, and the exit code."""
+    """Return the text for standard error, and the exit code."""
     if isinstance(error, click.exceptions.Exit):
         return "", error.exit_code
     if isinstance(error, (click.Abort, KeyboardInterrupt)):

@@ -1,4 +1,4 @@
-"""A display never ends what it displays."""
+"""A guard that keeps a display from ending what it displays."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable
 from headrace.errors import HeadraceError
 from headrace.wording import shown
 
-#: Characters of a fault that are shown.
+#: How many characters of a failure are shown.
 _LENGTH = 500
 
 
 class Guard:
-    """Runs what only shows something: an exception is reported once, and goes no further.
+    """A guard around display code: an exception is reported once, and goes no further.
 
     Parameters
     ----------
     report
-        Told of each fault, again only after something else has happened in between.
+        Called with each failure; a repeated one is reported again only after something else has happened.
     """
 
     def __init__(self, report: Callable[[str], None]) -> None:
@@ -25,7 +25,7 @@ class Guard:
         self._reported = ""
 
     def __call__(self, show: Callable[[], None]) -> bool:
-        """Run it; False where it failed."""
+        """Run it; return False if it failed."""
         try:
             show()
         except Exception as error:
@@ -41,7 +41,7 @@ class Guard:
         self._reported = text
         try:
             self._report(text)
-        except Exception:  # nobody reads standard error any more either
+        except Exception:  # standard error is gone, too
             return
 
 

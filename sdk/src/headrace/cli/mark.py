@@ -13,7 +13,7 @@ from headrace.wording import counted, format_time, microseconds
 
 
 class Moment(click.ParamType):
-    """``now``, or a time as ISO 8601 text; in microseconds since the epoch."""
+    """``now``, or a time as ISO 8601 text; the result is in microseconds since the epoch."""
 
     name = "TIME"
 
@@ -47,7 +47,7 @@ def command(
     """Say that no event of STREAM before a time follows.
 
     A mark moves the stream's watermark, as an event of that time does: questions that wait for a label of this stream
-    expire once their bound lies before it, and an event that comes all the same is late. A stream with few events
+    expire once their bound lies before it, and an event before it that still arrives is late. A stream with few events
     needs marks; nothing expires because of silence.
 
     \b
@@ -76,7 +76,7 @@ def command(
 
 
 def _check(until: int | None, confirm: bool, withdraw: bool) -> None:
-    """Refuse options that contradict one another, and times that no mark may have."""
+    """Refuse options that contradict one another, and times that a mark may not have."""
     if confirm and withdraw:
         raise click.UsageError("--confirm and --withdraw contradict one another")
     if until is None and not (confirm or withdraw):
@@ -90,7 +90,7 @@ def _check(until: int | None, confirm: bool, withdraw: bool) -> None:
 
 
 def _held(target: Target, stream: str) -> int:
-    """The time of the mark that waits to be confirmed."""
+    """Return the time of the mark that waits for confirmation."""
     from headrace.cli.progress_tables import joins_of
 
     joins = [join for join in joins_of(target.statuses()).values() if join.held_by.rpartition("-")[0] == stream]

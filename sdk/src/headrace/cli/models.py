@@ -80,7 +80,7 @@ def _description(model: models_pb2.DescribeModelResponse) -> dict[str, object]:
 
 
 def _quality_lines(model: models_pb2.DescribeModelResponse) -> list[str]:
-    """The metrics as of the question, what was served, and a warning for a model that is worse than its prior."""
+    """Format the metrics as of the question, those of what was served, and a warning if it is worse than its prior."""
     from headrace.quality.warning import MARK, warning_of
 
     names = sorted(model.metrics, key=lambda name: (name.startswith(("served", "unserved")), name))

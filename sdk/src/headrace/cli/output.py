@@ -1,4 +1,4 @@
-"""The one way to a terminal: what commands write, without control characters of others."""
+"""The only way to a terminal: commands write through it, without control characters from foreign text."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def say(text: object = "", *, err: bool = False, nl: bool = True) -> None:
 
 
 def say_line(text: object, *, err: bool = False) -> None:
-    """Write text that may hold text of others as one line, whatever is in it."""
+    """Write text that may contain foreign text as one line, whatever it contains."""
     click.echo(printable(text), err=err)
 
 
 def say_bytes(data: bytes) -> None:
-    """Write UTF-8 text to standard output, as it is unless that is a terminal."""
+    """Write UTF-8 text to standard output, unchanged unless that is a terminal."""
     if sys.stdout.isatty():
         say(data.decode(errors="replace"), nl=False)
     else:
@@ -34,14 +34,14 @@ def say_bytes(data: bytes) -> None:
 
 
 def cell(text: str, style: str = "") -> Text:
-    """Make text that rich shows as it stands: markup in it means nothing."""
+    """Return text that rich shows as it is: markup in it has no effect."""
     from rich.text import Text
 
     return Text(printable(text, keep="\n"), style=style)
 
 
 def take_any_text() -> None:
-    """Let the streams of this process replace what their encoding lacks."""
+    """Make the streams of this process replace characters that their encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(OSError, ValueError):

@@ -77,10 +77,10 @@ def command(
 ) -> int:
     """Play files into a loop, merged in the order of their events' times.
 
-    Each file is that of a stream: CSV, JSON Lines or Parquet, gzipped or not. A stream may have several; where the loop
-    has but one, its name can be left out.
-    Rows that are no events of their stream go to the dead letters; the exit code is then 4. Events that were sent
-    before are repeats, without effect, as for `headrace send`. Of streams that have no file here nothing is said.
+    Each file belongs to a stream: CSV, JSON Lines or Parquet, gzipped or not. A stream may have several files; if the
+    loop has only one stream, its name can be left out.
+    Rows that are not events of their stream go to the dead letters; the exit code is then 4. Events that were sent
+    before are repeats, without effect, as for `headrace send`. Streams without a file here are not marked or ended.
 
     \b
     Examples:

@@ -16,7 +16,7 @@ from headrace.cli.failures import explain_failure
 from headrace.cli.output import say, say_line, take_any_text
 from headrace.wording import did_you_mean, quoted
 
-# Each is `headrace.cli.<module>.command`. The line is said here, so that `headrace --help` loads none of them.
+# Each command is `headrace.cli.<module>.command`. Its line is repeated here, so that `headrace --help` loads none.
 _COMMANDS = {
     "init": ("init", "Write a loop file for a table of yours."),
     "check": ("check", "Explain a loop file, or name its mistakes and their cures."),
@@ -81,7 +81,7 @@ def headrace() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; whatever happens ends in a line on standard error and an exit code, not in a traceback.
+    """Run one command; every failure ends in a line on standard error and an exit code, not in a traceback.
 
     ``HEADRACE_DEBUG=1`` lets the traceback through.
     """
@@ -90,7 +90,7 @@ def run(arguments: Sequence[str]) -> int:
         result = headrace.main(list(arguments), prog_name="headrace", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has enough of it (`| head`): nothing more can be said there.
+        # The reader of our output has closed it (`| head`): nothing can be written any more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except BaseException as error:
@@ -104,19 +104,19 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """Run the command that the process's arguments say, and exit."""
+    """Run the command given by the process's arguments, and exit."""
     sys.excepthook = _print_traceback
     threading.excepthook = _tell_of_thread
     sys.exit(run(sys.argv[1:]))
 
 
 def _print_traceback(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
-    """Print what ends the process, as Python does, but for control characters in the exception's words."""
+    """Print the error that ends the process, as Python does, but without control characters from the exception."""
     say("".join(traceback.format_exception(kind, error, at)), err=True, nl=False)
 
 
 def _tell_of_thread(failed: threading.ExceptHookArgs) -> None:
-    """Print in a line what ended a thread."""
+    """Print one line about the error that ended a thread."""
     if os.environ.get("HEADRACE_DEBUG") and failed.exc_value is not None:
         _print_traceback(failed.exc_type, failed.exc_value, failed.exc_traceback)
     elif failed.exc_type is not SystemExit:

@@ -1,4 +1,4 @@
-"""How far the streams of a loop are, what waits in its joins, and what to do where something is lost."""
+"""The progress of a loop's streams, what waits in its joins, and advice if something is lost."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from headrace.wording import counted, format_span, format_time, quoted, shown
 if TYPE_CHECKING:
     from headrace.store.status import JoinStatus, MarkStatus, PartitionStatus, ServiceStatus
 
-#: Seconds for which events may wait before it is said what they wait for.
+#: Seconds that events may wait before the advice says what they wait for.
 _LONG_S = 10.0
 
-#: Shares of labels without a question, and of questions without a label, from which on it is said what to do.
+#: Shares of labels without a question, and of questions without a label, above which advice is given.
 _UNMATCHED, _EXPIRED = 0.01, 0.5
 
 
 @dataclass
 class StreamProgress:
-    """How far a stream is, over all of its partitions.
+    """The progress of a stream over all of its partitions.
 
     Attributes
     ----------
     behind
-        Count of events that are accepted or unread, and not folded.
+        The number of events that are accepted or unread, and not folded.
     oldest_s
-        How long the oldest of those that were read has waited.
+        How long the oldest event that was read has waited.
     watermark
-        The least of its partitions (µs), and `held_by` which one that is; None: unknown.
+        The lowest one of its partitions (µs), and `held_by` names that partition; None: unknown.
     unowned
-        Partitions with waiting events that no process folds.
+        Partitions with waiting events that are folded by no process.
     """
 
     name: str
@@ -47,7 +47,7 @@ class StreamProgress:
 
 
 def streams_of(statuses: Iterable[ServiceStatus]) -> list[StreamProgress]:
-    """The progress of each stream, by its name."""
+    """Return the progress of each stream, in order of names."""
     partitions: dict[str, PartitionStatus] = {}
     for status in statuses:
         for name, partition in status.partitions.items():
@@ -78,12 +78,12 @@ def _before(one: int | None, other: int | None) -> bool:
 
 
 def joins_of(statuses: Iterable[ServiceStatus]) -> dict[str, JoinStatus]:
-    """The waiting questions and labels of each model's join."""
+    """Return the waiting questions and labels of each model's join."""
     return dict(sorted((model, join) for status in statuses for model, join in status.joins.items()))
 
 
 def stream_cells(stream: StreamProgress) -> dict[str, str]:
-    """A stream's row."""
+    """Format the row of a stream."""
     oldest = f", oldest {format_span(stream.oldest_s)}" if stream.oldest_s >= 1 else ""
     watermark = "" if stream.watermark is None else format_time(stream.watermark)
     held_by = "" if not stream.held_by else f" by {stream.held_by}"
@@ -96,7 +96,7 @@ def stream_cells(stream: StreamProgress) -> dict[str, str]:
 
 
 def join_cells(model: str, join: JoinStatus) -> dict[str, str]:
-    """A join's row: the waiting questions and labels, and the partition that holds them."""
+    """Format the row of a join: the waiting questions and labels, and the partition that holds them back."""
     since = format_span(max(time.time() - join.since, 0))
     watermark = "no event or mark yet" if join.watermark is None else f"at {format_time(join.watermark)}"
     waits = f"{join.held_by}, {watermark}, for {since}" if join.waiting_questions else ""
@@ -112,7 +112,7 @@ def join_cells(model: str, join: JoinStatus) -> dict[str, str]:
 
 
 def mark_lines(statuses: Iterable[ServiceStatus]) -> list[str]:
-    """List the latest marks of the streams that labels come from: who sent each, and what it decided."""
+    """List the latest marks of the streams that provide labels: the sender of each, and what it decided."""
     return [
         f"mark of {join.held_by.rpartition('-')[0]} for {model}: {_mark_text(mark)}"
         for model, join in joins_of(statuses).items()
@@ -169,7 +169,7 @@ def _held_mark(model: str, join: JoinStatus, mark: MarkStatus) -> str:
 
 
 def _full(model: str, join: JoinStatus) -> str:
-    """What a full join waits for: questions wait for labels, labels for questions."""
+    """Explain what a full join waits for: questions wait for labels, labels for questions."""
     waiting = f"{counted(join.waiting_questions, 'question')} and {counted(join.waiting_labels, 'label')} wait"
     if join.question_bytes >= join.bound_bytes:
         side, stream = "questions", join.held_by.rpartition("-")[0]

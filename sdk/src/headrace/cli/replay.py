@@ -56,7 +56,7 @@ class _EventId(click.ParamType):
 
 @dataclass(frozen=True)
 class _Loop:
-    """Where a loop's logs are, and the file that it is declared in, where that is known."""
+    """The location of a loop's logs, and the file that declares it, if that is known."""
 
     definition: LoopDefinition
     target: Target
@@ -114,9 +114,9 @@ def command(
 ) -> int:
     """Compute vectors, predictions and examples again from the streams, the vectors at the cuts that they recorded.
 
-    A score is computed by the version that gave it: as it stands on the models topic, or learned again from
-    the examples log. With --diff the examples log is compared with what the vectors and labels make, and the exit code
-    is 1 where anything is not what was logged.
+    A score is computed by the version that gave it: from the models topic, or learned again from the examples log.
+    With --diff, the examples log is compared with the examples that the vectors and labels make, and the exit code
+    is 1 if anything differs from what was logged.
 
     \b
     Examples:
@@ -150,7 +150,7 @@ def command(
 
 
 class _Reading:
-    """Makes the replay of each model, over one history of the streams."""
+    """The replays of a loop's models, over one history of the streams."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ class _Reading:
 
 
 def _one(replay: Replay, comparison: Comparison, selection: Selection, diff: bool, as_json: bool) -> Counts:
-    """Replay one model; prints as it goes."""
+    """Replay one model; print the results as they come."""
     counts = Counts()
     for replayed in replay.vectors(selection):
         counts.vectors += int(replayed.again.known.sum())
@@ -233,7 +233,7 @@ def _loop(
     data: Path | None,
     redis: str | None,
 ) -> _Loop:
-    """Its definition, where it runs, and its file: as given, or those of a loop on this machine."""
+    """Return the definition, location and file of a loop: as given, or those of a loop on this machine."""
     from headrace.embedded.running import read_up_file
 
     if pulsar and definition:
@@ -257,7 +257,7 @@ def _chosen(loop: LoopDefinition, names: Sequence[str]) -> list[ModelDefinition]
 
 
 def _learner(file: Path, model: ModelDefinition) -> Callable[[], Any]:
-    """Makes the model's pipelines; the file is run when the first one is needed."""
+    """Return a maker of the model's pipelines; the file is run when the first one is needed."""
 
     def make() -> Any:
         from headrace import declare

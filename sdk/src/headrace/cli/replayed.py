@@ -1,4 +1,4 @@
-"""What ``headrace replay`` prints."""
+"""The output of ``headrace replay``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Counts:
-    """What was computed again of one model, and how much of it differs."""
+    """Counts of what was recomputed for one model, and of the differences."""
 
     vectors: int = 0
     predictions: int = 0
@@ -72,7 +72,7 @@ class Counts:
 
 
 def print_differences(differences: Iterator[Difference], counts: Counts, as_json: bool) -> None:
-    """Print a line for each, and count them."""
+    """Print a line for each difference, and count them."""
     for own in differences:
         counts.differs(own)
         if as_json:
@@ -85,7 +85,7 @@ def print_differences(differences: Iterator[Difference], counts: Counts, as_json
 
 
 def print_vectors(comparison: Comparison, replayed: Replayed, as_json: bool) -> None:
-    """Print the vectors of a pass as they come out now, each with its score."""
+    """Print the recomputed vectors of a batch, each with its score."""
     columns, made, own = comparison.columns, replayed.again.made, replayed.logged.vectors
     for row in replayed.again.known.nonzero()[0].tolist():
         vector = {
@@ -107,7 +107,7 @@ def print_vectors(comparison: Comparison, replayed: Replayed, as_json: bool) -> 
 
 
 def sum_up(totals: Mapping[str, Counts], alterations: Alterations, complete: bool, diff: bool, as_json: bool) -> None:
-    """Print what was computed again and how much of it differs; notes go to standard error."""
+    """Print what was recomputed and how much differs; notes go to standard error."""
     for stream, strangers in alterations.strangers().items():
         some = f"{', '.join(strangers[:3])}{' ...' if len(strangers) > 3 else ''}"
         say_line(f"not met in {stream}: {counted(len(strangers), 'id')} ({some})", err=True)

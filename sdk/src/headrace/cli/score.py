@@ -44,7 +44,7 @@ def command(
         "dest": "IAH", "tail": "N14228", "distance": 1400}'
       headrace score late_arrival --event - --explain < event.json
     """
-    # The scorer checks the event against its stream; here only that a shell has not eaten the quotes.
+    # The scorer checks the event against its stream; here only check that a shell has not removed the quotes.
     text = click.get_text_stream("stdin").read() if event == "-" else event
     try:
         json.loads(text)
@@ -124,5 +124,5 @@ def _age(value: vector_pb2.Value) -> str:
     age = _age_s(value)
     if age is None:
         return ""
-    # A row is ahead where the question is of a time before its newest event.
+    # A row is ahead if the question's time is before the row's newest event.
     return f"{format_span(age)} old" if age >= 0 else f"row is {format_span(-age)} ahead"

@@ -41,7 +41,7 @@ def command(
 ) -> int:
     """Send the events in FILES to STREAM, as fast as the broker takes them.
 
-    Files are CSV, JSON Lines or Parquet, gzipped or not. Rows that are no events of the stream go to the dead
+    Files are CSV, JSON Lines or Parquet, gzipped or not. Rows that are not events of the stream go to the dead
     letters and do not stop the others; the exit code is then 4. Sending a file again does no harm: an event whose id
     the stream remembers (its horizon, 7 days of event time by default) is a repeat, without effect, and no error.
     An older one is rejected as "late or already sent".
@@ -78,7 +78,7 @@ def command(
 def _target(
     address: str | None, definition: Path | None, loop: str | None, data: Path | None, redis: str | None
 ) -> Target:
-    """The running loop; nowhere, where all that is asked of it is given."""
+    """Find the running loop; return an empty target if the options already say all that is needed."""
     if address and definition:
         return Target("", "")
     try:

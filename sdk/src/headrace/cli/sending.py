@@ -1,4 +1,4 @@
-"""What `send` and `play` share: the loop's definition, progress, and how they tell the outcome."""
+"""Code shared by `send` and `play`: the loop's definition, progress, and printing the outcome."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
-#: Rejected rows that are printed.
+#: How many rejected rows are printed.
 _SHOWN = 10
 _LINES_EVERY_S = 5.0
 _PROBLEMS_EVERY_S = 2.0
 
 
 class SourceFile(click.ParamType):
-    """A file of events and its stream, "" where the loop has but one."""
+    """A file of events and its stream; "" if the loop has only one."""
 
     name = "[STREAM=]FILE"
 
@@ -50,7 +50,7 @@ class SourceFile(click.ParamType):
 
 
 def sending_options(command: _Command) -> _Command:
-    """The options of both: where to, how the loop is defined, how many, and how to print."""
+    """Add the options of both commands: the address, the definition, the limit, and the output format."""
     options = (
         click.option("--address", metavar="HOST:PORT", help="The ingest service, instead of looking for it."),
         click.option(
@@ -67,12 +67,12 @@ def sending_options(command: _Command) -> _Command:
 
 
 def sources_of(loop: LoopDefinition, sources: Sequence[tuple[Path, str]]) -> list[tuple[Path, str]]:
-    """Files with their streams: a loop of one stream need not be told which.
+    """Return files with their streams: for a loop with one stream it need not be given.
 
     Raises
     ------
     click.UsageError
-        A file has no stream, and the loop has several.
+        A file has no stream, and the loop has several streams.
     """
     streams = [stream.name for stream in loop.streams]
     for path, stream in sources:
@@ -84,12 +84,12 @@ def sources_of(loop: LoopDefinition, sources: Sequence[tuple[Path, str]]) -> lis
 
 
 def definition_of(target: Target, path: Path | None) -> LoopDefinition:
-    """The compiled loop: the given file, or what the data directory or the store of the running loop has.
+    """Return the compiled loop: the given file's, or that in the running loop's data directory or store.
 
     Raises
     ------
     click.UsageError
-        There is none, or the file is no compiled loop.
+        There is none, or the file is not a compiled loop.
     Unavailable
         The store does not answer.
     """
@@ -106,7 +106,7 @@ def definition_of(target: Target, path: Path | None) -> LoopDefinition:
 
 
 def _stored_definition(target: Target) -> LoopDefinition:
-    """The definition that the loop's feature service has left in its store."""
+    """Return the definition that the loop's feature service has stored."""
     from headrace.store.connection import connect
     from headrace.store.definitions import DefinitionStore
 
@@ -119,7 +119,7 @@ def _stored_definition(target: Target) -> LoopDefinition:
 
 @contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Callable[[int, str], None]]:
-    """Shows events sent and a note: a bar on a terminal, a line now and then elsewhere; all on standard error."""
+    """Show events sent and a note, on standard error: a bar on a terminal, otherwise a line now and then."""
     if not sys.stderr.isatty():
         yield _lines(what)
         return
@@ -146,14 +146,14 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[int, str
 
 @contextmanager
 def problems_told(target: Target) -> Iterator[None]:
-    """Say on standard error what is wrong with the loop's data directory meanwhile: a full disk holds everything up."""
+    """Report problems of the loop's data directory on standard error meanwhile: a full disk blocks everything."""
     done = threading.Event()
 
     def watch() -> None:
         told: set[str] = set()
         while True:
             for problem in target.problems():
-                # How much room is left changes.
+                # The free space in the text changes: compare the part before it.
                 if (kind := problem.partition("(")[0]) not in told:
                     told.add(kind)
                     say_line(f"headrace: {problem}", err=True)
@@ -180,7 +180,7 @@ def _lines(what: str) -> Callable[[int, str], None]:
 
 
 def now_and_then() -> Callable[[str], None]:
-    """Prints the line that it is given, on standard error, unless it has just printed one."""
+    """Return a function that prints its line on standard error, unless it has just printed one."""
     told = time.monotonic()
 
     def tell(line: str) -> None:
@@ -193,7 +193,7 @@ def now_and_then() -> Callable[[str], None]:
 
 
 def tell_rejections(rejections: Sequence[RejectedRow], rejected: int) -> None:
-    """The first rejected rows, on standard error."""
+    """Print the first rejected rows on standard error."""
     for row in rejections[:_SHOWN]:
         say_line(f"rejected {row}", err=True)
     if rejected > min(len(rejections), _SHOWN):
@@ -201,7 +201,7 @@ def tell_rejections(rejections: Sequence[RejectedRow], rejected: int) -> None:
 
 
 class Decided(Protocol):
-    """What became of the events of a call: `headrace.client.SendResult` and `PlayResult`."""
+    """The fate of a call's events: `headrace.client.SendResult` and `PlayResult`."""
 
     @property
     def accepted(self) -> int: ...
@@ -216,7 +216,7 @@ class Decided(Protocol):
 
 
 def decided_text(result: Decided) -> str:
-    """What became of the events, in words; what there is none of is left out, but for accepted and rejected."""
+    """Describe the fate of the events; counts of zero are left out, except accepted and rejected."""
     late = f" ({result.late:,} late or already sent)" if result.late else ""
     parts = [f"{result.accepted:,} accepted"]
     if result.repeats:
@@ -228,11 +228,11 @@ def decided_text(result: Decided) -> str:
 
 
 def decided_facts(result: Decided) -> dict[str, object]:
-    """The same for JSON."""
+    """Return the same counts for JSON."""
     return {name: getattr(result, name) for name in ("accepted", "repeats", "rejected", "late", "undecided")}
 
 
 def tell_outcome(as_json: bool, line: str, facts: dict[str, object]) -> int:
-    """The outcome, on standard output; returns the exit code."""
+    """Print the outcome on standard output; return the exit code."""
     say(json.dumps(facts) if as_json else line)
     return REFUSED if facts["rejected"] else 0

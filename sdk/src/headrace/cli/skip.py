@@ -41,10 +41,11 @@ def command(
     data: Path | None,
     redis: str | None,
 ) -> None:
-    """Let MODEL leave out the example EXAMPLE_ID, on which its learner fails, and learn on behind it.
+    """Let MODEL leave out the example EXAMPLE_ID, on which its learner fails, and learn on after it.
 
-    `headrace status` names the example that a model has stopped at; no other one can be left out. This is recorded on
-    the loop's skips topic, so whoever learns the model's log again leaves the example out too. Nothing takes it back.
+    `headrace status` names the example that a model has stopped at; only that one can be left out. This is recorded on
+    the loop's skips topic, so a process that learns the model's log again leaves the example out too. It cannot be
+    undone.
 
     \b
     Example:
@@ -74,12 +75,12 @@ def _named(models: Sequence[ModelDefinition], name: str) -> ModelDefinition:
 
 
 def _stopped(target: Target, model: str, example_id: str) -> StoppedModel:
-    """The example that a model has stopped at, which has to be the one that is named.
+    """Return the example that a model has stopped at, which must be the named one.
 
     Raises
     ------
     InvalidRequest
-        It is another one, or the model has not stopped.
+        It is another example, or the model has not stopped.
     """
     found = [status.stopped[model] for status in target.statuses() if model in status.stopped]
     if not found:
@@ -89,7 +90,7 @@ def _stopped(target: Target, model: str, example_id: str) -> StoppedModel:
             f"one that a model has stopped at: {model} has not stopped (see `headrace status`)",
         )
     for stopped in found:
-        # An id that cannot be typed is named as it is shown.
+        # An id that cannot be typed may be given as it is shown.
         if example_id in (stopped.id, shown(stopped.id)):
             return stopped
     raise InvalidRequest(

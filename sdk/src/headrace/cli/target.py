@@ -1,4 +1,4 @@
-"""Finding the loop that a command is about."""
+"""Search for the loop that a command refers to."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _READ_S = 5.0
 class Target:
     """A loop that runs somewhere.
 
-    `pulsar`, `data` and `namespace` are None where only its store was named; `admin` where its broker's admin API is
+    `pulsar`, `data` and `namespace` are None if only its store was given; `admin` is None if its broker's admin API is
     unknown. `partitioned` says whether the broker has partitioned topics.
     """
 
@@ -44,7 +44,7 @@ class Target:
     partitioned: bool = True
 
     def statuses(self, silent: bool = False) -> list[ServiceStatus]:
-        """What its services say of themselves; with `silent` also which of them report no more.
+        """Return the statuses of its services; with `silent`, include those that no longer report.
 
         Raises
         ------
@@ -60,13 +60,13 @@ class Target:
             raise Unavailable("; ".join([str(error), *self.problems()])) from error
 
     def problems(self) -> Sequence[str]:
-        """What is wrong with the directory of its state, where that is on this machine."""
+        """Return the problems of its data directory, if that is on this machine."""
         from headrace.embedded.premises import problems_of
 
         return problems_of(self.data) if self.data is not None else ()
 
     def address(self, service: str) -> str:
-        """The gRPC address of a service.
+        """Return the gRPC address of a service.
 
         Raises
         ------
@@ -81,12 +81,12 @@ class Target:
 
 @contextmanager
 def broker_of(target: Target, url: str | None) -> Iterator[tuple[pulsar.Client, str]]:
-    """A client of a loop's broker (the given one, or its own), and the namespace of its topics.
+    """Open a client of a loop's broker (the given one, or its own); also yield the namespace of its topics.
 
     Raises
     ------
     click.UsageError
-        Nobody says where its broker is.
+        The address of its broker is unknown.
     """
     from headrace.log.connection import connect
 
@@ -102,7 +102,7 @@ def broker_of(target: Target, url: str | None) -> Iterator[tuple[pulsar.Client, 
 
 
 def broker_settings(url: str | None, namespace: str | None) -> ServiceSettings:
-    """Settings for a broker: the token, and what is not given, are from the environment."""
+    """Return settings for a broker: the token, and whatever is not given, come from the environment."""
     from headrace.settings import ServiceSettings
 
     found: dict[str, Any] = {"loop": Path(os.devnull)}
@@ -111,7 +111,7 @@ def broker_settings(url: str | None, namespace: str | None) -> ServiceSettings:
 
 
 def loop_options(command: _Command) -> _Command:
-    """The options that say which running loop is meant: `--loop`, `--data`, `--redis`."""
+    """Add the options that select a running loop: `--loop`, `--data`, `--redis`."""
     options = (
         click.option("--loop", metavar="NAME", help="The loop, if several run."),
         click.option(
@@ -133,7 +133,7 @@ def loop_options(command: _Command) -> _Command:
 
 
 def find(loop: str | None = None, data: Path | None = None, redis: str | None = None) -> Target:
-    """The running loop that the options name; without any, the one that runs on this machine.
+    """Find the running loop that the options name; without options, the one that runs on this machine.
 
     Parameters
     ----------
@@ -147,9 +147,9 @@ def find(loop: str | None = None, data: Path | None = None, redis: str | None = 
     Raises
     ------
     Unavailable
-        None runs, or the store does not answer.
+        No loop runs, or the store does not answer.
     click.UsageError
-        Several run, and nothing says which is meant.
+        Several loops run, and the options do not say which is meant.
     """
     if redis:
         stored = _in_store(redis)
@@ -197,7 +197,7 @@ def _running(data: Path | None) -> list[UpFile]:
 
 
 def _in_store(url: str) -> list[str]:
-    """The names of the loops whose services report to a store."""
+    """Return the names of the loops whose services report to a store."""
     with _store(url) as store:
         keys = [key.decode() for key in store.scan_iter("headrace:*:status:*", count=1000)]
     return sorted({key.split(":")[1] for key in keys})

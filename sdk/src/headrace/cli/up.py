@@ -70,8 +70,8 @@ def command(
 ) -> None:
     """Run the loop in the file LOOP on this machine, until Ctrl-C.
 
-    Its broker and its online store are local ones, if you name no others; everything listens on 127.0.0.1
-    alone. Its state survives in the data directory.
+    It starts a local broker and a local online store, unless you name others; everything listens on 127.0.0.1
+    only. Its state survives in the data directory.
 
     \b
     Examples:
@@ -110,12 +110,12 @@ def command(
 
 
 class _Stopped(KeyboardInterrupt):
-    """Somebody asked for the end, whichever signal it was."""
+    """A signal, whichever it was, asked the command to stop."""
 
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Let the first signal end the block; further ones do not disturb the stop, which has its own deadlines."""
+    """Let the first signal end the block; later ones do not disturb the stop, which has its own deadlines."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         for own in _STOPPING:
@@ -131,7 +131,7 @@ def _stopped_by_signals() -> Iterator[None]:
 
 
 def _warn_of_passwords(*urls: str | None) -> None:
-    """Say that the process's arguments, which others see, hold a password."""
+    """Warn that the process's arguments, which others can see, contain a password."""
     for url in urls:
         if url and "@" in url and url in sys.argv:
             _report(
@@ -145,7 +145,7 @@ def _report(text: str) -> None:
 
 
 def _tell_keep(loop: LoopDefinition) -> None:
-    """What makes several feature workers slower than one."""
+    """Report what makes several feature workers slower than one."""
     keep, view = min(((own.keep, own.name) for own in loop.views), default=(0, ""))
     if view:
         _report(
@@ -158,7 +158,7 @@ def _example(running: RunningLoop, data: Path | None) -> str:
     from headrace.cli.examples import example_command
 
     times = [status.newest for status in running.status() if status.newest is not None]
-    # Of a history, the time that the rows are up to; else now.
+    # While a history is played, the time that the rows have reached; otherwise now.
     now = max(times, default=time.time_ns() // 1_000_000_000 * 1_000_000)
     command = example_command(running.definition, format_time(now))
     return f"{command} --data {shlex.quote(str(data))}" if command and data else command
@@ -198,7 +198,7 @@ def _as_text(running: RunningLoop, data: Path | None) -> str:
 
 
 def _show(running: RunningLoop) -> None:
-    """Show what it does, until a signal comes."""
+    """Show what the loop does until a signal arrives."""
     from headrace.cli import board
 
     name = running.definition.name
@@ -211,12 +211,12 @@ def _show(running: RunningLoop) -> None:
         _repeat(running, lines, _LINES_EVERY_S)
     from rich.live import Live
 
-    # What is printed meanwhile (a restart, say) appears above the table.
+    # Lines printed meanwhile (about a restart, for example) appear above the table.
     with Live(auto_refresh=False) as live:
 
         def table() -> None:
             shown = board.as_table(name, board.complete(running.status()), running.problems())
-            # Rendered before it is handed over: what cannot be shown must not stay there for the next time.
+            # Render it before handing it over: content that cannot be shown must not remain for the next refresh.
             live.console.render_lines(shown)
             live.update(shown, refresh=True)
 
@@ -224,7 +224,7 @@ def _show(running: RunningLoop) -> None:
 
 
 def _repeat(running: RunningLoop, show: Callable[[], None], every_s: float) -> NoReturn:
-    """Show it again and again, and see that its data is still there."""
+    """Show it at intervals, and check that its data still exists."""
     guard, pause, due = Guard(_report), threading.Event(), 0.0
     while True:
         running.check_data()

@@ -1,4 +1,4 @@
-"""The option ``--workers``: how many processes a service has."""
+"""The option ``--workers``: the number of processes of a service."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 
 class Workers(click.ParamType):
-    """``feature=3``: a service and how many processes it gets."""
+    """``feature=3``: a service, and the number of its processes."""
 
     name = "SERVICE=N"
 

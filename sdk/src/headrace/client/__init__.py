@@ -1,4 +1,4 @@
-"""Sending events to a running loop: one by one, in streams, and files played in the order of their times."""
+"""Sending events to a running loop: one by one, in streams, or from files played in the order of their times."""
 
 from headrace.client.ingest import EventStream, IngestClient, PublishResult, Rejection
 from headrace.client.outcome import RejectedRow

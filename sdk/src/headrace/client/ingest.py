@@ -21,17 +21,17 @@ from headrace.errors import HeadraceError, InvalidEvent, InvalidRequest, Overloa
 from headrace.v1 import ingest_pb2, ingest_pb2_grpc
 from headrace.wording import microseconds
 
-#: Trailing metadata of a refused `Publish`.
+#: Trailing metadata with the rejection of a refused `Publish`.
 _REJECTION = "headrace-rejection-bin"
-#: Requests that wait to be sent; the caller waits when there are more.
+#: Requests that may wait to be sent; the caller blocks when there are more.
 _WAITING = 4
-#: Bytes of events in one request, and events: the service takes 16 MiB and 100,000.
+#: Bytes and number of events in one request: the service accepts 16 MiB and 100,000.
 _REQUEST_BYTES, _REQUEST_EVENTS = 4 * 2**20, 50_000
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """An event that the service did not take; `index` counts its stream's events of this call."""
+    """An event that the service rejected; `index` counts its stream's events in this call."""
 
     stream: str
     index: int
@@ -44,17 +44,17 @@ class PublishResult(NamedTuple):
     Attributes
     ----------
     accepted
-        Events that count; without `decide`, those that are durable.
+        Events that count; without `decide`, all that are durable.
     rejected
-        Events that are in the dead letters; the late ones are among them.
+        Events that are in the dead letters, including late ones.
     rejections
-        The first 100 of them.
+        The first 100 of the rejected events.
     repeats
         Events whose id had been seen before: they have no effect.
     late
-        Events before the watermark of their partition: late, or sent so long ago that their id is forgotten.
+        Events before the watermark of their partition: late, or resent after their id was forgotten.
     undecided
-        Events that are durable, but not decided on yet: the feature service does not answer.
+        Events that are durable but not decided on yet: the feature service does not answer.
     """
 
     accepted: int
@@ -66,16 +66,16 @@ class PublishResult(NamedTuple):
 
 
 class IngestClient:
-    """Publishes events through an ingest service.
+    """A client that publishes events through an ingest service.
 
     Parameters
     ----------
     address
         ``host:port`` of its gRPC server.
     timeout_s
-        How long a single event may take.
+        Seconds that the publication of a single event may take.
     sender
-        Who sends marks, as status and log show it; by default user and host.
+        The sender of marks, as status and log show it; by default user and host.
 
     Examples
     --------
@@ -95,7 +95,7 @@ class IngestClient:
         self._stub = ingest_pb2_grpc.IngestServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     def publish(self, stream: str, event: bytes | Mapping[str, Any]) -> None:
-        """Publish one event; returns once the broker has it durably.
+        """Publish one event; return once the broker has it durably.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class IngestClient:
     def publish_stream(
         self, stream: str, events: Iterable[bytes | Mapping[str, Any]], batch: int = 1_000, *, decide: bool = False
     ) -> PublishResult:
-        """Publish any number of events of one stream, in order; returns once all of them are durable.
+        """Publish any number of events of one stream, in order; return once all of them are durable.
 
         Invalid events are rejected, and do not stop the others.
 
@@ -120,13 +120,13 @@ class IngestClient:
         batch
             Events in one message.
         decide
-            Wait until the owners of the partitions have decided: then late events and repeats are known too.
+            Wait until the owners of the partitions have decided: then late events and repeats are known as well.
 
         Raises
         ------
         Unavailable
-            The service or its broker does not answer. Some events may have been taken: publish all of them again,
-            those will count once.
+            The service or its broker does not answer. Some events may have been accepted: publish all of them again,
+            and those will count once.
         """
         with self.stream(decide=decide) as open_stream:
             run: list[bytes] = []
@@ -139,21 +139,21 @@ class IngestClient:
             return open_stream.finish()
 
     def mark(self, stream: str, until: int | datetime, *, confirm: bool = False) -> None:
-        """Say that no event of a stream before a time follows, from anybody: one that does is late.
+        """State that no event of a stream before a time follows, from any producer: one that does is late.
 
-        A mark moves the stream's watermark as an event does: questions expire whose bound lies before it.
+        A mark moves the stream's watermark as an event does: questions whose bound lies before it expire.
 
         Parameters
         ----------
         until
-            A datetime (without a zone: UTC), or microseconds since the epoch.
+            A datetime (UTC if it has no zone), or microseconds since the epoch.
         confirm
-            It may decide more questions at once than the stream's `confirm_above`.
+            Allow it to decide more questions at once than the stream's `confirm_above`.
 
         Raises
         ------
         InvalidRequest
-            It is later than the stream's `ahead` allows, or the stream takes no marks of this sender.
+            It is later than the stream's `ahead` allows, or the stream accepts no marks from this sender.
         Unavailable
             The service or its broker does not answer.
         """
@@ -162,21 +162,21 @@ class IngestClient:
             open_stream.finish()
 
     def withdraw_marks(self, stream: str, until: int | datetime | None = None) -> None:
-        """Take back all marks of a stream that are later than a time; all of them by default.
+        """Withdraw all marks of a stream that are later than a time; by default, all of its marks.
 
-        Events between that and the marks count again. Questions that a mark has expired stay expired.
+        Events between that time and the marks count again. Questions that a mark has expired stay expired.
 
         Raises
         ------
         InvalidRequest, Unavailable
-            As `mark`.
+            As in `mark`.
         """
         with self.stream() as open_stream:
             open_stream.send(stream, (), mark=0 if until is None else _microseconds(until), withdraw=True)
             open_stream.finish()
 
     def stream(self, *, decide: bool = False) -> EventStream:
-        """Open a stream to send events of any streams, interleaved; `decide` as for `publish_stream`."""
+        """Open a stream to send events of any streams, interleaved; `decide` as in `publish_stream`."""
         return EventStream(self._stub, self._errors, decide, self._sender)
 
     def close(self) -> None:
@@ -198,7 +198,7 @@ class IngestClient:
 
 
 class EventStream:
-    """One call that events are sent on. `send` waits when the service takes no more."""
+    """One call that sends many events. `send` blocks while the service is not ready for more."""
 
     def __init__(
         self, stub: ingest_pb2_grpc.IngestServiceStub, errors: Any, decide: bool = False, sender: str = ""
@@ -224,16 +224,16 @@ class EventStream:
         Parameters
         ----------
         mark
-            No event of the stream before this time (µs) follows, from anybody; 0: no mark.
+            No event of the stream before this time (µs) follows, from any producer; 0 for no mark.
         end
-            The stream's history ends here, so the loop need not wait for more. More may follow all the same.
+            The stream's history ends here, so the loop need not wait for more. More events may still follow.
         confirm, withdraw
             See `IngestClient.mark` and `IngestClient.withdraw_marks`.
 
         Raises
         ------
         HeadraceError
-            The call has ended; `Unavailable` where the service is gone.
+            The call has ended; the error is `Unavailable` if the service is gone.
         """
         runs = list(_runs(events))
         for run in runs[:-1]:
@@ -247,23 +247,23 @@ class EventStream:
             self._put(request)
 
     def check(self) -> None:
-        """Find out whether the call still stands.
+        """Check that the call has not ended.
 
         Raises
         ------
         HeadraceError
-            As `send`.
+            As in `send`.
         """
         if self._call.done():
             self._raise_ended()
 
     def finish(self) -> PublishResult:
-        """Say that no event follows; returns once all are durable.
+        """End the stream of events; return once all are durable.
 
         Raises
         ------
         HeadraceError
-            As `send`.
+            As in `send`.
         """
         self._put(None)
         with self._errors():
@@ -279,7 +279,7 @@ class EventStream:
         )
 
     def cancel(self) -> None:
-        """Give up; what was sent may have been taken."""
+        """Cancel the call; what was sent may have been accepted."""
         self._call.cancel()
 
     def __enter__(self) -> Self:
@@ -308,10 +308,10 @@ class EventStream:
 
 
 def sender_name(kind: str) -> str:
-    """Name who sends marks from this process."""
+    """Return the name of the sender of marks from this process."""
     try:
         user = getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container may know no name of its user
+    except (OSError, KeyError, ImportError):  # a container may have no name for its user
         user = str(os.getuid())
     return f"{kind}:{user}@{socket.gethostname()}"
 
@@ -325,7 +325,7 @@ def _encoded(event: bytes | Mapping[str, Any]) -> bytes:
 
 
 def _runs(events: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """The events in requests of a bounded size."""
+    """Split the events into requests of a bounded size."""
     start = size = 0
     for index, event in enumerate(events):
         if size and (size + len(event) > _REQUEST_BYTES or index - start >= _REQUEST_EVENTS):
@@ -341,7 +341,7 @@ def _invalid(rejection: ingest_pb2.Rejection) -> InvalidEvent:
 
 
 def _error_of(error: grpc.RpcError, address: str) -> HeadraceError:
-    """headrace's own error behind a status."""
+    """Return headrace's own error for a gRPC status."""
     status, details = error.code(), error.details() or ""
     trailing: Any = error.trailing_metadata() or ()
     for key, value in trailing:
@@ -357,7 +357,7 @@ def _error_of(error: grpc.RpcError, address: str) -> HeadraceError:
 
 
 class _Refused(InvalidRequest):
-    """A request that the service refused, in the service's words."""
+    """A request that the service refused, with the service's message."""
 
     def __init__(self, message: str) -> None:
         Exception.__init__(self, message)

@@ -14,14 +14,14 @@ from headrace.errors import UnknownName
 from headrace.files import Fault, Rows
 
 _MAX_FAULTS = 100
-#: The place of rows that come before any time is known.
+#: The place of rows that come before the first known time.
 BEFORE_ALL = -(2**63)
 
 
 class Row(NamedTuple):
     """A row of a merge.
 
-    `place` is the newest time of its file up to it, `rank` its source's index.
+    `place` is the newest time in its file so far, `rank` is its source's index.
     """
 
     place: int
@@ -32,18 +32,18 @@ class Row(NamedTuple):
 
 @dataclass
 class Source:
-    """A file of one stream, read a batch at a time.
+    """A file of one stream, read in batches.
 
-    A row out of order goes out as soon as it is met, one without a time stays where it stands.
+    A row out of order is emitted as soon as it is read; a row without a time keeps its place.
 
     Attributes
     ----------
     rank
-        Its place among sources where times are equal.
+        Its place among the sources at equal times.
     disorder
-        By how much (µs) an event was older than one before it, at most.
+        By how much (µs) an event was older than an earlier one, at most.
     faults
-        The first rows that are no events.
+        The first rows that are not events.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class Source:
     faults: list[Fault] = field(default_factory=list)
 
     def rows(self) -> Iterator[Row]:
-        """Its rows, in its own order."""
+        """Yield its rows, in the order of the file."""
         newest, rank = BEFORE_ALL, self.rank
         for rows in self._read():
             if newest == BEFORE_ALL:
@@ -73,7 +73,9 @@ class Source:
 
 
 def sources_of(loop: LoopDefinition, paths: Sequence[tuple[Path, str]]) -> list[Source]:
-    """The sources of files, each with the name of its stream: ranked as the loop declares its streams, then as given.
+    """Return the sources of files, ranked in the order of their streams in the loop, then in the order given.
+
+    Each file comes with the name of its stream.
 
     Raises
     ------
@@ -89,15 +91,15 @@ def sources_of(loop: LoopDefinition, paths: Sequence[tuple[Path, str]]) -> list[
 
 
 def merge(sources: Sequence[Source]) -> Iterator[Row]:
-    """The rows of all sources by time, then by rank, then as they stand in their file."""
-    # One row a source is held at a time, so (place, rank) never ties and nothing behind it is compared.
+    """Merge the rows of all sources by time, then by rank, then by their order in the file."""
+    # At most one row per source is held at a time, so (place, rank) never ties and nothing after it is compared.
     return heapq.merge(*(source.rows() for source in sources))
 
 
 class Origins:
-    """Where the n-th event of a stream came from: runs of lines, so that a whole file in order takes one entry.
+    """The origins of a stream's events, as runs of lines, so that a whole file in order takes one entry.
 
-    It forgets nothing up to `limit` runs, and then learns no more.
+    It remembers everything up to `limit` runs, and then adds nothing.
     """
 
     def __init__(self, limit: int = 100_000) -> None:
@@ -106,7 +108,7 @@ class Origins:
         self._room = limit
 
     def add(self, stream: str, rank: int, line: int) -> None:
-        """The next event of a stream came from a line of a source."""
+        """Note that the next event of a stream came from a line of a source."""
         index, next_rank, next_line = self._next.get(stream, (0, -1, -1))
         if (rank != next_rank or line != next_line) and self._room:
             self._runs.setdefault(stream, []).append((index, rank, line))
@@ -114,7 +116,7 @@ class Origins:
         self._next[stream] = (index + 1, rank, line + 1)
 
     def find(self, stream: str, index: int) -> tuple[int, int] | None:
-        """Source and line of an event, None where that is not known any more."""
+        """Return the source and line of an event; None if that is not known any more."""
         if not self._room or index >= self._next.get(stream, (0, 0, 0))[0]:
             return None
         start, rank, line = max(run for run in self._runs[stream] if run[0] <= index)

@@ -1,4 +1,4 @@
-"""Which rows of which files were rejected."""
+"""The rejected rows, with their files and lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.errors import InvalidEvent
 
 
 class RejectedRow(NamedTuple):
-    """A row that is no event of its stream; without a line where too many came before it."""
+    """A row that is not an event of its stream; it has no line if too many came before it."""
 
     stream: str
     path: Path | None
@@ -27,7 +27,7 @@ class RejectedRow(NamedTuple):
 def rejected_rows(
     rejections: Sequence[Rejection], sources: Sequence[Source], origins: Origins
 ) -> tuple[RejectedRow, ...]:
-    """Rejections with their lines. Where the file itself told what is wrong with a row, that reason counts."""
+    """Return rejections with their lines. If the file itself shows what is wrong with a row, that reason counts."""
     faults = {(fault.path, fault.line): fault.error for source in sources for fault in source.faults}
     rows = []
     for rejection in rejections:

@@ -1,4 +1,4 @@
-"""How fast a player may go: pure, with the clock given from outside."""
+"""The pace of a player: pure, with an injected clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.wire.times import from_wire
 
 
 class Window(NamedTuple):
-    """So many events may go now, none of them later than `until` (µs). Where none may, ask again after `wait_s`."""
+    """How many events may be sent now, up to the time `until` (µs). If there are none, ask again after `wait_s`."""
 
     events: int
     until: float
@@ -21,21 +21,21 @@ class Window(NamedTuple):
 
 
 class Pace(Protocol):
-    """Decides when the next events may go."""
+    """A pace that decides when the next events may be sent."""
 
     def window(self, time: int) -> Window:
-        """What may go now, where the next event is of `time`."""
+        """Return what may be sent now, if the next event is of `time`."""
         ...
 
     def sent(self, events: int, time: int) -> None:
-        """So many events went, the last one of `time`."""
+        """Note that `events` were sent, the last one of `time`."""
         ...
 
 
 class TimedPace:
-    """An event goes when as much time has passed since the first one as in its own world, divided by `speed`."""
+    """A pace that sends an event once its time since the first event, divided by `speed`, has passed."""
 
-    #: Slices go at most so often: below that, events travel together.
+    #: The shortest time between two slices: events closer together are sent in one slice.
     STEP_S = 0.02
 
     def __init__(self, speed: float, clock: Callable[[], float], slice_events: int = 1_000) -> None:
@@ -56,14 +56,14 @@ class TimedPace:
         return Window(self._slice, until, 0.0) if wait <= 0 else Window(0, until, max(wait, self.STEP_S))
 
     def sent(self, events: int, time: int) -> None:
-        """Nothing to note: the clock alone decides."""
+        """Do nothing: only the clock decides."""
 
 
 class ClosedLoop:
-    """At most `ahead` events are sent that the loop has not worked off: it learns and serves in step.
+    """A pace set by the loop: at most `ahead` sent events are unprocessed, so that it learns and serves in step.
 
-    Tell it how far the loop is with `reached`. Where the loop does not move for `patience_s` (its progress may
-    not be told, or wait for something that no event brings), as many go again, so that nothing waits for ever;
+    Report the loop's progress with `reached`. If the loop does not move for `patience_s` (its progress may
+    be unknown, or wait for something that no event brings), as many are sent again, so that nothing waits forever;
     `stalls` counts how often.
     """
 
@@ -84,15 +84,15 @@ class ClosedLoop:
 
     @property
     def outstanding(self) -> int:
-        """Events sent that the loop has not worked off."""
+        """How many sent events the loop has not processed yet."""
         return self._sent - self._done
 
     def reached(self, frontier: float | None) -> None:
-        """The loop's slowest service has reached `frontier` (µs); None: there is none to wait for."""
+        """Note the frontier (µs) of the loop's slowest service; None: there is none to wait for."""
         self._open = frontier is None
         if frontier is not None:
             if frontier > self._frontier:
-                # A loop that still works off what was sent before a stall has not stopped.
+                # A loop that is still processing events from before a stall has not stopped.
                 self._moved = self._clock()
             self._frontier = frontier
         while self._marks and frontier is not None and self._marks[0][0] <= frontier:
@@ -121,18 +121,18 @@ class ClosedLoop:
 
 
 class Slowest:
-    """The frontier of a loop's slowest service, from the statuses of all.
+    """The frontier of a loop's slowest service, computed from the statuses of all.
 
-    The feature service counts always, the learner and the scorer once they have told a frontier. Of several feature
-    workers those count that own something, once one does. A service that was seen and is gone holds its last
-    frontier: a restart is waited for.
+    The feature service always counts, the learner and the scorer once they have reported a frontier. Among several
+    feature workers, those that own a partition count, once one does. A service that was seen and is gone keeps its last
+    frontier: the player waits for its restart.
     """
 
     def __init__(self) -> None:
         self._frontiers: dict[tuple[str, str], float] = {}
 
     def __call__(self, statuses: Iterable[ServiceStatus]) -> float | None:
-        """None where there is nobody to wait for."""
+        """Return the frontier; None if there is no service to wait for."""
         told: dict[tuple[str, str], float] = {}
         unowned: dict[tuple[str, str], float] = {}
         for status in statuses:
@@ -142,7 +142,7 @@ class Slowest:
                 unowned[status.service, status.instance] = -math.inf
         if not any(service == "feature" for service, _ in told):
             told |= unowned
-        # An instance under a new name takes the place of those of its service that are gone.
+        # An instance with a new name replaces those of its service that are gone.
         present = {service for service, _ in told}
         gone = {key: value for key, value in self._frontiers.items() if key[0] not in present}
         self._frontiers = gone | told

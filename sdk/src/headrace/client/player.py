@@ -1,4 +1,4 @@
-"""Playing files: their events in the order of time, at the pace of a clock or of the loop itself."""
+"""Playing of files: their events in order of time, at the pace of a clock or of the loop itself."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from headrace.marks import Marking
 from headrace.store.connection import store_errors
 from headrace.store.status import ServiceStatus, StatusBoard
 
-#: How far ahead of the loop's slowest service a player runs at full speed.
+#: How many events a player at full speed may be ahead of the loop's slowest service.
 AHEAD = 20_000
-#: How often the loop's progress is looked up; services tell it about once a second.
+#: Seconds between two reads of the loop's progress; services publish it about once a second.
 _LOOK_S = 0.25
 _PROGRESS_S = 0.1
-#: How long the store may fail to answer: a script that blocks it for seconds does not end a play of hours.
+#: Seconds for which the store may fail to answer: a script that blocks it briefly must not end a play of hours.
 _SILENT_S = 30.0
 
-#: ``"realtime"``, ``"max"``, or how many times faster than the events happened.
+#: ``"realtime"``, ``"max"``, or a factor by which to play faster than the events happened.
 Speed = Literal["realtime", "max"] | float
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Events sent, the time of the last one (µs), and how many of them the loop has not worked off (None: unknown)."""
+    """Events sent, the time of the last one (µs), and how many the loop has not processed yet (None: unknown)."""
 
     sent: int
     time: int
@@ -43,22 +43,22 @@ class Progress:
 
 @dataclass(frozen=True)
 class PlayResult:
-    """What became of a play.
+    """The outcome of a play.
 
     Attributes
     ----------
     sent
         Events sent, all durable: those accepted, those rejected and repeats.
     rejections
-        The first rows that were rejected; all of them stand in the dead letters.
+        The first rows that were rejected; all rejected rows are in the dead letters.
     disorder
-        By how much (µs) an event stood behind a newer one in its file, at most: 0 where the files are in order.
+        By how much (µs) an event was behind a newer one in its file, at most: 0 if the files are in order.
     stalls
-        How often the loop did not move for a while and was sent more all the same.
+        How often the loop did not move for a while and was sent more anyway.
     repeats
         Events that had been sent before: they have no effect.
     late
-        How many of the rejected came too late, or were sent so long ago that their ids are forgotten.
+        How many of the rejected events were late, or were resent after their ids had been forgotten.
     undecided
         Events that are durable, but on which the owners of their partitions have not decided yet.
     """
@@ -78,7 +78,7 @@ class PlayResult:
 
 
 class Clock(Protocol):
-    """Time as it passes here."""
+    """The clock that a player uses."""
 
     def now(self) -> float: ...
 
@@ -96,7 +96,7 @@ class WallClock:
 
 
 class Target(Protocol):
-    """Where events go; `headrace.client.EventStream` is one."""
+    """The destination of events; `headrace.client.EventStream` is one."""
 
     def send(self, stream: str, events: Sequence[bytes], *, mark: int = 0, end: bool = False) -> None: ...
 
@@ -119,35 +119,35 @@ def play(
 ) -> PlayResult:
     """Play files into a running loop, merged in the order of event time.
 
-    Events of equal time go in the order in which the loop declares their streams, then as they stand in their
-    files. Files need not be in order, but the loop then has to wait for their disorder.
-    Returns once all events are durable.
+    Events of equal time are sent in the order in which the loop declares their streams, then in the order of
+    their files. Files need not be sorted, but the loop then has to wait for late rows.
+    Return once all events are durable.
 
     Parameters
     ----------
     sources
         Each file with the name of its stream.
     address
-        The ingest service.
+        The address of the ingest service.
     redis_url
-        The online store, where services tell how far they are.
+        The URL of the online store, where services report their progress.
     speed
-        "max" goes as fast as the loop works off what it gets.
+        "max" plays as fast as the loop processes events.
     limit
-        Stop after so many events.
+        Stop after this many events.
     ahead
-        At full speed: how many events the loop may be behind.
+        At full speed, how many events the loop may be behind.
     final
-        Say at the end that no event follows, so that the loop finishes what it holds back.
+        Declare at the end that no event follows, so that the loop finishes what it holds back.
     on_progress
-        Called some times a second.
+        Called several times a second.
 
     Raises
     ------
     UnknownName, InvalidRequest
         A stream or a file is not what the loop expects.
     Unavailable
-        A service does not answer. Play again: events that were taken count once.
+        A service does not answer. Play again: events that were accepted count once.
     """
     ranked = sources_of(loop, [(Path(path), stream) for path, stream in sources])
     clock = WallClock()
@@ -177,7 +177,7 @@ def play(
 
 
 def _attentive(target: EventStream, look: Look | None) -> Callable[[], None]:
-    """Look at the loop's progress, and whether the call still stands: a slow play would learn of its end too late."""
+    """Return a check of the loop's progress and of the call: a slow play would notice its end too late."""
 
     def attend() -> None:
         target.check()
@@ -188,12 +188,12 @@ def _attentive(target: EventStream, look: Look | None) -> Callable[[], None]:
 
 
 def pace_of(speed: Speed, ahead: int, clock: Clock) -> Pace:
-    """The pace that a speed means.
+    """Return the pace for a speed.
 
     Raises
     ------
     InvalidRequest
-        It means none.
+        It is not a valid speed.
     """
     if speed == "max":
         return ClosedLoop(ahead, clock.now)
@@ -205,7 +205,7 @@ def pace_of(speed: Speed, ahead: int, clock: Clock) -> Pace:
 
 
 class Look:
-    """Tells a closed loop how far the services are, at most every `_LOOK_S`."""
+    """A reader of the services' progress for a closed loop, at most once per `_LOOK_S`."""
 
     def __init__(self, pace: ClosedLoop, statuses: Callable[[], Sequence[ServiceStatus]], clock: Clock) -> None:
         self._pace = pace
@@ -231,10 +231,10 @@ class Look:
 
 
 class Player:
-    """One play: takes rows from the merge as the pace allows, and sends them a slice at a time.
+    """One play: it takes rows from the merge as the pace allows, and sends them in slices.
 
-    After each slice the player marks every stream that it plays with the time of the next event of the merge less the
-    stream's lateness, so that a stream with few events does not hold the loop back. It marks no other stream: those may
+    After each slice it marks every stream that it plays, at the time of the next event of the merge minus the
+    stream's lateness, so that a stream with few events does not hold back the loop. It marks no other stream: those may
     be played later.
     """
 
@@ -263,7 +263,7 @@ class Player:
         self._marks = dict.fromkeys((source.stream.name for source in sources), 0)
 
     def run(self, limit: int | None, final: bool) -> None:
-        """Play to the end, or up to `limit` events."""
+        """Play to the end, or until `limit` events are sent."""
         rows = merge(self._sources)
         head = next(rows, None)
         left = limit if limit is not None else 2**62
@@ -316,12 +316,12 @@ class Player:
         self._tell()
 
     def _mark(self, stream: StreamDefinition, following: int | None) -> int:
-        """The mark behind a slice; 0 for none."""
+        """Return the mark after a slice; 0 for none."""
         if following is None or stream.marks == Marking.NOBODY:
             return 0
         if stream.ahead is not None and following > self._now() + stream.ahead:
-            return 0  # it will be refused, and says nothing of those that are not
-        # An event that is late by less than the lateness may still follow, from a file or another producer.
+            return 0  # the stream would refuse such a mark
+        # An event that is late by less than the lateness may still come, from a file or another producer.
         return max(following - stream.lateness, 0)
 
     def _tell(self, force: bool = False) -> None:

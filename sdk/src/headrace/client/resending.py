@@ -1,4 +1,4 @@
-"""Sending what was dead-lettered through the ingest service again."""
+"""Sending dead-lettered events through the ingest service again."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ if TYPE_CHECKING:
     from headrace.client.ingest import IngestClient
     from headrace.log.letters import Letter
 
-#: Letters of one call: of so many an answer names all that were refused.
+#: Letters of one call: few enough for the answer to name all that were refused.
 _RUN = 100
 
 
 class Resent(NamedTuple):
-    """A letter that was sent again; `error`: why it was refused again (an `InvalidEvent` is a new dead letter)."""
+    """A letter that was sent again; `error` is why it was refused again (an `InvalidEvent` is a new dead letter)."""
 
     letter: Letter
     error: InvalidEvent | InvalidRequest | None
 
 
 def resend(client: IngestClient, letters: Iterable[Letter]) -> Iterator[list[Resent]]:
-    """Send the events of letters, in their order; yields them run by run, once the broker has them.
+    """Send the events of letters, in their order; yield them run by run, once the broker has them.
 
     Raises
     ------
     Unavailable
-        The service or its broker does not answer. Of the run under way some may have been taken: sending it again
+        The service or its broker does not answer. Some of the current run may have been accepted: sending it again
         does no harm.
     """
     for run in _runs(letters):
@@ -43,7 +43,7 @@ def resend(client: IngestClient, letters: Iterable[Letter]) -> Iterator[list[Res
 
 
 def _runs(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
-    """Letters that follow each other and are of one stream, some at a time."""
+    """Group consecutive letters of one stream into bounded runs."""
     run: list[Letter] = []
     for own in letters:
         if run and (len(run) == _RUN or own.letter.stream != run[0].letter.stream):

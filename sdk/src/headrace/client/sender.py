@@ -1,4 +1,4 @@
-"""Sending files to a stream, as fast as the broker takes them."""
+"""Sending files to a stream, as fast as the broker accepts them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _SLICE = 1_000
 
 @dataclass(frozen=True)
 class SendResult:
-    """The outcome of sending: all events are durable, in their stream or in the dead letters.
+    """The outcome of a send: all events are durable, in their stream or in the dead letters.
 
-    `repeats` had been sent before and have no effect; `late` counts the rejected events that came too late; the
+    `repeats` had been sent before and have no effect; `late` counts the rejected events that were late; the
     owners of the partitions have not decided yet on `undecided` events.
     """
 
@@ -43,23 +43,23 @@ def send(
 ) -> SendResult:
     """Send files to a stream, one after the other, each in its own order.
 
-    Returns once the owners of the stream's partitions have decided on all events, or do not answer.
+    Return once the owners of the stream's partitions have decided on all events, or do not answer.
 
     Parameters
     ----------
     address
-        The ingest service.
+        The address of the ingest service.
     final
-        Say at the end that no event follows on this stream.
+        Declare at the end that no event follows on this stream.
     on_progress
-        Told how many events were sent so far.
+        Called with the number of events sent so far.
 
     Raises
     ------
     InvalidRequest
         A file is not what the stream expects.
     Unavailable
-        The service does not answer. Send again: events that were taken count once.
+        The service does not answer. Send again: events that were accepted count once.
     """
     sources = [Source(Path(path), stream, rank) for rank, path in enumerate(paths)]
     rows = (row for source in sources for row in source.rows())

@@ -1,4 +1,4 @@
-"""Declaring a loop: streams, views, labels, models; checking it; compiling it to its definition."""
+"""Declaration of a loop: streams, views, labels, models; their checks; and compilation to a definition."""
 
 from headrace.declare.aggregates import Count, Last, Max, Mean, Min, Std, Sum
 from headrace.declare.compiling import compile

@@ -1,4 +1,4 @@
-"""The aggregates that a view may be made of."""
+"""The aggregates that a view can have."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from headrace.declare.place import Place
 
 
 class Aggregate:
-    """An aggregate of a column. A missing value of the column does not enter it."""
+    """An aggregate of a column. A missing value of the column is ignored."""
 
     operation = ""
 
@@ -17,7 +17,7 @@ class Aggregate:
 
 
 class Count(Aggregate):
-    """How many events; with a column, how many in which it is not missing."""
+    """The number of events; with a column, the number of those in which it is not missing."""
 
     operation = "count"
 
@@ -38,19 +38,19 @@ class Mean(Aggregate):
 
 
 class Min(Aggregate):
-    """The least value."""
+    """The smallest value."""
 
     operation = "min"
 
 
 class Max(Aggregate):
-    """The greatest value."""
+    """The largest value."""
 
     operation = "max"
 
 
 class Std(Aggregate):
-    """The standard deviation of a sample (divisor n − 1): missing of fewer than two values."""
+    """The standard deviation of a sample (divisor n − 1): it is missing for fewer than two values."""
 
     operation = "std"
 

@@ -1,4 +1,4 @@
-"""From the declarations of a loop to its definition."""
+"""Compilation of a loop's declarations to its definition."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _Declared = TypeVar("_Declared", bound=Declaration)
 
 
 def compile(namespace: Mapping[str, object], name: str = "loop", declared: Iterable[object] = ()) -> LoopDefinition:
-    """The definition of the loop that is declared in a namespace, such as ``globals()``.
+    """Return the definition of the loop that is declared in a namespace, such as ``globals()``.
 
     Parameters
     ----------
     namespace
-        Variables, whose names are those of views and labels that do not say theirs.
+        Variables; views and labels without a name of their own take the variable's.
     name
-        The loop's name, if no `Loop` says it.
+        The loop's name, unless a `Loop` gives one.
     declared
-        Further declarations, which no variable holds.
+        Further declarations that are not held by a variable.
 
     Raises
     ------
     DefinitionErrors
-        All mistakes in it.
+        All mistakes in the declarations.
     """
     mistakes = Mistakes()
     compiled = compile_into(mistakes, namespace, name, declared)
@@ -49,7 +49,7 @@ def compile(namespace: Mapping[str, object], name: str = "loop", declared: Itera
 
 @dataclass(frozen=True)
 class Compiled:
-    """A definition, and what makes the learner of each of its models."""
+    """A definition, with the functions that make its models' learners."""
 
     definition: LoopDefinition
     learners: dict[str, Learner]
@@ -58,15 +58,15 @@ class Compiled:
 def compile_into(
     mistakes: Mistakes, namespace: Mapping[str, object], name: str, declared: Iterable[object]
 ) -> Compiled:
-    """As `compile`, but mistakes are added to those known; the result is meaningless if there are any."""
+    """Compile like `compile`, but add mistakes to those known; the result is meaningless if there are any."""
     parts = _Parts([*declared, *namespace.values()])
     parts.name_by(namespace)
     parts.check_names(mistakes)
     for kind in (parts.views, parts.labels, parts.models):
         check_renames(kind, mistakes)
     streams = [define_stream(own, mistakes) for own in parts.streams]
-    # A row runs ahead of a reader by the disorder of its own stream, by that of the streams it waits for, and, where
-    # workers wait for each other, by that of the stream that the reader's vector stands in.
+    # A row may be ahead of a reader by the disorder of its own stream, by that of the streams it waits for, and, if
+    # workers wait for each other, by that of the stream of the reader's vector.
     ahead = 3 * max((own.lateness for own in streams), default=0)
     views = [define_view(own, ahead, mistakes) for own in parts.views]
     labels = {id(own): define_label(own, mistakes) for own in parts.labels}
@@ -92,7 +92,7 @@ def compile_into(
 
 
 def _sources(loop: LoopDefinition, model: ModelDefinition) -> str:
-    """What a model's examples are made of: how long rows and their ticks are kept changes no value."""
+    """Hash what a model's examples are made from: how long rows and their ticks are kept changes no value."""
     labels = [structs.replace(own, alias=None) for own in loop.labels if own.name == model.label]
     read = [own for own in loop.views if own.name in model.view_names]
     views = [structs.replace(own, keep=0, expire=None, alias=None) for own in read]
@@ -100,7 +100,7 @@ def _sources(loop: LoopDefinition, model: ModelDefinition) -> str:
 
 
 def check_renames(declared: Sequence[Declaration], mistakes: Mistakes) -> None:
-    """Refuse a ``was`` that names no state of its own: state has one name, and goes to one declaration."""
+    """Refuse a ``was`` that does not name separate state: state has one name, and belongs to one declaration."""
     by_name = {declaration.name: declaration for declaration in declared}
     takers: dict[str, Declaration] = {}
     for declaration in declared:
@@ -124,7 +124,7 @@ def _refuse_rename(declaration: Declaration, problem: str, cure: str, mistakes: 
 
 
 class _Parts:
-    """All that a loop is made of: what is declared, and what that refers to."""
+    """The parts of a loop: everything that is declared, and everything that this refers to."""
 
     def __init__(self, declared: Iterable[object]) -> None:
         self.streams: list[type[Stream]] = []
@@ -169,7 +169,7 @@ class _Parts:
                 self._add_views(argument)
 
     def name_by(self, namespace: Mapping[str, object]) -> None:
-        """Give declarations the names of their variables; a variable overwritten is read in the file."""
+        """Give declarations the names of their variables; names of overwritten variables are read from the file."""
         variables = {id(own): variable for variable, own in reversed(list(namespace.items()))}
         for own in (*self.views, *self.labels, *self.models):
             if own.given_name is None:
@@ -194,7 +194,7 @@ class _Parts:
                 mistakes.add(place, f"{kind} {name}", problem, "Name one of them otherwise.")
 
     def loop(self, mistakes: Mistakes, start: Place) -> Loop:
-        """The loop's settings, which are the defaults where nothing is declared; the file begins at `start`."""
+        """Return the loop's settings, or the defaults if none are declared; the file begins at `start`."""
         if not self.streams and not mistakes:
             cure = "Declare a stream: class Departed(Stream, key=..., time=..., id=...)."
             mistakes.add(self._first_place(start), "loop", "there is no stream in it", cure)

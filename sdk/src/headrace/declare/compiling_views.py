@@ -1,4 +1,4 @@
-"""Making a view's definition of its declaration, and telling what is wrong with it."""
+"""Compilation of a view's declaration to its definition, and detection of its mistakes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from headrace.declare.streams import Stream, a_type, field_types, is_stream, str
 from headrace.declare.views import View, window_name
 from headrace.definition import AggregateDefinition, FieldType, ViewDefinition, Window
 
-#: How much longer than lateness asks for rows hold single ticks, where their view does not say.
+#: How much longer than lateness requires rows hold single ticks, if their view does not say.
 KEEP_LONGER = 60_000_000
 _SECOND = 1_000_000
 
-#: Types of which no two values need be equal.
+#: Types whose values are rarely equal, so that they cannot name an entity.
 NAMELESS = (FieldType.FLOAT, FieldType.TIME)
 
-#: The hops that a window may get by itself.
+#: The hops that a window may get by default.
 HOPS = tuple(
     parse_duration(text)
     for text in (
@@ -41,7 +41,7 @@ MOST_TILES = 10_000
 
 
 def read_view(read: Read, model_stream: type[Stream], part: str, mistakes: Mistakes) -> Typed | None:
-    """A read of a view for the events of a model's stream; None where it is mistaken."""
+    """Compile a read of a view for the events of a model's stream; return None if it has mistakes."""
     view, windows = read.view, [window_name(own) for own in read.view.windows]
     before = len(mistakes)
     if read.aggregate not in view.aggregates:
@@ -66,7 +66,7 @@ def _check_key(read: Read, own: str, field: str, stream: type[Stream], part: str
     view, fields = read.view, field_types(stream)
     there = field_types(view.stream).get(own) if is_stream(view.stream) else None
     if there is None or there in NAMELESS:
-        return  # which has been told where the view is
+        return  # this mistake is reported where the view is declared
     if field not in fields:
         problem = f"view {view.name} is by {own!r}, and stream {stream_name(stream)} has no field {field!r}"
         cure = f'Say which field names the {own}: {view.name}.of({own}="...").'
@@ -81,9 +81,9 @@ def _check_key(read: Read, own: str, field: str, stream: type[Stream], part: str
 
 
 def define_view(view: View, ahead: int, mistakes: Mistakes) -> ViewDefinition | None:
-    """The definition of a view, meaningless where mistakes were found; None without a stream.
+    """Compile a view to its definition; it is meaningless if mistakes were found, and None without a stream.
 
-    `ahead` is how far a row may run ahead of those who read it.
+    `ahead` is how far a row may be ahead of its readers.
     """
     if not is_stream(view.stream):
         cure = "Give it a stream: View(Departed, ...)."
@@ -175,7 +175,7 @@ class _ViewCompiler:
         return Scope(self._view.stream, self._view.part, self._mistakes, self._derived)
 
     def _resolve(self, value: object, what: str) -> Typed | None:
-        """An expression of the view's columns; derived ones are put in its place."""
+        """Resolve an expression of the view's columns; derived ones are replaced by their expressions."""
         if isinstance(value, bool | int | float):
             value = Literal(value)
         if not isinstance(value, Expression):
@@ -187,7 +187,7 @@ class _ViewCompiler:
         if name in self._fields:
             problem = f"derive {name!r} hides the field of stream {stream_name(self._view.stream)}"
             self._wrong(problem, "Name it otherwise.")
-        # Known before it is resolved, so that what depends on a mistaken column is not told as well.
+        # Register the name before resolving it, so that a mistaken column is not reported again where it is used.
         self._derived[name] = None
         self._derived[name] = self._resolve(value, f"derive {name!r}")
 
@@ -222,7 +222,7 @@ class _ViewCompiler:
         return AggregateDefinition(name, aggregate.operation, self._aggregated(name, aggregate))
 
     def _aggregated(self, name: str, aggregate: Aggregate) -> str | None:
-        """The column that an aggregate is over, which becomes a derived one where it is an expression."""
+        """Return the column of an aggregate; an expression becomes a derived column."""
         given = aggregate.column
         column = given
         if isinstance(given, str):
@@ -271,7 +271,7 @@ class _ViewCompiler:
         return tuple(windows.values())
 
     def _hops(self) -> dict[str, object]:
-        """The declared hops by window; those that are mistaken are left out."""
+        """Return the declared hops by window, without mistaken ones."""
         names = [window_name(own) for own in self._view.windows]
         given = self._view.hop
         if given is None:
@@ -307,6 +307,6 @@ class _ViewCompiler:
 
 
 def _default_hop(size: int, resolution: int) -> int:
-    """The greatest round hop of at most a twelfth of the window, or the resolution where that is greater."""
+    """Return the largest round hop of at most a twelfth of the window, or the resolution if that is larger."""
     fitting = (hop for hop in HOPS if hop * 12 <= size and size % hop == 0 and hop % resolution == 0)
     return max(fitting, default=resolution)

@@ -1,4 +1,4 @@
-"""What all parts of a loop have in common: a name, a place, and the file that is being loaded."""
+"""The common base of a loop's parts: a name, a place, and the recording of what a file declares."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
 
 class Declaration:
-    """A view, label, model or loop, in the file's words."""
+    """A view, label, model or loop as the file declares it."""
 
     kind = "declaration"
 
@@ -28,22 +28,22 @@ class Declaration:
 
     @property
     def name(self) -> str:
-        """The given name, or the variable's."""
+        """The given name, or that of its variable."""
         return self.given_name or self.variable or "?"
 
     @property
     def state_name(self) -> str:
-        """The name under which its state is kept: before a rename, the old one."""
+        """The name under which its state is kept: after a rename, the old one."""
         return self.was or self.name
 
     @property
     def alias(self) -> str | None:
-        """Its name, where its state is kept under another one."""
+        """Its name, if its state is kept under another one."""
         return None if self.state_name == self.name else self.name
 
     @property
     def part(self) -> str:
-        """As an error names it."""
+        """Its name in error messages."""
         return f"{self.kind} {self.name}" if self.given_name or self.variable else f"a {self.kind}"
 
     def __repr__(self) -> str:
@@ -52,7 +52,7 @@ class Declaration:
 
 @contextmanager
 def recording() -> Iterator[list[object]]:
-    """Collect all that is declared meanwhile, in order."""
+    """Collect everything that is declared within the block, in order."""
     declared: list[object] = []
     token = _recording.set(declared)
     try:
@@ -62,20 +62,20 @@ def recording() -> Iterator[list[object]]:
 
 
 def record(declared: object) -> None:
-    """Tell the recording, if there is one."""
+    """Add a declaration to the current recording, if there is one."""
     recorded = _recording.get()
     if recorded is not None:
         recorded.append(declared)
 
 
 def snake_case(name: str) -> str:
-    """``DepartedFlight`` as ``departed_flight``, ``HTTPCall`` as ``http_call``."""
+    """Convert ``DepartedFlight`` to ``departed_flight``, ``HTTPCall`` to ``http_call``."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
     return words.lower()
 
 
 def is_name(name: object) -> bool:
-    """Whether it can stand in topics, keys and feature names."""
+    """Return whether a name is allowed in topics, keys and feature names."""
     return isinstance(name, str) and len(name) <= 100 and _NAME.fullmatch(name) is not None
 
 

@@ -1,11 +1,11 @@
-"""Durations as users write them, in microseconds inside."""
+"""Durations in the form that users write; internally they are microseconds."""
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
 
-#: How long each unit is, in µs, longest first.
+#: The length of each unit in µs, longest first.
 UNITS = {
     "w": 604_800_000_000,
     "d": 86_400_000_000,
@@ -16,10 +16,10 @@ UNITS = {
     "us": 1,
 }
 
-#: The cure of what is no duration.
+#: The cure for a value that is not a duration.
 EXAMPLES = 'Write a whole number and a unit (us, ms, s, m, h, d, w), such as "15m", "3h" or "1h30m".'
 
-#: Longer ones would not fit beside times in 64 bits; no stream is kept for ten thousand years either.
+#: Longer durations would overflow 64 bits when added to times; besides, no stream is kept for ten thousand years.
 LONGEST = 520_000 * UNITS["w"]
 
 _PART = re.compile(r"(\d+)(us|ms|s|m|h|d|w)", re.ASCII)
@@ -27,12 +27,12 @@ _WHOLE = re.compile(r"(?:\d+(?:us|ms|s|m|h|d|w))+", re.ASCII)
 
 
 def parse_duration(value: object) -> int:
-    """Microseconds of a duration such as ``"250ms"``, ``"3h"``, ``"1h30m"``, or of a timedelta.
+    """Return the microseconds of a duration such as ``"250ms"``, ``"3h"``, ``"1h30m"``, or of a timedelta.
 
     Raises
     ------
     ValueError
-        It is none.
+        It is not a duration.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def parse_duration(value: object) -> int:
 
 
 def format_duration(duration: int) -> str:
-    """The shortest text that `parse_duration` reads as this many microseconds.
+    """Return the shortest text that `parse_duration` reads as this many microseconds.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def format_duration(duration: int) -> str:
     """
     parts = []
     for unit, size in UNITS.items():
-        # A week is said as days where that is not longer: "14d" and "2w" are, "1w1d" is not.
+        # Use weeks only if that is not longer than days: "14d" and "2w" are equally long, "1w1d" is longer than "8d".
         if unit == "w" and duration % size:
             continue
         number, duration = divmod(duration, size)

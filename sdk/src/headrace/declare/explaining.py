@@ -1,4 +1,4 @@
-"""A loop in words: what `headrace check` prints."""
+"""A description of a loop: the output of `headrace check`."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from headrace.definition import (
 )
 from headrace.marks import Marking
 
-#: Upper estimates of the bytes of an id, of an entry of the join and of each value of a vector in it. Valkey takes 76
+#: Upper estimates of the bytes of an id, of an entry of the join, and of each value of a vector in it. Valkey needs 76
 #: for an id of 13 characters, and 229 for an entry with a vector of 90 bytes.
 ID_BYTES, ENTRY_BYTES, VALUE_BYTES = 200, 400, 9
 
-#: Questions per second for which `check` says what they cost.
+#: The rate of questions per second for which `check` shows the cost.
 RATE = 1_000
 
 
 def explain(loop: LoopDefinition) -> str:
-    """Streams with their topics, views with their windows, labels, and models with their features."""
+    """Describe streams with their topics, views with their windows, labels, and models with their features."""
     lines = [
         f"loop {loop.name}",
         f"  a partition without backlog for {format_duration(loop.idle)} holds nobody back",
@@ -54,7 +54,7 @@ def explain(loop: LoopDefinition) -> str:
 
 
 def expression_text(expression: Expression, titles: Mapping[str, str] = MappingProxyType({})) -> str:
-    """An expression as its user would write it; `titles` are those of renamed views by their names."""
+    """Return an expression as a user would write it; `titles` gives the titles of renamed views by name."""
     return whole_text(_inner_text(expression, titles))
 
 
@@ -71,7 +71,7 @@ def _inner_text(expression: Expression, titles: Mapping[str, str]) -> str:
 
 
 def topic(loop: LoopDefinition, stream: str) -> str:
-    """The full name of a stream's topic, in the default namespace."""
+    """Return the full name of a stream's topic in the default namespace."""
     from headrace.log.topics import Topics
 
     return Topics(loop.name).stream(stream)
@@ -96,7 +96,7 @@ def _stream(loop: LoopDefinition, stream: StreamDefinition) -> list[str]:
 
 
 def _marks(stream: StreamDefinition) -> str:
-    """Who may send them, and what bounds their effect."""
+    """Describe who may send marks, and what bounds their effect."""
     if stream.marks == Marking.NOBODY:
         return "of nobody: its watermark moves by events alone"
     senders = "headrace's own commands" if stream.marks == Marking.CLI else "anyone"
@@ -174,7 +174,7 @@ def _outcome(label: LabelDefinition, outcome: float | str) -> str:
 
 
 def _sparse(label: LabelDefinition) -> str:
-    """What moves the watermark of a stream of labels that has few events."""
+    """Describe what moves the watermark of a stream of labels that has few events."""
     mark = f"headrace mark {label.stream} --until now"
     return f"once the watermark of {label.stream} is past the wait: where its events are rare, send marks, {mark}"
 
@@ -200,7 +200,7 @@ def _model(loop: LoopDefinition, model: ModelDefinition) -> list[str]:
 
 
 def _waiting(loop: LoopDefinition, model: ModelDefinition) -> list[tuple[str, str]]:
-    """What questions cost that wait for their label, where they come at a rate that is easy to scale."""
+    """Describe what questions cost while they wait for their label, at a rate that is easy to scale."""
     bound = loop.label(model.label).wait
     size = ENTRY_BYTES + VALUE_BYTES * len(model.features)
     questions = RATE * bound // 1_000_000
@@ -218,7 +218,7 @@ def _bytes(size: float) -> str:
 
 
 def _features(loop: LoopDefinition, model: ModelDefinition) -> list[tuple[str, str, str, str]]:
-    """A line a feature; the categories of one value share a line."""
+    """List the features, one per line; the categories of one value share a line."""
     rows = []
     numbered = enumerate(model.features, 1)
     for one_hot, group in groupby(numbered, key=lambda entry: _one_hot_of(entry[1].value)):
@@ -253,7 +253,7 @@ def _titled(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _table(rows: Iterable[Sequence[str]], indent: int = 2) -> list[str]:
-    """Rows in aligned columns; the last one is not padded."""
+    """Format rows in aligned columns; the last column is not padded."""
     listed = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*listed, strict=True)]
     return [

@@ -1,4 +1,4 @@
-"""Expressions: what users compute from the fields of an event and from the windows of a view."""
+"""Expressions: computations on the fields of an event and on the windows of a view."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-#: What may stand beside an expression. A type checker sees ``Departed.delay_min`` as its annotation.
+#: The type of an operand beside an expression. A type checker sees ``Departed.delay_min`` as its annotation.
 Operand: TypeAlias = "Expression | float | str | bool | datetime | None"
 
 
 class Transforms(Generic[Result]):
-    """What can be done to a value, or to each of several."""
+    """The operations on a value, or on each of several values."""
 
     def _apply(
         self, operation: str, others: tuple[object, ...] = (), parameters: tuple[object, ...] = (), swap: bool = False
@@ -30,7 +30,7 @@ class Transforms(Generic[Result]):
 
     def _with(self, operation: str, other: object, swap: bool = False) -> Result:
         if isinstance(other, Transforms) and not isinstance(other, Expression):
-            return NotImplemented  # type: ignore[no-any-return]  # it may know how to do it for each of its own
+            return NotImplemented  # type: ignore[no-any-return]  # it may apply this to each of its own
         return self._apply(operation, (other,), swap=swap)
 
     def __neg__(self) -> Result:
@@ -73,71 +73,71 @@ class Transforms(Generic[Result]):
         return self._with("ge", other)
 
     def abs(self) -> Result:
-        """The absolute value."""
+        """Return the absolute value."""
         return self._apply("abs")
 
     def log1p(self) -> Result:
-        """The natural logarithm of one more than the value."""
+        """Return the natural logarithm of one plus the value."""
         return self._apply("log1p")
 
     def signed_log(self) -> Result:
-        """sign(x) · log(1 + |x|): long tails on both sides drawn in."""
+        """Return sign(x) · log(1 + |x|): it shortens long tails on both sides."""
         return self._apply("signed_log")
 
     def clip(self, low: float, high: float) -> Result:
-        """No less than `low`, no more than `high`."""
+        """Limit the value to at least `low` and at most `high`."""
         return self._apply("clip", parameters=(low, high))
 
     def bins(self, edges: Sequence[float]) -> Result:
-        """How many of the rising edges are ≤ the value: 0, 1, … len(edges)."""
+        """Return how many of the rising edges are ≤ the value: 0, 1, … len(edges)."""
         return self._apply("bins", parameters=_listed(edges))
 
     def is_missing(self) -> Result:
-        """Whether the value is missing: never missing itself."""
+        """Return whether the value is missing: the result itself is never missing."""
         return self._apply("is_missing")
 
     def is_in(self, values: Iterable[float | str]) -> Result:
-        """Whether the value is one of these."""
+        """Return whether the value is one of these."""
         return self._apply("is_in", parameters=_listed(values))
 
     def fill(self, value: Operand) -> Result:
-        """The value, or this one where it is missing."""
+        """Return the value, or `value` if it is missing."""
         return self._with("fill", value)
 
 
 class Expression(Transforms["Expression"]):
-    """A value computed from an event, or read from a view at its time."""
+    """A value computed from an event, or read from a view as of its time."""
 
     def __init__(self, place: Place | None = None) -> None:
         self.place = place or Place.here()
 
     @property
     def name(self) -> str:
-        """What a feature of this expression is called."""
+        """The name of a feature with this expression."""
         return self._text(stored=False)
 
     def _text(self, stored: bool) -> str:
-        """Its name: as the loop file has it now, or the one that is stored."""
+        """Return its name: the loop file's current one, or the stored one."""
         raise NotImplementedError
 
     def _inner_text(self, stored: bool) -> str:
-        """Its name as part of a greater one."""
+        """Return its name as part of a larger expression."""
         return self._text(stored)
 
     def named(self, name: str, *, was: str | None = None) -> Expression:
-        """The same value as a feature of another name.
+        """Return the same value as a feature with another name.
 
         Parameters
         ----------
         was
-            The feature's name before, where it was renamed: models that learned from it go on.
+            The feature's previous name, if it was renamed: models that learned from it continue.
         """
         return Named(self, name, was)
 
     def one_hot(self, categories: Iterable[float | str] | None = None) -> Selection:
-        """One 0/1 feature a category; all are 0 where the value is missing or is none of them.
+        """Return one 0/1 feature per category; all are 0 if the value is missing or is none of them.
 
-        The categories of ``hour``, ``weekday`` and ``bins`` are known, all others need to be given.
+        The categories of ``hour``, ``weekday`` and ``bins`` are known; all others must be given.
         """
         known = tuple(categories) if categories is not None and not isinstance(categories, str) else self._categories()
         if not known:
@@ -148,12 +148,12 @@ class Expression(Transforms["Expression"]):
 
     @property
     def hour(self) -> Expression:
-        """The hour of a time, 0 to 23, UTC."""
+        """The hour of a time, 0 to 23, in UTC."""
         return self._apply("hour")
 
     @property
     def weekday(self) -> Expression:
-        """The day of the week of a time: Monday is 0, UTC."""
+        """The day of the week of a time, in UTC: Monday is 0."""
         return self._apply("weekday")
 
     def _categories(self) -> tuple[int, ...]:
@@ -201,12 +201,12 @@ class Expression(Transforms["Expression"]):
 
 
 def stored_name(feature: Expression) -> str:
-    """What a feature is called in vectors, examples and models: before a rename, the old name."""
+    """Return a feature's name in vectors, examples and models: after a rename, the old name."""
     return feature._text(stored=True)
 
 
 class Column(Expression):
-    """A field of an event, of a stream where it is known."""
+    """A field of an event; its stream is set if it is known."""
 
     def __init__(self, column: str, stream: type[Stream] | None = None) -> None:
         super().__init__()
@@ -272,7 +272,7 @@ class Operation(Expression):
 
 
 class Category(Operation):
-    """Whether an expression is one category; 0 where it is missing."""
+    """Whether an expression equals one category; 0 if it is missing."""
 
     def __init__(self, of: Expression, category: float | str) -> None:
         super().__init__("fill", (Operation("eq", (of, _wrap(category))), Literal(0)))
@@ -287,7 +287,7 @@ class Category(Operation):
 
 
 class Named(Expression):
-    """An expression under a name of the user's."""
+    """An expression with a name given by the user."""
 
     def __init__(self, of: Expression, name: str, was: str | None = None) -> None:
         super().__init__()
@@ -300,7 +300,7 @@ class Named(Expression):
 
 
 class Mistaken(Expression):
-    """Stands where an expression could not be made; told when the loop is compiled."""
+    """A placeholder for an expression that could not be made; it is reported when the loop is compiled."""
 
     def __init__(self, problem: str, cure: str) -> None:
         super().__init__()
@@ -312,7 +312,7 @@ class Mistaken(Expression):
 
 
 class Selection(Transforms["Selection"]):
-    """Several features at once; what is done to it is done to each."""
+    """Several features at once; an operation on it applies to each of them."""
 
     def __init__(self, expressions: tuple[Expression, ...]) -> None:
         self.place = Place.here()
@@ -324,7 +324,7 @@ class Selection(Transforms["Selection"]):
         return Selection(tuple(own._apply(operation, others, parameters, swap) for own in self.expressions))
 
     def one_hot(self, categories: Iterable[float | str] | None = None) -> Selection:
-        """One 0/1 feature for each of these and each category; see `Expression.one_hot`."""
+        """Return one 0/1 feature for each of these and each category; see `Expression.one_hot`."""
         known = None if categories is None else tuple(categories)
         return Selection(tuple(one for own in self.expressions for one in own.one_hot(known).expressions))
 
@@ -332,12 +332,12 @@ class Selection(Transforms["Selection"]):
         return f"<features {', '.join(own.name for own in self.expressions)}>"
 
 
-#: What a model takes as features. ``Departed.at.weekday`` is a method for a type checker.
+#: The types that a model accepts as features. A type checker takes ``Departed.at.weekday`` for a method.
 Feature: TypeAlias = "Expression | Selection | View | Row | float | str | bool | datetime | Callable[[], int] | None"
 
 
 def col(column: Operand) -> Expression:
-    """A column by name, or (for type checkers, which see ``Departed.at`` as a datetime) as an expression.
+    """Return a column by name, or (for type checkers, which see ``Departed.at`` as a datetime) as an expression.
 
     Examples
     --------
@@ -348,7 +348,7 @@ def col(column: Operand) -> Expression:
 
 
 def applied_text(operation: str, arguments: list[str], parameters: Iterable[object]) -> str:
-    """An operation as its user wrote it."""
+    """Format an operation as its user wrote it."""
     symbol = OPERATIONS[operation].symbol
     if symbol:
         return f"({arguments[0]} {symbol} {arguments[1]})"
@@ -359,7 +359,7 @@ def applied_text(operation: str, arguments: list[str], parameters: Iterable[obje
 
 
 def whole_text(text: str) -> str:
-    """An expression's text without the parentheses around all of it."""
+    """Strip the parentheses around a whole expression's text."""
     depth = 0
     for place, letter in enumerate(text):
         depth += (letter == "(") - (letter == ")")
@@ -369,7 +369,7 @@ def whole_text(text: str) -> str:
 
 
 def constant_text(value: object) -> str:
-    """A constant, whole numbers without a fraction."""
+    """Format a constant, whole numbers without a fraction."""
     return f"{value:g}" if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else str(value)
 
 
@@ -390,5 +390,5 @@ def _wrap(value: object) -> Expression:
 
 
 def _listed(values: object) -> tuple[object, ...]:
-    """The parameters of an operation; a lone value is kept, to be refused with the operation's name."""
+    """Return the parameters of an operation; a lone value is kept, so that the operation's name is in its refusal."""
     return tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else (values,)

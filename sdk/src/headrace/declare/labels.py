@@ -15,60 +15,60 @@ from headrace.declare.streams import Stream, a_type, field_type, field_types, is
 from headrace.declare.views import Duration
 from headrace.definition import FieldType, Keep, LabelDefinition
 
-#: An outcome: a truth, a class, or a number.
+#: An outcome: a boolean, a class, or a number.
 Outcome: TypeAlias = bool | int | float | str
 
 
 class Label(Declaration):
-    """The outcome of the events of one stream, told by those of another (or the same).
+    """The outcome of the events of one stream, taken from the events of another (or the same) stream.
 
     Parameters
     ----------
     stream
-        The stream that tells the outcome.
+        The stream whose events have the outcome.
     of
         The stream whose events it is the outcome of.
     value
-        The outcome. A condition makes a binary label, a string or whole number a class, any other
+        The outcome. A condition makes a binary label, a string or whole number a class, and any other
         number a quantity to be estimated.
     wait
         How much later, in event time, an outcome still counts.
     id
         The field of `stream` that holds the id of the event of `of`; by default `stream`'s own id.
     absent
-        The outcome of an event that has none by the end of `wait`, as the watermark of `stream` tells.
+        The outcome of an event that has none by the end of `wait`, once the watermark of `stream` has passed that.
     correct
-        The outcome with the newest event time within `wait` counts, and is known at its end; by default the first
-        one that comes counts, at once.
+        If true, the outcome with the newest event time within `wait` counts, and is known at its end; by default the
+        first one that arrives counts, at once.
     keep
-        By outcome the share of its examples that is kept, chosen by a hash of the event's id. Each of them weighs as
-        much as those that it stands for.
+        By outcome, the share of its examples that is kept, chosen by a hash of the event's id. Each kept example weighs
+        as much as those that it represents.
     by, after
-        A forecast: the first event of `stream`, at least `after` later, whose field `by` has the value that the asking
-        event has tells the outcome. `by` is the key of the stream.
+        For a forecast: the first event of `stream`, at least `after` later, whose field `by` equals that of the asking
+        event, has the outcome. `by` is the key of the stream.
     known_at
         The field of `stream` (a time) that says when the outcome is known; by default the time of its event. It is for
         a table whose rows hold their own outcomes: the question is asked at the time of the row, without the fields
-        that the label is made of.
+        that the label is made from.
     name
-        Its name, by default the variable's.
+        Its name; by default, that of its variable.
     was
-        Its name before, where it was renamed: its state is kept, under the old name.
+        Its previous name, if it was renamed: its state is kept under the old name.
 
     Examples
     --------
-    A payment without a chargeback within 30 days is honest; of the honest ones one in twenty is learned::
+    A payment without a chargeback within 30 days is honest; one in twenty of the honest ones is learned::
 
         fraud = Label(
             Chargeback, of=Payment, id="payment", value=Chargeback.confirmed, wait="30d",
             absent=False, keep={False: 0.05},
         )
 
-    The level in half an hour, as the next reading tells it::
+    The level in half an hour, taken from the next reading::
 
         soon = Label(Reading, of=Reading, by="patient", after="30m", wait="45m", value=Reading.glucose)
 
-    A table of trips, each with its end in the same row::
+    A table of trips, with the end of each in the same row::
 
         long = Label(Trip, of=Trip, known_at="ended_at", value=Trip.minutes > 20, wait="1d")
     """
@@ -107,13 +107,13 @@ class Label(Declaration):
 
 
 def known_at(label: Label) -> str | None:
-    """The field that says when the outcome is known, where the label has one."""
+    """Return the field that says when the outcome is known, if the label has one."""
     named = label.known_at.column if isinstance(label.known_at, Column) else label.known_at
     return named if isinstance(named, str) else None
 
 
 def label_id(label: Label) -> str | None:
-    """The field that names the event, or the entity of a forecast, where the label has one."""
+    """Return the field that names the event, or the entity of a forecast, if the label has one."""
     if label.by is not None:
         return label.by
     if isinstance(label.id, Expression):
@@ -125,7 +125,7 @@ def label_id(label: Label) -> str | None:
 
 
 def define_label(label: Label, mistakes: Mistakes) -> LabelDefinition | None:
-    """The definition of a label; None where its value or streams are mistaken."""
+    """Compile a label to its definition; return None if its value or streams have mistakes."""
     before = len(mistakes)
 
     def wrong(problem: str, cure: str) -> None:
@@ -202,7 +202,7 @@ def _known_at(label: Label, wrong: _Wrong) -> str | None:
 
 
 def _after(label: Label, wait: int, wrong: _Wrong) -> int | None:
-    """The least distance of a forecast, in µs; None where the label is none."""
+    """Return the least distance of a forecast, in µs; None if the label is not a forecast."""
     if label.after is None and label.by is None:
         return None
     stream = stream_name(label.stream)
@@ -260,7 +260,7 @@ def _keep(label: Label, type: FieldType, wrong: _Wrong) -> tuple[Keep, ...]:
 
 
 def as_outcome(given: object, type: FieldType) -> float | str | None:
-    """An outcome as the log has it: 0 or 1, a class as text, or a number; None where it has another type.
+    """Return an outcome in the form of the log: 0 or 1, a class as text, or a number; None if it has another type.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Features that would tell a model what it is to predict."""
+"""Detection of features that would reveal to a model what it is to predict."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def check(model: Model, feature: Expression, value: definition.Expression, mistakes: Mistakes) -> None:
-    """Tell why a feature leaks the model's label, if it does.
+    """Report why a feature leaks the model's label, if it does.
 
-    A window ends before the event's own tick, so views over the past do not leak. What does: a field
-    that the label itself is made of, where the event tells its own label; the event's id; and a view whose entity is
+    A window ends before the event's own tick, so views over the past do not leak. Three things do: a field
+    that the label is made from, if the event has its own label; the event's id; and a view whose entity is
     the event.
     """
     label = model.label
@@ -31,7 +31,7 @@ def check(model: Model, feature: Expression, value: definition.Expression, mista
         mistakes.add(feature.place, model.part, problem, cure)
 
     used = set(_fields(value))
-    # The event that asks tells its own outcome, unless a later one does.
+    # The asking event has its own outcome, unless a later one has it.
     tells = label.stream is model.on and label.after is None and label_id(label) == model.on.__options__["id"]
     later = _known_later(label)
     told = _outcome(label) if tells else set()
@@ -54,19 +54,19 @@ def check(model: Model, feature: Expression, value: definition.Expression, mista
 
 
 def _outcome(label: Label) -> set[str]:
-    """The fields that an event's own outcome is made of."""
+    """Return the fields that an event's own outcome is made from."""
     told = _columns(label.value) if isinstance(label.value, Expression) else set()
     known = known_at(label)
     return told if known is None else {*told, known}
 
 
 def _known_later(label: Label) -> set[str]:
-    """The fields of the label's stream that nobody knows at the time of their event."""
+    """Return the fields of the label's stream that are unknown at the time of their event."""
     return _outcome(label) if label.known_at is not None else set()
 
 
 def _of_view(view: View) -> set[str]:
-    """The fields that a view is made of."""
+    """Return the fields that a view is made from."""
     derived = {name: own for name, own in view.derive.items() if isinstance(own, Expression)}
     aggregates = view.features.values() if isinstance(view.features, dict) else ()
     sources = [own.column for own in aggregates if isinstance(own, Aggregate)]
@@ -77,7 +77,7 @@ def _of_view(view: View) -> set[str]:
 
 
 def _is_by_event(model: Model, read: Read) -> bool:
-    """Another event's id, such as that of the order before, names a row that holds no label of this event."""
+    """Return whether a view is read by this event's own id: another event's id is not a leak."""
     own_id = model.on.__options__["id"]
     return any(read.key.get(own, own) == own_id for own in read.view.by)
 

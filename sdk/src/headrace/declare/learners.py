@@ -1,4 +1,4 @@
-"""Learners: River estimators, checked against their model's task and described for its hash."""
+"""Learners: River estimators, checked against their model's task and described for the model's hash."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.errors import UnsupportedLearner
 
 _FACTORY = "Write learner=lambda: StandardScaler() | LogisticRegression()."
 
-#: What to take instead of an estimator of another task.
+#: Suggestions in place of an estimator for another task.
 _CURES = {
     Task.BINARY: "Use a classifier, such as LogisticRegression, or label with a number.",
     Task.MULTICLASS: "Use a classifier, such as HoeffdingTreeClassifier, or label with a float.",
@@ -33,20 +33,20 @@ def check(
     mistakes: Mistakes,
     weighted: bool = False,
 ) -> str:
-    """Tell what is wrong with a model's learner; returns its description.
+    """Report what is wrong with a model's learner; return its description.
 
     Parameters
     ----------
     factory
-        What the user gave as the learner.
+        The learner as the user gave it.
     task
-        The model's, or None where the label is mistaken.
+        The model's task; None if its label has mistakes.
     features
-        What it is to learn from.
+        The features that it will learn from.
     place, part, mistakes
-        Where the model is declared, its name, and where to tell.
+        The model's place and name, and where to report mistakes.
     weighted
-        Its examples have weights.
+        Whether its examples have weights.
     """
     before = len(mistakes)
     learner = _made(factory, place, part, mistakes)
@@ -72,7 +72,7 @@ def check(
 
 
 def _check_weights(learner: object, place: Place, part: str, mistakes: Mistakes) -> None:
-    # Few loops need it, and it brings the broker's client along.
+    # Imported only here: few loops need it, and it loads the broker's client.
     from headrace.learning import takes_weight
 
     if not takes_weight(learner):
@@ -82,13 +82,13 @@ def _check_weights(learner: object, place: Place, part: str, mistakes: Mistakes)
 
 
 def _last_step(learner: object) -> str:
-    """The name of the estimator that learns: the last one of a pipeline."""
+    """Return the name of the estimator that learns: the last one of a pipeline."""
     steps = getattr(learner, "steps", None)
     return type(list(steps.values())[-1] if steps else learner).__name__
 
 
 def describe(value: object) -> str:
-    """A deterministic text of an estimator with all its parameters.
+    """Return a deterministic text of an estimator with all its parameters.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def _function_text(function: Any) -> str:
 
 
 def _parts(value: object) -> dict[str, object] | None:
-    """The steps of a pipeline or union, by name."""
+    """Return the steps of a pipeline or union, by name."""
     for attribute in ("steps", "transformers"):
         parts = getattr(value, attribute, None)
         if isinstance(parts, Mapping):
@@ -178,7 +178,7 @@ def _made(factory: object, place: Place, part: str, mistakes: Mistakes) -> objec
         return None
     try:
         learner: object = factory()
-    except Exception as error:  # the user's code: anything can come out of it
+    except Exception as error:  # user code may raise anything
         problem = f"its learner fails with {type(error).__name__}: {words_of(error)}"
         mistakes.add(place, part, problem, "It is called without arguments, and makes the pipeline.")
         return None
@@ -239,7 +239,7 @@ def _check_converter(
 def _rehearsed(
     learner: Any, task: Task, features: tuple[FeatureDefinition, ...], place: Place, part: str, mistakes: Mistakes
 ) -> bool:
-    """Let it predict and learn one made-up vector: a wrong type shows here, not hours later."""
+    """Let it predict and learn a made-up vector: a wrong type shows up here rather than hours later."""
     texts = [own.name for own in features if own.type is FieldType.STRING]
     vector: dict[str, object] = {own.name: "a" if own.type is FieldType.STRING else 1.0 for own in features}
     label = {Task.BINARY: True, Task.MULTICLASS: "a", Task.REGRESSION: 1.0}[task]
@@ -248,7 +248,7 @@ def _rehearsed(
             learner.predict_one(vector)
             learner.learn_one(vector, label)
         return True
-    except Exception as error:  # the estimator's code: anything can come out of it
+    except Exception as error:  # the estimator's code may raise anything
         problem = f"its learner fails on a vector of these features with {type(error).__name__}: {error}"
         cure = "Try the pipeline on a vector of them in Python."
         if texts:

@@ -1,4 +1,4 @@
-"""Loading a loop file."""
+"""Loading of a loop file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from river.base import Estimator
 
 
-#: headrace's own files: what is wrong with a loop is never shown at a line of these.
+#: headrace's own files: a mistake in a loop is never reported at a line of these.
 _OWN = Path(__file__).parents[1]
 
 
@@ -39,11 +39,11 @@ class LoadedLoop:
     Attributes
     ----------
     path
-        The file.
+        The loop file.
     definition
-        What services are started with.
+        The definition that services are started with.
     learners
-        What makes each model's River estimator, by the model's name.
+        The functions that make the models' River estimators, by model name.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class LoadedLoop:
     learners: Mapping[str, Learner]
 
     def learner(self, model: str) -> Estimator:
-        """A new River estimator of a model.
+        """Make a new River estimator for a model.
 
         Raises
         ------
@@ -68,12 +68,12 @@ class LoadedLoop:
 def load(path: Path | str) -> LoadedLoop:
     """Execute a loop file and compile what it declares.
 
-    The file runs as a module of its own, with its folder on the path, so it can be split.
+    The file runs as a module of its own, with its folder on the path, so it can be split into several files.
 
     Raises
     ------
     DefinitionErrors
-        All mistakes in it; each says its line and its cure.
+        All mistakes in it, each with its line and its cure.
     """
     file = Path(path).resolve()
     mistakes = Mistakes()
@@ -88,13 +88,13 @@ def load(path: Path | str) -> LoadedLoop:
 
 def _execute(file: Path, module: ModuleType, mistakes: Mistakes) -> None:
     before = sys.modules.get(module.__name__)
-    # Annotations and data classes are looked up through the module's name.
+    # Annotations and data classes are resolved through the module's name.
     sys.modules[module.__name__] = module
     try:
         exec(builtins.compile(file.read_bytes(), str(file), "exec", dont_inherit=True), vars(module))
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # the user's code: anything can come out of it, also SystemExit
+    except BaseException as error:  # user code may raise anything, even SystemExit
         place = _place_of(error, file)
         mistakes.add_error(place, error if isinstance(error, DefinitionError) else _told(error, place))
     finally:
@@ -105,7 +105,7 @@ def _execute(file: Path, module: ModuleType, mistakes: Mistakes) -> None:
 
 
 def _place_of(error: BaseException, file: Path) -> Place:
-    """The line of the user's code that an error came from."""
+    """Return the line of the user's code that raised an error."""
     if isinstance(error, SyntaxError) and error.filename:
         return Place(error.filename, error.lineno or 1)
     if isinstance(error, OSError) and error.filename == str(file):
@@ -157,7 +157,7 @@ def _similar_name(name: str, error: NameError) -> str:
 
 
 def _similar_import(message: str) -> str:
-    """The cure for a name that its module does not have."""
+    """Return the cure for a name that its module does not have."""
     found = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", message)
     module = sys.modules.get(found[2]) if found else None
     if found is None or module is None:
@@ -167,7 +167,7 @@ def _similar_import(message: str) -> str:
 
 
 def _similar_argument(message: str) -> str:
-    """The cure for a misspelt argument of one of headrace's own classes."""
+    """Return the cure for a misspelt argument of one of headrace's own classes."""
     found = re.fullmatch(r"(\w+)\.(\w+)\(\) got an unexpected keyword argument '(\w+)'", message)
     if not found or not hasattr(declare, found[1]):
         return ""
@@ -177,7 +177,7 @@ def _similar_argument(message: str) -> str:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Let the folder's own modules be imported, fresh each time."""
+    """Make the folder's own modules importable; they are loaded fresh each time."""
     before = dict(sys.modules)
     sys.path.insert(0, str(folder))
     try:
@@ -190,7 +190,7 @@ def _importable(folder: Path) -> Iterator[None]:
 
 
 def _is_of_folder(module: ModuleType, name: str, folder: Path) -> bool:
-    """Whether a module is one of the loop's own: what is installed may lie below its folder, too."""
+    """Return whether a module belongs to the loop: installed packages may be below its folder, too."""
     own = folder.joinpath(*name.split("."))
     return getattr(module, "__file__", None) in (str(own.with_suffix(".py")), str(own / "__init__.py"))
 

@@ -1,4 +1,4 @@
-"""What concerns a loop as a whole."""
+"""Settings of a loop as a whole."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from headrace.declare.views import Duration
 
 
 class Loop(Declaration):
-    """The loop's name and settings; a file without it has the defaults.
+    """The loop's name and settings; a file without a `Loop` uses the defaults.
 
     Parameters
     ----------
     name
-        Its name, which all its topics start with; by default that of the file, or of the folder of
-        a file called ``loop.py``.
+        Its name, with which all its topics start; by default that of the file, or of the folder if the
+        file is called ``loop.py``.
     idle
-        How long (wall clock) a partition's backlog must be empty until it holds nobody back.
+        How long (wall clock) a partition's backlog must be empty before it no longer holds anything back.
     compact_models
-        The versions of its models are compacted, to the newest ones, each time that so many bytes have
-        been added: no more than that has a scorer to read in vain when it starts.
+        The versions of its models are compacted to the newest ones each time that this many bytes have
+        been added: a starting scorer never reads more superseded versions than that.
     dead_letters_retention
         How long (wall clock) the broker keeps dead letters, or ``"forever"``.
     dead_letters_bytes
-        How many bytes of dead letters the broker keeps, the newest ones.
+        How many bytes of dead letters the broker keeps; the newest ones stay.
     """
 
     kind = "loop"
@@ -45,7 +45,7 @@ class Loop(Declaration):
         self.dead_letters_bytes = dead_letters_bytes
 
     def microseconds(self, mistakes: Mistakes) -> int:
-        """`idle`, in µs."""
+        """Return `idle` in µs."""
         if self.given_name is not None and not is_name(self.given_name):
             mistakes.add(self.place, "loop", f"{self.given_name!r} is no name for a loop", NAMES)
         try:
@@ -55,7 +55,7 @@ class Loop(Declaration):
             return 0
 
     def bytes(self, option: str, mistakes: Mistakes) -> int:
-        """`compact_models` or `dead_letters_bytes`."""
+        """Return `compact_models` or `dead_letters_bytes`."""
         given: object = getattr(self, option)
         if isinstance(given, int) and not isinstance(given, bool) and given > 0:
             return given

@@ -1,4 +1,4 @@
-"""Collecting the mistakes of a loop, so that they are all told in one go."""
+"""Collection of a loop's mistakes, so that all are reported at once."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Mistakes:
 
     @property
     def errors(self) -> tuple[DefinitionError, ...]:
-        """All of them, in the order of the file's lines."""
+        """All mistakes, in the order of the file's lines."""
         ordered = sorted(self._found.values(), key=lambda entry: (entry[0].file, entry[0].line))
         return tuple(error for _, error in ordered)
 
     def raise_if_any(self) -> None:
-        """Raise what was found.
+        """Raise the mistakes that were found.
 
         Raises
         ------
@@ -48,17 +48,17 @@ class Mistakes:
 
 
 def mistake(place: Place, part: str, problem: str, cure: str) -> DefinitionError:
-    """The error for a mistake at a line."""
+    """Return the error for a mistake at a line."""
     return DefinitionError(f"{place}: {part}", problem, cure)
 
 
 def words_of(error: BaseException) -> str:
-    """What an error says, without the cure that some Pythons append to it: headrace has its own."""
+    """Return an error's message, without the suggestion that some Pythons append: headrace adds its own."""
     return re.sub(r"\. Did you mean '\w+'\?$", "", str(error))
 
 
 def instead_of(name: str, known: Iterable[str], kind: str) -> str:
-    """The cure for an unknown name: the one that was probably meant, or all there are."""
+    """Return the cure for an unknown name: the one that was probably meant, or all that exist."""
     names = list(known)
     if meant := did_you_mean(name, names):
         return meant

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: A function without parameters that makes a new River estimator.
 Learner: TypeAlias = "Callable[[], Estimator]"
 
-#: The task by the type of the label.
+#: The model's task, by the type of its label.
 TASKS = {
     FieldType.BOOL: Task.BINARY,
     FieldType.STRING: Task.MULTICLASS,
@@ -37,43 +37,44 @@ SOURCES = ("stream", "requests")
 
 
 class Model(Declaration):
-    """A named predictor: what it predicts on, from what, and how it learns.
+    """A named predictor: what it predicts on, from which features, and how it learns.
 
     Parameters
     ----------
     name
-        Its name.
+        The name of the model.
     on
         The stream whose events it predicts on.
     label
-        What it predicts.
+        The label that it predicts.
     features
-        Columns of `on`, expressions of them, and views.
+        Columns of `on`, expressions of these, and views.
     learner
         A function that makes the River pipeline: ``lambda: StandardScaler() | LogisticRegression()``.
     vectors
         Where its vectors come from: every event of the stream, or the requests that name an event.
     wait
-        How long (wall clock) a vector waits for the frontier; by default for ever.
+        How long (wall clock) a vector waits for the frontier; by default forever.
     publish_every
-        After how many examples a version is published.
+        The number of examples after which a version is published.
     publish_seconds
-        And after how many seconds, if there are new examples.
+        The number of seconds after which one is published as well, if there are new examples.
     score_from
         The event time from which metrics count, as a datetime or ISO text; by default the first.
     waiting_bytes
-        How much of the store its questions that wait for labels may take, and as much labels that wait for questions.
-        Beyond it no more of them are read until some are over: they stay on their topic, and nothing is lost.
+        How much of the store its questions that wait for labels may take, and, separately, labels that wait for
+        questions. When it is full, reading pauses until some are settled: they stay on their topic, and nothing is
+        lost.
     retention
         How long (wall clock) the broker keeps its vectors and predictions, or ``"forever"``; by default as
         long as the events of its stream.
     examples_retention
-        How long the broker keeps its examples, which are its training set; by default for ever.
+        How long the broker keeps its examples, which are its training set; by default forever.
     takeover
-        After a change of the model its former version answers until the new definition has learned so many examples;
+        After a change of the model, its former version answers until the new definition has learned this many examples;
         by default as many as the former one has learned, or all that are kept.
     was
-        Its name before, where it was renamed: its state is kept, under the old name.
+        Its previous name, if it was renamed: its state is kept under the old name.
     """
 
     kind = "model"
@@ -101,7 +102,7 @@ class Model(Declaration):
         self.on = on
         self.label = label
         self.features = tuple(features) if isinstance(features, Iterable) else (features,)
-        # Read now, so that what is wrong with a whole view is told at this line.
+        # Resolved now, so that a mistake in a whole view is reported at this line.
         self.expressions = _expressions(self.features)
         self.learner = learner
         self.vectors = vectors
@@ -116,7 +117,7 @@ class Model(Declaration):
 
 
 def define_model(model: Model, label_type: FieldType | None, mistakes: Mistakes) -> ModelDefinition | None:
-    """The definition of a model, meaningless where mistakes were found; None without stream or label."""
+    """Compile a model to its definition; it is meaningless if mistakes were found, and None without stream or label."""
     before = len(mistakes)
     if not is_stream(model.on):
         problem, cure = f"it is on {model.on!r}, no stream", "Say on which stream's events it predicts: on=Scheduled."
@@ -133,7 +134,7 @@ class _ModelCompiler:
     def __init__(self, model: Model, label_type: FieldType | None, mistakes: Mistakes) -> None:
         self._model = model
         self._mistakes = mistakes
-        # The mistaken type of a label has been told where the label is.
+        # A mistaken type of the label has been reported where the label is declared.
         self._task = TASKS.get(label_type) if label_type is not None else None
 
     def define(self) -> ModelDefinition:
@@ -202,7 +203,7 @@ class _ModelCompiler:
         return tuple(features.values())
 
     def _check_renames(self) -> None:
-        """Each feature's values have one name in vectors, and no two features share one."""
+        """Check that each feature's values have one name in vectors, and that no two features share one."""
         titles = {expression.name for expression in self._model.expressions}
         owners: dict[str, str] = {}
         for expression in self._model.expressions:
@@ -268,13 +269,13 @@ class _ModelCompiler:
         if moment is None:
             self._wrong(f"score_from is {given!r}, no time", 'Write a datetime, or ISO text such as "2013-02-01".')
             return None
-        # A time without a zone is UTC, as everywhere.
+        # A time without a zone is UTC, here as everywhere.
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _expressions(features: tuple[object, ...]) -> tuple[Expression, ...]:
-    """The features one by one; what is none is left out."""
+    """Return the features one by one, without values that are not features."""
     listed: list[Expression] = []
     for feature in features:
         if isinstance(feature, View | Row):

@@ -1,8 +1,8 @@
-"""The operations of expressions and their types: the one closed list.
+"""The operations of expressions and their types: the complete list.
 
-`headrace.kernel.expressions` computes exactly these. Numbers are float64 there, booleans 1.0 and
-0.0, a missing value NaN (or None for a string). A missing argument makes the result missing, except
-of ``is_missing`` and ``fill``.
+`headrace.kernel.expressions` computes exactly these. There, numbers are float64, booleans 1.0 and
+0.0, a missing value is NaN (or None for a string). A missing argument makes the result missing, except
+for ``is_missing`` and ``fill``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VALUE = NUMBER | {STRING}
 MOMENT = frozenset({TIME})
 ANY = frozenset(FieldType)
 
-#: From here on two integers are the same float64.
+#: At this bound and beyond, adjacent integers may be the same float64.
 _INEXACT = 2**53
 
 Types = tuple[FieldType, ...]
@@ -30,7 +30,7 @@ Parameters = tuple[object, ...]
 
 
 def _number(types: Types, parameters: Parameters) -> FieldType:
-    """Whole where all that goes in is whole."""
+    """Return INT if all types and parameters are whole, otherwise FLOAT."""
     whole = all(kind is not FLOAT for kind in types)
     return INT if whole and all(isinstance(own, int) for own in parameters) else FLOAT
 
@@ -44,7 +44,7 @@ def _filled(types: Types, parameters: Parameters) -> FieldType:
 
 
 def is_number(value: object) -> bool:
-    """Whether a constant is a finite number that float64 tells from its neighbours, if whole (a boolean is one)."""
+    """Return whether a constant is a finite number and, if whole, exact as float64 (a boolean is one)."""
     if isinstance(value, int):
         return abs(value) < _INEXACT
     return isinstance(value, float) and math.isfinite(value)
@@ -81,20 +81,20 @@ def _one_kind(types: Types) -> bool:
 
 @dataclass(frozen=True)
 class Operation:
-    """What an operation takes and gives.
+    """The arguments and the result of an operation.
 
     Attributes
     ----------
     arguments
         The types that each argument may have.
     gives
-        The result's type, from those of the arguments.
+        Returns the result's type, given those of the arguments.
     parameters
-        What is wrong with the parameters, or None.
+        Returns what is wrong with the parameters, or None.
     one_kind
         Whether the arguments must be all strings, or none.
     symbol
-        How it is written between two arguments, where it is.
+        The symbol between its two arguments, if it has one.
     """
 
     arguments: tuple[frozenset[FieldType], ...]
@@ -137,7 +137,7 @@ OPERATIONS: dict[str, Operation] = {
 
 
 def accepted_text(name: str) -> str:
-    """What an operation takes, in words."""
+    """Describe the arguments that an operation takes."""
     words = {
         NUMBER: ("a number", "two numbers"),
         CONDITION: ("a condition", "two conditions"),

@@ -1,4 +1,4 @@
-"""Where in the user's file a declaration stands, so that a mistake can point at its line."""
+"""The place of a declaration in the user's file, so that a mistake can point to its line."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class Place:
 
     @staticmethod
     def here() -> Place:
-        """The innermost line being executed that is not of this package."""
+        """Return the innermost line being executed that is outside this package."""
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and frame.f_code.co_filename.startswith(_HERE):
             frame = frame.f_back
         return Place("?", 0) if frame is None else Place(frame.f_code.co_filename, frame.f_lineno)
 
     def __str__(self) -> str:
-        """As editors and terminals link it, relative to the working directory where it lies below."""
+        """Format it as editors and terminals link it, relative to the working directory if it is below that."""
         path = Path(self.file)
         directory = Path.cwd()
         shown = path.relative_to(directory) if path.is_absolute() and path.is_relative_to(directory) else path
         return f"{shown}:{self.line}"
 
     def variable(self) -> str | None:
-        """The variable that the statement at this line assigns, read from the file's text."""
+        """Return the variable that the statement at this line assigns, read from the file's text."""
         for node in ast.walk(_parsed(self.file)):
             if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
                 continue
@@ -48,7 +48,7 @@ class Place:
         return None
 
     def field(self, stream: str, field: str) -> Place:
-        """The line of a field's annotation in the class statement at this line."""
+        """Return the line of a field's annotation in the class statement at this line."""
         for node in ast.walk(_parsed(self.file)):
             if not isinstance(node, ast.ClassDef) or node.name != stream or not self._within(node):
                 continue

@@ -1,4 +1,4 @@
-"""From the user's expressions to those of the definition, with their types."""
+"""Resolution of the user's expressions to those of the definition, with their types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.definition import FieldType
 
 @dataclass(frozen=True)
 class Typed:
-    """An expression of the definition with its type."""
+    """An expression of the definition, together with its type."""
 
     value: definition.Expression
     type: FieldType
@@ -23,20 +23,20 @@ class Typed:
 
 @dataclass(frozen=True)
 class Scope:
-    """What the names in an expression mean.
+    """The meaning of the names in an expression.
 
     Attributes
     ----------
     stream
-        Whose fields are the columns.
+        The stream whose fields are the columns.
     part
-        What the expression is part of, for the error.
+        The part of the loop that the expression belongs to, for errors.
     mistakes
-        Where to tell what is wrong.
+        Where to report mistakes.
     derived
-        Columns that a view derives; None for those that are mistaken.
+        Columns that a view derives; None for those with mistakes.
     read
-        How to read a view here, or None where that cannot be done.
+        How to read a view here; None if views cannot be read here.
     """
 
     stream: type[Stream]
@@ -46,7 +46,7 @@ class Scope:
     read: Callable[[Read], Typed | None] | None = None
 
     def resolve(self, expression: Expression) -> Typed | None:
-        """The expression with its type; None where it is mistaken, which has been told then."""
+        """Resolve an expression to its definition and type; return None if it has mistakes, which are then reported."""
         match expression:
             case Named(of=of):
                 return self.resolve(of)
@@ -63,7 +63,7 @@ class Scope:
         raise TypeError(f"unknown expression {expression!r}")
 
     def _wrong(self, expression: Expression, problem: str, cure: str) -> Typed | None:
-        """Tell a mistake; None, as its type."""
+        """Report a mistake; return None as its type."""
         self.mistakes.add(expression.place, self.part, problem, cure)
         return None
 

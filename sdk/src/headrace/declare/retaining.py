@@ -1,4 +1,4 @@
-"""How long topics are kept: what is declared, what is enough, and what holds where nothing is said."""
+"""How long topics are kept: as declared, at least as long as needed, and a default if nothing is declared."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from headrace.declare.place import Place
 from headrace.declare.streams import Stream, stream_name, stream_part
 from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
 
-#: Instead of a duration: what is written stays.
+#: Used instead of a duration: what is written stays.
 FOREVER = "forever"
 
-#: Where a stream does not say more, the time to notice that a store has been lost, and to rebuild it.
+#: By default, the additional time to notice that a store has been lost, and to rebuild it.
 SPARE = UNITS["w"]
 
 
 @dataclass(frozen=True)
 class Need:
-    """What of a stream it takes to rebuild rows and waiting pairs, in µs.
+    """How much of a stream is needed to rebuild rows and waiting pairs, in µs.
 
-    A pair waits for its label as long as `wait`; its vector was made of windows that reach `window` further back.
+    A pair waits for its label for `wait`; its vector was made from windows that reach `window` further back.
     """
 
     lateness: int
@@ -43,7 +43,7 @@ class Need:
 
 
 def need(loop: LoopDefinition, stream: StreamDefinition) -> Need:
-    """What rebuilding takes of a stream."""
+    """Return how much of a stream a rebuild needs."""
     views = [own for own in loop.views if own.stream == stream.name]
     waits = {own.name: own.wait for own in loop.labels}
     over = [own.wait for own in loop.labels if stream.name in (own.stream, own.of)]
@@ -59,7 +59,7 @@ def retain(
     models: Iterable[Model],
     mistakes: Mistakes,
 ) -> LoopDefinition:
-    """The loop with how long its topics are kept; meaningless where mistakes were found."""
+    """Return the loop with the retention of its topics; it is meaningless if mistakes were found."""
     retaining = _Retaining(loop, mistakes)
     kept = {stream_name(own): retaining.stream(own) for own in streams}
     loop = structs.replace(
@@ -84,7 +84,7 @@ class _Retaining:
     def declared(
         self, place: Place, part: str, option: str, value: object, least: int = 0, why: str = ""
     ) -> int | None:
-        """A declared retention in µs; None: for ever."""
+        """Return a declared retention in µs; None means forever."""
         if value == FOREVER:
             return None
         try:
@@ -98,7 +98,7 @@ class _Retaining:
         return retention
 
     def stream(self, stream: type[Stream]) -> int | None:
-        """How long a stream is kept: by default a week more than rebuilding takes."""
+        """Return how long a stream is kept: by default, a week more than a rebuild needs."""
         given = stream.__options__["retention"]
         least = need(self._loop, self._streams[stream_name(stream)])
         if given is None:
@@ -107,7 +107,7 @@ class _Retaining:
         return self.declared(stream.__place__, stream_part(stream), "retention", given, least.total, why)
 
     def model(self, model: Model, own: ModelDefinition) -> ModelDefinition:
-        """How long vectors and predictions are kept (as their stream, with which they can be checked), and examples."""
+        """Set how long vectors and predictions are kept (like their stream, to check them against it), and examples."""
         stream = self._streams.get(own.stream)
         retention = stream.retention if stream else None
         if model.retention is not None:

@@ -26,22 +26,22 @@ TYPES: dict[object, FieldType] = {
     datetime: FieldType.TIME,
 }
 
-#: `<loop>-models` is the topic of all versions.
+#: Reserved names: `<loop>-models` is the topic of all versions.
 RESERVED = ("models",)
 
-#: The id of a stream whose events are named by what is in them, and the field that holds it.
+#: The id of a stream whose events are identified by their content, and the field that holds it.
 CONTENT = "content"
 
-#: What a number in the place of a time may count.
+#: The units that a number given as a time may count.
 TIME_UNITS = ("s", "ms", "us", "ns")
 
 
 class ContentId(str):
-    """The type of the field that holds an id made of the event's content."""
+    """The type of the field that holds an id computed from the event's content."""
 
 
 class _Reference:
-    """Makes ``Departed.delay_min`` a column that knows where it is used."""
+    """A descriptor that makes ``Departed.delay_min`` a column that knows where it is used."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -51,12 +51,12 @@ class _Reference:
 
 
 if TYPE_CHECKING:
-    # Type checkers know a stream's fields and options, and tell a wrong one themselves.
+    # Type checkers know a stream's fields and options, and report wrong ones themselves.
     _StreamType = type
 else:
 
     class _StreamType(type):
-        """Gives an undeclared field as a column too, so that it is told along with all other mistakes."""
+        """A metaclass that makes an undeclared field a column, too, so that it is reported with all other mistakes."""
 
         def __getattr__(cls, name: str) -> Column:
             if name.startswith("_"):
@@ -65,7 +65,7 @@ else:
 
 
 class Stream(metaclass=_StreamType):
-    """An event type: subclass it, annotate its fields, and say which are its key, time and id.
+    """An event type: subclass it, annotate its fields, and say which ones are its key, time and id.
 
     Parameters
     ----------
@@ -74,36 +74,36 @@ class Stream(metaclass=_StreamType):
     time
         The field that says when the event happened.
     id
-        The field that names the event: a second one with the same id is dropped. ``"content"``, where no field is
-        called so: a hash of its other fields, so that identical events are one.
+        The field that identifies the event: a second one with the same id is dropped. ``"content"``, if no field has
+        that name, stands for a hash of the other fields, so that identical events are one.
     name
-        Its name, by default the class's in snake case.
+        Its name; by default, that of the class in snake case.
     lateness
-        How far behind the newest event of its partition an event may come.
+        How far behind the newest event of its partition an event may be.
     horizon
-        How long, in event time, ids are remembered: an event that is sent again within it counts once.
+        How long, in event time, ids are remembered: an event that is resent within it counts once.
     ids
-        How many ids of a partition are remembered at most, the newest ones.
+        How many ids of a partition are remembered at most; the newest stay.
     partitions
-        How many partitions its topic has.
+        The number of partitions of its topic.
     max_bytes
-        The size that an event may have, as JSON.
+        The largest size of an event, as JSON.
     ahead
-        How far ahead of when it is published the time of an event, or of a mark, may be; ``"any"`` for no bound.
+        How far ahead of its publish time the time of an event, or of a mark, may be; ``"any"`` for no bound.
     retention
         How long (wall clock) the broker keeps its events, or ``"forever"``; by default a week more than
-        it takes to rebuild all that is made of them.
+        it takes to rebuild everything that is made from them.
     time_format
-        How files and requests write times beside ISO 8601: as numbers that count ``"s"``, ``"ms"``, ``"us"`` or
-        ``"ns"`` since 1970, or by a pattern of ``strptime``, such as ``"%d.%m.%Y %H:%M"``. By default numbers count
-        microseconds, and those of January 1970 are refused: they are mostly another unit's.
+        How files and requests may write times in addition to ISO 8601: as numbers that count ``"s"``, ``"ms"``,
+        ``"us"`` or ``"ns"`` since 1970, or by a pattern of ``strptime``, such as ``"%d.%m.%Y %H:%M"``. By default
+        numbers count microseconds, and those in January 1970 are refused: they are mostly in another unit.
     missing
-        What stands in the cells of CSV for a missing value, beside an empty one: ``["NA"]``.
+        Texts that stand for a missing value in CSV, in addition to an empty cell: ``["NA"]``.
     marks
         Who may send marks: ``"nobody"``, ``"cli"`` (the commands of headrace), ``"anyone"``.
     confirm_above
-        A mark that decides more questions of a model at once waits for ``headrace mark --confirm``; by default none
-        does.
+        A mark that decides more than this many questions of a model at once waits for ``headrace mark --confirm``; by
+        default none does.
 
     Examples
     --------
@@ -118,7 +118,7 @@ class Stream(metaclass=_StreamType):
 
     __place__: ClassVar[Place]
     __options__: ClassVar[dict[str, Any]]
-    #: The annotations by field, and the values assigned beside them.
+    #: The annotations by field, and the values assigned to the fields.
     __fields__: ClassVar[dict[str, object]] = {}
     __assigned__: ClassVar[dict[str, object]] = {}
 
@@ -176,32 +176,32 @@ class Stream(metaclass=_StreamType):
 
 
 def stream_name(stream: type[Stream]) -> str:
-    """The stream's name."""
+    """Return the stream's name."""
     return str(stream.__options__["name"])
 
 
 def stream_part(stream: type[Stream]) -> str:
-    """As an error names it."""
+    """Return the stream's name in error messages."""
     return f"stream {stream_name(stream)}"
 
 
 def is_stream(value: object) -> bool:
-    """Whether it is a declared stream."""
+    """Return whether a value is a declared stream."""
     return isinstance(value, type) and issubclass(value, Stream) and value is not Stream
 
 
 def field_types(stream: type[Stream]) -> dict[str, FieldType | None]:
-    """The type of each field; None where the annotation is none, which its stream's definition tells."""
+    """Return the type of each field; None if its annotation is invalid, which the stream's definition reports."""
     return {field: _field_type(annotation)[0] for field, annotation in stream.__fields__.items()}
 
 
 def field_type(stream: type[Stream], role: str) -> FieldType | None:
-    """The type of the field that is the stream's ``key``, ``time`` or ``id``, where there is one."""
+    """Return the type of the field that is the stream's ``key``, ``time`` or ``id``, if there is one."""
     return field_types(stream).get(stream.__options__[role])
 
 
 def define_stream(stream: type[Stream], mistakes: Mistakes) -> StreamDefinition:
-    """The definition of a stream; meaningless where mistakes were found."""
+    """Compile a stream to its definition; it is meaningless if mistakes were found."""
     return _StreamCompiler(stream, mistakes).define()
 
 
@@ -333,7 +333,7 @@ class _StreamCompiler:
 
 
 def _is_pattern(text: str) -> bool:
-    """Whether `strptime` reads a whole date by it."""
+    """Return whether `strptime` can read a whole date with it."""
     try:
         moment = datetime(2001, 2, 3)
         return datetime.strptime(moment.strftime(text), text).date() == moment.date()
@@ -341,12 +341,12 @@ def _is_pattern(text: str) -> bool:
         return False
 
 
-#: What a type is called in a loop file.
+#: The names of types in a loop file.
 PYTHON = {kind: python.__name__ for python, kind in TYPES.items() if isinstance(python, type)}
 
 
 def a_type(kind: FieldType | None) -> str:
-    """A type as an error names it."""
+    """Return a type's name for an error message."""
     python = PYTHON[kind] if kind else "something"
     return f"{'an' if python == 'int' else 'a'} {python}"
 
@@ -370,12 +370,12 @@ def _annotation_text(annotation: object) -> str:
 
 
 def _evaluated(stream: type[Stream], annotation: object) -> object:
-    """An annotation as an object: it is text where the file postpones them; unknown names stay text."""
+    """Evaluate an annotation: it is text if the file postpones annotations; unknown names stay text."""
     if not isinstance(annotation, str):
         return annotation
     module = sys.modules.get(stream.__module__)
     names = {**(vars(module) if module else {}), "datetime": datetime}
     try:
-        return eval(annotation, names)  # the file's own text, in its own namespace
+        return eval(annotation, names)  # the file's own text, evaluated in its own namespace
     except Exception:
         return annotation

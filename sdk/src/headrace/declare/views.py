@@ -39,7 +39,7 @@ class Row(Transforms[Selection]):
 
     @property
     def all(self) -> Selection:
-        """All aggregates over all windows."""
+        """All its aggregates over all windows."""
         return self._selection(self.view.aggregates)
 
     def _selection(self, aggregates: Sequence[str]) -> Selection:
@@ -56,13 +56,13 @@ class Row(Transforms[Selection]):
 class View(Declaration, Transforms[Selection]):
     """Aggregates over windows of one stream, for one entity.
 
-    As a feature of a model it stands for all its aggregates over all its windows; ``view["mean"]``
-    and ``view["mean", "3h"]`` select some.
+    As a feature of a model it represents all its aggregates over all its windows; ``view["mean"]``
+    and ``view["mean", "3h"]`` select some of them.
 
     Parameters
     ----------
     stream
-        Whose events are aggregated.
+        The stream whose events are aggregated.
     by
         The field, or fields, that name the entity.
     windows
@@ -74,21 +74,21 @@ class View(Declaration, Transforms[Selection]):
     derive
         Columns computed from the event's fields, by name, for `features` and `where`.
     hop
-        By window, in what steps its tail moves (one duration: of all windows); by default a round
+        By window, the steps in which its tail moves (a single duration applies to all windows); by default a round
         duration of at most a twelfth of the window.
     resolution
-        How exact the head is: what happens within one such step does not see itself.
+        The step in which the head moves: events within one such step do not see each other.
     keep
         How far behind its newest event a row can be read exactly; by default a minute more than
-        three times the greatest lateness of the loop's streams. Several feature workers that play history go
-        no further ahead of each other than this.
+        three times the greatest lateness of the loop's streams. Several feature workers that play history never get
+        further ahead of each other than this.
     expire
         How long (wall clock) after its last write a row stays in the store; by default twice the longest
-        window, and a day.
+        window, plus a day.
     name
-        Its name, by default the variable's.
+        Its name; by default, that of its variable.
     was
-        Its name before, where it was renamed: its state is kept, under the old name.
+        Its previous name, if it was renamed: its state is kept under the old name.
     """
 
     kind = "view"
@@ -127,7 +127,7 @@ class View(Declaration, Transforms[Selection]):
         return [str(own) for own in self.features] if isinstance(self.features, Mapping) else []
 
     def of(self, **key: str | None) -> Row:
-        """The row of the entity that other fields of the model's stream name.
+        """Return the row of the entity that other fields of the model's stream name.
 
         Examples
         --------
@@ -156,7 +156,7 @@ class View(Declaration, Transforms[Selection]):
 
 
 def window_name(window: object) -> str:
-    """What a window is called: as it was written."""
+    """Return what a window is called: the text that was written."""
     return format_duration(parse_duration(window)) if isinstance(window, timedelta) else str(window)
 
 

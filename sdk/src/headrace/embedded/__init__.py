@@ -1,4 +1,4 @@
-"""Local servers, and a loop's services as processes of this machine."""
+"""Local servers, and a loop's services as processes on this machine."""
 
 from headrace.embedded.brokers import OFFICIAL
 from headrace.embedded.official import OfficialBroker

@@ -1,4 +1,4 @@
-"""Where an official Apache Pulsar comes from: yours, a container, or Maven Central's distribution."""
+"""Sources of an official Apache Pulsar: your own, a container, or Maven Central's distribution."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from headrace.embedded.container import ContainerBroker
 from headrace.embedded.official import OfficialBroker
 from headrace.embedded.servers import Server
 
-#: Instead of a broker's URL: the official one, from wherever this machine has it.
+#: Used instead of a broker's URL: the official broker, from any source that this machine has.
 OFFICIAL = "official"
 
 
 class Given(NamedTuple):
-    """A broker that runs already."""
+    """A broker that is already running."""
 
     url: str
     admin_url: str | None
 
 
 def given() -> Given | None:
-    """The broker that ``PULSAR_URL`` names; its admin API is ``PULSAR_ADMIN_URL``, or on its host's port 8080."""
+    """Return the broker named by ``PULSAR_URL``; its admin API is ``PULSAR_ADMIN_URL``, or on its host's port 8080."""
     url = os.environ.get("PULSAR_URL")
     return Given(url, os.environ.get("PULSAR_ADMIN_URL") or _admin_url(url)) if url else None
 
@@ -37,7 +37,7 @@ def official(
     token: str | None = None,
     say: Callable[[str], None],
 ) -> Server | None:
-    """An official Pulsar to be started on `data`; None where this machine has none (see `how_to_get_one`)."""
+    """Return an official Pulsar to start on `data`; None if this machine has none (see `how_to_get_one`)."""
     if container.engine_answers():
         return ContainerBroker(data, conf=conf, token=token)
     if not distribution.missing():
@@ -46,7 +46,7 @@ def official(
 
 
 def how_to_get_one() -> str:
-    """What to do about a machine without an official Pulsar, in a line."""
+    """Return a line that says what to do on a machine without an official Pulsar."""
     return (
         f"install {distribution.missing()}, or start a Docker engine (and install testcontainers), "
         "or name a broker by PULSAR_URL"

@@ -1,4 +1,4 @@
-"""Child processes that never outlive this one, not even its kill -9 (on Linux)."""
+"""Child processes that never outlive this process, even if it is killed with SIGKILL (on Linux)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headrace.errors import Unavailable
 _LEASH = str(Path(__file__).with_name("leash.py"))
 _POLL = 0.02
 
-#: The share of a core that a process uses at least while it makes progress: a retry now and then is none.
+#: The share of a core that a process uses at least while it makes progress: occasional retries use less.
 _BUSY = 0.05
 
 
@@ -28,23 +28,23 @@ class Exited(Unavailable):
 
 
 class Child:
-    """One running child process.
+    """A running child process.
 
-    It has its own session, so that a Ctrl-C at the terminal reaches the parent alone, which stops its
+    It has its own session, so that Ctrl-C at the terminal only reaches the parent, which then stops its
     children in order.
 
     Parameters
     ----------
     name
-        What error messages call it.
+        Its name in error messages.
     command
         The program's absolute path, and its arguments.
     log
-        The file that its output is appended to.
+        The file to which its output is appended.
     environment
         Variables added to this process's own.
     keep
-        A file descriptor that stays open in the child: a lock that lasts as long as it lives.
+        A file descriptor that stays open in the child: a lock that lasts as long as the child.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """How it ended (minus the signal's number where one killed it); None while it runs."""
+        """Its exit code (minus the signal's number if a signal killed it); None while it runs."""
         return self._process.poll()
 
     @property
@@ -87,16 +87,16 @@ class Child:
         return self.exit_code is None
 
     def said(self, last: int = 65_536) -> str:
-        """The end of what it has written to its log since it started."""
+        """Return the end of what it has written to its log since it started."""
         return self._written(self._said_from, last)[0]
 
     def news(self, last: int = 65_536) -> str:
-        """What it has written since the last call of this, at most so many bytes of the end."""
+        """Return what it has written since the last call: at most the last `last` bytes."""
         text, self._heard_to = self._written(self._heard_to, last)
         return text
 
     def _written(self, start: int, last: int) -> tuple[str, int]:
-        """What its log holds from a place on, and where that ends; nothing of a log that was removed."""
+        """Return what its log holds from a place on, and where that ends; nothing if the log was removed."""
         try:
             with self.log.open("rb") as output:
                 size = output.seek(0, os.SEEK_END)
@@ -107,7 +107,7 @@ class Child:
 
     @property
     def cpu_s(self) -> float:
-        """The CPU time (seconds) that it has used; 0 where the system does not tell."""
+        """The CPU time (seconds) that it has used; 0 if the system does not report it."""
         try:
             fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
             return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -115,12 +115,12 @@ class Child:
             return 0.0
 
     def until(self, ready: Callable[[], bool], deadline_s: float) -> None:
-        """Wait until `ready` says so, as long as it makes progress.
+        """Wait until `ready` returns true, as long as the child makes progress.
 
         Raises
         ------
         Exited
-            It ended first; the message has the last line that it wrote.
+            It ended first; the message contains the last line that it wrote.
         Unavailable
             It made no progress for the time of the deadline.
         """
@@ -133,13 +133,13 @@ class Child:
                 raise Unavailable(f"{self.name} was not ready after {deadline_s:g} s; its log is {self.log}")
 
     def last_line(self) -> str:
-        """The last line that it wrote, or where its log is."""
+        """Return the last line that it wrote, or where its log is."""
         lines = self.said().split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return _reason(last) or f"it wrote nothing to {self.log}"
 
     def join(self, timeout_s: float | None = None) -> bool:
-        """Wait for its end; False when it still runs after the timeout."""
+        """Wait for its end; return False if it still runs after the timeout."""
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -156,7 +156,7 @@ class Child:
         self._process.wait()
 
     def stop(self, deadline_s: float = 10.0) -> bool:
-        """Ask it to stop, and end it after the deadline; False when that was needed."""
+        """Ask it to stop, and kill it after the deadline; return False if that was needed."""
         self.terminate()
         if self.join(deadline_s):
             return True
@@ -165,14 +165,14 @@ class Child:
 
 
 def ending(exit_code: int | None) -> str:
-    """An exit code in words: "exited with 1", "was killed by signal 9"."""
+    """Describe an exit code in words: "exited with 1", "was killed by signal 9"."""
     if exit_code is not None and exit_code < 0:
         return f"was killed by signal {-exit_code}"
     return f"exited with {exit_code}"
 
 
 def _reason(line: str) -> str:
-    """What a line of a log says: of one in JSON, why what it tells of happened."""
+    """Return the message of a log line; for a line in JSON, the reason of its event."""
     try:
         told = json.loads(line)
     except ValueError:
@@ -183,14 +183,14 @@ def _reason(line: str) -> str:
 
 
 class Patience:
-    """Says when something that is awaited has made no progress for too long.
+    """A timer that expires when something awaited has made no progress for too long.
 
     Parameters
     ----------
     idle_s
-        How long it may go without.
+        Seconds that it may take without progress.
     clock
-        Seconds.
+        Returns the time in seconds.
     """
 
     def __init__(self, idle_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -200,26 +200,26 @@ class Patience:
         self._evidence: object = None
 
     def saw(self, evidence: object) -> None:
-        """Take what was seen of it: whatever differs from what was seen before is progress."""
+        """Note an observation: a difference from the last observation is progress."""
         if evidence != self._evidence:
-            # What is seen first is no progress, but what the next look is compared with.
+            # The first observation is not progress: it is what the next one is compared with.
             self._moved = self._clock() if self._evidence is not None else self._moved
             self._evidence = evidence
 
     def busy(self, cpu_s: float) -> int:
-        """Evidence made of CPU time: it differs while a process uses `_BUSY` of a core or more."""
+        """Convert CPU time to evidence: it differs while a process uses at least `_BUSY` of a core."""
         return int(cpu_s / max(_BUSY * self._idle_s, 0.1))
 
     @property
     def is_over(self) -> bool:
-        """Whether there was no progress for too long."""
+        """Whether there has been no progress for too long."""
         return self._clock() - self._moved >= self._idle_s
 
 
 class _Spawner:
-    """One thread that starts all children.
+    """A thread that starts all children.
 
-    Linux ties a child to the *thread* that started it, so that thread must last as long as the process.
+    Linux ties a child to the *thread* that started it, so that thread must live as long as the process.
     """
 
     def __init__(self) -> None:
@@ -229,7 +229,7 @@ class _Spawner:
 
     def run(self, start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
         with self._lock:
-            if self._owner != os.getpid():  # the first use, also in a fork of the process that had a thread
+            if self._owner != os.getpid():  # on first use, even in a fork of a process that had the thread
                 self._owner = os.getpid()
                 self._work = SimpleQueue()
                 threading.Thread(target=self._serve, args=(self._work,), name="spawner", daemon=True).start()
@@ -247,7 +247,7 @@ class _Spawner:
                 started.set_result(start())
             except BaseException as error:
                 started.set_exception(error)
-            # Not held while the next one is awaited.
+            # Drop the references before waiting for the next one.
             del start, started
 
 

@@ -1,4 +1,4 @@
-"""The official Apache Pulsar in a container, where a Docker engine answers."""
+"""The official Apache Pulsar in a container, if a Docker engine answers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _COMMAND = (
 
 
 def engine_answers() -> bool:
-    """Whether containers can be run here: a Docker engine is up, and testcontainers installed."""
+    """Return whether containers can run here: a Docker engine is up, and testcontainers is installed."""
     if importlib.util.find_spec("testcontainers") is None:
         return False
     if "DOCKER_HOST" not in os.environ and not _SOCKET.exists():
@@ -57,19 +57,19 @@ def engine_answers() -> bool:
 class ContainerBroker(Server):
     """Apache Pulsar's own standalone broker in a container, which testcontainers removes when this process ends.
 
-    Its data lie in `data`, not in the container. Where testcontainers' reaper cannot run (set
+    Its data is in `data`, not in the container. If testcontainers' reaper cannot run (set
     ``TESTCONTAINERS_RYUK_DISABLED=true`` then), a container outlives a killed process until the next start on its data.
 
     Parameters
     ----------
     data
-        The directory of a loop's state: the broker has its own inside.
+        The directory of a loop's state: the broker has its own directory inside.
     conf
         Further settings of its configuration file.
     token
-        What its admin API is asked with, where `conf` turns authentication on.
+        The token for its admin API, if `conf` turns authentication on.
     make
-        Makes a container of an image; testcontainers' class where nothing is said.
+        Makes a container from an image; by default testcontainers' class.
     """
 
     name = "broker"
@@ -114,7 +114,7 @@ class ContainerBroker(Server):
         return pid
 
     def start(self) -> None:
-        """As of `Server`; after a kill it may take two starts (see `loses_its_bookie`)."""
+        """As in `Server`; after a kill it may take two starts (see `loses_its_bookie`)."""
         self._lock = DirectoryLock(self.directory / "lock")
         try:
             with _engine():
@@ -146,14 +146,14 @@ class ContainerBroker(Server):
             self._remove()
 
     def kill(self) -> None:
-        """As of `Server`; the container goes with its process, and `start` makes another one for the same data."""
+        """As in `Server`; the container is removed with its process, and `start` makes another for the same data."""
         self._running()
         self._remove()
 
     def _remove(self) -> None:
         if self._container is not None:
             with suppress(Unavailable), _engine():
-                self._container.stop()  # by force, as testcontainers does it
+                self._container.stop()  # by force, as testcontainers does
             self._container = None
         if self._lock is not None:
             self._lock.release()
@@ -172,26 +172,26 @@ class ContainerBroker(Server):
         self._admin_port = self._ports.last("broker-admin") or free_port()
         container = container.with_name(name).with_command(_COMMAND)
         container = container.with_volume_mapping(str(self.directory), _DATA, "rw")
-        # The image lets any user of group 0 run it: so its files are ours.
+        # The image runs as any user of group 0: with our user, its files belong to us.
         container = container.with_kwargs(user=f"{os.getuid()}:0")
         for variable, value in JVM.items():
             container = container.with_env(variable, value)
         for setting, value in ({"advertisedAddress": HOST} | TUNING | self._conf).items():
             container = container.with_env(f"PULSAR_PREFIX_{setting}", value)
-        # Not `with_bind_ports`, which takes no address.
+        # `with_bind_ports` would not do, as it takes no address.
         container.ports = {str(_PORT): (HOST, self._port), str(_ADMIN_PORT): (HOST, self._admin_port)}
         self._container = container
         self._since = None
         container.start()
 
     def _running(self) -> Any:
-        """The container as docker knows it."""
+        """Return docker's object for the container."""
         if self._container is None:
             raise Unavailable(f"the embedded {self.name} is not running")
         return self._container.get_wrapped_container()
 
     def _said(self, lines: int = 200) -> str:
-        """The end of what it has written since it was started."""
+        """Return the end of what it has written since it was started."""
         said: bytes = self._running().logs(tail=lines, since=self._since)
         return said.decode(errors="replace")
 
@@ -205,7 +205,7 @@ class ContainerBroker(Server):
             container.reload()
             if starts < STARTS and loses_its_bookie(self._said()):
                 container.stop(timeout=_STOP_S)
-                self._since = time.time()  # to the second, what it said before would be counted again
+                self._since = time.time()  # the logs' resolution is a second: earlier lines would be counted again
                 container.start()
                 starts += 1
                 continue
@@ -218,18 +218,18 @@ class ContainerBroker(Server):
 
 @contextmanager
 def _engine() -> Iterator[None]:
-    """Asks the engine; what goes wrong there is an error of ours."""
+    """Guard calls to the engine; convert its errors to headrace's own."""
     from docker.errors import DockerException
 
     try:
         yield
-    # Those of requests are among the second, those of testcontainers among the third.
+    # Errors of requests are among the second type, those of testcontainers among the third.
     except (DockerException, OSError, RuntimeError) as error:
         raise Unavailable(f"no container of {IMAGE} here: {error}") from error
 
 
 def _remove_left(client: Any, name: str) -> None:
-    """Remove the container that a killed process has left behind on the same data, if there is one."""
+    """Remove the container that a killed process left on the same data, if there is one."""
     from docker.errors import NotFound
 
     with suppress(NotFound):

@@ -1,4 +1,4 @@
-"""The official Apache Pulsar as Maven Central has it: got and unpacked once, then used by all loops of this machine."""
+"""The official Apache Pulsar from Maven Central: downloaded and unpacked once, then used by all loops here."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pathlib import Path
 from headrace.embedded.locks import DirectoryLock
 from headrace.errors import Unavailable
 
-#: Of the long-term line.
+#: A release of the long-term line.
 VERSION = "4.0.8"
 
 _ARTIFACT = f"org.apache.pulsar:pulsar-server-distribution:{VERSION}:tar.gz:bin"
 _NAME = f"apache-pulsar-{VERSION}"
 _OLDEST_JAVA = 17
-# Another process may be getting it, over a slow line.
+# Another process may be downloading it, over a slow line.
 _PATIENCE_S = 1_800.0
 
 
 def missing() -> str:
-    """What this machine lacks to run the distribution; empty when nothing."""
+    """Return what this machine lacks to run the distribution; empty if nothing."""
     lacks = [f"a JRE of {_OLDEST_JAVA} or newer (`java`)"] if _java() < _OLDEST_JAVA else []
     if not _home().exists() and shutil.which("mvn") is None:
         lacks.append("Apache Maven (`mvn`)")
@@ -32,17 +32,17 @@ def missing() -> str:
 
 
 def home(say: Callable[[str], None]) -> Path:
-    """The folder of the unpacked distribution; the first time it is downloaded (245 MB).
+    """Return the folder of the unpacked distribution; the first call downloads it (245 MB).
 
     Parameters
     ----------
     say
-        Told what takes long.
+        Called with a message before each long step.
 
     Raises
     ------
     Unavailable
-        Java or Maven is missing, or Maven cannot get it.
+        Java or Maven is missing, or Maven cannot download it.
     """
     if lacking := missing():
         raise Unavailable(f"the official Apache Pulsar needs {lacking}")
@@ -62,7 +62,7 @@ def _home() -> Path:
 
 
 def _unpack(there: Path, say: Callable[[str], None]) -> None:
-    # Beside its place, so that what is there is always whole.
+    # Unpack beside its final place, so that the folder there is always complete.
     with tempfile.TemporaryDirectory(prefix="unpacking-", dir=there.parent) as draft:
         say(f"getting Apache Pulsar {VERSION} from Maven Central, once (245 MB)")
         archive = _get(Path(draft))
@@ -74,7 +74,7 @@ def _unpack(there: Path, say: Callable[[str], None]) -> None:
 
 def _get(folder: Path) -> Path:
     command = ["mvn", "-q", "-B", "dependency:copy", f"-Dartifact={_ARTIFACT}", f"-DoutputDirectory={folder}"]
-    # In the draft's folder, so that no project around is taken for Maven's.
+    # Run in the draft's folder, so that Maven does not pick up a surrounding project.
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     found = next(folder.glob("*.tar.gz"), None)
     if done.returncode or found is None:
@@ -84,7 +84,7 @@ def _get(folder: Path) -> Path:
 
 
 def _java() -> int:
-    """The version of the JRE that Pulsar would run on; 0 without one."""
+    """Return the version of the JRE that Pulsar would run on; 0 without a JRE."""
     program = shutil.which("java", path=f"{os.environ['JAVA_HOME']}/bin" if os.environ.get("JAVA_HOME") else None)
     if program is None:
         return 0

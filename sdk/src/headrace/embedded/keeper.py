@@ -1,4 +1,4 @@
-"""Keeping the local servers of a loop running: one that ends is started again on the same data."""
+"""Supervision of a loop's local servers: a server that ends is started again on the same data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOOK_S = 0.5
 
 @dataclass
 class _Kept:
-    """A server, its ends, and whether it is down at the moment."""
+    """A server, its ends, and whether it is currently down."""
 
     server: Server
     restarts: Restarts = field(default_factory=Restarts)
@@ -25,16 +25,16 @@ class _Kept:
 
 
 class Keeper:
-    """Watches local servers from `start` to `stop`.
+    """A watch on local servers, from `start` to `stop`.
 
     Parameters
     ----------
     logs
         The directory of their logs.
     say
-        Told of each end and each start.
+        Called with a message about each end and each start.
     keeps
-        Whether servers may be started: without the directory of their data they would begin with none.
+        Whether servers may be started: without their data directory they would start empty.
     """
 
     def __init__(
@@ -49,15 +49,15 @@ class Keeper:
 
     @property
     def failures(self) -> dict[str, str]:
-        """By server that ends again and again, what is known of it."""
+        """For each server that keeps ending, what is known about it."""
         return {kept.server.name: kept.failure for kept in self._kept if kept.failure}
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start watching the servers."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more; a start under way is waited for."""
+        """Stop watching them; wait for a start under way."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -83,7 +83,7 @@ class Keeper:
         self._say(f"the {name} runs again, on the data that it had")
 
     def _note_end(self, kept: _Kept, how: str) -> None:
-        """Say how a server ended, and wait until it may be started again."""
+        """Report how a server ended, and wait until it may be started again."""
         name, delay = kept.server.name, kept.restarts.ended()
         log = self._logs / f"{name}.log"
         if kept.restarts.failed:

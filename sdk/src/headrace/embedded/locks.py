@@ -1,4 +1,4 @@
-"""One process a data directory."""
+"""Locks that allow one process per data directory."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 from headrace.embedded.premises import private_directory, private_file
 from headrace.errors import Unavailable
 
-#: How long a lock is waited for: its holder may be about to end.
+#: Seconds to wait for a lock: its holder may be about to end.
 PATIENCE_S = 1.5
 
 
 class DirectoryLock:
-    """An exclusive lock that ends with the last process that has it open, however that ends.
+    """An exclusive lock that ends with the last process that has it open, even after a crash.
 
     Parameters
     ----------
     path
         The lock file.
     patience_s
-        How long it is waited for, by default `PATIENCE_S`.
+        Seconds to wait for it; by default `PATIENCE_S`.
 
     Raises
     ------
@@ -43,7 +43,7 @@ class DirectoryLock:
 
     @property
     def is_there(self) -> bool:
-        """Whether its file still stands where it was made."""
+        """Whether its file is still where it was created."""
         try:
             there = os.stat(self._path)
         except OSError:
@@ -52,12 +52,12 @@ class DirectoryLock:
         return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
 
     def release(self) -> None:
-        """Let go of it; a child that keeps the descriptor still holds it."""
+        """Release it; a child that keeps the descriptor still holds it."""
         os.close(self.fd)
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock."""
+    """Return whether a process holds the lock."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

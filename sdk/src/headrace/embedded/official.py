@@ -1,7 +1,7 @@
 """The official Apache Pulsar as a child process: its standalone broker, tuned for one machine.
 
-Stock, it takes 1.1 GB and 10 ms a message, writes acknowledgements to disk once a minute, and listens on
-every interface. Each line of the configuration below mends one of these, or makes it start faster.
+With stock settings it takes 1.1 GB and 10 ms a message, writes acknowledgements to disk once a minute, and listens
+on every interface. Each line of the configuration below fixes one of these, or makes it start faster.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from headrace.log.admin import Admin
 
 _ADMIN_PORT = "broker-admin"
 
-#: What the stock configuration is changed to, wherever the broker runs.
+#: Changes to the stock configuration, wherever the broker runs.
 TUNING = {
     "webSocketServiceEnabled": "false",
-    # A message waits for no tick of a timer: 2 ms there and back instead of 10.
+    # Do not let a message wait for a timer's tick: 2 ms there and back instead of 10.
     "managedLedgerNewEntriesCheckDelayInMillis": "0",
-    # A consumer that was suspended or cut off is found out after one or two of these.
+    # A consumer that was suspended or cut off is detected after one or two of these intervals.
     "keepAliveIntervalSeconds": "5",
-    # A second's wait before each new consumer of a Failover subscription otherwise, also where it is alone.
+    # Otherwise each new consumer of a Failover subscription waits a second, even if it is the only one.
     "activeConsumerFailoverDelayTimeMillis": "0",
-    # Acknowledgements are on disk at once, and not lost (so: sent again) by a kill -9 of the broker.
+    # Acknowledgements are on disk at once, so a kill -9 of the broker does not lose them (and send messages again).
     "managedLedgerDefaultMarkDeleteRateLimit": "0",
     "managedLedgerCursorPositionFlushSeconds": "1",
-    # That nobody reads a topic now does not mean that nobody needs it.
+    # A topic without clients may still be needed later.
     "brokerDeleteInactiveTopicsEnabled": "false",
     "forceDeleteNamespaceAllowed": "true",
-    # One machine, few topics: threads and caches are small, and do not follow the number of cores.
+    # One machine and few topics: keep threads and caches small, whatever the number of cores.
     "numIOThreads": "2",
     "numOrderedExecutorThreads": "2",
     "numHttpServerThreads": "8",
@@ -51,7 +51,7 @@ TUNING = {
     "dbStorage_rocksDB_blockCacheSize": str(8 * 2**20),
 }
 
-#: The JVM's part of it; of the garbage collector's log, an empty value brings the stock one back.
+#: The JVM's settings; an empty value for the garbage collector's log restores the stock one.
 JVM = {
     "PULSAR_MEM": "-Xms64m -Xmx384m -XX:MaxDirectMemorySize=384m",
     "PULSAR_GC": "-XX:+UseSerialGC",
@@ -60,10 +60,10 @@ JVM = {
 
 _START = "-XX:TieredStopAtLevel=1 -XX:+PerfDisableSharedMem"
 
-# Its bookie listens on every interface otherwise.
+# Otherwise its bookie listens on every interface.
 _HERE = {"bindAddress": HOST, "advertisedAddress": HOST, "listeningInterface": "lo"}
 
-# Warnings, and that it is up.
+# Log warnings, and the message that it is up.
 _LOGGING = """\
 Configuration:
   status: ERROR
@@ -99,25 +99,25 @@ Configuration:
 
 _UP = "messaging service is ready"
 
-#: What it says when its bookie is no longer registered: once or twice after a kill, without end where it is stuck.
+#: Logged when its bookie has lost its registration: once or twice after a kill, endlessly if it is stuck.
 _BOOKIE_GONE = "deleted. path: /ledgers/available/"
 _GONE_AT_MOST = 3
 
-#: How often it is started at most until it keeps its bookie.
+#: How often it is started, at most, until it keeps its bookie.
 STARTS = 4
 
 
 class _BookieLost(Unavailable):
-    """The broker was stopped, because it would never have answered."""
+    """The broker was stopped because it would never have answered."""
 
 
 def loses_its_bookie(said: str) -> bool:
-    """Whether a broker that says this takes its own bookie away for ever.
+    """Return whether the output shows that a broker keeps removing its own bookie.
 
-    Pulsar 4.0 registers its bookie in a lock that a killed broker leaves behind. Taking that one away tells its new
-    lock, in up to half of the cases, that *it* was deleted, and then it deletes and makes itself hundreds of times a
-    second, without end: no ledger can be made in those moments. A broker that is stopped leaves no lock, so the next
-    start is clean.
+    Pulsar 4.0 registers its bookie in a lock that a killed broker leaves behind. In up to half of the cases, removing
+    that one makes its new lock believe that *it* was deleted; it is then deleted and created hundreds of times a
+    second, endlessly, and no ledger can be created in those moments. A broker that is stopped leaves no lock, so the
+    next start is clean.
     """
     return said.count(_BOOKIE_GONE) > _GONE_AT_MOST
 
@@ -128,13 +128,13 @@ class OfficialBroker(ChildServer):
     Parameters
     ----------
     data
-        As of `Server`.
+        See `ChildServer`.
     conf
         Further settings of its configuration file: ``{"defaultNumPartitions": "4"}``.
     token
-        What its admin API is asked with, where `conf` turns authentication on.
+        The token for its admin API, if `conf` turns authentication on.
     say
-        Told what takes long: the download, once a machine.
+        Called with a message before a long step: the download, once per machine.
 
     Examples
     --------
@@ -169,16 +169,16 @@ class OfficialBroker(ChildServer):
 
     @property
     def admin_url(self) -> str:
-        """Where its admin API listens."""
+        """The URL of its admin API."""
         return f"http://{HOST}:{self._admin_port}"
 
     @property
     def directory(self) -> Path:
-        # Not that of the small one: neither reads what the other wrote.
+        # Separate from the small broker's: neither can read what the other wrote.
         return self._root / "pulsar"
 
     def start(self) -> None:
-        """As of `Server`; after a kill it may take two starts (see `loses_its_bookie`)."""
+        """As in `Server`; after a kill it may take two starts (see `loses_its_bookie`)."""
         self._home = distribution.home(self._say)
         for attempt in range(1, STARTS + 1):
             try:
@@ -198,17 +198,17 @@ class OfficialBroker(ChildServer):
         ports = {"brokerServicePort": str(port), "webServicePort": str(self._admin_port)}
         own = "".join(f"{name}={value}\n" for name, value in (TUNING | _HERE | ports | self._conf).items())
         settings = self.directory / "standalone.conf"
-        # There may be secrets in it. Of a setting that stands twice, the last one holds.
+        # It may contain secrets. If a setting occurs twice, the last one counts.
         write_private(settings, f"{stock}\n{own}".encode())
         write_private(self.directory / "log4j2.yaml", _LOGGING.encode())
         folders = ["--metadata-dir", f"{self.directory}/metadata", "--bookkeeper-dir", f"{self.directory}/bookkeeper"]
-        # Neither functions nor stream storage, which take a second broker's time and memory.
+        # Without functions and stream storage, which take as much time and memory as a second broker.
         return [f"{self._home}/bin/pulsar", "standalone", "-nfw", "-nss", "-a", HOST, *folders]
 
     def _environment(self) -> dict[str, str]:
         return {
             **JVM,
-            # It leaves a library of 13 MB in the folder for temporary files each time.
+            # Each start leaves a library of 13 MB in the folder for temporary files.
             "PULSAR_EXTRA_OPTS": f"{_START} -Djava.io.tmpdir={self.directory}/tmp",
             "PULSAR_STANDALONE_CONF": f"{self.directory}/standalone.conf",
             "PULSAR_LOG_CONF": f"{self.directory}/log4j2.yaml",

@@ -25,21 +25,21 @@ _URLS = {"broker": "pulsar://broker:6650", "store": "redis://store:6379/0"}
 
 
 class Servers:
-    """The broker and the store of a loop: local ones, but for those whose URL is given.
+    """The broker and the store of a loop: local ones, unless their URL is given.
 
     Parameters
     ----------
     data
         The directory of the loop's state.
     pulsar, redis
-        URLs of servers that run already; for `pulsar` also ``"official"``: the official Apache Pulsar,
-        from wherever this machine has it, or else the small one.
+        URLs of servers that are already running; for `pulsar` also ``"official"``: the official Apache Pulsar
+        from any source that this machine has, or else the small broker.
     pulsar_admin
-        The admin API of a broker that runs already.
+        The admin API of a broker that is already running.
     conf
         Further settings of an official broker that is started here.
     say
-        Told what takes long, what was used instead, and what has ended and is started again.
+        Called with a message about a long step, a fallback, or a server that ended and is started again.
     keeps
         Whether a server that has ended is started again.
 
@@ -88,12 +88,12 @@ class Servers:
 
     @property
     def admin_url(self) -> str | None:
-        """The broker's admin API, where it is known."""
+        """The broker's admin API, if it is known."""
         return self.broker.admin_url if self.broker else self._admin_url
 
     @property
     def has_partitions(self) -> bool:
-        """Whether the broker has partitioned topics: the small one has none."""
+        """Whether the broker has partitioned topics: the small broker has none."""
         return not isinstance(self.broker, Broker)
 
     @property
@@ -102,36 +102,36 @@ class Servers:
 
     @property
     def urls(self) -> tuple[str, str]:
-        """Of the broker and of the store."""
+        """The URLs of the broker and of the store."""
         return self.pulsar_url, self.redis_url
 
     @property
     def local(self) -> tuple[Server, ...]:
-        """Those that run here."""
+        """The servers that run on this machine."""
         return tuple(server for server in (self.broker, self.store) if server is not None)
 
     @property
     def failures(self) -> dict[str, str]:
-        """By server that ends again and again, what is known of it."""
+        """For each server that keeps ending, what is known about it."""
         return self._keeper.failures
 
     def mend(self, words: str) -> str:
-        """End the local broker where a service's words say that it hangs, so that it is started again.
+        """End the local broker if a service's log shows that it hangs, so that it is started again.
 
-        Returns what was done.
+        Return what was done.
 
-        pulsar-lite 0.2 answers no subscription any more after some of the times that a consumer was killed.
-        Nothing is lost by it: what was acknowledged to producers is on disk, and clients connect again.
+        pulsar-lite 0.2 stops answering subscriptions after some of the times that a consumer was killed.
+        Ending it loses nothing: messages acknowledged to producers are on disk, and clients reconnect.
         """
         broker = self.broker
         if not isinstance(broker, Broker) or HANGS.search(words) is None:
             return ""
         with self._mending:
-            # Several services may have met the same fault; and one that has ended is the keeper's.
+            # Several services may have met the same fault; a broker that has ended is handled by the keeper.
             if time.monotonic() - self._mended < _MEND_EVERY_S or broker.has_ended:
                 return ""
             self._mended = time.monotonic()
-            broker.child.kill()  # which the keeper notices
+            broker.child.kill()  # the keeper notices this
         return "the local broker no longer answers: it is ended, to be started again"
 
     def __enter__(self) -> Self:
@@ -153,7 +153,7 @@ class Servers:
 
 
 def _knock(what: str, url: str) -> None:
-    """Make sure that somebody listens: services that retry would tell it late, and each in its own way."""
+    """Check that a server is listening: services that retry would report its absence late, each in its own way."""
     host, port = _address(what, url.partition(",")[0])
     try:
         socket.create_connection((host, port), timeout=5.0).close()

@@ -1,4 +1,4 @@
-"""Ports on 127.0.0.1 that stay the same over restarts on one data directory, where they are free."""
+"""Ports on 127.0.0.1 that stay the same across restarts on one data directory, if they are free."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from headrace.embedded.premises import private_directory, write_private
 
 HOST = "127.0.0.1"
 
-# Above the well-known ones; Linux gives clients those from 32768 on, others from 49152.
+# Above the well-known ones; Linux gives clients those from 32768 on, other systems from 49152.
 _PORTS = range(20_000, 32_768)
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on this port now."""
+    """Return whether a server could listen on this port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -26,9 +26,9 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now, below those that systems give to clients.
+    """Return a port that is free now, below those that systems give to clients.
 
-    Otherwise a client's connection could take the port of a server that is down for a moment.
+    Otherwise a client's connection could take the port of a server that is briefly down.
     """
     while not is_free(port := secrets.choice(_PORTS)):
         pass
@@ -36,19 +36,19 @@ def free_port() -> int:
 
 
 class PortBook:
-    """The ports that servers had last time, one small file each.
+    """The ports that servers used last time, one small file each.
 
     Parameters
     ----------
     directory
-        Where the files are.
+        The directory of these files.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def last(self, name: str) -> int | None:
-        """The port of last time, if there is one and it is free."""
+        """Return the last port, if there is one and it is free."""
         try:
             port = int((self._directory / name).read_text())
         except (FileNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""The directory of a loop's state: only its owner's, still there, and with room left on its disk."""
+"""The directory of a loop's state: private to its owner, still present, and with room left on its disk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-#: Bytes that are left on a disk that is full for a server: it refuses a write before the last block is taken.
+#: Free bytes below which a disk counts as full: a server refuses writes before the last block is used.
 _LEAST_ROOM = 4 * 2**20
 
 #: The lock of the process that runs a loop, in the directory of its state.
@@ -17,9 +17,9 @@ _DIRECTORY, _FILE = 0o700, 0o600
 
 
 def private_directory(path: Path) -> Path:
-    """Create a directory that its owner alone may enter, and those above it that are missing; returns it.
+    """Create a directory that only its owner may enter, with any missing parents; return it.
 
-    One that is there already is closed to others if it is this user's, and holds nothing but a loop's state.
+    An existing one is closed to others if it is this user's and holds nothing but a loop's state.
     """
     for missing in reversed([own for own in (path, *path.parents) if not own.exists()]):
         missing.mkdir(_DIRECTORY, exist_ok=True)
@@ -30,12 +30,12 @@ def private_directory(path: Path) -> Path:
 
 
 def _is_state(path: Path, mode: int) -> bool:
-    """Whether a directory is a loop's own: a folder for temporary files, or the user's project, is not."""
+    """Return whether a directory is a loop's own: a temporary folder, or the user's project, is not."""
     return not mode & stat.S_ISVTX and ((path / UP_LOCK).exists() or not any(path.iterdir()))
 
 
 def private_file(path: Path | str, flags: int) -> int:
-    """Open a file that its owner alone may read: an opener for `open`."""
+    """Open a file that only its owner may read: an opener for `open`."""
     descriptor = os.open(path, flags | os.O_CLOEXEC, _FILE)
     found = os.fstat(descriptor)
     if found.st_mode & 0o077 and found.st_uid == os.getuid():
@@ -44,20 +44,20 @@ def private_file(path: Path | str, flags: int) -> int:
 
 
 def replace_private(path: Path, data: bytes) -> None:
-    """Write a file for its owner alone, in one step: whoever reads it meets the former content, or all of this."""
+    """Write a private file in one step: its readers see the former content, or all of the new one."""
     draft = path.with_suffix(".draft")
     write_private(draft, data)
     draft.replace(path)
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file that its owner alone may read."""
+    """Write a file that only its owner may read."""
     with open(path, "wb", opener=private_file) as file:
         file.write(data)
 
 
 def problems_of(data: Path) -> Sequence[str]:
-    """What is wrong with the directory of a loop's state, each with its cure; nothing for one that is well."""
+    """Return what is wrong with the directory of a loop's state, each with its cure; empty if all is well."""
     try:
         disk = os.statvfs(data)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The services of a loop as processes of this machine, kept running."""
+"""The services of a loop as processes on this machine, kept running."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from headrace.embedded.restarts import Delays, Restarts
 from headrace.errors import HeadraceError, Unavailable, UnknownName
 from headrace.store.status import ServiceStatus, StatusBoard, status_key
 
-#: The services, in the order in which they are shown, and the module that runs each.
+#: The services, in display order, and the module that runs each.
 SERVICES = {
     "ingest": "headrace_ingest",
     "feature": "headrace_feature",
@@ -32,16 +32,16 @@ SERVICES = {
     "scorer": "headrace_scorer",
 }
 
-# Who ends so often before it was ever ready will not come up.
+# A process that ends this often before it was ever ready will not come up.
 _ENDINGS_BEFORE_READY = 3
 _POLL_S = 0.05
 
-#: Seconds between two looks at what a process writes to its log, and how often it says that a server hangs before
-#: something is done about it.
+#: Seconds between two looks at what a process writes to its log, and how often it must report that a server hangs
+#: before something is done about it.
 _ATTEND_S = 5.0
 _HANGS_BEFORE_MENDED = 2
 
-#: What a process says of a broker that answers no subscription.
+#: The log message about a broker that does not answer subscriptions.
 HANGS = re.compile("cannot subscribe.*TimeOut")
 
 #: Seconds between two reports of what a start waits for.
@@ -52,7 +52,7 @@ Mend = Callable[[str], str]
 
 
 def log_report(text: str) -> None:
-    """Report to the log."""
+    """Write a report to the log."""
     import structlog
 
     structlog.get_logger().warning(text)
@@ -63,10 +63,10 @@ _DELAYS = Delays()
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the services of one loop are told.
+    """The environment of one loop's services.
 
     `loop` is the compiled loop, `loop_file` the Python file it was compiled from, `data` the directory
-    of its state; `environment` gives further variables of an instance, which go before all others.
+    of its state; `environment` returns further variables of an instance, which override all others.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Surroundings:
     environment: Callable[[str], Mapping[str, str]] = lambda instance: {}
 
     def of(self, service: str, instance: str, bind: str) -> dict[str, str]:
-        """The environment of one process."""
+        """Return the environment variables of one process."""
         return {
             "HEADRACE_LOOP": str(self.loop),
             "HEADRACE_LOOP_FILE": str(self.loop_file),
@@ -96,20 +96,20 @@ class Surroundings:
 
 
 class Worker:
-    """One process of a service: started again, ever later, whenever it ends without being asked to.
+    """One process of a service: it is restarted, with growing delays, whenever it ends without being asked to.
 
     Parameters
     ----------
     service, index
-        Together its instance name: ``feature-0``.
+        Together they are its instance name: ``feature-0``.
     module
         The module that ``python -m`` runs.
     surroundings
-        What it is told.
+        The environment of the process.
     store
-        Where the statuses are.
+        The store with the statuses.
     report, mend, delays
-        As the supervisor's.
+        As in `Supervisor`.
     """
 
     def __init__(
@@ -135,19 +135,19 @@ class Worker:
         self._board = StatusBoard(store, surroundings.name)
         self._ports = PortBook(surroundings.data / "ports")
         self._child: Child | None = None
-        # Guards the child against being replaced while it is asked to stop.
+        # Guards the child against being replaced while it is being stopped.
         self._changing = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=self.instance, daemon=True)
 
     @property
     def child(self) -> Child | None:
-        """Its process, as started last."""
+        """The process that was started last."""
         return self._child
 
     @property
     def endings(self) -> int:
-        """How often it ended without being asked to."""
+        """How often it has ended without being asked to."""
         return self._restarts.count
 
     def start(self) -> None:
@@ -157,27 +157,27 @@ class Worker:
         self._thread.start()
 
     def ready(self, status: ServiceStatus) -> None:
-        """Keep its address for its next start."""
+        """Note its address for its next start."""
         port = status.address.rpartition(":")[2]
         if port.isdigit():
             self._ports.note(self.instance, int(port))
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM, and start it no more."""
+        """Send SIGTERM, and do not start it again."""
         with self._changing:
             self._stopping.set()
             if self._child is not None:
                 self._child.terminate()
 
     def kill(self) -> None:
-        """End it at once (SIGKILL), and start it no more."""
+        """Send SIGKILL, and do not start it again."""
         with self._changing:
             self._stopping.set()
             if self._child is not None:
                 self._child.kill()
 
     def stop(self, deadline: float) -> bool:
-        """Wait for its end until the (monotonic) deadline, then end it; False when that was needed."""
+        """Wait for its end until the (monotonic) deadline, then kill it; return False if that was needed."""
         self.ask_to_stop()
         child = self._child
         clean = child is None or child.join(max(deadline - time.monotonic(), 0.0))
@@ -192,7 +192,7 @@ class Worker:
             self._restarts.started()
             try:
                 child = self._spawn()
-            except OSError as error:  # no memory, no process left
+            except OSError as error:  # out of memory, or out of processes
                 ended, words = f"could not be started: {error}", ""
             else:
                 if child is None:
@@ -209,18 +209,18 @@ class Worker:
                 return
 
     def _attend(self, child: Child) -> None:
-        """Wait for the end of a process; where it says again and again that a server hangs, do what helps."""
+        """Wait for the end of a process; if it keeps reporting that a server hangs, do what helps."""
         hangs = 0
         while not child.join(_ATTEND_S):
             words = child.news()
             hangs += HANGS.search(words) is not None
-            # Once may be a busy machine.
+            # A single report may come from a busy machine.
             if hangs >= _HANGS_BEFORE_MENDED:
                 hangs = 0
                 self._try_to_mend(words)
 
     def _try_to_mend(self, words: str) -> None:
-        """Do what helps against what it said; it is started again in any case."""
+        """Do what helps against the reported fault; the process is started again in any case."""
         try:
             mended = self._mend(words)
         except HeadraceError as error:
@@ -235,7 +235,7 @@ class Worker:
         note = self._restarts.verdict(ended, self.log)
         self._report(f"{self.instance} has failed: it {note}")
         status = ServiceStatus(service=self.service, instance=self.instance, state="failed", note=note)
-        with suppress(redis.RedisError):  # whose own failure is said by its keeper
+        with suppress(redis.RedisError):  # its keeper reports a failure of the store
             self._board.write(status)
 
     def _spawn(self) -> Child | None:
@@ -252,22 +252,22 @@ class Worker:
             return self._child
 
     def _forget(self) -> None:
-        """Take what an ended process said of itself off the board."""
+        """Remove the status of an ended process from the board."""
         try:
             self._store.delete(status_key(self._surroundings.name, self.service, self.instance))
         except redis.RedisError:
-            return  # the store is down: the service will say so itself
+            return  # the store is down: the service itself will report that
 
 
 class _Start:
-    """The start of workers: which of them are not ready yet, and whether they make progress.
+    """The start of workers: it tracks which of them are not ready yet, and whether they make progress.
 
     Parameters
     ----------
     idle_s
-        How long they may go without progress.
+        How long they may take without progress.
     report
-        Told now and then which of them are waited for.
+        Called now and then with the workers that are still not ready.
     """
 
     def __init__(self, workers: Sequence[Worker], idle_s: float, report: Report) -> None:
@@ -277,16 +277,16 @@ class _Start:
         self._began = self._reported = time.monotonic()
 
     def waits(self, statuses: Sequence[ServiceStatus]) -> bool:
-        """Whether one of them is still waited for.
+        """Return whether some worker is still not ready.
 
         Raises
         ------
         Unavailable
-            One of them does not come up.
+            A worker does not come up.
         """
         told = {status.instance: status for status in statuses if status.instance in self._waiting}
         for instance, status in told.items():
-            # One whose models have all failed is up, too, and says why.
+            # A process whose models have all failed is up as well, and reports why.
             if status.state in ("ready", "failed") and status.address:
                 self._waiting.pop(instance).ready(status)
         if not self._waiting:
@@ -320,7 +320,7 @@ class _Start:
 
 
 def kernel_is_compiled() -> bool:
-    """Whether the compiled kernel is in its cache: the first start on a machine fills it, which takes a minute."""
+    """Return whether the compiled kernel is cached: the first start on a machine compiles it, for about a minute."""
     spec = importlib.util.find_spec("headrace.kernel")
     folders = [Path(own) for own in (spec.submodule_search_locations or ())] if spec else []
     cache = os.environ.get("NUMBA_CACHE_DIR")
@@ -329,22 +329,22 @@ def kernel_is_compiled() -> bool:
 
 
 class Supervisor:
-    """All processes of a loop's services; as a context manager it runs them for the block.
+    """All processes of a loop's services; as a context manager it runs them within the block.
 
     Parameters
     ----------
     surroundings
-        What they are told.
+        The environment of the services.
     workers
-        How many processes of a service; 1 where nothing is said.
+        How many processes each service has; 1 by default.
     report
-        Told of each crash and restart.
+        Called with a message about each crash and restart.
     services
         The services and their modules.
     mend
-        Given the last words of a service that failed, does what helps, and says what.
+        Given the last log line of a service that failed, does what helps, and returns what that was.
     delays
-        Before what has ended is started again.
+        The delays before an ended process is started again.
     """
 
     def __init__(
@@ -380,7 +380,7 @@ class Supervisor:
         Raises
         ------
         Unavailable
-            One of them does not come up, and why.
+            One of them does not come up; the error says why.
         """
         for worker in self.workers:
             worker.start()
@@ -390,7 +390,7 @@ class Supervisor:
             pause.wait(_POLL_S)
 
     def status(self) -> list[ServiceStatus]:
-        """What the services say of themselves.
+        """Return the statuses of the services.
 
         Raises
         ------
@@ -404,16 +404,16 @@ class Supervisor:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The processes by instance."""
+        """The process ids by instance."""
         return {worker.instance: worker.child.pid for worker in self.workers if worker.child}
 
     def kill(self) -> None:
-        """SIGKILL to all: what they could still save is of no use."""
+        """Send SIGKILL to all: anything they could still save is useless."""
         for worker in self.workers:
             worker.kill()
 
     def stop(self) -> None:
-        """SIGTERM to all; after the deadline SIGKILL to those that still run."""
+        """Send SIGTERM to all; after the deadline send SIGKILL to those that still run."""
         for worker in self.workers:
             worker.ask_to_stop()
         deadline = time.monotonic() + self._stop_s

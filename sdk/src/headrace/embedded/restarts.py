@@ -1,4 +1,4 @@
-"""How often something ended, and when it is started again."""
+"""The ends of a process, and when to start it again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-#: Ends within `WINDOW_S` seconds that make something count as failed.
+#: How many ends within `WINDOW_S` seconds make a process count as failed.
 FAILED_AFTER = 5
 WINDOW_S = 60.0
 
@@ -16,7 +16,7 @@ WINDOW_S = 60.0
 class Delays:
     """Seconds before an ended process is started again: `first`, doubled each time up to `longest`.
 
-    Who ran for `steady` seconds gets the first delay again.
+    After a process has run for `steady` seconds, the delay is `first` again.
     """
 
     first: float = 0.2
@@ -25,12 +25,12 @@ class Delays:
 
 
 class Restarts:
-    """The ends of one process, or of those that followed each other in its place.
+    """The ends of one process, or of successive processes in its place.
 
     Parameters
     ----------
     clock
-        Seconds.
+        Returns the time in seconds.
     """
 
     def __init__(self, delays: Delays = Delays(), clock: Callable[[], float] = time.monotonic) -> None:
@@ -42,11 +42,11 @@ class Restarts:
         self._ends: deque[float] = deque(maxlen=FAILED_AFTER)
 
     def started(self) -> None:
-        """It has been started."""
+        """Note that it has been started."""
         self._started = self._clock()
 
     def ended(self) -> float:
-        """It has ended: returns the seconds to wait before it is started again."""
+        """Note that it has ended: return the seconds to wait before it is started again."""
         now = self._clock()
         self.count += 1
         self._ends.append(now)
@@ -61,7 +61,7 @@ class Restarts:
         return len(self._ends) == FAILED_AFTER and self._ends[-1] - self._ends[0] <= WINDOW_S
 
     def verdict(self, ended: str, log: object) -> str:
-        """Say what is known of the failure, and the cure."""
+        """Describe what is known about the failure, and the cure."""
         return (
             f"ended {FAILED_AFTER} times within {WINDOW_S:g} s, the last time it {ended}. Its log is {log}: remove the "
             f"cause, it is started again every {self._delays.longest:g} s"

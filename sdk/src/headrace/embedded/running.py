@@ -1,4 +1,4 @@
-"""A whole loop on this machine: local servers and the services, found by others through one file."""
+"""A whole loop on this machine: local servers and the services, which other processes find through one file."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from headrace.settings import ServiceSettings
 if TYPE_CHECKING:
     from headrace.store.status import ServiceStatus
 
-#: Further variables of all services, or of each instance.
+#: Further variables for all services, or a function that returns those of an instance.
 Environment = Mapping[str, str] | Callable[[str], Mapping[str, str]]
 
-#: Where a loop's state is, where nothing else is said: ``.headrace/<loop>``.
+#: The default parent of a loop's state: ``.headrace/<loop>``.
 HOME = Path(".headrace")
 
 
 class UpFile(msgspec.Struct, kw_only=True):
-    """`up.json` in the data directory: how to reach a loop that runs.
+    """`up.json` in the data directory: how to reach a running loop.
 
     `addresses` are the services' gRPC addresses, `pids` the processes by instance, both as of the start
-    (what is true now, a crash later, stands in the statuses in the store); `pid` is that of the process
+    (after a crash, the statuses in the store have the current ones); `pid` is that of the process
     that keeps them all running. `partitioned` says whether the broker has partitioned topics.
     """
 
@@ -55,14 +55,14 @@ class UpFile(msgspec.Struct, kw_only=True):
 
 
 def data_directory(loop: str) -> Path:
-    """Where a loop's state is, unless `--data` or ``HEADRACE_DATA`` say otherwise."""
+    """Return the directory of a loop's state, unless `--data` or ``HEADRACE_DATA`` sets another."""
     return Path(os.environ.get("HEADRACE_DATA") or HOME / loop)
 
 
 def read_up_file(data: Path) -> UpFile | None:
-    """How to reach the loop that runs on a data directory; None when none does."""
+    """Return how to reach the loop that runs on a data directory; None if none does."""
     if not is_held(data / UP_LOCK):
-        return None  # what a crash left behind is not read
+        return None  # ignore a file that a crash left behind
     try:
         return msgspec.json.decode((data / "up.json").read_bytes(), type=UpFile)
     except (FileNotFoundError, msgspec.DecodeError):
@@ -70,7 +70,7 @@ def read_up_file(data: Path) -> UpFile | None:
 
 
 class DataRemoved(Unavailable):
-    """The directory of a running loop's state was removed."""
+    """The directory of a running loop's state has been removed."""
 
     def __init__(self, data: Path) -> None:
         super().__init__(
@@ -81,18 +81,18 @@ class DataRemoved(Unavailable):
 
 @dataclass(frozen=True)
 class RunningLoop:
-    """A loop that runs.
+    """A running loop and its services.
 
     Attributes
     ----------
     definition
         The compiled loop.
     pulsar_url, redis_url
-        Its broker and its store.
+        The URLs of its broker and its store.
     data
         The directory of its state.
     loop_file
-        Where it is declared.
+        The file that declares it.
     namespace
         Tenant and namespace of its topics.
     """
@@ -109,17 +109,17 @@ class RunningLoop:
 
     @property
     def admin_url(self) -> str | None:
-        """The admin API of its broker, where it is known."""
+        """The admin API of its broker, if it is known."""
         return self._servers.admin_url
 
     @property
     def servers(self) -> Servers:
-        """Its broker and its store, those that run here."""
+        """Its broker and its store, if they run here."""
         return self._servers
 
     @property
     def addresses(self) -> dict[str, str]:
-        """The gRPC address of each service (of its first instance that is ready)."""
+        """The gRPC address of each service (that of its first ready instance)."""
         found: dict[str, str] = {}
         for status in self.status():
             if status.state in ("ready", "waiting") and status.address:
@@ -128,11 +128,11 @@ class RunningLoop:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The processes by instance, those of the local servers among them."""
+        """The processes by instance, including those of the local servers."""
         return {server.name: server.pid for server in self._servers.local} | self._supervisor.pids
 
     def status(self) -> list[ServiceStatus]:
-        """What the services say of themselves.
+        """Return the statuses of the services.
 
         Raises
         ------
@@ -142,23 +142,23 @@ class RunningLoop:
         return self._supervisor.status()
 
     def problems(self) -> list[str]:
-        """What is wrong with its servers and the directory of its state, each with the cure."""
+        """Return the problems of its servers and of its data directory, each with the cure."""
         failed = [f"the {name} has failed: it {why}" for name, why in self._servers.failures.items()]
         return [*failed, *problems_of(self.data)]
 
     def check_data(self) -> None:
-        """Make sure that the directory of its state is still there.
+        """Check that the directory of its state still exists.
 
         Raises
         ------
         DataRemoved
-            It was removed or replaced: nothing that the loop accepts would be kept.
+            It was removed or replaced: the loop could not keep what it accepts.
         """
         if not self._lock.is_there:
             raise DataRemoved(self.data)
 
     def describe(self) -> UpFile:
-        """How others reach it."""
+        """Return how other processes reach it."""
         return UpFile(
             loop=self.definition.name,
             loop_file=str(self.loop_file),
@@ -194,20 +194,20 @@ def run(
     loop_file
         The Python file that declares the loop.
     data
-        The directory of its state; default ``.headrace/<loop>``. A later run goes on from it.
+        The directory of its state; default ``.headrace/<loop>``. A later run continues from it.
     pulsar, redis
         URLs of a broker and a store to use instead of local ones; for `pulsar` also ``"official"``: the
-        official Apache Pulsar, from wherever this machine has it.
+        official Apache Pulsar, from any source that this machine has.
     pulsar_admin
-        The admin API of that broker: the loop's topics are set up by it. Without it they are as they are.
+        The admin API of that broker, which sets up the loop's topics. Without it they stay as they are.
     namespace
-        Tenant and namespace of the loop's topics; by default what ``HEADRACE_NAMESPACE`` says.
+        Tenant and namespace of the loop's topics; by default that of ``HEADRACE_NAMESPACE``.
     workers
-        How many processes of a service; 1 where nothing is said.
+        How many processes each service has; 1 by default.
     environment
-        Further variables of all services, or a function that gives those of one instance (``feature-0``).
+        Further variables for all services, or a function that returns those of one instance (``feature-0``).
     report
-        Told of each crash and restart.
+        Called with a message about each crash and restart.
 
     Raises
     ------
@@ -216,11 +216,11 @@ def run(
     Unavailable
         A server or a service does not come up, or the directory is in use.
     InvalidRequest
-        The broker refuses a topic, or has it with other partitions; or there is no such service.
+        The broker refuses a topic, or has it with other partitions; or `workers` names an unknown service.
     IncompatibleSchema
-        A stream does not fit the events that are on its topic.
+        A stream does not fit the events that its topic holds.
     OlderFormat, NewerFormat
-        What is in the directory was written by another version of headrace.
+        The directory was written by another version of headrace.
     """
     from headrace import declare
 
@@ -245,7 +245,7 @@ def run(
             if servers.admin_url is None and pulsar is None:
                 SchemaBook(directory).register(loop)
             _provision(servers.admin_url, loop, settings)
-            # A loop that is refused leaves the definition of the one before.
+            # Write it only now: a loop that is refused must not replace the definition of the previous one.
             write_private(compiled, definition.encode(loop))
             surroundings = Surroundings(
                 loop.name,
@@ -272,7 +272,7 @@ def run(
 
 
 def _provision(admin_url: str | None, loop: LoopDefinition, settings: ServiceSettings) -> None:
-    """Set the loop's topics up, where there is somebody to ask."""
+    """Set up the loop's topics, if there is an admin API."""
     if admin_url is None:
         return
     token = settings.pulsar_token
@@ -284,7 +284,7 @@ def _provision(admin_url: str | None, loop: LoopDefinition, settings: ServiceSet
 
 
 def with_one_partition(loop: LoopDefinition) -> LoopDefinition:
-    """The loop as the small local broker can run it, which has no partitioned topics."""
+    """Return the loop in a form that the small local broker can run: it has no partitioned topics."""
     streams = tuple(msgspec.structs.replace(stream, partitions=1) for stream in loop.streams)
     return msgspec.structs.replace(loop, streams=streams)
 
@@ -306,4 +306,4 @@ def _refuse_other_formats(compiled: Path) -> None:
     except (OlderFormat, NewerFormat):
         raise
     except (FileNotFoundError, Unreadable):
-        pass  # it is written anew
+        pass  # it will be written again

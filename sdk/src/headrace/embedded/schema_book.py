@@ -1,4 +1,4 @@
-"""The schemas of streams' topics, kept beside the data of a broker that keeps none."""
+"""The schemas of streams' topics, kept beside the data of a broker that keeps no schemas."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SCHEMAS: Document[_Fields] = Document("schemas", _Fields)
 
 
 class SchemaBook:
-    """Does for the embedded broker what Apache Pulsar does by itself: refuses a schema that its events do not fit.
+    """A substitute for Apache Pulsar's schema check: it refuses a schema that does not fit a topic's events.
 
     Parameters
     ----------
@@ -30,14 +30,14 @@ class SchemaBook:
         self._former = directory / "loop.json"
 
     def register(self, loop: LoopDefinition) -> None:
-        """Note the fields of a loop's streams; those of streams that it no longer has stay.
+        """Note the fields of a loop's streams; keep those of streams that it no longer has.
 
         Raises
         ------
         IncompatibleSchema
-            A stream does not fit the events that are on its topic; nothing is noted.
+            A stream does not fit the events that its topic holds; no schema is noted.
         Unreadable
-            What was noted is damaged.
+            The noted schemas are damaged.
         """
         known = self._read()
         found = [own for stream in loop.streams for own in conflicts(stream, known.get(stream.name, stream.fields))]

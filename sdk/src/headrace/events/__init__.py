@@ -1,4 +1,4 @@
-"""A stream's events: validating them, their form on the topic, and their columns for the kernel."""
+"""A stream's events: validation, their form on the topic, and their columns for the kernel."""
 
 from headrace.events.codec import StreamCodec
 from headrace.events.columns import EventColumns

@@ -1,8 +1,8 @@
-"""Between an event's JSON and its typed record.
+"""Conversion between an event's JSON and its typed record.
 
-Two forms are read: what callers send (times as ISO 8601, or as the stream declares) and what stands on a topic
-(times as integer µs). The fast path decodes whole batches; only what fails is looked at field by field,
-to say what is wrong with it.
+Two forms are read: what callers send (times as ISO 8601, or as the stream declares) and what topics hold
+(times as integer µs). The fast path decodes whole batches; only events that fail are examined field by field,
+to say what is wrong with them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from headrace.wording import as_json, cut
 
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 _MAX_EXACT = 2**53 - 1
-#: What msgspec decodes a field as: bounded, since numbers beyond have no place in a column.
+#: The types that msgspec decodes fields as: bounded, since larger numbers do not fit a column.
 PYTHON: dict[FieldType, Any] = {
     FieldType.FLOAT: float,
     FieldType.INT: Annotated[int, msgspec.Meta(ge=_MIN_INT, le=_MAX_INT)],
@@ -48,7 +48,7 @@ _BOOLS = {"true": True, "false": False}
 
 
 class StreamCodec:
-    """Reads, checks and writes the events of one stream."""
+    """A codec that reads, checks and writes the events of one stream."""
 
     def __init__(self, stream: StreamDefinition) -> None:
         self.stream = stream
@@ -66,40 +66,40 @@ class StreamCodec:
         Returns
         -------
         payload, key, time
-            The event as it stands on the topic, its partition key and its event time (µs).
+            The event in the topic's form, its partition key and its event time (µs).
 
         Raises
         ------
         InvalidEvent
-            It does not fit the stream; says which field, which value and what was expected.
+            It does not fit the stream; the error says which field, which value and what was expected.
         """
         record, payload = self._read(event)
         key = getattr(record, self.stream.key)
         return payload, "" if key is None else str(key), getattr(record, self.stream.time)
 
     def sendable(self, event: bytes) -> tuple[bytes, int]:
-        """Check what a file has; the event as ingest takes it most cheaply, and its time.
+        """Check an event of a file; return it in the form that is cheapest for ingest, and its time.
 
         Raises
         ------
         InvalidEvent
-            As `canonical`.
+            As in `canonical`.
         """
         record, payload = self._read(event)
         plain = counts_micros(self.stream.time_format) and self._counts_micros(record)
         return (payload if plain else event), getattr(record, self.stream.time)
 
     def _read(self, event: bytes) -> tuple[Any, bytes]:
-        """The record that a caller sent, and how it stands on the topic."""
+        """Return the record that a caller sent, and its form on the topic."""
         self._check_size(event)
         record = self._named(self._sent(event))
         payload = self._encode(record)
-        # What it is on the topic may be longer than what was sent: missing fields are null there.
+        # The topic's form may be longer than what was sent: there, missing fields are null.
         self._check_size(payload)
         return record, payload
 
     def _sent(self, event: bytes) -> Any:
-        """The record of what a caller sent, whose times are written as the stream declares."""
+        """Return the record of what a caller sent, with times written as the stream declares."""
         if counts_micros(self.stream.time_format):
             try:
                 record = self._one.decode(event)
@@ -110,31 +110,31 @@ class StreamCodec:
         return self._explain(event, self.stream.time_format)
 
     def _counts_micros(self, record: Any) -> bool:
-        """Whether the numbers in the place of times are µs for sure: declared, or none of January 1970."""
+        """Return whether numbers given as times are certainly µs: declared, or none of them in January 1970."""
         if self.stream.time_format == _TOPIC:
             return True
         return not any(in_january_1970(get(record)) for get in self._moments)
 
     def _named(self, record: Any, *, again: bool = True) -> Any:
-        """The record, whose id is that of its content where the stream says so; `again`: whatever id it has."""
+        """Set the record's id to that of its content, if the stream says so; `again`: replace an existing id, too."""
         if self._content is not None and (again or not getattr(record, self.stream.id)):
             setattr(record, self.stream.id, content_id(record, self._content))
         return record
 
     def columns(self, payloads: Sequence[bytes]) -> tuple[EventColumns, list[int], list[tuple[int, InvalidEvent]]]:
-        """Decode what stands on the topic.
+        """Decode what a topic holds.
 
         Returns
         -------
         events
-            The valid ones, in order.
+            The valid events, in order.
         valid
             Their indices in `payloads`.
         invalid
-            The index of each other, with its reason.
+            The index of each other event, with the reason.
         """
         try:
-            # Each by itself: joined into one array they decode no faster, and two halves could make a whole.
+            # Decode each by itself: a joined array decodes no faster, and two halves could make a whole.
             decode = self._one.decode
             if max(map(len, payloads), default=0) <= self.stream.max_bytes:
                 decoded = [self._named(decode(payload), again=False) for payload in payloads]
@@ -152,7 +152,7 @@ class StreamCodec:
         return self._to_columns(records), valid, invalid
 
     def request(self, event: bytes, needed: frozenset[str]) -> EventColumns:
-        """One event of a scoring request: only the `needed` fields must be there.
+        """Decode one event of a scoring request: only the `needed` fields must be there.
 
         Raises
         ------
@@ -172,7 +172,7 @@ class StreamCodec:
         )
 
     def schema(self) -> pulsar.schema.Schema:
-        """The stream's schema, as producers in any language register or check it."""
+        """Return the stream's schema, as producers in any language register or check it."""
         return _RawJson(self.stream)
 
     def _to_columns(self, records: Sequence[Any]) -> EventColumns:
@@ -223,7 +223,7 @@ def _read_all(fields: Sequence[Field], found: Mapping[str, Any], form: str | Non
 
 def _object(event: bytes) -> Mapping[str, Any]:
     try:
-        # As text: of bytes, json guesses other encodings, too.
+        # Decode it first: json would also guess other encodings from bytes.
         found = json.loads(event.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InvalidEvent("", f"not decodable ({cut(str(error))})", "a JSON object in UTF-8") from None
@@ -233,7 +233,7 @@ def _object(event: bytes) -> Mapping[str, Any]:
 
 
 def read_value(field: Field, value: Any, form: str | None = None) -> Any:
-    """A field's value from a parsed one; `msgspec.UNSET` where there is none.
+    """Read a field's value from a parsed one; `msgspec.UNSET` if it is absent.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def read_value(field: Field, value: Any, form: str | None = None) -> Any:
     Raises
     ------
     InvalidEvent
-        It is no value of the field's type.
+        It is not a value of the field's type.
     """
     if value is msgspec.UNSET or value is None:
         if field.optional:
@@ -272,19 +272,19 @@ def _float(value: Any) -> float | None:
 
 def _int(value: Any) -> int | None:
     if isinstance(value, float) and value.is_integer() and -_MAX_EXACT <= value <= _MAX_EXACT:
-        return int(value)  # 5.0, as pandas writes beside a missing value
+        return int(value)  # 5.0, as pandas writes integers beside a missing value
     ok = isinstance(value, int) and not isinstance(value, bool) and _MIN_INT <= value <= _MAX_INT
     return value if ok else None
 
 
 def _bool(value: Any) -> bool | None:
     if isinstance(value, str):
-        return _BOOLS.get(value.lower())  # "True", as Python writes it
+        return _BOOLS.get(value.lower())  # Python writes "True"
     return value if isinstance(value, bool) else None
 
 
 def _string(value: Any) -> str | None:
-    # JSON can escape half a surrogate pair, which no text can hold.
+    # JSON can escape half of a surrogate pair, which no text can contain.
     return value if isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value) else None
 
 
@@ -297,22 +297,22 @@ _READ = {
 
 
 def column_of(field: Field, values: list[Any]) -> ColumnArray:
-    """A field's values as the kernel takes them."""
+    """Convert a field's values to the form of the kernel."""
     if field.type is FieldType.STRING or (field.type is FieldType.INT and not all(map(_is_exact, values))):
         column = np.empty(len(values), object)
         column[:] = values
         return column
-    # numpy reads None as NaN.
+    # numpy converts None to NaN.
     return to_floats(values) if field.type is FieldType.TIME else np.array(values, dtype=np.float64)
 
 
 def _is_exact(value: int | None) -> bool:
-    """Whether a float64 tells an integer from its neighbours: keys and ids must not become one another."""
+    """Return whether a float64 distinguishes an integer from its neighbours: keys and ids must not collide."""
     return value is None or -_MAX_EXACT <= value <= _MAX_EXACT
 
 
 class _RawJson(pulsar.schema.Schema):  # type: ignore[misc]
-    """A JSON schema whose payloads are bytes already: headrace encodes and checks events itself."""
+    """A JSON schema whose payloads are already bytes: headrace encodes and checks events itself."""
 
     def __init__(self, stream: StreamDefinition) -> None:
         super().__init__(bytes, pulsar.schema.schema._pulsar.SchemaType.JSON, avro_schema(stream), "JSON")

@@ -1,4 +1,4 @@
-"""A batch of events by column, as the kernel takes them."""
+"""A batch of events by column, in the form of the kernel."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-#: Numbers, booleans (0.0, 1.0) and times (µs) are float64 with NaN for missing; strings are objects, None for missing,
-#: and so are the integers of a batch where one is too large for a float64.
+#: Numbers, booleans (0.0, 1.0) and times (µs) are float64, with NaN for missing values; strings are objects, with None
+#: for missing values, and so are the integers of a batch in which one is too large for a float64.
 ColumnArray = npt.NDArray[np.float64] | npt.NDArray[np.object_]
 
 
-#: Up to here a float64 tells an integer from its neighbours.
+#: Up to this bound a float64 distinguishes an integer from its neighbours.
 _EXACT = 2.0**53
 
 
 def to_floats(times: Sequence[int | None] | npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Times (µs) as float64, NaN for None; those after the year 2255 are rounded down: none is in the next hour.
+    """Convert times (µs) to float64, NaN for None; round those after 2255 down: none may move to the next hour.
 
     Examples
     --------
@@ -43,7 +43,7 @@ class EventColumns:
     ids
         The N event ids.
     fields
-        Each field of the stream by name.
+        Each field of the stream, by its name.
     """
 
     times: npt.NDArray[np.int64]
@@ -54,7 +54,7 @@ class EventColumns:
         return len(self.ids)
 
     def take(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> EventColumns:
-        """The events at these rows."""
+        """Return the events at these rows."""
         index = np.asarray(rows, dtype=np.int64)
         return EventColumns(
             self.times[index],
@@ -64,7 +64,7 @@ class EventColumns:
 
     @staticmethod
     def concat(parts: Sequence[EventColumns]) -> EventColumns:
-        """All events of the parts (at least one), in order."""
+        """Concatenate the events of the parts (at least one), in order."""
         if len(parts) == 1:
             return parts[0]
         return EventColumns(

@@ -1,4 +1,4 @@
-"""The id of an event that has none of its own: a hash of what is in it."""
+"""The id of an event that has none of its own: a hash of its content."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 import msgspec
 
 _encode = msgspec.json.Encoder().encode
-#: Bytes of the hash: among 10^15 events two share one with a probability of 10^-9.
+#: Bytes of the hash: among 10^15 events, two share one with a probability of 10^-9.
 _SIZE = 16
 
 
 def content_id(record: Any, fields: Sequence[str]) -> str:
-    """The first 32 hex digits of the SHA-256 of a record's fields, as a JSON object without what is missing.
+    """Return the first 32 hex digits of the SHA-256 of a record's fields, as a JSON object without missing values.
 
-    Times are µs and floats are written shortest, so the form in which an event came does not change its id; nor does an
-    optional field that it does not have.
+    Times are µs and floats are written in their shortest form, so the form in which an event arrives does not change
+    its id; nor does an optional field that is missing.
 
     Parameters
     ----------
     fields
-        Their names, in the order in which they are written.
+        The names of the fields, in the order in which they are written.
     """
     values = ((name, getattr(record, name)) for name in fields)
     content = _encode({name: value for name, value in values if value is not None})

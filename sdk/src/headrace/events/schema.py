@@ -1,4 +1,4 @@
-"""The schema of a stream's topic, and whether events of an older one are still events of the stream."""
+"""The schema of a stream's topic, and whether events of an older schema still fit the stream."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PYTHON = {
 
 
 class SchemaConflict(NamedTuple):
-    """A field that keeps a topic's events from being events of the stream.
+    """A field that prevents a topic's events from being events of the stream.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class SchemaConflict(NamedTuple):
 
 
 def avro_schema(stream: StreamDefinition) -> dict[str, Any]:
-    """The stream's schema as brokers keep it: an Avro record."""
+    """Return the stream's schema in the form that brokers keep: an Avro record."""
     return {
         "type": "record",
         "name": stream.name,
@@ -59,7 +59,7 @@ def avro_schema(stream: StreamDefinition) -> dict[str, Any]:
 
 
 def fields_of(avro: bytes | str) -> tuple[Field, ...]:
-    """The fields of a broker's schema; those of types that no stream has are left out."""
+    """Return the fields of a broker's schema; fields of types that no stream has are left out."""
     record = json.loads(avro)
     found = []
     for entry in record.get("fields", ()):
@@ -72,9 +72,9 @@ def fields_of(avro: bytes | str) -> tuple[Field, ...]:
 
 
 def conflicts(stream: StreamDefinition, before: Iterable[Field]) -> list[SchemaConflict]:
-    """The fields for which events written with the fields `before` do not fit the stream, or the other way round.
+    """Return the fields for which events written with the fields `before` do not fit the stream, or vice versa.
 
-    A field may be added or removed if it is optional; everything else about it stays as it is.
+    A field may be added or removed if it is optional; all its other properties are fixed.
     """
     old, new = {field.name: field for field in before}, {field.name: field for field in stream.fields}
     return [

@@ -1,8 +1,8 @@
-"""River models as ONNX.
+"""Export of River models as ONNX.
 
-`check` says whether a model can be exported, `to_onnx` exports it, `score_one` is what the exported model computes,
-asked of River. One converter an estimator; a whole pipeline becomes one graph of double operators, whose scores are
-River's own to 1e-12.
+`check` finds out whether a model can be exported, `to_onnx` exports it, and `score_one` asks River for what the
+exported model computes. There is one converter per estimator; a whole pipeline becomes one graph of double operators,
+whose scores equal River's own to 1e-12.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Feature(Protocol):
 
 @dataclass(frozen=True)
 class Exported:
-    """A model as ONNX.
+    """A model in ONNX form.
 
     Parameters
     ----------
     onnx
         The model. Its inputs are `numbers`, double[N, float features], where NaN is missing, and `categories`,
-        string[N, string features], where "" is missing; either is absent where there is no such feature. Its output
+        string[N, string features], where "" is missing; an input without features is left out. Its output
         is `score`, double[N], or for a multiclass model `probabilities`, double[N, classes].
     classes
         The classes as text, in the order of the output: ("False", "True") for a binary model, those seen so far for a
@@ -59,15 +59,15 @@ def check(model: Any, features: Sequence[Feature] | None = None, task: Task | No
     Parameters
     ----------
     model
-        A River pipeline or estimator, as the learner would start with.
+        A River pipeline or estimator, in the state in which the learner would start.
     features, task
-        If both are given, also refuse a model that cannot take them: one that computes with text, a regression for a
-        binary label.
+        If both are given, also refuse a model that does not suit them: one that computes with text, or a regression for
+        a binary label.
 
     Raises
     ------
     headrace.errors.UnsupportedLearner
-        Naming the first estimator without a converter, or the parameter that has none.
+        The error names the first estimator without a converter, or the parameter that has none.
     """
     registry.check(model)
     predicting(model).tasks_of(model)  # refuses a pipeline that ends without a classifier or a regressor
@@ -76,19 +76,19 @@ def check(model: Any, features: Sequence[Feature] | None = None, task: Task | No
 
 
 def classes_of(model: Any, task: Task) -> tuple[str, ...]:
-    """The classes of the model's scores as text, in the order of the export."""
+    """Return the classes of the model's scores as text, in the order of the export."""
     return tuple(str(label) for label in _labels(model, task))
 
 
 def to_onnx(model: Any, features: Sequence[Feature], task: Task) -> Exported:
-    """Export a model, which is only read.
+    """Export a model without changing it.
 
-    The same model gives the same bytes. A model that has learned nothing is exported too: see `score_one`.
+    The same model gives the same bytes. A model that has learned nothing can be exported, too: see `score_one`.
 
     Raises
     ------
     headrace.errors.UnsupportedLearner
-        The model cannot be exported; `check` tells beforehand.
+        The model cannot be exported; `check` detects that beforehand.
     """
     registry.check(model)
     converter = predicting(model)
@@ -99,7 +99,7 @@ def to_onnx(model: Any, features: Sequence[Feature], task: Task) -> Exported:
     labels = _labels(model, task)
     prediction = converter.predict(graph, model, frame, labels or (None,))
     if task is Task.MULTICLASS:
-        # Of a model that knows no class yet, no column is left.
+        # If the model knows no class yet, no column is left.
         tensor = prediction.tensor if labels else graph.node("Gather", prediction.tensor, graph.integers(), axis=1)
         data = graph.finish(tensor, 1.0 / max(1, len(labels)), "probabilities", ("N", len(labels)))
     else:

@@ -15,12 +15,12 @@ from .linear import NEVER
 from .registry import CLASSIFICATION, Label, Predicting, Prediction, converts, numbers_only
 
 _FLOOR = 10e-10
-"""What River adds to each density, so that none is 0."""
+"""River adds this to each density, so that none is 0."""
 
 
 @converts(naive_bayes.GaussianNB)
 class GaussianNaiveBayes(Predicting):
-    """Densities of ddof 0, plus a floor; a feature that is missing says nothing about any class."""
+    """Densities with ddof 0, plus a floor; a missing feature contributes to no class."""
 
     tasks = CLASSIFICATION
 

@@ -1,4 +1,4 @@
-"""One-hot encoding, and the codes that stand for text."""
+"""One-hot encoding, and numeric codes for text."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ UNSEEN = -1.0
 
 
 def vocabulary(texts: Iterable[str]) -> dict[str, float]:
-    """A code for each text, the same whatever the order they come in."""
+    """Assign a code to each text, independent of their order."""
     return {text: float(code) for code, text in enumerate(sorted(set(texts)))}
 
 
 def coded(graph: Graph, frame: Frame, codes: dict[str, float]) -> Frame:
-    """A frame whose text features are numbers: their codes."""
+    """Return a frame whose text features are replaced by their codes."""
     if not frame.texts:
         return frame
     tensor = graph.node(
@@ -38,14 +38,14 @@ def coded(graph: Graph, frame: Frame, codes: dict[str, float]) -> Frame:
 
 @converts(preprocessing.OneHotEncoder)
 class OneHotEncoding(Transforming):
-    """One column a key that River's dict may hold.
+    """One column for each key that River's dict may contain.
 
     A value that the encoder has not seen makes a key that no later step has learned about: it is left out.
     """
 
     def check(self, estimator: Any) -> None:
         if estimator.drop_first:
-            # River drops the smallest key of each dict, which may be that of a value seen for the first time.
+            # River drops the smallest key of each dict, which may belong to a value that it has never seen before.
             refuse("OneHotEncoder(drop_first=True)")
 
     def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
@@ -67,7 +67,7 @@ class OneHotEncoding(Transforming):
         keys = list(dict.fromkeys(key for key, _, _ in sources))
         if len(keys) < len(sources):
             hits = _merge(graph, hits, [keys.index(key) for key, _, _ in sources], len(keys))
-        # A key that the encoder remembers is there, as 0, even where its feature is missing.
+        # A key that the encoder remembers is present, as 0, even if its feature is missing.
         absent = np.array([0.0 if key in estimator._zero_dict else np.nan for key in keys])
         tensor = graph.node("Where", hits, graph.doubles(1.0), graph.constant(absent))
         complete = not np.isnan(absent).any()
@@ -77,13 +77,13 @@ class OneHotEncoding(Transforming):
 
 
 def _values(estimator: Any, name: str, wanted: Wanted) -> Collection[Any]:
-    """The values of a feature that may matter."""
+    """Return the values of a feature that may matter."""
     if estimator.categories is not None:
         if name not in estimator.categories:
             refuse(f"OneHotEncoder(categories=…) without the feature {name!r}")
         return [value for value in estimator.categories[name] if value != ""]
     if estimator.drop_zeros:
-        # Such an encoder remembers nothing: those values matter that the final estimator knows.
+        # This encoder remembers nothing: the values that matter are those that the final estimator knows.
         prefix = f"{name}_"
         return {key[len(prefix) :] for key in wanted() if key.startswith(prefix) and key != prefix}
     return estimator.values.get(name, ())  # type: ignore[no-any-return]
@@ -100,7 +100,7 @@ def _numbers(values: Collection[Any]) -> Iterator[float]:
 
 
 def _merge(graph: Graph, hits: str, groups: list[int], count: int) -> str:
-    """Columns that share a key ("a_b" of "c" and "a" of "b_c" do) as one: any of them hits."""
+    """Merge columns that share a key (as "a_b" of "c" and "a" of "b_c" do): the key hits if any of them does."""
     membership = np.zeros((len(groups), count))
     membership[range(len(groups)), groups] = 1.0
     as_numbers = graph.node("Where", hits, graph.doubles(1.0), graph.doubles(0.0))

@@ -1,4 +1,4 @@
-"""Trees of River as one ONNX TreeEnsemble, which finds the leaf of each row in each tree."""
+"""River's trees as one ONNX TreeEnsemble, which finds the leaf of each row in each tree."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ AT_MOST, EQUAL = 0, 4
 """Modes of the operator's tests."""
 
 Child = tuple[list[int], list[int], int]
-"""Where to write which child a test has: its list of numbers, its list of leaf flags, and the test."""
+"""Where to write a child of a test: its list of numbers, its list of leaf flags, and the test's index."""
 
 Place = tuple[Any, Child | None, bool]
-"""A node of River's, where it goes, and whether values fall to it that have no branch, or are missing."""
+"""A node of River's, where it goes, and whether values fall through to it that have no branch or are missing."""
 
 
 def branches_of(root: Any) -> Iterator[Any]:
-    """The inner nodes of a tree, parents first."""
+    """Yield the inner nodes of a tree, parents first."""
     stack = [root]
     while stack:
         node = stack.pop()
@@ -41,7 +41,7 @@ def branches_of(root: Any) -> Iterator[Any]:
 
 
 def leaves_of(root: Any) -> Iterator[Any]:
-    """The leaves of a tree, alternates too; None, where it has not even a root."""
+    """Yield the leaves of a tree, including alternates; yield None if it has no root yet."""
     stack = [root]
     while stack:
         node = stack.pop()
@@ -53,16 +53,16 @@ def leaves_of(root: Any) -> Iterator[Any]:
 
 
 def _alternate(branch: Any) -> tuple[Any, ...]:
-    """The leaf that an adaptive tree grows beside a branch, if there is one.
+    """Return the leaf that an adaptive tree grows beside a branch, if there is one.
 
-    River never grows it further: where it would split, its split takes the branch's place.
+    River never grows it further: when it would split, the split replaces the branch.
     """
     leaf = getattr(branch, "_alternate_tree", None)
     return () if leaf is None or isinstance(leaf, DTBranch) else (leaf,)
 
 
 def features_of(roots: Iterable[Any]) -> set[str]:
-    """The features that trees branch on, or whose values their leaves observe."""
+    """Return the features that trees branch on, or whose values their leaves observe."""
     names: set[str] = set()
     for root in roots:
         names.update(branch.feature for branch in branches_of(root))
@@ -78,13 +78,13 @@ class Trees:
     Parameters
     ----------
     matrix
-        The features; text as codes. None where there are none.
+        The features, with text as codes. None if there are no features.
     codes
         The code of each text.
     count
-        How many trees there are.
+        The number of trees.
     leaves, tree_of_leaf
-        All leaves, and the tree that each is of; a leaf's number is its place here. A tree without a root has the
+        All leaves, and the tree that each belongs to; a leaf's number is its place here. A tree without a root has the
         leaf None.
     beside
         For each leaf that tests lead to, the alternates of the branches above it, which predict together with it.
@@ -120,11 +120,11 @@ class Trees:
         return trees
 
     def code(self, value: Any) -> float:
-        """A value of a nominal feature, as it stands in the matrix."""
+        """Return a nominal feature's value as it appears in the matrix."""
         return self.codes[value] if isinstance(value, str) else float(value)
 
     def sums(self, graph: Graph, values: Doubles) -> str:
-        """double[N, trees]: the value of the leaf that each row reaches in each tree."""
+        """Compute double[N, trees]: the value of the leaf that each row reaches in each tree."""
         if self.matrix is None or not self._columns:
             return graph.repeat(values)
         return graph.node(
@@ -148,11 +148,11 @@ class Trees:
         )
 
     def reached(self, graph: Graph) -> str:
-        """int64[N, places]: the numbers of the leaves that predict, in each tree: one, and those beside it."""
+        """Compute int64[N, places]: the numbers of the leaves that predict in each tree: one, and those beside it."""
         numbers = graph.integer(self.sums(graph, np.arange(len(self.beside), dtype=np.float64)))
         if not self.alternates:
             return numbers
-        # Only adaptive trees have alternates, and they come alone.
+        # Only adaptive trees have alternates, and such a tree is never part of a forest.
         return graph.rows(self._together(), graph.node("Squeeze", numbers, graph.integers(1)))
 
     @property
@@ -160,7 +160,7 @@ class Trees:
         return any(self.beside)
 
     def _together(self) -> Array:
-        """For each leaf that tests lead to: its number and those beside it, made equally long with one of no leaf."""
+        """List for each leaf that tests lead to: its number and those beside it, padded with the number of no leaf."""
         ends = len(self.beside)
         number = {id(leaf): ends + place for place, leaf in enumerate(self.leaves[ends:])}
         width = max(len(beside) for beside in self.beside)
@@ -168,7 +168,7 @@ class Trees:
         return np.array([row + [number[id(None)]] * (1 + width - len(row)) for row in rows], dtype=np.int64)
 
     def _input(self, graph: Graph, matrix: Block) -> str:
-        """The features, and the slots that multiway splits of numbers look at."""
+        """Append to the features the slots that multiway splits of numbers test."""
         if not self._slots:
             return matrix.tensor
         columns = graph.integers(*(column for column, _ in self._slots))
@@ -187,7 +187,7 @@ class Trees:
                 beside += _alternate(node) * (1 + fallen)
                 stack.extend((place, beside) for place in reversed(self._branch(node, child, weights)))
                 continue
-            # A tree needs a test: one of a single leaf gets a test that tells nothing.
+            # A tree needs a test: a single leaf gets a test that does not matter.
             alone = child is None and self.matrix is not None
             for link in self._test(None, 0, AT_MOST, math.inf) if alone else (child,):
                 _link(link, len(self.leaves), leaf=True)
@@ -196,13 +196,13 @@ class Trees:
             self.tree_of_leaf.append(tree)
 
     def _branch(self, node: Any, child: Child | None, weights: dict[int, float]) -> list[Place]:
-        """Write the tests of one branch; the answer is where its children go."""
+        """Write the tests of one branch; return where its children go."""
         children = node.children
         heavy = _heavy(children, weights)
         column = None if self.matrix is None else self.matrix.columns.get(node.feature)
         if column is None:
             return [(children[heavy], child, True)]
-        # To fall to the heavy child and to be sent there is the same, unless it has an alternate.
+        # Falling through to the heavy child and being sent there are the same, unless it has an alternate.
         apart = bool(_alternate(children[heavy]))
         if isinstance(node, NumericBinaryBranch | NominalBinaryBranch):
             fallen: list[Place] = []
@@ -222,7 +222,7 @@ class Trees:
             if branch != heavy or apart:
                 equal, child = self._test(child, column, EQUAL, self.code(value))
                 places.append((children[branch], equal, False))
-        # A value without a branch, and a missing one, equal none of them.
+        # A value without a branch, or a missing one, equals none of them.
         return [*places, (children[heavy], child, True)]
 
     def _slot(self, column: int, radius: float) -> int:
@@ -232,7 +232,7 @@ class Trees:
     def _test(
         self, child: Child | None, column: int, mode: int, value: float, *, missing: bool = False
     ) -> tuple[Child, Child]:
-        """Write a test, as the child of another; the answer is where its own children go: if it holds, if not."""
+        """Write a test, as the child of another; return where its own children go: if it holds, if not."""
         at = len(self._columns)
         _link(child, at, leaf=False)
         self._columns.append(column)
@@ -251,7 +251,7 @@ def _link(child: Child | None, number: int, *, leaf: bool) -> None:
 
 
 def _weights(root: Any) -> dict[int, float]:
-    """The weight that each node has seen, by its identity: River adds them up anew at each question."""
+    """Compute the weight that each node has seen, by its identity: River adds them up again for each question."""
     weights: dict[int, float] = {}
     stack = [root]
     while stack:
@@ -268,12 +268,12 @@ def _weights(root: Any) -> dict[int, float]:
 
 
 def _heavy(children: Sequence[Any], weights: dict[int, float]) -> int:
-    """The child for a value that is missing, or unknown: the first of those that have seen most."""
+    """Return the child for a missing or unknown value: the first of those that have seen most."""
     return max(range(len(children)), key=lambda number: weights[id(children[number])])
 
 
 def _texts(frame: Frame, roots: Iterable[Any]) -> Iterator[str]:
-    """The texts that trees tell apart."""
+    """Yield the texts that trees distinguish."""
     if not frame.texts:
         return
     for root in roots:

@@ -1,4 +1,4 @@
-"""Naive Bayes in the leaves of trees: what the features say for each class, as tables by leaf."""
+"""Naive Bayes in the leaves of trees: the contribution of each feature to each class, as tables by leaf."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _HALF_LOG_TAU = 0.5 * math.log(math.tau)
 
 
 def evidence(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, labels: Sequence[Label]) -> list[str]:
-    """Logarithms to be added for each class, each double[N, trees, labels].
+    """Return logarithms to be added for each class, each double[N, trees, labels].
 
     Parameters
     ----------
     leaves
-        The leaves that ask naive Bayes, and None for the others.
+        The leaves that use naive Bayes, and None for the others.
     at
         int64[N, trees]: the leaves that were reached.
     """
@@ -32,7 +32,7 @@ def evidence(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, labels:
 
 
 def _observed(trees: Trees, leaves: Sequence[Any], kind: type) -> Iterator[tuple[int, Any, str, int, Any]]:
-    """What each leaf saw of each feature: the leaf's number and itself, the feature and its column, the observer."""
+    """Yield what each leaf saw of each feature: the leaf's number and itself, the feature, its column, the observer."""
     columns = trees.matrix.columns if trees.matrix else {}
     for row, leaf in enumerate(leaves):
         if leaf is not None:
@@ -42,7 +42,7 @@ def _observed(trees: Trees, leaves: Sequence[Any], kind: type) -> Iterator[tuple
 
 
 def _densities(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, labels: Sequence[Label]) -> str | None:
-    """Normal densities of numbers, of ddof 1; what was seen once, or never varied, says nothing."""
+    """Compute normal densities of numbers, with ddof 1; a value seen once, or without variance, contributes nothing."""
     matrix = trees.matrix
     if matrix is None:
         return None
@@ -75,10 +75,10 @@ def _densities(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, label
 
 
 def _frequencies(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, labels: Sequence[Label]) -> str | None:
-    """Frequencies of nominal values; a value that a class was never seen with says nothing.
+    """Look up frequencies of nominal values; a value that a class was never seen with contributes nothing.
 
-    Each (leaf, feature, value) that was seen has a row in one table. Its number is looked up by a key: the place of
-    the triple if all leaves had seen all values of all features.
+    Each (leaf, feature, value) that was seen has a row in one table. The row's number is looked up by a key: the index
+    that the triple would have if all leaves had seen all values of all features.
     """
     observed = list(_observed(trees, leaves, NominalSplitterClassif))
     if not observed:
@@ -109,7 +109,7 @@ def _frequencies(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, lab
 
 
 def _shares(leaf: Any, splitter: Any, label: Label) -> dict[Any, float]:
-    """The logarithm of each value's share of a class in a leaf, where there is one."""
+    """Return the logarithm of each value's share of a class in a leaf, if it has one."""
     weights = splitter._att_dist_per_class.get(label)
     if not weights or not leaf.stats.get(label, 0.0) > 0.0:
         return {}

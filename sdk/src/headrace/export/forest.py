@@ -47,7 +47,7 @@ class ARFRegressor(Predicting):
         return names_of_models(_roots(estimator))
 
     def predict(self, graph: Graph, estimator: Any, frame: Frame, labels: Sequence[Label]) -> Prediction:
-        # A forest that has learned nothing has no trees yet; like River, it says 0.
+        # A forest that has learned nothing has no trees yet; like River's, it returns 0.
         roots = _roots(estimator) or [None]
         values = regress(graph, frame, estimator, roots)
         if estimator.aggregation_method == "median":
@@ -63,7 +63,7 @@ def _roots(estimator: Any) -> list[Any]:
 
 
 def _weights(estimator: Any) -> list[float]:
-    """How much each tree's vote counts: by its metric, where that is positive."""
+    """Return how much each tree's vote counts: its metric, if that is positive."""
     if estimator.disable_weighted_vote:
         return [1.0] * len(estimator)
     metrics = (metric.get() for metric in estimator._metrics)
@@ -71,12 +71,12 @@ def _weights(estimator: Any) -> list[float]:
 
 
 def _errors(estimator: Any) -> Any:
-    """The weights of the trees, the less the larger their error; None where there is no error yet."""
+    """Return the weights of the trees, lower for larger errors; None before the first error."""
     errors = np.array([metric.get() for metric in estimator._metrics])
     if errors.sum() == 0:
         return None
     weights = errors.sum() - errors
-    with np.errstate(invalid="ignore"):  # of a single tree, River's weight is 0 / 0
+    with np.errstate(invalid="ignore"):  # for a single tree, River's weight is 0 / 0
         return weights / weights.sum()
 
 

@@ -1,4 +1,4 @@
-"""What flows between the steps of a pipeline: River's dict of features, as columns of tensors.
+"""The data between the steps of a pipeline: River's dict of features, as columns of tensors.
 
 A key that a dict lacks is NaN in a column of numbers, and "" in a column of text.
 """
@@ -22,17 +22,17 @@ class Block:
     tensor
         A double[N, width].
     width
-        How many columns it has, features or not.
+        How many columns it has, whether or not they are features.
     columns
-        Where each feature stands: to select features is to leave others out here, which costs no node.
+        The column of each feature: selecting features means leaving others out here, which costs no node.
     complete
-        No value is ever missing.
+        Whether no value is ever missing.
     computed
-        The values are no longer those of the vector: their text is not known when the model is converted.
+        Whether the values are no longer those of the vector: their text is then unknown at conversion.
     whole
-        River holds these values as int (one-hot), not float: `SelectType` looks at that.
+        Whether River holds these values as int (one-hot) rather than float: `SelectType` checks that.
     shift, divisor
-        A scaling that is still to be applied, (x - shift) / divisor: a linear model takes the divisor into its weights.
+        A scaling still to be applied, (x - shift) / divisor: a linear model folds the divisor into its weights.
     """
 
     tensor: str
@@ -45,7 +45,7 @@ class Block:
     divisor: Doubles | None = None
 
     def scaled(self, graph: Graph, shift: Callable[[str], float], divisor: Callable[[str], float] | None) -> Block:
-        """This block, scaled: a shift and a divisor for each feature."""
+        """Return this block, scaled by a shift and a divisor for each feature."""
         block = replace(self, tensor=self.values(graph), computed=True, whole=False, shift=None, divisor=None)
         return replace(
             block,
@@ -54,18 +54,18 @@ class Block:
         )
 
     def row(self, value: Callable[[str], float], default: float) -> Doubles:
-        """A value for each feature, in its column."""
+        """Return a row with a value for each feature in its column."""
         row = np.full(self.width, default)
         for name, column in self.columns.items():
             row[column] = value(name)
         return row
 
     def centred(self, graph: Graph) -> str:
-        """The tensor after the shift, before the divisor."""
+        """Return the tensor after the shift, before the divisor."""
         return self.tensor if self.shift is None else graph.node("Sub", self.tensor, graph.constant(self.shift))
 
     def values(self, graph: Graph) -> str:
-        """The tensor after shift and divisor: River's own operations, to the bit, since trees compare with `<=`."""
+        """Return the tensor after shift and divisor: River's operations, to the bit, since trees compare with `<=`."""
         centred = self.centred(graph)
         return centred if self.divisor is None else graph.node("Div", centred, graph.constant(self.divisor))
 
@@ -77,11 +77,11 @@ class Frame:
     Parameters
     ----------
     blocks
-        The numbers.
+        The blocks of numbers.
     texts
         The columns of the input `categories`.
     encoded
-        A one-hot encoder stands before (which as long as it has seen nothing makes no block).
+        Whether a one-hot encoder came before (one that has seen nothing makes no block).
     """
 
     blocks: tuple[Block, ...] = ()
@@ -89,7 +89,7 @@ class Frame:
     encoded: bool = False
 
     def select(self, numbers: Callable[[Block, str], bool], texts: Callable[[str], bool]) -> Frame:
-        """The features that satisfy a condition."""
+        """Select the features that satisfy a condition."""
         kept = (
             replace(block, columns={name: at for name, at in block.columns.items() if numbers(block, name)})
             for block in self.blocks
@@ -98,7 +98,7 @@ class Frame:
         return replace(self, blocks=blocks, texts={name: at for name, at in self.texts.items() if texts(name)})
 
     def matrix(self, graph: Graph) -> Block | None:
-        """All numbers in one block; None where there are none."""
+        """Join all numbers in one block; return None if there are none."""
         if len(self.blocks) < 2:
             return replace(self.blocks[0], tensor=self.blocks[0].values(graph)) if self.blocks else None
         columns: dict[str, int] = {}
@@ -111,7 +111,7 @@ class Frame:
 
 
 def union(graph: Graph, first: Frame, second: Frame) -> Frame:
-    """Both, where a feature of the first hides its namesake in the second, unless it is missing there."""
+    """Join two frames; a feature of the first hides its namesake in the second, unless the first's value is missing."""
     hidden = {name for block in first.blocks for name in block.columns}
     namesakes = second.select(lambda _, name: name in hidden, lambda _: False)
     for other in namesakes.blocks:
@@ -124,7 +124,7 @@ def _coalesce(graph: Graph, block: Block, other: Block) -> Block:
     shared = [name for name in block.columns if name in other.columns]
     if block.complete or not shared:
         return block
-    # Each column's namesake stands in `other`, or else in the column of NaN that is put at its end.
+    # Each column's namesake is in `other`, or else is the column of NaN appended to it.
     at = np.full(block.width, other.width, dtype=np.int64)
     for name in shared:
         at[block.columns[name]] = other.columns[name]

@@ -1,7 +1,7 @@
 """A thin, typed builder of ONNX graphs.
 
-It writes the protocol buffers itself: `onnx.helper` checks each element of each list, which for the thousands of
-entries of a tree costs more than all the rest of the conversion.
+It writes the protocol buffers itself: `onnx.helper` checks each element of each list, which, for the thousands of
+entries of a tree, costs more than the rest of the conversion.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import onnx
 OPSET = 21
 ML_OPSET = 5
 IR_VERSION = 10
-"""The intermediate representation that opset 21 came with: an older runtime refuses a newer one."""
+"""The intermediate representation that came with opset 21: an older runtime refuses a newer one."""
 
 ML = "ai.onnx.ml"
 
@@ -32,21 +32,21 @@ _ELEMENT = {
 
 
 def strings(values: Sequence[str]) -> onnx.TensorProto:
-    """A tensor of text."""
+    """Return a tensor of text."""
     return onnx.TensorProto(
         data_type=onnx.TensorProto.STRING, dims=[len(values)], string_data=[value.encode() for value in values]
     )
 
 
 def tensor(array: Array) -> onnx.TensorProto:
-    """A tensor of numbers."""
+    """Return a tensor of numbers."""
     return onnx.TensorProto(
         data_type=_ELEMENT[array.dtype], dims=array.shape, raw_data=np.ascontiguousarray(array).tobytes()
     )
 
 
 class Graph:
-    """A graph under construction; tensors are handled by their names."""
+    """A graph under construction; tensors are referred to by name."""
 
     def __init__(self) -> None:
         self.widths: dict[str, int] = {}
@@ -60,22 +60,22 @@ class Graph:
         return name
 
     def constant(self, array: Array) -> str:
-        """A tensor that is part of the model."""
+        """Add a tensor that is part of the model."""
         proto = tensor(array)
         name = proto.name = self._name()
         self._graph.initializer.append(proto)
         return name
 
     def doubles(self, *values: float) -> str:
-        """A constant row of doubles; of a single value, a scalar."""
+        """Add a constant row of doubles; for a single value, a scalar."""
         return self.constant(np.array(values if len(values) > 1 else values[0], dtype=np.float64))
 
     def integers(self, *values: int) -> str:
-        """A constant row of integers: axes, columns, shapes."""
+        """Add a constant row of integers: axes, columns, shapes."""
         return self.constant(np.array(values, dtype=np.int64))
 
     def node(self, operator: str, *inputs: str, domain: str = "", outputs: int = 1, **attributes: Any) -> str:
-        """Add a node, and name its first output.
+        """Add a node, and return the name of its first output.
 
         An attribute is an int, a str, a list of int, or a tensor (as a protocol buffer or an array).
         """
@@ -86,14 +86,14 @@ class Graph:
         return names[0]
 
     def column(self, of: str, column: int) -> str:
-        """One column of a matrix, as a row of N."""
+        """Take one column of a matrix, as a row of N."""
         return self.node("Gather", of, self.constant(np.array(column, dtype=np.int64)), axis=1)
 
     def sum(self, of: str, axis: int, *, keep: bool = False) -> str:
         return self.node("ReduceSum", of, self.integers(axis), keepdims=int(keep))
 
     def repeat(self, row: Doubles) -> str:
-        """The same value (a scalar, or a row) for each of the N rows of the input."""
+        """Repeat a value (a scalar, or a row) for each of the N rows of the input."""
         first = self._graph.input[0].name
         rows = self.node("Shape", first, start=0, end=1)
         if row.ndim:
@@ -101,7 +101,7 @@ class Graph:
         return self.node("Expand", self.constant(row), rows)
 
     def rows(self, table: Array, numbers: str) -> str:
-        """The rows of a table that a tensor of integers names: of shape [*numbers, *row]."""
+        """Take the rows of a table at the given numbers: the shape is [*numbers, *row]."""
         return self.node("Gather", self.constant(table), numbers, axis=0)
 
     def integer(self, of: str) -> str:
@@ -111,11 +111,11 @@ class Graph:
         return self.node("Cast", of, to=int(onnx.TensorProto.DOUBLE))
 
     def present(self, of: str, where: str) -> str:
-        """`of`, with 0 where `where` is missing."""
+        """Return `of`, with 0 where `where` is missing."""
         return self.node("Where", self.node("IsNaN", where), self.doubles(0.0), of)
 
     def finish(self, output: str, otherwise: float, name: str, shape: tuple[str | int, ...]) -> bytes:
-        """Name the double output of the graph, which never is NaN but `otherwise` instead, and serialise the model."""
+        """Name the graph's double output, replace NaN in it by `otherwise`, and serialise the model."""
         inputs = [self.node("IsNaN", output), self.doubles(otherwise), output]
         self._graph.node.append(onnx.NodeProto(op_type="Where", input=inputs, output=[name]))
         self._graph.output.append(_value(name, onnx.TensorProto.DOUBLE, shape))

@@ -1,4 +1,4 @@
-"""Linear models: one product of matrices for each block of features, with the scaler before it folded in."""
+"""Linear models: one matrix product for each block of features, with the preceding scaler folded in."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .graph import Doubles, Graph
 from .registry import CLASSIFICATION, REGRESSION, Label, Predicting, Prediction, converts, numbers_only, refuse
 
 NEVER = -1e300
-"""The logit of a class that cannot be. Not minus infinity: where no class can be, all are alike."""
+"""The logit of an impossible class. Not minus infinity: if no class is possible, all are equal."""
 
 
 class _GLM(Predicting):
-    """Regressions of one output, whose loss says how the sum becomes a prediction."""
+    """Regressions with one output, whose loss determines how the sum becomes a prediction."""
 
     def check(self, estimator: Any) -> None:
         if type(estimator.loss).mean_func not in _OPERATORS:
@@ -43,7 +43,7 @@ class LinearRegression(_GLM):
 
 @converts(linear_model.LogisticRegression)
 class LogisticRegression(_GLM):
-    """River's sigmoid is exactly 0 and 1 beyond ±30, where this one is 1e-13 off."""
+    """River's sigmoid is exactly 0 and 1 beyond ±30, while this one differs by 1e-13."""
 
     tasks = frozenset({Task.BINARY})
 
@@ -74,12 +74,12 @@ _OPERATORS = {
 
 
 def _operator(estimator: Any) -> str | None:
-    """The operator that makes the sum a prediction, as the loss's `mean_func` does; None where that is the identity."""
+    """Return the operator that turns the sum into a prediction, like the loss's `mean_func`; None for the identity."""
     return _OPERATORS[type(estimator.loss).mean_func]
 
 
 def _affine(graph: Graph, frame: Frame, bias: Doubles, weight: Callable[[str], float | list[float]]) -> str:
-    """`bias` + Σ weight · feature, over the features that are there: a scalar or a row for each of the N rows."""
+    """Compute `bias` + Σ weight · feature over the present features: a scalar or a row for each of the N rows."""
     total: str | None = None
     for block in frame.blocks:
         weights = np.zeros((block.width, *bias.shape))
@@ -94,7 +94,7 @@ def _affine(graph: Graph, frame: Frame, bias: Doubles, weight: Callable[[str], f
 
 
 def _product(graph: Graph, block: Block, weights: Doubles) -> str:
-    # The shift stays an operation of its own: within the weights it would cancel badly where a mean is large.
+    # Keep the shift a separate operation: within the weights it would cancel badly for a large mean.
     centred = block.centred(graph)
     if block.divisor is not None:
         weights = weights / block.divisor.reshape(-1, *[1] * (weights.ndim - 1))

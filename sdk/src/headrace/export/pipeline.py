@@ -63,7 +63,7 @@ class Pipeline(Transforming, Predicting):
 
 
 class _Names:
-    """The names that an estimator has learned about: asked for once, if at all (a tree takes long to answer)."""
+    """The names that an estimator has learned about, computed once, if at all (a tree takes long to answer)."""
 
     def __init__(self, estimator: Any) -> None:
         self._estimator = estimator
@@ -92,7 +92,7 @@ class Union(Transforming):
 
 @converts(compose.Select)
 class Select(Transforming):
-    """Where a key is missing River raises KeyError; here the feature just stays missing."""
+    """River raises KeyError if a key is missing; here the feature just stays missing."""
 
     def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
         return frame.select(lambda _, name: name in estimator.keys, lambda name: name in estimator.keys)
@@ -106,7 +106,7 @@ class Discard(Transforming):
 
 @converts(compose.SelectType)
 class SelectType(Transforming):
-    """Numbers of a vector are float, those of a one-hot encoder int."""
+    """A selection by type: numbers of a vector are float, those of a one-hot encoder int."""
 
     def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
         types = estimator.types

@@ -1,4 +1,4 @@
-"""Which estimators have a converter: one small class each, found by the estimator's exact type.
+"""The registry of converters: one small class for each estimator, found by the estimator's exact type.
 
 A subclass of a supported estimator may predict differently, so it needs a converter of its own.
 """
@@ -17,24 +17,24 @@ from .frame import Frame
 from .graph import Graph
 
 Label = Hashable
-"""A class as River knows it: a bool in binary tasks, a str in multiclass ones."""
+"""A class in River's form: a bool in binary tasks, a str in multiclass ones."""
 
 Wanted = Callable[[], Collection[str]]
-"""Asks for the names of the features that the final estimator has learned about."""
+"""Returns the names of the features that the final estimator has learned about."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A double[N], or by class a double[N, number of labels]."""
+    """A double[N]; by class, a double[N, number of labels]."""
 
     tensor: str
     by_class: bool = False
 
 
 class Converter:
-    """How estimators of one type are converted.
+    """A converter for estimators of one type.
 
-    The estimator is only read, never changed: even a prediction adds keys to some of River's dictionaries.
+    It only reads the estimator: even a prediction would add keys to some of River's dictionaries.
     """
 
     def check(self, estimator: Any) -> None:
@@ -42,7 +42,7 @@ class Converter:
 
 
 class Transforming(Converter, ABC):
-    """Converts transformers."""
+    """A converter for transformers."""
 
     @abstractmethod
     def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
@@ -50,21 +50,21 @@ class Transforming(Converter, ABC):
 
 
 class Predicting(Converter, ABC):
-    """Converts classifiers and regressors."""
+    """A converter for classifiers and regressors."""
 
     tasks: ClassVar[frozenset[Task]]
 
     def tasks_of(self, estimator: Any) -> frozenset[Task]:
-        """What it can be asked to learn."""
+        """Return the tasks that it can learn."""
         return self.tasks
 
     def labels(self, estimator: Any) -> Collection[Label]:
-        """The classes that a classifier has seen."""
+        """Return the classes that a classifier has seen."""
         return ()
 
     @abstractmethod
     def names(self, estimator: Any) -> Collection[str]:
-        """The features that it has learned about."""
+        """Return the features that it has learned about."""
 
     @abstractmethod
     def predict(self, graph: Graph, estimator: Any, frame: Frame, labels: Sequence[Label]) -> Prediction:
@@ -89,22 +89,22 @@ def converts(estimator: type) -> Callable[[_Class], _Class]:
 
 
 def types() -> tuple[type, ...]:
-    """The estimators that have a converter."""
+    """Return the estimators that have a converter."""
     return tuple(_converters)
 
 
 def supported() -> tuple[str, ...]:
-    """Names of the estimators that have a converter."""
+    """Return the names of the estimators that have a converter."""
     return tuple(sorted(estimator.__name__ for estimator in _converters))
 
 
 def refuse(what: str) -> NoReturn:
-    """Raise `UnsupportedLearner`, naming an estimator and what about it has no converter."""
+    """Raise `UnsupportedLearner`, naming an estimator and its part without a converter."""
     raise UnsupportedLearner(what, supported())
 
 
 def transforming(estimator: Any) -> Transforming:
-    """The converter of a step that must be a transformer."""
+    """Return the converter of a step that must be a transformer."""
     converter = _converter(estimator)
     if not isinstance(converter, Transforming):
         refuse(f"{type(estimator).__name__} before the last step of a pipeline")
@@ -112,7 +112,7 @@ def transforming(estimator: Any) -> Transforming:
 
 
 def predicting(estimator: Any) -> Predicting:
-    """The converter of a step that must be a classifier or a regressor."""
+    """Return the converter of a step that must be a classifier or a regressor."""
     converter = _converter(estimator)
     if not isinstance(converter, Predicting):
         refuse(f"{type(estimator).__name__} as the last step of a model")
@@ -120,13 +120,13 @@ def predicting(estimator: Any) -> Predicting:
 
 
 def numbers_only(estimator: Any, frame: Frame) -> None:
-    """Refuse text where River computes with numbers."""
+    """Refuse text features, since River computes with numbers here."""
     if frame.texts:
         refuse(f"{type(estimator).__name__} over the text feature {next(iter(frame.texts))!r} (encode it before)")
 
 
 def check(estimator: Any) -> None:
-    """Refuse an estimator without a converter, or with a parameter that its converter does not know."""
+    """Refuse an estimator without a converter, or with a parameter that its converter does not support."""
     _converter(estimator).check(estimator)
 
 

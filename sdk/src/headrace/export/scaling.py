@@ -1,4 +1,4 @@
-"""Scalers: a shift and a divisor for each feature, applied where they are needed."""
+"""Scalers: a shift and a divisor for each feature, applied only when needed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class StandardScaling(Transforming):
 
         def divisor(name: str) -> float:
             variance = _statistic(estimator.vars, name, 0.0)
-            # What has no variance becomes 0: whatever is divided by infinity does.
+            # A feature without variance becomes 0, as every number divided by infinity does.
             return float(variance**0.5) if variance else math.inf
 
         blocks = (
@@ -38,14 +38,14 @@ class StandardScaling(Transforming):
 class MinMaxScaling(Transforming):
     def check(self, estimator: Any) -> None:
         if estimator.window_size is not None:
-            # River's raises TypeError for a feature that it meets for the first time: no model could predict before
-            # it learns.
+            # River's raises TypeError for a feature that it has never seen: no model could predict before
+            # it has learned.
             refuse(f"MinMaxScaler(window_size={estimator.window_size})")
 
     def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
         numbers_only(estimator, frame)
-        # Of a feature that it never saw, River's scaler makes NaN, and no later step has learned about it either:
-        # leaving it out is the same.
+        # For a feature that it never saw, River's scaler returns NaN, and no later step has learned about it either:
+        # leaving it out is equivalent.
         seen = frame.select(lambda _, name: name in estimator.min, lambda _: False)
 
         def low(name: str) -> float:
@@ -58,6 +58,6 @@ class MinMaxScaling(Transforming):
 
 
 def _statistic(statistics: Any, name: str, default: float) -> float:
-    """A feature's statistic, without the entry that a defaultdict would add."""
+    """Return a feature's statistic, without adding an entry to a defaultdict."""
     value = statistics.get(name, default)
     return float(value.get() if hasattr(value, "get") else value)

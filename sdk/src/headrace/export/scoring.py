@@ -1,4 +1,4 @@
-"""What a model's score is, while it learns: the same as the exported model's, by one definition."""
+"""A model's score while it learns: the same as the exported model's, by one definition."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ Vector = Mapping[str, float | str | None]
 
 
 def present(vector: Vector) -> dict[str, float | str]:
-    """A vector as River takes it: without the features that are missing (NaN, None, or the empty text)."""
+    """Return a vector in River's form: without the features that are missing (NaN, None, or the empty text)."""
     return {name: value for name, value in vector.items() if value is not None and value != "" and value == value}
 
 
 def score_one(
     model: Any, x: dict[str, float | str], task: Task, classes: Sequence[str] = ()
 ) -> float | tuple[float, ...]:
-    """The score of one vector: River's own, and a defined one where River has none.
+    """Score one vector: with River's own answer, or with a defined one if River has none.
 
     Parameters
     ----------
     model
         A River pipeline or estimator.
     x
-        The features that are there, as `present` makes them.
+        The features that are present, as returned by `present`.
     task
-        What the model learns.
+        The model's task.
     classes
-        The order of a multiclass score, as `classes_of` tells it.
+        The order of a multiclass score, as returned by `classes_of`.
 
     Returns
     -------
@@ -40,9 +40,9 @@ def score_one(
 
     Notes
     -----
-    River has no answer where a classifier has seen nothing (it says `{}`, or 0 for each class), where a `MinMaxScaler`
-    meets a feature for the first time, and where a model has diverged (it says NaN). The score then tells nothing:
-    0.5, or one part in as many as there are classes, or as a regression 0.
+    River has no answer if a classifier has seen nothing (it returns `{}`, or 0 for each class), if a `MinMaxScaler`
+    meets a feature for the first time, or if a model has diverged (it returns NaN). The score is then neutral:
+    0.5, or one divided by the number of classes, or 0 for a regression.
     """
     if task is Task.REGRESSION:
         number = float(model.predict_one(x))

@@ -1,4 +1,4 @@
-"""Hoeffding trees. A tree is a forest of one: what they have in common is written over a list of trees."""
+"""Hoeffding trees. A tree is a forest of one: code shared with forests works on a list of trees."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class HoeffdingTreeRegressor(Predicting):
 
 
 def check_classifier(estimator: Any) -> None:
-    """Refuse splitters whose densities the graph cannot compute, where leaves ask for densities."""
+    """Refuse splitters whose densities the graph cannot compute, if leaves use densities."""
     splitter = type(estimator.splitter)
     known = (type(None), tree.splitter.GaussianSplitter, tree.splitter.ExhaustiveSplitter)
     if estimator.leaf_prediction != "mc" and splitter not in known:
@@ -74,7 +74,7 @@ def check_regressor(estimator: Any) -> None:
 
 
 def names_of_models(roots: Sequence[Any]) -> set[str]:
-    """The features that regression trees branch on, or that the models in their leaves weigh."""
+    """Return the features that regression trees branch on, or that the models in their leaves weigh."""
     names = features_of(roots)
     for leaf in (leaf for root in roots for leaf in leaves_of(root)):
         if isinstance(leaf, LeafModel):
@@ -88,9 +88,9 @@ def names_of_models(roots: Sequence[Any]) -> set[str]:
 def vote(
     graph: Graph, frame: Frame, estimators: Sequence[Any], weights: Sequence[float], labels: Sequence[Label]
 ) -> str:
-    """double[N, labels]: the votes of many trees, weighted, and made to sum up to 1.
+    """Compute double[N, labels]: the weighted votes of many trees, normalised to sum up to 1.
 
-    Where no leaf votes (they have seen nothing), all classes are alike.
+    If no leaf votes (they have seen nothing), all classes are equal.
     """
     trees = Trees.of(graph, frame, [estimator._root for estimator in estimators])
     leaves = list(zip(trees.leaves, trees.tree_of_leaf, strict=True))
@@ -121,7 +121,7 @@ def vote(
 
 
 def _share(leaf: Any) -> float:
-    """How much a leaf's vote counts beside others: nothing if it has seen nothing."""
+    """Return how much a leaf's vote counts beside others: zero if it has seen nothing."""
     if leaf is None or not any(leaf.stats.values()):
         return 0.0
     error = leaf._mean_error.get() if isinstance(leaf, AdaLeafClassifier) else 0.0
@@ -129,7 +129,7 @@ def _share(leaf: Any) -> float:
 
 
 def _asks_bayes(leaf: Any, estimator: Any) -> bool:
-    """Whether a leaf predicts by naive Bayes, and has seen enough for that."""
+    """Return whether a leaf predicts by naive Bayes, and has seen enough to do so."""
     if leaf is None or not leaf.is_active() or not any(leaf.stats.values()):
         return False
     if estimator.leaf_prediction == "nba":
@@ -138,10 +138,10 @@ def _asks_bayes(leaf: Any, estimator: Any) -> bool:
 
 
 def _prior(leaf: Any, bayes: bool, labels: Sequence[Label]) -> list[float]:
-    """The logarithm of each class's share of a leaf."""
+    """Return the logarithm of each class's share of a leaf."""
     stats = {} if leaf is None else leaf.stats
     total = sum(stats.values())
-    # In naive Bayes, River has a class of no weight vote exp(0).
+    # In naive Bayes, a class without weight votes exp(0) in River.
     nothing = 0.0 if bayes else NEVER
     return [
         NEVER if label not in stats else math.log(stats[label] / total) if stats[label] > 0.0 else nothing
@@ -153,7 +153,7 @@ def _prior(leaf: Any, bayes: bool, labels: Sequence[Label]) -> list[float]:
 
 
 def regress(graph: Graph, frame: Frame, estimator: Any, roots: Sequence[Any]) -> str:
-    """double[N, trees]: what each tree predicts; `estimator` has the parameters of them all."""
+    """Compute double[N, trees]: each tree's prediction; `estimator` has the parameters of all of them."""
     if estimator.leaf_prediction != "mean":
         numbers_only(estimator, frame)
     trees = Trees.of(graph, frame, roots)
@@ -169,14 +169,14 @@ def regress(graph: Graph, frame: Frame, estimator: Any, roots: Sequence[Any]) ->
         values = graph.node("Add", values, _slopes(graph, matrix, models, at))
     if not trees.alternates:
         return values
-    # An adaptive tree answers with the mean of the leaf and those beside it.
+    # An adaptive tree answers with the mean of the leaf and the leaves beside it.
     counts = np.array([1.0 + len(beside) for beside in trees.beside])
     leaf = graph.node("Gather", at, graph.integers(0), axis=1)
     return graph.node("Div", graph.sum(values, 1, keep=True), graph.rows(counts, leaf))
 
 
 def _slopes(graph: Graph, matrix: Block, models: Sequence[Any], at: str) -> str:
-    """What the features add to the predictions of the models in the leaves."""
+    """Compute what the features add to the predictions of the models in the leaves."""
     weights = np.zeros((len(models), matrix.width))
     for row, model in enumerate(models):
         if model is not None:
@@ -191,7 +191,7 @@ def _get(weights: dict[str, float], name: str) -> float:
 
 
 def _model(leaf: Any) -> Any:
-    """The model that a leaf predicts with; None where it predicts the mean."""
+    """Return the model that a leaf predicts with; None if it predicts the mean."""
     if isinstance(leaf, LeafAdaptive) and leaf._fmse_mean < leaf._fmse_model:
         return None
     return leaf._leaf_model if isinstance(leaf, LeafModel) else None

@@ -1,4 +1,4 @@
-"""The cells of a file as text, for a look at a file that no stream is declared for yet."""
+"""The cells of a file as text, to examine a file before any stream is declared for it."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from headrace.files.quoting import Records
 from headrace.files.reading import open_file
 from headrace.files.rows import broken
 
-#: The names of columns, and rows.
+#: The column names, and the rows.
 Cells = tuple[list[str], Iterator[list[str]]]
 
-#: JSON objects that are asked for the names of their keys.
+#: How many JSON objects are read for the names of their keys.
 _OBJECTS = 1_000
 
 
 @contextmanager
 def cells_of(path: Path) -> Iterator[Cells]:
-    """The names of a file's columns, and its rows, an empty text where a value is missing.
+    """Open a file and yield the names of its columns and its rows; a missing value is an empty text.
 
-    Rows that are none are left out.
+    Malformed rows are left out.
 
     Raises
     ------
     InvalidRequest
-        The file is in no format that is known, or is cut short.
+        The file's format is unknown, or the file is truncated.
     OSError
-        It cannot be opened.
+        The file cannot be opened.
     """
     with ExitStack() as stack:
         file, reader = open_file(path, stack)

@@ -1,4 +1,4 @@
-"""CSV: a header line with the fields' names, then a row an event."""
+"""CSV: a header line with the fields' names, then one row per event."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from headrace.files.rows import Fault, Rows, broken
 from headrace.files.values import Column, from_text, text_column
 
 _OTHERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-#: Lines of a stray quote that its fault names.
+#: How many lines within a stray quote its fault names.
 _NAMED = 10
 
 
 def read_csv(file: IO[bytes], path: Path, stream: StreamDefinition, batch: int) -> Iterator[Rows]:
-    """Read CSV; columns that the stream does not have are left out.
+    """Read CSV; ignore columns that the stream does not have.
 
     Raises
     ------
     InvalidRequest
         The header lacks a field.
     """
-    # A line that is no UTF-8 is a fault of that line alone.
+    # A line that is not UTF-8 is a fault of that line only.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     limit = max(MAX_LINE, 2 * stream.max_bytes)
     csv.field_size_limit(max(csv.field_size_limit(), limit))
@@ -44,16 +44,16 @@ def read_csv(file: IO[bytes], path: Path, stream: StreamDefinition, batch: int) 
             if rows := table.rows(part):
                 yield rows
     finally:
-        text.detach()  # the file is its opener's to close
+        text.detach()  # the caller that opened the file closes it
 
 
 def read_header(records: Records, path: Path, expected: Sequence[str]) -> list[str]:
-    """The names of a file's columns; `expected`: some of those that it should have.
+    """Return the names of a file's columns; `expected` holds names that it should have.
 
     Raises
     ------
     InvalidRequest
-        Its first line is no header, or has other separators than commas.
+        Its first line is not a header, or has separators other than commas.
     """
     first = next(records, Record(1, ""))
     if first.wrong:
@@ -76,7 +76,7 @@ class _Table:
         self._columns = [(field, self._places[field.name][0]) for field in stream.given if field.name in self._places]
 
     def check(self) -> None:
-        """Refuse a header that lacks a field, or has one twice; other columns may be called anything."""
+        """Refuse a header that lacks a field, or has one twice; other columns may have any names."""
         fields = self._stream.given
         missing = [field.name for field in fields if not field.optional and field.name not in self._places]
         if missing:
@@ -87,7 +87,7 @@ class _Table:
             raise broken(self._path, 1, f"a header with {', '.join(twice)} more than once", "each of them once")
 
     def doubt(self, line: int, whole: str, behind: Sequence[str]) -> str:
-        """What is wrong with a record of several lines."""
+        """Return what is wrong with a record of several lines; empty if nothing is."""
         cells = _cells(whole)
         if isinstance(cells, str) or len(cells) != self._width or self._is_torn(cells):
             return f"a quote that opens a cell, closed on line {line + len(behind)} in the middle of a row"
@@ -100,21 +100,21 @@ class _Table:
         return f"a quote that opens a cell with whole rows in it, those of line {named}"
 
     def _is_torn(self, cells: list[str]) -> bool:
-        """Whether a number or a time has a line break in it."""
+        """Return whether a number or a time contains a line break."""
         plain = [cells[at] for field, at in self._columns if field.type is not FieldType.STRING]
         return any("\n" in cell or "\r" in cell for cell in plain)
 
     def _is_row(self, last: str, first: str) -> bool:
-        """Whether the line that ends a record is another row, not the rest of the one that begins with `first`.
+        """Return whether a record's last line is a row itself, and not the rest of the row that begins with `first`.
 
-        The rest of a row may look like a row where it begins with text. A row has its own time in the quoted cell: that
-        of this line, or that of the line where the cell begins.
+        The rest of a row may look like a row if it begins with text. A real row has its own time inside the quoted
+        cell: the time of this line, or of the line where the cell begins.
         """
         inside = quoted_part(last).count(",") > self._places[self._stream.time][0]
         return self._is_event(last) and (inside or self._is_event(first.replace('"', "")))
 
     def _is_event(self, line: str) -> bool:
-        """Whether a line is an event of the stream by itself."""
+        """Return whether a line by itself is an event of the stream."""
         cells = _cells(line, strict=False)
         if isinstance(cells, str) or len(cells) != self._width:
             return False
@@ -126,9 +126,9 @@ class _Table:
         return True
 
     def rows(self, records: Sequence[Record]) -> Rows:
-        """Events of records; those that are none keep their place."""
+        """Return the events of records; records that are not events keep their place."""
         parsed = [(record, record.wrong or _cells(record.text)) for record in records]
-        parsed = [(record, cells) for record, cells in parsed if cells]  # empty lines are none
+        parsed = [(record, cells) for record, cells in parsed if cells]  # skip empty lines
         good = [(record, cells) for record, cells in parsed if not isinstance(cells, str) and self._fits(cells)]
         rows = self._events(good) if good else Rows()
         if len(good) == len(parsed):
@@ -168,7 +168,7 @@ class _Table:
 
 
 def _cells(text: str, *, strict: bool = True) -> list[str] | str:
-    """The cells of a record, or why it has none."""
+    """Return the cells of a record, or why it has none."""
     try:
         return next(csv.reader([text], strict=strict), [])
     except csv.Error as error:

@@ -1,4 +1,4 @@
-"""From a table's columns to events as JSON."""
+"""Encoding of a table's columns as events in JSON."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def encode_columns(
     path: Path,
     raw: Callable[[int], bytes],
 ) -> Rows:
-    """Events from columns of equal length.
+    """Encode columns of equal length as events.
 
     Parameters
     ----------
     raw
-        The text of a row, for what cannot be JSON.
+        Returns the text of a row, for values that cannot be JSON.
     """
     wrong: dict[int, list[InvalidEvent]] = {}
     for _, faulty in columns.values():
@@ -47,7 +47,7 @@ def encode_columns(
 
 
 def _as_sent(stream: StreamDefinition, name: str, column: Column) -> list[Any]:
-    """A column's values as ingest takes them: the times whose µs it would take for another time are ISO 8601."""
+    """Return a column's values as ingest reads them: times that it would misread as µs become ISO 8601."""
     values, faults = column
     if stream.time_format == "us" or stream.field(name).type is not FieldType.TIME:
         return values
@@ -66,7 +66,7 @@ def _event(
 ) -> bytes:
     event = dict(zip(names, values, strict=True))
     if index in faults:
-        # A cell that is empty in the file is absent from the event, so that the reason names it as missing.
+        # An empty cell is absent from the event, so that the reason calls the field missing.
         event = {name: value for name, value in event.items() if value is not None and value != ""}
     try:
         return _encode(event)

@@ -1,4 +1,4 @@
-"""JSON Lines: one JSON object a line."""
+"""JSON Lines: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def read_json_lines(file: IO[bytes], path: Path, stream: StreamDefinition, batch: int) -> Iterator[Rows]:
-    """Read JSON Lines; empty lines are none."""
+    """Read JSON Lines; skip empty lines."""
     codec = StreamCodec(stream)
     rows = Rows()
     for number, line in enumerate(text_lines(file, max(MAX_LINE, 2 * stream.max_bytes)), 1):

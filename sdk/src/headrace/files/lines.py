@@ -1,16 +1,16 @@
-"""Lines of a file in bounded memory."""
+"""Reading of a file's lines in bounded memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import IO, AnyStr
 
-#: What is read of one line; the rest of a longer one is skipped, and what was read of it fits no stream.
+#: How much of a line is read; the rest of a longer one is skipped, and the part that was read fits no stream.
 MAX_LINE = 2**20
 
 
 def text_lines(file: IO[AnyStr], limit: int = MAX_LINE) -> Iterator[AnyStr]:
-    """The lines of a file, each cut to `limit`."""
+    """Yield the lines of a file, each cut to `limit`."""
     readline = file.readline
     while line := readline(limit):
         yield line

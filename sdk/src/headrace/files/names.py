@@ -1,4 +1,4 @@
-"""Which column of a table is which field: a column may be called what no field can be."""
+"""The mapping of columns to fields: a column may have a name that no field can have."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 
 def field_name(column: str) -> str:
-    """The name of the field that a column is read as; "" where there is none.
+    """Return the name of the field that a column is read as; "" if there is none.
 
     Examples
     --------
@@ -22,7 +22,7 @@ def field_name(column: str) -> str:
 
 
 def column_places(fields: Sequence[str], header: Sequence[str]) -> dict[str, list[int]]:
-    """Where each field stands in a header: the columns of its name, or else those that are read as it."""
+    """Return the places of each field in a header: columns with its name, otherwise columns that are read as it."""
     exact = {field: [place for place, column in enumerate(header) if column == field] for field in fields}
     read_as = [field_name(column) for column in header]
     found = {

@@ -1,4 +1,4 @@
-"""Parquet: a column a field, typed."""
+"""Parquet: one typed column per field."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from headrace.files.rows import Rows, broken
 from headrace.files.values import Column, value_column
 from headrace.wording import as_json, format_time
 
-#: Bytes that are read of a column at once, where a row group is larger.
+#: How many bytes of a column are read at once, if a row group is larger.
 _BUFFER = 2**20
-#: Bytes that the values of one field may have in a batch of rows.
+#: The most bytes that the values of one field may have in a batch of rows.
 _BATCH_BYTES = 64 * 2**20
-#: Unpacked bytes of a column's chunk up to which its dictionary is kept, whatever is in it.
+#: The unpacked size of a column chunk up to which its dictionary is kept, whatever it contains.
 _DICTIONARY_BYTES = 2**20
-#: Bytes that say how long a text is, where each stands for itself.
+#: Bytes of a text's length prefix, where each text is stored separately.
 _LENGTH = 4
-#: No column of texts that differ is packed as well.
+#: A compression ratio that no column of distinct texts reaches.
 _RATIO = 50
-#: How many of a timestamp's unit a microsecond or a second has.
+#: How many of each timestamp unit make a second.
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 def read_parquet(file: IO[bytes], path: Path, stream: StreamDefinition, batch: int) -> Iterator[Rows]:
-    """Read Parquet, a piece of a row group at a time; a fault's line is the number of its row.
+    """Read Parquet in pieces of a row group; the line of a fault is its row number.
 
     Raises
     ------
     InvalidRequest
-        It is no Parquet, or lacks a field's column.
+        The file is not Parquet, or lacks a column for a field.
     """
     table = _open(file, path)
     places = column_places([field.name for field in stream.given], table.schema_arrow.names)
     _check(stream, places, path)
     names = {name: table.schema_arrow.names[own[0]] for name, own in places.items()}
     fields = [field for field in stream.given if field.name in names]
-    # However long a value is, what is kept of one is bounded; so is what a batch of them takes.
+    # A value of any length is kept only up to a bound, so a batch of them is bounded as well.
     size = min(batch, max(1, _BATCH_BYTES // stream.max_bytes))
     row = 1
     try:
@@ -62,7 +62,7 @@ def read_parquet(file: IO[bytes], path: Path, stream: StreamDefinition, batch: i
 
 
 def parquet_cells(file: IO[bytes], path: Path) -> tuple[list[str], Iterator[list[str]]]:
-    """The names of a table's columns, and its rows as text: what is missing is empty."""
+    """Return the names of a table's columns, and its rows as text: a missing value is empty."""
     table = _open(file, path)
     return table.schema_arrow.names, _rows_of(table)
 
@@ -87,7 +87,7 @@ def _cell_texts(cells: pa.Array) -> list[str]:
 def _open(file: IO[bytes], path: Path) -> pq.ParquetFile:
     try:
         plain = pq.ParquetFile(file)
-        # Text that repeats stays a dictionary: a page of a kilobyte may say one long text a million times.
+        # Repeated text stays a dictionary: one kilobyte of a page may repeat a long text a million times.
         texts = [field.name for field in plain.schema_arrow if _is_text(field.type)]
         texts = [name for name in texts if _repeats(plain.metadata, name)]
         return pq.ParquetFile(
@@ -98,7 +98,7 @@ def _open(file: IO[bytes], path: Path) -> pq.ParquetFile:
 
 
 def _repeats(metadata: pq.FileMetaData, name: str) -> bool:
-    """Whether a column says few texts many times, or is packed so well that it may; its dictionary is small then."""
+    """Return whether a column repeats few texts, or is compressed so well that it may; its dictionary is then small."""
     places = [place for place in range(metadata.num_columns) if metadata.schema.column(place).path == name]
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     chunks = [group.column(place) for group in groups for place in places]
@@ -127,7 +127,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _column(stream: StreamDefinition, field: Field, cells: pa.Array) -> Column:
-    """A field's values from cells of any type: read, or refused by the name of their type, row by row."""
+    """Read a field's values from cells of any type; refuse unsuitable types by name, row by row."""
     kind, types = cells.type, pa.types
     if isinstance(cells, pa.ExtensionArray):
         return _column(stream, field, cells.storage)
@@ -145,14 +145,14 @@ def _column(stream: StreamDefinition, field: Field, cells: pa.Array) -> Column:
 
 
 def _shared(stream: StreamDefinition, field: Field, cells: pa.DictionaryArray) -> Column:
-    """A column of a dictionary: of its texts those are read that these rows have."""
+    """Read a dictionary column: only the texts that these rows use are read."""
     used = pc.unique(cells.indices.drop_null())
     indices = pc.index_in(cells.indices, used).to_pylist()
     return _spread(_column(stream, field, cells.dictionary.take(used)), indices, field, stream.time_format)
 
 
 def _spread(distinct: Column, indices: Sequence[int | None], field: Field, unit: str | None) -> Column:
-    """A column from its distinct values: each is read once, and its rows share it."""
+    """Expand a column from its distinct values: each was read once, and its rows share it."""
     values, wrong = distinct
     absent, missing = value_column(field, [None], unit)
     spread: list[Any] = []
@@ -166,7 +166,7 @@ def _spread(distinct: Column, indices: Sequence[int | None], field: Field, unit:
 
 
 def _texts(field: Field, cells: pa.Array, stream: StreamDefinition) -> Column:
-    """Text, also where the file does not say that its bytes are some: they are, if they are UTF-8."""
+    """Read text from strings or bytes; bytes count as text, even if undeclared, provided that they are UTF-8."""
     longest = pc.max(pc.binary_length(cells)).as_py() or 0
     if longest > stream.max_bytes or not (pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)):
         return value_column(field, [_text(cell, stream.max_bytes) for cell in cells], stream.time_format)
@@ -177,7 +177,7 @@ def _texts(field: Field, cells: pa.Array, stream: StreamDefinition) -> Column:
 
 
 def _text(cell: pa.Scalar, most: int) -> str | list[str] | None:
-    """A cell's text; a list, which is no value of any field, where it has none or too much."""
+    """Return a cell's text; if it has none or too much, return a list, which is not a value of any field."""
     if not cell.is_valid:
         return None
     data = cell.as_buffer()
@@ -192,13 +192,13 @@ def _text(cell: pa.Scalar, most: int) -> str | list[str] | None:
 def _numbers(field: Field, cells: pa.Array, unit: str | None) -> Column:
     if field.type is not FieldType.FLOAT:
         return value_column(field, cells.to_pylist(), unit)
-    # An integer beyond 2^53 becomes the nearest float, as its text in CSV does.
+    # An integer beyond 2^53 becomes the nearest float, as it does when read from CSV.
     numbers = cells.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return (numbers.tolist(), {}) if np.isfinite(numbers).all() else value_column(field, cells.to_pylist())
 
 
 def _moments(field: Field, cells: pa.Array) -> Column:
-    """Timestamps (without a zone UTC) and dates in µs; what is finer is cut off."""
+    """Convert timestamps (UTC if without a zone) and dates to µs; finer units are truncated."""
     if pa.types.is_date(cells.type):
         cells = cells.cast(pa.timestamp("s") if pa.types.is_date32(cells.type) else pa.timestamp("ms"))
     unit = cells.type.unit
@@ -206,13 +206,13 @@ def _moments(field: Field, cells: pa.Array) -> Column:
 
 
 def _micros(count: int | None, unit: str) -> int | list[str] | None:
-    """A timestamp in µs; a list, which is no time, where it is in none of the years 1 to 9999."""
+    """Convert a timestamp to µs; if it is not in the years 1 to 9999, return a list, which is not a time."""
     time = None if count is None else count * 1_000_000 // _PER_SECOND[unit]
     return time if time is None or MIN_TIME <= time <= MAX_TIME else [f"{count} {unit} since 1970"]
 
 
 def _refused(field: Field, cells: pa.Array) -> Column:
-    """Cells of a type that no field has: each is a fault, and a list, so that nobody takes it for a value."""
+    """Refuse cells of a type that no field has: each is a fault, and a list, so that it cannot pass for a value."""
     return value_column(field, [[f"a {cells.type}"] if valid else None for valid in cells.is_valid().to_pylist()])
 
 

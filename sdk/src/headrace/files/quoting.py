@@ -1,8 +1,8 @@
-"""From the lines of CSV to its records: quoting is as RFC 4180 has it, and a stray quote costs no other row.
+"""Splitting of CSV lines into records: quoting follows RFC 4180, and a stray quote damages no other row.
 
-A quoted cell may have line breaks. A quote that nothing closes, or that something far below closes by chance, would
-make all rows between part of one cell. So a record of several lines has to be one that its table can confirm; where it
-is none, its first line alone is wrong, and those behind it are read again by themselves.
+A quoted cell may have line breaks. A quote that is never closed, or is closed by chance far below, would
+turn all rows in between into one cell. Therefore a record of several lines must be confirmed by its table; if it
+is not, only its first line is wrong, and the lines after it are read again on their own.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-#: Lines that a record may have.
+#: The most lines that a record may have.
 MAX_LINES = 1_000
 
 _INSIDE = r'[^"]*(?:""[^"]*)*'
 _CELL = rf'(?:"{_INSIDE}"|[^",\r\n]*)'
 _END = r"(?:\r\n|\n|\r)?"
-#: A line that is a record; one whose last cell goes on below.
+#: A line that is a whole record; a line whose last cell continues below.
 _WHOLE = re.compile(rf"{_CELL}(?:,{_CELL})*{_END}")
 _OPENS = re.compile(rf'(?:{_CELL},)*"{_INSIDE}')
-#: A line that ends a record whose cell goes on in it; one that ends the cell and begins another.
+#: A line that ends a record within a continued cell; a line that ends that cell and opens another.
 _CLOSES = re.compile(rf'{_INSIDE}"(?:,{_CELL})*{_END}')
 _REOPENS = re.compile(rf'{_INSIDE}"(?:,{_CELL})*,"{_INSIDE}')
 _STAYS = re.compile(_INSIDE)
@@ -30,7 +30,7 @@ _STRAY = "a quote inside of a cell"
 
 
 def quoted_part(text: str) -> str:
-    """The part of a line that belongs to a cell which is open where the line begins.
+    """Return the part of a line that belongs to a cell which is open where the line begins.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def quoted_part(text: str) -> str:
 
 
 class Record(NamedTuple):
-    """A record of CSV: the line where it starts, its text, and why it is none."""
+    """A record of CSV: the line where it starts, its text, and why it is not valid."""
 
     line: int
     text: str
@@ -57,13 +57,13 @@ class Records:
     lines
         Its lines, each cut to `limit`.
     limit
-        Characters that a record may have.
+        The most characters that a record may have.
 
     Attributes
     ----------
     doubt
-        Says what is wrong with a record of several lines, given the line where it starts, the whole of it and its lines
-        behind the first; "" if nothing.
+        Returns what is wrong with a record of several lines, given its first line's number, its whole text and its
+        lines after the first; "" if nothing is.
     """
 
     def __init__(self, lines: Iterator[str], limit: int) -> None:
@@ -92,7 +92,7 @@ class Records:
         return self._again.popleft() if self._again else next(self._lines, None)
 
     def _join(self, line: int, first: str) -> Record:
-        """The record that goes on below its first line."""
+        """Return the record that continues below its first line."""
         behind: list[str] = []
         wrong = self._read_on(first, behind)
         whole = "".join((first, *behind))
@@ -104,7 +104,7 @@ class Records:
         return Record(line, whole)
 
     def _read_on(self, first: str, behind: list[str]) -> str:
-        """Read up to the end of a record; what is wrong with it."""
+        """Read up to the end of a record; return what is wrong with it."""
         size = len(first)
         while (text := self._take()) is not None:
             behind.append(text)

@@ -1,4 +1,4 @@
-"""Telling what a file is, and reading it."""
+"""Detection of a file's format, and reading of its events."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _OTHERS = {
     b"ARROW1": ("an Arrow file", "pyarrow.feather.read_table reads it, pyarrow.parquet.write_table writes Parquet"),
     b"Obj\x01": ("Avro", "write it as JSON Lines"),
 }
-#: The first bytes that tell an encoding, or what a file of JSON is.
+#: How many first bytes are examined for the encoding, and for the kind of JSON.
 _START = 512
 _EXTENSIONS: dict[str, _Reader] = {
     ".csv": read_csv,
@@ -47,17 +47,17 @@ _WHOLE_GZIP = "a whole gzip file: gzip -t tests it; copy it again"
 
 
 def read(path: Path | str, stream: StreamDefinition, batch: int = 1_000) -> Iterator[Rows]:
-    """The events of a file, in its order.
+    """Yield the events of a file, in its order.
 
-    What the file is tells its first bytes, and where they do not, its extension. Rows that are no events are
-    told as faults and do not stop the rest.
+    The file's first bytes tell its format, or else its extension does. Rows that are not events are
+    reported as faults and do not stop the rest.
 
     Raises
     ------
     InvalidRequest
-        The file is in no format that is known, lacks a field of the stream, or is cut short.
+        The file's format is unknown, it lacks a field of the stream, or it is truncated.
     OSError
-        It cannot be opened.
+        The file cannot be opened.
     """
     path = Path(path)
     line = 1
@@ -72,12 +72,12 @@ def read(path: Path | str, stream: StreamDefinition, batch: int = 1_000) -> Iter
 
 
 def open_file(path: Path, stack: ExitStack) -> tuple[IO[bytes], _Reader]:
-    """A file, unpacked, and what reads it.
+    """Open a file, decompressed, and choose its reader.
 
     Raises
     ------
     InvalidRequest
-        Its format is not known.
+        Its format is unknown.
     """
     file: IO[bytes] = stack.enter_context(path.open("rb"))
     suffixes = [suffix.lower() for suffix in path.suffixes]
@@ -107,7 +107,7 @@ def _kind(file: IO[bytes], path: Path, suffix: str, stack: ExitStack) -> tuple[I
 
 
 def _foreign(start: bytes) -> tuple[str, str]:
-    """What a file that begins so is, if nothing that is read, and how it becomes that."""
+    """Return what a file with this beginning is, if it is not supported, and how to convert it."""
     for magic, told in _OTHERS.items():
         if start.startswith(magic):
             return told
@@ -127,7 +127,7 @@ def _starts(file: IO[bytes], magic: bytes) -> bool:
 
 
 def _seekable(file: IO[bytes], stack: ExitStack) -> IO[bytes]:
-    """Parquet is read from its end: what is gzipped is unpacked on disk, not in memory."""
+    """Make the file seekable: Parquet is read from its end, so gzipped files are unpacked on disk, not in memory."""
     if not isinstance(file, gzip.GzipFile):
         return file
     unpacked = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115

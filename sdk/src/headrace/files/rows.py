@@ -1,4 +1,4 @@
-"""What reading a file gives: events in the file's order, and what is wrong with which."""
+"""The result of reading a file: events in the file's order, and the faults among them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headrace.errors import InvalidEvent, InvalidRequest
 
 
 class Fault(NamedTuple):
-    """A row that is no event of its stream."""
+    """A row that is not an event of its stream."""
 
     path: Path
     line: int
@@ -22,18 +22,18 @@ class Fault(NamedTuple):
 
 @dataclass
 class Rows:
-    """Some rows of a file, in order.
+    """A batch of a file's rows, in order.
 
     Attributes
     ----------
     events
-        Each as JSON. A row with a fault is among them as it came, so that it can be sent to the dead letters.
+        Each as JSON. A faulty row is included as it was in the file, so that it can be sent to the dead letters.
     times
-        Event times in µs; None where the row does not tell.
+        Event times in µs; None if the row has none.
     lines
-        The line of each (CSV, JSON Lines), or its number (Parquet), from 1.
+        The line of each (CSV, JSON Lines), or its row number (Parquet), from 1.
     faults
-        The rows among them that are no events.
+        The rows among them that are not events.
     """
 
     events: list[bytes] = field(default_factory=list)
@@ -45,12 +45,12 @@ class Rows:
         return len(self.events)
 
     def add(self, event: bytes, time: int | None, line: int) -> None:
-        """One more row."""
+        """Add one more row."""
         self.events.append(event)
         self.times.append(time)
         self.lines.append(line)
 
 
 def broken(path: Path, line: int, what: str, expected: str) -> InvalidRequest:
-    """The error of a file that cannot be read on from a line."""
+    """Return the error of a file that cannot be read from a certain line on."""
     return InvalidRequest(f"{path}:{line}", what, expected)

@@ -1,4 +1,4 @@
-"""Values of a stream's fields from the cells of a table, a column at a time."""
+"""Values of a stream's fields from the cells of a table, one column at a time."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from headrace.events.codec import read_value
 from headrace.events.moments import UNITS
 from headrace.wording import as_json
 
-#: A column's values, and what is wrong in which row.
+#: A column's values, and by row what is wrong with them.
 Column = tuple[list[Any], dict[int, InvalidEvent]]
 
 _BOOLS = {"true": True, "false": False, "1": True, "0": False}
-#: Digits of a date in the basic form of ISO 8601: 20260101.
+#: Number of digits of a date in the basic form of ISO 8601: 20260101.
 _BASIC_DATE = 8
-#: Characters of a number that is worth reading: 1e999999999 would be an integer of a gigabyte.
+#: The longest number that is parsed, in characters: 1e999999999 would be an integer of a gigabyte.
 _LONGEST_NUMBER = 40
-#: Integers within this need no closer look.
+#: Integers below this bound need no closer check.
 _LARGE = 2**63
 
 
 def text_column(field: Field, cells: Sequence[str], form: str | None = None) -> Column:
-    """Values from text: an empty cell is a missing value. `form`: how times are written.
+    """Read values from text: an empty cell is a missing value. `form` is how times are written.
 
     Examples
     --------
@@ -46,17 +46,17 @@ def text_column(field: Field, cells: Sequence[str], form: str | None = None) -> 
 
 
 def value_column(field: Field, values: Sequence[Any], form: str | None = None) -> Column:
-    """Values from Python's own, as a typed file has them."""
+    """Read values from Python's own types, as a typed file has them."""
     return _each(field, values, lambda value: from_typed(field, value, form))
 
 
 def from_text(field: Field, text: str, form: str | None = None) -> Any:
-    """One value from its text.
+    """Read one value from its text.
 
     Raises
     ------
     InvalidEvent
-        It is no value of the field's type.
+        It is not a value of the field's type.
     """
     if text == "":
         return read_value(field, msgspec.UNSET)
@@ -64,17 +64,17 @@ def from_text(field: Field, text: str, form: str | None = None) -> Any:
     try:
         return read_value(field, parsed, form)
     except InvalidEvent as error:
-        # The value is shown as the file has it.
+        # The error shows the value as the file has it.
         raise InvalidEvent(field.name, as_json(text), error.expected) from None
 
 
 def from_typed(field: Field, value: Any, form: str | None = None) -> Any:
-    """One value from a typed one. Whole numbers may be stored as floats, where some are missing, and as decimals.
+    """Read one value from a typed one. Whole numbers may be stored as floats, if some are missing, or as decimals.
 
     Raises
     ------
     InvalidEvent
-        It is no value of the field's type.
+        It is not a value of the field's type.
     """
     if isinstance(value, str):
         return value if field.type is FieldType.STRING else from_text(field, value, form)
@@ -94,7 +94,7 @@ def _from_decimal(field: Field, value: Decimal, form: str | None) -> Any:
 
 
 def _parsed(kind: FieldType, text: str, form: str | None) -> Any:
-    """A cell's text as the type of its field; the text itself where it is none."""
+    """Parse a cell's text as the type of its field; return the text itself if that fails."""
     try:
         if kind is FieldType.FLOAT:
             return float(text)
@@ -108,7 +108,7 @@ def _parsed(kind: FieldType, text: str, form: str | None) -> Any:
 
 
 def _int(text: str) -> int | str:
-    """An integer, also one that is written as a fraction, as pandas does beside a missing value: 5.0."""
+    """Parse an integer, even in the form of a fraction, as pandas writes it beside a missing value: 5.0."""
     if len(text) > _LONGEST_NUMBER:
         return text
     number = Decimal(text)
@@ -117,14 +117,14 @@ def _int(text: str) -> int | str:
 
 
 def _number_of_time(text: str, form: str | None) -> Any:
-    """A number, where the text is one and no pattern reads it; where no unit is declared, 20260101 is a date."""
+    """Parse a number unless the time's pattern reads it; without a declared unit, 20260101 is a date."""
     if "-" in text[1:] or (form not in UNITS and (form is not None or (len(text) == _BASIC_DATE and text.isdigit()))):
         return text
     return Decimal(text) if len(text) <= _LONGEST_NUMBER else text
 
 
 def _floats(cells: Sequence[str]) -> list[float] | None:
-    """All of a column at once; None where anything is unusual."""
+    """Parse a whole column at once; return None if anything is unusual."""
     try:
         numbers = list(map(float, cells))
     except ValueError:
@@ -133,7 +133,7 @@ def _floats(cells: Sequence[str]) -> list[float] | None:
 
 
 def _integers(cells: Sequence[str]) -> list[int] | None:
-    """All of a column at once; None where anything is unusual."""
+    """Parse a whole column at once; return None if anything is unusual."""
     if max(map(len, cells)) > _LONGEST_NUMBER or "_" in "".join(cells):
         return None
     try:
@@ -156,7 +156,7 @@ def _each(field: Field, cells: Sequence[Any], read: Callable[[Any], Any]) -> Col
 
 
 def _as_json(field: Field, cell: Any) -> Any:
-    """A wrong cell for the event that is refused: JSON has no NaN and no decimals, and text may be a right value."""
+    """Convert a wrong cell for the refused event: JSON has no NaN or decimals, and its text could be a valid value."""
     if not isinstance(cell, float | Decimal):
         return cell
     return str(cell) if field.type is FieldType.FLOAT else [str(cell)]

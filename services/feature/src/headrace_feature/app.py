@@ -1,8 +1,8 @@
 """The Faust application: channels of batches between the threads that read partitions and the lanes that work on them.
 
-Faust gives the service its life cycle, channels, timers and web view; no guarantee rests on it, and no
-other module imports it. A worker that is fenced, or that a broker or a store fails, gives up what it holds and takes
-it again from what the store says; any other error ends the process. Nothing is restarted past a batch.
+Faust provides the life cycle, channels, timers and web view; no guarantee depends on it, and no other module
+imports it. A worker that is fenced, or whose broker or store fails, gives up what it owns and takes it over again
+from the stored state; any other error ends the process. No restart skips a batch.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _log = structlog.get_logger()
 #: Batches that wait in a partition's channel: the back-pressure on its reader.
 CHANNEL = 4
 
-# Seconds that readers have to end in: one that waits for a channel that nobody empties any more does not.
+# Seconds that readers get to end: one that is blocked on a channel which nothing drains any more never does.
 _READERS_END_S = 3.0
 
 
 @dataclass(frozen=True)
 class Routine:
-    """What to do regularly, off the event loop; `Unavailable` puts it off to the next time.
+    """A call to repeat off the event loop; `Unavailable` postpones it to the next period.
 
     Attributes
     ----------
     period
         Seconds between two calls while lanes work.
     quiet
-        Seconds between two calls while they do not; work ends the wait.
+        Seconds between two calls while lanes have no work; work ends the wait.
     """
 
     call: Callable[[], None]
@@ -54,7 +54,7 @@ class _WithoutKafka(BootStrategy):  # type: ignore[misc]
 
 
 class _WithoutSampling(faust.Monitor):  # type: ignore[misc]
-    """Takes no sample a second for the web view, where there is none."""
+    """A monitor that takes no samples each second: they would only feed a web view that is off."""
 
     @faust.Service.task  # type: ignore[untyped-decorator]
     async def _sampler(self) -> None:
@@ -65,20 +65,20 @@ class _Application(faust.App):  # type: ignore[misc]
     BootStrategy = _WithoutKafka
 
     def _create_directories(self) -> None:
-        """Make none: they are for Faust's tables, and would lie in whatever directory the process runs in."""
+        """Create none: they are for Faust's tables, and would appear in the process's working directory."""
 
 
 class FeatureApp:
-    """Runs lanes until it is stopped or one of them fails.
+    """The lanes of a process, run until it is stopped or one of them fails.
 
     Parameters
     ----------
     idle
-        A source's silence (s) after which it holds nobody back.
+        Seconds of silence after which a source holds nothing back.
     every
-        What to do regularly.
+        The routines to repeat.
     web_port
-        Where Faust's web view listens, if anywhere.
+        Port of Faust's web view; None disables it.
     """
 
     def __init__(self, lanes: list[Lane], idle: float, every: Sequence[Routine], web_port: int | None = None) -> None:
@@ -89,7 +89,7 @@ class FeatureApp:
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._app = _Application(
             "headrace-feature",
-            # Never connected to: `_WithoutKafka`.
+            # Never connected to: see `_WithoutKafka`.
             broker="kafka://unused",
             store="memory://",
             monitor=_WithoutSampling() if web_port is None else None,
@@ -112,7 +112,7 @@ class FeatureApp:
             self._app.task(self._guarded(self._repeated(routine)))
         self._app.finalize()
         await self._app.start()
-        # Without Kafka nobody opens the channels.
+        # Without Kafka nothing else opens the channels.
         self._app.flow_control.resume()
         for reader in self._readers:
             reader.start()
@@ -123,7 +123,7 @@ class FeatureApp:
         Raises
         ------
         BaseException
-            What a lane failed with.
+            The error of the lane that failed.
         """
         stopped = asyncio.ensure_future(stop.wait())
         ends: set[asyncio.Future[Any]] = {stopped, self._failed}
@@ -133,16 +133,16 @@ class FeatureApp:
             raise self._failed.result()
 
     async def stop(self) -> None:
-        """Stop reading, then everything else; what was not saved is read again by the next owner."""
+        """Stop reading, then everything else; the next owner reads again what was not saved."""
         self._stopping.set()
         await self._app.stop()
         for lane in self._lanes:
             await asyncio.to_thread(lane.close)
 
     def join(self) -> None:
-        """Wait for the readers, once the client is closed, which ends what they wait for.
+        """Wait for the readers to end, after the client is closed: closing it unblocks them.
 
-        One that comes back from the client while the interpreter ends would abort the process.
+        A reader that returns from the client while the interpreter shuts down would abort the process.
         """
         deadline = time.monotonic() + _READERS_END_S
         for reader in self._readers:
@@ -203,7 +203,7 @@ class FeatureApp:
 
 
 def _now_or_later(call: Callable[[], None]) -> Callable[[], Awaitable[None]]:
-    """What is told or acknowledged, off the event loop: it loses nothing by being done a period later."""
+    """Wrap a report or an acknowledgement: run it off the event loop, and skip a period if a server is away."""
 
     async def run() -> None:
         try:

@@ -109,11 +109,11 @@ async def run(settings: FeatureSettings) -> None:
     await server.begin()
     try:
         await feature.start()
-        with suppress(Unavailable):  # the status is told anew every moment
+        with suppress(Unavailable):  # the status is published again in a moment
             await asyncio.to_thread(service.beat)
         await feature.wait(stop)
     finally:
-        # Whatever ends it: Faust's tasks do not let a process end that has not stopped them.
+        # In every case: a process cannot end before Faust's tasks are stopped.
         await server.stop()
         await feature.stop()
         dependencies.stop()
@@ -125,7 +125,7 @@ async def run(settings: FeatureSettings) -> None:
 
 
 async def _waiting(start: Awaitable[_Built], heartbeat: Heartbeat, dependencies: Dependencies) -> _Built:
-    """Publish a status that says what the start waits for."""
+    """Publish a status that says what startup waits for."""
     starting = asyncio.ensure_future(start)
     while not (await asyncio.wait([starting], timeout=PERIOD))[0]:
         heartbeat.status.note = dependencies.note()
@@ -135,7 +135,7 @@ async def _waiting(start: Awaitable[_Built], heartbeat: Heartbeat, dependencies:
 
 
 class Composition:
-    """Builds the lanes of one process from its settings."""
+    """The lanes of one process, built from its settings, and what it does at intervals."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class Composition:
         self._answering = Answering(loop)
 
     def lanes(self) -> list[Lane]:
-        """Connect, and build what this process's role asks for."""
+        """Connect, and build the lanes of this process's role."""
         role = self._settings.role
         lanes = [self._fold_lane()] if role in ("all", "fold") else []
         if role in ("all", "join"):
@@ -183,7 +183,7 @@ class Composition:
             lease.campaign()
 
     def follow_takeovers(self) -> None:
-        """Fold and assemble for former definitions no longer, once they do not answer any more."""
+        """Stop folding and assembling for former definitions that no longer answer."""
         if self._folder is None or not self._answering.formers or not self._formers.changed():
             return
         found = self._formers.find()
@@ -226,16 +226,16 @@ class Composition:
         return statuses
 
     def _owned(self) -> str:
-        """What is this process's at the moment, where several share the work."""
+        """Describe what this process owns now, in case several share the work."""
         owned = len(self._folder.done()) if self._folder is not None else None
-        # A broker gives a partition away with the first event that comes.
+        # The broker assigns a partition with the first event that arrives.
         folds = [] if owned is None else [f"folds {counted(owned, 'partition')}" if owned else "waits for events"]
         joins = [own.model.name for own in self._joiners if own.active]
         formers = [f"folds {title} in its former form, too" for title in self._answering.views]
         return "; ".join([*folds, *formers, *(f"joins {own}" for own in joins)])
 
     def close(self) -> None:
-        """Acknowledge a last time, let others have what is ours, and go."""
+        """Acknowledge a last time, release the leases, and close the client."""
         try:
             self.acknowledge()
             for lease in self._leases:
@@ -259,7 +259,7 @@ class Composition:
         store = self._store
         physical = {own.name: self._of(own, self._topics.stream(own.name)) for own in self._loop.streams}
         for model in self._loop.models:
-            # Before the first vector goes anywhere.
+            # Check the topics before the first vector is sent.
             self._features(model)
         self._answering = self._formers.find()
         if not self._answering.formers:
@@ -346,7 +346,7 @@ class Composition:
     def _features(self, model: ModelDefinition) -> list[str]:
         topic = self._topics.features(model.name)
         if model.vectors == "requests":
-            # No partition writes these: the id decides, wherever a vector stands.
+            # No source partition writes these: vectors are known by their ids, in any partition.
             return connection.partitions(self._client, topic)
         return self._of(self._loop.stream(model.stream), topic)
 
@@ -374,7 +374,7 @@ class Composition:
         )
 
     def _rest_features(self, worker: JoinWorker, topic: str, partition: PartitionId, end: Position) -> None:
-        """Vectors are silent also while the fold is held up, or dead; then more of them are to come."""
+        """Report a features topic as idle if its source is: vectors also stop while the fold is held up or dead."""
         if self._rests(partition):
             worker.rest(topic, end)
 
@@ -385,7 +385,7 @@ class Composition:
         return standing is None or standing.reached.out >= RESTING
 
     def _owner_progress(self, partition: PartitionId) -> OwnerProgress:
-        """How far a partition is folded, by whichever process owns it."""
+        """Return how far a partition is folded, by whichever process owns it."""
         standing = self._partitions.standings([partition])[partition]
         done = START if standing is None else standing.done
         with store_connection.store_errors():

@@ -1,4 +1,4 @@
-"""Reading messages of a stream: its events, those that are invalid, and the marks and ends between them."""
+"""Decoding of a stream's messages: events, invalid events, and the marks and ends between them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _log = structlog.get_logger()
 
 
 class Decoded:
-    """A run of messages of one partition: events, or one message that says something of them.
+    """A run of messages of one partition: events, or one message that only says something about them.
 
     Attributes
     ----------
     calls
-        By row the call that sent the event and wants to know what was decided; empty where none does.
+        By row, the call that sent the event and waits for the decision; empty if none does.
     mark
-        The mark, where it is one.
+        The mark, if this is one.
     """
 
     def __init__(self, positions: list[Position], payloads: list[bytes], published: list[int]) -> None:
@@ -43,11 +43,11 @@ class Decoded:
 
     @property
     def is_note(self) -> bool:
-        """Whether it is a message that only says something of events."""
+        """Whether this is a message about events, without any event of its own."""
         return self.mark is not None or self.end or self.wake
 
     def accepted_by(self, partition: Partition, now: int = 0) -> list[Refused] | None:
-        """Give it to a partition; returns what is refused, None where that says nothing of events, or was taken."""
+        """Apply it to a partition; return what is refused, None if it holds no events and was accepted."""
         if self.mark is not None:
             reason = partition.mark(self.mark, self.positions[-1], self.published[-1])
             return None if reason is None else [Refused(0, reason)]
@@ -61,7 +61,7 @@ class Decoded:
 
 
 def decode(codec: StreamCodec, trial: Trial, batch: Batch) -> list[Decoded]:
-    """Split a batch at its marks and ends and read the events between them."""
+    """Split a batch at its marks and ends, and decode the events between them."""
     runs: list[Decoded] = []
     start = 0
     for index, properties in enumerate(batch.properties):
@@ -70,7 +70,7 @@ def decode(codec: StreamCodec, trial: Trial, batch: Batch) -> list[Decoded]:
         mark, end, wake = mark_of(properties), END in properties, WAKE in properties
         if mark is None and not (end or wake):
             continue
-        # An event may carry a mark of what follows it.
+        # An event may also carry a mark for what follows it.
         stop = index + 1 if batch.payloads[index] else index
         if stop > start:
             runs.append(_events(codec, trial, batch, start, stop))
@@ -82,7 +82,7 @@ def decode(codec: StreamCodec, trial: Trial, batch: Batch) -> list[Decoded]:
 
 
 def _notes(batch: Batch, index: int, mark: Mark | None, *, end: bool, wake: bool) -> Iterator[Decoded]:
-    """What a message says besides an event: a mark, and that a history ends behind it."""
+    """Yield what a message says besides its event: a mark, and the end of a history or a wake-up."""
     kinds: list[tuple[Mark | None, bool, bool]] = [(mark, False, False)] if mark is not None else []
     kinds += [(None, end, wake)] if end or wake else []
     for said in kinds:

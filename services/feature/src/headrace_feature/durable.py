@@ -1,4 +1,4 @@
-"""Acknowledging: only what the store has on disk."""
+"""Acknowledgement of what the store has on disk, and of nothing else."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from headrace.store.partitions import Durability
 
 
 class Acknowledger:
-    """Acknowledges at the broker what workers have saved, once it is durable.
+    """Acknowledgements at the broker for what workers have saved, once it is durable.
 
-    The wait for the disk is taken once for all that was saved before it, off the workers' thread.
+    One wait for the disk covers everything that was saved before it, off the workers' thread.
     """
 
     def __init__(self, durability: Durability) -> None:
@@ -25,12 +25,12 @@ class Acknowledger:
         self._consumers[source] = consumer
 
     def run(self, saved: Callable[[], Mapping[Hashable, Position]]) -> None:
-        """Acknowledge what is saved now, after making sure of it."""
+        """Acknowledge what is saved now, once the store has it on disk."""
         snapshot = {own: position for own, position in saved().items() if self._acked.get(own) != position}
         if not snapshot or not self._durability.wait():
             return
         for source, position in snapshot.items():
             consumer = self._consumers.get(source)
-            if consumer is not None:  # a join's state names sources that are about to be read
+            if consumer is not None:  # a join's state also names sources that are not open yet
                 consumer.ack(position)
                 self._acked[source] = position

@@ -1,11 +1,11 @@
-"""The fold worker: events of the partitions it owns into rows and vectors, each step made durable in its order.
+"""The fold worker: it folds events of the partitions it owns into rows and vectors, each step durable in order.
 
 One step: emit the vectors, record *emitted*, write the rows, record *done*. The broker's acknowledgement
 follows once the store has all of it on disk.
 
-Partitions come and go: the broker gives them to one worker or another. A worker that has lost one finds out by its
-epoch, before a step, and gives that one up. Where it finds out amid a step, what it holds in memory is ahead of the
-store, so it gives all of them up, and takes them again from what the store says.
+The broker moves partitions between workers. A worker notices by the epoch, before a step, that it has lost a
+partition, and gives it up. If it notices during a step, its memory is ahead of the store, so it gives up all
+partitions and takes them over again from the stored state.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ from headrace_feature.tenure import Tenure
 
 _log = structlog.get_logger()
 
-#: Seconds between two looks for work that nobody tells of: while events wait for other workers, while there are other
-#: workers, and else, when a look only finds out that one has come.
+#: Seconds between two polls for work that nothing announces: while events wait for other workers, while there are other
+#: workers, and when there are none, where a poll only detects that one has joined.
 _PRESSED, _PULSE, _ALONE = 0.01, 1.0, 3.0
 
-#: Rows of a view and partition that are held whatever they take.
+#: Rows of a view and partition that stay in memory whatever their size.
 _FEW = 1_000
 
-#: Marks of `headrace play`, which sends some each second.
+#: Sender prefix of the marks of `headrace play`, which sends some each second.
 _PLAYED = "play:"
 
 
 def wall_clock() -> int:
-    """Now, in µs since the epoch."""
+    """Return the current time, in µs since the epoch."""
     return time.time_ns() // 1_000
 
 
@@ -68,17 +68,17 @@ class _WrongRow(NamedTuple):
 
 
 class FoldWorker:
-    """Folds and assembles for the partitions that it owns. Not thread-safe: one thread calls it.
+    """A worker that folds and assembles for the partitions it owns. Not thread-safe: one thread calls it.
 
     Parameters
     ----------
     max_rows, max_bytes
-        Rows of one view and partition held in memory, and bytes of all rows; beyond them, those longest unused are
+        Rows of one view and partition held in memory, and bytes of all rows; beyond them, the least recently used are
         dropped.
     answering
-        The former definitions that the fold works for, too.
+        The former definitions that the fold also works for.
     wake
-        Gives the owner of a partition a message to take it over with.
+        Sends the owner of a partition a message so that it takes the partition over.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class FoldWorker:
         self._views = {stream.name: view_names(self._fold.loop, stream.name) for stream in self._fold.loop.streams}
 
     def end_takeovers(self, models: Collection[str]) -> None:
-        """Do nothing more for the former definitions of some models, from the next step on. From any thread."""
+        """Stop working for the former definitions of these models, from the next step on. Callable from any thread."""
         self._ended = self._ended.union(models)
 
     def _end_takeovers(self) -> None:
@@ -150,7 +150,7 @@ class FoldWorker:
         Raises
         ------
         CorruptState
-            The store has lost its state.
+            The store has lost the partition's state.
         """
         self._give_up(partition)
         models = [own for own in self._fold.models if own.stream == partition.stream]
@@ -167,7 +167,7 @@ class FoldWorker:
         return Tenure(epoch, Position(*progress.done))
 
     def lacks_a_view(self, partition: PartitionId) -> bool:
-        """Whether a view is new, so that the partition has to be taken over even where no event comes."""
+        """Return whether a view is new, so that the partition must be taken over even if no event arrives."""
         return self._lacks_a_view(partition, self._partitions.views(partition))
 
     def _lacks_a_view(self, partition: PartitionId, held: frozenset[str] | None) -> bool:
@@ -176,37 +176,37 @@ class FoldWorker:
     def _begin_anew(
         self, partition: PartitionId, epoch: int, progress: Progress
     ) -> tuple[int, Progress, dict[str, int]]:
-        """A view is new, or has changed: it is folded from the beginning of the log before it serves."""
+        """Restart a partition whose views are new or changed: fold its log from the beginning before they serve."""
         goal, anew = Position(*progress.done), progress.anew()
         epoch = self._partitions.begin_anew(partition, epoch, anew, goal, self._views[partition.stream])
         _log.warning("a view is new: folding the log again", partition=str(partition), up_to=str(goal))
         return epoch, anew, {}
 
     def owns(self, partition: PartitionId, epoch: int) -> bool:
-        """Whether a partition is still this worker's, and has been since it took it with this epoch."""
+        """Return whether this worker has owned the partition without a break since it took it over with this epoch."""
         return self._epochs.get(partition) == epoch
 
     def give_up(self) -> None:
-        """Give all partitions up: what memory holds may be ahead of the store."""
+        """Give up all partitions: memory may be ahead of the store."""
         for partition in tuple(self._fold.partitions):
             self._give_up(partition)
 
     @property
     def pulse(self) -> float:
-        """Seconds after which to look again whether there is something to do."""
+        """Seconds after which to look for work again."""
         owned = tuple(self._fold.partitions.values())
         if any(own.backlog for own in owned):
             return _PRESSED
         return _ALONE if len(owned) == self._count else _PULSE
 
     def decode(self, partition: PartitionId, batch: Batch) -> list[Decoded]:
-        """Read a batch; needs no state, so any thread may call it."""
+        """Decode a batch; this needs no state, so any thread may call it."""
         return decode(self._codecs[partition.stream], self._trials[partition.stream], batch)
 
     def accept(self, partition: PartitionId, epoch: int, decoded: Sequence[Decoded]) -> None:
-        """Take what was read, in order; what is not valid goes to the dead letters.
+        """Accept decoded messages, in order; invalid ones go to the dead letters.
 
-        What was read for an earlier tenure is left: it is read again.
+        Ignore what was read in an earlier tenure: it is read again.
         """
         if not self.owns(partition, epoch):
             return
@@ -235,7 +235,7 @@ class FoldWorker:
             self._heartbeat.count("dead_letters", len(dead))
 
     def _note_mark(self, partition: PartitionId, mark: Mark, refused: InvalidEvent | None) -> None:
-        """Tell of a mark: who sent it, and what became of it."""
+        """Log and count a mark: its sender, and whether it was accepted."""
         watermark = self._fold.partitions[partition].watermark
         facts = {"partition": str(partition), "until": mark.time, "sender": mark.sender, "watermark": watermark}
         if refused is not None:
@@ -246,20 +246,20 @@ class FoldWorker:
         if mark.withdraws:
             _log.warning("mark_withdrawn", **facts)
         elif mark.sender.startswith(_PLAYED):
-            _log.debug("mark_taken", **facts)  # a player sends one behind each slice
+            _log.debug("mark_taken", **facts)  # a player sends one after each slice
         else:
             _log.info("mark_taken", **facts)
 
     def rest(self, partition: PartitionId, end: Position) -> None:
-        """The partition has been silent for long, and its log ends here: it holds nobody back."""
+        """Note that the partition is silent and its log ends here: it no longer holds anything back."""
         owned = self._fold.partitions.get(partition)
         if owned is not None:
-            # Said before it was taken again, it would be of a log that has not been read yet.
+            # An end beyond what we have read was reported before this takeover: the log is not idle for us yet.
             if (end.ledger, end.entry) <= owned.last[:2]:
                 owned.rest()
             return
-        # Not ours, so its silence says nothing of its log: that it is empty, or has not grown meanwhile, does; and that
-        # nobody has said anything of it since, who might be at work on what came in between.
+        # Not ours, so our silence says nothing about its log. It is idle if its log is empty, or if two looks find
+        # the same end and the same standing: an owner that saved something in between may be working on new events.
         self._silent.pop(partition, None)
         look = end, self._partitions.standings([partition])[partition]
         never_had_one = end == START and (look[1] is None or look[1].done == START)
@@ -268,15 +268,15 @@ class FoldWorker:
         self._looks[partition] = look
 
     def seen(self, partition: PartitionId, end: Position) -> None:
-        """Its log ends here: who said before that it rests is right, if that was said of all of it."""
+        """Note where its log ends: an earlier report that it is idle holds if it covered the log up to here."""
         standing = self._partitions.standings([partition])[partition]
         said = standing is not None and standing.reached.rests
-        # An empty log may be one that was trimmed, or a broker that is starting: `rest` looks twice.
+        # An empty log may have been trimmed, or its broker may be starting: `rest` looks twice.
         if said and end != START and partition not in self._fold.partitions:
             self._silent[partition] = end, standing
 
     def rests(self, partition: PartitionId) -> bool:
-        """Whether nothing of the partition is under way, here or elsewhere, nor has been for long."""
+        """Return whether the partition is idle or ended and has no work in progress, here or elsewhere."""
         owned = self._fold.partitions.get(partition)
         if owned is None:
             standing = self._partitions.standings([partition])[partition]
@@ -286,9 +286,9 @@ class FoldWorker:
         return told and not owned.backlog and owned.frontier >= RESTING
 
     def full(self, partition: PartitionId, bound: int) -> bool:
-        """Whether to read no more of a partition until more than `bound` events of it are not done.
+        """Return whether to pause reading a partition because more than `bound` of its events are not done.
 
-        The one whose frontier is the least is read on: everybody waits for what it brings.
+        The partition with the least frontier is never paused: all others wait for its events.
         """
         owned = self._fold.partitions.get(partition)
         if owned is None or owned.backlog <= bound:
@@ -297,12 +297,12 @@ class FoldWorker:
         return owned.frontier > min(*owners, *(other.folded for other in self._others), ENDED)
 
     def step(self) -> bool:
-        """Do what can be done now; False where there was nothing.
+        """Do what can be done now; return False if there was nothing.
 
         Raises
         ------
         Fenced, Unavailable
-            What memory holds may be ahead of the store now: `give_up`.
+            Memory may be ahead of the store now: call `give_up`.
         """
         self._end_takeovers()
         standings = self._partitions.standings(self._all())
@@ -312,7 +312,7 @@ class FoldWorker:
         plan = self._fold.plan(self._others, self._clock())
         self._held_by = self._least(others) if plan.empty else ""
         if plan.empty:
-            # What was refused, or sent before, is done without a step.
+            # Events that were refused or resent are done without a step.
             self._refusals.flush()
             self._fold.settle()
             self._tell()
@@ -322,7 +322,7 @@ class FoldWorker:
             self._remake(wrong)
             return True
         if plan.needed and _epochs(self._partitions.standings(self._all())) != _epochs(standings):
-            # Rows may have gone since it was said how far they are: the store was wiped, or a partition begins anew.
+            # Rows may have gone since their progress was read: the store was wiped, or a partition was restarted.
             return True
         step = self._fold.execute(plan, remote)
         for made in step.vectors:
@@ -342,27 +342,27 @@ class FoldWorker:
         return True
 
     def done(self) -> dict[PartitionId, Position]:
-        """Up to where each partition has been saved. From any thread, as what follows."""
+        """Return the saved position of each partition. Callable from any thread, like the methods below."""
         return {own: standing.done for own, standing in tuple(self._saved.items())}
 
     def frontier(self) -> int | None:
-        """The event time up to which this worker's partitions are done; None where that is unknown."""
+        """Return the event time up to which this worker's partitions are done; None if that is unknown."""
         return self._frontier
 
     def newest(self) -> int | None:
-        """The newest event time that this worker's partitions have seen; None before the first event."""
+        """Return the newest event time that this worker's partitions have seen; None before the first event."""
         return self._newest
 
     def held_by(self) -> str:
-        """The partition that the events that were read wait for; empty where none waits."""
+        """Return the partition that the events read so far wait for; empty if none waits."""
         return self._held_by
 
     def statuses(self) -> dict[PartitionId, PartitionStatus]:
-        """How far the partitions are that this worker owns."""
+        """Return the status of each partition that this worker owns."""
         return dict(self._statuses)
 
     def _all(self) -> list[PartitionId]:
-        """Every partition of the loop, whoever owns it."""
+        """Return every partition of the loop, owned or not."""
         return [PartitionId(own.name, index) for own in self._fold.loop.streams for index in range(own.partitions)]
 
     def _give_up_lost(self, standings: Mapping[PartitionId, Standing | None]) -> None:
@@ -398,10 +398,11 @@ class FoldWorker:
         }
 
     def _reached_by(self, partition: PartitionId, standing: Standing | None) -> Reached:
-        """How far the owner of a partition is.
+        """Return how far the owner of a partition is.
 
-        That it rests is believed of an owner that has said something since we do not own it. Another one may be gone,
-        and not know what has come since: then our own look at the log decides, see `seen` and `rest`.
+        A standing that says idle counts only if it was saved after our first look at it. An older one may come from an
+        owner that is gone and does not know what has arrived since: then our own look at the log decides, see `seen`
+        and `rest`.
         """
         found = self._found.setdefault(partition, standing)
         if standing is None or (standing.reached.rests and standing == found):
@@ -409,7 +410,7 @@ class FoldWorker:
         return standing.reached
 
     def _least(self, others: Mapping[PartitionId, Reached]) -> str:
-        """The partition that events wait for; empty where none does."""
+        """Return the partition that events wait for; empty if none waits."""
         owned = self._fold.partitions
         if not any(partition.backlog for partition in owned.values()):
             return ""
@@ -418,7 +419,7 @@ class FoldWorker:
         return str(min(reached, key=reached.__getitem__))
 
     def _is_silent(self, partition: PartitionId, standing: Standing | None) -> bool:
-        """Whether a partition of somebody else, or of nobody, has long had no event that is not done."""
+        """Return whether a partition that is not ours has been silent for long, with every event done."""
         end, before = self._silent.get(partition, (None, None))
         if end is None or standing != before:
             return False
@@ -426,7 +427,7 @@ class FoldWorker:
         return end == START or (done.ledger, done.entry) == (end.ledger, end.entry)
 
     def _load(self, plan: Plan) -> tuple[dict[RowsId, dict[str, bytes]], list[_WrongRow]]:
-        """The rows of others' partitions, and those rows that cannot be read; our own ones go into memory."""
+        """Return the needed rows of others' partitions, and the rows that cannot be read; load our own into memory."""
         remote: dict[RowsId, dict[str, bytes]] = {}
         wrong: list[_WrongRow] = []
         for rows, states in (self._rows.load(plan.needed) if plan.needed else {}).items():
@@ -450,7 +451,7 @@ class FoldWorker:
         return remote, wrong
 
     def _remake(self, wrong: Sequence[_WrongRow]) -> None:
-        """Have the partitions of damaged rows folded again from the beginning of their logs, whoever owns them."""
+        """Have the partitions of damaged rows folded again from the beginning of their logs, by any owner."""
         for own in wrong:
             reason = {"view": own.rows.view, "key": own.key[:80], "reason": str(own.reason)}
             _log.error("row_refused", partition=str(self._source(own.rows)), **reason)
@@ -486,14 +487,14 @@ class FoldWorker:
             self._rows.write(writes, str(source), self._epochs[source])
 
     def _tell(self) -> None:
-        """Tell readers of the frontier of every partition that moved, and save its progress."""
-        # One flush for all: workers that wait for each other's progress go no faster than this.
+        """Publish the frontier of every partition that moved, and save its progress."""
+        # Flush once for all: this bounds the speed of workers that wait for each other's progress.
         moved = [self._tell_readers(name, own) for name, own in self._fold.partitions.items()]
         if any(moved):
             self._outputs.flush()
         for name, own in self._fold.partitions.items():
             standing = self._standing(name)
-            # They have been flushed: whoever follows does not write them again.
+            # The dead letters have been flushed: a later owner does not write them again.
             lettered = self._lettered.pop(name, None)
             if self._saved.get(name) == standing and lettered is None and name not in self._decided:
                 continue
@@ -519,9 +520,9 @@ class FoldWorker:
         self._note_for_others()
 
     def _note_for_others(self) -> None:
-        """What other threads ask for: they must not look at what changes under their eyes."""
+        """Copy what other threads ask for: they must not read state while it changes."""
         owned = self._fold.partitions.values()
-        # Only what has had an event counts: a stream that has never spoken has nothing to be behind with.
+        # Count only partitions that have had an event: a stream without events cannot be behind.
         least = min((own.frontier_out() for own in owned if own.last[0] >= 0), default=UNKNOWN)
         self._frontier = least if least > UNKNOWN else None
         self._newest = max((own.newest for own in owned if own.newest > UNKNOWN), default=None)
@@ -562,7 +563,7 @@ class FoldWorker:
                     del recent[key]
 
     def _most_rows(self, held: RowSet) -> int:
-        """How many rows of a view and partition memory may hold: all of them share the bytes evenly."""
+        """Return how many rows of a view and partition memory may hold: all of them share the bytes evenly."""
         share = self._max_bytes // max(len(self._fold.rows), 1)
         a_row = held.row_bytes + held.tick_bytes // max(len(held), _FEW)
         return min(self._max_rows, max(share // a_row, _FEW))

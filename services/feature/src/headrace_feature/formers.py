@@ -16,7 +16,7 @@ _log = structlog.get_logger()
 
 
 class Formers:
-    """Finds on the models topic which former definitions answer with vectors that the loop's own ones do not hold."""
+    """The former definitions, found on the models topic, that answer with vectors which the loop's own ones lack."""
 
     def __init__(self, client: pulsar.Client, loop: LoopDefinition, topics: Topics) -> None:
         self._client = client
@@ -26,7 +26,7 @@ class Formers:
         self._growths = -1
 
     def find(self) -> Answering:
-        """Those that answer now.
+        """Return those that answer now.
 
         Raises
         ------
@@ -48,7 +48,7 @@ class Formers:
         return Answering(self._loop, found)
 
     def changed(self) -> bool:
-        """Whether a version has come since they were found.
+        """Return whether a version has arrived since `find`.
 
         Raises
         ------
@@ -58,5 +58,5 @@ class Formers:
         return self._tail.growths() != self._growths
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop following the topic."""
         self._tail.close()

@@ -1,7 +1,7 @@
-"""The join worker: a model's vectors and labels into its log, each step atomic in the store.
+"""The join worker: it joins a model's vectors and labels into its log, each step atomic in the store.
 
-One process at a time does a model's join: the one that holds its lease. A process that has lost the lease (or the
-fence, to a process that took over meanwhile) gives up the join, and may begin again later from the stored state.
+One process at a time runs a model's join: the holder of its lease. A process that loses the lease, or is fenced by
+a process that took over meanwhile, gives up the join, and may start again later from the stored state.
 """
 
 from __future__ import annotations
@@ -56,28 +56,28 @@ from headrace_feature.tenure import Tenure
 
 _log = structlog.get_logger()
 
-#: Entries of the log of one step: one message, and a script in the store that is over before a reader notices.
+#: Log entries of one step: one message, and a script in the store short enough that no reader notices.
 STEP = 1_000
 
-#: Seconds between two looks for work that nobody tells of: a look only finds out that the join is another process's.
+#: Seconds between two polls for work that nothing announces: a poll only detects that another process has the join.
 _PULSE = 3.0
 
-#: And while examples are made in the background.
+#: The same while examples are made in the background.
 _MADE_PULSE = 0.1
 
 
-# Made on import, before there are threads: see `headrace.store.pairs`.
+# Created on import, before there are threads: see `headrace.store.pairs`.
 _PACKED = msgspec.msgpack.Decoder(tuple[bytes, list[str | None]])
 
 
 @dataclass
 class _Features:
-    """A features topic as the join has read it.
+    """How far the join has read a features topic.
 
     Attributes
     ----------
     watermark
-        No vector before this time is still to come, whatever happens.
+        No vector before this time is still to come, in any case.
     frontier
         The time up to which the join need not wait for it: the watermark, or `RESTING` or `ENDED`.
     """
@@ -89,7 +89,7 @@ class _Features:
 
 @dataclass
 class _Arrivals:
-    """Vectors and labels that were read and not yet applied, in the order in which they were read."""
+    """Vectors and labels that were read but not yet applied, in reading order."""
 
     vectors: list[tuple[str, str, int, bytes]] = field(default_factory=list)
     labels: list[tuple[str, Outcome]] = field(default_factory=list)
@@ -104,27 +104,27 @@ class _Arrivals:
 
 
 class MadeExamples(Protocol):
-    """Examples of a changed model, as they are made in the background: see `headrace_feature.remaking`."""
+    """Examples of a changed model that are made in the background: see `headrace_feature.remaking`."""
 
     @property
     def progress(self) -> tuple[int, int]:
-        """How many vectors are made, and how many are to be made."""
+        """How many vectors have been made, and how many there will be."""
         ...
 
     def take(self) -> LogEntries | None:
-        """Further entries, in the order of a log that begins at place 0; None while there are none."""
+        """Return further entries, numbered as in a log that begins at 0; None while there are none."""
         ...
 
     def open(self) -> list[OpenQuestion] | None:
-        """The questions that are not decided, once all entries have been taken."""
+        """Return the undecided questions, once all entries have been taken."""
         ...
 
     def closed(self) -> list[ClosedQuestion]:
-        """The questions that are decided and that a label may still come for."""
+        """Return the decided questions that a label may still arrive for."""
         ...
 
     def stop(self) -> None:
-        """Make no more."""
+        """Stop making examples."""
         ...
 
 
@@ -134,13 +134,13 @@ class JoinWorker:
     Parameters
     ----------
     features, labels
-        The physical topics that it reads: its vectors', and its label's stream's.
+        The physical topics that it reads: those of its vectors, and of its label's stream.
     lease
-        Says whether the join is this process's.
+        Decides whether this process runs the join.
     refuse
-        Writes a dead letter of a message that holds no vectors of the model, durably.
+        Writes a dead letter, durably, for a message that holds no vectors of the model.
     remake
-        Begins to make the examples of a changed model from the kept events, in the background.
+        Starts making the examples of a changed model from the kept events, in the background.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class JoinWorker:
         self._forget()
 
     def begin(self) -> bool:
-        """Become the one that joins, where the lease is ours; False where it is not.
+        """Take over the join if this process holds the lease; return False if it does not.
 
         Raises
         ------
@@ -216,7 +216,7 @@ class JoinWorker:
 
     def _read_own_log(self) -> None:
         """Read what a lost state had decided, so that it is not written again while the state is remade."""
-        # From here on readers drop what an earlier owner still sends.
+        # After this marker, readers drop what an earlier owner still sends.
         self._log.send(b"", replace(self._envelope(), marker=True))
         self._log.flush()
         content = self._log.content()
@@ -224,22 +224,22 @@ class JoinWorker:
         self._state.sequence = max(self._state.sequence, content.sequence)
 
     def tenure(self, topic: str) -> Tenure:
-        """Where to go on reading a source."""
+        """Return where to continue reading a source."""
         if self._epoch is None:
             raise Fenced(f"join of {self.model.name}", 0)
         return Tenure(self._epoch, self._position(topic))
 
     def owns(self, epoch: int) -> bool:
-        """Whether the join is still this process's, and has been since it began with this epoch."""
+        """Return whether this process has run the join without a break since it began with this epoch."""
         return self._epoch == epoch and self._lease.held
 
     @property
     def active(self) -> bool:
-        """Whether the join is this process's now."""
+        """Whether this process runs the join now."""
         return self._epoch is not None and self._lease.held
 
     def give_up(self) -> None:
-        """Leave the join to whoever takes it: what memory holds may be ahead of the store."""
+        """Leave the join to another process: memory may be ahead of the store."""
         if self._epoch is not None:
             _log.warning("join_given_up", model=self.model.name, epoch=self._epoch)
         self._epoch = None
@@ -247,7 +247,7 @@ class JoinWorker:
 
     @property
     def pulse(self) -> float:
-        """Seconds after which to look again whether there is something to do."""
+        """Seconds after which to look for work again."""
         return _PULSE if self._made is None else _MADE_PULSE
 
     def _forget(self) -> None:
@@ -268,7 +268,7 @@ class JoinWorker:
         self.stop_remaking()
 
     def stop_remaking(self) -> None:
-        """Make no more examples; whoever has the join next goes on."""
+        """Stop making examples; the next owner of the join continues."""
         made, self._made = self._made, None
         if made is not None:
             made.stop()
@@ -281,22 +281,22 @@ class JoinWorker:
             )
 
     def _finish_remaking(self) -> None:
-        """Forget what the log held, once nothing of it is still to be decided again."""
+        """Forget what the log held, once all of it has been decided again."""
         if self._written is None:
             return
         start = START.to_bytes()
         read = all(self._state.positions.get(topic, start) >= goal for topic, goal in self._state.goals.items())
-        # What is read may still have to be decided, because it waits for its place.
+        # Entries that have been read may still be undecided, because they wait for their place.
         if read and max((there.latest for there in self._written.values()), default=UNKNOWN) < self.frontier():
             _log.info("join_made_again", model=self.model.name, entries=self._state.sequence)
             self._written, self._state.goals = None, {}
 
     def _add_features(self, topic: str) -> None:
-        # Requests promise nothing: they hold nobody back.
+        # Requests have no watermark: they hold nothing back.
         watermark = from_wire(self._state.watermarks.get(topic))
         frontier = RESTING if self._by_request else from_wire(self._state.reached.get(topic))
         if frontier == RESTING and not self._by_request:
-            # It rested before the restart; since then more may have come.
+            # It was idle before the restart; more may have arrived since.
             frontier = watermark
         accepted = Accepted(*self._state.accepted.get(topic, (0, START.to_bytes())))
         self._features[topic] = _Features(accepted, watermark, frontier)
@@ -318,7 +318,7 @@ class JoinWorker:
         return self.model.vectors == "requests"
 
     def accept_vectors(self, topic: str, epoch: int, batch: Batch) -> None:
-        """Take messages of the features topic; those read for an earlier tenure are left."""
+        """Accept messages of the features topic; ignore those read in an earlier tenure."""
         if self._epoch != epoch:
             return
         source = self._features[topic]
@@ -340,11 +340,11 @@ class JoinWorker:
         self._read(topic, batch)
 
     def _can_be(self, watermark: int, published: int) -> bool:
-        """Whether the stream's `ahead` allows a watermark; one of before its declaration may be beyond it."""
+        """Return whether the stream's `ahead` allows a watermark; one from before its declaration may exceed it."""
         return self._ahead is None or watermark >= RESTING or watermark <= published + self._ahead
 
     def _vectors(self, message: Message) -> Vectors | None:
-        """The vectors of a message; None where it has none, or those of another definition."""
+        """Return the vectors of a message; None if it has none, or those of another definition."""
         own = message.payload and made_for(self.model, message.envelope)
         return decode_vectors(self.model, message.payload) if own else None
 
@@ -355,7 +355,7 @@ class JoinWorker:
         self._heartbeat.count("dead_letters")
 
     def accept_labels(self, topic: str, epoch: int, batch: Batch) -> None:
-        """Take messages of the label's stream; invalid ones are the fold's to refuse."""
+        """Accept messages of the label's stream; the fold refuses invalid ones."""
         if self._epoch != epoch:
             return
         partition, number = self._partitions[topic], self._sources[1].index(topic)
@@ -364,10 +364,10 @@ class JoinWorker:
             if part.mark is not None and refused is None:
                 self._marks.read(topic, part.mark, partition)
             if part.is_note or refused is None:
-                continue  # a mark that is refused is the fold's to bury
+                continue  # the fold writes the dead letter of a refused mark
             places = {place for place, _ in refused}
             accepted = part.events.take([place for place in range(len(part.events)) if place not in places])
-            # All of them: one that has no label, or one of another event, is dropped when it is sent again as well.
+            # Note all ids: an event without a label, or with another event's label, is also dropped when it is resent.
             self._seen.update(zip([(number, id) for id in accepted.ids], accepted.times.tolist(), strict=True))
             self._arrivals.labels += self._labels.outcomes(accepted)
             partition.waiting = None
@@ -390,9 +390,9 @@ class JoinWorker:
             self._partitions[topic].rest()
 
     def is_full(self, topic: str) -> bool:
-        """Whether this side is not read for now: the last step left work, or the waiting entries fill their bound."""
+        """Return whether to pause this side: the last step left work, or the waiting entries fill their bound."""
         if self._behind:
-            return True  # read on, and what is ready would wait in the store until nothing more comes
+            return True  # reading on would keep what is ready in the store until nothing more arrives
         waiting = self._state.weight
         return self._fills(waiting.question_bytes if topic in self._sources[0] else waiting.label_bytes)
 
@@ -400,12 +400,12 @@ class JoinWorker:
         return held >= self.model.waiting_bytes
 
     def step(self) -> bool:
-        """Apply what came, decide, save, send; False where there was nothing more.
+        """Apply what arrived, decide, save, send; return False if there was nothing more to do.
 
         Raises
         ------
         Fenced, Unavailable
-            What memory holds may be ahead of the store now: `give_up`.
+            Memory may be ahead of the store now: call `give_up`.
         """
         if self._epoch is None:
             return False
@@ -423,17 +423,17 @@ class JoinWorker:
             self._looked = None if self._behind else marks
             more |= self._behind
         if not more and (told := self._to_tell(marks)) != self._told:
-            # Only now is everything before it out.
+            # Everything before it has been sent now.
             self._tell(*told)
         return more
 
     def done(self) -> dict[str, Position]:
-        """Up to where each source has been saved. From any thread."""
+        """Return the saved position of each source. Callable from any thread."""
         positions = dict(self._state.positions)
         return {} if self._dirty else {topic: Position.from_bytes(own) for topic, own in positions.items()}
 
     def frontier(self) -> int:
-        """Every example before this time is decided, unless a source that rests goes on."""
+        """Return the time before which every example is decided, unless an idle source resumes."""
         features = [source.frontier for source in self._features.values()]
         labels = [
             own.frontier if own.frontier >= RESTING else self._marks.watermark(topic, own)
@@ -442,7 +442,7 @@ class JoinWorker:
         return min([*features, *labels], default=UNKNOWN)
 
     def watermarks(self) -> Watermarks:
-        """How far the sources are."""
+        """Return the watermarks of the sources."""
         partitions = self._partitions
         labels = min((self._marks.watermark(topic, own) for topic, own in partitions.items()), default=UNKNOWN)
         by_events = min((own.event_watermark for own in partitions.values()), default=UNKNOWN)
@@ -450,12 +450,12 @@ class JoinWorker:
         return Watermarks(labels if self._by_request else questions, labels, self.frontier(), by_events)
 
     def _to_tell(self, marks: Watermarks) -> tuple[int, int]:
-        """The frontier and the watermark of the log: it does not rest while examples are made."""
+        """Return the frontier and the watermark of the log: it is not idle while examples are made."""
         frontier = marks.release
         return (min(frontier, marks.complete) if self._state.remake else frontier), marks.labels
 
     def status(self) -> JoinStatus | None:
-        """The waiting questions and labels, and the partition that holds them; None if another process joins."""
+        """Return the waiting questions and labels, and what holds them back; None if another process joins."""
         partitions = tuple(self._partitions.items())
         if not self.active or not partitions:
             return None
@@ -481,7 +481,7 @@ class JoinWorker:
         )
 
     def _apply(self) -> bool:
-        """Give what was read its place in the store; False where nothing was read."""
+        """Store what was read as entries, in their places; return False if nothing was read."""
         if not self._dirty:
             return False
         arrivals, self._arrivals = self._arrivals, _Arrivals()
@@ -497,10 +497,10 @@ class JoinWorker:
         return True
 
     def _decide(self, marks: Watermarks) -> bool:
-        """Decide what is due and log what has its place; whether there may be more."""
+        """Decide what is due and log what has its place; return whether there may be more."""
         held = self._state.weight
         crowded = self._fills(held.closed_bytes)
-        # No more questions are read where they fill their bound, so nothing need wait for its place.
+        # While questions fill their bound, reading them pauses, so none has to wait for its place.
         placed = {Index.PLACED: RESTING if self._fills(held.question_bytes) else marks.release}
         due = {Index.OPEN: marks.labels, Index.LABELS: marks.questions}
         due[Index.CLOSED] = RESTING if crowded else marks.complete
@@ -509,9 +509,9 @@ class JoinWorker:
         if any(found.values()):
             self._decide_due(found, marks, decided, crowded)
         if any(len(listed) == STEP for listed in found.values()):
-            return True  # what is decided has its place before what is logged
+            return True  # a later decision may have an earlier place than what would be logged
         if found[Index.OPEN]:
-            # What was decided now has a place, too.
+            # The questions that were just decided have a place now, too.
             ready = self._pairs.before(placed, STEP)[Index.PLACED]
         return self._log_placed(ready, marks, decided)
 
@@ -524,7 +524,7 @@ class JoinWorker:
         self._heartbeat.count("expired", decided.expired)
         self._marks.credit(decided)
         if not (self._state.reread or self._state.remake):
-            # Else they may be of questions that are still to be made, or that the former definition had.
+            # Otherwise they may belong to questions that are still to be made, or to the former definition's.
             self._heartbeat.count("unmatched", decided.unmatched)
         self._save(join.changes, [])
 
@@ -541,7 +541,7 @@ class JoinWorker:
         return True
 
     def _entries_at(self, listed: Mapping[Index, Sequence[bytes]]) -> tuple[dict[Index, list[str]], dict[str, Entry]]:
-        """The names of the entries at these places, and the entries; places at which none stands are removed."""
+        """Return the names of the entries at these places, and the entries; remove places without an entry."""
         named = {index: {place: _name_at(index, place) for place in places} for index, places in listed.items()}
         entries = self._load(name for found in named.values() for name in found.values() if name is not None)
         lost = {
@@ -556,7 +556,7 @@ class JoinWorker:
         }, entries
 
     def _load(self, names: Iterable[str]) -> dict[str, Entry]:
-        """Load entries; those that cannot be read are told, counted and removed."""
+        """Load entries; log, count and remove those that cannot be read."""
         wanted = list(dict.fromkeys(names))
         if not wanted:
             return {}
@@ -570,27 +570,27 @@ class JoinWorker:
         return loaded.entries
 
     def _tell_progress(self, placed: int, marks: Watermarks) -> None:
-        """Say how far the log is while more is to be logged, so that players go in step with it."""
+        """Publish how far the log is while more is to be logged, so that players keep pace with it."""
         reached, told = min(placed, marks.release), self._told[0]
-        # What came after its place had passed moves nothing; the log may have been told to rest before.
+        # An entry logged after its place had passed moves nothing; the log may have been reported idle before.
         if reached > UNKNOWN and (reached > told or told > marks.release):
             self._tell(reached, marks.labels)
 
     # Examples that are made later ----------------------------------------------------------------
 
     def _begin_remaking(self) -> None:
-        """Begin, or begin again, to make the examples of a changed model."""
+        """Start, or restart, to make the examples of a changed model."""
         if not self._state.remake or self._remake is None:
             return
-        # An owner before this one may have written some of them.
+        # An earlier owner may have written some of them.
         self._made_before = self._log.content().written
         self._made = self._remake()
-        # What the former definition said of its log, that it rests, is not said of this one.
+        # The log may have been reported idle under the former definition; under this one it is not.
         self._tell(UNKNOWN, UNKNOWN)
         _log.info("remaking_examples", model=self.model.name, written=len(self._made_before))
 
     def _log_made(self) -> bool:
-        """Log some of the examples that were made; whether there may be more at once."""
+        """Log some of the examples that were made; return whether there may be more at once."""
         if self._made is None:
             return False
         entries = self._made.take()
@@ -603,7 +603,7 @@ class JoinWorker:
         return False
 
     def _write_made(self, entries: LogEntries) -> None:
-        """Write entries that are not in the log yet, behind what is."""
+        """Write the entries that are not in the log yet, after its last one."""
         rows, seqs, questions = [], [], []
         sequence = self._state.sequence
         for row, (kind, seq, asked) in enumerate(
@@ -630,7 +630,7 @@ class JoinWorker:
             self._store({}, list(log_messages(self.model, new)), released=True)
 
     def _join_made(self, questions: Sequence[OpenQuestion], closed: Sequence[ClosedQuestion]) -> None:
-        """Go on with the questions that the kept events do not decide; with that everything is made."""
+        """Take over the questions that the kept events do not decide; this completes the remaking."""
         names = dict.fromkeys([*(own.name for own in questions), *(own.id for own in closed)])
         join = Join(self._rule, self._load(names))
         for done in closed:
@@ -641,7 +641,7 @@ class JoinWorker:
                 join.question(asked.name, asked.id, asked.time, packed, asked.outcome, made=True)
         self._state.remake, self._made = False, None
         self._store(join.changes, [])
-        # That is said, and what is open looked at, even where nothing else has changed.
+        # Publish this, and look at the open questions, even if nothing else has changed.
         self._told, self._looked = (UNKNOWN, UNKNOWN), None
         self._made_before = {}
         _log.info("examples_remade", model=self.model.name, open=len(questions))
@@ -673,28 +673,28 @@ class JoinWorker:
         """Drop questions whose vectors are of another definition, so that they make no examples of this one."""
         if self._state.definition == self.model.hash:
             return
-        # What it decided before the change is of the definition that decided it.
+        # Send first: the definition before the change decided what the outbox holds.
         self._send_outbox()
         assert self._epoch is not None
         same = self._state.examples == self.model.examples_hash
-        # Not of a model that is new, and requests are not kept.
+        # A new model has nothing to remake, and requests are not kept.
         self._state.remake = bool(self._state.definition) and not self._by_request and (not same or self._state.remake)
         self._state.outbox = []
         self._state.definition, self._state.examples = self.model.hash, self.model.examples_hash
         if same:
-            return  # another learner: what waits is made of the same
+            return  # only the learner changed: waiting entries stay valid
         waiting = self._state.weight.questions
         if waiting:
             _log.warning("waiting_questions_dropped", model=self.model.name, questions=waiting, reason="model changed")
         self._state.weight = weigh("", Entry())
-        # Labels that came before their question wait here, too, and another definition may read another value of them.
+        # Labels that came before their question wait here, too, and the new definition may read other values from them.
         self._state.labels = {}
         read = {topic: self._state.positions.pop(topic) for topic in self._sources[1] if topic in self._state.positions}
         self._state.reread = read
         self._pairs.clear(self._epoch, self._state)
 
     def _end_rereading(self) -> None:
-        """Forget what had been read before the definition changed, once it has been read again."""
+        """Forget how far labels were read before the definition changed, once they have been read again."""
         start, reread = START.to_bytes(), self._state.reread
         if all(self._state.positions.get(topic, start) >= end for topic, end in reread.items()):
             self._state.reread = {}
@@ -703,16 +703,16 @@ class JoinWorker:
         return Position.from_bytes(self._state.positions.get(topic, START.to_bytes()))
 
     def _read(self, topic: str, batch: Batch) -> None:
-        # First: the thread that acknowledges must not take the position for one that is saved.
+        # Mark dirty before moving the position, so that the ack thread never acknowledges unsaved work.
         self._dirty = True
         self._state.positions[topic] = batch.positions[-1].to_bytes()
 
     def _take_vectors(self, source: _Features, epoch: int, vectors: Vectors) -> None:
         times = vectors.times.tolist()
         if not self._by_request:
-            # A source that rested has gone on, and the frontier that follows may still be on its way.
+            # An idle source has resumed, and its next frontier may still be on its way.
             source.frontier = min(source.frontier, min(times, default=ENDED) - self._lateness)
-        # A request stands at no position: of its vectors the id alone says whether there was one before.
+        # A request has no position: the id of its vector alone identifies a repeat.
         rows = range(len(vectors)) if self._by_request else source.accepted.take(epoch, vectors.positions)
         for row in rows:
             packed = _pack(vectors.numbers[row], [column[row] for column in vectors.categories])
@@ -754,14 +754,14 @@ class JoinWorker:
         return list(log_messages(self.model, logged))
 
     def _weight_of(self, entry: Logged) -> float | None:
-        """How many examples an answer stands for; None where the entry is none."""
+        """Return how many examples an answer counts for; None if the entry is not an answer."""
         question = entry.question
         if entry.asks or question.outcome is None:
             return None
         return self._rule.weight(question.id, question.outcome.value)
 
     def _label_time(self, entry: Logged) -> int:
-        """The time of an entry's label; of a question its own."""
+        """Return the time of an entry's label; for a question, its own time."""
         return entry.question.time if entry.asks else entry.question.label_time(self._rule.bound)
 
     def _send_outbox(self) -> None:
@@ -784,7 +784,7 @@ class JoinWorker:
 
 
 def _name_at(index: Index, place: bytes) -> str | None:
-    """The name of the entry at a place; None where the bytes are no place."""
+    """Return the name of the entry at a place; None if the bytes are not a place."""
     try:
         return name_at(index, place)
     except (IndexError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""Lanes: a worker with the sources that it reads, in one thread."""
+"""Lanes: each is a worker with the sources that it reads, in one thread."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from headrace_feature.tenure import Tenure
 _log = structlog.get_logger()
 _Result = TypeVar("_Result")
 
-#: Seconds before what a broker or a store failed is tried again.
+#: Seconds before a retry after a failure of the broker or the store.
 RETRY = 0.5
 
 
 def _nobody(_end: Position) -> None:
-    """Tell nobody."""
+    """Ignore the end of a log."""
 
 
 @dataclass(frozen=True)
@@ -35,23 +35,23 @@ class Source:
     Attributes
     ----------
     ready
-        Whether it may be read now: called in the worker's thread, again and again until it may.
+        Whether it may be read now: polled in the worker's thread until it may.
     open
         Subscribe to it.
     take_over
         Become its owner.
     elected
-        Whether it is the worker's as soon as it is ready; otherwise with the first message that the broker gives to it.
+        Whether the worker owns it as soon as it is ready; otherwise, from the first message that the broker delivers.
     owned
-        Whether it is still this worker's, since the epoch given.
+        Whether the worker has owned it without a break since the given epoch.
     accept
-        Take a batch, read in an epoch.
+        Accept a batch that was read in an epoch.
     rest
-        It has been silent for long, and its log ends here; told again as long as it is silent.
+        Called when it has been silent for long and its log ends here; repeated while it stays silent.
     seen
-        Its log ends here, seen as soon as it was subscribed to; not told of a source that brings something at once.
+        Called with the end of its log right after subscribing; skipped if the source delivers something at once.
     full
-        Whether the reader has to wait until the worker has done more.
+        Whether the reader must wait until the worker has done more.
     """
 
     name: str
@@ -67,32 +67,32 @@ class Source:
 
 
 class Worker(Protocol):
-    """What a lane runs, in one thread."""
+    """The work of a lane, done in one thread."""
 
     @property
     def pulse(self) -> float:
-        """Seconds after which to look for work that nobody tells of."""
+        """Seconds after which to look for work that nothing announces."""
         ...
 
     def step(self) -> bool:
-        """Do what can be done now; False where there was nothing."""
+        """Do what can be done now; return False if there was nothing."""
         ...
 
     def give_up(self) -> None:
-        """Give up all that it owns."""
+        """Give up everything that it owns."""
         ...
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """What travels through a channel: a batch with the epoch it was read in, or where a log ends that brings nothing.
+    """An item of a channel: a batch with the epoch it was read in, or the end of a log that delivers nothing.
 
-    No tuple: Faust takes those apart.
+    Not a tuple: Faust takes those apart.
 
     Attributes
     ----------
     silent
-        The log has brought nothing for long.
+        Whether the log has delivered nothing for long.
     """
 
     epoch: int
@@ -102,7 +102,7 @@ class Delivery:
 
 
 class Lane:
-    """One worker with its sources: a single thread runs all that touches the worker's state."""
+    """A worker with its sources: a single thread runs everything that touches the worker's state."""
 
     def __init__(self, name: str, sources: list[Source], worker: Worker) -> None:
         self.name = name
@@ -113,19 +113,19 @@ class Lane:
         self._stepped = asyncio.Condition()
         self._fed = False
         self._notify: list[Callable[[], None]] = []
-        #: By source why what the store has of it cannot be read.
+        #: By source, why its stored state cannot be read.
         self.refused: dict[str, str] = {}
 
     def on_work(self, notify: Callable[[], None]) -> None:
-        """Call `notify`, on the event loop, after each step that took a batch in or did something."""
+        """Call `notify`, on the event loop, after each step that took in a batch or did something."""
         self._notify.append(notify)
 
     def submit(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
-        """Run in the worker's thread, from a reader's."""
+        """Run a call in the worker's thread, from a reader's thread."""
         return self._thread.submit(call, *arguments).result()
 
     async def take(self, source: Source, delivery: Delivery) -> None:
-        """Give the worker a batch (or where a log ends); returns once there is room for the next."""
+        """Give the worker a batch (or the end of a log); return once there is room for the next."""
         if delivery.batch is not None:
             await self._surely(source.accept, delivery.epoch, delivery.batch)
         else:
@@ -136,7 +136,7 @@ class Lane:
             await self._stepped.wait_for(lambda: not source.full())
 
     async def run(self) -> None:
-        """Step whenever there may be work, for ever."""
+        """Step whenever there may be work, until cancelled."""
         while True:
             # Poll as well: other workers and time create work without notifying us.
             with suppress(TimeoutError):
@@ -154,7 +154,7 @@ class Lane:
                     break
 
     def close(self) -> None:
-        """End the thread, after what it is doing."""
+        """End the thread after its current call."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _tell(self) -> None:
@@ -162,7 +162,7 @@ class Lane:
             notify()
 
     async def _surely(self, call: Callable[..., _Result], *arguments: Any) -> _Result | None:
-        """Run in the worker's thread; what it may have left half done is given up, and nothing returned."""
+        """Run a call in the worker's thread; if it fails, give up what may be half done and return None."""
         try:
             return await self._run(call, *arguments)
         except (Fenced, Unavailable, Unreadable) as error:

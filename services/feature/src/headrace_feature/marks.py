@@ -1,4 +1,4 @@
-"""The marks of a label's stream, as a join reads them: what each of them decides, and which wait for an operator."""
+"""The marks of a label's stream, as a join reads them: their decisions, and which of them wait for an operator."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ from headrace.store.status import MarkStatus
 
 _log = structlog.get_logger()
 
-#: Marks of which the status says what they did.
+#: How many marks the status shows with their effects.
 _SHOWN = 5
 
 
 class LabelMarks:
-    """Holds the watermark of labels back while a mark would decide more questions at once than the stream declares.
+    """The watermark of labels, held back while a mark would decide more questions at once than the stream declares.
 
-    What a mark does to events that come behind it is another matter: the owner of the partition decides that, at once.
-    So a held mark makes no difference to which label answers which question, but for the questions that are spared if
-    the mark is withdrawn.
+    Only decisions wait: the owner of the partition applies a mark to later events at once. A held mark therefore does
+    not change which label answers which question, except for the questions that are spared if the mark is withdrawn.
 
     Parameters
     ----------
     upto
-        By label topic the watermark up to which questions may be decided, as it was stored.
+        By label topic, the stored watermark up to which questions may be decided.
     """
 
     def __init__(self, model: str, stream: StreamDefinition, upto: Mapping[str, int]) -> None:
@@ -43,34 +42,34 @@ class LabelMarks:
 
     @property
     def upto(self) -> dict[str, int]:
-        """To be stored; empty where the stream declares no bound."""
+        """The state to store; empty if the stream declares no bound."""
         known = {topic: time for topic, time in self._upto.items() if time > UNKNOWN}
         return {} if self._limit is None else known
 
     def read(self, topic: str, mark: Mark, partition: Partition) -> None:
-        """Take a mark that the partition has taken."""
+        """Note a mark that the partition has accepted."""
         if mark.withdraws:
             self._upto[topic] = min(self._upto.get(topic, UNKNOWN), partition.watermark)
         elif mark.confirmed and mark.time is not None:
             self._upto[topic] = max(self._upto.get(topic, UNKNOWN), mark.time)
         if (mark.time, mark.sender) != (self._latest.until, self._latest.sender):
-            # A mark goes to each partition of its stream.
+            # A mark is sent to each partition of its stream.
             self._latest = MarkStatus(until=mark.time, sender=mark.sender, withdraws=mark.withdraws)
             self._shown.append(self._latest)
 
     def watermark(self, topic: str, partition: Partition) -> int:
-        """The watermark of a partition, without marks that are held."""
+        """Return the watermark of a partition, without held marks."""
         if self._limit is None:
             return partition.watermark
         return min(partition.watermark, max(self._upto.get(topic, UNKNOWN), partition.event_watermark))
 
     def release(self, partitions: Mapping[str, Partition], due: Callable[[int, int], int]) -> None:
-        """Let marks count that decide few enough questions.
+        """Apply the marks that decide few enough questions.
 
         Parameters
         ----------
         due
-            Counts the questions that are decided if the watermark moves from one time to another.
+            Counts the questions that would be decided if the watermark moved from one time to another.
         """
         if self._limit is None or not partitions:
             return
@@ -93,7 +92,7 @@ class LabelMarks:
         furthest.held = self._held
 
     def credit(self, decided: Decided) -> None:
-        """Note what marks decided in a step: it is credited to the one that was read last."""
+        """Note what marks decided in a step: it is credited to the mark that was read last."""
         if not (decided.expired_by_mark or decided.absent_by_mark):
             return
         self._latest.expired += decided.expired_by_mark
@@ -108,5 +107,5 @@ class LabelMarks:
         )
 
     def statuses(self) -> list[MarkStatus]:
-        """The latest marks, the oldest first."""
+        """Return the latest marks, oldest first."""
         return list(self._shown)

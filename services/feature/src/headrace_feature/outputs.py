@@ -1,4 +1,4 @@
-"""Where vectors and examples go: the topics that only headrace reads."""
+"""Outputs for vectors and examples: topics that only headrace reads."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from headrace.wire.envelope import Envelope
 
 
 class OutputReached(NamedTuple):
-    """How far the vectors of a model and partition are.
+    """The progress of the vectors of one model and partition.
 
     Attributes
     ----------
     frontier
-        Readers need not wait for vectors before this; a partition that rests holds nothing back.
+        Readers need not wait for vectors before this; an idle or ended partition holds nothing back.
     watermark
-        No vector before this is still to come, whatever happens.
+        No vector before this is still to come, in any case.
     """
 
     frontier: int
@@ -49,7 +49,7 @@ class VectorOutputs:
         self._epochs: dict[PartitionId, int] = {}
 
     def open(self, source: PartitionId, epoch: int, models: Iterable[ModelDefinition]) -> None:
-        """Mark the new epoch in every output of a source: readers drop what older owners still send."""
+        """Mark the new epoch in every output of a source: readers then drop what older owners still send."""
         self._epochs[source] = epoch
         for model in models:
             topic = self._topic(model.name, source)
@@ -59,12 +59,12 @@ class VectorOutputs:
             producer.flush()
 
     def refuse_unknown(self, source: PartitionId, models: Iterable[ModelDefinition]) -> None:
-        """Make sure that a source of which the store knows nothing is new.
+        """Check that a source which the store does not know is new.
 
         Raises
         ------
         CorruptState
-            It is not: its outputs say so.
+            It is not: its outputs hold messages.
         """
         for model in models:
             topic = self._topic(model.name, source)
@@ -76,12 +76,12 @@ class VectorOutputs:
                 )
 
     def send(self, made: MadeVectors, reached: OutputReached, former: str = "") -> None:
-        """Send vectors; the last message of them says how far they are.
+        """Send vectors; the last message says how far they are.
 
         Parameters
         ----------
         former
-            The hash of the definition whose vectors they hold behind their own.
+            The hash of the former definition whose values follow the model's own in each vector.
         """
         producer = self._producers[made.model.name, made.source]
         own = made.assembled
@@ -100,7 +100,7 @@ class VectorOutputs:
         self.reached(made.model, made.source, reached)
 
     def reached(self, model: ModelDefinition, source: PartitionId, reached: OutputReached) -> None:
-        """Tell readers how far the vectors of a source are."""
+        """Publish how far the vectors of a source are."""
         envelope = replace(self._envelope(model, source), reached=reached.frontier, watermark=reached.watermark)
         self._producers[model.name, source].send(b"", properties=envelope.properties(b""))
 
@@ -110,11 +110,11 @@ class VectorOutputs:
             producer.flush()
 
     def _topic(self, model: str, source: PartitionId) -> str:
-        # As many as the source has: that is made sure of at the start.
+        # It has as many as the source: this is checked at startup.
         return partitions(self._client, self._topics.features(model))[source.partition]
 
     def wake(self, source: PartitionId) -> None:
-        """Give the owner of a partition a message to take it over with."""
+        """Send the owner of a partition a message so that it takes the partition over."""
         stream = partitions(self._client, self._topics.stream(source.stream))
         wake(self._client, stream[source.partition])
 
@@ -134,16 +134,16 @@ class LogContent:
     Attributes
     ----------
     written
-        By id and event time the questions of the definition, or of one that had another learner.
+        By id and event time, the questions of this definition, or of one that differs in its learner only.
     sequence
-        The place of the next entry, of whatever definition.
+        The number of the next entry, of any definition.
     """
 
     written: dict[tuple[str, int], Written] = field(default_factory=dict)
     sequence: int = 0
 
     def add(self, entries: LogEntries) -> None:
-        """Take entries of the definition."""
+        """Add entries of the definition."""
         for kind, seq, id, time, known in zip(
             entries.kinds.tolist(),
             entries.seqs.tolist(),
@@ -177,11 +177,11 @@ class ExamplesLog:
         self._producer.flush()
 
     def holds_messages(self) -> bool:
-        """Whether anything stands there."""
+        """Return whether the log holds any message."""
         return holds_messages(self._client, self.topic)
 
     def content(self) -> LogContent:
-        """Read what stands there as its readers take it: nothing of an owner behind the first message of the next."""
+        """Read the log as its readers do: skip what an owner sent after the first message of its successor."""
         found, accepted = LogContent(), Accepted()
         for batch in read_whole(self._client, self.topic, 16):
             messages = opened(batch, self.topic, pass_over)
@@ -194,7 +194,7 @@ class ExamplesLog:
         return found
 
     def _entries(self, message: Message) -> LogEntries | None:
-        """The entries of a message that are of the definition, or of one that had another learner."""
+        """Return a message's entries if they are of this definition, or of one that differs in its learner only."""
         if not message.payload:
             return None
         if made_for(self._model, message.envelope):

@@ -1,4 +1,4 @@
-"""The threads that read sources: pulsar-client's calls block."""
+"""Threads that read sources: the calls of pulsar-client block."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from headrace_feature.lanes import RETRY, Delivery, Lane, Source
 
 _log = structlog.get_logger()
 
-#: Seconds between two looks whether a source may be read.
+#: Seconds between two checks whether a source may be read.
 STANDBY = 0.5
 
-#: While a source stays silent its lane is told less often: at most every so many times `idle`.
+#: While a source stays silent, reports become less frequent: the interval grows to this many times `idle`.
 _SELDOM = 4
 
 
-#: Seconds before the state of a source that cannot be read is looked at again.
+#: Seconds before a source's unreadable state is read again.
 _REFUSED = 5.0
 
 
 class Silence:
-    """Says when a source's silence is to be reported: after `idle` seconds, twice, and then ever less often.
+    """When to report that a source is silent: after `idle` seconds, twice, and then less and less often.
 
-    A report may come too early for a lane that is still at work, or be the first of two that have to agree.
+    It reports again because the lane may still have been at work, or may need two reports that agree.
     """
 
     def __init__(self, idle: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,33 +39,33 @@ class Silence:
         self.end()
 
     def end(self) -> None:
-        """The source has spoken."""
+        """Note that the source has delivered something."""
         self._since = self._clock()
         self._reports = 0
 
     def due(self) -> bool:
-        """Whether to report now; asked again after another `idle` seconds at the earliest."""
+        """Return whether to report now; it is due again after another `idle` seconds at the earliest."""
         if self._clock() - self._since <= self._idle * min(max(self._reports, 1), _SELDOM):
             return False
         self._since = self._clock()
         return True
 
     def reported(self) -> None:
-        """It has been reported."""
+        """Note that it has been reported."""
         self._reports += 1
 
 
 class SourceReader(threading.Thread):
-    """Reads a source whenever it is its lane's to read, until it is stopped.
+    """A thread that reads a source whenever its lane may read it, until it is stopped.
 
     Parameters
     ----------
     idle
-        Seconds of silence after which the lane is told where the log ends.
+        Seconds of silence after which the end of the log is reported to the lane.
     put
         Takes what was read; blocks while there is no room for it.
     fail
-        Told of an error that is nobody's absence: the process is to end.
+        Called with an error that is not a server's absence: the process must end.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class SourceReader(threading.Thread):
         self._lane = lane
         self._source = source
         self._idle = idle
-        # Silence is noticed soon after it has lasted long enough.
+        # Poll often enough to notice silence soon after it has lasted `idle`.
         self._wait_ms = min(WAIT_MS, max(int(idle * 250), 10))
         self._stopping = stopping
         self._put = put
@@ -110,7 +110,7 @@ class SourceReader(threading.Thread):
             return False
 
     def _follow(self) -> None:
-        """Subscribe, and read until the source is no longer the worker's."""
+        """Subscribe, and read until the worker no longer owns the source."""
         consumer: PartitionConsumer | None = None
         try:
             consumer = self._source.open()
@@ -123,11 +123,11 @@ class SourceReader(threading.Thread):
             self._refuse(error)
         finally:
             if consumer is not None:
-                with suppress(Exception):  # of a broker that is away: it closes by itself
+                with suppress(Exception):  # the broker may be away: then it closes by itself
                     consumer.close()
 
     def _refuse(self, error: Unreadable) -> None:
-        """What the store has of the source is damaged: say so until it is made again, and leave the others alone."""
+        """Report that the stored state of the source is damaged, until it is remade; other sources go on."""
         if self._lane.refused.get(self._source.name) != str(error):
             _log.error("state_refused", source=self._source.name, reason=str(error))
         self._lane.refused[self._source.name] = str(error)
@@ -151,7 +151,7 @@ class SourceReader(threading.Thread):
                 silence.end()
                 self._put(Delivery(epoch or 0, batch))
             elif silence.due() or not looked:
-                # A broker that is away is silent, too: idle is only a log that has ended.
+                # An unreachable broker is silent, too: a source is idle only if its log has ended.
                 end = consumer.end()
                 if end is None:
                     continue

@@ -1,4 +1,4 @@
-"""Makes the examples of a changed model from the kept events, in the background."""
+"""Remaking of a changed model's examples from the kept events, in the background."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from headrace.log.topics import Topics
 
 _log = structlog.get_logger()
 
-#: Runs of entries that wait for the join.
+#: Runs of entries that may wait for the join.
 _AHEAD = 4
 
-#: Seconds between two looks whether the thread is to end, and before a broker that did not answer is asked again.
+#: Seconds between two checks whether the thread must end, and before an unavailable broker is asked again.
 _LOOK_S, _RETRY_S = 0.5, 5.0
 
-#: Seconds that a thread has for what it is doing.
+#: Seconds that a thread gets to finish what it is doing.
 _GRACE_S = 5.0
 
 
 class _Stopped(Exception):
-    """The join is another process's now."""
+    """The join has stopped the thread."""
 
 
 class Remaking(threading.Thread):
-    """Makes the examples of one model; the join takes them.
+    """A thread that makes the examples of one model; the join takes them.
 
     Parameters
     ----------
     logs
-        Of the loop's topics.
+        The logs of the loop's topics.
     """
 
     def __init__(self, loop: LoopDefinition, model: ModelDefinition, logs: Logs, topics: Topics) -> None:
@@ -111,7 +111,7 @@ class Remaking(threading.Thread):
 
 
 class _PatientLogs:
-    """Logs that wait for a broker that does not answer; their reading ends once the thread is to end."""
+    """Logs that wait while the broker is unavailable; reading ends when the thread is stopped."""
 
     def __init__(self, logs: Logs, model: str) -> None:
         self._logs = logs
@@ -131,7 +131,7 @@ class _PatientLogs:
                 self._wait(error)
 
     def read(self, physical: str, size: int = 5_000) -> Iterator[Batch]:
-        """See `Logs.read`; goes on behind what it has read."""
+        """See `Logs.read`; after a failure, continue after what was read."""
         last = START
         while True:
             try:
@@ -152,9 +152,9 @@ class _PatientLogs:
 
 
 def last_questions(logs: Logs, topics: Topics, model: ModelDefinition) -> dict[PartitionId, Position]:
-    """By partition of a model's stream, the position of the last event whose vector is of a former definition.
+    """Return, by partition of a model's stream, the position of the last event with a former definition's vector.
 
-    What follows it has a vector of the model's own definition, and is the join's.
+    Later events have vectors of the model's own definition, and belong to the join.
     """
     found: dict[PartitionId, Position] = {}
     for index, physical in enumerate(logs.partitions(topics.features(model.name))):
@@ -166,7 +166,7 @@ def last_questions(logs: Logs, topics: Topics, model: ModelDefinition) -> dict[P
                 if not accepted.mark(message.envelope.epoch or 0) or not positions:
                     continue
                 if not made_for(model, message.envelope):
-                    # A definition may come back: then what was made between is a former one's.
+                    # A definition may return: then what was made in between belongs to a former one.
                     former.append(max(positions))
                     first = None
                 elif first is None:

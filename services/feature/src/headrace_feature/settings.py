@@ -10,7 +10,7 @@ from headrace.settings import ServiceSettings
 
 
 class FeatureSettings(ServiceSettings):
-    """What the feature service is told from outside."""
+    """Settings of the feature service."""
 
     role: Literal["all", "fold", "join"] = Field("all", description="Fold and assemble, join, or both.")
     batch: int = Field(5_000, description="The largest batch of events read at once.")

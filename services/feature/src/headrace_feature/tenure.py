@@ -1,4 +1,4 @@
-"""That a source is a worker's, for now."""
+"""A worker's ownership of a source."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from headrace.log.position import Position
 
 
 class Tenure(NamedTuple):
-    """A worker's time as the owner of a source: its epoch, and the position to go on from."""
+    """A worker's time as the owner of a source: its epoch, and the position to continue from."""
 
     epoch: int
     position: Position

@@ -1,4 +1,4 @@
-"""How many messages of each partition are not read yet."""
+"""The number of messages of each partition that are not read yet."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from headrace.kernel.partition import PartitionId
 from headrace.log.consume import PartitionConsumer
 from headrace.log.position import Position
 
-#: Seconds between two questions to the broker, while there is something unread and while there is not.
+#: Seconds between two requests to the broker, while something is unread and while nothing is.
 _BUSY_S, _QUIET_S = 1.0, 15.0
 
 
 class Unread:
-    """Asks the broker now and then how far each log goes on behind what was read."""
+    """The number of unread messages per partition, asked of the broker at intervals."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -22,17 +22,17 @@ class Unread:
         self._found: dict[PartitionId, tuple[float, int]] = {}
 
     def watch(self, partition: PartitionId, consumer: PartitionConsumer) -> None:
-        """Ask this consumer from here on."""
+        """Ask this consumer from now on."""
         self._consumers[partition] = consumer
         self._found.pop(partition, None)
 
     def count(self, partition: PartitionId, done: Position | None, busy: bool) -> int:
-        """Messages that stand behind what was read, or behind `done` where the partition is another process's.
+        """Return how many messages follow what was read, or follow `done` if another process owns the partition.
 
         Parameters
         ----------
         busy
-            Events come, so it is asked more often.
+            Whether events are arriving; the broker is then asked more often.
         """
         consumer = self._consumers.get(partition)
         if consumer is None:

@@ -1,4 +1,4 @@
-"""Which events a stream takes: those that fit its schema, and are not too far ahead of the clock."""
+"""Which events a stream accepts: those that fit its schema and are not too far ahead of the clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.marks import Mark, refusal_of
 
 
 class Admitted(NamedTuple):
-    """A batch, judged: the valid events in order with their indices, and why each other (by index) was refused."""
+    """A judged batch: the valid events in order with their indices, and by index why each of the others was refused."""
 
     payloads: list[bytes]
     keys: list[str]
@@ -22,9 +22,9 @@ class Admitted(NamedTuple):
 
 
 class Admission:
-    """Judges the events of one stream.
+    """The judgement of one stream's events.
 
-    Whether an event is late, or was sent before, is for the owner of its partition to decide: it alone knows the ids.
+    Only the owner of a partition decides whether an event is late or resent: it alone knows the ids.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Admission:
         self._now = now
 
     def admit(self, events: Sequence[bytes]) -> Admitted:
-        """Judge events in the order in which they came."""
+        """Judge events in the order of arrival."""
         admitted = Admitted([], [], [], [])
         canonical = self.codec.canonical
         latest = self._latest()
@@ -55,7 +55,7 @@ class Admission:
         return admitted
 
     def refusal_of(self, mark: Mark) -> InvalidEvent | None:
-        """Why the stream does not take a mark that is sent now."""
+        """Return why the stream refuses a mark that is sent now; None if it does not."""
         return refusal_of(self.codec.stream, mark, self._now())
 
     def _latest(self) -> float:

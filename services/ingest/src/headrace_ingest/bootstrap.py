@@ -1,4 +1,4 @@
-"""Composes the ingest service from its parts, and runs it."""
+"""The composition root of the ingest service, and its main loop."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from headrace_ingest.settings import IngestSettings
 
 _log = structlog.get_logger()
 _BEAT_S = 1.0
-#: Messages that one flush waits for; a round of a lane fits.
+#: Messages that one flush may wait for; a round of a lane fits.
 _MAX_PENDING = 10_000
-#: Events of one message of a stream, and single events that are received at once.
+#: Events in one message of `PublishStream`, and single events that are received at once.
 _MOST_EVENTS, _RECEIVING = 100_000, 8
 
 
 def now() -> int:
-    """The wall clock, µs since the epoch."""
+    """Return the wall clock, µs since the epoch."""
     return time.time_ns() // 1_000
 
 
@@ -104,7 +104,7 @@ class _Producers:
 
 
 class _Build:
-    """Makes the lanes. The client's calls wait for the broker, so `producers` runs in a thread."""
+    """The builder of lanes. The client's calls wait for the broker, so `producers` runs in a thread."""
 
     def __init__(
         self, settings: IngestSettings, loop: LoopDefinition, client: pulsar.Client, events: asyncio.AbstractEventLoop
@@ -116,7 +116,7 @@ class _Build:
         self.topics = Topics(loop.name, settings.namespace)
 
     def producers(self) -> _Producers:
-        """Open every topic, or none.
+        """Open all topics, or none.
 
         Raises
         ------
@@ -127,7 +127,7 @@ class _Build:
         counts = {name: len(partitions(self._client, topic)) for name, topic in topics.items()}
         with ExitStack() as undo:
             streams = {
-                # The codec's schema registers the stream's type with the broker before anybody else can write another.
+                # The codec's schema registers the stream's type with the broker before other clients can write another.
                 stream.name: self._producer(undo, topics[stream.name], Admission(stream, now).codec.schema())
                 for stream in self._loop.streams
             }
@@ -144,7 +144,7 @@ class _Build:
         return PulsarLog(lanes, self._lane("dead letters", opened.dead_letters, 1), now)
 
     def admissions(self) -> dict[str, Admission]:
-        """Make what judges the events of each stream."""
+        """Make the admission of each stream."""
         return {stream.name: Admission(stream, now) for stream in self._loop.streams}
 
     def _producer(
@@ -168,7 +168,7 @@ class _Build:
 
 def _limits(settings: IngestSettings) -> CallLimits:
     return CallLimits(
-        # Python refuses, with a delay, what comes beyond its own bounds; so gRPC takes up some more.
+        # Python refuses calls beyond its own bounds and names a delay, so gRPC must accept a few more.
         calls=2 * (settings.max_calls + settings.max_streams),
         held=settings.max_calls,
         streams=settings.max_streams,
@@ -185,7 +185,7 @@ async def _beat(heartbeat: Heartbeat, server: Server, dependencies: Dependencies
         try:
             await asyncio.to_thread(heartbeat.beat)
         except redis.RedisError as error:
-            # Ingest needs the store for its status alone, so it goes on without.
+            # Ingest needs the store for its status only, so it continues without it.
             _log.warning("no status written", error=str(error))
         await asyncio.sleep(_BEAT_S)
 

@@ -1,4 +1,4 @@
-"""Waiting for what the owners of partitions decide on the events of a call."""
+"""Waiting for the decisions of partition owners on the events of a call."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from headrace.definition import LoopDefinition
 from headrace.errors import Unavailable
 from headrace.store.decisions import DecisionBoard, Tally
 
-#: Seconds between two looks: short at first, as most calls are small.
+#: Seconds between two reads of the board: short at first, as most calls are small.
 _FIRST_LOOK, _LOOK = 0.02, 0.25
 
 
 class StoredDecisions:
-    """The handlers' `Decisions`, from the loop's store.
+    """The handlers' `Decisions`, backed by the loop's store.
 
     Parameters
     ----------
     patience_s
-        How long to wait where nothing more is decided: the feature service is away, or busy with what came before.
+        Seconds to wait while no further event is decided: the feature service is away, or busy with earlier events.
     """
 
     def __init__(self, board: DecisionBoard, loop: LoopDefinition, patience_s: float) -> None:
@@ -28,7 +28,7 @@ class StoredDecisions:
         self._patience_s = patience_s
 
     async def wait(self, call: str, stream: str, events: int) -> Tally:
-        """Wait for decisions on `events` events; returns fewer if nothing is decided for `patience_s`."""
+        """Wait for decisions on `events` events; return fewer if no further one comes within `patience_s`."""
         definition = self._loop.stream(stream)
         tally, pause = Tally(), _FIRST_LOOK
         moved = time.monotonic()

@@ -1,4 +1,4 @@
-"""The loop's topics as the handlers' `EventLog`."""
+"""The handlers' `EventLog`, backed by the loop's topics."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from headrace.v1 import dead_letter_pb2
 from headrace_ingest.lane import Lane
 from headrace_ingest.ports import Note, Refused
 
-#: What a dead letter keeps of an event: brokers take messages of 5 MB.
+#: Bytes of an event that a dead letter keeps: brokers accept messages of 5 MB.
 _MAX_EVENT = 4 * 2**20
 
 
 class PulsarLog:
-    """Each stream's lane, and that of the dead letters."""
+    """The lane of each stream, and that of the dead letters."""
 
     def __init__(self, streams: Mapping[str, Lane], dead_letters: Lane, now: Callable[[], int]) -> None:
         self._streams = streams
@@ -35,7 +35,7 @@ class PulsarLog:
         return await self._dead_letters.write(letters, [one.stream for one in refused])
 
     async def close(self) -> None:
-        """Send what is on its way, and end."""
+        """Send what is under way, and end."""
         await asyncio.gather(*(lane.close() for lane in (*self._streams.values(), self._dead_letters)))
 
     def _letter(self, refused: Refused) -> bytes:

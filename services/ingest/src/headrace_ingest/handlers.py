@@ -1,4 +1,4 @@
-"""Taking events: judged, written to their streams, the refused ones to the dead letters. Knows no transport."""
+"""Accepting events: judge them, write them to their streams, dead-letter the refused ones. Knows no transport."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from headrace.store.decisions import Tally
 from headrace_ingest.admission import Admission
 from headrace_ingest.ports import Decisions, EventLog, Note, Refused
 
-#: Events judged in one go: between two runs of them the other callers get their turn.
+#: Events judged without a break: between two such runs, other callers get their turn.
 _RUN = 1_000
-#: The way to the dead letters; no stream is named so.
+#: The key of the dead letters among the writes under way; no stream has this name.
 _DEAD_LETTERS = ""
-#: Rejections that an answer names.
+#: Rejections that an answer lists at most.
 MAX_REJECTIONS = 100
 
 
 class Batch(NamedTuple):
-    """Events of one stream, and what their producer says behind them.
+    """Events of one stream, and what their producer says after them.
 
     Attributes
     ----------
     mark
-        What the producer says of all events of the stream; None: nothing.
+        A statement of the producer about all events of the stream; None if there is none.
     end
-        The stream's history ends here.
+        Whether the stream's history ends here.
     decide
-        The answer has to wait for what is decided on the events; the first batch of a call decides.
+        Whether the answer must wait for the decisions on the events; the first batch of a call sets this for all.
     """
 
     stream: str
@@ -46,7 +46,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Rejection:
-    """The index counts the events of its stream in this call."""
+    """A refused event; the index counts the events of its stream in this call."""
 
     stream: str
     index: int
@@ -54,7 +54,7 @@ class Rejection:
 
 
 class Summary(NamedTuple):
-    """What became of a call's events; the first rejections only. The late ones are among the rejected."""
+    """The outcome of a call's events, with the first rejections only. Late events are among the rejected."""
 
     accepted: int
     rejected: int
@@ -65,19 +65,19 @@ class Summary(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A run of events: the writes under way, and the refused ones by index."""
+    """A run of events: the writes under way, and the refused events by index."""
 
     under_way: list[tuple[str, Future[None]]]
     refused: list[tuple[int, InvalidEvent]]
 
 
 class Ingest:
-    """Takes events for the streams of a loop.
+    """Acceptance of events into the streams of a loop.
 
     Parameters
     ----------
     admissions
-        By stream.
+        One for each stream.
     count
         Adds to a counter of the service's status.
     """
@@ -95,14 +95,14 @@ class Ingest:
         self._count = count
 
     async def publish(self, stream: str, event: bytes) -> None:
-        """Take one event; returns once it is durable.
+        """Accept one event; return once it is durable.
 
         Raises
         ------
         UnknownName
             The loop has no such stream.
         InvalidEvent
-            The event does not fit its stream; it stands in the dead letters.
+            The event does not fit its stream; it is in the dead letters.
         Unavailable
             The broker did not take it in time; sending it again does no harm.
         """
@@ -113,12 +113,12 @@ class Ingest:
             raise summary.rejections[0].error
 
     async def publish_stream(self, batches: AsyncIterator[Batch]) -> Summary:
-        """Take batches, of any streams, in order; returns once all of them are durable, and decided on if asked for.
+        """Accept batches of any streams, in order; return once all are durable, and decided on if asked for.
 
         Raises
         ------
         UnknownName, Unavailable
-            As `publish`. Batches before may have been taken: send all of them again.
+            As in `publish`. Earlier batches may have been accepted: send all of them again.
         """
         call = _Call(self)
         async for batch in batches:
@@ -126,7 +126,7 @@ class Ingest:
         return await call.finish()
 
     def admission(self, stream: str) -> Admission:
-        """What judges a stream's events."""
+        """Return the admission of a stream's events."""
         if stream not in self._admissions:
             raise UnknownName("stream", stream, tuple(self._admissions))
         return self._admissions[stream]
@@ -137,9 +137,9 @@ class Ingest:
         Parameters
         ----------
         call
-            The call that wants to know what is decided on them; empty: none does.
+            The call that waits for the decisions on them; empty if none does.
         first
-            The index of the first one among the call's events of this stream.
+            The index of the first of them among the call's events of this stream.
         """
         admitted = self.admission(stream).admit(events)
         under_way: list[tuple[str, Future[None]]] = []
@@ -162,7 +162,7 @@ class Ingest:
         Raises
         ------
         InvalidRequest
-            It says who may send which.
+            The reason says who may send which mark.
         """
         if mark.time is not None and mark.time < 0:
             raise InvalidRequest("mark", str(mark.time), "microseconds since the epoch, or 0 for none")
@@ -188,7 +188,7 @@ class Ingest:
 
 
 class _Call:
-    """One caller's events: how many there were of each stream, and what is not durable yet."""
+    """The events of one caller: how many of each stream there were, and what is not durable yet."""
 
     def __init__(self, ingest: Ingest) -> None:
         self._ingest = ingest
@@ -196,7 +196,7 @@ class _Call:
         self._taken: dict[str, int] = {}
         self._refused: dict[str, int] = {}
         self._rejections: list[Rejection] = []
-        # By way, since each settles in its own order.
+        # By destination, since each settles in its own order.
         self._under_way: defaultdict[str, deque[Future[None]]] = defaultdict(deque)
 
     async def take(self, batch: Batch) -> None:
@@ -228,7 +228,7 @@ class _Call:
         self._rejections += [Rejection(stream, index, error) for index, error in refused[:room]]
 
     def _settle(self) -> None:
-        """Let go of what is durable, and raise what failed before anything is put behind it."""
+        """Drop what is durable, and raise earlier failures before anything is written after them."""
         for futures in self._under_way.values():
             while futures and futures[0].done():
                 futures.popleft().result()

@@ -1,8 +1,8 @@
-"""One topic's way to the broker: a thread of its own takes what is there, sends it, and tells who waits.
+"""One topic's way to the broker: a thread takes what is queued, sends it, and answers the callers.
 
-The thread keeps the broker's slowness away from the event loop; what is under way is bounded by a `Room`.
-Everything of a lane arrives in the order in which it was put there: what was put behind something that failed
-fails too, unsent, or it would overtake what its caller sends again.
+The thread shields the event loop from a slow broker; a `Room` bounds what is under way.
+A lane preserves order: when a send fails, everything queued after it fails too, unsent. Otherwise it
+would overtake what its caller sends again.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from headrace_ingest.room import Room
 
 _log = structlog.get_logger()
 
-#: What an event under way costs besides its bytes.
+#: Bytes that an event under way costs besides its payload.
 _OVERHEAD = 256
-#: Events that one round sends before it tells those who wait.
+#: Events that one round sends before it answers their callers.
 _ROUND = 5_000
 
 
@@ -45,12 +45,12 @@ class _Job:
 
 
 class Lane:
-    """Writes to one topic, through one producer.
+    """An ordered queue of writes to one topic, through one producer.
 
     Parameters
     ----------
     partitions
-        How many the topic has: each gets the marks and ends.
+        The topic's number of partitions: marks and ends are sent to each of them.
     room
         Bounds what is under way.
     """
@@ -60,7 +60,7 @@ class Lane:
         self._partitions = partitions
         self._room = room
         self._loop = loop
-        # How many rounds failed: as the thread knows it, and as callers have been told.
+        # The number of failed rounds: as the thread counts it, and as the callers know it.
         self._failed = 0
         self._told = 0
         self._error: HeadraceError | None = None
@@ -69,12 +69,12 @@ class Lane:
         self._thread.start()
 
     async def write(self, payloads: Sequence[bytes], keys: Sequence[str], calls: Sequence[str] = ()) -> Future[None]:
-        """Put events on their way; the future is done once the broker has them durably.
+        """Queue events; the future is done once the broker has them durably.
 
         Parameters
         ----------
         calls
-            Of each the call that sent it, where that wants to know what is decided.
+            For each event, the call that sent it, if that call waits for the decision.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Lane:
         return await self._put(payloads, keys, calls, None)
 
     async def note(self, note: Note) -> Future[None]:
-        """Put a mark, or the end of a history, for each partition on its way."""
+        """Queue a mark, or the end of a history, for each partition."""
         return await self._put((), (), (), note)
 
     async def _put(
@@ -94,13 +94,13 @@ class Lane:
         size = sum(map(len, payloads)) + _OVERHEAD * (len(payloads) or 1)
         await self._room.enter(size)
         done = self._loop.create_future()
-        # A caller that has gone away retrieves no error.
+        # If the caller has gone away, nothing else retrieves the error.
         done.add_done_callback(lambda future: future.cancelled() or future.exception())
         self._jobs.put(_Job(payloads, keys, calls, note, size, failures, done))
         return done
 
     async def close(self) -> None:
-        """Send what is on its way, and end."""
+        """Send what is queued, and end."""
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._producer.close)
@@ -118,7 +118,7 @@ class Lane:
                 return
 
     def _round(self, first: _Job) -> tuple[list[_Job], bool]:
-        """What is there, up to a round; True where the lane ends behind it."""
+        """Return the queued jobs, up to a round of them; True if the lane ends after them."""
         jobs, events = [first], len(first.payloads)
         while events < _ROUND:
             try:
@@ -160,7 +160,7 @@ class Lane:
     def _tell(self, jobs: Sequence[_Job], error: HeadraceError | None) -> None:
         try:
             self._loop.call_soon_threadsafe(self._settle, jobs, error, self._failed)
-        except RuntimeError:  # the loop has ended before its lanes: nobody waits
+        except RuntimeError:  # the event loop has ended before its lanes: no caller waits
             _log.warning("answers lost at the end", topic=self._producer.topic, jobs=len(jobs))
 
     def _settle(self, jobs: Sequence[_Job], error: HeadraceError | None, failed: int) -> None:
@@ -176,7 +176,7 @@ class Lane:
 
 
 class _Run(NamedTuple):
-    """Events that are sent in one go (with calls, or without), and the note behind them."""
+    """Events that are sent in one go (all with calls, or all without), and the note after them."""
 
     payloads: list[bytes]
     keys: list[str]
@@ -185,7 +185,7 @@ class _Run(NamedTuple):
 
 
 def _runs(jobs: Sequence[_Job]) -> Iterator[_Run]:
-    """The events between notes, those with a call apart from those without."""
+    """Yield the events between notes, those with a call apart from those without."""
     run = _Run([], [], [], None)
     for job in jobs:
         if run.payloads and job.payloads and bool(run.calls) != bool(job.calls):

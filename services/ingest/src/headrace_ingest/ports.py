@@ -1,4 +1,4 @@
-"""What the handlers need from outside, and nothing of how it is done."""
+"""The interfaces that the handlers need, independent of their implementation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.store.decisions import Tally
 
 
 class Refused(NamedTuple):
-    """An event that its stream does not take."""
+    """An event that its stream refuses."""
 
     stream: str
     event: bytes
@@ -29,23 +29,23 @@ class Decisions(Protocol):
     """The decisions of partition owners."""
 
     async def wait(self, call: str, stream: str, events: int) -> Tally:
-        """Wait for the decisions on a call's events of a stream; returns fewer than `events` if none come."""
+        """Wait for the decisions on a call's events of a stream; return fewer than `events` if they do not come."""
         ...
 
 
 class EventLog(Protocol):
-    """Where events go. Each method waits while too much is under way, then returns a future: done once durable.
+    """The destination of events. Each method waits for room; it then returns a future that is done once durable.
 
     Raises
     ------
     Overloaded
-        Too much is under way for too long. The futures raise `Unavailable` when the broker fails.
+        Too much has been under way for too long. The futures raise `Unavailable` if the broker fails.
     """
 
     async def write(
         self, stream: str, payloads: Sequence[bytes], keys: Sequence[str], calls: Sequence[str] = ()
     ) -> Future[None]:
-        """Append events to a stream, behind all that was written to it before; each with its call, if any."""
+        """Append events to a stream, after everything written to it before; each with its call, if any."""
         ...
 
     async def note(self, stream: str, note: Note) -> Future[None]:

@@ -1,4 +1,4 @@
-"""The bound on what may be under way: bytes are let in first come, first served."""
+"""The bound on what may be under way: callers enter first come, first served."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _RETRY_S = 1.0
 
 
 class Room:
-    """Room for `size` bytes; who finds it full waits for its turn, at most `patience_s`.
+    """Room for `size` bytes; when it is full, callers wait for their turn, for at most `patience_s`.
 
-    What is larger than the whole room enters when it is empty. As many bytes again may wait, of `waiting` callers at
-    most; who comes then is refused at once. Used from one event loop only.
+    A request larger than the whole room enters when it is empty. As many bytes again may wait, from at most `waiting`
+    callers; the next caller is refused at once. Use it from one event loop only.
     """
 
     def __init__(self, what: str, size: int, patience_s: float, waiting: int = 256) -> None:
@@ -28,12 +28,12 @@ class Room:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def enter(self, size: int) -> None:
-        """Take room.
+        """Take room for some bytes.
 
         Raises
         ------
         Overloaded
-            There was none in time.
+            There was no room in time.
         """
         if not self._waiting and self._fits(size):
             self._taken += size
@@ -55,7 +55,7 @@ class Room:
             raise
 
     def leave(self, size: int) -> None:
-        """Give room back."""
+        """Give room back, and let waiting callers in."""
         self._taken -= size
         self._admit()
 

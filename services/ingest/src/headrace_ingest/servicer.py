@@ -1,4 +1,4 @@
-"""`headrace.v1.IngestService` over gRPC: a thin shell around the handlers."""
+"""`headrace.v1.IngestService` over gRPC: a thin layer over the handlers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ REJECTION = "headrace-rejection-bin"
 
 
 class Servicer(ingest_pb2_grpc.IngestServiceServicer):
-    """Translates messages; errors become statuses in `headrace.rpc`."""
+    """A translation between messages and handlers; `headrace.rpc` turns errors into statuses."""
 
     def __init__(self, ingest: handlers.Ingest | None = None) -> None:
         self._handlers = ingest
 
     def begin(self, ingest: handlers.Ingest) -> None:
-        """Take calls: the topics are open."""
+        """Start taking calls, once the topics are open."""
         self._handlers = ingest
 
     @property
@@ -69,7 +69,7 @@ async def _batches(
 
 
 def _mark(request: ingest_pb2.PublishStreamRequest, peer: str) -> Mark | None:
-    """The mark of a request; a sender is what it calls itself, and where it called from."""
+    """Return the mark of a request; its sender is the name that the client gives and its address."""
     sender = shown(f"{request.sender or 'a client without a name'} from {peer}", 120)
     if request.withdraw:
         return Mark(request.mark or None, sender, withdraws=True)

@@ -8,7 +8,7 @@ from headrace.settings import ServiceSettings
 
 
 class IngestSettings(ServiceSettings):
-    """Environment variables have the prefix ``HEADRACE_``."""
+    """Settings of the ingest service; environment variables have the prefix ``HEADRACE_``."""
 
     in_flight_bytes: int = Field(16 * 2**20, gt=0, description="Bytes of a stream on their way to the broker.")
     max_calls: int = Field(512, gt=0, description="Calls under way at once, at most; more are refused at once.")

@@ -1,4 +1,4 @@
-"""Puts a learner process together."""
+"""The composition root of a learner process."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _log = structlog.get_logger()
 
 
 async def serve(settings: LearnerSettings, models: Sequence[str] = ()) -> int:
-    """Run until SIGTERM or SIGINT; a model that fails stops alone.
+    """Run until SIGTERM or SIGINT; a model that fails does not stop the others.
 
     Parameters
     ----------
     models
-        The models to learn; all of the loop's when empty.
+        The models to learn; if empty, all models of the loop.
 
     Returns
     -------
@@ -82,7 +82,7 @@ async def serve(settings: LearnerSettings, models: Sequence[str] = ()) -> int:
 
 
 def chosen(loop: LoopDefinition, names: Sequence[str]) -> list[ModelDefinition]:
-    """The models of these names, all when there are none.
+    """Return the models with these names; all models if no name is given.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def _workers(
 
 
 def _refuse(client: pulsar.Client, topics: Topics, model: ModelDefinition, wrong: WrongMessage) -> None:
-    """Write a dead letter of a message of a model's log, durably."""
+    """Write a dead letter, durably, for a message of a model's log."""
     producer = Producer(client, topics.dead_letters)
     try:
         letters = Refusals(producer, topics, "learner")

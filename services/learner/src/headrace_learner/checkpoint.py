@@ -1,7 +1,7 @@
-"""Checkpoints: a model, its metrics, its waiting predictions and its place in the log, in one file, written atomically.
+"""Checkpoints: a model, its metrics, its waiting predictions and its place in the log, written atomically as one file.
 
-The model is a pickle. It is this machine's own file: it never travels, it is not taken from the network, and
-it is read only when its checksum and the hash of the model's definition are right.
+The model is a pickle. The file never leaves this machine and never comes from the network, and
+it is unpickled only if its checksum and the hash of the model's definition match.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 
 _NAME = b"headrace-checkpoint-"
 
-#: The number of the format. Format 2 has no length, and no version of headrace that reads it.
+#: The number of the format. Format 2 has no length, and does not say which version of headrace reads it.
 FORMAT = 3
 
 _MAGIC = b"%s%d %s\n" % (_NAME, FORMAT, version_text(VERSION).encode())
@@ -38,9 +38,9 @@ _WHAT = "the checkpoint"
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a checkpoint says of itself, in JSON, readable without loading the model.
+    """The facts about a checkpoint, in JSON, readable without loading the model.
 
-    `quality`, `waiting` and `served` are the lengths of the metrics, of the waiting predictions and of the served
+    `quality`, `waiting` and `served` are the lengths of the metrics, the waiting predictions and the served
     quality, which precede the pickled model in this order. A metric that cannot be computed is None.
     """
 
@@ -59,7 +59,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     served: int
 
     def progress(self) -> Progress:
-        """Where the model stands in its log."""
+        """Return how far the model is in its log."""
         return Progress(
             self.examples,
             self.next_seq,
@@ -71,12 +71,12 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+# Created on import: msgspec inspects a type with its first decoder, and crashes if two threads do so at once.
 _HEADER = msgspec.json.Decoder(Header)
 
 
 def encode(learning: Learning) -> bytes:
-    """A checkpoint's bytes: a line with its format, the length and SHA-256 of the rest; header, metrics, waiting
+    """Return a checkpoint's bytes: a line with its format, the length and SHA-256 of the rest; header, metrics, waiting
     predictions, served quality, model.
     """
     quality = learning.quality
@@ -99,12 +99,12 @@ def encode(learning: Learning) -> bytes:
 
 
 def decode_header(data: bytes) -> tuple[Header, memoryview]:
-    """Verify a checkpoint; its header, and what follows it.
+    """Verify a checkpoint; return its header and what follows it.
 
     Raises
     ------
     Unreadable
-        It is cut short, changed, or of another format.
+        It is truncated, changed, or in another format.
     """
     start = len(_MAGIC) + _SIZE + _DIGEST
     if not data.startswith(_MAGIC):
@@ -124,12 +124,12 @@ def decode_header(data: bytes) -> tuple[Header, memoryview]:
 
 
 def decode(model: ModelDefinition, data: bytes) -> Learning | None:
-    """The inverse of `encode`; None when it is of another definition, and nothing of it is loaded.
+    """Decode what `encode` returned; return None, and load nothing, if it is of another definition.
 
     Raises
     ------
     Unreadable
-        As `decode_header`; or the model cannot be loaded by the River that is installed.
+        As in `decode_header`; or the installed River cannot load the model.
     """
     header, rest = decode_header(data)
     waiting_at = header.quality
@@ -139,7 +139,7 @@ def decode(model: ModelDefinition, data: bytes) -> Learning | None:
         return None
     try:
         estimator: Any = pickle.loads(rest[model_at:])
-    except Exception as error:  # pickles of another River fail in any way
+    except Exception as error:  # a pickle of another River may raise anything
         raise Unreadable(_WHAT, f"its model cannot be loaded: {error!r}") from error
     try:
         return Learning(
@@ -170,14 +170,14 @@ def _refused(data: bytes) -> Unreadable:
 
 
 def _private(path: str, flags: int) -> int:
-    """Open a file that its owner alone may read: an opener for `open`."""
+    """Open a file that only its owner may read: an opener for `open`."""
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 class Checkpoints:
     """The checkpoints of one model: the newest, and the one before.
 
-    An older checkpoint is never wrong: what follows it is learned again from the log, with the same result.
+    An older checkpoint is never wrong: the log from there on is learned again, with the same result.
     """
 
     def __init__(self, directory: Path, model: ModelDefinition) -> None:
@@ -186,17 +186,17 @@ class Checkpoints:
         self._previous = directory / f"{model.name}.ckpt.previous"
 
     def save(self, data: bytes) -> None:
-        """Replace the newest checkpoint: after a crash at any moment the old or the new one is there, whole.
+        """Replace the newest checkpoint: a crash at any moment leaves the old or the new one, complete.
 
         Raises
         ------
         OSError
-            It cannot be written; the one before stays.
+            It cannot be written; the previous one remains.
         """
         directory = self.path.parent
-        # Not those above it: a data directory that was removed must not come back with a checkpoint of the old log.
+        # Not its parents: a data directory that was removed must not come back with a checkpoint of the old log.
         directory.mkdir(0o700, exist_ok=True)
-        # Two owners for a moment (one of them fenced) must not write into one file.
+        # Two owners may overlap for a moment (one is fenced): they must not write the same file.
         written = directory / f"{self.path.name}.{os.getpid()}.tmp"
         try:
             with open(written, "wb", opener=_private) as file:
@@ -215,9 +215,9 @@ class Checkpoints:
             os.close(handle)
 
     def load(self, beyond: int = -1) -> Learning | None:
-        """The newest usable checkpoint of this definition that has learned more than `beyond` examples.
+        """Return the newest usable checkpoint of this definition with more than `beyond` examples learned.
 
-        One that is corrupt is refused, with a line in the log that says why.
+        A corrupt one is refused, and the log says why.
         """
         for path in (self.path, self._previous):
             try:

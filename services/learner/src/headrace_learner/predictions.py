@@ -1,4 +1,4 @@
-"""Reading the predictions that were served, to join them with their answers."""
+"""Reading of the served predictions, to join them with their answers."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from headrace.log.tables import decode_predictions, predicted_questions
 
 _log = structlog.get_logger()
 
-#: Messages taken of a partition at a time, and fetched ahead: each holds up to thousands of predictions.
+#: Messages taken from a partition at a time, and prefetched: each holds up to thousands of predictions.
 _FEW = 16
 
-#: So often in a row: learning must not wait long.
+#: Batches read in a row: learning must not wait long.
 _TURNS = 16
 
 
 class PredictionReader:
-    """Reads the predictions topic of a model from where its served quality stands.
+    """A reader of a model's predictions topic that continues where its served quality left off.
 
-    Served quality is a figure for people: a broker that does not answer here stops nothing.
+    Served quality is only displayed: an unavailable broker stops nothing here.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class PredictionReader:
         self._readers: dict[str, LogReader] = {}
 
     def read(self, served: ServedQuality) -> None:
-        """Take what is there."""
+        """Take the predictions that have arrived."""
         for topic in self._topics:
             try:
                 self._read(topic, served)
@@ -51,7 +51,7 @@ class PredictionReader:
                 self._close(topic)
 
     def close(self) -> None:
-        """Close all readers; the next read opens them where its served quality stands."""
+        """Close all readers; the next read opens them at the positions of its served quality."""
         for topic in list(self._readers):
             self._close(topic)
 

@@ -1,4 +1,4 @@
-"""The models topic, as the learner writes it."""
+"""The models topic, as the learner writes to it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from headrace.wire.envelope import Envelope
 
 
 class Versions:
-    """Publishes versions of models, keyed by name and definition, so that compaction keeps the newest of each.
+    """A publisher of versions, keyed by model and definition, so that compaction keeps the newest of each.
 
-    Its header names the definition, too.
+    The header of a message names the definition, too.
 
     Parameters
     ----------
     views
-        Those that the models' features read.
+        The views that the models' features read.
 
     Attributes
     ----------
     too_large
-        Why a version was not published, for whoever publishes to tell, and to clear.
+        Why a version was not published; the publishing code reports and clears it.
     """
 
     def __init__(self, client: pulsar.Client, topic: str, views: Sequence[ViewDefinition] = ()) -> None:
@@ -42,7 +42,7 @@ class Versions:
         self.too_large: TooLarge | None = None
 
     def publish(self, version: models_pb2.ModelVersion) -> None:
-        """Send a version; `flush` makes sure of it.
+        """Send a version; `flush` makes sure that it arrives.
 
         Raises
         ------
@@ -56,7 +56,7 @@ class Versions:
         self._send(payload, f"{version.model}:{version.definition}", properties)
 
     def drop(self, model: ModelDefinition, definitions: Iterable[str]) -> None:
-        """Let compaction remove all versions of other definitions of a model.
+        """Let compaction remove all versions of a model's other definitions.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class Versions:
         Raises
         ------
         Unavailable
-            One did not arrive.
+            A version did not arrive.
         """
         if self._producer is not None:
             with self._noting():
@@ -87,19 +87,19 @@ class Versions:
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
-        """Note a version that no broker takes: the ones before and after it are not affected."""
+        """Note a version that is too large for the broker: those before and after it are not affected."""
         try:
             yield
         except TooLarge as error:
             self.too_large = error
 
     def newest(self, model: ModelDefinition, log: str) -> Newest:
-        """See `headrace.log.versions.newest_versions`; no version can have learned more than stands on the log."""
+        """See `headrace.log.versions.newest_versions`; a version cannot have learned more than the log holds."""
         entries = entries_of(self._client, log)
         limits = {} if entries is None else {model.name: entries}
         return newest_versions(self._client, self._topic, [model], limits)[model.name]
 
     def close(self) -> None:
-        """Give the producer up."""
+        """Close the producer, if any."""
         if self._producer is not None:
             self._producer.close()

@@ -1,4 +1,4 @@
-"""What a learner is told from outside."""
+"""Settings of a learner process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hash of a model's state, to tell whether two models are the same to the last bit."""
+"""A hash of a model's state, to check whether two models are equal to the last bit."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 
 
 def state_hash(model: Any) -> str:
-    """SHA-256 of everything that a model is made of.
+    """Return the SHA-256 of a model's entire state.
 
-    Unlike a pickle's bytes it does not depend on which equal objects are one object, which a model that was loaded
-    from a checkpoint differs in. The order of dictionaries counts: sums over them depend on it.
+    Unlike a pickle's bytes, it does not depend on which equal objects are the same object: loading a checkpoint
+    changes that. The order of dictionaries counts: sums over them depend on it.
     """
     return _digest(model, {}, {}, []).hex()
 
@@ -27,7 +27,7 @@ def _digest(value: Any, known: dict[int, bytes], path: dict[int, int], keep: lis
     key = id(value)
     if key in known:
         return known[key]
-    if key in path:  # a cycle: by how far up it leads
+    if key in path:  # a cycle: hash how many levels up it leads
         return hashlib.sha256(b"up%d" % (len(path) - path[key])).digest()
     path[key] = len(path)
     name, parts = _parts(value)
@@ -35,7 +35,7 @@ def _digest(value: Any, known: dict[int, bytes], path: dict[int, int], keep: lis
     for part in parts:
         whole.update(_digest(part, known, path, keep))
     del path[key]
-    keep.append(value)  # a temporary's id would be used again
+    keep.append(value)  # otherwise the id of a temporary could be reused
     known[key] = whole.digest()
     return known[key]
 
@@ -63,7 +63,7 @@ def _atom(value: Any) -> bytes | None:
 
 def _parts(value: Any) -> tuple[str, list[Any]]:
     if isinstance(value, set | frozenset):
-        # Also one that is read in one order: see `headrace.learning.ordering`.
+        # This includes sets with a fixed reading order: see `headrace.learning.ordering`.
         return "builtins.set", sorted(set(value), key=repr)
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     if type(value) in (list, tuple):
@@ -78,7 +78,7 @@ def _parts(value: Any) -> tuple[str, list[Any]]:
 
 
 def _state(name: str, part: Any) -> Any:
-    # River's distributions carry a generator for drawing samples, seeded by the operating system. Learners never draw.
+    # River's distributions carry a generator for drawing samples, seeded by the operating system; learners never draw.
     if name.startswith("river.proba.") and isinstance(part, dict):
         return {key: value for key, value in part.items() if not isinstance(value, Random)}
     return part

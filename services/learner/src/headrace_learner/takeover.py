@@ -1,4 +1,4 @@
-"""When a changed definition answers in place of the one before it."""
+"""When a changed definition takes over from the one before it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from headrace.v1.models_pb2 import ModelVersion
 
 @dataclass(frozen=True)
 class Takeover:
-    """A model's former definition answers until this one has learned enough.
+    """A former definition that answers for a model until this one has learned enough.
 
     Attributes
     ----------
     former
-        The hash of the definition that answers.
+        The hash of the definition that answers until then.
     needed
-        The number of examples that is enough.
+        The number of examples that suffices.
     all_kept
-        Whether all examples that are kept are enough, too: they may be fewer than the former definition has learned.
+        Whether all kept examples suffice as well: they may be fewer than the former definition has learned.
     remade
-        They are made again, so that the log's end is not the last of them before it says so.
+        Whether they are being remade; then the end of the log is not the last of them until the log says so.
     """
 
     former: str
@@ -31,13 +31,13 @@ class Takeover:
     remade: bool = False
 
     def is_reached(self, examples: int, at_end: bool = False, whole: bool = False) -> bool:
-        """Whether so many examples are enough, given whether the log has been read, and holds all that are kept."""
+        """Return whether `examples` suffice, given whether the log is read to its end and holds all kept examples."""
         last = self.all_kept and at_end and (whole or not self.remade)
         return examples >= self.needed or (last and examples > 0)
 
 
 def takeover_from(former: ModelVersion, model: ModelDefinition) -> Takeover:
-    """The takeover from the version that answers now."""
+    """Return the takeover from the version that answers now."""
     if model.takeover is not None:
         return Takeover(former.definition, model.takeover)
     remade = definition_of(former).examples_hash != model.examples_hash

@@ -1,4 +1,4 @@
-"""What a learner process says of itself each second."""
+"""The status that a learner process publishes each second."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _log = structlog.get_logger()
 
 
 def tell(workers: Sequence[Worker], heartbeat: Heartbeat, dependencies: Dependencies) -> None:
-    """Write the status of all models of this process; a store that is away is not waited for."""
+    """Write the status of all models of this process; do not wait for an unavailable store."""
     status, standings = heartbeat.status, {worker.model.name: worker.standing for worker in workers}
-    # First, as it is the last that a worker tells.
+    # Read this first, as workers update it last.
     status.versions = {name: standing.published for name, standing in standings.items()}
     states = {standing.state for standing in standings.values()}
     status.state = next((state for state in ("failed", "starting", "stopped") if state in states), dependencies.state())
@@ -31,8 +31,8 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat, dependencies: Dependen
         "versions": sum(standing.versions for standing in standings.values()),
         "dead_letters": sum(standing.refused for standing in standings.values()),
     }
-    # Before its sources have told theirs, a log's frontier lies at the beginning of time.
-    # Who stands by knows nothing of how far the model is.
+    # A log's frontier is at the beginning of time until its sources have reported theirs.
+    # A standby does not know how far the model is.
     frontiers = [_known(standing.frontier) for standing in standings.values() if standing.state != "standby"]
     known = [frontier for frontier in frontiers if frontier is not None]
     status.frontier = told(min(known, default=None)) if len(known) == len(frontiers) else None

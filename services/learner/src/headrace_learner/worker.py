@@ -1,4 +1,4 @@
-"""One model's thread: owns its log, learns it, publishes versions, keeps checkpoints."""
+"""One model's thread: it owns the log, learns it, publishes versions and keeps checkpoints."""
 
 from __future__ import annotations
 
@@ -36,37 +36,37 @@ from .takeover import Takeover, takeover_from
 
 _log = structlog.get_logger()
 
-#: Messages hold up to thousands of examples each: few are fetched ahead.
+#: Messages to prefetch: few, as each holds up to thousands of examples.
 QUEUE = 16
 
-#: Seconds that a standby without a checkpoint waits before it begins to learn on its own.
+#: Seconds that a standby without a checkpoint waits before it starts to learn on its own.
 _PATIENCE = 2.0
 
-#: Checkpoints take at most this share of the time, and this many seconds lie between two of them.
+#: Checkpoints take at most this share of the time, and are at least this many seconds apart.
 _CHECKPOINT_SHARE = 0.05
 _CHECKPOINT_APART = 0.5
 
-#: Seconds before a disk that refused a checkpoint is tried again.
+#: Seconds before a retry after the disk refused a checkpoint.
 _DISK_RETRY = 5.0
 
-#: Seconds between two looks at the metrics.
+#: Seconds between two updates of the metrics.
 _TELL = 1.0
 
-#: Seconds between two looks whether the log is still this process's to learn.
+#: Seconds between two checks whether this process still owns the log.
 _CHECK = 2.0
 
-#: Seconds before a broker or a store that did not answer is asked again.
+#: Seconds before a retry after the broker or the store did not answer.
 _RETRY = 0.5
 
-#: Seconds before a model that failed for another reason begins again: the first time, and at most.
+#: Seconds before a model that failed for another reason restarts: the first time, and at most.
 _FAILED_FIRST, _FAILED_LONGEST = 1.0, 60.0
 
-#: Milliseconds of one look for an example that is left out.
+#: Milliseconds of one wait for a skipped example.
 _SKIP_WAIT_MS = 1_000
 
 
 class Owners(Protocol):
-    """Who owns a work: see `headrace.store.fences.Fences`."""
+    """The owners of works: see `headrace.store.fences.Fences`."""
 
     def acquire(self, work: str) -> int: ...
 
@@ -74,7 +74,7 @@ class Owners(Protocol):
 
 
 class Reports(Protocol):
-    """Where quality is told: see `headrace.store.quality.QualityBoard`."""
+    """The reports of quality: see `headrace.store.quality.QualityBoard`."""
 
     def write(self, report: QualityReport) -> None: ...
 
@@ -83,7 +83,7 @@ class Reports(Protocol):
 
 @dataclass
 class Standing:
-    """What the process tells of one model."""
+    """The state of one model, as the process reports it."""
 
     state: str = "starting"
     examples: int = 0
@@ -101,10 +101,10 @@ class Standing:
 
 @dataclass(frozen=True)
 class Outside:
-    """What a worker meets: broker, fences, board.
+    """The outside world of a worker: broker, fences, board.
 
     `predictions` are the physical topics of what is served, `refuse` writes a dead letter, durably, and `skips` is the
-    topic of the examples that are left out.
+    topic of the skipped examples.
     """
 
     client: pulsar.Client
@@ -118,16 +118,16 @@ class Outside:
 
 
 class Worker(threading.Thread):
-    """Learns one model until it is stopped.
+    """A thread that learns one model until it is stopped.
 
     Parameters
     ----------
     make
-        Makes a new River pipeline of the model.
+        Makes a new River pipeline for the model.
     checkpoint_seconds
-        The longest time between two checkpoints while examples come.
+        The longest time between two checkpoints while examples arrive.
     stir
-        Called when `standing` has changed.
+        Called after `standing` has changed.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Worker(threading.Thread):
         self._skipped: frozenset[int] = frozenset()
 
     def stop(self) -> None:
-        """Finish the message under way, write a checkpoint and end."""
+        """Finish the current message, write a checkpoint and end."""
         self._stopping.set()
 
     def run(self) -> None:
@@ -194,10 +194,10 @@ class Worker(threading.Thread):
         _log.warning(event, model=self.model.name, reason=str(error))
 
     def _fail(self, error: Exception, delay: float) -> None:
-        """Wait, and begin again from the checkpoint: other models of this process go on meanwhile."""
+        """Wait before a restart from the checkpoint: other models of this process continue meanwhile."""
         self.standing.state, self.standing.failure = "failed", str(error)
         self._stir()
-        # Of ours the reason is enough.
+        # For our own errors the reason is enough.
         traceback = not isinstance(error, HeadraceError)
         _log.error("learner_failed", model=self.model.name, reason=str(error), exc_info=traceback, retry_s=delay)
         self._stopping.wait(delay)
@@ -208,10 +208,10 @@ class Worker(threading.Thread):
             self.standing.state = "stopped"
         self._stir()
 
-    # Examples that are left out ------------------------------------------------------------------
+    # Skipped examples ----------------------------------------------------------------------------
 
     def _stop_at(self, error: LearnerFailed) -> None:
-        """Learn nothing until the example that the learner fails on is left out, or this process ends."""
+        """Learn nothing until the example on which the learner fails is skipped, or this process ends."""
         position = ":".join(map(str, error.position))
         stopped = StoppedModel(
             id=error.id, entry=error.seq, question=error.question, position=position, reason=error.reason
@@ -241,7 +241,7 @@ class Worker(threading.Thread):
             _log.warning("example_skipped", model=self.model.name, entry=question)
 
     def _read_skips(self, until: int | None = None) -> None:
-        """Find out which examples are left out; waits for one of them, where that is asked for."""
+        """Read which examples are skipped; wait for one of them, if `until` names it."""
         if self._outside.skips is None:
             self._stopping.wait(_SKIP_WAIT_MS / 1_000)
             return
@@ -284,7 +284,7 @@ class Worker(threading.Thread):
     # Standing by ---------------------------------------------------------------------------------
 
     def _stand_by(self, consumer: PartitionConsumer) -> Batch:
-        """Wait for the first message, which makes this process the owner."""
+        """Wait for the first message: it makes this process the owner."""
         self.standing.state = "standby"
         self._stir()
         since = time.monotonic()
@@ -302,7 +302,7 @@ class Worker(threading.Thread):
         return Batch()
 
     def _owner_progress(self) -> OwnerProgress:
-        """What the owner has reported; nothing where the store has no report of this definition."""
+        """Return what the owner has reported; an empty result if the store has no report of this definition."""
         with store_errors():
             report = self._outside.reports.read(self.model.name)
         if report is None or report.definition != self.model.hash:
@@ -310,9 +310,9 @@ class Worker(threading.Thread):
         return OwnerProgress(report.position, report.examples)
 
     def _rebuild(self, consumer: PartitionConsumer) -> Batch:
-        """Learn what the log holds, publishing nothing: its checkpoint is lost, or on another machine.
+        """Learn what the log holds without publishing: the checkpoint is lost, or on another machine.
 
-        Ends with the log, or with the first message delivered.
+        End at the end of the log, or at the first message delivered.
         """
         reader = LogReader(self._outside.client, self._outside.topic, self._learning.progress.position, QUEUE)
         try:
@@ -337,9 +337,9 @@ class Worker(threading.Thread):
             self._begin(newer)
         progress = self._learning.progress
         newest = self._outside.versions.newest(self.model, self._outside.topic)
-        # What was published behind the checkpoint is learned again, and is out.
+        # Versions published after the checkpoint are out already, and are learned again without publishing.
         self._muted = newest.examples
-        # An owner before this one may have sent late: compaction keeps what stands last.
+        # An earlier owner may have sent late, and compaction keeps whatever is last.
         self._owes_newest = not newest.is_last
         self._begin_takeover(newest)
         self._saved = None
@@ -349,19 +349,19 @@ class Worker(threading.Thread):
         _log.info("owner", model=self.model.name, epoch=self._epoch, examples=progress.examples)
         self._send(self._owed)
         self._end_takeover()
-        # With what the broker took for acknowledged, but the checkpoint does not hold.
+        # Include messages that the broker counts as acknowledged but the checkpoint does not hold.
         self._learn(consumer.start_after(self._learning.progress.position, delivered), publish=True)
         self.standing.failure = None
 
     def _still_own(self) -> None:
-        """Find out now and then that another learner took over, also where nothing comes that would tell."""
+        """Check from time to time whether another learner took over, even if nothing arrives that would show it."""
         now = time.monotonic()
         if now - self._checked_at >= _CHECK:
             self._checked_at = now
             try:
                 self._outside.owners.check(self._work, self._epoch)
             except Unavailable as error:
-                # What needs the store waits for it; learning does not.
+                # Only what needs the store waits for it; learning continues.
                 self._say(str(error))
 
     # Learning ------------------------------------------------------------------------------------
@@ -389,14 +389,14 @@ class Worker(threading.Thread):
                 self._learning.progress.published = self._learning.progress.examples
 
     def _refuse(self, wrong: WrongMessage) -> None:
-        """Write a dead letter of a message that is no part of the log, and go on behind it."""
+        """Write a dead letter for a message that is not part of the log, and continue after it."""
         _log.error("message_refused", model=self.model.name, position=tuple(wrong.position), reason=str(wrong.reason))
         self._outside.refuse(wrong)
         self._learning.skip(wrong.position)
         self.standing.refused += 1
 
     def _after(self, consumer: PartitionConsumer, *, idle: bool) -> None:
-        """What is due between two batches."""
+        """Do what is due between two batches."""
         if idle and consumer.end() is not None:
             self._correct()
             self._end_takeover(at_end=True)
@@ -414,7 +414,7 @@ class Worker(threading.Thread):
         self._tell()
 
     def _publish(self) -> None:
-        """Publish what the model is now."""
+        """Publish the model as it is now."""
         progress = self._learning.progress
         if progress.examples > self._muted:
             self._send(version_of(self._learning))
@@ -425,13 +425,13 @@ class Worker(threading.Thread):
         self._stir()
 
     def _send(self, version: ModelVersion | None) -> None:
-        """Send a version, unless it, or one that follows it, is out already."""
+        """Send a version, unless it or a later one has been sent already."""
         if version is not None and version.examples > self._muted:
             self._put(version)
         self._owed = None
 
     def _put(self, version: ModelVersion, *, corrects: bool = False) -> None:
-        """Send a version, where this process is still the one that does."""
+        """Send a version, if this process still owns the model."""
         version.corrects = corrects
         self._outside.owners.check(self._work, self._epoch)
         takeover = self._takeover
@@ -446,14 +446,14 @@ class Worker(threading.Thread):
             self._drop_others()
 
     def _send_newest(self) -> None:
-        """Let the newest version stand last, once this process has learned it itself."""
+        """Send the newest version again as the last one, once this process has learned it itself."""
         if self._owes_newest and self._learning.progress.examples >= self._muted:
             self._owes_newest = False
             self._put(version_of(self._learning))
             self._learning.progress.published = self._learning.progress.examples
 
     def _correct(self) -> None:
-        """At the end of the log: nobody has learned a version with more examples than it holds."""
+        """Correct, at the end of the log, a version that claims more examples than the log holds."""
         examples = self._learning.progress.examples
         if self._muted <= examples:
             return
@@ -466,7 +466,7 @@ class Worker(threading.Thread):
     # Taking over ---------------------------------------------------------------------------------
 
     def _begin_takeover(self, newest: Newest) -> None:
-        """Find out whether a former definition answers until this one has learned enough."""
+        """Determine whether a former definition answers until this one has learned enough."""
         self._others = newest.others
         former = None if newest.taken_over else newest.former
         self._takeover = None if former is None else takeover_from(former, self.model)
@@ -475,7 +475,7 @@ class Worker(threading.Thread):
             self._drop_others()
 
     def _end_takeover(self, at_end: bool = False) -> None:
-        """Publish the version that takes over, once enough is learned."""
+        """Publish the version that takes over, once enough has been learned."""
         progress, takeover = self._learning.progress, self._takeover
         if takeover is None or progress.examples < self._muted:
             return
@@ -486,7 +486,7 @@ class Worker(threading.Thread):
         progress.published = progress.examples
 
     def _drop_others(self) -> None:
-        """Let the versions of all other definitions go: none of them answers from now on."""
+        """Drop the versions of all other definitions: none of them answers from now on."""
         if self._others:
             self._outside.versions.flush()
             if self._outside.versions.too_large is not None:
@@ -497,7 +497,7 @@ class Worker(threading.Thread):
         self._others = frozenset()
 
     def _tell_too_large(self) -> None:
-        """Say that a version was too large for the broker: the one before answers on, and learning goes on."""
+        """Report that a version was too large for the broker: the previous one still answers, and learning goes on."""
         error, self._outside.versions.too_large = self._outside.versions.too_large, None
         if error is not None:
             self._too_large = (
@@ -508,12 +508,12 @@ class Worker(threading.Thread):
             self._say(self._too_large)
 
     def _checkpoint(self, consumer: PartitionConsumer) -> None:
-        """Save, then acknowledge what is saved."""
+        """Save, then acknowledge what was saved."""
         position = self._learning.progress.position
         if self._saved == position:
             return
         started = time.monotonic()
-        # What a checkpoint says is published has to be.
+        # Everything that a checkpoint calls published must really be.
         self._outside.versions.flush()
         self._tell_too_large()
         data = checkpoint.encode(self._learning)
@@ -521,7 +521,7 @@ class Worker(threading.Thread):
         try:
             self._checkpoints.save(data)
         except OSError as error:
-            # The log keeps what is not acknowledged; nothing is lost but the time to learn it again.
+            # The log keeps what is not acknowledged; the only loss is the time to learn it again.
             self._say(f"checkpoint of {self.model.name} not written, acknowledging nothing: {error}")
             _log.error("checkpoint not written", model=self.model.name, reason=str(error))
             self._apart = _DISK_RETRY
@@ -530,14 +530,14 @@ class Worker(threading.Thread):
             self._saved, self._saved_version = position, self._learning.progress.published
             self._say(self._too_large)
             self._tell(at_once=True)
-            # Should it fail, the broker delivers again, and what was learned is skipped.
+            # If this fails, the broker delivers again, and entries already learned are skipped.
             _quietly(lambda: consumer.ack(position))
         self._saved_at = time.monotonic()
 
     # State ---------------------------------------------------------------------------------------
 
     def _restore(self) -> None:
-        """Begin from the newest checkpoint, or from nothing: the log has the rest."""
+        """Start from the newest checkpoint, or from nothing: the log has the rest."""
         self._begin(self._checkpoints.load() or self._new())
 
     def _new(self) -> Learning:
@@ -546,7 +546,7 @@ class Worker(threading.Thread):
     def _begin(self, learning: Learning) -> None:
         self._learning, self._owed = learning, None
         learning.skipped = self._skipped
-        # The new one may be at another place.
+        # The new checkpoint may have other positions.
         self._predictions.close()
         self._tell(at_once=True)
 
@@ -555,12 +555,12 @@ class Worker(threading.Thread):
             self._predictions.read(self._learning.served)
 
     def _served(self) -> dict[str, float]:
-        """The metrics of what was served, once there are any."""
+        """Return the metrics of what was served, once there are any."""
         found = self._learning.served.metrics() if self._learning.served is not None else {}
         return found if found.get("served") else {}
 
     def _soundness(self) -> dict[str, float]:
-        """The mark of a model that cannot compute any more, once it is one."""
+        """Return the mark of a model that can no longer compute, if it is one."""
         part = not_finite(self._learning.estimator)
         if part is None:
             return {}
@@ -575,7 +575,7 @@ class Worker(threading.Thread):
         self._stir()
 
     def _tell(self, *, at_once: bool = False) -> None:
-        """Bring what the process tells of this model up to date."""
+        """Update the reported state of this model."""
         now = time.monotonic()
         progress = self._learning.progress
         served = self._learning.served.count if self._learning.served is not None else 0
@@ -590,7 +590,7 @@ class Worker(threading.Thread):
         standing = self.standing
         standing.metrics = {**quality.metrics(), **self._soundness(), **self._served()}
         standing.frontier = progress.frontier
-        # Last: whoever sees the number finds the metrics that belong to it.
+        # Last, so that a reader who sees the number also finds the metrics that belong to it.
         standing.examples, standing.published = progress.examples, progress.published
         self._stir()
         if self._epoch:
@@ -610,7 +610,7 @@ class Worker(threading.Thread):
 
 
 def _quietly(action: Callable[[], Any]) -> None:
-    """What may fail without harm, when a broker or a store is away."""
+    """Call what may fail without harm, if a broker or a store is away."""
     try:
         action()
     except Exception as error:

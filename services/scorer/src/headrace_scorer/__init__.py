@@ -1,1 +1,1 @@
-"""headrace scorer: answers what a model predicts."""
+"""headrace scorer: answers requests with what a model predicts."""

@@ -13,7 +13,7 @@ from headrace_scorer.settings import ScorerSettings
 
 
 def main() -> None:
-    """Run a scorer until it is told to end."""
+    """Run a scorer until it is stopped by a signal."""
     parser = argparse.ArgumentParser(prog="headrace-scorer", description="Answers what a model predicts.")
     parser.add_argument("--loop", type=Path, help="the compiled loop; else HEADRACE_LOOP")
     arguments = parser.parse_args()

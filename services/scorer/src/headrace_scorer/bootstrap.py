@@ -1,4 +1,4 @@
-"""The one place where the scorer's parts meet."""
+"""The composition root of the scorer."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ from headrace_scorer.versions import Versions
 
 _log = structlog.get_logger()
 
-#: Seconds for the served predictions that still wait for the broker when the service ends.
+#: Seconds that remain, when the service ends, for served predictions that still wait for the broker.
 _GRACE = 5.0
 
-#: Seconds for which a scorer waits for the versions on the models topic before it listens: one that replaces another is
-#: not to refuse what that one answered.
+#: Seconds that a scorer waits for the versions on the models topic before it listens: a scorer that replaces another
+#: one must not refuse what the other answered.
 _PATIENCE = 5.0
 
-#: Bytes of requests under way, and fields of a request of the Open Inference Protocol.
+#: Bytes of requests under way, and fields of one request of the Open Inference Protocol.
 _HELD_BYTES, _INFER_FIELDS = 64 * 2**20, 256
 
 _Add = Callable[[grpc.aio.Server], None]
@@ -63,7 +63,7 @@ _add_inference: Callable[..., None] = grpc_service_pb2_grpc.add_GRPCInferenceSer
 
 
 def services(scorer: Scorer, versions: Versions) -> dict[str, _Add]:
-    """The gRPC services of a scorer by name, for `headrace.rpc.Server`."""
+    """Return the gRPC services of a scorer by name, for `headrace.rpc.Server`."""
     return {
         _name(scoring_pb2, "ScoringService"): partial(_add_scoring, ScoringHandler(scorer)),
         _name(features_pb2, "FeatureService"): partial(_add_feature, FeatureHandler(scorer)),
@@ -73,7 +73,7 @@ def services(scorer: Scorer, versions: Versions) -> dict[str, _Add]:
 
 
 def limits(settings: ScorerSettings) -> CallLimits:
-    """What calls may cost: streams and watches never take up all that there is room for."""
+    """Return the bounds of calls: streams and watches never take up all the room."""
     return CallLimits(
         calls=settings.max_calls,
         pending=settings.max_waiting,
@@ -88,13 +88,13 @@ def limits(settings: ScorerSettings) -> CallLimits:
 
 
 def needs(store_down: StoreDown) -> dict[str, list[str]]:
-    """For each gRPC service what it cannot answer without: never the broker, and the store unless told so."""
+    """Return what each gRPC service cannot answer without: never the broker; the store, unless the settings say so."""
     store = ["store"] if store_down is StoreDown.FAIL else []
     return {_name(scoring_pb2, "ScoringService"): store, _name(features_pb2, "FeatureService"): ["store"]}
 
 
 class Service:
-    """One scorer process; made on its event loop."""
+    """One scorer process, created on its event loop."""
 
     def __init__(self, settings: ScorerSettings) -> None:
         self._settings = settings
@@ -174,14 +174,14 @@ class Service:
         status = ServiceStatus(service="scorer", instance=settings.instance, address=server.address)
         board = StatusThread(settings.redis_url, self._loop.name, status, refresh, rebuild.look, pace)
         scorer.warm()
-        # What is there by now stays: the collector need not look at it again while requests wait.
+        # Freeze startup objects, so that the garbage collector does not rescan them while requests wait.
         gc.collect()
         gc.freeze()
         await rows.open()
         for thread in (sender, reader, stream):
             thread.start()
         dependencies.start()
-        # With a broker that is down, those that are kept on disk are enough.
+        # If the broker is down, the versions kept on disk are enough.
         if not all(versions.find(model.name) for model in versions.models):
             await asyncio.to_thread(reader.caught_up.wait, _PATIENCE)
         await server.start()
@@ -192,7 +192,7 @@ class Service:
         dependencies.stop()
         stream.stop()
         reader.stop()
-        # A broker that is down holds its threads up; what they do is done again after the next start.
+        # A broker that is down blocks its threads; their work is repeated after the next start.
         await asyncio.to_thread(stream.join, _GRACE)
         await asyncio.to_thread(reader.join, _GRACE)
         self._trial.close()

@@ -1,4 +1,4 @@
-"""The last version of each model on this machine's disk: for a scorer that starts while the broker is away."""
+"""The last version of each model on this machine's disk: for a scorer that starts while the broker is down."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _log = structlog.get_logger()
 
 
 class KeptVersions:
-    """Versions as they stood on the models topic, a file each; they are checked as those from there are.
+    """Versions as the models topic had them, one file each; they are checked like those from the topic.
 
-    Without a disk that takes them the scorer goes on: they are only for a bad day.
+    They are best effort: the scorer runs on if the disk fails, and only uses them if the broker is down at startup.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def load(self) -> list[ModelVersion]:
-        """All that are there; what is damaged is left out."""
+        """Return all versions that are there; damaged ones are left out."""
         found = []
         try:
             self._directory.mkdir(0o700, parents=True, exist_ok=True)
@@ -39,12 +39,12 @@ class KeptVersions:
         return found
 
     def save(self, versions: Mapping[str, ModelVersion]) -> None:
-        """Keep these, by model, in the place of those before; whole or not at all."""
+        """Replace the kept versions of these models; each file is complete or unchanged."""
         try:
-            # Not those above it: a data directory that was removed must not come back with versions of old.
+            # Not its parents: a data directory that was removed must not come back with old versions.
             self._directory.mkdir(0o700, exist_ok=True)
             for model, version in versions.items():
-                # Several scorers may share the directory.
+                # Several scorers may share the directory, hence the process id.
                 draft = self._directory / f"{model}.{os.getpid()}.tmp"
                 draft.write_bytes(seal(Kind.VERSION, version.SerializeToString(deterministic=True)))
                 draft.replace(self._directory / f"{model}.version")

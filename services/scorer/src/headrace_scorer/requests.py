@@ -1,4 +1,4 @@
-"""Reading the event of a scoring request: only the fields that the model's keys and features need."""
+"""Decoding of a scoring request's event: only the fields that the model's keys and features need."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from headrace.events.codec import PYTHON, column_of
 from headrace.events.columns import to_floats
 from headrace.events.moments import counts_micros, in_january_1970
 
-#: The needed fields of one event, then its time (None where the request gives none).
+#: The needed fields of one event, then its time (None if the request gives none).
 Values = tuple[Any, ...]
 
 
 class RequestReader:
-    """Reads the requests of one model.
+    """A decoder of the requests of one model.
 
-    The event's time is never asked for: a request without one is about now.
+    The event's time is always optional: a request without one is about now.
 
     Parameters
     ----------
     stream
         The model's stream.
     needed
-        The fields that the model's keys and features are made of.
+        The fields that the model's keys and features are computed from.
     """
 
     def __init__(self, stream: StreamDefinition, needed: frozenset[str]) -> None:
@@ -39,22 +39,22 @@ class RequestReader:
         self._wants_time = stream.time in needed
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(_record(self._fields, stream.time)).decode
         moments = [place for place, field in enumerate(self._fields) if field.type is FieldType.TIME]
-        #: Where times may stand that are most likely of another unit.
+        #: Places of times that may be in another unit than declared.
         self._suspects = (*moments, len(self._fields)) if stream.time_format != "us" else ()
         self._counts_micros = counts_micros(stream.time_format)
 
     def read(self, event: bytes) -> Values:
-        """The values of one event.
+        """Return the values of one event.
 
         Raises
         ------
         InvalidEvent
-            A needed field is missing or of the wrong type; says which, and what was expected.
+            A needed field is missing or of the wrong type; the error says which, and what was expected.
         """
         if len(event) > self._stream.max_bytes or not self._counts_micros:
             return self._explain(event)
         try:
-            # JSON has no NaN, and a number beyond float64 is an error here: floats are finite.
+            # JSON has no NaN, and a number beyond float64 is an error here, so floats are finite.
             values: Values = msgspec.structs.astuple(self._decode(event))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._explain(event)
@@ -62,11 +62,11 @@ class RequestReader:
 
     @property
     def nothing(self) -> Values:
-        """The values of an event that has none."""
+        """The values of an event in which every field is missing."""
         return (None,) * (len(self._fields) + 1)
 
     def columns(self, values: Sequence[Values], ids: list[str], now: int) -> EventColumns:
-        """The events as the kernel takes them; those without a time happen now."""
+        """Return the events in the form of the kernel; those without a time happen now."""
         times = np.array([now if own[-1] is None else own[-1] for own in values], np.int64)
         fields = {
             field.name: column_of(field, [own[place] for own in values]) for place, field in enumerate(self._fields)
@@ -76,14 +76,14 @@ class RequestReader:
         return EventColumns(times, ids, fields)
 
     def _explain(self, event: bytes) -> Values:
-        """Read a laxer form (ISO 8601 times), or raise what is wrong."""
+        """Decode a laxer form (ISO 8601 times), or raise what is wrong."""
         found = self._codec.request(event, self._needed)
         time = int(found.times[0]) if self._stream.time in found.fields else None
         return (*(found.fields[field.name][0] for field in self._fields), time)
 
 
 def _record(fields: Sequence[Field], time: str) -> type:
-    # By place, so that a field may have any name.
+    # Members are named by place, so that a field may have any name.
     names = {f"field_{place}": field.name for place, field in enumerate(fields)}
     members: list[Any] = [
         (own, PYTHON[field.type] | None, None) if field.optional else (own, PYTHON[field.type])

@@ -1,7 +1,7 @@
-"""Reading rows: one connection to the store, on which all requests pipeline.
+"""Reading of rows: one connection to the store, on which all requests are pipelined.
 
-redis-py's asyncio pipeline costs more than the read itself (a connection from the pool, a task, a
-parser's wait for each reply). Here a batch of reads is one write, and its replies are parsed where
+An asyncio pipeline of redis-py costs more than the read itself (a connection from the pool, a task, a
+parser that waits for each reply). Here a batch of reads is one write, and its replies are parsed as
 they arrive.
 """
 
@@ -27,10 +27,10 @@ Fields = list[bytes | None]
 
 
 class RowSource(Protocol):
-    """Where the scorer reads rows."""
+    """The source of the scorer's rows."""
 
     async def fetch(self, keys: Sequence[str], fields: Sequence[tuple[str, ...]]) -> list[Fields]:
-        """For each key the values of its fields.
+        """Return the values of its fields for each key.
 
         Raises
         ------
@@ -45,7 +45,7 @@ class _ConnectionLost(Exception):
 
 
 class _Pipe(asyncio.Protocol):
-    """Commands out, replies in, in the same order."""
+    """A connection: commands go out, replies come in, in the same order."""
 
     def __init__(self) -> None:
         self._reader = hiredis.Reader()
@@ -80,7 +80,7 @@ class _Pipe(asyncio.Protocol):
                 future.set_result(replies)
 
     def send(self, data: bytes, count: int) -> asyncio.Future[list[Any]]:
-        """Send `count` commands; their replies come together."""
+        """Send `count` commands; their replies are returned together."""
         future = asyncio.get_running_loop().create_future()
         if self._transport is None:
             future.set_exception(_ConnectionLost())
@@ -95,10 +95,10 @@ class _Pipe(asyncio.Protocol):
 
 
 class StoredRows:
-    """Rows of a Redis, over one connection that mends itself.
+    """Rows of a Redis, over one connection that reconnects by itself.
 
-    A read that meets a broken connection waits for the next one, for `timeout` seconds in all. While
-    the store stays down longer than that, reads fail at once.
+    A read that meets a broken connection waits for the next one, for `timeout` seconds in all. After
+    the store has been down for longer than that, reads fail at once.
     """
 
     def __init__(self, url: str, timeout: float = 0.5, retry: float = 0.1) -> None:
@@ -109,7 +109,7 @@ class StoredRows:
         self._up = asyncio.Event()
         self._down_since = 0.0
         self._keeper: asyncio.Task[None] | None = None
-        # What stands before and after the key in the command that reads these fields.
+        # The bytes before and after the key in the command that reads these fields.
         self._around: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
 
     @property
@@ -118,7 +118,7 @@ class StoredRows:
         return self._pipe is not None
 
     async def open(self) -> None:
-        """Connect, and keep connecting; returns after the first attempt, whatever came of it."""
+        """Connect, and keep reconnecting; return after the first attempt, successful or not."""
         self._down_since = asyncio.get_running_loop().time()
         tried = asyncio.Event()
         self._keeper = asyncio.create_task(self._keep(tried))
@@ -142,7 +142,7 @@ class StoredRows:
         deadline = loop.time() + self._timeout
         while True:
             pipe = self._pipe or await self._connected(deadline)
-            # What hangs is cut off, so that its replies cannot be taken for another's.
+            # Abort a connection that hangs, so that its replies cannot be taken for those of another read.
             watchdog = loop.call_at(deadline, pipe.abort)
             try:
                 replies = await pipe.send(command, len(keys))
@@ -158,7 +158,7 @@ class StoredRows:
 
     async def _connected(self, deadline: float) -> _Pipe:
         loop = asyncio.get_running_loop()
-        # Only an outage that has just begun is worth waiting for.
+        # Waiting is worth it only at the beginning of an outage.
         patience = min(deadline, self._down_since + self._timeout) - loop.time()
         if patience > 0:
             with suppress(TimeoutError):
@@ -204,7 +204,7 @@ class StoredRows:
 
 
 def _fields(reply: Any, fields: tuple[str, ...]) -> Fields:
-    """The fields of a hash; of a key that holds something else, bytes that are no rows: the kernel refuses them."""
+    """Return the fields of a hash; if the key holds another type, return bytes that the kernel refuses as rows."""
     if not isinstance(reply, hiredis.ReplyError):
         return reply  # type: ignore[no-any-return]
     if str(reply).startswith("WRONGTYPE"):
@@ -213,7 +213,7 @@ def _fields(reply: Any, fields: tuple[str, ...]) -> Fields:
 
 
 async def _connect(url: str) -> _Pipe:
-    """Connect, authenticate, select the database, and see an answer."""
+    """Connect, authenticate, select the database, and wait for an answer."""
     parts = parse_url(url)
     loop = asyncio.get_running_loop()
     if "path" in parts:

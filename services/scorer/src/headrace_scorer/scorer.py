@@ -1,4 +1,4 @@
-"""Scoring requests, without any transport: events in, answers out."""
+"""Scoring of requests, independent of any transport: events in, answers out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from headrace_scorer.settings import StoreDown
 from headrace_scorer.vectors import Assembling, VectorSource
 from headrace_scorer.versions import Versions
 
-#: Requests of a batch, and given vectors, that are computed before others have their turn.
+#: Requests of a batch, and vectors given by the caller, that are computed before other calls get a turn.
 _PIECE, _ROWS = 256, 1_000
 
 _TOO_LARGE = "its numbers are too large to compute with"
@@ -40,7 +40,7 @@ _TOO_LARGE = "its numbers are too large to compute with"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One event to be scored; `id` names it for the join with its label."""
+    """One event to be scored; `id` identifies it for the join with its label."""
 
     model: str
     event: bytes
@@ -49,9 +49,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Unscored:
-    """The vectors of several requests of one model, made in one go; there is no version yet that scores them.
+    """The vectors of several requests of one model, assembled together; no version scores them yet.
 
-    `model` is the definition of the vectors.
+    `model` is the definition that the vectors belong to.
     """
 
     model: ModelDefinition
@@ -64,10 +64,10 @@ class Unscored:
 
 @dataclass(frozen=True, slots=True)
 class Batch(Unscored):
-    """What was computed for several requests of one model in one go.
+    """The result for several requests of one model, computed together.
 
-    `learned` says whether the vectors are the model's own, which it learns from; `unanswered` lists the rows that the
-    version has no plausible answer for.
+    `learned` says whether these are the model's own vectors, from which it learns; `unanswered` lists the rows for
+    which the version has no plausible answer.
     """
 
     version: Version
@@ -119,16 +119,16 @@ class Reading:
 
 
 class ServedLog(Protocol):
-    """Where served predictions go, for the join with their labels."""
+    """The log of served predictions, for the join with their labels."""
 
     def offer(self, batch: Unscored, rows: Sequence[int]) -> bool:
-        """Take these rows of a batch without waiting; False where they will not be logged."""
+        """Take these rows of a batch without waiting; return False if they will not be logged."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A request, and the values of its event."""
+    """A request with the decoded values of its event."""
 
     request: Request
     values: Values
@@ -136,12 +136,12 @@ class _Read:
 
 @dataclass(slots=True)
 class _Model:
-    """A definition whose vectors are made here.
+    """A definition whose vectors are assembled here.
 
     Attributes
     ----------
     current
-        The loop's model, if this is a former definition of it, which answers until that has learned enough.
+        The loop's model, if this is its former definition, which answers until the new one has learned enough.
     version
         The version that answered last.
     """
@@ -159,9 +159,9 @@ class _Model:
 
 
 class Scorer:
-    """Answers what a loop's models predict.
+    """The scorer of requests for a loop's models.
 
-    Requests that arrive in the same moment are scored together: one read of the store, one pass of the
+    Requests that arrive at the same moment are scored together: one read of the store, one pass of the
     kernel, one run of the model.
 
     Parameters
@@ -169,9 +169,9 @@ class Scorer:
     assembler
         Makes the kernel's assembler of a model.
     clock
-        Now, in µs since the epoch.
+        Returns the current time, in µs since the epoch.
     rebuilding
-        Whether rows are incomplete, for the answers to say so.
+        Whether rows are incomplete; answers then say so.
     """
 
     def __init__(
@@ -207,7 +207,7 @@ class Scorer:
             self._models[model.name] = self._models[model.title] = self._made(model, loop)
 
     def warm(self) -> None:
-        """Make each model's vector once, of nothing, so that no request waits for the kernel to compile."""
+        """Assemble each model's vector once, without rows, so that no request waits for the kernel to compile."""
         for model in self._models.values():
             events = model.reader.columns([model.reader.nothing], [""], self._clock())
             model.source.without_rows(events, events.times)
@@ -218,7 +218,7 @@ class Scorer:
         Raises
         ------
         UnknownName, NoModelYet, InvalidEvent, InvalidRequest, Unavailable, Overloaded
-            As they say.
+            See each of these errors.
         Unreadable
             A row that it reads is damaged.
         """
@@ -233,22 +233,22 @@ class Scorer:
             return await future
 
     async def score_many(self, requests: Sequence[Request]) -> list[Answer | Exception]:
-        """Score several events; a request that fails has its error in its own place.
+        """Score several events; a request that fails has its error in its place.
 
         Raises
         ------
         InvalidRequest, Overloaded
-            They are more than may be under way, ever or now.
+            They are more than may ever be under way, or more than may be now.
         """
         with self.room(len(requests)):
             outcomes: list[Answer | Exception] = []
             for start in range(0, len(requests), _PIECE):
                 outcomes += await self._score_many(requests[start : start + _PIECE])
-                await asyncio.sleep(0)  # let others have their turn
+                await asyncio.sleep(0)  # let other calls have their turn
             return outcomes
 
     async def score_given(self, version: Version, numbers: Numbers, texts: npt.NDArray[np.object_] | None) -> Scores:
-        """Score vectors that the caller gives, some at a time.
+        """Score vectors that the caller gives, in pieces.
 
         Raises
         ------
@@ -268,12 +268,12 @@ class Scorer:
         return _together(found)
 
     async def vector(self, model: str, event: bytes, as_of: int | None = None) -> Reading:
-        """The vector of an event as of a time: the one asked for, else the event's, else now.
+        """Return the vector of an event as of `as_of`, or of the event's time, or of now.
 
         Raises
         ------
         UnknownName, InvalidEvent, Unavailable
-            As they say; a vector without its rows is never answered.
+            See each of these errors; a vector without its rows is never returned.
         """
         own = self._models[self.versions.model(model).name]
         events = own.reader.columns([own.reader.read(event)], [""], self._clock() if as_of is None else as_of)
@@ -314,7 +314,7 @@ class Scorer:
                 future.set_result(outcome)
 
     async def _outcomes(self, model: _Model, reads: list[_Read]) -> list[Answer | Exception]:
-        """An outcome each: what the kernel fails on, or a damaged row, is one of them; the others get their answers."""
+        """Return an outcome per request: a kernel failure or a damaged row is one, and the others are answered."""
         try:
             batch, logged = await self._compute(model, reads)
         except Exception as error:
@@ -332,12 +332,12 @@ class Scorer:
         return _Model(definition, reader, VectorSource(loop, definition, kernel, self._rows), current)
 
     def _admit(self, request: Request) -> _Model:
-        """The definition that answers a request.
+        """Return the definition that answers a request.
 
         Raises
         ------
         NoModelYet
-            No version can score it, and it is none of those that the first version is to learn from.
+            No version can score it, and the first version will not learn from it either.
         """
         if len(request.id) > MAX_ID // 4 and len(request.id.encode()) > MAX_ID:
             raise InvalidRequest("event_id", f"{len(request.id)} characters long", f"at most {MAX_ID} bytes")
@@ -350,12 +350,12 @@ class Scorer:
             return model
         if version.selection is None:
             model = self._former(version, model)
-        # A request that was admitted is answered, also where another definition takes over before it is scored.
+        # A request that was admitted is answered, even if another definition takes over before it is scored.
         model.version = version
         return model
 
     def _former(self, version: Version, current: _Model) -> _Model:
-        """The vectors of a former definition, which the loop's own do not hold."""
+        """Return the former definition, whose vectors the loop's own do not contain."""
         former = self._formers.get(current.definition.name)
         if former is None or not former.fits(version):
             loop = self._loop if version.former is None else version.former.within(self._loop)
@@ -364,12 +364,12 @@ class Scorer:
         return former
 
     async def _compute(self, model: _Model, reads: list[_Read]) -> tuple[Batch, bool]:
-        """The scores of requests, and whether they are logged.
+        """Return the scores of requests, and whether they are logged.
 
         Raises
         ------
         NoModelYet
-            There is no version yet; the vectors of those that are named are logged, for it to learn from.
+            The model has no version yet; requests with an id are logged, so that it can learn from them.
         """
         made = await self._vectors(model, reads)
         self.requests += len(reads)
@@ -397,9 +397,9 @@ class Scorer:
         return batch, logged
 
     def _scored(self, model: _Model, version: Version, assembled: Assembled) -> tuple[Version, Scores, frozenset[int]]:
-        """The scores of vectors by a version, or by the one before it where its answers are implausible.
+        """Score vectors with a version, or with the one before it if its answers are implausible.
 
-        Returns, too, the rows without an answer: vectors of such values that what is computed of them overflows.
+        Also return the rows without an answer: their values are so large that the computation overflows.
 
         Raises
         ------
@@ -436,7 +436,7 @@ class Scorer:
         return Unscored(model.definition, ids, times.tolist(), assembled, model.source, down)
 
     async def _log_questions(self, model: _Model, requests: list[Request]) -> bool:
-        """Log the vectors of a definition that does not answer yet, for it to learn from; False if one is missing."""
+        """Log the vectors of a definition that is still learning; return False if one is missing."""
         reads: list[_Read] = []
         for request in requests:
             if not request.id:
@@ -444,7 +444,7 @@ class Scorer:
             try:
                 reads.append(_Read(request, model.reader.read(request.event)))
             except InvalidEvent:
-                # The caller does not send yet what the new definition needs.
+                # The caller does not yet send what the new definition needs.
                 self.not_logged += 1
         if not reads:
             return not any(request.id for request in requests)
@@ -457,7 +457,7 @@ class Scorer:
 
     @contextmanager
     def room(self, requests: int) -> Iterator[None]:
-        """Take room for requests that are under way.
+        """Reserve room for requests under way.
 
         Raises
         ------
@@ -479,8 +479,8 @@ class Scorer:
             self._free += requests
 
     def _logged(self, batch: Unscored) -> bool:
-        """Log the rows that are named; False where there were some and they were not taken."""
-        # Who got no answer asks again.
+        """Log the rows that have an id; return False if there were some and they were not taken."""
+        # A caller without an answer asks again.
         left_out = batch.unanswered if isinstance(batch, Batch) else ()
         named = [row for row, own in enumerate(batch.ids) if own and row not in left_out]
         if not named or self._log.offer(batch, named):

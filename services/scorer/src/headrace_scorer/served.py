@@ -1,4 +1,4 @@
-"""Logging what was served, off the request's path: predictions, and the vectors of models fed by requests."""
+"""Logging of what was served, off the request's path: predictions, and vectors of models fed by requests."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _log = structlog.get_logger()
 
 _TIMEOUT_S = 30.0
 
-#: A request stands at no position of any stream.
+#: The position of a vector that came with a request: it is in no stream.
 _NOWHERE = START.to_bytes()
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a version said of a vector; it was made of `definition`."""
+    """A version's answer to a vector; `definition` is the version's own."""
 
     definition: ModelDefinition
     selection: Selection
@@ -53,7 +53,7 @@ class Scored:
 class Entry:
     """One vector that was asked about, and the prediction that was served: None before the first version.
 
-    `learned` says whether the vector is to be learned, if the model's vectors come from requests.
+    `learned` says whether the model learns from the vector, if its vectors come from requests.
     """
 
     model: ModelDefinition
@@ -66,13 +66,13 @@ class Entry:
     learned: bool = True
 
 
-# Seconds between two looks whether the process ends; entries and the end itself are told.
+# Seconds between two checks whether the process ends; new entries and `close` end the wait.
 _LOOK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What one topic gets."""
+    """One message for one topic."""
 
     topic: str
     payload: bytes
@@ -80,10 +80,10 @@ class Message:
 
 
 class ServedQueue:
-    """Entries on their way to the broker: bounded in number, and in how long they may wait.
+    """Entries on their way to the broker: bounded in number and in waiting time.
 
-    An entry that is taken is sent, sooner or later, unless the process ends before the broker is back.
-    Once the oldest has waited longer than `patience`, the broker counts as down and no more are taken, so
+    An entry that is taken is sent eventually, unless the process ends before the broker is back.
+    If the oldest has waited longer than `patience`, the broker counts as down and new entries are refused, so
     that the answers can say so.
     """
 
@@ -112,7 +112,7 @@ class ServedQueue:
             return True
 
     def take(self, timeout: float) -> list[Entry]:
-        """What waits, at most `MAX_ROWS`; call `sent` once the broker has it."""
+        """Return waiting entries, at most `MAX_ROWS`; call `sent` once the broker has them."""
         with self._changed:
             if not self._entries and not self._closed:
                 self._changed.wait(timeout)
@@ -121,20 +121,20 @@ class ServedQueue:
             return taken
 
     def sent(self) -> None:
-        """The broker has what was taken last."""
+        """Note that the broker has what was taken last."""
         with self._changed:
             self._sending = 0
             self._oldest = self._clock() if self._entries else None
 
     def close(self) -> None:
-        """Take nothing more; `finished` once the rest is sent."""
+        """Take no further entries; `finished` is true once the rest is sent."""
         with self._changed:
             self._closed = True
             self._changed.notify()
 
     @property
     def finished(self) -> bool:
-        """Closed and empty."""
+        """Whether it is closed and empty."""
         with self._changed:
             return self._closed and not self._entries and not self._sending
 
@@ -144,7 +144,7 @@ class ServedQueue:
 
 
 def messages(topics: Topics, entries: Sequence[Entry]) -> list[Message]:
-    """The messages that log these entries: one a model and topic, or more where they are large."""
+    """Return the messages that log these entries: one per model and topic, or more if they are large."""
     vectors: dict[str, list[Entry]] = {}
     predictions: dict[tuple[str, str], list[tuple[Entry, Scored]]] = {}
     for entry in entries:
@@ -155,7 +155,7 @@ def messages(topics: Topics, entries: Sequence[Entry]) -> list[Message]:
             answering = entry.scored.definition.hash
             predictions.setdefault((name, answering), []).append((entry, entry.scored))
     found = []
-    # The vectors first: a prediction without its vector is of no use to the join.
+    # Vectors first: a prediction without its vector is useless to the join.
     for name, asked in vectors.items():
         model = asked[0].model
         envelope = Envelope(definition=model.hash, examples=model.examples_hash)
@@ -172,7 +172,7 @@ def _messages(topic: str, payloads: Iterable[bytes], envelope: Envelope) -> list
 
 
 class ServedSender(threading.Thread):
-    """Sends what waits in the queue, and again until the broker has it."""
+    """A thread that sends the queue's entries, with retries until the broker has them."""
 
     def __init__(self, client: pulsar.Client, topics: Topics, queue: ServedQueue, sent: Callable[[int], None]) -> None:
         super().__init__(name="served", daemon=True)
@@ -185,7 +185,7 @@ class ServedSender(threading.Thread):
         self.refused = 0
 
     def run(self) -> None:
-        """Until the queue is closed and empty, or abandoned."""
+        """Send until the queue is closed and empty, or abandoned."""
         while not self._queue.finished and not self._abandon.is_set():
             entries = self._queue.take(_LOOK_S)
             if entries:
@@ -203,30 +203,30 @@ class ServedSender(threading.Thread):
             _log.warning("served predictions lost", count=len(self._queue))
 
     def _send(self, entries: Sequence[Entry]) -> int:
-        """Send entries until the broker has them; returns how many it takes."""
+        """Send entries until the broker has them; return how many it accepts."""
         try:
             return len(entries) if self._deliver(messages(self._topics, entries)) else 0
         except TooLarge as error:
             if len(entries) > 1:
                 middle = len(entries) // 2
                 return self._send(entries[:middle]) + self._send(entries[middle:])
-            # No retry can succeed, and those behind it must not wait for it.
+            # No retry can succeed, and the entries behind it must not wait.
             self.refused += 1
             _log.error("served_prediction_too_large", model=entries[0].model.name, reason=str(error))
             return 0
 
     def _deliver(self, outgoing: list[Message]) -> bool:
-        """Send messages until the broker has them; False where the process ends before.
+        """Send messages until the broker has them; return False if the process ends first.
 
         Raises
         ------
         TooLarge
-            One of them is larger than the broker takes.
+            One of them is larger than the broker accepts.
         """
         warned = False
         while not self._abandon.is_set():
             try:
-                # After a failure all are sent again: the first vector of an id wins.
+                # After a failure all are sent again: readers keep the first vector of an id.
                 for message in outgoing:
                     self._producer(message.topic).send(message.payload, properties=message.properties)
                 for topic in {message.topic for message in outgoing}:
@@ -242,7 +242,7 @@ class ServedSender(threading.Thread):
 
     def _producer(self, topic: str) -> Producer:
         if topic not in self._producers:
-            # They go by id, in any order: to be asked again now and then whether the process ends costs nothing.
+            # Their order does not matter, so checking only now and then whether the process ends costs nothing.
             self._producers[topic] = Producer(self._client, topic, timeout_s=_TIMEOUT_S)
         return self._producers[topic]
 
@@ -264,7 +264,7 @@ def _entry(batch: Unscored, row: int) -> Entry:
 def _scored(batch: Batch, row: int) -> Scored:
     winners = batch.scores.winners
     label = None if winners is None else batch.version.classes[winners[row]]
-    # A former definition's own vectors, or those of the loop's definition that hold them.
+    # A former definition's own vectors, or the part of the loop definition's vectors that holds them.
     selection = (batch.version.selection if batch.learned else None) or ALL
     return Scored(batch.version.model, selection, batch.version.examples, float(batch.scores.score[row]), label)
 

@@ -1,4 +1,4 @@
-"""What the scorer is told from outside, beside what every service is."""
+"""Settings of the scorer, in addition to those of every service."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headrace.settings import ServiceSettings
 
 
 class StoreDown(StrEnum):
-    """What a request gets while the online store does not answer."""
+    """The behaviour of a request while the online store does not answer."""
 
     FAIL = "fail"
     MISSING = "missing"

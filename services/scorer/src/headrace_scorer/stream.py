@@ -1,4 +1,4 @@
-"""Scoring the features topic: the vector of every event, scored in the order of its partition."""
+"""Scoring of the features topic: the vector of every event, in the order of its partition."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Output:
 
 @dataclass(slots=True)
 class Outcome:
-    """What one batch of the features topic came to; `wrong` are the messages that hold no vectors of the model."""
+    """The result of one batch of the features topic; `wrong` are the messages that hold no vectors of the model."""
 
     outputs: list[Output] = field(default_factory=list)
     wrong: list[WrongMessage] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Run:
-    """Vectors that follow one another and make one message: same epoch, same source."""
+    """Consecutive vectors that make one message: same epoch, same source."""
 
     envelope: Envelope
     scored: bool
@@ -49,17 +49,17 @@ class _Run:
 
 
 class StreamScorer:
-    """Scores one partition of a model's features topic.
+    """A scorer of one partition of a model's features topic.
 
-    Vectors of superseded owners and those seen before are dropped; markers and frontiers are passed on,
+    Vectors of superseded owners and repeated vectors are dropped; markers and frontiers are forwarded,
     so that readers of the predictions can do the same.
 
     Parameters
     ----------
     version
-        The version that answers now, None before the first: then vectors pass unscored.
+        Returns the version that answers now; None before the first, when vectors pass unscored.
     reject
-        Has a version answer no more, for a reason; returns the one that does instead.
+        Withdraws a version, for a reason; returns the one that answers in its place.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class StreamScorer:
         self._accepted = Accepted()
 
     def score(self, batch: Batch, topic: str) -> Outcome:
-        """Score what a consumer received of a topic."""
+        """Score the messages that a consumer received from a topic."""
         outcome, version = Outcome(), self._version()
         former = version.former if version is not None and version.selection is None else None
         wide = widened(self._model, former) if former is not None else None
@@ -100,20 +100,20 @@ class StreamScorer:
         return outcome
 
     def _fits(self, definition: str, version: Version | None) -> bool:
-        """Whether vectors can be scored: also those of a former definition that only had another learner."""
+        """Return whether vectors can be scored: those of a former definition can if only its learner differed."""
         if definition == self._hash:
             return True
         return version is not None and version.selection is ALL and definition == version.model.hash
 
     def _columns(self, former: str, version: Version | None, wide: ModelDefinition | None) -> ModelDefinition | None:
-        """The model whose columns vectors are read with; None where the version cannot score them.
+        """Return the model whose columns the vectors are read with; None if the version cannot score them.
 
         Parameters
         ----------
         former
-            The definition whose vectors they hold behind their own, or nothing.
+            The former definition whose values follow their own in each vector, if any.
         wide
-            The model with the columns of the version, if its own ones do not hold those.
+            The model with the columns of the version, if its own columns do not contain those.
         """
         if version is None:
             return None
@@ -122,9 +122,9 @@ class StreamScorer:
         return wide if version.model.hash == former else None
 
     def _fresh(self, payload: bytes, envelope: Envelope, columns: ModelDefinition) -> Vectors | None:
-        """The vectors of a message that count; None where its owner has been superseded."""
+        """Return the new vectors of a message; None if its owner has been superseded."""
         epoch = envelope.epoch or 0
-        # First: what cannot be read says nothing of its owner either.
+        # Decode first: an unreadable message must not count as a sign of its owner.
         vectors = decode_vectors(columns, payload) if payload else _nothing(columns)
         if not self._accepted.mark(epoch):
             return None
@@ -158,23 +158,23 @@ class StreamScorer:
                 outcome.outputs.append(Output(b"", run.envelope.properties(b"")))
 
     def _predicted(self, version: Version, parts: list[Vectors]) -> tuple[Version, Predictions | None, frozenset[int]]:
-        """The predictions of a version, or of the one before it where its answers are implausible.
+        """Return the predictions of a version, or of the one before it if its answers are implausible.
 
-        Returns, too, the rows without an answer because of the values that they hold.
+        Also return the rows that have no answer because of their values.
         """
         while True:
             predictions, found = _predict(version, version.selection or behind(self._model, version.model), parts)
             if found.wrong is None:
                 return version, predictions, found.unanswered
             before = self._reject(version, found.wrong)
-            # The vectors were read with the columns that this version needs.
+            # The vectors were decoded with the columns that this version needs.
             if before is None or before is version or before.selection is None or version.selection is None:
                 return version, None, frozenset()
             version = before
 
 
 def _messages(model: ModelDefinition, predictions: Predictions, envelope: Envelope) -> list[Output]:
-    """The messages of predictions; how far they are is said by the last one."""
+    """Return the messages of predictions; the last one says how far they are."""
     payloads = list(prediction_messages(model, predictions))
     own = replace(envelope, definition=model.hash)
     amid = replace(own, reached=None, watermark=None)
@@ -184,7 +184,7 @@ def _messages(model: ModelDefinition, predictions: Predictions, envelope: Envelo
 
 
 def _extend(runs: list[_Run], vectors: Vectors, envelope: Envelope, scored: bool) -> None:
-    # Readers of predictions are told of the vectors' owner, and how far they are; not what else their topic says.
+    # Readers of predictions learn the vectors' owner and progress, not what else the features topic says.
     own = Envelope(
         epoch=envelope.epoch,
         partition=envelope.partition,
@@ -194,11 +194,11 @@ def _extend(runs: list[_Run], vectors: Vectors, envelope: Envelope, scored: bool
     )
     last = runs[-1] if runs else None
     same = last is not None and _source(last.envelope) == _source(own)
-    # What tells how far the vectors are has none of its own.
+    # A message without vectors only reports progress: it belongs to any run.
     same = same and last is not None and (last.scored == scored or not len(vectors))
     if last is None or not same or last.size + len(vectors) > MAX_ROWS:
         runs.append(last := _Run(own, scored))
-    # What is said of how far they are holds once all before it is there: the last one is the run's.
+    # A reported progress holds once everything before it is there: the last report of a run counts.
     reached = last.envelope.reached if own.reached is None else own.reached
     last.envelope = replace(own, reached=reached)
     if len(vectors):

@@ -1,4 +1,4 @@
-"""What the scorer tells of itself: counters, frontier, versions, once a second."""
+"""The scorer's published status: counters, frontier and versions, once a second."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from headrace.kernel.partition import PartitionId
 from headrace.store.partitions import PartitionStore
 from headrace.store.status import Heartbeat, Pace, ServiceStatus, StatusBoard
 
-#: Seconds of silence, while others go on, after which a partition counts as another scorer's.
+#: Seconds of silence, while others continue, after which a partition counts as another scorer's.
 _MOVED_S = 5.0
 
 
 class Progress:
-    """What the threads have done; each call is safe from any of them.
+    """The progress of all threads; each call is safe from any of them.
 
     Parameters
     ----------
     stir
-        Called when something has been done.
+        Called after something has been done.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, stir: Callable[[], None] = lambda: None) -> None:
@@ -44,22 +44,22 @@ class Progress:
         self.stir()
 
     def reached(self, partition: str, frontier: int) -> None:
-        """A partition of a features topic is scored up to an event time."""
+        """Note that a partition of a features topic is scored up to an event time."""
         with self._lock:
             self._frontiers[partition] = frontier, self._clock()
         self.stir()
 
     @property
     def counters(self) -> dict[str, int]:
-        """All counters, as of now."""
+        """All counters, as they are now."""
         with self._lock:
             return dict(self._counters)
 
     @property
     def frontier(self) -> int | None:
-        """The event time up to which every partition is scored that is this process's; None where that is unknown.
+        """The event time up to which all partitions of this process are scored; None if that is unknown.
 
-        One that nothing was heard of for long while others go on has moved to another scorer.
+        A partition that is silent for long while others continue has moved to another scorer.
         """
         with self._lock:
             last = max((heard for _, heard in self._frontiers.values()), default=0.0)
@@ -68,7 +68,7 @@ class Progress:
 
 
 class Rebuild:
-    """Whether rows are being made again: seen now and then, told at once."""
+    """Whether rows are being remade: polled from time to time, returned at once."""
 
     def __init__(self, loop: LoopDefinition) -> None:
         self._loop = loop.name
@@ -82,25 +82,25 @@ class Rebuild:
         self._under_way = False
 
     def look(self, store: redis.Redis) -> None:
-        """Ask the store."""
+        """Read it from the store."""
         self._under_way = bool(PartitionStore(store, self._loop).rebuilding(self._partitions))
 
     def is_under_way(self) -> bool:
-        """As it was last seen."""
+        """Return what was last read."""
         return self._under_way
 
 
 class StatusThread(threading.Thread):
-    """Publishes the status at each beat; a store that is down is passed over.
+    """A thread that publishes the status at each beat, and skips a beat while the store is down.
 
     Parameters
     ----------
     refresh
-        Brings the status up to date.
+        Updates the status.
     look
-        What else is to be seen in the store.
+        Reads what else is needed from the store.
     pace
-        When it does so.
+        Decides when the next beat is.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class StatusThread(threading.Thread):
         self._pace = pace
 
     def run(self) -> None:
-        """Until stopped."""
+        """Publish until it is stopped."""
         while True:
             self._refresh(self._heartbeat.status)
             with suppress(redis.RedisError, Unavailable):
@@ -130,7 +130,7 @@ class StatusThread(threading.Thread):
                 return
 
     def stop(self) -> None:
-        """Take the service off the board."""
+        """Stop, and remove the service from the board."""
         self._pace.end()
         self.join()
         with suppress(redis.RedisError):

@@ -1,4 +1,4 @@
-"""The threads that read the log: pulsar-client's calls block, so none is made on the event loop."""
+"""The threads that read the log: the calls of pulsar-client block, so none is made on the event loop."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _log = structlog.get_logger()
 #: Seconds between tries while the broker is down.
 _RETRY = 0.5
 
-#: Milliseconds of one look for new versions; they are not waited for longer than they take to come.
+#: Milliseconds of one poll for new versions; it ends as soon as one arrives.
 _WAIT_MS = 1_000
 
-#: Messages fetched ahead; each may hold some thousand vectors.
+#: Messages to prefetch; each may hold some thousand vectors.
 _FETCHED = 200
 
 
 class _LogThread(threading.Thread):
-    """Runs `_work` until stopped; starts it over when the broker fails, gives up on anything else."""
+    """A thread that runs `_work` until stopped, restarts it when the broker fails, and gives up on any other error."""
 
     def __init__(self, name: str, failed: Callable[[BaseException], None]) -> None:
         super().__init__(name=name, daemon=True)
@@ -52,12 +52,12 @@ class _LogThread(threading.Thread):
                 _log.warning("broker is down", thread=self.name, error=str(error))
                 self._stopping.wait(_RETRY)
             except BaseException as error:
-                # Never past a batch that was not done: the process ends, and its successor tries again.
+                # Never continue after a batch that was not done: the process ends, and its successor tries again.
                 self._failed(error)
                 return
 
     def stop(self) -> None:
-        """Ask it to finish what it has begun; then `join`."""
+        """Ask it to finish what it has begun; then call `join`."""
         self._stopping.set()
 
     def _work(self) -> None:
@@ -65,19 +65,19 @@ class _LogThread(threading.Thread):
 
 
 class VersionReader(_LogThread):
-    """Follows the models topic from its start.
+    """A thread that follows the models topic from its beginning.
 
     Parameters
     ----------
     stir
-        Called when a version may be new.
+        Called when there may be a new version.
 
     Attributes
     ----------
     caught_up
-        Set once everything that stood there at the start has been taken.
+        Set once everything that the topic held at the start has been taken.
     refused
-        Messages that are no versions.
+        How many messages were not versions.
     """
 
     def __init__(
@@ -120,10 +120,10 @@ class VersionReader(_LogThread):
 
 
 class StreamScoring(_LogThread):
-    """Scores the features topics of all models whose vectors come from their stream.
+    """A thread that scores the features topics of all models whose vectors come from their stream.
 
-    It begins once the versions are there, so that a scorer that is started anew lets no vector pass
-    unscored that it has a version for. What ends it is `WrongPartitions`, before it has begun with any.
+    It starts once the versions are loaded, so that a restarted scorer leaves no vector unscored
+    if it has a version for it. It fails with `WrongPartitions`, before it has scored anything.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class StreamScoring(_LogThread):
             scoring.join()
 
     def _ways(self, model: ModelDefinition) -> list[tuple[str, str]]:
-        """From where to where, by partition."""
+        """Return the source and the target topic of each partition."""
         stream = self._loop.stream(model.stream)
         sources, targets = (
             declared_partitions(self._client, topic, stream)
@@ -186,15 +186,15 @@ class StreamScoring(_LogThread):
 
 
 class PartitionScoring(_LogThread):
-    """Scores one partition of a features topic, where this process is its active consumer.
+    """A thread that scores one partition of a features topic, if this process is its active consumer.
 
-    Nothing is acknowledged before its predictions are durable; after a crash some are sent again,
+    A batch is acknowledged only after its predictions are durable; after a crash some are sent again
     with the same epoch and position, and readers drop them.
 
     Parameters
     ----------
     begin
-        Makes a scorer that has seen nothing.
+        Makes a scorer that has seen no vector yet.
     """
 
     def __init__(
@@ -224,13 +224,13 @@ class PartitionScoring(_LogThread):
             self._source,
             f"scorer-{self._model.name}",
             _FETCHED,
-            # How far the vectors are scored is not stored anywhere; a scorer at work writes predictions.
+            # How far vectors are scored is not stored anywhere; a working scorer shows by writing predictions.
             owner_progress=lambda: OwnerProgress(evidence=predictions.growths()),
         )
         try:
             producer = Producer(self._client, self._target)
             try:
-                # Anew each time: what one has seen that was not sent is delivered, and has to count, again.
+                # A new scorer each time: vectors that an earlier one saw but did not send come again, and must count.
                 self._consume(consumer, producer, self._begin())
             finally:
                 producer.close()
@@ -245,7 +245,7 @@ class PartitionScoring(_LogThread):
             if not batch:
                 continue
             if not owner:
-                # Only what is durable was acknowledged, and what is scored twice, readers drop.
+                # Only what was durable has been acknowledged, and readers drop what is scored twice.
                 batch, owner = consumer.start_here(batch), True
             if batch:
                 outcome = scorer.score(batch, self._source)
@@ -280,7 +280,7 @@ class PartitionScoring(_LogThread):
 
 
 def _backlog(reader: LogReader, wait_ms: int) -> Batch:
-    """Everything that is there: of a long history only the last version of a model is worth building."""
+    """Return everything that has arrived: only the last version of a long history is worth building."""
     found = Batch()
     batch: Batch = reader.receive(timeout_ms=wait_ms)
     while batch:

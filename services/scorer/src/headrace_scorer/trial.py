@@ -1,7 +1,7 @@
-"""Trying a version in a process of its own, bounded in time and memory, before this one loads it.
+"""Trial of a version in a separate process, bounded in time and memory, before this process loads it.
 
-A version that anybody may have written can run for ever, or ask for more memory than there is, without any loop: a
-product of two vectors is enough. What happens to the child is no concern of the requests here.
+A version may come from anyone, and can run forever or ask for more memory than there is even without a loop: a
+product of two vectors is enough. The fate of the child does not affect requests here.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from headrace.errors import CorruptState
 from headrace.v1 import models_pb2
 from headrace.version import Version, check_graph
 
-#: Seconds that a version may take, and bytes that it may take besides what the process has.
+#: Seconds that a version may take, and bytes that it may take in addition to those of the process.
 SECONDS, BYTES = 20.0, 2**30
 
 _LENGTH = struct.Struct("<Q")
 
-# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+# Created on import: msgspec inspects a type with its first decoder, and crashes if two threads do so at once.
 _DEFINITION = msgspec.json.Decoder(ModelDefinition)
 
 _MAIN = "from headrace_scorer.trial import serve; serve()"
 
 
 class Trial:
-    """The child that versions are tried in; it is started with the first one, and again after one that was too much.
+    """The child in which versions are tried; it starts with the first one, and again after one that exceeded a bound.
 
-    For one thread.
+    Use it from one thread only.
     """
 
     def __init__(self, seconds: float = SECONDS, extra_bytes: int = BYTES) -> None:
@@ -44,19 +44,19 @@ class Trial:
         self._child: subprocess.Popen[bytes] | None = None
 
     def try_version(self, model: ModelDefinition, published: models_pb2.ModelVersion) -> None:
-        """Load a version in the child, and score some vectors.
+        """Load a version in the child, and score a few vectors with it.
 
         Raises
         ------
         CorruptState
-            It is not what the definition asks for, or costs more than a version may.
+            It is not what the definition requires, or exceeds what a version may cost.
         """
         where = f"model {model.name!r}: the version"
         check_graph(model.name, published.onnx)
         child = self._running()
         assert child.stdin is not None
         assert child.stdout is not None
-        # The wait below has no end of its own: a child that takes too long is killed, and says no more.
+        # The wait below is unbounded: killing a child that takes too long ends it.
         watch = threading.Timer(self._seconds, child.kill)
         watch.start()
         try:
@@ -88,7 +88,7 @@ class Trial:
             self.close()
         if self._child is None:
             command = [sys.executable, "-c", _MAIN, str(self._bytes)]
-            # What the runtime has to say of a forged file on standard error is said by the answer.
+            # The answer reports what the runtime would print about a forged file.
             self._child = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
@@ -96,7 +96,7 @@ class Trial:
 
 
 def serve() -> None:
-    """Try versions until no more come: the child."""
+    """Try versions until the input ends: this is the child."""
     source, target = sys.stdin.buffer, sys.stdout.buffer
     with open("/proc/self/statm", encoding="ascii") as file:
         pages = int(file.read().split()[0])
@@ -111,7 +111,7 @@ def serve() -> None:
 
 
 def _tried(definition: bytes, payload: bytes) -> str:
-    """What is wrong with a version; empty where nothing is."""
+    """Return what is wrong with a version; empty if nothing is."""
     try:
         Version(_DEFINITION.decode(definition), models_pb2.ModelVersion.FromString(payload))
     except CorruptState as error:
@@ -128,7 +128,7 @@ def _write(pipe: IO[bytes], data: bytes) -> None:
 
 
 def _read(pipe: IO[bytes]) -> bytes | None:
-    """The next message; None where the other side has ended."""
+    """Return the next message; None if the other side has ended."""
     head = pipe.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         return None

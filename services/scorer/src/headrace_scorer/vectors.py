@@ -1,4 +1,4 @@
-"""From events to vectors: which rows to read, reading them once, and assembling."""
+"""Conversion of events to vectors: choose the rows, read each once, and assemble."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Rows = list[list[list[bytes | None]]]
 
 
 class Assembling(Protocol):
-    """What the kernel's assembler of one model offers here."""
+    """The part of the kernel's assembler of one model that is used here."""
 
     @property
     def reads(self) -> tuple[RowRead, ...]: ...
@@ -35,7 +35,7 @@ class Assembling(Protocol):
 
 
 class _Hash(NamedTuple):
-    """One entity's hash: all the reads of a vector that it answers."""
+    """One entity's hash: all the reads of a vector that it serves."""
 
     prefix: str
     read: RowRead
@@ -44,12 +44,12 @@ class _Hash(NamedTuple):
 
 
 class VectorSource:
-    """Makes the vectors of one model from the online store.
+    """The vectors of one model, made from the online store.
 
     Parameters
     ----------
     assembler
-        The kernel's, for the same model.
+        The kernel's assembler of the same model.
     """
 
     def __init__(self, loop: LoopDefinition, model: ModelDefinition, assembler: Assembling, rows: RowSource) -> None:
@@ -64,7 +64,7 @@ class VectorSource:
         self._sources = [_sources(feature, assembler.reads) for feature in model.features]
 
     async def assemble(self, events: EventColumns, times: npt.NDArray[np.int64]) -> Assembled:
-        """The vectors of the events as of the times: one read of the store, one pass of the kernel.
+        """Assemble the events' vectors as of the times: one read of the store, one pass of the kernel.
 
         Raises
         ------
@@ -74,12 +74,12 @@ class VectorSource:
         return self._assembler.assemble_stored(events, times, await self._read(events))
 
     def without_rows(self, events: EventColumns, times: npt.NDArray[np.int64]) -> Assembled:
-        """The same with every row missing."""
+        """Assemble the same vectors with every row missing."""
         absent: list[list[bytes | None]] = [[None] * count for count in self._partitions]
         return self._assembler.assemble_stored(events, times, [absent] * len(events))
 
     def age(self, assembled: Assembled, row: int, as_of: int, feature: int) -> int | None:
-        """Time between the stalest row that a feature was made from and its read; None without any."""
+        """Return the time between a feature's stalest row and its read; None if it has no row."""
         newest = [int(assembled.newest[row, read]) for read in self._sources[feature]]
         known = [time for time in newest if time > _NO_ROW]
         return as_of - min(known) if known else None
@@ -88,7 +88,7 @@ class VectorSource:
         size = len(events)
         keys: list[str] = []
         fields: list[tuple[str, ...]] = []
-        # An entity that several events of a batch share is read once.
+        # An entity that several events of a batch share is read only once.
         places: dict[tuple[str, tuple[str, ...]], int] = {}
         wanted: list[list[int | None]] = []
         for own in self._hashes:

@@ -1,4 +1,4 @@
-"""The versions that answer, swapped while the scorer serves."""
+"""The versions that answer, swapped while the scorer is serving."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from headrace.former import Former, former_of
 from headrace.v1 import models_pb2
 from headrace.version import Version
 
-#: Where the log does not tell: more than this nobody has learned.
+#: The bound on examples if the log does not tell: no version has learned more.
 _MOST_EXAMPLES = 2**48
 
 _Offered: TypeAlias = models_pb2.ModelVersion
 
 
 class Takeover(NamedTuple):
-    """How far a changed model is: the definition that answers, and examples that its own has learned and needs."""
+    """How far a changed model is: the definition that answers, and the examples its own has learned and needs."""
 
     answering: str
     learned: int
@@ -29,21 +29,21 @@ class Takeover(NamedTuple):
 class Versions:
     """The version that answers for each model of a loop.
 
-    After a change of the model it is one of its former definition, until the new definition has learned enough. Every
-    scorer decides so from the models topic alone: the newest version of its own definition answers once that has taken
-    over; until then the newest one of the definition that took over last; where there is none, its own.
+    After a model has changed, a version of its former definition answers until the new one has learned enough. Every
+    scorer decides this from the models topic alone: the newest version of its own definition answers once that has
+    taken over; until then, the newest one of the definition that took over last; if there is none, its own.
 
-    `offer` is for one background thread, the rest for all: a swap is one assignment, so a request works
-    with one version from its start to its end.
+    `offer` is for one background thread, the other methods for all: a swap is one assignment, so a request works
+    with one version from its beginning to its end.
 
     Parameters
     ----------
     note
-        Told what becomes of versions.
+        Logs the fate of a version.
     entries
-        Of a model the entries that its log has had so far: none can have learned more; None where that is not known.
+        Returns how many entries a model's log has had: no version can have learned more; None if unknown.
     trial
-        Tries a version where it can do no harm, before it is loaded here; raises `CorruptState`.
+        Tries a version in isolation before it is loaded here; raises `CorruptState`.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class Versions:
         self._note = note
 
     def current(self, model: str) -> Version:
-        """The version that answers.
+        """Return the version that answers.
 
         Raises
         ------
         UnknownName
             The loop has no such model.
         NoModelYet
-            It has published nothing.
+            The model has published no version.
         """
         found = self._current.get(model) or self._current.get(self.model(model).name)
         if found is None:
@@ -84,16 +84,16 @@ class Versions:
         return found
 
     def find(self, model: str) -> Version | None:
-        """The version that answers, None before the first."""
+        """Return the version that answers; None before the first."""
         return self._current.get(model)
 
     def model(self, name: str) -> ModelDefinition:
-        """A model of the loop, by its name or its title: callers of a renamed model need not change at once.
+        """Return a model of the loop, by name or title: callers of a renamed model need not change at once.
 
         Raises
         ------
         UnknownName
-            The loop has none of this name.
+            The loop has no model of this name.
         """
         found = self._models.get(self._names.get(name, name))
         if found is None:
@@ -101,18 +101,18 @@ class Versions:
         return found
 
     def hash(self, name: str) -> str:
-        """The hash of a model's definition."""
+        """Return the hash of a model's definition."""
         return self._hashes[name]
 
     @property
     def models(self) -> Sequence[ModelDefinition]:
-        """All models, in the order of the loop."""
+        """All models, in the order of the loop's definition."""
         return tuple(self._models.values())
 
     def reject(self, version: Version, reason: str) -> Version | None:
-        """Have a version answer no more, because it has answered what no answer can be.
+        """Withdraw a version that has given an impossible answer.
 
-        Returns the one that answers from now on; None where there is none.
+        Return the version that answers from now on; None if there is none.
         """
         name = version.model.name
         with self._swapping:
@@ -136,11 +136,11 @@ class Versions:
             return self._current.get(name)
 
     def examples(self) -> dict[str, int]:
-        """For each model that has a version: how many examples it learned."""
+        """Return, for each model that has a version, how many examples it has learned."""
         return {name: version.examples for name, version in self._current.items()}
 
     def takeover(self, name: str) -> Takeover | None:
-        """How far a changed model is on its way to answering; None where its own definition answers."""
+        """Return how far a changed model is on its way to answering; None if its own definition answers."""
         former, newest = self._current.get(name), self._newest.get(name)
         if former is None or former.model.hash == self._hashes[name]:
             return None
@@ -148,16 +148,16 @@ class Versions:
         return Takeover(former.model.hash, newest.examples if newest else 0, needed)
 
     def offer_kept(self, versions: Sequence[_Offered]) -> dict[str, _Offered]:
-        """Take versions that this scorer has taken before: their examples were checked then, so no log is asked."""
+        """Take versions that this scorer has accepted before: their examples were checked then, without the log now."""
         for published in versions:
             self._known[published.model] = max(published.examples, self._known.get(published.model, -1))
         return self.offer(versions)
 
     def offer(self, versions: Sequence[_Offered]) -> dict[str, _Offered]:
-        """Take what the models topic brought: of each definition the newest that fits; returns those taken.
+        """Take versions from the models topic: for each definition the newest that fits; return those taken.
 
-        The newest has learned the most examples, wherever it stands: a learner that was followed by another one may
-        still send an older one. The versions of a model's former definition are returned under its name and "former".
+        The newest one is that with the most examples, wherever it is on the topic: a superseded learner may
+        still send an older one. Versions of a model's former definition are returned under its name and "former".
         """
         offered: dict[str, list[_Offered]] = {}
         former: dict[str, list[_Offered]] = {}
@@ -168,7 +168,7 @@ class Versions:
                 offered.setdefault(published.model, []).append(published)
             elif self._is_former(published):
                 former.setdefault(published.model, []).append(published)
-        # Those of the own definition first: once it has taken over, no former one is built.
+        # The model's own definition first: once it has taken over, no former one is built.
         taken = {name: self._take_newest(name, versions) for name, versions in offered.items()}
         taken |= {f"{name}.former": self._take_former(name, versions) for name, versions in former.items()}
         for name in {*offered, *former}:
@@ -195,7 +195,7 @@ class Versions:
         newest = self._newest.get(name)
         if newest is not None and newest.taken_over:
             return None
-        # The definition that took over last is the one that answered.
+        # The definition that took over last is the one that has been answering.
         last = versions[-1].definition
         for published in _newest_first([own for own in versions if own.definition == last]):
             former = self._former.get(name)
@@ -214,7 +214,7 @@ class Versions:
         return None
 
     def _choose(self, name: str) -> None:
-        """Let the version answer that is to."""
+        """Choose the version that answers."""
         newest, former = self._newest.get(name), self._former.get(name)
         chosen = newest if newest is not None and (newest.taken_over or former is None) else former
         if chosen is None or chosen is self._current.get(name):
@@ -233,7 +233,7 @@ class Versions:
     def _built(
         self, model: ModelDefinition, published: models_pb2.ModelVersion, former: Former | None = None
     ) -> Version | None:
-        """The version, None where it is refused."""
+        """Build the version; return None if it is refused."""
         try:
             self._check(published)
             self._trial(model, published)
@@ -243,7 +243,7 @@ class Versions:
             return None
 
     def _check(self, published: models_pb2.ModelVersion) -> None:
-        """Refuse what was found implausible before, and more examples than there can be."""
+        """Refuse a version that was found implausible before, or that claims more examples than there can be."""
         name = published.model
         if published.sha256 in self._implausible.get(name, ()):
             raise CorruptState("it has answered what no answer can be")
@@ -260,7 +260,7 @@ class Versions:
                 )
 
     def _is_former(self, published: models_pb2.ModelVersion) -> bool:
-        """Whether a version of another definition may answer until the own one has learned enough."""
+        """Return whether another definition's version may answer until the model's own has learned enough."""
         if published.taken_over and published.model_definition:
             return True
         self._note(
@@ -273,7 +273,7 @@ class Versions:
 
 
 def _corrected(versions: list[_Offered]) -> tuple[list[_Offered], int | None]:
-    """Without those that a later one corrects, and the number that it corrects them to; None where none does."""
+    """Return the versions that no later one corrects, and the number they are corrected to; None if none is."""
     for place in range(len(versions) - 1, -1, -1):
         published = versions[place]
         if published.corrects:
@@ -283,5 +283,5 @@ def _corrected(versions: list[_Offered]) -> tuple[list[_Offered], int | None]:
 
 
 def _newest_first(versions: list[_Offered]) -> list[_Offered]:
-    """Of two of one number the later one comes first: a damaged one may have been sent again."""
+    """Sort versions by examples, newest first; among equals the later comes first, as it may replace a damaged one."""
     return sorted(versions, key=lambda one: one.examples)[::-1]

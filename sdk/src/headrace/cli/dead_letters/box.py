@@ -1,4 +1,4 @@
-"""What the commands on dead letters share: finding the letters of a running loop, and naming one."""
+"""Code shared by the commands on dead letters: find the letters of a running loop, and name one."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
 def letter_options(command: _Command) -> _Command:
-    """The options that say whose letters are meant: those of `loop_options`, and `--pulsar`."""
+    """Add the options that say whose letters are meant: those of `loop_options`, and `--pulsar`."""
     pulsar = click.option("--pulsar", metavar="URL", help="Its broker, if it does not run on this machine.")
     return pulsar(loop_options(command))
 
 
 @contextmanager
 def open_box(target: Target, pulsar: str | None) -> Iterator[LetterBox]:
-    """The dead letters of a loop."""
+    """Open the dead letters of a loop."""
     from headrace.log.letters import LetterBox
     from headrace.log.topics import Topics
 
@@ -36,12 +36,12 @@ def open_box(target: Target, pulsar: str | None) -> Iterator[LetterBox]:
 
 
 def position_of(text: str) -> Position:
-    """The position that a caller gives.
+    """Parse the position that a caller gives.
 
     Raises
     ------
     UnknownName
-        It is none.
+        It is not a position.
     """
     from headrace.log.letters import parse_position
 
@@ -52,12 +52,12 @@ def position_of(text: str) -> Position:
 
 
 def unknown(position: str) -> UnknownName:
-    """No letter stands there."""
+    """Return the error for a position without a letter."""
     return UnknownName("position", position, ("those of `headrace dead-letters list`",))
 
 
 def check_stream(stream: str | None, target: Target) -> None:
-    """A misspelt stream has no dead letters either; what a loop elsewhere declares is not known here."""
+    """Refuse a misspelt stream, which has no dead letters either; the streams of a remote loop are unknown here."""
     if stream is None or target.data is None:
         return
     known = tuple(own.name for own in definition_of(target, None).streams)

@@ -1,4 +1,4 @@
-"""Correcting a dead letter's event before it is sent again."""
+"""Correction of a dead letter's event before it is sent again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Fields = dict[str, Any]
 
 
 def fields_of(settings: Sequence[str]) -> Fields:
-    """What ``FIELD=VALUE`` says: a value is JSON if it can be read as that, else text."""
+    """Parse ``FIELD=VALUE`` settings: a value is JSON if it can be parsed as JSON, otherwise text."""
     found: Fields = {}
     for own in settings:
         name, equals, text = own.partition("=")
@@ -33,7 +33,7 @@ def fields_of(settings: Sequence[str]) -> Fields:
 
 
 def check_fields(own: Letter, fields: Fields, loop: LoopDefinition | None) -> None:
-    """Refuse to set what the letter's stream lacks; what a loop elsewhere declares is not known here.
+    """Refuse to set a field that the letter's stream lacks; the streams of a remote loop are unknown here.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def check_fields(own: Letter, fields: Fields, loop: LoopDefinition | None) -> No
 
 
 def as_sent(own: Letter, loop: LoopDefinition | None) -> Letter:
-    """A letter of what stood on a topic, where times are µs, as ingest takes it of a stream of another unit."""
+    """Convert times of a letter from a topic, where they are µs, if ingest expects another unit for the stream."""
     from headrace.definition import FieldType
     from headrace.events.moments import counts_micros
     from headrace.wording import format_time
@@ -71,12 +71,12 @@ def as_sent(own: Letter, loop: LoopDefinition | None) -> Letter:
 
 
 def edited(own: Letter, fields: Fields, event: str | None) -> Letter:
-    """A letter with its event replaced, or some of its fields.
+    """Return a letter with its event, or some of its fields, replaced.
 
     Raises
     ------
     InvalidRequest
-        Fields are to be set, and the event is no JSON object.
+        Fields are to be set, and the event is not a JSON object.
     """
     from headrace.v1.dead_letter_pb2 import DeadLetter
 

@@ -34,7 +34,7 @@ def list_letters(
     data: Path | None,
     redis: str | None,
 ) -> None:
-    """List dead letters, the oldest first; those that were sent through again are done with, and left out.
+    """List dead letters, the oldest first; letters that were sent through again are settled, and left out.
 
     \b
     Example:
@@ -60,7 +60,7 @@ def list_letters(
 
 
 def _tell_rest(found: int, shown: int, hidden: int, as_json: bool) -> None:
-    """What is not shown, on standard error."""
+    """Report on standard error what is not shown."""
     if found > shown:
         say(f"the newest {shown:,} of {found:,}: --limit shows more", err=True)
     if not found and not as_json:

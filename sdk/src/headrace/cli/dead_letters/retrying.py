@@ -50,8 +50,8 @@ def retry(
 ) -> None:
     """Send the events of dead letters through the ingest service again, and say what became of each.
 
-    Name letters by POSITION (as `list` prints it), or take all. What is refused again becomes a new dead letter (exit
-    code 4). An event counts once, however often it is sent.
+    Name letters by POSITION (as `list` prints it), or take all. An event that is refused again becomes a new dead
+    letter (exit code 4). An event counts once, however often it is sent.
 
     \b
     Examples:
@@ -95,7 +95,7 @@ def _check_usage(positions: Sequence[str], many: bool, settings: bool, event: st
 
 
 def _named(box: LetterBox, positions: Sequence[str]) -> set[Position]:
-    """The letters at these positions, each of which has to hold an event."""
+    """Return the letters at these positions; each must hold an event."""
     from headrace.errors import InvalidRequest
 
     wanted = {position_of(own): own for own in positions}
@@ -112,7 +112,7 @@ def _named(box: LetterBox, positions: Sequence[str]) -> set[Position]:
 
 
 def _waiting(box: LetterBox, stream: str | None) -> set[Position]:
-    """The letters (of a stream) that were not retried; those that hold no event are told, and left."""
+    """Return the letters (of a stream) that were not retried; report and skip those that hold no event."""
     found: set[Position] = set()
     left = 0
     for own in box.read():
@@ -128,7 +128,7 @@ def _waiting(box: LetterBox, stream: str | None) -> set[Position]:
 
 
 def _at(box: LetterBox, wanted: set[Position]) -> Iterator[Letter]:
-    """The letters at these positions. What is refused meanwhile stands behind them, and is not looked at."""
+    """Yield the letters at these positions. Letters refused meanwhile come after them, and are not read."""
     left = len(wanted)
     for own in box.read():
         if own.position in wanted:
@@ -148,7 +148,7 @@ def _resend(box: LetterBox, client: IngestClient, letters: Iterator[Letter], tel
             {
                 own.letter.position: Outcome.REFUSED if own.error else Outcome.TAKEN
                 for own in run
-                # What the service does not even judge is no new letter: the old one stays.
+                # If the service does not even judge the event, it writes no new letter, and the old one stays.
                 if own.error is None or isinstance(own.error, InvalidEvent)
             }
         )

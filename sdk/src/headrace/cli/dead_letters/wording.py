@@ -1,4 +1,4 @@
-"""How a dead letter is told."""
+"""The display of a dead letter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def plain(own: Letter) -> dict[str, object]:
-    """All of a letter, as JSON can say it; what is unknown is null."""
+    """Return a whole letter as JSON values; unknown ones are null."""
     from headrace.log.letters import format_position
 
     letter, stood = own.letter, own.stood
@@ -33,7 +33,7 @@ def plain(own: Letter) -> dict[str, object]:
 
 
 def line(own: Letter) -> str:
-    """A letter in one line."""
+    """Format a letter in one line."""
     from headrace.log.letters import format_position
 
     letter = own.letter
@@ -43,7 +43,7 @@ def line(own: Letter) -> str:
 
 
 def page(own: Letter) -> str:
-    """All of a letter, a line each."""
+    """Format a whole letter, one line per field."""
     told = plain(own) | {"retried": own.retried or "no"}
     if own.stood is None:
         del told["topic"]
@@ -53,7 +53,7 @@ def page(own: Letter) -> str:
 
 
 def reason(own: Letter) -> str:
-    """Why it was refused."""
+    """Describe why it was refused."""
     letter = own.letter
     what = f"field {letter.field} is {letter.value}" if letter.field else f"the event is {letter.value}"
     return f"{what}, expected {letter.expected}"
@@ -68,7 +68,7 @@ def _time(microseconds: int) -> str:
 
 
 def _event(event: bytes) -> object:
-    """The event as JSON if it is that, as text if it is that, else in base64."""
+    """Return the event as JSON if it is JSON, as text if it is text, otherwise in base64."""
     try:
         text = event.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""``headrace init``: a loop file for a table that the user has."""
+"""``headrace init``: a loop file for an existing table of the user."""
 
 from headrace.cli.init.command import command
 

@@ -1,4 +1,4 @@
-"""The command itself."""
+"""The `init` command itself."""
 
 from __future__ import annotations
 

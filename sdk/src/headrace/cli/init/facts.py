@@ -1,4 +1,4 @@
-"""What a table's columns hold, as far as its rows show."""
+"""Facts about a table's columns, as far as its rows show them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from headrace.errors import InvalidEvent
 from headrace.files import cells_of, field_name
 from headrace.files.values import from_text
 
-#: Rows that are looked at closely; of those behind them only what says how far the table is out of order.
+#: Rows that are examined closely; later rows only count for how far the table is out of order.
 CLOSE = 50_000
-#: Distinct values that are kept of a column.
+#: How many distinct values of a column are kept.
 _KEPT = 1_000
-#: What stands for a missing value in tables of R, pandas and databases.
+#: Texts for a missing value in tables of R, pandas and databases.
 _PLACEHOLDERS = frozenset({"NA", "N/A", "NaN", "nan", "null", "NULL", "None", "\\N", "?"})
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d{0,17})(\.0+)?")
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")
 _BASIC_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])")
 _ABOUT_TIME = re.compile(r"time|date|stamp|epoch|(^|_)(at|ts|on|when)$", re.IGNORECASE)
-#: Patterns that a date may be written by, and what a number of the years 1980 to 2100 counts.
+#: Patterns of dates, and the range of numbers that stand for the years 1980 to 2100, in each unit.
 _PATTERNS = tuple(
     f"{day}{clock}"
     for day in ("%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%b %d %Y", "%d %b %Y", "%Y%m%d")
@@ -44,21 +44,21 @@ class Column:
     Attributes
     ----------
     name
-        The field that it is read as.
+        The name of the field that it becomes.
     place
         Its place in a row.
     kind, form
-        What its values are, and how its times are written (see `StreamDefinition.time_format`).
+        The type of its values, and how its times are written (see `StreamDefinition.time_format`).
     rows, missing
         How many rows were looked at, and how many of them have no value.
     placeholders
-        What stands for a missing value beside nothing.
+        Texts for a missing value, besides an empty cell.
     distinct
         How many different values it has.
     values
-        How often each value occurs, where they are not too many.
+        How often each value occurs, unless there are too many.
     low, high
-        The least and the greatest number or time (µs).
+        The smallest and the largest number or time (µs).
     """
 
     name: str
@@ -76,22 +76,22 @@ class Column:
     example: str = ""
 
     def time(self, cells: Sequence[str]) -> int | None:
-        """The time (µs) that a row has in this column."""
+        """Return the time (µs) of a row in this column."""
         return time_of(cells[self.place], self.form)
 
 
 @dataclass
 class Table:
-    """A file as it was looked at.
+    """A file, as it was examined.
 
     Attributes
     ----------
     sample
-        Rows that were looked at closely.
+        Rows that were examined closely.
     rows
-        How many there are in all.
+        The number of all rows.
     repeated
-        How many of the sample repeat another row of it.
+        How many rows of the sample repeat another one.
     """
 
     path: Path
@@ -104,20 +104,20 @@ class Table:
 
     @property
     def complete(self) -> bool:
-        """Whether all of it was looked at closely."""
+        """Whether all rows were examined closely."""
         return self.rows <= len(self.sample)
 
     @property
     def placeholders(self) -> list[str]:
-        """What stands for a missing value in any column."""
+        """The texts that stand for a missing value in any column."""
         return sorted({text for column in self.columns for text in column.placeholders})
 
     def is_missing(self, column: Column, cells: Sequence[str]) -> bool:
-        """Whether a row has no value in a column."""
+        """Return whether a row has no value in a column."""
         return not cells[column.place] or cells[column.place] in column.placeholders
 
     def disorder(self, column: Column) -> int:
-        """By how much (µs) a row is older than one before it, at most."""
+        """Return by how much (µs) a row is older than an earlier one, at most."""
         newest, disorder = -(2**63), 0
         with cells_of(self.path) as (_, rows):
             for cells in rows:
@@ -129,12 +129,12 @@ class Table:
 
 
 def look_at(path: Path) -> Table:
-    """Look at a file.
+    """Examine a file.
 
     Raises
     ------
     InvalidRequest
-        Its format is not known.
+        Its format is unknown.
     """
     with cells_of(path) as (names, rows):
         sample = list(islice(rows, CLOSE))
@@ -169,7 +169,7 @@ def _column(name: str, place: int, cells: list[str]) -> Column:
 
 
 def _kind(name: str, values: list[str]) -> tuple[FieldType, str | None]:
-    """What a column's values are, and how they are written where they are times."""
+    """Return the type of a column's values, and, for times, how they are written."""
     if not values:
         return FieldType.STRING, None
     if all(value.lower() in ("true", "false") for value in values):
@@ -200,7 +200,7 @@ def _numbers(column: Column, values: dict[str, int]) -> Iterator[float]:
 
 
 def time_of(text: str, form: str | None) -> int | None:
-    """A cell's time in µs, None where it has none."""
+    """Return a cell's time in µs; None if it has none."""
     try:
         return from_text(_MOMENT, text, form)  # type: ignore[no-any-return]
     except InvalidEvent:

@@ -1,4 +1,4 @@
-"""The text of a loop file for a table: what was guessed has a question beside it."""
+"""The text of a loop file for a table: each guess has a question beside it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.declare.durations import format_duration, parse_duration
 from headrace.declare.streams import CONTENT, PYTHON
 from headrace.definition import FieldType, Task
 
-#: Classes of whole numbers: more of them are a quantity.
+#: Most classes of whole numbers: a column with more of them is a quantity.
 _CLASSES = 10
 _MEANS = 3
 _WINDOWS = ("1m", "5m", "15m", "1h", "3h", "12h", "1d", "7d", "30d", "90d", "365d")
@@ -30,14 +30,14 @@ _LEARNERS = {
 _NUMBERS = (FieldType.INT, FieldType.FLOAT, FieldType.BOOL)
 _QUESTIONS = "Comments with a question mark are beside guesses of `headrace init`."
 _MINUTE, _DAY = 60_000_000, 86_400_000_000
-#: Characters of a list that stands on one line.
+#: Characters of a list that fits on one line.
 _LINE = 70
-#: A file that is further out of order is to be sorted: to wait so long for each row costs too much.
+#: A file that is further out of order must be sorted: waiting that long for each row costs too much.
 SORTED = _DAY
 
 
 class LoopFile:
-    """Writes the loop file of a table."""
+    """The loop file of a table."""
 
     def __init__(self, table: Table, roles: Roles, name: str) -> None:
         self._table = table
@@ -49,7 +49,7 @@ class LoopFile:
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The whole text of the file."""
         parts = [self._head(), self._stream(), self._label()]
         if self._roles.entity:
             parts.append(self._view(self._roles.entity))
@@ -118,7 +118,7 @@ class LoopFile:
     def _type(self, column: Column) -> str:
         roles = self._roles
         kind = column.kind
-        # One way of writing times is declared for a stream.
+        # A stream can declare only one way to write times.
         if kind is FieldType.TIME and column.form not in (None, roles.time.form):
             kind = FieldType.INT if column.form in ("s", "ms", "us", "ns") else FieldType.STRING
         required = column in (roles.time, roles.id, roles.entity)
@@ -126,7 +126,7 @@ class LoopFile:
         return PYTHON[kind] + (" | None" if optional else "")
 
     def _outcome(self) -> tuple[Task, str]:
-        """What is predicted, and how it is written."""
+        """Return the task, and the expression of the value that is predicted."""
         label = self._roles.label
         field = f"{self.stream}.{label.name}"
         values = sorted(label.values, key=lambda value: (label.values[value], value))
@@ -141,7 +141,7 @@ class LoopFile:
         return Task.REGRESSION, f"{field} / {self._scale()}.0"
 
     def _scale(self) -> int:
-        """A power of ten by which the label is near 1."""
+        """Return the power of ten that scales the label to about 1."""
         place = self._roles.label.place
         numbers = [number for cells in self._table.sample if (number := _number(cells[place])) is not None]
         spread = max(pstdev(numbers), abs(sum(numbers) / len(numbers)) / 10, 1.0)
@@ -167,7 +167,7 @@ class LoopFile:
         return "\n".join(lines)
 
     def _means(self) -> list[str]:
-        """The columns that a view has the means of: those known when their row happens."""
+        """Return the columns whose means a view has: those known when their row happens."""
         plain = [own for own in self._plain() if own.kind in _NUMBERS and own is not self._roles.entity]
         usable = [own for own in plain if own.kind is FieldType.FLOAT or own.distinct > CATEGORIES + 1]
         label = self._roles.label
@@ -191,7 +191,7 @@ class LoopFile:
         )
 
     def _windows(self, entity: Column) -> list[str]:
-        """A window of some rows of an entity, and one of many."""
+        """Return a window of a few rows of an entity, and one of many."""
         time = self._roles.time
         span = max(time.high - time.low, _MINUTE)
         gap = span * entity.distinct / max(entity.rows, 1)
@@ -204,7 +204,7 @@ class LoopFile:
         return list(dict.fromkeys(chosen))
 
     def _plain(self) -> list[Column]:
-        """The columns that are features as they are."""
+        """Return the columns that become features unchanged."""
         left_out = [*self._taken, *self._roles.later]
         return [own for own in self._table.columns if own not in left_out and own.distinct > 1 and own.name != CONTENT]
 
@@ -250,7 +250,7 @@ class LoopFile:
         return f"{field},"
 
     def event(self) -> str:
-        """The last row looked at as an event that a score can be asked for."""
+        """Return the last examined row as an event to ask a score for."""
         cells = self._table.sample[-1]
         known = [own for own in self._plain() if own.kind is not FieldType.TIME and own.distinct]
         wanted = [*([self._roles.entity] if self._roles.entity else []), self._roles.time, *known]
@@ -278,12 +278,12 @@ def _number(cell: str) -> float | None:
 
 
 def _quantile(label: Column) -> float:
-    """A threshold in the upper half of a label."""
+    """Return a threshold in the upper half of a label."""
     return float(f"{label.low + 0.75 * (label.high - label.low):.2g}")
 
 
 def _listed(texts: Sequence[str]) -> str:
-    """Texts as a list, on lines that are not too long."""
+    """Format texts as a list, on lines that are not too long."""
     short = f"[{', '.join(map(_quoted, texts))}]"
     if len(short) <= _LINE:
         return short
@@ -295,7 +295,7 @@ def _quoted(text: str) -> str:
 
 
 def _rounded(duration: int) -> str:
-    """A duration that is at least so long, in whole units that are easy to read."""
+    """Round a duration up to whole units that are easy to read."""
     for unit in (_DAY, 3_600_000_000, _MINUTE, 1_000_000):
         if duration >= 2 * unit:
             return format_duration(-(-duration // unit) * unit)
@@ -303,13 +303,13 @@ def _rounded(duration: int) -> str:
 
 
 def usual_name(stem: str) -> str:
-    """A name for the stream and the file: lower-case letters, digits and _."""
+    """Return a name for the stream and the file: lower-case letters, digits and _."""
     name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
     return name if name[:1].isalpha() else f"table_{name}".rstrip("_")
 
 
 def sort_command(path: Path, table: Table, roles: Roles) -> str:
-    """What writes a CSV file in the order of its times, with pandas."""
+    """Return a command that writes a CSV file in the order of its times, with pandas."""
     column = table.names[roles.time.place]
     read = f"pd.read_csv({str(path)!r}, dtype=str, keep_default_na=False)"
     key = f"key=lambda times: pd.to_datetime(times, format={roles.time.form or 'ISO8601'!r}, utc=True)"
@@ -318,7 +318,7 @@ def sort_command(path: Path, table: Table, roles: Roles) -> str:
 
 
 def columns_text(table: Table, roles: Roles) -> Sequence[str]:
-    """A line for each column: its type, and what it is for."""
+    """Format a line for each column: its type and its role."""
     parts = {id(roles.time): "the time", id(roles.label): "the label"}
     parts |= {id(own): what for own, what in ((roles.id, "the id"), (roles.entity, "the entity")) if own}
     parts |= {id(roles.known_at): "when the label is known"} if roles.known_at else {}

@@ -1,4 +1,4 @@
-"""What a table's columns are for, as far as their names and values tell: each choice is a guess."""
+"""The roles of a table's columns, guessed from their names and values: each choice is a guess."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ _LABEL = re.compile(
     r"|convert|return|fail|fault|weather|fare|tip|price|amount|total|duration|demand|sales|count",
     re.IGNORECASE,
 )
-#: Words that say nothing of what a column is about.
+#: Words that tell nothing about the content of a column.
 _USUAL = {"time", "date", "the", "price", "temp", "day", "return"}
-#: Rows of an entity that are needed on average to aggregate them.
+#: Average number of rows per entity that are needed to aggregate them.
 _ROWS_OF_ENTITY = 5
-#: Categories that become features, and classes of a label.
+#: Most categories that become features, and most classes of a label.
 CATEGORIES = 30
-#: Share of rows whose other time must follow.
+#: Share of rows in which the other time must follow.
 _FOLLOWS = 0.95
 
 
 @dataclass
 class Roles:
-    """What the columns of a table are for.
+    """The roles of a table's columns.
 
     Attributes
     ----------
     id, entity, known_at
-        None where no column is that.
+        None if no column has this role.
     wait
-        How much later than its row a label is known at most (µs); 0 where no column says when.
+        How much later than its row a label is known, at most (µs); 0 if no column says when.
     lateness
-        How far behind the newest row before it a row stands at most (µs).
+        How far a row is behind the newest row before it, at most (µs).
     later
-        Columns that may be known only with the label: their names share a word with that of the label or of its time,
-        or they are missing only where the label is.
+        Columns that may be known only with the label: their names share a word with the label's name or its time's
+        name, or they are missing only where the label is.
     """
 
     time: Column
@@ -67,12 +67,12 @@ def roles_of(table: Table, *, time: str | None = None, label: str | None = None)
     Parameters
     ----------
     time, label
-        The columns that the user names.
+        The columns that the user has named.
 
     Raises
     ------
     InvalidRequest
-        The table has no time or nothing to predict.
+        The table has no time, or nothing to predict.
     """
     moment = _named(table, time) if time else _time(table)
     if moment is None or moment.kind is not FieldType.TIME:
@@ -115,7 +115,7 @@ def _add_times(path: Path) -> str:
 
 
 def _time(table: Table) -> Column | None:
-    """The time at which an event begins: every row has it, and the others of its row follow."""
+    """Return the time at which an event begins: every row has it, and the row's other times follow."""
     times = [own for own in table.columns if own.kind is FieldType.TIME and not own.missing]
     return min(
         times, key=lambda own: (bool(_ENDS.search(own.name)), not _BEGINS.search(own.name), own.low), default=None
@@ -128,7 +128,7 @@ def _is_id(column: Column) -> bool:
 
 
 def _label(table: Table, time: Column, id: Column | None) -> Column | None:
-    """The column to be predicted: what is called like one, or else the last."""
+    """Return the column to predict: one with a name like a label, otherwise the last one."""
     usable = [own for own in table.columns if own not in (time, id) and _may_be_label(own)]
     called = [own for own in usable if _LABEL.search(own.name)]
     return max(called or usable, key=lambda own: (_is_outcome(own), own.place), default=None)
@@ -145,7 +145,7 @@ def _may_be_label(column: Column) -> bool:
 
 
 def _known_at(table: Table, time: Column, label: Column) -> tuple[Column | None, int]:
-    """The column that says when the label is known, and how much later that is at most."""
+    """Return the column that says when the label is known, and how much later that is, at most."""
     for column in table.columns:
         if column is time or column is label or column.kind is not FieldType.TIME:
             continue
@@ -170,7 +170,7 @@ def _is_later(table: Table, column: Column, label: Column, known_at: Column | No
 
 
 def _entity(table: Table, taken: Sequence[Column]) -> Column | None:
-    """What many rows are about: a card, a station."""
+    """Return the column of what many rows are about: a card, a station."""
     usable = [
         own
         for own in table.columns

@@ -1,1 +1,1 @@
-"""What the scorer answers over gRPC: thin shells around `headrace_scorer.scorer`."""
+"""The scorer's gRPC handlers: thin layers over `headrace_scorer.scorer`."""

@@ -1,4 +1,4 @@
-"""`inference.GRPCInferenceService`: the Open Inference Protocol, with vectors given by the caller."""
+"""`inference.GRPCInferenceService`: the Open Inference Protocol, where the caller gives the vectors."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from headrace_scorer.handlers.tensors import BYTES, FP64, MOST_VALUES, check_out
 from headrace_scorer.scorer import Scorer
 from headrace_scorer.versions import Versions
 
-#: The class predicted: multiclass models only.
+#: The predicted class: an output of multiclass models only.
 LABEL = "label"
 
 _VERSION = "0.1.0"
 
-#: So many rows count as one request: no row is read for them from the store.
+#: This many rows count as one request: they need no read from the store.
 _ROWS_A_REQUEST = 32
 
 
 class InferenceHandler(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
     """See `protos/headrace/inference/grpc_service.proto`.
 
-    A model's version is named by the number of examples it learned; only the one that answers is there.
+    A model's version is named by the number of examples it learned; only the one that answers is available.
     """
 
     def __init__(self, versions: Versions, scorer: Scorer) -> None:
@@ -110,7 +110,7 @@ def _outputs(model: ModelDefinition, classes: int) -> list[tuple[str, str, list[
 
 
 def _check_work(rows: int, version: Version) -> None:
-    """Refuse what would make a larger answer, or take more memory, than a request may."""
+    """Refuse a request whose answer would be larger, or take more memory, than allowed."""
     width = len(version.model.features) + max(len(version.classes), 1)
     if rows * width > MOST_VALUES:
         most = f"at most {MOST_VALUES // width:,}: {len(version.model.features)} features and the outputs of each count"

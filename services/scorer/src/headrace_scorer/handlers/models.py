@@ -1,4 +1,4 @@
-"""`ModelService`: which models there are, and what they are."""
+"""`ModelService`: which models there are, with their descriptions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ModelHandler(models_pb2_grpc.ModelServiceServicer):
     ) -> pb.DescribeModelResponse:
         model = self._versions.model(request.model)
         version = self._versions.find(model.name)
-        # All of one definition: that of the version that answers, while a changed one learns.
+        # Describe one definition only: that of the answering version, while a changed one learns.
         answering = version.model if version else model
         return pb.DescribeModelResponse(
             summary=self._summary(model),

@@ -1,4 +1,4 @@
-"""`ScoringService`: one, batch, stream."""
+"""`ScoringService`: single requests, batches, and streams."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headrace_scorer.scorer import Answer, Request, Scorer
 
 _log = structlog.get_logger()
 
-#: Requests of one stream under way at once; the caller's next ones wait in its transport.
+#: Requests of one stream under way at once; the caller's next ones wait in the transport.
 _STREAM_WINDOW = 64
 
 
@@ -93,7 +93,7 @@ class ScoringHandler(scoring_pb2_grpc.ScoringServiceServicer):
         return response
 
     def _named(self, version: Version) -> pb.Version:
-        """The version as a message: made once."""
+        """Return the version as a message, which is created once."""
         known = self._names.get(version.model.name)
         if known is None or known[0] is not version:
             title = self._scorer.versions.model(version.model.name).title

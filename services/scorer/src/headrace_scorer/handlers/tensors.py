@@ -19,27 +19,27 @@ BYTES = "BYTES"
 
 _LENGTH = struct.Struct("<I")
 
-#: Values that a request may have, inputs and outputs together: rows × (features + outputs). 16 MiB as FP64.
+#: Values that a request may have, inputs plus outputs: rows × (features + outputs). 16 MiB as FP64.
 MOST_VALUES = 2**21
 
-#: Names, and numbers of a shape, that an error lists.
+#: How many names, and numbers of a shape, an error lists.
 _LISTED = 6
 
 
 def read_inputs(
     request: pb.ModelInferRequest, expected: dict[str, tuple[str, int]]
 ) -> tuple[dict[str, npt.NDArray[Any]], bool]:
-    """The inputs of a request, each of shape [N, width] with one N, and whether they came raw.
+    """Return the inputs of a request, each of shape [N, width] with one N, and whether they were raw.
 
     Parameters
     ----------
     expected
-        Datatype and width by name.
+        Datatype and width by input name.
 
     Raises
     ------
     InvalidRequest
-        A name, datatype, shape or content that does not fit; says which, and what was expected.
+        A name, datatype, shape or content does not fit; the error says which, and what was expected.
     """
     names = [tensor.name for tensor in request.inputs[: len(expected) + _LISTED]]
     if sorted(names) != sorted(expected):
@@ -61,12 +61,12 @@ def read_inputs(
 
 
 def check_outputs(wanted: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse outputs that there are not, and any that is asked for twice.
+    """Refuse outputs that do not exist, and any that is requested twice.
 
     Raises
     ------
     InvalidRequest
-        It says which.
+        The error says which.
     """
     for name in wanted[: len(known) + 1]:
         if name not in known:
@@ -78,7 +78,7 @@ def check_outputs(wanted: Sequence[str], known: Sequence[str]) -> None:
 def write_outputs(
     response: pb.ModelInferResponse, outputs: dict[str, npt.NDArray[Any]], wanted: Sequence[str], raw: bool
 ) -> None:
-    """Add the outputs that are wanted (none named: all; see `check_outputs`) to a response."""
+    """Add the wanted outputs to a response: all of them if none is named (see `check_outputs`)."""
     for name in wanted or outputs:
         array = outputs[name]
         text = array.dtype == object

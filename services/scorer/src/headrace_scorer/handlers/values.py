@@ -1,4 +1,4 @@
-"""A vector as messages."""
+"""Conversion of a vector into messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.v1 import vector_pb2
 def values_of(
     model: ModelDefinition, assembled: Assembled, row: int, age: Callable[[int], int | None]
 ) -> list[vector_pb2.Value]:
-    """One row of what was assembled, in the order of the model's features."""
+    """Return one assembled row, in the order of the model's features."""
     values = []
     number = text = 0
     for place, feature in enumerate(model.features):
