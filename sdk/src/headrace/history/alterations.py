@@ -19,7 +19,7 @@ class Alterations:
     Attributes
     ----------
     altered
-        By stream, the ids of the events that were met and are different now.
+        By stream, the ids of the events that were read and are different now.
     """
 
     def __init__(self) -> None:

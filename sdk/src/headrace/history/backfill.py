@@ -84,7 +84,7 @@ class Backfill:
         outputs = read_outputs(self._client, self._loop, self._topics, tell)
         if not (again or any(_has_begun(own, outputs) for own in unknown)):
             raise StateIsThere(self._loop.name)
-        # Each partition is reset in one step in the store, and its owner works until that step: an interruption at any
+        # Each partition is reset in one step in the store, and its owner continues until then: an interruption at any
         # moment leaves no partition without its rows.
         floors = {partition: self._begin_partition(partition, outputs) for partition in outputs.epochs}
         for model in self._loop.models:

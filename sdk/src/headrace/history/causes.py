@@ -17,7 +17,7 @@ _NAMED = 3
 
 
 class Causes:
-    """Finds causes, by recomputing the vectors that differ under other conditions.
+    """Finds causes: recomputes the differing vectors under other conditions.
 
     Parameters
     ----------

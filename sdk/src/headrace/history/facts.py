@@ -1,4 +1,4 @@
-"""Facts about a running loop that a changed definition meets, from the broker and the store; they are only read."""
+"""Facts about a running loop that a changed definition is checked against; the broker and the store are only read."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _POSITION = np.dtype([("ledger", ">u8"), ("entry", ">u8"), ("batch", ">u4")])
 
 @dataclass
 class Selection:
-    """Selection of vectors: those with these ids (None: any), from a time (µs), before a time, at most so many."""
+    """Selection of vectors: those with these ids (None: any), from `start` on, before `end` (µs), at most `limit`."""
 
     ids: frozenset[str] | None = None
     start: int | None = None
@@ -152,7 +152,7 @@ class LoggedModel:
         return found
 
     def requests(self, selection: Selection, size: int) -> Iterator[Predictions]:
-        """Yield the selected predictions of requests, with the vectors that they say they used."""
+        """Yield the selected predictions of requests, with the vectors recorded in them."""
         left = selection.limit
         for source, payload, _ in self._messages(self._topics.predictions(self._model.name), self._answers):
             if source.epoch is not None:

@@ -131,7 +131,7 @@ class Assembler:
         Parameters
         ----------
         times
-            int64[N]: the time that each event is read as of.
+            int64[N]: the as-of time of each event.
         rows
             ``rows[event][read][partition]``: the row's bytes, None if there is none.
         """

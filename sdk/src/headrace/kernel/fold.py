@@ -221,9 +221,10 @@ class Fold:
         return Reached(self.frontier_folded(partition), min(out, default=own.frontier))
 
     def frontier_folded(self, partition: PartitionId) -> int:
-        """Return the time before which no event of this partition is to be folded; vectors elsewhere wait for it.
+        """Return the time before which no event of this partition is still to be folded.
 
-        The partition's own vectors may still wait. If they counted, two workers would wait for each other.
+        Vectors of other partitions wait for it. The partition's own vectors may still wait: if they counted, two
+        workers would wait for each other.
         """
         own = self.partitions[partition]
         return min(own.frontier, _reach(own, 0))
@@ -233,7 +234,7 @@ class Fold:
         return self.partitions[partition].frontier_out(model)
 
     def watermark_out(self, partition: PartitionId, model: str) -> int:
-        """Return the same as `frontier_out`, but ignore that a partition rests: expiry by event time needs this one."""
+        """Return `frontier_out` as if the partition were not idle or ended: expiry by event time needs this one."""
         return self.partitions[partition].watermark_out(model)
 
     def _views_of(self, stream: str) -> tuple[ViewDefinition, ...]:
@@ -312,7 +313,7 @@ class Fold:
         for (model, source, _), keys in reads:
             asking, span = self._waiting(source), plan.vectors[model, source]
             at = slice(span.start, span.stop)
-            # The moment of a vector is when no event before its time can still be folded.
+            # A vector's moment has come when no event before its time can still be folded.
             timeline.read(keys, asking.columns.times[at], asking.keys[at] + self._lateness)
         for ((model, source, read), _), result in zip(reads, timeline.run(), strict=True):
             found[model, source, read, partition] = result

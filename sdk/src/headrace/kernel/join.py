@@ -134,7 +134,7 @@ class Watermarks(NamedTuple):
     questions, labels
         Times before which no question and no label can still come, in any case.
     release
-        Entries placed before this time may be logged: a source that rests holds nothing back.
+        Entries placed before this time may be logged: an idle or ended source holds nothing back.
     by_events
         The labels' watermark without marks.
     """
@@ -152,7 +152,7 @@ class Watermarks(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """Rule that says which label answers a question, when that is decided, and which answers make an example.
+    """Rule for which label answers a question, when that is decided, and which answers make an example.
 
     Attributes
     ----------
@@ -344,7 +344,7 @@ class Decided:
     entries
         Entries for the log, in order.
     released
-        Some were logged because a source rests: entries with an earlier place may still come.
+        Some were logged because a source is idle or ended: entries with an earlier place may still come.
     expired
         Number of questions whose label did not come within the bound.
     unmatched
@@ -393,7 +393,7 @@ class Join:
     Parameters
     ----------
     rule
-        The rule for which label answers a question.
+        The rule that determines which label answers a question.
     entries
         The store's entries for the names that the step involves.
     """
@@ -444,7 +444,7 @@ class Join:
         )
 
     def label(self, name: str, label: Outcome) -> bool:
-        """Take a label; return False if another label of its question counts instead."""
+        """Take a label; return False if it is a repeat, or if another label of its question counts instead."""
         if self._rule.after is not None:
             return self._forecast(name, label)
         entry, rule = self._entries.get(name, NOTHING), self._rule

@@ -155,7 +155,6 @@ class Partition:
         A producer has declared that its history ends here: the same effect as `idle`, but at once.
     evicted
         Ids forgotten because there are too many, since `evicted` was last cleared.
-        Ids that were forgotten because there are too many, since `evicted` was cleared.
     """
 
     stream: StreamDefinition
@@ -192,11 +191,11 @@ class Partition:
         return max(self.stream.horizon, self.stream.lateness)
 
     def frontier_out(self, model: str = "") -> int:
-        """Return the time before which no vector (of this model) is to come, unless the partition rests and resumes."""
+        """Return the time before which no vector (of this model) comes, unless an idle or ended partition resumes."""
         return min(self.frontier, self._unmade(model))
 
     def watermark_out(self, model: str = "") -> int:
-        """Return the time before which no vector (of this model) is to come, in any case."""
+        """Return the time before which no vector (of this model) comes, in any case."""
         return min(self.watermark, self._unmade(model))
 
     def _unmade(self, model: str) -> int:
@@ -214,7 +213,7 @@ class Partition:
     def accept(
         self, events: EventColumns, positions: Sequence[tuple[int, int, int]], published: Sequence[int], now: int = 0
     ) -> list[Refused]:
-        """Accept events in order and return the refused ones: sent before, too late or too far ahead.
+        """Accept events in order; return the refused ones: sent before, too late or too far ahead.
 
         Parameters
         ----------
@@ -230,7 +229,7 @@ class Partition:
         watermarks: list[int] = []
         newest, watermark = self.newest, self.watermark
         for index, (event_id, time, at) in enumerate(zip(events.ids, events.times.tolist(), published, strict=True)):
-            # Compare with the horizon, not with what is in memory: when ids are forgotten must not matter.
+            # Compare with the horizon, not with memory: the moment at which ids are forgotten must not matter.
             if event_id in self.seen and self.seen[event_id] >= newest - self._remembered:
                 refused.append(Refused(index, None))
             elif time < watermark:
@@ -259,7 +258,7 @@ class Partition:
         return UNKNOWN if self.newest <= UNKNOWN else self.newest - self.stream.lateness
 
     def mark(self, mark: Mark, position: tuple[int, int, int], published: int) -> InvalidEvent | None:
-        """Apply a mark published at a time (µs), or return the reason why it is refused and has no effect."""
+        """Apply a mark published at a time (µs); return the reason if it is refused and has no effect."""
         self.last = position
         reason = refusal_of(self.stream, mark, published)
         if reason is not None:
@@ -303,7 +302,7 @@ class Partition:
         return outdated
 
     def forget_ids(self) -> int:
-        """Drop the ids older than the stream's horizon and return the oldest time that a new owner needs."""
+        """Drop the ids older than the stream's horizon; return the oldest time that a new owner needs."""
         oldest = self.newest - self._remembered
         while (first := self._first()) is not None and self.seen[first] < oldest:
             del self.seen[first]

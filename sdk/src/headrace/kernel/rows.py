@@ -74,7 +74,7 @@ def check_row(stored: bytes) -> None:
 
 
 def words_of(layout: Layout, stored: bytes) -> Floats:
-    """Return the words of a row, checked: compiled code reads nothing else.
+    """Return the words of a row, checked, because compiled code relies on them.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Reading many stored rows of many views in one compiled pass.
 
 The scorer does this for each request. The rows are loaded and read by the same functions that a `RowSet`
-uses, in the same order, so that the values are equal to the bit. It avoids a row set for each view, and the
-calls into compiled code and back for each of them.
+uses, in the same order, so that the values are equal to the bit. This saves a row set for each view, and its
+way into compiled code and back.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class StoredReader:
         Parameters
         ----------
         times
-            int64[N]: the time that each event is read as of.
+            int64[N]: the as-of time of each event.
         rows
             ``rows[event][read][partition]``: the row's bytes, None if there is none.
 

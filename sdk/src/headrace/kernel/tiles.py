@@ -464,7 +464,7 @@ def _is_whole(data: npt.NDArray[np.uint8], at: int, length: int) -> bool:
     # Rows of other lengths would break the alignment of those after them.
     if length < HEADER_BYTES or length & 7 or data[at + _FORMAT_AT] != FORMAT:
         return False
-    # These are 64-bit numbers that do not fit a signed one.
+    # Refuse 64-bit numbers that do not fit a signed integer.
     if data[at] > 127 or data[at + 8] > 127 or data[at + 16] > 127:
         return False
     if _big_endian(data, at + HEADER_BYTES - 8, 4) != length - HEADER_BYTES:

@@ -39,7 +39,7 @@ class Timeline:
         self._add(1, [-1 if key is None else self._rows.slot(key) for key in keys], times, moments)
 
     def run(self) -> list[Reads]:
-        """Execute, and return what each call of `read` found, in order."""
+        """Execute all folds and reads; return what each call of `read` found, in order."""
         if not self._kinds:
             return []
         kinds = np.concatenate(self._kinds)

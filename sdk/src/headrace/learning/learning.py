@@ -300,7 +300,7 @@ class Learning:
                 self._asked(seq, score)
 
     def _estimator_to_ask(self) -> Any:
-        """Return the estimator; as long as it has learned nothing, a copy: the first question also creates a forest."""
+        """Return the estimator; a copy until it has learned, because a question also creates the trees of a forest."""
         if self.progress.examples:
             return self.estimator
         if self._unlearned is None:

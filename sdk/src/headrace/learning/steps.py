@@ -47,7 +47,7 @@ class Step(ABC, Generic[_Baseline]):
     Parameters
     ----------
     baseline
-        The baseline, which learns beside the model.
+        The baseline, which learns alongside the model.
     """
 
     #: Number of values kept for a question, as long as nothing was learned.
@@ -177,7 +177,7 @@ _STEPS: dict[Task, Callable[[Any], Step[Any]]] = {
 
 
 def step_of(task: Task, baseline: Baseline) -> Step[Any]:
-    """Return the step of a task, with the baseline that learns beside the model."""
+    """Return the step of a task, with the baseline that learns alongside the model."""
     return _STEPS[task](baseline)
 
 

@@ -276,7 +276,7 @@ class PartitionConsumer:
             self._subscribe_again(last)
 
     def _subscribe_again(self, last: Position) -> None:
-        # For a standby this may be useless: the owner may wait for something else.
+        # A standby may do so in vain: the owner may be waiting for something else.
         log = _log.warning if self._owner else _log.info
         log("subscribed_again", topic=self.topic, position=self._position, last=last, owner=self._owner)
         self._patience = min(2 * self._patience, MOST_PATIENCE)

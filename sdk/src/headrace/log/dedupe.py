@@ -19,7 +19,7 @@ class Accepted:
     Parameters
     ----------
     epoch, position
-        Progress of an earlier reader; as read from `epoch` and `position` of this class.
+        Progress of an earlier reader; read it from `epoch` and `position` of that object.
 
     Examples
     --------

@@ -16,7 +16,7 @@ from headrace.wire.limits import MAX_MESSAGE
 
 
 def _hint(error: Exception) -> str:
-    """Return where to find out which field it is: the client's error names none."""
+    """Return how to find the field that does not fit: the client's error names none."""
     if isinstance(error, pulsar.IncompatibleSchema):
         return "; `headrace apply LOOP --pulsar-admin URL` names the field, and changes nothing then"
     return ""
@@ -101,9 +101,9 @@ class Producer:
         Raises
         ------
         TooLarge
-            A message sent before is larger than the broker accepts: it is not sent, and never will be.
+            This message, or one sent before, is larger than the broker accepts: it is not sent, and never will be.
         Unavailable
-            A message sent before did not arrive.
+            This message cannot be sent, or one sent before did not arrive.
         """
 
         def callback(result: Any, _message_id: Any) -> None:

@@ -76,7 +76,7 @@ class LogReader:
         self._reader = self._open()
 
     def receive(self, max_messages: int = 100, timeout_ms: int = 100) -> Batch:
-        """Return up to `max_messages`; return at once what is available, and wait only for the first one."""
+        """Return up to `max_messages` messages: those available at once; wait only for the first one."""
         batch = Batch()
         last: pulsar.MessageId | None = None
         wait = timeout_ms

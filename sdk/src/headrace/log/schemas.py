@@ -32,7 +32,7 @@ def check_schemas(admin: Admin, loop: LoopDefinition, namespace: str) -> None:
 def schema_conflicts(
     admin: Admin, loop: LoopDefinition, stream: StreamDefinition, namespace: str
 ) -> list[SchemaConflict]:
-    """Return why the broker would not accept a stream's schema; it decides by its own compatibility rule."""
+    """Return why the broker would not accept a stream's schema; the broker decides, by its own compatibility rule."""
     topic = Topics(loop.name, namespace).stream(stream.name)
     stored = admin.schema(topic)
     if stored is None or fields_of(stored) == stream.fields:

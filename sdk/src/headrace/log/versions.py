@@ -23,7 +23,7 @@ class Newest:
     Attributes
     ----------
     examples
-        Number of examples that it has learned, 0 if there is none.
+        Number of examples that it has learned, 0 without a version.
     is_last
         Whether it is last on the topic: otherwise compaction would keep an older one.
     taken_over

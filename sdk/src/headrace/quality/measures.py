@@ -1,7 +1,7 @@
 """The metrics of each task, computed in batches.
 
 Every metric is *as of the question*: its score is what the model predicted when it was asked, before it learned what
-became known later. The two baselines beside each model are measured likewise, on the same examples: see
+became known later. The two baselines alongside each model are measured likewise, on the same examples: see
 `headrace.quality.baselines`.
 
 All metrics depend on the examples and their order alone, to the bit, not on how they were batched. Below, wᵢ is the
@@ -137,7 +137,7 @@ class Quality(ABC):
     Attributes
     ----------
     baseline
-        The baseline, which learns the labels beside the model, and is asked when the model is.
+        The baseline, which learns the labels alongside the model, and is asked when the model is.
     """
 
     _columns: ClassVar[int]

@@ -41,7 +41,7 @@ class DefinitionStore:
         Raises
         ------
         OlderFormat, NewerFormat
-            It was, or by a newer one.
+            It was written by an older one, or by a newer one.
         """
         try:
             self.read()

@@ -1,4 +1,4 @@
-"""Leases: they elect the one process that does a work which only one may do.
+"""Leases elect the one process, of several, that does a work which only one may do.
 
 A lease elects but protects nothing: a process that was suspended may believe in a lease that has expired. The work's
 fence refuses what such a process writes.

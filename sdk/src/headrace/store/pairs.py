@@ -66,7 +66,7 @@ return 1
 _LOAD = 500
 
 
-# ARGV: epoch; whether entries are removed or, if empty, places; then these.
+# ARGV: epoch; a text if entries are removed, empty if places are; then these.
 _FORGET = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 for i = 3, #ARGV do redis.call(ARGV[2] == '' and 'ZREM' or 'HDEL', KEYS[2], ARGV[i]) end
@@ -102,7 +102,7 @@ class JoinState(msgspec.Struct, forbid_unknown_fields=True):
     outbox
         Messages of the log that may not have been sent.
     released
-        The outbox holds entries that were logged only because a source rests.
+        The outbox holds entries that were logged only because a source is idle or ended.
     goals
         After a loss of the state: by source topic, the position up to which it has to be rebuilt. Before that, entries
         that are in the log already are not written again.

@@ -121,7 +121,7 @@ class StoppedModel(msgspec.Struct, kw_only=True):
 
 
 class ServiceStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """One service process, as it describes itself each second.
+    """The status of one service process, as the process itself reports it (see `Heartbeat`).
 
     `rates` are per second; `counters` count from the start of the process; `frontier` is the event time up to which its
     work is done (µs since the epoch, or ``idle`` or ``ended``; None: unknown) and `newest` the newest event time that

@@ -19,7 +19,7 @@ from headrace.wire.times import Rest, from_wire, to_wire
 _FORMAT, _VERSION, _LENGTH, _CRC = "format", "version", "length", "crc32"
 _HEADER = (_FORMAT, _VERSION, _LENGTH, _CRC)
 
-#: Progress of a log before anything is known of its sources.
+#: Value of `reached` before anything is known of the sources of a log.
 _NOTHING = "unknown"
 
 #: The value of a property that is either set or missing.
@@ -55,7 +55,7 @@ class Envelope:
     watermark
         Nothing before this time (µs) is still to come, in any case; None, and `UNKNOWN`: it says nothing about that.
     released
-        It holds only entries that were logged because a source rests.
+        It holds only entries that were logged because a source is idle or ended.
     remaking
         The examples of a changed model are still being remade.
     stream

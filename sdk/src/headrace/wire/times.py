@@ -46,7 +46,7 @@ def told(time: int | None) -> WireTime:
 
 
 def from_wire(time: WireTime) -> int:
-    """Invert what `to_wire` does."""
+    """Return the time that `to_wire` wrote."""
     if time is None:
         return UNKNOWN
     return _IN[time] if isinstance(time, Rest) else time
