@@ -132,7 +132,7 @@ def encode(decisions: Decisions) -> bytes:
 def decode(data: bytes) -> Decisions:
     """Decode what `encode` wrote; empty bytes give empty decisions.
 
-    Damaged ones do, too: callers that wait for them learn that their events are not decided.
+    Damaged bytes do, too: callers that wait for them learn that their events are not decided.
     """
     if not data:
         return Decisions()
