@@ -29,7 +29,7 @@ from headrace.quality.drift import DriftAlarm
 from headrace.quality.history import History, HistoryState, Point
 from headrace.quality.warning import MARK, is_worse
 
-#: Score of a classifier that has seen no class yet: it counts as wrong, at the loss of the prior, which knows as little.
+#: Score of a classifier that has seen no class yet: it is wrong, at the loss of the prior, which knows as little.
 NO_PREDICTION = -1.0
 
 # The largest float, in the unit in which errors are added.
