@@ -1,4 +1,4 @@
-"""What if: events in the place of those that a stream holds."""
+"""Alterations for what-if replays: events that replace those of a stream."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from headrace.events import EventColumns, StreamCodec
 
 
 class Alterations:
-    """Events that stand in for those of the same id, at their positions, and events that are left out.
+    """Events that replace those of the same id at their positions, and events that are left out.
 
     Attributes
     ----------
     altered
-        By stream, the ids of the events that were met and are others now.
+        By stream, the ids of the events that were read and are different now.
     """
 
     def __init__(self) -> None:
@@ -32,12 +32,12 @@ class Alterations:
         return bool(self._instead or self._without)
 
     def read(self, loop: LoopDefinition, stream: str, path: Path) -> None:
-        """Take the events of a file, for those of the same id.
+        """Read the events of a file, as replacements for those of the same id.
 
         Raises
         ------
         InvalidEvent
-            One is no event of the stream.
+            One of them is not an event of the stream.
         InvalidRequest
             The file cannot be read, or the loop has no such stream.
         """
@@ -51,7 +51,7 @@ class Alterations:
             instead.update(zip(codec.columns(events)[0].ids, events, strict=True))
 
     def leave_out(self, loop: LoopDefinition, stream: str, own: str) -> None:
-        """Take the event of this id as if it had never been.
+        """Leave out the event of this id, as if it had never existed.
 
         Raises
         ------
@@ -64,7 +64,7 @@ class Alterations:
     def apply(
         self, codec: StreamCodec, payloads: Sequence[bytes], events: EventColumns, valid: Sequence[int]
     ) -> tuple[EventColumns, list[int]]:
-        """The events of a batch as they would have been, and their places in it."""
+        """Return the events of a batch with the alterations, and their places in the batch."""
         stream = codec.stream.name
         instead, without = self._instead.get(stream, {}), self._without.get(stream, set())
         replaced = [row for row, own in enumerate(events.ids) if own in instead]
@@ -82,7 +82,7 @@ class Alterations:
         return codec.columns(found)[0].take(kept), [valid[row] for row in kept.tolist()]
 
     def strangers(self) -> dict[str, list[str]]:
-        """By stream, the ids that no event which was read has."""
+        """Return, by stream, the given ids that no event read so far has."""
         asked = {
             stream: self._instead.get(stream, {}).keys() | self._without.get(stream, set())
             for stream in self._instead.keys() | self._without.keys()
@@ -99,7 +99,7 @@ class Alterations:
             self.altered.setdefault(stream, set()).add(own)
 
 
-#: The streams as they are.
+#: No alterations: the streams as they are.
 NONE = Alterations()
 
 

@@ -1,8 +1,8 @@
-"""Backfill: state that the store has lost, made again by the services from what the logs hold.
+"""Backfill: the services rebuild state that the store has lost, from what the logs hold.
 
-The logs say what is out: the newest epoch, the last vector and the last dead letter of each partition, the last example
-of each model. With that the store is told to begin anew, muted up to there. Who owns a partition then folds all of its
-log, with the code that always folds it, and emits what is not out yet.
+The logs show what has been written: the newest epoch, the last vector and the last dead letter of each partition, the
+last example of each model. With that the store's state is reset, and outputs are muted up to that point. The owner of
+each partition then folds its whole log, with the code that always folds it, and emits what has not been written yet.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from headrace.wording import format_span
 
 
 class StateIsThere(InvalidRequest):
-    """The store has not lost its state: beginning anew would only cost time."""
+    """The store has not lost its state: starting over would only cost time."""
 
     def __init__(self, loop: str) -> None:
         cure = "a store that has lost something, or --again, which counts rows and pairs as lost"
@@ -36,12 +36,12 @@ class StateIsThere(InvalidRequest):
 
 @dataclass(frozen=True)
 class Begun:
-    """What the services have been told to make again.
+    """The work that the services have been given.
 
     Attributes
     ----------
     shortages
-        Where logs do not reach back far enough, in words.
+        Logs that do not reach back far enough, in words.
     """
 
     partitions: tuple[PartitionId, ...]
@@ -49,7 +49,7 @@ class Begun:
 
 
 class Backfill:
-    """Has a loop's rows and waiting pairs made again."""
+    """Makes the services rebuild a loop's rows and waiting pairs."""
 
     def __init__(self, loop: LoopDefinition, client: pulsar.Client, store: redis.Redis, namespace: str) -> None:
         self._loop = loop
@@ -62,14 +62,14 @@ class Backfill:
         }
 
     def begin(self, tell: Progressing, again: bool = False) -> Begun:
-        """Find out what is out, and have the rest made again.
+        """Find out what has been written, and have the rest rebuilt.
 
         Parameters
         ----------
         tell
-            Told of each topic that is read.
+            Called with each topic that is read.
         again
-            Also where nothing is lost: what is there counts as lost.
+            Begin even if nothing is lost: existing state then counts as lost.
 
         Raises
         ------
@@ -84,8 +84,8 @@ class Backfill:
         outputs = read_outputs(self._client, self._loop, self._topics, tell)
         if not (again or any(_has_begun(own, outputs) for own in unknown)):
             raise StateIsThere(self._loop.name)
-        # One step in the store for each of them, and whoever owns it goes on up to that: so this may be interrupted at
-        # any moment, and leaves no partition without its rows.
+        # Each partition is reset in one step in the store, and its owner continues until then: an interruption at any
+        # moment leaves no partition without its rows.
         floors = {partition: self._begin_partition(partition, outputs) for partition in outputs.epochs}
         for model in self._loop.models:
             sequence, epoch = outputs.examples[model.name]
@@ -102,17 +102,17 @@ class Backfill:
         return Begun(tuple(outputs.epochs), tuple(self._shortages(outputs)))
 
     def remaining(self, begun: Begun) -> dict[PartitionId, tuple[Position, Position]]:
-        """The partitions that are not made again yet: how far each is, and how far it has to come."""
+        """Return the partitions that are not rebuilt yet: how far each one is, and how far it has to go."""
         return self._partitions.rebuilding(begun.partitions)
 
     def _begin_partition(self, partition: PartitionId, outputs: Outputs) -> int:
-        """Have a partition folded anew; returns the first epoch whose rows count."""
+        """Have a partition folded again; return the first epoch whose rows count."""
         goal, views = outputs.retained[partition].end, view_names(self._loop, partition.stream)
         out = outputs.progress[partition]
         return self._partitions.begin_anew(partition, outputs.epochs[partition], out, goal, views, lost=True)
 
     def _unknown(self) -> list[PartitionId | str]:
-        """The partitions and the models (for their joins) that the store knows nothing of."""
+        """Return the partitions, and the models (for their joins), of which the store knows nothing."""
         every = [PartitionId(own.name, index) for own in self._loop.streams for index in range(own.partitions)]
         partitions = [own for own in every if not self._partitions.known(own)]
         return [*partitions, *(name for name, own in self._pairs.items() if not own.known())]
@@ -140,7 +140,7 @@ class Backfill:
         )
 
     def _needed(self, stream: StreamDefinition) -> int:
-        """How far back rows and pairs reach that are made of a stream (µs)."""
+        """Return how far back rows and pairs reach that are made from a stream (µs)."""
         windows = [
             window.size + view.keep
             for view in self._loop.views
@@ -152,7 +152,7 @@ class Backfill:
 
 
 def _has_begun(own: PartitionId | str, outputs: Outputs) -> bool:
-    """Whether there must have been a state: events came, or examples went out."""
+    """Return whether there must have been a state: events came, or examples were written."""
     if isinstance(own, str):
         sequence, _ = outputs.examples[own]
         return sequence > 0

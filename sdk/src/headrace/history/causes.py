@@ -1,4 +1,4 @@
-"""Why a vector comes out another way than it was logged."""
+"""Causes of the differences between recomputed and logged vectors."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from headrace.kernel.assemble import Assembled
 from headrace.kernel.partition import PartitionId
 from headrace.log.position import START, Position
 
-# So many altered events are named.
+# Number of altered events that are named.
 _NAMED = 3
 
 
 class Causes:
-    """Tells causes: the vectors that differ are computed as they would have been otherwise.
+    """Finds causes: recomputes the differing vectors under other conditions.
 
     Parameters
     ----------
     rows
-        Those of them that differ.
+        Rows of the vectors that differ.
     """
 
     def __init__(self, replay: Replay, columns: Columns, replayed: Replayed, rows: Ints) -> None:
@@ -32,13 +32,13 @@ class Causes:
         self._places = {row: place for place, row in enumerate(rows.tolist())}
         logged = replayed.logged.take(rows)
         again = rows.size > 0
-        #: As the streams are, complete; None where that is what was replayed.
+        #: Recomputed completely from the unaltered streams; None if that is what was replayed.
         self._whole = replay.recompute(logged, True, NONE).made if again and replay.alterations else None
-        #: As the streams are, at the recorded cuts; None where that is what was replayed.
+        #: Recomputed at the recorded cuts from the unaltered streams; None if that is what was replayed.
         self._at_cut = replay.recompute(logged, False, NONE).made if again and replay.complete else None
 
     def why(self, row: int, feature: int) -> str:
-        """The cause of one difference."""
+        """Return the cause of one difference."""
         place, own, made = self._places[row], self._replayed.logged.vectors, self._replayed.again.made
         if self._whole is not None and self._value(self._whole, place, feature) != self._value(made, row, feature):
             return self._altered(feature)
@@ -51,7 +51,7 @@ class Causes:
         return self._late(feature, own.cuts[row], whole)
 
     def lost(self, row: int) -> str:
-        """Why a vector has no event any more."""
+        """Return why a vector no longer has an event."""
         own = self._replayed.logged
         stream = self._replay.model.stream
         if own.vectors.ids[row] in self._replay.alterations.altered.get(stream, ()):
@@ -88,7 +88,7 @@ class Causes:
         return "other events: what its cut holds has other values"
 
     def _rows(self, feature: int, recorded: Ints, found: Ints) -> list[tuple[PartitionId, Position, Position]]:
-        """The rows that a feature needs: their source, and where they stood in two cuts."""
+        """Return the rows that a feature needs: their source, and their positions in two cuts."""
         assembler, loop = self._replay.assembler, self._replay.loop
         firsts = np.cumsum([0, *assembler.partitions]).tolist()
         return [

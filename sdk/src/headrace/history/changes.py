@@ -1,4 +1,4 @@
-"""What becomes of a running loop's state under a new definition: a pure comparison of two definitions."""
+"""Effects of a new definition on a running loop's state: a pure comparison of two definitions."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from headrace.events.schema import SchemaConflict, conflicts
 from headrace.former import asked_beside
 from headrace.wording import counted
 
-#: So many names are listed.
+#: Maximum number of names that are listed.
 _NAMED = 5
 
 
 class Outcome(StrEnum):
-    """What happens to the state of a part of the loop."""
+    """The effect of a change on the state of a part of the loop."""
 
     KEPT = "kept"
-    #: A new view: made from the events that its stream still keeps.
+    #: A new view: built from the events that its stream still keeps.
     FILLED = "filled"
-    #: A changed part: its old state is left behind, and it is made again.
+    #: A changed part: its old state is abandoned, and a new one is built.
     REMADE = "remade"
-    #: A new part that begins with no state.
+    #: A new part that begins without state.
     NEW = "new"
     REMOVED = "removed"
     #: `headrace up` does not start with it.
@@ -45,22 +45,22 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to one part of the loop.
+    """The effect of a new definition on one part of the loop.
 
     Attributes
     ----------
     kind
         "stream", "view", "label" or "model".
     name
-        Its name in the new file; of a removed part, in the old one.
+        Its name in the new file; for a removed part, in the old one.
     was
         Its name in the old file, if it was renamed.
     meanwhile
-        Of a changed model: what answers until the new definition has learned enough.
+        For a changed model: the version that answers until the new definition has learned enough.
     reason
-        What changed, and from what its state is made.
+        What changed, and what its state is built from.
     problem
-        Why some of its state cannot be carried over, with the cure; empty if all of it is.
+        Why some of its state cannot be carried over, with the cure; empty if everything is carried over.
     """
 
     kind: str
@@ -74,12 +74,12 @@ class Change:
 
 @dataclass(frozen=True)
 class KeptEvents:
-    """How far back the kept events of a stream reach.
+    """Extent of the kept events of a stream.
 
     Attributes
     ----------
     oldest, newest
-        Event times in µs; None if there is no event.
+        Event times in µs; None without events.
     complete
         Whether no event has been removed since the stream began.
     """
@@ -96,18 +96,18 @@ class KeptEvents:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the broker and the store say of the running loop; what is not known is left out.
+    """Facts about the running loop from the broker and the store; unknown ones are left out.
 
     Attributes
     ----------
     kept
-        By stream.
+        Kept events, by stream.
     conflicts
-        By stream, the fields for which the broker refuses its schema.
+        By stream, the fields because of which the broker refuses its schema.
     partitions
-        By stream, those of its topic.
+        By stream, the number of partitions of its topic.
     examples
-        By model, how many it has learned.
+        By model, the number of examples that it has learned.
     """
 
     kept: Mapping[str, KeptEvents] = field(default_factory=dict)
@@ -117,7 +117,7 @@ class Facts:
 
 
 def compare(old: LoopDefinition, new: LoopDefinition, facts: Facts) -> list[Change]:
-    """What happens to each stream, view, label and model when a loop goes on as `new`."""
+    """Return what happens to each stream, view, label and model when a loop continues as `new`."""
     return _Comparison(old, new, facts).changes()
 
 
@@ -183,7 +183,7 @@ class _Comparison:
         return before is None or before.hash != view.hash
 
     def _shortage(self, view: ViewDefinition) -> str:
-        """Why the kept events do not make all that the view's rows should hold."""
+        """Return why the kept events do not suffice for the view's rows; empty if they do."""
         stream, kept = self._new.stream(view.stream), self._facts.kept.get(view.stream)
         needed = view.longest + view.keep + stream.lateness
         if kept is None or kept.complete or kept.span >= needed:
@@ -226,7 +226,7 @@ class _Comparison:
         return Change("model", model.title, Outcome.REMADE, reason, problem, was, self._meanwhile(before, model))
 
     def _not_remade(self, model: ModelDefinition) -> str:
-        """Why the kept events do not make all examples again."""
+        """Return why the kept events do not suffice to remake all examples; empty if they do."""
         count = _examples(self._facts.examples.get(model.name)) or "its examples"
         if model.vectors == "requests":
             return f"{count} of the old definition are not learned: requests are not kept"
@@ -239,7 +239,7 @@ class _Comparison:
         return f"of {count} those are made that the kept events hold: those of {', of '.join(spans)}"
 
     def _reach(self, stream: str) -> int:
-        """How far the kept events of a stream reach back, in whole seconds (µs)."""
+        """Return how far the kept events of a stream reach back, in whole seconds (µs)."""
         return self._facts.kept[stream].span // 1_000_000 * 1_000_000
 
     def _meanwhile(self, before: ModelDefinition, model: ModelDefinition) -> str:
@@ -300,7 +300,7 @@ def _former_title(before: _Part | None, after: _Part) -> str | None:
 
 
 def _rename_problem(kind: str, part: _Part, old: Sequence[_Part]) -> str:
-    """Why a part without state should perhaps have one: its ``was`` is missing, or names no state."""
+    """Return why a part without state should perhaps have one: its ``was`` is missing, or names no state."""
     former = next((other for other in old if other.alias is not None and other.title in (part.name, part.title)), None)
     if former is not None:
         return f"the state of {kind} {former.title} has the name {former.name!r}. Write was={former.name!r}"
@@ -310,7 +310,7 @@ def _rename_problem(kind: str, part: _Part, old: Sequence[_Part]) -> str:
 
 
 def _hint(part: _Part, old: Sequence[_Part], new: Sequence[_Part], same: Callable[[_Part, _Part], bool]) -> str:
-    """A removed part that differs in its name only was probably renamed."""
+    """Return a hint for a removed part that differs in its name only: it was probably renamed."""
     names = {other.name for other in new}
     for other in old:
         if part.alias is None and other.name not in names and same(other, part):
@@ -392,7 +392,7 @@ def _label_differences(before: LabelDefinition, label: LabelDefinition) -> str:
 
 
 def _shares(label: LabelDefinition) -> str:
-    """The shares of classes that are kept, as they are declared."""
+    """Return the shares of classes that are kept, as they are declared."""
     return ", ".join(f"{kept.share:g} of {kept.label}" for kept in label.keep) or "all"
 
 

@@ -1,4 +1,4 @@
-"""Comparing what was replayed with what was logged."""
+"""Comparison of replayed values with logged ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.log.tables import Predictions
 
 
 class Comparison:
-    """Finds the differences in what a replay gives."""
+    """Finds the differences in the results of a replay."""
 
     def __init__(self, replay: Replay) -> None:
         self._replay = replay
@@ -23,7 +23,7 @@ class Comparison:
         self.columns = Columns(replay.model, replay.assembler.reads)
 
     def of_vectors(self, replayed: Replayed) -> Iterator[Difference]:
-        """What of a pass is not what was logged, and why."""
+        """Yield the differences between a pass and what was logged, each with its cause."""
         own, again = replayed.logged.vectors, replayed.again
         features = self.columns.differ(own.numbers, own.categories, again.made.numbers, again.made.categories)
         features[~again.known] = False
@@ -48,7 +48,7 @@ class Comparison:
                 yield from self._score(replayed, row, why)
 
     def of_requests(self, found: Predictions, again: Rescored) -> Iterator[Difference]:
-        """Which scores that were asked for are not what was answered."""
+        """Yield the scores of requests that differ from what was answered."""
         differ = scores_differ(found.scores, again.scores) & ~np.isnan(again.scores)
         for row in np.flatnonzero(differ).tolist():
             why = _version(again, found.versions[row])
@@ -72,7 +72,7 @@ class Comparison:
 def _scores_differ(replayed: Replayed) -> npt.NDArray[np.bool_]:
     logged, again = replayed.predictions, replayed.scores
     labels = np.array([one != two for one, two in zip(logged.labels, again.labels, strict=True)], bool)
-    # Where no version is to be had, there is nothing to compare with: that is counted elsewhere.
+    # Without its version there is nothing to compare a score with; missing versions are counted elsewhere.
     differ: npt.NDArray[np.bool_] = (scores_differ(logged.scores, again.scores) | labels) & ~np.isnan(again.scores)
     return differ
 

@@ -1,4 +1,4 @@
-"""What differs between what was logged and what was computed again, feature by feature."""
+"""Differences between logged and recomputed values, feature by feature."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from headrace.kernel.arrays import Floats
 from headrace.kernel.assemble import RowRead
 from headrace.log.tables import Categories
 
-#: ONNX scores may differ in their last bits by what is scored beside them; vectors may not differ at all.
+#: ONNX scores may differ in their last bits depending on their batch; vectors may not differ at all.
 SCORE_TOLERANCE = 1e-12
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One value that is not what was logged.
+    """One value that differs from what was logged.
 
     Attributes
     ----------
     what
-        A feature's name, ``"score"``, ``"label"``, or ``"vector"`` where there is none any more.
+        A feature's name, ``"score"``, ``"label"``, or ``"vector"`` if the vector no longer exists.
     logged, recomputed
-        The values; None where there is none.
+        The values; None where missing.
     why
         The cause, in words.
     """
@@ -42,7 +42,7 @@ class Difference:
 
     @property
     def by(self) -> float | None:
-        """By how much, where both are numbers."""
+        """Amount of the difference, if both values are numbers."""
         if not isinstance(self.logged, float) or not isinstance(self.recomputed, float):
             return None
         by = self.recomputed - self.logged
@@ -50,13 +50,13 @@ class Difference:
 
 
 class Columns:
-    """Where each feature of a model stands in vectors, and which rows it is made of."""
+    """The places of a model's features in vectors, and the rows that each feature is computed from."""
 
     def __init__(self, model: ModelDefinition, reads: Sequence[RowRead]) -> None:
         self.names = [feature.name for feature in model.features]
         self._texts = [feature.type is FieldType.STRING for feature in model.features]
         places = {(read.view, read.key): index for index, read in enumerate(reads)}
-        #: For each feature the reads that it needs, as places in `reads`.
+        #: For each feature, the reads that it needs, as indices into `reads`.
         self.reads = [
             sorted({places[node.view, node.key] for node in walk(feature.value) if isinstance(node, Aggregate)})
             for feature in model.features
@@ -65,7 +65,7 @@ class Columns:
     def differ(
         self, numbers: Floats, categories: Categories, other: Floats, others: Categories
     ) -> npt.NDArray[np.bool_]:
-        """bool[N, F]: which features of which vectors are not the same to the bit (NaN is NaN)."""
+        """Return bool[N, F]: which features of which vectors differ in any bit (NaN equals NaN)."""
         found = np.empty((len(numbers), len(self.names)), bool)
         number, category = 0, 0
         for place, text in enumerate(self._texts):
@@ -79,7 +79,7 @@ class Columns:
         return found
 
     def value(self, numbers: Floats, categories: Categories, row: int, feature: int) -> float | str | None:
-        """One feature of one vector; None where it is missing."""
+        """Return one feature of one vector; None if it is missing."""
         before = self._texts[:feature]
         if self._texts[feature]:
             return categories[before.count(True)][row]
@@ -88,7 +88,7 @@ class Columns:
 
 
 def scores_differ(logged: Floats, recomputed: Floats) -> npt.NDArray[np.bool_]:
-    """Which scores differ by more than the order in which they were computed explains."""
+    """Return which scores differ by more than the order of computation explains."""
     scale = np.maximum(1.0, np.abs(logged))
     with np.errstate(invalid="ignore"):
         close = np.abs(logged - recomputed) <= SCORE_TOLERANCE * scale

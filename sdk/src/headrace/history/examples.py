@@ -1,4 +1,4 @@
-"""Auditing a model's examples: those that its vectors and labels make, and those that its log holds."""
+"""Audit of a model's examples: those that follow from its vectors and labels, against those in its log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from headrace.log.messages import Message, decoded, opened, pass_over
 from headrace.log.tables import Kind, LogEntries, decode_log, made_for
 from headrace.log.topics import Topics
 
-#: Vectors that are read at a time.
+#: Number of vectors read at a time.
 _SIZE = 10_000
 
 
@@ -33,17 +33,17 @@ class _Key(NamedTuple):
 
 
 class ExampleAudit:
-    """Compares the examples log of a model with what its vectors and its label's stream make.
+    """Compares the examples log of a model with the examples that follow from its vectors and its label's stream.
 
-    Only questions of a stream can be audited: requests stand in no stream, and which of them came in time for their
-    label is not recorded.
+    Only questions of a stream can be audited: requests are in no stream, and it is not recorded which of them came in
+    time for their label.
 
     Attributes
     ----------
     examples
-        How many examples were compared.
+        Number of examples that were compared.
     left_out
-        How many were not: those of a forecast that were made again.
+        Number of examples that were not: those of a forecast that were remade.
     """
 
     def __init__(
@@ -57,18 +57,18 @@ class ExampleAudit:
         self.examples = self.left_out = 0
 
     def differences(self, selection: Selection) -> Iterator[Difference]:
-        """The examples that are missing in the log, differ, or should not be there.
+        """Yield the examples that are missing in the log, differ, or should not be there.
 
         Raises
         ------
         CorruptState, Unavailable
-            As `StreamHistory.read`.
+            As for `StreamHistory.read`.
         """
         if self._model.vectors == "requests":
             return
         logged, made, frontier, watermark = self._logged()
         if self._loop.label(self._model.label).after is not None:
-            # The log does not say of which entity they are, so their labels cannot be found again.
+            # The log does not name the entity of a remade example, so its label cannot be found again.
             self.left_out = len(logged.keys() & made)
             logged, made = {key: outcome for key, outcome in logged.items() if key not in made}, set()
         expected = self._expected(selection, made, watermark)
@@ -76,7 +76,7 @@ class ExampleAudit:
         for key, outcome in expected.items():
             known = max(key.time, outcome.time)
             if key not in logged:
-                if known < frontier:  # one that is not due yet waits for its place
+                if known < frontier:  # later ones still wait for their place
                     yield self._difference(key, None, outcome, "its label counts, and it is not in the log")
             elif logged[key] != outcome:
                 yield self._difference(key, logged[key], outcome, "another label answers it")
@@ -117,9 +117,9 @@ class ExampleAudit:
         return Outcome(outcome.time, str(value) if self._model.task is Task.MULTICLASS else float(value))
 
     def _logged(self) -> tuple[dict[_Key, Outcome], set[_Key], int, int]:
-        """The examples in the log, its questions that were made later and have no vector on the features topic.
+        """Return the examples in the log, and its remade questions, which have no vector on the features topic.
 
-        And the time before which it is complete, and the watermark of its labels.
+        Also return the time before which the log is complete, and the watermark of its labels.
         """
         found: dict[_Key, Outcome] = {}
         made: set[_Key] = set()

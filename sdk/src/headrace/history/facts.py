@@ -1,4 +1,4 @@
-"""Asking the broker and the store of a running loop what a changed definition meets there; nothing is changed."""
+"""Facts about a running loop that a changed definition is checked against; the broker and the store are only read."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from headrace.log.topics import Topics
 from headrace.store.quality import QualityBoard
 from headrace.store.status import StatusBoard
 
-#: Among so many messages there is an event, if there is one: marks are few.
+#: This many messages include an event if there is one: marks are few.
 _FIRST = 100
 
 
 def wall_clock() -> int:
-    """Now, in µs."""
+    """Return the current time in µs."""
     return time.time_ns() // 1_000
 
 
@@ -36,7 +36,7 @@ class FactFinder:
     old
         The definition of the running loop.
     admin
-        The broker's admin API; None: partitions and schemas are not looked at.
+        The broker's admin API; None: partitions and schemas are not examined.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class FactFinder:
         self._clock = clock
 
     def find(self, new: LoopDefinition) -> Facts:
-        """The facts about the streams and models that both definitions have.
+        """Return the facts about the streams and models that both definitions have.
 
         Raises
         ------
@@ -91,19 +91,19 @@ class FactFinder:
 
     def _partitions(self, admin: Admin, new: LoopDefinition) -> dict[str, int]:
         found = {stream.name: admin.partitions(self._topics.stream(stream.name)) for stream in new.streams}
-        # A plain topic is one partition.
+        # A plain topic counts as one partition.
         return {name: count or 1 for name, count in found.items() if count is not None}
 
     def _kept(self, stream: StreamDefinition, newest: int | None) -> KeptEvents:
         parts = [self._oldest(stream, topic) for topic in partitions(self._client, self._topics.stream(stream.name))]
         times = [oldest for oldest, _ in parts if oldest is not None]
         ages = [self._clock() - published for _, published in parts if published is not None]
-        # Events are removed once they are older than the retention: while the oldest one is younger, none was.
+        # Events are removed once they are older than the retention: if the oldest one is younger, none was removed.
         complete = stream.retention is None or max(ages, default=0) < stream.retention
         return KeptEvents(max(times, default=None), newest, complete)
 
     def _oldest(self, stream: StreamDefinition, topic: str) -> tuple[int | None, int | None]:
-        """The event time of a partition's first event, and when its first message was published."""
+        """Return the event time of a partition's first event, and the publish time of its first message."""
         reader = LogReader(self._client, topic, queue=_FIRST)
         try:
             batch = reader.receive(_FIRST) if reader.more() else None

@@ -1,4 +1,4 @@
-"""What a model's topics say was served: its vectors, each with its prediction."""
+"""Record of what a model served, read from its topics: its vectors, each with its prediction."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _POSITION = np.dtype([("ledger", ">u8"), ("entry", ">u8"), ("batch", ">u4")])
 
 @dataclass
 class Selection:
-    """Which vectors are meant: those of these ids (None: any), from a time (µs) on, before a time, so many."""
+    """Selection of vectors: those with these ids (None: any), from `start` on, before `end` (µs), at most `limit`."""
 
     ids: frozenset[str] | None = None
     start: int | None = None
@@ -35,7 +35,7 @@ class Selection:
     limit: int | None = None
 
     def rows(self, ids: list[str], times: Ints) -> list[int]:
-        """The places of those that are meant, whatever the limit."""
+        """Return the places of the selected ones, regardless of the limit."""
         meant = np.ones(len(ids), bool)
         if self.start is not None:
             meant &= times >= self.start
@@ -47,12 +47,12 @@ class Selection:
 
 @dataclass
 class LoggedVectors:
-    """N vectors of one model, and the partition of its stream that each event stands in.
+    """N vectors of one model, and the partition of its stream that holds each event.
 
     Attributes
     ----------
     positions
-        int64[N, 3]: where it stands there.
+        int64[N, 3]: the position of each event there.
     """
 
     vectors: Vectors
@@ -63,22 +63,22 @@ class LoggedVectors:
         return len(self.vectors)
 
     def take(self, rows: Ints) -> LoggedVectors:
-        """Those at these rows."""
+        """Return the vectors at these rows."""
         return LoggedVectors(self.vectors.take(rows.tolist()), self.partitions[rows], self.positions[rows])
 
 
 @dataclass
 class LoggedPredictions:
-    """For each of N vectors its prediction.
+    """The predictions of N vectors.
 
     Attributes
     ----------
     versions
-        int64[N]: how many examples the version had learned, -1 where none was served.
+        int64[N]: number of examples that the version had learned, -1 if none was served.
     scores
         float64[N].
     labels
-        The classes predicted (multiclass), else None.
+        The predicted classes (multiclass), else None.
     """
 
     versions: Ints
@@ -87,16 +87,16 @@ class LoggedPredictions:
 
 
 class LoggedModel:
-    """Reads the topics of one model; what does not count there (see `headrace.log.dedupe`) is passed over.
+    """Reads the topics of one model; messages that do not count (see `headrace.log.dedupe`) are skipped.
 
     Attributes
     ----------
     foreign
-        Vectors of another definition that were passed over.
+        Number of skipped vectors of another definition.
     asked
-        Vectors of requests that were passed over: their events are in no stream.
+        Number of skipped vectors of requests: their events are in no stream.
     unreadable
-        Messages that are none of their topic, and were passed over.
+        Number of messages skipped because they cannot be read as messages of their topic.
     """
 
     def __init__(self, logs: Logs, topics: Topics, model: ModelDefinition) -> None:
@@ -108,7 +108,7 @@ class LoggedModel:
         self.unreadable = 0
 
     def vectors(self, selection: Selection, size: int) -> Iterator[LoggedVectors]:
-        """The selected vectors, at most `size` at a time."""
+        """Yield the selected vectors, at most `size` at a time."""
         self.foreign = self.asked = 0
         parts: list[LoggedVectors] = []
         held, left = 0, selection.limit
@@ -128,7 +128,7 @@ class LoggedModel:
             yield joined
 
     def predictions(self, logged: LoggedVectors) -> LoggedPredictions:
-        """The predictions of these vectors."""
+        """Return the predictions of these vectors."""
         size = len(logged)
         found = LoggedPredictions(np.full(size, -1, np.int64), np.full(size, np.nan), [None] * size)
         places = {int(own): np.flatnonzero(logged.partitions == own) for own in np.unique(logged.partitions)}
@@ -152,7 +152,7 @@ class LoggedModel:
         return found
 
     def requests(self, selection: Selection, size: int) -> Iterator[Predictions]:
-        """The selected predictions that were asked for, with the vectors that they say they used."""
+        """Yield the selected predictions of requests, with the vectors recorded in them."""
         left = selection.limit
         for source, payload, _ in self._messages(self._topics.predictions(self._model.name), self._answers):
             if source.epoch is not None:
@@ -178,7 +178,7 @@ class LoggedModel:
                 continue
             taken = accepted.take(source.epoch, vectors.positions)
             meant = selection.rows(vectors.ids, vectors.times)
-            # A copy, also of all of them: what was decoded holds the whole message.
+            # Copy, even if all are taken: decoded vectors keep the whole message in memory.
             vectors = vectors.take(taken if len(meant) == len(vectors) else sorted({*taken} & {*meant}))
             if len(vectors):
                 yield LoggedVectors(
@@ -197,7 +197,7 @@ class LoggedModel:
         _log.warning("message_unreadable", model=self._model.name, reason=str(error))
 
     def _asks(self, envelope: Envelope) -> bool:
-        """Vectors of a former learner are questions of this one, too."""
+        """Return whether vectors are questions of this learner: those of a former learner are, too."""
         return made_for(self._model, envelope)
 
     def _answers(self, envelope: Envelope) -> bool:
@@ -219,7 +219,7 @@ class LoggedModel:
 
 
 def _positions(positions: list[bytes]) -> Ints:
-    """Encoded positions as int64[N, 3]."""
+    """Return encoded positions as int64[N, 3]."""
     words = np.frombuffer(b"".join(positions), _POSITION)
     return np.stack([words[name].astype(np.int64) - 1 for name in ("ledger", "entry", "batch")], axis=1)
 

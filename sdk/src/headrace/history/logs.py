@@ -1,4 +1,4 @@
-"""Reading logs as they stand, from their beginning to their end."""
+"""Reading logs from their beginning to their current end."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Logs(Protocol):
     """The logs of a loop's topics."""
 
     def partitions(self, topic: str) -> list[str]:
-        """The physical topics of a topic, in their order."""
+        """Return the physical topics of a topic, in order."""
         ...
 
     def read(self, physical: str, size: int = 5_000) -> Iterator[Batch]:
-        """All that stands in one of them, at most `size` messages at a time; it ends where the log ends by then.
+        """Yield the messages of a physical topic, at most `size` at a time; stop at the current end of the log.
 
         Raises
         ------
@@ -31,7 +31,7 @@ class Logs(Protocol):
 
 
 class BrokerLogs:
-    """The logs at a broker."""
+    """The logs of a broker."""
 
     def __init__(self, client: pulsar.Client) -> None:
         self._client = client
@@ -48,5 +48,5 @@ class BrokerLogs:
         return read_whole(self._client, physical, size)
 
 
-#: So many messages at a time of topics whose messages are large.
+#: Batch size for topics with large messages.
 FEW = 16

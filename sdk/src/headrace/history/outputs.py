@@ -1,4 +1,4 @@
-"""What a loop has written, as its logs tell: how far each partition is out, how far each examples log is."""
+"""Outputs that a loop has written, according to its logs: the progress of each partition and of each examples log."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from headrace.log.read import read_whole
 from headrace.log.tables import last_sequence_of, positions_of
 from headrace.log.topics import Topics
 
-#: Told of each topic that is read, and how many messages of it.
+#: Called with each topic that is read, and the number of its messages.
 Progressing = Callable[[str, int], None]
 
 
 @dataclass
 class Retained:
-    """What a partition's log still holds.
+    """Extent of a partition's log.
 
     Attributes
     ----------
     end
         Its last position.
     oldest, newest
-        The event times (µs) of its first and of its last event; None where there is none.
+        Event times (µs) of its first and its last event; None if there is none.
     """
 
     end: Position = START
@@ -42,20 +42,20 @@ class Retained:
 
 @dataclass
 class Outputs:
-    """What has been written.
+    """Everything that a loop has written.
 
     Attributes
     ----------
     retained
-        By partition what its log holds.
+        By partition, the extent of its log.
     epochs
-        By partition the newest epoch that stands in its outputs.
+        By partition, the newest epoch in its outputs.
     progress
-        By partition what is out: vectors and dead letters.
+        By partition, what has been written: vectors and dead letters.
     examples
-        By model the number of the next example, and the newest epoch of its join.
+        By model, the number of the next example and the newest epoch of its join.
     ends
-        By physical topic (of vectors, of labels) its last position.
+        By physical topic (of vectors, of labels), its last position.
     topics
         The physical topics of the streams.
     """
@@ -69,7 +69,7 @@ class Outputs:
 
 
 def read_outputs(client: pulsar.Client, loop: LoopDefinition, topics: Topics, tell: Progressing) -> Outputs:
-    """Read all of a loop's logs, from their beginning to their end.
+    """Read all of a loop's logs from beginning to end.
 
     Raises
     ------
@@ -99,7 +99,7 @@ class _Reading:
         return self._found
 
     def _refused(self) -> dict[str, Position]:
-        """By physical topic the last position of which the feature service has written a dead letter."""
+        """Return, by physical topic, the last position for which the feature service has written a dead letter."""
         found: dict[str, Position] = {}
         topic = self._topics.dead_letters
         for batch in read_whole(self._client, topic):
@@ -118,7 +118,7 @@ class _Reading:
         for batch in read_whole(self._client, topic, 5_000):
             own.end = batch.positions[-1]
             events = [payload for payload in batch.payloads if payload]
-            # The first and the last ones say how far the log reaches.
+            # The first and the last events show how far the log reaches.
             times = codec.columns(events[:100] + events[-100:])[0].times
             if len(times):
                 own.oldest = int(times.min()) if own.oldest is None else own.oldest
@@ -136,7 +136,7 @@ class _Reading:
             accepted = Accepted()
             self._found.ends[topic] = START
             for batch in read_whole(self._client, topic, 200):
-                # Of whatever definition: what has been emitted is out.
+                # The definition does not matter: what was emitted has been written.
                 for message, positions in decoded(opened(batch, topic, pass_over), topic, _positions, pass_over):
                     accepted.take(message.envelope.epoch or 0, positions)
                 self._found.ends[topic] = batch.positions[-1]
@@ -145,7 +145,7 @@ class _Reading:
                 self._is_out(PartitionId(model.stream, index), accepted)
 
     def _is_out(self, partition: PartitionId, accepted: Accepted) -> None:
-        """Of several models the one that is behind decides: readers of the others drop what comes twice."""
+        """Record a model's progress; the model furthest behind decides, as readers of the others drop duplicates."""
         self._emitted.setdefault(partition, []).append(Position.from_bytes(accepted.position))
         self._found.progress[partition].emitted = min(self._emitted[partition])
         self._found.epochs[partition] = max(self._found.epochs[partition], accepted.epoch)

@@ -1,10 +1,10 @@
-"""Examples made again from kept events, for a model whose features or label have changed: streams in, a log out.
+"""Examples remade from kept events, for a model whose features or label have changed: streams in, a log out.
 
-It is a pure function of the events: it knows no broker, no store and no clock. Vectors are complete, as those are that
-wait for every partition; the rule that answers them is the join's.
+It is a pure function of the events: it uses no broker, no store and no clock. Vectors are complete, like those that
+wait for every partition; the join's rule decides which label answers them.
 
-The streams are read side by side, in spans of time. Memory holds a span, the rows, and the questions whose answer is
-not decided or not in the log yet: it depends on how long answers take, and not on how much is kept.
+The streams are read side by side, in spans of time. Memory holds a span, the rows, and the questions that are undecided
+or not in the log yet: its size depends on how long answers take, not on how many events are kept.
 """
 
 from __future__ import annotations
@@ -45,32 +45,32 @@ from headrace.kernel.replay import VectorReplay, orders_of
 from headrace.kernel.rows import RowSet
 from headrace.log.tables import MAX_ROWS, Kind, LogEntries
 
-#: Questions and labels in a span, at least.
+#: Minimum number of questions and labels in a span.
 SPAN = 10_000
 
-#: After so many questions and labels of an entity those that are decided are taken out of its entry.
+#: After this many questions and labels of an entity, the decided ones are removed from its entry.
 _PRUNE = 64
 
 
 class EventSource(Protocol):
-    """The accepted events of a loop's streams; `headrace.history.streams.StreamHistory` reads those of its topics."""
+    """Accepted events of a loop's streams; `headrace.history.streams.StreamHistory` reads them from its topics."""
 
     def partitions(self, stream: str) -> list[PartitionId]:
-        """The partitions of a stream, in their order."""
+        """Return the partitions of a stream, in order."""
         ...
 
     def read(self, source: PartitionId) -> Iterator[Waiting]:
-        """The events of a partition in their order, some at a time."""
+        """Yield the events of a partition in order, in batches."""
         ...
 
 
 class OpenQuestion(NamedTuple):
-    """A question whose answer is not decided by the kept events: a join is to go on with it.
+    """A question whose answer the kept events do not decide: a join continues with it.
 
     Attributes
     ----------
     name
-        Of its entry in the join: its id, or its entity.
+        Name of its entry in the join: its id, or its entity.
     outcome
         Its answer if no other label comes.
     """
@@ -84,7 +84,7 @@ class OpenQuestion(NamedTuple):
 
 
 class ClosedQuestion(NamedTuple):
-    """A question whose answer is made, and that a label may still come for: it would repeat that answer."""
+    """A question that is answered, but for which a label may still come: it would repeat the answer."""
 
     id: str
     time: int
@@ -92,16 +92,16 @@ class ClosedQuestion(NamedTuple):
 
 @dataclass
 class Remade:
-    """A model's examples as they are made.
+    """A model's examples, as they are remade.
 
     Attributes
     ----------
     entries
-        The log, in its order.
+        The log, in order.
     open
-        The questions that are not decided, in the order of their places; known once all entries have been taken.
+        Undecided questions, in the order of their places; complete once all entries have been taken.
     closed
-        Questions that are decided, but a label of which may wait in the join; known then, too.
+        Decided questions of which a label may wait in the join; complete at the same time.
     """
 
     entries: Iterator[LogEntries] = field(default_factory=lambda: iter(()))
@@ -110,7 +110,7 @@ class Remade:
 
 
 class _Asked(NamedTuple):
-    """A question, and its row: how many were read before it."""
+    """A question, and its row: the number of questions read before it."""
 
     row: int
     id: str
@@ -118,7 +118,7 @@ class _Asked(NamedTuple):
 
 
 class _Arrival(NamedTuple):
-    """A question or a label of an entry; of equal keys questions come first."""
+    """A question or a label of an entry; at equal keys, questions come first."""
 
     name: str
     key: int
@@ -127,7 +127,7 @@ class _Arrival(NamedTuple):
 
 
 class _Placed(NamedTuple):
-    """An entry of the log to be: its place, the row of its question, and whether it is the question or its answer."""
+    """A future entry of the log: its place, the row of its question, and whether it is the question or its answer."""
 
     place: bytes
     row: int
@@ -150,19 +150,19 @@ def remake(
     span: int = SPAN,
     told: Callable[[int, int], None] = lambda made, total: None,
 ) -> Remade:
-    """Make the log of a model's questions and answers, in its order; all of it is `made`.
+    """Make the log of a model's questions and answers, in order; all entries are marked as `made`.
 
     Parameters
     ----------
     until
-        By partition of the model's stream the position (ledger, entry, batch) of its last question; a partition that is
-        not there has none. None: all.
+        By partition of the model's stream, the position (ledger, entry, batch) of its last question; a partition that
+        is missing has none. None: all questions.
     first
         The place of the first entry in the log.
     span
-        So many questions and labels are read before anything is made of them; more where more questions are open.
+        Number of questions and labels that are read before any are processed; more if more questions are open.
     told
-        Called with the number of vectors that are made, and of those that are to be made.
+        Called with the number of vectors that are made, and of those to be made.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def remake(
 
 
 class _Log:
-    """The log of a model, as it is made."""
+    """Builds the log of a model."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ class _Log:
         self._closed: list[ClosedQuestion] = []
 
     def entries(self, made: Remade, told: Callable[[int, int], None]) -> Iterator[LogEntries]:
-        """Make the entries; then tells `made` what is left."""
+        """Yield the entries, then add to `made` the questions that are left."""
         total = sum(
             self._count(partition, accepted)
             for partition in self._questions
@@ -236,7 +236,7 @@ class _Log:
         made.closed += self._closed
 
     def _count(self, partition: PartitionId, accepted: Waiting) -> int:
-        """How many of some events stand at most at the position of their partition's last question."""
+        """Count the events up to the position of their partition's last question."""
         if self._until is None:
             return len(accepted)
         last = self._until.get(partition)
@@ -267,11 +267,11 @@ class _Log:
                     yield _Arrival(name, int(accepted.keys[row]), 1, outcome)
 
     def _close(self, placed: Iterable[_Placed]) -> None:
-        """Keep the questions that are answered as long as a label of theirs may wait in the join."""
+        """Keep answered questions as long as one of their labels may wait in the join."""
         if self._rule.after is not None:
-            return  # labels are of entities, and answer many questions
+            return  # labels belong to entities, and answer many questions
         self._closed += [ClosedQuestion(own.question.id, own.question.time) for own in placed if not own.asks]
-        # A label may be a bound later than its question, and waits for another bound.
+        # A label may come one bound after its question, and waits for another bound.
         oldest = self._marks().complete - 2 * self._rule.bound
         self._closed = [own for own in self._closed if own.time >= oldest]
 
@@ -335,7 +335,7 @@ class _Cursor:
     Attributes
     ----------
     watermark
-        That of the events that have been taken.
+        Watermark of the events taken so far.
     """
 
     def __init__(self, events: Iterator[Waiting]) -> None:
@@ -351,21 +351,21 @@ class _Cursor:
 
     @property
     def empty(self) -> bool:
-        """Whether there is no event, nor was any."""
+        """Whether the partition has had no events at all."""
         return self.done and self.watermark == UNKNOWN
 
     @property
     def reach(self) -> int | None:
-        """All events whose keys are before this have been read; None: all there are."""
+        """The key before which all events have been read; None if the log is exhausted."""
         return None if self._ended or self._ahead is None else int(self._ahead.keys[-1])
 
     def fill(self) -> None:
-        """Read on until some events are before the reach."""
+        """Read until some events are before the reach."""
         while not self._ended and (self._ahead is None or self._ahead.keys[0] == self._ahead.keys[-1]):
             self._read()
 
     def take(self, before: int | None) -> Iterator[Waiting]:
-        """Take the events whose keys are before one; without one all that are left."""
+        """Take the events whose keys are before a given one; without one, take all that are left."""
         while True:
             if self._ahead is None and not self._ended:
                 self._read()
@@ -405,7 +405,7 @@ def _part(events: Waiting, start: int, stop: int) -> Waiting:
 
 
 def _least(cursors: Iterable[_Cursor]) -> int:
-    """The watermark of a stream; a partition without events holds nobody back."""
+    """Return the watermark of a stream; a partition without events holds nothing back."""
     return min((own.watermark for own in cursors if not own.empty), default=UNKNOWN)
 
 
@@ -415,7 +415,7 @@ class _Answers:
     Parameters
     ----------
     lateness
-        That of the label's stream.
+        Lateness of the label's stream.
     """
 
     def __init__(self, rule: Rule, lateness: int) -> None:
@@ -426,12 +426,12 @@ class _Answers:
 
     @property
     def waiting(self) -> int:
-        """How many entries are held."""
+        """Number of entries held."""
         return len(self._entries)
 
     def take(self, arrivals: list[_Arrival], marks: Watermarks) -> list[int]:
-        """Go on with what follows in the order of keys; returns the rows of the questions that repeat no other one."""
-        # Stable: what has one key keeps the order in which it was read.
+        """Process the next arrivals in the order of keys and return the rows of the questions that repeat no other."""
+        # The sort is stable: arrivals with the same key keep the order in which they were read.
         arrivals.sort(key=itemgetter(0, 1, 2))
         rest = dict.fromkeys(self._entries)
         rows: list[int] = []
@@ -443,7 +443,7 @@ class _Answers:
         return sorted(rows)
 
     def ready(self, coming: int | None) -> list[_Placed]:
-        """Take what has its place in the log, given the time before which no question comes; without one everything."""
+        """Take the entries whose place is final, given the time before which no question comes; None takes them all."""
         self._placed.sort()
         end = len(self._placed)
         if coming is not None:
@@ -453,7 +453,7 @@ class _Answers:
         return ready
 
     def open(self) -> list[tuple[str, Question]]:
-        """The questions that are not decided, with the names of their entries."""
+        """Return the undecided questions, with the names of their entries."""
         return sorted(self._undecided(), key=lambda own: (own[1].time, own[1].id))
 
     def _undecided(self) -> Iterator[tuple[str, Question]]:
@@ -475,7 +475,7 @@ class _Answers:
                     rows.append(own.what.row)
             now = marks
             if start + _PRUNE < len(arrivals):
-                # Of an entity all events are in one partition, whose watermark is at least this.
+                # All events of an entity are in one partition, whose watermark is at least this.
                 until = min(part[-1].key - self._lateness, marks.complete)
                 now = Watermarks(until, until, until)
             join.decide([name], now, Decided())
@@ -497,12 +497,12 @@ class _Answers:
 
 
 def _row(question: Question) -> int:
-    """The row of a question's event: what its vector is here."""
+    """Return the row of a question's event, which takes the place of its vector here."""
     return int.from_bytes(question.vector or b"", "big")
 
 
 class _Vectors:
-    """The vectors of the questions that are not closed yet, by their rows."""
+    """Vectors of the questions that are not closed yet, by row."""
 
     def __init__(self, loop: LoopDefinition, model: ModelDefinition, source: EventSource) -> None:
         self._loop = loop
@@ -517,14 +517,14 @@ class _Vectors:
         self._vectors: dict[int, _Vector] = {}
 
     def make(self, parts: list[tuple[EventColumns, Ints]], first: int, rows: list[int], before: int | None) -> None:
-        """Make those of some rows of a span.
+        """Make the vectors of some rows of a span.
 
         Parameters
         ----------
         parts
-            The questions of the span with their keys; the first of them has the row `first`.
+            Questions of the span, with their keys; the first one has the row `first`.
         before
-            The keys of all questions that follow are not before this; None: none follows.
+            No later question has a key before this; None: no later questions come.
         """
         if not rows:
             return
@@ -534,7 +534,7 @@ class _Vectors:
         replay = VectorReplay(self._loop, self._model, events, keys, rows=self._rows)
         for partition, cursor in self._cursors.items():
             folded = replay.partition(partition)
-            # What a vector may read has a key of at most its own and the lateness.
+            # The keys of events that a vector may read exceed its own key by at most the lateness.
             end = None if before is None else before + self._loop.stream(partition.stream).lateness
             for accepted in cursor.take(end):
                 folded.fold(accepted)
@@ -543,30 +543,30 @@ class _Vectors:
             folded.finish()
         made = replay.assemble()
         for place, row in enumerate(rows):
-            # A copy: a view would keep the span.
+            # Copy, because a view would keep the whole span in memory.
             categories = tuple(column[place] for column in made.categories)
             self._vectors[row] = _Vector(made.numbers[place].copy(), categories)
         if before is not None:
             self._forget_rows(before - self._loop.stream(self._model.stream).lateness)
 
     def _forget_rows(self, time: int) -> None:
-        """Let go of rows that hold nothing in the windows of questions from a time on."""
+        """Drop rows that hold nothing in the windows of questions from a given time on."""
         for (view, _), rows in self._rows.items():
             rows.forget_before(time - max(window.size for window in self._loop.view(view).windows))
 
     def at(self, rows: Sequence[int]) -> tuple[npt.NDArray[np.float64], list[list[str | None]]]:
-        """The vectors of some rows (at least one), as numbers and columns of texts."""
+        """Return the vectors of some rows (at least one), as numbers and columns of text."""
         found = [self._vectors[row] for row in rows]
         return np.stack([own.numbers for own in found]), [
             list(column) for column in zip(*(own.categories for own in found), strict=True)
         ]
 
     def forget(self, rows: Iterable[int]) -> None:
-        """Let go of the vectors of questions that are closed."""
+        """Drop the vectors of closed questions."""
         for row in rows:
             del self._vectors[row]
 
 
 def _weight(rule: Rule, question: Question) -> float | None:
-    """How many examples an answer stands for; None if it is none."""
+    """Return the weight of an answer, as a number of examples; None if it makes none."""
     return None if question.outcome is None else rule.weight(question.id, question.outcome.value)

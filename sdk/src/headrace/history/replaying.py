@@ -1,4 +1,4 @@
-"""Replaying what a model served: its vectors and predictions, computed again from the streams."""
+"""Replay of what a model served: its vectors and predictions, recomputed from the streams."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from headrace.log.tables import Predictions
 
 @dataclass
 class Recomputed:
-    """N vectors as they come out now.
+    """N vectors as recomputed now.
 
     Attributes
     ----------
     known
-        bool[N]: whether the vector's event is in its stream. Where it is not, there is no vector.
+        bool[N]: whether the vector's event is in its stream. If it is not, the vector is missing.
     """
 
     known: npt.NDArray[np.bool_]
@@ -38,7 +38,7 @@ class Recomputed:
 
 @dataclass
 class Replayed:
-    """The vectors of one pass, as they were logged and as they come out now, with their predictions."""
+    """The vectors of one pass, as logged and as recomputed, with their predictions."""
 
     logged: LoggedVectors
     again: Recomputed
@@ -47,14 +47,14 @@ class Replayed:
 
 
 class Replay:
-    """Computes what one model served again.
+    """Recomputes what one model served.
 
     Parameters
     ----------
     complete
-        With all that is in the streams by now, instead of at the recorded cuts.
+        Use everything that is in the streams now, instead of the recorded cuts.
     alterations
-        With these events altered; that is always complete.
+        Alter these events; this implies `complete`.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Replay:
         self._pass = max(pass_bytes // bytes_a_vector(self.assembler, model), 1)
 
     def vectors(self, selection: Selection) -> Iterator[Replayed]:
-        """The selected vectors with their predictions, in passes."""
+        """Yield the selected vectors with their predictions, in passes."""
         for logged in self.log.vectors(selection, self._pass):
             again = self.recompute(logged, self.complete, self.alterations)
             predictions = self.log.predictions(logged)
@@ -88,12 +88,12 @@ class Replay:
             yield Replayed(logged, again, predictions, scores)
 
     def requests(self, selection: Selection) -> Iterator[tuple[Predictions, Rescored]]:
-        """Predictions that were asked for, scored again from the vectors that they used."""
+        """Yield the predictions of requests, rescored from the vectors that they used."""
         for found in self.log.requests(selection, self._pass):
             yield found, self._versions.score(found.versions, found.numbers, found.categories)
 
     def recompute(self, logged: LoggedVectors, complete: bool, alterations: Alterations) -> Recomputed:
-        """Vectors, at their cuts or complete, from the streams as they are or altered."""
+        """Recompute vectors, at their cuts or completely, from the streams as they are or altered."""
         rows, events, keys = self._events(logged, alterations)
         replay = VectorReplay(self.loop, self.model, events, keys, None if complete else logged.vectors.cuts[rows])
         for stream in replay.streams if len(rows) else ():
@@ -110,7 +110,7 @@ class Replay:
         return Recomputed(known, made if known.all() else _spread(made, rows, len(logged)))
 
     def _events(self, logged: LoggedVectors, alterations: Alterations) -> tuple[Ints, EventColumns, Ints]:
-        """The events of vectors: whose they are, their columns, their keys."""
+        """Return the events of vectors: the rows of their vectors, their columns and their keys."""
         found: list[tuple[Ints, EventColumns, Ints]] = []
         for own in np.unique(logged.partitions).tolist():
             found += self._events_of(logged, own, alterations)
@@ -140,7 +140,7 @@ class Replay:
                 return
 
     def _needed(self, columns: EventColumns, rows: Ints, texts: dict[object, object]) -> EventColumns:
-        """What vectors need of events; a text that comes again is the same object, so that many take little."""
+        """Select what vectors need of events; equal texts share one object, so that many take little memory."""
         fields: dict[str, ColumnArray] = {}
         for name in self.assembler.fields:
             column = columns.fields[name][rows]
@@ -151,7 +151,7 @@ class Replay:
 
 
 def _spread(made: Assembled, rows: Ints, size: int) -> Assembled:
-    """The vectors at their rows among `size`, the others missing in every value."""
+    """Place the vectors at their rows among `size`; the others are missing in every value."""
     numbers = np.full((size, made.numbers.shape[1]), np.nan)
     numbers[rows] = made.numbers
     categories: list[list[str | None]] = []

@@ -1,4 +1,4 @@
-"""The events of a loop's streams, as the owners of their partitions took them."""
+"""The events of a loop's streams, as the owners of their partitions accepted them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _FEATURE = "feature"
 
 
 class StreamHistory:
-    """Reads partitions of a loop's streams: what was refused, or sent before, is not among their events.
+    """Reads partitions of a loop's streams: events that were refused or sent before are left out.
 
     Parameters
     ----------
     on_events
-        Told how many events of which stream were read.
+        Called with a stream and the number of events read from it.
     """
 
     def __init__(
@@ -40,16 +40,16 @@ class StreamHistory:
         self._loop = loop
         self._on_events = on_events
         self._refused: set[tuple[str, bytes]] | None = None
-        #: By partition, where its log begins: what stood before is retained no more.
+        #: By partition, the first position that its log still retains.
         self.begins: dict[PartitionId, Position] = {}
 
     def read(self, source: PartitionId, alterations: Alterations = NONE) -> Iterator[Waiting]:
-        """The events of a partition in their order, some at a time.
+        """Yield the events of a partition in order, in batches.
 
         Raises
         ------
         CorruptState
-            The topic has another number of partitions than the definition says.
+            The topic's number of partitions is not that of the definition.
         Unavailable
             The broker does not answer.
         """
@@ -69,18 +69,18 @@ class StreamHistory:
                 own.waiting = None
 
     def partitions(self, stream: str) -> list[PartitionId]:
-        """The partitions of a stream, in their order."""
+        """Return the partitions of a stream, in order."""
         return [PartitionId(stream, index) for index in range(self._loop.stream(stream).partitions)]
 
     def _accept(self, own: Partition, events: EventColumns, positions: list[Position]) -> None:
-        """Take events as their owner did, who looked at a clock and tried them besides: what he refused, he said."""
+        """Accept events as their owner did; those that failed its other checks are among the dead letters."""
         refused = self._refusals()
         stream, kept = own.stream.name, list(range(len(positions)))
         if refused:
             kept = [row for row in kept if (stream, positions[row].to_bytes()) not in refused]
         if len(kept) < len(positions):
             events, positions = events.take(kept), [positions[row] for row in kept]
-        # No event is ahead of the end of time.
+        # With `ENDED` as its publish time, no event is too far ahead.
         own.accept(events, positions, [ENDED] * len(positions))
         own.forget_ids()
 
@@ -94,7 +94,7 @@ class StreamHistory:
         return physical[source.partition]
 
     def _refusals(self) -> set[tuple[str, bytes]]:
-        """What feature refused, by stream and position."""
+        """Return the refusals of the feature service, by stream and position."""
         if self._refused is None:
             self._refused = set()
             for physical in self._logs.partitions(self._topics.dead_letters):

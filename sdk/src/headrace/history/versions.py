@@ -1,4 +1,4 @@
-"""Scoring again with the versions that once answered: from their topic, or learned again from the examples log."""
+"""Rescoring with the versions that once answered: taken from their topic, or learned again from the examples log."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from headrace.version import Version, texts_of
 
 @dataclass
 class Rescored:
-    """N scores, NaN where the version is not to be had.
+    """N scores, NaN if the version is not available.
 
     Attributes
     ----------
     labels
-        Multiclass: the classes predicted.
+        Multiclass: the predicted classes.
     published, relearned
-        The versions that scored: from their topic, and learned again.
+        The versions that scored: those taken from their topic, and those learned again.
     missing
-        Those that are on no topic, and could not be learned again.
+        The versions that are on no topic and could not be learned again.
     """
 
     scores: Floats
@@ -48,9 +48,9 @@ class PastVersions:
     Parameters
     ----------
     make
-        Makes a new River pipeline of the model; None: nothing can be learned again.
+        Creates a new River pipeline of the model; None: versions cannot be learned again.
     relearn
-        Learn all of them again, also those that stand on their topic.
+        Learn all versions again, even those that are on their topic.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class PastVersions:
         self._relearn = relearn
 
     def score(self, versions: Ints, numbers: Floats, categories: Categories) -> Rescored:
-        """Score each of N vectors by its version; -1 is none."""
+        """Score each of N vectors with its version; -1 means none."""
         size = len(versions)
         found = Rescored(np.full(size, np.nan), [None] * size)
         wanted = {int(own) for own in np.unique(versions) if own >= 0}
@@ -136,7 +136,7 @@ class PastVersions:
                         learning.skip(message.position)
 
     def _skipped(self) -> frozenset[int]:
-        """The places of the questions that the model leaves out."""
+        """Return the places of the questions that the model leaves out."""
         return frozenset(
             skip.question
             for physical in self._logs.partitions(self._topics.skips)

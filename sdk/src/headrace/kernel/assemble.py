@@ -1,4 +1,4 @@
-"""Assembling vectors: what a model sees of an event, as of a time."""
+"""Assembly of vectors: the values that a model sees of an event, as of a time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from headrace.kernel.stored import StoredReader
 
 
 class RowRead(NamedTuple):
-    """A row that a vector needs: of a view, for the entity that these fields of the event name."""
+    """A row that a vector needs: one of a view, for the entity that these fields of the event name."""
 
     view: str
     entity: str
@@ -44,13 +44,13 @@ class Assembled(NamedTuple):
     numbers
         float64[N, n]: the numeric features, NaN where missing.
     categories
-        For each string feature its column, None where missing.
+        The column of each string feature, None where missing.
     cuts
-        int64[N, C, 3]: the position of each row read, by read and partition; -1 where there was none.
+        int64[N, C, 3]: the position of each row read, by read and partition; -1 if there was none.
     newest
-        int64[N, R]: event time (µs) of the newest event in each row read, -2**62 where there is none.
+        int64[N, R]: event time (µs) of the newest event in each row read, -2**62 if there is none.
     behind
-        Reads that were too old to be exact.
+        Number of reads too old to be exact.
     """
 
     numbers: Floats
@@ -61,12 +61,12 @@ class Assembled(NamedTuple):
 
 
 class Assembler:
-    """Makes the vectors of one model.
+    """Assembles the vectors of one model.
 
     Attributes
     ----------
     reads
-        The distinct rows that a vector reads; `Assembled.cuts` has an entry for each of them and each
+        The distinct rows that a vector reads; `Assembled.cuts` has an entry for each of them and for each
         partition of its view's stream, in this order.
     fields
         The fields of the model's stream that keys and features need.
@@ -92,21 +92,21 @@ class Assembler:
         )
 
     def keys(self, events: EventColumns, read: RowRead) -> list[str | None]:
-        """The entity key of each event, None where a field of it is missing."""
+        """Return the entity key of each event, None if one of its fields is missing."""
         return entity_keys([events.fields[name] for name in read.key], len(events))
 
     def inputs(self, events: EventColumns) -> tuple[Floats, list[list[str | None]]]:
-        """What features take from the events themselves: float64[N, columns] for numbers, and the categories."""
+        """Return what features take from the events themselves: float64[N, columns] of numbers, and the categories."""
         numbers = self._program.matrix(events.fields, self._columns, len(events))
         return numbers, [_category(value, events) for value in self._texts]
 
     def assemble(self, events: EventColumns, parts: Sequence[Sequence[Reads]]) -> Assembled:
-        """Make the vectors of events from what was read for them.
+        """Assemble the vectors of events from the reads made for them.
 
         Parameters
         ----------
         parts
-            For each of `reads`, by partition, what its row set read for the N events.
+            For each of `reads`, by partition: the results of its row set for the N events.
         """
         size = len(events)
         values = [
@@ -126,25 +126,25 @@ class Assembler:
     def assemble_stored(
         self, events: EventColumns, times: npt.NDArray[np.int64], rows: Sequence[Sequence[Sequence[bytes | None]]]
     ) -> Assembled:
-        """Make the vectors of events from stored rows.
+        """Assemble the vectors of events from stored rows.
 
         Parameters
         ----------
         times
-            int64[N]: as of when.
+            int64[N]: the as-of time of each event.
         rows
-            ``rows[event][read][partition]``: the row's bytes, None where there is none.
+            ``rows[event][read][partition]``: the row's bytes, None if there is none.
         """
         return self._vectors(events, *self._stored.run(times, rows))
 
     def _vectors(self, events: EventColumns, values: Floats, cuts: Ints, newest: Ints, behind: int) -> Assembled:
-        """Evaluate the features over the fields of events and the values of their reads, one read after the other."""
+        """Evaluate the features over the events' fields and the values of their reads, concatenated in order."""
         own, categories = self.inputs(events)
         inputs = np.concatenate([own, values[:, self._places]], axis=1)
         return Assembled(self._program.run(inputs), categories, cuts, newest, behind)
 
     def _value_places(self) -> npt.NDArray[np.int64]:
-        """For each aggregate its column among the values of all reads."""
+        """Return the column of each aggregate among the values of all reads."""
         reads = {(read.view, read.key): index for index, read in enumerate(self.reads)}
         places = [
             self._stored.starts[reads[own.view, own.key]]
@@ -171,7 +171,7 @@ def read_stored(layout: Layout, times: Ints, stored: Sequence[bytes | None]) -> 
 
 
 def _category(value: Expression, events: EventColumns) -> list[str | None]:
-    """A string feature: a field, or a field with a filling."""
+    """Return a string feature: a field, or a field with a fill value."""
     if isinstance(value, Apply) and value.operation == "fill":
         filling = value.arguments[1]
         assert isinstance(filling, Literal)

@@ -1,4 +1,4 @@
-"""Compiling the kernel's inner loops."""
+"""Compilation of the kernel's inner loops."""
 
 from __future__ import annotations
 

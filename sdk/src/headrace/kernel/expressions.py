@@ -1,8 +1,8 @@
 """Expressions as programs of a small stack machine.
 
 One machine evaluates one event or a million, so that a value never depends on how events were
-batched. Numbers, booleans (0.0, 1.0) and times (µs) are float64; NaN is missing and stays missing.
-Strings take part as codes: an expression can only compare them with literals.
+batched. Numbers, booleans (0.0, 1.0) and times (µs) are float64; NaN means missing and stays missing.
+Strings are represented by codes: an expression can only compare them with literals.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _CODES = {name: code for code, name in enumerate(OPERATIONS)}
 
 _HOUR_US = 3_600_000_000.0
 _DAY_US = 86_400_000_000.0
-#: A string that no literal of the program equals.
+#: Code of a string that equals no literal of the program.
 _OTHER = -1.0
 
 
 class Program:
-    """Some expressions over the same inputs, compiled.
+    """Compiled expressions over the same inputs.
 
     Parameters
     ----------
     expressions
-        What to compute; each yields one number.
+        Expressions to compute; each yields one number.
     inputs
-        The columns and aggregates that they may use, in the order of the rows given to `run`.
+        The columns and aggregates that they may use, in the column order of the rows given to `run`.
     """
 
     def __init__(self, expressions: Sequence[Expression], inputs: Sequence[Column | Aggregate]) -> None:
@@ -65,7 +65,7 @@ class Program:
         self._outputs = len(expressions)
 
     def run(self, values: Floats) -> Floats:
-        """Evaluate.
+        """Evaluate the expressions.
 
         Parameters
         ----------
@@ -75,14 +75,14 @@ class Program:
         Returns
         -------
         float64[N, expressions]
-            NaN where the result is missing, or not finite.
+            NaN where the result is missing or not finite.
         """
         out = np.empty((len(values), self._outputs))
         _run(self._code, self._pool, values, np.empty(self._depth + 1), out)
         return out
 
     def codes(self, column: ColumnArray) -> Floats:
-        """A column as numbers: a string's code, NaN for None; numbers as they are."""
+        """Return a column as numbers: a string's code, NaN for None; numbers are unchanged."""
         if column.dtype != object:
             return column  # type: ignore[return-value]
         literals = self._literals
@@ -95,7 +95,7 @@ class Program:
         )
 
     def matrix(self, fields: Mapping[str, ColumnArray], columns: Sequence[str], size: int) -> Floats:
-        """The inputs of `run` for columns of these names (missing where a field is not there)."""
+        """Return the inputs of `run` for columns of these names (missing if the field does not exist)."""
         values = np.empty((size, len(columns)))
         for index, name in enumerate(columns):
             column = fields.get(name)
@@ -103,7 +103,7 @@ class Program:
         return values
 
     def _compile(self, node: Expression, code: list[tuple[int, int]]) -> int:
-        """Append a node's code; returns the depth of stack that it needs."""
+        """Append a node's code and return the stack depth that it needs."""
         if isinstance(node, Column | Aggregate):
             code.append((_LOAD, self._inputs[node]))
             return 1
@@ -116,7 +116,7 @@ class Program:
         depth = max(place + self._compile(argument, code) for place, argument in enumerate(node.arguments))
         first = len(self._constants)
         if node.operation in _PARAMETERS:
-            # The count of parameters stands before them.
+            # The number of parameters precedes them.
             self._constants.append(float(len(node.parameters)))
             self._constants.extend(self._number(value) for value in node.parameters)
         code.append((_CODES[node.operation], first))
@@ -133,7 +133,7 @@ class Program:
 
 
 def columns_of(expressions: Sequence[Expression]) -> tuple[str, ...]:
-    """The names of the columns that expressions use, in the order of first use."""
+    """Return the names of the columns that expressions use, in the order of first use."""
     names: dict[str, None] = {}
     pending = list(reversed(expressions))
     while pending:

@@ -1,8 +1,8 @@
 """One worker's fold and assemble: the events of its partitions, merged in event time.
 
-Pure: it is told of events, and tells which rows it needs, which vectors it made and which rows changed.
+It is pure: it takes events, and returns the rows that it needs, the vectors that it made and the rows that changed.
 
-Folding goes in the order of positions; vectors are assembled in the order of positions, too, each once the
+Events are folded in the order of positions. Vectors are assembled in the order of positions too, each once the
 frontier of every partition has passed its tick, or its model's wait is over.
 """
 
@@ -27,12 +27,12 @@ from headrace.kernel.timeline import Timeline
 
 @dataclass
 class Plan:
-    """What one step will do.
+    """Work of the next step.
 
     Attributes
     ----------
     needed
-        For each row set the keys of rows that are not in memory.
+        Keys of the rows that are not in memory, by row set.
     """
 
     folds: dict[PartitionId, int]
@@ -52,7 +52,7 @@ class MadeVectors(NamedTuple):
     Attributes
     ----------
     columns
-        The model whose features they have: more than its own, where others are made with them.
+        The model whose features the vectors hold: more than those of `model` if others are made along with them.
     """
 
     model: ModelDefinition
@@ -74,7 +74,7 @@ class Changed(NamedTuple):
 
 @dataclass
 class Step:
-    """What one step did."""
+    """Results of one step."""
 
     vectors: list[MadeVectors]
     changed: list[Changed]
@@ -82,14 +82,14 @@ class Step:
 
 
 class Fold:
-    """The fold and assemble of one worker.
+    """Fold and assemble of one worker.
 
     Parameters
     ----------
     step_events
-        At most so many events of a partition are folded in one step.
+        Maximum number of events of a partition that are folded in one step.
     wide
-        By name the models whose vectors hold more than their own features, behind those.
+        By name, the models whose vectors hold further features after their own.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Fold:
         return tuple(stream.name for stream in self.loop.streams if stream.name in used)
 
     def own(self, partition: PartitionId, progress: Progress, seen: Mapping[str, int]) -> Partition:
-        """Take a partition over from where the store says that it stands."""
+        """Take over a partition at the progress that the store holds."""
         stream = self.loop.stream(partition.stream)
         owned = Partition(
             stream,
@@ -139,17 +139,17 @@ class Fold:
         return owned
 
     def layout(self, view: str) -> Layout:
-        """How the rows of a view lie in memory."""
+        """Return the memory layout of a view's rows."""
         return self._layouts[view]
 
     def disown(self, partition: PartitionId) -> None:
-        """Give a partition up: forget its events and rows."""
+        """Give up a partition: forget its events and rows."""
         del self.partitions[partition]
         for view in self._views_of(partition.stream):
             del self.rows[RowsId(view.name, partition.partition)]
 
     def narrow(self, loop: LoopDefinition, wide: Mapping[str, ModelDefinition]) -> None:
-        """Go on with fewer views, and fewer features beside the models' own."""
+        """Continue with fewer views, and fewer features beyond the models' own."""
         self.loop = loop
         self._assemble(wide)
         names = {view.name for view in loop.views}
@@ -160,29 +160,29 @@ class Fold:
         self._assemblers = {model.name: Assembler(self.loop, wide.get(model.name, model)) for model in self.models}
 
     def plan(self, others: Sequence[Reached] = (), now: int = 0) -> Plan:
-        """What can be done now.
+        """Plan what can be done now.
 
         Parameters
         ----------
         others
-            How far the partitions are that other workers own.
+            Progress of the partitions that other workers own.
         now
-            The wall clock, for models whose vectors do not wait for ever.
+            Wall-clock time, for models whose vectors wait for a limited time only.
         """
         owned = [own.frontier for own in self.partitions.values()]
         frontier = min([*owned, *(other.folded for other in others)], default=UNKNOWN)
-        # A vector of another worker reads our rows as of its time: they may not run ahead of it further than they keep
-        # ticks. Our own vectors are made in the order of time, between the folds.
+        # Another worker's vector reads our rows as of its time: they may be ahead only as far as they keep ticks.
+        # Our own vectors are made in time order, between the folds.
         furthest = min([frontier, *(other.out for other in others)], default=UNKNOWN) + self._lead
         plan = Plan({}, {}, {}, {}, {})
-        # Where a step is too short for a partition's backlog, no other one may run ahead of its vectors.
+        # If one step is too short for a partition's backlog, no other partition may run ahead of its vectors.
         together = min([frontier, *(self._end_of_step(own) for own in self.partitions.values())], default=UNKNOWN)
         for name, own in self.partitions.items():
             if own.waiting is None:
                 continue
             over = max((_over(own, model, now) for model in own.models), default=0)
             self._plan_folds(plan, name, own, min(together + self._lead, furthest, ENDED), over)
-        # Where a partition could not fold all that it may, no vector may look beyond what is folded.
+        # If a partition could not fold all that it may, no vector may read beyond what is folded.
         reach = min([frontier, *(_reach(own, plan.folds.get(name, 0)) for name, own in self.partitions.items())])
         for name, own in self.partitions.items():
             for model in own.models:
@@ -190,7 +190,7 @@ class Fold:
         return plan
 
     def execute(self, plan: Plan, remote: Mapping[RowsId, Mapping[str, bytes]] | None = None) -> Step:
-        """Fold and assemble as planned; the rows that the plan needs have been added before.
+        """Fold and assemble as planned, after the rows that the plan needs have been added.
 
         Parameters
         ----------
@@ -210,30 +210,31 @@ class Fold:
         return Step(vectors, changed, folded)
 
     def settle(self) -> None:
-        """Count as done what needs no step: markers, and events that were refused."""
+        """Count as done what needs no step: markers and refused events."""
         for own in self.partitions.values():
             own.settle()
 
     def reached(self, partition: PartitionId) -> Reached:
-        """What other workers may rely on."""
+        """Return the progress that other workers may rely on."""
         own = self.partitions[partition]
         out = [self.frontier_out(partition, model.name) for model in own.models]
         return Reached(self.frontier_folded(partition), min(out, default=own.frontier))
 
     def frontier_folded(self, partition: PartitionId) -> int:
-        """No event of this partition before this time is to be folded: what vectors of other partitions wait for.
+        """Return the time before which no event of this partition is still to be folded.
 
-        Those of its own may still wait. Were they in it, two workers would wait for each other.
+        Vectors of other partitions wait for it. The partition's own vectors may still wait: if they counted, two
+        workers would wait for each other.
         """
         own = self.partitions[partition]
         return min(own.frontier, _reach(own, 0))
 
     def frontier_out(self, partition: PartitionId, model: str = "") -> int:
-        """No vector of this partition (and this model) before this time is to come."""
+        """Return the time before which no vector of this partition (and this model) is to come."""
         return self.partitions[partition].frontier_out(model)
 
     def watermark_out(self, partition: PartitionId, model: str) -> int:
-        """As `frontier_out`, also where the partition rests: what expires because of time needs this one."""
+        """Return `frontier_out` as if the partition were not idle or ended: expiry by event time needs this one."""
         return self.partitions[partition].watermark_out(model)
 
     def _views_of(self, stream: str) -> tuple[ViewDefinition, ...]:
@@ -255,7 +256,7 @@ class Fold:
             self._need(plan, rows, folds.keys)
 
     def _end_of_step(self, own: Partition) -> int:
-        """No event before this is left unfolded by one whole step."""
+        """Return the time before which one full step leaves no event unfolded."""
         waiting = own.waiting
         end = waiting.folded + self._step_events if waiting is not None else 0
         return ENDED if waiting is None or end >= len(waiting) else int(waiting.watermarks[end])
@@ -266,7 +267,7 @@ class Fold:
         waiting = own.waiting
         if waiting is None:
             return
-        # A row is read up to the last tick of its own view.
+        # A read covers a row up to the last tick of the row's own view.
         ticks = np.max([waiting.keys // each * each for each in self._resolutions[model.name]], axis=0)
         ready = max(int(np.searchsorted(ticks, reach, side="right")), _over(own, model, now))
         span = range(waiting.made.get(model.name, 0), min(ready, waiting.folded + plan.folds.get(name, 0)))
@@ -312,7 +313,7 @@ class Fold:
         for (model, source, _), keys in reads:
             asking, span = self._waiting(source), plan.vectors[model, source]
             at = slice(span.start, span.stop)
-            # A vector's moment has come when nothing before its time can still be folded.
+            # A vector's moment has come when no event before its time can still be folded.
             timeline.read(keys, asking.columns.times[at], asking.keys[at] + self._lateness)
         for ((model, source, read), _), result in zip(reads, timeline.run(), strict=True):
             found[model, source, read, partition] = result
@@ -330,7 +331,7 @@ class Fold:
             for read, partitions in zip(assembler.reads, assembler.partitions, strict=True)
         ]
         made = assembler.assemble(events, parts)
-        # What had been emitted before a restart is not emitted again.
+        # Do not emit again what was emitted before a restart.
         positions = waiting.positions[span.start : span.stop]
         first = _first_after(positions, own.progress.emitted)
         return MadeVectors(
@@ -343,7 +344,7 @@ class Fold:
             Assembled(
                 made.numbers[first:],
                 [column[first:] for column in made.categories],
-                # What only the other features read comes last, and is no part of the model's cut.
+                # Rows that only the further features read come last, and are not part of the model's cut.
                 made.cuts[first:, : self._cuts[model]],
                 made.newest[first:],
                 made.behind if first < len(positions) else 0,
@@ -382,14 +383,14 @@ class Fold:
 
 
 def _over(own: Partition, model: ModelDefinition, now: int) -> int:
-    """So many of the first events that wait have waited as long as the model lets them."""
+    """Return how many of the first waiting events have waited as long as the model allows."""
     if own.waiting is None or model.wait is None:
         return 0
     return int(np.searchsorted(own.waiting.since, now - model.wait, side="right"))
 
 
 def _reach(own: Partition, folds: int) -> int:
-    """No event before this is left unfolded by so many folds."""
+    """Return the time before which this many folds leave no event unfolded."""
     waiting = own.waiting
     folded = waiting.folded + folds if waiting is not None else 0
     if waiting is None or folded >= len(waiting):

@@ -1,4 +1,4 @@
-"""What a view makes of events before they are folded: keys, filter, derived columns."""
+"""Preparation of events for a view before they are folded: keys, filter, derived columns."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Folding:
         self._program = Program(wanted, [Column(name) for name in self._inputs])
 
     def prepare(self, events: EventColumns) -> Folds:
-        """The folds of events, in their order."""
+        """Return the folds of events, in order."""
         keys = entity_keys([events.fields[name] for name in self._by], len(events))
         values = self._program.run(self._program.matrix(events.fields, self._inputs, len(events)))
         if self._filtered:
@@ -47,9 +47,8 @@ class Folding:
 
 
 def entity_keys(columns: Sequence[ColumnArray], size: int) -> list[str | None]:
-    """The entity key of each event, None where a part of it is missing.
-
-    One field is its own key; several are written as a JSON array, so that no two entities share a key.
+    """Return the entity key of each event, None if one of its parts is missing.
+    A single field is its own key; several are written as a JSON array, so that no two entities share a key.
     """
     texts = [texts_of(column) for column in columns]
     if len(texts) == 1:
@@ -61,7 +60,7 @@ def entity_keys(columns: Sequence[ColumnArray], size: int) -> list[str | None]:
 
 
 def texts_of(column: ColumnArray) -> list[str | None]:
-    """A column as keys and ids are written, None where it is missing: an integer as such, whatever holds it."""
+    """Return a column as text, as keys and ids are written, None where missing: integers as such, of whatever type."""
     if column.dtype == object:
         return [own if own is None or isinstance(own, str) else _text(own) for own in column.tolist()]
     return [_text(value) for value in column.tolist()]

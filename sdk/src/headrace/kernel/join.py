@@ -1,13 +1,12 @@
 """Joining questions with their answers into one log, in event time.
 
-Questions (vectors) and labels come in any order, days apart. Which label answers which question follows from the
-events alone, however the files came and however long the pauses between them were: see `Rule`. Only watermarks expire
-anything.
+Questions (vectors) and labels arrive in any order, days apart. The events alone determine which label answers which
+question, regardless of the order of files and the length of pauses: see `Rule`. Only watermarks expire anything.
 
-A model's log holds questions and answers in one order. A question has its place at its event time, an answer at the
-time at which it is known. An answer that is known at t precedes a question that is asked at t, but for its own.
+A model's log holds questions and answers in one order. A question is placed at its event time, an answer at the time
+when it becomes known. An answer known at t precedes a question asked at t, except its own question.
 
-The join is a set of functions over the `Entry` of one id (of a forecast: of one entity). The store keeps the entries
+The join is a set of functions over the `Entry` of one id (for a forecast: of one entity). The store keeps the entries
 and lists them in the orders of `Index`; the caller loads the entries that a step needs.
 """
 
@@ -22,58 +21,58 @@ from typing import NamedTuple
 from headrace.definition import Keep, LoopDefinition, ModelDefinition
 from headrace.frontier import ENDED
 
-#: Bytes that each part of an entry takes in the store besides what is in it, rounded up: for an id of 13 characters
+#: Bytes that each part of an entry takes in the store besides its content, rounded up: for an id of 13 characters
 #: Valkey takes 229 for a question of 90 bytes, 152 for a label and 133 for a closed question.
 _OVERHEAD = 160
 
-#: Moves times to where they are positive, so that their bytes compare as they do.
+#: Shifts times to positive values, so that their bytes compare as they do.
 _SHIFT = 2**63
 
-#: A question that is logged where the join reads it comes before all that waits for its place.
+#: The place of a question that is logged when the join reads it: before everything that waits for its place.
 _FIRST = -_SHIFT
 
 
-#: The place in the log of a question whose place is not asked for any more.
+#: The place in the log of a question whose place is not needed any longer.
 _LOGGED = -1
 
 
 class Index(StrEnum):
-    """The orders in which the store keeps what waits, each by the time at which it is looked at again."""
+    """Orders in which the store keeps waiting entries, each by the time when an entry is next examined."""
 
     #: Questions and answers that are not in the log yet, by their place in it.
     PLACED = "placed"
-    #: Questions whose answer is not decided, by the time at which it will be.
+    #: Questions whose answer is not decided, by the time when it will be.
     OPEN = "open"
-    #: Labels that may answer a question that has not come, by the time at which none can come any more.
+    #: Labels that may answer a question that has not come, by the time after which none can come.
     LABELS = "labels"
-    #: Questions whose answer is logged, by the end of their bound: until then a label or question repeats theirs.
+    #: Questions whose answer is logged, by the end of their bound: until then, other labels and questions are repeats.
     CLOSED = "closed"
 
 
 class Outcome(NamedTuple):
-    """A label: when it came to be known, and its value."""
+    """A label: the time when it became known, and its value."""
 
     time: int
     value: float | str
 
 
 class Question(NamedTuple):
-    """A question that the store holds.
+    """A question held in the store.
 
     Attributes
     ----------
     id, time
-        Of its event.
+        Those of its event.
     vector
         Opaque to the join; None once its answer is logged.
     seq
         Its place in the log; None until it is logged.
     outcome
-        Its answer. Until it is `decided`: the label that is its answer if no other one comes.
+        Its answer. As long as it is not `decided`: the label that becomes its answer if no better one comes.
     decided
-        No other label counts. Without an outcome it has no answer.
+        No other label counts. Without an outcome, the question has no answer.
     made
-        It was made from kept events after a change of the definition, and was never asked.
+        It was built from kept events after a change of the definition, and was never asked.
     """
 
     id: str
@@ -85,21 +84,21 @@ class Question(NamedTuple):
     made: bool = False
 
     def label_time(self, bound: int) -> int:
-        """The time of its answer; the end of its bound where it has none."""
+        """Return the time of its answer, or the end of its bound if it has none."""
         return self.outcome.time if self.outcome else self.time + bound
 
     def known(self, bound: int) -> int:
-        """The event time at which both it and its answer, or that it has none, are known."""
+        """Return the event time at which both the question and its answer, or that it has none, are known."""
         return max(self.time, self.label_time(bound))
 
 
 class Entry(NamedTuple):
-    """The questions and labels of one id, or of one entity where a forecast is joined.
+    """The questions and labels of one id, or of one entity if the join is a forecast's.
 
     Attributes
     ----------
     questions
-        In the order of time; more than one of an id only where it comes again after its bound.
+        Questions in the order of time; an id has several only if it comes again after its bound.
     labels
         Labels that may answer a question that has not come, in the order in which they were read.
     """
@@ -112,7 +111,7 @@ NOTHING = Entry()
 
 
 class Weight(NamedTuple):
-    """How many questions and labels wait, and how many bytes they and the closed questions take in the store."""
+    """Numbers of waiting questions and labels, and the bytes that they and the closed questions take in the store."""
 
     questions: int = 0
     labels: int = 0
@@ -128,16 +127,16 @@ class Weight(NamedTuple):
 
 
 class Watermarks(NamedTuple):
-    """How far the sources of a join are.
+    """Progress of a join's sources.
 
     Attributes
     ----------
     questions, labels
-        No question, no label before this is still to come, whatever happens.
+        Times before which no question and no label can still come, in any case.
     release
-        What has its place before this may be logged: a source that rests holds nothing back.
+        Entries placed before this time may be logged: an idle or ended source holds nothing back.
     by_events
-        The watermark of labels as it is without marks.
+        The labels' watermark without marks.
     """
 
     questions: int
@@ -147,30 +146,30 @@ class Watermarks(NamedTuple):
 
     @property
     def complete(self) -> int:
-        """Everything before this is there."""
+        """The time before which everything has arrived."""
         return min(self.questions, self.labels)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Says which label answers a question, when that is decided, and which answers make an example.
+    """Rule for which label answers a question, when that is decided, and which answers make an example.
 
     Attributes
     ----------
     bound
-        A label counts if it is at most so far from its question (µs), before or after it. The first one that is read
-        answers it, and does so at once.
+        A label counts if it is at most this far from its question (µs), before or after it. The first one read
+        answers the question, at once.
     correct
-        The label with the newest event time within the bound answers it, at the end of the bound.
+        The label with the newest event time within the bound is the answer, decided at the end of the bound.
     absent
-        The answer of a question without a label, at the end of the bound; None: it has none.
+        The answer of a question without a label, given at the end of the bound; None: it has no answer.
     after
-        A forecast (µs): the first event that is at least so much later answers it, once the watermark has passed that
-        event. Entries are of entities, and a label may answer several questions.
+        For a forecast (µs): the first event at least this much later is the answer, once the watermark has passed that
+        event. Entries belong to entities, and a label may answer several questions.
     keep
-        The shares of answers, by their label, that make an example.
+        Shares of answers, by their label, that make an example.
     on_arrival
-        Questions are logged where the join reads them: those of requests, whose times are in no order.
+        Log questions when the join reads them: those of requests, whose times are in no order.
     """
 
     bound: int
@@ -182,13 +181,13 @@ class Rule:
 
     @classmethod
     def of(cls, loop: LoopDefinition, model: ModelDefinition) -> Rule:
-        """The rule of a model."""
+        """Return the rule of a model."""
         label = loop.label(model.label)
         requests = model.vectors == "requests"
         return cls(label.wait, label.correct, label.absent, label.after, label.keep, requests)
 
     def near(self, question: int, label: int) -> bool:
-        """Whether a label of this time may answer a question of that time."""
+        """Return whether a label of this time may answer a question of that time."""
         if self.after is not None:
             return question + self.after <= label <= question + self.bound
         return abs(label - question) <= self.bound
@@ -203,21 +202,21 @@ class Rule:
 
     @property
     def decides_at_once(self) -> bool:
-        """Whether the first label that is read is the answer."""
+        """Whether the first label read is the answer."""
         return not self.correct and self.after is None
 
     def due(self, question: Question) -> int:
-        """The answer of an open question is decided once the watermark of labels is beyond this."""
+        """Return the time that the labels' watermark must pass before an open question is decided."""
         if self.after is not None and question.outcome is not None:
             return question.outcome.time
         return question.time + self.bound
 
     def outdated(self, label: Outcome) -> int:
-        """No question of this label can come any more once the watermark of questions is beyond this."""
+        """Return the time after which the questions' watermark admits no further question of this label."""
         return label.time + self.bound if self.after is None else label.time - self.after
 
     def decide(self, question: Question) -> Question:
-        """Decide an open question whose time is due."""
+        """Decide an open question that is due."""
         outcome, end = question.outcome, question.time + self.bound
         if self.correct and outcome is not None:
             outcome = Outcome(end, outcome.value)
@@ -226,9 +225,9 @@ class Rule:
         return question._replace(outcome=outcome, decided=True)
 
     def weight(self, id: str, label: float | str) -> float | None:
-        """How many examples an answer stands for; None where it makes none.
+        """Return the weight of an answer, as a number of examples; None if it makes none.
 
-        The first eight bytes of the SHA-256 of the id, as a fraction of 2^64, are below the share of those kept.
+        An answer is kept if the first eight bytes of the SHA-256 of the id, as a fraction of 2^64, are below its share.
         """
         for kept in self.keep:
             if kept.label == label:
@@ -238,7 +237,7 @@ class Rule:
 
 
 def sort_key(time: int) -> bytes:
-    """Eight bytes that compare as times do.
+    """Return eight bytes that compare as times do.
 
     Examples
     --------
@@ -249,7 +248,7 @@ def sort_key(time: int) -> bytes:
 
 
 def places(name: str, entry: Entry, rule: Rule) -> set[tuple[Index, bytes]]:
-    """List the places of an entry in the orders of the store; each begins with a time, as `sort_key` writes it."""
+    """List the places of an entry in the store's orders; each begins with a time in the format of `sort_key`."""
     text = name.encode()
     found = {(Index.LABELS, sort_key(rule.outdated(label)) + text) for label in entry.labels}
     for question in entry.questions:
@@ -264,32 +263,32 @@ def places(name: str, entry: Entry, rule: Rule) -> set[tuple[Index, bytes]]:
     return found
 
 
-# A place in the log: its time, answers before questions, the time and the id of the question, a question before its
-# own answer; behind it the entry's name where that is not the id.
+# A place in the log sorts by its time, then answers before questions, then by the time and the id of the question, then
+# a question before its own answer. The entry's name follows if it is not the id.
 _QUESTION, _ANSWER = b"\1", b"\0"
 
 
 def question_place(name: str, question: Question, rule: Rule) -> bytes:
-    """The place of a question in the log, before it is logged."""
+    """Return the place of a question in the log, before it is logged."""
     at = _FIRST if rule.on_arrival else question.time
     return sort_key(at) + _QUESTION + sort_key(question.time) + _named(question.id, b"\0", name)
 
 
 def answer_place(name: str, question: Question, rule: Rule) -> bytes:
-    """The place in the log of the entry that closes a decided question."""
+    """Return the place in the log of the entry that closes a decided question."""
     known = question.known(rule.bound)
-    # Known when it is asked, it follows its own question.
+    # An answer that is known when its question is asked follows that question.
     order = _QUESTION if known == question.time else _ANSWER
     return sort_key(known) + order + sort_key(question.time) + _named(question.id, b"\1", name)
 
 
 def _named(id: str, order: bytes, name: str) -> bytes:
-    """An id's bytes so that they compare as ids do and show where they end, and the entry's name."""
+    """Encode an id so that its bytes compare as ids do and show where they end, followed by the entry's name."""
     return id.encode().replace(b"\0", b"\0\xff") + b"\0\0" + order + (b"" if name == id else b"\1" + name.encode())
 
 
 def name_at(index: Index, place: bytes) -> str:
-    """The name of the entry that stands at a place."""
+    """Return the name of the entry at a place."""
     if index is not Index.PLACED:
         return place[8:].decode()
     end = 17
@@ -300,7 +299,7 @@ def name_at(index: Index, place: bytes) -> str:
 
 
 def time_at(place: bytes) -> int:
-    """The time of a place in an order of the store.
+    """Return the time of a place in an order of the store.
 
     Examples
     --------
@@ -311,7 +310,7 @@ def time_at(place: bytes) -> int:
 
 
 def weigh(name: str, entry: Entry) -> Weight:
-    """Weigh an entry."""
+    """Compute the weight of an entry."""
     fixed = 2 * len(name) + _OVERHEAD
     vectors = [question.vector for question in entry.questions if question.vector is not None]
     texts = sum(len(label.value) for label in entry.labels if isinstance(label.value, str))
@@ -325,7 +324,7 @@ def weigh(name: str, entry: Entry) -> Weight:
 
 
 class Logged(NamedTuple):
-    """An entry of the log: its place, and the question that it is or that it answers."""
+    """An entry of the log: its place, and the question that it is or answers."""
 
     seq: int
     question: Question
@@ -338,20 +337,20 @@ class Logged(NamedTuple):
 
 @dataclass
 class Decided:
-    """The decisions of a step.
+    """Decisions of one step.
 
     Attributes
     ----------
     entries
-        What goes into the log, in its order.
+        Entries for the log, in order.
     released
-        Some of it was logged because a source rests: what has an earlier place may still come.
+        Some were logged because a source is idle or ended: entries with an earlier place may still come.
     expired
-        Questions whose label did not come within the bound.
+        Number of questions whose label did not come within the bound.
     unmatched
-        Labels whose question did not come within the bound.
+        Number of labels whose question did not come within the bound.
     expired_by_mark, absent_by_mark
-        Questions that a mark left without a label, or decided as absent.
+        Numbers of questions that a mark left without a label, or decided as absent.
     """
 
     entries: list[Logged] = field(default_factory=list)
@@ -362,7 +361,7 @@ class Decided:
     absent_by_mark: int = 0
 
     def note(self, outcome: Outcome | None, after: Outcome | None, *, by_mark: bool) -> None:
-        """Count a question that was decided, given its outcome before and after."""
+        """Count a decided question, given its outcome before and after the decision."""
         self.expired += after is None
         if by_mark:
             self.expired_by_mark += after is None
@@ -370,7 +369,7 @@ class Decided:
 
 
 class Written(NamedTuple):
-    """What a log holds already of a question: its place, that of its answer, and the latest time of both."""
+    """Record of a question in a log: its place, that of its answer, and the latest time of both."""
 
     question: int
     answer: int | None
@@ -378,7 +377,7 @@ class Written(NamedTuple):
 
 
 def _written(written: dict[tuple[str, int], Written], question: Question, asks: bool) -> int | None:
-    """The place that a question, or its answer, has in the log already."""
+    """Return the place that a question, or its answer, already has in the log."""
     key = (question.id, question.time)
     found = written.get(key)
     if found is None:
@@ -389,32 +388,32 @@ def _written(written: dict[tuple[str, int], Written], question: Question, asks: 
 
 
 class Join:
-    """One step of a model's join, over the entries that it is about.
+    """One step of a model's join, over the entries that it involves.
 
     Parameters
     ----------
     rule
-        Which label answers a question.
+        The rule that determines which label answers a question.
     entries
-        What the store holds of the names that the step is about.
+        The store's entries for the names that the step involves.
     """
 
     def __init__(self, rule: Rule, entries: Mapping[str, Entry]) -> None:
         self._rule = rule
         self._before = dict(entries)
         self._entries = dict(entries)
-        #: Labels that were dropped because their question has another one.
+        #: Number of labels dropped because their question has another one.
         self.repeated_labels = 0
 
     def question(
         self, name: str, id: str, time: int, vector: bytes, outcome: Outcome | None = None, *, made: bool = False
     ) -> bool:
-        """Take a question; False where it repeats another one of its id: the first one counts.
+        """Take a question; return False if it repeats another one of its id: the first one counts.
 
         Parameters
         ----------
         outcome
-            Its answer so far.
+            The answer so far.
         """
         entry, rule = self._entries.get(name, NOTHING), self._rule
         if any(asked.id == id and abs(asked.time - time) <= rule.bound for asked in entry.questions):
@@ -428,13 +427,13 @@ class Join:
             self.repeated_labels += max(len(labels) - 1, 0)
         self._entries[name] = Entry(
             tuple(sorted((*entry.questions, question), key=lambda asked: (asked.time, asked.id))),
-            # All labels within the bound are of this question, unless they are of an entity.
+            # All labels within the bound belong to this question, unless they belong to an entity.
             entry.labels if rule.after is not None else tuple(own for own in entry.labels if own not in labels),
         )
         return True
 
     def closed(self, id: str, time: int) -> None:
-        """Take a question (of no forecast) whose answer is logged already: labels of it repeat that one."""
+        """Take a question (of no forecast) whose answer is already logged: its further labels are repeats."""
         entry, rule = self._entries.get(id, NOTHING), self._rule
         if any(asked.id == id and asked.time == time for asked in entry.questions):
             return
@@ -445,7 +444,7 @@ class Join:
         )
 
     def label(self, name: str, label: Outcome) -> bool:
-        """Take a label; False where its question has one that counts instead."""
+        """Take a label; return False if it is a repeat, or if another label of its question counts instead."""
         if self._rule.after is not None:
             return self._forecast(name, label)
         entry, rule = self._entries.get(name, NOTHING), self._rule
@@ -478,7 +477,7 @@ class Join:
         return True
 
     def decide(self, names: Iterable[str], marks: Watermarks, decided: Decided) -> None:
-        """Decide questions that are due, drop labels without a question, and closed questions whose bound is over."""
+        """Decide questions that are due; drop labels without a question, and closed questions whose bound is over."""
         rule = self._rule
         for name in names:
             entry = self._entries.get(name, NOTHING)
@@ -503,15 +502,15 @@ class Join:
         decided: Decided,
         written: dict[tuple[str, int], Written] | None = None,
     ) -> None:
-        """Log what stands at these places of `Index.PLACED`, in their order.
+        """Log the entries at these places of `Index.PLACED`, in order.
 
         Parameters
         ----------
         sequence
             The place of the next entry in the log.
         written
-            By id and time the questions that are in the log already: they keep their places. Those that are done with
-            are taken out.
+            The questions that are in the log already, by id and time: they keep their places. Those that are finished
+            are removed from it.
         """
         written = {} if written is None else written
         for place in ready:
@@ -532,7 +531,7 @@ class Join:
                 break
 
     def _stands_at(self, place: bytes, name: str, question: Question) -> bool | None:
-        """Whether a question stands at a place (True), its answer does (False), or none of both."""
+        """Return True if a question is at a place, False if its answer is, None if neither is."""
         if question.seq is None:
             return True if place == question_place(name, question, self._rule) else None
         answers = question.decided and question.vector is not None
@@ -541,7 +540,7 @@ class Join:
     def forget(self, names: Iterable[str]) -> None:
         """Drop closed questions before their bound is over, because there are too many.
 
-        A label that repeats theirs then waits for a question that does not come.
+        A label that repeats theirs then waits for a question that never comes.
         """
         for name in names:
             entry = self._entries.get(name, NOTHING)
@@ -549,11 +548,11 @@ class Join:
             self._entries[name] = entry._replace(questions=kept)
 
     def entry(self, name: str) -> Entry:
-        """The entry of a name as it is now."""
+        """Return the current entry of a name."""
         return self._entries.get(name, NOTHING)
 
     @property
     def changes(self) -> dict[str, tuple[Entry, Entry]]:
-        """The entries that changed, by name: before and after; `NOTHING` where there is none."""
+        """The entries that changed, by name, before and after; `NOTHING` if there is none."""
         pairs = ((name, self._before.get(name, NOTHING), entry) for name, entry in self._entries.items())
         return {name: (before, after) for name, before, after in pairs if before != after}

@@ -1,4 +1,4 @@
-"""What events tell of labels."""
+"""Labels read from events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.kernel.expressions import Program, columns_of
 from headrace.kernel.folding import texts_of
 from headrace.kernel.join import Outcome
 
-#: From here on a float64 does not tell an integer from its neighbours.
+#: Beyond this, float64 cannot distinguish neighbouring integers.
 _INEXACT = 2.0**53
 
 
@@ -26,17 +26,17 @@ class Labels:
         self._text = model.task is Task.MULTICLASS
         self._text_field = label.type is FieldType.STRING
         self._known_at = label.known_at
-        #: A class that is a field is read as it is: integers beyond 2^53 are no floats.
+        #: The field of an integer class, read without conversion: beyond 2^53, integers are not exact as floats.
         self._integer = label.value.name if self._text and isinstance(label.value, Column) else None
         self._inputs = columns_of([label.value])
         self._program = Program([label.value], [Column(name) for name in self._inputs])
 
     def outcomes(self, events: EventColumns) -> list[tuple[str, Outcome]]:
-        """The labels that events tell; an event whose label is missing tells none."""
+        """Return the labels in events; an event whose label is missing has none."""
         return [(of, outcome) for _, of, outcome in self.rows(events)]
 
     def rows(self, events: EventColumns) -> list[tuple[int, str, Outcome]]:
-        """The labels that events tell, each with the row of its event."""
+        """Return the labels in events, each with the row of its event."""
         columns = texts_of(events.fields[self._id]), self._times(events), self._values(events)
         return [
             (row, of, Outcome(time, value))
@@ -45,7 +45,7 @@ class Labels:
         ]
 
     def _times(self, events: EventColumns) -> list[int] | list[int | None]:
-        """When each outcome is known; None where its event does not say."""
+        """Return the time when each outcome is known; None if its event does not say."""
         if self._known_at is None:
             return events.times.tolist()  # type: ignore[no-any-return]
         return [None if math.isnan(time) else int(time) for time in events.fields[self._known_at].tolist()]
@@ -62,12 +62,12 @@ class Labels:
 
 
 def _integers(values: Iterable[int | float | None]) -> Iterator[int | None]:
-    """Whole numbers, None where there is none.
+    """Yield whole numbers, None where missing.
 
     Raises
     ------
     ValueError
-        One has been computed that a float64 may have merged with its neighbours.
+        A computed number is so large that float64 may have merged it with its neighbours.
     """
     for value in values:
         if value is None or (isinstance(value, float) and math.isnan(value)):

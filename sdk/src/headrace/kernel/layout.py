@@ -1,4 +1,4 @@
-"""How a view's rows lie in memory, and how what they hold becomes values."""
+"""Memory layout of a view's rows, and the conversion of their contents to values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.kernel.arrays import Floats
 
 
 class Layout:
-    """How a view's partial aggregates and tiles lie in memory."""
+    """Memory layout of a view's partial aggregates and tiles."""
 
     def __init__(self, view: ViewDefinition) -> None:
         self.view = view
@@ -33,7 +33,7 @@ class Layout:
         slots = [count + -(-view.keep // window.hop) + 1 for count, window in zip(counts, view.windows, strict=True)]
         starts = np.cumsum([0, *slots])
         self.slots = int(starts[-1])
-        #: int64[W, 4]: hop, tiles of the window, first slot of its ring, slots of its ring.
+        #: int64[W, 4]: hop, number of tiles in the window, first slot of its ring, number of slots of its ring.
         self.windows = np.array(
             [(w.hop, counts[i], starts[i], slots[i]) for i, w in enumerate(view.windows)], np.int64
         ).reshape(-1, 4)
@@ -41,27 +41,27 @@ class Layout:
         tiles.clear(self.plan, self.empty)
 
     def value_index(self, aggregate: str, window: str) -> int:
-        """The column of `finish` that holds an aggregate over a window."""
+        """Return the column of `finish` that holds an aggregate over a window."""
         aggregates = [own.name for own in self.view.aggregates]
         windows = [own.name for own in self.view.windows]
         return windows.index(window) * len(aggregates) + aggregates.index(aggregate)
 
     def merge(self, total: Floats, part: Floats) -> None:
-        """Merge what one more partition holds into what those before it hold, in place."""
+        """Merge the parts of one more partition into those of the partitions before it, in place."""
         tiles.merge_all(self.plan, total, part)
 
     def finish(self, parts: Sequence[Floats]) -> Floats:
-        """Merge what partitions hold, in their order, into values.
+        """Merge the parts of all partitions, in their order, into values.
 
         Parameters
         ----------
         parts
-            For each partition float64[N, W, width], as `RowSet.run` reads them.
+            float64[N, W, width] for each partition, as `RowSet.run` reads them.
 
         Returns
         -------
         float64[N, W * A]
-            NaN where nothing is known.
+            NaN where no value is known.
         """
         total = parts[0].copy()
         for part in parts[1:]:

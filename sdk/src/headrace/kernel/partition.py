@@ -1,7 +1,7 @@
-"""An owned partition: which events it accepts, which wait, and how far it is done.
+"""An owned partition: the events that it accepts, those that wait, and its progress.
 
-Each event has a *key*, the newest event time of its partition up to and with it, so a key never falls along a
-partition: what is done in the order of keys is done in the order of positions.
+Each event has a *key*: the newest event time of its partition up to and including that event. Keys never decrease along
+a partition, so work done in the order of keys is also done in the order of positions.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ class RowsId(NamedTuple):
 
 @dataclass
 class Progress:
-    """Where a partition stands; this is what the store keeps of it.
+    """Progress of a partition, as the store keeps it.
 
     Attributes
     ----------
     done
-        Everything up to here is in the rows, and its vectors are out.
+        Everything up to here is in the rows, and its vectors have been written.
     emitted
-        The vectors up to here are out.
+        The vectors up to here have been written.
     newest
-        The newest event time of what is done.
+        The newest event time up to `done`.
     watermark
-        No event behind `done` is accepted that is before it.
+        No event after `done` is accepted if it is before this time.
     ended
-        The last message up to `done` said that its history has ended.
+        The last message up to `done` declared the end of its history.
     refused
-        The dead letters up to here are out: where rows are rebuilt, long before `done` comes there again.
+        The dead letters up to here have been written. While rows are rebuilt, this is far ahead of `done`.
     """
 
     done: tuple[int, int, int] = (-1, -1, -1)
@@ -63,19 +63,19 @@ class Progress:
     refused: tuple[int, int, int] = (-1, -1, -1)
 
     def anew(self) -> Progress:
-        """To go through all of the log again, so that rows are folded that are not there; what is out stays so."""
+        """Return the progress for reading the whole log again to fold missing rows; written outputs stay written."""
         return Progress(emitted=self.emitted, refused=max(self.refused, self.done))
 
 
 class Reached(NamedTuple):
-    """How far a partition is that another worker owns.
+    """Progress of a partition that another worker owns.
 
     Attributes
     ----------
     folded
-        No event of it before this time is still to be folded.
+        No event before this time remains to be folded.
     out
-        No vector of it before this time is still to be made.
+        No vector before this time remains to be made.
     """
 
     folded: int = UNKNOWN
@@ -83,12 +83,12 @@ class Reached(NamedTuple):
 
     @property
     def rests(self) -> bool:
-        """Whether nothing was under way when this was said, and nobody need wait for more."""
+        """Whether nothing was in flight at the time of this report, so that no worker needs to wait for more."""
         return min(self) >= RESTING
 
 
 class Refused(NamedTuple):
-    """An event that was not accepted: its place in the batch, and why (None: sent before)."""
+    """An event that was not accepted: its place in the batch, and the reason (None: sent before)."""
 
     place: int
     reason: InvalidEvent | None
@@ -96,18 +96,18 @@ class Refused(NamedTuple):
 
 @dataclass
 class Waiting:
-    """Events of one partition in their order.
+    """Events of one partition, in order.
 
     Attributes
     ----------
     watermarks
-        The partition's watermark with each: neither it nor any that follows is before that.
+        The partition's watermark at each event: neither that event nor any later one is before it.
     since
-        When each was accepted, by the wall clock.
+        Wall-clock time at which each event was accepted.
     folded
-        So many of the first are in the rows.
+        Number of events, from the first, that are in the rows.
     made
-        By model: of so many of the first the vectors are made.
+        By model: number of events, from the first, whose vectors are made.
     """
 
     columns: EventColumns
@@ -126,7 +126,7 @@ class Waiting:
         self.positions = np.concatenate([self.positions, later.positions])
         self.keys = np.concatenate([self.keys, later.keys])
         self.watermarks = np.concatenate([self.watermarks, later.watermarks])
-        # The clock may be set back; the order of positions stays.
+        # The clock may be set back; keep `since` in the order of positions.
         self.since = np.concatenate([self.since, np.maximum(later.since, self.since[-1])])
 
     def drop(self, count: int) -> None:
@@ -141,20 +141,20 @@ class Waiting:
 class Partition:
     """An owned partition.
 
-    It accepts events by the messages of the partition alone, in their order, and looks at no clock. So every reader of
-    the partition accepts the same events, at any time.
+    Acceptance depends only on the partition's messages and their order, never on a clock. Every reader of the partition
+    therefore accepts the same events, whenever it reads them.
 
     Attributes
     ----------
     watermark
-        No event before it is accepted from here on: the newest event time less the lateness, or a later mark. It falls
-        only where a mark is withdrawn.
+        Time before which no further event is accepted: the newest event time minus the lateness, or a later mark. It
+        moves back only when a mark is withdrawn.
     idle
         The log ended some time ago: the loop does not wait for this partition until its next event or mark.
     ended
-        A producer has said that its history ends here, with the same effect, at once.
+        A producer has declared that its history ends here: the same effect as `idle`, but at once.
     evicted
-        Ids that were forgotten because there are too many, since `evicted` was cleared.
+        Ids forgotten because there are too many, since `evicted` was last cleared.
     """
 
     stream: StreamDefinition
@@ -171,13 +171,13 @@ class Partition:
     last: tuple[int, int, int] = (-1, -1, -1)
 
     def __post_init__(self) -> None:
-        # The ids and times of `seen` in the order of acceptance: the first key of a dictionary that has lost many takes
-        # a walk over all of their places to find.
+        # The ids and times of `seen` in the order of acceptance. Finding the first key of a dictionary that has
+        # lost many keys scans all their places.
         self._order = deque(self.seen), deque(self.seen.values())
 
     @property
     def frontier(self) -> int:
-        """The time up to which the loop need not wait for this partition: its watermark, or `RESTING` or `ENDED`."""
+        """The time up to which the loop need not wait for this partition: its watermark, `RESTING` or `ENDED`."""
         if self.ended:
             return ENDED
         return RESTING if self.idle else self.watermark
@@ -191,11 +191,11 @@ class Partition:
         return max(self.stream.horizon, self.stream.lateness)
 
     def frontier_out(self, model: str = "") -> int:
-        """No vector (of this model) before this time is to come, unless the partition rests and goes on."""
+        """Return the time before which no vector (of this model) comes, unless an idle or ended partition resumes."""
         return min(self.frontier, self._unmade(model))
 
     def watermark_out(self, model: str = "") -> int:
-        """No vector (of this model) before this time is to come, whatever happens."""
+        """Return the time before which no vector (of this model) comes, in any case."""
         return min(self.watermark, self._unmade(model))
 
     def _unmade(self, model: str) -> int:
@@ -204,7 +204,7 @@ class Partition:
         return ENDED if waiting is None or made >= len(waiting) else int(waiting.watermarks[made])
 
     def settle(self) -> None:
-        """Where nothing waits, all that was read is done, and what was promised behind it holds."""
+        """Count everything read as done if no event waits, with the watermark and the end that followed it."""
         if self.waiting is None:
             self.progress.done = max(self.progress.done, self.last)
             self.progress.watermark = self.watermark
@@ -213,14 +213,14 @@ class Partition:
     def accept(
         self, events: EventColumns, positions: Sequence[tuple[int, int, int]], published: Sequence[int], now: int = 0
     ) -> list[Refused]:
-        """Take events in their order; returns those that are not: sent before, too late, too far ahead.
+        """Accept events in order; return the refused ones: sent before, too late or too far ahead.
 
         Parameters
         ----------
         published
-            When each was published (µs): how far ahead an event may be is measured from there.
+            Publish time of each event (µs), from which `ahead` is measured.
         now
-            The wall clock, from which models measure how long a vector waits.
+            Wall-clock time, from which models measure how long a vector waits.
         """
         stream = self.stream
         refused: list[Refused] = []
@@ -229,7 +229,7 @@ class Partition:
         watermarks: list[int] = []
         newest, watermark = self.newest, self.watermark
         for index, (event_id, time, at) in enumerate(zip(events.ids, events.times.tolist(), published, strict=True)):
-            # Judged by the horizon, not by what is still in memory: when ids are forgotten must not matter.
+            # Compare with the horizon, not with memory: the moment at which ids are forgotten must not matter.
             if event_id in self.seen and self.seen[event_id] >= newest - self._remembered:
                 refused.append(Refused(index, None))
             elif time < watermark:
@@ -254,11 +254,11 @@ class Partition:
 
     @property
     def event_watermark(self) -> int:
-        """The watermark as it is by events alone."""
+        """The watermark from events alone, without marks."""
         return UNKNOWN if self.newest <= UNKNOWN else self.newest - self.stream.lateness
 
     def mark(self, mark: Mark, position: tuple[int, int, int], published: int) -> InvalidEvent | None:
-        """Take a mark that was published at a time (µs), or say why it is refused: then it moves nothing."""
+        """Apply a mark published at a time (µs); return the reason if it is refused and has no effect."""
         self.last = position
         reason = refusal_of(self.stream, mark, published)
         if reason is not None:
@@ -272,26 +272,26 @@ class Partition:
         return None
 
     def _withdraw_to(self, watermark: int) -> None:
-        """Let the watermark fall: also of what waits, since older events may follow it now."""
+        """Move the watermark back, also for waiting events: older events may follow them now."""
         self.watermark = min(self.watermark, watermark)
         if self.waiting is not None:
             self.waiting.watermarks = np.minimum(self.waiting.watermarks, self.watermark)
 
     def wake(self, position: tuple[int, int, int]) -> None:
-        """Pass a message that says nothing."""
+        """Skip a message without content."""
         self.last = position
 
     def end(self, position: tuple[int, int, int]) -> None:
-        """End a producer's history here. More events may follow, so nothing expires because of it."""
+        """Record the end of a producer's history. More events may follow, so nothing expires because of this."""
         self.ended = True
         self.last = position
 
     def rest(self) -> None:
-        """The backlog has been empty for long: hold nobody back until the next event."""
+        """Mark the partition idle because its backlog has long been empty: it delays no one until the next event."""
         self.idle = True
 
     def outdated_ids(self) -> list[str]:
-        """The ids that `forget_ids` drops."""
+        """Return the ids that `forget_ids` would drop."""
         oldest, outdated = self.newest - self._remembered, []
         for event_id, time in zip(*self._order, strict=True):
             known = self.seen.get(event_id)
@@ -302,11 +302,11 @@ class Partition:
         return outdated
 
     def forget_ids(self) -> int:
-        """Drop the ids that are older than the stream's horizon; returns the oldest time that a new owner needs."""
+        """Drop the ids older than the stream's horizon; return the oldest time that a new owner needs."""
         oldest = self.newest - self._remembered
         while (first := self._first()) is not None and self.seen[first] < oldest:
             del self.seen[first]
-        # The next owner judges again what is not done yet: as new as the newest of what is done was.
+        # The next owner judges everything after `done` again, starting from the newest event time up to `done`.
         return self.progress.newest - self._remembered
 
     def _remember(self, event_id: str, time: int) -> None:
@@ -319,12 +319,12 @@ class Partition:
             self.evicted.append(first)
 
     def _first(self) -> str | None:
-        """The id that was accepted first of those that are remembered."""
+        """Return the remembered id that was accepted first."""
         ids, times = self._order
         while ids:
             if self.seen.get(ids[0]) == times[0]:
                 return ids[0]
-            # It is forgotten, or was accepted again since.
+            # The id was forgotten, or accepted again since.
             ids.popleft()
             times.popleft()
         return None

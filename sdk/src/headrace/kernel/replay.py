@@ -1,8 +1,8 @@
-"""Vectors computed again: the folds of whole logs, and the reads between them where they once stood, or should have.
+"""Recompute vectors: fold whole logs, and place each read where it was made or where it should have been made.
 
-A read at its *cut* comes right behind the event that had been the row's newest, wherever the row's partition
-stood: between two events of its entity a row does not change. A *complete* read comes once nothing that it could
-see is left to be folded, as when its vector waits for every partition.
+A read at its *cut* comes directly after the event that was the row's newest, whatever position the row's partition had
+reached: a row does not change between two events of its entity. A *complete* read comes when no event that it could
+see remains to be folded, as for a vector that waits for every partition.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from headrace.kernel.partition import PartitionId, Waiting
 from headrace.kernel.rows import Reads, RowSet
 from headrace.kernel.timeline import Timeline
 
-#: Vectors are computed in passes over the streams: as many in one as fit into so many bytes.
+#: Memory for one pass over the streams, in bytes: a pass computes as many vectors as fit.
 PASS_BYTES = 3 * 2**29
 
-#: Vectors assembled at once.
+#: Number of vectors assembled at once.
 _SLICE = 10_000
 
-#: What folds and reads of one log are ordered by: the bytes of positions, or event times.
+#: Sort order of the folds and reads of one log: the bytes of positions, or event times.
 _Orders = npt.NDArray[Any]
 
 
 class VectorReplay:
-    """Computes N vectors of one model again.
+    """Recomputes N vectors of one model.
 
-    Feed it the logs of `streams`: for each its partitions in their order, each as a whole
-    (`partition`, then `PartitionReplay.fold` for its events in their order, then `PartitionReplay.finish`).
+    Feed it the logs of `streams`. For each stream, feed the partitions in order and each one as a whole: call
+    `partition`, then `PartitionReplay.fold` for its events in order, then `PartitionReplay.finish`.
 
     Parameters
     ----------
@@ -45,11 +45,11 @@ class VectorReplay:
     keys
         int64[N]: the key of each event in its partition (see `headrace.kernel.partition`).
     cuts
-        int64[N, C, 3]: read each row at this position; None: completely.
+        int64[N, C, 3]: read each row at this position; None: read completely.
     rows
-        Go on with these rows, by view and partition, and leave them for the replay of the events that follow. It is fed
-        what follows the events that the one before was fed: all that stands before the reads of these N, and nothing
-        that stands behind reads of later ones.
+        Rows to continue from, by view and partition; they are left in place for the replay of the events that follow.
+        Feed this replay the events after those that the previous one was fed: everything before the reads of these N
+        events, and nothing after the reads of later events.
     """
 
     def __init__(
@@ -74,28 +74,28 @@ class VectorReplay:
             for layout in (self._assembler.layouts[read.view] for read in self.reads)
         ]
         self._found = np.full((size, self._firsts[-1], 3), -1, np.int64)
-        texts: dict[str | None, str | None] = {}  # a key that comes again is the same object, so that many take little
+        texts: dict[str | None, str | None] = {}  # share one object per key, because keys repeat and N is large
         self._entities = [
             [texts.setdefault(key, key) for key in self._assembler.keys(events, read)] for read in self.reads
         ]
 
     @property
     def reads(self) -> tuple[RowRead, ...]:
-        """The rows that a vector reads; cuts have an entry for each of them and partition, in this order."""
+        """The rows that a vector reads; cuts have an entry for each read and partition, in this order."""
         return self._assembler.reads
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """The streams whose logs it needs."""
+        """The streams whose logs are needed."""
         return tuple(dict.fromkeys(self._loop.view(read.view).stream for read in self.reads))
 
     def partition(self, source: PartitionId) -> PartitionReplay:
-        """Begin with the log of a partition."""
+        """Begin the log of a partition."""
         views = dict.fromkeys(read.view for read in self.reads if self._loop.view(read.view).stream == source.stream)
         return PartitionReplay([self._rows(name, source) for name in views], by_position=self._recorded is not None)
 
     def assemble(self) -> Assembled:
-        """The vectors; their cuts are where the rows that were read now stood."""
+        """Assemble the vectors; their cuts are the positions of the rows that were read now."""
         size = len(self._events)
         slices = [self._slice(range(at, min(at + _SLICE, size))) for at in range(0, max(size, 1), _SLICE)]
         categories = [
@@ -125,7 +125,7 @@ class VectorReplay:
     def _orders(self, read: int, source: PartitionId) -> _Orders:
         if self._recorded is not None:
             return orders_of(self._recorded[:, self._firsts[read] + source.partition])
-        # What lies before a time has a key of at most that time and the lateness.
+        # An event before time t has a key of at most t + lateness.
         return self._keys + self._loop.stream(source.stream).lateness
 
     def _take(self, read: int, partition: int, rows: Ints, found: Reads) -> None:
@@ -140,7 +140,7 @@ class VectorReplay:
 
 
 class PartitionReplay:
-    """One partition's log, folded in its order, with the reads between."""
+    """One partition's log, folded in order, with the reads between its events."""
 
     def __init__(self, rows: Sequence[_RowsReplay], by_position: bool) -> None:
         self._rows = rows
@@ -148,23 +148,23 @@ class PartitionReplay:
 
     @property
     def done(self) -> bool:
-        """Whether the rest of the log makes no difference: every read is done."""
+        """Whether every read is done, so that the rest of the log makes no difference."""
         return all(own.done for own in self._rows)
 
     def fold(self, accepted: Waiting) -> None:
-        """Go on with these events."""
+        """Fold the next events."""
         orders = orders_of(accepted.positions) if self._by_position else accepted.keys
         for own in self._rows:
             own.fold(accepted, orders)
 
     def finish(self) -> None:
-        """The log ends here."""
+        """Execute the remaining reads at the end of the log."""
         for own in self._rows:
             own.finish()
 
 
 class _Reading:
-    """The reads of one kind of row in one partition, in their order in its log."""
+    """The reads of one kind of row in one partition, in the order of its log."""
 
     def __init__(
         self,
@@ -189,11 +189,11 @@ class _Reading:
         return self._next == len(self._orders)
 
     def entities(self) -> set[str]:
-        """All that it reads."""
+        """Return all entities that it reads."""
         return {own for own in self._entities if own is not None}
 
     def ask(self, timeline: Timeline, folds: _Orders) -> Ints:
-        """Put the reads that stand before the last of these folds (all, where there are none) between them."""
+        """Insert the reads that come before the last of these folds between them; without folds, insert all reads."""
         end = int(np.searchsorted(self._orders, folds[-1], side="left")) if len(folds) else len(self._orders)
         ready, orders = self._sorted[self._next : end], self._orders[self._next : end]
         self._next = end
@@ -206,7 +206,7 @@ class _Reading:
 
 
 class _RowsReplay:
-    """The rows of one view in one partition; where it `goes_on` later ones read them, too."""
+    """The rows of one view in one partition; with `goes_on`, later replays read them too."""
 
     def __init__(self, rows: RowSet, folding: Folding, reads: Sequence[_Reading], goes_on: bool = False) -> None:
         self._goes_on = goes_on
@@ -224,10 +224,10 @@ class _RowsReplay:
             return
         keys, values = self._folding.prepare(accepted.columns)
         if not self._goes_on:
-            # Entities that nobody reads need no rows.
+            # Entities that no vector reads need no rows.
             keys = [key if key in self._entities else None for key in keys]
         timeline = Timeline(self._rows)
-        # The i-th event's moment is i + 1, that of a read how many events stand before it.
+        # The i-th event has moment i + 1; the moment of a read is the number of events before it.
         moments = np.arange(1, len(keys) + 1, dtype=np.int64)
         timeline.fold(Folds(keys, values), accepted.columns.times, moments, accepted.positions)
         self._run(timeline, orders)
@@ -242,16 +242,16 @@ class _RowsReplay:
 
 
 def orders_of(positions: Ints) -> npt.NDArray[np.bytes_]:
-    """Positions (int64[N, 3]) as bytes that compare as they do."""
+    """Return positions (int64[N, 3]) as bytes that compare as the positions do."""
     words = np.ascontiguousarray(positions + 2).astype(">i8")
     return words.view("S24").reshape(len(positions))
 
 
 def bytes_a_vector(assembler: Assembler, model: ModelDefinition) -> int:
-    """About what a vector takes while it is computed: logged and again, with its cuts and what its rows held."""
+    """Estimate the bytes that a vector takes while it is computed: as logged and recomputed, with its cuts and rows."""
     parts = sum(
         layout.width * len(layout.windows) for layout in (assembler.layouts[read.view] for read in assembler.reads)
     )
     cuts = 3 * sum(assembler.partitions)
-    # Numbers and cuts are held as logged and as found, and once more while they are put together.
+    # Numbers and cuts are held as logged and as found, and once more while they are concatenated.
     return 8 * (4 * len(model.features) + 3 * cuts + parts + 8 * len(assembler.reads)) + 1_000

@@ -1,10 +1,10 @@
-"""Rows: what a view knows of each entity, folded event by event and read as of any recent time.
+"""Rows: the state of a view for each entity, folded event by event and read as of any recent time.
 
-A row holds, for each window, a ring of *tiles* (a partial aggregate of one hop each) and, for its
-newest past, sparse *ticks* (a partial aggregate of one resolution step each). A tick flows into the
-tiles once it is older than the row's newest event by `keep`; until then a reader picks the ticks that
-lie before its own time, so a row can be ahead of its reader. Tile and tick are merged in time order and
-always in the same association, so a value does not depend on whether a tick has flowed already.
+For each window a row holds a ring of *tiles* (each a partial aggregate of one hop), and for its most recent past
+sparse *ticks* (each a partial aggregate of one resolution step). A tick is merged into the tiles once it is older
+than the row's newest event by `keep`. A reader picks only the ticks before its own time, so a row can be ahead of
+its reader. Tiles and ticks are merged in time order and always with the same association, so a value does not
+depend on whether a tick has been merged already.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from headrace.wire.formats import FORMAT, VERSION, check_format, version_text
 
 _Array = TypeVar("_Array", bound=npt.NDArray[Any])
 
-# The header of a row, 40 bytes, so that the words of the state are aligned. First its fence (epoch and position), whose
-# bytes compare as they do: it decides whether the row may be replaced. Then the format, the version of headrace that
-# reads it, a zero byte, and the length of the state. Last the CRC-32 of all that and of the state.
+# The header of a row has 40 bytes, so that the words of the state are aligned. It begins with the fence (epoch and
+# position), whose bytes compare as they do: it decides whether the row may be replaced. Then come the format, the
+# version of headrace that reads it, a zero byte and the length of the state. The CRC-32 of all that and of the state
+# comes last.
 _FENCE, _HEADER = struct.Struct(">QQQI"), struct.Struct(">QQQIBBBBII")
 _HEADER_DTYPE = np.dtype(
     [
@@ -42,13 +43,13 @@ _HEADER_DTYPE = np.dtype(
 FENCE_BYTES = _FENCE.size
 _FRONT = HEADER_BYTES - 4
 
-#: How a row is made again.
+#: How to rebuild a row.
 CURE = "`headrace backfill --again` makes it from the log"
 _WHAT = "a stored row"
 
 
 def epoch_of(stored: bytes) -> int:
-    """The epoch of the owner that wrote a row."""
+    """Return the epoch of the owner that wrote a row."""
     return int.from_bytes(stored[:8], "big")
 
 
@@ -58,7 +59,7 @@ def check_row(stored: bytes) -> None:
     Raises
     ------
     Unreadable
-        It is cut, changed, or of another format.
+        The row is truncated, changed, or of another format.
     """
     if len(stored) < HEADER_BYTES:
         raise _unreadable(f"it has {len(stored)} bytes, less than its header of {HEADER_BYTES}")
@@ -73,12 +74,12 @@ def check_row(stored: bytes) -> None:
 
 
 def words_of(layout: Layout, stored: bytes) -> Floats:
-    """The words of a row, checked: what is compiled looks at nothing else.
+    """Return the words of a row, checked, because compiled code relies on them.
 
     Raises
     ------
     Unreadable
-        The bytes are no row of the view.
+        The bytes are not a row of the view.
     """
     check_row(stored)
     words = np.frombuffer(stored, np.float64, offset=HEADER_BYTES)
@@ -92,7 +93,7 @@ def _unreadable(problem: str) -> Unreadable:
 
 
 def _headers(epoch: int, positions: Ints, data: npt.NDArray[np.uint8], ends: Ints) -> bytes:
-    """The headers of rows, one behind the other; `data` has their states, which end at `ends`."""
+    """Return the headers of rows, concatenated; `data` holds the rows' states, which end at `ends`."""
     headers = np.zeros(len(ends), _HEADER_DTYPE)
     headers["epoch"], headers["format"], headers["major"], headers["minor"] = epoch, FORMAT, *VERSION
     for place, name in enumerate(("ledger", "entry", "batch")):
@@ -105,20 +106,20 @@ def _headers(epoch: int, positions: Ints, data: npt.NDArray[np.uint8], ends: Int
 
 
 class Operations(NamedTuple):
-    """Folds and reads of one row set, in the order of their execution.
+    """Folds and reads of one row set, in the order of execution.
 
     Attributes
     ----------
     kinds
         int8[N]: 0 fold, 1 read.
     slots
-        int64[N]: the row's slot; -1 is none (a fold does nothing, a read finds an unknown entity).
+        int64[N]: the row's slot; -1 for none (a fold does nothing, a read finds an unknown entity).
     times
         int64[N]: event time of a fold, as-of time of a read.
     values
-        float64[folds, columns]: the columns of the folds, in their order.
+        float64[folds, columns]: the columns of the folds, in order.
     positions
-        int64[folds, 3]: their positions. A fold that is not beyond its row's position does nothing.
+        int64[folds, 3]: the positions of the folds. A fold that is not beyond its row's position does nothing.
     """
 
     kinds: npt.NDArray[np.int8]
@@ -129,18 +130,18 @@ class Operations(NamedTuple):
 
 
 class Reads(NamedTuple):
-    """What the reads of an `Operations` found.
+    """Results of the reads of an `Operations`.
 
     Attributes
     ----------
     parts
         float64[R, W, width]: partial aggregates.
     cuts
-        int64[R, 3]: position of the row read, -1 where there was none.
+        int64[R, 3]: position of the row read, -1 if there was none.
     newest
-        int64[R]: newest event time in the row, -2**62 where there was none.
+        int64[R]: newest event time in the row, -2**62 if there was none.
     behind
-        Reads older than what the row still holds single ticks for: not exact.
+        Number of inexact reads: older than the ticks that the row still holds.
     """
 
     parts: Floats
@@ -182,7 +183,7 @@ class RowSet:
     layout
         The view's layout.
     capacity
-        Rows to make room for at first; it grows.
+        Initial number of rows; it grows as needed.
     """
 
     def __init__(self, layout: Layout, capacity: int = 256) -> None:
@@ -202,29 +203,29 @@ class RowSet:
 
     @property
     def row_bytes(self) -> int:
-        """What a row takes in memory, without its ticks."""
+        """Bytes that a row takes in memory, without its ticks."""
         columns = (self._newest, self._positions, self._heads, self._tiles, self._states)
         return sum(column[:1].nbytes for column in columns)
 
     @property
     def tick_bytes(self) -> int:
-        """What the ticks of all rows take, and the places that are free for others."""
+        """Bytes that the ticks of all rows take, free places included."""
         return self._pool.ticks.nbytes + self._pool.following.nbytes + self._pool.states.nbytes
 
     def __contains__(self, key: str) -> bool:
         return key in self._slots
 
     def slot(self, key: str) -> int:
-        """The slot of a key's row, -1 if there is none."""
+        """Return the slot of a key's row, -1 if there is none."""
         return self._slots.get(key, -1)
 
     def add(self, key: str, stored: bytes | None = None) -> int:
-        """Make a row, empty or as stored; returns its slot.
+        """Add a row, empty or as stored, and return its slot.
 
         Raises
         ------
         Unreadable
-            What is stored is no row of the view; nothing is changed.
+            The stored bytes are not a row of the view; nothing is changed.
         """
         words = None if stored is None else words_of(self.layout, stored)
         slot = self._slots.get(key)
@@ -237,7 +238,7 @@ class RowSet:
         return slot
 
     def key(self, slot: int) -> str:
-        """The key of the row in a slot."""
+        """Return the key of the row in a slot."""
         key = self._keys[slot]
         assert key is not None
         return key
@@ -256,7 +257,7 @@ class RowSet:
         self.forget([key for slot in old if (key := self._keys[slot]) is not None])
 
     def run(self, operations: Operations) -> Reads:
-        """Execute folds and reads in their order."""
+        """Execute folds and reads in order."""
         kinds, slots, times, values, positions = operations
         reads = int(np.count_nonzero(kinds))
         layout = self.layout
@@ -279,7 +280,7 @@ class RowSet:
             pool.grow()
 
     def dump(self, slots: Sequence[int], epoch: int) -> list[bytes]:
-        """The rows in these slots as bytes: fence (epoch, position), format, length and checksum, then the state.
+        """Return the rows in these slots as bytes: fence (epoch, position), format, length, checksum, then the state.
 
         The state is 8-byte words in native (little) order: newest event time, number of tiles, number of ticks; each
         tile, by slot, as slot, index, partial aggregate; each tick, oldest first, as tick number, partial aggregate.

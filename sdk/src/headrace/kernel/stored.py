@@ -1,8 +1,8 @@
-"""Reading many stored rows, of many views, in one compiled pass.
+"""Reading many stored rows of many views in one compiled pass.
 
-What a scorer does for each request. The rows are loaded and read by the very functions that a
-`RowSet` uses, in the same order, so that the values are the same to the bit; what is saved is a row set
-for each view, and its way in and out of compiled code.
+The scorer does this for each request. The rows are loaded and read by the same functions that a `RowSet`
+uses, in the same order, so that the values are equal to the bit. This saves a row set for each view, and its
+way into compiled code and back.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from headrace.kernel.tiles import NEVER, read_stored
 
 
 class StoredValues(NamedTuple):
-    """What N times R rows say.
+    """Values read from N times R rows.
 
     Attributes
     ----------
     values
-        float64[N, V]: of each read in turn its values, as `Layout.finish` gives them.
+        float64[N, V]: the values of each read in turn, as `Layout.finish` returns them.
     cuts
-        int64[N, C, 3]: the position of each row, by read and partition; -1 where there was none.
+        int64[N, C, 3]: the position of each row, by read and partition; -1 if there was none.
     newest
-        int64[N, R]: newest event time in the rows of each read, -2**62 where there is none.
+        int64[N, R]: newest event time in the rows of each read, -2**62 if there is none.
     behind
-        Reads that were too old to be exact.
+        Number of reads that were too old to be exact.
     """
 
     values: Floats
@@ -46,12 +46,12 @@ class StoredReader:
     Parameters
     ----------
     layouts, partitions
-        For each read the layout of its view and the partitions of the view's stream.
+        For each read: the layout of its view, and the number of partitions of the view's stream.
 
     Attributes
     ----------
     starts
-        For each read the column of `StoredValues.values` where its values begin.
+        For each read: the column of `StoredValues.values` where its values begin.
     """
 
     def __init__(self, layouts: Sequence[Layout], partitions: Sequence[int]) -> None:
@@ -85,14 +85,14 @@ class StoredReader:
         Parameters
         ----------
         times
-            int64[N]: as of when.
+            int64[N]: the as-of time of each event.
         rows
-            ``rows[event][read][partition]``: the row's bytes, None where there is none.
+            ``rows[event][read][partition]``: the row's bytes, None if there is none.
 
         Raises
         ------
         Unreadable
-            Bytes that are no row of their view.
+            Some bytes are not a row of their view.
         """
         stored = [own for event in rows for read in event for own in read]
         lengths = np.array([-1 if own is None else len(own) for own in stored], np.int64)
@@ -114,7 +114,7 @@ class StoredReader:
 
 
 def _first_wrong(stored: Iterable[bytes | None]) -> Unreadable:
-    """What is wrong with the first row that cannot be read."""
+    """Return what is wrong with the first row that cannot be read."""
     for own in stored:
         try:
             if own is not None:

@@ -1,6 +1,6 @@
-"""The inner loops of rows, compiled: folding an event into ticks and tiles, and reading them as of a time.
+"""Compiled inner loops of rows: folding an event into ticks and tiles, and reading them as of a time.
 
-They lie in one file because numba looks at nothing else when it asks whether what it has on disk is still right.
+They are in one file because numba checks only that file to decide whether its cache on disk is still valid.
 
 Partial aggregates are float64 vectors: count [n], sum [s], mean [n, s], min [v], max [v],
 std [n, mean, M2] (Welford's recurrence; merged as in Chan, Golub and LeVeque, "Updating formulae and a
@@ -20,10 +20,10 @@ from headrace.wire.formats import FORMAT
 
 _COUNT, _SUM, _MEAN, _MIN, _MAX, _STD, _LAST = range(7)
 OPERATIONS = {"count": _COUNT, "sum": _SUM, "mean": _MEAN, "min": _MIN, "max": _MAX, "std": _STD, "last": _LAST}
-#: Numbers in the partial aggregate of each operation.
+#: Size of the partial aggregate of each operation, in numbers.
 WIDTH = {_COUNT: 1, _SUM: 1, _MEAN: 2, _MIN: 1, _MAX: 1, _STD: 3, _LAST: 2}
 
-#: Before any time, tile and tick.
+#: Earlier than any time, tile and tick.
 NEVER = -(2**62)
 #: A stored row: its header (see `headrace.kernel.rows`), then words: newest event time, number of tiles, of ticks.
 HEADER_BYTES = 40
@@ -54,7 +54,7 @@ def _add(plan: Ints, state: Floats, time: int, values: Floats) -> None:
         op, at, column = plan[index, 0], plan[index, 1], plan[index, 2]
         x = 0.0
         if column >= 0:
-            # Minus zero becomes zero: which of two equal values came first must not be seen.
+            # Turn -0.0 into 0.0: the result must not show which of two equal values came first.
             x = values[column] + 0.0
             if math.isnan(x):
                 continue
@@ -83,7 +83,7 @@ def _add(plan: Ints, state: Floats, time: int, values: Floats) -> None:
 
 @compiled
 def _merge(plan: Ints, state: Floats, other: Floats) -> None:
-    """`other` is the later one."""
+    """Merge `other`, which is later, into `state`."""
     for index in range(plan.shape[0]):
         op, at = plan[index, 0], plan[index, 1]
         if op == _COUNT or op == _SUM:
@@ -140,7 +140,7 @@ def finish(plan: Ints, total: Floats, values: Floats) -> None:
 
 @compiled
 def _into_tiles(plan: Ints, windows: Ints, start: int, tiles: Ints, states: Floats, tick: Floats) -> None:
-    """Merge a tick that starts at `start` into its tile of each window, unless that has left the ring."""
+    """Merge a tick that starts at `start` into its tile of each window, unless that tile has left the ring."""
     for window in range(windows.shape[0]):
         hop, first, slots = windows[window, 0], windows[window, 2], windows[window, 3]
         tile = start // hop
@@ -187,7 +187,7 @@ def _fold(
     newest: Ints, heads: Ints, tiles: Ints, states: Floats,
     ticks: Ints, following: Ints, tick_states: Floats, scratch: Floats, free: int,
 ) -> int:  # fmt: skip
-    """Fold one event; returns the first free node. The caller made sure that one is free."""
+    """Fold one event and return the first free node. The caller has made sure that one is free."""
     newest[slot] = max(newest[slot], time)
     held = (newest[slot] - keep) // resolution
     node = heads[slot, 0]
@@ -242,7 +242,10 @@ def run(
     kinds: npt.NDArray[np.int8], slots: Ints, times: Ints, values: Floats, positions: Ints,
     parts: Floats, cuts: Ints, read_newest: Ints, progress: Ints,
 ) -> bool:  # fmt: skip
-    """progress: folds done, reads done, reads behind, first free node. False: more nodes are needed."""
+    """Execute operations; return False if more nodes are needed.
+
+    `progress` holds the folds done, the reads done, the reads behind and the first free node.
+    """
     scratch = np.empty(plan.shape[0] * 3)[: tick_states.shape[1]]
     fold, read, behind, free = progress
     for index in range(fold + read, kinds.shape[0]):
@@ -325,7 +328,7 @@ def dump(
 
 
 def _crc_tables() -> Ints:
-    """The tables of CRC-32 (that of zlib) by eight bytes at a time, after Kounavis and Berry (2005)."""
+    """Return the tables of CRC-32 (that of zlib) for eight bytes at a time, after Kounavis and Berry (2005)."""
     tables = np.zeros((8, 256), np.int64)
     for byte in range(256):
         crc = byte
@@ -343,7 +346,7 @@ _CRC = _crc_tables()
 
 @compiled
 def crc32(data: npt.NDArray[np.uint8], first: int, last: int, crc: int) -> int:
-    """The CRC-32 of some bytes, behind others whose CRC-32 is given: as `zlib.crc32`, for many at a time."""
+    """Return the CRC-32 of bytes that follow others with CRC-32 `crc`: like `zlib.crc32`, but for compiled code."""
     crc = int(crc ^ 0xFFFFFFFF)
     at = first
     while at + 8 <= last:
@@ -373,7 +376,7 @@ def crc32(data: npt.NDArray[np.uint8], first: int, last: int, crc: int) -> int:
 
 @compiled
 def checksums(headers: npt.NDArray[np.uint8], data: npt.NDArray[np.uint8], ends: Ints, found: Ints) -> None:
-    """The CRC-32 of the header (up to its last four bytes) and the state of each row."""
+    """Compute the CRC-32 of the header (without its last four bytes) and the state of each row."""
     first = 0
     for row in range(ends.shape[0]):
         crc = crc32(headers, row * HEADER_BYTES, (row + 1) * HEADER_BYTES - 4, 0)
@@ -383,12 +386,12 @@ def checksums(headers: npt.NDArray[np.uint8], data: npt.NDArray[np.uint8], ends:
 
 @compiled
 def well_formed(ints: Ints, slots: int, width: int) -> bool:
-    """Whether words are a row of so many slots and numbers in a partial aggregate: `load` believes them."""
+    """Return whether words are a row with this many slots and this width of a partial aggregate: `load` trusts them."""
     size = ints.shape[0]
     if size < WORDS_BEFORE:
         return False
     held, kept = ints[1], ints[2]
-    # Bounded before they are multiplied.
+    # Bound the counts before they are multiplied.
     if held < 0 or held > slots or kept < 0 or kept > size:
         return False
     if size != WORDS_BEFORE + held * (2 + width) + kept * (1 + width):
@@ -414,8 +417,8 @@ def load(
     slot: int, ints: Ints, words: Floats, newest: Ints, heads: Ints, tiles: Ints, states: Floats,
     ticks: Ints, following: Ints, tick_states: Floats, free: int,
 ) -> int:  # fmt: skip
-    """Fill an empty slot from a `well_formed` row; returns the first free node, or -2, and changes nothing, where there
-    are too few.
+    """Fill an empty slot from a `well_formed` row and return the first free node; if there are too few, return -2 and
+    change nothing.
     """
     width = tick_states.shape[1]
     needed, node = ints[2], free
@@ -457,11 +460,11 @@ def _big_endian(data: npt.NDArray[np.uint8], at: int, size: int) -> int:
 
 @compiled
 def _is_whole(data: npt.NDArray[np.uint8], at: int, length: int) -> bool:
-    """Whether the header of a stored row is that of the bytes that it stands before."""
-    # Rows of other lengths would leave those behind them without alignment.
+    """Return whether the header of a stored row matches the bytes after it."""
+    # Rows of other lengths would break the alignment of those after them.
     if length < HEADER_BYTES or length & 7 or data[at + _FORMAT_AT] != FORMAT:
         return False
-    # Numbers of 64 bits that do not fit a signed one.
+    # Refuse 64-bit numbers that do not fit a signed integer.
     if data[at] > 127 or data[at + 8] > 127 or data[at + 16] > 127:
         return False
     if _big_endian(data, at + HEADER_BYTES - 8, 4) != length - HEADER_BYTES:
@@ -476,7 +479,7 @@ def read_stored(
     times: Ints, lengths: Ints, data: npt.NDArray[np.uint8], ints: Ints, words: Floats,
     values: Floats, cuts: Ints, newest: Ints,
 ) -> int:  # fmt: skip
-    """Returns how many reads were behind, -1 where the bytes are no row."""
+    """Read stored rows; return how many reads were behind, or -1 if the bytes are not rows."""
     most_words = 1
     for index in range(lengths.shape[0]):
         most_words = max(most_words, lengths[index] // 8)

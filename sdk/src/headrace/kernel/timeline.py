@@ -1,4 +1,4 @@
-"""What one step does to one row set: its folds, and the reads between them, in the order of time."""
+"""The folds of one step on one row set, and the reads between them, in time order."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from headrace.kernel.rows import Operations, Reads, RowSet
 
 
 class Timeline:
-    """Folds and reads of one row set, executed in one go.
+    """Folds and reads of one row set, executed in one pass.
 
-    Each has a moment; at one moment folds come first, in the order in which they were given.
+    Each has a moment; at the same moment folds come first, in the order in which they were added.
     """
 
     def __init__(self, rows: RowSet) -> None:
@@ -28,18 +28,18 @@ class Timeline:
         self._positions = np.empty((0, 3), np.int64)
 
     def fold(self, folds: Folds, times: Ints, moments: Ints, positions: Ints) -> list[int]:
-        """Fold events, all in one call and before any read is added; returns the slots of the rows that change."""
+        """Fold events and return the slots of the rows that change. Call it once, before any read is added."""
         slots = [-1 if key is None else self._rows.add(key) for key in folds.keys]
         self._values, self._positions = folds.values, positions
         self._add(0, slots, times, moments)
         return sorted({slot for slot in slots if slot >= 0})
 
     def read(self, keys: Sequence[str | None], times: Ints, moments: Ints) -> None:
-        """Read the rows of these entities, each as of its time."""
+        """Read the rows of these entities, each as of its own time."""
         self._add(1, [-1 if key is None else self._rows.slot(key) for key in keys], times, moments)
 
     def run(self) -> list[Reads]:
-        """Execute; what each call of `read` found, in their order."""
+        """Execute all folds and reads; return what each call of `read` found, in order."""
         if not self._kinds:
             return []
         kinds = np.concatenate(self._kinds)
@@ -71,6 +71,6 @@ class Timeline:
             if len(kinds) and kinds[0] == 0:
                 continue
             at = place[start:end]
-            # What could not be read exactly is counted once for all.
+            # The first result carries the count of inexact reads for all.
             found.append(Reads(done.parts[at], done.cuts[at], done.newest[at], 0 if found else done.behind))
         return found

@@ -1,8 +1,8 @@
-"""Trying, before an event counts, all that a loop computes of it alone.
+"""Trial of everything that a loop computes of an event alone, before the event counts.
 
-Where the kernel fails on an event (*poison*), that one is refused as an invalid one is, before it has moved anything:
-what comes of the others is what would have come without it. The rest of the kernel works on numbers in the order of
-time, and has nothing left to choke on.
+An event that the kernel fails on (*poison*) is refused like an invalid one, before it has any effect: the results of
+the others are the same as if it had never come. The rest of the kernel works on numbers in the order of time, and has
+no input left that it can fail on.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from headrace.wire.limits import MAX_ROW
 
 _Compute = Callable[[EventColumns], object]
 
-#: Characters of an error that a reason repeats.
+#: Maximum number of characters of an error that a reason repeats.
 _SHORT = 200
 
 
 class _Part(NamedTuple):
-    """A part of the loop, as its author names it, and what it computes of events."""
+    """A part of the loop, by the name that its author gave it, and what it computes of events."""
 
     name: str
     compute: _Compute
 
 
 class Trial:
-    """What a loop computes of each event of one stream alone: its views' keys and columns, its models' keys, inputs and
-    categories, its labels' outcomes.
+    """Everything that a loop computes of single events of one stream: the keys and columns of its views, the keys,
+    inputs and categories of its models, and the outcomes of its labels.
     """
 
     def __init__(self, loop: LoopDefinition, stream: str) -> None:
@@ -50,12 +50,12 @@ class Trial:
         ]
 
     def failures(self, events: EventColumns) -> dict[int, InvalidEvent]:
-        """The events that fail alone, by their row, each with its reason.
+        """Return the events that fail alone, by row, each with its reason.
 
         Raises
         ------
         Exception
-            What no single event is the cause of.
+            An error that no single event causes.
         """
         found: dict[int, InvalidEvent] = {}
         for name, compute in self._parts:
@@ -65,12 +65,12 @@ class Trial:
 
 
 def bisect_out(compute: _Compute, events: EventColumns) -> dict[int, Exception]:
-    """The events that a computation fails on alone, by their row, in order.
+    """Return the events that a computation fails on alone, by row, in order.
 
     Raises
     ------
     Exception
-        It fails on events together of which it fails on none alone.
+        The computation fails on some events together, but on none of them alone.
     """
     found: dict[int, Exception] = {}
     _bisect(compute, events, range(len(events)), found)
@@ -95,7 +95,7 @@ def _ask(assembler: Assembler, stream: StreamDefinition, events: EventColumns) -
     for read in assembler.reads:
         assembler.keys(events, read)
     _, categories = assembler.inputs(events)
-    if (len(categories) + 1) * stream.max_bytes > MAX_ROW:  # else no event can reach it
+    if (len(categories) + 1) * stream.max_bytes > MAX_ROW:  # otherwise no event can reach it
         for id, *values in zip(events.ids, *categories, strict=True):
             _check_size(id, *values)
 
@@ -108,7 +108,7 @@ def _answer(labels: Labels, events: EventColumns) -> None:
 
 
 def _check_size(*texts: str | None) -> None:
-    """Refuse what a message cannot hold."""
+    """Refuse text that no message can hold."""
     size = sum(len(text.encode()) for text in texts if text is not None)
     if size > MAX_ROW:
         raise TooLarge("its text", size, MAX_ROW)

@@ -1,4 +1,4 @@
-"""Models as functions of their logs of questions and answers, and their versions as they travel."""
+"""Models as functions of their logs of questions and answers, and their versions in published form."""
 
 from .learning import Learning, Progress
 from .ordering import SortedSet, in_order

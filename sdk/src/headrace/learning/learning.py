@@ -1,4 +1,4 @@
-"""A model while it learns: a pure function of its log of questions and answers."""
+"""A model as it learns: a pure function of its log of questions and answers."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ from .steps import Score, Scored, labels_of, step_of
 from .waiting import WaitingPredictions
 from .weights import final_step, takes_weight
 
-# Comparing plain numbers is quicker, and it is done for each run.
+# Plain numbers compare faster, and they are compared for each run.
 _QUESTION, _ANSWER = int(Kind.QUESTION), int(Kind.ANSWER)
 
 #: The kind of entries that are left out.
 _SKIPPED = -1
 
-#: Answers scored before the metrics take them in one go.
+#: Number of scored answers that the metrics take at once.
 _SETTLE = 1_024
 
 
 @dataclass
 class Progress:
-    """How far a model is in its log.
+    """Progress of a model in its log.
 
     Attributes
     ----------
     examples
-        How many answers it has learned: its version.
+        Number of answers that it has learned: its version.
     next_seq
         The place, in the log, of the entry that it reads next.
     position
-        The last message that was read whole.
+        The last message that was read completely.
     frontier
-        What the log said last: no entry earlier than this (µs since the epoch) follows.
+        The latest report of the log: no entry earlier than this (µs since the epoch) follows.
     newest
         The event time of its newest example.
     published
         The newest version that was published.
     epochs
-        By partition that feeds the log, the newest epoch of its owner.
+        For each partition that feeds the log, the newest epoch of its owner.
     """
 
     examples: int = 0
@@ -71,15 +71,15 @@ class Progress:
 
     @property
     def rests(self) -> bool:
-        """Whether the log said that nothing more is to come: history has ended, or its streams are idle.
+        """Whether the log reported that nothing more is to come: history has ended, or its streams are idle.
 
-        The version is complete then, so it is due, whatever its number.
+        The version is complete then, so it is due whatever its number.
         """
         return self.frontier is not None and self.frontier >= RESTING
 
 
 class _Unsettled:
-    """Answers that were learned, with their scores, but not yet told to the metrics."""
+    """Answers that were learned and scored, but not yet given to the metrics."""
 
     def __init__(self) -> None:
         self.times = array("q")
@@ -88,14 +88,14 @@ class _Unsettled:
         self.scored: list[Scored] = []
 
     def add(self, time: int, label: Any, weight: float, scored: Scored) -> None:
-        """Take an answer, with what was said of its question."""
+        """Add an answer, with what was predicted for its question."""
         self.times.append(time)
         self.labels.append(label)
         self.weights.append(weight)
         self.scored.append(scored)
 
     def outcomes(self, task: Task) -> Outcomes:
-        """The answers, for the metrics."""
+        """Return the answers in the form that the metrics take."""
         scores, priors, lasts, predicted = zip(*self.scored, strict=True)
         text = task is Task.MULTICLASS
         return Outcomes(
@@ -119,7 +119,7 @@ class _Message:
         self.times: list[int] = entries.times[first:].tolist()
         self.ids = entries.ids[first:]
         self.weights: list[float] = entries.weights[first:].tolist()
-        # This definition was not asked what was made later, nor what is in the log of a former one.
+        # This definition was not asked questions that were made later, nor those in the log of a former one.
         asked = np.full(len(entries), not former)
         if entries.made is not None:
             asked &= ~entries.made
@@ -129,30 +129,30 @@ class _Message:
         self._kinds = entries.kinds[first:]
 
     def runs(self) -> Iterator[tuple[int, int, int]]:
-        """The entries in runs of one kind: the kind, the first row, and the row after the last."""
+        """Return the entries in runs of one kind: the kind, the first row, and the row after the last."""
         starts = np.flatnonzero(np.diff(self._kinds, prepend=-1))
         ends = [*starts.tolist()[1:], self.size]
         return zip(self._kinds[starts].tolist(), starts.tolist(), ends, strict=True)
 
 
 class Learning:
-    """Reads messages of a model's log; it knows no broker, no store and no clock.
+    """Reads messages of a model's log; it uses no broker, no store and no clock.
 
-    A question is predicted when it is read; the prediction, and what the baselines say then, wait for the answer. The
-    answer is scored by them, and learned. A question without an answer has no effect on the model.
+    A question is predicted when it is read; the prediction, and those of the baselines, wait for the answer. The
+    answer is scored against them, and learned. A question without an answer has no effect on the model.
 
     Parameters
     ----------
     model
-        Its definition.
+        The definition of the model.
     estimator
         A River pipeline: a new one, or that of a checkpoint together with its metrics, progress and predictions.
     stops
-        Numbers of examples at which reading stops, beside those of the versions that are due.
+        Numbers of examples at which reading stops, besides those of the versions that are due.
     asked
-        Called with the place of each question and what the model says of it.
+        Called with the place of each question and the model's score for it.
     served
-        Joins predictions that were served with the answers; it is told the answers.
+        Joins predictions that were served with the answers; it receives the answers.
     skipped
         The places of questions that are neither asked nor learned.
     """
@@ -190,7 +190,7 @@ class Learning:
 
     @property
     def whole(self) -> bool:
-        """Whether the log holds all examples that the kept events make: it says so with how far it is."""
+        """Whether the log holds all examples that the kept events make: it says so when it reports progress."""
         return self._whole or self.progress.rests
 
     @property
@@ -200,16 +200,16 @@ class Learning:
         return self._quality
 
     def read(self, message: Message) -> Iterator[None]:
-        """Read one message; stop at each version that is due, for the caller to publish it.
+        """Read one message; stop at each version that is due, so that the caller can publish it.
 
         Raises
         ------
         Unreadable
-            Its payload is no part of the log. Nothing has changed: `skip` it.
+            Its payload is not part of the log. The model has not changed: `skip` the message.
         CorruptState
             An entry is missing in the log.
         LearnerFailed
-            The estimator raised; what it is now is of no use. Or it takes no weight, and an example has one.
+            The estimator raised; its state is unusable now. Or it takes no weight, and an example has one.
         """
         envelope = message.envelope
         entries = self._entries(message)
@@ -223,7 +223,7 @@ class Learning:
                 error.position = message.position
                 raise
         elif message.payload:
-            # Of another definition: the places of this one's follow theirs.
+            # Another definition's entries: the places of this definition's entries follow theirs.
             self.progress.next_seq = max(self.progress.next_seq, last_sequence_of(message.payload) + 1)
         if envelope.reached is not None:
             self.progress.frontier = envelope.reached if envelope.reached > UNKNOWN else None
@@ -234,11 +234,11 @@ class Learning:
             yield
 
     def skip(self, position: Position) -> None:
-        """Leave out a message that is no part of the log."""
+        """Leave out a message that is not part of the log."""
         self.progress.position = position
 
     def _entries(self, message: Message) -> LogEntries | None:
-        """The entries of a message; None where it has none, or those of another definition."""
+        """Return the entries of a message; None if it has none, or those of another definition."""
         if not message.payload:
             return None
         if not made_for(self.model, message.envelope):
@@ -247,7 +247,7 @@ class Learning:
         return decode_log(self.model, message.payload)
 
     def _superseded(self, envelope: Envelope) -> bool:
-        """Whether a message is of an owner that has been followed by another one."""
+        """Return whether a message is from an owner that another owner has followed."""
         if envelope.epoch is None:
             return False
         partition = str(envelope.partition)
@@ -271,10 +271,10 @@ class Learning:
                 self._close(message, start, end)
 
     def _runs(self, message: _Message) -> Iterator[tuple[int, int, int]]:
-        """The runs of a message; entries of an example that is left out are runs of their own."""
+        """Yield the runs of a message; each entry of a skipped example is a run of its own."""
         for kind, start, end in message.runs():
             for row in range(start, end) if self.skipped else ():
-                # An answer whose question is not in the log is named by its own place.
+                # An answer whose question is not in the log is identified by its own place.
                 if message.seqs[row] in self.skipped or message.questions[row] in self.skipped:
                     yield from ((kind, start, row),) if row > start else ()
                     yield _SKIPPED, row, row + 1
@@ -283,7 +283,7 @@ class Learning:
                 yield kind, start, end
 
     def _ask(self, message: _Message, start: int, end: int) -> None:
-        """Predict questions, and keep what is said of them."""
+        """Predict questions, and keep the predictions."""
         seqs = message.seqs[start:end]
         values = array("d")
         rows = islice(message.rows, end - start)
@@ -300,7 +300,7 @@ class Learning:
                 self._asked(seq, score)
 
     def _estimator_to_ask(self) -> Any:
-        """The estimator; a copy as long as it has learned nothing: a forest is planted by the first question, too."""
+        """Return the estimator; a copy until it has learned, because a question also creates the trees of a forest."""
         if self.progress.examples:
             return self.estimator
         if self._unlearned is None:
@@ -308,7 +308,7 @@ class Learning:
         return self._unlearned
 
     def _answer(self, message: _Message, start: int, end: int) -> Iterator[None]:
-        """Score answers, and learn them; stop at each version that is due."""
+        """Learn answers and score them; stop at each version that is due."""
         progress = self.progress
         self._unlearned = None
         while start < end:
@@ -328,7 +328,7 @@ class Learning:
         try:
             self._step.learn(self.estimator, rows, labels, weights)
         except Exception as error:
-            # Half of what it learns of an example may be in it already: it is of no use any more.
+            # The estimator may have learned half of the example already, so it is unusable now.
             self._fail(message, end, rows, error)
         progress.examples += end - start
         progress.next_seq += end - start
@@ -372,7 +372,7 @@ class Learning:
         self.progress.next_seq += end - start
 
     def _fail(self, message: _Message, end: int, rows: Iterator[Row], error: Exception) -> NoReturn:
-        """Name the entry at which the estimator failed: the last of a run's rows that was read."""
+        """Name the entry at which the estimator failed: the last row of a run that was read."""
         row = max(end - sum(1 for _ in rows) - 1, 0)
         raise self._failure(message, row, error) from error
 
@@ -387,7 +387,7 @@ class Learning:
         return min(due, self._stops[stop] - done) if stop < len(self._stops) else due
 
     def _first_new(self, entries: LogEntries) -> int:
-        """The first row that was not read yet: of two with one place the first accepted wins."""
+        """Return the first row that was not read yet: the first accepted entry of a place wins."""
         if not len(entries):
             return 0
         first, last = int(entries.seqs[0]), int(entries.seqs[-1])

@@ -1,8 +1,8 @@
-"""Sets that are read in one order in every process.
+"""Sets that are iterated in the same order in every process.
 
-The order in which Python reads a set of texts depends on PYTHONHASHSEED. River reads sets where the order counts: a
-linear model adds up features in the order in which `Select` takes them, and of two splits that are equally good a tree
-takes the first. So the same log would make other models in another process.
+The order in which Python iterates over a set of texts depends on PYTHONHASHSEED. River iterates over sets where the
+order matters: a linear model adds up features in the order in which `Select` takes them, and a tree takes the first of
+two splits that are equally good. The same log would therefore make different models in different processes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _Value = TypeVar("_Value")
 
 
 class SortedSet(set[_Value]):
-    """A set that is read in the order of its values."""
+    """A set that is iterated in the order of its values."""
 
     def __iter__(self) -> Iterator[_Value]:
         values = list(super().__iter__())
@@ -31,12 +31,12 @@ class SortedSet(set[_Value]):
         return repr(set(self))
 
 
-# Leaves of trees make these sets while they learn: out of reach from a model that has not learned yet.
+# Leaves of trees create these sets while they learn, so they cannot be reached in a model that has not learned yet.
 vars(nominal_splitter_classif)["set"] = SortedSet
 
 
 def in_order(estimator: Any) -> Any:
-    """Make an estimator read its sets in one order, whatever process it is in; returns the estimator."""
+    """Make an estimator iterate over its sets in one order, whatever process it is in; return the estimator."""
     _order(estimator, set())
     return estimator
 
@@ -55,7 +55,7 @@ def _order(value: Any, seen: set[int]) -> None:
             _order(part, seen)
     elif hasattr(value, "__dict__") and not isinstance(value, type | FunctionType | ModuleType):
         _order(vars(value), seen)
-        # Not by isinstance: a pipeline says that it is what its steps are.
+        # Not by isinstance: a pipeline claims to be what its steps are.
         if type(value) is preprocessing.OneHotEncoder and value.categories is not None:
             _order_columns(value)
 
@@ -68,6 +68,6 @@ def _ordered(value: Any, seen: set[int]) -> Any:
 
 
 def _order_columns(encoder: preprocessing.OneHotEncoder) -> None:
-    """Put the columns of declared categories in order: the encoder made them from its sets before it came here."""
+    """Put the columns of declared categories in order: the encoder has already made them from its sets."""
     names = [f"{name}_{value}" for name, values in encoder.values.items() for value in values]
     encoder._zero_dict = {name: 0 for name in names if name in encoder._zero_dict}

@@ -1,4 +1,4 @@
-"""Vectors as River takes them: one dictionary a vector."""
+"""Vectors in the form that River takes: one dictionary per vector."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Row = dict[str, float | str]
 
 
 class Rows:
-    """Turns vectors into dictionaries in the order of the model's features, without what is missing."""
+    """Turns vectors into dictionaries in the order of the model's features, without missing values."""
 
     def __init__(self, model: ModelDefinition) -> None:
         self._names = tuple(feature.name for feature in model.features)
         self._texts = tuple(feature.type is FieldType.STRING for feature in model.features)
 
     def of(self, entries: LogEntries, first: int) -> Iterator[Row]:
-        """The vectors of the entries from row `first` on."""
+        """Yield the vectors of the entries from row `first` on."""
         columns: list[list[float] | list[str | None]] = []
         numbers = iter(entries.numbers[first:].T)
         categories = iter(entries.categories)

@@ -1,4 +1,4 @@
-"""Quality of the answers that were really given: predictions as they were served, joined with their labels."""
+"""Quality of the answers that were really given: predictions as served, joined with their labels."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from headrace.log.position import Position
 from headrace.log.tables import Predictions
 from headrace.quality import Outcomes, Quality, quality_of, restore
 
-#: Bytes that a waiting prediction or answer takes, with an id of 20 characters.
+#: Number of bytes that a waiting prediction or answer takes, with an id of 20 characters.
 _BYTES = 320
 
-#: Answers that wait for a prediction that is a little late; the oldest one beyond was not served.
+#: Number of answers that wait for a prediction that is a little late; older ones count as not served.
 MAX_ANSWERS = 100_000
 
-# Pairs that the metrics take in one go.
+# Number of pairs that the metrics take at once.
 _MANY = 1_024
 
-#: Metrics that predictions do not tell: the scorer writes the probability of the class that it predicted, and no other.
+#: Metrics that predictions do not give: the scorer writes the probability of the class that it predicted, and no other.
 _UNKNOWN = {Task.MULTICLASS: ("log_loss",)}
 
-#: Counts that mean nothing here.
+#: Counts that have no meaning here.
 _LEARNERS = ("examples", "scored", "unasked", "dropped", "drift_alarms")
 
 _Value = TypeVar("_Value")
@@ -50,7 +50,7 @@ class _Answer(NamedTuple):
 
 
 class ServedState(msgspec.Struct):
-    """What a checkpoint keeps of served quality."""
+    """State of the served quality in a checkpoint."""
 
     quality: bytes
     unserved: int
@@ -61,25 +61,25 @@ class ServedState(msgspec.Struct):
     otherwise: list[tuple[str, int]] = []
 
 
-# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+# Made on import: msgspec inspects a type with its first decoder, and two threads that do so at once crash the process.
 _STATE = msgspec.msgpack.Decoder(ServedState)
 
 
 class ServedQuality:
     """Joins predictions with their answers by event id and time, whichever comes first, in bounded memory.
 
-    Of two predictions of one question the first counts. Predictions wait for their answers in at most the model's
-    `waiting_bytes`; beyond it the oldest are dropped, and their answers count as not served.
+    The first of two predictions of one question counts. Predictions wait for their answers in at most the model's
+    `waiting_bytes`; beyond that the oldest are dropped, and their answers count as not served.
 
     Parameters
     ----------
     model
-        Its definition.
+        The definition of the model.
 
     Attributes
     ----------
     positions
-        By topic, how far predictions were read: whoever reads them keeps it here, to be saved with what was read.
+        By topic, the position up to which predictions were read: their reader keeps it here, to be saved with them.
     """
 
     def __init__(self, model: ModelDefinition) -> None:
@@ -110,7 +110,7 @@ class ServedQuality:
         self._settle(_MANY)
 
     def predict_otherwise(self, ids: Sequence[str], times: Sequence[int]) -> None:
-        """Take questions that another definition of the model answered: they count as neither."""
+        """Take questions that another definition of the model answered: they count as neither served nor unserved."""
         for key in map(_Key, ids, times):
             if key not in self._predictions and self._answers.pop(key, None) is None:
                 self._otherwise.setdefault(key)
@@ -131,25 +131,25 @@ class ServedQuality:
             self._settle(_MANY)
 
     def close(self, id: str, time: int) -> None:
-        """Forget a question whose answer, if it has one, is not of this definition's log."""
+        """Forget a question whose answer, if it has one, does not belong to this definition's log."""
         self._predictions.pop(_Key(id, time), None)
         self._otherwise.pop(_Key(id, time), None)
 
     @property
     def quality(self) -> Quality:
-        """The metrics of the pairs, without their prefix, with the quality over time."""
+        """The metrics of the pairs, without their prefix, and the quality over time."""
         self._settle()
         return self._quality
 
     @property
     def count(self) -> int:
-        """How many answers had a prediction."""
+        """Number of answers that had a prediction."""
         return self._count + len(self._pairs)
 
     def metrics(self) -> dict[str, float]:
-        """The metrics as of what was served, each called `served_…`; how many answers had a prediction, and had none.
+        """Return the metrics of what was served, named `served_…`; also how many answers had a prediction, or had none.
 
-        An answer that waits for its prediction counts as not served, until it comes.
+        An answer that waits for its prediction counts as not served until the prediction comes.
         """
         found = self.quality.metrics()
         unknown = (*_LEARNERS, *_UNKNOWN.get(self._model.task, ()))
@@ -157,7 +157,7 @@ class ServedQuality:
         return {"served": found["scored"], "unserved": float(self._unserved + len(self._answers)), **named}
 
     def dump(self) -> bytes:
-        """Everything, for a checkpoint."""
+        """Serialize everything for a checkpoint."""
         predictions = [(*key, *prediction) for key, prediction in self._predictions.items()]
         answers = [(*key, *answer) for key, answer in self._answers.items()]
         quality = self.quality.dump()
@@ -168,7 +168,7 @@ class ServedQuality:
 
     @classmethod
     def load(cls, model: ModelDefinition, data: bytes) -> ServedQuality:
-        """The inverse of `dump`."""
+        """Restore what `dump` returned."""
         state = _STATE.decode(data)
         served = cls(model)
         served._quality, served._unserved = restore(model, state.quality), state.unserved
@@ -182,7 +182,7 @@ class ServedQuality:
         return served
 
     def _settle(self, least: int = 1) -> None:
-        """Tell the metrics the pairs, once there are so many."""
+        """Give the pairs to the metrics, once there are at least this many."""
         if len(self._pairs) < least:
             return
         pairs, self._pairs = self._pairs, []
@@ -201,7 +201,7 @@ class ServedQuality:
 
 
 def _shorten(waiting: dict[_Key, _Value], most: int) -> int:
-    """Remove the oldest entries beyond a number; tell how many they were."""
+    """Remove the oldest entries beyond a number; return how many were removed."""
     excess = max(len(waiting) - most, 0)
     for key in list(islice(waiting, excess)):
         del waiting[key]

@@ -1,4 +1,4 @@
-"""Whether a model can still compute: one enormous value leaves infinity or NaN in it for good."""
+"""Check whether a model can still compute: one enormous value leaves infinity or NaN in it for good."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-#: What scalers and linear models keep of all that they have learned.
+#: Attributes in which scalers and linear models keep what they have learned.
 _KEPT = ("means", "vars", "weights", "_weights", "intercept")
-#: Beyond it a square may be infinite, and a difference nothing but the larger of two numbers.
+#: Beyond this, a square may be infinite, and a difference may just be the larger of two numbers.
 _LARGEST = 1e100
 
 
 def not_finite(estimator: Any) -> str | None:
-    """The part of a pipeline that holds no number to compute with, such as ``StandardScaler.vars['x']``; None: all do.
+    """Return the part of a pipeline with an unusable number, such as ``StandardScaler.vars['x']``; None: all are fine.
 
-    Only scalers and linear models are looked at: elsewhere infinity may have a meaning.
+    Only scalers and linear models are checked: elsewhere infinity may have a meaning.
     """
     for step in _steps(estimator):
         for name in _KEPT:

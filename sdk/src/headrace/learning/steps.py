@@ -1,7 +1,7 @@
-"""Ask and learn: the loops in which a learner spends its time, one of each for each task.
+"""Ask and learn: the loops in which a learner spends its time, one of each per task.
 
-What is kept of a question is a row of numbers: the score that the exported model gives (see
-`headrace.export.score_one`; a classifier that knows no class yet has none) and what the baselines say at that moment.
+A question is kept as a row of numbers: the score that the exported model gives (see
+`headrace.export.score_one`; a classifier that knows no class yet gives none) and the baselines' values at that moment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from headrace.quality import NO_PREDICTION, Baseline, BinaryBaseline, Multiclass
 
 from .rows import Row
 
-#: What a model says of a question: binary and regression a number, multiclass the votes by class.
+#: A model's score for a question: a number for binary and regression, the votes by class for multiclass.
 Score: TypeAlias = float | Mapping[str, float]
 
 
@@ -30,7 +30,7 @@ class Estimator(Protocol):
 
 
 class Scored(NamedTuple):
-    """What was said of a question, as of the question, in the terms of `headrace.quality.Outcomes`."""
+    """Predictions for a question, as of the question, in the terms of `headrace.quality.Outcomes`."""
 
     score: float
     prior: float
@@ -47,10 +47,10 @@ class Step(ABC, Generic[_Baseline]):
     Parameters
     ----------
     baseline
-        What learns beside the model.
+        The baseline, which learns alongside the model.
     """
 
-    #: Numbers kept of a question, as long as nothing was learned.
+    #: Number of values kept for a question, as long as nothing was learned.
     width: ClassVar[int] = 3
 
     def __init__(self, baseline: _Baseline) -> None:
@@ -58,16 +58,16 @@ class Step(ABC, Generic[_Baseline]):
 
     @abstractmethod
     def ask(self, estimator: Any, rows: Iterable[Row], values: Any) -> list[Score]:
-        """Predict each row, and add what is to be kept to `values`, an array of doubles."""
+        """Predict each row, and append the values to be kept to `values`, an array of doubles."""
 
     def scored(self, values: Sequence[float], label: Any) -> Scored:
-        """Read what was kept of a question, knowing its label."""
+        """Interpret the values kept for a question, given its label."""
         score, prior, last = values
         return Scored(score, prior, last)
 
     @property
     def new_width(self) -> int:
-        """Numbers kept of the next question."""
+        """Number of values kept for the next question."""
         return self.width
 
     def learn(self, estimator: Any, rows: Iterable[Row], labels: Sequence[Any], weights: Sequence[float]) -> None:
@@ -82,7 +82,7 @@ class Step(ABC, Generic[_Baseline]):
 
 
 class BinaryStep(Step[BinaryBaseline]):
-    """Keeps the probability of true, the prior's, and the label learned last."""
+    """Keeps the probability of true, that of the prior, and the label learned last."""
 
     def ask(self, estimator: Any, rows: Iterable[Row], values: Any) -> list[Score]:
         predict, keep, scores = estimator.predict_proba_one, values.extend, list[Score]()
@@ -101,7 +101,7 @@ class BinaryStep(Step[BinaryBaseline]):
 
 
 class RegressionStep(Step[RegressionBaseline]):
-    """Keeps the number, the mean of the labels, and the label learned last."""
+    """Keeps the predicted number, the mean of the labels, and the label learned last."""
 
     def ask(self, estimator: Any, rows: Iterable[Row], values: Any) -> list[Score]:
         predict, keep, scores = estimator.predict_one, values.extend, list[Score]()
@@ -113,15 +113,15 @@ class RegressionStep(Step[RegressionBaseline]):
         return scores
 
 
-# What is kept of a multiclass question begins with these; the vote for each class and its prior follow.
+# The values kept for a multiclass question begin with these; the vote for each class and its prior follow.
 _LAST, _GUESS, _OTHER_VOTE, _OTHER_PRIOR, _HEAD = range(5)
 
 
 class MulticlassStep(Step[MulticlassBaseline]):
-    """Keeps the votes and the prior of all classes: which one is true, the answer says.
+    """Keeps the votes and the priors of all classes: only the answer says which one is true.
 
-    The classes are in the order in which they were learned first. A row kept before a class was learned has NaN there,
-    or ends before; the class then has the vote and the prior of one that is unknown.
+    The classes are in the order in which they were first learned. A row kept before a class was learned has NaN there,
+    or ends before; the class then has the vote and the prior of an unknown one.
     """
 
     width = _HEAD
@@ -177,12 +177,12 @@ _STEPS: dict[Task, Callable[[Any], Step[Any]]] = {
 
 
 def step_of(task: Task, baseline: Baseline) -> Step[Any]:
-    """The step of a task, with the baseline that learns beside the model."""
+    """Return the step of a task, with the baseline that learns alongside the model."""
     return _STEPS[task](baseline)
 
 
 def labels_of(task: Task, labels: Any) -> list[Any]:
-    """Labels of the log as River takes them: bool, text or float."""
+    """Return labels of the log as River takes them: bool, text or float."""
     if task is Task.BINARY:
         return [label > 0.5 for label in labels.tolist()]
     if task is Task.REGRESSION:

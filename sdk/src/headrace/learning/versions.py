@@ -1,4 +1,4 @@
-"""A model's versions, as they travel: ONNX and its signature."""
+"""A model's versions in published form: ONNX and its signature."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .learning import Learning
 
 
 def version_of(learning: Learning) -> models_pb2.ModelVersion:
-    """The version that a model is now: data, never code."""
+    """Return the version that a model is now: data, never code."""
     model, progress = learning.model, learning.progress
     exported = export.to_onnx(learning.estimator, model.features, model.task)
     return models_pb2.ModelVersion(

@@ -1,4 +1,4 @@
-"""What a model predicted, kept until the answers come."""
+"""Predictions of a model, kept until the answers come."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-#: Closed predictions are removed once there are so many, and they are more than half.
+#: Closed predictions are removed once there are this many, and they are more than half.
 _CLOSED = 4_096
 
 
 class WaitingState(msgspec.Struct):
-    """What a checkpoint keeps of the waiting predictions."""
+    """State of the waiting predictions in a checkpoint."""
 
     width: int
     seqs: bytes
@@ -25,7 +25,7 @@ class WaitingState(msgspec.Struct):
     forgotten: int
 
 
-# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+# Made on import: msgspec inspects a type with its first decoder, and two threads that do so at once crash the process.
 _STATE = msgspec.msgpack.Decoder(WaitingState)
 
 
@@ -35,14 +35,14 @@ class WaitingPredictions:
     Parameters
     ----------
     width
-        Numbers of a row.
+        Number of values in a row.
     max_bytes
-        Beyond it the oldest rows are dropped.
+        Bound beyond which the oldest rows are dropped.
 
     Attributes
     ----------
     dropped
-        How many rows were dropped.
+        Number of rows that were dropped.
     """
 
     def __init__(self, width: int, max_bytes: int) -> None:
@@ -64,7 +64,7 @@ class WaitingPredictions:
         return len(self._seqs) * (8 * self.width + 9)
 
     def add(self, seqs: Sequence[int], values: Sequence[float]) -> None:
-        """Keep the rows of questions at these places, which follow all that are kept; `values` has them end to end."""
+        """Keep the rows of questions at these places, which follow all kept ones; `values` has them end to end."""
         self._seqs.extend(seqs)
         self._values.extend(values)
         self._closed.extend(bytes(len(seqs)))
@@ -73,7 +73,7 @@ class WaitingPredictions:
             self._drop(len(seqs))
 
     def take(self, seq: int) -> Sequence[float] | None:
-        """Remove the row of a question and return it; None where there is none."""
+        """Remove and return the row of a question; None if there is none."""
         row = bisect_left(self._seqs, seq)
         if row == len(self._seqs) or self._seqs[row] != seq or self._closed[row]:
             return None
@@ -85,18 +85,18 @@ class WaitingPredictions:
         return found
 
     def was_dropped(self, seq: int) -> bool:
-        """Whether a row of this place may have been dropped."""
+        """Return whether a row at this place may have been dropped."""
         return seq <= self._forgotten
 
     def widen(self, width: int) -> None:
-        """Give the rows more numbers, which are NaN in those that are kept."""
+        """Widen the rows; those that are kept get NaN in the new columns."""
         values = self._table()
         wider = np.full((len(values), width), math.nan)
         wider[:, : self.width] = values
         self.width, self._values = width, array("d", wider.tobytes())
 
     def dump(self) -> bytes:
-        """Everything, for a checkpoint."""
+        """Serialize everything for a checkpoint."""
         self._compact()
         closed = bytes(self._closed)
         state = WaitingState(
@@ -106,7 +106,7 @@ class WaitingPredictions:
 
     @classmethod
     def load(cls, data: bytes, max_bytes: int) -> WaitingPredictions:
-        """The inverse of `dump`."""
+        """Restore what `dump` returned."""
         state = _STATE.decode(data)
         waiting = cls(state.width, max_bytes)
         waiting.dropped, waiting._forgotten = state.dropped, state.forgotten
@@ -124,9 +124,9 @@ class WaitingPredictions:
             self._keep(np.frombuffer(bytes(self._closed), np.uint8) == 0)
 
     def _drop(self, added: int) -> None:
-        """Drop the oldest rows: of the bound a quarter is freed each time that a row is too many."""
+        """Drop the oldest rows: each time that a row exceeds the bound, a quarter of the bound is freed."""
         most = self._max_bytes // (8 * self.width + 9)
-        # As if the rows had come one by one: what is dropped must not depend on the batches.
+        # Count as if the rows had come one by one: what is dropped must not depend on the batches.
         rows, excess = len(self._seqs) - added, 0
         for _ in range(added):
             rows += 1

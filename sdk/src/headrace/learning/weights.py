@@ -1,4 +1,4 @@
-"""Whether an estimator learns an example with a weight."""
+"""Whether an estimator can learn an example with a weight."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def takes_weight(estimator: Any) -> bool:
-    """Say whether an estimator uses the weight of an example: the last step of a pipeline decides.
+    """Return whether an estimator uses the weight of an example: the last step of a pipeline decides.
 
-    One whose `learn_one` only has `**kwargs` does not: River's forests take any argument, and ignore it.
+    One whose `learn_one` only has `**kwargs` does not: River's forests accept any argument, and ignore it.
 
     Examples
     --------
@@ -24,7 +24,7 @@ def takes_weight(estimator: Any) -> bool:
 
 
 def final_step(estimator: Any) -> Any:
-    """The last step of a pipeline, also within pipelines; any other estimator itself."""
+    """Return the last step of a pipeline, also within pipelines; return any other estimator itself."""
     steps = getattr(estimator, "steps", None)
     if isinstance(steps, Mapping) and steps:
         return final_step(list(steps.values())[-1])

@@ -1,4 +1,4 @@
-"""Pulsar's admin REST API: the few calls by which topics get their partitions and how long they are kept."""
+"""Pulsar's admin REST API: the few calls that set the partitions and the retention of topics."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from headrace.errors import InvalidRequest, Unavailable
 
 _TIMEOUT_S = 15.0
 _JSON = {"Content-Type": "application/json"}
-# Answers that may be otherwise when asked again.
-#: What the broker may do a moment later: a busy one says "internal error" where its own metadata are slow.
+# Statuses that may be different when the request is repeated.
+#: The broker may succeed a moment later: a busy one says "internal error" while its own metadata are slow.
 _LATER = (
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -24,7 +24,7 @@ _LATER = (
     HTTPStatus.GATEWAY_TIMEOUT,
 )
 
-#: Every call says what shall be, so that it may be made again.
+#: Every call states the intended result, so it may be repeated.
 _RETRIES = urllib3.Retry(
     total=4, connect=0, read=0, redirect=4, status_forcelist=_LATER, allowed_methods=None, backoff_factor=0.2,
     raise_on_status=False,
@@ -38,7 +38,7 @@ _Read = TypeVar("_Read")
 class Retention(
     msgspec.Struct, frozen=True, rename={"minutes": "retentionTimeInMinutes", "megabytes": "retentionSizeInMB"}
 ):
-    """How long a topic keeps what all its subscriptions have acknowledged; -1 is without bound.
+    """How long a topic keeps messages that all its subscriptions have acknowledged; -1 means without limit.
 
     Examples
     --------
@@ -61,7 +61,7 @@ class _BacklogQuota(msgspec.Struct, frozen=True, rename={"size": "limitSize", "s
 
 
 class Subscription(msgspec.Struct, frozen=True, rename="camel"):
-    """How far the readers of a topic are behind. `msg_backlog` counts entries: batches, not messages."""
+    """How far the readers of a subscription are behind. `msg_backlog` counts entries: batches, not messages."""
 
     msg_backlog: int = 0
     unacked_messages: int = 0
@@ -69,7 +69,7 @@ class Subscription(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class TopicStats(msgspec.Struct, frozen=True, rename="camel"):
-    """What a topic holds, and who reads it; sums over its partitions."""
+    """Contents and readers of a topic; sums over its partitions."""
 
     storage_size: int = 0
     msg_in_counter: int = 0
@@ -77,7 +77,7 @@ class TopicStats(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Compaction(msgspec.Struct, frozen=True, rename="camel"):
-    """`status` is NOT_RUN, RUNNING, SUCCESS or ERROR."""
+    """Result of a compaction: `status` is NOT_RUN, RUNNING, SUCCESS or ERROR."""
 
     status: str
     last_error: str = ""
@@ -103,7 +103,7 @@ class _Answer:
 
     @property
     def reason(self) -> str:
-        """What the broker says, in one line."""
+        """The broker's answer, in one line."""
         try:
             said = msgspec.json.decode(self.body)
         except msgspec.DecodeError:
@@ -115,15 +115,15 @@ class _Answer:
 class Admin:
     """A client of one broker's (or cluster's) admin API.
 
-    All methods raise `Unavailable` where nobody answers, or where the broker says that it cannot now,
-    and `InvalidRequest` where it refuses.
+    All methods raise `Unavailable` if the broker does not answer, or says that it cannot now, and
+    `InvalidRequest` if it refuses.
 
     Parameters
     ----------
     url
-        Where it listens: ``http://127.0.0.1:8080``.
+        Its address: ``http://127.0.0.1:8080``.
     token
-        A token, where the broker asks for one.
+        A token, if the broker requires one.
 
     Examples
     --------
@@ -143,18 +143,18 @@ class Admin:
         )
 
     def healthy(self) -> bool:
-        """Whether the broker writes and reads messages now."""
+        """Return whether the broker can write and read messages now."""
         try:
             return self._ask("GET", "brokers/health").status == HTTPStatus.OK
         except Unavailable:
             return False
 
     def clusters(self) -> list[str]:
-        """The names of the clusters that the broker knows."""
+        """Return the names of the clusters that the broker knows."""
         return self._read(list[str], "clusters")
 
     def has_namespace(self, namespace: str) -> bool:
-        """Whether there is such a namespace."""
+        """Return whether a namespace exists."""
         found = self._ask("GET", f"namespaces/{namespace}")
         if found.status == HTTPStatus.NOT_FOUND:
             return False
@@ -162,7 +162,7 @@ class Admin:
         return True
 
     def create_namespace(self, namespace: str) -> bool:
-        """Create a namespace of a tenant that there is; False when it was there already."""
+        """Create a namespace of an existing tenant; return False if it existed already."""
         done = self._ask("PUT", f"namespaces/{namespace}", {"replication_clusters": self.clusters()})
         if done.status == HTTPStatus.CONFLICT:
             return False
@@ -170,33 +170,33 @@ class Admin:
         return True
 
     def delete_namespace(self, namespace: str) -> None:
-        """Delete a namespace and all its topics, where the broker allows that; one that is not there is fine."""
+        """Delete a namespace and all its topics, if the broker allows that; a missing one is fine."""
         done = self._ask("DELETE", f"namespaces/{namespace}?force=true")
         if done.status != HTTPStatus.NOT_FOUND:
             self._check(done, f"namespace {namespace}")
 
     def partitions(self, topic: str) -> int | None:
-        """The partitions of a topic: 0 for a plain one, None where there is none."""
+        """Return the number of partitions of a topic: 0 for a plain one, None for a missing one."""
         path = _path(topic)
         found = self._ask("GET", f"{path}/partitions?checkAllowAutoCreation=false")
         if found.status != HTTPStatus.NOT_FOUND:
             self._check(found, topic)
             if count := msgspec.json.decode(found.body, type=_Partitions).partitions:
                 return count
-        # An older broker says 0 of a topic that is not there as well.
+        # An older broker answers 0 for a missing topic as well.
         return 0 if topic in self.topics(_namespace(topic)) else None
 
     def topics(self, namespace: str) -> list[str]:
-        """The plain topics of a namespace, each partition of a partitioned one among them."""
+        """Return the plain topics of a namespace, including each partition of a partitioned one."""
         return self._read(list[str], f"persistent/{namespace}")
 
     def create_topic(self, topic: str, partitions: int = 1) -> bool:
-        """Create a topic: a plain one for one partition; False when it was there already, just so.
+        """Create a topic: a plain one for one partition; return False if it existed already, with as many partitions.
 
         Raises
         ------
         InvalidRequest
-            It is there with another number of partitions.
+            It exists with another number of partitions.
         """
         wanted = 0 if partitions == 1 else partitions
         path = _path(topic)
@@ -215,7 +215,7 @@ class Admin:
         )
 
     def delete_topic(self, topic: str) -> None:
-        """Delete a topic with all it holds, whoever reads it; one that is not there is fine."""
+        """Delete a topic with its contents, even if it is being read; a missing one is fine."""
         found = self.partitions(topic)
         if found is not None:
             path = _path(topic)
@@ -224,7 +224,7 @@ class Admin:
                 self._check(done, topic)
 
     def schema(self, topic: str) -> str | None:
-        """The newest schema of a topic, as Avro's JSON; None where there is none."""
+        """Return the newest schema of a topic, as Avro's JSON; None if there is none."""
         found = self._ask("GET", f"{_schema_path(topic)}/schema")
         if found.status == HTTPStatus.NOT_FOUND:
             return None
@@ -232,10 +232,10 @@ class Admin:
         return msgspec.json.decode(found.body, type=_Schema).data
 
     def refuses_schema(self, topic: str, schema: str) -> str:
-        """The compatibility rule by which the broker would refuse a JSON schema of a topic; empty if it takes it."""
+        """Return the compatibility rule by which the broker would refuse a topic's JSON schema; empty if none does."""
         path = f"{_schema_path(topic)}/compatibility"
         answer = self._ask("POST", path, {"type": "JSON", "schema": schema, "properties": {}})
-        # Pulsar 4.0 answers a schema that does not fit with the failure of its check.
+        # Pulsar 4.0 answers an incompatible schema with the failure of its check.
         if failed := _FAILED_CHECK.search(answer.reason):
             return failed[1]
         self._check(answer, topic)
@@ -243,59 +243,59 @@ class Admin:
         return "" if found.compatibility else found.schema_compatibility_strategy or "its rules"
 
     def topic_retention(self, topic: str) -> Retention | None:
-        """A topic's own retention; None where its namespace's holds."""
+        """Return a topic's own retention; None if that of its namespace applies."""
         return self._read_if_set(Retention, f"{_path(topic)}/retention")
 
     def set_topic_retention(self, topic: str, retention: Retention) -> None:
-        """Keep what a topic holds for so long, whether or not it has been read."""
+        """Keep the contents of a topic for this long, whether or not they have been read."""
         self._do("POST", f"{_path(topic)}/retention", topic, retention)
 
     def set_backlog_limit(self, topic: str, size: int) -> None:
-        """Let subscriptions of a topic that are more than so many bytes behind go on with what is newer.
+        """Let subscriptions of a topic that are more than this many bytes behind continue with newer messages.
 
-        A broker keeps a backlog whatever its retention says, so it refuses a retention that is not above this limit.
+        A broker keeps a backlog regardless of its retention, so it refuses a retention that is not above this limit.
         """
-        # Both kinds: the default of the other one would be compared with the retention, too.
+        # Set both kinds: the default of the other one would be compared with the retention, too.
         for kind in ("destination_storage", "message_age"):
             self._do("POST", f"{_path(topic)}/backlogQuota?backlogQuotaType={kind}", topic, _BacklogQuota(size))
 
     def namespace_retention(self, namespace: str) -> Retention | None:
-        """A namespace's own retention; None where the broker's default holds."""
+        """Return a namespace's own retention; None if the broker's default applies."""
         return self._read_if_set(Retention, f"namespaces/{namespace}/retention")
 
     def set_namespace_retention(self, namespace: str, retention: Retention) -> None:
-        """The retention of all topics of a namespace that have none of their own."""
+        """Set the retention of all topics of a namespace that have none of their own."""
         self._do("POST", f"namespaces/{namespace}/retention", f"namespace {namespace}", retention)
 
     def compaction_threshold(self, topic: str) -> int | None:
-        """After how many bytes the broker compacts a topic by itself; None where its namespace says it."""
+        """Return the bytes after which the broker compacts a topic by itself; None if its namespace decides."""
         return self._read_if_set(int, f"{_path(topic)}/compactionThreshold")
 
     def set_compaction_threshold(self, topic: str, size: int) -> None:
-        """Let the broker compact a topic by itself each time that so many bytes have been added; 0: never."""
+        """Let the broker compact a topic by itself each time that this many bytes have been added; 0: never."""
         self._do("POST", f"{_path(topic)}/compactionThreshold", topic, size)
 
     def compact(self, topic: str) -> None:
-        """Start compacting a topic; nothing happens where that is under way."""
+        """Start compacting a topic; this has no effect if compaction is under way."""
         done = self._ask("PUT", f"{_path(topic)}/compaction")
         if done.status != HTTPStatus.CONFLICT:
             self._check(done, topic)
 
     def compaction(self, topic: str) -> Compaction:
-        """How the last compaction of a topic went."""
+        """Return the result of the last compaction of a topic."""
         return self._read(Compaction, f"{_path(topic)}/compaction")
 
     def stats(self, topic: str) -> TopicStats:
-        """What a topic holds and who reads it."""
+        """Return the contents and the readers of a topic."""
         return self._read(TopicStats, f"{_path(topic)}/{'partitioned-stats' if self.partitions(topic) else 'stats'}")
 
     def backlog(self, topic: str, subscription: str) -> int:
-        """How many entries (batches, not messages) a subscription has not acknowledged yet."""
+        """Return how many entries (batches, not messages) a subscription has not acknowledged yet."""
         found = self.stats(topic).subscriptions.get(subscription)
         return found.msg_backlog if found else 0
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the client's connections."""
         self._pool.clear()
 
     def _read(self, kind: type[_Read], path: str) -> _Read:
@@ -336,14 +336,14 @@ class Admin:
 
 
 def _cause(error: urllib3.exceptions.HTTPError) -> str:
-    """Why nobody answers, without what urllib3 says of its own objects before it."""
+    """Return why the API does not answer, without the description of urllib3's own objects before it."""
     reason = getattr(error, "reason", None) or error
     cause = reason.__cause__ or reason
     return getattr(cause, "strerror", None) or str(cause).rpartition("): ")[2]
 
 
 def _path(topic: str) -> str:
-    """The path of a topic in the API: ``persistent/public/default/flights-departed``."""
+    """Return the path of a topic in the API: ``persistent/public/default/flights-departed``."""
     scheme, separated, rest = topic.partition("://")
     parts = rest.split("/", 2)
     if not separated or len(parts) != 3 or not all(parts):

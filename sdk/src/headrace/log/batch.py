@@ -10,7 +10,7 @@ import pulsar
 
 from headrace.log.position import Position
 
-# Seconds of silence before a log is asked whether it goes on; twice as long after each time that it did not help.
+# Seconds of silence before a log is asked for more messages; doubled after each attempt that did not help.
 PATIENCE = 2.0
 MOST_PATIENCE = 60.0
 
@@ -22,7 +22,7 @@ class Batch:
     Attributes
     ----------
     published
-        When each was published, by the clock of who did, in µs since the epoch: the end of that millisecond.
+        Publish time of each message by its producer's clock, in µs since the epoch: the end of that millisecond.
     """
 
     positions: list[Position] = field(default_factory=list)
@@ -40,11 +40,11 @@ class Batch:
         self.published.append(message.publish_timestamp() * 1_000 + 999)
 
     def before(self, index: int) -> Batch:
-        """Its first messages."""
+        """Return the first `index` messages."""
         return self.only(range(min(index, len(self))))
 
     def followed_by(self, other: Batch) -> Batch:
-        """Its messages and those of another."""
+        """Return these messages, followed by those of another batch."""
         return Batch(
             self.positions + other.positions,
             self.payloads + other.payloads,
@@ -53,9 +53,9 @@ class Batch:
         )
 
     def after(self, position: Position) -> Batch:
-        """What stands behind a position, in order, each once.
+        """Return the messages after a position, in order, each one once.
 
-        Brokers deliver again what is not acknowledged, amid a batch too, and behind messages that follow it.
+        Brokers redeliver unacknowledged messages, even within a batch and after later messages.
         """
         if all(before < own for before, own in pairwise([position, *self.positions])):
             return self
@@ -63,7 +63,7 @@ class Batch:
         return self.only([places[own] for own in sorted(places)])
 
     def only(self, kept: Sequence[int]) -> Batch:
-        """Its messages at these places."""
+        """Return the messages at these places."""
         return Batch(
             [self.positions[index] for index in kept],
             [self.payloads[index] for index in kept],

@@ -12,7 +12,7 @@ from headrace.settings import ServiceSettings
 
 
 def connect(settings: ServiceSettings) -> pulsar.Client:
-    """A client of the settings' broker. It connects with its first producer or consumer."""
+    """Return a client of the settings' broker. It connects with its first producer or consumer."""
     token = settings.pulsar_token
     return pulsar.Client(
         settings.pulsar_url,
@@ -28,14 +28,14 @@ def connect(settings: ServiceSettings) -> pulsar.Client:
 def close(subscription: pulsar.Consumer | pulsar.Reader) -> None:
     """Close a consumer or a reader, whatever state it is in.
 
-    The client raises where the broker is away, which closes it as well, and where it is closed already.
+    The client raises an error if the broker is unreachable, which closes it too, or if it is already closed.
     """
     with suppress(pulsar.PulsarException, ValueError):
         subscription.close()
 
 
 def partitions(client: pulsar.Client, topic: str) -> list[str]:
-    """The physical topics of a topic: itself, where it is not partitioned.
+    """Return the physical topics of a topic: the topic itself if it is not partitioned.
 
     Raises
     ------
@@ -49,10 +49,10 @@ def partitions(client: pulsar.Client, topic: str) -> list[str]:
 
 
 def declared_partitions(client: pulsar.Client, topic: str, stream: StreamDefinition) -> list[str]:
-    """The physical topics of a stream, or of what is made of it: one for each of its partitions.
+    """Return the physical topics of a stream, or of its outputs: one for each partition of the stream.
 
-    Where there are fewer, what is made of several partitions would stand in one, and readers take the outputs of one
-    for those of a superseded owner of another.
+    With fewer topics, the outputs of several partitions would share one, and readers would take the outputs of one
+    partition for those of a superseded owner of another.
 
     Raises
     ------

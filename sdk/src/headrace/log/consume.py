@@ -18,28 +18,28 @@ from headrace.log.read import LogReader
 
 _log = structlog.get_logger()
 
-#: Milliseconds that `PartitionConsumer.receive` waits for a first message, unless told otherwise.
+#: Milliseconds that `PartitionConsumer.receive` waits for a first message by default.
 WAIT_MS = 1_000
 
-# Messages that follow one another within this time are gathered for as long.
+# Messages that follow one another within this time are gathered for this long.
 _GATHER_MS = 10
 
 
-#: Subscriptions that brought no message before a partition without an owner is taken over without one.
+#: Number of subscriptions without a message, after which a partition without an owner is taken over without one.
 _IN_VAIN = 2
 
 
 class OwnerProgress(NamedTuple):
-    """What is known of a partition's owner, whichever process that is.
+    """The progress of a partition's owner, whichever process it is.
 
     Attributes
     ----------
     done
         Everything up to here has been processed.
     evidence
-        Compared with the value before: it changes while an owner is at work.
+        To be compared with the previous value: it changes while an owner is at work.
     alive
-        A process that reports says that it is the owner.
+        A process that reports its status says that it is the owner.
     """
 
     done: Position = START
@@ -50,23 +50,23 @@ class OwnerProgress(NamedTuple):
 class PartitionConsumer:
     """The Failover consumer of one partition: in order, and never the same message twice.
 
-    It is the partition's owner from its first message on. `start_after` then tells it where the
-    stored state stands; what lies between there and the first message delivered (a demoted owner may
-    have moved the cursor) is read from the log.
+    It owns the partition from its first message on. `start_after` then gives it the position of the
+    stored state; messages between that and the first one delivered are read from the log, because a demoted
+    owner may have moved the cursor.
 
     Parameters
     ----------
     topic
         A physical topic (see `headrace.log.connection.partitions`).
     max_messages
-        The largest batch.
+        Maximum size of a batch.
     queue
-        Messages fetched ahead, by default as many; the embedded broker sends much again where it is short.
+        Number of messages fetched ahead, by default `max_messages`; the embedded broker redelivers much if it is small.
     owner_progress
-        Tells how far the partition is processed by whichever process owns it. A consumer that is not the owner asks
-        after some seconds without a message, if the log holds any; without it, it waits for the broker alone.
+        Returns the progress of whichever process owns the partition. A consumer that is not the owner calls it
+        after some seconds without a message, if the log holds any; without it, it relies on the broker alone.
     clock
-        Seconds; they only decide when a silent broker is asked whether there is more.
+        Seconds; they only decide when a silent broker is asked for more.
     """
 
     def __init__(
@@ -101,10 +101,10 @@ class PartitionConsumer:
         self._consumer = self._subscribe()
 
     def receive(self, wait_ms: int = WAIT_MS) -> Batch:
-        """Take the messages that are there, in order; wait for the first, at most `wait_ms`.
+        """Take the available messages, in order; wait for the first one, at most `wait_ms`.
 
-        A single message is returned as soon as it comes. Where they follow one another they are gathered for some
-        milliseconds, since each batch has its costs.
+        A single message is returned as soon as it comes. Messages that follow one another are gathered for some
+        milliseconds, because each batch has its costs.
 
         Raises
         ------
@@ -136,22 +136,22 @@ class PartitionConsumer:
         messages = [self._consumer.receive(timeout_millis=wait_ms)]
         try:
             if self._clock() - self._heard > _GATHER_MS / 1_000:
-                messages.append(self._consumer.receive(timeout_millis=0))  # or it stands alone, and goes at once
+                messages.append(self._consumer.receive(timeout_millis=0))  # a single message is returned at once
             messages += self._consumer.batch_receive()
         except pulsar.Timeout:
             pass
         return messages
 
     def start_after(self, position: Position, delivered: Batch) -> Batch:
-        """Become the owner: what stands behind `position`, up to the first batch delivered, then that and the rest.
+        """Become the owner: read what follows `position` up to the first batch delivered, then that batch and the rest.
 
-        The first part of it is returned, `receive` goes on. Where nothing is delivered (who is the owner was decided
-        otherwise), what stands there already is read from the log.
+        This returns the first part, and `receive` continues. If nothing is delivered (because the owner was decided in
+        another way), the existing messages are read from the log.
 
         Raises
         ------
         CorruptState
-            The log ends before `position`: it is another log than the one that the state was made from.
+            The log ends before `position`: it is not the log that the state was made from.
         """
         self._refuse_beyond_the_end(position)
         self._owner = True
@@ -161,19 +161,19 @@ class PartitionConsumer:
         return self._catch_up(self._read_up_to(delivered, position))
 
     def start_here(self, delivered: Batch) -> Batch:
-        """Become the owner where the broker's cursor stands: for those whose readers drop what comes twice."""
+        """Become the owner at the broker's cursor: for consumers whose readers drop duplicates."""
         self._owner = True
         return self._new(delivered)
 
     def ack(self, position: Position) -> None:
         """Acknowledge everything up to a position; call it only once its effects are durable."""
-        # A copy: who receives adds to them meanwhile.
+        # Copy, because the receiving thread adds to them meanwhile.
         done = [own for own in tuple(self._ids) if own <= position]
         if done:
             last = max(done)
             if last.entry == 0 and not ends_its_batch(self._ids[last]):
-                # The client would acknowledge the entry before the first one: the embedded broker takes that, and
-                # answers no subscription of that name any more.
+                # The client would acknowledge the entry before the first one: the embedded broker accepts that, and
+                # then no longer answers any subscription of that name.
                 return
             try:
                 self._consumer.acknowledge_cumulative(self._ids[last])
@@ -185,27 +185,27 @@ class PartitionConsumer:
                 del self._ids[own]
 
     def end(self) -> Position | None:
-        """Where the log ends; None while there is more to receive, or where the broker does not tell."""
+        """Return the end of the log; None while there is more to receive, or if the broker does not answer."""
         try:
             last = Position.of(self._consumer.get_last_message_id())
         except pulsar.UnknownError:
-            last = START  # what the embedded broker says of an empty topic
+            last = START  # the embedded broker's answer for an empty topic
         except pulsar.PulsarException:
             return None
         if last.entry < 0:
-            last = START  # and what others say: an empty ledger
+            last = START  # the answer of others: an empty ledger
         return None if self._owner and self._is_behind(last) else last
 
     def unread(self, done: Position | None = None) -> int:
-        """How many messages stand on the log behind the one received last: an estimate, at least 1 where there are any.
+        """Return how many messages are on the log after the last one received: an estimate, at least 1 if there is one.
 
-        A batch counts as many messages as batches did on the mean. Of a log that was cut into several ledgers only the
-        last one is counted. 0 where the broker does not tell.
+        A batch counts as the mean number of messages in a batch. If the log was cut into several ledgers, only the last
+        one is counted. The result is 0 if the broker does not answer.
 
         Parameters
         ----------
         done
-            Count from here, where this consumer is not the owner.
+            Count from here, if this consumer is not the owner.
         """
         try:
             last = Position.of(self._consumer.get_last_message_id())
@@ -219,15 +219,15 @@ class PartitionConsumer:
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether the log goes on, no process owns it, and subscribing again was in vain.
+        """Whether the log has more, no process owns it, and subscribing again did not help.
 
-        A broker may keep a subscription for a consumer that was killed. The fence makes it safe to take the partition
-        over all the same, and the log has what the broker does not deliver.
+        A broker may keep a subscription for a consumer that was killed. The fence makes it safe to take over the
+        partition all the same, and the log has the messages that the broker does not deliver.
         """
         return self._in_vain >= _IN_VAIN
 
     def close(self) -> None:
-        """Give the partition up, for the next consumer to take."""
+        """Give up the partition, for the next consumer to take over."""
         close(self._consumer)
 
     def _refuse_beyond_the_end(self, position: Position) -> None:
@@ -256,10 +256,10 @@ class PartitionConsumer:
             raise Unavailable(f"broker: cannot subscribe to {self.topic}: {error}") from error
 
     def _look_further(self) -> None:
-        """Subscribe again if the log goes on but nothing comes.
+        """Subscribe again if the log has more but nothing comes.
 
-        The embedded broker forgets consumers at times; others give everything to one that is suspended until they
-        notice that it is.
+        The embedded broker forgets consumers at times; any other broker delivers everything to a suspended one
+        until it notices that it is suspended.
         """
         self._heard = self._clock()
         if not self._owner and self._owner_progress is None:
@@ -277,7 +277,7 @@ class PartitionConsumer:
             self._subscribe_again(last)
 
     def _subscribe_again(self, last: Position) -> None:
-        # A standby may do so in vain: the owner may wait for something else.
+        # A standby may do so in vain: the owner may be waiting for something else.
         log = _log.warning if self._owner else _log.info
         log("subscribed_again", topic=self.topic, position=self._position, last=last, owner=self._owner)
         self._patience = min(2 * self._patience, MOST_PATIENCE)
@@ -285,10 +285,10 @@ class PartitionConsumer:
         self._consumer = self._subscribe()
 
     def _is_abandoned(self, last: Position) -> bool:
-        """Whether the log goes on and no process has made progress since the look before this one."""
+        """Return whether the log has more and no process has made progress since the previous look."""
         before = self._seen
         if self._owner_progress is None or last.entry < 0 or (before is not None and _covers(before[1].done, last)):
-            return False  # nothing to do: the store need not be asked
+            return False  # no work to do: the store need not be asked
         try:
             progress = self._owner_progress()
         except Unavailable:
@@ -297,17 +297,17 @@ class PartitionConsumer:
         return before is not None and not _covers(progress.done, before[0]) and progress == before[1]
 
     def _is_behind(self, last: Position) -> bool:
-        """Whether a message stands after the one received last."""
+        """Return whether there is a message after the last one received."""
         received = self._ids.get(self._position)
         return not _covers(self._position, last) or (received is not None and not ends_its_batch(received))
 
     def _new(self, batch: Batch, known: Position = START) -> Batch:
-        """What is new of a batch, up to a hole; up to `known` it is as the log has it, without any."""
+        """Return the new messages of a batch, up to a hole; up to `known` it comes from the log, and has no holes."""
         fresh = batch.after(self._position)
         hole = self._hole(fresh, known)
         if hole is not None:
-            # The broker may have passed something over (the embedded one does, amid what it sends again; others where
-            # a log goes on in another ledger): it is in the log.
+            # The broker may have skipped messages that are in the log: the embedded one does so during redelivery,
+            # other brokers when a log continues in another ledger.
             before = fresh.before(hole)
             position = before.positions[-1] if before else self._position
             self._read_up_to(fresh.after(position), position)
@@ -317,7 +317,7 @@ class PartitionConsumer:
         return fresh
 
     def _hole(self, fresh: Batch, known: Position) -> int | None:
-        """The index of the first message that may not follow on the one before it."""
+        """Return the index of the first message that may not directly follow the one before it."""
         previous = self._position
         for index, own in enumerate(fresh.positions):
             if own > known and previous != START and not own.follows(previous):
@@ -326,9 +326,9 @@ class PartitionConsumer:
         return None
 
     def _read_up_to(self, held: Batch, position: Position) -> LogReader:
-        """Hold a batch back until what stands between `position` and it has been read from the log.
+        """Hold back a batch until the messages between `position` and the batch have been read from the log.
 
-        Where it is empty, what stands there up to the end of the log.
+        If the batch is empty, read up to the end of the log.
         """
         self._position = position
         self._held = held
@@ -346,7 +346,7 @@ class PartitionConsumer:
             return self._from_log(missed)
         first = self._held.positions[0]
         before = bisect_left(missed.positions, first)
-        # What was delivered is in the log, so nothing yet does not mean nothing more.
+        # Delivered messages are in the log, so an empty read does not mean that it ended.
         if before == len(missed):
             return self._from_log(missed)
         gap.close()
@@ -358,5 +358,5 @@ class PartitionConsumer:
 
 
 def _covers(position: Position, last: Position) -> bool:
-    """Whether a position reaches the last entry of a log; a batch counts as one."""
+    """Return whether a position reaches the last entry of a log; a batch counts as one."""
     return (last.ledger, last.entry) <= (position.ledger, position.entry)

@@ -1,4 +1,4 @@
-"""What a reader of an output topic takes, and what it drops: invariant 1, seen from the reader."""
+"""Deduplication by the readers of output topics: invariant 1, on the reader's side."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from headrace.log.position import START
 
 
 class Accepted:
-    """How far a reader of one output partition has come.
+    """Progress of a reader of one output partition.
 
-    Owners of a source partition write here one after another, and one that lost it may still be
-    writing. Each output carries its owner's epoch and the position of the event it was made from; the
-    first one accepted wins, whatever comes again or from an older epoch is dropped.
+    Owners of a source partition write here one after another, and one that lost the partition may still be
+    writing. Each output carries its owner's epoch and the position of the event that it was made from; the
+    first one accepted wins, and repeats and outputs of older epochs are dropped.
 
-    What a scorer logs for a request (no property `epoch`) stands outside of this: its id decides.
+    Outputs that a scorer logs for a request (no property `epoch`) are exempt: their id decides.
 
     Parameters
     ----------
     epoch, position
-        Where an earlier reader stood; as read from `epoch` and `position` of this class.
+        Progress of an earlier reader; read it from `epoch` and `position` of that object.
 
     Examples
     --------
@@ -41,21 +41,21 @@ class Accepted:
         self.position = position
 
     def mark(self, epoch: int) -> bool:
-        """A new owner has announced itself; False where a newer one already has."""
+        """Accept a new owner's epoch; return False if a newer owner is known already."""
         if epoch < self.epoch:
             return False
         self.epoch = epoch
         return True
 
     def take(self, epoch: int, positions: Sequence[bytes]) -> list[int]:
-        """Which of one message's outputs count, as indices in order.
+        """Return which of one message's outputs count, as indices in order.
 
         Parameters
         ----------
         positions
             Twenty bytes each (`Position.to_bytes`), which compare as positions do.
         """
-        # An output may be seen before its marker, where the reader started behind the marker.
+        # An output may be seen before its marker, if the reader started after the marker.
         if not self.mark(epoch):
             return []
         taken: list[int] = []

@@ -1,4 +1,4 @@
-"""Where an examples log ends: no version can have learned more of it."""
+"""The end of an examples log: no version can have learned more entries than there are."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from headrace.errors import Unavailable, Unreadable
 from headrace.log.position import Position
 from headrace.log.tables import last_sequence_of
 
-#: How far before its end entries are looked for, in messages: what stands there may only say how far the log is.
+#: Distances before the end at which entries are searched, in messages: the last messages may only carry progress.
 _BACK = (0, 8, 64, 512)
 
 _PATIENCE_MS = 2_000
 
 
 def entries_of(client: pulsar.Client, topic: str) -> int | None:
-    """How many entries an examples log has had so far; None where that cannot be told.
+    """Return how many entries an examples log has had so far; None if that cannot be determined.
 
     Raises
     ------
@@ -41,11 +41,11 @@ def entries_of(client: pulsar.Client, topic: str) -> int | None:
 
 
 def _end(client: pulsar.Client, topic: str) -> Position | None:
-    """Where a log ends: a reader cannot ask, and the embedded broker lets none begin with the last message."""
+    """Return the end of a log: a reader cannot ask, and the embedded broker lets none start at the last message."""
     consumer = client.subscribe(topic, f"end-{uuid4().hex}", initial_position=pulsar.InitialPosition.Latest)
     try:
         end = Position.of(consumer.get_last_message_id())
-    except pulsar.UnknownError:  # an empty topic, to the embedded broker
+    except pulsar.UnknownError:  # the embedded broker's answer for an empty topic
         return None
     finally:
         consumer.unsubscribe()
@@ -54,7 +54,7 @@ def _end(client: pulsar.Client, topic: str) -> Position | None:
 
 
 def _last_sequence(client: pulsar.Client, topic: str, end: Position, back: int) -> int | None:
-    """The place of the last entry, of the messages from so far before the end on; what is no message is passed over."""
+    """Return the place of the last entry among the messages from `back` before the end on; skip unreadable messages."""
     start = pulsar.MessageId(-1, end.ledger, max(end.entry - back, 0), -1)
     reader = client.create_reader(topic, start, start_message_id_inclusive=True)
     found: int | None = None

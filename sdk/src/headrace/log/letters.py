@@ -1,7 +1,7 @@
-"""The dead-letter topic, read: the letters, and which of them were sent through again.
+"""Reading the dead-letter topic: the letters, and which of them were sent again.
 
-Behind a letter that was retried stands a *mark*: a message that names its position, and what became of it. A letter
-that came twice (its owner died between sending it and saving that it had) is known by where its event stood.
+A letter that was retried is followed by a *mark*: a message that names the letter's position and the outcome. A letter
+that came twice (its owner died after sending it and before saving that) is recognized by the position of its event.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from headrace.log.topics import Topics
 from headrace.v1.dead_letter_pb2 import DeadLetter
 from headrace.wire.envelope import Envelope, has_header, read_envelope
 
-#: Seconds without a message, where the log is said to go on, after which its broker does not answer.
+#: Seconds without a message, although the log has more, after which the broker counts as unavailable.
 _PATIENCE = 30.0
 
 
 class Outcome(StrEnum):
-    """What became of a letter that was sent through again."""
+    """Outcome of a letter that was sent again."""
 
     TAKEN = "taken"
     REFUSED = "refused"
@@ -44,9 +44,9 @@ class Letter:
     Attributes
     ----------
     position
-        Where the letter itself stands.
+        Position of the letter itself.
     retried
-        What became of it when it was sent through again last; None: it was not.
+        Outcome of the last time that it was sent again; None: it was not.
     """
 
     position: Position
@@ -60,11 +60,11 @@ class Letter:
 
     @property
     def stood(self) -> Position | None:
-        """Where its event stood; None: it was refused before it got to its topic."""
+        """Position of its event; None: it was refused before it got to its topic."""
         return Position.from_bytes(self.letter.position) if self.letter.position else None
 
     def is_event(self, topics: Topics) -> bool:
-        """Whether it holds an event of a stream: else there is nowhere to send it."""
+        """Return whether it holds an event of a stream: otherwise there is nowhere to send it."""
         stream, topic = self.letter.stream, self.letter.topic
         own = topics.stream(stream)
         return bool(stream) and not self.is_cut and (topic in ("", own) or topic.startswith(f"{own}-partition-"))
@@ -76,7 +76,7 @@ class LetterBox:
     Parameters
     ----------
     topics
-        The loop's.
+        Topics of the loop.
     """
 
     def __init__(self, client: pulsar.Client, topics: Topics) -> None:
@@ -84,7 +84,7 @@ class LetterBox:
         self._client = client
 
     def read(self) -> Iterator[Letter]:
-        """All letters that the broker still has, in their order.
+        """Yield all letters that the broker still has, in order.
 
         Raises
         ------
@@ -92,7 +92,7 @@ class LetterBox:
             The broker does not answer.
         """
         marks: dict[Position, Outcome] = {}
-        # A mark stands behind its letter, so the topic is read twice: letters are many, and may be large.
+        # A mark follows its letter, so the topic is read twice: letters are many, and may be large.
         for message in self._messages():
             marks |= _mark(message)
         seen: set[tuple[str, bytes]] = set()
@@ -107,7 +107,7 @@ class LetterBox:
             yield Letter(message.position, letter, marks.get(message.position))
 
     def mark(self, outcomes: Mapping[Position, Outcome]) -> None:
-        """Remember, durably, what became of letters.
+        """Record the outcomes of letters durably.
 
         Raises
         ------
@@ -145,7 +145,7 @@ def _until_its_end(reader: LogReader) -> Iterator[Batch]:
 
 
 def _opened(position: Position, payload: bytes, properties: Mapping[str, str]) -> Message:
-    """A message; one without a header is read as it is, one that is damaged is a letter that says so."""
+    """Open a message; one without a header is read as it is, a damaged one becomes a letter that says so."""
     if not has_header(properties):
         return Message(position, payload, Envelope())
     try:
@@ -156,7 +156,7 @@ def _opened(position: Position, payload: bytes, properties: Mapping[str, str]) -
 
 
 def _mark(message: Message) -> dict[Position, Outcome]:
-    """The letter that a mark names, and what became of it; nothing where it is no mark."""
+    """Return the letter that a mark names, and its outcome; empty if the message is not a mark."""
     try:
         return {parse_position(message.envelope.retried): Outcome(message.envelope.outcome)}
     except ValueError:
@@ -164,7 +164,7 @@ def _mark(message: Message) -> dict[Position, Outcome]:
 
 
 def read_letter(payload: bytes) -> DeadLetter:
-    """A letter; of one that cannot be read, or whose position is none, what there is."""
+    """Read a letter; if it or its position cannot be read, keep what there is."""
     try:
         letter = DeadLetter.FromString(payload)
     except DecodeError:
@@ -177,7 +177,7 @@ def read_letter(payload: bytes) -> DeadLetter:
 
 
 def format_position(position: Position) -> str:
-    """A position as it is shown, and given.
+    """Format a position as it is shown and entered.
 
     Examples
     --------
@@ -188,12 +188,12 @@ def format_position(position: Position) -> str:
 
 
 def parse_position(text: str) -> Position:
-    """A position as it is shown.
+    """Parse a position as it is shown.
 
     Raises
     ------
     ValueError
-        It is none.
+        The text is not a position.
 
     Examples
     --------

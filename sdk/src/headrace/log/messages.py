@@ -1,4 +1,4 @@
-"""Messages of the topics that headrace writes, opened; what is wrong goes to whoever answers for it."""
+"""Opening the messages of topics that headrace writes; invalid ones go to a handler."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Value = TypeVar("_Value")
 
 
 class Message(NamedTuple):
-    """A message whose header is right, and whose payload is the one that it was written for."""
+    """A message with a valid header, and with the payload that the header was written for."""
 
     position: Position
     payload: bytes
@@ -28,7 +28,7 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WrongMessage:
-    """A message that is none of its topic."""
+    """A message that is not valid on its topic."""
 
     topic: str
     position: Position
@@ -37,7 +37,7 @@ class WrongMessage:
 
 
 def opened(batch: Batch, topic: str, wrong: Callable[[WrongMessage], None]) -> Iterator[Message]:
-    """The messages of a batch, in order; those that are wrong are given to `wrong`."""
+    """Yield the messages of a batch, in order; invalid ones are given to `wrong`."""
     what = f"a message of {topic.rpartition('/')[2]}"
     for position, payload, properties in zip(batch.positions, batch.payloads, batch.properties, strict=True):
         try:
@@ -51,7 +51,7 @@ def opened(batch: Batch, topic: str, wrong: Callable[[WrongMessage], None]) -> I
 def decoded(
     messages: Iterable[Message], topic: str, decode: Callable[[Message], _Value], wrong: Callable[[WrongMessage], None]
 ) -> Iterator[tuple[Message, _Value]]:
-    """The messages whose payload can be decoded, with what it is; those that cannot are given to `wrong`."""
+    """Yield the messages whose payload can be decoded, with the decoded value; the rest is given to `wrong`."""
     for message in messages:
         try:
             value = decode(message)
@@ -62,5 +62,5 @@ def decoded(
 
 
 def pass_over(wrong: WrongMessage) -> None:
-    """Leave a wrong message out, and say so: for readers of what another process answers for."""
+    """Skip an invalid message with a warning: for readers of topics that another process is responsible for."""
     _log.warning("message_unreadable", topic=wrong.topic, position=tuple(wrong.position), reason=str(wrong.reason))

@@ -1,4 +1,4 @@
-"""Where a message stands in its topic's partition."""
+"""Positions of messages in a topic's partition."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LAYOUT = struct.Struct(">QQI")
 
 
 class Position(NamedTuple):
-    """(ledger, entry, batch index): strictly increasing in a partition, compared as a tuple.
+    """A position (ledger, entry, batch index): strictly increasing in a partition, compared as a tuple.
 
     An unbatched message has batch index -1.
 
@@ -32,11 +32,11 @@ class Position(NamedTuple):
 
     @classmethod
     def of(cls, message_id: pulsar.MessageId) -> Position:
-        """The position of a received message's id."""
+        """Return the position of a received message's id."""
         return cls(message_id.ledger_id(), message_id.entry_id(), message_id.batch_index())
 
     def follows(self, before: Position) -> bool:
-        """Whether nothing can stand between two positions; where a ledger ends, only the log tells.
+        """Return whether no message can be between two positions; at the end of a ledger, only the log knows.
 
         Examples
         --------
@@ -51,17 +51,17 @@ class Position(NamedTuple):
         return self.entry <= before.entry + 1 and self.batch <= follows
 
     def to_bytes(self) -> bytes:
-        """Twenty bytes which compare as the position does."""
+        """Return twenty bytes that compare as the position does."""
         return _LAYOUT.pack(self.ledger + 1, self.entry + 1, self.batch + 1)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Position:
-        """The inverse of `to_bytes`.
+        """Decode what `to_bytes` wrote.
 
         Raises
         ------
         Unreadable
-            The bytes are no position.
+            The bytes are not a position.
         """
         if len(data) != _LAYOUT.size:
             raise Unreadable("a position", f"it has {len(data)} bytes, not {_LAYOUT.size}")
@@ -69,18 +69,18 @@ class Position(NamedTuple):
         return cls(ledger - 1, entry - 1, batch - 1)
 
 
-#: Before every message of a partition.
+#: The position before every message of a partition.
 START = Position(-1, -1, -1)
 
-#: The tag of `batch_size` in Pulsar's `MessageIdData`; the client tells it nowhere else.
+#: The tag of `batch_size` in Pulsar's `MessageIdData`; the client exposes it in no other way.
 _BATCH_SIZE = 6 << 3
 
 
 def ends_its_batch(message_id: pulsar.MessageId) -> bool:
-    """Whether no message of the same entry follows the received message that has this id.
+    """Return whether the received message with this id is the last one of its entry.
 
-    The embedded broker names the last entry of a log without the messages in it. A client that has taken one of them
-    may then call it the end, while the others are on their way.
+    The embedded broker names the last entry of a log without the messages in it. A client that has received one of
+    them may then call it the end, while the others are still on their way.
     """
     numbers = list(_varints(message_id.serialize()))
     fields = dict(zip(numbers[::2], numbers[1::2], strict=False))
@@ -88,7 +88,7 @@ def ends_its_batch(message_id: pulsar.MessageId) -> bool:
 
 
 def _varints(data: bytes) -> Iterator[int]:
-    """The numbers of a protobuf message that has no other fields, each after its tag."""
+    """Yield the numbers of a protobuf message that has no other fields, each one after its tag."""
     number = shift = 0
     for byte in data:
         number |= (byte & 0x7F) << shift

@@ -11,7 +11,7 @@ from headrace.readiness import Dependency, public_address
 
 _PORTS = {"pulsar": 6650, "pulsar+ssl": 6651, "http": 80, "https": 443}
 
-#: Seconds that a connection may take.
+#: Timeout of a connection, in seconds.
 _TIMEOUT = 3.0
 
 
@@ -27,10 +27,10 @@ def broker(client: pulsar.Client, url: str, topic: str) -> Dependency:
 
 
 class _Probe:
-    """A lookup; behind a failure a bare connection goes first, which fails at once and says why.
+    """Lookup of a topic; after a failure it first tries a bare connection, which fails at once and says why.
 
-    The client repeats a lookup for ten seconds and then reports a timeout, whatever the reason. No connection is made
-    while the broker answers: it would log each.
+    The client repeats a lookup for ten seconds and then reports a timeout, whatever the reason. No bare connection is
+    made while the broker answers: it would log each one.
     """
 
     def __init__(self, client: pulsar.Client, url: str, topic: str) -> None:
@@ -53,7 +53,7 @@ def _connect(url: str) -> None:
     Raises
     ------
     OSError
-        None takes a connection.
+        No address accepts a connection.
     """
     scheme, _, hosts = public_address(url).partition("://")
     failure: OSError | None = None

@@ -1,4 +1,4 @@
-"""Producing: asynchronous, bounded, and sure at each flush."""
+"""Producing: asynchronous, bounded, and durable after each flush."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from headrace.wire.limits import MAX_MESSAGE
 
 
 def _hint(error: Exception) -> str:
-    """Where to learn which field it is: the client's error names none."""
+    """Return how to find the field that does not fit: the client's error names none."""
     if isinstance(error, pulsar.IncompatibleSchema):
         return "; `headrace apply LOOP --pulsar-admin URL` names the field, and changes nothing then"
     return ""
 
 
 def wake(client: pulsar.Client, topic: str) -> None:
-    """Give whoever the broker has made the owner of a physical topic's partition a message to take it over with."""
+    """Send an empty message, with which the owner chosen by the broker takes over a physical topic's partition."""
     producer = Producer(client, topic)
     producer.send(b"", properties={WAKE: "1"})
     producer.flush()
@@ -31,23 +31,24 @@ def wake(client: pulsar.Client, topic: str) -> None:
 
 
 class Producer:
-    """Sends to one topic without waiting; `flush` makes sure of all that was sent before.
+    """Sends to one topic without waiting; `flush` waits until all that was sent before is durable.
 
-    A full queue blocks the sender: that is the back-pressure.
+    A full queue blocks the sender: this is the back-pressure.
 
     Parameters
     ----------
     batching
-        True for topics with one event a message, False for those with columnar batches.
+        True for topics with one event per message, False for those with columnar batches.
     schema
         The stream's schema, registered at the broker with the first producer.
     max_pending
-        How many messages the broker may owe an answer for.
+        Maximum number of messages that the broker has not answered yet.
     timeout_s
-        A message that the broker has not taken by then has failed. None: it is sent until the broker has it, so that
-        of messages that go by order none is left out; what cannot be sent at all fails what follows it, too.
+        A message that the broker has not accepted within this time has failed. None: it is sent until the broker has
+        it, so that no message of an ordered sequence is left out; one that cannot be sent at all also fails those
+        after it.
     compress
-        For large messages, such as models.
+        Compress messages; for large ones, such as models.
 
     Raises
     ------
@@ -95,14 +96,14 @@ class Producer:
         properties: dict[str, str] | None = None,
         done: Callable[[bool], None] | None = None,
     ) -> None:
-        """Send; `done`, from the client's thread, says whether the broker has it durably.
+        """Send a message; `done`, called from the client's thread, says whether the broker has it durably.
 
         Raises
         ------
         TooLarge
-            One sent before is larger than the broker takes: it is not sent, and never will be.
+            This message, or one sent before, is larger than the broker accepts: it is not sent, and never will be.
         Unavailable
-            One sent before did not arrive.
+            This message cannot be sent, or one sent before did not arrive.
         """
 
         def callback(result: Any, _message_id: Any) -> None:
@@ -124,27 +125,27 @@ class Producer:
     def send_all(
         self, payloads: Sequence[bytes], keys: Sequence[str], properties: Sequence[dict[str, str]] = ()
     ) -> None:
-        """Send messages, each with its key, in order, and wait until the broker has them all durably.
+        """Send messages in order, each with its key, and wait until the broker has all of them durably.
 
         Parameters
         ----------
         properties
-            Of each of them; by default none.
+            The properties of each message; by default none.
 
         Raises
         ------
         TooLarge
-            One is larger than the broker takes.
+            A message is larger than the broker accepts.
         Unavailable
-            At least one did not arrive; others may have.
+            At least one message did not arrive; the rest may have.
         """
         for start in range(0, len(payloads), self._max_pending):
             end = start + self._max_pending
             self._send_some(payloads[start:end], keys[start:end], properties[start:end])
 
     def _send_some(self, payloads: Sequence[bytes], keys: Sequence[str], properties: Sequence[dict[str, str]]) -> None:
-        # The client calls back once a message, with the interpreter's lock. A callback written in Python costs three
-        # times the sending itself, so a dictionary's own method notes which results there were.
+        # The client calls back once per message, holding the interpreter's lock. A callback written in Python costs
+        # three times as much as the sending itself, so a dictionary's own method records which results occurred.
         results: dict[Any, Any] = {}
         note = results.setdefault
         send = self._producer.send_async
@@ -166,9 +167,9 @@ class Producer:
         Raises
         ------
         TooLarge
-            Something is larger than the broker takes.
+            A message is larger than the broker accepts.
         Unavailable
-            Something sent since the last flush did not arrive.
+            A message sent since the last flush did not arrive.
         """
         try:
             self._producer.flush()
@@ -181,7 +182,7 @@ class Producer:
         self._producer.close()
 
     def check(self) -> None:
-        """Raise what has failed so far, as `flush`, without waiting for the rest."""
+        """Raise what has failed so far, as `flush` does, without waiting for the rest."""
         self._raise_failure()
 
     def _raise_failure(self) -> None:

@@ -1,4 +1,4 @@
-"""Setting a loop's topics up at a broker: their partitions, how long they are kept, when they are compacted."""
+"""Setting up a loop's topics at a broker: their partitions, retention and compaction."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _WEEK = 7 * 86_400_000_000
 
 @dataclass(frozen=True)
 class Topic:
-    """What a topic of a loop is to be.
+    """The intended settings of a loop's topic.
 
     Attributes
     ----------
     retention
-        How long it is kept, in µs; None: for ever.
+        Retention time in µs; None: unlimited.
     kept_bytes
-        How many bytes of it are kept, the newest ones; None: any number.
+        Number of bytes that are kept, the newest ones; None: unlimited.
     compaction
-        After how many bytes it is compacted; 0: never.
+        Number of bytes after which it is compacted; 0: never.
     """
 
     name: str
@@ -36,17 +36,17 @@ class Topic:
 
 
 def topics_of(loop: LoopDefinition, namespace: str) -> Iterator[Topic]:
-    """All topics of a loop, as it declares them."""
+    """Yield all topics of a loop, as it declares them."""
     topics = Topics(loop.name, namespace)
     for stream in loop.streams:
         yield Topic(topics.stream(stream.name), stream.partitions, stream.retention)
     for model in loop.models:
-        # What is made of a partition goes to the one of the same number.
+        # Outputs of a partition go to the partition with the same number.
         partitions = loop.stream(model.stream).partitions
         yield Topic(topics.features(model.name), partitions, model.retention)
         yield Topic(topics.predictions(model.name), partitions, model.retention)
         yield Topic(topics.examples(model.name), retention=model.examples_retention)
-    # What has not been compacted yet is kept all the same; the rest is of interest to people only.
+    # Messages that are not compacted yet are kept in any case; older ones are only of interest to people.
     yield Topic(topics.models, retention=_WEEK, compaction=loop.compact_models)
     # A model's log may be learned again at any time.
     yield Topic(topics.skips)
@@ -56,26 +56,26 @@ def topics_of(loop: LoopDefinition, namespace: str) -> Iterator[Topic]:
 def provision(
     admin: Admin, loop: LoopDefinition, namespace: str, say: Callable[[str], None] = lambda done: None
 ) -> int:
-    """Create what is missing, and set what is otherwise; doing it again changes nothing.
+    """Create what is missing and change what differs; a second call changes nothing.
 
     Parameters
     ----------
     say
-        Told of each change.
+        Called with each change, in words.
 
     Returns
     -------
     int
-        How many changes there were.
+        Number of changes made.
 
     Raises
     ------
     Unavailable
         The broker does not answer.
     InvalidRequest
-        It refuses, or a topic is there with another number of partitions.
+        The broker refuses, or a topic exists with another number of partitions.
     IncompatibleSchema
-        A stream does not fit the events on its topic; nothing has been changed.
+        A stream does not fit the events on its topic; the broker is left unchanged.
     """
     check_schemas(admin, loop, namespace)
     changes = 0
@@ -105,7 +105,7 @@ def provision(
 
 
 def retention_of(topic: Topic) -> Retention:
-    """In whole minutes, as the broker counts.
+    """Return a topic's retention in whole minutes, as the broker counts.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Reading a partition's log, acknowledging nothing."""
+"""Reading a partition's log without acknowledging anything."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = structlog.get_logger()
 
 
 def holds_messages(client: pulsar.Client, topic: str) -> bool:
-    """Whether anything stands on a physical topic."""
+    """Return whether a physical topic holds any message."""
     reader = LogReader(client, topic, queue=1)
     try:
         return reader.more()
@@ -28,11 +28,11 @@ def holds_messages(client: pulsar.Client, topic: str) -> bool:
 def read_whole(
     client: pulsar.Client, topic: str, max_messages: int = 1_000, *, compacted: bool = False
 ) -> Iterator[Batch]:
-    """All that stands on a physical topic, up to its end as it is when it is reached."""
+    """Yield everything on a physical topic, up to the end that it has when it is reached."""
     reader = LogReader(client, topic, queue=max_messages, compacted=compacted)
     try:
         while reader.more():
-            # What is there comes, sooner or later: nothing yet is not the end.
+            # Existing messages come sooner or later: an empty read is not the end.
             if batch := reader.receive(max_messages):
                 yield batch
     finally:
@@ -40,17 +40,17 @@ def read_whole(
 
 
 class LogReader:
-    """Reads a whole partition from the start or a position, acknowledging nothing.
+    """Reads a whole partition from the start or a position, without acknowledging anything.
 
-    A reader that loses its connection to the embedded broker passes over the batch that it had fetched and not begun,
-    and calls what it has read the end. A hole, and the end of a log, count only where another reader finds them, too.
+    A reader that loses its connection to the embedded broker skips the batch that it had fetched but not begun,
+    and takes what it has read for the end. A hole, and the end of a log, count only if another reader finds them, too.
 
     Parameters
     ----------
     queue
-        Messages fetched ahead: few, where they are large.
+        Number of messages fetched ahead: few, if they are large.
     compacted
-        Of each key only the newest message, as far as the broker has compacted the topic. What is empty
+        Read only the newest message of each key, as far as the broker has compacted the topic. An empty message
         says that its key is gone, and is left out.
     """
 
@@ -77,7 +77,7 @@ class LogReader:
         self._reader = self._open()
 
     def receive(self, max_messages: int = 100, timeout_ms: int = 100) -> Batch:
-        """Up to `max_messages`; returns at once with what is there, waits only for the first."""
+        """Return up to `max_messages` messages: those available at once; wait only for the first one."""
         batch = Batch()
         last: pulsar.MessageId | None = None
         wait = timeout_ms
@@ -108,12 +108,12 @@ class LogReader:
         return batch
 
     def more(self) -> bool:
-        """Whether the log goes on behind what was received.
+        """Return whether the log continues after the messages received.
 
         Raises
         ------
         Unavailable
-            The broker does not tell.
+            The broker does not answer.
         """
         try:
             if self._within_batch or _has_more(self._reader):
@@ -124,11 +124,11 @@ class LogReader:
             raise Unavailable(f"broker: {error}") from error
 
     def _is_behind_a_hole(self, position: Position) -> bool:
-        """Whether something may be missing before a message; not where it came twice behind the same one."""
+        """Return whether messages may be missing before this one; not if it came twice after the same message."""
         if self._compacted or position <= self._position or position == self._doubted:
             return False
         if self._position == START:
-            return position.entry > 0  # where the log was not trimmed
+            return position.entry > 0  # unless the log was trimmed
         return not position.follows(self._position)
 
     def _reopen(self) -> None:
@@ -140,7 +140,7 @@ class LogReader:
         start = (
             pulsar.MessageId.earliest
             if after == START
-            # With another partition than the topic's own it would not count as the message that stands there.
+            # With a partition other than the topic's own, it would not match the message at that position.
             else pulsar.MessageId(_partition_of(self._topic), after.ledger, after.entry, after.batch)
         )
         try:
@@ -151,15 +151,15 @@ class LogReader:
             raise Unavailable(f"broker: cannot read {self._topic}: {error}") from error
 
     def _look_further(self) -> None:
-        """Open it again where the log goes on but nothing comes: the embedded broker forgets readers, too.
+        """Open the reader again if the log has more but nothing comes: the embedded broker forgets readers, too.
 
-        Where it is said to end, once: see the class.
+        If the log is said to have ended, do so once: see the class.
         """
         self._heard = self._clock()
         try:
             more = self._within_batch or self._reader.has_message_available()
         except pulsar.PulsarException:
-            return  # nothing there, or nobody who tells
+            return  # the topic is empty, or the broker does not answer
         if more:
             _log.warning("nothing comes, reading again", topic=self._topic, position=self._position)
             self._patience = min(2 * self._patience, MOST_PATIENCE)
@@ -175,7 +175,7 @@ class LogReader:
 class LogTail:
     """Counts how often a log was found to have grown: evidence that somebody writes to it.
 
-    It opens with the first question, and fetches next to nothing.
+    It opens at the first call of `growths`, and fetches next to nothing.
     """
 
     def __init__(self, client: pulsar.Client, topic: str) -> None:
@@ -185,7 +185,7 @@ class LogTail:
         self._growths = 0
 
     def growths(self) -> int:
-        """How often it had grown since the question before.
+        """Return how many calls so far have found that the log had grown.
 
         Raises
         ------
@@ -203,7 +203,7 @@ class LogTail:
         return self._growths
 
     def close(self) -> None:
-        """Close its reader; the next question opens another one."""
+        """Close its reader; the next call of `growths` opens another one."""
         reader, self._reader = self._reader, None
         if reader is not None:
             close(reader)
@@ -217,6 +217,6 @@ def _has_more(reader: pulsar.Reader) -> bool:
 
 
 def _partition_of(topic: str) -> int:
-    """The partition in the ids of a physical topic's messages; -1 where the topic is not partitioned."""
+    """Return the partition in the ids of a physical topic's messages; -1 if the topic is not partitioned."""
     _, _, number = topic.rpartition("-partition-")
     return int(number) if number.isdecimal() else -1

@@ -1,4 +1,4 @@
-"""Dead letters: what could not be processed, with its reason and position."""
+"""Dead letters: messages that could not be processed, with reason and position."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from headrace.log.topics import Topics
 from headrace.v1.dead_letter_pb2 import DeadLetter
 from headrace.wire.envelope import Envelope
 
-#: Bytes that a letter keeps of a message at most: the message stands on its topic, and a letter that holds all of it
-#: would be too large for the broker. What is cut cannot be sent through again.
+#: Maximum number of bytes that a letter keeps of a message: the message is on its topic, and a letter with the
+#: whole message would be too large for the broker. A message that is cut cannot be sent again from its letter.
 MAX_EVENT = 4 * 2**20
 
-#: Characters of what is wrong, which may repeat a part of the message.
+#: Maximum number of characters of a reason, which may repeat a part of the message.
 _MAX_TEXT = 4_096
 
 
@@ -28,7 +28,7 @@ class Refusals:
     Parameters
     ----------
     service
-        Who refuses.
+        Name of the service that refuses.
     """
 
     def __init__(self, producer: Producer, topics: Topics, service: str) -> None:
@@ -39,7 +39,7 @@ class Refusals:
     def refuse(
         self, stream: StreamDefinition, partition: int, reason: InvalidEvent, event: bytes, position: Position
     ) -> None:
-        """Send one that stood on a partition of its stream; it is durable after the next `flush`."""
+        """Send an event of a partition of its stream; it is durable after the next `flush`."""
         topic = self._topics.partition(stream, partition)
         self._send(stream.name, reason.field, reason.value, reason.expected, event, topic, position)
 
@@ -51,7 +51,7 @@ class Refusals:
         stream
             The stream that such messages are made from.
         expected
-            What stands on the topic.
+            Description of the messages that belong on the topic.
         """
         self._send(stream, "", wrong.reason.problem, expected, wrong.payload, wrong.topic, wrong.position)
 
@@ -72,12 +72,12 @@ class Refusals:
         self._producer.send(payload, properties=properties)
 
     def flush(self) -> None:
-        """Wait until the broker has them all."""
+        """Wait until the broker has all letters."""
         self._producer.flush()
 
 
 def letter_message(letter: DeadLetter, event: bytes) -> tuple[bytes, dict[str, str]]:
-    """The message that holds a letter on an event, cut where it would be too large for the broker."""
+    """Return the message that holds a letter on an event, cut if it would be too large for the broker."""
     letter.event = event[:MAX_EVENT]
     if len(event) > MAX_EVENT:
         letter.expected = f"{letter.expected} (the letter holds the first {MAX_EVENT} of its {len(event)} bytes)"
@@ -91,6 +91,6 @@ class LetterProducer(Producer):
     def send_all(
         self, payloads: Sequence[bytes], keys: Sequence[str], properties: Sequence[dict[str, str]] = ()
     ) -> None:
-        """See `Producer.send_all`; each has its own header."""
+        """See `Producer.send_all`; each message has its own header."""
         pairs = zip(payloads, keys, strict=True)
         super().send_all(payloads, keys, [Envelope(stream=key).properties(payload) for payload, key in pairs])

@@ -1,7 +1,7 @@
-"""Which partition of a topic a message goes to: one declared hash of its key, Pulsar's Murmur3.
+"""Routing of messages to partitions: by one declared hash of the key, Pulsar's Murmur3.
 
-The Python client cannot be told a hash, only a router. Producers in other languages choose
-``Murmur3_32Hash`` and agree with this one.
+The Python client accepts a router, but no hash function. Producers in other languages choose
+``Murmur3_32Hash`` and agree with this router.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from functools import lru_cache
 
 import pulsar
 
-#: Property of a message without a key: the partition it is for.
+#: Property of a message without a key: the partition that it goes to.
 PARTITION = "headrace-partition"
 
 _MASK = 0xFFFFFFFF
 
 
 def murmur3(data: bytes) -> int:
-    """Murmur3, 32 bits, seed 0, without the sign: what Pulsar's clients call ``Murmur3_32Hash``.
+    """Return the Murmur3 hash (32 bits, seed 0) without the sign: ``Murmur3_32Hash`` of Pulsar's clients.
 
     Examples
     --------
@@ -44,12 +44,12 @@ def _scramble(word: int) -> int:
 
 @lru_cache(65_536)
 def partition_of(key: str, partitions: int) -> int:
-    """The partition of a key; entities come again, so the last ones are remembered."""
+    """Return the partition of a key; recent keys are cached, because entities repeat."""
     return murmur3(key.encode()) % partitions
 
 
 def route(message: pulsar.Message, partitions: int) -> int:
-    """A producer's message router: by key, else to the partition that the message names, else to the first."""
+    """Route a producer's message: by its key, else to the partition that it names, else to the first one."""
     key = message.partition_key()
     if key:
         return partition_of(key, partitions)

@@ -1,4 +1,4 @@
-"""Comparing a loop's streams with the schemas that the broker has of their topics."""
+"""Comparison of a loop's streams with the schemas that the broker holds for their topics."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from headrace.log.topics import Topics
 
 
 def check_schemas(admin: Admin, loop: LoopDefinition, namespace: str) -> None:
-    """Make sure that the broker will take the schemas of a loop's streams; nothing is changed.
+    """Make sure that the broker will accept the schemas of a loop's streams; this changes nothing.
 
     Raises
     ------
     IncompatibleSchema
-        It will not; names each field with its cure.
+        It will not; the error names each field with its cure.
     Unavailable
         The broker does not answer.
     """
-    # Asked for a topic of a namespace that is not there, a broker remembers wrong bundles for it.
+    # A broker that is asked for a topic of a missing namespace remembers wrong bundles for the namespace.
     if not admin.has_namespace(namespace):
         return
     found = [conflict for stream in loop.streams for conflict in schema_conflicts(admin, loop, stream, namespace)]
@@ -32,7 +32,7 @@ def check_schemas(admin: Admin, loop: LoopDefinition, namespace: str) -> None:
 def schema_conflicts(
     admin: Admin, loop: LoopDefinition, stream: StreamDefinition, namespace: str
 ) -> list[SchemaConflict]:
-    """What keeps the broker from taking a stream's schema; the broker decides, by its own compatibility rule."""
+    """Return why the broker would not accept a stream's schema; the broker decides, by its own compatibility rule."""
     topic = Topics(loop.name, namespace).stream(stream.name)
     stored = admin.schema(topic)
     if stored is None or fields_of(stored) == stream.fields:

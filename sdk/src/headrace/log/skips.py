@@ -1,5 +1,5 @@
-"""Examples that a model leaves out, because its learner fails on them: recorded on a topic, so that each reader of the
-model's log leaves out the same.
+"""Examples that a model leaves out, because its learner fails on them: recorded on a topic, so that every reader of the
+model's log leaves out the same ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from headrace.wire.document import Document
 
 _log = structlog.get_logger()
 
-#: Messages fetched ahead: there are few.
+#: Number of messages fetched ahead: there are few.
 _QUEUE = 100
 
 
@@ -29,15 +29,15 @@ class Skip(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     Attributes
     ----------
     model
-        The model whose log it stands in, by the name of its state.
+        The model whose log contains it, by the name of its state.
     question
         The place of its question in that log.
     id
         The id of its event.
     reason
-        What the learner raised.
+        The exception that the learner raised.
     skipped_at
-        When it was recorded (wall clock, µs).
+        The time when it was recorded (wall clock, µs).
     """
 
     model: str
@@ -61,7 +61,7 @@ def decode_skip(data: bytes) -> Skip:
     Raises
     ------
     Unreadable
-        It is no skip, or one of a newer format.
+        It is not a skip, or one of a newer format.
     """
     return _SKIP.decode(data, "a skip")
 
@@ -83,7 +83,7 @@ def write_skip(client: pulsar.Client, topic: str, skip: Skip) -> None:
 
 
 def skips_in(payloads: Iterable[bytes], positions: Iterable[Position], model: str) -> list[Skip]:
-    """Decode the skips of a model; what is none is passed over, which is logged."""
+    """Decode the skips of a model; invalid messages are left out and logged."""
     found = []
     for payload, position in zip(payloads, positions, strict=True):
         try:
@@ -97,7 +97,7 @@ def skips_in(payloads: Iterable[bytes], positions: Iterable[Position], model: st
 
 
 class SkipReader:
-    """Reads which examples a model leaves out, from the start of the topic, and follows it.
+    """Reads which examples a model leaves out, from the start of the topic, and follows the topic.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class SkipReader:
         self._found: set[int] = set()
 
     def read(self, wait_ms: int = 100) -> frozenset[int]:
-        """Return the places of all questions that are left out so far; waits for news at most so long.
+        """Return the places of all questions left out so far; wait for further ones at most `wait_ms`.
 
         Raises
         ------

@@ -1,10 +1,10 @@
-"""What travels on the topics that only headrace reads: columnar batches as Arrow IPC.
+"""Payloads of the topics that only headrace reads: columnar batches as Arrow IPC.
 
 A vector is split into `numbers` (float64, NaN where missing) and `categories` (strings, None where
 missing), each in the order of the model's features.
 
-Columns are addressed by name. A feature's column is named `feature.` and its name, as a feature may be called like one
-of the columns beside it. The schema's metadata say which table it is, and its format.
+Columns are addressed by name. A feature's column is named `feature.` plus the feature's name, because a feature may
+have the name of another column. The schema's metadata give the table and its format.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ Numbers = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
 Categories = list[list[str | None]]
 
-#: Rows of one message; fewer where they are large: see `headrace.wire.limits`.
+#: Maximum number of rows in a message; fewer if they are large: see `headrace.wire.limits`.
 MAX_ROWS = 2_048
 
-#: Bytes of a position.
+#: Size of a position in bytes.
 _POSITION = 20
 
-#: Where a field stands in Arrow's tables `Message` and `RecordBatch` (Message.fbs).
+#: Offsets of the fields in Arrow's tables `Message` and `RecordBatch` (Message.fbs).
 _HEADER, _COMPRESSION = 8, 10
 
 _PREFIX = "feature."
 
-#: Features of a former definition, behind those of the model: see `headrace.former.widened`.
+#: Features of a former definition, after those of the model: see `headrace.former.widened`.
 _FORMER_PREFIX = f"{_PREFIX}~"
 
 _STRING, _BINARY = pa.string(), pa.binary(_POSITION)
 
-#: By table its columns before the features; those in `_NULLABLE` may have missing values.
+#: The columns of each table before its features; those in `_NULLABLE` may have missing values.
 _COLUMNS: dict[str, dict[str, tuple[pa.DataType, ...]]] = {
     "vectors": {
         "id": (_STRING,),
@@ -89,18 +89,18 @@ class Vectors:
     Attributes
     ----------
     ids, times
-        Event id and event time (µs) of each.
+        Event id and event time (µs) of each vector.
     positions
-        For each the 20 bytes of its event's position.
+        The 20 bytes of the position of each vector's event.
     cuts
         int64[N, C, 3]: the position (ledger, entry, batch) of each row read, in the order of
-        `headrace.kernel.assemble.cut_layout`; -1 where there was no row.
+        `headrace.kernel.assemble.Assembled.cuts`; -1 if there was no row.
     numbers
         float64[N, n]: the numeric features.
     categories
-        For each string feature its column of N values.
+        The column of N values of each string feature.
     entities
-        Of a forecast: the entity of each.
+        The entity of each vector, for a forecast.
     """
 
     ids: list[str]
@@ -115,7 +115,7 @@ class Vectors:
         return len(self.ids)
 
     def take(self, rows: Sequence[int]) -> Vectors:
-        """The vectors at these rows."""
+        """Return the vectors at these rows."""
         return Vectors(
             [self.ids[row] for row in rows],
             self.times[rows],
@@ -127,23 +127,23 @@ class Vectors:
         )
 
     def slices(self, size: int = MAX_ROWS) -> Iterator[Vectors]:
-        """The same vectors in runs of at most `size`."""
+        """Yield the same vectors in runs of at most `size`."""
         for start in range(0, len(self), size):
             yield self.take(range(start, min(start + size, len(self))))
 
 
 class Kind(IntEnum):
-    """The kinds of entries of a model's log."""
+    """Kinds of entries in a model's log."""
 
     QUESTION = 0
     ANSWER = 1
-    #: The bound of a question is over, and it has no answer that counts.
+    #: The bound of a question is over without an answer that counts.
     UNANSWERED = 2
 
 
 @dataclass(frozen=True)
 class LogEntries:
-    """N entries of a model's log of questions and answers, in its order.
+    """N entries of a model's log of questions and answers, in order.
 
     Attributes
     ----------
@@ -152,20 +152,20 @@ class LogEntries:
     kinds
         int8[N]: see `Kind`.
     questions
-        The place of each entry's question; of a question its own.
+        The place of each entry's question; for a question, its own place.
     ids, times
         Event id and event time (µs) of the question.
     label_times
-        When each answer became known (µs); of other entries the time of the question.
+        Time when each answer became known (µs); for other entries, the time of the question.
     labels
-        float64[N] (binary: 0.0 or 1.0), or the classes as text. NaN, or empty, where the entry is no answer.
+        float64[N] (binary: 0.0 or 1.0), or the classes as text. NaN, or empty, if the entry is not an answer.
     weights
-        float64[N]: how many examples an answer stands for.
+        float64[N]: the weight of each answer, as a number of examples.
     numbers, categories
-        The vector, as in `Vectors`; an answer repeats that of its question, an unanswered entry has none.
+        The vector, as in `Vectors`; an answer repeats the vector of its question, an unanswered entry has none.
     made
         bool[N]: whether each entry was made from kept events after a change of the definition, so that its question was
-        never asked; None: none was.
+        never asked; None: no entry was.
     """
 
     seqs: Times
@@ -185,11 +185,11 @@ class LogEntries:
 
     @property
     def answers(self) -> LogEntries:
-        """The answers: each is an example, with the vector of its question."""
+        """The answers: each one is an example, with the vector of its question."""
         return self.take(np.flatnonzero(self.kinds == Kind.ANSWER).tolist())
 
     def take(self, rows: Sequence[int]) -> LogEntries:
-        """The entries at these rows."""
+        """Return the entries at these rows."""
         at = list(rows)
         return LogEntries(
             self.seqs[at],
@@ -208,7 +208,7 @@ class LogEntries:
 
 @dataclass(frozen=True)
 class Predictions:
-    """N predictions served. `labels` are the classes predicted (multiclass), else None."""
+    """N predictions served. `labels` are the predicted classes (multiclass), else None."""
 
     ids: list[str]
     times: Times
@@ -223,7 +223,7 @@ class Predictions:
         return len(self.ids)
 
     def take(self, rows: Sequence[int]) -> Predictions:
-        """The predictions at these rows."""
+        """Return the predictions at these rows."""
         at = list(rows)
         return Predictions(
             [self.ids[row] for row in at],
@@ -238,12 +238,12 @@ class Predictions:
 
 
 def vector_messages(model: ModelDefinition, vectors: Vectors) -> Iterator[bytes]:
-    """Messages of the features topic.
+    """Yield messages for the features topic.
 
     Raises
     ------
     TooLarge
-        One vector alone is larger than a message.
+        A single vector is larger than a message.
     """
     for part in vectors.slices():
         yield from split(
@@ -252,12 +252,12 @@ def vector_messages(model: ModelDefinition, vectors: Vectors) -> Iterator[bytes]
 
 
 def log_messages(model: ModelDefinition, entries: LogEntries) -> Iterator[bytes]:
-    """Messages of a model's log.
+    """Return messages for a model's log.
 
     Raises
     ------
     TooLarge
-        One entry alone is larger than a message.
+        A single entry is larger than a message.
     """
     return split(
         entries, lambda own: encode_log(model, own), LogEntries.take, f"an entry of the log of model {model.name!r}"
@@ -265,12 +265,12 @@ def log_messages(model: ModelDefinition, entries: LogEntries) -> Iterator[bytes]
 
 
 def prediction_messages(model: ModelDefinition, predictions: Predictions) -> Iterator[bytes]:
-    """Messages of the predictions topic.
+    """Return messages for the predictions topic.
 
     Raises
     ------
     TooLarge
-        One prediction alone is larger than a message.
+        A single prediction is larger than a message.
     """
     return split(
         predictions,
@@ -281,7 +281,7 @@ def prediction_messages(model: ModelDefinition, predictions: Predictions) -> Ite
 
 
 def encode_vectors(model: ModelDefinition, vectors: Vectors) -> bytes:
-    """One message of the features topic, whatever its size."""
+    """Encode one message for the features topic, of any size."""
     width = vectors.cuts.shape[1] * 3
     cuts = pa.FixedSizeListArray.from_arrays(pa.array(vectors.cuts.reshape(-1)), max(width, 1)) if width else None
     columns: dict[str, pa.Array] = {
@@ -297,12 +297,12 @@ def encode_vectors(model: ModelDefinition, vectors: Vectors) -> bytes:
 
 
 def decode_vectors(model: ModelDefinition, data: bytes) -> Vectors:
-    """The inverse of `encode_vectors`.
+    """Decode a message that `encode_vectors` wrote.
 
     Raises
     ------
     Unreadable
-        The bytes are no vectors of the model.
+        The bytes are not vectors of the model.
     """
     batch = _decode("vectors", data)
     numbers, categories = _vector_of(model, batch, "vectors")
@@ -319,29 +319,29 @@ def decode_vectors(model: ModelDefinition, data: bytes) -> Vectors:
 
 
 def positions_of(data: bytes) -> list[bytes]:
-    """The positions of a message of a features topic, whatever definition its vectors are of.
+    """Return the positions in a message of a features topic, whatever the definition of its vectors.
 
     Raises
     ------
     Unreadable
-        The bytes are no vectors.
+        The bytes are not vectors.
     """
     return list(_decode("vectors", data).column("position").to_pylist())
 
 
 def last_sequence_of(data: bytes) -> int:
-    """The place of the last entry of a message of a log, whatever definition it is of.
+    """Return the place of the last entry in a message of a log, whatever its definition.
 
     Raises
     ------
     Unreadable
-        The bytes are no entries of a log.
+        The bytes are not entries of a log.
     """
     return int(_decode("log", data).column("seq")[-1].as_py())
 
 
 def encode_log(model: ModelDefinition, entries: LogEntries) -> bytes:
-    """One message of a model's log, whatever its size."""
+    """Encode one message for a model's log, of any size."""
     text = isinstance(entries.labels, list)
     columns = {
         "seq": pa.array(entries.seqs, pa.int64()),
@@ -358,12 +358,12 @@ def encode_log(model: ModelDefinition, entries: LogEntries) -> bytes:
 
 
 def decode_log(model: ModelDefinition, data: bytes) -> LogEntries:
-    """The inverse of `encode_log`.
+    """Decode a message that `encode_log` wrote.
 
     Raises
     ------
     Unreadable
-        The bytes are no entries of the model's log.
+        The bytes are not entries of the model's log.
     """
     batch = _decode("log", data)
     label = batch.column("label")
@@ -392,7 +392,7 @@ def decode_log(model: ModelDefinition, data: bytes) -> LogEntries:
 
 
 def encode_predictions(model: ModelDefinition, predictions: Predictions) -> bytes:
-    """One message of the predictions topic, whatever its size."""
+    """Encode one message for the predictions topic, of any size."""
     columns = {
         "id": pa.array(predictions.ids, pa.string()),
         "time": pa.array(predictions.times, pa.int64()),
@@ -407,12 +407,12 @@ def encode_predictions(model: ModelDefinition, predictions: Predictions) -> byte
 
 
 def decode_predictions(model: ModelDefinition, data: bytes) -> Predictions:
-    """The inverse of `encode_predictions`.
+    """Decode a message that `encode_predictions` wrote.
 
     Raises
     ------
     Unreadable
-        The bytes are no predictions of the model.
+        The bytes are not predictions of the model.
     """
     batch = _decode("predictions", data)
     label = batch.column("label")
@@ -430,17 +430,17 @@ def decode_predictions(model: ModelDefinition, data: bytes) -> Predictions:
 
 
 def made_for(model: ModelDefinition, envelope: Envelope) -> bool:
-    """Whether a message holds what a model's examples are made of: those of another learner are as good."""
+    """Return whether a message can be used for a model's examples: another learner makes no difference."""
     return envelope.definition == model.hash or envelope.examples == model.examples_hash
 
 
 def predicted_questions(data: bytes) -> tuple[list[str], list[int]]:
-    """The ids and times of a message of the predictions topic, whatever definition answered.
+    """Return the ids and times in a message of the predictions topic, whatever definition answered.
 
     Raises
     ------
     Unreadable
-        The bytes are no predictions.
+        The bytes are not predictions.
     """
     batch = _decode("predictions", data)
     return batch.column("id").to_pylist(), batch.column("time").to_pylist()
@@ -506,7 +506,7 @@ def _encode(table: str, columns: dict[str, pa.Array], vector: dict[str, pa.Array
 
 
 def _decode(table: str, data: bytes) -> pa.RecordBatch:
-    """The one batch of a message, with the columns of its table, each checked to its last value."""
+    """Decode the only batch of a message, with the columns of its table, and check it to the last value."""
     try:
         _, rows = pa.ipc.MessageReader.open_stream(data)
         if _is_compressed(rows):
@@ -525,7 +525,7 @@ def _decode(table: str, data: bytes) -> pa.RecordBatch:
 
 
 def _is_compressed(rows: pa.Message) -> bool:
-    """Whether a batch's columns are compressed, as headrace never writes them: Arrow's `Message.header.compression`."""
+    """Return whether a batch is compressed, which headrace never writes: see Arrow's `Message.header.compression`."""
     metadata = rows.metadata.to_pybytes()
     try:
         message = Flat(metadata, flatbuffers.encode.Get(UOffsetTFlags.packer_type, metadata, 0))
@@ -551,7 +551,7 @@ def _check_table(table: str, schema: pa.Schema) -> None:
 
 
 def _column(batch: pa.RecordBatch, table: str, name: str, types: Sequence[pa.DataType], *, nullable: bool) -> pa.Array:
-    """A column by its name; of no types it may be of any."""
+    """Return a column by its name; without `types`, it may be of any type."""
     at = batch.schema.get_field_index(name)
     if at < 0:
         raise Unreadable(table, f"it has no column {name!r}")

@@ -1,4 +1,4 @@
-"""The versions of models that stand on the models topic."""
+"""The versions of models on the models topic."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Newest:
     Attributes
     ----------
     examples
-        How many it has learned, 0 where there is none.
+        Number of examples that it has learned, 0 without a version.
     is_last
-        Whether it stands last: else compaction would keep an older one.
+        Whether it is last on the topic: otherwise compaction would keep an older one.
     taken_over
         Whether it answers in place of the definition before it.
     former
-        The newest version of the definition before it, None where there is none.
+        The newest version of the definition before it, None if there is none.
     others
         The hashes of all other definitions of the model.
     """
@@ -43,7 +43,7 @@ class Newest:
 
 @dataclass
 class _Found:
-    """What a walk through the models topic has found of one model."""
+    """Findings of one pass over the models topic, for one model."""
 
     model: ModelDefinition
     limit: int | None = None
@@ -61,7 +61,7 @@ class _Found:
                 self.newest = version
             return
         self.others.add(version.definition)
-        # One that never answered is not the one before.
+        # A definition that never answered is not the previous one.
         if version.taken_over and version.model_definition:
             same = self.former is not None and self.former.definition == version.definition
             if not same or self.former is None or version.examples >= self.former.examples:
@@ -81,7 +81,7 @@ def read_version(payload: bytes) -> models_pb2.ModelVersion:
     Raises
     ------
     Unreadable
-        The bytes are none.
+        The bytes are not a version.
     """
     try:
         version = models_pb2.ModelVersion.FromString(payload)
@@ -93,7 +93,7 @@ def read_version(payload: bytes) -> models_pb2.ModelVersion:
 
 
 def versions_in(batch: Batch, topic: str, wrong: Callable[[WrongMessage], None]) -> Iterator[models_pb2.ModelVersion]:
-    """The versions in a batch of the models topic; what is none is given to `wrong`."""
+    """Yield the versions in a batch of the models topic; invalid messages are given to `wrong`."""
     for message in opened(_without_tombstones(batch), topic, wrong):
         try:
             yield read_version(message.payload)
@@ -102,19 +102,19 @@ def versions_in(batch: Batch, topic: str, wrong: Callable[[WrongMessage], None])
 
 
 def _without_tombstones(batch: Batch) -> Batch:
-    """What is empty says that the versions of its key are gone, and has no header."""
+    """Drop empty messages, which say that the versions of their key are gone, and have no header."""
     return batch.only([index for index, payload in enumerate(batch.payloads) if payload])
 
 
 def newest_versions(
     client: pulsar.Client, topic: str, models: Sequence[ModelDefinition], limits: Mapping[str, int] | None = None
 ) -> dict[str, Newest]:
-    """By model the newest version of its definition, and of the one before it.
+    """Return, by model, the newest version of its definition, and of the one before it.
 
     Parameters
     ----------
     limits
-        By model how many examples a version can have learned; one that says more does not count.
+        By model, how many examples a version can have learned; a version that claims more does not count.
 
     Raises
     ------

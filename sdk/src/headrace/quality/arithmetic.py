@@ -1,7 +1,7 @@
-"""Sums and logarithms which do not depend on how the examples were batched.
+"""Sums and logarithms that do not depend on how the examples were batched.
 
 NumPy's reductions add pairwise and its vectorised logarithm may differ in the last bit between the body and
-the tail of an array. A running sum is added strictly in order, and libm's logarithm is one function.
+the tail of an array. A running sum is added strictly in order, and libm's logarithm is a single function.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ EPSILON = 1e-15
 
 
 def running(start: float, values: Floats) -> Floats:
-    """`start`, and the sums of it and the first 1, 2, ... values, added one after the other."""
+    """Return `start`, and its sums with the first 1, 2, ... values, added one after the other."""
     return np.add.accumulate(np.concatenate(((start,), values)))
 
 
 def log_losses(probabilities: Floats) -> Floats:
-    """-log of the probabilities given to what came true. NaN counts as 0, the worst."""
+    """Return -log of the probabilities given to what came true. NaN counts as 0, the worst."""
     clipped = np.clip(np.nan_to_num(probabilities, nan=0.0), EPSILON, 1.0 - EPSILON)
     return np.array([-math.log(probability) for probability in clipped.tolist()], np.float64)
 
 
 def total(start: float, values: Floats) -> float:
-    """The sum of `start` and the values, added one after the other."""
+    """Return the sum of `start` and the values, added one after the other."""
     return float(running(start, values)[-1])
 
 
 def weighted_mean(values: Floats, weights: Floats) -> float:
-    """Σ wᵢ vᵢ / Σ wᵢ, whatever the order of the rows; infinite where the sum is beyond the largest float."""
+    """Return Σ wᵢ vᵢ / Σ wᵢ, whatever the order of the rows; infinite if the sum is beyond the largest float."""
     try:
         return math.fsum(values * weights) / math.fsum(weights)
     except OverflowError:

@@ -7,7 +7,7 @@ import numpy as np
 from headrace.quality.arithmetic import Bools, Floats, Ints
 
 # A score's bin is its float's exponent and the first 10 bits of its mantissa; scores above one half are
-# mirrored. So bins are fine where scores crowd, at both ends: rare events are ranked too.
+# mirrored. Bins are therefore fine at both ends, where scores crowd: rare events are ranked too.
 _MANTISSA_BITS = 10
 _SHIFT = 52 - _MANTISSA_BITS
 _OCTAVES = 16
@@ -17,14 +17,14 @@ BINS = 2 * _HALF
 
 
 def _ranks(distances: Floats) -> Ints:
-    """The bin, in one half, of distances from an end, 0 to 0.5."""
+    """Return the bins, in one half, of distances from an end, 0 to 0.5."""
     bits = distances.view(np.int64) >> _SHIFT
     ranks: Ints = np.clip(bits - (_TOP - _HALF), 0, _HALF - 1)
     return ranks
 
 
 def bins_of(scores: Floats) -> Ints:
-    """The bin of each score: a higher score never has a lower bin. NaN goes to the lowest."""
+    """Return the bin of each score: a higher score never has a lower bin. NaN goes to the lowest."""
     scores = np.clip(np.nan_to_num(scores, nan=0.0), 0.0, 1.0)
     upper = scores > 0.5
     ranks = _ranks(np.where(upper, 1.0 - scores, scores))
@@ -34,38 +34,38 @@ def bins_of(scores: Floats) -> Ints:
 class StreamingAuc:
     """Weights of positives and negatives by bin of their score.
 
-    The result is within half the share of (positive, negative) pairs that meet in one bin of the exact
-    one; a bin is 0.1 % of its distance from the nearer end wide, so that is some 1e-5 in practice.
+    The result differs from the exact one by at most half the share of (positive, negative) pairs that meet in
+    one bin; a bin is 0.1 % of its distance from the nearer end wide, so that is some 1e-5 in practice.
     """
 
     def __init__(self, sums: Floats | None = None) -> None:
         self._sums = np.zeros((2, BINS)) if sums is None else sums
 
     def add(self, scores: Floats, truth: Bools, weights: Floats | None = None) -> None:
-        """Count a batch; without weights each counts once."""
+        """Count a batch; without weights, each row counts once."""
         bins = bins_of(scores)
-        # A full count of a small batch would touch all bins.
+        # A full count would touch all bins for a small batch.
         np.add.at(self._sums, (truth.astype(np.int64), bins), 1.0 if weights is None else weights)
 
     def value(self) -> float:
-        """The area; 0.5 as long as there is but one class."""
+        """Return the area; 0.5 as long as there is only one class."""
         negatives, positives = self._sums
         below = np.cumsum(negatives) - negatives
         half_wins = float((positives * (2.0 * below + negatives)).sum())
         return _share(half_wins, float(positives.sum()), float(negatives.sum()))
 
     def dump(self) -> bytes:
-        """The sums."""
+        """Return the sums as bytes."""
         return self._sums.tobytes()
 
     @classmethod
     def load(cls, data: bytes) -> StreamingAuc:
-        """The inverse of `dump`."""
+        """Restore what `dump` returned."""
         return cls(np.frombuffer(data, np.float64).reshape(2, BINS).copy())
 
 
 def exact_auc(scores: Floats, truth: Bools, weights: Floats | None = None) -> float:
-    """The area of a few thousand scores; ties count half. 0.5 where there is but one class."""
+    """Return the area of a few thousand scores; ties count half. It is 0.5 if there is only one class."""
     weights = np.ones(len(scores)) if weights is None else weights
     order = np.argsort(scores[~truth], kind="stable")
     negatives = scores[~truth][order]

@@ -1,7 +1,7 @@
-"""Baselines: what somebody says who knows the labels so far, and no features.
+"""Baselines: predictions from the labels so far, without features.
 
-A baseline learns each label when the model does, and is asked when the model is: so it knows the labels that were known
-at the time of the question, and no others. *No change* repeats the label learned last. The *prior* says what has been
+A baseline learns each label when the model does, and is asked when the model is: it knows exactly the labels that were
+known at the time of the question. *No change* repeats the label learned last. The *prior* predicts what has been
 usual: the share of each class, or the mean.
 """
 
@@ -13,12 +13,12 @@ import msgspec
 
 from headrace.definition import Task
 
-#: A power of two that keeps sums of the largest floats finite; a product with it is exact.
+#: A power of two that keeps sums of the largest floats finite; multiplying by it is exact.
 SCALE = 2.0**-64
 
 
 class BinaryBaseline(msgspec.Struct, tag="binary"):
-    """Weights of the labels learned so far: of all, and of the true ones; `last` is -1 before the first label."""
+    """Weights of the labels learned so far: all labels, and the true ones; `last` is -1 before the first label."""
 
     examples: int = 0
     weight: float = 0.0
@@ -55,12 +55,12 @@ class MulticlassBaseline(msgspec.Struct, tag="multiclass"):
         self.last = label
 
     def prior(self, label: str) -> float:
-        """The probability of a class: (its weight + 1) / (all + classes + 1). One class is always unknown."""
+        """Return the probability of a class: (its weight + 1) / (all + classes + 1). One class is always unknown."""
         return (self.classes.get(label, 0.0) + 1.0) / (self.weight + len(self.classes) + 1.0)
 
 
 class RegressionBaseline(msgspec.Struct, tag="regression"):
-    """The sum of the labels learned so far, times `SCALE`. Before the first label both baselines say 0."""
+    """The sum of the labels learned so far, times `SCALE`. Before the first label, both baselines predict 0."""
 
     examples: int = 0
     weight: float = 0.0
@@ -76,7 +76,7 @@ class RegressionBaseline(msgspec.Struct, tag="regression"):
 
     @property
     def prior(self) -> float:
-        """The mean."""
+        """The mean of the labels learned so far."""
         return self.total / self.weight / SCALE if self.weight else 0.0
 
 
@@ -90,5 +90,5 @@ _BASELINES: dict[Task, type[Baseline]] = {
 
 
 def baseline_of(task: Task) -> Baseline:
-    """A baseline that has learned nothing yet."""
+    """Return a baseline that has learned nothing yet."""
     return _BASELINES[task]()

@@ -1,4 +1,4 @@
-"""Calibration: whether events that are given a probability of p come true in a share of p."""
+"""Calibration: whether events with a predicted probability of p come true in a share of p."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from headrace.quality.arithmetic import Bools, Floats
 
-#: Bins of equal width between 0 and 1.
+#: Number of bins of equal width between 0 and 1.
 BINS = 10
 
 
@@ -38,15 +38,15 @@ class Calibration:
         self._sums = np.zeros((3, BINS)) if sums is None else sums
 
     def add(self, scores: Floats, truth: Bools, weights: Floats) -> None:
-        """Count a batch. NaN counts as 0."""
+        """Count a batch of scores. NaN counts as 0."""
         scores = np.clip(np.nan_to_num(scores, nan=0.0), 0.0, 1.0)
         bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
-        # In the order of the rows: sums depend on it, and must not depend on the batches.
+        # Add in the order of the rows: sums depend on it, and must not depend on the batches.
         for row, values in enumerate((weights, weights * scores, weights * truth)):
             np.add.at(self._sums[row], bins, values)
 
     def curve(self) -> list[ReliabilityBin]:
-        """The reliability curve: the bins that are not empty, in the order of their scores."""
+        """Return the reliability curve: the bins that are not empty, in the order of their scores."""
         return [
             ReliabilityBin(weight, score / weight, true / weight)
             for weight, score, true in self._sums.T.tolist()
@@ -54,16 +54,16 @@ class Calibration:
         ]
 
     def error(self) -> float:
-        """The expected calibration error: the mean distance of score and share, weighted by bin."""
+        """Return the expected calibration error: the mean distance of score and share, weighted by bin."""
         curve = self.curve()
         total = math.fsum(part.weight for part in curve)
         return math.fsum(part.weight * abs(part.score - part.share) for part in curve) / total if curve else 0.0
 
     def dump(self) -> bytes:
-        """The sums."""
+        """Return the sums as bytes."""
         return self._sums.tobytes()
 
     @classmethod
     def load(cls, data: bytes) -> Calibration:
-        """The inverse of `dump`."""
+        """Restore what `dump` returned."""
         return cls(np.frombuffer(data, np.float64).reshape(3, BINS).copy())

@@ -6,20 +6,20 @@ import msgspec
 
 from headrace.quality.arithmetic import Floats, Ints
 
-#: Losses are compared with their mean so far; what exceeds it by less than this share is no drift.
+#: Losses are compared with their mean so far; an excess of less than this share is not drift.
 TOLERANCE = 0.1
-#: The sum of excesses (in means) that rings.
+#: The sum of excesses (in means) that raises an alarm.
 THRESHOLD = 100.0
-#: A single loss counts as at most so many means: one outlier is no drift.
+#: A single loss counts as at most this many means: one outlier is not drift.
 CEILING = 5.0
-#: Examples before the mean is trusted.
+#: Number of examples before the mean is trusted.
 PATIENCE = 500
 
 
 class DriftAlarm(msgspec.Struct):
     """The one-sided Page-Hinkley test on the losses relative to their running mean.
 
-    It starts anew after each alarm, so that a new level rings once.
+    It restarts after each alarm, so that a new level raises one alarm only.
     """
 
     alarms: int = 0

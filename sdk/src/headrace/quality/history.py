@@ -9,11 +9,11 @@ import numpy as np
 
 from headrace.quality.arithmetic import Floats, Ints
 
-#: Examples that a point looks back on.
+#: Number of examples that a point covers.
 WINDOW = 5_000
-#: Examples from one point to the next, a divisor of `WINDOW`.
+#: Number of examples from one point to the next, a divisor of `WINDOW`.
 STEP = 1_000
-#: Points kept, an even number: beyond it every other one goes, and new ones come half as often.
+#: Maximum number of points, even: at the limit every other point is removed, and new ones come half as often.
 LIMIT = 512
 
 
@@ -27,7 +27,7 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class HistoryState(msgspec.Struct):
-    """What a history consists of."""
+    """Contents of a history, as plain data."""
 
     points: list[Point]
     scored: int
@@ -37,12 +37,12 @@ class HistoryState(msgspec.Struct):
 
 
 class History:
-    """Keeps what was measured on the last `WINDOW` examples and makes a point each `STEP` examples.
+    """Keeps the measurements of the last `WINDOW` examples, and makes a point every `STEP` examples.
 
     Parameters
     ----------
     width
-        Measurements of one example.
+        Number of measurements of one example.
     measure
         Computes metrics from measurements[N, width], in no particular order.
     """
@@ -84,11 +84,11 @@ class History:
             self._stride *= 2
 
     def dump(self) -> HistoryState:
-        """Everything, as plain data."""
+        """Return everything, as plain data."""
         return HistoryState(list(self.points), self._scored, self._stride, self._newest, self._ring.tobytes())
 
     def load(self, state: HistoryState) -> None:
-        """The inverse of `dump`."""
+        """Restore what `dump` returned."""
         self.points = list(state.points)
         self._scored, self._stride, self._newest = state.scored, state.stride, state.newest
         self._ring = np.frombuffer(state.ring, np.float64).reshape(self._ring.shape).copy()

@@ -1,9 +1,10 @@
 """The metrics of each task, computed in batches.
 
-Every metric is *as of the question*: its score is what the model said when it was asked, before it learned what became
-known later. So are the two baselines beside each model, on the same examples: see `headrace.quality.baselines`.
+Every metric is *as of the question*: its score is what the model predicted when it was asked, before it learned what
+became known later. The two baselines alongside each model are measured likewise, on the same examples: see
+`headrace.quality.baselines`.
 
-All of them depend on the examples and their order alone, to the bit, not on how they were batched. Below, wᵢ is the
+All metrics depend on the examples and their order alone, to the bit, not on how they were batched. Below, wᵢ is the
 weight of example i, yᵢ its label, pᵢ or ŷᵢ its score, and W the sum of the weights.
 """
 
@@ -28,7 +29,7 @@ from headrace.quality.drift import DriftAlarm
 from headrace.quality.history import History, HistoryState, Point
 from headrace.quality.warning import MARK, is_worse
 
-#: The score of a classifier that has seen no class yet: wrong, at the loss of the prior, which knows no more.
+#: Score of a classifier that has seen no class yet: it is wrong, at the loss of the prior, which knows as little.
 NO_PREDICTION = -1.0
 
 # The largest float, in the unit in which errors are added.
@@ -47,14 +48,14 @@ class Outcomes:
         float64[N] (binary: 0 or 1), or the classes as text.
     scores
         Binary: the probability of true; multiclass: the probability given to the class that came true;
-        regression: the value predicted. `NO_PREDICTION` where there was none.
+        regression: the value predicted. `NO_PREDICTION` if there was none.
     predicted
-        Multiclass: the most probable class, None where there was none.
+        Multiclass: the most probable class, None if there was none.
     weights
-        How many examples each stands for; None: one each.
+        The weight of each answer, as a number of examples; None: one each.
     prior, last
-        What the baselines said at the question: the prior's score, in the terms of `scores`, and the label learned
-        last (binary: -1 where there was none). None: they were not asked, and have no metrics.
+        The baselines at the question: the prior's score, in the terms of `scores`, and the label learned
+        last (binary: -1 if there was none). None: they were not asked, and have no metrics.
     """
 
     times: Ints
@@ -66,7 +67,7 @@ class Outcomes:
     last: Floats | list[str | None] | None = None
 
     def take(self, rows: Bools) -> Outcomes:
-        """The outcomes at these rows."""
+        """Return the outcomes at these rows."""
         chosen = np.flatnonzero(rows).tolist()
         return Outcomes(
             self.times[rows],
@@ -80,7 +81,7 @@ class Outcomes:
 
 
 class Totals(msgspec.Struct):
-    """Counts and sums of one model since it began; what a task does not need stays at 0.
+    """Counts and sums of one model since it began; those that a task does not need stay at 0.
 
     `scored` counts examples; everything else is weighted. `baseline` says whether the baselines were asked.
     """
@@ -98,7 +99,7 @@ class Totals(msgspec.Struct):
     hits: float = 0.0
     alarms: float = 0.0
     misses: float = 0.0
-    # Multiclass: by class how often it was true, predicted and both.
+    # Multiclass: for each class, how often it was true, predicted and both.
     confusion: dict[str, tuple[float, float, float]] = {}
     # Regression
     squared: float = 0.0
@@ -109,7 +110,7 @@ class Totals(msgspec.Struct):
 
 
 class QualityState(msgspec.Struct):
-    """What a checkpoint keeps of the metrics."""
+    """State of the metrics in a checkpoint."""
 
     totals: Totals
     baseline: Baseline
@@ -119,7 +120,7 @@ class QualityState(msgspec.Struct):
     calibration: bytes = b""
 
 
-# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+# Made on import: msgspec inspects a type with its first decoder, and two threads that do so at once crash the process.
 _STATE = msgspec.msgpack.Decoder(QualityState)
 
 
@@ -129,14 +130,14 @@ class Quality(ABC):
     Parameters
     ----------
     task
-        What the model learns.
+        The model's task.
     score_from
-        Examples whose question is before this event time are learned, but not scored.
+        Examples whose question is before this event time are learned but not scored.
 
     Attributes
     ----------
     baseline
-        What learns the labels beside the model, and is asked when the model is.
+        The baseline, which learns the labels alongside the model, and is asked when the model is.
     """
 
     _columns: ClassVar[int]
@@ -161,12 +162,12 @@ class Quality(ABC):
         self._score(outcomes, weights)
 
     def skip(self, *, dropped: bool) -> None:
-        """Count an answer that is learned, and not scored.
+        """Count an answer that is learned but not scored.
 
         Parameters
         ----------
         dropped
-            Its prediction was dropped, as too many waited; else its question was never read.
+            Its prediction was dropped because too many waited; otherwise its question was never read.
         """
         if dropped:
             self._totals.dropped += 1
@@ -175,20 +176,20 @@ class Quality(ABC):
 
     @abstractmethod
     def _score(self, outcomes: Outcomes, weights: Floats) -> None:
-        """The same for a batch that is not empty."""
+        """Score a batch that is not empty."""
 
     @abstractmethod
     def _metrics(self) -> dict[str, float]:
-        """The task's own metrics."""
+        """Return the task's own metrics."""
 
     @abstractmethod
     def _baselines(self) -> dict[str, float]:
-        """The metrics of the baselines."""
+        """Return the metrics of the baselines."""
 
     @staticmethod
     @abstractmethod
     def _measure(measured: Floats) -> dict[str, float]:
-        """The metrics of a window of examples."""
+        """Return the metrics of a window of examples."""
 
     @property
     def points(self) -> list[Point]:
@@ -206,9 +207,9 @@ class Quality(ABC):
         return self._drift.last_time
 
     def metrics(self) -> dict[str, float]:
-        """All metrics by name. As long as nothing was scored they are 0, an area is 0.5.
+        """Return all metrics by name. They are 0, and an area 0.5, as long as nothing was scored.
 
-        NaN is a metric that cannot be computed: the labels are too large for it.
+        NaN is a metric that cannot be computed: the labels are too large for that.
         """
         totals = self._totals
         counts = {"examples": float(self.baseline.examples), "scored": float(totals.scored)}
@@ -221,13 +222,13 @@ class Quality(ABC):
         return found
 
     def dump(self) -> bytes:
-        """Everything, for a checkpoint."""
+        """Serialize everything for a checkpoint."""
         area, calibration = self._curves()
         state = QualityState(self._totals, self.baseline, self._drift, self._history.dump(), area, calibration)
         return msgspec.msgpack.encode(state)
 
     def load(self, data: bytes) -> None:
-        """The inverse of `dump`."""
+        """Restore what `dump` returned."""
         state = _STATE.decode(data)
         self._totals, self.baseline, self._drift = state.totals, state.baseline, state.drift
         self._history.load(state.history)
@@ -244,7 +245,7 @@ class Quality(ABC):
 
 
 class BinaryQuality(Quality):
-    """Metrics of a condition.
+    """Metrics of a binary task.
 
     Notes
     -----
@@ -329,7 +330,7 @@ class BinaryQuality(Quality):
 
 
 class MulticlassQuality(Quality):
-    """Metrics of a class.
+    """Metrics of a multiclass task.
 
     Notes
     -----
@@ -399,18 +400,18 @@ class MulticlassQuality(Quality):
 
 
 class RegressionQuality(Quality):
-    """Metrics of a number. A score that is no number, or infinite, has the largest error that there is.
+    """Metrics of a regression task. A score that is NaN or infinite has the largest possible error.
 
     Notes
     -----
     - `mae` = Σ wᵢ |yᵢ - ŷᵢ| / W
     - `rmse` = √(Σ wᵢ (yᵢ - ŷᵢ)² / W)
-    - `r2` = 1 - Σ wᵢ (yᵢ - ŷᵢ)² / Σ wᵢ (yᵢ - ȳ)², where ȳ is the weighted mean of the scored labels; NaN where the
+    - `r2` = 1 - Σ wᵢ (yᵢ - ŷᵢ)² / Σ wᵢ (yᵢ - ȳ)², where ȳ is the weighted mean of the scored labels; NaN if the
       labels are too large to square their distances
     - `prior_mae`: the MAE of the weighted mean of the labels known at the question
     - `no_change_mae`: the MAE of the label learned last before the question
 
-    Absolute errors are added in units of 2⁶⁴, so that the sum of the largest is finite.
+    Absolute errors are added in units of 2⁶⁴, so that sums of the largest ones are finite.
     """
 
     _columns = 5
@@ -434,7 +435,7 @@ class RegressionQuality(Quality):
         self._history.add(outcomes.times, np.column_stack((errors, labels, prior_errors, no_change, weights)))
 
     def _deviate(self, labels: Floats, weights: Floats) -> None:
-        """Follow Σ wᵢ (yᵢ - ȳ)² by Welford's method: sums of squares would lose a small variance far from 0."""
+        """Update Σ wᵢ (yᵢ - ȳ)² by Welford's method: sums of squares would lose a small variance far from 0."""
         totals = self._totals
         for label, weight in zip(labels.tolist(), weights.tolist(), strict=True):
             totals.known += weight
@@ -481,12 +482,12 @@ _QUALITIES: dict[Task, type[BinaryQuality | MulticlassQuality | RegressionQualit
 
 
 def quality_of(model: ModelDefinition) -> Quality:
-    """Metrics for a model that has learned nothing yet."""
+    """Return metrics for a model that has learned nothing yet."""
     return _QUALITIES[model.task](model.task, model.score_from)
 
 
 def restore(model: ModelDefinition, data: bytes) -> Quality:
-    """Metrics as a checkpoint kept them."""
+    """Return metrics as a checkpoint kept them."""
     quality = quality_of(model)
     quality.load(data)
     return quality
@@ -501,14 +502,14 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def _scaled_errors(guesses: Floats, labels: Floats) -> Floats:
-    """Absolute errors times `SCALE`: the product with it is exact, and no difference overflows."""
+    """Return absolute errors times `SCALE`: the product is exact, and no difference overflows."""
     with np.errstate(invalid="ignore"):
         errors = np.abs(guesses * SCALE - labels * SCALE)
     return np.nan_to_num(errors, nan=_WORST, posinf=_WORST)
 
 
 def _squares(errors: Floats) -> Floats:
-    """Squares of scaled errors; infinite where they are beyond the largest float."""
+    """Return the squares of scaled errors; infinite if they are beyond the largest float."""
     with np.errstate(over="ignore"):
         plain = errors / SCALE
         return np.asarray(plain * plain, np.float64)
@@ -521,5 +522,5 @@ def _r2(squared: float, deviation: float) -> float:
 
 
 def _bounded(value: float) -> float:
-    """JSON has no infinity: what is beyond the largest float is given as the largest."""
+    """Return a value that JSON can hold: it has no infinity, so the largest float takes its place."""
     return value if value != value else min(max(value, -sys.float_info.max), sys.float_info.max)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: The metric that says so: 1 or 0.
+#: The metric that marks such a model: 1 or 0.
 MARK = "worse_than_prior"
 
-#: The metric that says, where it is 1, that the model holds a number which is none.
+#: The metric that is 1 if the model holds a number that it cannot compute with.
 NOT_FINITE = "not_finite"
 
-#: The weight of scored examples from which on the two are compared.
+#: Minimum weight of the scored examples for a comparison of the two.
 ENOUGH = 100.0
 
 #: The losses that are compared, each with the prior's.
@@ -29,24 +29,24 @@ SPOILED = (
 
 
 def is_worse(metrics: Mapping[str, float], weight: float) -> bool:
-    """Say whether a model's loss is above the prior's, over examples enough to tell.
+    """Return whether a model's loss is above the prior's, over enough examples to tell.
 
     Parameters
     ----------
     metrics
-        By name, as `headrace.quality.Quality.metrics` gives them.
+        Metrics by name, as `headrace.quality.Quality.metrics` returns them.
     weight
         The weight of the examples that were scored.
     """
     if weight < ENOUGH:
         return False
     pairs = [(metrics[loss], metrics[f"prior_{loss}"]) for loss in _LOSSES if loss in metrics]
-    # A loss that is no number is above any that is one.
+    # A loss that is NaN counts as above any number.
     return any(not loss <= prior for loss, prior in pairs if prior == prior)
 
 
 def warning_of(model: str, metrics: Mapping[str, float | None]) -> str | None:
-    """Tell what is wrong with a model that is marked, with the usual causes; None for any other."""
+    """Return what is wrong with a model that is marked, with the usual causes; None for any other."""
     if metrics.get(NOT_FINITE):
         return f"{model} {SPOILED}"
     if not metrics.get(MARK):

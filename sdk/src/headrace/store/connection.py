@@ -11,12 +11,12 @@ from redis.retry import Retry
 
 from headrace.errors import Unavailable, Unreadable
 
-#: How state that is lost, or damaged, is made again.
+#: How to rebuild state that is lost or damaged.
 REMAKE = "`headrace backfill --again` makes the state from the logs"
 
 
 def connect(url: str) -> redis.Redis:
-    """A client of the store; it connects with its first command, and again after a fault."""
+    """Return a client of the store; it connects with its first command, and again after a fault."""
     return redis.Redis.from_url(
         url,
         protocol=2,
@@ -29,14 +29,14 @@ def connect(url: str) -> redis.Redis:
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn the client's faults into headrace's.
+    """Turn the client's errors into headrace's.
 
     Raises
     ------
     Unavailable
-        The store does not answer, or refuses for want of room.
+        The store does not answer, or refuses for lack of space.
     Unreadable
-        A key holds something of another type than headrace writes there: asking again does not help.
+        A key holds another type than headrace writes there: trying again does not help.
     """
     try:
         yield

@@ -21,10 +21,10 @@ from headrace.wire.frame import Kind, Packed
 
 _log = structlog.get_logger()
 
-#: Calls that a partition remembers, and the refusals that it keeps of each.
+#: Number of calls that a partition remembers, and of refusals that it keeps for each.
 CALLS, REFUSALS = 64, 100
 
-# Characters of the name of a call, and of an event's index in it.
+# Maximum number of characters in the name of a call, and in an event's index in the call.
 _LONGEST, _DIGITS = 64, 18
 
 
@@ -51,7 +51,7 @@ class Tally(msgspec.Struct, forbid_unknown_fields=True):
         return self.accepted + self.repeats + self.rejected
 
     def merged(self, other: Tally) -> Tally:
-        """Both together."""
+        """Return the sum of both tallies."""
         return Tally(
             self.accepted + other.accepted,
             self.repeats + other.repeats,
@@ -79,12 +79,12 @@ class Decisions(msgspec.Struct, forbid_unknown_fields=True):
         positions: Sequence[Position],
         refused: Mapping[int, InvalidEvent | None],
     ) -> bool:
-        """Count events, each with the call that sent it; False where there was nothing new to count.
+        """Count events, each with the call that sent it; return False if there was nothing new to count.
 
         Parameters
         ----------
         refused
-            By row the reason of a refusal; None: its id had been seen before.
+            By row, the reason of a refusal; None: the id had been seen before.
         """
         judged = Position.from_bytes(self.judged)
         noted = False
@@ -93,7 +93,7 @@ class Decisions(msgspec.Struct, forbid_unknown_fields=True):
                 continue
             name, _, index = call.partition(":")
             if len(name) > _LONGEST or len(index) > _DIGITS:
-                continue  # not what ingest writes: any client may send it
+                continue  # not written by ingest: any client may send it
             self._count(self._tally(name), index, refused.get(row, _ACCEPTED))
             noted = True
         if noted:
@@ -125,14 +125,14 @@ _DECISIONS = Packed[Decisions](Kind.DECISIONS, Decisions)
 
 
 def encode(decisions: Decisions) -> bytes:
-    """As the state of a partition keeps them."""
+    """Encode decisions as the state of a partition keeps them."""
     return _DECISIONS.encode(decisions)
 
 
 def decode(data: bytes) -> Decisions:
-    """The inverse of `encode`; empty bytes give empty decisions.
+    """Decode what `encode` wrote; empty bytes give empty decisions.
 
-    Damaged ones do, too: callers that wait for them are told that their events are not decided.
+    Damaged bytes do, too: callers that wait for them learn that their events are not decided.
     """
     if not data:
         return Decisions()

@@ -1,4 +1,4 @@
-"""The definition that a running loop has, for whoever compares another one with it."""
+"""The definition of a running loop, for comparison with another one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def definition_key(loop: str) -> str:
 
 
 class DefinitionStore:
-    """Keeps the definition with which the feature service of a loop started last."""
+    """Keeps the definition with which a loop's feature service started last."""
 
     def __init__(self, store: redis.Redis, loop: str) -> None:
         self._store = store
@@ -36,29 +36,29 @@ class DefinitionStore:
             self._store.set(definition_key(self._loop), definition.encode(loop))
 
     def refuse_older(self) -> None:
-        """Make sure that the store's state was not written by a headrace whose formats are no longer read.
+        """Make sure that the store's state was not written by a headrace whose formats this one cannot read.
 
         Raises
         ------
         OlderFormat, NewerFormat
-            It was, or by a newer one.
+            It was written by an older one, or by a newer one.
         """
         try:
             self.read()
         except (OlderFormat, NewerFormat):
             raise
         except Unreadable as error:
-            _log.warning("definition_unreadable", reason=str(error))  # it is written anew
+            _log.warning("definition_unreadable", reason=str(error))  # it is about to be replaced
 
     def read(self) -> LoopDefinition | None:
-        """The definition; None before the first start.
+        """Return the definition; None before the first start.
 
         Raises
         ------
         Unavailable
             The store does not answer.
         Unreadable
-            It is damaged, or one of another version of headrace.
+            It is damaged, or of another version of headrace.
         """
         with store_errors():
             data: bytes | None = self._store.get(definition_key(self._loop))  # type: ignore[assignment]

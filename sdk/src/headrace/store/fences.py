@@ -1,6 +1,6 @@
-"""Epochs: who owns what. A new owner raises the epoch; what an older one still writes is refused.
+"""Epochs of ownership. A new owner raises the epoch; writes of older owners are refused.
 
-The first one of a work is the store's clock, in ms: a store that was wiped gives none out that there has been before.
+The first epoch of a work is the store's clock, in ms: a store that was wiped never repeats an epoch.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import redis
 from headrace.errors import Fenced
 from headrace.store.connection import store_errors
 
-#: The beginning of a script that becomes the owner, with an epoch that is newer than `ARGV[1]` too. As numbers: no work
-#: changes its owner 2^53 times. What is no epoch counts as lost.
+#: The beginning of a script that becomes the owner, with an epoch that is newer than `ARGV[1]`, too. Epochs are
+#: numbers, because no work changes its owner 2^53 times. An invalid epoch counts as lost.
 RAISE_EPOCH = """
 local last = tonumber(redis.call('GET', KEYS[1]) or '')
 if not last or last ~= last or last < 0 or last >= 2^53 then
@@ -39,17 +39,17 @@ class Fences:
             return int(self._acquire(keys=[fence_key(self._loop, work)], args=[beyond]))
 
     def known(self, work: str) -> bool:
-        """Whether there has ever been an owner, as far as the store remembers."""
+        """Return whether there has ever been an owner, as far as the store remembers."""
         with store_errors():
             return bool(self._store.exists(fence_key(self._loop, work)))
 
     def check(self, work: str, epoch: int) -> None:
-        """Make sure of still being the owner.
+        """Make sure that the caller is still the owner.
 
         Raises
         ------
         Fenced
-            Another process has taken the work over.
+            Another process has taken over the work.
         """
         with store_errors():
             current = self._store.get(fence_key(self._loop, work))
@@ -58,15 +58,15 @@ class Fences:
 
 
 def fold_work(stream: str, partition: int) -> str:
-    """The name of the work of folding a partition."""
+    """Return the name of the work of folding a partition."""
     return f"fold:{stream}:{partition}"
 
 
 def state_key(loop: str, work: str) -> str:
-    """Where the state of a work is kept."""
+    """Return the key of a work's state."""
     return fence_key(loop, work).replace(":epoch", ":state")
 
 
 def fence_key(loop: str, work: str) -> str:
-    """All keys of one work share a hash slot by this tag."""
+    """Return the key of a work's epoch; by its hash tag all keys of one work share a slot."""
     return f"headrace:{{{loop}:{work}}}:epoch"

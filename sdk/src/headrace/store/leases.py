@@ -1,7 +1,7 @@
-"""Leases: which of several processes does a work that one alone can do.
+"""Leases elect the one process, of several, that does a work which only one may do.
 
-A lease elects, it protects nothing: a process that was suspended may believe in a lease that has run out. What it
-writes then is refused by the work's fence.
+A lease elects but protects nothing: a process that was suspended may believe in a lease that has expired. The work's
+fence refuses what such a process writes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import redis
 from headrace.store.connection import store_errors
 from headrace.store.fences import fence_key
 
-#: Seconds after which a holder that says nothing more is followed by another process.
+#: Seconds after which another process follows a holder that has stopped renewing.
 LIFE = 4.0
 
 _HOLD = """
@@ -32,9 +32,9 @@ class Lease:
     Parameters
     ----------
     holder
-        The process's name. One that comes back under its old name goes on at once.
+        The process's name. A process that returns under its old name continues at once.
     clock
-        Seconds, of this process: who could not renew for `LIFE` no longer holds.
+        Seconds, of this process: after `LIFE` without a renewal it no longer holds the lease.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether the work is this process's, as far as it knows."""
+        """Whether this process holds the lease, as far as it knows."""
         return self._clock() < self._until
 
     def campaign(self) -> bool:
-        """Take the lease where nobody has it, or renew it; call this several times in a `LIFE`."""
-        # From before the call: the store's time runs from its answer on, which is later.
+        """Take the lease if no process has it, or renew it; call this several times in a `LIFE`."""
+        # Take the time before the call: the store's time runs from its answer on, which is later.
         until = self._clock() + LIFE
         with store_errors():
             held = bool(self._hold(keys=[self._key], args=[self._holder, int(LIFE * 1_000)]))
@@ -62,7 +62,7 @@ class Lease:
         return held
 
     def release(self) -> None:
-        """Let another process have it at once."""
+        """Release the lease, so that another process can have it at once."""
         self._until = self._clock()
         with store_errors():
             self._release(keys=[self._key], args=[self._holder])

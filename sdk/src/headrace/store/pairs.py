@@ -1,10 +1,10 @@
 """The stored state of a model's join: waiting entries, the positions of its sources, an outbox, and ids.
 
 Waiting questions and labels are kept here and not in memory: an entry for each id (a hash), and four orders (sorted
-sets) by the time at which an entry is looked at again. One save is one atomic step: the changed entries, the positions
-of the sources, the ids of label events that were read on the way, and the log's entries perhaps not yet sent. A
-new owner sends the outbox again and goes on from the positions, so a decision is taken once, whatever happens between
-taking and sending it.
+sets) by the time when an entry is next examined. One save is one atomic step: the changed entries, the positions
+of the sources, the ids of label events that were read on the way, and the log's entries that may not have been sent. A
+new owner sends the outbox again and continues from the positions, so a decision is made once, whatever happens between
+making and sending it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from headrace.store.fences import RAISE_EPOCH, Fences, fence_key
 from headrace.wire.frame import Kind, Packed
 from headrace.wire.times import WireTime
 
-# ARGV: epoch, state, then for the entries, the ids and each order: how many to remove, these; how many to add, these.
+# ARGV: epoch, state; then for the entries, the ids and each order: how many to remove, these; how many to add, these.
 _SAVE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[2], ARGV[2])
@@ -62,11 +62,11 @@ for key = 3, #KEYS do redis.call('DEL', KEYS[key]) end
 return 1
 """
 
-#: Entries that one command asks for: it is over before another client notices.
+#: Number of entries that one command requests: few enough that other clients do not notice.
 _LOAD = 500
 
 
-# ARGV: epoch, whether these are entries or, empty, places, these.
+# ARGV: epoch; a text if entries are removed, empty if places are; then these.
 _FORGET = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 for i = 3, #ARGV do redis.call(ARGV[2] == '' and 'ZREM' or 'HDEL', KEYS[2], ARGV[i]) end
@@ -75,7 +75,7 @@ return 1
 
 
 class LabelSource(NamedTuple):
-    """How far a partition of the label's stream has been read: see `headrace.kernel.partition.Partition`."""
+    """Progress in a partition of the label's stream: see `headrace.kernel.partition.Partition`."""
 
     newest: WireTime
     watermark: WireTime
@@ -88,34 +88,34 @@ class JoinState(msgspec.Struct, forbid_unknown_fields=True):
     Attributes
     ----------
     definition, examples
-        Hashes of the model whose questions wait, and of what its examples are made of.
+        Hash of the model whose questions wait, and of what its examples are made of.
     positions
-        By source topic the bytes of the last position read.
+        By source topic, the bytes of the last position read.
     accepted
-        By features topic the epoch and position of the last vector taken.
+        By features topic, the epoch and position of the last vector taken.
     labels
-        By label topic how far it has been read.
+        By label topic, the progress of reading it.
     watermarks, reached
-        By features topic its watermark, and the time up to which the join need not wait for it.
+        By features topic, its watermark, and the time up to which the join need not wait for it.
     sequence
         The place of the next entry of the log.
     outbox
         Messages of the log that may not have been sent.
     released
-        The outbox holds entries that only rest let out.
+        The outbox holds entries that were logged only because a source is idle or ended.
     goals
-        Where the state was lost, by source topic the position up to which it has to be made again: until then, the
-        entries that are in the log already are not written once more.
+        After a loss of the state: by source topic, the position up to which it has to be rebuilt. Before that, entries
+        that are in the log already are not written again.
     weight
-        Of everything that waits.
+        Weight of everything that waits.
     reread
-        Where the definition changed, by label topic the position up to which labels are read a second time.
+        After a change of the definition: by label topic, the position up to which labels are read a second time.
     remake
         The examples of a changed model are to be made from the kept events, and not all of them are in the log yet.
     epoch
-        Of the owner that saved it.
+        Epoch of the owner that saved it.
     upto
-        By label topic up to where marks may decide questions; empty where any may.
+        By label topic, the time up to which marks may decide questions; empty if any mark may.
     """
 
     definition: str = ""
@@ -137,7 +137,7 @@ class JoinState(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def all_positions(self) -> Iterator[bytes]:
-        """Every position in it."""
+        """Every position in the state."""
         yield from (*self.positions.values(), *self.goals.values(), *self.reread.values())
         yield from (position for _, position in self.accepted.values())
 
@@ -153,12 +153,12 @@ class Loaded(NamedTuple):
 
 
 class PairStore:
-    """Takes a model's join over, looks up what waits and saves its steps, fenced by epoch.
+    """Takes over a model's join, looks up what waits and saves its steps, fenced by epoch.
 
     Parameters
     ----------
     rule
-        Of the model's label: entries are listed by the times that it names.
+        Rule of the model's label: entries are listed by the times that it gives.
     """
 
     def __init__(self, store: redis.Redis, loop: str, model: str, rule: Rule) -> None:
@@ -167,7 +167,7 @@ class PairStore:
         self._work = f"join:{model}"
         self._rule = rule
         epoch = fence_key(loop, self._work)
-        # The ids stand beside the state, which is written whole at each step: of them, only what changed is.
+        # Ids are kept beside the state, which is written whole at each step: only changed ids are written.
         names = (":state", ":waiting", ":ids", *(f":{index}" for index in Index))
         self._keys = [epoch, *(epoch.replace(":epoch", name) for name in names)]
         self._orders = dict(zip(Index, self._keys[4:], strict=True))
@@ -177,32 +177,32 @@ class PairStore:
         self._forget = store.register_script(_FORGET)
 
     def known(self) -> bool:
-        """Whether it has ever had an owner, as far as the store remembers."""
+        """Return whether it has ever had an owner, as far as the store remembers."""
         return self._fences.known(self._work)
 
     def check(self, epoch: int) -> None:
-        """Make sure of still being the owner.
+        """Make sure that the caller is still the owner.
 
         Raises
         ------
         Fenced
-            Another process has taken the join over, or the store has lost its state.
+            Another process has taken over the join, or the store has lost its state.
         """
         self._fences.check(self._work, epoch)
 
     def begin_anew(self, beyond: int, state: JoinState) -> int:
-        """Become the owner, to have the join made again from where `state` stands; returns the epoch.
+        """Become the owner, to have the join rebuilt from `state`; return the epoch.
 
         Parameters
         ----------
         beyond
-            An epoch that stands in the examples log, in case the store has forgotten it.
+            An epoch found in the examples log, in case the store has forgotten it.
         """
         with store_errors():
             return int(self._anew(keys=self._keys, args=[beyond, _STATE.encode(state)]))
 
     def take_over(self) -> tuple[int, JoinState]:
-        """Become the owner; returns the epoch and the state of the join.
+        """Become the owner; return the epoch and the state of the join.
 
         Raises
         ------
@@ -229,9 +229,9 @@ class PairStore:
         return epoch, state
 
     def seen(self) -> dict[int, dict[str, int]]:
-        """By the number of their label topic the ids that were seen, the oldest first, with their event times.
+        """Return the ids that were seen, oldest first, with their event times, by the number of their label topic.
 
-        What is none was not written by an owner, and is left out.
+        Invalid entries, which no owner wrote, are left out.
         """
         with store_errors():
             found: dict[bytes, bytes] = self._store.hgetall(self._keys[3])  # type: ignore[assignment]
@@ -263,12 +263,12 @@ class PairStore:
         return loaded
 
     def forget(self, epoch: int, names: Iterable[str], places: Mapping[Index, Iterable[bytes]]) -> None:
-        """Remove entries that cannot be read, and places at which no entry stands.
+        """Remove entries that cannot be read, and places without an entry.
 
         Raises
         ------
         Fenced
-            Another process has taken the join over.
+            Another process has taken over the join.
         """
         removed: list[tuple[str, str, list[str | bytes]]] = [("entries", self._keys[2], list(names))]
         removed += [("", self._orders[index], list(listed)) for index, listed in places.items()]
@@ -279,7 +279,7 @@ class PairStore:
                 raise Fenced(self._work, epoch)
 
     def before(self, times: Mapping[Index, int], limit: int) -> dict[Index, list[bytes]]:
-        """The first places of each order that are before a time, in their order; at most `limit` of each."""
+        """Return the first places of each order that are before a time, in order; at most `limit` of each."""
         pipe = self._store.pipeline(transaction=False)
         for index, time in times.items():
             pipe.zrangebylex(self._orders[index], "-", b"(" + sort_key(time), 0, limit)
@@ -288,7 +288,7 @@ class PairStore:
         return dict(zip(times, found, strict=True))
 
     def due(self, begin: int, end: int) -> int:
-        """How many open questions are decided between two watermarks."""
+        """Return how many open questions are decided between two watermarks."""
         with store_errors():
             count = self._store.zlexcount(
                 self._orders[Index.OPEN],
@@ -298,12 +298,12 @@ class PairStore:
         return int(count)
 
     def clear(self, epoch: int, state: JoinState) -> None:
-        """Forget all that waits, and the ids that were read.
+        """Forget everything that waits, and the ids that were read.
 
         Raises
         ------
         Fenced
-            Another process has taken the join over.
+            Another process has taken over the join.
         """
         state.epoch = epoch
         with store_errors():
@@ -323,14 +323,14 @@ class PairStore:
         Parameters
         ----------
         changed
-            By id its entry before and after.
+            By id, its entry before and after.
         seen
-            By the number of their label topic, and themselves, the event times of ids seen; None: to forget.
+            Event times of the ids seen, by the number of their label topic and the id; None: forget the id.
 
         Raises
         ------
         Fenced
-            Another process has taken the join over.
+            Another process has taken over the join.
         """
         encode = _ENTRY.encode
         state.epoch = epoch

@@ -1,4 +1,4 @@
-"""What the store keeps of each partition: its owner's epoch, how far it is done, the ids it saw."""
+"""The stored state of each partition: its owner's epoch, its progress, and the ids that it saw."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headrace.wire.formats import without_format
 from headrace.wire.frame import Kind, Packed, seal, unseal
 from headrace.wire.times import WireTime, from_wire, to_wire
 
-# The epoch is compared as text: a number of Lua loses integers over 2^53.
+# Compare the epoch as text: Lua's numbers lose integers over 2^53.
 _SAVE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[2], 'saved', ARGV[2], 'emitted', ARGV[3])
@@ -48,9 +48,9 @@ return epoch
 
 
 class PartitionState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What the store keeps of a partition: see `headrace.kernel.partition.Progress` and `Reached`.
+    """The stored state of a partition: see `headrace.kernel.partition.Progress` and `Reached`.
 
-    `epoch` is that of the owner that saved it, and None before one has; `views` are those whose rows hold everything up
+    `epoch` is that of the owner that saved it, and None before any did; `views` are those whose rows hold everything up
     to `done`.
     """
 
@@ -69,14 +69,14 @@ _STATE = Packed[PartitionState](Kind.PARTITION, PartitionState)
 
 
 class TakenOver(NamedTuple):
-    """What a new owner starts from.
+    """The state from which a new owner starts.
 
     Attributes
     ----------
     seen
         The ids seen, with their event times.
     views
-        The views whose rows hold everything up to `progress.done` (or will, once it is there again); None where
+        The views whose rows hold everything up to `progress.done` (or will, once it is reached again); None if
         there has been no owner.
     floor
         Rows of owners before this epoch count as lost.
@@ -91,7 +91,7 @@ class TakenOver(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What an owner tells the others: its epoch, what they may rely on, and up to where everything is in the rows."""
+    """Report of an owner to the others: its epoch, what they may rely on, and up to where the rows are complete."""
 
     epoch: int
     reached: Reached = Reached()
@@ -99,12 +99,12 @@ class Standing(NamedTuple):
 
 
 def view_names(loop: LoopDefinition, stream: str) -> frozenset[str]:
-    """The views that fold a stream, as the store keeps them; a changed one has another name."""
+    """Return the views that fold a stream, as the store names them; a changed one has another name."""
     return frozenset(f"{own.stored}:{own.hash}" for own in loop.views if own.stream == stream)
 
 
 class PartitionStore:
-    """Takes partitions over and saves their progress, fenced by epoch."""
+    """Takes over partitions and saves their progress, fenced by epoch."""
 
     def __init__(self, store: redis.Redis, loop: str) -> None:
         self._store = store
@@ -115,7 +115,7 @@ class PartitionStore:
         self._anew = store.register_script(_ANEW)
 
     def known(self, partition: PartitionId) -> bool:
-        """Whether it has ever had an owner, as far as the store remembers."""
+        """Return whether it has ever had an owner, as far as the store remembers."""
         return self._fences.known(_work(partition))
 
     def take_over(self, partition: PartitionId) -> TakenOver:
@@ -124,7 +124,7 @@ class PartitionStore:
         Raises
         ------
         Unreadable
-            What the store has of it is damaged, or of another format. There is a new owner all the same.
+            The stored state is damaged, or of another format. There is a new owner all the same.
         """
         _, state, ids = self._keys(partition)
         epoch = self._fences.acquire(_work(partition))
@@ -143,7 +143,7 @@ class PartitionStore:
         return TakenOver(epoch, progress, _seen(times), views, floor, decisions)
 
     def views(self, partition: PartitionId) -> frozenset[str] | None:
-        """The views that its rows hold; None where it has had no owner, or where that cannot be read."""
+        """Return the views that its rows hold; None if it has had no owner, or if that cannot be read."""
         with store_errors():
             data: bytes | None = self._store.hget(self._keys(partition)[1], "saved")  # type: ignore[assignment]
         saved = _readable(data, partition)
@@ -158,20 +158,20 @@ class PartitionStore:
         views: Iterable[str],
         lost: bool = False,
     ) -> int:
-        """Become the owner (of the epoch returned) so that all of the log is folded again, muted up to what is out.
+        """Become the owner (of the epoch returned), to fold the whole log again, muted up to what has been written.
 
         Parameters
         ----------
         beyond
-            An epoch that stands in its outputs, in case the store has forgotten it.
+            An epoch found in its outputs, in case the store has forgotten it.
         progress
-            What `Progress.anew` says.
+            The progress that `Progress.anew` returned.
         goal
-            Until everything up to here is done, rows are incomplete.
+            Rows are incomplete until everything up to here is done.
         views
             The views that fold it.
         lost
-            Rows that stand there from before are not to be gone on with.
+            Existing rows count as lost.
         """
         saved = _STATE.encode(PartitionState(refused=Position(*progress.refused).to_bytes(), views=sorted(views)))
         arguments: list[int | bytes] = [beyond, saved, _sealed(progress.emitted), _sealed(goal), int(lost)]
@@ -179,9 +179,9 @@ class PartitionStore:
             return int(self._anew(keys=self._keys(partition), args=arguments))
 
     def rebuilding(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, tuple[Position, Position]]:
-        """The partitions whose rows are incomplete: how far each is, and how far it has to come. One round trip.
+        """Return the partitions with incomplete rows: how far each is, and how far it has to go. One round trip.
 
-        What cannot be read of a partition says nothing: its owner refuses it.
+        A partition whose state cannot be read is left out: its owner refuses it.
         """
         pipe = self._store.pipeline(transaction=False)
         for partition in partitions:
@@ -200,7 +200,7 @@ class PartitionStore:
         return rebuilding
 
     def record_emitted(self, partition: PartitionId, epoch: int, progress: Progress) -> None:
-        """The vectors up to `progress.emitted` are out.
+        """Record that the vectors up to `progress.emitted` have been written.
 
         Raises
         ------
@@ -225,20 +225,20 @@ class PartitionStore:
         most_ids: int,
         decisions: bytes = b"",
     ) -> None:
-        """Everything up to `progress.done` is in the rows.
+        """Save that everything up to `progress.done` is in the rows.
 
         Parameters
         ----------
         reached
-            What other workers may rely on.
+            Progress that other workers may rely on.
         ids, oldest
-            Ids seen since the last save, with their event times; older ones than `oldest` are dropped.
+            Ids seen since the last save, with their event times; ids older than `oldest` are dropped.
         views
-            Those that fold the partition: what another owner may go on with.
+            The views that fold the partition: those with which another owner may continue.
         most_ids
-            So many ids are kept at most, the newest ones.
+            Maximum number of ids that are kept, the newest ones.
         decisions
-            What was decided on the events of calls (see `headrace.store.decisions`), where that changed.
+            Decisions on the events of calls (see `headrace.store.decisions`), if they changed.
 
         Raises
         ------
@@ -272,9 +272,9 @@ class PartitionStore:
             raise Fenced(str(partition), epoch)
 
     def standings(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, Standing | None]:
-        """Where each partition stands, as its owner last said; None where it never had one. One round trip.
+        """Return where each partition is, as its owner last reported; None if it never had one. One round trip.
 
-        What cannot be read says nothing: nobody can rely on it, and its owner refuses it.
+        An unreadable state counts as missing: other workers cannot rely on it, and its owner refuses it.
         """
         pipe = self._store.pipeline(transaction=False)
         for partition in partitions:
@@ -300,7 +300,7 @@ def _what(partition: PartitionId) -> str:
 
 
 def _saved(found: Mapping[bytes, bytes], partition: PartitionId) -> PartitionState | None:
-    """The state of a partition; None where there is none."""
+    """Return the state of a partition; None if there is none."""
     data = found.get(b"saved")
     if data is None and b"done" in found:
         raise without_format(_what(partition))
@@ -344,7 +344,7 @@ def _number(text: bytes, partition: PartitionId) -> int:
 
 
 def _seen(found: Iterable[tuple[bytes, float]]) -> dict[str, int]:
-    """The ids seen; what is none was not written by an owner."""
+    """Return the ids seen; invalid entries, which no owner wrote, are left out."""
     seen = {}
     for name, time in found:
         with suppress(UnicodeDecodeError, OverflowError, ValueError):
@@ -359,7 +359,7 @@ def _standing(epoch: bytes | None, saved: PartitionState | None) -> Standing | N
     if saved is None or saved.epoch is None:
         return Standing(number)
     reached = Reached(from_wire(saved.folded), from_wire(saved.out))
-    # A new owner may have found more; what an earlier one said of its silence is over.
+    # A new owner may have found more, so an earlier owner's report of silence no longer holds.
     told = Reached() if reached.rests and saved.epoch != number else reached
     try:
         return Standing(number, told, Position.from_bytes(saved.done))
@@ -368,12 +368,12 @@ def _standing(epoch: bytes | None, saved: PartitionState | None) -> Standing | N
 
 
 class Durability:
-    """Waits until the store has on disk what was written before.
+    """Waits until the store has everything on disk that was written before.
 
     Parameters
     ----------
     store
-        A connection of its own is taken: the wait must not hold up the writes that follow.
+        Each wait takes a connection of its own: it must not hold up later writes.
     """
 
     def __init__(self, store: redis.Redis, loop: str) -> None:
@@ -381,10 +381,10 @@ class Durability:
         self._key = f"headrace:{loop}:durable"
 
     def wait(self, timeout_ms: int = 10_000) -> bool:
-        """Whether all writes that were answered before this call are in the append-only file, synced."""
+        """Return whether all writes that were answered before this call are synced to the append-only file."""
         with store_errors():
             pipe = self._store.pipeline(transaction=False)
-            # A write of our own stands behind all earlier ones; when it is on disk, they are.
+            # This write comes after all earlier ones; when it is on disk, they are, too.
             pipe.incr(self._key)
             pipe.execute_command("WAITAOF", 1, 0, timeout_ms)  # type: ignore[no-untyped-call]
             _, synced = pipe.execute()

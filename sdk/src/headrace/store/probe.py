@@ -6,14 +6,14 @@ import redis
 
 from headrace.readiness import Dependency, public_address
 
-#: Seconds that a probe waits for the store.
+#: Timeout of a probe, in seconds.
 _TIMEOUT = 3.0
 
 
 def store(url: str) -> Dependency:
-    """Watch the store with pings on a connection of its own, which nothing else can hold up.
+    """Watch the store with pings on a connection of its own, which no other command can delay.
 
-    A store that is still loading its file refuses them.
+    A store that is still loading its file refuses pings.
     """
     client = redis.Redis.from_url(url, protocol=2, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT)
 

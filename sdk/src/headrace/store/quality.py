@@ -16,11 +16,11 @@ _log = structlog.get_logger()
 
 
 class QualityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a learner tells of one model.
+    """A learner's report on one model.
 
     `definition` and `examples` name the version; `event_time` is that of the newest example learned and `last_alarm`
-    that of the last drift alarm (µs since the epoch). A metric that cannot be computed is None. `position` is where the
-    log has been read up to, as of the last checkpoint; `reliability` is the curve of a binary model.
+    that of the last drift alarm (µs since the epoch). A metric that cannot be computed is None. `position` is that up
+    to which the log has been read, as of the last checkpoint; `reliability` is the curve of a binary model.
     """
 
     model: str
@@ -54,7 +54,7 @@ class QualityBoard:
         self._store.set(quality_key(self._loop, report.model), _REPORT.encode(report))
 
     def read(self, model: str) -> QualityReport | None:
-        """The newest report of a model; None before the first, and where it cannot be read."""
+        """Return the newest report of a model; None before the first one, or if it cannot be read."""
         data: bytes | None = self._store.get(quality_key(self._loop, model))  # type: ignore[assignment]
         try:
             return None if data is None else _REPORT.decode(data, f"the quality of model {model!r}")

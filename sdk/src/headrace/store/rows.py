@@ -1,7 +1,7 @@
-"""Rows in Redis: one hash an entity, one field a view and partition.
+"""Rows in Redis: one hash per entity, one field per view and partition.
 
-A field is replaced only by its own partition's newer state: the script compares the fence (epoch and
-position) that stands at the start of the field itself, so no second key is needed.
+A field is replaced only by newer state of its own partition: the script compares the fence (epoch and
+position) at the start of the field itself, so no second key is needed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from headrace.errors import Fenced
 from headrace.kernel.partition import PartitionId, RowsId
 from headrace.store.connection import store_errors
 
-# Byte by byte: Lua's own comparison follows the server's locale.
+# Compare byte by byte: Lua's own comparison depends on the server's locale.
 _WRITE = """
 local refused = 0
 for i = 2, #ARGV, 2 do
@@ -41,7 +41,7 @@ return refused
 """
 
 
-# Fields of no view go, and those that an owner before the view's and partition's floor wrote.
+# Drop fields of unknown views, and those that an owner before the floor of their view and partition wrote.
 _DROP = """
 local floors, dropped = {}, 0
 for i = 1, #ARGV, 2 do floors[ARGV[i]] = ARGV[i + 1] end
@@ -68,12 +68,12 @@ return redis.call('HDEL', KEYS[1], ARGV[1])
 
 
 def row_key(loop: str, entity: str, key: str) -> str:
-    """The hash of one entity."""
+    """Return the key of one entity's hash."""
     return f"headrace:{loop}:row:{entity}:{key}"
 
 
 def row_field(view: ViewDefinition, partition: int) -> str:
-    """The field of one view and partition; a changed view has another."""
+    """Return the field of one view and partition; a changed view has another field."""
     return f"{view.stored}:{view.hash}@{partition}"
 
 
@@ -100,18 +100,18 @@ class RowStore:
         self._discard = store.register_script(_DISCARD)
         self._views = {view.name: view for view in loop.views}
         self._fields: dict[RowsId, str] = {}
-        # All views of an entity are one hash, which goes as a whole: it stays as long as any of them asks for (ms).
+        # All views of an entity share one hash, which expires as a whole: it lives as long as any of them asks (ms).
         self._lives = {view.entity: 0 for view in loop.views}
         for view in loop.views:
             self._lives[view.entity] = max(self._lives[view.entity], view.lifetime // 1_000)
 
     def drop_older(self, floors: Mapping[PartitionId, int]) -> int:
-        """Drop the rows that count as lost, while owners write new ones; returns how many.
+        """Drop the rows that count as lost, while owners write new ones; return how many.
 
         Parameters
         ----------
         floors
-            By partition the first epoch whose rows stay.
+            By partition, the first epoch whose rows stay.
         """
         arguments: list[str | bytes] = []
         for view in self._loop.views:
@@ -128,7 +128,7 @@ class RowStore:
         return dropped
 
     def load(self, needed: Mapping[RowsId, Sequence[str]]) -> dict[RowsId, dict[str, bytes]]:
-        """The stored states of rows; what is not stored is left out. One round trip."""
+        """Return the stored states of rows; missing rows are left out. This takes one round trip."""
         pipe = self._store.pipeline(transaction=False)
         for rows, keys in needed.items():
             entity, field = self._views[rows.view].entity, self._field(rows)
@@ -142,7 +142,7 @@ class RowStore:
         }
 
     def discard(self, rows: RowsId, key: str, state: bytes) -> None:
-        """Remove a row that is still as it was loaded."""
+        """Remove a row if it is still as it was loaded."""
         arguments: list[str | bytes] = [self._field(rows), state]
         with store_errors():
             self._discard(keys=[row_key(self._loop.name, self._views[rows.view].entity, key)], args=arguments)
@@ -153,7 +153,7 @@ class RowStore:
         Raises
         ------
         Fenced
-            A newer owner has written one of them.
+            A newer owner has written one of the rows.
         """
         hashes: dict[tuple[str, str], list[str | bytes]] = {}
         for rows, states in writes:
@@ -176,7 +176,7 @@ class RowStore:
             try:
                 return list(pipe.execute())
             except redis.exceptions.NoScriptError:
-                # The store was restarted; writing again what was written is harmless.
+                # The store was restarted; repeating writes is harmless.
                 self._sha = ""
         raise redis.RedisError("the store keeps forgetting its scripts")
 

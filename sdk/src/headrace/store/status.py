@@ -16,7 +16,7 @@ from headrace.errors import Unreadable
 from headrace.wire.document import Document
 from headrace.wire.times import WireTime, from_wire
 
-#: A status that has not been renewed for so long (seconds) is gone.
+#: A status that has not been renewed for this long (seconds) is gone.
 LIFE = 10
 
 #: Seconds between two beats of a service while something happens, and while nothing does.
@@ -25,19 +25,19 @@ QUIET = 2.0
 
 _RATES_OVER_S = 1.0
 
-#: Seconds for which it is said since when a process has been silent.
+#: Seconds for which a silent process is listed with the time of its last report.
 _FORGET_S = 86_400.0
 
-# Timers are not exact: a beat that is so much early is written all the same.
+# Timers are not exact: a beat that is early by this much is written all the same.
 _SLACK_S = 0.1
 
 
 class MarkStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A mark of a label's stream, and what it did to the questions of a model.
 
-    `until` is its time (µs since the epoch), None where all marks were withdrawn; `sender` who sent it, as its message
-    says; `expired` and `absent` count the questions that it left without a label, or decided as absent; `held` how
-    many wait for `headrace mark --confirm`; `withdraws` says that it took later marks back.
+    `until` is its time (µs since the epoch), None if all marks were withdrawn; `sender` is the sender that its message
+    names; `expired` and `absent` count the questions that it left without a label, or decided as absent; `held` counts
+    those that wait for `headrace mark --confirm`; `withdraws` says that it withdrew later marks.
     """
 
     until: int | None
@@ -51,10 +51,11 @@ class MarkStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class JoinStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The waiting questions and labels of a model's join.
 
-    `held_by` is the partition of the label's stream with the least watermark: questions wait until it has passed the
-    end of their bound (µs since the epoch; None: unknown). It has not moved since `since` (wall clock, seconds). Labels
-    wait for events of the stream `questions_of`. After a change of the model `made` of `to_make` vectors have been made
-    from kept events; both are 0 once their examples are in the log. `marks` are the latest of the label's stream.
+    `held_by` is the partition of the label's stream with the lowest watermark: questions wait until it has passed the
+    end of their bound (µs since the epoch; None: unknown). It has not moved since `since` (wall clock, seconds).
+    Labels wait for events of the stream `questions_of`. After a change of the model, `made` of `to_make` vectors have
+    been made from kept events; both are 0 once their examples are in the log. `marks` are the latest of the label's
+    stream.
     """
 
     waiting_questions: int
@@ -77,9 +78,9 @@ class JoinStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class PartitionStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How far a partition of a stream is, as a feature process that reads it says.
+    """The progress of a partition of a stream, as reported by a feature process that reads it.
 
-    `owned` says whether it is the process's; then `waiting` events have been read and are not folded, the oldest of
+    `owned` says whether the process owns it; then `waiting` events have been read but not folded, the oldest of
     them for `oldest_s` seconds, `watermark` is the partition's (µs since the epoch; None: unknown), and `resting` says
     that the loop does not wait for it. `unread` counts the messages on the topic after the last one read, or after the
     last one done if another process owns the partition.
@@ -94,10 +95,10 @@ class PartitionStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class TakeoverStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How far a changed model is on its way to answering.
+    """The progress of a changed model until it answers.
 
-    The definition of hash `answering` answers until the new one, which has learned `learned` examples, has learned
-    `needed` of them.
+    The definition with the hash `answering` answers until the new one, which has learned `learned` examples, has
+    learned `needed` of them.
     """
 
     answering: str
@@ -106,10 +107,10 @@ class TakeoverStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class StoppedModel(msgspec.Struct, kw_only=True):
-    """The example on which a model's learner fails: it has learned all that stands before it, and nothing behind.
+    """The example on which a model's learner fails: it has learned everything before it, and nothing after.
 
     `id` is that of its event, `entry` its place in the model's log and `question` that of its question, `position`
-    where the message of that log stands, and `reason` what the learner raised.
+    that of the message in that log, and `reason` what the learner raised.
     """
 
     id: str
@@ -120,17 +121,16 @@ class StoppedModel(msgspec.Struct, kw_only=True):
 
 
 class ServiceStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """One service process, as it describes itself each second.
+    """The status of one service process, as the process itself reports it (see `Heartbeat`).
 
-    `rates` are per second; `counters` since the process started; `frontier` is the event time up to which its work is
-    done (µs since the epoch, or ``idle`` or ``ended``; None: unknown) and `newest` the newest event time that it has
-    seen. `lag_s`, how far its frontier is behind the newest event that any service has seen, is filled in by who
-    reads. `versions` maps a
-    model to the number of examples of the version in use; `metrics` maps a model to its metrics as of the question,
-    None being one that cannot be computed.
-    `partitions` says how far each partition of a stream is, `held_by` which of them the events that were read wait for,
-    and `joins` what waits in the join of each model. `takeovers` says how far each changed
-    model is whose new definition does not answer yet; `stopped` names the models whose learner fails on an example.
+    `rates` are per second; `counters` count from the start of the process; `frontier` is the event time up to which its
+    work is done (µs since the epoch, or ``idle`` or ``ended``; None: unknown) and `newest` the newest event time that
+    it has seen. `lag_s`, how far its frontier is behind the newest event that any service has seen, is filled in by
+    the reader. `versions` maps a model to the number of examples of the version in use; `metrics` maps a model to its
+    metrics as of the question, with None for one that cannot be computed.
+    `partitions` gives the progress of each partition of a stream, `held_by` the one that the events already read wait
+    for, and `joins` the waiting entries in the join of each model. `takeovers` gives the progress of each changed
+    model whose new definition does not answer yet; `stopped` names the models whose learner fails on an example.
     """
 
     service: str
@@ -167,7 +167,7 @@ class StatusBoard:
     def __init__(self, store: redis.Redis, loop: str) -> None:
         self._store = store
         self._loop = loop
-        # Which keys there are, and when each was written: looking for them would walk through all rows of the store.
+        # The keys of all statuses, and when each was written: a search for them would scan all rows of the store.
         self._register = status_key(loop, "seen", "")
 
     def write(self, status: ServiceStatus) -> None:
@@ -180,7 +180,7 @@ class StatusBoard:
         pipe.execute()
 
     def remove(self, status: ServiceStatus) -> None:
-        """Take a status off the board: its process ends."""
+        """Remove a status from the board, because its process ends."""
         key = status_key(self._loop, status.service, status.instance)
         self._store.delete(key)
         self._store.zrem(self._register, key)
@@ -193,7 +193,7 @@ class StatusBoard:
         silent
             Include processes that stopped reporting without ending, with the time of their last report, for a day.
         """
-        with suppress(redis.ResponseError):  # a store whose disk is full refuses writes, and can be read
+        with suppress(redis.ResponseError):  # a store whose disk is full refuses writes, but can be read
             self._store.zremrangebyscore(self._register, "-inf", time.time() - _FORGET_S)
         ranked: list[tuple[bytes, float]] = self._store.zrange(self._register, 0, -1, withscores=True)  # type: ignore[assignment]
         seen = sorted(ranked)
@@ -207,7 +207,7 @@ class StatusBoard:
 
 
 def _read(key: bytes, at: float, value: Any) -> ServiceStatus:
-    """A status; one that cannot be read says so in its note."""
+    """Read a status; one that cannot be read says so in its note."""
     try:
         return _STATUS.decode(value, "the status")
     except Unreadable as error:
@@ -234,8 +234,8 @@ def _tell_lag(statuses: list[ServiceStatus]) -> None:
 class Pace:
     """Says when the next beat is due: every `PERIOD` while something happens, every `quiet` seconds while nothing does.
 
-    Whoever plays events into the loop paces itself by the frontiers in the statuses, so `stir` ends a quiet wait at
-    once. Any thread may call anything but `wait`, which is for one.
+    A process that plays events into the loop paces itself by the frontiers in the statuses, so `stir` ends a quiet wait
+    at once. Any thread may call any method except `wait`, which is for one.
     """
 
     def __init__(self, quiet: float = QUIET) -> None:
@@ -245,32 +245,32 @@ class Pace:
 
     @property
     def ended(self) -> bool:
-        """Whether there are no more beats."""
+        """Whether the beats have ended."""
         return self._ended.is_set()
 
     def stir(self) -> None:
-        """Something has happened."""
+        """Note that something has happened."""
         self._stirred.set()
 
     def end(self) -> None:
-        """End the waiting, for good."""
+        """End the waiting for good."""
         self._ended.set()
         self._stirred.set()
 
     def wait(self) -> bool:
-        """Wait until a beat is due; False once it has ended."""
+        """Wait until a beat is due; return False once the beats have ended."""
         if not self._ended.wait(PERIOD):
             self._stirred.wait(self._quiet - PERIOD)
-        # Before the beat: what happens during it is told by the next one.
+        # Clear before the beat: the next beat reports what happens during this one.
         self._stirred.clear()
         return not self.ended
 
 
 class Heartbeat:
-    """Keeps one service's status current, deriving its rates from its counters.
+    """Keeps one service's status current, and derives its rates from its counters.
 
-    Call `beat` every `PERIOD` while something happens (see `Pace`). A status that has not changed is written every
-    `QUIET` seconds only.
+    Call `beat` every `PERIOD` while something happens (see `Pace`). An unchanged status is written every `QUIET`
+    seconds only.
     """
 
     def __init__(self, board: StatusBoard, status: ServiceStatus, clock: Callable[[], float] = time.monotonic) -> None:
@@ -285,7 +285,7 @@ class Heartbeat:
         self.status.counters[name] = self.status.counters.get(name, 0) + by
 
     def beat(self) -> None:
-        """Publish; once a second with new rates."""
+        """Publish the status, with new rates every second."""
         now, counters = self._clock(), dict(self.status.counters)
         then, before = self._before
         if now - then >= _RATES_OVER_S:
@@ -299,5 +299,5 @@ class Heartbeat:
             self._written = now, told
 
     def end(self) -> None:
-        """Take the service off the board."""
+        """Remove the service from the board."""
         self._board.remove(self.status)

@@ -1,6 +1,7 @@
 """The frame of JSON documents (`loop.json`, statuses): one JSON object, whose last field is the body.
 
-`length` and `crc32` are those of the body's bytes as they stand there. So it stays readable for people and tools.
+`length` and `crc32` are those of the body's bytes exactly as written. The document therefore stays readable for people
+and tools.
 """
 
 from __future__ import annotations
@@ -30,25 +31,25 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     body: msgspec.Raw
 
 
-# Made on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash the process.
+# Made on import: msgspec inspects a type with its first decoder, and two threads that do so at once crash the process.
 _FORMAT, _DOCUMENT = msgspec.json.Decoder(_Format), msgspec.json.Decoder(_Document)
 
 _ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
 
 
 def seal(kind: str, body: bytes) -> bytes:
-    """Put a body of JSON into its document."""
+    """Wrap a JSON body in its document."""
     head = f'{{"format":{FORMAT},"version":"{version_text(VERSION)}","kind":"{kind}","length":{len(body)}'
     return b'%b,"crc32":"%08x","body":%b}' % (head.encode(), zlib.crc32(body), body)
 
 
 def unseal(kind: str, data: bytes, what: str) -> bytes:
-    """Take the body out of its document.
+    """Return the body of a document.
 
     Raises
     ------
     Unreadable
-        It is cut, changed, of another kind or of another format.
+        It is truncated, changed, of another kind or of another format.
     """
     try:
         said = _FORMAT.decode(data)
@@ -69,7 +70,7 @@ def unseal(kind: str, data: bytes, what: str) -> bytes:
 
 
 class Document(Generic[_Value]):
-    """A type as JSON in a document; make it on import, as `headrace.wire.frame.Packed`."""
+    """A type as JSON in a document; create it on import, like `headrace.wire.frame.Packed`."""
 
     def __init__(self, kind: str, of: Any) -> None:
         self.kind = kind
@@ -85,7 +86,7 @@ class Document(Generic[_Value]):
         Raises
         ------
         Unreadable
-            It is none of this type.
+            It is not a value of this type.
         """
         body = unseal(self.kind, data, what)
         try:

@@ -1,7 +1,7 @@
 """The header of every message on a topic that headrace writes, in the message's properties.
 
-The payload stays what its topic says it is (Arrow, or a protobuf message), so any client can read it. A property that
-is not there has no value: no number stands for "unknown".
+The payload is what its topic says (Arrow, or a protobuf message), so any client can read it. A missing property has no
+value: no number means "unknown".
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from headrace.wire.times import Rest, from_wire, to_wire
 _FORMAT, _VERSION, _LENGTH, _CRC = "format", "version", "length", "crc32"
 _HEADER = (_FORMAT, _VERSION, _LENGTH, _CRC)
 
-#: How far a log is, before anything is known of its sources.
+#: Value of `reached` before anything is known of the sources of a log.
 _NOTHING = "unknown"
 
-#: The value of a property that is set or not there.
+#: The value of a property that is either set or missing.
 _SET = "1"
 
-#: Characters of a value that an error repeats.
+#: Maximum number of characters of a value that an error repeats.
 _SHOWN = 40
 
 
@@ -36,32 +36,32 @@ class Envelope:
     Attributes
     ----------
     epoch
-        Of the owner that wrote it; None: it has none, as what is logged for a request.
+        Epoch of the owner that wrote it; None: it has none, like what is logged for a request.
     partition
         The source partition that it was made from.
     definition
-        The hash of the model's definition that it was made for.
+        Hash of the model's definition that it was made for.
     examples
-        The hash of what examples of that definition are made of.
+        Hash of what the examples of that definition are made of.
     candidate
-        The candidate of the model, where it has several.
+        The candidate of the model, if it has several.
     former
-        The hash of the definition whose vectors it holds behind its own.
+        Hash of the definition whose vectors it holds after its own.
     marker
-        A new owner has taken the partition over.
+        A new owner has taken over the partition.
     reached
         Readers need not wait for anything before this time (µs): a watermark, or `RESTING`, `ENDED` or `UNKNOWN` of
-        `headrace.frontier`. None: it says nothing of that.
+        `headrace.frontier`. None: it says nothing about that.
     watermark
-        Nothing before this time (µs) is still to come, whatever happens; None, and `UNKNOWN`: it says nothing of that.
+        Nothing before this time (µs) is still to come, in any case; None, and `UNKNOWN`: it says nothing about that.
     released
-        It holds only entries that rest let out.
+        It holds only entries that were logged because a source is idle or ended.
     remaking
-        The examples of a changed model are still being made again.
+        The examples of a changed model are still being remade.
     stream
-        Of a dead letter: the stream of its event.
+        For a dead letter: the stream of its event.
     retried, outcome
-        Of a mark behind a dead letter: the letter's position, and what became of it.
+        For a mark after a dead letter: the letter's position, and its outcome.
     """
 
     epoch: int | None = None
@@ -80,7 +80,7 @@ class Envelope:
     outcome: str = ""
 
     def properties(self, payload: bytes) -> dict[str, str]:
-        """The properties of the message that has this header and payload."""
+        """Return the properties of the message that has this header and payload."""
         found = {
             name: write(value)
             for name, (write, _, absent) in _FIELDS.items()
@@ -91,17 +91,17 @@ class Envelope:
 
 
 def has_header(properties: Mapping[str, str]) -> bool:
-    """Whether a message has a header, whatever is in it."""
+    """Return whether a message has a header, valid or not."""
     return _FORMAT in properties
 
 
 def read_envelope(properties: Mapping[str, str], payload: bytes, what: str) -> Envelope:
-    """Read the header of a message, and check its payload by it.
+    """Read the header of a message, and check its payload against it.
 
     Parameters
     ----------
     what
-        Where the message stands, for the error.
+        Description of the message, for the error.
 
     Raises
     ------
@@ -183,7 +183,7 @@ def _shown(text: str | None) -> str:
 _Write: TypeAlias = Callable[[Any], str]
 _Read: TypeAlias = Callable[[str, str, str], Any]
 
-#: By field how it is written, how it is read, and the value that is not written.
+#: For each field: how to write it, how to read it, and the value that is not written.
 _FIELDS: dict[str, tuple[_Write, _Read, Any]] = {
     "epoch": (str, _natural, None),
     "partition": (str, _natural, 0),

@@ -1,10 +1,10 @@
-"""The number of every format, and what is refused because of it."""
+"""The format number, and the refusal of other formats."""
 
 from __future__ import annotations
 
 from headrace.errors import NewerFormat, OlderFormat
 
-#: The number that is written. It is raised with every change of what is behind it.
+#: The number that is written. Raise it with every change of what it describes.
 FORMAT = 1
 
 #: The first version of headrace that reads `FORMAT`.
@@ -17,7 +17,7 @@ _UPGRADE = (
 
 
 def version_text(version: tuple[int, int]) -> str:
-    """A version as people write it.
+    """Return a version as people write it.
 
     Examples
     --------
@@ -28,19 +28,19 @@ def version_text(version: tuple[int, int]) -> str:
 
 
 def check_format(what: str, number: int, version: str) -> None:
-    """Refuse what has another format than `FORMAT`.
+    """Refuse any format other than `FORMAT`.
 
     Parameters
     ----------
     what
-        What is read, with its name.
+        Description of what is read.
     version
-        The first version of headrace that reads it, as it says itself.
+        The first version of headrace that reads it, as stated in the data.
 
     Raises
     ------
     NewerFormat, OlderFormat
-        It has another one; says which version of headrace reads it, or how to upgrade.
+        It has another one; the error says which version of headrace reads it, or how to upgrade.
     """
     if number > FORMAT:
         raise NewerFormat(what, f"it has format {number}, and this headrace reads {FORMAT}", f"use headrace {version}")
@@ -49,5 +49,5 @@ def check_format(what: str, number: int, version: str) -> None:
 
 
 def without_format(what: str) -> OlderFormat:
-    """Say that something has no format number."""
+    """Return the error for something without a format number."""
     return OlderFormat(what, "it has no format number: it is damaged, or of a headrace before format 1", _UPGRADE)

@@ -1,7 +1,7 @@
 """The frame of binary values in the store and in files: a header of 16 bytes, then the body.
 
 The header: `HR`, the kind, the format, the version of headrace that reads it (major, minor), two zero bytes, the length
-of the body, and the CRC-32 of all that precedes it and of the body.
+of the body, and the CRC-32 of everything before it and of the body.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _Value = TypeVar("_Value")
 _MAGIC = b"HR"
 _HEAD, _CRC = struct.Struct(">2sBBBBHI"), struct.Struct(">I")
 
-#: How the maps and arrays of MessagePack begin: states were bare before they had a header.
+#: First bytes of MessagePack's maps and arrays: states had no header before format 1.
 _BEFORE = frozenset((*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF))
 
-#: Bytes before the body.
+#: Number of bytes before the body.
 HEADER_BYTES = _HEAD.size + _CRC.size
 
 
 class Kind(IntEnum):
-    """What a frame holds."""
+    """Kinds of frame contents."""
 
     PARTITION = 1
     POSITION = 2
@@ -40,23 +40,23 @@ class Kind(IntEnum):
 
 
 def seal(kind: Kind, body: bytes) -> bytes:
-    """Put a body into its frame."""
+    """Wrap a body in its frame."""
     head = _HEAD.pack(_MAGIC, kind, FORMAT, *VERSION, 0, len(body))
     return b"".join((head, _CRC.pack(zlib.crc32(body, zlib.crc32(head))), body))
 
 
 def unseal(kind: Kind, data: bytes, what: str) -> bytes:
-    """Take a body out of its frame.
+    """Return the body of a frame.
 
     Parameters
     ----------
     what
-        What is read, with its name, for the error.
+        Description of what is read, for the error.
 
     Raises
     ------
     Unreadable
-        It is cut, changed, of another kind or of another format.
+        It is truncated, changed, of another kind or of another format.
     """
     if data[:1] and data[0] in _BEFORE:
         raise without_format(what)
@@ -79,7 +79,7 @@ def unseal(kind: Kind, data: bytes, what: str) -> bytes:
 class Packed(Generic[_Value]):
     """A type as MessagePack in a frame.
 
-    Make it on import: msgspec looks at a type with its first decoder, and two threads that do so at once crash.
+    Create it on import: msgspec inspects a type with its first decoder, and two threads that do so at once crash.
     """
 
     def __init__(self, kind: Kind, of: Any) -> None:
@@ -96,7 +96,7 @@ class Packed(Generic[_Value]):
         Raises
         ------
         Unreadable
-            It is none of this type.
+            It is not a value of this type.
         """
         body = unseal(self._kind, data, what)
         try:

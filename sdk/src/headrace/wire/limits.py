@@ -1,4 +1,4 @@
-"""How large a message may be: below what brokers take, whose limit is 5 MiB unless they are configured otherwise."""
+"""Maximum size of a message: below the limit of brokers, which is 5 MiB unless they are configured otherwise."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Protocol, TypeVar
 
 from headrace.errors import TooLarge
 
-#: Bytes of the largest message; a broker's own 5 MiB also hold its metadata and properties.
+#: Maximum size of a message in bytes; a broker's own 5 MiB also hold its metadata and properties.
 MAX_MESSAGE = 5 * 2**20 - 2**18
 
-#: Bytes of the largest row of a table, which nothing can split: its vector, with its id. Of a log's entry a label, too.
+#: Maximum size in bytes of a table's row, which cannot be split: its vector and id, and in a log's entry a label, too.
 MAX_ROW = 2 * 2**20
 
-#: Bytes of the longest id that a request may give.
+#: Maximum length in bytes of an id in a request.
 MAX_ID = 64 * 2**10
 
 
 class Table(Protocol):
-    """Rows that can be taken apart."""
+    """Rows that can be split up."""
 
     def __len__(self) -> int: ...
 
@@ -29,12 +29,12 @@ _Table = TypeVar("_Table", bound=Table)
 def split(
     table: _Table, encode: Callable[[_Table], bytes], take: Callable[[_Table, Sequence[int]], _Table], what: str
 ) -> Iterator[bytes]:
-    """Encode a table as messages of at most `MAX_MESSAGE` bytes, in its order.
+    """Encode a table as messages of at most `MAX_MESSAGE` bytes, in order.
 
     Raises
     ------
     TooLarge
-        One row alone is larger.
+        A single row is larger.
     """
     data = encode(table)
     if len(data) <= MAX_MESSAGE:
@@ -43,7 +43,7 @@ def split(
     size = len(table)
     if size <= 1:
         raise TooLarge(what, len(data), MAX_MESSAGE)
-    # So many parts of the mean size would do; one with larger rows is split again.
+    # Parts of this many rows are half a message on average; a part with larger rows is split again.
     step = max(size * MAX_MESSAGE // (2 * len(data)), 1) if size > 2 else 1
     for start in range(0, size, step):
         yield from split(take(table, range(start, min(start + step, size))), encode, take, what)

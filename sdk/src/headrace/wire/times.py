@@ -1,4 +1,4 @@
-"""Times as they leave a process: in µs since the epoch, or a word, or nothing; no number stands for something else."""
+"""Times as they leave a process: in µs since the epoch, a word, or nothing; no number has another meaning."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from headrace.wording import FIRST_TIME
 
 
 class Rest(StrEnum):
-    """Why nobody has to wait for a source."""
+    """Reasons for not waiting for a source."""
 
     IDLE = "idle"
     ENDED = "ended"
 
 
-#: None: nothing is known.
+#: None means that nothing is known.
 WireTime: TypeAlias = int | Rest | None
 
 _OUT: dict[int, WireTime] = {UNKNOWN: None, RESTING: Rest.IDLE, ENDED: Rest.ENDED}
@@ -24,7 +24,7 @@ _IN = {Rest.IDLE: RESTING, Rest.ENDED: ENDED}
 
 
 def to_wire(time: int) -> WireTime:
-    """A time, or a number of `headrace.frontier`, as it is written.
+    """Return a time, or a special number of `headrace.frontier`, as it is written.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def to_wire(time: int) -> WireTime:
 
 
 def told(time: int | None) -> WireTime:
-    """A time for those outside, as `to_wire`: None also before any calendar, which is unknown less some span.
+    """Return a time for readers outside, as `to_wire` does: None also before any calendar, as for unknown minus a span.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def told(time: int | None) -> WireTime:
 
 
 def from_wire(time: WireTime) -> int:
-    """The inverse of `to_wire`."""
+    """Return the time that `to_wire` wrote."""
     if time is None:
         return UNKNOWN
     return _IN[time] if isinstance(time, Rest) else time
