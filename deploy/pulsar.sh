@@ -1,9 +1,10 @@
 #!/bin/sh
 # Runs the broker of docker-compose.yml, and ends it if it has lost its bookie, so that its container is started again.
 #
-# Pulsar 4.0 registers its bookie under a lock, which a killed broker leaves behind. The next broker removes that lock, and
-# in up to half of the cases takes this for a removal of its own: it deletes and makes its lock hundreds of times a second,
-# without end, and can write no ledger. A broker that is stopped leaves no lock: the start after that is clean.
+# Pulsar 4.0 registers its bookie under a lock, which a killed broker leaves behind. The next broker removes that lock,
+# and in up to half of the cases mistakes this for a removal of its own lock: it deletes and recreates its lock hundreds
+# of times a second, endlessly, and cannot write a ledger. A broker that is stopped leaves no lock: the next start is
+# clean.
 set -eu
 
 lost='deleted. path: /ledgers/available/'
@@ -30,6 +31,6 @@ while IFS= read -r line <&3; do
       ;;
   esac
 done
-# A signal ends the loop: the broker says its last words, and nobody breaks its pipe.
+# A signal ends the loop: drain the broker's last output, so that its pipe does not break.
 cat <&3
 wait "$broker"

@@ -47,7 +47,7 @@ class FeatureServiceServicer:
     """
 
     def GetVector(self, request, context):
-        """The vector of a model for an event, as of now or of a time.
+        """Returns the vector of a model for an event, as of now or of a given time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class IngestServiceStub:
-    """Takes events into their streams.
+    """Accepts events into their streams.
     """
 
     def __init__(self, channel):
@@ -48,11 +48,11 @@ class IngestServiceStub:
 
 
 class IngestServiceServicer:
-    """Takes events into their streams.
+    """Accepts events into their streams.
     """
 
     def Publish(self, request, context):
-        """Publishes one event; the answer comes once the broker has it durably.
+        """Publishes one event; answers once the broker has it durably.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -60,7 +60,7 @@ class IngestServiceServicer:
 
     def PublishStream(self, request_iterator, context):
         """Publishes a stream of events. Flow control is HTTP/2's: the server reads as fast as the broker
-        takes. Invalid events do not end the call; the answer counts and names them.
+        accepts. Invalid events do not end the call; the answer counts and names them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,7 +88,7 @@ def add_IngestServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class IngestService:
-    """Takes events into their streams.
+    """Accepts events into their streams.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub:
-    """Tells which models there are.
+    """Lists and describes the models.
     """
 
     def __init__(self, channel):
@@ -48,7 +48,7 @@ class ModelServiceStub:
 
 
 class ModelServiceServicer:
-    """Tells which models there are.
+    """Lists and describes the models.
     """
 
     def ListModels(self, request, context):
@@ -85,7 +85,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
-    """Tells which models there are.
+    """Lists and describes the models.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ScoringServiceStub:
-    """Answers what a model predicts.
+    """Answers requests with a model's predictions.
     """
 
     def __init__(self, channel):
@@ -53,7 +53,7 @@ class ScoringServiceStub:
 
 
 class ScoringServiceServicer:
-    """Answers what a model predicts.
+    """Answers requests with a model's predictions.
     """
 
     def Score(self, request, context):
@@ -63,14 +63,14 @@ class ScoringServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ScoreBatch(self, request, context):
-        """One answer a request, in order; a request that is wrong gets its error in its own place.
+        """One answer per request, in order; an invalid request gets its error in its own place.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ScoreStream(self, request_iterator, context):
-        """One answer a request, in order, as they come.
+        """One answer per request, in order, as the requests arrive.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,7 +103,7 @@ def add_ScoringServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ScoringService:
-    """Answers what a model predicts.
+    """Answers requests with a model's predictions.
     """
 
     @staticmethod
