@@ -30,7 +30,7 @@ class CallLimits:
     calls
         Calls handled at once, including streams and watches; gRPC itself queues further ones.
     pending
-        Calls that gRPC queues until they are handled; it refuses some of those beyond, and all beyond three times that.
+        Calls that gRPC queues until they are handled; it refuses all beyond.
     streams, watches
         Streams, and watches of the health check, at once; further ones are refused.
     held, held_bytes

@@ -221,7 +221,7 @@ class Server:
             maximum_concurrent_rpcs=limits.calls,
             options=[
                 ("grpc.server.max_pending_requests", limits.pending),
-                ("grpc.server.max_pending_requests_hard_limit", 3 * limits.pending),
+                ("grpc.server.max_pending_requests_hard_limit", limits.pending),
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", max_message_bytes),
                 ("grpc.so_reuseport", 0),

@@ -34,6 +34,4 @@ class ScorerSettings(ServiceSettings):
     max_calls: int = Field(
         32, ge=8, description="Calls under way at once, at most: they share one core, so more only wait longer."
     )
-    max_waiting: int = Field(
-        16, gt=0, description="Calls that wait until one is taken up; of those beyond, gRPC refuses ever more."
-    )
+    max_waiting: int = Field(8, gt=0, description="Calls that wait until they are handled; gRPC refuses those beyond.")

@@ -18,8 +18,9 @@ from headrace_scorer.scorer import Answer, Request, Scorer
 
 _log = structlog.get_logger()
 
-#: Requests of one stream under way at once; the caller's next ones wait in the transport.
-_STREAM_WINDOW = 64
+#: Requests of all streams in progress at once, at most: a single call waits for no more of them. Further ones wait in
+#: their callers' transports.
+_STREAMED = 8
 
 
 class ScoringHandler(scoring_pb2_grpc.ScoringServiceServicer):
@@ -28,6 +29,7 @@ class ScoringHandler(scoring_pb2_grpc.ScoringServiceServicer):
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
         self._names: dict[str, tuple[Version, pb.Version]] = {}
+        self._streamed = asyncio.Semaphore(_STREAMED)
 
     async def Score(self, request: pb.ScoreRequest, context: Any) -> pb.ScoreResponse:  # noqa: N802
         answer = await self._scorer.score(Request(request.model, request.event, request.event_id))
@@ -43,12 +45,15 @@ class ScoringHandler(scoring_pb2_grpc.ScoringServiceServicer):
     async def ScoreStream(  # noqa: N802
         self, requests: AsyncIterator[pb.ScoreStreamRequest], context: Any
     ) -> AsyncIterator[pb.ScoreStreamResponse]:
-        under_way: asyncio.Queue[asyncio.Task[pb.ScoreResult] | None] = asyncio.Queue(_STREAM_WINDOW)
+        under_way: asyncio.Queue[asyncio.Task[pb.ScoreResult] | None] = asyncio.Queue(_STREAMED)
 
         async def take() -> None:
             try:
                 async for message in requests:
-                    await under_way.put(asyncio.create_task(self._one(message.request)))
+                    await self._streamed.acquire()
+                    task = asyncio.create_task(self._one(message.request))
+                    task.add_done_callback(lambda _: self._streamed.release())
+                    await under_way.put(task)
             finally:
                 await under_way.put(None)
 
