@@ -45,10 +45,10 @@ $(STAMP): requirements-build.lock requirements.lock $(DISTRIBUTIONS:=/pyproject.
 	@touch $@
 
 # Tests wait more than they compute: a few more processes than cores.
-JOBS ?= $(shell expr $$(nproc 2> /dev/null || echo 2) + 2)
+JOBS ?= $(shell expr $$(nproc 2> /dev/null || echo 2) + 1)
 PARALLEL := -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
-test: lint ## check the code, then run the whole suite, in several processes (JOBS=4)
+test: lint ## check the code, then run the whole suite, in several processes (JOBS=3)
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
 
 test-stacks: install ## run the compose file through kills, other addresses, down and up (podman or Docker; 20 minutes)
