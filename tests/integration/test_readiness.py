@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,15 @@ class Process:
         """Wait until it reports that it cannot reach these servers, and no others."""
         until(self.unreachable, lambda found: found == set(servers), SECONDS)
 
+    def becomes_ready(self) -> None:
+        """Wait until it serves, and its status says so."""
+        until(self.serves, seconds=SECONDS)
+        until(self.status, lambda found: found is not None and found.state == "ready", SECONDS)
+
+    def becomes_unready(self) -> None:
+        """Wait until it no longer serves."""
+        until(lambda: not self.serves(), seconds=SECONDS)
+
     def status(self) -> ServiceStatus | None:
         with redis.Redis.from_url(self.store.url) as store:
             return next((own for own in StatusBoard(store, NAME).read() if own.service == self.service), None)
@@ -138,6 +147,7 @@ def servers(tmp_path: Path) -> Iterator[tuple[embedded.Broker, embedded.Store]]:
 def running(
     service: str, directory: Path, broker: embedded.Broker, store: embedded.Store, **environment: str
 ) -> Iterator[Process]:
+    directory.mkdir(exist_ok=True)
     (directory / f"{NAME}.py").write_text(LOOP)
     loaded = declare.load(directory / f"{NAME}.py")
     (directory / "loop.json").write_bytes(definition.encode(loaded.definition))
@@ -149,40 +159,51 @@ def running(
         process.process.wait()
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_a_service_is_ready_while_it_reaches_both_servers(
-    service: str, tmp_path: Path, servers: tuple[embedded.Broker, embedded.Store]
+@pytest.fixture
+def services(tmp_path: Path, servers: tuple[embedded.Broker, embedded.Store]) -> Iterator[list[Process]]:
+    """Yield all four services, whose waits overlap."""
+    with ExitStack() as started:
+        yield [started.enter_context(running(service, tmp_path / service, *servers)) for service in SERVICES]
+
+
+def test_services_are_ready_while_they_reach_both_servers(
+    services: list[Process], servers: tuple[embedded.Broker, embedded.Store]
 ) -> None:
     broker, store = servers
     names = {"broker": f"broker {broker.url}", "store": f"store {store.url}"}
-    with running(service, tmp_path, broker, store) as process:
+    for process in services:
         process.lacks(*names.values())
         assert process.serves(LIVE)
-        until(lambda: not process.serves(), seconds=SECONDS)
-        store.start()
+        process.becomes_unready()
+    store.start()
+    for process in services:
         process.lacks(names["broker"])
         status = until(process.status, lambda found: found is not None and broker.url in found.note, SECONDS)
         assert status is not None
         assert status.state in ("starting", "waiting")
-        broker.start()
-        until(process.serves, seconds=SECONDS)
-        until(process.status, lambda found: found is not None and found.state == "ready", SECONDS)
+    broker.start()
+    for process in services:
+        process.becomes_ready()
 
-        store.kill()
+    store.kill()
+    for process in services:
         process.lacks(names["store"])
-        until(lambda: not process.serves(), seconds=SECONDS)
-        store.start()
-        until(process.serves, seconds=SECONDS)
+        process.becomes_unready()
+    store.start()
+    for process in services:
+        process.becomes_ready()
 
-        broker.kill()
+    broker.kill()
+    for process in services:
         process.lacks(names["broker"])
         status = until(process.status, lambda found: found is not None and found.state == "waiting", SECONDS)
         assert status is not None
         assert f"cannot reach the broker at {broker.url}" in status.note
-        broker.start()
-        until(process.serves, seconds=SECONDS)
-        until(process.status, lambda found: found is not None and found.state == "ready", SECONDS)
+    broker.start()
+    for process in services:
+        process.becomes_ready()
 
+    for process in services:
         for name, server in (("broker", broker), ("store", store)):
             failures = process.logged(f"{name}_unreachable")
             assert {line["address"] for line in failures} == {server.url}
@@ -190,12 +211,10 @@ def test_a_service_is_ready_while_it_reaches_both_servers(
         assert process.end() == 0
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_a_service_that_waits_for_its_servers_can_be_stopped(
-    service: str, tmp_path: Path, servers: tuple[embedded.Broker, embedded.Store]
-) -> None:
-    with running(service, tmp_path, *servers) as process:
+def test_services_that_wait_for_their_servers_can_be_stopped(services: list[Process]) -> None:
+    for process in services:
         process.unreachable()
+    for process in services:
         assert process.end() == 0
 
 
