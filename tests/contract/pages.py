@@ -12,7 +12,11 @@ from tests.contract.repository import ROOT
 
 PAGES = tuple(
     page
-    for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), ROOT / "deploy/README.md")
+    for page in (
+        *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "RELEASING", "SECURITY")),
+        *sorted(ROOT.glob("docs/**/*.md")),
+        ROOT / "deploy/README.md",
+    )
     if page.exists()
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,11 @@ SERVICES = ("feature", "ingest", "learner", "scorer")
 
 #: `make install` puts the tools here.
 TOOLS = Path(sys.executable).parent
+
+
+def targets() -> set[str]:
+    """Return the targets of the Makefile."""
+    return set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def run(*command: str | Path, at: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ import pytest
 from headrace.cli.program import headrace
 from headrace.settings import ServiceSettings
 from tests.contract.pages import PAGES, Block, commands, links, python_blocks
-from tests.contract.repository import ROOT, SERVICES
+from tests.contract.repository import ROOT, SERVICES, targets
 
 #: Read by the command line or the services, but not settings of a service.
 VARIABLES = {"HEADRACE_DEBUG", "HEADRACE_COMPILED", "HEADRACE_LOOP_FOLDER"}
@@ -34,9 +34,8 @@ def test_every_command_exists_with_its_options(page: Path) -> None:
 
 @every_page
 def test_every_target_exists(page: Path) -> None:
-    there = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {word for words in commands(page, "make") for word in words if re.fullmatch(r"[a-z0-9-]+", word)}
-    assert named - there == set()
+    assert named - targets() == set()
 
 
 @every_page
