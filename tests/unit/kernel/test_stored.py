@@ -13,6 +13,8 @@ from headrace.kernel.assemble import read_stored
 from headrace.kernel.layout import Layout
 from headrace.kernel.rows import Operations, RowSet
 from headrace.kernel.stored import StoredReader
+from headrace.kernel.tiles import ROW_FORMAT
+from headrace.wire.formats import FORMAT
 
 SECOND = 1_000_000
 ALL = tuple(AggregateDefinition(own, own, "x") for own in ("count", "sum", "mean", "min", "max", "std", "last"))
@@ -89,3 +91,7 @@ def test_bytes_that_are_no_row_are_refused(damage: object) -> None:
     whole = row(LAYOUTS[0], [(0, 1.0), (100, 2.0)])
     with pytest.raises(CorruptState):
         StoredReader(LAYOUTS[:1], [1]).run(np.array([0], np.int64), [[[damage(whole)]]])  # type: ignore[operator]
+
+
+def test_compiled_code_reads_the_format_that_is_written() -> None:
+    assert ROW_FORMAT == FORMAT

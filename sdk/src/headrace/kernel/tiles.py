@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from headrace.kernel.arrays import Floats, Ints
 from headrace.kernel.compiled import compiled
-from headrace.wire.formats import FORMAT
 
 _COUNT, _SUM, _MEAN, _MIN, _MAX, _STD, _LAST = range(7)
 OPERATIONS = {"count": _COUNT, "sum": _SUM, "mean": _MEAN, "min": _MIN, "max": _MAX, "std": _STD, "last": _LAST}
@@ -28,6 +27,8 @@ NEVER = -(2**62)
 #: A stored row: its header (see `headrace.kernel.rows`), then words: newest event time, number of tiles, of ticks.
 HEADER_BYTES = 40
 _FORMAT_AT = 28
+#: `headrace.wire.formats.FORMAT`, as a literal: numba renews its cache only when this file changes.
+ROW_FORMAT = 1
 WORDS_BEFORE = 3
 
 
@@ -462,7 +463,7 @@ def _big_endian(data: npt.NDArray[np.uint8], at: int, size: int) -> int:
 def _is_whole(data: npt.NDArray[np.uint8], at: int, length: int) -> bool:
     """Return whether the header of a stored row matches the bytes after it."""
     # Rows of other lengths would break the alignment of those after them.
-    if length < HEADER_BYTES or length & 7 or data[at + _FORMAT_AT] != FORMAT:
+    if length < HEADER_BYTES or length & 7 or data[at + _FORMAT_AT] != ROW_FORMAT:
         return False
     # Refuse 64-bit numbers that do not fit a signed integer.
     if data[at] > 127 or data[at + 8] > 127 or data[at + 16] > 127:

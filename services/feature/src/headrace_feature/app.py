@@ -94,7 +94,9 @@ class FeatureApp:
             store="memory://",
             monitor=_WithoutSampling() if web_port is None else None,
             web_enabled=web_port is not None,
+            # Both are needed: Faust announces the one, and listens on the other.
             web_host="127.0.0.1",
+            web_bind="127.0.0.1",
             web_port=web_port or 6066,
         )
         self._readers: list[SourceReader] = []
