@@ -58,9 +58,14 @@ class Ingesting:
     def topics(self) -> Topics:
         return self.place.topics(self.loop.name)
 
-    def status(self) -> ServiceStatus | None:
+    def status(self, service: str = "ingest") -> ServiceStatus | None:
         with redis.Redis.from_url(self.redis_url) as store:
-            return next((own for own in StatusBoard(store, self.loop.name).read() if own.service == "ingest"), None)
+            statuses = StatusBoard(store, self.loop.name).read()
+        return next((status for status in statuses if status.service == service), None)
+
+    def is_ready(self, service: str) -> bool:
+        status = self.status(service)
+        return status is not None and status.state == "ready"
 
     @contextmanager
     def client(self) -> Iterator[pulsar.Client]:
@@ -131,6 +136,8 @@ def deciding(ingest: Ingesting) -> Iterator[None]:
     """Run a feature service beside it, which owns the partitions and decides which events count."""
     process = _start("feature", ingest.loop_json, ingest.place.environment | {"HEADRACE_REDIS_URL": ingest.redis_url})
     try:
+        # Callers wait for decisions for a few seconds only, which a busy machine needs to start a process.
+        until(lambda: ingest.is_ready("feature"))
         yield
     finally:
         _stop(process)

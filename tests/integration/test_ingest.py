@@ -40,7 +40,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def ingest(tmp_path: Path, place: Place, redis_url: str, request: pytest.FixtureRequest) -> Iterator[Ingesting]:
     name = request.node.name.removeprefix("test_").translate({ord(sign): "-" for sign in "_[]"})
-    with ingesting(tmp_path, place, redis_url, name, HEADRACE_DECISION_S="5") as own:
+    with ingesting(tmp_path, place, redis_url, name, HEADRACE_DECISION_S=str(scaled(5))) as own:
         yield own
 
 
