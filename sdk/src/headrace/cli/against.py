@@ -149,7 +149,7 @@ def as_text(place: str, loop: str, changes: list[Change], unseen: list[str]) -> 
             lines.append(f"          cannot be carried over: {change.problem}.")
         if change.meanwhile:
             lines.append(f"          answers meanwhile: {change.meanwhile}.")
-    lines += [f"not looked at: {what}" for what in unseen]
+    lines += [f"not looked at: {part}" for part in unseen]
     problems = sum(1 for change in changes if change.problem)
     lines.append(_verdict(problems))
     return "\n".join(lines)

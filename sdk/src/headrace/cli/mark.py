@@ -108,5 +108,5 @@ def _done(stream: str, until: int | None, withdraw: bool) -> str:
     if not withdraw:
         assert until is not None
         return f"marked {stream}: no event before {format_time(until)} follows"
-    kept = "all marks of" if until is None else f"the marks after {format_time(until)} of"
-    return f"withdrew {kept} {stream}: its watermark is what its events say, and what is left of marks"
+    marks = "all marks of" if until is None else f"the marks after {format_time(until)} of"
+    return f"withdrew {marks} {stream}: its watermark is what its events say, and what is left of marks"

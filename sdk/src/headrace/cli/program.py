@@ -50,8 +50,8 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            meant = did_you_mean(args[0], _COMMANDS)
-            ctx.fail(f"No such command {quoted(args[0])}.{f' {meant}' if meant else ''}")
+            hint = did_you_mean(args[0], _COMMANDS)
+            ctx.fail(f"No such command {quoted(args[0])}.{f' {hint}' if hint else ''}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -100,7 +100,7 @@ def _lines(response: scoring_pb2.ScoreResponse) -> list[str]:
 def _degradations(response: scoring_pb2.ScoreResponse) -> list[str]:
     from headrace.v1 import scoring_pb2
 
-    names = (scoring_pb2.Degradation.Name(own) for own in response.degradations)
+    names = (scoring_pb2.Degradation.Name(degradation) for degradation in response.degradations)
     return [name.removeprefix("DEGRADATION_").lower() for name in names]
 
 

@@ -55,7 +55,7 @@ def command(
 
     target = _target(address, definition, loop, data, redis)
     loop_definition = definition_of(target, definition)
-    names = tuple(own.name for own in loop_definition.streams)
+    names = tuple(entry.name for entry in loop_definition.streams)
     if stream not in names:
         raise UnknownName("stream", stream, names)
     with problems_told(target), progress(f"send {stream}", limit) as show:
@@ -65,7 +65,7 @@ def command(
             address or target.address("ingest"),
             limit=limit,
             final=final,
-            on_progress=lambda sent: show(sent, ""),
+            on_progress=lambda count: show(count, ""),
         )
     tell_rejections(result.rejections, result.rejected)
     return tell_outcome(

@@ -82,17 +82,17 @@ def _stopped(target: Target, model: str, example_id: str) -> StoppedModel:
     InvalidRequest
         It is another example, or the model has not stopped.
     """
-    found = [status.stopped[model] for status in target.statuses() if model in status.stopped]
-    if not found:
+    examples = [status.stopped[model] for status in target.statuses() if model in status.stopped]
+    if not examples:
         raise InvalidRequest(
             "the example to leave out",
             quoted(example_id),
             f"one that a model has stopped at: {model} has not stopped (see `headrace status`)",
         )
-    for stopped in found:
+    for example in examples:
         # An id that cannot be typed may be given as it is shown.
-        if example_id in (stopped.id, shown(stopped.id)):
-            return stopped
+        if example_id in (example.id, shown(example.id)):
+            return example
     raise InvalidRequest(
-        "the example to leave out", quoted(example_id), f"{quoted(found[0].id)}, which {model} has stopped at"
+        "the example to leave out", quoted(example_id), f"{quoted(examples[0].id)}, which {model} has stopped at"
     )

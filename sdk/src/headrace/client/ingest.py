@@ -268,7 +268,9 @@ class EventStream:
         self._put(None)
         with self._errors():
             response = self._call.result()
-        rejections = tuple(Rejection(own.stream, own.index, _invalid(own)) for own in response.rejections)
+        rejections = tuple(
+            Rejection(rejection.stream, rejection.index, _invalid(rejection)) for rejection in response.rejections
+        )
         return PublishResult(
             response.accepted,
             response.rejected,

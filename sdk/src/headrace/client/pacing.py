@@ -133,17 +133,17 @@ class Slowest:
 
     def __call__(self, statuses: Iterable[ServiceStatus]) -> float | None:
         """Return the frontier; None if there is no service to wait for."""
-        told: dict[tuple[str, str], float] = {}
+        frontiers: dict[tuple[str, str], float] = {}
         unowned: dict[tuple[str, str], float] = {}
         for status in statuses:
             if status.service in ("feature", "learner", "scorer") and status.frontier is not None:
-                told[status.service, status.instance] = from_wire(status.frontier)
+                frontiers[status.service, status.instance] = from_wire(status.frontier)
             elif status.service == "feature":
                 unowned[status.service, status.instance] = -math.inf
-        if not any(service == "feature" for service, _ in told):
-            told |= unowned
+        if not any(service == "feature" for service, _ in frontiers):
+            frontiers |= unowned
         # An instance with a new name replaces those of its service that are gone.
-        present = {service for service, _ in told}
+        present = {service for service, _ in frontiers}
         gone = {key: value for key, value in self._frontiers.items() if key[0] not in present}
-        self._frontiers = gone | told
+        self._frontiers = gone | frontiers
         return min(self._frontiers.values(), default=None)

@@ -108,8 +108,8 @@ class Label(Declaration):
 
 def known_at(label: Label) -> str | None:
     """Return the field that says when the outcome is known, if the label has one."""
-    named = label.known_at.column if isinstance(label.known_at, Column) else label.known_at
-    return named if isinstance(named, str) else None
+    field = label.known_at.column if isinstance(label.known_at, Column) else label.known_at
+    return field if isinstance(field, str) else None
 
 
 def label_id(label: Label) -> str | None:
@@ -120,8 +120,8 @@ def label_id(label: Label) -> str | None:
         return label.id.name
     if label.id is not None:
         return label.id
-    named = label.stream.__options__["id"] if is_stream(label.stream) else None
-    return named if isinstance(named, str) else None
+    field = label.stream.__options__["id"] if is_stream(label.stream) else None
+    return field if isinstance(field, str) else None
 
 
 def define_label(label: Label, mistakes: Mistakes) -> LabelDefinition | None:
@@ -247,19 +247,19 @@ def _keep(label: Label, type: FieldType, wrong: _Wrong) -> tuple[Keep, ...]:
     if not isinstance(label.keep, Mapping):
         wrong(f"keep is {label.keep!r}", "Write the share of each class: keep={False: 0.05}.")
         return ()
-    kept: list[Keep] = []
-    for given, share in label.keep.items():
-        outcome = as_outcome(given, type)
+    rules: list[Keep] = []
+    for value, share in label.keep.items():
+        outcome = as_outcome(value, type)
         if outcome is None:
-            wrong(f"keep has {given!r}, and its value is {a_type(type)}", "Name an outcome of that type.")
+            wrong(f"keep has {value!r}, and its value is {a_type(type)}", "Name an outcome of that type.")
         elif isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
-            wrong(f"keep of {given!r} is {share!r}", "Write a share above 0, at most 1.")
+            wrong(f"keep of {value!r} is {share!r}", "Write a share above 0, at most 1.")
         else:
-            kept.append(Keep(outcome, float(share)))
-    return tuple(kept)
+            rules.append(Keep(outcome, float(share)))
+    return tuple(rules)
 
 
-def as_outcome(given: object, type: FieldType) -> float | str | None:
+def as_outcome(value: object, type: FieldType) -> float | str | None:
     """Return an outcome in the form of the log: 0 or 1, a class as text, or a number; None if it has another type.
 
     Examples
@@ -267,31 +267,33 @@ def as_outcome(given: object, type: FieldType) -> float | str | None:
     >>> as_outcome(False, FieldType.BOOL), as_outcome(3, FieldType.INT), as_outcome("x", FieldType.FLOAT)
     (0.0, '3', None)
     """
-    if isinstance(given, bool):
-        return float(given) if type is FieldType.BOOL else None
+    if isinstance(value, bool):
+        return float(value) if type is FieldType.BOOL else None
     if type is FieldType.STRING:
-        return given if isinstance(given, str) and given else None
+        return value if isinstance(value, str) and value else None
     if type is FieldType.INT:
-        return str(given) if isinstance(given, int) else None
-    if type is FieldType.FLOAT and isinstance(given, int | float) and math.isfinite(given):
-        return float(given)
+        return str(value) if isinstance(value, int) else None
+    if type is FieldType.FLOAT and isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
     return None
 
 
 def _check_id(label: Label, mistakes: Mistakes) -> None:
     fields = field_types(label.stream)
     name = label_id(label)
-    told, asked = stream_name(label.stream), stream_name(label.of)
+    label_stream, event_stream = stream_name(label.stream), stream_name(label.of)
     if name is None:
-        cure = f'Say which field of {told} holds the id of the {asked} event: id="...".'
+        cure = f'Say which field of {label_stream} holds the id of the {event_stream} event: id="...".'
         mistakes.add(label.place, label.part, "it has no id", cure)
         return
     if name not in fields:
         if label.id is not None:
-            problem = f"its id {name!r} is no field of stream {told}"
+            problem = f"its id {name!r} is no field of stream {label_stream}"
             mistakes.add(label.place, label.part, problem, instead_of(name, fields, "fields"))
         return
     here, there = fields[name], field_type(label.of, "id")
     if here is not None and there is not None and here is not there:
-        problem = f"its id {name!r} is {a_type(here)}, and stream {asked}'s id is {a_type(there)}"
-        mistakes.add(label.place, label.part, problem, f'Say which field holds the id of the {asked} event: id="...".')
+        problem = f"its id {name!r} is {a_type(here)}, and stream {event_stream}'s id is {a_type(there)}"
+        mistakes.add(
+            label.place, label.part, problem, f'Say which field holds the id of the {event_stream} event: id="...".'
+        )

@@ -98,11 +98,11 @@ def describe(value: object) -> str:
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return repr(value)
     if isinstance(value, list | tuple):
-        return f"[{', '.join(describe(own) for own in value)}]"
+        return f"[{', '.join(describe(item) for item in value)}]"
     if isinstance(value, set | frozenset):
-        return f"{{{', '.join(sorted(describe(own) for own in value))}}}"
+        return f"{{{', '.join(sorted(describe(item) for item in value))}}}"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{describe(key)}: {describe(own)}' for key, own in value.items())}}}"
+        return f"{{{', '.join(f'{describe(key)}: {describe(item)}' for key, item in value.items())}}}"
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
     if inspect.isfunction(value):
@@ -114,10 +114,10 @@ def _object_text(value: object) -> str:
     name = type(value).__name__
     parts = _parts(value)
     if parts is not None:
-        return f"{name}({', '.join(f'{own}={describe(part)}' for own, part in parts.items())})"
+        return f"{name}({', '.join(f'{option}={describe(part)}' for option, part in parts.items())})"
     if callable(getattr(value, "_get_params", None)):
         parameters = _parameters(value)
-        return f"{name}({', '.join(f'{own}={describe(part)}' for own, part in parameters.items())})"
+        return f"{name}({', '.join(f'{option}={describe(part)}' for option, part in parameters.items())})"
     text = repr(value)
     if re.search(r"\bat 0x[0-9a-f]+|<.*object.*>", text):
         raise ValueError(f"{text} has no text that is the same in every process")
@@ -148,7 +148,7 @@ def _parameters(value: object) -> dict[str, object]:
 
 def _positional(value: object) -> str:
     parameters = inspect.signature(type(value)).parameters.values()
-    return next(own.name for own in parameters if own.kind is own.VAR_POSITIONAL)
+    return next(parameter.name for parameter in parameters if parameter.kind is parameter.VAR_POSITIONAL)
 
 
 def _walk(value: object) -> Iterator[object]:
@@ -162,11 +162,11 @@ def _walk(value: object) -> Iterator[object]:
 
 
 def _unseeded(learner: object) -> Iterator[tuple[str, str]]:
-    for own in _walk(learner):
-        if callable(getattr(own, "_get_params", None)) and _parts(own) is None:
-            for name, value in _parameters(own).items():
+    for estimator in _walk(learner):
+        if callable(getattr(estimator, "_get_params", None)) and _parts(estimator) is None:
+            for name, value in _parameters(estimator).items():
                 if name in ("seed", "random_state") and value is None:
-                    yield type(own).__name__, name
+                    yield type(estimator).__name__, name
 
 
 def _made(factory: object, place: Place, part: str, mistakes: Mistakes) -> object | None:
@@ -206,8 +206,8 @@ def _check_task(learner: object, task: Task, place: Place, part: str, mistakes: 
 
     final = _final(learner)
     name = type(final).__name__
-    wanted = base.Regressor if task is Task.REGRESSION else base.Classifier
-    if not isinstance(final, wanted):
+    expected = base.Regressor if task is Task.REGRESSION else base.Classifier
+    if not isinstance(final, expected):
         kind = "a regressor" if isinstance(final, base.Regressor) else "a classifier"
         if not isinstance(final, base.Regressor | base.Classifier):
             kind = "neither a classifier nor a regressor"
@@ -240,8 +240,8 @@ def _rehearsed(
     learner: Any, task: Task, features: tuple[FeatureDefinition, ...], place: Place, part: str, mistakes: Mistakes
 ) -> bool:
     """Let it predict and learn a made-up vector: a wrong type shows up here rather than hours later."""
-    texts = [own.name for own in features if own.type is FieldType.STRING]
-    vector: dict[str, object] = {own.name: "a" if own.type is FieldType.STRING else 1.0 for own in features}
+    texts = [feature.name for feature in features if feature.type is FieldType.STRING]
+    vector: dict[str, object] = {feature.name: "a" if feature.type is FieldType.STRING else 1.0 for feature in features}
     label = {Task.BINARY: True, Task.MULTICLASS: "a", Task.REGRESSION: 1.0}[task]
     try:
         for _ in range(2):

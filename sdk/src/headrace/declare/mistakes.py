@@ -57,9 +57,9 @@ def words_of(error: BaseException) -> str:
     return re.sub(r"\. Did you mean '\w+'\?$", "", str(error))
 
 
-def instead_of(name: str, known: Iterable[str], kind: str) -> str:
+def instead_of(name: str, choices: Iterable[str], kind: str) -> str:
     """Return the cure for an unknown name: the one that was probably meant, or all that exist."""
-    names = list(known)
-    if meant := did_you_mean(name, names):
-        return meant
+    names = list(choices)
+    if hint := did_you_mean(name, names):
+        return hint
     return f"Use one of its {kind}: {', '.join(names)}." if names else f"There are no {kind}."

@@ -32,8 +32,8 @@ class Place:
         """Format it as editors and terminals link it, relative to the working directory if it is below that."""
         path = Path(self.file)
         directory = Path.cwd()
-        shown = path.relative_to(directory) if path.is_absolute() and path.is_relative_to(directory) else path
-        return f"{shown}:{self.line}"
+        text = path.relative_to(directory) if path.is_absolute() and path.is_relative_to(directory) else path
+        return f"{text}:{self.line}"
 
     def variable(self) -> str | None:
         """Return the variable that the statement at this line assigns, read from the file's text."""

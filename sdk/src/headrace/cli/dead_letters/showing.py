@@ -33,7 +33,7 @@ def show_letter(
     """
     wanted = position_of(position)
     with open_box(find(loop, data, redis), pulsar) as box:
-        found = next((own for own in box.read() if own.position == wanted), None)
-    if found is None:
+        letter = next((letter for letter in box.read() if letter.position == wanted), None)
+    if letter is None:
         raise unknown(position)
-    say(json.dumps(plain(found)) if as_json else page(found))
+    say(json.dumps(plain(letter)) if as_json else page(letter))

@@ -152,20 +152,20 @@ def look_at(path: Path) -> Table:
 
 
 def _column(name: str, place: int, cells: list[str]) -> Column:
-    found = Column(name, place, rows=len(cells))
+    column = Column(name, place, rows=len(cells))
     present = [cell for cell in cells if cell and cell not in _PLACEHOLDERS]
-    found.placeholders = {cell for cell in set(cells) if cell in _PLACEHOLDERS}
-    found.missing = len(cells) - len(present)
+    column.placeholders = {cell for cell in set(cells) if cell in _PLACEHOLDERS}
+    column.missing = len(cells) - len(present)
     counts: dict[str, int] = {}
     for cell in present:
         counts[cell] = counts.get(cell, 0) + 1
-    found.unique = len(counts) == len(present) > 0
-    found.distinct, found.values = len(counts), counts if len(counts) <= _KEPT else {}
-    found.example = present[-1] if present else ""
-    found.kind, found.form = _kind(name, list(counts))
-    numbers = list(_numbers(found, counts))
-    found.low, found.high = min(numbers, default=found.low), max(numbers, default=found.high)
-    return found
+    column.unique = len(counts) == len(present) > 0
+    column.distinct, column.values = len(counts), counts if len(counts) <= _KEPT else {}
+    column.example = present[-1] if present else ""
+    column.kind, column.form = _kind(name, list(counts))
+    numbers = list(_numbers(column, counts))
+    column.low, column.high = min(numbers, default=column.low), max(numbers, default=column.high)
+    return column
 
 
 def _kind(name: str, values: list[str]) -> tuple[FieldType, str | None]:
