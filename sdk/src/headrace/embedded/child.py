@@ -174,12 +174,12 @@ def ending(exit_code: int | None) -> str:
 def _reason(line: str) -> str:
     """Return the message of a log line; for a line in JSON, the reason of its event."""
     try:
-        told = json.loads(line)
+        record = json.loads(line)
     except ValueError:
         return line
-    if not isinstance(told, dict):
+    if not isinstance(record, dict):
         return line
-    return str(told.get("reason") or told.get("error") or told.get("event") or line)
+    return str(record.get("reason") or record.get("error") or record.get("event") or line)
 
 
 class Patience:

@@ -192,8 +192,8 @@ class ContainerBroker(Server):
 
     def _said(self, lines: int = 200) -> str:
         """Return the end of what it has written since it was started."""
-        said: bytes = self._running().logs(tail=lines, since=self._since)
-        return said.decode(errors="replace")
+        output: bytes = self._running().logs(tail=lines, since=self._since)
+        return output.decode(errors="replace")
 
     def _wait(self) -> None:
         admin = Admin(self.admin_url, self._token)

@@ -76,11 +76,11 @@ def _get(folder: Path) -> Path:
     command = ["mvn", "-q", "-B", "dependency:copy", f"-Dartifact={_ARTIFACT}", f"-DoutputDirectory={folder}"]
     # Run in the draft's folder, so that Maven does not pick up a surrounding project.
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    found = next(folder.glob("*.tar.gz"), None)
-    if done.returncode or found is None:
-        said = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line] or ["it says nothing"]
-        raise Unavailable(f"Maven cannot get {_ARTIFACT}: {said[0]}")
-    return found
+    archive = next(folder.glob("*.tar.gz"), None)
+    if done.returncode or archive is None:
+        errors = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line] or ["it says nothing"]
+        raise Unavailable(f"Maven cannot get {_ARTIFACT}: {errors[0]}")
+    return archive
 
 
 def _java() -> int:
@@ -88,7 +88,7 @@ def _java() -> int:
     program = shutil.which("java", path=f"{os.environ['JAVA_HOME']}/bin" if os.environ.get("JAVA_HOME") else None)
     if program is None:
         return 0
-    said = subprocess.run([program, "-version"], capture_output=True, text=True).stderr
+    output = subprocess.run([program, "-version"], capture_output=True, text=True).stderr
     # openjdk version "17.0.15" 2025-04-15
-    first = said.partition('"')[2].partition('"')[0].split(".")[0].split("-")[0]
+    first = output.partition('"')[2].partition('"')[0].split(".")[0].split("-")[0]
     return int(first) if first.isdigit() else 0

@@ -120,11 +120,11 @@ class RunningLoop:
     @property
     def addresses(self) -> dict[str, str]:
         """The gRPC address of each service (that of its first ready instance)."""
-        found: dict[str, str] = {}
+        addresses: dict[str, str] = {}
         for status in self.status():
             if status.state in ("ready", "waiting") and status.address:
-                found.setdefault(status.service, status.address)
-        return found
+                addresses.setdefault(status.service, status.address)
+        return addresses
 
     @property
     def pids(self) -> dict[str, int]:

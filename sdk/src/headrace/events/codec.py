@@ -151,7 +151,7 @@ class StreamCodec:
                 invalid.append((index, error))
         return self._to_columns(records), valid, invalid
 
-    def request(self, event: bytes, needed: frozenset[str]) -> EventColumns:
+    def request(self, event: bytes, names: frozenset[str]) -> EventColumns:
         """Decode one event of a scoring request: only the `needed` fields must be there.
 
         Raises
@@ -160,9 +160,9 @@ class StreamCodec:
             A needed field is absent or of the wrong type.
         """
         self._check_size(event)
-        found = _object(event)
-        wanted = [field for field in self.stream.given if field.name in needed or field.name in found]
-        values = _read_all(wanted, found, self.stream.time_format)
+        document = _object(event)
+        selected = [field for field in self.stream.given if field.name in names or field.name in document]
+        values = _read_all(selected, document, self.stream.time_format)
         fields = {
             field.name: column_of(field, [values[field.name]]) for field in self.stream.fields if field.name in values
         }
@@ -208,12 +208,12 @@ def _struct_field(stream: StreamDefinition, field: Field) -> Any:
     return (field.name, kind) if field in stream.given else (field.name, kind, "")
 
 
-def _read_all(fields: Sequence[Field], found: Mapping[str, Any], form: str | None) -> dict[str, Any]:
+def _read_all(fields: Sequence[Field], document: Mapping[str, Any], form: str | None) -> dict[str, Any]:
     values: dict[str, Any] = {}
     wrong: list[InvalidEvent] = []
     for field in fields:
         try:
-            values[field.name] = read_value(field, found.get(field.name, msgspec.UNSET), form)
+            values[field.name] = read_value(field, document.get(field.name, msgspec.UNSET), form)
         except InvalidEvent as error:
             wrong.append(error)
     if wrong:
@@ -224,12 +224,12 @@ def _read_all(fields: Sequence[Field], found: Mapping[str, Any], form: str | Non
 def _object(event: bytes) -> Mapping[str, Any]:
     try:
         # Decode it first: json would also guess other encodings from bytes.
-        found = json.loads(event.decode("utf-8-sig"))
+        document = json.loads(event.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InvalidEvent("", f"not decodable ({cut(str(error))})", "a JSON object in UTF-8") from None
-    if not isinstance(found, dict):
-        raise InvalidEvent("", as_json(found), "a JSON object")
-    return found
+    if not isinstance(document, dict):
+        raise InvalidEvent("", as_json(document), "a JSON object")
+    return document
 
 
 def read_value(field: Field, value: Any, form: str | None = None) -> Any:
@@ -253,11 +253,11 @@ def read_value(field: Field, value: Any, form: str | None = None) -> Any:
         return None
     if field.type is FieldType.TIME:
         return read_time(field, value, form)
-    read = _READ[field.type](value)
-    if read is None:
+    result = _READ[field.type](value)
+    if result is None:
         expected = _EXPECTED[field.type] + (", or null" if field.optional else "")
         raise InvalidEvent(field.name, as_json(value), expected)
-    return read
+    return result
 
 
 def _float(value: Any) -> float | None:

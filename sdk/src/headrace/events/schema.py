@@ -61,14 +61,14 @@ def avro_schema(stream: StreamDefinition) -> dict[str, Any]:
 def fields_of(avro: bytes | str) -> tuple[Field, ...]:
     """Return the fields of a broker's schema; fields of types that no stream has are left out."""
     record = json.loads(avro)
-    found = []
+    fields = []
     for entry in record.get("fields", ()):
         kinds = entry["type"] if isinstance(entry["type"], list) else [entry["type"]]
         types = [kind for kind in kinds if kind != "null"]
-        known = [own for own, kind in _AVRO.items() if types == [kind]]
-        if known:
-            found.append(Field(entry["name"], known[0], optional="null" in kinds))
-    return tuple(found)
+        matches = [field_type for field_type, kind in _AVRO.items() if types == [kind]]
+        if matches:
+            fields.append(Field(entry["name"], matches[0], optional="null" in kinds))
+    return tuple(fields)
 
 
 def conflicts(stream: StreamDefinition, before: Iterable[Field]) -> list[SchemaConflict]:

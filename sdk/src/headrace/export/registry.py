@@ -98,9 +98,9 @@ def supported() -> tuple[str, ...]:
     return tuple(sorted(estimator.__name__ for estimator in _converters))
 
 
-def refuse(what: str) -> NoReturn:
+def refuse(subject: str) -> NoReturn:
     """Raise `UnsupportedLearner`, naming an estimator and its part without a converter."""
-    raise UnsupportedLearner(what, supported())
+    raise UnsupportedLearner(subject, supported())
 
 
 def transforming(estimator: Any) -> Transforming:

@@ -38,8 +38,8 @@ def encode_columns(
             wrong.setdefault(index, []).append(error)
     faults = {index: all_of(errors) for index, errors in wrong.items()}
     names = list(columns)
-    sent = [_as_sent(stream, name, column) for name, column in columns.items()]
-    events = [_event(names, values, index, faults, raw) for index, values in enumerate(zip(*sent, strict=True))]
+    cells = [_as_sent(stream, name, column) for name, column in columns.items()]
+    events = [_event(names, values, index, faults, raw) for index, values in enumerate(zip(*cells, strict=True))]
     times, untimed = columns[stream.time]
     rows = Rows(events, [None if index in untimed else time for index, time in enumerate(times)], list(lines))
     rows.faults = [Fault(path, lines[index], faults[index]) for index in sorted(faults)]

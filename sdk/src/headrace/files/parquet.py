@@ -46,7 +46,7 @@ def read_parquet(file: IO[bytes], path: Path, stream: StreamDefinition, batch: i
     table = _open(file, path)
     places = column_places([field.name for field in stream.given], table.schema_arrow.names)
     _check(stream, places, path)
-    names = {name: table.schema_arrow.names[own[0]] for name, own in places.items()}
+    names = {name: table.schema_arrow.names[indices[0]] for name, indices in places.items()}
     fields = [field for field in stream.given if field.name in names]
     # A value of any length is kept only up to a bound, so a batch of them is bounded as well.
     size = min(batch, max(1, _BATCH_BYTES // stream.max_bytes))
@@ -103,9 +103,9 @@ def _repeats(metadata: pq.FileMetaData, name: str) -> bool:
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     chunks = [group.column(place) for group in groups for place in places]
     return all(
-        own.total_uncompressed_size <= max(_DICTIONARY_BYTES, _LENGTH * own.num_values)
-        or own.total_uncompressed_size > _RATIO * own.total_compressed_size
-        for own in chunks
+        chunk.total_uncompressed_size <= max(_DICTIONARY_BYTES, _LENGTH * chunk.num_values)
+        or chunk.total_uncompressed_size > _RATIO * chunk.total_compressed_size
+        for chunk in chunks
     )
 
 
@@ -114,7 +114,7 @@ def _check(stream: StreamDefinition, places: Mapping[str, Sequence[int]], path: 
     if missing:
         expected = f"the columns {', '.join(field.name for field in stream.given)}"
         raise broken(path, 1, f"a table without {', '.join(missing)}", expected)
-    twice = [name for name, own in places.items() if len(own) > 1]
+    twice = [name for name, indices in places.items() if len(indices) > 1]
     if twice:
         raise broken(path, 1, f"a table with {', '.join(twice)} more than once", "each of them once")
 
@@ -176,13 +176,13 @@ def _texts(field: Field, cells: pa.Array, stream: StreamDefinition) -> Column:
     return value_column(field, values, stream.time_format)
 
 
-def _text(cell: pa.Scalar, most: int) -> str | list[str] | None:
+def _text(cell: pa.Scalar, limit: int) -> str | list[str] | None:
     """Return a cell's text; if it has none or too much, return a list, which is not a value of any field."""
     if not cell.is_valid:
         return None
     data = cell.as_buffer()
-    if data.size > most:
-        return [f"{data.size:,} bytes, more than an event may have ({most:,})"]
+    if data.size > limit:
+        return [f"{data.size:,} bytes, more than an event may have ({limit:,})"]
     try:
         return str(data.to_pybytes(), "utf-8")
     except UnicodeDecodeError:

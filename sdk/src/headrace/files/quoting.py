@@ -37,8 +37,8 @@ def quoted_part(text: str) -> str:
     >>> quoted_part('said ""no"" and left",3')
     'said ""no"" and left'
     """
-    found = _STAYS.match(text)
-    return found.group() if found else ""
+    match = _STAYS.match(text)
+    return match.group() if match else ""
 
 
 class Record(NamedTuple):
@@ -67,7 +67,7 @@ class Records:
     """
 
     def __init__(self, lines: Iterator[str], limit: int) -> None:
-        self.doubt: Callable[[int, str, Sequence[str]], str] = lambda line, whole, behind: ""
+        self.doubt: Callable[[int, str, Sequence[str]], str] = lambda line, record, behind: ""
         self._lines = lines
         self._limit = limit
         self._again: deque[str] = deque()
@@ -95,13 +95,13 @@ class Records:
         """Return the record that continues below its first line."""
         behind: list[str] = []
         wrong = self._read_on(first, behind)
-        whole = "".join((first, *behind))
-        wrong = wrong or self.doubt(line, whole, behind)
+        text = "".join((first, *behind))
+        wrong = wrong or self.doubt(line, text, behind)
         if wrong:
             self._again.extendleft(reversed(behind))
             return Record(line, first, wrong)
         self._line += len(behind)
-        return Record(line, whole)
+        return Record(line, text)
 
     def _read_on(self, first: str, behind: list[str]) -> str:
         """Read up to the end of a record; return what is wrong with it."""

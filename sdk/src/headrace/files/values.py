@@ -112,8 +112,8 @@ def _int(text: str) -> int | str:
     if len(text) > _LONGEST_NUMBER:
         return text
     number = Decimal(text)
-    whole = number.is_finite() and number.adjusted() < _LONGEST_NUMBER and number == number.to_integral_value()
-    return int(number) if whole else text
+    integral = number.is_finite() and number.adjusted() < _LONGEST_NUMBER and number == number.to_integral_value()
+    return int(number) if integral else text
 
 
 def _number_of_time(text: str, form: str | None) -> Any:

@@ -184,13 +184,13 @@ class _Comparison:
 
     def _shortage(self, view: ViewDefinition) -> str:
         """Return why the kept events do not suffice for the view's rows; empty if they do."""
-        stream, kept = self._new.stream(view.stream), self._facts.kept.get(view.stream)
-        needed = view.longest + view.keep + stream.lateness
-        if kept is None or kept.complete or kept.span >= needed:
+        stream, extent = self._new.stream(view.stream), self._facts.kept.get(view.stream)
+        minimum = view.longest + view.keep + stream.lateness
+        if extent is None or extent.complete or extent.span >= minimum:
             return ""
         reach = f"the events of {view.stream} reach back {format_duration(self._reach(view.stream))}"
         cure = "Its longest windows are too small until that much time has passed; or send the older events again"
-        return f"{reach}, and its rows need {format_duration(needed)}. {cure}"
+        return f"{reach}, and its rows need {format_duration(minimum)}. {cure}"
 
     def _label(self, label: LabelDefinition) -> Change:
         before = self._old_labels.get(label.name)
@@ -231,8 +231,8 @@ class _Comparison:
         if model.vectors == "requests":
             return f"{count} of the old definition are not learned: requests are not kept"
         label = self._new.label(model.label)
-        needed = dict.fromkeys((model.stream, label.stream, *(view.stream for view in self._new.views_of(model))))
-        short = [name for name in needed if (kept := self._facts.kept.get(name)) is not None and not kept.complete]
+        streams = dict.fromkeys((model.stream, label.stream, *(view.stream for view in self._new.views_of(model))))
+        short = [name for name in streams if (extent := self._facts.kept.get(name)) is not None and not extent.complete]
         if not short:
             return ""
         spans = [f"{name} reach back {format_duration(self._reach(name))}" for name in short]
@@ -249,8 +249,8 @@ class _Comparison:
             first = f"nothing until it has learned {counted(model.publish_examples, 'example')}"
             return f"{first}: the old version cannot be asked ({'; '.join(missing)})"
         learned = self._facts.examples.get(model.name)
-        needed = model.takeover or learned
-        count = "as many examples as that has" if needed is None else counted(needed, "example")
+        number = model.takeover or learned
+        count = "as many examples as that has" if number is None else counted(number, "example")
         all_kept = "" if model.takeover else ", or all that are kept"
         answer = f"the old version, until the new definition has learned {count}{all_kept}"
         if former.views:
@@ -261,8 +261,8 @@ class _Comparison:
         return answer
 
     def _model_differences(self, before: ModelDefinition, model: ModelDefinition) -> str:
-        read = [view for view in self._new.views_of(model) if view.name in before.view_names and self._is_filled(view)]
-        old, new = ({feature.name: feature for feature in own.features} for own in (before, model))
+        views = [view for view in self._new.views_of(model) if view.name in before.view_names and self._is_filled(view)]
+        old, new = ({feature.name: feature for feature in definition.features} for definition in (before, model))
         label = self._new.label(model.label)
         old_label = self._old_labels.get(model.label)
         differences = [
@@ -272,13 +272,13 @@ class _Comparison:
             _difference("task", before.task, model.task),
             _difference("vectors", before.vectors, model.vectors),
             _difference("learner", before.learner, model.learner),
-            *(f"view {view.title} changed" for view in read),
+            *(f"view {view.title} changed" for view in views),
             _listed("features added", (new[name].title for name in new if name not in old)),
             _listed("features removed", (old[name].title for name in old if name not in new)),
             _listed("features changed", (new[name].title for name in new if _is_another(old.get(name), new[name]))),
         ]
-        found = [difference for difference in differences if difference]
-        return "; ".join(found) or "the order of its features"
+        texts = [difference for difference in differences if difference]
+        return "; ".join(texts) or "the order of its features"
 
 
 def _is_another(before: FeatureDefinition | None, after: FeatureDefinition) -> bool:
@@ -345,8 +345,8 @@ def _without_stream(conflict: SchemaConflict) -> str:
     return f"{conflict.problem}. {conflict.cure}"
 
 
-def _sentences(found: Sequence[SchemaConflict]) -> str:
-    return "; ".join(map(_without_stream, found))
+def _sentences(conflicts: Sequence[SchemaConflict]) -> str:
+    return "; ".join(map(_without_stream, conflicts))
 
 
 def _stream_settings(before: StreamDefinition, stream: StreamDefinition) -> str:
@@ -369,7 +369,9 @@ def _view_differences(before: ViewDefinition, view: ViewDefinition) -> str:
         _difference("stream", before.stream, view.stream),
         _difference("by", ", ".join(before.by), ", ".join(view.by)),
         _difference("where", _text(before.where), _text(view.where)),
-        _difference("windows", *(", ".join(window.name for window in own.windows) for own in (before, view))),
+        _difference(
+            "windows", *(", ".join(window.name for window in definition.windows) for definition in (before, view))
+        ),
         _listed("hops of", (name for name, hop in _hops(view).items() if _hops(before).get(name, hop) != hop)),
         "features" if (before.columns, before.aggregates) != (view.columns, view.aggregates) else "",
         _difference("resolution", _span(before.resolution), _span(view.resolution)),
@@ -393,7 +395,7 @@ def _label_differences(before: LabelDefinition, label: LabelDefinition) -> str:
 
 def _shares(label: LabelDefinition) -> str:
     """Return the shares of classes that are kept, as they are declared."""
-    return ", ".join(f"{kept.share:g} of {kept.label}" for kept in label.keep) or "all"
+    return ", ".join(f"{rule.share:g} of {rule.label}" for rule in label.keep) or "all"
 
 
 def _text(expression: Expression | None) -> str:
@@ -404,14 +406,14 @@ def _span(duration: int | None) -> str:
     return "no bound" if duration is None else format_duration(duration)
 
 
-def _difference(what: str, before: object, after: object) -> str:
-    return "" if before == after else f"{what} {before} → {after}"
+def _difference(name: str, before: object, after: object) -> str:
+    return "" if before == after else f"{name} {before} → {after}"
 
 
-def _listed(what: str, names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
-    return f"{what}: {', '.join(listed[:_NAMED])}{more}" if listed else ""
+def _listed(title: str, names: Iterable[str]) -> str:
+    items = list(names)
+    more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
+    return f"{title}: {', '.join(items[:_NAMED])}{more}" if items else ""
 
 
 def _joined(*differences: str) -> str:

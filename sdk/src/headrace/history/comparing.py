@@ -24,21 +24,21 @@ class Comparison:
 
     def of_vectors(self, replayed: Replayed) -> Iterator[Difference]:
         """Yield the differences between a pass and what was logged, each with its cause."""
-        own, again = replayed.logged.vectors, replayed.again
-        features = self.columns.differ(own.numbers, own.categories, again.made.numbers, again.made.categories)
+        logged, again = replayed.logged.vectors, replayed.again
+        features = self.columns.differ(logged.numbers, logged.categories, again.made.numbers, again.made.categories)
         features[~again.known] = False
         scores = _scores_differ(replayed)
         vectors: npt.NDArray[np.bool_] = np.asarray(features.any(axis=1))
         causes = Causes(self._replay, self.columns, replayed, np.flatnonzero(vectors))
         for row in np.flatnonzero(vectors | scores | ~again.known).tolist():
             if not again.known[row]:
-                yield self._difference(own.ids[row], own.times[row], "vector", None, None, causes.lost(row))
+                yield self._difference(logged.ids[row], logged.times[row], "vector", None, None, causes.lost(row))
             for feature in np.flatnonzero(features[row]).tolist():
                 yield self._difference(
-                    own.ids[row],
-                    own.times[row],
+                    logged.ids[row],
+                    logged.times[row],
                     self.columns.names[feature],
-                    self.columns.value(own.numbers, own.categories, row, feature),
+                    self.columns.value(logged.numbers, logged.categories, row, feature),
                     self.columns.value(again.made.numbers, again.made.categories, row, feature),
                     causes.why(row, feature),
                 )
@@ -47,26 +47,26 @@ class Comparison:
                 why = "its vector differs" if vectors[row] else _version(replayed.scores, version)
                 yield from self._score(replayed, row, why)
 
-    def of_requests(self, found: Predictions, again: Rescored) -> Iterator[Difference]:
+    def of_requests(self, predictions: Predictions, again: Rescored) -> Iterator[Difference]:
         """Yield the scores of requests that differ from what was answered."""
-        differ = scores_differ(found.scores, again.scores) & ~np.isnan(again.scores)
+        differ = scores_differ(predictions.scores, again.scores) & ~np.isnan(again.scores)
         for row in np.flatnonzero(differ).tolist():
-            why = _version(again, found.versions[row])
-            scores = float(found.scores[row]), float(again.scores[row])
-            yield self._difference(found.ids[row], found.times[row], "score", *scores, why)
+            why = _version(again, predictions.versions[row])
+            scores = float(predictions.scores[row]), float(again.scores[row])
+            yield self._difference(predictions.ids[row], predictions.times[row], "score", *scores, why)
 
     def _score(self, replayed: Replayed, row: int, why: str) -> Iterator[Difference]:
-        own, logged, again = replayed.logged.vectors, replayed.predictions, replayed.scores
-        where = own.ids[row], own.times[row]
+        vectors, logged, again = replayed.logged.vectors, replayed.predictions, replayed.scores
+        where = vectors.ids[row], vectors.times[row]
         if scores_differ(logged.scores[row : row + 1], again.scores[row : row + 1]).any():
             yield self._difference(*where, "score", float(logged.scores[row]), float(again.scores[row]), why)
         if logged.labels[row] != again.labels[row]:
             yield self._difference(*where, "label", logged.labels[row], again.labels[row], why)
 
     def _difference(
-        self, own: str, time: np.int64, what: str, logged: float | str | None, again: float | str | None, why: str
+        self, event_id: str, time: np.int64, part: str, logged: float | str | None, again: float | str | None, why: str
     ) -> Difference:
-        return Difference(self.model, own, int(time), what, logged, again, why)
+        return Difference(self.model, event_id, int(time), part, logged, again, why)
 
 
 def _scores_differ(replayed: Replayed) -> npt.NDArray[np.bool_]:

@@ -100,36 +100,36 @@ class _Reading:
 
     def _refused(self) -> dict[str, Position]:
         """Return, by physical topic, the last position for which the feature service has written a dead letter."""
-        found: dict[str, Position] = {}
+        positions: dict[str, Position] = {}
         topic = self._topics.dead_letters
         for batch in read_whole(self._client, topic):
             for message in opened(batch, topic, pass_over):
                 letter = read_letter(message.payload)
                 if letter.service == "feature" and letter.position:
-                    own = Position.from_bytes(letter.position)
-                    found[letter.topic] = max(own, found.get(letter.topic, START))
+                    position = Position.from_bytes(letter.position)
+                    positions[letter.topic] = max(position, positions.get(letter.topic, START))
             self._tell(topic, len(batch))
-        return found
+        return positions
 
     def _read_stream(
         self, stream: StreamDefinition, partition: PartitionId, topic: str, refused: dict[str, Position]
     ) -> None:
-        codec, own = StreamCodec(stream), Retained()
+        codec, extent = StreamCodec(stream), Retained()
         for batch in read_whole(self._client, topic, 5_000):
-            own.end = batch.positions[-1]
+            extent.end = batch.positions[-1]
             events = [payload for payload in batch.payloads if payload]
             # The first and the last events show how far the log reaches.
             times = codec.columns(events[:100] + events[-100:])[0].times
             if len(times):
-                own.oldest = int(times.min()) if own.oldest is None else own.oldest
-                own.newest = int(times.max())
+                extent.oldest = int(times.min()) if extent.oldest is None else extent.oldest
+                extent.newest = int(times.max())
             self._tell(topic, len(batch))
-        found = self._found
-        found.ends[topic] = own.end
-        found.topics.append(topic)
-        found.retained[partition] = own
-        found.epochs[partition] = 0
-        found.progress[partition] = Progress(refused=refused.get(topic, START))
+        outputs = self._found
+        outputs.ends[topic] = extent.end
+        outputs.topics.append(topic)
+        outputs.retained[partition] = extent
+        outputs.epochs[partition] = 0
+        outputs.progress[partition] = Progress(refused=refused.get(topic, START))
 
     def _read_features(self, model: ModelDefinition) -> None:
         for index, topic in enumerate(partitions(self._client, self._topics.features(model.name))):
