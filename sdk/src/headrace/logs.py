@@ -88,8 +88,8 @@ def _thread_failed(failed: threading.ExceptHookArgs) -> None:
 
 
 def _passed_over(passed: sys.UnraisableHookArgs) -> None:
-    told = _told(passed.exc_value, passed.exc_traceback)
-    structlog.get_logger().error("exception_ignored", where=repr(passed.object), **told)
+    fields = _told(passed.exc_value, passed.exc_traceback)
+    structlog.get_logger().error("exception_ignored", where=repr(passed.object), **fields)
 
 
 def _told(error: BaseException | None, at: TracebackType | None) -> dict[str, Any]:

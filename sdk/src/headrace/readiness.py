@@ -160,11 +160,11 @@ class Dependencies:
 
     def unreachable(self, names: Iterable[str] | None = None) -> tuple[Unreachable, ...]:
         """List the dependencies that do not answer, among these names or all."""
-        wanted = None if names is None else set(names)
+        subset = None if names is None else set(names)
         return tuple(
             Unreachable(watch.dependency.name, watch.dependency.address, reason)
             for watch in self.watches
-            if (reason := watch.reason) is not None and (wanted is None or watch.dependency.name in wanted)
+            if (reason := watch.reason) is not None and (subset is None or watch.dependency.name in subset)
         )
 
     def state(self) -> str:

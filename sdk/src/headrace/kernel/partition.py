@@ -134,7 +134,7 @@ class Waiting:
         self.positions, self.keys, self.since = self.positions[count:], self.keys[count:], self.since[count:]
         self.watermarks = self.watermarks[count:]
         self.folded -= count
-        self.made = {model: made - count for model, made in self.made.items()}
+        self.made = {model: number - count for model, number in self.made.items()}
 
 
 @dataclass
@@ -200,8 +200,8 @@ class Partition:
 
     def _unmade(self, model: str) -> int:
         waiting = self.waiting
-        made = waiting.made.get(model, 0) if waiting else 0
-        return ENDED if waiting is None or made >= len(waiting) else int(waiting.watermarks[made])
+        number = waiting.made.get(model, 0) if waiting else 0
+        return ENDED if waiting is None or number >= len(waiting) else int(waiting.watermarks[number])
 
     def settle(self) -> None:
         """Count everything read as done if no event waits, with the watermark and the end that followed it."""
@@ -224,7 +224,7 @@ class Partition:
         """
         stream = self.stream
         refused: list[Refused] = []
-        kept: list[int] = []
+        rows: list[int] = []
         keys: list[int] = []
         watermarks: list[int] = []
         newest, watermark = self.newest, self.watermark
@@ -238,14 +238,14 @@ class Partition:
                 refused.append(Refused(index, too_far_ahead(stream, time, at + stream.ahead)))
             else:
                 newest = max(newest, time)
-                kept.append(index)
+                rows.append(index)
                 keys.append(newest)
                 watermark = max(watermark, newest - stream.lateness)
                 watermarks.append(watermark)
                 self._remember(event_id, time)
-        if kept:
-            accepted = events if len(kept) == len(events) else events.take(kept)
-            self._keep(accepted, [positions[i] for i in kept], keys, watermarks, now)
+        if rows:
+            accepted = events if len(rows) == len(events) else events.take(rows)
+            self._keep(accepted, [positions[i] for i in rows], keys, watermarks, now)
             self.newest, self.watermark = newest, watermark
             self.idle = self.ended = False
         if len(positions):
@@ -294,10 +294,10 @@ class Partition:
         """Return the ids that `forget_ids` would drop."""
         oldest, outdated = self.newest - self._remembered, []
         for event_id, time in zip(*self._order, strict=True):
-            known = self.seen.get(event_id)
-            if known == time and time >= oldest:
+            last_time = self.seen.get(event_id)
+            if last_time == time and time >= oldest:
                 break
-            if known == time:
+            if last_time == time:
                 outdated.append(event_id)
         return outdated
 

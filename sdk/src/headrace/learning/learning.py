@@ -120,10 +120,10 @@ class _Message:
         self.ids = entries.ids[first:]
         self.weights: list[float] = entries.weights[first:].tolist()
         # This definition was not asked questions that were made later, nor those in the log of a former one.
-        asked = np.full(len(entries), not former)
+        mask = np.full(len(entries), not former)
         if entries.made is not None:
-            asked &= ~entries.made
-        self.asked: list[bool] = asked[first:].tolist()
+            mask &= ~entries.made
+        self.asked: list[bool] = mask[first:].tolist()
         self.labels = labels_of(task, entries.labels[first:])
         self.rows = rows.of(entries, first)
         self._kinds = entries.kinds[first:]
@@ -229,8 +229,8 @@ class Learning:
             self.progress.frontier = envelope.reached if envelope.reached > UNKNOWN else None
             self._whole = envelope.definition == self.model.hash and not envelope.remaking
         self.progress.position = message.position
-        told = envelope.reached is not None
-        if told and self.progress.rests and self.progress.examples > self.progress.published:
+        has_progress = envelope.reached is not None
+        if has_progress and self.progress.rests and self.progress.examples > self.progress.published:
             yield
 
     def skip(self, position: Position) -> None:

@@ -151,10 +151,10 @@ class ServedQuality:
 
         An answer that waits for its prediction counts as not served until the prediction comes.
         """
-        found = self.quality.metrics()
+        metrics = self.quality.metrics()
         unknown = (*_LEARNERS, *_UNKNOWN.get(self._model.task, ()))
-        named = {f"served_{name}": value for name, value in found.items() if name not in unknown}
-        return {"served": found["scored"], "unserved": float(self._unserved + len(self._answers)), **named}
+        served = {f"served_{name}": value for name, value in metrics.items() if name not in unknown}
+        return {"served": metrics["scored"], "unserved": float(self._unserved + len(self._answers)), **served}
 
     def dump(self) -> bytes:
         """Serialize everything for a checkpoint."""
@@ -170,20 +170,20 @@ class ServedQuality:
     def load(cls, model: ModelDefinition, data: bytes) -> ServedQuality:
         """Restore what `dump` returned."""
         state = _STATE.decode(data)
-        served = cls(model)
-        served._quality, served._unserved = restore(model, state.quality), state.unserved
-        served._count = state.count
-        served.positions = state.positions
+        quality = cls(model)
+        quality._quality, quality._unserved = restore(model, state.quality), state.unserved
+        quality._count = state.count
+        quality.positions = state.positions
         for id, time, score, predicted in state.predictions:
-            served._predictions[_Key(id, time)] = _Prediction(score, predicted)
+            quality._predictions[_Key(id, time)] = _Prediction(score, predicted)
         for id, time, label, weight in state.answers:
-            served._answers[_Key(id, time)] = _Answer(label, weight)
-        served._otherwise = {_Key(*key): None for key in state.otherwise}
-        return served
+            quality._answers[_Key(id, time)] = _Answer(label, weight)
+        quality._otherwise = {_Key(*key): None for key in state.otherwise}
+        return quality
 
-    def _settle(self, least: int = 1) -> None:
+    def _settle(self, minimum: int = 1) -> None:
         """Give the pairs to the metrics, once there are at least this many."""
-        if len(self._pairs) < least:
+        if len(self._pairs) < minimum:
             return
         pairs, self._pairs = self._pairs, []
         self._count += len(pairs)
@@ -200,9 +200,9 @@ class ServedQuality:
         )
 
 
-def _shorten(waiting: dict[_Key, _Value], most: int) -> int:
+def _shorten(waiting: dict[_Key, _Value], limit: int) -> int:
     """Remove the oldest entries beyond a number; return how many were removed."""
-    excess = max(len(waiting) - most, 0)
+    excess = max(len(waiting) - limit, 0)
     for key in list(islice(waiting, excess)):
         del waiting[key]
     return excess

@@ -97,7 +97,7 @@ class PartitionConsumer:
         self._position = START
         self._owner = False
         self._gap: LogReader | None = None
-        self._held = Batch()
+        self._held_batch = Batch()
         self._consumer = self._subscribe()
 
     def receive(self, wait_ms: int = WAIT_MS) -> Batch:
@@ -168,7 +168,7 @@ class PartitionConsumer:
     def ack(self, position: Position) -> None:
         """Acknowledge everything up to a position; call it only once its effects are durable."""
         # Copy, because the receiving thread adds to them meanwhile.
-        done = [own for own in tuple(self._ids) if own <= position]
+        done = [earlier for earlier in tuple(self._ids) if earlier <= position]
         if done:
             last = max(done)
             if last.entry == 0 and not ends_its_batch(self._ids[last]):
@@ -181,8 +181,8 @@ class PartitionConsumer:
                 return  # `_look_further` is about to replace it: the next acknowledgement covers this one
             except pulsar.PulsarException as error:
                 raise Unavailable(f"broker: {self.topic}: {error}") from error
-            for own in done:
-                del self._ids[own]
+            for earlier in done:
+                del self._ids[earlier]
 
     def end(self) -> Position | None:
         """Return the end of the log; None while there is more to receive, or if the broker does not answer."""
@@ -301,10 +301,10 @@ class PartitionConsumer:
         received = self._ids.get(self._position)
         return not _covers(self._position, last) or (received is not None and not ends_its_batch(received))
 
-    def _new(self, batch: Batch, known: Position = START) -> Batch:
+    def _new(self, batch: Batch, log_end: Position = START) -> Batch:
         """Return the new messages of a batch, up to a hole; up to `known` it comes from the log, and has no holes."""
         fresh = batch.after(self._position)
-        hole = self._hole(fresh, known)
+        hole = self._hole(fresh, log_end)
         if hole is not None:
             # The broker may have skipped messages that are in the log: the embedded one does so during redelivery,
             # other brokers when a log continues in another ledger.
@@ -316,22 +316,22 @@ class PartitionConsumer:
             self._position = fresh.positions[-1]
         return fresh
 
-    def _hole(self, fresh: Batch, known: Position) -> int | None:
+    def _hole(self, fresh: Batch, log_end: Position) -> int | None:
         """Return the index of the first message that may not directly follow the one before it."""
         previous = self._position
-        for index, own in enumerate(fresh.positions):
-            if own > known and previous != START and not own.follows(previous):
+        for index, position in enumerate(fresh.positions):
+            if position > log_end and previous != START and not position.follows(previous):
                 return index
-            previous = own
+            previous = position
         return None
 
-    def _read_up_to(self, held: Batch, position: Position) -> LogReader:
+    def _read_up_to(self, batch: Batch, position: Position) -> LogReader:
         """Hold back a batch until the messages between `position` and the batch have been read from the log.
 
         If the batch is empty, read up to the end of the log.
         """
         self._position = position
-        self._held = held
+        self._held_batch = batch
         self._gap = LogReader(self._client, self.topic, position, self._max_messages)
         return self._gap
 
@@ -339,19 +339,19 @@ class PartitionConsumer:
         missed = gap.receive(self._max_messages)
         if missed:
             self._heard, self._patience = self._clock(), PATIENCE
-        if not self._held:
+        if not self._held_batch:
             if not gap.more():
                 gap.close()
                 self._gap = None
             return self._from_log(missed)
-        first = self._held.positions[0]
+        first = self._held_batch.positions[0]
         before = bisect_left(missed.positions, first)
         # Delivered messages are in the log, so an empty read does not mean that it ended.
         if before == len(missed):
             return self._from_log(missed)
         gap.close()
         self._gap = None
-        return self._new(missed.before(before).followed_by(self._held), first)
+        return self._new(missed.before(before).followed_by(self._held_batch), first)
 
     def _from_log(self, batch: Batch) -> Batch:
         return self._new(batch, batch.positions[-1] if batch else START)

@@ -38,10 +38,10 @@ class WrongMessage:
 
 def opened(batch: Batch, topic: str, wrong: Callable[[WrongMessage], None]) -> Iterator[Message]:
     """Yield the messages of a batch, in order; invalid ones are given to `wrong`."""
-    what = f"a message of {topic.rpartition('/')[2]}"
+    subject = f"a message of {topic.rpartition('/')[2]}"
     for position, payload, properties in zip(batch.positions, batch.payloads, batch.properties, strict=True):
         try:
-            message = Message(position, payload, read_envelope(properties, payload, what))
+            message = Message(position, payload, read_envelope(properties, payload, subject))
         except Unreadable as error:
             wrong(WrongMessage(topic, position, payload, error))
         else:

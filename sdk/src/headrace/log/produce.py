@@ -150,8 +150,8 @@ class Producer:
         note = results.setdefault
         send = self._producer.send_async
         try:
-            for payload, key, own in zip(payloads, keys, properties or repeat(None, len(keys)), strict=True):
-                send(payload, note, partition_key=key, properties=own)
+            for payload, key, props in zip(payloads, keys, properties or repeat(None, len(keys)), strict=True):
+                send(payload, note, partition_key=key, properties=props)
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: {self.topic}: {error}") from error
         self.flush()

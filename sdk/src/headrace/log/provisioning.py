@@ -80,10 +80,10 @@ def provision(
     check_schemas(admin, loop, namespace)
     changes = 0
 
-    def changed(what: str) -> None:
+    def changed(line: str) -> None:
         nonlocal changes
         changes += 1
-        say(what)
+        say(line)
 
     if not admin.has_namespace(namespace):
         admin.create_namespace(namespace)

@@ -25,11 +25,11 @@ def murmur3(data: bytes) -> int:
     (0, True)
     """
     hashed = 0
-    whole = len(data) & ~3
-    for start in range(0, whole, 4):
+    end = len(data) & ~3
+    for start in range(0, end, 4):
         hashed ^= _scramble(int.from_bytes(data[start : start + 4], "little"))
         hashed = ((hashed << 13 | hashed >> 19) * 5 + 0xE6546B64) & _MASK
-    hashed ^= _scramble(int.from_bytes(data[whole:], "little"))
+    hashed ^= _scramble(int.from_bytes(data[end:], "little"))
     hashed ^= len(data)
     hashed = (hashed ^ hashed >> 16) * 0x85EBCA6B & _MASK
     hashed = (hashed ^ hashed >> 13) * 0xC2B2AE35 & _MASK

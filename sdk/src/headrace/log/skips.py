@@ -84,7 +84,7 @@ def write_skip(client: pulsar.Client, topic: str, skip: Skip) -> None:
 
 def skips_in(payloads: Iterable[bytes], positions: Iterable[Position], model: str) -> list[Skip]:
     """Decode the skips of a model; invalid messages are left out and logged."""
-    found = []
+    skips = []
     for payload, position in zip(payloads, positions, strict=True):
         try:
             skip = decode_skip(payload)
@@ -92,8 +92,8 @@ def skips_in(payloads: Iterable[bytes], positions: Iterable[Position], model: st
             _log.warning("skip_unreadable", position=tuple(position), reason=str(error))
             continue
         if skip.model == model:
-            found.append(skip)
-    return found
+            skips.append(skip)
+    return skips
 
 
 class SkipReader:

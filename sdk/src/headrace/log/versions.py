@@ -121,9 +121,9 @@ def newest_versions(
     Unavailable
         The broker does not answer.
     """
-    found = {model.name: _Found(model, (limits or {}).get(model.name)) for model in models}
+    newest = {model.name: _Found(model, (limits or {}).get(model.name)) for model in models}
     for batch in read_whole(client, topic, max_messages=4, compacted=True):
         for version in versions_in(batch, topic, pass_over):
-            if version.model in found:
-                found[version.model].take(version)
-    return {name: own.result() for name, own in found.items()}
+            if version.model in newest:
+                newest[version.model].take(version)
+    return {name: entry.result() for name, entry in newest.items()}

@@ -234,14 +234,14 @@ class PairStore:
         Invalid entries, which no owner wrote, are left out.
         """
         with store_errors():
-            found: dict[bytes, bytes] = self._store.hgetall(self._keys[3])  # type: ignore[assignment]
-        known: list[tuple[int, int, str]] = []
-        for name, time in found.items():
+            fields: dict[bytes, bytes] = self._store.hgetall(self._keys[3])  # type: ignore[assignment]
+        ids: list[tuple[int, int, str]] = []
+        for name, time in fields.items():
             number, _, event_id = name.partition(b":")
             with suppress(ValueError):
-                known.append((int(time), int(number), event_id.decode()))
+                ids.append((int(time), int(number), event_id.decode()))
         seen: dict[int, dict[str, int]] = {}
-        for at, topic, id in sorted(known, key=itemgetter(0)):
+        for at, topic, id in sorted(ids, key=itemgetter(0)):
             seen.setdefault(topic, {})[id] = at
         return seen
 
@@ -252,9 +252,9 @@ class PairStore:
         for start in range(0, len(names), _LOAD):
             pipe.hmget(self._keys[2], names[start : start + _LOAD])
         with store_errors():
-            found = [entry for part in pipe.execute() for entry in part]
+            values = [entry for part in pipe.execute() for entry in part]
         loaded = Loaded({}, {})
-        for name, data in zip(names, found, strict=True):
+        for name, data in zip(names, values, strict=True):
             try:
                 if data is not None:
                     loaded.entries[name] = _ENTRY.decode(data, f"an entry of {self._work}")
@@ -271,7 +271,7 @@ class PairStore:
             Another process has taken over the join.
         """
         removed: list[tuple[str, str, list[str | bytes]]] = [("entries", self._keys[2], list(names))]
-        removed += [("", self._orders[index], list(listed)) for index, listed in places.items()]
+        removed += [("", self._orders[index], list(items)) for index, items in places.items()]
         for kind, key, members in removed:
             with store_errors():
                 done = not members or self._forget(keys=[self._keys[0], key], args=[epoch, kind, *members])
@@ -284,8 +284,8 @@ class PairStore:
         for index, time in times.items():
             pipe.zrangebylex(self._orders[index], "-", b"(" + sort_key(time), 0, limit)
         with store_errors():
-            found = pipe.execute()
-        return dict(zip(times, found, strict=True))
+            results = pipe.execute()
+        return dict(zip(times, results, strict=True))
 
     def due(self, begin: int, end: int) -> int:
         """Return how many open questions are decided between two watermarks."""
@@ -355,5 +355,5 @@ class PairStore:
 
 def _add_hash(arguments: list[int | str | bytes], fields: Mapping[str, bytes | int | None]) -> None:
     gone = [name for name, value in fields.items() if value is None]
-    kept = [part for name, value in fields.items() if value is not None for part in (name, value)]
-    arguments += (len(gone), *gone, len(kept) // 2, *kept)
+    pairs = [part for name, value in fields.items() if value is not None for part in (name, value)]
+    arguments += (len(gone), *gone, len(pairs) // 2, *pairs)

@@ -100,7 +100,7 @@ class Standing(NamedTuple):
 
 def view_names(loop: LoopDefinition, stream: str) -> frozenset[str]:
     """Return the views that fold a stream, as the store names them; a changed one has another name."""
-    return frozenset(f"{own.stored}:{own.hash}" for own in loop.views if own.stream == stream)
+    return frozenset(f"{view.stored}:{view.hash}" for view in loop.views if view.stream == stream)
 
 
 class PartitionStore:
@@ -129,17 +129,17 @@ class PartitionStore:
         _, state, ids = self._keys(partition)
         epoch = self._fences.acquire(_work(partition))
         with store_errors():
-            found: dict[bytes, bytes] = self._store.hgetall(state)  # type: ignore[assignment]
+            fields: dict[bytes, bytes] = self._store.hgetall(state)  # type: ignore[assignment]
             times: list[tuple[bytes, float]] = self._store.zrange(ids, 0, -1, withscores=True)  # type: ignore[assignment]
-        saved = _saved(found, partition)
+        saved = _saved(fields, partition)
         if saved is not None and saved.epoch is not None and saved.epoch >= epoch:
             # The epoch has been damaged: readers would drop what this owner writes.
             epoch = self._fences.acquire(_work(partition), saved.epoch)
-        emitted = _position(found.get(b"emitted"), partition)
+        emitted = _position(fields.get(b"emitted"), partition)
         progress = Progress() if saved is None else _progress(saved)
         progress.emitted = emitted
         views = None if saved is None else frozenset(saved.views)
-        floor, decisions = _number(found.get(b"floor", b"0"), partition), found.get(b"decisions", b"")
+        floor, decisions = _number(fields.get(b"floor", b"0"), partition), fields.get(b"decisions", b"")
         return TakenOver(epoch, progress, _seen(times), views, floor, decisions)
 
     def views(self, partition: PartitionId) -> frozenset[str] | None:
@@ -187,16 +187,16 @@ class PartitionStore:
         for partition in partitions:
             pipe.hmget(self._keys(partition)[1], ("saved", "goal"))
         with store_errors():
-            found = pipe.execute()
+            results = pipe.execute()
         rebuilding = {}
-        for own, (data, sealed) in zip(partitions, found, strict=True):
-            saved = _readable(data, own)
+        for partition, (data, sealed) in zip(partitions, results, strict=True):
+            saved = _readable(data, partition)
             if saved is None or sealed is None:
                 continue
             with suppress(Unreadable):
-                done, goal = Position.from_bytes(saved.done), _position(sealed, own)
+                done, goal = Position.from_bytes(saved.done), _position(sealed, partition)
                 if done < goal:
-                    rebuilding[own] = (done, goal)
+                    rebuilding[partition] = (done, goal)
         return rebuilding
 
     def record_emitted(self, partition: PartitionId, epoch: int, progress: Progress) -> None:
@@ -264,8 +264,8 @@ class PartitionStore:
             most_ids,
             decisions,
         ]
-        for own, time in ids.items():
-            arguments += (time, own)
+        for event_id, time in ids.items():
+            arguments += (time, event_id)
         with store_errors():
             done = self._save(keys=self._keys(partition), args=arguments)
         if not done:
@@ -282,8 +282,8 @@ class PartitionStore:
             pipe.get(epoch)
             pipe.hget(state, "saved")
         with store_errors():
-            found = pipe.execute()
-        pairs = zip(partitions, found[::2], found[1::2], strict=True)
+            results = pipe.execute()
+        pairs = zip(partitions, results[::2], results[1::2], strict=True)
         return {partition: _standing(epoch, _readable(state, partition)) for partition, epoch, state in pairs}
 
     def _keys(self, partition: PartitionId) -> list[str]:
@@ -299,10 +299,10 @@ def _what(partition: PartitionId) -> str:
     return f"the state of partition {partition}"
 
 
-def _saved(found: Mapping[bytes, bytes], partition: PartitionId) -> PartitionState | None:
+def _saved(fields: Mapping[bytes, bytes], partition: PartitionId) -> PartitionState | None:
     """Return the state of a partition; None if there is none."""
-    data = found.get(b"saved")
-    if data is None and b"done" in found:
+    data = fields.get(b"saved")
+    if data is None and b"done" in fields:
         raise without_format(_what(partition))
     try:
         return None if data is None else _STATE.decode(data, _what(partition))
@@ -343,10 +343,10 @@ def _number(text: bytes, partition: PartitionId) -> int:
     return int(text)
 
 
-def _seen(found: Iterable[tuple[bytes, float]]) -> dict[str, int]:
+def _seen(entries: Iterable[tuple[bytes, float]]) -> dict[str, int]:
     """Return the ids seen; invalid entries, which no owner wrote, are left out."""
     seen = {}
-    for name, time in found:
+    for name, time in entries:
         with suppress(UnicodeDecodeError, OverflowError, ValueError):
             seen[name.decode()] = int(time)
     return seen
@@ -360,9 +360,9 @@ def _standing(epoch: bytes | None, saved: PartitionState | None) -> Standing | N
         return Standing(number)
     reached = Reached(from_wire(saved.folded), from_wire(saved.out))
     # A new owner may have found more, so an earlier owner's report of silence no longer holds.
-    told = Reached() if reached.rests and saved.epoch != number else reached
+    report = Reached() if reached.rests and saved.epoch != number else reached
     try:
-        return Standing(number, told, Position.from_bytes(saved.done))
+        return Standing(number, report, Position.from_bytes(saved.done))
     except Unreadable:
         return Standing(number)
 

@@ -52,10 +52,10 @@ def unseal(kind: str, data: bytes, what: str) -> bytes:
         It is truncated, changed, of another kind or of another format.
     """
     try:
-        said = _FORMAT.decode(data)
-        if said.format is None:
+        header = _FORMAT.decode(data)
+        if header.format is None:
             raise without_format(what)
-        check_format(what, said.format, said.version[:20])
+        check_format(what, header.format, header.version[:20])
         document = _DOCUMENT.decode(data)
     except _ERRORS as error:
         raise Unreadable(what, f"it is no document of headrace: {error}") from error

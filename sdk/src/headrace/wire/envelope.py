@@ -81,13 +81,13 @@ class Envelope:
 
     def properties(self, payload: bytes) -> dict[str, str]:
         """Return the properties of the message that has this header and payload."""
-        found = {
+        properties = {
             name: write(value)
             for name, (write, _, absent) in _FIELDS.items()
             if (value := getattr(self, name)) not in (absent, None)
         }
-        found |= {_FORMAT: str(FORMAT), _VERSION: version_text(VERSION), _LENGTH: str(len(payload))}
-        return found | {_CRC: _checksum(found, payload)}
+        properties |= {_FORMAT: str(FORMAT), _VERSION: version_text(VERSION), _LENGTH: str(len(payload))}
+        return properties | {_CRC: _checksum(properties, payload)}
 
 
 def has_header(properties: Mapping[str, str]) -> bool:

@@ -64,15 +64,15 @@ def unseal(kind: Kind, data: bytes, what: str) -> bytes:
         raise Unreadable(what, "it has no header")
     if len(data) < HEADER_BYTES:
         raise Unreadable(what, f"it has {len(data)} bytes, less than its header of {HEADER_BYTES}")
-    _, found, number, major, minor, _, length = _HEAD.unpack_from(data)
+    _, code, number, major, minor, _, length = _HEAD.unpack_from(data)
     check_format(what, number, version_text((major, minor)))
     if length != len(data) - HEADER_BYTES:
         raise Unreadable(what, f"it has {len(data) - HEADER_BYTES} bytes, and its header says {length}")
     body = data[HEADER_BYTES:]
     if _CRC.unpack_from(data, _HEAD.size)[0] != zlib.crc32(body, zlib.crc32(data[: _HEAD.size])):
         raise Unreadable(what, "its bytes do not have the checksum of its header")
-    if found != kind:
-        raise Unreadable(what, f"it is of kind {found}, not {kind}")
+    if code != kind:
+        raise Unreadable(what, f"it is of kind {code}, not {kind}")
     return body
 
 
