@@ -67,7 +67,7 @@ class TooManyFields:
 
 
 def decoding(decode: Callable[[bytes], Any], limit: int) -> Callable[[bytes], Any]:
-    """Return a decoder that returns `TooManyFields` instead of a request with more than `most` fields."""
+    """Return a decoder that returns `TooManyFields` instead of a request with more than `limit` fields."""
 
     def bounded(data: bytes) -> Any:
         # The shortest field has two bytes.
@@ -79,7 +79,7 @@ def decoding(decode: Callable[[bytes], Any], limit: int) -> Callable[[bytes], An
 
 
 def has_more_fields(data: bytes, limit: int) -> bool:
-    """Return whether an encoded message has more than `most` fields at its top level.
+    """Return whether an encoded message has more than `limit` fields at its top level.
 
     Input that cannot be read here is left to the decoder.
 

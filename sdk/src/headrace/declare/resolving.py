@@ -124,8 +124,9 @@ class Scope:
                 expression, f"{expression.name} has the wrong parameters: {text}", f".{name}() {trouble}."
             )
         parameters = tuple(
-            parameter if isinstance(parameter, str) else float(parameter) for parameter in expression.parameters
-        )  # type: ignore[arg-type]
+            parameter if isinstance(parameter, str) else float(parameter)  # type: ignore[arg-type]
+            for parameter in expression.parameters
+        )
         value = definition.Apply(name, tuple(argument.value for argument in arguments), parameters)
         return Typed(value, rule.gives(types, expression.parameters))
 

@@ -152,7 +152,7 @@ class StreamCodec:
         return self._to_columns(records), valid, invalid
 
     def request(self, event: bytes, names: frozenset[str]) -> EventColumns:
-        """Decode one event of a scoring request: only the `needed` fields must be there.
+        """Decode one event of a scoring request: only these fields must be there.
 
         Raises
         ------

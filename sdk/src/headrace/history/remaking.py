@@ -207,7 +207,7 @@ class _Log:
         self._closed: list[ClosedQuestion] = []
 
     def entries(self, remade: Remade, tell: Callable[[int, int], None]) -> Iterator[LogEntries]:
-        """Yield the entries, then add to `made` the questions that are left."""
+        """Yield the entries, then add to `remade` the questions that are left."""
         total = sum(
             self._count(partition, waiting) for partition in self._questions for waiting in self._source.read(partition)
         )

@@ -302,7 +302,7 @@ class PartitionConsumer:
         return not _covers(self._position, last) or (received is not None and not ends_its_batch(received))
 
     def _new(self, batch: Batch, log_end: Position = START) -> Batch:
-        """Return the new messages of a batch, up to a hole; up to `known` it comes from the log, and has no holes."""
+        """Return the new messages of a batch, up to a hole; up to `log_end` it comes from the log, and has no holes."""
         fresh = batch.after(self._position)
         hole = self._hole(fresh, log_end)
         if hole is not None:
