@@ -234,20 +234,20 @@ class Answering:
 def widened(model: ModelDefinition, former: Former) -> ModelDefinition:
     """Append a former definition's features to a model's own, reading views as `Answering.folded` names them."""
     names = {view.name: view.as_former().name for view in former.views}
-    theirs = [
+    features = [
         structs.replace(feature, name=f"~{feature.name}", value=_reading(feature.value, names))
         for feature in former.model.features
     ]
-    return structs.replace(model, features=(*model.features, *theirs))
+    return structs.replace(model, features=(*model.features, *features))
 
 
 def behind(model: ModelDefinition, former: ModelDefinition) -> Selection:
     """Return how a vector of the widened model contains that of the former definition."""
-    texts, theirs = (
+    texts, former_texts = (
         [feature.type is FieldType.STRING for feature in definition.features] for definition in (model, former)
     )
-    numbers = range(texts.count(False), texts.count(False) + theirs.count(False))
-    categories = range(texts.count(True), texts.count(True) + theirs.count(True))
+    numbers = range(texts.count(False), texts.count(False) + former_texts.count(False))
+    categories = range(texts.count(True), texts.count(True) + former_texts.count(True))
     return Selection(tuple(numbers), tuple(categories))
 
 

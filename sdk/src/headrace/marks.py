@@ -103,7 +103,7 @@ def refusal_of(stream: StreamDefinition, mark: Mark, published_at: int) -> Inval
     if mark.time > latest:
         basis = "the last time that an event can have" if ahead is None else "when it was published, and `ahead`"
         expected = f"{format_time(latest)} or earlier ({basis}), in microseconds since the epoch"
-        return InvalidEvent(MARK, f"{_shown(mark.time)} by {mark.sender}", expected)
+        return InvalidEvent(MARK, f"{_time_text(mark.time)} by {mark.sender}", expected)
     return None
 
 
@@ -114,5 +114,5 @@ def _may_send(stream: StreamDefinition, mark: Mark) -> bool:
     return mark.by_cli and (mark.withdraws or stream.marks == Marking.CLI)
 
 
-def _shown(time: int) -> str:
+def _time_text(time: int) -> str:
     return format_time(time) if abs(time) <= LAST_TIME else f"{time:.4g}"

@@ -120,12 +120,12 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 streaming, decode, handler.response_serializer
             )
         single = handler.stream_unary or handler.unary_unary
-        received = None if handler.request_streaming else await self._load.receive()
+        release = None if handler.request_streaming else await self._load.receive()
 
         async def answering(request: Any, context: Any) -> Any:
             try:
-                if received is not None:
-                    received()
+                if release is not None:
+                    release()
                 message = self._read(request)
                 with self._load.streaming() if handler.request_streaming else self._load.holding(message.ByteSize()):
                     return await single(message, context)

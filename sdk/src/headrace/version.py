@@ -85,7 +85,7 @@ def judge(task: Task, scores: Scores, numbers: Numbers) -> Judgement:
     odd = (np.abs(numbers[rows]) > _ORDINARY).any(axis=1)
     if not odd.all():
         output = scores.score if scores.probabilities is None else scores.probabilities
-        return Judgement(f"it answers {_told(output[rows[~odd][:1]])}, expected a {_KINDS[task]}")
+        return Judgement(f"it answers {_output_text(output[rows[~odd][:1]])}, expected a {_KINDS[task]}")
     return Judgement(unanswered=frozenset(rows.tolist()))
 
 
@@ -183,14 +183,14 @@ class Version:
             raise CorruptState(f"model {self.model.name!r}: the version's output is not float64{shape}")
         task = self.model.task
         if not plausible(task, scores).all():
-            answers = f"the version answers {_told(output)}, expected a {_KINDS[task]}"
+            answers = f"the version answers {_output_text(output)}, expected a {_KINDS[task]}"
             raise CorruptState(f"model {self.model.name!r}: {answers}")
 
 
 _KINDS = {Task.BINARY: "probability", Task.MULTICLASS: "probability of each class", Task.REGRESSION: "finite number"}
 
 
-def _told(output: Numbers) -> str:
+def _output_text(output: Numbers) -> str:
     """Return an output in the form that errors show."""
     return np.array2string(output.reshape(-1)[:6], precision=6, separator=", ", threshold=6)
 

@@ -56,10 +56,10 @@ def command(
     from headrace.store.connection import connect
 
     target = find(loop, data, redis)
-    compiled = definition_of(target, definition)
+    loop_definition = definition_of(target, definition)
     began = time.monotonic()
     with problems_told(target), broker_of(target, pulsar) as (client, namespace), connect(target.redis) as store:
-        backfill = Backfill(compiled, client, store, namespace)
+        backfill = Backfill(loop_definition, client, store, namespace)
         rebuild = _begin(backfill, again)
         if rebuild.shortages:
             rest = "unless a stream began then, what was held from before is lost"

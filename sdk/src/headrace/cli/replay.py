@@ -134,11 +134,11 @@ def command(
     for stream, event in without:
         alterations.leave_out(origin.definition, stream, event)
     selection = Selection(frozenset(ids) or None, start, end, limit)
-    chosen = _chosen(origin.definition, models)
+    definitions = _choose(origin.definition, models)
     totals: dict[str, Counts] = {}
     with broker_of(origin.target, pulsar) as (client, namespace), progress("replay") as show:
         reading = _Reading(client, namespace, origin, show, alterations, complete, relearn)
-        for model in chosen:
+        for model in definitions:
             replay, comparison = reading.of(model)
             totals[model.name] = _one(replay, comparison, selection, diff, as_json)
             if diff and not alterations and limit is None:
@@ -244,16 +244,16 @@ def _loop(
     return _Loop(definition_of(target, definition), target, loop_file or (Path(up.loop_file) if up else None))
 
 
-def _chosen(loop: LoopDefinition, names: Sequence[str]) -> list[ModelDefinition]:
+def _choose(loop: LoopDefinition, names: Sequence[str]) -> list[ModelDefinition]:
     if not names:
         return list(loop.models)
     titles = {model.title: model.name for model in loop.models}
     by_name = {model.name: model for model in loop.models}
-    chosen = [titles.get(name, name) for name in names]
-    for name in chosen:
+    state_names = [titles.get(name, name) for name in names]
+    for name in state_names:
         if name not in by_name:
             raise UnknownName("model", name, tuple(titles))
-    return [by_name[name] for name in dict.fromkeys(chosen)]
+    return [by_name[name] for name in dict.fromkeys(state_names)]
 
 
 def _learner(file: Path, model: ModelDefinition) -> Callable[[], Any]:
@@ -262,9 +262,9 @@ def _learner(file: Path, model: ModelDefinition) -> Callable[[], Any]:
     def make() -> Any:
         from headrace import declare
 
-        loaded = declare.load(file)
-        if loaded.definition.model(model.name).hash != model.hash:
+        loop = declare.load(file)
+        if loop.definition.model(model.name).hash != model.hash:
             raise CorruptState(f"model {model.name!r} in {file} is not that of the loop: nothing can be learned again")
-        return loaded.learner(model.name)
+        return loop.learner(model.name)
 
     return make

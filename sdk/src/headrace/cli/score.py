@@ -93,7 +93,9 @@ def _lines(response: scoring_pb2.ScoreResponse) -> list[str]:
     if response.vector:
         width = max(len(value.name) for value in response.vector)
         lines += ["vector"]
-        lines += [f"  {value.name:<{width}}  {_shown(value):<12}  {_age(value)}".rstrip() for value in response.vector]
+        lines += [
+            f"  {value.name:<{width}}  {_value_text(value):<12}  {_age(value)}".rstrip() for value in response.vector
+        ]
     return lines
 
 
@@ -109,7 +111,7 @@ def _value(value: vector_pb2.Value) -> float | str | None:
     return None if kind is None else getattr(value, kind)
 
 
-def _shown(value: vector_pb2.Value) -> str:
+def _value_text(value: vector_pb2.Value) -> str:
     plain = _value(value)
     if plain is None:
         return "missing"

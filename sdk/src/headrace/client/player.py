@@ -212,7 +212,7 @@ class Look:
         self._statuses = statuses
         self._clock = clock
         self._slowest = Slowest()
-        self._next = self._answered = clock.now()
+        self._next = self._answered_at = clock.now()
 
     def __call__(self) -> None:
         now = self._clock.now()
@@ -223,10 +223,10 @@ class Look:
             with store_errors():
                 statuses = self._statuses()
         except Unavailable:
-            if now - self._answered > _SILENT_S:
+            if now - self._answered_at > _SILENT_S:
                 raise
             return
-        self._answered = now
+        self._answered_at = now
         self._pace.reached(self._slowest(statuses))
 
 
@@ -259,7 +259,7 @@ class Player:
         self._clock = clock
         self._look = look or (lambda: None)
         self._on_progress = on_progress
-        self._told = float("-inf")
+        self._reported_at = float("-inf")
         self._marks = dict.fromkeys((source.stream.name for source in sources), 0)
 
     def run(self, limit: int | None, final: bool) -> None:
@@ -326,7 +326,11 @@ class Player:
 
     def _tell(self, force: bool = False) -> None:
         now = self._clock.now()
-        if self._on_progress is not None and self.last_time is not None and (force or now >= self._told + _PROGRESS_S):
-            self._told = now
+        if (
+            self._on_progress is not None
+            and self.last_time is not None
+            and (force or now >= self._reported_at + _PROGRESS_S)
+        ):
+            self._reported_at = now
             behind = self._pace.outstanding if isinstance(self._pace, ClosedLoop) else None
             self._on_progress(Progress(self.sent, self.last_time, behind))

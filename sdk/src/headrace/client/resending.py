@@ -38,8 +38,8 @@ def resend(client: IngestClient, letters: Iterable[Letter]) -> Iterator[list[Res
         except InvalidRequest as error:
             yield [Resent(letter, error) for letter in run]
             continue
-        refused = {rejection.index: rejection.error for rejection in result.rejections}
-        yield [Resent(letter, refused.get(index)) for index, letter in enumerate(run)]
+        errors = {rejection.index: rejection.error for rejection in result.rejections}
+        yield [Resent(letter, errors.get(index)) for index, letter in enumerate(run)]
 
 
 def _runs(letters: Iterable[Letter]) -> Iterator[list[Letter]]:

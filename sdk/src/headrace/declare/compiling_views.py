@@ -64,8 +64,8 @@ def read_view(read: Read, model_stream: type[Stream], part: str, mistakes: Mista
 
 def _check_key(read: Read, name: str, field: str, stream: type[Stream], part: str, mistakes: Mistakes) -> None:
     view, fields = read.view, field_types(stream)
-    there = field_types(view.stream).get(name) if is_stream(view.stream) else None
-    if there is None or there in NAMELESS:
+    view_type = field_types(view.stream).get(name) if is_stream(view.stream) else None
+    if view_type is None or view_type in NAMELESS:
         return  # this mistake is reported where the view is declared
     if field not in fields:
         problem = f"view {view.name} is by {name!r}, and stream {stream_name(stream)} has no field {field!r}"
@@ -74,9 +74,9 @@ def _check_key(read: Read, name: str, field: str, stream: type[Stream], part: st
             cure = instead_of(field, fields, "fields")
         mistakes.add(read.place, part, problem, cure)
         return
-    here = fields[field]
-    if here is not None and here is not there:
-        problem = f"view {view.name} is by {name!r}, {a_type(there)}, and {field!r} is {a_type(here)}"
+    stream_type = fields[field]
+    if stream_type is not None and stream_type is not view_type:
+        problem = f"view {view.name} is by {name!r}, {a_type(view_type)}, and {field!r} is {a_type(stream_type)}"
         mistakes.add(read.place, part, problem, "Give both the same type, or name another field with .of().")
 
 
@@ -219,9 +219,9 @@ class _ViewCompiler:
             return AggregateDefinition(name, "count", None)
         if aggregate.column is None and isinstance(aggregate, Count):
             return AggregateDefinition(name, aggregate.operation, None)
-        return AggregateDefinition(name, aggregate.operation, self._aggregated(name, aggregate))
+        return AggregateDefinition(name, aggregate.operation, self._aggregate_column(name, aggregate))
 
-    def _aggregated(self, name: str, aggregate: Aggregate) -> str | None:
+    def _aggregate_column(self, name: str, aggregate: Aggregate) -> str | None:
         """Return the column of an aggregate; an expression becomes a derived column."""
         value = aggregate.column
         column = value

@@ -63,9 +63,9 @@ def recording() -> Iterator[list[object]]:
 
 def record(declaration: object) -> None:
     """Add a declaration to the current recording, if there is one."""
-    recorded = _recording.get()
-    if recorded is not None:
-        recorded.append(declaration)
+    declarations = _recording.get()
+    if declarations is not None:
+        declarations.append(declaration)
 
 
 def snake_case(name: str) -> str:

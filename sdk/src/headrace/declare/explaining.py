@@ -40,7 +40,7 @@ def explain(loop: LoopDefinition) -> str:
         f"loop {loop.name}",
         f"  a partition without backlog for {format_duration(loop.idle)} holds nobody back",
         f"  versions of models are compacted after {loop.compact_models:,} bytes",
-        f"  dead letters are kept {_kept(loop.dead_letters_retention)}{_at_most(loop.dead_letters_bytes)}",
+        f"  dead letters are kept {_retention_text(loop.dead_letters_retention)}{_at_most(loop.dead_letters_bytes)}",
     ]
     for stream in loop.streams:
         lines += ["", *_stream(loop, stream)]
@@ -89,10 +89,10 @@ def _stream(loop: LoopDefinition, stream: StreamDefinition) -> list[str]:
         *([("times", f"are written as ISO 8601, or {stream.time_format}")] if stream.time_format else []),
         ("event", f"at most {stream.max_bytes} bytes"),
         ("marks", _marks(stream)),
-        ("kept", _kept(stream.retention)),
+        ("kept", _retention_text(stream.retention)),
     ]
     fields = [(field.name, field.type, "optional" if field.optional else "") for field in stream.fields]
-    return [f"stream {stream.name}", *_table(facts), *_titled("fields", fields)]
+    return [f"stream {stream.name}", *_table(facts), *_titled_table("fields", fields)]
 
 
 def _marks(stream: StreamDefinition) -> str:
@@ -111,7 +111,7 @@ def _at_most(size: int | None) -> str:
     return "" if size is None else f", the newest {_bytes(size)} of them"
 
 
-def _kept(retention: int | None) -> str:
+def _retention_text(retention: int | None) -> str:
     return "for ever" if retention is None else f"for {format_duration(retention)}"
 
 
@@ -135,7 +135,12 @@ def _view(view: ViewDefinition) -> list[str]:
         )
         for window in view.windows
     ]
-    return [_heading("view", view), *_table(facts), *_titled("features", aggregates), *_titled("windows", windows)]
+    return [
+        _heading("view", view),
+        *_table(facts),
+        *_titled_table("features", aggregates),
+        *_titled_table("windows", windows),
+    ]
 
 
 def _aggregate_text(aggregate: AggregateDefinition) -> str:
@@ -191,12 +196,16 @@ def _model(loop: LoopDefinition, model: ModelDefinition) -> list[str]:
         ("vectors", f"from {source}; waiting for views {waits}"),
         ("views", ", ".join(view.title for view in loop.views_of(model)) or "none"),
         ("published", schedule),
-        ("kept", f"vectors and predictions {_kept(model.retention)}, examples {_kept(model.examples_retention)}"),
+        (
+            "kept",
+            f"vectors and predictions {_retention_text(model.retention)}, "
+            f"examples {_retention_text(model.examples_retention)}",
+        ),
         ("learner", model.learner),
         ("version", model.hash),
     ]
     title = f"features ({len(model.features)})"
-    return [_heading("model", model), *_table(facts), *_titled(title, _features(loop, model))]
+    return [_heading("model", model), *_table(facts), *_titled_table(title, _features(loop, model))]
 
 
 def _waiting(loop: LoopDefinition, model: ModelDefinition) -> list[tuple[str, str]]:
@@ -250,7 +259,7 @@ def _source(loop: LoopDefinition, feature: FeatureDefinition) -> str:
     return "computed" if text == feature.title else text
 
 
-def _titled(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
+def _titled_table(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"  {title}", *_table(rows, indent=4)] if rows else []
 
 

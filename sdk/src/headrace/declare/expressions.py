@@ -90,7 +90,7 @@ class Transforms(Generic[Result]):
 
     def bins(self, edges: Sequence[float]) -> Result:
         """Return how many of the rising edges are ≤ the value: 0, 1, … len(edges)."""
-        return self._apply("bins", parameters=_listed(edges))
+        return self._apply("bins", parameters=_as_parameters(edges))
 
     def is_missing(self) -> Result:
         """Return whether the value is missing: the result itself is never missing."""
@@ -98,7 +98,7 @@ class Transforms(Generic[Result]):
 
     def is_in(self, values: Iterable[float | str]) -> Result:
         """Return whether the value is one of these."""
-        return self._apply("is_in", parameters=_listed(values))
+        return self._apply("is_in", parameters=_as_parameters(values))
 
     def fill(self, value: Operand) -> Result:
         """Return the value, or `value` if it is missing."""
@@ -393,6 +393,6 @@ def _wrap(value: object) -> Expression:
     return Mistaken(f"{value!r} is no value to compute with", "Use numbers, booleans, strings and columns.")
 
 
-def _listed(values: object) -> tuple[object, ...]:
+def _as_parameters(values: object) -> tuple[object, ...]:
     """Return the parameters of an operation; a lone value is kept, so that the operation's name is in its refusal."""
     return tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else (values,)

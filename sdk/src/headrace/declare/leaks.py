@@ -27,30 +27,30 @@ def check(model: Model, feature: Expression, value: definition.Expression, mista
     if not is_stream(label.stream):
         return
 
-    def wrong(problem: str, cure: str) -> None:
+    def report(problem: str, cure: str) -> None:
         mistakes.add(feature.place, model.part, problem, cure)
 
-    used = set(_fields(value))
+    inputs = set(_fields(value))
     # The asking event has its own outcome, unless a later one has it.
     tells = label.stream is model.on and label.after is None and label_id(label) == model.on.__options__["id"]
     later = _known_later(label)
     fields = _outcome(label) if tells else set()
-    for field in sorted(used & fields):
+    for field in sorted(inputs & fields):
         problem = f"feature {feature.name!r} leaks label {label.name}, which is made of the same {field!r}"
-        wrong(problem, "Drop it: when the model is asked, nobody knows it yet.")
+        report(problem, "Drop it: when the model is asked, nobody knows it yet.")
     own_id = model.on.__options__["id"]
-    if own_id in used:
+    if own_id in inputs:
         problem = f"feature {feature.name!r} is made of {own_id!r}, the id of stream {stream_name(model.on)}"
-        wrong(problem, "Drop it: no two events share it, so there is nothing in it to learn.")
+        report(problem, "Drop it: no two events share it, so there is nothing in it to learn.")
     for read in _reads(feature):
         early = _of_view(read.view) & later if read.view.stream is label.stream else set()
         if early:
             problem = f"view {read.view.name} leaks label {label.name}: it is made of {min(early)!r}, known only later"
             cure = f"Aggregate it over a stream of its own, whose time is {known_at(label)!r}: play the file as both."
-            wrong(problem, cure)
+            report(problem, cure)
         if is_stream(read.view.stream) and read.view.stream is label.stream and _is_by_event(model, read):
             problem = f"view {read.view.name} leaks label {label.name}: it is read by the event's own id"
-            wrong(problem, f"Let it be by an entity that many events of {stream_name(label.stream)} share.")
+            report(problem, f"Let it be by an entity that many events of {stream_name(label.stream)} share.")
 
 
 def _outcome(label: Label) -> set[str]:

@@ -49,7 +49,7 @@ def check(
         Whether its examples have weights.
     """
     before = len(mistakes)
-    learner = _made(factory, place, part, mistakes)
+    learner = _make(factory, place, part, mistakes)
     if learner is None:
         return ""
     if task is not None:
@@ -60,14 +60,14 @@ def check(
         return ""
     if weighted:
         _check_weights(learner, place, part, mistakes)
-    for owner, seed in _unseeded(learner):
+    for owner, seed in _missing_seeds(learner):
         problem = f"its learner's {owner} has no {seed}, so the same examples would not make the same model"
         mistakes.add(place, part, problem, f"Give it one: {owner}({seed}=42).")
-    text = _described(learner, place, part, mistakes)
-    again = _made(factory, place, part, mistakes)
-    if len(mistakes) == before and (again is learner or _described(again, place, part, mistakes) != text):
-        shared = "gives the same object each time" if again is learner else "makes another one each time"
-        mistakes.add(place, part, f"its learner {shared}", f"Make a new one, always alike. {_FACTORY}")
+    text = _description(learner, place, part, mistakes)
+    again = _make(factory, place, part, mistakes)
+    if len(mistakes) == before and (again is learner or _description(again, place, part, mistakes) != text):
+        behaviour = "gives the same object each time" if again is learner else "makes another one each time"
+        mistakes.add(place, part, f"its learner {behaviour}", f"Make a new one, always alike. {_FACTORY}")
     return text
 
 
@@ -161,7 +161,7 @@ def _walk(value: object) -> Iterator[object]:
         yield from _walk(part)
 
 
-def _unseeded(learner: object) -> Iterator[tuple[str, str]]:
+def _missing_seeds(learner: object) -> Iterator[tuple[str, str]]:
     for estimator in _walk(learner):
         if callable(getattr(estimator, "_get_params", None)) and _parts(estimator) is None:
             for name, value in _parameters(estimator).items():
@@ -169,7 +169,7 @@ def _unseeded(learner: object) -> Iterator[tuple[str, str]]:
                     yield type(estimator).__name__, name
 
 
-def _made(factory: object, place: Place, part: str, mistakes: Mistakes) -> object | None:
+def _make(factory: object, place: Place, part: str, mistakes: Mistakes) -> object | None:
     if hasattr(factory, "learn_one") and not isinstance(factory, type):
         mistakes.add(place, part, f"its learner is an instance, {type(factory).__name__}", f"Make it new. {_FACTORY}")
         return None
@@ -188,7 +188,7 @@ def _made(factory: object, place: Place, part: str, mistakes: Mistakes) -> objec
     return learner
 
 
-def _described(learner: object, place: Place, part: str, mistakes: Mistakes) -> str:
+def _description(learner: object, place: Place, part: str, mistakes: Mistakes) -> str:
     try:
         return describe(learner)
     except ValueError as error:
@@ -229,14 +229,14 @@ def _check_converter(
 
     try:
         export.check(learner)
-        if task is not None and features and _rehearsed(copy.deepcopy(learner), task, features, place, part, mistakes):
+        if task is not None and features and _rehearse(copy.deepcopy(learner), task, features, place, part, mistakes):
             export.check(learner, features, task)
     except UnsupportedLearner as error:
         cure = f"These have: {', '.join(error.supported)}."
         mistakes.add(place, part, f"{error.estimator} has no ONNX converter, so no version could be served", cure)
 
 
-def _rehearsed(
+def _rehearse(
     learner: Any, task: Task, features: tuple[FeatureDefinition, ...], place: Place, part: str, mistakes: Mistakes
 ) -> bool:
     """Let it predict and learn a made-up vector: a wrong type shows up here rather than hours later."""

@@ -96,7 +96,7 @@ def _execute(file: Path, module: ModuleType, mistakes: Mistakes) -> None:
         raise
     except BaseException as error:  # user code may raise anything, even SystemExit
         place = _place_of(error, file)
-        mistakes.add_error(place, error if isinstance(error, DefinitionError) else _told(error, place))
+        mistakes.add_error(place, error if isinstance(error, DefinitionError) else _mistake_of(error, place))
     finally:
         if before is None:
             del sys.modules[module.__name__]
@@ -123,7 +123,7 @@ def _is_written_below(folder: Path, file: str) -> bool:
     return "site-packages" not in path.relative_to(folder).parts
 
 
-def _told(error: BaseException, place: Place) -> DefinitionError:
+def _mistake_of(error: BaseException, place: Place) -> DefinitionError:
     message = words_of(error) or "no message"
     match error:
         case FileNotFoundError() | IsADirectoryError() | PermissionError():

@@ -166,13 +166,13 @@ class _ModelCompiler:
             ),
             vectors=str(model.vectors),
             wait=self._wait(),
-            publish_examples=self._whole("publish_every", "after how many examples"),
+            publish_examples=self._positive_int("publish_every", "after how many examples"),
             publish_seconds=self._publish_seconds(),
             score_from=self._score_from(),
             entity=(model.label.by or "") if model.label.after is not None else "",
-            waiting_bytes=self._whole("waiting_bytes", "how many bytes"),
+            waiting_bytes=self._positive_int("waiting_bytes", "how many bytes"),
             alias=model.alias,
-            takeover=None if model.takeover is None else self._whole("takeover", "after how many examples"),
+            takeover=None if model.takeover is None else self._positive_int("takeover", "after how many examples"),
         )
 
     def _wrong(self, problem: str, cure: str) -> None:
@@ -226,9 +226,9 @@ class _ModelCompiler:
             cure = f"Take {expression.name}.hour or {expression.name}.weekday."
             mistakes.add(expression.place, model.part, problem, cure)
         leaks.check(model, expression, typed.value, mistakes)
-        return self._named(expression, typed)
+        return self._feature_definition(expression, typed)
 
-    def _named(self, expression: Expression, typed: Typed) -> FeatureDefinition:
+    def _feature_definition(self, expression: Expression, typed: Typed) -> FeatureDefinition:
         kind = FieldType.STRING if typed.type is FieldType.STRING else FieldType.FLOAT
         if kind is FieldType.STRING and not isinstance(typed.value, definition.Column):
             problem = f"feature {expression.name!r} is a constant"
@@ -245,7 +245,7 @@ class _ModelCompiler:
             self._wrong(f"wait {error}", EXAMPLES)
             return None
 
-    def _whole(self, option: str, meaning: str) -> int:
+    def _positive_int(self, option: str, meaning: str) -> int:
         value: object = getattr(self._model, option)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value

@@ -39,7 +39,7 @@ def _always(kind: FieldType) -> Callable[[Types, Parameters], FieldType]:
     return lambda types, parameters: kind
 
 
-def _filled(types: Types, parameters: Parameters) -> FieldType:
+def _fill(types: Types, parameters: Parameters) -> FieldType:
     return types[0] if types[0] is types[1] else _number(types, parameters)
 
 
@@ -132,7 +132,7 @@ OPERATIONS: dict[str, Operation] = {
     "bins": Operation((NUMBER,), _always(INT), _edges),
     "is_missing": Operation((ANY,), _always(BOOL)),
     "is_in": Operation((VALUE,), _always(BOOL), _same_kind),
-    "fill": Operation((NUMBER, NUMBER), _filled),
+    "fill": Operation((NUMBER, NUMBER), _fill),
     "hour": Operation((MOMENT,), _always(INT)),
     "weekday": Operation((MOMENT,), _always(INT)),
 }

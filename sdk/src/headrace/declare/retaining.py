@@ -106,8 +106,8 @@ class _Retaining:
         requirement = need(self._loop, self._streams[stream_name(stream)])
         if value is None:
             return requirement.total + SPARE
-        why = f"it takes to rebuild what is made of it: {requirement}"
-        return self.declared(stream.__place__, stream_part(stream), "retention", value, requirement.total, why)
+        reason = f"it takes to rebuild what is made of it: {requirement}"
+        return self.declared(stream.__place__, stream_part(stream), "retention", value, requirement.total, reason)
 
     def model(self, model: Model, definition: ModelDefinition) -> ModelDefinition:
         """Set how long vectors and predictions are kept (like their stream, to check them against it), and examples."""
@@ -115,7 +115,9 @@ class _Retaining:
         retention = stream.retention if stream else None
         if model.retention is not None:
             lateness, wait = stream.lateness if stream else 0, self._waits.get(definition.label, 0)
-            why = f"its vectors wait: {format_duration(lateness)} for late events, {format_duration(wait)} for labels"
-            retention = self.declared(model.place, model.part, "retention", model.retention, lateness + wait, why)
+            reason = (
+                f"its vectors wait: {format_duration(lateness)} for late events, {format_duration(wait)} for labels"
+            )
+            retention = self.declared(model.place, model.part, "retention", model.retention, lateness + wait, reason)
         examples = self.declared(model.place, model.part, "examples_retention", model.examples_retention)
         return structs.replace(definition, retention=retention, examples_retention=examples)

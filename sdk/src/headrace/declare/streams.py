@@ -163,7 +163,7 @@ class Stream(metaclass=_StreamType):
         annotations = inspect.get_annotations(cls)
         cls.__fields__ = {
             **{field: annotation for field, annotation in cls.__fields__.items() if annotation is not ContentId},
-            **{field: _evaluated(cls, text) for field, text in annotations.items()},
+            **{field: _evaluate(cls, text) for field, text in annotations.items()},
         }
         if id == CONTENT:
             cls.__fields__.setdefault(CONTENT, ContentId)
@@ -227,15 +227,15 @@ class _StreamCompiler:
             id=self._role("id", (FieldType.STRING, FieldType.INT), "names the event"),
             lateness=self._duration("lateness"),
             horizon=self._duration("horizon"),
-            ids=self._whole("ids"),
-            partitions=self._whole("partitions"),
-            max_bytes=self._whole("max_bytes"),
+            ids=self._positive_int("ids"),
+            partitions=self._positive_int("partitions"),
+            max_bytes=self._positive_int("max_bytes"),
             time_format=self._time_format(),
             content_id=self._stream.__fields__.get(CONTENT) is ContentId,
             missing=self._missing(),
             ahead=None if self._options["ahead"] in (None, "any") else self._duration("ahead"),
             marks=self._marks(),
-            confirm_above=None if self._options["confirm_above"] is None else self._whole("confirm_above"),
+            confirm_above=None if self._options["confirm_above"] is None else self._positive_int("confirm_above"),
         )
 
     def _wrong(self, problem: str, cure: str, place: Place | None = None) -> None:
@@ -324,7 +324,7 @@ class _StreamCompiler:
         self._wrong(f"marks is {value!r}", 'Write who may send them: marks="nobody", "cli" or "anyone".')
         return Marking.ANYONE
 
-    def _whole(self, option: str) -> int:
+    def _positive_int(self, option: str) -> int:
         value = self._options[option]
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
@@ -355,11 +355,11 @@ def _field_type(annotation: object) -> tuple[FieldType | None, bool]:
     if get_origin(annotation) in (Union, types.UnionType):
         members = [member for member in get_args(annotation) if member is not type(None)]
         optional = len(members) < len(get_args(annotation))
-        return (_known(members[0]), optional) if len(members) == 1 else (None, optional)
-    return _known(annotation), False
+        return (_single_type(members[0]), optional) if len(members) == 1 else (None, optional)
+    return _single_type(annotation), False
 
 
-def _known(annotation: object) -> FieldType | None:
+def _single_type(annotation: object) -> FieldType | None:
     if annotation is ContentId:
         return FieldType.STRING
     return TYPES.get(annotation) if isinstance(annotation, type) else None
@@ -369,7 +369,7 @@ def _annotation_text(annotation: object) -> str:
     return annotation.__name__ if type(annotation) is type else str(annotation)
 
 
-def _evaluated(stream: type[Stream], annotation: object) -> object:
+def _evaluate(stream: type[Stream], annotation: object) -> object:
     """Evaluate an annotation: it is text if the file postpones annotations; unknown names stay text."""
     if not isinstance(annotation, str):
         return annotation

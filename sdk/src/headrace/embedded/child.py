@@ -196,14 +196,14 @@ class Patience:
     def __init__(self, idle_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._idle_s = idle_s
         self._clock = clock
-        self._moved = clock()
+        self._moved_at = clock()
         self._evidence: object = None
 
     def saw(self, evidence: object) -> None:
         """Note an observation: a difference from the last observation is progress."""
         if evidence != self._evidence:
             # The first observation is not progress: it is what the next one is compared with.
-            self._moved = self._clock() if self._evidence is not None else self._moved
+            self._moved_at = self._clock() if self._evidence is not None else self._moved_at
             self._evidence = evidence
 
     def busy(self, cpu_s: float) -> int:
@@ -213,7 +213,7 @@ class Patience:
     @property
     def is_over(self) -> bool:
         """Whether there has been no progress for too long."""
-        return self._clock() - self._moved >= self._idle_s
+        return self._clock() - self._moved_at >= self._idle_s
 
 
 class _Spawner:

@@ -46,30 +46,30 @@ def home(say: Callable[[str], None]) -> Path:
     """
     if lacking := missing():
         raise Unavailable(f"the official Apache Pulsar needs {lacking}")
-    there = _home()
-    if not there.exists():
-        lock = DirectoryLock(there.with_name(f"{_NAME}.lock"), patience_s=_PATIENCE_S)
+    folder = _home()
+    if not folder.exists():
+        lock = DirectoryLock(folder.with_name(f"{_NAME}.lock"), patience_s=_PATIENCE_S)
         try:
-            if not there.exists():
-                _unpack(there, say)
+            if not folder.exists():
+                _unpack(folder, say)
         finally:
             lock.release()
-    return there
+    return folder
 
 
 def _home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "headrace" / _NAME
 
 
-def _unpack(there: Path, say: Callable[[str], None]) -> None:
+def _unpack(folder: Path, say: Callable[[str], None]) -> None:
     # Unpack beside its final place, so that the folder there is always complete.
-    with tempfile.TemporaryDirectory(prefix="unpacking-", dir=there.parent) as draft:
+    with tempfile.TemporaryDirectory(prefix="unpacking-", dir=folder.parent) as draft:
         say(f"getting Apache Pulsar {VERSION} from Maven Central, once (245 MB)")
         archive = _get(Path(draft))
-        say(f"unpacking it into {there}")
-        with tarfile.open(archive) as packed:
-            packed.extractall(draft, filter="data")
-        (Path(draft) / _NAME).rename(there)
+        say(f"unpacking it into {folder}")
+        with tarfile.open(archive) as tar:
+            tar.extractall(draft, filter="data")
+        (Path(draft) / _NAME).rename(folder)
 
 
 def _get(folder: Path) -> Path:

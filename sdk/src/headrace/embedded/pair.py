@@ -80,7 +80,7 @@ class Servers:
         self._running = ExitStack()
         self._keeper = Keeper(self.local, Path(data).absolute() / "logs", say, keeps)
         self._mending = threading.Lock()
-        self._mended = -_MEND_EVERY_S
+        self._mended_at = -_MEND_EVERY_S
 
     @property
     def pulsar_url(self) -> str:
@@ -128,9 +128,9 @@ class Servers:
             return ""
         with self._mending:
             # Several services may have met the same fault; a broker that has ended is handled by the keeper.
-            if time.monotonic() - self._mended < _MEND_EVERY_S or broker.has_ended:
+            if time.monotonic() - self._mended_at < _MEND_EVERY_S or broker.has_ended:
                 return ""
-            self._mended = time.monotonic()
+            self._mended_at = time.monotonic()
             broker.child.kill()  # the keeper notices this
         return "the local broker no longer answers: it is ended, to be started again"
 

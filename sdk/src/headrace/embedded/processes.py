@@ -193,18 +193,18 @@ class Worker:
             try:
                 child = self._spawn()
             except OSError as error:  # out of memory, or out of processes
-                ended, words = f"could not be started: {error}", ""
+                end, words = f"could not be started: {error}", ""
             else:
                 if child is None:
                     return
                 self._attend(child)
                 self._forget()
-                ended, words = ending(child.exit_code), child.last_line() if (child.exit_code or 0) > 0 else ""
+                end, words = ending(child.exit_code), child.last_line() if (child.exit_code or 0) > 0 else ""
             if self._stopping.is_set():
                 return
             self._try_to_mend(words)
             delay = self._restarts.ended()
-            self._report_end(f"{ended} ({words})" if words else ended, delay)
+            self._report_end(f"{end} ({words})" if words else end, delay)
             if self._stopping.wait(delay):
                 return
 
@@ -228,11 +228,11 @@ class Worker:
         if mended:
             self._report(mended)
 
-    def _report_end(self, ended: str, delay: float) -> None:
+    def _report_end(self, end: str, delay: float) -> None:
         if not self._restarts.failed:
-            self._report(f"{self.instance} {ended}; starting it again in {delay:g} s, its log is {self.log}")
+            self._report(f"{self.instance} {end}; starting it again in {delay:g} s, its log is {self.log}")
             return
-        note = self._restarts.verdict(ended, self.log)
+        note = self._restarts.verdict(end, self.log)
         self._report(f"{self.instance} has failed: it {note}")
         status = ServiceStatus(service=self.service, instance=self.instance, state="failed", note=note)
         with suppress(redis.RedisError):  # its keeper reports a failure of the store

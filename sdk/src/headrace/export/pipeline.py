@@ -83,11 +83,11 @@ class Union(Transforming):
             registry.check(transformer)
 
     def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
-        together = Frame()
+        result = Frame()
         for transformer in estimator.transformers.values():
             part = transforming(transformer).transform(graph, transformer, frame, wanted)
-            together = union(graph, together, part)
-        return together
+            result = union(graph, result, part)
+        return result
 
 
 @converts(compose.Select)

@@ -86,14 +86,14 @@ class _Table:
         if twice:
             raise broken(self._path, 1, f"a header with {', '.join(twice)} more than once", "each of them once")
 
-    def doubt(self, line: int, record: str, behind: Sequence[str]) -> str:
+    def doubt(self, line: int, record: str, following: Sequence[str]) -> str:
         """Return what is wrong with a record of several lines; empty if nothing is."""
         cells = _cells(record)
         if isinstance(cells, str) or len(cells) != self._width or self._is_torn(cells):
-            return f"a quote that opens a cell, closed on line {line + len(behind)} in the middle of a row"
-        rows = [str(place) for place, text in enumerate(behind[:-1], line + 1) if self._is_event(text)]
-        if self._is_row(behind[-1], first=record[: len(record) - sum(map(len, behind))]):
-            rows.append(str(line + len(behind)))
+            return f"a quote that opens a cell, closed on line {line + len(following)} in the middle of a row"
+        rows = [str(place) for place, text in enumerate(following[:-1], line + 1) if self._is_event(text)]
+        if self._is_row(following[-1], first=record[: len(record) - sum(map(len, following))]):
+            rows.append(str(line + len(following)))
         if not rows:
             return ""
         places = ", ".join(rows[:_NAMED]) + (", …" if len(rows) > _NAMED else "")

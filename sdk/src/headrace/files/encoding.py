@@ -32,11 +32,11 @@ def encode_columns(
     raw
         Returns the text of a row, for values that cannot be JSON.
     """
-    wrong: dict[int, list[InvalidEvent]] = {}
+    errors_by_row: dict[int, list[InvalidEvent]] = {}
     for _, faulty in columns.values():
         for index, error in faulty.items():
-            wrong.setdefault(index, []).append(error)
-    faults = {index: all_of(errors) for index, errors in wrong.items()}
+            errors_by_row.setdefault(index, []).append(error)
+    faults = {index: all_of(errors) for index, errors in errors_by_row.items()}
     names = list(columns)
     cells = [_as_sent(stream, name, column) for name, column in columns.items()]
     events = [_event(names, values, index, faults, raw) for index, values in enumerate(zip(*cells, strict=True))]

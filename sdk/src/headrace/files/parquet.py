@@ -132,34 +132,34 @@ def _column(stream: StreamDefinition, field: Field, cells: pa.Array) -> Column:
     if isinstance(cells, pa.ExtensionArray):
         return _column(stream, field, cells.storage)
     if types.is_dictionary(kind):
-        return _shared(stream, field, cells)
+        return _dictionary_column(stream, field, cells)
     if types.is_timestamp(kind) or types.is_date(kind):
-        return _moments(field, cells) if field.type is FieldType.TIME else _refused(field, cells)
+        return _moments(field, cells) if field.type is FieldType.TIME else _refuse(field, cells)
     if types.is_floating(kind) or types.is_integer(kind):
         return _numbers(field, cells, stream.time_format)
     if _is_text(kind) or types.is_fixed_size_binary(kind):
         return _texts(field, cells, stream)
     if types.is_decimal(kind) or types.is_boolean(kind) or types.is_null(kind):
         return value_column(field, cells.to_pylist(), stream.time_format)
-    return _refused(field, cells)
+    return _refuse(field, cells)
 
 
-def _shared(stream: StreamDefinition, field: Field, cells: pa.DictionaryArray) -> Column:
+def _dictionary_column(stream: StreamDefinition, field: Field, cells: pa.DictionaryArray) -> Column:
     """Read a dictionary column: only the texts that these rows use are read."""
-    used = pc.unique(cells.indices.drop_null())
-    indices = pc.index_in(cells.indices, used).to_pylist()
-    return _spread(_column(stream, field, cells.dictionary.take(used)), indices, field, stream.time_format)
+    codes = pc.unique(cells.indices.drop_null())
+    indices = pc.index_in(cells.indices, codes).to_pylist()
+    return _spread(_column(stream, field, cells.dictionary.take(codes)), indices, field, stream.time_format)
 
 
 def _spread(distinct: Column, indices: Sequence[int | None], field: Field, unit: str | None) -> Column:
     """Expand a column from its distinct values: each was read once, and its rows share it."""
-    values, wrong = distinct
+    values, errors = distinct
     absent, missing = value_column(field, [None], unit)
     spread: list[Any] = []
     faults: dict[int, InvalidEvent] = {}
     for row, index in enumerate(indices):
         spread.append(absent[0] if index is None else values[index])
-        error = missing.get(0) if index is None else wrong.get(index)
+        error = missing.get(0) if index is None else errors.get(index)
         if error is not None:
             faults[row] = error
     return spread, faults
@@ -211,7 +211,7 @@ def _micros(count: int | None, unit: str) -> int | list[str] | None:
     return time if time is None or MIN_TIME <= time <= MAX_TIME else [f"{count} {unit} since 1970"]
 
 
-def _refused(field: Field, cells: pa.Array) -> Column:
+def _refuse(field: Field, cells: pa.Array) -> Column:
     """Refuse cells of a type that no field has: each is a fault, and a list, so that it cannot pass for a value."""
     return value_column(field, [[f"a {cells.type}"] if valid else None for valid in cells.is_valid().to_pylist()])
 

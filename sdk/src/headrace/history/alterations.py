@@ -25,7 +25,7 @@ class Alterations:
     def __init__(self) -> None:
         self._instead: dict[str, dict[str, bytes]] = {}
         self._without: dict[str, set[str]] = {}
-        self._met: dict[str, set[str]] = {}
+        self._seen: dict[str, set[str]] = {}
         self.altered: dict[str, set[str]] = {}
 
     def __bool__(self) -> bool:
@@ -43,12 +43,12 @@ class Alterations:
         """
         definition = _stream(loop, stream)
         codec = StreamCodec(definition)
-        instead = self._instead.setdefault(stream, {})
+        replacements = self._instead.setdefault(stream, {})
         for rows in files.read(path, definition):
             if rows.faults:
                 raise rows.faults[0].error
             events = [codec.canonical(event)[0] for event in rows.events]
-            instead.update(zip(codec.columns(events)[0].ids, events, strict=True))
+            replacements.update(zip(codec.columns(events)[0].ids, events, strict=True))
 
     def leave_out(self, loop: LoopDefinition, stream: str, event_id: str) -> None:
         """Leave out the event of this id, as if it had never existed.
@@ -66,16 +66,16 @@ class Alterations:
     ) -> tuple[EventColumns, list[int]]:
         """Return the events of a batch with the alterations, and their places in the batch."""
         stream = codec.stream.name
-        instead, without = self._instead.get(stream, {}), self._without.get(stream, set())
-        replaced = [row for row, event_id in enumerate(events.ids) if event_id in instead]
+        replacements, without = self._instead.get(stream, {}), self._without.get(stream, set())
+        replaced = [row for row, event_id in enumerate(events.ids) if event_id in replacements]
         left_out = {row for row, event_id in enumerate(events.ids) if event_id in without}
         if not replaced and not left_out:
             return events, list(valid)
         messages = [payloads[place] for place in valid]
         for row in replaced:
             event_id = events.ids[row]
-            self._note(stream, event_id, codec.canonical(messages[row])[0] != instead[event_id])
-            messages[row] = instead[event_id]
+            self._note(stream, event_id, codec.canonical(messages[row])[0] != replacements[event_id])
+            messages[row] = replacements[event_id]
         for row in left_out:
             self._note(stream, events.ids[row], True)
         rows = np.array([row for row in range(len(messages)) if row not in left_out], np.int64)
@@ -88,13 +88,13 @@ class Alterations:
             for stream in self._instead.keys() | self._without.keys()
         }
         return {
-            stream: sorted(ids - self._met.get(stream, set()))
+            stream: sorted(ids - self._seen.get(stream, set()))
             for stream, ids in ids_by_stream.items()
-            if ids - self._met.get(stream, set())
+            if ids - self._seen.get(stream, set())
         }
 
     def _note(self, stream: str, event_id: str, changed: bool) -> None:
-        self._met.setdefault(stream, set()).add(event_id)
+        self._seen.setdefault(stream, set()).add(event_id)
         if changed:
             self.altered.setdefault(stream, set()).add(event_id)
 

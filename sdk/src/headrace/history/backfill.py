@@ -113,8 +113,10 @@ class Backfill:
 
     def _unknown(self) -> list[PartitionId | str]:
         """Return the partitions, and the models (for their joins), of which the store knows nothing."""
-        every = [PartitionId(stream.name, index) for stream in self._loop.streams for index in range(stream.partitions)]
-        partitions = [partition for partition in every if not self._partitions.known(partition)]
+        all_partitions = [
+            PartitionId(stream.name, index) for stream in self._loop.streams for index in range(stream.partitions)
+        ]
+        partitions = [partition for partition in all_partitions if not self._partitions.known(partition)]
         return [*partitions, *(name for name, pairs in self._pairs.items() if not pairs.known())]
 
     def _goals(self, model: str, outputs: Outputs) -> dict[str, bytes]:
@@ -134,7 +136,7 @@ class Backfill:
         return [shortage for shortage in shortages if shortage]
 
     def _shortage(self, stream: StreamDefinition, partition: PartitionId, extent: Retained) -> str:
-        reach = self._needed(stream)
+        reach = self._reach(stream)
         if extent.oldest is None or extent.newest is None or extent.newest - extent.oldest >= reach:
             return ""
         return (
@@ -142,7 +144,7 @@ class Backfill:
             f"{format_span((extent.newest - extent.oldest) / 1e6)}, rows and pairs {format_span(reach / 1e6)}"
         )
 
-    def _needed(self, stream: StreamDefinition) -> int:
+    def _reach(self, stream: StreamDefinition) -> int:
         """Return how far back rows and pairs reach that are made from a stream (µs)."""
         windows = [
             window.size + view.keep

@@ -74,8 +74,8 @@ class Causes:
     def _late(self, feature: int, recorded: Ints, cut: Ints) -> str:
         for source, before, now in self._rows(feature, recorded, cut):
             if before < now:
-                there = f"its cut of {_name(source)} ends at {_text(before)}"
-                return f"late event: {there}, the row went on to {_text(now)}"
+                cut_end = f"its cut of {_name(source)} ends at {_text(before)}"
+                return f"late event: {cut_end}, the row went on to {_text(now)}"
         return "late event: not all was folded that it waited for"
 
     def _at_its_cut(self, feature: int, recorded: Ints, cut: Ints) -> str:

@@ -138,20 +138,22 @@ class _Comparison:
         new = self._new
         return [
             *map(self._stream, new.streams),
-            *_removed("stream", self._old.streams, new.streams, "its topic stays, and nothing reads it"),
+            *_removals("stream", self._old.streams, new.streams, "its topic stays, and nothing reads it"),
             *map(self._view, new.views),
-            *_removed("view", self._old.views, new.views, "its rows expire"),
+            *_removals("view", self._old.views, new.views, "its rows expire"),
             *map(self._label, new.labels),
-            *_removed("label", self._old.labels, new.labels, ""),
+            *_removals("label", self._old.labels, new.labels, ""),
             *map(self._model, new.models),
-            *_removed("model", self._old.models, new.models, "its topics and checkpoints stay, and nothing reads them"),
+            *_removals(
+                "model", self._old.models, new.models, "its topics and checkpoints stay, and nothing reads them"
+            ),
         ]
 
     def _stream(self, stream: StreamDefinition) -> Change:
         name, before = stream.name, self._old_streams.get(stream.name)
         partitions = self._facts.partitions.get(name, stream.partitions)
-        if refused := self._facts.conflicts.get(name):
-            return Change("stream", name, Outcome.REFUSED, problem=_sentences(refused))
+        if schema_conflicts := self._facts.conflicts.get(name):
+            return Change("stream", name, Outcome.REFUSED, problem=_sentences(schema_conflicts))
         if partitions != stream.partitions:
             problem = f"its topic has {counted(partitions, 'partition')}, and it is declared with {stream.partitions}"
             return Change("stream", name, Outcome.REFUSED, problem=f"{problem}. Declare partitions={partitions}")
@@ -172,10 +174,10 @@ class _Comparison:
         if before.hash != view.hash:
             reason = f"{_view_differences(before, view)}: from the kept events of {view.stream}"
             return Change("view", view.title, Outcome.REMADE, reason, self._shortage(view), was)
-        beside = [other.title for other in self._new.views if other.stream == view.stream and self._is_filled(other)]
-        if not beside:
+        others = [other.title for other in self._new.views if other.stream == view.stream and self._is_filled(other)]
+        if not others:
             return Change("view", view.title, Outcome.KEPT, was=was)
-        reason = f"folded again with {', '.join(beside)}, on the same stream; answers say so meanwhile"
+        reason = f"folded again with {', '.join(others)}, on the same stream; answers say so meanwhile"
         return Change("view", view.title, Outcome.KEPT, reason, self._shortage(view), was)
 
     def _is_filled(self, view: ViewDefinition) -> bool:
@@ -232,10 +234,10 @@ class _Comparison:
             return f"{count} of the old definition are not learned: requests are not kept"
         label = self._new.label(model.label)
         streams = dict.fromkeys((model.stream, label.stream, *(view.stream for view in self._new.views_of(model))))
-        short = [name for name in streams if (extent := self._facts.kept.get(name)) is not None and not extent.complete]
-        if not short:
+        names = [name for name in streams if (extent := self._facts.kept.get(name)) is not None and not extent.complete]
+        if not names:
             return ""
-        spans = [f"{name} reach back {format_duration(self._reach(name))}" for name in short]
+        spans = [f"{name} reach back {format_duration(self._reach(name))}" for name in names]
         return f"of {count} those are made that the kept events hold: those of {', of '.join(spans)}"
 
     def _reach(self, stream: str) -> int:
@@ -273,9 +275,9 @@ class _Comparison:
             _difference("vectors", before.vectors, model.vectors),
             _difference("learner", before.learner, model.learner),
             *(f"view {view.title} changed" for view in views),
-            _listed("features added", (new[name].title for name in new if name not in old)),
-            _listed("features removed", (old[name].title for name in old if name not in new)),
-            _listed("features changed", (new[name].title for name in new if _is_another(old.get(name), new[name]))),
+            _list("features added", (new[name].title for name in new if name not in old)),
+            _list("features removed", (old[name].title for name in old if name not in new)),
+            _list("features changed", (new[name].title for name in new if _is_another(old.get(name), new[name]))),
         ]
         texts = [difference for difference in differences if difference]
         return "; ".join(texts) or "the order of its features"
@@ -285,7 +287,7 @@ def _is_another(before: FeatureDefinition | None, after: FeatureDefinition) -> b
     return before is not None and structs.replace(before, alias=None) != structs.replace(after, alias=None)
 
 
-def _removed(
+def _removals(
     kind: str, old: Iterable[StreamDefinition | _Part], new: Iterable[StreamDefinition | _Part], reason: str
 ) -> Iterator[Change]:
     names = {part.name for part in new}
@@ -352,9 +354,9 @@ def _sentences(conflicts: Sequence[SchemaConflict]) -> str:
 def _stream_settings(before: StreamDefinition, stream: StreamDefinition) -> str:
     added = [field.name for field in stream.fields if field not in before.fields]
     dropped = {field.name for field in before.fields} - {field.name for field in stream.fields}
-    return _joined(
-        _listed("fields added", added),
-        _listed("fields removed", sorted(dropped)),
+    return _join(
+        _list("fields added", added),
+        _list("fields removed", sorted(dropped)),
         _difference("lateness", _span(before.lateness), _span(stream.lateness)),
         _difference("horizon", _span(before.horizon), _span(stream.horizon)),
         _difference("ids", before.ids, stream.ids),
@@ -365,14 +367,14 @@ def _stream_settings(before: StreamDefinition, stream: StreamDefinition) -> str:
 
 
 def _view_differences(before: ViewDefinition, view: ViewDefinition) -> str:
-    return _joined(
+    return _join(
         _difference("stream", before.stream, view.stream),
         _difference("by", ", ".join(before.by), ", ".join(view.by)),
         _difference("where", _text(before.where), _text(view.where)),
         _difference(
             "windows", *(", ".join(window.name for window in definition.windows) for definition in (before, view))
         ),
-        _listed("hops of", (name for name, hop in _hops(view).items() if _hops(before).get(name, hop) != hop)),
+        _list("hops of", (name for name, hop in _hops(view).items() if _hops(before).get(name, hop) != hop)),
         "features" if (before.columns, before.aggregates) != (view.columns, view.aggregates) else "",
         _difference("resolution", _span(before.resolution), _span(view.resolution)),
         _difference("keep", _span(before.keep), _span(view.keep)),
@@ -385,7 +387,7 @@ def _hops(view: ViewDefinition) -> dict[str, int]:
 
 def _label_differences(before: LabelDefinition, label: LabelDefinition) -> str:
     names = [name for name in LabelDefinition.__struct_fields__ if name not in ("name", "alias", "value", "wait")]
-    return _joined(
+    return _join(
         _difference("value", _text(before.value), _text(label.value)),
         _difference("wait", _span(before.wait), _span(label.wait)),
         _difference("keep", _shares(before), _shares(label)),
@@ -410,13 +412,13 @@ def _difference(name: str, before: object, after: object) -> str:
     return "" if before == after else f"{name} {before} → {after}"
 
 
-def _listed(title: str, names: Iterable[str]) -> str:
+def _list(title: str, names: Iterable[str]) -> str:
     items = list(names)
     more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
     return f"{title}: {', '.join(items[:_NAMED])}{more}" if items else ""
 
 
-def _joined(*differences: str) -> str:
+def _join(*differences: str) -> str:
     return "; ".join(difference for difference in differences if difference)
 
 

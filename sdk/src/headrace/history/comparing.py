@@ -44,29 +44,35 @@ class Comparison:
                 )
             if scores[row]:
                 version = int(replayed.predictions.versions[row])
-                why = "its vector differs" if vectors[row] else _version(replayed.scores, version)
-                yield from self._score(replayed, row, why)
+                reason = "its vector differs" if vectors[row] else _version(replayed.scores, version)
+                yield from self._score(replayed, row, reason)
 
     def of_requests(self, predictions: Predictions, again: Rescored) -> Iterator[Difference]:
         """Yield the scores of requests that differ from what was answered."""
         differ = scores_differ(predictions.scores, again.scores) & ~np.isnan(again.scores)
         for row in np.flatnonzero(differ).tolist():
-            why = _version(again, predictions.versions[row])
+            reason = _version(again, predictions.versions[row])
             scores = float(predictions.scores[row]), float(again.scores[row])
-            yield self._difference(predictions.ids[row], predictions.times[row], "score", *scores, why)
+            yield self._difference(predictions.ids[row], predictions.times[row], "score", *scores, reason)
 
-    def _score(self, replayed: Replayed, row: int, why: str) -> Iterator[Difference]:
+    def _score(self, replayed: Replayed, row: int, reason: str) -> Iterator[Difference]:
         vectors, logged, again = replayed.logged.vectors, replayed.predictions, replayed.scores
         where = vectors.ids[row], vectors.times[row]
         if scores_differ(logged.scores[row : row + 1], again.scores[row : row + 1]).any():
-            yield self._difference(*where, "score", float(logged.scores[row]), float(again.scores[row]), why)
+            yield self._difference(*where, "score", float(logged.scores[row]), float(again.scores[row]), reason)
         if logged.labels[row] != again.labels[row]:
-            yield self._difference(*where, "label", logged.labels[row], again.labels[row], why)
+            yield self._difference(*where, "label", logged.labels[row], again.labels[row], reason)
 
     def _difference(
-        self, event_id: str, time: np.int64, part: str, logged: float | str | None, again: float | str | None, why: str
+        self,
+        event_id: str,
+        time: np.int64,
+        part: str,
+        logged: float | str | None,
+        again: float | str | None,
+        reason: str,
     ) -> Difference:
-        return Difference(self.model, event_id, int(time), part, logged, again, why)
+        return Difference(self.model, event_id, int(time), part, logged, again, reason)
 
 
 def _scores_differ(replayed: Replayed) -> npt.NDArray[np.bool_]:

@@ -68,7 +68,7 @@ class FactFinder:
         both = [stream for stream in new.streams if stream.name in names]
         newest = self._newest()
         facts = Facts(
-            kept={stream.name: self._kept(self._old.stream(stream.name), newest) for stream in both},
+            kept={stream.name: self._kept_events(self._old.stream(stream.name), newest) for stream in both},
             examples=self._examples(),
         )
         if self._admin is None:
@@ -94,7 +94,7 @@ class FactFinder:
         # A plain topic counts as one partition.
         return {name: count or 1 for name, count in counts.items() if count is not None}
 
-    def _kept(self, stream: StreamDefinition, newest: int | None) -> KeptEvents:
+    def _kept_events(self, stream: StreamDefinition, newest: int | None) -> KeptEvents:
         parts = [self._oldest(stream, topic) for topic in partitions(self._client, self._topics.stream(stream.name))]
         times = [oldest for oldest, _ in parts if oldest is not None]
         ages = [self._clock() - time for _, time in parts if time is not None]

@@ -119,12 +119,12 @@ class LoggedModel:
             parts.append(part)
             count += len(part)
             if count >= size:
-                joined, parts, count = _joined(parts), [], 0
+                joined, parts, count = _join(parts), [], 0
                 yield joined
             if remaining == 0:
                 break
         if count:
-            joined, parts = _joined(parts), []
+            joined, parts = _join(parts), []
             yield joined
 
     def predictions(self, logged: LoggedVectors) -> LoggedPredictions:
@@ -166,7 +166,7 @@ class LoggedModel:
             if remaining is not None:
                 remaining -= len(rows)
             for start in range(0, len(rows), size):
-                yield _taken(predictions, rows[start : start + size])
+                yield _take(predictions, rows[start : start + size])
 
     def _vectors(self, selection: Selection) -> Iterator[LoggedVectors]:
         for source, payload, accepted in self._messages(self._topics.features(self._model.name), self._asks):
@@ -209,7 +209,7 @@ class LoggedModel:
         by_partition: dict[int, Accepted] = {}
         for physical in self._logs.partitions(topic):
             for batch in self._logs.read(physical, FEW):
-                for message in opened(batch, physical, lambda wrong: self._leave(wrong.reason)):
+                for message in opened(batch, physical, lambda message: self._leave(message.reason)):
                     source, payload = message.envelope, message.payload
                     accepted = by_partition.setdefault(source.partition, Accepted())
                     if source.epoch is not None and not accepted.mark(source.epoch):
@@ -226,7 +226,7 @@ def _positions(positions: list[bytes]) -> Ints:
     return np.stack([words[name].astype(np.int64) - 1 for name in ("ledger", "entry", "batch")], axis=1)
 
 
-def _joined(parts: list[LoggedVectors]) -> LoggedVectors:
+def _join(parts: list[LoggedVectors]) -> LoggedVectors:
     vectors = [part.vectors for part in parts]
     return LoggedVectors(
         Vectors(
@@ -246,7 +246,7 @@ def _joined(parts: list[LoggedVectors]) -> LoggedVectors:
     )
 
 
-def _taken(predictions: Predictions, rows: list[int]) -> Predictions:
+def _take(predictions: Predictions, rows: list[int]) -> Predictions:
     index: npt.NDArray[np.int64] = np.array(rows, np.int64)
     return Predictions(
         [predictions.ids[row] for row in rows],

@@ -276,7 +276,7 @@ class _Log:
         self._closed = [question for question in self._closed if question.time >= oldest]
 
     def _marks(self) -> Watermarks:
-        questions, labels = _least(self._questions.values()), _least(self._label_cursors)
+        questions, labels = _watermark(self._questions.values()), _watermark(self._label_cursors)
         return Watermarks(questions, labels, min(questions, labels))
 
     def _entries(self, part: Sequence[_Placed]) -> LogEntries:
@@ -404,7 +404,7 @@ def _part(events: Waiting, start: int, stop: int) -> Waiting:
     )
 
 
-def _least(cursors: Iterable[_Cursor]) -> int:
+def _watermark(cursors: Iterable[_Cursor]) -> int:
     """Return the watermark of a stream; a partition without events holds nothing back."""
     return min((cursor.watermark for cursor in cursors if not cursor.empty), default=UNKNOWN)
 
@@ -422,7 +422,7 @@ class _Answers:
         self._rule = rule
         self._lateness = lateness
         self._entries: dict[str, Entry] = {}
-        self._placed: list[_Placed] = []
+        self._queue: list[_Placed] = []
 
     @property
     def waiting(self) -> int:
@@ -444,12 +444,12 @@ class _Answers:
 
     def ready(self, coming: int | None) -> list[_Placed]:
         """Take the entries whose place is final, given the time before which no question comes; None takes them all."""
-        self._placed.sort()
-        end = len(self._placed)
+        self._queue.sort()
+        end = len(self._queue)
         if coming is not None:
             bound = min([coming, *(question.time for _, question in self._undecided())])
-            end = bisect_left(self._placed, sort_key(bound), key=attrgetter("place"))
-        ready, self._placed = self._placed[:end], self._placed[end:]
+            end = bisect_left(self._queue, sort_key(bound), key=attrgetter("place"))
+        ready, self._queue = self._queue[:end], self._queue[end:]
         return ready
 
     def open(self) -> list[tuple[str, Question]]:
@@ -489,8 +489,8 @@ class _Answers:
         for question in entry.questions:
             if question.decided and question.vector is not None:
                 row = _row(question)
-                self._placed.append(_Placed(question_place(name, question, self._rule), row, question, True))
-                self._placed.append(_Placed(answer_place(name, question, self._rule), row, question, False))
+                self._queue.append(_Placed(question_place(name, question, self._rule), row, question, True))
+                self._queue.append(_Placed(answer_place(name, question, self._rule), row, question, False))
                 question = question._replace(vector=None)
             questions.append(question)
         return entry._replace(questions=tuple(questions))

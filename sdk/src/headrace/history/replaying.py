@@ -115,8 +115,8 @@ class Replay:
         for partition in np.unique(logged.partitions).tolist():
             parts += self._events_of(logged, partition, alterations)
         if not parts:
-            nothing = np.empty(0, np.int64)
-            return nothing, EventColumns(nothing, [], {name: np.empty(0) for name in self.assembler.fields}), nothing
+            empty = np.empty(0, np.int64)
+            return empty, EventColumns(empty, [], {name: np.empty(0) for name in self.assembler.fields}), empty
         rows = np.concatenate([rows for rows, _, _ in parts])
         order = np.argsort(rows)
         events = EventColumns.concat([events for _, events, _ in parts]).take(order)
@@ -135,11 +135,11 @@ class Replay:
             at = np.minimum(np.searchsorted(orders, event_orders), len(orders) - 1)
             hits = np.flatnonzero(orders[at] == event_orders)
             if len(hits):
-                yield places[at[hits]], self._needed(waiting.columns, hits, texts), waiting.keys[hits]
+                yield places[at[hits]], self._select(waiting.columns, hits, texts), waiting.keys[hits]
             if event_orders[-1] >= orders[-1]:
                 return
 
-    def _needed(self, columns: EventColumns, rows: Ints, texts: dict[object, object]) -> EventColumns:
+    def _select(self, columns: EventColumns, rows: Ints, texts: dict[object, object]) -> EventColumns:
         """Select what vectors need of events; equal texts share one object, so that many take little memory."""
         fields: dict[str, ColumnArray] = {}
         for name in self.assembler.fields:

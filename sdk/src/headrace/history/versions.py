@@ -76,9 +76,9 @@ class PastVersions:
         order = np.argsort(versions, kind="stable")
         ordered = versions[order]
         if not self._relearn:
-            self._score(self._published, missing, result.published, result, order, ordered, numbers, texts)
+            self._score(self._published_versions, missing, result.published, result, order, ordered, numbers, texts)
         if self._make is not None:
-            self._score(self._learned, missing, result.relearned, result, order, ordered, numbers, texts)
+            self._score(self._learned_versions, missing, result.relearned, result, order, ordered, numbers, texts)
         result.missing = missing
         return result
 
@@ -105,7 +105,7 @@ class PastVersions:
             missing.discard(version.examples)
             used.add(version.examples)
 
-    def _published(self, missing: set[int]) -> Iterator[ModelVersion]:
+    def _published_versions(self, missing: set[int]) -> Iterator[ModelVersion]:
         for physical in self._logs.partitions(self._topics.models):
             for batch in self._logs.read(physical, FEW):
                 for version in versions_in(batch, physical, pass_over):
@@ -115,13 +115,13 @@ class PastVersions:
                         if not missing:
                             return
 
-    def _learned(self, missing: set[int]) -> Iterator[ModelVersion]:
+    def _learned_versions(self, missing: set[int]) -> Iterator[ModelVersion]:
         assert self._make is not None
         if not missing:
             return
         from headrace.learning import Learning, version_of  # River takes seconds to import
 
-        learning = Learning(self._model, self._make(), stops=missing, skipped=self._skipped())
+        learning = Learning(self._model, self._make(), stops=missing, skipped=self._skips())
         for physical in self._logs.partitions(self._topics.examples(self._model.name)):
             for batch in self._logs.read(physical, FEW):
                 for message in opened(batch, physical, pass_over):
@@ -135,7 +135,7 @@ class PastVersions:
                         pass_over(WrongMessage(physical, message.position, message.payload, error))
                         learning.skip(message.position)
 
-    def _skipped(self) -> frozenset[int]:
+    def _skips(self) -> frozenset[int]:
         """Return the places of the questions that the model leaves out."""
         return frozenset(
             skip.question

@@ -117,8 +117,8 @@ class Fold:
     @property
     def streams(self) -> tuple[str, ...]:
         """The streams that views fold or models predict on, in the order of the loop."""
-        used = {view.stream for view in self.loop.views} | {model.stream for model in self.models}
-        return tuple(stream.name for stream in self.loop.streams if stream.name in used)
+        names = {view.stream for view in self.loop.views} | {model.stream for model in self.models}
+        return tuple(stream.name for stream in self.loop.streams if stream.name in names)
 
     def own(self, partition: PartitionId, progress: Progress, seen: Mapping[str, int]) -> Partition:
         """Take over a partition at the progress that the store holds."""
@@ -176,14 +176,14 @@ class Fold:
         furthest = min([frontier, *(other.out for other in others)], default=UNKNOWN) + self._lead
         plan = Plan({}, {}, {}, {}, {})
         # If one step is too short for a partition's backlog, no other partition may run ahead of its vectors.
-        together = min(
+        end = min(
             [frontier, *(self._end_of_step(partition) for partition in self.partitions.values())], default=UNKNOWN
         )
         for name, partition in self.partitions.items():
             if partition.waiting is None:
                 continue
-            over = max((_over(partition, model, now) for model in partition.models), default=0)
-            self._plan_folds(plan, name, partition, min(together + self._lead, furthest, ENDED), over)
+            overdue = max((_overdue(partition, model, now) for model in partition.models), default=0)
+            self._plan_folds(plan, name, partition, min(end + self._lead, furthest, ENDED), overdue)
         # If a partition could not fold all that it may, no vector may read beyond what is folded.
         reach = min(
             [frontier, *(_reach(partition, plan.folds.get(name, 0)) for name, partition in self.partitions.items())]
@@ -246,11 +246,11 @@ class Fold:
     def _views_of(self, stream: str) -> tuple[ViewDefinition, ...]:
         return tuple(view for view in self.loop.views if view.stream == stream)
 
-    def _plan_folds(self, plan: Plan, name: PartitionId, partition: Partition, furthest: int, over: int) -> None:
+    def _plan_folds(self, plan: Plan, name: PartitionId, partition: Partition, furthest: int, overdue: int) -> None:
         waiting = partition.waiting
         assert waiting is not None
         until = int(np.searchsorted(waiting.keys, furthest, side="right"))
-        count = min(max(until, over) - waiting.folded, self._step_events)
+        count = min(max(until, overdue) - waiting.folded, self._step_events)
         if count <= 0:
             return
         plan.folds[name] = count
@@ -275,7 +275,7 @@ class Fold:
             return
         # A read covers a row up to the last tick of the row's own view.
         ticks = np.max([waiting.keys // each * each for each in self._resolutions[model.name]], axis=0)
-        ready = max(int(np.searchsorted(ticks, reach, side="right")), _over(state, model, now))
+        ready = max(int(np.searchsorted(ticks, reach, side="right")), _overdue(state, model, now))
         span = range(waiting.made.get(model.name, 0), min(ready, waiting.folded + plan.folds.get(name, 0)))
         if not span:
             return
@@ -390,7 +390,7 @@ class Fold:
         return waiting
 
 
-def _over(partition: Partition, model: ModelDefinition, now: int) -> int:
+def _overdue(partition: Partition, model: ModelDefinition, now: int) -> int:
     """Return how many of the first waiting events have waited as long as the model allows."""
     if partition.waiting is None or model.wait is None:
         return 0

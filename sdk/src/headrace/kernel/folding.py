@@ -40,8 +40,8 @@ class Folding:
         keys = entity_keys([events.fields[name] for name in self._by], len(events))
         values = self._program.run(self._program.matrix(events.fields, self._inputs, len(events)))
         if self._filtered:
-            passed = (values[:, -1] == 1.0).tolist()
-            keys = [key if ok else None for key, ok in zip(keys, passed, strict=True)]
+            matches = (values[:, -1] == 1.0).tolist()
+            keys = [key if ok else None for key, ok in zip(keys, matches, strict=True)]
             values = np.ascontiguousarray(values[:, :-1])
         return Folds(keys, values)
 

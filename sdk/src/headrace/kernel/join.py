@@ -271,7 +271,7 @@ _QUESTION, _ANSWER = b"\1", b"\0"
 def question_place(name: str, question: Question, rule: Rule) -> bytes:
     """Return the place of a question in the log, before it is logged."""
     at = _FIRST if rule.on_arrival else question.time
-    return sort_key(at) + _QUESTION + sort_key(question.time) + _named(question.id, b"\0", name)
+    return sort_key(at) + _QUESTION + sort_key(question.time) + _id_key(question.id, b"\0", name)
 
 
 def answer_place(name: str, question: Question, rule: Rule) -> bytes:
@@ -279,10 +279,10 @@ def answer_place(name: str, question: Question, rule: Rule) -> bytes:
     known_at = question.known(rule.bound)
     # An answer that is known when its question is asked follows that question.
     order = _QUESTION if known_at == question.time else _ANSWER
-    return sort_key(known_at) + order + sort_key(question.time) + _named(question.id, b"\1", name)
+    return sort_key(known_at) + order + sort_key(question.time) + _id_key(question.id, b"\1", name)
 
 
-def _named(id: str, order: bytes, name: str) -> bytes:
+def _id_key(id: str, order: bytes, name: str) -> bytes:
     """Encode an id so that its bytes compare as ids do and show where they end, followed by the entry's name."""
     return id.encode().replace(b"\0", b"\0\xff") + b"\0\0" + order + (b"" if name == id else b"\1" + name.encode())
 
@@ -517,7 +517,7 @@ class Join:
             name = name_at(Index.PLACED, place)
             entry = self._entries.get(name, NOTHING)
             for index, question in enumerate(entry.questions):
-                asks = self._stands_at(place, name, question)
+                asks = self._asks_at(place, name, question)
                 if asks is None:
                     continue
                 seq = _written(written, question, asks)
@@ -530,7 +530,7 @@ class Join:
                 self._entries[name] = entry._replace(questions=questions)
                 break
 
-    def _stands_at(self, place: bytes, name: str, question: Question) -> bool | None:
+    def _asks_at(self, place: bytes, name: str, question: Question) -> bool | None:
         """Return True if a question is at a place, False if its answer is, None if neither is."""
         if question.seq is None:
             return True if place == question_place(name, question, self._rule) else None

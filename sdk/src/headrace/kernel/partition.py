@@ -187,18 +187,18 @@ class Partition:
         return len(self.waiting) if self.waiting else 0
 
     @property
-    def _remembered(self) -> int:
+    def _id_memory(self) -> int:
         return max(self.stream.horizon, self.stream.lateness)
 
     def frontier_out(self, model: str = "") -> int:
         """Return the time before which no vector (of this model) comes, unless an idle or ended partition resumes."""
-        return min(self.frontier, self._unmade(model))
+        return min(self.frontier, self._unmade_time(model))
 
     def watermark_out(self, model: str = "") -> int:
         """Return the time before which no vector (of this model) comes, in any case."""
-        return min(self.watermark, self._unmade(model))
+        return min(self.watermark, self._unmade_time(model))
 
-    def _unmade(self, model: str) -> int:
+    def _unmade_time(self, model: str) -> int:
         waiting = self.waiting
         number = waiting.made.get(model, 0) if waiting else 0
         return ENDED if waiting is None or number >= len(waiting) else int(waiting.watermarks[number])
@@ -230,7 +230,7 @@ class Partition:
         newest, watermark = self.newest, self.watermark
         for index, (event_id, time, at) in enumerate(zip(events.ids, events.times.tolist(), published, strict=True)):
             # Compare with the horizon, not with memory: the moment at which ids are forgotten must not matter.
-            if event_id in self.seen and self.seen[event_id] >= newest - self._remembered:
+            if event_id in self.seen and self.seen[event_id] >= newest - self._id_memory:
                 refused.append(Refused(index, None))
             elif time < watermark:
                 refused.append(Refused(index, too_late(stream, time, watermark)))
@@ -292,7 +292,7 @@ class Partition:
 
     def outdated_ids(self) -> list[str]:
         """Return the ids that `forget_ids` would drop."""
-        oldest, outdated = self.newest - self._remembered, []
+        oldest, outdated = self.newest - self._id_memory, []
         for event_id, time in zip(*self._order, strict=True):
             last_time = self.seen.get(event_id)
             if last_time == time and time >= oldest:
@@ -303,11 +303,11 @@ class Partition:
 
     def forget_ids(self) -> int:
         """Drop the ids older than the stream's horizon; return the oldest time that a new owner needs."""
-        oldest = self.newest - self._remembered
+        oldest = self.newest - self._id_memory
         while (first := self._first()) is not None and self.seen[first] < oldest:
             del self.seen[first]
         # The next owner judges everything after `done` again, starting from the newest event time up to `done`.
-        return self.progress.newest - self._remembered
+        return self.progress.newest - self._id_memory
 
     def _remember(self, event_id: str, time: int) -> None:
         self.seen[event_id] = time

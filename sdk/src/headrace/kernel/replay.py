@@ -65,7 +65,7 @@ class VectorReplay:
         self._events = events
         self._keys = keys
         self._recorded = cuts
-        self._held = rows
+        self._row_sets = rows
         self._assembler = Assembler(loop, model)
         self._firsts = np.cumsum([0, *self._assembler.partitions]).tolist()
         size = len(events)
@@ -73,7 +73,7 @@ class VectorReplay:
             np.empty((size, len(layout.windows), layout.width))
             for layout in (self._assembler.layouts[read.view] for read in self.reads)
         ]
-        self._found = np.full((size, self._firsts[-1], 3), -1, np.int64)
+        self._cuts = np.full((size, self._firsts[-1], 3), -1, np.int64)
         texts: dict[str | None, str | None] = {}  # share one object per key, because keys repeat and N is large
         self._entities = [
             [texts.setdefault(key, key) for key in self._assembler.keys(events, read)] for read in self.reads
@@ -104,7 +104,7 @@ class VectorReplay:
         ]
         numbers = np.concatenate([part.numbers for part in slices])
         newest = np.concatenate([part.newest for part in slices])
-        return Assembled(numbers, categories, self._found, newest, 0)
+        return Assembled(numbers, categories, self._cuts, newest, 0)
 
     def _slice(self, rows: range) -> Assembled:
         nothing, never = np.full((len(rows), 3), -1, np.int64), np.zeros(len(rows), np.int64)
@@ -118,9 +118,9 @@ class VectorReplay:
             for index, read in enumerate(self.reads)
             if read.view == view
         ]
-        if self._held is None:
+        if self._row_sets is None:
             return _RowsReplay(RowSet(layout), Folding(layout.view, layout), reads)
-        rows = self._held.setdefault((view, source.partition), RowSet(layout))
+        rows = self._row_sets.setdefault((view, source.partition), RowSet(layout))
         return _RowsReplay(rows, Folding(layout.view, layout), reads, goes_on=True)
 
     def _orders(self, read: int, source: PartitionId) -> _Orders:
@@ -130,7 +130,7 @@ class VectorReplay:
         return self._keys + self._loop.stream(source.stream).lateness
 
     def _take(self, read: int, partition: int, rows: Ints, result: Reads) -> None:
-        self._found[rows, self._firsts[read] + partition] = result.cuts
+        self._cuts[rows, self._firsts[read] + partition] = result.cuts
         parts = self._parts[read]
         if partition == 0:
             parts[rows] = result.parts

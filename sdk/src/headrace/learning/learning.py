@@ -213,7 +213,7 @@ class Learning:
         """
         envelope = message.envelope
         entries = self._entries(message)
-        if self._superseded(envelope):
+        if self._is_superseded(envelope):
             self.progress.position = message.position
             return
         if entries is not None:
@@ -246,7 +246,7 @@ class Learning:
             return None
         return decode_log(self.model, message.payload)
 
-    def _superseded(self, envelope: Envelope) -> bool:
+    def _is_superseded(self, envelope: Envelope) -> bool:
         """Return whether a message is from an owner that another owner has followed."""
         if envelope.epoch is None:
             return False

@@ -91,7 +91,7 @@ class ServedQuality:
         self._pairs: list[tuple[_Key, _Prediction, _Answer]] = []
         self._unserved = self._count = 0
         self.positions: dict[str, Position] = {}
-        self._most = max(1, model.waiting_bytes // _BYTES)
+        self._max_predictions = max(1, model.waiting_bytes // _BYTES)
 
     def predict(self, predictions: Predictions) -> None:
         """Take predictions that were served."""
@@ -106,7 +106,7 @@ class ServedQuality:
                 self._pairs.append((key, prediction, answer))
             else:
                 self._predictions.setdefault(key, prediction)
-        _shorten(self._predictions, self._most)
+        _shorten(self._predictions, self._max_predictions)
         self._settle(_MANY)
 
     def predict_otherwise(self, ids: Sequence[str], times: Sequence[int]) -> None:

@@ -207,10 +207,10 @@ class Admin:
         existing = self.partitions(topic)
         if existing == count or (existing == 1 and partitions == 1):
             return False
-        there = "a plain topic (1 partition)" if existing == 0 else f"there with {existing} partitions"
+        state = "a plain topic (1 partition)" if existing == 0 else f"there with {existing} partitions"
         raise InvalidRequest(
             topic,
-            there,
+            state,
             f"{partitions} partition{'s' if count else ''}: declare as many as there are, or delete it first",
         )
 
@@ -236,8 +236,8 @@ class Admin:
         path = f"{_schema_path(topic)}/compatibility"
         answer = self._ask("POST", path, {"type": "JSON", "schema": schema, "properties": {}})
         # Pulsar 4.0 answers an incompatible schema with the failure of its check.
-        if failed := _FAILED_CHECK.search(answer.reason):
-            return failed[1]
+        if match := _FAILED_CHECK.search(answer.reason):
+            return match[1]
         self._check(answer, topic)
         verdict = msgspec.json.decode(answer.body, type=_Compatibility)
         return "" if verdict.compatibility else verdict.schema_compatibility_strategy or "its rules"

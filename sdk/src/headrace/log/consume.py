@@ -90,7 +90,7 @@ class PartitionConsumer:
         self._seen: tuple[Position, OwnerProgress] | None = None
         self._in_vain = 0
         self._clock = clock
-        self._heard = clock()
+        self._heard_at = clock()
         self._patience = PATIENCE
         self._ids: dict[Position, pulsar.MessageId] = {}
         self._messages_received = self._entries_received = 0
@@ -125,17 +125,17 @@ class PartitionConsumer:
         self._messages_received += len(batch)
         self._entries_received += len({position[:2] for position in batch.positions})
         if messages:
-            self._heard, self._patience, self._in_vain = self._clock(), PATIENCE, 0
+            self._heard_at, self._patience, self._in_vain = self._clock(), PATIENCE, 0
             newest = max(range(len(batch)), key=batch.positions.__getitem__)
             self._ids[batch.positions[newest]] = messages[newest].message_id()
-        elif self._clock() - self._heard > self._patience:
+        elif self._clock() - self._heard_at > self._patience:
             self._look_further()
         return self._new(batch) if self._owner else batch
 
     def _messages(self, wait_ms: int) -> list[pulsar.Message]:
         messages = [self._consumer.receive(timeout_millis=wait_ms)]
         try:
-            if self._clock() - self._heard > _GATHER_MS / 1_000:
+            if self._clock() - self._heard_at > _GATHER_MS / 1_000:
                 messages.append(self._consumer.receive(timeout_millis=0))  # a single message is returned at once
             messages += self._consumer.batch_receive()
         except pulsar.Timeout:
@@ -261,7 +261,7 @@ class PartitionConsumer:
         The embedded broker forgets consumers at times; any other broker delivers everything to a suspended one
         until it notices that it is suspended.
         """
-        self._heard = self._clock()
+        self._heard_at = self._clock()
         if not self._owner and self._owner_progress is None:
             return
         try:
@@ -298,8 +298,8 @@ class PartitionConsumer:
 
     def _is_behind(self, last: Position) -> bool:
         """Return whether there is a message after the last one received."""
-        received = self._ids.get(self._position)
-        return not _covers(self._position, last) or (received is not None and not ends_its_batch(received))
+        message_id = self._ids.get(self._position)
+        return not _covers(self._position, last) or (message_id is not None and not ends_its_batch(message_id))
 
     def _new(self, batch: Batch, log_end: Position = START) -> Batch:
         """Return the new messages of a batch, up to a hole; up to `log_end` it comes from the log, and has no holes."""
@@ -336,22 +336,22 @@ class PartitionConsumer:
         return self._gap
 
     def _catch_up(self, gap: LogReader) -> Batch:
-        missed = gap.receive(self._max_messages)
-        if missed:
-            self._heard, self._patience = self._clock(), PATIENCE
+        batch = gap.receive(self._max_messages)
+        if batch:
+            self._heard_at, self._patience = self._clock(), PATIENCE
         if not self._held_batch:
             if not gap.more():
                 gap.close()
                 self._gap = None
-            return self._from_log(missed)
+            return self._from_log(batch)
         first = self._held_batch.positions[0]
-        before = bisect_left(missed.positions, first)
+        before = bisect_left(batch.positions, first)
         # Delivered messages are in the log, so an empty read does not mean that it ended.
-        if before == len(missed):
-            return self._from_log(missed)
+        if before == len(batch):
+            return self._from_log(batch)
         gap.close()
         self._gap = None
-        return self._new(missed.before(before).followed_by(self._held_batch), first)
+        return self._new(batch.before(before).followed_by(self._held_batch), first)
 
     def _from_log(self, batch: Batch) -> Batch:
         return self._new(batch, batch.positions[-1] if batch else START)

@@ -126,7 +126,7 @@ class LetterBox:
             reader = LogReader(self._client, physical)
             try:
                 for batch in _until_its_end(reader):
-                    yield from map(_opened, batch.positions, batch.payloads, batch.properties)
+                    yield from map(_open, batch.positions, batch.payloads, batch.properties)
             finally:
                 reader.close()
 
@@ -144,7 +144,7 @@ def _until_its_end(reader: LogReader) -> Iterator[Batch]:
             raise Unavailable("broker: the dead letters go on, but nothing comes")
 
 
-def _opened(position: Position, payload: bytes, properties: Mapping[str, str]) -> Message:
+def _open(position: Position, payload: bytes, properties: Mapping[str, str]) -> Message:
     """Open a message; one without a header is read as it is, a damaged one becomes a letter that says so."""
     if not has_header(properties):
         return Message(position, payload, Envelope())

@@ -92,13 +92,13 @@ def read_version(payload: bytes) -> models_pb2.ModelVersion:
     return version
 
 
-def versions_in(batch: Batch, topic: str, wrong: Callable[[WrongMessage], None]) -> Iterator[models_pb2.ModelVersion]:
+def versions_in(batch: Batch, topic: str, report: Callable[[WrongMessage], None]) -> Iterator[models_pb2.ModelVersion]:
     """Yield the versions in a batch of the models topic; invalid messages are given to `wrong`."""
-    for message in opened(_without_tombstones(batch), topic, wrong):
+    for message in opened(_without_tombstones(batch), topic, report):
         try:
             yield read_version(message.payload)
         except Unreadable as error:
-            wrong(WrongMessage(topic, message.position, message.payload, error))
+            report(WrongMessage(topic, message.position, message.payload, error))
 
 
 def _without_tombstones(batch: Batch) -> Batch:

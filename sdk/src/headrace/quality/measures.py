@@ -71,12 +71,12 @@ class Outcomes:
         indices = np.flatnonzero(rows).tolist()
         return Outcomes(
             self.times[rows],
-            _taken(self.labels, indices),
+            _take(self.labels, indices),
             self.scores[rows],
             [self.predicted[row] for row in indices] if self.predicted else (),
             None if self.weights is None else self.weights[rows],
             None if self.prior is None else self.prior[rows],
-            None if self.last is None else _taken(self.last, indices),
+            None if self.last is None else _take(self.last, indices),
         )
 
 
@@ -423,9 +423,9 @@ class RegressionQuality(Quality):
         totals = self._totals
         labels: Floats = np.asarray(outcomes.labels, np.float64)
         errors = _scaled_errors(outcomes.scores, labels)
-        nothing = np.zeros(len(labels))
-        prior_errors = nothing if outcomes.prior is None else _scaled_errors(outcomes.prior, labels)
-        no_change = nothing if outcomes.last is None else _scaled_errors(np.asarray(outcomes.last, np.float64), labels)
+        zeros = np.zeros(len(labels))
+        prior_errors = zeros if outcomes.prior is None else _scaled_errors(outcomes.prior, labels)
+        no_change = zeros if outcomes.last is None else _scaled_errors(np.asarray(outcomes.last, np.float64), labels)
         totals.loss = total(totals.loss, weights * errors)
         totals.squared = total(totals.squared, weights * _squares(errors))
         totals.prior_loss = total(totals.prior_loss, weights * prior_errors)
@@ -493,7 +493,7 @@ def restore(model: ModelDefinition, data: bytes) -> Quality:
     return quality
 
 
-def _taken(values: Any, rows: list[int]) -> Any:
+def _take(values: Any, rows: list[int]) -> Any:
     return [values[row] for row in rows] if isinstance(values, list) else values[rows]
 
 

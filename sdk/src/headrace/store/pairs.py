@@ -172,7 +172,7 @@ class PairStore:
         self._keys = [epoch, *(epoch.replace(":epoch", name) for name in names)]
         self._orders = dict(zip(Index, self._keys[4:], strict=True))
         self._save = store.register_script(_SAVE)
-        self._anew = store.register_script(_ANEW)
+        self._begin_anew_script = store.register_script(_ANEW)
         self._clear = store.register_script(_CLEAR)
         self._forget = store.register_script(_FORGET)
 
@@ -199,7 +199,7 @@ class PairStore:
             An epoch found in the examples log, in case the store has forgotten it.
         """
         with store_errors():
-            return int(self._anew(keys=self._keys, args=[beyond, _STATE.encode(state)]))
+            return int(self._begin_anew_script(keys=self._keys, args=[beyond, _STATE.encode(state)]))
 
     def take_over(self) -> tuple[int, JoinState]:
         """Become the owner; return the epoch and the state of the join.

@@ -112,7 +112,7 @@ class PartitionStore:
         self._fences = Fences(store, loop)
         self._save = store.register_script(_SAVE)
         self._record = store.register_script(_EMITTED)
-        self._anew = store.register_script(_ANEW)
+        self._begin_anew_script = store.register_script(_ANEW)
 
     def known(self, partition: PartitionId) -> bool:
         """Return whether it has ever had an owner, as far as the store remembers."""
@@ -131,7 +131,7 @@ class PartitionStore:
         with store_errors():
             fields: dict[bytes, bytes] = self._store.hgetall(state)  # type: ignore[assignment]
             times: list[tuple[bytes, float]] = self._store.zrange(ids, 0, -1, withscores=True)  # type: ignore[assignment]
-        saved = _saved(fields, partition)
+        saved = _read_state(fields, partition)
         if saved is not None and saved.epoch is not None and saved.epoch >= epoch:
             # The epoch has been damaged: readers would drop what this owner writes.
             epoch = self._fences.acquire(_work(partition), saved.epoch)
@@ -174,9 +174,9 @@ class PartitionStore:
             Existing rows count as lost.
         """
         saved = _STATE.encode(PartitionState(refused=Position(*progress.refused).to_bytes(), views=sorted(views)))
-        arguments: list[int | bytes] = [beyond, saved, _sealed(progress.emitted), _sealed(goal), int(lost)]
+        arguments: list[int | bytes] = [beyond, saved, _seal(progress.emitted), _seal(goal), int(lost)]
         with store_errors():
-            return int(self._anew(keys=self._keys(partition), args=arguments))
+            return int(self._begin_anew_script(keys=self._keys(partition), args=arguments))
 
     def rebuilding(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, tuple[Position, Position]]:
         """Return the partitions with incomplete rows: how far each is, and how far it has to go. One round trip.
@@ -207,7 +207,7 @@ class PartitionStore:
         Fenced
             Another process owns the partition.
         """
-        arguments: list[int | bytes] = [epoch, _sealed(progress.emitted)]
+        arguments: list[int | bytes] = [epoch, _seal(progress.emitted)]
         with store_errors():
             done = self._record(keys=self._keys(partition)[:2], args=arguments)
         if not done:
@@ -259,7 +259,7 @@ class PartitionStore:
         arguments: list[str | int | bytes] = [
             epoch,
             _STATE.encode(saved),
-            _sealed(progress.emitted),
+            _seal(progress.emitted),
             oldest,
             most_ids,
             decisions,
@@ -295,17 +295,17 @@ def _work(partition: PartitionId) -> str:
     return fold_work(partition.stream, partition.partition)
 
 
-def _what(partition: PartitionId) -> str:
+def _subject(partition: PartitionId) -> str:
     return f"the state of partition {partition}"
 
 
-def _saved(fields: Mapping[bytes, bytes], partition: PartitionId) -> PartitionState | None:
+def _read_state(fields: Mapping[bytes, bytes], partition: PartitionId) -> PartitionState | None:
     """Return the state of a partition; None if there is none."""
     data = fields.get(b"saved")
     if data is None and b"done" in fields:
-        raise without_format(_what(partition))
+        raise without_format(_subject(partition))
     try:
-        return None if data is None else _STATE.decode(data, _what(partition))
+        return None if data is None else _STATE.decode(data, _subject(partition))
     except (NewerFormat, OlderFormat):
         raise
     except Unreadable as error:
@@ -314,7 +314,7 @@ def _saved(fields: Mapping[bytes, bytes], partition: PartitionId) -> PartitionSt
 
 def _readable(data: bytes | None, partition: PartitionId) -> PartitionState | None:
     try:
-        return None if data is None else _STATE.decode(data, _what(partition))
+        return None if data is None else _STATE.decode(data, _subject(partition))
     except Unreadable:
         return None
 
@@ -329,17 +329,17 @@ def _progress(saved: PartitionState) -> Progress:
     )
 
 
-def _sealed(position: tuple[int, int, int]) -> bytes:
+def _seal(position: tuple[int, int, int]) -> bytes:
     return seal(Kind.POSITION, Position(*position).to_bytes())
 
 
 def _position(sealed: bytes | None, partition: PartitionId) -> Position:
-    return START if sealed is None else Position.from_bytes(unseal(Kind.POSITION, sealed, _what(partition)))
+    return START if sealed is None else Position.from_bytes(unseal(Kind.POSITION, sealed, _subject(partition)))
 
 
 def _number(text: bytes, partition: PartitionId) -> int:
     if not (text.isdigit() and len(text) <= 19):
-        raise Unreadable(_what(partition), f"its floor is {text[:20]!r}, not a number", REMAKE)
+        raise Unreadable(_subject(partition), f"its floor is {text[:20]!r}, not a number", REMAKE)
     return int(text)
 
 

@@ -78,8 +78,8 @@ def row_field(view: ViewDefinition, partition: int) -> str:
 
 
 def _chunks(keys: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
-    every = iter(keys)
-    while chunk := list(islice(every, size)):
+    iterator = iter(keys)
+    while chunk := list(islice(iterator, size)):
         yield chunk
 
 

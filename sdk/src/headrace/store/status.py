@@ -240,7 +240,7 @@ class Pace:
 
     def __init__(self, quiet: float = QUIET) -> None:
         self._quiet = quiet
-        self._stirred = threading.Event()
+        self._change = threading.Event()
         self._ended = threading.Event()
 
     @property
@@ -250,19 +250,19 @@ class Pace:
 
     def stir(self) -> None:
         """Note that something has happened."""
-        self._stirred.set()
+        self._change.set()
 
     def end(self) -> None:
         """End the waiting for good."""
         self._ended.set()
-        self._stirred.set()
+        self._change.set()
 
     def wait(self) -> bool:
         """Wait until a beat is due; return False once the beats have ended."""
         if not self._ended.wait(PERIOD):
-            self._stirred.wait(self._quiet - PERIOD)
+            self._change.wait(self._quiet - PERIOD)
         # Clear before the beat: the next beat reports what happens during this one.
-        self._stirred.clear()
+        self._change.clear()
         return not self.ended
 
 

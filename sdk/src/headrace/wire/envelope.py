@@ -114,12 +114,12 @@ def read_envelope(properties: Mapping[str, str], payload: bytes, what: str) -> E
         raise Unreadable(what, "it has no header")
     check_format(what, _number(what, _FORMAT, properties[_FORMAT]), properties.get(_VERSION, "unknown")[:_SHOWN])
     if properties.get(_LENGTH) != str(len(payload)):
-        raise Unreadable(what, f"it has {len(payload)} bytes, and its header says {_shown(properties.get(_LENGTH))}")
+        raise Unreadable(what, f"it has {len(payload)} bytes, and its header says {_excerpt(properties.get(_LENGTH))}")
     fields = {name: value for name, value in properties.items() if name != _CRC}
     if properties.get(_CRC) != _checksum(fields, payload):
         raise Unreadable(what, "its header and its bytes do not have the checksum of its header")
     if unknown := sorted(fields.keys() - _FIELDS.keys() - set(_HEADER)):
-        raise Unreadable(what, f"its header has {_shown(unknown[0])}, which this format does not know")
+        raise Unreadable(what, f"its header has {_excerpt(unknown[0])}, which this format does not know")
     return Envelope(
         **{name: read(what, name, fields[name]) for name, (_, read, _) in _FIELDS.items() if name in fields}
     )
@@ -133,7 +133,7 @@ def _checksum(fields: Mapping[str, str], payload: bytes) -> str:
 def _number(what: str, name: str, text: str) -> int:
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdecimal() and len(digits) <= 19 and abs(int(text)) < 2**63):
-        raise Unreadable(what, f"its {name} is {_shown(text)}, not a number of 64 bits")
+        raise Unreadable(what, f"its {name} is {_excerpt(text)}, not a number of 64 bits")
     return int(text)
 
 
@@ -159,7 +159,7 @@ def _reached(what: str, name: str, text: str) -> int:
 
 def _flag(what: str, name: str, text: str) -> bool:
     if text != _SET:
-        raise Unreadable(what, f"its {name} is {_shown(text)}, not {_SET!r}")
+        raise Unreadable(what, f"its {name} is {_excerpt(text)}, not {_SET!r}")
     return True
 
 
@@ -176,7 +176,7 @@ def _reached_text(time: int) -> str:
     return _NOTHING if written is None else str(written)
 
 
-def _shown(text: str | None) -> str:
+def _excerpt(text: str | None) -> str:
     return ascii(text if text is None else text[:_SHOWN])
 
 

@@ -66,7 +66,7 @@ def retry(
     target = find(loop, data, redis)
     outcomes: Counter[str] = Counter()
     with open_box(target, pulsar) as box:
-        selection = _named(box, positions) if positions else _waiting(box, stream)
+        selection = _parse_positions(box, positions) if positions else _waiting(box, stream)
         if not selection:
             check_stream(stream, target)
             say("no dead letters to retry", err=True)
@@ -94,7 +94,7 @@ def _check_usage(positions: Sequence[str], many: bool, settings: bool, event: st
         raise click.UsageError("--event is the event of one POSITION")
 
 
-def _named(box: LetterBox, positions: Sequence[str]) -> set[Position]:
+def _parse_positions(box: LetterBox, positions: Sequence[str]) -> set[Position]:
     """Return the letters at these positions; each must hold an event."""
     from headrace.errors import InvalidRequest
 

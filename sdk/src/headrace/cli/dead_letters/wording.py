@@ -51,7 +51,7 @@ def page(letter: Letter) -> str:
         del fields["topic"]
         fields["stood"] = "on no topic: refused on its way in"
         fields["event"] = fields.pop("event")
-    return "\n".join(printable(f"{name:<10} {_shown(value)}") for name, value in fields.items())
+    return "\n".join(printable(f"{name:<10} {_value_text(value)}") for name, value in fields.items())
 
 
 def reason(letter: Letter) -> str:
@@ -61,7 +61,7 @@ def reason(letter: Letter) -> str:
     return f"{subject}, expected {message.expected}"
 
 
-def _shown(value: object) -> str:
+def _value_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

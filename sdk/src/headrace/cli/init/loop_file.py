@@ -84,12 +84,12 @@ class LoopFile:
         id = roles.id.name if roles.id else CONTENT
         options = {"key": roles.entity.name if roles.entity else id, "time": roles.time.name, "id": id}
         if 0 < roles.lateness <= SORTED:
-            options["lateness"] = _rounded(roles.lateness)
+            options["lateness"] = _round_up(roles.lateness)
         if roles.time.form:
             options["time_format"] = roles.time.form
-        text = ", ".join(f"{name}={_quoted(value)}" for name, value in options.items())
+        text = ", ".join(f"{name}={_quote(value)}" for name, value in options.items())
         if self._table.placeholders:
-            text += f", missing=[{', '.join(map(_quoted, self._table.placeholders))}]"
+            text += f", missing=[{', '.join(map(_quote, self._table.placeholders))}]"
         return "\n".join([*self._questions(), f"class {self.stream}(Stream, {text}):", *self._fields()])
 
     def _questions(self) -> Iterator[str]:
@@ -104,7 +104,7 @@ class LoopFile:
             if self._table.repeated:
                 yield f"# {self._table.repeated:,} of the rows looked at repeat another one: are they the same event?"
         if roles.lateness > SORTED:
-            span = _rounded(roles.lateness)
+            span = _round_up(roles.lateness)
             yield f"# The rows are not in the order of their times, by up to {span}: sort the file first."
         elif roles.lateness:
             yield "# The rows are not in the order of their times: lateness= says by how much, and costs waiting."
@@ -136,7 +136,7 @@ class LoopFile:
             return Task.BINARY, field
         if label.distinct == 2:
             rarer = values[0] if label.kind is FieldType.STRING else max(values, key=float)
-            constant = _quoted(rarer) if label.kind is FieldType.STRING else f"{float(rarer):g}"
+            constant = _quote(rarer) if label.kind is FieldType.STRING else f"{float(rarer):g}"
             return Task.BINARY, f"{field} == {constant}"
         if label.kind is FieldType.STRING or (label.kind is FieldType.INT and label.distinct <= _CLASSES):
             return Task.MULTICLASS, field
@@ -159,7 +159,7 @@ class LoopFile:
             lines += [f"# value={self.stream}.{roles.label.name} > {_quantile(roles.label):g}"]
         if roles.known_at:
             lines += [f"# Known at {roles.known_at.name}, as the same row says? Until then no model learns it."]
-            option, wait = f', known_at="{roles.known_at.name}"', _rounded(2 * roles.wait)
+            option, wait = f', known_at="{roles.known_at.name}"', _round_up(2 * roles.wait)
         else:
             lines += [
                 '# When is it known? Here: at once. If a column says when: known_at="...", and wait= its longest delay.'
@@ -217,7 +217,7 @@ class LoopFile:
         ]
 
     def _model(self) -> str:
-        every = max(50, min(5_000, self._table.rows // 20))
+        interval = max(50, min(5_000, self._table.rows // 20))
         lines = [
             "Model(",
             f'    "{self.model}",',
@@ -228,7 +228,7 @@ class LoopFile:
             *(f"        {line}" for line in self._features()),
             "    ],",
             f"    learner=lambda: {_LEARNERS[self.task][1]},",
-            f"    publish_every={every},",
+            f"    publish_every={interval},",
             ")",
             "",
         ]
@@ -252,7 +252,7 @@ class LoopFile:
         if column.kind is FieldType.STRING:
             if column.distinct > CATEGORIES:
                 return f"# {field} has {column.distinct:,} different texts: views by it, rather than a feature?"
-            return f"{field}.one_hot({_listed(sorted(column.values))}),"
+            return f"{field}.one_hot({_list_text(sorted(column.values))}),"
         if column.kind is FieldType.TIME:
             return f"# {field} is a time: {field}.hour, where that is of use?"
         return f"{field},"
@@ -262,11 +262,11 @@ class LoopFile:
         cells = self._table.sample[-1]
         plain = [column for column in self._plain() if column.kind is not FieldType.TIME and column.distinct]
         columns = [*([self._roles.entity] if self._roles.entity else []), self._roles.time, *plain]
-        values = {column.name: _typed(column, cells[column.place]) for column in dict.fromkeys(columns)}
+        values = {column.name: _parse(column, cells[column.place]) for column in dict.fromkeys(columns)}
         return json.dumps({name: value for name, value in values.items() if value is not None}, ensure_ascii=False)
 
 
-def _typed(column: Column, cell: str) -> object:
+def _parse(column: Column, cell: str) -> object:
     if not cell or cell in column.placeholders:
         return None
     if column.kind is FieldType.BOOL:
@@ -290,19 +290,19 @@ def _quantile(label: Column) -> float:
     return float(f"{label.low + 0.75 * (label.high - label.low):.2g}")
 
 
-def _listed(texts: Sequence[str]) -> str:
+def _list_text(texts: Sequence[str]) -> str:
     """Format texts as a list, on lines that are not too long."""
-    short = f"[{', '.join(map(_quoted, texts))}]"
+    short = f"[{', '.join(map(_quote, texts))}]"
     if len(short) <= _LINE:
         return short
-    return "[\n" + "".join(f"            {_quoted(text)},\n" for text in texts) + "        ]"
+    return "[\n" + "".join(f"            {_quote(text)},\n" for text in texts) + "        ]"
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _rounded(duration: int) -> str:
+def _round_up(duration: int) -> str:
     """Round a duration up to whole units that are easy to read."""
     for unit in (_DAY, 3_600_000_000, _MINUTE, 1_000_000):
         if duration >= 2 * unit:

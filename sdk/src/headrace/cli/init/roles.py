@@ -74,11 +74,11 @@ def roles_of(table: Table, *, time: str | None = None, label: str | None = None)
     InvalidRequest
         The table has no time, or nothing to predict.
     """
-    moment = _named(table, time) if time else _time(table)
+    moment = _find(table, time) if time else _time(table)
     if moment is None or moment.kind is not FieldType.TIME:
         raise _no_time(table, moment)
     id = next((column for column in table.columns if _is_id(column)), None)
-    outcome = _named(table, label) if label else _label(table, moment, id)
+    outcome = _find(table, label) if label else _label(table, moment, id)
     if outcome is None:
         raise InvalidRequest(str(table.path), "a table with nothing to predict", "a column beside its time and id")
     known_at, wait = _known_at(table, moment, outcome)
@@ -88,7 +88,7 @@ def roles_of(table: Table, *, time: str | None = None, label: str | None = None)
     return Roles(moment, id, entity, outcome, known_at, wait, table.disorder(moment), later)
 
 
-def _named(table: Table, name: str) -> Column:
+def _find(table: Table, name: str) -> Column:
     for column in table.columns:
         if column.name == name:
             return column
@@ -132,8 +132,8 @@ def _is_id(column: Column) -> bool:
 def _label(table: Table, time: Column, id: Column | None) -> Column | None:
     """Return the column to predict: one with a name like a label, otherwise the last one."""
     usable = [column for column in table.columns if column not in (time, id) and _may_be_label(column)]
-    called = [column for column in usable if _LABEL.search(column.name)]
-    return max(called or usable, key=lambda column: (_is_outcome(column), column.place), default=None)
+    matches = [column for column in usable if _LABEL.search(column.name)]
+    return max(matches or usable, key=lambda column: (_is_outcome(column), column.place), default=None)
 
 
 def _is_outcome(column: Column) -> bool:
