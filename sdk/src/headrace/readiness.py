@@ -155,7 +155,7 @@ class Dependencies:
                 thread.join(max(deadline - time.monotonic(), 0.0))
 
     def notify(self, callback: Callable[[], None]) -> None:
-        """Call `changed` from a watching thread after each change of what is reachable."""
+        """Call `callback` from a watching thread after each change of what is reachable."""
         self._callbacks.append(callback)
 
     def unreachable(self, names: Iterable[str] | None = None) -> tuple[Unreachable, ...]:

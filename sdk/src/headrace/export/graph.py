@@ -115,7 +115,7 @@ class Graph:
         return self.node("Where", self.node("IsNaN", where), self.doubles(0.0), of)
 
     def finish(self, output: str, default: float, name: str, shape: tuple[str | int, ...]) -> bytes:
-        """Name the graph's double output, replace NaN in it by `otherwise`, and serialise the model."""
+        """Name the graph's double output, replace NaN in it by `default`, and serialise the model."""
         inputs = [self.node("IsNaN", output), self.doubles(default), output]
         self._graph.node.append(onnx.NodeProto(op_type="Where", input=inputs, output=[name]))
         self._graph.output.append(_value(name, onnx.TensorProto.DOUBLE, shape))

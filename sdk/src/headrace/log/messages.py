@@ -37,7 +37,7 @@ class WrongMessage:
 
 
 def opened(batch: Batch, topic: str, report: Callable[[WrongMessage], None]) -> Iterator[Message]:
-    """Yield the messages of a batch, in order; invalid ones are given to `wrong`."""
+    """Yield the messages of a batch, in order; invalid ones are given to `report`."""
     subject = f"a message of {topic.rpartition('/')[2]}"
     for position, payload, properties in zip(batch.positions, batch.payloads, batch.properties, strict=True):
         try:
@@ -51,7 +51,7 @@ def opened(batch: Batch, topic: str, report: Callable[[WrongMessage], None]) -> 
 def decoded(
     messages: Iterable[Message], topic: str, decode: Callable[[Message], _Value], report: Callable[[WrongMessage], None]
 ) -> Iterator[tuple[Message, _Value]]:
-    """Yield the messages whose payload can be decoded, with the decoded value; the rest is given to `wrong`."""
+    """Yield the messages whose payload can be decoded, with the decoded value; the rest is given to `report`."""
     for message in messages:
         try:
             value = decode(message)

@@ -93,7 +93,7 @@ def read_version(payload: bytes) -> models_pb2.ModelVersion:
 
 
 def versions_in(batch: Batch, topic: str, report: Callable[[WrongMessage], None]) -> Iterator[models_pb2.ModelVersion]:
-    """Yield the versions in a batch of the models topic; invalid messages are given to `wrong`."""
+    """Yield the versions in a batch of the models topic; invalid messages are given to `report`."""
     for message in opened(_without_tombstones(batch), topic, report):
         try:
             yield read_version(message.payload)
