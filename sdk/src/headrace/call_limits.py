@@ -162,11 +162,11 @@ class Load:
         if slots is None:
             return _nothing
         await slots.acquire()
-        held = [slots]
+        pending = [slots]
 
         def release() -> None:
-            if held:
-                held.pop().release()
+            if pending:
+                pending.pop().release()
 
         # A caller that sends nothing blocks others for this long only.
         asyncio.get_running_loop().call_later(_RECEIVED_S, release)

@@ -377,7 +377,7 @@ def encode(loop: LoopDefinition) -> bytes:
     return document.seal("loop", msgspec.json.format(msgspec.json.encode(loop), indent=1))
 
 
-def decode(data: bytes, what: str = "the compiled loop") -> LoopDefinition:
+def decode(data: bytes, subject: str = "the compiled loop") -> LoopDefinition:
     """Read a compiled loop.
 
     Raises
@@ -385,7 +385,7 @@ def decode(data: bytes, what: str = "the compiled loop") -> LoopDefinition:
     Unreadable
         The bytes are not a compiled loop, are damaged, or are in another format.
     """
-    return _LOOP.decode(data, what)
+    return _LOOP.decode(data, subject)
 
 
 _LOOP = document.Document[LoopDefinition]("loop", LoopDefinition)

@@ -79,13 +79,13 @@ def former_of(loop: LoopDefinition, version: models_pb2.ModelVersion) -> Former:
         views = [_VIEW.decode(view) for view in version.view_definitions]
     except msgspec.MsgspecError as error:
         raise CorruptState(f"its views cannot be read: {error}") from error
-    result, missing = asked_beside(loop, former, version.views, views)
+    result, missing = former_beside(loop, former, version.views, views)
     if missing:
         raise CorruptState("; ".join(missing))
     return result
 
 
-def asked_beside(
+def former_beside(
     loop: LoopDefinition, former: ModelDefinition, hashes: Mapping[str, str], views: Iterable[ViewDefinition]
 ) -> tuple[Former, list[str]]:
     """Place a former definition beside a loop; also return why the loop cannot make its vectors, if so.

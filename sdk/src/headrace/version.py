@@ -216,22 +216,22 @@ def check_graph(model: str, data: bytes) -> None:
     CorruptState
         The error says which node.
     """
-    where = f"model {model!r}: the version's ONNX"
+    subject = f"model {model!r}: the version's ONNX"
     if len(data) > MOST_BYTES:
-        raise CorruptState(f"{where} has {len(data):,} bytes, at most {MOST_BYTES:,} are loaded")
+        raise CorruptState(f"{subject} has {len(data):,} bytes, at most {MOST_BYTES:,} are loaded")
     try:
         parsed = onnx_pb2.OnnxModel.FromString(data)
     except DecodeError as error:
-        raise CorruptState(f"{where} does not load: {error}") from error
+        raise CorruptState(f"{subject} does not load: {error}") from error
     if len(parsed.graph.node) > MOST_NODES:
-        raise CorruptState(f"{where} has {len(parsed.graph.node):,} nodes, at most {MOST_NODES:,} are run")
+        raise CorruptState(f"{subject} has {len(parsed.graph.node):,} nodes, at most {MOST_NODES:,} are run")
     if parsed.functions:
-        raise CorruptState(f"{where} has functions of its own: {shown(parsed.functions[0].name)!r}")
+        raise CorruptState(f"{subject} has functions of its own: {shown(parsed.functions[0].name)!r}")
     for node in parsed.graph.node:
         inner = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
         if inner or node.domain not in _DOMAINS:
             name = shown(f"{node.domain}.{node.op_type}" if node.domain else node.op_type)
-            raise CorruptState(f"{where} has a node {name!r}: loops, branches and nodes of others are not run")
+            raise CorruptState(f"{subject} has a node {name!r}: loops, branches and nodes of others are not run")
 
 
 def _session(model: ModelDefinition, message: models_pb2.ModelVersion) -> ort.InferenceSession:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headrace.cli.output import say
-from headrace.cli.sending import definition_of, now_and_then, problems_told, progress
+from headrace.cli.sending import definition_of, now_and_then, progress, report_problems
 from headrace.cli.target import broker_of, find, loop_options
 from headrace.wording import counted
 
@@ -58,7 +58,7 @@ def command(
     target = find(loop, data, redis)
     loop_definition = definition_of(target, definition)
     began = time.monotonic()
-    with problems_told(target), broker_of(target, pulsar) as (client, namespace), connect(target.redis) as store:
+    with report_problems(target), broker_of(target, pulsar) as (client, namespace), connect(target.redis) as store:
         backfill = Backfill(loop_definition, client, store, namespace)
         rebuild = _begin(backfill, again)
         if rebuild.shortages:

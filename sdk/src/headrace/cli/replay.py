@@ -218,10 +218,10 @@ def _one(replay: Replay, comparison: Comparison, selection: Selection, diff: boo
             print_vectors(comparison, replayed, as_json)
     counts.asked, counts.foreign = replay.log.asked, replay.log.foreign
     if diff and not replay.alterations:
-        for predictions, again in replay.requests(selection):
-            counts.requests += int((again.scores == again.scores).sum())
-            counts.scored(again)
-            print_differences(comparison.of_requests(predictions, again), counts, as_json)
+        for predictions, rescored in replay.requests(selection):
+            counts.requests += int((rescored.scores == rescored.scores).sum())
+            counts.scored(rescored)
+            print_differences(comparison.of_requests(predictions, rescored), counts, as_json)
     return counts
 
 

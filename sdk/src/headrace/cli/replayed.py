@@ -38,10 +38,10 @@ class Counts:
     examples_left_out: int = 0
     differing: set[str] = field(default_factory=set)
 
-    def scored(self, again: Rescored) -> None:
-        self.versions |= again.published | again.relearned
-        self.relearned |= again.relearned
-        self.missing |= again.missing
+    def scored(self, rescored: Rescored) -> None:
+        self.versions |= rescored.published | rescored.relearned
+        self.relearned |= rescored.relearned
+        self.missing |= rescored.missing
 
     def differs(self, difference: Difference) -> None:
         if difference.what in ("score", "label"):
@@ -133,9 +133,9 @@ def sum_up(totals: Mapping[str, Counts], alterations: Alterations, complete: boo
         for note in _notes(counts):
             say(f"{name}: {note}", err=True)
         early = f" ({counts.unscored:,} asked before this definition had a version)" if counts.unscored else ""
-        again = f" ({len(counts.relearned):,} learned again)" if counts.relearned else ""
+        relearned_note = f" ({len(counts.relearned):,} learned again)" if counts.relearned else ""
         predictions, versions = counts.predictions + counts.requests, len(counts.versions)
-        scores = f"{counted(predictions, 'prediction')} of {counted(versions, 'version')}{again}{early}"
+        scores = f"{counted(predictions, 'prediction')} of {counted(versions, 'version')}{relearned_note}{early}"
         examples = f", {counted(counts.examples, 'example')}" if diff else ""
         line = f"{name}: {counted(counts.vectors, 'vector')} {how}, {scores}{examples}"
         say(f"{line}: {_verdict(counts)}" if diff else line, err=not diff)

@@ -10,8 +10,8 @@ from headrace.cli.sending import (
     decided_facts,
     decided_text,
     definition_of,
-    problems_told,
     progress,
+    report_problems,
     sending_options,
     tell_outcome,
     tell_rejections,
@@ -58,7 +58,7 @@ def command(
     names = tuple(entry.name for entry in loop_definition.streams)
     if stream not in names:
         raise UnknownName("stream", stream, names)
-    with problems_told(target), progress(f"send {stream}", limit) as show:
+    with report_problems(target), progress(f"send {stream}", limit) as show:
         result = send(
             loop_definition.stream(stream),
             files,

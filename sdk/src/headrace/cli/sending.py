@@ -145,7 +145,7 @@ def progress(title: str, total: int | None = None) -> Iterator[Callable[[int, st
 
 
 @contextmanager
-def problems_told(target: Target) -> Iterator[None]:
+def report_problems(target: Target) -> Iterator[None]:
     """Report problems of the loop's data directory on standard error meanwhile: a full disk blocks everything."""
     done = threading.Event()
 

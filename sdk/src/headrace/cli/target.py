@@ -182,11 +182,11 @@ def _one(names: list[str], loop: str | None, data: Path | None = None, others: S
     if names:
         raise click.UsageError(f"several loops run: {', '.join(sorted(names))}; say which one")
     subject = f"loop {quoted(loop)}" if loop else "no loop"
-    where = f" on {data}" if data else ""
+    place = f" on {data}" if data else ""
     runs = "does not run" if loop else "runs"
     hint = did_you_mean(loop, others) if loop else ""
     cure = hint or "`headrace up LOOP` starts one, --data or --redis finds one elsewhere"
-    raise Unavailable(f"{subject} {runs}{where}; {cure}")
+    raise Unavailable(f"{subject} {runs}{place}; {cure}")
 
 
 def _running(data: Path | None) -> list[UpFile]:

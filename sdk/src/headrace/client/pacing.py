@@ -144,6 +144,6 @@ class Slowest:
             frontiers |= unowned
         # An instance with a new name replaces those of its service that are gone.
         present = {service for service, _ in frontiers}
-        gone = {key: value for key, value in self._frontiers.items() if key[0] not in present}
-        self._frontiers = gone | frontiers
+        absent = {key: value for key, value in self._frontiers.items() if key[0] not in present}
+        self._frontiers = absent | frontiers
         return min(self._frontiers.values(), default=None)

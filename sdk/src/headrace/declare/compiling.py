@@ -112,8 +112,8 @@ def check_renames(declarations: Sequence[Declaration], mistakes: Mistakes) -> No
         elif was == declaration.name:
             _refuse_rename(declaration, f"was {was!r} is its name now", "Drop was=.", mistakes)
         elif was in by_name:
-            there = f"{declaration.kind} {was} is declared at {by_name[was].place}"
-            _refuse_rename(declaration, f"it was {was!r}, and {there}", SAME_STATE, mistakes)
+            conflict = f"{declaration.kind} {was} is declared at {by_name[was].place}"
+            _refuse_rename(declaration, f"it was {was!r}, and {conflict}", SAME_STATE, mistakes)
         elif takers.setdefault(was, declaration) is not declaration:
             other = f"{declaration.kind} {takers[was].name} at {takers[was].place}"
             _refuse_rename(declaration, f"it was {was!r}, and so was {other}", SAME_STATE, mistakes)

@@ -64,9 +64,9 @@ def check(
         problem = f"its learner's {owner} has no {seed}, so the same examples would not make the same model"
         mistakes.add(place, part, problem, f"Give it one: {owner}({seed}=42).")
     text = _description(learner, place, part, mistakes)
-    again = _make(factory, place, part, mistakes)
-    if len(mistakes) == before and (again is learner or _description(again, place, part, mistakes) != text):
-        behaviour = "gives the same object each time" if again is learner else "makes another one each time"
+    second = _make(factory, place, part, mistakes)
+    if len(mistakes) == before and (second is learner or _description(second, place, part, mistakes) != text):
+        behaviour = "gives the same object each time" if second is learner else "makes another one each time"
         mistakes.add(place, part, f"its learner {behaviour}", f"Make a new one, always alike. {_FACTORY}")
     return text
 

@@ -49,10 +49,12 @@ def need(loop: LoopDefinition, stream: StreamDefinition) -> Need:
     """Return how much of a stream a rebuild needs."""
     views = [view for view in loop.views if view.stream == stream.name]
     waits = {label.name: label.wait for label in loop.labels}
-    over = [label.wait for label in loop.labels if stream.name in (label.stream, label.of)]
+    label_waits = [label.wait for label in loop.labels if stream.name in (label.stream, label.of)]
     names = {view.name for view in views}
-    bounds = [waits.get(model.label, 0) for model in loop.models if names.intersection(model.view_names)]
-    return Need(stream.lateness, max((view.longest for view in views), default=0), max([*over, *bounds], default=0))
+    join_waits = [waits.get(model.label, 0) for model in loop.models if names.intersection(model.view_names)]
+    return Need(
+        stream.lateness, max((view.longest for view in views), default=0), max([*label_waits, *join_waits], default=0)
+    )
 
 
 def retain(

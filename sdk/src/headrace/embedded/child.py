@@ -60,7 +60,7 @@ class Child:
         self.log = log
         private_directory(log.parent)
         with open(log, "ab", opener=private_file) as output:
-            self._said_from = self._heard_to = output.tell()
+            self._log_start = self._log_position = output.tell()
             self._process = _spawner.run(
                 lambda: subprocess.Popen(
                     [sys.executable, "-I", "-S", _LEASH, str(os.getpid()), *command],
@@ -88,14 +88,14 @@ class Child:
 
     def said(self, last: int = 65_536) -> str:
         """Return the end of what it has written to its log since it started."""
-        return self._written(self._said_from, last)[0]
+        return self._read_log(self._log_start, last)[0]
 
     def news(self, last: int = 65_536) -> str:
         """Return what it has written since the last call: at most the last `last` bytes."""
-        text, self._heard_to = self._written(self._heard_to, last)
+        text, self._log_position = self._read_log(self._log_position, last)
         return text
 
-    def _written(self, start: int, last: int) -> tuple[str, int]:
+    def _read_log(self, start: int, last: int) -> tuple[str, int]:
         """Return what its log holds from a place on, and where that ends; nothing if the log was removed."""
         try:
             with self.log.open("rb") as output:

@@ -45,7 +45,7 @@ class Transforming(Converter, ABC):
     """A converter for transformers."""
 
     @abstractmethod
-    def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
+    def transform(self, graph: Graph, estimator: Any, frame: Frame, names: Wanted) -> Frame:
         """Add `transform_one` to the graph."""
 
 

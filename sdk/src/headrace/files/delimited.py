@@ -82,9 +82,9 @@ class _Table:
         if missing:
             problem = f"a header without {', '.join(missing)}"
             raise broken(self._path, 1, problem, f"the columns {', '.join(field.name for field in fields)}")
-        twice = [name for name, places in self._places.items() if len(places) > 1]
-        if twice:
-            raise broken(self._path, 1, f"a header with {', '.join(twice)} more than once", "each of them once")
+        duplicates = [name for name, places in self._places.items() if len(places) > 1]
+        if duplicates:
+            raise broken(self._path, 1, f"a header with {', '.join(duplicates)} more than once", "each of them once")
 
     def doubt(self, line: int, record: str, following: Sequence[str]) -> str:
         """Return what is wrong with a record of several lines; empty if nothing is."""

@@ -114,9 +114,9 @@ def _check(stream: StreamDefinition, places: Mapping[str, Sequence[int]], path: 
     if missing:
         expected = f"the columns {', '.join(field.name for field in stream.given)}"
         raise broken(path, 1, f"a table without {', '.join(missing)}", expected)
-    twice = [name for name, indices in places.items() if len(indices) > 1]
-    if twice:
-        raise broken(path, 1, f"a table with {', '.join(twice)} more than once", "each of them once")
+    duplicates = [name for name, indices in places.items() if len(indices) > 1]
+    if duplicates:
+        raise broken(path, 1, f"a table with {', '.join(duplicates)} more than once", "each of them once")
 
 
 def _is_text(kind: pa.DataType) -> bool:

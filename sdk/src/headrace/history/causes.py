@@ -31,25 +31,25 @@ class Causes:
         self._replayed = replayed
         self._places = {row: place for place, row in enumerate(rows.tolist())}
         logged = replayed.logged.take(rows)
-        again = rows.size > 0
+        has_rows = rows.size > 0
         #: Recomputed completely from the unaltered streams; None if that is what was replayed.
-        self._complete = replay.recompute(logged, True, NONE).made if again and replay.alterations else None
+        self._complete = replay.recompute(logged, True, NONE).made if has_rows and replay.alterations else None
         #: Recomputed at the recorded cuts from the unaltered streams; None if that is what was replayed.
-        self._at_cut = replay.recompute(logged, False, NONE).made if again and replay.complete else None
+        self._at_cut = replay.recompute(logged, False, NONE).made if has_rows and replay.complete else None
 
     def why(self, row: int, feature: int) -> str:
         """Return the cause of one difference."""
-        place, vectors, again = self._places[row], self._replayed.logged.vectors, self._replayed.again.made
+        place, vectors, recomputed = self._places[row], self._replayed.logged.vectors, self._replayed.again.made
         if self._complete is not None and self._value(self._complete, place, feature) != self._value(
-            again, row, feature
+            recomputed, row, feature
         ):
             return self._altered(feature)
         if self._at_cut is None:
-            return self._at_its_cut(feature, vectors.cuts[row], again.cuts[row])
+            return self._at_its_cut(feature, vectors.cuts[row], recomputed.cuts[row])
         value = self._columns.value(vectors.numbers, vectors.categories, row, feature)
         if self._value(self._at_cut, place, feature) != value:
             return self._at_its_cut(feature, vectors.cuts[row], self._at_cut.cuts[place])
-        cut = again.cuts[row] if self._complete is None else self._complete.cuts[place]
+        cut = recomputed.cuts[row] if self._complete is None else self._complete.cuts[place]
         return self._late(feature, vectors.cuts[row], cut)
 
     def lost(self, row: int) -> str:

@@ -21,7 +21,7 @@ from headrace.definition import (
     ViewDefinition,
 )
 from headrace.events.schema import SchemaConflict, conflicts
-from headrace.former import asked_beside
+from headrace.former import former_beside
 from headrace.wording import counted
 
 #: Maximum number of names that are listed.
@@ -246,7 +246,7 @@ class _Comparison:
 
     def _meanwhile(self, before: ModelDefinition, model: ModelDefinition) -> str:
         hashes = {view.name: view.hash for view in self._old.views}
-        former, missing = asked_beside(self._new, before, hashes, self._old.views)
+        former, missing = former_beside(self._new, before, hashes, self._old.views)
         if missing:
             first = f"nothing until it has learned {counted(model.publish_examples, 'example')}"
             return f"{first}: the old version cannot be asked ({'; '.join(missing)})"

@@ -147,9 +147,9 @@ class ExampleAudit:
         for id, time, label_time, label in zip(examples.ids, *columns, strict=True):
             yield _Key(id, time), self._as_typed(Outcome(label_time, label))
 
-    def _difference(self, key: _Key, logged: Outcome | None, again: Outcome | None, reason: str) -> Difference:
+    def _difference(self, key: _Key, logged: Outcome | None, recomputed: Outcome | None, reason: str) -> Difference:
         before = None if logged is None else logged.value
-        after = None if again is None else again.value
+        after = None if recomputed is None else recomputed.value
         return Difference(self._model.name, key.id, key.time, "example", before, after, reason)
 
 

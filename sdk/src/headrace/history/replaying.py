@@ -81,11 +81,11 @@ class Replay:
     def vectors(self, selection: Selection) -> Iterator[Replayed]:
         """Yield the selected vectors with their predictions, in passes."""
         for logged in self.log.vectors(selection, self._pass):
-            again = self.recompute(logged, self.complete, self.alterations)
+            recomputed = self.recompute(logged, self.complete, self.alterations)
             predictions = self.log.predictions(logged)
-            versions = np.where(again.known, predictions.versions, -1)
-            scores = self._versions.score(versions, again.made.numbers, again.made.categories)
-            yield Replayed(logged, again, predictions, scores)
+            versions = np.where(recomputed.known, predictions.versions, -1)
+            scores = self._versions.score(versions, recomputed.made.numbers, recomputed.made.categories)
+            yield Replayed(logged, recomputed, predictions, scores)
 
     def requests(self, selection: Selection) -> Iterator[tuple[Predictions, Rescored]]:
         """Yield the predictions of requests, rescored from the vectors that they used."""

@@ -121,13 +121,13 @@ class Waiting:
     def __len__(self) -> int:
         return len(self.columns)
 
-    def extend(self, later: Waiting) -> None:
-        self.columns = EventColumns.concat([self.columns, later.columns])
-        self.positions = np.concatenate([self.positions, later.positions])
-        self.keys = np.concatenate([self.keys, later.keys])
-        self.watermarks = np.concatenate([self.watermarks, later.watermarks])
+    def extend(self, other: Waiting) -> None:
+        self.columns = EventColumns.concat([self.columns, other.columns])
+        self.positions = np.concatenate([self.positions, other.positions])
+        self.keys = np.concatenate([self.keys, other.keys])
+        self.watermarks = np.concatenate([self.watermarks, other.watermarks])
         # The clock may be set back; keep `since` in the order of positions.
-        self.since = np.concatenate([self.since, np.maximum(later.since, self.since[-1])])
+        self.since = np.concatenate([self.since, np.maximum(other.since, self.since[-1])])
 
     def drop(self, count: int) -> None:
         self.columns = self.columns.take(range(count, len(self)))

@@ -185,13 +185,13 @@ class Learning:
         self.served = served
         self.skipped = frozenset(skipped)
         self._weighted = takes_weight(estimator)
-        self._unlearned: Any = None
-        self._whole = False
+        self._initial_copy: Any = None
+        self._is_complete = False
 
     @property
     def whole(self) -> bool:
         """Whether the log holds all examples that the kept events make: it says so when it reports progress."""
-        return self._whole or self.progress.rests
+        return self._is_complete or self.progress.rests
 
     @property
     def quality(self) -> Quality:
@@ -227,7 +227,7 @@ class Learning:
             self.progress.next_seq = max(self.progress.next_seq, last_sequence_of(message.payload) + 1)
         if envelope.reached is not None:
             self.progress.frontier = envelope.reached if envelope.reached > UNKNOWN else None
-            self._whole = envelope.definition == self.model.hash and not envelope.remaking
+            self._is_complete = envelope.definition == self.model.hash and not envelope.remaking
         self.progress.position = message.position
         has_progress = envelope.reached is not None
         if has_progress and self.progress.rests and self.progress.examples > self.progress.published:
@@ -303,14 +303,14 @@ class Learning:
         """Return the estimator; a copy until it has learned, because a question also creates the trees of a forest."""
         if self.progress.examples:
             return self.estimator
-        if self._unlearned is None:
-            self._unlearned = copy.deepcopy(self.estimator)
-        return self._unlearned
+        if self._initial_copy is None:
+            self._initial_copy = copy.deepcopy(self.estimator)
+        return self._initial_copy
 
     def _answer(self, message: _Message, start: int, end: int) -> Iterator[None]:
         """Learn answers and score them; stop at each version that is due."""
         progress = self.progress
-        self._unlearned = None
+        self._initial_copy = None
         while start < end:
             stop = min(end, start + self._until_version())
             self._learn(message, start, stop)

@@ -89,7 +89,7 @@ class ServedQuality:
         self._answers: dict[_Key, _Answer] = {}
         self._otherwise: dict[_Key, None] = {}
         self._pairs: list[tuple[_Key, _Prediction, _Answer]] = []
-        self._unserved = self._count = 0
+        self._unserved_count = self._count = 0
         self.positions: dict[str, Position] = {}
         self._max_predictions = max(1, model.waiting_bytes // _BYTES)
 
@@ -125,7 +125,7 @@ class ServedQuality:
         prediction = self._predictions.pop(key, None)
         if prediction is None:
             self._answers.setdefault(key, answer)
-            self._unserved += _shorten(self._answers, MAX_ANSWERS)
+            self._unserved_count += _shorten(self._answers, MAX_ANSWERS)
         else:
             self._pairs.append((key, prediction, answer))
             self._settle(_MANY)
@@ -154,7 +154,7 @@ class ServedQuality:
         metrics = self.quality.metrics()
         unknown = (*_LEARNERS, *_UNKNOWN.get(self._model.task, ()))
         served = {f"served_{name}": value for name, value in metrics.items() if name not in unknown}
-        return {"served": metrics["scored"], "unserved": float(self._unserved + len(self._answers)), **served}
+        return {"served": metrics["scored"], "unserved": float(self._unserved_count + len(self._answers)), **served}
 
     def dump(self) -> bytes:
         """Serialize everything for a checkpoint."""
@@ -162,7 +162,7 @@ class ServedQuality:
         answers = [(*key, *answer) for key, answer in self._answers.items()]
         quality = self.quality.dump()
         state = ServedState(
-            quality, self._unserved, self._count, predictions, answers, self.positions, list(self._otherwise)
+            quality, self._unserved_count, self._count, predictions, answers, self.positions, list(self._otherwise)
         )
         return msgspec.msgpack.encode(state)
 
@@ -171,7 +171,7 @@ class ServedQuality:
         """Restore what `dump` returned."""
         state = _STATE.decode(data)
         quality = cls(model)
-        quality._quality, quality._unserved = restore(model, state.quality), state.unserved
+        quality._quality, quality._unserved_count = restore(model, state.quality), state.unserved
         quality._count = state.count
         quality.positions = state.positions
         for id, time, score, predicted in state.predictions:

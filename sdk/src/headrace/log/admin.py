@@ -344,9 +344,9 @@ def _cause(error: urllib3.exceptions.HTTPError) -> str:
 
 def _path(topic: str) -> str:
     """Return the path of a topic in the API: ``persistent/public/default/flights-departed``."""
-    scheme, separated, rest = topic.partition("://")
+    scheme, separator, rest = topic.partition("://")
     parts = rest.split("/", 2)
-    if not separated or len(parts) != 3 or not all(parts):
+    if not separator or len(parts) != 3 or not all(parts):
         raise InvalidRequest("topic", repr(topic), "a whole name such as persistent://public/default/flights-departed")
     return "/".join([scheme, parts[0], parts[1], quote(parts[2], safe="")])
 

@@ -88,7 +88,7 @@ class PartitionConsumer:
         self._queue = queue or max_messages
         self._owner_progress = owner_progress
         self._seen: tuple[Position, OwnerProgress] | None = None
-        self._in_vain = 0
+        self._vain_attempts = 0
         self._clock = clock
         self._heard_at = clock()
         self._patience = PATIENCE
@@ -125,7 +125,7 @@ class PartitionConsumer:
         self._messages_received += len(batch)
         self._entries_received += len({position[:2] for position in batch.positions})
         if messages:
-            self._heard_at, self._patience, self._in_vain = self._clock(), PATIENCE, 0
+            self._heard_at, self._patience, self._vain_attempts = self._clock(), PATIENCE, 0
             newest = max(range(len(batch)), key=batch.positions.__getitem__)
             self._ids[batch.positions[newest]] = messages[newest].message_id()
         elif self._clock() - self._heard_at > self._patience:
@@ -224,7 +224,7 @@ class PartitionConsumer:
         A broker may keep a subscription for a consumer that was killed. The fence makes it safe to take over the
         partition all the same, and the log has the messages that the broker does not deliver.
         """
-        return self._in_vain >= _IN_VAIN
+        return self._vain_attempts >= _IN_VAIN
 
     def close(self) -> None:
         """Give up the partition, for the next consumer to take over."""
@@ -273,7 +273,7 @@ class PartitionConsumer:
             self._read_up_to(Batch(), self._position)
         elif not self._owner and self._is_abandoned(last):
             if self._seen is not None and not self._seen[1].alive:
-                self._in_vain += 1
+                self._vain_attempts += 1
             self._subscribe_again(last)
 
     def _subscribe_again(self, last: Position) -> None:

@@ -212,17 +212,17 @@ class PairStore:
         epoch = self._fences.acquire(self._work)
         with store_errors():
             data: bytes | None = self._store.get(self._keys[1])  # type: ignore[assignment]
-        what = f"the state of {self._work}"
+        subject = f"the state of {self._work}"
         if data is None:
             return epoch, JoinState()
         try:
-            state = _STATE.decode(data, what)
+            state = _STATE.decode(data, subject)
             for position in state.all_positions:
                 Position.from_bytes(position)
         except (NewerFormat, OlderFormat):
             raise
         except Unreadable as error:
-            raise Unreadable(what, error.problem, REMAKE) from error
+            raise Unreadable(subject, error.problem, REMAKE) from error
         if state.epoch >= epoch:
             # The epoch has been damaged: readers would drop what this owner writes.
             epoch = self._fences.acquire(self._work, state.epoch)
@@ -354,6 +354,6 @@ class PairStore:
 
 
 def _add_hash(arguments: list[int | str | bytes], fields: Mapping[str, bytes | int | None]) -> None:
-    gone = [name for name, value in fields.items() if value is None]
+    deletions = [name for name, value in fields.items() if value is None]
     pairs = [part for name, value in fields.items() if value is not None for part in (name, value)]
-    arguments += (len(gone), *gone, len(pairs) // 2, *pairs)
+    arguments += (len(deletions), *deletions, len(pairs) // 2, *pairs)

@@ -287,9 +287,11 @@ class Heartbeat:
     def beat(self) -> None:
         """Publish the status, with new rates every second."""
         now, counters = self._clock(), dict(self.status.counters)
-        then, before = self._before
-        if now - then >= _RATES_OVER_S:
-            self.status.rates = {name: (value - before.get(name, 0)) / (now - then) for name, value in counters.items()}
+        last_time, before = self._before
+        if now - last_time >= _RATES_OVER_S:
+            self.status.rates = {
+                name: (value - before.get(name, 0)) / (now - last_time) for name, value in counters.items()
+            }
             self._before = (now, counters)
         self.status.updated_at = 0.0
         data = msgspec.json.encode(self.status)

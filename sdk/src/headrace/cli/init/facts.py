@@ -140,13 +140,15 @@ def look_at(path: Path) -> Table:
         sample = list(islice(rows, CLOSE))
         count = len(sample) + sum(1 for _ in rows)
     fields = [field_name(name) for name in names]
-    twice = {name for name in fields if fields.count(name) > 1}
+    duplicates = {name for name in fields if fields.count(name) > 1}
     columns = [
         _column(name, place, [cells[place] for cells in sample])
         for place, name in enumerate(fields)
-        if name and name not in twice
+        if name and name not in duplicates
     ]
-    unnamed = [names[place] or f"column {place + 1}" for place, name in enumerate(fields) if not name or name in twice]
+    unnamed = [
+        names[place] or f"column {place + 1}" for place, name in enumerate(fields) if not name or name in duplicates
+    ]
     repeated = len(sample) - len({tuple(cells) for cells in sample})
     return Table(path, names, columns, unnamed, sample, count, repeated)
 

@@ -57,8 +57,8 @@ class LoopFile:
         return f"{head}\n\n\n{stream}\n\n\n" + "\n\n".join([*rest, self._model()])
 
     def _head(self) -> str:
-        where, _ = _LEARNERS[self.task]
-        module, estimator = where.split(".")
+        path, _ = _LEARNERS[self.task]
+        module, estimator = path.split(".")
         names = ["Label", "Model", "Stream"]
         if self._roles.entity:
             names += ["Count", "View", *(["Mean"] if self._means() else [])]
