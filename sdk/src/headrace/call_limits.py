@@ -58,28 +58,28 @@ USUAL = CallLimits()
 class TooManyFields:
     """A placeholder for a request that was not decoded."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, limit: int) -> None:
+        self.most = limit
 
     def error(self) -> InvalidRequest:
         """Return the error for the caller."""
         return InvalidRequest("the request", "of too many parts", f"at most {self.most:,}: send several requests")
 
 
-def decoding(decode: Callable[[bytes], Any], most: int) -> Callable[[bytes], Any]:
-    """Return a decoder that returns `TooManyFields` instead of a request with more than `most` fields."""
+def decoding(decode: Callable[[bytes], Any], limit: int) -> Callable[[bytes], Any]:
+    """Return a decoder that returns `TooManyFields` instead of a request with more than `limit` fields."""
 
     def bounded(data: bytes) -> Any:
         # The shortest field has two bytes.
-        if len(data) > 2 * most and has_more_fields(data, most):
-            return TooManyFields(most)
+        if len(data) > 2 * limit and has_more_fields(data, limit):
+            return TooManyFields(limit)
         return decode(data)
 
     return bounded
 
 
-def has_more_fields(data: bytes, most: int) -> bool:
-    """Return whether an encoded message has more than `most` fields at its top level.
+def has_more_fields(data: bytes, limit: int) -> bool:
+    """Return whether an encoded message has more than `limit` fields at its top level.
 
     Input that cannot be read here is left to the decoder.
 
@@ -89,7 +89,7 @@ def has_more_fields(data: bytes, most: int) -> bool:
     (True, False)
     """
     at = 0
-    for _ in range(most + 1):
+    for _ in range(limit + 1):
         if at >= len(data):
             return False
         tag, at = _varint(data, at)
@@ -162,11 +162,11 @@ class Load:
         if slots is None:
             return _nothing
         await slots.acquire()
-        held = [slots]
+        pending = [slots]
 
         def release() -> None:
-            if held:
-                held.pop().release()
+            if pending:
+                pending.pop().release()
 
         # A caller that sends nothing blocks others for this long only.
         asyncio.get_running_loop().call_later(_RECEIVED_S, release)

@@ -328,16 +328,16 @@ class LoopDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dead_letters_bytes: int | None = None
 
     def stream(self, name: str) -> StreamDefinition:
-        return _named(self.streams, name)
+        return _find(self.streams, name)
 
     def view(self, name: str) -> ViewDefinition:
-        return _named(self.views, name)
+        return _find(self.views, name)
 
     def label(self, name: str) -> LabelDefinition:
-        return _named(self.labels, name)
+        return _find(self.labels, name)
 
     def model(self, name: str) -> ModelDefinition:
-        return _named(self.models, name)
+        return _find(self.models, name)
 
     def views_of(self, model: ModelDefinition) -> tuple[ViewDefinition, ...]:
         """Return the views that a model's vectors read, in order of first use."""
@@ -347,7 +347,7 @@ class LoopDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _Named = TypeVar("_Named", StreamDefinition, ViewDefinition, LabelDefinition, ModelDefinition)
 
 
-def _named(items: tuple[_Named, ...], name: str) -> _Named:
+def _find(items: tuple[_Named, ...], name: str) -> _Named:
     for item in items:
         if item.name == name:
             return item
@@ -377,7 +377,7 @@ def encode(loop: LoopDefinition) -> bytes:
     return document.seal("loop", msgspec.json.format(msgspec.json.encode(loop), indent=1))
 
 
-def decode(data: bytes, what: str = "the compiled loop") -> LoopDefinition:
+def decode(data: bytes, subject: str = "the compiled loop") -> LoopDefinition:
     """Read a compiled loop.
 
     Raises
@@ -385,7 +385,7 @@ def decode(data: bytes, what: str = "the compiled loop") -> LoopDefinition:
     Unreadable
         The bytes are not a compiled loop, are damaged, or are in another format.
     """
-    return _LOOP.decode(data, what)
+    return _LOOP.decode(data, subject)
 
 
 _LOOP = document.Document[LoopDefinition]("loop", LoopDefinition)

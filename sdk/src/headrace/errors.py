@@ -88,10 +88,10 @@ def all_of(errors: Sequence[InvalidEvent]) -> InvalidEvent:
     field 'a' is null, expected a string; field 'b' is 1, expected true or false
     """
     first, *others = errors
-    named = [str(error) for error in others[: _NAMED - 1]]
-    if len(others) > len(named):
-        named.append(f"and {len(others) - len(named)} more fields")
-    return InvalidEvent(first.field, first.value, "; ".join([first.expected, *named])) if others else first
+    texts = [str(error) for error in others[: _NAMED - 1]]
+    if len(others) > len(texts):
+        texts.append(f"and {len(others) - len(texts)} more fields")
+    return InvalidEvent(first.field, first.value, "; ".join([first.expected, *texts])) if others else first
 
 
 class LateEvent(InvalidEvent):
@@ -128,8 +128,8 @@ class UnknownName(InvalidRequest):
 
     def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
         names = f"one of {', '.join(known) or 'none'}"
-        meant = did_you_mean(name, known)
-        super().__init__(kind, quoted(name), f"{names}. {meant}" if meant else names)
+        hint = did_you_mean(name, known)
+        super().__init__(kind, quoted(name), f"{names}. {hint}" if hint else names)
 
 
 class NoModelYet(HeadraceError):
@@ -256,8 +256,8 @@ class TooLarge(HeadraceError):
     """
 
     def __init__(self, what: str, size: int | None, limit: int) -> None:
-        found = "more bytes than the broker takes" if size is None else f"{size} bytes"
-        super().__init__(f"{what} has {found}, and a message holds at most {limit}")
+        amount = "more bytes than the broker takes" if size is None else f"{size} bytes"
+        super().__init__(f"{what} has {amount}, and a message holds at most {limit}")
         self.what = what
         self.size = size
         self.limit = limit

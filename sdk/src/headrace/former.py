@@ -29,7 +29,7 @@ from headrace.v1 import models_pb2
 _DEFINITION, _VIEW = msgspec.json.Decoder(ModelDefinition), msgspec.json.Decoder(ViewDefinition)
 
 
-def definition_of(published: models_pb2.ModelVersion) -> ModelDefinition:
+def definition_of(version: models_pb2.ModelVersion) -> ModelDefinition:
     """Return the definition that a version carries.
 
     Raises
@@ -38,11 +38,11 @@ def definition_of(published: models_pb2.ModelVersion) -> ModelDefinition:
         It cannot be read, or is not the one that the version names.
     """
     try:
-        model = _DEFINITION.decode(published.model_definition)
+        model = _DEFINITION.decode(version.model_definition)
     except msgspec.MsgspecError as error:
         raise CorruptState(f"its definition cannot be read: {error}") from error
-    if model.hash != published.definition:
-        raise CorruptState(f"its definition has the hash {model.hash}, not {published.definition}")
+    if model.hash != version.definition:
+        raise CorruptState(f"its definition has the hash {model.hash}, not {version.definition}")
     return model
 
 
@@ -62,11 +62,11 @@ class Former:
 
     def within(self, loop: LoopDefinition) -> LoopDefinition:
         """Return the loop with the views in the form that this definition reads."""
-        own = {view.name: view for view in self.views}
-        return structs.replace(loop, views=(*(view for view in loop.views if view.name not in own), *own.values()))
+        views = {view.name: view for view in self.views}
+        return structs.replace(loop, views=(*(view for view in loop.views if view.name not in views), *views.values()))
 
 
-def former_of(loop: LoopDefinition, published: models_pb2.ModelVersion) -> Former:
+def former_of(loop: LoopDefinition, version: models_pb2.ModelVersion) -> Former:
     """Return the definition with which a version answers beside the loop's own.
 
     Raises
@@ -74,18 +74,18 @@ def former_of(loop: LoopDefinition, published: models_pb2.ModelVersion) -> Forme
     CorruptState
         The loop cannot make its vectors; the error says what is missing.
     """
-    former = definition_of(published)
+    former = definition_of(version)
     try:
-        carried = [_VIEW.decode(view) for view in published.view_definitions]
+        views = [_VIEW.decode(view) for view in version.view_definitions]
     except msgspec.MsgspecError as error:
         raise CorruptState(f"its views cannot be read: {error}") from error
-    found, missing = asked_beside(loop, former, published.views, carried)
+    result, missing = former_beside(loop, former, version.views, views)
     if missing:
         raise CorruptState("; ".join(missing))
-    return found
+    return result
 
 
-def asked_beside(
+def former_beside(
     loop: LoopDefinition, former: ModelDefinition, hashes: Mapping[str, str], views: Iterable[ViewDefinition]
 ) -> tuple[Former, list[str]]:
     """Place a former definition beside a loop; also return why the loop cannot make its vectors, if so.
@@ -115,15 +115,15 @@ def _missing_parts(
     if former.task is not model.task:
         return [f"its answers are {former.task}, not {model.task}"]
     present = {view.name: view.hash for view in loop.views}
-    folded = present | {view.name: view.hash for view in views}
+    available = present | {view.name: view.hash for view in views}
     problems = [
         f"view {name} {'has changed' if name in present else 'is gone'}"
         for name in former.view_names
-        if folded.get(name) != hashes.get(name)
+        if available.get(name) != hashes.get(name)
     ]
     fields = {stream.name: {field.name for field in stream.fields} for stream in loop.streams}
-    needed = [(former.stream, _fields(former)), *((view.stream, _view_fields(view)) for view in views)]
-    for stream, names in needed:
+    requirements = [(former.stream, _fields(former)), *((view.stream, _view_fields(view)) for view in views)]
+    for stream, names in requirements:
         if stream not in fields:
             problems.append(f"stream {stream} is gone")
         problems += [f"field {name} is gone" for name in sorted(names - fields.get(stream, names))]
@@ -138,8 +138,13 @@ def _fields(former: ModelDefinition) -> set[str]:
 def _view_fields(view: ViewDefinition) -> set[str]:
     """Return the fields of its stream that a view folds."""
     derived = {name for name, _ in view.columns}
-    nodes = [node for own in (view.where, *(value for _, value in view.columns)) if own for node in walk(own)]
-    summed = {own.column for own in view.aggregates if own.column is not None}
+    nodes = [
+        node
+        for expression in (view.where, *(value for _, value in view.columns))
+        if expression
+        for node in walk(expression)
+    ]
+    summed = {aggregate.column for aggregate in view.aggregates if aggregate.column is not None}
     return _columns(nodes) | (summed - derived) | set(view.by)
 
 
@@ -181,14 +186,14 @@ def selection(model: ModelDefinition, former: ModelDefinition) -> Selection | No
     for feature in model.stored_features:
         same_type = places[feature.type is FieldType.STRING]
         same_type[feature.name, feature.value] = len(same_type)
-    found: dict[bool, list[int]] = {True: [], False: []}
+    indices: dict[bool, list[int]] = {True: [], False: []}
     for feature in former.stored_features:
         text = feature.type is FieldType.STRING
         place = places[text].get((feature.name, feature.value))
         if place is None:
             return None
-        found[text].append(place)
-    return Selection(tuple(found[False]), tuple(found[True]))
+        indices[text].append(place)
+    return Selection(tuple(indices[False]), tuple(indices[True]))
 
 
 @dataclass(frozen=True)
@@ -202,7 +207,7 @@ class Answering:
     def folded(self) -> LoopDefinition:
         """The loop plus the views that only former definitions read, under names of their own."""
         views = {
-            own.name: own for former in self.formers.values() for own in map(ViewDefinition.as_former, former.views)
+            view.name: view for former in self.formers.values() for view in map(ViewDefinition.as_former, former.views)
         }
         return structs.replace(self.loop, views=(*self.loop.views, *views.values()))
 
@@ -223,24 +228,26 @@ class Answering:
 
     def without(self, models: Collection[str]) -> Answering:
         """Return what remains once these models' new definitions have taken over."""
-        return Answering(self.loop, {name: own for name, own in self.formers.items() if name not in models})
+        return Answering(self.loop, {name: former for name, former in self.formers.items() if name not in models})
 
 
 def widened(model: ModelDefinition, former: Former) -> ModelDefinition:
     """Append a former definition's features to a model's own, reading views as `Answering.folded` names them."""
     names = {view.name: view.as_former().name for view in former.views}
-    theirs = [
+    features = [
         structs.replace(feature, name=f"~{feature.name}", value=_reading(feature.value, names))
         for feature in former.model.features
     ]
-    return structs.replace(model, features=(*model.features, *theirs))
+    return structs.replace(model, features=(*model.features, *features))
 
 
 def behind(model: ModelDefinition, former: ModelDefinition) -> Selection:
     """Return how a vector of the widened model contains that of the former definition."""
-    texts, theirs = ([feature.type is FieldType.STRING for feature in own.features] for own in (model, former))
-    numbers = range(texts.count(False), texts.count(False) + theirs.count(False))
-    categories = range(texts.count(True), texts.count(True) + theirs.count(True))
+    texts, former_texts = (
+        [feature.type is FieldType.STRING for feature in definition.features] for definition in (model, former)
+    )
+    numbers = range(texts.count(False), texts.count(False) + former_texts.count(False))
+    categories = range(texts.count(True), texts.count(True) + former_texts.count(True))
     return Selection(tuple(numbers), tuple(categories))
 
 
@@ -249,5 +256,7 @@ def _reading(expression: Expression, names: Mapping[str, str]) -> Expression:
     if isinstance(expression, Aggregate):
         return structs.replace(expression, view=names.get(expression.view, expression.view))
     if isinstance(expression, Apply):
-        return structs.replace(expression, arguments=tuple(_reading(own, names) for own in expression.arguments))
+        return structs.replace(
+            expression, arguments=tuple(_reading(argument, names) for argument in expression.arguments)
+        )
     return expression

@@ -26,8 +26,8 @@ def configure(service: str, instance: str, level: int = logging.INFO) -> None:
     _set_up([identify], level)
     logging.basicConfig(handlers=[_OfLibraries()], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
-    threading.excepthook = _thread_failed
-    sys.unraisablehook = _passed_over
+    threading.excepthook = _log_thread_failure
+    sys.unraisablehook = _log_ignored
 
 
 class StandardError:
@@ -80,17 +80,17 @@ class _OfLibraries(logging.Handler):
         )
 
 
-def _thread_failed(failed: threading.ExceptHookArgs) -> None:
-    if failed.exc_type is SystemExit:
+def _log_thread_failure(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is SystemExit:
         return
-    name = failed.thread.name if failed.thread is not None else "?"
-    structlog.get_logger().error("thread_failed", thread=name, **_told(failed.exc_value, failed.exc_traceback))
+    name = args.thread.name if args.thread is not None else "?"
+    structlog.get_logger().error("thread_failed", thread=name, **_error_fields(args.exc_value, args.exc_traceback))
 
 
-def _passed_over(passed: sys.UnraisableHookArgs) -> None:
-    told = _told(passed.exc_value, passed.exc_traceback)
-    structlog.get_logger().error("exception_ignored", where=repr(passed.object), **told)
+def _log_ignored(args: sys.UnraisableHookArgs) -> None:
+    fields = _error_fields(args.exc_value, args.exc_traceback)
+    structlog.get_logger().error("exception_ignored", where=repr(args.object), **fields)
 
 
-def _told(error: BaseException | None, at: TracebackType | None) -> dict[str, Any]:
+def _error_fields(error: BaseException | None, at: TracebackType | None) -> dict[str, Any]:
     return {} if error is None else {"reason": repr(error), "exc_info": (type(error), error, at)}

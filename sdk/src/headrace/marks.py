@@ -90,7 +90,7 @@ def properties_of(mark: Mark) -> dict[str, str]:
     return {MARK: str(mark.time), **sender, **confirmed}
 
 
-def refusal_of(stream: StreamDefinition, mark: Mark, published: int) -> InvalidEvent | None:
+def refusal_of(stream: StreamDefinition, mark: Mark, published_at: int) -> InvalidEvent | None:
     """Return why a stream rejects a mark that was published at a time (µs); None if it accepts it."""
     if not _may_send(stream, mark):
         whose = "no mark at all" if stream.marks == Marking.NOBODY else "a mark by headrace's own commands"
@@ -99,11 +99,11 @@ def refusal_of(stream: StreamDefinition, mark: Mark, published: int) -> InvalidE
         return None
     ahead, latest = stream.ahead, LAST_TIME
     if ahead is not None:
-        latest = min(published + ahead, LAST_TIME)
+        latest = min(published_at + ahead, LAST_TIME)
     if mark.time > latest:
-        whence = "the last time that an event can have" if ahead is None else "when it was published, and `ahead`"
-        expected = f"{format_time(latest)} or earlier ({whence}), in microseconds since the epoch"
-        return InvalidEvent(MARK, f"{_shown(mark.time)} by {mark.sender}", expected)
+        basis = "the last time that an event can have" if ahead is None else "when it was published, and `ahead`"
+        expected = f"{format_time(latest)} or earlier ({basis}), in microseconds since the epoch"
+        return InvalidEvent(MARK, f"{_time_text(mark.time)} by {mark.sender}", expected)
     return None
 
 
@@ -114,5 +114,5 @@ def _may_send(stream: StreamDefinition, mark: Mark) -> bool:
     return mark.by_cli and (mark.withdraws or stream.marks == Marking.CLI)
 
 
-def _shown(time: int) -> str:
+def _time_text(time: int) -> str:
     return format_time(time) if abs(time) <= LAST_TIME else f"{time:.4g}"

@@ -97,11 +97,11 @@ class Watch:
         try:
             self.dependency.probe()
         except Exception as error:
-            return self._failed(str(error) or type(error).__name__)
-        self._answered()
+            return self._note_failure(str(error) or type(error).__name__)
+        self._note_answer()
         return self._period
 
-    def _failed(self, reason: str) -> float:
+    def _note_failure(self, reason: str) -> float:
         delay = self._backoff.next()
         if self._since is None:
             self._since = self._clock()
@@ -111,7 +111,7 @@ class Watch:
             _log.warning(f"{name}_unreachable", address=address, reason=reason, for_s=self._for_s(), retry_s=delay)
         return delay
 
-    def _answered(self) -> None:
+    def _note_answer(self) -> None:
         if self.reason is not None:
             _log.info(f"{self.dependency.name}_reachable", address=self.dependency.address, after_s=self._for_s())
         self._backoff.reset()
@@ -126,7 +126,7 @@ class Dependencies:
 
     def __init__(self, *dependencies: Dependency, period: float = PERIOD) -> None:
         self.watches = tuple(Watch(dependency, period) for dependency in dependencies)
-        self._changed: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] = []
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._watch, args=(watch,), name=f"watch {watch.dependency.name}", daemon=True)
@@ -154,17 +154,17 @@ class Dependencies:
             if thread.is_alive():
                 thread.join(max(deadline - time.monotonic(), 0.0))
 
-    def notify(self, changed: Callable[[], None]) -> None:
-        """Call `changed` from a watching thread after each change of what is reachable."""
-        self._changed.append(changed)
+    def notify(self, callback: Callable[[], None]) -> None:
+        """Call `callback` from a watching thread after each change of what is reachable."""
+        self._callbacks.append(callback)
 
     def unreachable(self, names: Iterable[str] | None = None) -> tuple[Unreachable, ...]:
         """List the dependencies that do not answer, among these names or all."""
-        wanted = None if names is None else set(names)
+        subset = None if names is None else set(names)
         return tuple(
             Unreachable(watch.dependency.name, watch.dependency.address, reason)
             for watch in self.watches
-            if (reason := watch.reason) is not None and (wanted is None or watch.dependency.name in wanted)
+            if (reason := watch.reason) is not None and (subset is None or watch.dependency.name in subset)
         )
 
     def state(self) -> str:
@@ -177,18 +177,18 @@ class Dependencies:
 
     async def reachable(self, stop: asyncio.Event, names: Sequence[str] | None = None) -> bool:
         """Wait until these dependencies (all by default) answer; return False if `stop` is set first."""
-        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+        loop, change = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
-            call_in(loop, changed.set)
+            call_in(loop, change.set)
 
         self.notify(wake)
         try:
             while self.unreachable(names) and not stop.is_set():
-                await _first_of(changed, stop)
-                changed.clear()
+                await _first_of(change, stop)
+                change.clear()
         finally:
-            self._changed.remove(wake)
+            self._callbacks.remove(wake)
         return not stop.is_set()
 
     def _watch(self, watch: Watch) -> None:
@@ -196,8 +196,8 @@ class Dependencies:
             before = watch.reason is None
             delay = watch.probe()
             if (watch.reason is None) != before:
-                for changed in tuple(self._changed):
-                    changed()
+                for callback in tuple(self._callbacks):
+                    callback()
             self._stopping.wait(delay)
 
 

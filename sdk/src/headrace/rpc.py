@@ -68,7 +68,7 @@ class _Health(health_aio.HealthServicer):  # type: ignore[misc]
         self._free_watches = watches
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> Any:  # noqa: N802
-        unreachable = [f"{own.name} {own.address}" for own in self._dependencies.unreachable()]
+        unreachable = [f"{dependency.name} {dependency.address}" for dependency in self._dependencies.unreachable()]
         context.set_trailing_metadata(tuple((UNREACHABLE, ascii(text)[1:-1]) for text in unreachable))
         return await super().Check(request, context)
 
@@ -102,8 +102,8 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if not self.started:
             return _refusing(handler, self._dependencies.note() or "the service starts")
         decode = handler.request_deserializer
-        if most := self._fields.get(handler_call_details.method):
-            decode = decoding(decode, most)
+        if limit := self._fields.get(handler_call_details.method):
+            decode = decoding(decode, limit)
         if handler.response_streaming:
             inner = handler.stream_stream or handler.unary_stream
 
@@ -120,15 +120,15 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 streaming, decode, handler.response_serializer
             )
         single = handler.stream_unary or handler.unary_unary
-        received = None if handler.request_streaming else await self._load.receive()
+        release = None if handler.request_streaming else await self._load.receive()
 
         async def answering(request: Any, context: Any) -> Any:
             try:
-                if received is not None:
-                    received()
-                read = self._read(request)
-                with self._load.streaming() if handler.request_streaming else self._load.holding(read.ByteSize()):
-                    return await single(read, context)
+                if release is not None:
+                    release()
+                message = self._read(request)
+                with self._load.streaming() if handler.request_streaming else self._load.holding(message.ByteSize()):
+                    return await single(message, context)
             except Exception as error:
                 await _abort(context, error)
 
@@ -151,10 +151,10 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     async def _read_each(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for request in requests:
-            read = self._read(request)
+            message = self._read(request)
             # Hold it until the next one is requested.
-            with self._load.holding(read.ByteSize()):
-                yield read
+            with self._load.holding(message.ByteSize()):
+                yield message
 
 
 def _refusing(handler: Any, reason: str) -> Any:

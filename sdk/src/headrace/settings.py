@@ -56,9 +56,9 @@ class ServiceSettings(BaseSettings):
             raise ValueError(f"expected a URL that starts with {' or '.join(schemes)}")
         return url
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, **values: Any) -> None:
         try:
-            super().__init__(**given)
+            super().__init__(**values)
         except ValidationError as error:
             raise InvalidSettings(tuple(map(self._mistake, error.errors()))) from None
 

@@ -53,9 +53,9 @@ def plausible(task: Task, scores: Scores) -> npt.NDArray[np.bool_]:
     """Return for each score whether it is plausible: a number, and within 0 and 1 if it is a probability."""
     if task is Task.REGRESSION:
         return np.asarray(np.isfinite(scores.score))
-    found = scores.score if scores.probabilities is None else scores.probabilities
-    within = (found >= -_SLACK) & (found <= 1 + _SLACK)  # false for NaN
-    return within if found.ndim == 1 else np.logical_and.reduce(within, axis=1)
+    values = scores.score if scores.probabilities is None else scores.probabilities
+    within = (values >= -_SLACK) & (values <= 1 + _SLACK)  # false for NaN
+    return within if values.ndim == 1 else np.logical_and.reduce(within, axis=1)
 
 
 class Judgement(NamedTuple):
@@ -85,7 +85,7 @@ def judge(task: Task, scores: Scores, numbers: Numbers) -> Judgement:
     odd = (np.abs(numbers[rows]) > _ORDINARY).any(axis=1)
     if not odd.all():
         output = scores.score if scores.probabilities is None else scores.probabilities
-        return Judgement(f"it answers {_told(output[rows[~odd][:1]])}, expected a {_KINDS[task]}")
+        return Judgement(f"it answers {_output_text(output[rows[~odd][:1]])}, expected a {_KINDS[task]}")
     return Judgement(unanswered=frozenset(rows.tolist()))
 
 
@@ -121,7 +121,7 @@ class Version:
     def __init__(
         self,
         model: ModelDefinition,
-        published: models_pb2.ModelVersion,
+        message: models_pb2.ModelVersion,
         asked: ModelDefinition | None = None,
         former: Former | None = None,
     ) -> None:
@@ -130,14 +130,14 @@ class Version:
         # A feature of the same name may read another form of its view.
         in_other_forms = former is not None and former.views
         self.selection = None if in_other_forms else selection(asked or model, model)
-        self.examples = published.examples
-        self.event_time = published.event_time
-        self.classes: tuple[str, ...] = tuple(published.classes)
-        self.metrics = dict(published.metrics)
-        self.taken_over = published.taken_over
-        self.needed = published.needed
-        self.sha256 = bytes(published.sha256)
-        self._run = _session(model, published).run
+        self.examples = message.examples
+        self.event_time = message.event_time
+        self.classes: tuple[str, ...] = tuple(message.classes)
+        self.metrics = dict(message.metrics)
+        self.taken_over = message.taken_over
+        self.needed = message.needed
+        self.sha256 = bytes(message.sha256)
+        self._run = _session(model, message).run
         numeric = sum(feature.type is not FieldType.STRING for feature in model.features)
         self._numbers, self._texts = numeric > 0, numeric < len(model.features)
         self._multiclass = model.task is Task.MULTICLASS
@@ -159,11 +159,11 @@ class Version:
             inputs[NUMBERS] = numbers
         if self._texts:
             inputs[CATEGORIES] = texts
-        (found,) = self._run(self._outputs, inputs)
+        (scores,) = self._run(self._outputs, inputs)
         if not self._multiclass:
-            return Scores(found)
-        winners = found.argmax(axis=1)
-        return Scores(found[np.arange(len(found)), winners], found, winners)
+            return Scores(scores)
+        winners = scores.argmax(axis=1)
+        return Scores(scores[np.arange(len(scores)), winners], scores, winners)
 
     def score_vectors(self, selection: Selection, numbers: Numbers, categories: Categories) -> Scores:
         """Score N vectors that contain its own."""
@@ -174,23 +174,23 @@ class Version:
         """Score three vectors, one of them without any value: a version that cannot is refused before it answers."""
         values = np.array([np.nan, 0.0, 1.0])
         try:
-            found = self.score(np.repeat(values[:, None], numbers, axis=1), np.full((3, texts), "", object))
+            scores = self.score(np.repeat(values[:, None], numbers, axis=1), np.full((3, texts), "", object))
         except Exception as error:
             raise CorruptState(f"model {self.model.name!r}: the version does not run: {error}") from error
         shape = (3, len(self.classes)) if self._multiclass else (3,)
-        output = found.probabilities if self._multiclass else found.score
+        output = scores.probabilities if self._multiclass else scores.score
         if output is None or output.shape != shape or output.dtype != np.float64:
             raise CorruptState(f"model {self.model.name!r}: the version's output is not float64{shape}")
         task = self.model.task
-        if not plausible(task, found).all():
-            answers = f"the version answers {_told(output)}, expected a {_KINDS[task]}"
+        if not plausible(task, scores).all():
+            answers = f"the version answers {_output_text(output)}, expected a {_KINDS[task]}"
             raise CorruptState(f"model {self.model.name!r}: {answers}")
 
 
 _KINDS = {Task.BINARY: "probability", Task.MULTICLASS: "probability of each class", Task.REGRESSION: "finite number"}
 
 
-def _told(output: Numbers) -> str:
+def _output_text(output: Numbers) -> str:
     """Return an output in the form that errors show."""
     return np.array2string(output.reshape(-1)[:6], precision=6, separator=", ", threshold=6)
 
@@ -216,41 +216,41 @@ def check_graph(model: str, data: bytes) -> None:
     CorruptState
         The error says which node.
     """
-    where = f"model {model!r}: the version's ONNX"
+    subject = f"model {model!r}: the version's ONNX"
     if len(data) > MOST_BYTES:
-        raise CorruptState(f"{where} has {len(data):,} bytes, at most {MOST_BYTES:,} are loaded")
+        raise CorruptState(f"{subject} has {len(data):,} bytes, at most {MOST_BYTES:,} are loaded")
     try:
         parsed = onnx_pb2.OnnxModel.FromString(data)
     except DecodeError as error:
-        raise CorruptState(f"{where} does not load: {error}") from error
+        raise CorruptState(f"{subject} does not load: {error}") from error
     if len(parsed.graph.node) > MOST_NODES:
-        raise CorruptState(f"{where} has {len(parsed.graph.node):,} nodes, at most {MOST_NODES:,} are run")
+        raise CorruptState(f"{subject} has {len(parsed.graph.node):,} nodes, at most {MOST_NODES:,} are run")
     if parsed.functions:
-        raise CorruptState(f"{where} has functions of its own: {shown(parsed.functions[0].name)!r}")
+        raise CorruptState(f"{subject} has functions of its own: {shown(parsed.functions[0].name)!r}")
     for node in parsed.graph.node:
-        inner = any(own.HasField("g") or own.graphs for own in node.attribute)
+        inner = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
         if inner or node.domain not in _DOMAINS:
             name = shown(f"{node.domain}.{node.op_type}" if node.domain else node.op_type)
-            raise CorruptState(f"{where} has a node {name!r}: loops, branches and nodes of others are not run")
+            raise CorruptState(f"{subject} has a node {name!r}: loops, branches and nodes of others are not run")
 
 
-def _session(model: ModelDefinition, published: models_pb2.ModelVersion) -> ort.InferenceSession:
-    if hashlib.sha256(published.onnx).digest() != published.sha256:
+def _session(model: ModelDefinition, message: models_pb2.ModelVersion) -> ort.InferenceSession:
+    if hashlib.sha256(message.onnx).digest() != message.sha256:
         raise CorruptState(f"model {model.name!r}: the version's checksum does not match its ONNX")
-    if model.task is Task.MULTICLASS and not published.classes:
+    if model.task is Task.MULTICLASS and not message.classes:
         raise CorruptState(f"model {model.name!r}: the version knows no class yet")
     expected = [(feature.name, feature.type.value) for feature in model.features]
-    if [(feature.name, feature.type) for feature in published.features] != expected:
+    if [(feature.name, feature.type) for feature in message.features] != expected:
         raise CorruptState(f"model {model.name!r}: the version's features are not the definition's")
-    if published.task != model.task.value:
-        raise CorruptState(f"model {model.name!r}: the version's task is {published.task}, not {model.task}")
-    check_graph(model.name, published.onnx)
+    if message.task != model.task.value:
+        raise CorruptState(f"model {model.name!r}: the version's task is {message.task}, not {model.task}")
+    check_graph(model.name, message.onnx)
     options = ort.SessionOptions()
     # One thread per run: a vector is too small to split, and requests run side by side.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        return ort.InferenceSession(published.onnx, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(message.onnx, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise CorruptState(f"model {model.name!r}: the version's ONNX does not load: {error}") from error

@@ -80,11 +80,11 @@ def format_span(seconds: float) -> str:
     """
     if not math.isfinite(seconds):
         return f"{seconds} s"
-    whole = int(seconds)
+    total = int(seconds)
     for unit, size, lower, part in _UNITS:
-        if whole >= size:
-            rest = whole % size // part
-            return f"{whole // size}{unit}" + (f"{rest:02}{lower}" if rest else "")
+        if total >= size:
+            rest = total % size // part
+            return f"{total // size}{unit}" + (f"{rest:02}{lower}" if rest else "")
     return f"{seconds:,.1f} s"
 
 
@@ -126,7 +126,7 @@ def printable(text: object, keep: str = "") -> str:
     >>> print(printable("a\\x1b[2Jb\\u202ec\\nd"), printable("a\\nb", keep="\\n") == "a\\nb")
     a\\u001b[2Jb\\u202ec\\nd True
     """
-    return _SUSPECT.sub(lambda found: found[0] if found[0] in keep else _visible(found[0]), str(text))
+    return _SUSPECT.sub(lambda match: match[0] if match[0] in keep else _visible(match[0]), str(text))
 
 
 def shown(value: object, length: int = NAME_LENGTH) -> str:
@@ -170,7 +170,7 @@ def quoted(name: object, length: int = NAME_LENGTH) -> str:
     return f"'{shown(name, length)}'"
 
 
-def did_you_mean(name: object, known: Iterable[str]) -> str:
+def did_you_mean(name: object, names: Iterable[str]) -> str:
     """Suggest the known name that was probably meant; empty if there is none.
 
     Examples
@@ -179,7 +179,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     ("Did you mean 'Stream'?", '')
     """
     text = str(name)
-    close = difflib.get_close_matches(text, known, n=1) if len(text) <= NAME_LENGTH else []
+    close = difflib.get_close_matches(text, names, n=1) if len(text) <= NAME_LENGTH else []
     return f"Did you mean {quoted(close[0])}?" if close else ""
 
 

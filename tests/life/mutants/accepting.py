@@ -24,7 +24,7 @@ def _accepting(accept: Any) -> None:
 
 def ids_forgotten_early() -> None:
     """Remember ids for one minute only."""
-    Partition._remembered = property(lambda self: 60_000_000)  # type: ignore[assignment]
+    Partition._id_memory = property(lambda self: 60_000_000)  # type: ignore[assignment]
 
 
 def ids_forgotten_at_restart() -> None:

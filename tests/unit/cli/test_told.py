@@ -11,7 +11,7 @@ from msgspec import structs
 
 from headrace.cli import score, send, sending, up
 from headrace.cli.dead_letters.editing import as_sent, check_fields
-from headrace.cli.replay import _chosen
+from headrace.cli.replay import _choose
 from headrace.cli.replayed import Counts, sum_up
 from headrace.declare import load
 from headrace.definition import LoopDefinition
@@ -87,7 +87,7 @@ def test_a_replay_tells_why_predictions_are_missing(capsys: pytest.CaptureFixtur
 
 def test_a_model_that_is_none_is_quoted_once(flights: LoopDefinition) -> None:
     with pytest.raises(UnknownName, match=r"^model is 'nosuch', expected one of late_arrival$"):
-        _chosen(flights, ["nosuch"])
+        _choose(flights, ["nosuch"])
 
 
 def test_several_feature_workers_are_told_how_far_they_go_at_a_time(

@@ -81,10 +81,10 @@ def _running(against: str, new: LoopDefinition) -> Running:
         if read_up_file(directory):
             target = find(data=directory)
             return Running(str(directory), definition_of(target, None), target)
-        compiled = directory / "loop.json"
-        if not compiled.exists():
+        file = directory / "loop.json"
+        if not file.exists():
             raise click.UsageError(f"no loop has run on {directory}: it has no loop.json")
-        return Running(f"{directory}, which has stopped", definition_of(Target(new.name, ""), compiled), None)
+        return Running(f"{directory}, which has stopped", definition_of(Target(new.name, ""), file), None)
     target = find(against)
     return Running(str(target.data), definition_of(target, None), target)
 
@@ -149,7 +149,7 @@ def as_text(place: str, loop: str, changes: list[Change], unseen: list[str]) -> 
             lines.append(f"          cannot be carried over: {change.problem}.")
         if change.meanwhile:
             lines.append(f"          answers meanwhile: {change.meanwhile}.")
-    lines += [f"not looked at: {what}" for what in unseen]
+    lines += [f"not looked at: {part}" for part in unseen]
     problems = sum(1 for change in changes if change.problem)
     lines.append(_verdict(problems))
     return "\n".join(lines)

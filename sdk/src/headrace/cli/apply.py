@@ -38,8 +38,8 @@ def command(loop: Path, pulsar_admin: str, namespace: str | None) -> None:
     from headrace.settings import ServiceSettings
 
     definition = declare.load(loop).definition
-    told: dict[str, Any] = {"loop": Path(os.devnull), **({"namespace": namespace} if namespace else {})}
-    settings = ServiceSettings(**told)
+    options: dict[str, Any] = {"loop": Path(os.devnull), **({"namespace": namespace} if namespace else {})}
+    settings = ServiceSettings(**options)
     token = settings.pulsar_token
     admin = Admin(pulsar_admin, token.get_secret_value() if token else None)
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headrace.cli.output import say
-from headrace.cli.sending import definition_of, now_and_then, problems_told, progress
+from headrace.cli.sending import definition_of, now_and_then, progress, report_problems
 from headrace.cli.target import broker_of, find, loop_options
 from headrace.wording import counted
 
@@ -56,44 +56,46 @@ def command(
     from headrace.store.connection import connect
 
     target = find(loop, data, redis)
-    compiled = definition_of(target, definition)
+    loop_definition = definition_of(target, definition)
     began = time.monotonic()
-    with problems_told(target), broker_of(target, pulsar) as (client, namespace), connect(target.redis) as store:
-        backfill = Backfill(compiled, client, store, namespace)
-        begun = _begin(backfill, again)
-        if begun.shortages:
+    with report_problems(target), broker_of(target, pulsar) as (client, namespace), connect(target.redis) as store:
+        backfill = Backfill(loop_definition, client, store, namespace)
+        rebuild = _begin(backfill, again)
+        if rebuild.shortages:
             rest = "unless a stream began then, what was held from before is lost"
-            say(f"headrace: {'; '.join(begun.shortages)}: {rest}", err=True)
+            say(f"headrace: {'; '.join(rebuild.shortages)}: {rest}", err=True)
         if not detach:
-            _watch(backfill, begun)
-    facts = {"partitions": len(begun.partitions), "shortages": begun.shortages, "wall_s": time.monotonic() - began}
+            _watch(backfill, rebuild)
+    facts = {"partitions": len(rebuild.partitions), "shortages": rebuild.shortages, "wall_s": time.monotonic() - began}
     done = "being made" if detach else "made"
-    line = f"rows and pairs of {counted(len(begun.partitions), 'partition')} are {done} again ({facts['wall_s']:.1f} s)"
+    line = (
+        f"rows and pairs of {counted(len(rebuild.partitions), 'partition')} are {done} again ({facts['wall_s']:.1f} s)"
+    )
     say(json.dumps(facts) if as_json else line)
 
 
 def _begin(backfill: Backfill, again: bool) -> Begun:
-    read = 0
+    count = 0
     with progress("read the logs") as show:
 
         def tell(topic: str, messages: int) -> None:
-            nonlocal read
-            read += messages
-            show(read, topic.rpartition("/")[2])
+            nonlocal count
+            count += messages
+            show(count, topic.rpartition("/")[2])
 
         return backfill.begin(tell, again)
 
 
-def _watch(backfill: Backfill, begun: Begun) -> None:
+def _watch(backfill: Backfill, rebuild: Begun) -> None:
     from rich.console import Console
 
-    total = counted(len(begun.partitions), "partition")
+    total = counted(len(rebuild.partitions), "partition")
     tell = now_and_then()
-    with Console(stderr=True).status("backfill") as shown:
-        while remaining := backfill.remaining(begun):
-            line = f"backfill: {len(begun.partitions) - len(remaining)} of {total} done"
+    with Console(stderr=True).status("backfill") as status:
+        while remaining := backfill.remaining(rebuild):
+            line = f"backfill: {len(rebuild.partitions) - len(remaining)} of {total} done"
             if sys.stderr.isatty():
-                shown.update(line)
+                status.update(line)
             else:
                 tell(line)
             time.sleep(_LOOK_S)

@@ -35,12 +35,12 @@ def complete(statuses: Iterable[ServiceStatus]) -> list[ServiceStatus]:
     from headrace.embedded.processes import SERVICES
     from headrace.store.status import ServiceStatus
 
-    found = list(statuses)
-    missing = set(SERVICES) - {status.service for status in found}
-    found += [
-        ServiceStatus(service=own, instance=own, state="does not report", updated_at=time.time()) for own in missing
+    rows = list(statuses)
+    missing = set(SERVICES) - {status.service for status in rows}
+    rows += [
+        ServiceStatus(service=name, instance=name, state="does not report", updated_at=time.time()) for name in missing
     ]
-    return sorted(found, key=lambda status: (status.service, status.instance))
+    return sorted(rows, key=lambda status: (status.service, status.instance))
 
 
 def as_table(loop: str, statuses: Sequence[ServiceStatus], problems: Sequence[str] = ()) -> Group:
@@ -48,8 +48,8 @@ def as_table(loop: str, statuses: Sequence[ServiceStatus], problems: Sequence[st
     from rich.console import Group
 
     services = {heading: [text(status) for status in statuses] for heading, text in _COLUMNS.items()}
-    named = [sorted({*status.versions, *status.metrics, *status.takeovers}) for status in statuses]
-    rows = [(status, model) for status, names in zip(statuses, named, strict=True) for model in names]
+    model_names = [sorted({*status.versions, *status.metrics, *status.takeovers}) for status in statuses]
+    rows = [(status, model) for status, names in zip(statuses, model_names, strict=True) for model in names]
     models = {
         "model": [model for _, model in rows],
         "of": [status.instance for status, _ in rows],
@@ -87,20 +87,24 @@ def _table(title: str, columns: dict[str, list[str]]) -> Table:
 
 def as_lines(statuses: Iterable[ServiceStatus], problems: Sequence[str] = ()) -> list[str]:
     """Format for a log: a line per process, per stream and per join, and what to do if something is wrong."""
-    listed = list(statuses)
-    rows = [stream_cells(stream) for stream in streams_of(listed)]
-    rows += [join_cells(model, join) for model, join in joins_of(listed).items()]
+    processes = list(statuses)
+    rows = [stream_cells(stream) for stream in streams_of(processes)]
+    rows += [join_cells(model, join) for model, join in joins_of(processes).items()]
     lines = ["  ".join(f"{heading} {text}".strip() for heading, text in row.items() if text) for row in rows]
-    lines += mark_lines(listed)
-    found = [*(_line(status) for status in listed), *lines, *(f"! {line}" for line in (*problems, *advice(listed)))]
-    return [printable(line) for line in found]
+    lines += mark_lines(processes)
+    texts = [
+        *(_line(status) for status in processes),
+        *lines,
+        *(f"! {line}" for line in (*problems, *advice(processes))),
+    ]
+    return [printable(line) for line in texts]
 
 
 def as_json(loop: str, statuses: Iterable[ServiceStatus], problems: Sequence[str] = ()) -> str:
     """Format for programs: one line of JSON."""
-    told = {"loop": loop, "problems": list(problems), "services": list(statuses)}
+    report = {"loop": loop, "problems": list(problems), "services": list(statuses)}
     # Encoded twice: msgspec writes null for NaN and infinities, json escapes what is not ASCII.
-    return json.dumps(json.loads(msgspec.json.encode(told)))
+    return json.dumps(json.loads(msgspec.json.encode(report)))
 
 
 def lag_text(status: ServiceStatus) -> str:
@@ -122,8 +126,8 @@ def _line(status: ServiceStatus) -> str:
     lag, frontier, letters = lag_text(status), frontier_text(status), _dead_letters(status)
     parts += [f"lag {lag} of event time"] if lag else []
     parts += [f"up to {frontier}"] if frontier else []
-    parts += [*_counts(status), *(f"version {own}" for own in _versions(status))]
-    parts += [f"{model} {own}" for model in sorted(status.metrics) for own in _quality(status, model)]
+    parts += [*_counts(status), *(f"version {version}" for version in _versions(status))]
+    parts += [f"{model} {figure}" for model in sorted(status.metrics) for figure in _quality(status, model)]
     parts += [f"{model} {_takeover(status, model)}" for model in sorted(status.takeovers)]
     parts += [f"dead letters {letters}"] if letters else []
     return "  ".join(parts)
@@ -149,11 +153,11 @@ def _versions(status: ServiceStatus) -> list[str]:
 def _quality(status: ServiceStatus, model: str) -> list[str]:
     metrics = status.metrics.get(model, {})
     # Before anything has been scored, metrics are only their initial values.
-    shown = metrics if metrics.get("scored", 1) else {}
+    values = metrics if metrics.get("scored", 1) else {}
     # Metrics as of the question first, then those of what was served.
-    names = sorted(shown, key=lambda name: (name.startswith(("served", "unserved")), name))
-    figures = [_figure(name, shown[name]) for name in names if name != MARK and (shown[name] or name not in _RARE)]
-    return [*figures, *(["worse than its prior"] if shown.get(MARK) else [])]
+    names = sorted(values, key=lambda name: (name.startswith(("served", "unserved")), name))
+    figures = [_figure(name, values[name]) for name in names if name != MARK and (values[name] or name not in _RARE)]
+    return [*figures, *(["worse than its prior"] if values.get(MARK) else [])]
 
 
 def _takeover(status: ServiceStatus, model: str) -> str:

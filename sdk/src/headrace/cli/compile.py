@@ -21,8 +21,8 @@ def command(loop: Path, output: Path | None) -> None:
     """
     from headrace import declare, definition
 
-    compiled = definition.encode(declare.load(loop).definition) + b"\n"
+    data = definition.encode(declare.load(loop).definition) + b"\n"
     if output is None:
-        say_bytes(compiled)
+        say_bytes(data)
     else:
-        output.write_bytes(compiled)
+        output.write_bytes(data)

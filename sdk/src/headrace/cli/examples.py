@@ -27,14 +27,14 @@ def example_event(loop: LoopDefinition, model: ModelDefinition, at: str = _TIME)
         The time of the event.
     """
     stream = loop.stream(model.stream)
-    needed = {stream.time}
+    names = {stream.time}
     for feature in model.features:
         for node in walk(feature.value):
             if isinstance(node, Column):
-                needed.add(node.name)
+                names.add(node.name)
             elif isinstance(node, Aggregate):
-                needed.update(node.key)
-    return {field.name: _VALUES.get(field.type, at) for field in stream.fields if field.name in needed}
+                names.update(node.key)
+    return {field.name: _VALUES.get(field.type, at) for field in stream.fields if field.name in names}
 
 
 def example_command(loop: LoopDefinition, at: str = _TIME) -> str:

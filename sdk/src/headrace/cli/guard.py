@@ -29,12 +29,12 @@ class Guard:
         try:
             show()
         except Exception as error:
-            self._failed(error)
+            self._report_failure(error)
             return False
         self._reported = ""
         return True
 
-    def _failed(self, error: Exception) -> None:
+    def _report_failure(self, error: Exception) -> None:
         text = _words(error)
         if text == self._reported:
             return

@@ -65,7 +65,7 @@ def command(
         target = find(loop, data, redis)
         address = address or target.address("ingest")
     if confirm and until is None:
-        until = _held(target, stream)
+        until = _mark_time(target, stream)
     with IngestClient(address, sender=sender_name("cli")) as client:
         if withdraw:
             client.withdraw_marks(stream, until)
@@ -89,7 +89,7 @@ def _check(until: int | None, confirm: bool, withdraw: bool) -> None:
         )
 
 
-def _held(target: Target, stream: str) -> int:
+def _mark_time(target: Target, stream: str) -> int:
     """Return the time of the mark that waits for confirmation."""
     from headrace.cli.progress_tables import joins_of
 
@@ -98,8 +98,8 @@ def _held(target: Target, stream: str) -> int:
     if not marks:
         raise click.UsageError(f"no mark of {stream} waits to be confirmed: `headrace status` shows those that do")
     newest = max(marks, key=lambda mark: mark.until or 0)
-    decided = max(mark.held for mark in marks)
-    say(f"confirming a mark by {newest.sender}: it decides {counted(decided, 'question')}")
+    count = max(mark.held for mark in marks)
+    say(f"confirming a mark by {newest.sender}: it decides {counted(count, 'question')}")
     assert newest.until is not None
     return newest.until
 
@@ -108,5 +108,5 @@ def _done(stream: str, until: int | None, withdraw: bool) -> str:
     if not withdraw:
         assert until is not None
         return f"marked {stream}: no event before {format_time(until)} follows"
-    kept = "all marks of" if until is None else f"the marks after {format_time(until)} of"
-    return f"withdrew {kept} {stream}: its watermark is what its events say, and what is left of marks"
+    marks = "all marks of" if until is None else f"the marks after {format_time(until)} of"
+    return f"withdrew {marks} {stream}: its watermark is what its events say, and what is left of marks"

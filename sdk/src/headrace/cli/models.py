@@ -42,9 +42,9 @@ def command(
     with calling("scorer", scorer) as channel:
         stub = models_pb2_grpc.ModelServiceStub(channel)  # type: ignore[no-untyped-call]
         if model is None:
-            listed = stub.ListModels(models_pb2.ListModelsRequest(), timeout=DEADLINE_S).models
-            plain: object = [_summary(own) for own in listed]
-            lines = [_summary_line(own) for own in listed] or ["no models"]
+            models = stub.ListModels(models_pb2.ListModelsRequest(), timeout=DEADLINE_S).models
+            plain: object = [_summary(entry) for entry in models]
+            lines = [_summary_line(entry) for entry in models] or ["no models"]
         else:
             described = stub.DescribeModel(models_pb2.DescribeModelRequest(model=model), timeout=DEADLINE_S)
             plain = _description(described)
@@ -72,7 +72,7 @@ def _description(model: models_pb2.DescribeModelResponse) -> dict[str, object]:
     return {
         **_summary(model.summary),
         "learner": model.learner,
-        "features": [{"name": own.name, "type": own.type} for own in model.features],
+        "features": [{"name": feature.name, "type": feature.type} for feature in model.features],
         "classes": list(model.classes),
         # JSON has no NaN.
         "metrics": {name: value if value == value else None for name, value in model.metrics.items()},
@@ -103,8 +103,8 @@ def _summary_line(model: models_pb2.ModelSummary) -> str:
 def _description_lines(model: models_pb2.DescribeModelResponse) -> list[str]:
     lines = [_summary_line(model.summary), "learner", *(f"  {line}" for line in model.learner.splitlines())]
     if model.classes:
-        lines += ["classes", *(f"  {own}" for own in model.classes)]
+        lines += ["classes", *(f"  {name}" for name in model.classes)]
     if model.metrics:
         lines += ["quality", *_quality_lines(model)]
-    width = max((len(own.name) for own in model.features), default=0)
-    return [*lines, "features", *(f"  {own.name:<{width}}  {own.type}" for own in model.features)]
+    width = max((len(feature.name) for feature in model.features), default=0)
+    return [*lines, "features", *(f"  {feature.name:<{width}}  {feature.type}" for feature in model.features)]

@@ -12,8 +12,8 @@ from headrace.cli.sending import (
     decided_facts,
     decided_text,
     definition_of,
-    problems_told,
     progress,
+    report_problems,
     sending_options,
     sources_of,
     tell_outcome,
@@ -92,7 +92,7 @@ def command(
 
     target = find(loop, data, redis)
     loop_definition = definition_of(target, definition)
-    with problems_told(target), progress("play", limit) as show:
+    with report_problems(target), progress("play", limit) as show:
         result = play(
             loop_definition,
             sources_of(loop_definition, sources),

@@ -50,8 +50,8 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            meant = did_you_mean(args[0], _COMMANDS)
-            ctx.fail(f"No such command {quoted(args[0])}.{f' {meant}' if meant else ''}")
+            hint = did_you_mean(args[0], _COMMANDS)
+            ctx.fail(f"No such command {quoted(args[0])}.{f' {hint}' if hint else ''}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -115,9 +115,9 @@ def _print_traceback(kind: type[BaseException], error: BaseException, at: Traceb
     say("".join(traceback.format_exception(kind, error, at)), err=True, nl=False)
 
 
-def _tell_of_thread(failed: threading.ExceptHookArgs) -> None:
+def _tell_of_thread(args: threading.ExceptHookArgs) -> None:
     """Print one line about the error that ended a thread."""
-    if os.environ.get("HEADRACE_DEBUG") and failed.exc_value is not None:
-        _print_traceback(failed.exc_type, failed.exc_value, failed.exc_traceback)
-    elif failed.exc_type is not SystemExit:
-        say_line(f"headrace: a thread ended: {failed.exc_type.__name__}: {failed.exc_value}", err=True)
+    if os.environ.get("HEADRACE_DEBUG") and args.exc_value is not None:
+        _print_traceback(args.exc_type, args.exc_value, args.exc_traceback)
+    elif args.exc_type is not SystemExit:
+        say_line(f"headrace: a thread ended: {args.exc_type.__name__}: {args.exc_value}", err=True)

@@ -51,8 +51,8 @@ def streams_of(statuses: Iterable[ServiceStatus]) -> list[StreamProgress]:
     partitions: dict[str, PartitionStatus] = {}
     for status in statuses:
         for name, partition in status.partitions.items():
-            known = partitions.get(name)
-            if known is None or partition.owned or (not known.owned and partition.unread > known.unread):
+            other = partitions.get(name)
+            if other is None or partition.owned or (not other.owned and partition.unread > other.unread):
                 partitions[name] = partition
     streams: dict[str, StreamProgress] = {}
     for name, partition in sorted(partitions.items()):
@@ -139,9 +139,9 @@ def advice(statuses: Sequence[ServiceStatus]) -> list[str]:
     ]
     for status in statuses:
         lines += [
-            f"{model} has stopped at example {quoted(own.id)}, entry {own.entry} of its log: {own.reason}. Mend its "
-            f"learner, or leave the example out: `headrace skip {model} {shlex.quote(shown(own.id))}`"
-            for model, own in sorted(status.stopped.items())
+            f"{model} has stopped at example {quoted(example.id)}, entry {example.entry} of its log: {example.reason}. "
+            f"Mend its learner, or leave the example out: `headrace skip {model} {shlex.quote(shown(example.id))}`"
+            for model, example in sorted(status.stopped.items())
         ]
         long = max((partition.oldest_s for partition in status.partitions.values()), default=0.0)
         if status.held_by and long >= _LONG_S:

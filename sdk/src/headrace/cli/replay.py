@@ -48,10 +48,10 @@ class _EventId(click.ParamType):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         if isinstance(value, tuple):
             return value
-        stream, _, own = str(value).partition("=")
-        if not stream or not own:
+        stream, _, event_id = str(value).partition("=")
+        if not stream or not event_id:
             self.fail(f"{value!r} is not of the form STREAM=ID, as in departed=UA1545", param, ctx)
-        return stream, own
+        return stream, event_id
 
 
 @dataclass(frozen=True)
@@ -127,18 +127,18 @@ def command(
     from headrace.history.alterations import Alterations
     from headrace.history.logged import Selection
 
-    own = _loop(pulsar, definition, loop_file, loop, data, redis)
+    origin = _loop(pulsar, definition, loop_file, loop, data, redis)
     alterations = Alterations()
     for path, stream in altered:
-        alterations.read(own.definition, stream, path)
+        alterations.read(origin.definition, stream, path)
     for stream, event in without:
-        alterations.leave_out(own.definition, stream, event)
+        alterations.leave_out(origin.definition, stream, event)
     selection = Selection(frozenset(ids) or None, start, end, limit)
-    chosen = _chosen(own.definition, models)
+    definitions = _choose(origin.definition, models)
     totals: dict[str, Counts] = {}
-    with broker_of(own.target, pulsar) as (client, namespace), progress("replay") as show:
-        reading = _Reading(client, namespace, own, show, alterations, complete, relearn)
-        for model in chosen:
+    with broker_of(origin.target, pulsar) as (client, namespace), progress("replay") as show:
+        reading = _Reading(client, namespace, origin, show, alterations, complete, relearn)
+        for model in definitions:
             replay, comparison = reading.of(model)
             totals[model.name] = _one(replay, comparison, selection, diff, as_json)
             if diff and not alterations and limit is None:
@@ -218,10 +218,10 @@ def _one(replay: Replay, comparison: Comparison, selection: Selection, diff: boo
             print_vectors(comparison, replayed, as_json)
     counts.asked, counts.foreign = replay.log.asked, replay.log.foreign
     if diff and not replay.alterations:
-        for found, again in replay.requests(selection):
-            counts.requests += int((again.scores == again.scores).sum())
-            counts.scored(again)
-            print_differences(comparison.of_requests(found, again), counts, as_json)
+        for predictions, rescored in replay.requests(selection):
+            counts.requests += int((rescored.scores == rescored.scores).sum())
+            counts.scored(rescored)
+            print_differences(comparison.of_requests(predictions, rescored), counts, as_json)
     return counts
 
 
@@ -244,16 +244,16 @@ def _loop(
     return _Loop(definition_of(target, definition), target, loop_file or (Path(up.loop_file) if up else None))
 
 
-def _chosen(loop: LoopDefinition, names: Sequence[str]) -> list[ModelDefinition]:
+def _choose(loop: LoopDefinition, names: Sequence[str]) -> list[ModelDefinition]:
     if not names:
         return list(loop.models)
     titles = {model.title: model.name for model in loop.models}
-    known = {model.name: model for model in loop.models}
-    chosen = [titles.get(name, name) for name in names]
-    for name in chosen:
-        if name not in known:
+    by_name = {model.name: model for model in loop.models}
+    state_names = [titles.get(name, name) for name in names]
+    for name in state_names:
+        if name not in by_name:
             raise UnknownName("model", name, tuple(titles))
-    return [known[name] for name in dict.fromkeys(chosen)]
+    return [by_name[name] for name in dict.fromkeys(state_names)]
 
 
 def _learner(file: Path, model: ModelDefinition) -> Callable[[], Any]:
@@ -262,9 +262,9 @@ def _learner(file: Path, model: ModelDefinition) -> Callable[[], Any]:
     def make() -> Any:
         from headrace import declare
 
-        loaded = declare.load(file)
-        if loaded.definition.model(model.name).hash != model.hash:
+        loop = declare.load(file)
+        if loop.definition.model(model.name).hash != model.hash:
             raise CorruptState(f"model {model.name!r} in {file} is not that of the loop: nothing can be learned again")
-        return loaded.learner(model.name)
+        return loop.learner(model.name)
 
     return make

@@ -38,19 +38,19 @@ class Counts:
     examples_left_out: int = 0
     differing: set[str] = field(default_factory=set)
 
-    def scored(self, again: Rescored) -> None:
-        self.versions |= again.published | again.relearned
-        self.relearned |= again.relearned
-        self.missing |= again.missing
+    def scored(self, rescored: Rescored) -> None:
+        self.versions |= rescored.published | rescored.relearned
+        self.relearned |= rescored.relearned
+        self.missing |= rescored.missing
 
-    def differs(self, own: Difference) -> None:
-        if own.what in ("score", "label"):
+    def differs(self, difference: Difference) -> None:
+        if difference.what in ("score", "label"):
             self.scores += 1
-        elif own.what == "example":
+        elif difference.what == "example":
             self.examples_differ += 1
         else:
             self.values += 1
-        self.differing.add(own.id)
+        self.differing.add(difference.id)
 
     def plain(self) -> dict[str, object]:
         return {
@@ -73,34 +73,48 @@ class Counts:
 
 def print_differences(differences: Iterator[Difference], counts: Counts, as_json: bool) -> None:
     """Print a line for each difference, and count them."""
-    for own in differences:
-        counts.differs(own)
+    for difference in differences:
+        counts.differs(difference)
         if as_json:
-            plain = {name: getattr(own, name) for name in ("model", "id", "what", "logged", "recomputed", "by", "why")}
-            say(json.dumps({**plain, "time": _time(own.time)}))
+            plain = {
+                name: getattr(difference, name) for name in ("model", "id", "what", "logged", "recomputed", "by", "why")
+            }
+            say(json.dumps({**plain, "time": _time(difference.time)}))
             continue
-        by = "" if own.by is None else f" by {own.by:+.6g}"
-        values = "" if own.what == "vector" else f" {_value(own.logged)}, now {_value(own.recomputed)}{by}"
-        say_line(f"{own.model}  {own.id}  {_time(own.time)}  {own.what}{values}: {own.why}")
+        by = "" if difference.by is None else f" by {difference.by:+.6g}"
+        values = (
+            ""
+            if difference.what == "vector"
+            else f" {_value(difference.logged)}, now {_value(difference.recomputed)}{by}"
+        )
+        say_line(
+            f"{difference.model}  {difference.id}  {_time(difference.time)}  "
+            f"{difference.what}{values}: {difference.why}"
+        )
 
 
 def print_vectors(comparison: Comparison, replayed: Replayed, as_json: bool) -> None:
     """Print the recomputed vectors of a batch, each with its score."""
-    columns, made, own = comparison.columns, replayed.again.made, replayed.logged.vectors
+    columns, recomputed, vectors = comparison.columns, replayed.again.made, replayed.logged.vectors
     for row in replayed.again.known.nonzero()[0].tolist():
         vector = {
-            name: columns.value(made.numbers, made.categories, row, place) for place, name in enumerate(columns.names)
+            name: columns.value(recomputed.numbers, recomputed.categories, row, place)
+            for place, name in enumerate(columns.names)
         }
         score = float(replayed.scores.scores[row])
-        facts: dict[str, Any] = {"model": comparison.model, "id": own.ids[row], "time": _time(int(own.times[row]))}
+        facts: dict[str, Any] = {
+            "model": comparison.model,
+            "id": vectors.ids[row],
+            "time": _time(int(vectors.times[row])),
+        }
         if score == score:
             facts |= {"version": int(replayed.predictions.versions[row]), "score": score}
             facts |= {"label": replayed.scores.labels[row]} if replayed.scores.labels[row] is not None else {}
         if as_json:
             say(json.dumps({**facts, "vector": vector}))
             continue
-        told = [f"{name} {facts[name]}" for name in ("version", "score", "label") if name in facts]
-        say_line("  ".join([facts["model"], facts["id"], facts["time"], *told]))
+        notes = [f"{name} {facts[name]}" for name in ("version", "score", "label") if name in facts]
+        say_line("  ".join([facts["model"], facts["id"], facts["time"], *notes]))
         width = max(map(len, vector), default=0)
         for name, value in vector.items():
             say_line(f"  {name:<{width}}  {_value(value)}")
@@ -119,9 +133,9 @@ def sum_up(totals: Mapping[str, Counts], alterations: Alterations, complete: boo
         for note in _notes(counts):
             say(f"{name}: {note}", err=True)
         early = f" ({counts.unscored:,} asked before this definition had a version)" if counts.unscored else ""
-        again = f" ({len(counts.relearned):,} learned again)" if counts.relearned else ""
+        relearned_note = f" ({len(counts.relearned):,} learned again)" if counts.relearned else ""
         predictions, versions = counts.predictions + counts.requests, len(counts.versions)
-        scores = f"{counted(predictions, 'prediction')} of {counted(versions, 'version')}{again}{early}"
+        scores = f"{counted(predictions, 'prediction')} of {counted(versions, 'version')}{relearned_note}{early}"
         examples = f", {counted(counts.examples, 'example')}" if diff else ""
         line = f"{name}: {counted(counts.vectors, 'vector')} {how}, {scores}{examples}"
         say(f"{line}: {_verdict(counts)}" if diff else line, err=not diff)
@@ -130,8 +144,8 @@ def sum_up(totals: Mapping[str, Counts], alterations: Alterations, complete: boo
 def _verdict(counts: Counts) -> str:
     if not counts.differing:
         return "no difference"
-    found = {"value": counts.values, "score": counts.scores, "example": counts.examples_differ}
-    parts = [counted(number, what) for what, number in found.items() if number or what != "example"]
+    numbers = {"value": counts.values, "score": counts.scores, "example": counts.examples_differ}
+    parts = [counted(number, noun) for noun, number in numbers.items() if number or noun != "example"]
     return f"{', '.join(parts[:-1])} and {parts[-1]} differ, of {counted(len(counts.differing), 'event')}"
 
 
@@ -147,8 +161,8 @@ def _notes(counts: Counts) -> Iterator[str]:
     if counts.asked:
         yield f"{counts.asked:,} vectors were asked for: their events are in no stream, only their scores are compared"
     if counts.examples_left_out:
-        made = counted(counts.examples_left_out, "example")
-        yield f"{made} of a forecast, made again from the kept events: not compared, as the log names no entity"
+        examples = counted(counts.examples_left_out, "example")
+        yield f"{examples} of a forecast, made again from the kept events: not compared, as the log names no entity"
     if counts.foreign:
         yield f"{counts.foreign:,} messages are of another definition of the model: passed over"
 

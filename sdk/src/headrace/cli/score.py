@@ -93,14 +93,16 @@ def _lines(response: scoring_pb2.ScoreResponse) -> list[str]:
     if response.vector:
         width = max(len(value.name) for value in response.vector)
         lines += ["vector"]
-        lines += [f"  {value.name:<{width}}  {_shown(value):<12}  {_age(value)}".rstrip() for value in response.vector]
+        lines += [
+            f"  {value.name:<{width}}  {_value_text(value):<12}  {_age(value)}".rstrip() for value in response.vector
+        ]
     return lines
 
 
 def _degradations(response: scoring_pb2.ScoreResponse) -> list[str]:
     from headrace.v1 import scoring_pb2
 
-    names = (scoring_pb2.Degradation.Name(own) for own in response.degradations)
+    names = (scoring_pb2.Degradation.Name(degradation) for degradation in response.degradations)
     return [name.removeprefix("DEGRADATION_").lower() for name in names]
 
 
@@ -109,7 +111,7 @@ def _value(value: vector_pb2.Value) -> float | str | None:
     return None if kind is None else getattr(value, kind)
 
 
-def _shown(value: vector_pb2.Value) -> str:
+def _value_text(value: vector_pb2.Value) -> str:
     plain = _value(value)
     if plain is None:
         return "missing"

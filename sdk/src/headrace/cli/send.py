@@ -10,8 +10,8 @@ from headrace.cli.sending import (
     decided_facts,
     decided_text,
     definition_of,
-    problems_told,
     progress,
+    report_problems,
     sending_options,
     tell_outcome,
     tell_rejections,
@@ -55,17 +55,17 @@ def command(
 
     target = _target(address, definition, loop, data, redis)
     loop_definition = definition_of(target, definition)
-    names = tuple(own.name for own in loop_definition.streams)
+    names = tuple(entry.name for entry in loop_definition.streams)
     if stream not in names:
         raise UnknownName("stream", stream, names)
-    with problems_told(target), progress(f"send {stream}", limit) as show:
+    with report_problems(target), progress(f"send {stream}", limit) as show:
         result = send(
             loop_definition.stream(stream),
             files,
             address or target.address("ingest"),
             limit=limit,
             final=final,
-            on_progress=lambda sent: show(sent, ""),
+            on_progress=lambda count: show(count, ""),
         )
     tell_rejections(result.rejections, result.rejected)
     return tell_outcome(

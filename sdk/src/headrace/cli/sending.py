@@ -96,11 +96,11 @@ def definition_of(target: Target, path: Path | None) -> LoopDefinition:
     from headrace.definition import decode
     from headrace.errors import Unreadable
 
-    found = path or (target.data / "loop.json" if target.data else None)
-    if found is None:
+    file = path or (target.data / "loop.json" if target.data else None)
+    if file is None:
         return _stored_definition(target)
     try:
-        return decode(found.read_bytes(), str(found))
+        return decode(file.read_bytes(), str(file))
     except Unreadable as error:
         raise click.UsageError(f"{error}. `headrace compile` writes it") from error
 
@@ -111,17 +111,17 @@ def _stored_definition(target: Target) -> LoopDefinition:
     from headrace.store.definitions import DefinitionStore
 
     with connect(target.redis) as store:
-        stored = DefinitionStore(store, target.loop).read()
-    if stored is None:
+        definition = DefinitionStore(store, target.loop).read()
+    if definition is None:
         raise click.UsageError("its store has no definition: give --definition (`headrace compile` writes it)")
-    return stored
+    return definition
 
 
 @contextmanager
-def progress(what: str, total: int | None = None) -> Iterator[Callable[[int, str], None]]:
+def progress(title: str, total: int | None = None) -> Iterator[Callable[[int, str], None]]:
     """Show events sent and a note, on standard error: a bar on a terminal, otherwise a line now and then."""
     if not sys.stderr.isatty():
-        yield _lines(what)
+        yield _lines(title)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -134,28 +134,28 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[int, str
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(printable(what), total=total, note="", rate=0.0)
+        task = bar.add_task(printable(title), total=total, note="", rate=0.0)
         began, guard = time.monotonic(), Guard(lambda text: say_line(text, err=True))
 
-        def show(sent: int, note: str) -> None:
-            rate = sent / max(time.monotonic() - began, 1e-3)
-            guard(lambda: bar.update(task, completed=sent, note=printable(note), rate=rate))
+        def show(count: int, note: str) -> None:
+            rate = count / max(time.monotonic() - began, 1e-3)
+            guard(lambda: bar.update(task, completed=count, note=printable(note), rate=rate))
 
         yield show
 
 
 @contextmanager
-def problems_told(target: Target) -> Iterator[None]:
+def report_problems(target: Target) -> Iterator[None]:
     """Report problems of the loop's data directory on standard error meanwhile: a full disk blocks everything."""
     done = threading.Event()
 
     def watch() -> None:
-        told: set[str] = set()
+        kinds: set[str] = set()
         while True:
             for problem in target.problems():
                 # The free space in the text changes: compare the part before it.
-                if (kind := problem.partition("(")[0]) not in told:
-                    told.add(kind)
+                if (kind := problem.partition("(")[0]) not in kinds:
+                    kinds.add(kind)
                     say_line(f"headrace: {problem}", err=True)
             if done.wait(_PROBLEMS_EVERY_S):
                 return
@@ -169,24 +169,24 @@ def problems_told(target: Target) -> Iterator[None]:
         thread.join()
 
 
-def _lines(what: str) -> Callable[[int, str], None]:
+def _lines(title: str) -> Callable[[int, str], None]:
     began, tell = time.monotonic(), now_and_then()
 
-    def show(sent: int, note: str) -> None:
-        rate = sent / max(time.monotonic() - began, 1e-3)
-        tell(f"{what}: {counted(sent, 'event')}, {rate:,.0f}/s  {note}".rstrip())
+    def show(count: int, note: str) -> None:
+        rate = count / max(time.monotonic() - began, 1e-3)
+        tell(f"{title}: {counted(count, 'event')}, {rate:,.0f}/s  {note}".rstrip())
 
     return show
 
 
 def now_and_then() -> Callable[[str], None]:
     """Return a function that prints its line on standard error, unless it has just printed one."""
-    told = time.monotonic()
+    printed_at = time.monotonic()
 
     def tell(line: str) -> None:
-        nonlocal told
-        if time.monotonic() - told >= _LINES_EVERY_S:
-            told = time.monotonic()
+        nonlocal printed_at
+        if time.monotonic() - printed_at >= _LINES_EVERY_S:
+            printed_at = time.monotonic()
             say_line(line, err=True)
 
     return tell

@@ -55,8 +55,8 @@ def command(
     from headrace.log.topics import Topics
 
     target = find(loop, data, redis)
-    name = _named(definition_of(target, definition).models, model).name
-    stopped = _stopped(target, name, example_id)
+    name = _find(definition_of(target, definition).models, model).name
+    stopped = _stopped_model(target, name, example_id)
     with broker_of(target, pulsar) as (client, namespace):
         skip = Skip(model=name, question=stopped.question, id=stopped.id, reason=stopped.reason)
         write_skip(client, Topics(target.loop, namespace).skips, skip)
@@ -67,14 +67,14 @@ def command(
         say_line(f"{model} leaves out example {quoted(stopped.id)}, entry {stopped.question} of its log, and learns on")
 
 
-def _named(models: Sequence[ModelDefinition], name: str) -> ModelDefinition:
+def _find(models: Sequence[ModelDefinition], name: str) -> ModelDefinition:
     for model in models:
         if name in (model.title, model.name):
             return model
     raise UnknownName("model", name, tuple(model.title for model in models))
 
 
-def _stopped(target: Target, model: str, example_id: str) -> StoppedModel:
+def _stopped_model(target: Target, model: str, example_id: str) -> StoppedModel:
     """Return the example that a model has stopped at, which must be the named one.
 
     Raises
@@ -82,17 +82,17 @@ def _stopped(target: Target, model: str, example_id: str) -> StoppedModel:
     InvalidRequest
         It is another example, or the model has not stopped.
     """
-    found = [status.stopped[model] for status in target.statuses() if model in status.stopped]
-    if not found:
+    examples = [status.stopped[model] for status in target.statuses() if model in status.stopped]
+    if not examples:
         raise InvalidRequest(
             "the example to leave out",
             quoted(example_id),
             f"one that a model has stopped at: {model} has not stopped (see `headrace status`)",
         )
-    for stopped in found:
+    for example in examples:
         # An id that cannot be typed may be given as it is shown.
-        if example_id in (stopped.id, shown(stopped.id)):
-            return stopped
+        if example_id in (example.id, shown(example.id)):
+            return example
     raise InvalidRequest(
-        "the example to leave out", quoted(example_id), f"{quoted(found[0].id)}, which {model} has stopped at"
+        "the example to leave out", quoted(example_id), f"{quoted(examples[0].id)}, which {model} has stopped at"
     )

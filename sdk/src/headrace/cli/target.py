@@ -105,9 +105,9 @@ def broker_settings(url: str | None, namespace: str | None) -> ServiceSettings:
     """Return settings for a broker: the token, and whatever is not given, come from the environment."""
     from headrace.settings import ServiceSettings
 
-    found: dict[str, Any] = {"loop": Path(os.devnull)}
-    given = {"pulsar_url": url, "namespace": namespace}
-    return ServiceSettings(**found, **{name: value for name, value in given.items() if value is not None})
+    defaults: dict[str, Any] = {"loop": Path(os.devnull)}
+    options = {"pulsar_url": url, "namespace": namespace}
+    return ServiceSettings(**defaults, **{name: value for name, value in options.items() if value is not None})
 
 
 def loop_options(command: _Command) -> _Command:
@@ -152,12 +152,12 @@ def find(loop: str | None = None, data: Path | None = None, redis: str | None = 
         Several loops run, and the options do not say which is meant.
     """
     if redis:
-        stored = _in_store(redis)
-        return Target(_one([name for name in stored if loop in (None, name)], loop, others=stored), redis)
+        names = _in_store(redis)
+        return Target(_one([name for name in names if loop in (None, name)], loop, others=names), redis)
     running = _running(data)
-    found = [up for up in running if loop is None or _is(up, loop)]
-    name = _one([up.loop for up in found], loop, data, [up.loop for up in running])
-    up = next(up for up in found if up.loop == name)
+    matches = [up for up in running if loop is None or _is(up, loop)]
+    name = _one([up.loop for up in matches], loop, data, [up.loop for up in running])
+    up = next(up for up in matches if up.loop == name)
     return Target(up.loop, up.redis, up.pulsar, Path(up.data), up.namespace, up.pulsar_admin, up.partitioned)
 
 
@@ -181,12 +181,12 @@ def _one(names: list[str], loop: str | None, data: Path | None = None, others: S
         return names[0]
     if names:
         raise click.UsageError(f"several loops run: {', '.join(sorted(names))}; say which one")
-    what = f"loop {quoted(loop)}" if loop else "no loop"
-    where = f" on {data}" if data else ""
+    subject = f"loop {quoted(loop)}" if loop else "no loop"
+    place = f" on {data}" if data else ""
     runs = "does not run" if loop else "runs"
-    meant = did_you_mean(loop, others) if loop else ""
-    cure = meant or "`headrace up LOOP` starts one, --data or --redis finds one elsewhere"
-    raise Unavailable(f"{what} {runs}{where}; {cure}")
+    hint = did_you_mean(loop, others) if loop else ""
+    cure = hint or "`headrace up LOOP` starts one, --data or --redis finds one elsewhere"
+    raise Unavailable(f"{subject} {runs}{place}; {cure}")
 
 
 def _running(data: Path | None) -> list[UpFile]:

@@ -99,8 +99,8 @@ def command(
         ):
             if dict(workers).get("feature", 1) > 1:
                 _tell_keep(running.definition)
-            told = _as_json(running, data) if as_json else _as_text(running, data)
-            Guard(_report)(lambda: say(told))
+            text = _as_json(running, data) if as_json else _as_text(running, data)
+            Guard(_report)(lambda: say(text))
             if as_json:
                 _repeat(running, lambda: None, _LINES_EVERY_S)
             _show(running)
@@ -118,8 +118,8 @@ def _stopped_by_signals() -> Iterator[None]:
     """Let the first signal end the block; later ones do not disturb the stop, which has its own deadlines."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for own in _STOPPING:
-            signal.signal(own, signal.SIG_IGN)
+        for signum in _STOPPING:
+            signal.signal(signum, signal.SIG_IGN)
         raise _Stopped
 
     before = {number: signal.signal(number, stop) for number in _STOPPING}
@@ -146,7 +146,7 @@ def _report(text: str) -> None:
 
 def _tell_keep(loop: LoopDefinition) -> None:
     """Report what makes several feature workers slower than one."""
-    keep, view = min(((own.keep, own.name) for own in loop.views), default=(0, ""))
+    keep, view = min(((view.keep, view.name) for view in loop.views), default=(0, ""))
     if view:
         _report(
             f"feature workers that play or backfill history wait for each other, {format_span(keep / 1e6)} of event "
@@ -215,10 +215,10 @@ def _show(running: RunningLoop) -> None:
     with Live(auto_refresh=False) as live:
 
         def table() -> None:
-            shown = board.as_table(name, board.complete(running.status()), running.problems())
+            group = board.as_table(name, board.complete(running.status()), running.problems())
             # Render it before handing it over: content that cannot be shown must not remain for the next refresh.
-            live.console.render_lines(shown)
-            live.update(shown, refresh=True)
+            live.console.render_lines(group)
+            live.update(group, refresh=True)
 
         _repeat(running, table, _LOOK_S)
 

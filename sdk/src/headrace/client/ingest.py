@@ -104,7 +104,7 @@ class IngestClient:
         Unavailable
             The service or its broker does not answer; publishing the event again does no harm.
         """
-        request = ingest_pb2.PublishRequest(stream=stream, event=_encoded(event))
+        request = ingest_pb2.PublishRequest(stream=stream, event=_encode(event))
         with self._errors():
             self._stub.Publish(request, timeout=self._timeout_s)
 
@@ -131,7 +131,7 @@ class IngestClient:
         with self.stream(decide=decide) as open_stream:
             run: list[bytes] = []
             for event in events:
-                run.append(_encoded(event))
+                run.append(_encode(event))
                 if len(run) == batch:
                     open_stream.send(stream, run)
                     run = []
@@ -268,7 +268,9 @@ class EventStream:
         self._put(None)
         with self._errors():
             response = self._call.result()
-        rejections = tuple(Rejection(own.stream, own.index, _invalid(own)) for own in response.rejections)
+        rejections = tuple(
+            Rejection(rejection.stream, rejection.index, _invalid(rejection)) for rejection in response.rejections
+        )
         return PublishResult(
             response.accepted,
             response.rejected,
@@ -320,7 +322,7 @@ def _microseconds(until: int | datetime) -> int:
     return until if isinstance(until, int) else microseconds(until)
 
 
-def _encoded(event: bytes | Mapping[str, Any]) -> bytes:
+def _encode(event: bytes | Mapping[str, Any]) -> bytes:
     return event if isinstance(event, bytes) else msgspec.json.encode(event)
 
 

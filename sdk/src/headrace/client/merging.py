@@ -86,7 +86,7 @@ def sources_of(loop: LoopDefinition, paths: Sequence[tuple[Path, str]]) -> list[
     for _, name in paths:
         if name not in order:
             raise UnknownName("stream", name, tuple(order))
-    ranked = sorted(paths, key=lambda own: order.index(own[1]))
+    ranked = sorted(paths, key=lambda pair: order.index(pair[1]))
     return [Source(path, loop.stream(name), rank) for rank, (path, name) in enumerate(ranked)]
 
 

@@ -31,10 +31,10 @@ def rejected_rows(
     faults = {(fault.path, fault.line): fault.error for source in sources for fault in source.faults}
     rows = []
     for rejection in rejections:
-        found = origins.find(rejection.stream, rejection.index)
-        if found is None:
+        origin = origins.find(rejection.stream, rejection.index)
+        if origin is None:
             rows.append(RejectedRow(rejection.stream, None, rejection.index, rejection.error))
             continue
-        path, line = sources[found[0]].path, found[1]
+        path, line = sources[origin[0]].path, origin[1]
         rows.append(RejectedRow(rejection.stream, path, line, faults.get((path, line), rejection.error)))
     return tuple(rows)

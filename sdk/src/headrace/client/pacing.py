@@ -80,7 +80,7 @@ class ClosedLoop:
         self._marks: deque[tuple[int, int]] = deque()
         self._open = False
         self._frontier = -math.inf
-        self._moved = clock()
+        self._moved_at = clock()
 
     @property
     def outstanding(self) -> int:
@@ -93,11 +93,11 @@ class ClosedLoop:
         if frontier is not None:
             if frontier > self._frontier:
                 # A loop that is still processing events from before a stall has not stopped.
-                self._moved = self._clock()
+                self._moved_at = self._clock()
             self._frontier = frontier
         while self._marks and frontier is not None and self._marks[0][0] <= frontier:
             self._done = self._marks.popleft()[1]
-            self._moved = self._clock()
+            self._moved_at = self._clock()
 
     def window(self, time: int) -> Window:
         if self._open:
@@ -105,9 +105,9 @@ class ClosedLoop:
         room = self._ahead - self.outstanding
         if room > 0:
             return Window(min(room, self._slice), math.inf, 0.0)
-        if self._clock() - self._moved >= self._patience_s:
+        if self._clock() - self._moved_at >= self._patience_s:
             self.stalls += 1
-            self._moved = self._clock()
+            self._moved_at = self._clock()
             self._done = self._sent
             self._marks.clear()
             return Window(min(self._ahead, self._slice), math.inf, 0.0)
@@ -115,7 +115,7 @@ class ClosedLoop:
 
     def sent(self, events: int, time: int) -> None:
         if not self._marks:
-            self._moved = self._clock()
+            self._moved_at = self._clock()
         self._sent += events
         self._marks.append((time, self._sent))
 
@@ -133,17 +133,17 @@ class Slowest:
 
     def __call__(self, statuses: Iterable[ServiceStatus]) -> float | None:
         """Return the frontier; None if there is no service to wait for."""
-        told: dict[tuple[str, str], float] = {}
+        frontiers: dict[tuple[str, str], float] = {}
         unowned: dict[tuple[str, str], float] = {}
         for status in statuses:
             if status.service in ("feature", "learner", "scorer") and status.frontier is not None:
-                told[status.service, status.instance] = from_wire(status.frontier)
+                frontiers[status.service, status.instance] = from_wire(status.frontier)
             elif status.service == "feature":
                 unowned[status.service, status.instance] = -math.inf
-        if not any(service == "feature" for service, _ in told):
-            told |= unowned
+        if not any(service == "feature" for service, _ in frontiers):
+            frontiers |= unowned
         # An instance with a new name replaces those of its service that are gone.
-        present = {service for service, _ in told}
-        gone = {key: value for key, value in self._frontiers.items() if key[0] not in present}
-        self._frontiers = gone | told
+        present = {service for service, _ in frontiers}
+        absent = {key: value for key, value in self._frontiers.items() if key[0] not in present}
+        self._frontiers = absent | frontiers
         return min(self._frontiers.values(), default=None)

@@ -159,20 +159,20 @@ def play(
     with store, client, client.stream(decide=True) as target:
         player = Player(ranked, target, pace, clock, _attentive(target, look), on_progress)
         player.run(limit, final)
-        published = target.finish()
+        result = target.finish()
     return PlayResult(
         player.sent,
-        published.accepted,
-        published.rejected,
-        rejected_rows(published.rejections, ranked, player.origins),
+        result.accepted,
+        result.rejected,
+        rejected_rows(result.rejections, ranked, player.origins),
         clock.now() - began,
         player.first_time,
         player.last_time,
         max((source.disorder for source in ranked), default=0),
         pace.stalls if isinstance(pace, ClosedLoop) else 0,
-        published.repeats,
-        published.late,
-        published.undecided,
+        result.repeats,
+        result.late,
+        result.undecided,
     )
 
 
@@ -212,7 +212,7 @@ class Look:
         self._statuses = statuses
         self._clock = clock
         self._slowest = Slowest()
-        self._next = self._answered = clock.now()
+        self._next = self._answered_at = clock.now()
 
     def __call__(self) -> None:
         now = self._clock.now()
@@ -223,10 +223,10 @@ class Look:
             with store_errors():
                 statuses = self._statuses()
         except Unavailable:
-            if now - self._answered > _SILENT_S:
+            if now - self._answered_at > _SILENT_S:
                 raise
             return
-        self._answered = now
+        self._answered_at = now
         self._pace.reached(self._slowest(statuses))
 
 
@@ -259,18 +259,18 @@ class Player:
         self._clock = clock
         self._look = look or (lambda: None)
         self._on_progress = on_progress
-        self._told = float("-inf")
+        self._reported_at = float("-inf")
         self._marks = dict.fromkeys((source.stream.name for source in sources), 0)
 
     def run(self, limit: int | None, final: bool) -> None:
         """Play to the end, or until `limit` events are sent."""
         rows = merge(self._sources)
         head = next(rows, None)
-        left = limit if limit is not None else 2**62
-        while head is not None and left > 0:
+        remaining = limit if limit is not None else 2**62
+        while head is not None and remaining > 0:
             events, until = self._wait(head.place)
-            slice_, head = self._take(rows, head, min(events, left), until)
-            left -= sum(map(len, slice_.values()))
+            slice_, head = self._take(rows, head, min(events, remaining), until)
+            remaining -= sum(map(len, slice_.values()))
             self._send(slice_, head.place if head is not None else None)
         if final:
             for stream in self._marks:
@@ -291,20 +291,20 @@ class Player:
     ) -> tuple[dict[str, list[bytes]], Row | None]:
         slice_: dict[str, list[bytes]] = {}
         names = [source.stream.name for source in self._sources]
-        taken, place = 0, head.place
+        count, place = 0, head.place
         following: Row | None = head
-        while following is not None and taken < events and following.place <= until:
+        while following is not None and count < events and following.place <= until:
             place, rank, event, line = following
             name = names[rank]
             slice_.setdefault(name, []).append(event)
             self.origins.add(name, rank, line)
-            taken += 1
+            count += 1
             following = next(rows, None)
         if place > BEFORE_ALL:
             self.first_time = head.place if self.first_time is None else self.first_time
             self.last_time = place
-        self.sent += taken
-        self._pace.sent(taken, place)
+        self.sent += count
+        self._pace.sent(count, place)
         return slice_, following
 
     def _send(self, slice_: dict[str, list[bytes]], following: int | None) -> None:
@@ -326,7 +326,11 @@ class Player:
 
     def _tell(self, force: bool = False) -> None:
         now = self._clock.now()
-        if self._on_progress is not None and self.last_time is not None and (force or now >= self._told + _PROGRESS_S):
-            self._told = now
+        if (
+            self._on_progress is not None
+            and self.last_time is not None
+            and (force or now >= self._reported_at + _PROGRESS_S)
+        ):
+            self._reported_at = now
             behind = self._pace.outstanding if isinstance(self._pace, ClosedLoop) else None
             self._on_progress(Progress(self.sent, self.last_time, behind))

@@ -34,21 +34,21 @@ def resend(client: IngestClient, letters: Iterable[Letter]) -> Iterator[list[Res
     for run in _runs(letters):
         stream = run[0].letter.stream
         try:
-            result = client.publish_stream(stream, [own.letter.event for own in run])
+            result = client.publish_stream(stream, [letter.letter.event for letter in run])
         except InvalidRequest as error:
-            yield [Resent(own, error) for own in run]
+            yield [Resent(letter, error) for letter in run]
             continue
-        refused = {own.index: own.error for own in result.rejections}
-        yield [Resent(own, refused.get(index)) for index, own in enumerate(run)]
+        errors = {rejection.index: rejection.error for rejection in result.rejections}
+        yield [Resent(letter, errors.get(index)) for index, letter in enumerate(run)]
 
 
 def _runs(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
     """Group consecutive letters of one stream into bounded runs."""
     run: list[Letter] = []
-    for own in letters:
-        if run and (len(run) == _RUN or own.letter.stream != run[0].letter.stream):
+    for letter in letters:
+        if run and (len(run) == _RUN or letter.letter.stream != run[0].letter.stream):
             yield run
             run = []
-        run.append(own)
+        run.append(letter)
     if run:
         yield run

@@ -63,11 +63,11 @@ def send(
     """
     sources = [Source(Path(path), stream, rank) for rank, path in enumerate(paths)]
     rows = (row for source in sources for row in source.rows())
-    wanted = islice(rows, limit)
+    selection = islice(rows, limit)
     origins = Origins()
     sent = 0
     with IngestClient(address) as client, client.stream(decide=True) as target:
-        while run := list(islice(wanted, _SLICE)):
+        while run := list(islice(selection, _SLICE)):
             for row in run:
                 origins.add(stream.name, row.rank, row.line)
             target.send(stream.name, [row.event for row in run])

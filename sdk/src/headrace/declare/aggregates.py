@@ -61,4 +61,4 @@ class Last(Aggregate):
     operation = "last"
 
 
-AGGREGATES = tuple(own.__name__ for own in (Count, Sum, Mean, Min, Max, Std, Last))
+AGGREGATES = tuple(kind.__name__ for kind in (Count, Sum, Mean, Min, Max, Std, Last))

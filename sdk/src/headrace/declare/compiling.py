@@ -64,12 +64,12 @@ def compile_into(
     parts.check_names(mistakes)
     for kind in (parts.views, parts.labels, parts.models):
         check_renames(kind, mistakes)
-    streams = [define_stream(own, mistakes) for own in parts.streams]
+    streams = [define_stream(stream, mistakes) for stream in parts.streams]
     # A row may be ahead of a reader by the disorder of its own stream, by that of the streams it waits for, and, if
     # workers wait for each other, by that of the stream of the reader's vector.
-    ahead = 3 * max((own.lateness for own in streams), default=0)
-    views = [define_view(own, ahead, mistakes) for own in parts.views]
-    labels = {id(own): define_label(own, mistakes) for own in parts.labels}
+    ahead = 3 * max((stream.lateness for stream in streams), default=0)
+    views = [define_view(view, ahead, mistakes) for view in parts.views]
+    labels = {id(label): define_label(label, mistakes) for label in parts.labels}
     models = []
     for model in parts.models:
         label = labels.get(id(model.label))
@@ -78,32 +78,32 @@ def compile_into(
     definition = LoopDefinition(
         name=loop.given_name or name,
         streams=tuple(streams),
-        views=tuple(own for own in views if own),
-        labels=tuple(own for own in labels.values() if own),
-        models=tuple(own for own in models if own),
+        views=tuple(view for view in views if view),
+        labels=tuple(label for label in labels.values() if label),
+        models=tuple(model for model in models if model),
         idle=loop.microseconds(mistakes),
         compact_models=loop.bytes("compact_models", mistakes),
         dead_letters_bytes=loop.bytes("dead_letters_bytes", mistakes),
     )
     definition = retain(definition, loop, parts.streams, parts.models, mistakes)
-    models = [structs.replace(own, sources=_sources(definition, own)) for own in definition.models]
+    models = [structs.replace(model, sources=_sources(definition, model)) for model in definition.models]
     definition = structs.replace(definition, models=tuple(models))
-    return Compiled(definition, {own.state_name: own.learner for own in parts.models})
+    return Compiled(definition, {model.state_name: model.learner for model in parts.models})
 
 
 def _sources(loop: LoopDefinition, model: ModelDefinition) -> str:
     """Hash what a model's examples are made from: how long rows and their ticks are kept changes no value."""
-    labels = [structs.replace(own, alias=None) for own in loop.labels if own.name == model.label]
-    read = [own for own in loop.views if own.name in model.view_names]
-    views = [structs.replace(own, keep=0, expire=None, alias=None) for own in read]
+    labels = [structs.replace(label, alias=None) for label in loop.labels if label.name == model.label]
+    inputs = [view for view in loop.views if view.name in model.view_names]
+    views = [structs.replace(view, keep=0, expire=None, alias=None) for view in inputs]
     return content_hash((labels, views))
 
 
-def check_renames(declared: Sequence[Declaration], mistakes: Mistakes) -> None:
+def check_renames(declarations: Sequence[Declaration], mistakes: Mistakes) -> None:
     """Refuse a ``was`` that does not name separate state: state has one name, and belongs to one declaration."""
-    by_name = {declaration.name: declaration for declaration in declared}
+    by_name = {declaration.name: declaration for declaration in declarations}
     takers: dict[str, Declaration] = {}
-    for declaration in declared:
+    for declaration in declarations:
         was = declaration.was
         if was is None:
             continue
@@ -112,8 +112,8 @@ def check_renames(declared: Sequence[Declaration], mistakes: Mistakes) -> None:
         elif was == declaration.name:
             _refuse_rename(declaration, f"was {was!r} is its name now", "Drop was=.", mistakes)
         elif was in by_name:
-            there = f"{declaration.kind} {was} is declared at {by_name[was].place}"
-            _refuse_rename(declaration, f"it was {was!r}, and {there}", SAME_STATE, mistakes)
+            conflict = f"{declaration.kind} {was} is declared at {by_name[was].place}"
+            _refuse_rename(declaration, f"it was {was!r}, and {conflict}", SAME_STATE, mistakes)
         elif takers.setdefault(was, declaration) is not declaration:
             other = f"{declaration.kind} {takers[was].name} at {takers[was].place}"
             _refuse_rename(declaration, f"it was {was!r}, and so was {other}", SAME_STATE, mistakes)
@@ -126,37 +126,37 @@ def _refuse_rename(declaration: Declaration, problem: str, cure: str, mistakes: 
 class _Parts:
     """The parts of a loop: everything that is declared, and everything that this refers to."""
 
-    def __init__(self, declared: Iterable[object]) -> None:
+    def __init__(self, objects: Iterable[object]) -> None:
         self.streams: list[type[Stream]] = []
         self._declarations: dict[int, Declaration] = {}
-        for own in declared:
-            self._add(own)
+        for value in objects:
+            self._add(value)
         self.views = self._of(View)
         self.labels = self._of(Label)
         self.models = self._of(Model)
         self._loops = self._of(Loop)
 
     def _of(self, kind: type[_Declared]) -> list[_Declared]:
-        found = [own for own in self._declarations.values() if isinstance(own, kind)]
-        return sorted(found, key=lambda own: (own.place.file, own.place.line))
+        matches = [declaration for declaration in self._declarations.values() if isinstance(declaration, kind)]
+        return sorted(matches, key=lambda declaration: (declaration.place.file, declaration.place.line))
 
-    def _add(self, declared: object) -> None:
-        if is_stream(declared):
-            if declared not in self.streams:
-                self.streams.append(declared)  # type: ignore[arg-type]
+    def _add(self, value: object) -> None:
+        if is_stream(value):
+            if value not in self.streams:
+                self.streams.append(value)  # type: ignore[arg-type]
             return
-        if not isinstance(declared, Declaration) or id(declared) in self._declarations:
+        if not isinstance(value, Declaration) or id(value) in self._declarations:
             return
-        self._declarations[id(declared)] = declared
-        if isinstance(declared, View):
-            self._add(declared.stream)
-        elif isinstance(declared, Label):
-            self._add(declared.stream)
-            self._add(declared.of)
-        elif isinstance(declared, Model):
-            self._add(declared.on)
-            self._add(declared.label)
-            for expression in declared.expressions:
+        self._declarations[id(value)] = value
+        if isinstance(value, View):
+            self._add(value.stream)
+        elif isinstance(value, Label):
+            self._add(value.stream)
+            self._add(value.of)
+        elif isinstance(value, Model):
+            self._add(value.on)
+            self._add(value.label)
+            for expression in value.expressions:
                 self._add_views(expression)
 
     def _add_views(self, expression: Expression) -> None:
@@ -170,20 +170,28 @@ class _Parts:
 
     def name_by(self, namespace: Mapping[str, object]) -> None:
         """Give declarations the names of their variables; names of overwritten variables are read from the file."""
-        variables = {id(own): variable for variable, own in reversed(list(namespace.items()))}
-        for own in (*self.views, *self.labels, *self.models):
-            if own.given_name is None:
-                own.variable = variables.get(id(own)) or own.place.variable()
+        variables = {id(value): variable for variable, value in reversed(list(namespace.items()))}
+        for declaration in (*self.views, *self.labels, *self.models):
+            if declaration.given_name is None:
+                declaration.variable = variables.get(id(declaration)) or declaration.place.variable()
 
     def check_names(self, mistakes: Mistakes) -> None:
-        for own in (*self.views, *self.labels, *self.models):
-            if own.given_name is None and own.variable is None:
-                cure = f'Assign it to a variable, or name it: {type(own).__name__}(..., name="...").'
-                mistakes.add(own.place, own.part, "it has no name", cure)
-            elif not is_name(own.name):
-                mistakes.add(own.place, own.part, f"{own.name!r} is no name for a {own.kind}", NAMES)
-        streams = [("stream", stream_name(own), own.__place__) for own in self.streams]
-        others = [(own.kind, own.name, own.place) for own in (*self.views, *self.labels, *self.models)]
+        for declaration in (*self.views, *self.labels, *self.models):
+            if declaration.given_name is None and declaration.variable is None:
+                cure = f'Assign it to a variable, or name it: {type(declaration).__name__}(..., name="...").'
+                mistakes.add(declaration.place, declaration.part, "it has no name", cure)
+            elif not is_name(declaration.name):
+                mistakes.add(
+                    declaration.place,
+                    declaration.part,
+                    f"{declaration.name!r} is no name for a {declaration.kind}",
+                    NAMES,
+                )
+        streams = [("stream", stream_name(stream), stream.__place__) for stream in self.streams]
+        others = [
+            (declaration.kind, declaration.name, declaration.place)
+            for declaration in (*self.views, *self.labels, *self.models)
+        ]
         first: dict[tuple[str, str], Place] = {}
         for kind, name, place in (*streams, *others):
             if name == "?":
@@ -204,4 +212,4 @@ class _Parts:
         return self._loops[0] if self._loops else Loop()
 
     def _first_place(self, start: Place) -> Place:
-        return next((own.place for own in self._declarations.values()), start)
+        return next((declaration.place for declaration in self._declarations.values()), start)

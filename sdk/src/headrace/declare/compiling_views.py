@@ -42,7 +42,7 @@ MOST_TILES = 10_000
 
 def read_view(read: Read, model_stream: type[Stream], part: str, mistakes: Mistakes) -> Typed | None:
     """Compile a read of a view for the events of a model's stream; return None if it has mistakes."""
-    view, windows = read.view, [window_name(own) for own in read.view.windows]
+    view, windows = read.view, [window_name(window) for window in read.view.windows]
     before = len(mistakes)
     if read.aggregate not in view.aggregates:
         cure = instead_of(str(read.aggregate), view.aggregates, "features")
@@ -50,33 +50,33 @@ def read_view(read: Read, model_stream: type[Stream], part: str, mistakes: Mista
     if read.window not in windows:
         cure = instead_of(str(read.window), windows, "windows")
         mistakes.add(read.place, part, f"view {view.name} has no window {read.window!r}", cure)
-    for own in read.key:
-        if own not in view.by:
-            problem = f"view {view.name} is not by {own!r}"
-            mistakes.add(read.place, part, problem, instead_of(own, view.by, "keys"))
-    key = tuple(read.key.get(own, own) for own in view.by)
-    for own, field in zip(view.by, key, strict=True):
-        _check_key(read, own, field, model_stream, part, mistakes)
+    for name in read.key:
+        if name not in view.by:
+            problem = f"view {view.name} is not by {name!r}"
+            mistakes.add(read.place, part, problem, instead_of(name, view.by, "keys"))
+    key = tuple(read.key.get(name, name) for name in view.by)
+    for name, field in zip(view.by, key, strict=True):
+        _check_key(read, name, field, model_stream, part, mistakes)
     if len(mistakes) > before:
         return None
     return Typed(definition.Aggregate(view.state_name, read.aggregate, read.window, key), FieldType.FLOAT)
 
 
-def _check_key(read: Read, own: str, field: str, stream: type[Stream], part: str, mistakes: Mistakes) -> None:
+def _check_key(read: Read, name: str, field: str, stream: type[Stream], part: str, mistakes: Mistakes) -> None:
     view, fields = read.view, field_types(stream)
-    there = field_types(view.stream).get(own) if is_stream(view.stream) else None
-    if there is None or there in NAMELESS:
+    view_type = field_types(view.stream).get(name) if is_stream(view.stream) else None
+    if view_type is None or view_type in NAMELESS:
         return  # this mistake is reported where the view is declared
     if field not in fields:
-        problem = f"view {view.name} is by {own!r}, and stream {stream_name(stream)} has no field {field!r}"
-        cure = f'Say which field names the {own}: {view.name}.of({own}="...").'
-        if own != field:
+        problem = f"view {view.name} is by {name!r}, and stream {stream_name(stream)} has no field {field!r}"
+        cure = f'Say which field names the {name}: {view.name}.of({name}="...").'
+        if name != field:
             cure = instead_of(field, fields, "fields")
         mistakes.add(read.place, part, problem, cure)
         return
-    here = fields[field]
-    if here is not None and here is not there:
-        problem = f"view {view.name} is by {own!r}, {a_type(there)}, and {field!r} is {a_type(here)}"
+    stream_type = fields[field]
+    if stream_type is not None and stream_type is not view_type:
+        problem = f"view {view.name} is by {name!r}, {a_type(view_type)}, and {field!r} is {a_type(stream_type)}"
         mistakes.add(read.place, part, problem, "Give both the same type, or name another field with .of().")
 
 
@@ -139,12 +139,12 @@ class _ViewCompiler:
         if self._view.keep is None:
             return self._ahead + KEEP_LONGER
         keep = self._duration("keep", self._view.keep)
-        least = self._ahead + resolution
-        if 0 < keep < least:
+        minimum = self._ahead + resolution
+        if 0 < keep < minimum:
             problem = (
                 f"keep {format_duration(keep)} is less than three times the loop's greatest lateness and a resolution"
             )
-            self._wrong(problem, f"Keep at least {format_duration(least)}, or leave it out.")
+            self._wrong(problem, f"Keep at least {format_duration(minimum)}, or leave it out.")
         return keep
 
     def _expire(self, windows: tuple[Window, ...], keep: int) -> int | None:
@@ -152,10 +152,10 @@ class _ViewCompiler:
             return None
         before = len(self._mistakes)
         expire = self._duration("expire", self._view.expire)
-        least = max((own.size for own in windows), default=0) + keep
-        if len(self._mistakes) == before and expire < least:
+        minimum = max((window.size for window in windows), default=0) + keep
+        if len(self._mistakes) == before and expire < minimum:
             problem = f"expire {format_duration(expire)} is less than its longest window and what rows keep"
-            self._wrong(problem, f"Let rows stay at least {format_duration(least)}, or leave it out.")
+            self._wrong(problem, f"Let rows stay at least {format_duration(minimum)}, or leave it out.")
         return expire
 
     def _check_by(self) -> None:
@@ -174,12 +174,12 @@ class _ViewCompiler:
     def _scope(self) -> Scope:
         return Scope(self._view.stream, self._view.part, self._mistakes, self._derived)
 
-    def _resolve(self, value: object, what: str) -> Typed | None:
+    def _resolve(self, value: object, subject: str) -> Typed | None:
         """Resolve an expression of the view's columns; derived ones are replaced by their expressions."""
         if isinstance(value, bool | int | float):
             value = Literal(value)
         if not isinstance(value, Expression):
-            self._wrong(f"{what} is {value!r}", 'Write an expression of columns, such as col("delay_min") > 15.')
+            self._wrong(f"{subject} is {value!r}", 'Write an expression of columns, such as col("delay_min") > 15.')
             return None
         return self._scope().resolve(value)
 
@@ -208,29 +208,29 @@ class _ViewCompiler:
             problem = "its features have no names" if self._view.features else "it has no features"
             self._wrong(problem, 'Give it some by name: features={"mean_delay": Mean("delay_min")}.')
             return ()
-        return tuple(self._aggregate(str(name), own) for name, own in self._view.features.items())
+        return tuple(self._aggregate(str(name), aggregate) for name, aggregate in self._view.features.items())
 
     def _aggregate(self, name: str, aggregate: object) -> AggregateDefinition:
         if not is_name(name):
             self._wrong(f"{name!r} is no name for a feature", NAMES)
         if not isinstance(aggregate, Aggregate) or not aggregate.operation:
-            shown = getattr(aggregate, "__name__", repr(aggregate))
-            self._wrong(f"feature {name!r} is {shown}, no aggregate", f'Use one of {", ".join(AGGREGATES)}: Mean("x").')
+            text = getattr(aggregate, "__name__", repr(aggregate))
+            self._wrong(f"feature {name!r} is {text}, no aggregate", f'Use one of {", ".join(AGGREGATES)}: Mean("x").')
             return AggregateDefinition(name, "count", None)
         if aggregate.column is None and isinstance(aggregate, Count):
             return AggregateDefinition(name, aggregate.operation, None)
-        return AggregateDefinition(name, aggregate.operation, self._aggregated(name, aggregate))
+        return AggregateDefinition(name, aggregate.operation, self._aggregate_column(name, aggregate))
 
-    def _aggregated(self, name: str, aggregate: Aggregate) -> str | None:
+    def _aggregate_column(self, name: str, aggregate: Aggregate) -> str | None:
         """Return the column of an aggregate; an expression becomes a derived column."""
-        given = aggregate.column
-        column = given
-        if isinstance(given, str):
-            column = Column(given)
+        value = aggregate.column
+        column = value
+        if isinstance(value, str):
+            column = Column(value)
             column.place = aggregate.place
         if not isinstance(column, Expression):
             cure = f'Name the column: {type(aggregate).__name__}("delay_min").'
-            self._wrong(f"feature {name!r} is over {given!r}, no column", cure, aggregate.place)
+            self._wrong(f"feature {name!r} is over {value!r}, no column", cure, aggregate.place)
             return None
         resolved = self._scope().resolve(column)
         if resolved is None:
@@ -251,13 +251,13 @@ class _ViewCompiler:
             self._wrong("it has no windows", 'Say how far back it looks: windows=["3h", "24h"].')
         hops = self._hops()
         windows: dict[int, Window] = {}
-        for given in self._view.windows:
+        for window in self._view.windows:
             try:
-                size = parse_duration(given)
+                size = parse_duration(window)
             except ValueError as error:
                 self._wrong(f"window {error}", EXAMPLES)
                 continue
-            name = window_name(given)
+            name = window_name(window)
             if size == 0 or size % resolution:
                 cure = f"Make it a multiple of the resolution, {format_duration(resolution)}."
                 self._wrong(f"window {name!r} is shorter than, or no multiple of, a step of its head", cure)
@@ -272,22 +272,22 @@ class _ViewCompiler:
 
     def _hops(self) -> dict[str, object]:
         """Return the declared hops by window, without mistaken ones."""
-        names = [window_name(own) for own in self._view.windows]
-        given = self._view.hop
-        if given is None:
+        names = [window_name(window) for window in self._view.windows]
+        value = self._view.hop
+        if value is None:
             return {}
-        if not isinstance(given, Mapping):
-            return dict.fromkeys(names, given)
-        for window in given:
+        if not isinstance(value, Mapping):
+            return dict.fromkeys(names, value)
+        for window in value:
             if window_name(window) not in names:
                 self._wrong(f"hop is for {window!r}, no window", instead_of(str(window), names, "windows"))
-        return {window_name(window): hop for window, hop in given.items()}
+        return {window_name(window): hop for window, hop in value.items()}
 
-    def _hop(self, window: str, size: int, resolution: int, declared: Mapping[str, object]) -> int | None:
-        if window not in declared:
+    def _hop(self, window: str, size: int, resolution: int, hops: Mapping[str, object]) -> int | None:
+        if window not in hops:
             return _default_hop(size, resolution)
         before = len(self._mistakes)
-        hop = self._duration(f"hop of window {window!r}:", declared[window])
+        hop = self._duration(f"hop of window {window!r}:", hops[window])
         if len(self._mistakes) > before:
             return None
         if hop and size % hop:

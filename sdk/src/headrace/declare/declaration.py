@@ -53,19 +53,19 @@ class Declaration:
 @contextmanager
 def recording() -> Iterator[list[object]]:
     """Collect everything that is declared within the block, in order."""
-    declared: list[object] = []
-    token = _recording.set(declared)
+    declarations: list[object] = []
+    token = _recording.set(declarations)
     try:
-        yield declared
+        yield declarations
     finally:
         _recording.reset(token)
 
 
-def record(declared: object) -> None:
+def record(declaration: object) -> None:
     """Add a declaration to the current recording, if there is one."""
-    recorded = _recording.get()
-    if recorded is not None:
-        recorded.append(declared)
+    declarations = _recording.get()
+    if declarations is not None:
+        declarations.append(declaration)
 
 
 def snake_case(name: str) -> str:

@@ -40,7 +40,7 @@ def explain(loop: LoopDefinition) -> str:
         f"loop {loop.name}",
         f"  a partition without backlog for {format_duration(loop.idle)} holds nobody back",
         f"  versions of models are compacted after {loop.compact_models:,} bytes",
-        f"  dead letters are kept {_kept(loop.dead_letters_retention)}{_at_most(loop.dead_letters_bytes)}",
+        f"  dead letters are kept {_retention_text(loop.dead_letters_retention)}{_at_most(loop.dead_letters_bytes)}",
     ]
     for stream in loop.streams:
         lines += ["", *_stream(loop, stream)]
@@ -67,7 +67,7 @@ def _inner_text(expression: Expression, titles: Mapping[str, str]) -> str:
         case Aggregate(view=view, aggregate=aggregate, window=window):
             return f"{titles.get(view, view)}.{aggregate}.{window}"
         case Apply(operation=operation, arguments=arguments, parameters=parameters):
-            return applied_text(operation, [_inner_text(own, titles) for own in arguments], parameters)
+            return applied_text(operation, [_inner_text(argument, titles) for argument in arguments], parameters)
 
 
 def topic(loop: LoopDefinition, stream: str) -> str:
@@ -89,10 +89,10 @@ def _stream(loop: LoopDefinition, stream: StreamDefinition) -> list[str]:
         *([("times", f"are written as ISO 8601, or {stream.time_format}")] if stream.time_format else []),
         ("event", f"at most {stream.max_bytes} bytes"),
         ("marks", _marks(stream)),
-        ("kept", _kept(stream.retention)),
+        ("kept", _retention_text(stream.retention)),
     ]
-    fields = [(own.name, own.type, "optional" if own.optional else "") for own in stream.fields]
-    return [f"stream {stream.name}", *_table(facts), *_titled("fields", fields)]
+    fields = [(field.name, field.type, "optional" if field.optional else "") for field in stream.fields]
+    return [f"stream {stream.name}", *_table(facts), *_titled_table("fields", fields)]
 
 
 def _marks(stream: StreamDefinition) -> str:
@@ -111,7 +111,7 @@ def _at_most(size: int | None) -> str:
     return "" if size is None else f", the newest {_bytes(size)} of them"
 
 
-def _kept(retention: int | None) -> str:
+def _retention_text(retention: int | None) -> str:
     return "for ever" if retention is None else f"for {format_duration(retention)}"
 
 
@@ -126,16 +126,21 @@ def _view(view: ViewDefinition) -> list[str]:
         ("stored", f"until {format_duration(view.lifetime)} after a row's last event"),
         ("version", view.hash),
     ]
-    aggregates = [(own.name, _aggregate_text(own)) for own in view.aggregates]
+    aggregates = [(aggregate.name, _aggregate_text(aggregate)) for aggregate in view.aggregates]
     windows = [
         (
-            own.name,
-            f"h = {format_duration(own.hop)}",
-            f"read at t: ⌊t/h⌋·h − {format_duration(own.size - own.hop)} ≤ time < ⌊t/r⌋·r",
+            window.name,
+            f"h = {format_duration(window.hop)}",
+            f"read at t: ⌊t/h⌋·h − {format_duration(window.size - window.hop)} ≤ time < ⌊t/r⌋·r",
         )
-        for own in view.windows
+        for window in view.windows
     ]
-    return [_heading("view", view), *_table(facts), *_titled("features", aggregates), *_titled("windows", windows)]
+    return [
+        _heading("view", view),
+        *_table(facts),
+        *_titled_table("features", aggregates),
+        *_titled_table("windows", windows),
+    ]
 
 
 def _aggregate_text(aggregate: AggregateDefinition) -> str:
@@ -154,7 +159,7 @@ def _label(label: LabelDefinition) -> list[str]:
         facts.append(("known", f"at the time in its event's {label.known_at}"))
     if label.absent is not None:
         facts.append(("absent", f"{_outcome(label, label.absent)}, {_sparse(label)}"))
-    facts += [("keep", f"{kept.share:g} of {_outcome(label, kept.label)}") for kept in label.keep]
+    facts += [("keep", f"{rule.share:g} of {_outcome(label, rule.label)}") for rule in label.keep]
     return [_heading("label", label), *_table(facts)]
 
 
@@ -181,22 +186,26 @@ def _sparse(label: LabelDefinition) -> str:
 
 def _model(loop: LoopDefinition, model: ModelDefinition) -> list[str]:
     waits = "for ever" if model.wait is None else f"up to {format_duration(model.wait)}"
-    published = f"every {model.publish_examples} examples"
+    schedule = f"every {model.publish_examples} examples"
     if model.publish_seconds is not None:
-        published += f", and every {constant_text(model.publish_seconds)} s"
+        schedule += f", and every {constant_text(model.publish_seconds)} s"
     source = f"every event of {model.stream}" if model.vectors == "stream" else "requests that name an event"
     facts = [
         ("predicts", f"{loop.label(model.label).title} on {model.stream}: {model.task}"),
         *_waiting(loop, model),
         ("vectors", f"from {source}; waiting for views {waits}"),
-        ("views", ", ".join(own.title for own in loop.views_of(model)) or "none"),
-        ("published", published),
-        ("kept", f"vectors and predictions {_kept(model.retention)}, examples {_kept(model.examples_retention)}"),
+        ("views", ", ".join(view.title for view in loop.views_of(model)) or "none"),
+        ("published", schedule),
+        (
+            "kept",
+            f"vectors and predictions {_retention_text(model.retention)}, "
+            f"examples {_retention_text(model.examples_retention)}",
+        ),
         ("learner", model.learner),
         ("version", model.hash),
     ]
     title = f"features ({len(model.features)})"
-    return [_heading("model", model), *_table(facts), *_titled(title, _features(loop, model))]
+    return [_heading("model", model), *_table(facts), *_titled_table(title, _features(loop, model))]
 
 
 def _waiting(loop: LoopDefinition, model: ModelDefinition) -> list[tuple[str, str]]:
@@ -205,8 +214,8 @@ def _waiting(loop: LoopDefinition, model: ModelDefinition) -> list[tuple[str, st
     size = ENTRY_BYTES + VALUE_BYTES * len(model.features)
     questions = RATE * bound // 1_000_000
     cost = f"{size} bytes a question for {format_duration(bound)}: at {RATE:,}/s {questions:,} questions"
-    most = f"{_bytes(model.waiting_bytes)} of the store; then no more are read until some are over"
-    return [("waiting", f"{cost}, {_bytes(questions * size)}"), ("at most", most)]
+    limit = f"{_bytes(model.waiting_bytes)} of the store; then no more are read until some are over"
+    return [("waiting", f"{cost}, {_bytes(questions * size)}"), ("at most", limit)]
 
 
 def _bytes(size: float) -> str:
@@ -224,7 +233,9 @@ def _features(loop: LoopDefinition, model: ModelDefinition) -> list[tuple[str, s
     for one_hot, group in groupby(numbered, key=lambda entry: _one_hot_of(entry[1].value)):
         features = list(group)
         if one_hot is None or len(features) == 1:
-            rows += [(str(number), own.title, str(own.type), _source(loop, own)) for number, own in features]
+            rows += [
+                (str(number), feature.title, str(feature.type), _source(loop, feature)) for number, feature in features
+            ]
         else:
             (first, start), (last, end) = features[0], features[-1]
             categories = f"one-hot of {expression_text(one_hot, titles(loop.views))}, {len(features)} categories"
@@ -248,15 +259,15 @@ def _source(loop: LoopDefinition, feature: FeatureDefinition) -> str:
     return "computed" if text == feature.title else text
 
 
-def _titled(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
+def _titled_table(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"  {title}", *_table(rows, indent=4)] if rows else []
 
 
 def _table(rows: Iterable[Sequence[str]], indent: int = 2) -> list[str]:
     """Format rows in aligned columns; the last column is not padded."""
-    listed = [[str(cell) for cell in row] for row in rows]
-    widths = [max(len(cell) for cell in column) for column in zip(*listed, strict=True)]
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*texts, strict=True)]
     return [
         " " * indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in listed
+        for row in texts
     ]

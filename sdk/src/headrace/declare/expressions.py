@@ -90,7 +90,7 @@ class Transforms(Generic[Result]):
 
     def bins(self, edges: Sequence[float]) -> Result:
         """Return how many of the rising edges are ≤ the value: 0, 1, … len(edges)."""
-        return self._apply("bins", parameters=_listed(edges))
+        return self._apply("bins", parameters=_as_parameters(edges))
 
     def is_missing(self) -> Result:
         """Return whether the value is missing: the result itself is never missing."""
@@ -98,7 +98,7 @@ class Transforms(Generic[Result]):
 
     def is_in(self, values: Iterable[float | str]) -> Result:
         """Return whether the value is one of these."""
-        return self._apply("is_in", parameters=_listed(values))
+        return self._apply("is_in", parameters=_as_parameters(values))
 
     def fill(self, value: Operand) -> Result:
         """Return the value, or `value` if it is missing."""
@@ -139,12 +139,12 @@ class Expression(Transforms["Expression"]):
 
         The categories of ``hour``, ``weekday`` and ``bins`` are known; all others must be given.
         """
-        known = tuple(categories) if categories is not None and not isinstance(categories, str) else self._categories()
-        if not known:
+        values = tuple(categories) if categories is not None and not isinstance(categories, str) else self._categories()
+        if not values:
             return Selection(
                 (Mistaken(f"one_hot of {self.name} lacks its categories", 'List them: .one_hot(["AA", "UA"]).'),)
             )
-        return Selection(tuple(Category(self, own) for own in known))
+        return Selection(tuple(Category(self, category) for category in values))
 
     @property
     def hour(self) -> Expression:
@@ -242,7 +242,7 @@ class Read(Expression):
 
     def _text(self, stored: bool) -> str:
         view = self.view.state_name if stored else self.view.name
-        of = ",".join(f"{own}={field}" for own, field in self.key.items())
+        of = ",".join(f"{name}={field}" for name, field in self.key.items())
         return f"{view}{f'.of({of})' if of else ''}.{self.aggregate}.{self.window}"
 
 
@@ -321,15 +321,19 @@ class Selection(Transforms["Selection"]):
     def _apply(
         self, operation: str, others: tuple[object, ...] = (), parameters: tuple[object, ...] = (), swap: bool = False
     ) -> Selection:
-        return Selection(tuple(own._apply(operation, others, parameters, swap) for own in self.expressions))
+        return Selection(
+            tuple(expression._apply(operation, others, parameters, swap) for expression in self.expressions)
+        )
 
     def one_hot(self, categories: Iterable[float | str] | None = None) -> Selection:
         """Return one 0/1 feature for each of these and each category; see `Expression.one_hot`."""
-        known = None if categories is None else tuple(categories)
-        return Selection(tuple(one for own in self.expressions for one in own.one_hot(known).expressions))
+        values = None if categories is None else tuple(categories)
+        return Selection(
+            tuple(feature for expression in self.expressions for feature in expression.one_hot(values).expressions)
+        )
 
     def __repr__(self) -> str:
-        return f"<features {', '.join(own.name for own in self.expressions)}>"
+        return f"<features {', '.join(expression.name for expression in self.expressions)}>"
 
 
 #: The types that a model accepts as features. A type checker takes ``Departed.at.weekday`` for a method.
@@ -354,7 +358,7 @@ def applied_text(operation: str, arguments: list[str], parameters: Iterable[obje
         return f"({arguments[0]} {symbol} {arguments[1]})"
     if operation in ("neg", "not"):
         return f"{'-' if operation == 'neg' else '~'}{arguments[0]}"
-    inside = ",".join([*arguments[1:], *(_parameter_text(own) for own in parameters)])
+    inside = ",".join([*arguments[1:], *(_parameter_text(parameter) for parameter in parameters)])
     return f"{arguments[0]}.{operation}{f'({inside})' if inside else ''}"
 
 
@@ -389,6 +393,6 @@ def _wrap(value: object) -> Expression:
     return Mistaken(f"{value!r} is no value to compute with", "Use numbers, booleans, strings and columns.")
 
 
-def _listed(values: object) -> tuple[object, ...]:
+def _as_parameters(values: object) -> tuple[object, ...]:
     """Return the parameters of an operation; a lone value is kept, so that the operation's name is in its refusal."""
     return tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else (values,)

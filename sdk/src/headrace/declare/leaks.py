@@ -27,37 +27,37 @@ def check(model: Model, feature: Expression, value: definition.Expression, mista
     if not is_stream(label.stream):
         return
 
-    def wrong(problem: str, cure: str) -> None:
+    def report(problem: str, cure: str) -> None:
         mistakes.add(feature.place, model.part, problem, cure)
 
-    used = set(_fields(value))
+    inputs = set(_fields(value))
     # The asking event has its own outcome, unless a later one has it.
     tells = label.stream is model.on and label.after is None and label_id(label) == model.on.__options__["id"]
     later = _known_later(label)
-    told = _outcome(label) if tells else set()
-    for field in sorted(used & told):
+    fields = _outcome(label) if tells else set()
+    for field in sorted(inputs & fields):
         problem = f"feature {feature.name!r} leaks label {label.name}, which is made of the same {field!r}"
-        wrong(problem, "Drop it: when the model is asked, nobody knows it yet.")
+        report(problem, "Drop it: when the model is asked, nobody knows it yet.")
     own_id = model.on.__options__["id"]
-    if own_id in used:
+    if own_id in inputs:
         problem = f"feature {feature.name!r} is made of {own_id!r}, the id of stream {stream_name(model.on)}"
-        wrong(problem, "Drop it: no two events share it, so there is nothing in it to learn.")
+        report(problem, "Drop it: no two events share it, so there is nothing in it to learn.")
     for read in _reads(feature):
         early = _of_view(read.view) & later if read.view.stream is label.stream else set()
         if early:
             problem = f"view {read.view.name} leaks label {label.name}: it is made of {min(early)!r}, known only later"
             cure = f"Aggregate it over a stream of its own, whose time is {known_at(label)!r}: play the file as both."
-            wrong(problem, cure)
+            report(problem, cure)
         if is_stream(read.view.stream) and read.view.stream is label.stream and _is_by_event(model, read):
             problem = f"view {read.view.name} leaks label {label.name}: it is read by the event's own id"
-            wrong(problem, f"Let it be by an entity that many events of {stream_name(label.stream)} share.")
+            report(problem, f"Let it be by an entity that many events of {stream_name(label.stream)} share.")
 
 
 def _outcome(label: Label) -> set[str]:
     """Return the fields that an event's own outcome is made from."""
-    told = _columns(label.value) if isinstance(label.value, Expression) else set()
-    known = known_at(label)
-    return told if known is None else {*told, known}
+    fields = _columns(label.value) if isinstance(label.value, Expression) else set()
+    time = known_at(label)
+    return fields if time is None else {*fields, time}
 
 
 def _known_later(label: Label) -> set[str]:
@@ -67,19 +67,19 @@ def _known_later(label: Label) -> set[str]:
 
 def _of_view(view: View) -> set[str]:
     """Return the fields that a view is made from."""
-    derived = {name: own for name, own in view.derive.items() if isinstance(own, Expression)}
+    derived = {name: expression for name, expression in view.derive.items() if isinstance(expression, Expression)}
     aggregates = view.features.values() if isinstance(view.features, dict) else ()
-    sources = [own.column for own in aggregates if isinstance(own, Aggregate)]
+    sources = [aggregate.column for aggregate in aggregates if isinstance(aggregate, Aggregate)]
     conditions = [view.where] if isinstance(view.where, Expression) else []
-    named = {own for own in sources if isinstance(own, str)}
-    expressions = [*derived.values(), *conditions, *(own for own in sources if isinstance(own, Expression))]
-    return {*view.by, *named, *(column for own in expressions for column in _columns(own))}
+    names = {source for source in sources if isinstance(source, str)}
+    expressions = [*derived.values(), *conditions, *(source for source in sources if isinstance(source, Expression))]
+    return {*view.by, *names, *(column for expression in expressions for column in _columns(expression))}
 
 
 def _is_by_event(model: Model, read: Read) -> bool:
     """Return whether a view is read by this event's own id: another event's id is not a leak."""
     own_id = model.on.__options__["id"]
-    return any(read.key.get(own, own) == own_id for own in read.view.by)
+    return any(read.key.get(name, name) == own_id for name in read.view.by)
 
 
 def _fields(value: definition.Expression) -> list[str]:
@@ -98,4 +98,4 @@ def _walk(expression: Expression) -> list[Expression]:
     if isinstance(expression, Named):
         return _walk(expression.of)
     inner = expression.arguments if isinstance(expression, Operation) else ()
-    return [expression, *(node for own in inner for node in _walk(own))]
+    return [expression, *(node for argument in inner for node in _walk(argument))]

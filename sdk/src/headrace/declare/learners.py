@@ -49,7 +49,7 @@ def check(
         Whether its examples have weights.
     """
     before = len(mistakes)
-    learner = _made(factory, place, part, mistakes)
+    learner = _make(factory, place, part, mistakes)
     if learner is None:
         return ""
     if task is not None:
@@ -60,14 +60,14 @@ def check(
         return ""
     if weighted:
         _check_weights(learner, place, part, mistakes)
-    for owner, seed in _unseeded(learner):
+    for owner, seed in _missing_seeds(learner):
         problem = f"its learner's {owner} has no {seed}, so the same examples would not make the same model"
         mistakes.add(place, part, problem, f"Give it one: {owner}({seed}=42).")
-    text = _described(learner, place, part, mistakes)
-    again = _made(factory, place, part, mistakes)
-    if len(mistakes) == before and (again is learner or _described(again, place, part, mistakes) != text):
-        shared = "gives the same object each time" if again is learner else "makes another one each time"
-        mistakes.add(place, part, f"its learner {shared}", f"Make a new one, always alike. {_FACTORY}")
+    text = _description(learner, place, part, mistakes)
+    second = _make(factory, place, part, mistakes)
+    if len(mistakes) == before and (second is learner or _description(second, place, part, mistakes) != text):
+        behaviour = "gives the same object each time" if second is learner else "makes another one each time"
+        mistakes.add(place, part, f"its learner {behaviour}", f"Make a new one, always alike. {_FACTORY}")
     return text
 
 
@@ -98,11 +98,11 @@ def describe(value: object) -> str:
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return repr(value)
     if isinstance(value, list | tuple):
-        return f"[{', '.join(describe(own) for own in value)}]"
+        return f"[{', '.join(describe(item) for item in value)}]"
     if isinstance(value, set | frozenset):
-        return f"{{{', '.join(sorted(describe(own) for own in value))}}}"
+        return f"{{{', '.join(sorted(describe(item) for item in value))}}}"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{describe(key)}: {describe(own)}' for key, own in value.items())}}}"
+        return f"{{{', '.join(f'{describe(key)}: {describe(item)}' for key, item in value.items())}}}"
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
     if inspect.isfunction(value):
@@ -114,10 +114,10 @@ def _object_text(value: object) -> str:
     name = type(value).__name__
     parts = _parts(value)
     if parts is not None:
-        return f"{name}({', '.join(f'{own}={describe(part)}' for own, part in parts.items())})"
+        return f"{name}({', '.join(f'{option}={describe(part)}' for option, part in parts.items())})"
     if callable(getattr(value, "_get_params", None)):
         parameters = _parameters(value)
-        return f"{name}({', '.join(f'{own}={describe(part)}' for own, part in parameters.items())})"
+        return f"{name}({', '.join(f'{option}={describe(part)}' for option, part in parameters.items())})"
     text = repr(value)
     if re.search(r"\bat 0x[0-9a-f]+|<.*object.*>", text):
         raise ValueError(f"{text} has no text that is the same in every process")
@@ -148,7 +148,7 @@ def _parameters(value: object) -> dict[str, object]:
 
 def _positional(value: object) -> str:
     parameters = inspect.signature(type(value)).parameters.values()
-    return next(own.name for own in parameters if own.kind is own.VAR_POSITIONAL)
+    return next(parameter.name for parameter in parameters if parameter.kind is parameter.VAR_POSITIONAL)
 
 
 def _walk(value: object) -> Iterator[object]:
@@ -161,15 +161,15 @@ def _walk(value: object) -> Iterator[object]:
         yield from _walk(part)
 
 
-def _unseeded(learner: object) -> Iterator[tuple[str, str]]:
-    for own in _walk(learner):
-        if callable(getattr(own, "_get_params", None)) and _parts(own) is None:
-            for name, value in _parameters(own).items():
+def _missing_seeds(learner: object) -> Iterator[tuple[str, str]]:
+    for estimator in _walk(learner):
+        if callable(getattr(estimator, "_get_params", None)) and _parts(estimator) is None:
+            for name, value in _parameters(estimator).items():
                 if name in ("seed", "random_state") and value is None:
-                    yield type(own).__name__, name
+                    yield type(estimator).__name__, name
 
 
-def _made(factory: object, place: Place, part: str, mistakes: Mistakes) -> object | None:
+def _make(factory: object, place: Place, part: str, mistakes: Mistakes) -> object | None:
     if hasattr(factory, "learn_one") and not isinstance(factory, type):
         mistakes.add(place, part, f"its learner is an instance, {type(factory).__name__}", f"Make it new. {_FACTORY}")
         return None
@@ -188,7 +188,7 @@ def _made(factory: object, place: Place, part: str, mistakes: Mistakes) -> objec
     return learner
 
 
-def _described(learner: object, place: Place, part: str, mistakes: Mistakes) -> str:
+def _description(learner: object, place: Place, part: str, mistakes: Mistakes) -> str:
     try:
         return describe(learner)
     except ValueError as error:
@@ -206,8 +206,8 @@ def _check_task(learner: object, task: Task, place: Place, part: str, mistakes: 
 
     final = _final(learner)
     name = type(final).__name__
-    wanted = base.Regressor if task is Task.REGRESSION else base.Classifier
-    if not isinstance(final, wanted):
+    expected = base.Regressor if task is Task.REGRESSION else base.Classifier
+    if not isinstance(final, expected):
         kind = "a regressor" if isinstance(final, base.Regressor) else "a classifier"
         if not isinstance(final, base.Regressor | base.Classifier):
             kind = "neither a classifier nor a regressor"
@@ -229,19 +229,19 @@ def _check_converter(
 
     try:
         export.check(learner)
-        if task is not None and features and _rehearsed(copy.deepcopy(learner), task, features, place, part, mistakes):
+        if task is not None and features and _rehearse(copy.deepcopy(learner), task, features, place, part, mistakes):
             export.check(learner, features, task)
     except UnsupportedLearner as error:
         cure = f"These have: {', '.join(error.supported)}."
         mistakes.add(place, part, f"{error.estimator} has no ONNX converter, so no version could be served", cure)
 
 
-def _rehearsed(
+def _rehearse(
     learner: Any, task: Task, features: tuple[FeatureDefinition, ...], place: Place, part: str, mistakes: Mistakes
 ) -> bool:
     """Let it predict and learn a made-up vector: a wrong type shows up here rather than hours later."""
-    texts = [own.name for own in features if own.type is FieldType.STRING]
-    vector: dict[str, object] = {own.name: "a" if own.type is FieldType.STRING else 1.0 for own in features}
+    texts = [feature.name for feature in features if feature.type is FieldType.STRING]
+    vector: dict[str, object] = {feature.name: "a" if feature.type is FieldType.STRING else 1.0 for feature in features}
     label = {Task.BINARY: True, Task.MULTICLASS: "a", Task.REGRESSION: 1.0}[task]
     try:
         for _ in range(2):

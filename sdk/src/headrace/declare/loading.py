@@ -79,9 +79,9 @@ def load(path: Path | str) -> LoadedLoop:
     mistakes = Mistakes()
     module = ModuleType("headrace_loop")
     module.__file__ = str(file)
-    with _importable(file.parent), recording() as declared:
+    with _importable(file.parent), recording() as declarations:
         _execute(file, module, mistakes)
-        compiled = compile_into(mistakes, vars(module), _default_name(file), declared)
+        compiled = compile_into(mistakes, vars(module), _default_name(file), declarations)
     mistakes.raise_if_any()
     return LoadedLoop(file, compiled.definition, compiled.learners)
 
@@ -96,7 +96,7 @@ def _execute(file: Path, module: ModuleType, mistakes: Mistakes) -> None:
         raise
     except BaseException as error:  # user code may raise anything, even SystemExit
         place = _place_of(error, file)
-        mistakes.add_error(place, error if isinstance(error, DefinitionError) else _told(error, place))
+        mistakes.add_error(place, error if isinstance(error, DefinitionError) else _mistake_of(error, place))
     finally:
         if before is None:
             del sys.modules[module.__name__]
@@ -110,7 +110,9 @@ def _place_of(error: BaseException, file: Path) -> Place:
         return Place(error.filename, error.lineno or 1)
     if isinstance(error, OSError) and error.filename == str(file):
         return Place(str(file), 1)
-    lines = [own for own in traceback.extract_tb(error.__traceback__) if _is_written_below(file.parent, own.filename)]
+    lines = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if _is_written_below(file.parent, frame.filename)
+    ]
     return Place(lines[-1].filename, lines[-1].lineno or 1) if lines else Place(str(file), 1)
 
 
@@ -121,7 +123,7 @@ def _is_written_below(folder: Path, file: str) -> bool:
     return "site-packages" not in path.relative_to(folder).parts
 
 
-def _told(error: BaseException, place: Place) -> DefinitionError:
+def _mistake_of(error: BaseException, place: Place) -> DefinitionError:
     message = words_of(error) or "no message"
     match error:
         case FileNotFoundError() | IsADirectoryError() | PermissionError():
@@ -138,8 +140,8 @@ def _told(error: BaseException, place: Place) -> DefinitionError:
             return mistake(place, "name", message, _similar_name(str(error.name), error))
         case AttributeError():
             searched = error.obj if isinstance(error.obj, ModuleType | type) else type(error.obj)
-            known = [own for own in dir(searched) if not own.startswith("_")]
-            return mistake(place, "attribute", message, instead_of(str(error.name), known, "attributes"))
+            names = [name for name in dir(searched) if not name.startswith("_")]
+            return mistake(place, "attribute", message, instead_of(str(error.name), names, "attributes"))
         case TypeError():
             cure = _similar_argument(message) or "Check the names, number and types of the arguments."
             return mistake(place, "call", message, cure)
@@ -150,29 +152,31 @@ def _similar_name(name: str, error: NameError) -> str:
     if name in declare.__all__:
         return f"Import it: from headrace import {name}."
     last = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
-    meant = did_you_mean(name, [*last.f_locals, *last.f_globals])
-    if not meant and (exported := did_you_mean(name, declare.__all__)):
+    hint = did_you_mean(name, [*last.f_locals, *last.f_globals])
+    if not hint and (exported := did_you_mean(name, declare.__all__)):
         return f"{exported} Import it: from headrace import ..."
-    return meant or "Define or import it."
+    return hint or "Define or import it."
 
 
 def _similar_import(message: str) -> str:
     """Return the cure for a name that its module does not have."""
-    found = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", message)
-    module = sys.modules.get(found[2]) if found else None
-    if found is None or module is None:
+    match = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", message)
+    module = sys.modules.get(match[2]) if match else None
+    if match is None or module is None:
         return "Check the names that this line imports."
-    known = getattr(module, "__all__", None) or [own for own in dir(module) if not own.startswith("_")]
-    return instead_of(found[1], known, "names")
+    names = getattr(module, "__all__", None) or [name for name in dir(module) if not name.startswith("_")]
+    return instead_of(match[1], names, "names")
 
 
 def _similar_argument(message: str) -> str:
     """Return the cure for a misspelt argument of one of headrace's own classes."""
-    found = re.fullmatch(r"(\w+)\.(\w+)\(\) got an unexpected keyword argument '(\w+)'", message)
-    if not found or not hasattr(declare, found[1]):
+    match = re.fullmatch(r"(\w+)\.(\w+)\(\) got an unexpected keyword argument '(\w+)'", message)
+    if not match or not hasattr(declare, match[1]):
         return ""
-    parameters = inspect.signature(getattr(getattr(declare, found[1]), found[2])).parameters.values()
-    return instead_of(found[3], [own.name for own in parameters if own.kind is own.KEYWORD_ONLY], "arguments")
+    parameters = inspect.signature(getattr(getattr(declare, match[1]), match[2])).parameters.values()
+    return instead_of(
+        match[3], [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY], "arguments"
+    )
 
 
 @contextmanager
@@ -191,8 +195,8 @@ def _importable(folder: Path) -> Iterator[None]:
 
 def _is_of_folder(module: ModuleType, name: str, folder: Path) -> bool:
     """Return whether a module belongs to the loop: installed packages may be below its folder, too."""
-    own = folder.joinpath(*name.split("."))
-    return getattr(module, "__file__", None) in (str(own.with_suffix(".py")), str(own / "__init__.py"))
+    path = folder.joinpath(*name.split("."))
+    return getattr(module, "__file__", None) in (str(path.with_suffix(".py")), str(path / "__init__.py"))
 
 
 def _default_name(file: Path) -> str:

@@ -56,8 +56,8 @@ class Loop(Declaration):
 
     def bytes(self, option: str, mistakes: Mistakes) -> int:
         """Return `compact_models` or `dead_letters_bytes`."""
-        given: object = getattr(self, option)
-        if isinstance(given, int) and not isinstance(given, bool) and given > 0:
-            return given
-        mistakes.add(self.place, "loop", f"{option} is {given!r}", "Write a number of bytes above zero.")
+        value: object = getattr(self, option)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+        mistakes.add(self.place, "loop", f"{option} is {value!r}", "Write a number of bytes above zero.")
         return 1

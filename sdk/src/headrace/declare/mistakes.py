@@ -14,25 +14,25 @@ class Mistakes:
     """The mistakes found so far, each once."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str], tuple[Place, DefinitionError]] = {}
+        self._errors: dict[tuple[str, str], tuple[Place, DefinitionError]] = {}
 
     def add(self, place: Place, part: str, problem: str, cure: str) -> None:
         """Note that `part` of the loop, declared at `place`, is wrong."""
         self.add_error(place, mistake(place, part, problem, cure))
 
     def add_error(self, place: Place, error: DefinitionError) -> None:
-        self._found.setdefault((error.where, error.problem), (place, error))
+        self._errors.setdefault((error.where, error.problem), (place, error))
 
     def __bool__(self) -> bool:
-        return bool(self._found)
+        return bool(self._errors)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._errors)
 
     @property
     def errors(self) -> tuple[DefinitionError, ...]:
         """All mistakes, in the order of the file's lines."""
-        ordered = sorted(self._found.values(), key=lambda entry: (entry[0].file, entry[0].line))
+        ordered = sorted(self._errors.values(), key=lambda entry: (entry[0].file, entry[0].line))
         return tuple(error for _, error in ordered)
 
     def raise_if_any(self) -> None:
@@ -43,7 +43,7 @@ class Mistakes:
         DefinitionErrors
             There is at least one mistake.
         """
-        if self._found:
+        if self._errors:
             raise DefinitionErrors(self.errors)
 
 
@@ -57,9 +57,9 @@ def words_of(error: BaseException) -> str:
     return re.sub(r"\. Did you mean '\w+'\?$", "", str(error))
 
 
-def instead_of(name: str, known: Iterable[str], kind: str) -> str:
+def instead_of(name: str, choices: Iterable[str], kind: str) -> str:
     """Return the cure for an unknown name: the one that was probably meant, or all that exist."""
-    names = list(known)
-    if meant := did_you_mean(name, names):
-        return meant
+    names = list(choices)
+    if hint := did_you_mean(name, names):
+        return hint
     return f"Use one of its {kind}: {', '.join(names)}." if names else f"There are no {kind}."

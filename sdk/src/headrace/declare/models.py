@@ -140,9 +140,9 @@ class _ModelCompiler:
     def define(self) -> ModelDefinition:
         model = self._model
         if is_stream(model.label.of) and model.label.of is not model.on:
-            asked, of = stream_name(model.on), stream_name(model.label.of)
-            cure = f"Use a label of {asked}, or predict on={model.label.of.__name__}."
-            self._wrong(f"it is on stream {asked}, and label {model.label.name} is of stream {of}", cure)
+            stream, label_stream = stream_name(model.on), stream_name(model.label.of)
+            cure = f"Use a label of {stream}, or predict on={model.label.of.__name__}."
+            self._wrong(f"it is on stream {stream}, and label {model.label.name} is of stream {label_stream}", cure)
         if model.vectors not in SOURCES:
             self._wrong(f"vectors is {model.vectors!r}", instead_of(str(model.vectors), SOURCES, "sources"))
         if model.label.after is not None and model.vectors == "requests":
@@ -166,13 +166,13 @@ class _ModelCompiler:
             ),
             vectors=str(model.vectors),
             wait=self._wait(),
-            publish_examples=self._whole("publish_every", "after how many examples"),
+            publish_examples=self._positive_int("publish_every", "after how many examples"),
             publish_seconds=self._publish_seconds(),
             score_from=self._score_from(),
             entity=(model.label.by or "") if model.label.after is not None else "",
-            waiting_bytes=self._whole("waiting_bytes", "how many bytes"),
+            waiting_bytes=self._positive_int("waiting_bytes", "how many bytes"),
             alias=model.alias,
-            takeover=None if model.takeover is None else self._whole("takeover", "after how many examples"),
+            takeover=None if model.takeover is None else self._positive_int("takeover", "after how many examples"),
         )
 
     def _wrong(self, problem: str, cure: str) -> None:
@@ -180,13 +180,13 @@ class _ModelCompiler:
 
     def _features(self) -> tuple[FeatureDefinition, ...]:
         model = self._model
-        for given in model.features:
-            if not isinstance(given, Expression | Selection | View | Row):
+        for value in model.features:
+            if not isinstance(value, Expression | Selection | View | Row):
                 name = model.on.__name__
                 cure = f'Use columns ({name}.distance, col("distance")), expressions of them, and views.'
-                if isinstance(given, str):
-                    cure = f'A column is named by col: write col("{given}").'
-                self._wrong(f"{given!r} is no feature", cure)
+                if isinstance(value, str):
+                    cure = f'A column is named by col: write col("{value}").'
+                self._wrong(f"{value!r} is no feature", cure)
         expressions = model.expressions
         if not expressions:
             self._wrong("it has no features", "List at least one column or view.")
@@ -226,9 +226,9 @@ class _ModelCompiler:
             cure = f"Take {expression.name}.hour or {expression.name}.weekday."
             mistakes.add(expression.place, model.part, problem, cure)
         leaks.check(model, expression, typed.value, mistakes)
-        return self._named(expression, typed)
+        return self._feature_definition(expression, typed)
 
-    def _named(self, expression: Expression, typed: Typed) -> FeatureDefinition:
+    def _feature_definition(self, expression: Expression, typed: Typed) -> FeatureDefinition:
         kind = FieldType.STRING if typed.type is FieldType.STRING else FieldType.FLOAT
         if kind is FieldType.STRING and not isinstance(typed.value, definition.Column):
             problem = f"feature {expression.name!r} is a constant"
@@ -245,11 +245,11 @@ class _ModelCompiler:
             self._wrong(f"wait {error}", EXAMPLES)
             return None
 
-    def _whole(self, option: str, what: str) -> int:
+    def _positive_int(self, option: str, meaning: str) -> int:
         value: object = getattr(self._model, option)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
-        self._wrong(f"{option} is {value!r}", f"Write {what}: a whole number above zero.")
+        self._wrong(f"{option} is {value!r}", f"Write {meaning}: a whole number above zero.")
         return 1
 
     def _publish_seconds(self) -> float | None:
@@ -262,12 +262,12 @@ class _ModelCompiler:
         return None
 
     def _score_from(self) -> int | None:
-        given = self._model.score_from
-        if given is None:
+        value = self._model.score_from
+        if value is None:
             return None
-        moment = _moment(given)
+        moment = _moment(value)
         if moment is None:
-            self._wrong(f"score_from is {given!r}, no time", 'Write a datetime, or ISO text such as "2013-02-01".')
+            self._wrong(f"score_from is {value!r}, no time", 'Write a datetime, or ISO text such as "2013-02-01".')
             return None
         # A time without a zone is UTC, here as everywhere.
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -276,21 +276,21 @@ class _ModelCompiler:
 
 def _expressions(features: tuple[object, ...]) -> tuple[Expression, ...]:
     """Return the features one by one, without values that are not features."""
-    listed: list[Expression] = []
+    expressions: list[Expression] = []
     for feature in features:
         if isinstance(feature, View | Row):
-            listed.extend(feature.all.expressions)
+            expressions.extend(feature.all.expressions)
         elif isinstance(feature, Selection):
-            listed.extend(feature.expressions)
+            expressions.extend(feature.expressions)
         elif isinstance(feature, Expression):
-            listed.append(feature)
-    return tuple(listed)
+            expressions.append(feature)
+    return tuple(expressions)
 
 
-def _moment(given: object) -> datetime | None:
-    if not isinstance(given, str):
-        return given if isinstance(given, datetime) else None
+def _moment(value: object) -> datetime | None:
+    if not isinstance(value, str):
+        return value if isinstance(value, datetime) else None
     try:
-        return datetime.fromisoformat(given)
+        return datetime.fromisoformat(value)
     except ValueError:
         return None

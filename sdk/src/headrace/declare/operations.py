@@ -31,15 +31,15 @@ Parameters = tuple[object, ...]
 
 def _number(types: Types, parameters: Parameters) -> FieldType:
     """Return INT if all types and parameters are whole, otherwise FLOAT."""
-    whole = all(kind is not FLOAT for kind in types)
-    return INT if whole and all(isinstance(own, int) for own in parameters) else FLOAT
+    ints = all(kind is not FLOAT for kind in types)
+    return INT if ints and all(isinstance(parameter, int) for parameter in parameters) else FLOAT
 
 
 def _always(kind: FieldType) -> Callable[[Types, Parameters], FieldType]:
     return lambda types, parameters: kind
 
 
-def _filled(types: Types, parameters: Parameters) -> FieldType:
+def _fill(types: Types, parameters: Parameters) -> FieldType:
     return types[0] if types[0] is types[1] else _number(types, parameters)
 
 
@@ -70,7 +70,9 @@ def _edges(types: Types, parameters: Parameters) -> str | None:
 
 def _same_kind(types: Types, parameters: Parameters) -> str | None:
     text = types[0] is STRING
-    if not parameters or not all(isinstance(own, str) if text else is_number(own) for own in parameters):
+    if not parameters or not all(
+        isinstance(parameter, str) if text else is_number(parameter) for parameter in parameters
+    ):
         return f"takes {'strings' if text else 'numbers'} here"
     return None
 
@@ -104,7 +106,7 @@ class Operation:
     symbol: str | None = None
 
     def takes(self, types: Types) -> bool:
-        fits = all(kind in accepted for kind, accepted in zip(types, self.arguments, strict=True))
+        fits = all(kind in kinds for kind, kinds in zip(types, self.arguments, strict=True))
         return fits and (not self.one_kind or _one_kind(types))
 
 
@@ -130,7 +132,7 @@ OPERATIONS: dict[str, Operation] = {
     "bins": Operation((NUMBER,), _always(INT), _edges),
     "is_missing": Operation((ANY,), _always(BOOL)),
     "is_in": Operation((VALUE,), _always(BOOL), _same_kind),
-    "fill": Operation((NUMBER, NUMBER), _filled),
+    "fill": Operation((NUMBER, NUMBER), _fill),
     "hour": Operation((MOMENT,), _always(INT)),
     "weekday": Operation((MOMENT,), _always(INT)),
 }
@@ -144,5 +146,5 @@ def accepted_text(name: str) -> str:
         VALUE: ("a number or a string", "two numbers or two strings"),
         MOMENT: ("a time", "two times"),
     }
-    accepted = OPERATIONS[name].arguments
-    return words[accepted[0]][len(accepted) - 1] if accepted[0] in words else "anything"
+    arguments = OPERATIONS[name].arguments
+    return words[arguments[0]][len(arguments) - 1] if arguments[0] in words else "anything"

@@ -32,12 +32,12 @@ class Place:
         """Format it as editors and terminals link it, relative to the working directory if it is below that."""
         path = Path(self.file)
         directory = Path.cwd()
-        shown = path.relative_to(directory) if path.is_absolute() and path.is_relative_to(directory) else path
-        return f"{shown}:{self.line}"
+        text = path.relative_to(directory) if path.is_absolute() and path.is_relative_to(directory) else path
+        return f"{text}:{self.line}"
 
     def variable(self) -> str | None:
         """Return the variable that the statement at this line assigns, read from the file's text."""
-        for node in ast.walk(_parsed(self.file)):
+        for node in ast.walk(_parse(self.file)):
             if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
                 continue
             if not isinstance(node.value, ast.Call) or not self._within(node.value):
@@ -49,7 +49,7 @@ class Place:
 
     def field(self, stream: str, field: str) -> Place:
         """Return the line of a field's annotation in the class statement at this line."""
-        for node in ast.walk(_parsed(self.file)):
+        for node in ast.walk(_parse(self.file)):
             if not isinstance(node, ast.ClassDef) or node.name != stream or not self._within(node):
                 continue
             for statement in node.body:
@@ -63,7 +63,7 @@ class Place:
         return node.lineno <= self.line <= (node.end_lineno or node.lineno)
 
 
-def _parsed(file: str) -> ast.Module:
+def _parse(file: str) -> ast.Module:
     try:
         return _parsed_version(file, os.stat(file).st_mtime_ns)
     except OSError:

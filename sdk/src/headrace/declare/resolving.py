@@ -80,17 +80,17 @@ class Scope:
         if not isinstance(name, str):
             return self._wrong(column, f"col({name!r}) names no column", 'Write col("delay_min").')
         if column.stream is not None and not issubclass(self.stream, column.stream):
-            other, own = stream_name(column.stream), stream_name(self.stream)
+            other, stream = stream_name(column.stream), stream_name(self.stream)
             return self._wrong(
-                column, f"{name!r} is of stream {other}, not of stream {own}", f"Use a field of stream {own}."
+                column, f"{name!r} is of stream {other}, not of stream {stream}", f"Use a field of stream {stream}."
             )
         if name in self.derived:
             return self.derived[name]
         fields = field_types(self.stream)
         if name not in fields:
-            known = [*fields, *self.derived]
+            names = [*fields, *self.derived]
             problem = f"stream {stream_name(self.stream)} has no field {name!r}"
-            return self._wrong(column, problem, instead_of(name, known, "fields"))
+            return self._wrong(column, problem, instead_of(name, names, "fields"))
         kind = fields[name]
         return None if kind is None else Typed(definition.Column(name), kind)
 
@@ -103,32 +103,36 @@ class Scope:
 
     def _operation(self, expression: Operation) -> Typed | None:
         name, rule = expression.operation, OPERATIONS[expression.operation]
-        resolved = [self.resolve(own) for own in expression.arguments]
-        arguments = [own for own in resolved if own is not None]
+        resolved = [self.resolve(argument) for argument in expression.arguments]
+        arguments = [argument for argument in resolved if argument is not None]
         if len(arguments) < len(resolved):
             return None
-        types = tuple(own.type for own in arguments)
-        shown = ", ".join(
-            f"{user.name} is {a_type(own.type)}" for user, own in zip(expression.arguments, arguments, strict=True)
+        types = tuple(argument.type for argument in arguments)
+        text = ", ".join(
+            f"{user.name} is {a_type(argument.type)}"
+            for user, argument in zip(expression.arguments, arguments, strict=True)
         )
         if not rule.takes(types):
             cure = f"It takes {accepted_text(name)}.{_hint(name, types)}"
-            return self._wrong(expression, f"{expression.name} has the wrong type: {shown}", cure)
+            return self._wrong(expression, f"{expression.name} has the wrong type: {text}", cure)
         if FieldType.STRING in types and len(arguments) == 2 and not _has_literal(arguments):
             cure = 'Compare one of them with a constant: col("carrier") == "AA".'
             return self._wrong(expression, f"{expression.name} compares two columns of strings", cure)
         trouble = rule.parameters(types, expression.parameters)
         if trouble:
             return self._wrong(
-                expression, f"{expression.name} has the wrong parameters: {shown}", f".{name}() {trouble}."
+                expression, f"{expression.name} has the wrong parameters: {text}", f".{name}() {trouble}."
             )
-        parameters = tuple(own if isinstance(own, str) else float(own) for own in expression.parameters)  # type: ignore[arg-type]
-        value = definition.Apply(name, tuple(own.value for own in arguments), parameters)
+        parameters = tuple(
+            parameter if isinstance(parameter, str) else float(parameter)  # type: ignore[arg-type]
+            for parameter in expression.parameters
+        )
+        value = definition.Apply(name, tuple(argument.value for argument in arguments), parameters)
         return Typed(value, rule.gives(types, expression.parameters))
 
 
 def _has_literal(arguments: list[Typed]) -> bool:
-    return any(isinstance(own.value, definition.Literal) for own in arguments)
+    return any(isinstance(argument.value, definition.Literal) for argument in arguments)
 
 
 def _hint(operation: str, types: tuple[FieldType, ...]) -> str:

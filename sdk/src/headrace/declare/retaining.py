@@ -39,17 +39,22 @@ class Need:
 
     def __str__(self) -> str:
         parts = {"late events": self.lateness, "windows": self.window, "labels": self.wait}
-        return ", ".join(f"{format_duration(own)} of {what}" for what, own in parts.items() if own) or "nothing"
+        return (
+            ", ".join(f"{format_duration(duration)} of {name}" for name, duration in parts.items() if duration)
+            or "nothing"
+        )
 
 
 def need(loop: LoopDefinition, stream: StreamDefinition) -> Need:
     """Return how much of a stream a rebuild needs."""
-    views = [own for own in loop.views if own.stream == stream.name]
-    waits = {own.name: own.wait for own in loop.labels}
-    over = [own.wait for own in loop.labels if stream.name in (own.stream, own.of)]
-    names = {own.name for own in views}
-    read = [waits.get(model.label, 0) for model in loop.models if names.intersection(model.view_names)]
-    return Need(stream.lateness, max((own.longest for own in views), default=0), max([*over, *read], default=0))
+    views = [view for view in loop.views if view.stream == stream.name]
+    waits = {label.name: label.wait for label in loop.labels}
+    label_waits = [label.wait for label in loop.labels if stream.name in (label.stream, label.of)]
+    names = {view.name for view in views}
+    join_waits = [waits.get(model.label, 0) for model in loop.models if names.intersection(model.view_names)]
+    return Need(
+        stream.lateness, max((view.longest for view in views), default=0), max([*label_waits, *join_waits], default=0)
+    )
 
 
 def retain(
@@ -61,28 +66,28 @@ def retain(
 ) -> LoopDefinition:
     """Return the loop with the retention of its topics; it is meaningless if mistakes were found."""
     retaining = _Retaining(loop, mistakes)
-    kept = {stream_name(own): retaining.stream(own) for own in streams}
+    retentions = {stream_name(stream): retaining.stream(stream) for stream in streams}
     loop = structs.replace(
         loop,
-        streams=tuple(structs.replace(own, retention=kept[own.name]) for own in loop.streams),
+        streams=tuple(structs.replace(stream, retention=retentions[stream.name]) for stream in loop.streams),
         dead_letters_retention=retaining.declared(
             settings.place, "loop", "dead_letters_retention", settings.dead_letters_retention
         ),
     )
     retaining = _Retaining(loop, mistakes)
-    declared = {own.state_name: own for own in models}
-    return structs.replace(loop, models=tuple(retaining.model(declared[own.name], own) for own in loop.models))
+    by_name = {model.state_name: model for model in models}
+    return structs.replace(loop, models=tuple(retaining.model(by_name[model.name], model) for model in loop.models))
 
 
 class _Retaining:
     def __init__(self, loop: LoopDefinition, mistakes: Mistakes) -> None:
         self._loop = loop
         self._mistakes = mistakes
-        self._streams = {own.name: own for own in loop.streams}
-        self._waits = {own.name: own.wait for own in loop.labels}
+        self._streams = {stream.name: stream for stream in loop.streams}
+        self._waits = {label.name: label.wait for label in loop.labels}
 
     def declared(
-        self, place: Place, part: str, option: str, value: object, least: int = 0, why: str = ""
+        self, place: Place, part: str, option: str, value: object, minimum: int = 0, reason: str = ""
     ) -> int | None:
         """Return a declared retention in µs; None means forever."""
         if value == FOREVER:
@@ -92,27 +97,29 @@ class _Retaining:
         except ValueError as error:
             self._mistakes.add(place, part, f"{option} {error}", f'{EXAMPLES} Or write "{FOREVER}".')
             return None
-        if retention < least:
-            problem = f"{option} {format_duration(retention)} is less than {why}"
-            self._mistakes.add(place, part, problem, f"Keep at least {format_duration(least)}, or leave it out.")
+        if retention < minimum:
+            problem = f"{option} {format_duration(retention)} is less than {reason}"
+            self._mistakes.add(place, part, problem, f"Keep at least {format_duration(minimum)}, or leave it out.")
         return retention
 
     def stream(self, stream: type[Stream]) -> int | None:
         """Return how long a stream is kept: by default, a week more than a rebuild needs."""
-        given = stream.__options__["retention"]
-        least = need(self._loop, self._streams[stream_name(stream)])
-        if given is None:
-            return least.total + SPARE
-        why = f"it takes to rebuild what is made of it: {least}"
-        return self.declared(stream.__place__, stream_part(stream), "retention", given, least.total, why)
+        value = stream.__options__["retention"]
+        requirement = need(self._loop, self._streams[stream_name(stream)])
+        if value is None:
+            return requirement.total + SPARE
+        reason = f"it takes to rebuild what is made of it: {requirement}"
+        return self.declared(stream.__place__, stream_part(stream), "retention", value, requirement.total, reason)
 
-    def model(self, model: Model, own: ModelDefinition) -> ModelDefinition:
+    def model(self, model: Model, definition: ModelDefinition) -> ModelDefinition:
         """Set how long vectors and predictions are kept (like their stream, to check them against it), and examples."""
-        stream = self._streams.get(own.stream)
+        stream = self._streams.get(definition.stream)
         retention = stream.retention if stream else None
         if model.retention is not None:
-            lateness, wait = stream.lateness if stream else 0, self._waits.get(own.label, 0)
-            why = f"its vectors wait: {format_duration(lateness)} for late events, {format_duration(wait)} for labels"
-            retention = self.declared(model.place, model.part, "retention", model.retention, lateness + wait, why)
+            lateness, wait = stream.lateness if stream else 0, self._waits.get(definition.label, 0)
+            reason = (
+                f"its vectors wait: {format_duration(lateness)} for late events, {format_duration(wait)} for labels"
+            )
+            retention = self.declared(model.place, model.part, "retention", model.retention, lateness + wait, reason)
         examples = self.declared(model.place, model.part, "examples_retention", model.examples_retention)
-        return structs.replace(own, retention=retention, examples_retention=examples)
+        return structs.replace(definition, retention=retention, examples_retention=examples)

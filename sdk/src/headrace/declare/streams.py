@@ -160,17 +160,17 @@ class Stream(metaclass=_StreamType):
             "marks": marks,
             "confirm_above": confirm_above,
         }
-        own = inspect.get_annotations(cls)
+        annotations = inspect.get_annotations(cls)
         cls.__fields__ = {
             **{field: annotation for field, annotation in cls.__fields__.items() if annotation is not ContentId},
-            **{field: _evaluated(cls, text) for field, text in own.items()},
+            **{field: _evaluate(cls, text) for field, text in annotations.items()},
         }
         if id == CONTENT:
             cls.__fields__.setdefault(CONTENT, ContentId)
         cls.__assigned__ = {
             field: value for field, value in vars(cls).items() if not field.startswith("__") and not callable(value)
         }
-        for field in own:
+        for field in annotations:
             setattr(cls, field, _Reference(field))
         record(cls)
 
@@ -227,15 +227,15 @@ class _StreamCompiler:
             id=self._role("id", (FieldType.STRING, FieldType.INT), "names the event"),
             lateness=self._duration("lateness"),
             horizon=self._duration("horizon"),
-            ids=self._whole("ids"),
-            partitions=self._whole("partitions"),
-            max_bytes=self._whole("max_bytes"),
+            ids=self._positive_int("ids"),
+            partitions=self._positive_int("partitions"),
+            max_bytes=self._positive_int("max_bytes"),
             time_format=self._time_format(),
             content_id=self._stream.__fields__.get(CONTENT) is ContentId,
             missing=self._missing(),
             ahead=None if self._options["ahead"] in (None, "any") else self._duration("ahead"),
             marks=self._marks(),
-            confirm_above=None if self._options["confirm_above"] is None else self._whole("confirm_above"),
+            confirm_above=None if self._options["confirm_above"] is None else self._positive_int("confirm_above"),
         )
 
     def _wrong(self, problem: str, cure: str, place: Place | None = None) -> None:
@@ -272,7 +272,7 @@ class _StreamCompiler:
                 cure = f"Declare it `| None`, and fill it where it is used: .fill({value!r})."
                 self._wrong(f"field {field!r} has a default: a stream's fields have none", cure, self._line(field))
 
-    def _role(self, role: str, accepted: tuple[FieldType, ...], meaning: str) -> str:
+    def _role(self, role: str, kinds: tuple[FieldType, ...], meaning: str) -> str:
         name = self._options[role]
         fields = self._stream.__fields__
         example = f'class {self._stream.__name__}(Stream, {role}="...").'
@@ -288,8 +288,8 @@ class _StreamCompiler:
             self._wrong(f"its {role} {name!r} is no field", instead_of(name, fields, "fields"))
             return name
         kind, optional = _field_type(fields[name])
-        words = " or ".join(PYTHON[own] for own in accepted)
-        if kind is not None and kind not in accepted:
+        words = " or ".join(PYTHON[kind] for kind in kinds)
+        if kind is not None and kind not in kinds:
             self._wrong(f"its {role} {name!r} is {a_type(kind)}", f"Use a field of type {words}.")
         if optional:
             self._wrong(f"its {role} {name!r} is optional", f"Every event needs its {role}: drop the `| None`.")
@@ -311,10 +311,10 @@ class _StreamCompiler:
         return None
 
     def _missing(self) -> tuple[str, ...]:
-        given = self._options["missing"]
-        if isinstance(given, list | tuple) and all(isinstance(own, str) for own in given):
-            return tuple(given)
-        self._wrong(f"missing is {given!r}", 'Write a list of what stands for a missing value: missing=["NA"].')
+        values = self._options["missing"]
+        if isinstance(values, list | tuple) and all(isinstance(value, str) for value in values):
+            return tuple(values)
+        self._wrong(f"missing is {values!r}", 'Write a list of what stands for a missing value: missing=["NA"].')
         return ()
 
     def _marks(self) -> Marking:
@@ -324,7 +324,7 @@ class _StreamCompiler:
         self._wrong(f"marks is {value!r}", 'Write who may send them: marks="nobody", "cli" or "anyone".')
         return Marking.ANYONE
 
-    def _whole(self, option: str) -> int:
+    def _positive_int(self, option: str) -> int:
         value = self._options[option]
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
@@ -353,13 +353,13 @@ def a_type(kind: FieldType | None) -> str:
 
 def _field_type(annotation: object) -> tuple[FieldType | None, bool]:
     if get_origin(annotation) in (Union, types.UnionType):
-        members = [own for own in get_args(annotation) if own is not type(None)]
+        members = [member for member in get_args(annotation) if member is not type(None)]
         optional = len(members) < len(get_args(annotation))
-        return (_known(members[0]), optional) if len(members) == 1 else (None, optional)
-    return _known(annotation), False
+        return (_single_type(members[0]), optional) if len(members) == 1 else (None, optional)
+    return _single_type(annotation), False
 
 
-def _known(annotation: object) -> FieldType | None:
+def _single_type(annotation: object) -> FieldType | None:
     if annotation is ContentId:
         return FieldType.STRING
     return TYPES.get(annotation) if isinstance(annotation, type) else None
@@ -369,7 +369,7 @@ def _annotation_text(annotation: object) -> str:
     return annotation.__name__ if type(annotation) is type else str(annotation)
 
 
-def _evaluated(stream: type[Stream], annotation: object) -> object:
+def _evaluate(stream: type[Stream], annotation: object) -> object:
     """Evaluate an annotation: it is text if the file postpones annotations; unknown names stay text."""
     if not isinstance(annotation, str):
         return annotation

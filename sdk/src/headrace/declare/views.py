@@ -22,7 +22,7 @@ class Row(Transforms[Selection]):
     def __init__(self, view: View, key: Mapping[str, object]) -> None:
         self.place = Place.here()
         self.view = view
-        self.key = {own: str(field.column if isinstance(field, Column) else field) for own, field in key.items()}
+        self.key = {name: str(field.column if isinstance(field, Column) else field) for name, field in key.items()}
 
     @overload
     def __getitem__(self, selected: str) -> Selection: ...
@@ -44,7 +44,9 @@ class Row(Transforms[Selection]):
 
     def _selection(self, aggregates: Sequence[str]) -> Selection:
         windows = [window_name(window) for window in self.view.windows]
-        reads = (Read(self.view, own, window, self.key, self.place) for own in aggregates for window in windows)
+        reads = (
+            Read(self.view, aggregate, window, self.key, self.place) for aggregate in aggregates for window in windows
+        )
         return Selection(tuple(reads))
 
     def _apply(
@@ -124,7 +126,7 @@ class View(Declaration, Transforms[Selection]):
     @property
     def aggregates(self) -> list[str]:
         """The names of its features."""
-        return [str(own) for own in self.features] if isinstance(self.features, Mapping) else []
+        return [str(name) for name in self.features] if isinstance(self.features, Mapping) else []
 
     def of(self, **key: str | None) -> Row:
         """Return the row of the entity that other fields of the model's stream name.
@@ -161,8 +163,8 @@ def window_name(window: object) -> str:
 
 
 def _by(by: object) -> tuple[str, ...]:
-    listed = by if isinstance(by, Sequence) and not isinstance(by, str) else (by,)
-    return tuple(own.column if isinstance(own, Column) else str(own) for own in listed)
+    columns = by if isinstance(by, Sequence) and not isinstance(by, str) else (by,)
+    return tuple(column.column if isinstance(column, Column) else str(column) for column in columns)
 
 
 def _windows(windows: object) -> tuple[object, ...]:

@@ -60,7 +60,7 @@ class Child:
         self.log = log
         private_directory(log.parent)
         with open(log, "ab", opener=private_file) as output:
-            self._said_from = self._heard_to = output.tell()
+            self._log_start = self._log_position = output.tell()
             self._process = _spawner.run(
                 lambda: subprocess.Popen(
                     [sys.executable, "-I", "-S", _LEASH, str(os.getpid()), *command],
@@ -88,14 +88,14 @@ class Child:
 
     def said(self, last: int = 65_536) -> str:
         """Return the end of what it has written to its log since it started."""
-        return self._written(self._said_from, last)[0]
+        return self._read_log(self._log_start, last)[0]
 
     def news(self, last: int = 65_536) -> str:
         """Return what it has written since the last call: at most the last `last` bytes."""
-        text, self._heard_to = self._written(self._heard_to, last)
+        text, self._log_position = self._read_log(self._log_position, last)
         return text
 
-    def _written(self, start: int, last: int) -> tuple[str, int]:
+    def _read_log(self, start: int, last: int) -> tuple[str, int]:
         """Return what its log holds from a place on, and where that ends; nothing if the log was removed."""
         try:
             with self.log.open("rb") as output:
@@ -174,12 +174,12 @@ def ending(exit_code: int | None) -> str:
 def _reason(line: str) -> str:
     """Return the message of a log line; for a line in JSON, the reason of its event."""
     try:
-        told = json.loads(line)
+        record = json.loads(line)
     except ValueError:
         return line
-    if not isinstance(told, dict):
+    if not isinstance(record, dict):
         return line
-    return str(told.get("reason") or told.get("error") or told.get("event") or line)
+    return str(record.get("reason") or record.get("error") or record.get("event") or line)
 
 
 class Patience:
@@ -196,14 +196,14 @@ class Patience:
     def __init__(self, idle_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._idle_s = idle_s
         self._clock = clock
-        self._moved = clock()
+        self._moved_at = clock()
         self._evidence: object = None
 
     def saw(self, evidence: object) -> None:
         """Note an observation: a difference from the last observation is progress."""
         if evidence != self._evidence:
             # The first observation is not progress: it is what the next one is compared with.
-            self._moved = self._clock() if self._evidence is not None else self._moved
+            self._moved_at = self._clock() if self._evidence is not None else self._moved_at
             self._evidence = evidence
 
     def busy(self, cpu_s: float) -> int:
@@ -213,7 +213,7 @@ class Patience:
     @property
     def is_over(self) -> bool:
         """Whether there has been no progress for too long."""
-        return self._clock() - self._moved >= self._idle_s
+        return self._clock() - self._moved_at >= self._idle_s
 
 
 class _Spawner:

@@ -190,10 +190,10 @@ class ContainerBroker(Server):
             raise Unavailable(f"the embedded {self.name} is not running")
         return self._container.get_wrapped_container()
 
-    def _said(self, lines: int = 200) -> str:
+    def _output(self, lines: int = 200) -> str:
         """Return the end of what it has written since it was started."""
-        said: bytes = self._running().logs(tail=lines, since=self._since)
-        return said.decode(errors="replace")
+        output: bytes = self._running().logs(tail=lines, since=self._since)
+        return output.decode(errors="replace")
 
     def _wait(self) -> None:
         admin = Admin(self.admin_url, self._token)
@@ -203,14 +203,14 @@ class ContainerBroker(Server):
         while not admin.healthy():
             container = self._running()
             container.reload()
-            if starts < STARTS and loses_its_bookie(self._said()):
+            if starts < STARTS and loses_its_bookie(self._output()):
                 container.stop(timeout=_STOP_S)
                 self._since = time.time()  # the logs' resolution is a second: earlier lines would be counted again
                 container.start()
                 starts += 1
                 continue
             if container.status == "exited":
-                raise Unavailable(f"the container of {IMAGE} ended before it was ready: {self._said(1).strip()}")
+                raise Unavailable(f"the container of {IMAGE} ended before it was ready: {self._output(1).strip()}")
             if time.monotonic() > deadline:
                 raise Unavailable(f"the container of {IMAGE} was not ready after {self._ready_s:g} s")
             pause.wait(_POLL_S)

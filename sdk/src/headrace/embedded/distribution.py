@@ -46,41 +46,41 @@ def home(say: Callable[[str], None]) -> Path:
     """
     if lacking := missing():
         raise Unavailable(f"the official Apache Pulsar needs {lacking}")
-    there = _home()
-    if not there.exists():
-        lock = DirectoryLock(there.with_name(f"{_NAME}.lock"), patience_s=_PATIENCE_S)
+    folder = _home()
+    if not folder.exists():
+        lock = DirectoryLock(folder.with_name(f"{_NAME}.lock"), patience_s=_PATIENCE_S)
         try:
-            if not there.exists():
-                _unpack(there, say)
+            if not folder.exists():
+                _unpack(folder, say)
         finally:
             lock.release()
-    return there
+    return folder
 
 
 def _home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "headrace" / _NAME
 
 
-def _unpack(there: Path, say: Callable[[str], None]) -> None:
+def _unpack(folder: Path, say: Callable[[str], None]) -> None:
     # Unpack beside its final place, so that the folder there is always complete.
-    with tempfile.TemporaryDirectory(prefix="unpacking-", dir=there.parent) as draft:
+    with tempfile.TemporaryDirectory(prefix="unpacking-", dir=folder.parent) as draft:
         say(f"getting Apache Pulsar {VERSION} from Maven Central, once (245 MB)")
         archive = _get(Path(draft))
-        say(f"unpacking it into {there}")
-        with tarfile.open(archive) as packed:
-            packed.extractall(draft, filter="data")
-        (Path(draft) / _NAME).rename(there)
+        say(f"unpacking it into {folder}")
+        with tarfile.open(archive) as tar:
+            tar.extractall(draft, filter="data")
+        (Path(draft) / _NAME).rename(folder)
 
 
 def _get(folder: Path) -> Path:
     command = ["mvn", "-q", "-B", "dependency:copy", f"-Dartifact={_ARTIFACT}", f"-DoutputDirectory={folder}"]
     # Run in the draft's folder, so that Maven does not pick up a surrounding project.
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    found = next(folder.glob("*.tar.gz"), None)
-    if done.returncode or found is None:
-        said = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line] or ["it says nothing"]
-        raise Unavailable(f"Maven cannot get {_ARTIFACT}: {said[0]}")
-    return found
+    archive = next(folder.glob("*.tar.gz"), None)
+    if done.returncode or archive is None:
+        errors = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line] or ["it says nothing"]
+        raise Unavailable(f"Maven cannot get {_ARTIFACT}: {errors[0]}")
+    return archive
 
 
 def _java() -> int:
@@ -88,7 +88,7 @@ def _java() -> int:
     program = shutil.which("java", path=f"{os.environ['JAVA_HOME']}/bin" if os.environ.get("JAVA_HOME") else None)
     if program is None:
         return 0
-    said = subprocess.run([program, "-version"], capture_output=True, text=True).stderr
+    output = subprocess.run([program, "-version"], capture_output=True, text=True).stderr
     # openjdk version "17.0.15" 2025-04-15
-    first = said.partition('"')[2].partition('"')[0].split(".")[0].split("-")[0]
+    first = output.partition('"')[2].partition('"')[0].split(".")[0].split("-")[0]
     return int(first) if first.isdigit() else 0

@@ -40,7 +40,7 @@ class Keeper:
     def __init__(
         self, servers: Sequence[Server], logs: Path, say: Callable[[str], None], keeps: Callable[[], bool]
     ) -> None:
-        self._kept = [_Kept(server) for server in servers]
+        self._entries = [_Kept(server) for server in servers]
         self._logs = logs
         self._say = say
         self._keeps = keeps
@@ -50,7 +50,7 @@ class Keeper:
     @property
     def failures(self) -> dict[str, str]:
         """For each server that keeps ending, what is known about it."""
-        return {kept.server.name: kept.failure for kept in self._kept if kept.failure}
+        return {entry.server.name: entry.failure for entry in self._entries if entry.failure}
 
     def start(self) -> None:
         """Start watching the servers."""
@@ -64,31 +64,31 @@ class Keeper:
 
     def _watch(self) -> None:
         while not self._stopping.wait(_LOOK_S):
-            for kept in self._kept:
-                if (kept.down or kept.server.has_ended) and self._keeps():
-                    self._start_again(kept)
+            for entry in self._entries:
+                if (entry.down or entry.server.has_ended) and self._keeps():
+                    self._start_again(entry)
 
-    def _start_again(self, kept: _Kept) -> None:
-        name = kept.server.name
-        if not kept.down:
-            self._note_end(kept, kept.server.last_words())
-            kept.down = True
+    def _start_again(self, entry: _Kept) -> None:
+        name = entry.server.name
+        if not entry.down:
+            self._note_end(entry, entry.server.last_words())
+            entry.down = True
         try:
-            kept.server.restart()
+            entry.server.restart()
         except (HeadraceError, OSError) as error:
-            self._note_end(kept, f"could not be started: {error}")
+            self._note_end(entry, f"could not be started: {error}")
             return
-        kept.down, kept.failure = False, ""
-        kept.restarts.started()
+        entry.down, entry.failure = False, ""
+        entry.restarts.started()
         self._say(f"the {name} runs again, on the data that it had")
 
-    def _note_end(self, kept: _Kept, how: str) -> None:
+    def _note_end(self, entry: _Kept, how: str) -> None:
         """Report how a server ended, and wait until it may be started again."""
-        name, delay = kept.server.name, kept.restarts.ended()
+        name, delay = entry.server.name, entry.restarts.ended()
         log = self._logs / f"{name}.log"
-        if kept.restarts.failed:
-            kept.failure = kept.restarts.verdict(how, log)
-            self._say(f"the {name} has failed: it {kept.failure}")
+        if entry.restarts.failed:
+            entry.failure = entry.restarts.verdict(how, log)
+            self._say(f"the {name} has failed: it {entry.failure}")
         else:
             self._say(f"the {name} {how}; starting it again on the same data in {delay:g} s, its log is {log}")
         self._stopping.wait(delay)

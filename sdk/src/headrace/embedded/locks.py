@@ -45,11 +45,11 @@ class DirectoryLock:
     def is_there(self) -> bool:
         """Whether its file is still where it was created."""
         try:
-            there = os.stat(self._path)
+            by_path = os.stat(self._path)
         except OSError:
             return False
-        held = os.fstat(self.fd)
-        return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+        by_fd = os.fstat(self.fd)
+        return (by_path.st_dev, by_path.st_ino) == (by_fd.st_dev, by_fd.st_ino)
 
     def release(self) -> None:
         """Release it; a child that keeps the descriptor still holds it."""

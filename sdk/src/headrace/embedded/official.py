@@ -111,7 +111,7 @@ class _BookieLost(Unavailable):
     """The broker was stopped because it would never have answered."""
 
 
-def loses_its_bookie(said: str) -> bool:
+def loses_its_bookie(output: str) -> bool:
     """Return whether the output shows that a broker keeps removing its own bookie.
 
     Pulsar 4.0 registers its bookie in a lock that a killed broker leaves behind. In up to half of the cases, removing
@@ -119,7 +119,7 @@ def loses_its_bookie(said: str) -> bool:
     second, endlessly, and no ledger can be created in those moments. A broker that is stopped leaves no lock, so the
     next start is clean.
     """
-    return said.count(_BOOKIE_GONE) > _GONE_AT_MOST
+    return output.count(_BOOKIE_GONE) > _GONE_AT_MOST
 
 
 class OfficialBroker(ChildServer):
@@ -196,10 +196,10 @@ class OfficialBroker(ChildServer):
         private_directory(self.directory / "tmp")
         stock = (self._home / "conf" / "standalone.conf").read_text()
         ports = {"brokerServicePort": str(port), "webServicePort": str(self._admin_port)}
-        own = "".join(f"{name}={value}\n" for name, value in (TUNING | _HERE | ports | self._conf).items())
+        lines = "".join(f"{name}={value}\n" for name, value in (TUNING | _HERE | ports | self._conf).items())
         settings = self.directory / "standalone.conf"
         # It may contain secrets. If a setting occurs twice, the last one counts.
-        write_private(settings, f"{stock}\n{own}".encode())
+        write_private(settings, f"{stock}\n{lines}".encode())
         write_private(self.directory / "log4j2.yaml", _LOGGING.encode())
         folders = ["--metadata-dir", f"{self.directory}/metadata", "--bookkeeper-dir", f"{self.directory}/bookkeeper"]
         # Without functions and stream storage, which take as much time and memory as a second broker.

@@ -63,8 +63,8 @@ class Servers:
         say: Callable[[str], None] = log_report,
         keeps: Callable[[], bool] = lambda: True,
     ) -> None:
-        if pulsar == brokers.OFFICIAL and (named := brokers.given()):
-            pulsar, pulsar_admin = named.url, pulsar_admin or named.admin_url
+        if pulsar == brokers.OFFICIAL and (broker := brokers.given()):
+            pulsar, pulsar_admin = broker.url, pulsar_admin or broker.admin_url
         self.broker: Server | None = None
         if pulsar == brokers.OFFICIAL:
             self.broker = brokers.official(data, conf=conf, say=say)
@@ -80,7 +80,7 @@ class Servers:
         self._running = ExitStack()
         self._keeper = Keeper(self.local, Path(data).absolute() / "logs", say, keeps)
         self._mending = threading.Lock()
-        self._mended = -_MEND_EVERY_S
+        self._mended_at = -_MEND_EVERY_S
 
     @property
     def pulsar_url(self) -> str:
@@ -128,16 +128,16 @@ class Servers:
             return ""
         with self._mending:
             # Several services may have met the same fault; a broker that has ended is handled by the keeper.
-            if time.monotonic() - self._mended < _MEND_EVERY_S or broker.has_ended:
+            if time.monotonic() - self._mended_at < _MEND_EVERY_S or broker.has_ended:
                 return ""
-            self._mended = time.monotonic()
+            self._mended_at = time.monotonic()
             broker.child.kill()  # the keeper notices this
         return "the local broker no longer answers: it is ended, to be started again"
 
     def __enter__(self) -> Self:
-        for what, url in (("broker", self._pulsar_url), ("store", self._redis_url)):
+        for name, url in (("broker", self._pulsar_url), ("store", self._redis_url)):
             if url:
-                _knock(what, url)
+                _knock(name, url)
         if self.broker is not None and self.has_partitions:
             self._say("starting the official Apache Pulsar, which takes some seconds")
         with ExitStack() as starting:
@@ -152,21 +152,21 @@ class Servers:
         self._running.close()
 
 
-def _knock(what: str, url: str) -> None:
+def _knock(name: str, url: str) -> None:
     """Check that a server is listening: services that retry would report its absence late, each in its own way."""
-    host, port = _address(what, url.partition(",")[0])
+    host, port = _address(name, url.partition(",")[0])
     try:
         socket.create_connection((host, port), timeout=5.0).close()
     except OSError as error:
-        raise Unavailable(f"{what}: nothing answers at {host}:{port} ({error})") from None
+        raise Unavailable(f"{name}: nothing answers at {host}:{port} ({error})") from None
 
 
-def _address(what: str, url: str) -> tuple[str, int]:
+def _address(name: str, url: str) -> tuple[str, int]:
     try:
         at = urlsplit(url)
-        host, port = at.hostname, at.port or _PORTS[what]
+        host, port = at.hostname, at.port or _PORTS[name]
     except ValueError:
         host, port = None, 0
     if not host:
-        raise InvalidRequest(f"the {what}'s URL", quoted(public_address(url)), f"one such as {_URLS[what]}")
+        raise InvalidRequest(f"the {name}'s URL", quoted(public_address(url)), f"one such as {_URLS[name]}")
     return host, port

@@ -21,10 +21,10 @@ def private_directory(path: Path) -> Path:
 
     An existing one is closed to others if it is this user's and holds nothing but a loop's state.
     """
-    for missing in reversed([own for own in (path, *path.parents) if not own.exists()]):
+    for missing in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
         missing.mkdir(_DIRECTORY, exist_ok=True)
-    found = path.stat()
-    if found.st_mode & 0o077 and found.st_uid == os.getuid() and _is_state(path, found.st_mode):
+    status = path.stat()
+    if status.st_mode & 0o077 and status.st_uid == os.getuid() and _is_state(path, status.st_mode):
         path.chmod(_DIRECTORY)
     return path
 
@@ -37,8 +37,8 @@ def _is_state(path: Path, mode: int) -> bool:
 def private_file(path: Path | str, flags: int) -> int:
     """Open a file that only its owner may read: an opener for `open`."""
     descriptor = os.open(path, flags | os.O_CLOEXEC, _FILE)
-    found = os.fstat(descriptor)
-    if found.st_mode & 0o077 and found.st_uid == os.getuid():
+    status = os.fstat(descriptor)
+    if status.st_mode & 0o077 and status.st_uid == os.getuid():
         os.fchmod(descriptor, _FILE)
     return descriptor
 

@@ -193,18 +193,18 @@ class Worker:
             try:
                 child = self._spawn()
             except OSError as error:  # out of memory, or out of processes
-                ended, words = f"could not be started: {error}", ""
+                end, words = f"could not be started: {error}", ""
             else:
                 if child is None:
                     return
                 self._attend(child)
                 self._forget()
-                ended, words = ending(child.exit_code), child.last_line() if (child.exit_code or 0) > 0 else ""
+                end, words = ending(child.exit_code), child.last_line() if (child.exit_code or 0) > 0 else ""
             if self._stopping.is_set():
                 return
             self._try_to_mend(words)
             delay = self._restarts.ended()
-            self._report_end(f"{ended} ({words})" if words else ended, delay)
+            self._report_end(f"{end} ({words})" if words else end, delay)
             if self._stopping.wait(delay):
                 return
 
@@ -228,11 +228,11 @@ class Worker:
         if mended:
             self._report(mended)
 
-    def _report_end(self, ended: str, delay: float) -> None:
+    def _report_end(self, end: str, delay: float) -> None:
         if not self._restarts.failed:
-            self._report(f"{self.instance} {ended}; starting it again in {delay:g} s, its log is {self.log}")
+            self._report(f"{self.instance} {end}; starting it again in {delay:g} s, its log is {self.log}")
             return
-        note = self._restarts.verdict(ended, self.log)
+        note = self._restarts.verdict(end, self.log)
         self._report(f"{self.instance} has failed: it {note}")
         status = ServiceStatus(service=self.service, instance=self.instance, state="failed", note=note)
         with suppress(redis.RedisError):  # its keeper reports a failure of the store
@@ -284,26 +284,26 @@ class _Start:
         Unavailable
             A worker does not come up.
         """
-        told = {status.instance: status for status in statuses if status.instance in self._waiting}
-        for instance, status in told.items():
+        reports = {status.instance: status for status in statuses if status.instance in self._waiting}
+        for instance, status in reports.items():
             # A process whose models have all failed is up as well, and reports why.
             if status.state in ("ready", "failed") and status.address:
                 self._waiting.pop(instance).ready(status)
         if not self._waiting:
             return False
         self._give_up_on_endings()
-        self._look_for_progress(told)
+        self._look_for_progress(reports)
         return True
 
     def _give_up_on_endings(self) -> None:
         for worker in self._waiting.values():
             if worker.endings >= _ENDINGS_BEFORE_READY:
-                said = worker.child.last_line() if worker.child else ""
-                raise Unavailable(f"{worker.instance} does not come up: {said} (its log is {worker.log})")
+                line = worker.child.last_line() if worker.child else ""
+                raise Unavailable(f"{worker.instance} does not come up: {line} (its log is {worker.log})")
 
-    def _look_for_progress(self, told: Mapping[str, ServiceStatus]) -> None:
+    def _look_for_progress(self, reports: Mapping[str, ServiceStatus]) -> None:
         now = time.monotonic()
-        states = {name: (own.state, own.note) for name, own in told.items() if name in self._waiting}
+        states = {name: (status.state, status.note) for name, status in reports.items() if name in self._waiting}
         cpu_s = sum(worker.child.cpu_s for worker in self._waiting.values() if worker.child is not None)
         self._patience.saw((sorted(self._waiting), states, self._patience.busy(cpu_s)))
         if self._patience.is_over:
@@ -322,9 +322,9 @@ class _Start:
 def kernel_is_compiled() -> bool:
     """Return whether the compiled kernel is cached: the first start on a machine compiles it, for about a minute."""
     spec = importlib.util.find_spec("headrace.kernel")
-    folders = [Path(own) for own in (spec.submodule_search_locations or ())] if spec else []
+    folders = [Path(path) for path in (spec.submodule_search_locations or ())] if spec else []
     cache = os.environ.get("NUMBA_CACHE_DIR")
-    places = [Path(cache)] if cache else [own / "__pycache__" for own in folders]
+    places = [Path(cache)] if cache else [folder / "__pycache__" for folder in folders]
     return any(next(place.rglob("tiles.*.nbi"), None) is not None for place in places)
 
 

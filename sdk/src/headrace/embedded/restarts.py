@@ -60,9 +60,9 @@ class Restarts:
         """Whether it ended `FAILED_AFTER` times within `WINDOW_S` seconds: starting it again does not help."""
         return len(self._ends) == FAILED_AFTER and self._ends[-1] - self._ends[0] <= WINDOW_S
 
-    def verdict(self, ended: str, log: object) -> str:
+    def verdict(self, end: str, log: object) -> str:
         """Describe what is known about the failure, and the cure."""
         return (
-            f"ended {FAILED_AFTER} times within {WINDOW_S:g} s, the last time it {ended}. Its log is {log}: remove the "
+            f"ended {FAILED_AFTER} times within {WINDOW_S:g} s, the last time it {end}. Its log is {log}: remove the "
             f"cause, it is started again every {self._delays.longest:g} s"
         )

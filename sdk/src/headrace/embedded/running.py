@@ -120,11 +120,11 @@ class RunningLoop:
     @property
     def addresses(self) -> dict[str, str]:
         """The gRPC address of each service (that of its first ready instance)."""
-        found: dict[str, str] = {}
+        addresses: dict[str, str] = {}
         for status in self.status():
             if status.state in ("ready", "waiting") and status.address:
-                found.setdefault(status.service, status.address)
-        return found
+                addresses.setdefault(status.service, status.address)
+        return addresses
 
     @property
     def pids(self) -> dict[str, int]:
@@ -143,8 +143,8 @@ class RunningLoop:
 
     def problems(self) -> list[str]:
         """Return the problems of its servers and of its data directory, each with the cure."""
-        failed = [f"the {name} has failed: it {why}" for name, why in self._servers.failures.items()]
-        return [*failed, *problems_of(self.data)]
+        failures = [f"the {name} has failed: it {why}" for name, why in self._servers.failures.items()]
+        return [*failures, *problems_of(self.data)]
 
     def check_data(self) -> None:
         """Check that the directory of its state still exists.
@@ -229,8 +229,8 @@ def run(
     directory = (Path(data) if data is not None else data_directory(loop.name)).absolute()
     lock = DirectoryLock(directory / UP_LOCK)
     try:
-        compiled = directory / "loop.json"
-        _refuse_other_formats(compiled)
+        file = directory / "loop.json"
+        _refuse_other_formats(file)
         with Servers(
             directory,
             pulsar=pulsar,
@@ -241,15 +241,15 @@ def run(
         ) as servers:
             if not servers.has_partitions:
                 loop = with_one_partition(loop)
-            settings = ServiceSettings(loop=compiled, **({"namespace": namespace} if namespace else {}))
+            settings = ServiceSettings(loop=file, **({"namespace": namespace} if namespace else {}))
             if servers.admin_url is None and pulsar is None:
                 SchemaBook(directory).register(loop)
             _provision(servers.admin_url, loop, settings)
             # Write it only now: a loop that is refused must not replace the definition of the previous one.
-            write_private(compiled, definition.encode(loop))
+            write_private(file, definition.encode(loop))
             surroundings = Surroundings(
                 loop.name,
-                compiled,
+                file,
                 loop_file,
                 directory,
                 *servers.urls,
@@ -262,7 +262,7 @@ def run(
                     loop, loop_file, *servers.urls, directory, settings.namespace, servers, supervisor, lock
                 )
                 try:
-                    with _published(running):
+                    with _publish(running):
                         yield running
                 finally:
                     if not lock.is_there:
@@ -290,7 +290,7 @@ def with_one_partition(loop: LoopDefinition) -> LoopDefinition:
 
 
 @contextmanager
-def _published(running: RunningLoop) -> Iterator[None]:
+def _publish(running: RunningLoop) -> Iterator[None]:
     file = running.data / "up.json"
     replace_private(file, msgspec.json.format(msgspec.json.encode(running.describe()), indent=1) + b"\n")
     try:
@@ -299,10 +299,10 @@ def _published(running: RunningLoop) -> Iterator[None]:
         file.unlink(missing_ok=True)
 
 
-def _refuse_other_formats(compiled: Path) -> None:
+def _refuse_other_formats(file: Path) -> None:
     """Refuse a data directory of another version of headrace, before anything in it is touched."""
     try:
-        definition.decode(compiled.read_bytes(), str(compiled))
+        definition.decode(file.read_bytes(), str(file))
     except (OlderFormat, NewerFormat):
         raise
     except (FileNotFoundError, Unreadable):

@@ -39,11 +39,15 @@ class SchemaBook:
         Unreadable
             The noted schemas are damaged.
         """
-        known = self._read()
-        found = [own for stream in loop.streams for own in conflicts(stream, known.get(stream.name, stream.fields))]
-        if found:
-            raise IncompatibleSchema(tuple(map(str, found)))
-        fields = known | {stream.name: stream.fields for stream in loop.streams}
+        schemas = self._read()
+        problems = [
+            conflict
+            for stream in loop.streams
+            for conflict in conflicts(stream, schemas.get(stream.name, stream.fields))
+        ]
+        if problems:
+            raise IncompatibleSchema(tuple(map(str, problems)))
+        fields = schemas | {stream.name: stream.fields for stream in loop.streams}
         replace_private(self._path, _SCHEMAS.encode(fields))
 
     def _read(self) -> _Fields:

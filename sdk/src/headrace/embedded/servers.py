@@ -186,8 +186,8 @@ class ChildServer(Server):
 
     def last_words(self) -> str:
         child = self.child
-        said = f" ({child.last_line()})" if (child.exit_code or 0) > 0 else ""
-        return f"{ending(child.exit_code)}{said}"
+        detail = f" ({child.last_line()})" if (child.exit_code or 0) > 0 else ""
+        return f"{ending(child.exit_code)}{detail}"
 
     def _start(self, port: int, lock: int) -> Child:
         child = Child(
@@ -263,9 +263,9 @@ class Store(ChildServer):
         return (program, *(word for name, value in options.items() for word in (f"--{name}", value)))
 
     def _ready(self, child: Child, port: int) -> bool:
-        said = _ask(port, b"INFO server persistence\r\n")
+        reply = _ask(port, b"INFO server persistence\r\n")
         # While it is loading its file, it answers everything else with an error.
-        return f"process_id:{child.pid}\r\n".encode() in said and b"\r\nloading:0\r\n" in said
+        return f"process_id:{child.pid}\r\n".encode() in reply and b"\r\nloading:0\r\n" in reply
 
 
 def broker(data: Path | str) -> Broker:

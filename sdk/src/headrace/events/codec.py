@@ -92,13 +92,13 @@ class StreamCodec:
     def _read(self, event: bytes) -> tuple[Any, bytes]:
         """Return the record that a caller sent, and its form on the topic."""
         self._check_size(event)
-        record = self._named(self._sent(event))
+        record = self._set_id(self._decode_sent(event))
         payload = self._encode(record)
         # The topic's form may be longer than what was sent: there, missing fields are null.
         self._check_size(payload)
         return record, payload
 
-    def _sent(self, event: bytes) -> Any:
+    def _decode_sent(self, event: bytes) -> Any:
         """Return the record of what a caller sent, with times written as the stream declares."""
         if counts_micros(self.stream.time_format):
             try:
@@ -115,7 +115,7 @@ class StreamCodec:
             return True
         return not any(in_january_1970(get(record)) for get in self._moments)
 
-    def _named(self, record: Any, *, again: bool = True) -> Any:
+    def _set_id(self, record: Any, *, again: bool = True) -> Any:
         """Set the record's id to that of its content, if the stream says so; `again`: replace an existing id, too."""
         if self._content is not None and (again or not getattr(record, self.stream.id)):
             setattr(record, self.stream.id, content_id(record, self._content))
@@ -137,7 +137,7 @@ class StreamCodec:
             # Decode each by itself: a joined array decodes no faster, and two halves could make a whole.
             decode = self._one.decode
             if max(map(len, payloads), default=0) <= self.stream.max_bytes:
-                decoded = [self._named(decode(payload), again=False) for payload in payloads]
+                decoded = [self._set_id(decode(payload), again=False) for payload in payloads]
                 return self._to_columns(decoded), list(range(len(payloads))), []
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
@@ -145,14 +145,14 @@ class StreamCodec:
         records, valid = [], []
         for index, payload in enumerate(payloads):
             try:
-                records.append(self._checked(payload))
+                records.append(self._decode_checked(payload))
                 valid.append(index)
             except InvalidEvent as error:
                 invalid.append((index, error))
         return self._to_columns(records), valid, invalid
 
-    def request(self, event: bytes, needed: frozenset[str]) -> EventColumns:
-        """Decode one event of a scoring request: only the `needed` fields must be there.
+    def request(self, event: bytes, names: frozenset[str]) -> EventColumns:
+        """Decode one event of a scoring request: only these fields must be there.
 
         Raises
         ------
@@ -160,9 +160,9 @@ class StreamCodec:
             A needed field is absent or of the wrong type.
         """
         self._check_size(event)
-        found = _object(event)
-        wanted = [field for field in self.stream.given if field.name in needed or field.name in found]
-        values = _read_all(wanted, found, self.stream.time_format)
+        document = _object(event)
+        selected = [field for field in self.stream.given if field.name in names or field.name in document]
+        values = _read_all(selected, document, self.stream.time_format)
         fields = {
             field.name: column_of(field, [values[field.name]]) for field in self.stream.fields if field.name in values
         }
@@ -185,12 +185,12 @@ class StreamCodec:
             fields,
         )
 
-    def _checked(self, payload: bytes) -> Any:
+    def _decode_checked(self, payload: bytes) -> Any:
         self._check_size(payload)
         try:
-            return self._named(self._one.decode(payload), again=False)
+            return self._set_id(self._one.decode(payload), again=False)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self._named(self._explain(payload, _TOPIC))
+            return self._set_id(self._explain(payload, _TOPIC))
 
     def _check_size(self, event: bytes) -> None:
         if len(event) > self.stream.max_bytes:
@@ -208,28 +208,28 @@ def _struct_field(stream: StreamDefinition, field: Field) -> Any:
     return (field.name, kind) if field in stream.given else (field.name, kind, "")
 
 
-def _read_all(fields: Sequence[Field], found: Mapping[str, Any], form: str | None) -> dict[str, Any]:
+def _read_all(fields: Sequence[Field], document: Mapping[str, Any], form: str | None) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    wrong: list[InvalidEvent] = []
+    errors: list[InvalidEvent] = []
     for field in fields:
         try:
-            values[field.name] = read_value(field, found.get(field.name, msgspec.UNSET), form)
+            values[field.name] = read_value(field, document.get(field.name, msgspec.UNSET), form)
         except InvalidEvent as error:
-            wrong.append(error)
-    if wrong:
-        raise all_of(wrong)
+            errors.append(error)
+    if errors:
+        raise all_of(errors)
     return values
 
 
 def _object(event: bytes) -> Mapping[str, Any]:
     try:
         # Decode it first: json would also guess other encodings from bytes.
-        found = json.loads(event.decode("utf-8-sig"))
+        document = json.loads(event.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InvalidEvent("", f"not decodable ({cut(str(error))})", "a JSON object in UTF-8") from None
-    if not isinstance(found, dict):
-        raise InvalidEvent("", as_json(found), "a JSON object")
-    return found
+    if not isinstance(document, dict):
+        raise InvalidEvent("", as_json(document), "a JSON object")
+    return document
 
 
 def read_value(field: Field, value: Any, form: str | None = None) -> Any:
@@ -253,11 +253,11 @@ def read_value(field: Field, value: Any, form: str | None = None) -> Any:
         return None
     if field.type is FieldType.TIME:
         return read_time(field, value, form)
-    read = _READ[field.type](value)
-    if read is None:
+    result = _READ[field.type](value)
+    if result is None:
         expected = _EXPECTED[field.type] + (", or null" if field.optional else "")
         raise InvalidEvent(field.name, as_json(value), expected)
-    return read
+    return result
 
 
 def _float(value: Any) -> float | None:

@@ -69,6 +69,6 @@ class EventColumns:
             return parts[0]
         return EventColumns(
             np.concatenate([part.times for part in parts]),
-            [own for part in parts for own in part.ids],
+            [event_id for part in parts for event_id in part.ids],
             {name: np.concatenate([part.fields[name] for part in parts]) for name in parts[0].fields},
         )

@@ -87,8 +87,8 @@ def _of_number(value: Any, unit: str) -> int | None:
     number = Decimal(value)
     if not number.is_finite() or abs(number) > 10**20:
         return None
-    whole = number == number.to_integral_value()
-    if not whole and unit == "us":
+    integral = number == number.to_integral_value()
+    if not integral and unit == "us":
         return None
     return int((number * _MICROSECONDS[unit]).to_integral_value(ROUND_HALF_EVEN))
 

@@ -61,14 +61,14 @@ def avro_schema(stream: StreamDefinition) -> dict[str, Any]:
 def fields_of(avro: bytes | str) -> tuple[Field, ...]:
     """Return the fields of a broker's schema; fields of types that no stream has are left out."""
     record = json.loads(avro)
-    found = []
+    fields = []
     for entry in record.get("fields", ()):
         kinds = entry["type"] if isinstance(entry["type"], list) else [entry["type"]]
         types = [kind for kind in kinds if kind != "null"]
-        known = [own for own, kind in _AVRO.items() if types == [kind]]
-        if known:
-            found.append(Field(entry["name"], known[0], optional="null" in kinds))
-    return tuple(found)
+        matches = [field_type for field_type, kind in _AVRO.items() if types == [kind]]
+        if matches:
+            fields.append(Field(entry["name"], matches[0], optional="null" in kinds))
+    return tuple(fields)
 
 
 def conflicts(stream: StreamDefinition, before: Iterable[Field]) -> list[SchemaConflict]:
@@ -78,23 +78,23 @@ def conflicts(stream: StreamDefinition, before: Iterable[Field]) -> list[SchemaC
     """
     old, new = {field.name: field for field in before}, {field.name: field for field in stream.fields}
     return [
-        *(_added(stream, field) for name, field in new.items() if name not in old and not field.optional),
-        *(_removed(stream, field) for name, field in old.items() if name not in new and not field.optional),
-        *(_changed(stream, old[name], field) for name, field in new.items() if name in old and old[name] != field),
+        *(_addition(stream, field) for name, field in new.items() if name not in old and not field.optional),
+        *(_removal(stream, field) for name, field in old.items() if name not in new and not field.optional),
+        *(_change(stream, old[name], field) for name, field in new.items() if name in old and old[name] != field),
     ]
 
 
-def _added(stream: StreamDefinition, field: Field) -> SchemaConflict:
+def _addition(stream: StreamDefinition, field: Field) -> SchemaConflict:
     problem = f"field {field.name!r} is new and required, and the events on its topic do not have it"
     return SchemaConflict(stream.name, field.name, problem, f"{_annotate(_optional(field))}; or {_elsewhere(stream)}")
 
 
-def _removed(stream: StreamDefinition, field: Field) -> SchemaConflict:
+def _removal(stream: StreamDefinition, field: Field) -> SchemaConflict:
     problem = f"field {field.name!r} is required on its topic, and the loop does not have it"
     return SchemaConflict(stream.name, field.name, problem, f"{_annotate(field)}; or {_elsewhere(stream)}")
 
 
-def _changed(stream: StreamDefinition, old: Field, new: Field) -> SchemaConflict:
+def _change(stream: StreamDefinition, old: Field, new: Field) -> SchemaConflict:
     problem = f"field {new.name!r} is {_type(new)}, expected {_type(old)}, which it is on its topic"
     return SchemaConflict(stream.name, new.name, problem, f"{_annotate(old)}; or {_elsewhere(stream)}")
 

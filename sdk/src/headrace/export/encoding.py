@@ -48,14 +48,14 @@ class OneHotEncoding(Transforming):
             # River drops the smallest key of each dict, which may belong to a value that it has never seen before.
             refuse("OneHotEncoder(drop_first=True)")
 
-    def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
+    def transform(self, graph: Graph, estimator: Any, frame: Frame, names: Wanted) -> Frame:
         if frame.encoded or any(block.computed for block in frame.blocks):
             refuse("OneHotEncoder over computed numbers")
-        text = {name: list(_values(estimator, name, wanted)) for name in frame.texts}
+        text = {name: list(_values(estimator, name, names)) for name in frame.texts}
         codes = vocabulary(value for values in text.values() for value in values)
         sources = [(f"{name}_{value}", name, codes[value]) for name, values in text.items() for value in sorted(values)]
         for name in (name for block in frame.blocks for name in block.columns):
-            numbers = sorted(set(_numbers(_values(estimator, name, wanted))))
+            numbers = sorted(set(_numbers(_values(estimator, name, names))))
             sources += [(f"{name}_{number}", name, number) for number in numbers]
         matrix = coded(graph, frame, codes).matrix(graph)
         if matrix is None or not sources:
@@ -76,7 +76,7 @@ class OneHotEncoding(Transforming):
         return Frame((block,), encoded=True)
 
 
-def _values(estimator: Any, name: str, wanted: Wanted) -> Collection[Any]:
+def _values(estimator: Any, name: str, names: Wanted) -> Collection[Any]:
     """Return the values of a feature that may matter."""
     if estimator.categories is not None:
         if name not in estimator.categories:
@@ -85,7 +85,7 @@ def _values(estimator: Any, name: str, wanted: Wanted) -> Collection[Any]:
     if estimator.drop_zeros:
         # This encoder remembers nothing: the values that matter are those that the final estimator knows.
         prefix = f"{name}_"
-        return {key[len(prefix) :] for key in wanted() if key.startswith(prefix) and key != prefix}
+        return {key[len(prefix) :] for key in names() if key.startswith(prefix) and key != prefix}
     return estimator.values.get(name, ())  # type: ignore[no-any-return]
 
 

@@ -31,7 +31,7 @@ def evidence(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, labels:
     return [part for part in parts if part is not None]
 
 
-def _observed(trees: Trees, leaves: Sequence[Any], kind: type) -> Iterator[tuple[int, Any, str, int, Any]]:
+def _observations(trees: Trees, leaves: Sequence[Any], kind: type) -> Iterator[tuple[int, Any, str, int, Any]]:
     """Yield what each leaf saw of each feature: the leaf's number and itself, the feature, its column, the observer."""
     columns = trees.matrix.columns if trees.matrix else {}
     for row, leaf in enumerate(leaves):
@@ -49,7 +49,7 @@ def _densities(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, label
     row_of = {label: row for row, label in enumerate(labels)}
     cells: list[int] = []
     moments: list[tuple[float, float]] = []
-    for leaf_row, leaf, _, column, splitter in _observed(trees, leaves, GaussianSplitter):
+    for leaf_row, leaf, _, column, splitter in _observations(trees, leaves, GaussianSplitter):
         for label, gaussian in splitter._att_dist_per_class.items():
             if leaf.stats.get(label, 0.0) > 0.0:
                 spread = gaussian._var
@@ -80,17 +80,17 @@ def _frequencies(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, lab
     Each (leaf, feature, value) that was seen has a row in one table. The row's number is looked up by a key: the index
     that the triple would have if all leaves had seen all values of all features.
     """
-    observed = list(_observed(trees, leaves, NominalSplitterClassif))
-    if not observed:
+    observations = list(_observations(trees, leaves, NominalSplitterClassif))
+    if not observations:
         return None
-    features = sorted({(column, name) for _, _, name, column, _ in observed})
+    features = sorted({(column, name) for _, _, name, column, _ in observations})
     place = {name: number for number, (_, name) in enumerate(features)}
-    values = sorted({trees.code(value) for *_, splitter in observed for value in splitter._att_values})
+    values = sorted({trees.code(value) for *_, splitter in observations for value in splitter._att_values})
     code = {value: number for number, value in enumerate(values)}
 
     keys: list[int] = []
     table = [[0.0] * len(labels)]
-    for row, leaf, name, _, splitter in observed:
+    for row, leaf, name, _, splitter in observations:
         by_label = [_shares(leaf, splitter, label) for label in labels]
         for value in sorted(splitter._att_values, key=trees.code):
             keys.append((row * len(features) + place[name]) * len(values) + code[trees.code(value)])
@@ -117,5 +117,5 @@ def _shares(leaf: Any, splitter: Any, label: Label) -> dict[Any, float]:
     return {value: math.log(weight / total) for value, weight in weights.items() if weight > 0.0}
 
 
-def _lookup(graph: Graph, of: str, keys: Any, values: Any, otherwise: Any) -> str:
-    return graph.node("LabelEncoder", of, domain=ML, keys_tensor=keys, values_tensor=values, default_tensor=otherwise)
+def _lookup(graph: Graph, of: str, keys: Any, values: Any, default: Any) -> str:
+    return graph.node("LabelEncoder", of, domain=ML, keys_tensor=keys, values_tensor=values, default_tensor=default)

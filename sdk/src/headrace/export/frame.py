@@ -90,11 +90,11 @@ class Frame:
 
     def select(self, numbers: Callable[[Block, str], bool], texts: Callable[[str], bool]) -> Frame:
         """Select the features that satisfy a condition."""
-        kept = (
+        parts = (
             replace(block, columns={name: at for name, at in block.columns.items() if numbers(block, name)})
             for block in self.blocks
         )
-        blocks = tuple(block for block in kept if block.columns)
+        blocks = tuple(block for block in parts if block.columns)
         return replace(self, blocks=blocks, texts={name: at for name, at in self.texts.items() if texts(name)})
 
     def matrix(self, graph: Graph) -> Block | None:

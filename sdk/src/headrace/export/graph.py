@@ -114,9 +114,9 @@ class Graph:
         """Return `of`, with 0 where `where` is missing."""
         return self.node("Where", self.node("IsNaN", where), self.doubles(0.0), of)
 
-    def finish(self, output: str, otherwise: float, name: str, shape: tuple[str | int, ...]) -> bytes:
-        """Name the graph's double output, replace NaN in it by `otherwise`, and serialise the model."""
-        inputs = [self.node("IsNaN", output), self.doubles(otherwise), output]
+    def finish(self, output: str, default: float, name: str, shape: tuple[str | int, ...]) -> bytes:
+        """Name the graph's double output, replace NaN in it by `default`, and serialise the model."""
+        inputs = [self.node("IsNaN", output), self.doubles(default), output]
         self._graph.node.append(onnx.NodeProto(op_type="Where", input=inputs, output=[name]))
         self._graph.output.append(_value(name, onnx.TensorProto.DOUBLE, shape))
         model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="headrace", graph=self._graph)

@@ -49,16 +49,16 @@ class Pipeline(Transforming, Predicting):
         *_, last = estimator.steps.values()
         return predicting(last).names(last)
 
-    def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
+    def transform(self, graph: Graph, estimator: Any, frame: Frame, names: Wanted) -> Frame:
         for step in estimator.steps.values():
-            frame = transforming(step).transform(graph, step, frame, wanted)
+            frame = transforming(step).transform(graph, step, frame, names)
         return frame
 
     def predict(self, graph: Graph, estimator: Any, frame: Frame, labels: Sequence[Label]) -> Prediction:
         *steps, last = estimator.steps.values()
-        wanted = _Names(last)
+        names = _Names(last)
         for step in steps:
-            frame = transforming(step).transform(graph, step, frame, wanted)
+            frame = transforming(step).transform(graph, step, frame, names)
         return predicting(last).predict(graph, last, frame, labels)
 
 
@@ -82,25 +82,25 @@ class Union(Transforming):
         for transformer in estimator.transformers.values():
             registry.check(transformer)
 
-    def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
-        together = Frame()
+    def transform(self, graph: Graph, estimator: Any, frame: Frame, names: Wanted) -> Frame:
+        result = Frame()
         for transformer in estimator.transformers.values():
-            part = transforming(transformer).transform(graph, transformer, frame, wanted)
-            together = union(graph, together, part)
-        return together
+            part = transforming(transformer).transform(graph, transformer, frame, names)
+            result = union(graph, result, part)
+        return result
 
 
 @converts(compose.Select)
 class Select(Transforming):
     """River raises KeyError if a key is missing; here the feature just stays missing."""
 
-    def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
+    def transform(self, graph: Graph, estimator: Any, frame: Frame, names: Wanted) -> Frame:
         return frame.select(lambda _, name: name in estimator.keys, lambda name: name in estimator.keys)
 
 
 @converts(compose.Discard)
 class Discard(Transforming):
-    def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
+    def transform(self, graph: Graph, estimator: Any, frame: Frame, names: Wanted) -> Frame:
         return frame.select(lambda _, name: name not in estimator.keys, lambda name: name not in estimator.keys)
 
 
@@ -108,7 +108,7 @@ class Discard(Transforming):
 class SelectType(Transforming):
     """A selection by type: numbers of a vector are float, those of a one-hot encoder int."""
 
-    def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
+    def transform(self, graph: Graph, estimator: Any, frame: Frame, names: Wanted) -> Frame:
         types = estimator.types
         return frame.select(
             lambda block, _: issubclass(int if block.whole else float, types), lambda _: issubclass(str, types)

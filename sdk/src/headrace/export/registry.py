@@ -45,7 +45,7 @@ class Transforming(Converter, ABC):
     """A converter for transformers."""
 
     @abstractmethod
-    def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
+    def transform(self, graph: Graph, estimator: Any, frame: Frame, names: Wanted) -> Frame:
         """Add `transform_one` to the graph."""
 
 
@@ -98,9 +98,9 @@ def supported() -> tuple[str, ...]:
     return tuple(sorted(estimator.__name__ for estimator in _converters))
 
 
-def refuse(what: str) -> NoReturn:
+def refuse(subject: str) -> NoReturn:
     """Raise `UnsupportedLearner`, naming an estimator and its part without a converter."""
-    raise UnsupportedLearner(what, supported())
+    raise UnsupportedLearner(subject, supported())
 
 
 def transforming(estimator: Any) -> Transforming:

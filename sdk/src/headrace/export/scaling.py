@@ -15,7 +15,7 @@ from .registry import Transforming, Wanted, converts, numbers_only, refuse
 
 @converts(preprocessing.StandardScaler)
 class StandardScaling(Transforming):
-    def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
+    def transform(self, graph: Graph, estimator: Any, frame: Frame, names: Wanted) -> Frame:
         numbers_only(estimator, frame)
 
         def divisor(name: str) -> float:
@@ -42,7 +42,7 @@ class MinMaxScaling(Transforming):
             # it has learned.
             refuse(f"MinMaxScaler(window_size={estimator.window_size})")
 
-    def transform(self, graph: Graph, estimator: Any, frame: Frame, wanted: Wanted) -> Frame:
+    def transform(self, graph: Graph, estimator: Any, frame: Frame, names: Wanted) -> Frame:
         numbers_only(estimator, frame)
         # For a feature that it never saw, River's scaler returns NaN, and no later step has learned about it either:
         # leaving it out is equivalent.

@@ -48,10 +48,10 @@ def score_one(
         number = float(model.predict_one(x))
         return 0.0 if math.isnan(number) else number
     votes = model.predict_proba_one(x)
-    known = sum(votes.values()) > 0.0
+    has_votes = sum(votes.values()) > 0.0
     if task is Task.BINARY:
-        return float(votes.get(True, 0.0)) if known else 0.5
-    if not known:
+        return float(votes.get(True, 0.0)) if has_votes else 0.5
+    if not has_votes:
         return (1.0 / len(classes),) * len(classes) if classes else ()
     by_text = {str(label): vote for label, vote in votes.items()}
     return tuple(float(by_text.get(label, 0.0)) for label in classes)

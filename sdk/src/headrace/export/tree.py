@@ -56,8 +56,8 @@ class HoeffdingTreeRegressor(Predicting):
 def check_classifier(estimator: Any) -> None:
     """Refuse splitters whose densities the graph cannot compute, if leaves use densities."""
     splitter = type(estimator.splitter)
-    known = (type(None), tree.splitter.GaussianSplitter, tree.splitter.ExhaustiveSplitter)
-    if estimator.leaf_prediction != "mc" and splitter not in known:
+    splitters = (type(None), tree.splitter.GaussianSplitter, tree.splitter.ExhaustiveSplitter)
+    if estimator.leaf_prediction != "mc" and splitter not in splitters:
         leaf = estimator.leaf_prediction
         refuse(f"{type(estimator).__name__}(splitter={splitter.__name__}, leaf_prediction={leaf!r})")
 

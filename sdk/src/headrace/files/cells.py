@@ -61,20 +61,20 @@ def _csv_cells(file: IO[bytes], path: Path, stack: ExitStack) -> Cells:
 
 def _json_cells(file: IO[bytes], path: Path) -> Cells:
     lines = text_lines(file, MAX_LINE)
-    first = [found for found in map(_object, islice(lines, _OBJECTS)) if found]
-    names = list(dict.fromkeys(name for found in first for name in found))
+    first = [record for record in map(_object, islice(lines, _OBJECTS)) if record]
+    names = list(dict.fromkeys(name for record in first for name in record))
     if not names:
         raise broken(path, 1, "no JSON object", "JSON Lines, an object a line")
-    rest = (found for found in map(_object, lines) if found)
-    return names, ([_text(found.get(name)) for name in names] for part in (first, rest) for found in part)
+    rest = (record for record in map(_object, lines) if record)
+    return names, ([_text(record.get(name)) for name in names] for part in (first, rest) for record in part)
 
 
 def _object(line: bytes) -> dict[str, object]:
     try:
-        found = json.loads(line.decode("utf-8-sig"))
+        record = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def _text(value: object) -> str:

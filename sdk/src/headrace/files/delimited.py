@@ -80,24 +80,24 @@ class _Table:
         fields = self._stream.given
         missing = [field.name for field in fields if not field.optional and field.name not in self._places]
         if missing:
-            found = f"a header without {', '.join(missing)}"
-            raise broken(self._path, 1, found, f"the columns {', '.join(field.name for field in fields)}")
-        twice = [name for name, places in self._places.items() if len(places) > 1]
-        if twice:
-            raise broken(self._path, 1, f"a header with {', '.join(twice)} more than once", "each of them once")
+            problem = f"a header without {', '.join(missing)}"
+            raise broken(self._path, 1, problem, f"the columns {', '.join(field.name for field in fields)}")
+        duplicates = [name for name, places in self._places.items() if len(places) > 1]
+        if duplicates:
+            raise broken(self._path, 1, f"a header with {', '.join(duplicates)} more than once", "each of them once")
 
-    def doubt(self, line: int, whole: str, behind: Sequence[str]) -> str:
+    def doubt(self, line: int, record: str, following: Sequence[str]) -> str:
         """Return what is wrong with a record of several lines; empty if nothing is."""
-        cells = _cells(whole)
+        cells = _cells(record)
         if isinstance(cells, str) or len(cells) != self._width or self._is_torn(cells):
-            return f"a quote that opens a cell, closed on line {line + len(behind)} in the middle of a row"
-        rows = [str(place) for place, text in enumerate(behind[:-1], line + 1) if self._is_event(text)]
-        if self._is_row(behind[-1], first=whole[: len(whole) - sum(map(len, behind))]):
-            rows.append(str(line + len(behind)))
+            return f"a quote that opens a cell, closed on line {line + len(following)} in the middle of a row"
+        rows = [str(place) for place, text in enumerate(following[:-1], line + 1) if self._is_event(text)]
+        if self._is_row(following[-1], first=record[: len(record) - sum(map(len, following))]):
+            rows.append(str(line + len(following)))
         if not rows:
             return ""
-        named = ", ".join(rows[:_NAMED]) + (", …" if len(rows) > _NAMED else "")
-        return f"a quote that opens a cell with whole rows in it, those of line {named}"
+        places = ", ".join(rows[:_NAMED]) + (", …" if len(rows) > _NAMED else "")
+        return f"a quote that opens a cell with whole rows in it, those of line {places}"
 
     def _is_torn(self, cells: list[str]) -> bool:
         """Return whether a number or a time contains a line break."""

@@ -32,14 +32,14 @@ def encode_columns(
     raw
         Returns the text of a row, for values that cannot be JSON.
     """
-    wrong: dict[int, list[InvalidEvent]] = {}
+    errors_by_row: dict[int, list[InvalidEvent]] = {}
     for _, faulty in columns.values():
         for index, error in faulty.items():
-            wrong.setdefault(index, []).append(error)
-    faults = {index: all_of(errors) for index, errors in wrong.items()}
+            errors_by_row.setdefault(index, []).append(error)
+    faults = {index: all_of(errors) for index, errors in errors_by_row.items()}
     names = list(columns)
-    sent = [_as_sent(stream, name, column) for name, column in columns.items()]
-    events = [_event(names, values, index, faults, raw) for index, values in enumerate(zip(*sent, strict=True))]
+    cells = [_as_sent(stream, name, column) for name, column in columns.items()]
+    events = [_event(names, values, index, faults, raw) for index, values in enumerate(zip(*cells, strict=True))]
     times, untimed = columns[stream.time]
     rows = Rows(events, [None if index in untimed else time for index, time in enumerate(times)], list(lines))
     rows.faults = [Fault(path, lines[index], faults[index]) for index in sorted(faults)]

@@ -25,8 +25,8 @@ def column_places(fields: Sequence[str], header: Sequence[str]) -> dict[str, lis
     """Return the places of each field in a header: columns with its name, otherwise columns that are read as it."""
     exact = {field: [place for place, column in enumerate(header) if column == field] for field in fields}
     read_as = [field_name(column) for column in header]
-    found = {
+    places_by_field = {
         field: places or [place for place, name in enumerate(read_as) if name == field]
         for field, places in exact.items()
     }
-    return {field: places for field, places in found.items() if places}
+    return {field: places for field, places in places_by_field.items() if places}

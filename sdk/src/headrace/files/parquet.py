@@ -46,7 +46,7 @@ def read_parquet(file: IO[bytes], path: Path, stream: StreamDefinition, batch: i
     table = _open(file, path)
     places = column_places([field.name for field in stream.given], table.schema_arrow.names)
     _check(stream, places, path)
-    names = {name: table.schema_arrow.names[own[0]] for name, own in places.items()}
+    names = {name: table.schema_arrow.names[indices[0]] for name, indices in places.items()}
     fields = [field for field in stream.given if field.name in names]
     # A value of any length is kept only up to a bound, so a batch of them is bounded as well.
     size = min(batch, max(1, _BATCH_BYTES // stream.max_bytes))
@@ -103,9 +103,9 @@ def _repeats(metadata: pq.FileMetaData, name: str) -> bool:
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     chunks = [group.column(place) for group in groups for place in places]
     return all(
-        own.total_uncompressed_size <= max(_DICTIONARY_BYTES, _LENGTH * own.num_values)
-        or own.total_uncompressed_size > _RATIO * own.total_compressed_size
-        for own in chunks
+        chunk.total_uncompressed_size <= max(_DICTIONARY_BYTES, _LENGTH * chunk.num_values)
+        or chunk.total_uncompressed_size > _RATIO * chunk.total_compressed_size
+        for chunk in chunks
     )
 
 
@@ -114,9 +114,9 @@ def _check(stream: StreamDefinition, places: Mapping[str, Sequence[int]], path: 
     if missing:
         expected = f"the columns {', '.join(field.name for field in stream.given)}"
         raise broken(path, 1, f"a table without {', '.join(missing)}", expected)
-    twice = [name for name, own in places.items() if len(own) > 1]
-    if twice:
-        raise broken(path, 1, f"a table with {', '.join(twice)} more than once", "each of them once")
+    duplicates = [name for name, indices in places.items() if len(indices) > 1]
+    if duplicates:
+        raise broken(path, 1, f"a table with {', '.join(duplicates)} more than once", "each of them once")
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -132,34 +132,34 @@ def _column(stream: StreamDefinition, field: Field, cells: pa.Array) -> Column:
     if isinstance(cells, pa.ExtensionArray):
         return _column(stream, field, cells.storage)
     if types.is_dictionary(kind):
-        return _shared(stream, field, cells)
+        return _dictionary_column(stream, field, cells)
     if types.is_timestamp(kind) or types.is_date(kind):
-        return _moments(field, cells) if field.type is FieldType.TIME else _refused(field, cells)
+        return _moments(field, cells) if field.type is FieldType.TIME else _refuse(field, cells)
     if types.is_floating(kind) or types.is_integer(kind):
         return _numbers(field, cells, stream.time_format)
     if _is_text(kind) or types.is_fixed_size_binary(kind):
         return _texts(field, cells, stream)
     if types.is_decimal(kind) or types.is_boolean(kind) or types.is_null(kind):
         return value_column(field, cells.to_pylist(), stream.time_format)
-    return _refused(field, cells)
+    return _refuse(field, cells)
 
 
-def _shared(stream: StreamDefinition, field: Field, cells: pa.DictionaryArray) -> Column:
+def _dictionary_column(stream: StreamDefinition, field: Field, cells: pa.DictionaryArray) -> Column:
     """Read a dictionary column: only the texts that these rows use are read."""
-    used = pc.unique(cells.indices.drop_null())
-    indices = pc.index_in(cells.indices, used).to_pylist()
-    return _spread(_column(stream, field, cells.dictionary.take(used)), indices, field, stream.time_format)
+    codes = pc.unique(cells.indices.drop_null())
+    indices = pc.index_in(cells.indices, codes).to_pylist()
+    return _spread(_column(stream, field, cells.dictionary.take(codes)), indices, field, stream.time_format)
 
 
 def _spread(distinct: Column, indices: Sequence[int | None], field: Field, unit: str | None) -> Column:
     """Expand a column from its distinct values: each was read once, and its rows share it."""
-    values, wrong = distinct
+    values, errors = distinct
     absent, missing = value_column(field, [None], unit)
     spread: list[Any] = []
     faults: dict[int, InvalidEvent] = {}
     for row, index in enumerate(indices):
         spread.append(absent[0] if index is None else values[index])
-        error = missing.get(0) if index is None else wrong.get(index)
+        error = missing.get(0) if index is None else errors.get(index)
         if error is not None:
             faults[row] = error
     return spread, faults
@@ -176,13 +176,13 @@ def _texts(field: Field, cells: pa.Array, stream: StreamDefinition) -> Column:
     return value_column(field, values, stream.time_format)
 
 
-def _text(cell: pa.Scalar, most: int) -> str | list[str] | None:
+def _text(cell: pa.Scalar, limit: int) -> str | list[str] | None:
     """Return a cell's text; if it has none or too much, return a list, which is not a value of any field."""
     if not cell.is_valid:
         return None
     data = cell.as_buffer()
-    if data.size > most:
-        return [f"{data.size:,} bytes, more than an event may have ({most:,})"]
+    if data.size > limit:
+        return [f"{data.size:,} bytes, more than an event may have ({limit:,})"]
     try:
         return str(data.to_pybytes(), "utf-8")
     except UnicodeDecodeError:
@@ -211,7 +211,7 @@ def _micros(count: int | None, unit: str) -> int | list[str] | None:
     return time if time is None or MIN_TIME <= time <= MAX_TIME else [f"{count} {unit} since 1970"]
 
 
-def _refused(field: Field, cells: pa.Array) -> Column:
+def _refuse(field: Field, cells: pa.Array) -> Column:
     """Refuse cells of a type that no field has: each is a fault, and a list, so that it cannot pass for a value."""
     return value_column(field, [[f"a {cells.type}"] if valid else None for valid in cells.is_valid().to_pylist()])
 

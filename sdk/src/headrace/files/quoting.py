@@ -37,8 +37,8 @@ def quoted_part(text: str) -> str:
     >>> quoted_part('said ""no"" and left",3')
     'said ""no"" and left'
     """
-    found = _STAYS.match(text)
-    return found.group() if found else ""
+    match = _STAYS.match(text)
+    return match.group() if match else ""
 
 
 class Record(NamedTuple):
@@ -67,7 +67,7 @@ class Records:
     """
 
     def __init__(self, lines: Iterator[str], limit: int) -> None:
-        self.doubt: Callable[[int, str, Sequence[str]], str] = lambda line, whole, behind: ""
+        self.doubt: Callable[[int, str, Sequence[str]], str] = lambda line, record, following: ""
         self._lines = lines
         self._limit = limit
         self._again: deque[str] = deque()
@@ -93,27 +93,27 @@ class Records:
 
     def _join(self, line: int, first: str) -> Record:
         """Return the record that continues below its first line."""
-        behind: list[str] = []
-        wrong = self._read_on(first, behind)
-        whole = "".join((first, *behind))
-        wrong = wrong or self.doubt(line, whole, behind)
-        if wrong:
-            self._again.extendleft(reversed(behind))
-            return Record(line, first, wrong)
-        self._line += len(behind)
-        return Record(line, whole)
+        following: list[str] = []
+        problem = self._read_on(first, following)
+        text = "".join((first, *following))
+        problem = problem or self.doubt(line, text, following)
+        if problem:
+            self._again.extendleft(reversed(following))
+            return Record(line, first, problem)
+        self._line += len(following)
+        return Record(line, text)
 
-    def _read_on(self, first: str, behind: list[str]) -> str:
+    def _read_on(self, first: str, following: list[str]) -> str:
         """Read up to the end of a record; return what is wrong with it."""
         size = len(first)
         while (text := self._take()) is not None:
-            behind.append(text)
+            following.append(text)
             size += len(text)
             if '"' in text:
                 if _CLOSES.fullmatch(text):
                     return ""
                 if not (_STAYS.fullmatch(text) or _REOPENS.fullmatch(text)):
                     return "a quote that opens a cell, and none that closes it"
-            if size >= self._limit or len(behind) >= MAX_LINES:
-                return f"a quote that nothing closes within {len(behind):,} lines"
+            if size >= self._limit or len(following) >= MAX_LINES:
+                return f"a quote that nothing closes within {len(following):,} lines"
         return "a quote that nothing closes"

@@ -95,9 +95,9 @@ def _kind(file: IO[bytes], path: Path, suffix: str, stack: ExitStack) -> tuple[I
         return _seekable(file, stack), read_parquet
     start = file.read(_START)
     file.seek(0)
-    what, cure = _foreign(start)
-    if what:
-        raise InvalidRequest(str(path), what, f"{_FORMATS}: {cure}")
+    name, cure = _foreign(start)
+    if name:
+        raise InvalidRequest(str(path), name, f"{_FORMATS}: {cure}")
     reader = _EXTENSIONS.get(suffix)
     if reader is None:
         reader = read_json_lines if start.removeprefix(_BOM).lstrip().startswith((b"{", b"[")) else read_csv
@@ -108,9 +108,9 @@ def _kind(file: IO[bytes], path: Path, suffix: str, stack: ExitStack) -> tuple[I
 
 def _foreign(start: bytes) -> tuple[str, str]:
     """Return what a file with this beginning is, if it is not supported, and how to convert it."""
-    for magic, told in _OTHERS.items():
+    for magic, answer in _OTHERS.items():
         if start.startswith(magic):
-            return told
+            return answer
     if start.startswith(_GZIP):
         return "gzip inside of gzip", "gunzip it once"
     if start[257:262] == b"ustar":

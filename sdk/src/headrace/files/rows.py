@@ -51,6 +51,6 @@ class Rows:
         self.lines.append(line)
 
 
-def broken(path: Path, line: int, what: str, expected: str) -> InvalidRequest:
+def broken(path: Path, line: int, problem: str, expected: str) -> InvalidRequest:
     """Return the error of a file that cannot be read from a certain line on."""
-    return InvalidRequest(f"{path}:{line}", what, expected)
+    return InvalidRequest(f"{path}:{line}", problem, expected)

@@ -60,7 +60,7 @@ def from_text(field: Field, text: str, form: str | None = None) -> Any:
     """
     if text == "":
         return read_value(field, msgspec.UNSET)
-    parsed = text if "_" in text else _parsed(field.type, text, form)  # only Python's numbers may have underscores
+    parsed = text if "_" in text else _parse(field.type, text, form)  # only Python's numbers may have underscores
     try:
         return read_value(field, parsed, form)
     except InvalidEvent as error:
@@ -93,7 +93,7 @@ def _from_decimal(field: Field, value: Decimal, form: str | None) -> Any:
     return read_value(field, value, form)
 
 
-def _parsed(kind: FieldType, text: str, form: str | None) -> Any:
+def _parse(kind: FieldType, text: str, form: str | None) -> Any:
     """Parse a cell's text as the type of its field; return the text itself if that fails."""
     try:
         if kind is FieldType.FLOAT:
@@ -112,8 +112,8 @@ def _int(text: str) -> int | str:
     if len(text) > _LONGEST_NUMBER:
         return text
     number = Decimal(text)
-    whole = number.is_finite() and number.adjusted() < _LONGEST_NUMBER and number == number.to_integral_value()
-    return int(number) if whole else text
+    integral = number.is_finite() and number.adjusted() < _LONGEST_NUMBER and number == number.to_integral_value()
+    return int(number) if integral else text
 
 
 def _number_of_time(text: str, form: str | None) -> Any:

@@ -82,7 +82,7 @@ class Backfill:
         if not (again or unknown):
             raise StateIsThere(self._loop.name)
         outputs = read_outputs(self._client, self._loop, self._topics, tell)
-        if not (again or any(_has_begun(own, outputs) for own in unknown)):
+        if not (again or any(_has_begun(unit, outputs) for unit in unknown)):
             raise StateIsThere(self._loop.name)
         # Each partition is reset in one step in the store, and its owner continues until then: an interruption at any
         # moment leaves no partition without its rows.
@@ -113,13 +113,15 @@ class Backfill:
 
     def _unknown(self) -> list[PartitionId | str]:
         """Return the partitions, and the models (for their joins), of which the store knows nothing."""
-        every = [PartitionId(own.name, index) for own in self._loop.streams for index in range(own.partitions)]
-        partitions = [own for own in every if not self._partitions.known(own)]
-        return [*partitions, *(name for name, own in self._pairs.items() if not own.known())]
+        all_partitions = [
+            PartitionId(stream.name, index) for stream in self._loop.streams for index in range(stream.partitions)
+        ]
+        partitions = [partition for partition in all_partitions if not self._partitions.known(partition)]
+        return [*partitions, *(name for name, pairs in self._pairs.items() if not pairs.known())]
 
     def _goals(self, model: str, outputs: Outputs) -> dict[str, bytes]:
-        own = self._loop.model(model)
-        bases = (self._topics.features(model), self._topics.stream(self._loop.label(own.label).stream))
+        definition = self._loop.model(model)
+        bases = (self._topics.features(model), self._topics.stream(self._loop.label(definition.label).stream))
         return {
             topic: end.to_bytes()
             for topic, end in outputs.ends.items()
@@ -127,19 +129,22 @@ class Backfill:
         }
 
     def _shortages(self, outputs: Outputs) -> list[str]:
-        found = [self._shortage(self._loop.stream(own.stream), own, kept) for own, kept in outputs.retained.items()]
-        return [own for own in found if own]
+        shortages = [
+            self._shortage(self._loop.stream(partition.stream), partition, extent)
+            for partition, extent in outputs.retained.items()
+        ]
+        return [shortage for shortage in shortages if shortage]
 
-    def _shortage(self, stream: StreamDefinition, partition: PartitionId, kept: Retained) -> str:
-        needed = self._needed(stream)
-        if kept.oldest is None or kept.newest is None or kept.newest - kept.oldest >= needed:
+    def _shortage(self, stream: StreamDefinition, partition: PartitionId, extent: Retained) -> str:
+        reach = self._reach(stream)
+        if extent.oldest is None or extent.newest is None or extent.newest - extent.oldest >= reach:
             return ""
         return (
-            f"{partition.stream}-{partition.partition} reaches back {format_span((kept.newest - kept.oldest) / 1e6)}, "
-            f"rows and pairs {format_span(needed / 1e6)}"
+            f"{partition.stream}-{partition.partition} reaches back "
+            f"{format_span((extent.newest - extent.oldest) / 1e6)}, rows and pairs {format_span(reach / 1e6)}"
         )
 
-    def _needed(self, stream: StreamDefinition) -> int:
+    def _reach(self, stream: StreamDefinition) -> int:
         """Return how far back rows and pairs reach that are made from a stream (µs)."""
         windows = [
             window.size + view.keep
@@ -147,13 +152,13 @@ class Backfill:
             if view.stream == stream.name
             for window in view.windows
         ]
-        waits = [own.wait for own in self._loop.labels if stream.name in (own.stream, own.of)]
+        waits = [label.wait for label in self._loop.labels if stream.name in (label.stream, label.of)]
         return max([0, *windows, *waits]) + stream.lateness
 
 
-def _has_begun(own: PartitionId | str, outputs: Outputs) -> bool:
+def _has_begun(unit: PartitionId | str, outputs: Outputs) -> bool:
     """Return whether there must have been a state: events came, or examples were written."""
-    if isinstance(own, str):
-        sequence, _ = outputs.examples[own]
+    if isinstance(unit, str):
+        sequence, _ = outputs.examples[unit]
         return sequence > 0
-    return own in outputs.retained and outputs.retained[own].oldest is not None
+    return unit in outputs.retained and outputs.retained[unit].oldest is not None

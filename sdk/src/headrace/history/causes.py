@@ -31,53 +31,55 @@ class Causes:
         self._replayed = replayed
         self._places = {row: place for place, row in enumerate(rows.tolist())}
         logged = replayed.logged.take(rows)
-        again = rows.size > 0
+        has_rows = rows.size > 0
         #: Recomputed completely from the unaltered streams; None if that is what was replayed.
-        self._whole = replay.recompute(logged, True, NONE).made if again and replay.alterations else None
+        self._complete = replay.recompute(logged, True, NONE).made if has_rows and replay.alterations else None
         #: Recomputed at the recorded cuts from the unaltered streams; None if that is what was replayed.
-        self._at_cut = replay.recompute(logged, False, NONE).made if again and replay.complete else None
+        self._at_cut = replay.recompute(logged, False, NONE).made if has_rows and replay.complete else None
 
     def why(self, row: int, feature: int) -> str:
         """Return the cause of one difference."""
-        place, own, made = self._places[row], self._replayed.logged.vectors, self._replayed.again.made
-        if self._whole is not None and self._value(self._whole, place, feature) != self._value(made, row, feature):
+        place, vectors, recomputed = self._places[row], self._replayed.logged.vectors, self._replayed.again.made
+        if self._complete is not None and self._value(self._complete, place, feature) != self._value(
+            recomputed, row, feature
+        ):
             return self._altered(feature)
         if self._at_cut is None:
-            return self._at_its_cut(feature, own.cuts[row], made.cuts[row])
-        logged = self._columns.value(own.numbers, own.categories, row, feature)
-        if self._value(self._at_cut, place, feature) != logged:
-            return self._at_its_cut(feature, own.cuts[row], self._at_cut.cuts[place])
-        whole = made.cuts[row] if self._whole is None else self._whole.cuts[place]
-        return self._late(feature, own.cuts[row], whole)
+            return self._at_its_cut(feature, vectors.cuts[row], recomputed.cuts[row])
+        value = self._columns.value(vectors.numbers, vectors.categories, row, feature)
+        if self._value(self._at_cut, place, feature) != value:
+            return self._at_its_cut(feature, vectors.cuts[row], self._at_cut.cuts[place])
+        cut = recomputed.cuts[row] if self._complete is None else self._complete.cuts[place]
+        return self._late(feature, vectors.cuts[row], cut)
 
     def lost(self, row: int) -> str:
         """Return why a vector no longer has an event."""
-        own = self._replayed.logged
+        logged = self._replayed.logged
         stream = self._replay.model.stream
-        if own.vectors.ids[row] in self._replay.alterations.altered.get(stream, ()):
+        if logged.vectors.ids[row] in self._replay.alterations.altered.get(stream, ()):
             return f"its event was left out of {stream}, or altered so that it is not taken"
-        return f"{stream} has no event at {_text(own.positions[row])} any more"
+        return f"{stream} has no event at {_text(logged.positions[row])} any more"
 
-    def _value(self, made: Assembled, row: int, feature: int) -> float | str | None:
-        return self._columns.value(made.numbers, made.categories, row, feature)
+    def _value(self, vectors: Assembled, row: int, feature: int) -> float | str | None:
+        return self._columns.value(vectors.numbers, vectors.categories, row, feature)
 
     def _altered(self, feature: int) -> str:
         loop, reads, altered = self._replay.loop, self._replay.assembler.reads, self._replay.alterations.altered
         streams = {loop.view(reads[read].view).stream for read in self._columns.reads[feature]}
         streams.add(self._replay.model.stream)
-        named = [f"{stream} {own}" for stream in sorted(streams) for own in sorted(altered.get(stream, ()))]
-        more = f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
-        return f"altered event: {', '.join(named[:_NAMED])}{more}"
+        events = [f"{stream} {event_id}" for stream in sorted(streams) for event_id in sorted(altered.get(stream, ()))]
+        more = f" and {len(events) - _NAMED:,} more" if len(events) > _NAMED else ""
+        return f"altered event: {', '.join(events[:_NAMED])}{more}"
 
-    def _late(self, feature: int, recorded: Ints, whole: Ints) -> str:
-        for source, before, now in self._rows(feature, recorded, whole):
+    def _late(self, feature: int, recorded: Ints, cut: Ints) -> str:
+        for source, before, now in self._rows(feature, recorded, cut):
             if before < now:
-                there = f"its cut of {_name(source)} ends at {_text(before)}"
-                return f"late event: {there}, the row went on to {_text(now)}"
+                cut_end = f"its cut of {_name(source)} ends at {_text(before)}"
+                return f"late event: {cut_end}, the row went on to {_text(now)}"
         return "late event: not all was folded that it waited for"
 
-    def _at_its_cut(self, feature: int, recorded: Ints, found: Ints) -> str:
-        for source, before, now in self._rows(feature, recorded, found):
+    def _at_its_cut(self, feature: int, recorded: Ints, cut: Ints) -> str:
+        for source, before, now in self._rows(feature, recorded, cut):
             if before != now:
                 begins = self._replay.streams.begins.get(source, START)
                 if before < begins:
@@ -87,7 +89,7 @@ class Causes:
             return "another event: its own has another value"
         return "other events: what its cut holds has other values"
 
-    def _rows(self, feature: int, recorded: Ints, found: Ints) -> list[tuple[PartitionId, Position, Position]]:
+    def _rows(self, feature: int, recorded: Ints, cut: Ints) -> list[tuple[PartitionId, Position, Position]]:
         """Return the rows that a feature needs: their source, and their positions in two cuts."""
         assembler, loop = self._replay.assembler, self._replay.loop
         firsts = np.cumsum([0, *assembler.partitions]).tolist()
@@ -95,7 +97,7 @@ class Causes:
             (
                 PartitionId(loop.view(assembler.reads[read].view).stream, partition),
                 Position(*recorded[firsts[read] + partition].tolist()),
-                Position(*found[firsts[read] + partition].tolist()),
+                Position(*cut[firsts[read] + partition].tolist()),
             )
             for read in self._columns.reads[feature]
             for partition in range(assembler.partitions[read])

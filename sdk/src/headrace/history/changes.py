@@ -21,7 +21,7 @@ from headrace.definition import (
     ViewDefinition,
 )
 from headrace.events.schema import SchemaConflict, conflicts
-from headrace.former import asked_beside
+from headrace.former import former_beside
 from headrace.wording import counted
 
 #: Maximum number of names that are listed.
@@ -138,20 +138,22 @@ class _Comparison:
         new = self._new
         return [
             *map(self._stream, new.streams),
-            *_removed("stream", self._old.streams, new.streams, "its topic stays, and nothing reads it"),
+            *_removals("stream", self._old.streams, new.streams, "its topic stays, and nothing reads it"),
             *map(self._view, new.views),
-            *_removed("view", self._old.views, new.views, "its rows expire"),
+            *_removals("view", self._old.views, new.views, "its rows expire"),
             *map(self._label, new.labels),
-            *_removed("label", self._old.labels, new.labels, ""),
+            *_removals("label", self._old.labels, new.labels, ""),
             *map(self._model, new.models),
-            *_removed("model", self._old.models, new.models, "its topics and checkpoints stay, and nothing reads them"),
+            *_removals(
+                "model", self._old.models, new.models, "its topics and checkpoints stay, and nothing reads them"
+            ),
         ]
 
     def _stream(self, stream: StreamDefinition) -> Change:
         name, before = stream.name, self._old_streams.get(stream.name)
         partitions = self._facts.partitions.get(name, stream.partitions)
-        if refused := self._facts.conflicts.get(name):
-            return Change("stream", name, Outcome.REFUSED, problem=_sentences(refused))
+        if schema_conflicts := self._facts.conflicts.get(name):
+            return Change("stream", name, Outcome.REFUSED, problem=_sentences(schema_conflicts))
         if partitions != stream.partitions:
             problem = f"its topic has {counted(partitions, 'partition')}, and it is declared with {stream.partitions}"
             return Change("stream", name, Outcome.REFUSED, problem=f"{problem}. Declare partitions={partitions}")
@@ -172,10 +174,10 @@ class _Comparison:
         if before.hash != view.hash:
             reason = f"{_view_differences(before, view)}: from the kept events of {view.stream}"
             return Change("view", view.title, Outcome.REMADE, reason, self._shortage(view), was)
-        beside = [other.title for other in self._new.views if other.stream == view.stream and self._is_filled(other)]
-        if not beside:
+        others = [other.title for other in self._new.views if other.stream == view.stream and self._is_filled(other)]
+        if not others:
             return Change("view", view.title, Outcome.KEPT, was=was)
-        reason = f"folded again with {', '.join(beside)}, on the same stream; answers say so meanwhile"
+        reason = f"folded again with {', '.join(others)}, on the same stream; answers say so meanwhile"
         return Change("view", view.title, Outcome.KEPT, reason, self._shortage(view), was)
 
     def _is_filled(self, view: ViewDefinition) -> bool:
@@ -184,13 +186,13 @@ class _Comparison:
 
     def _shortage(self, view: ViewDefinition) -> str:
         """Return why the kept events do not suffice for the view's rows; empty if they do."""
-        stream, kept = self._new.stream(view.stream), self._facts.kept.get(view.stream)
-        needed = view.longest + view.keep + stream.lateness
-        if kept is None or kept.complete or kept.span >= needed:
+        stream, extent = self._new.stream(view.stream), self._facts.kept.get(view.stream)
+        minimum = view.longest + view.keep + stream.lateness
+        if extent is None or extent.complete or extent.span >= minimum:
             return ""
         reach = f"the events of {view.stream} reach back {format_duration(self._reach(view.stream))}"
         cure = "Its longest windows are too small until that much time has passed; or send the older events again"
-        return f"{reach}, and its rows need {format_duration(needed)}. {cure}"
+        return f"{reach}, and its rows need {format_duration(minimum)}. {cure}"
 
     def _label(self, label: LabelDefinition) -> Change:
         before = self._old_labels.get(label.name)
@@ -231,11 +233,11 @@ class _Comparison:
         if model.vectors == "requests":
             return f"{count} of the old definition are not learned: requests are not kept"
         label = self._new.label(model.label)
-        needed = dict.fromkeys((model.stream, label.stream, *(view.stream for view in self._new.views_of(model))))
-        short = [name for name in needed if (kept := self._facts.kept.get(name)) is not None and not kept.complete]
-        if not short:
+        streams = dict.fromkeys((model.stream, label.stream, *(view.stream for view in self._new.views_of(model))))
+        names = [name for name in streams if (extent := self._facts.kept.get(name)) is not None and not extent.complete]
+        if not names:
             return ""
-        spans = [f"{name} reach back {format_duration(self._reach(name))}" for name in short]
+        spans = [f"{name} reach back {format_duration(self._reach(name))}" for name in names]
         return f"of {count} those are made that the kept events hold: those of {', of '.join(spans)}"
 
     def _reach(self, stream: str) -> int:
@@ -244,13 +246,13 @@ class _Comparison:
 
     def _meanwhile(self, before: ModelDefinition, model: ModelDefinition) -> str:
         hashes = {view.name: view.hash for view in self._old.views}
-        former, missing = asked_beside(self._new, before, hashes, self._old.views)
+        former, missing = former_beside(self._new, before, hashes, self._old.views)
         if missing:
             first = f"nothing until it has learned {counted(model.publish_examples, 'example')}"
             return f"{first}: the old version cannot be asked ({'; '.join(missing)})"
         learned = self._facts.examples.get(model.name)
-        needed = model.takeover or learned
-        count = "as many examples as that has" if needed is None else counted(needed, "example")
+        number = model.takeover or learned
+        count = "as many examples as that has" if number is None else counted(number, "example")
         all_kept = "" if model.takeover else ", or all that are kept"
         answer = f"the old version, until the new definition has learned {count}{all_kept}"
         if former.views:
@@ -261,8 +263,8 @@ class _Comparison:
         return answer
 
     def _model_differences(self, before: ModelDefinition, model: ModelDefinition) -> str:
-        read = [view for view in self._new.views_of(model) if view.name in before.view_names and self._is_filled(view)]
-        old, new = ({feature.name: feature for feature in own.features} for own in (before, model))
+        views = [view for view in self._new.views_of(model) if view.name in before.view_names and self._is_filled(view)]
+        old, new = ({feature.name: feature for feature in definition.features} for definition in (before, model))
         label = self._new.label(model.label)
         old_label = self._old_labels.get(model.label)
         differences = [
@@ -272,20 +274,20 @@ class _Comparison:
             _difference("task", before.task, model.task),
             _difference("vectors", before.vectors, model.vectors),
             _difference("learner", before.learner, model.learner),
-            *(f"view {view.title} changed" for view in read),
-            _listed("features added", (new[name].title for name in new if name not in old)),
-            _listed("features removed", (old[name].title for name in old if name not in new)),
-            _listed("features changed", (new[name].title for name in new if _is_another(old.get(name), new[name]))),
+            *(f"view {view.title} changed" for view in views),
+            _list("features added", (new[name].title for name in new if name not in old)),
+            _list("features removed", (old[name].title for name in old if name not in new)),
+            _list("features changed", (new[name].title for name in new if _is_another(old.get(name), new[name]))),
         ]
-        found = [difference for difference in differences if difference]
-        return "; ".join(found) or "the order of its features"
+        texts = [difference for difference in differences if difference]
+        return "; ".join(texts) or "the order of its features"
 
 
 def _is_another(before: FeatureDefinition | None, after: FeatureDefinition) -> bool:
     return before is not None and structs.replace(before, alias=None) != structs.replace(after, alias=None)
 
 
-def _removed(
+def _removals(
     kind: str, old: Iterable[StreamDefinition | _Part], new: Iterable[StreamDefinition | _Part], reason: str
 ) -> Iterator[Change]:
     names = {part.name for part in new}
@@ -345,16 +347,16 @@ def _without_stream(conflict: SchemaConflict) -> str:
     return f"{conflict.problem}. {conflict.cure}"
 
 
-def _sentences(found: Sequence[SchemaConflict]) -> str:
-    return "; ".join(map(_without_stream, found))
+def _sentences(conflicts: Sequence[SchemaConflict]) -> str:
+    return "; ".join(map(_without_stream, conflicts))
 
 
 def _stream_settings(before: StreamDefinition, stream: StreamDefinition) -> str:
     added = [field.name for field in stream.fields if field not in before.fields]
     dropped = {field.name for field in before.fields} - {field.name for field in stream.fields}
-    return _joined(
-        _listed("fields added", added),
-        _listed("fields removed", sorted(dropped)),
+    return _join(
+        _list("fields added", added),
+        _list("fields removed", sorted(dropped)),
         _difference("lateness", _span(before.lateness), _span(stream.lateness)),
         _difference("horizon", _span(before.horizon), _span(stream.horizon)),
         _difference("ids", before.ids, stream.ids),
@@ -365,12 +367,14 @@ def _stream_settings(before: StreamDefinition, stream: StreamDefinition) -> str:
 
 
 def _view_differences(before: ViewDefinition, view: ViewDefinition) -> str:
-    return _joined(
+    return _join(
         _difference("stream", before.stream, view.stream),
         _difference("by", ", ".join(before.by), ", ".join(view.by)),
         _difference("where", _text(before.where), _text(view.where)),
-        _difference("windows", *(", ".join(window.name for window in own.windows) for own in (before, view))),
-        _listed("hops of", (name for name, hop in _hops(view).items() if _hops(before).get(name, hop) != hop)),
+        _difference(
+            "windows", *(", ".join(window.name for window in definition.windows) for definition in (before, view))
+        ),
+        _list("hops of", (name for name, hop in _hops(view).items() if _hops(before).get(name, hop) != hop)),
         "features" if (before.columns, before.aggregates) != (view.columns, view.aggregates) else "",
         _difference("resolution", _span(before.resolution), _span(view.resolution)),
         _difference("keep", _span(before.keep), _span(view.keep)),
@@ -383,7 +387,7 @@ def _hops(view: ViewDefinition) -> dict[str, int]:
 
 def _label_differences(before: LabelDefinition, label: LabelDefinition) -> str:
     names = [name for name in LabelDefinition.__struct_fields__ if name not in ("name", "alias", "value", "wait")]
-    return _joined(
+    return _join(
         _difference("value", _text(before.value), _text(label.value)),
         _difference("wait", _span(before.wait), _span(label.wait)),
         _difference("keep", _shares(before), _shares(label)),
@@ -393,7 +397,7 @@ def _label_differences(before: LabelDefinition, label: LabelDefinition) -> str:
 
 def _shares(label: LabelDefinition) -> str:
     """Return the shares of classes that are kept, as they are declared."""
-    return ", ".join(f"{kept.share:g} of {kept.label}" for kept in label.keep) or "all"
+    return ", ".join(f"{rule.share:g} of {rule.label}" for rule in label.keep) or "all"
 
 
 def _text(expression: Expression | None) -> str:
@@ -404,17 +408,17 @@ def _span(duration: int | None) -> str:
     return "no bound" if duration is None else format_duration(duration)
 
 
-def _difference(what: str, before: object, after: object) -> str:
-    return "" if before == after else f"{what} {before} → {after}"
+def _difference(name: str, before: object, after: object) -> str:
+    return "" if before == after else f"{name} {before} → {after}"
 
 
-def _listed(what: str, names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
-    return f"{what}: {', '.join(listed[:_NAMED])}{more}" if listed else ""
+def _list(title: str, names: Iterable[str]) -> str:
+    items = list(names)
+    more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
+    return f"{title}: {', '.join(items[:_NAMED])}{more}" if items else ""
 
 
-def _joined(*differences: str) -> str:
+def _join(*differences: str) -> str:
     return "; ".join(difference for difference in differences if difference)
 
 

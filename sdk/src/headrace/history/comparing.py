@@ -24,59 +24,69 @@ class Comparison:
 
     def of_vectors(self, replayed: Replayed) -> Iterator[Difference]:
         """Yield the differences between a pass and what was logged, each with its cause."""
-        own, again = replayed.logged.vectors, replayed.again
-        features = self.columns.differ(own.numbers, own.categories, again.made.numbers, again.made.categories)
-        features[~again.known] = False
+        logged, recomputed = replayed.logged.vectors, replayed.again
+        features = self.columns.differ(
+            logged.numbers, logged.categories, recomputed.made.numbers, recomputed.made.categories
+        )
+        features[~recomputed.known] = False
         scores = _scores_differ(replayed)
         vectors: npt.NDArray[np.bool_] = np.asarray(features.any(axis=1))
         causes = Causes(self._replay, self.columns, replayed, np.flatnonzero(vectors))
-        for row in np.flatnonzero(vectors | scores | ~again.known).tolist():
-            if not again.known[row]:
-                yield self._difference(own.ids[row], own.times[row], "vector", None, None, causes.lost(row))
+        for row in np.flatnonzero(vectors | scores | ~recomputed.known).tolist():
+            if not recomputed.known[row]:
+                yield self._difference(logged.ids[row], logged.times[row], "vector", None, None, causes.lost(row))
             for feature in np.flatnonzero(features[row]).tolist():
                 yield self._difference(
-                    own.ids[row],
-                    own.times[row],
+                    logged.ids[row],
+                    logged.times[row],
                     self.columns.names[feature],
-                    self.columns.value(own.numbers, own.categories, row, feature),
-                    self.columns.value(again.made.numbers, again.made.categories, row, feature),
+                    self.columns.value(logged.numbers, logged.categories, row, feature),
+                    self.columns.value(recomputed.made.numbers, recomputed.made.categories, row, feature),
                     causes.why(row, feature),
                 )
             if scores[row]:
                 version = int(replayed.predictions.versions[row])
-                why = "its vector differs" if vectors[row] else _version(replayed.scores, version)
-                yield from self._score(replayed, row, why)
+                reason = "its vector differs" if vectors[row] else _version(replayed.scores, version)
+                yield from self._score(replayed, row, reason)
 
-    def of_requests(self, found: Predictions, again: Rescored) -> Iterator[Difference]:
+    def of_requests(self, predictions: Predictions, rescored: Rescored) -> Iterator[Difference]:
         """Yield the scores of requests that differ from what was answered."""
-        differ = scores_differ(found.scores, again.scores) & ~np.isnan(again.scores)
+        differ = scores_differ(predictions.scores, rescored.scores) & ~np.isnan(rescored.scores)
         for row in np.flatnonzero(differ).tolist():
-            why = _version(again, found.versions[row])
-            scores = float(found.scores[row]), float(again.scores[row])
-            yield self._difference(found.ids[row], found.times[row], "score", *scores, why)
+            reason = _version(rescored, predictions.versions[row])
+            scores = float(predictions.scores[row]), float(rescored.scores[row])
+            yield self._difference(predictions.ids[row], predictions.times[row], "score", *scores, reason)
 
-    def _score(self, replayed: Replayed, row: int, why: str) -> Iterator[Difference]:
-        own, logged, again = replayed.logged.vectors, replayed.predictions, replayed.scores
-        where = own.ids[row], own.times[row]
-        if scores_differ(logged.scores[row : row + 1], again.scores[row : row + 1]).any():
-            yield self._difference(*where, "score", float(logged.scores[row]), float(again.scores[row]), why)
-        if logged.labels[row] != again.labels[row]:
-            yield self._difference(*where, "label", logged.labels[row], again.labels[row], why)
+    def _score(self, replayed: Replayed, row: int, reason: str) -> Iterator[Difference]:
+        vectors, logged, rescored = replayed.logged.vectors, replayed.predictions, replayed.scores
+        event = vectors.ids[row], vectors.times[row]
+        if scores_differ(logged.scores[row : row + 1], rescored.scores[row : row + 1]).any():
+            yield self._difference(*event, "score", float(logged.scores[row]), float(rescored.scores[row]), reason)
+        if logged.labels[row] != rescored.labels[row]:
+            yield self._difference(*event, "label", logged.labels[row], rescored.labels[row], reason)
 
     def _difference(
-        self, own: str, time: np.int64, what: str, logged: float | str | None, again: float | str | None, why: str
+        self,
+        event_id: str,
+        time: np.int64,
+        part: str,
+        logged: float | str | None,
+        recomputed: float | str | None,
+        reason: str,
     ) -> Difference:
-        return Difference(self.model, own, int(time), what, logged, again, why)
+        return Difference(self.model, event_id, int(time), part, logged, recomputed, reason)
 
 
 def _scores_differ(replayed: Replayed) -> npt.NDArray[np.bool_]:
-    logged, again = replayed.predictions, replayed.scores
-    labels = np.array([one != two for one, two in zip(logged.labels, again.labels, strict=True)], bool)
+    logged, rescored = replayed.predictions, replayed.scores
+    labels = np.array([one != two for one, two in zip(logged.labels, rescored.labels, strict=True)], bool)
     # Without its version there is nothing to compare a score with; missing versions are counted elsewhere.
-    differ: npt.NDArray[np.bool_] = (scores_differ(logged.scores, again.scores) | labels) & ~np.isnan(again.scores)
+    differ: npt.NDArray[np.bool_] = (scores_differ(logged.scores, rescored.scores) | labels) & ~np.isnan(
+        rescored.scores
+    )
     return differ
 
 
-def _version(again: Rescored, version: int) -> str:
-    where = "learned again from the examples log" if version in again.relearned else "on the models topic"
-    return f"other version: {version:,}, as it is {where}, scores otherwise"
+def _version(rescored: Rescored, version: int) -> str:
+    source = "learned again from the examples log" if version in rescored.relearned else "on the models topic"
+    return f"other version: {version:,}, as it is {source}, scores otherwise"

@@ -66,17 +66,17 @@ class Columns:
         self, numbers: Floats, categories: Categories, other: Floats, others: Categories
     ) -> npt.NDArray[np.bool_]:
         """Return bool[N, F]: which features of which vectors differ in any bit (NaN equals NaN)."""
-        found = np.empty((len(numbers), len(self.names)), bool)
+        mask = np.empty((len(numbers), len(self.names)), bool)
         number, category = 0, 0
         for place, text in enumerate(self._texts):
             if text:
                 one, two = categories[category], others[category]
-                found[:, place] = [a != b for a, b in zip(one, two, strict=True)]
+                mask[:, place] = [a != b for a, b in zip(one, two, strict=True)]
                 category += 1
             else:
-                found[:, place] = _differ(numbers[:, number], other[:, number])
+                mask[:, place] = _differ(numbers[:, number], other[:, number])
                 number += 1
-        return found
+        return mask
 
     def value(self, numbers: Floats, categories: Categories, row: int, feature: int) -> float | str | None:
         """Return one feature of one vector; None if it is missing."""

@@ -66,26 +66,26 @@ class ExampleAudit:
         """
         if self._model.vectors == "requests":
             return
-        logged, made, frontier, watermark = self._logged()
+        logged, remade, frontier, watermark = self._read_log()
         if self._loop.label(self._model.label).after is not None:
             # The log does not name the entity of a remade example, so its label cannot be found again.
-            self.left_out = len(logged.keys() & made)
-            logged, made = {key: outcome for key, outcome in logged.items() if key not in made}, set()
-        expected = self._expected(selection, made, watermark)
+            self.left_out = len(logged.keys() & remade)
+            logged, remade = {key: outcome for key, outcome in logged.items() if key not in remade}, set()
+        expected = self._expect(selection, remade, watermark)
         self.examples = len(expected)
         for key, outcome in expected.items():
-            known = max(key.time, outcome.time)
+            known_at = max(key.time, outcome.time)
             if key not in logged:
-                if known < frontier:  # later ones still wait for their place
+                if known_at < frontier:  # later ones still wait for their place
                     yield self._difference(key, None, outcome, "its label counts, and it is not in the log")
             elif logged[key] != outcome:
                 yield self._difference(key, logged[key], outcome, "another label answers it")
         for key, outcome in logged.items():
             if key not in expected and selection.rows([key.id], _times(key)):
-                why = "its vector or label is in no topic any more, or does not count"
-                yield self._difference(key, outcome, None, why)
+                reason = "its vector or label is in no topic any more, or does not count"
+                yield self._difference(key, outcome, None, reason)
 
-    def _expected(self, selection: Selection, made: Set[_Key], watermark: int) -> dict[_Key, Outcome]:
+    def _expect(self, selection: Selection, remade: Set[_Key], watermark: int) -> dict[_Key, Outcome]:
         rule = Rule.of(self._loop, self._model)
         join = Join(rule, {})
         log = LoggedModel(self._logs, self._topics, self._model)
@@ -95,7 +95,7 @@ class ExampleAudit:
             for name, id, time in zip(names, vectors.ids, vectors.times.tolist(), strict=True):
                 if name is not None:
                     join.question(name, id, time, b"-")
-        for key in sorted(made):
+        for key in sorted(remade):
             if selection.rows([key.id], _times(key)):
                 join.question(key.id, key.id, key.time, b"-")
         labels = Labels(self._loop, self._model)
@@ -105,24 +105,24 @@ class ExampleAudit:
                     join.label(name, outcome)
         join.decide(list(join.changes), Watermarks(UNKNOWN, watermark, UNKNOWN), Decided())
         return {
-            _Key(question.id, question.time): self._typed(question.outcome)
+            _Key(question.id, question.time): self._as_typed(question.outcome)
             for _, entry in join.changes.values()
             for question in entry.questions
             if question.decided and question.outcome is not None
             if rule.weight(question.id, question.outcome.value) is not None
         }
 
-    def _typed(self, outcome: Outcome) -> Outcome:
+    def _as_typed(self, outcome: Outcome) -> Outcome:
         value = outcome.value
         return Outcome(outcome.time, str(value) if self._model.task is Task.MULTICLASS else float(value))
 
-    def _logged(self) -> tuple[dict[_Key, Outcome], set[_Key], int, int]:
+    def _read_log(self) -> tuple[dict[_Key, Outcome], set[_Key], int, int]:
         """Return the examples in the log, and its remade questions, which have no vector on the features topic.
 
         Also return the time before which the log is complete, and the watermark of its labels.
         """
-        found: dict[_Key, Outcome] = {}
-        made: set[_Key] = set()
+        outcomes: dict[_Key, Outcome] = {}
+        remade: set[_Key] = set()
         accepted, frontier, watermark = Accepted(), UNKNOWN, UNKNOWN
         for physical in self._logs.partitions(self._topics.examples(self._model.name)):
             for batch in self._logs.read(physical, FEW):
@@ -133,27 +133,27 @@ class ExampleAudit:
                     frontier = frontier if envelope.reached is None else envelope.reached
                     watermark = max(watermark, UNKNOWN if envelope.watermark is None else envelope.watermark)
                     if entries is not None:
-                        found.update(self._answers(entries))
-                        made.update(_made(entries))
-        return found, made, frontier, watermark
+                        outcomes.update(self._answers(entries))
+                        remade.update(_remade(entries))
+        return outcomes, remade, frontier, watermark
 
     def _entries(self, message: Message) -> LogEntries | None:
-        own = message.payload and made_for(self._model, message.envelope)
-        return decode_log(self._model, message.payload) if own else None
+        is_ours = message.payload and made_for(self._model, message.envelope)
+        return decode_log(self._model, message.payload) if is_ours else None
 
     def _answers(self, entries: LogEntries) -> Iterator[tuple[_Key, Outcome]]:
         examples = entries.answers
         columns = (examples.times.tolist(), examples.label_times.tolist(), list(examples.labels))
         for id, time, label_time, label in zip(examples.ids, *columns, strict=True):
-            yield _Key(id, time), self._typed(Outcome(label_time, label))
+            yield _Key(id, time), self._as_typed(Outcome(label_time, label))
 
-    def _difference(self, key: _Key, logged: Outcome | None, again: Outcome | None, why: str) -> Difference:
+    def _difference(self, key: _Key, logged: Outcome | None, recomputed: Outcome | None, reason: str) -> Difference:
         before = None if logged is None else logged.value
-        after = None if again is None else again.value
-        return Difference(self._model.name, key.id, key.time, "example", before, after, why)
+        after = None if recomputed is None else recomputed.value
+        return Difference(self._model.name, key.id, key.time, "example", before, after, reason)
 
 
-def _made(entries: LogEntries) -> Iterator[_Key]:
+def _remade(entries: LogEntries) -> Iterator[_Key]:
     if entries.made is not None:
         for row in np.flatnonzero(entries.made & (entries.kinds == Kind.QUESTION)).tolist():
             yield _Key(entries.ids[row], int(entries.times[row]))

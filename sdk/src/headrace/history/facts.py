@@ -68,7 +68,7 @@ class FactFinder:
         both = [stream for stream in new.streams if stream.name in names]
         newest = self._newest()
         facts = Facts(
-            kept={stream.name: self._kept(self._old.stream(stream.name), newest) for stream in both},
+            kept={stream.name: self._kept_events(self._old.stream(stream.name), newest) for stream in both},
             examples=self._examples(),
         )
         if self._admin is None:
@@ -86,18 +86,18 @@ class FactFinder:
 
     def _examples(self) -> dict[str, int]:
         reports = QualityBoard(self._store, self._old.name)
-        found = {model.name: reports.read(model.name) for model in self._old.models}
-        return {name: report.examples for name, report in found.items() if report is not None}
+        quality = {model.name: reports.read(model.name) for model in self._old.models}
+        return {name: report.examples for name, report in quality.items() if report is not None}
 
     def _partitions(self, admin: Admin, new: LoopDefinition) -> dict[str, int]:
-        found = {stream.name: admin.partitions(self._topics.stream(stream.name)) for stream in new.streams}
+        counts = {stream.name: admin.partitions(self._topics.stream(stream.name)) for stream in new.streams}
         # A plain topic counts as one partition.
-        return {name: count or 1 for name, count in found.items() if count is not None}
+        return {name: count or 1 for name, count in counts.items() if count is not None}
 
-    def _kept(self, stream: StreamDefinition, newest: int | None) -> KeptEvents:
+    def _kept_events(self, stream: StreamDefinition, newest: int | None) -> KeptEvents:
         parts = [self._oldest(stream, topic) for topic in partitions(self._client, self._topics.stream(stream.name))]
         times = [oldest for oldest, _ in parts if oldest is not None]
-        ages = [self._clock() - published for _, published in parts if published is not None]
+        ages = [self._clock() - time for _, time in parts if time is not None]
         # Events are removed once they are older than the retention: if the oldest one is younger, none was removed.
         complete = stream.retention is None or max(ages, default=0) < stream.retention
         return KeptEvents(max(times, default=None), newest, complete)

@@ -36,13 +36,13 @@ class Selection:
 
     def rows(self, ids: list[str], times: Ints) -> list[int]:
         """Return the places of the selected ones, regardless of the limit."""
-        meant = np.ones(len(ids), bool)
+        mask = np.ones(len(ids), bool)
         if self.start is not None:
-            meant &= times >= self.start
+            mask &= times >= self.start
         if self.end is not None:
-            meant &= times < self.end
-        found = np.flatnonzero(meant).tolist()
-        return found if self.ids is None else [row for row in found if ids[row] in self.ids]
+            mask &= times < self.end
+        rows = np.flatnonzero(mask).tolist()
+        return rows if self.ids is None else [row for row in rows if ids[row] in self.ids]
 
 
 @dataclass
@@ -111,60 +111,62 @@ class LoggedModel:
         """Yield the selected vectors, at most `size` at a time."""
         self.foreign = self.asked = 0
         parts: list[LoggedVectors] = []
-        held, left = 0, selection.limit
+        count, remaining = 0, selection.limit
         for part in self._vectors(selection):
-            if left is not None:
-                part = part.take(np.arange(min(left, len(part))))
-                left -= len(part)
+            if remaining is not None:
+                part = part.take(np.arange(min(remaining, len(part))))
+                remaining -= len(part)
             parts.append(part)
-            held += len(part)
-            if held >= size:
-                joined, parts, held = _joined(parts), [], 0
+            count += len(part)
+            if count >= size:
+                joined, parts, count = _join(parts), [], 0
                 yield joined
-            if left == 0:
+            if remaining == 0:
                 break
-        if held:
-            joined, parts = _joined(parts), []
+        if count:
+            joined, parts = _join(parts), []
             yield joined
 
     def predictions(self, logged: LoggedVectors) -> LoggedPredictions:
         """Return the predictions of these vectors."""
         size = len(logged)
-        found = LoggedPredictions(np.full(size, -1, np.int64), np.full(size, np.nan), [None] * size)
-        places = {int(own): np.flatnonzero(logged.partitions == own) for own in np.unique(logged.partitions)}
-        orders = {own: orders_of(logged.positions[rows]) for own, rows in places.items()}
-        sorting = {own: np.argsort(order) for own, order in orders.items()}
+        result = LoggedPredictions(np.full(size, -1, np.int64), np.full(size, np.nan), [None] * size)
+        places = {
+            int(partition): np.flatnonzero(logged.partitions == partition) for partition in np.unique(logged.partitions)
+        }
+        orders = {partition: orders_of(logged.positions[rows]) for partition, rows in places.items()}
+        sorting = {partition: np.argsort(order) for partition, order in orders.items()}
         for source, payload, accepted in self._messages(self._topics.predictions(self._model.name), self._answers):
-            own = source.partition
-            if source.epoch is None or own not in places:
+            partition = source.partition
+            if source.epoch is None or partition not in places:
                 continue
             predictions = self._predictions(payload)
             if predictions is None:
                 continue
-            taken = accepted.take(source.epoch, predictions.positions)
-            wanted = orders_of(_positions(predictions.positions))
-            order = sorting[own]
-            at = np.minimum(np.searchsorted(orders[own], wanted, sorter=order), len(order) - 1)
-            for row in taken:
+            rows = accepted.take(source.epoch, predictions.positions)
+            targets = orders_of(_positions(predictions.positions))
+            order = sorting[partition]
+            at = np.minimum(np.searchsorted(orders[partition], targets, sorter=order), len(order) - 1)
+            for row in rows:
                 place = order[at[row]]
-                if orders[own][place] == wanted[row]:
-                    _note(found, int(places[own][place]), predictions, row)
-        return found
+                if orders[partition][place] == targets[row]:
+                    _note(result, int(places[partition][place]), predictions, row)
+        return result
 
     def requests(self, selection: Selection, size: int) -> Iterator[Predictions]:
         """Yield the selected predictions of requests, with the vectors recorded in them."""
-        left = selection.limit
+        remaining = selection.limit
         for source, payload, _ in self._messages(self._topics.predictions(self._model.name), self._answers):
             if source.epoch is not None:
                 continue
-            found = self._predictions(payload)
-            if found is None:
+            predictions = self._predictions(payload)
+            if predictions is None:
                 continue
-            rows = selection.rows(found.ids, found.times)[:left]
-            if left is not None:
-                left -= len(rows)
+            rows = selection.rows(predictions.ids, predictions.times)[:remaining]
+            if remaining is not None:
+                remaining -= len(rows)
             for start in range(0, len(rows), size):
-                yield _taken(found, rows[start : start + size])
+                yield _take(predictions, rows[start : start + size])
 
     def _vectors(self, selection: Selection) -> Iterator[LoggedVectors]:
         for source, payload, accepted in self._messages(self._topics.features(self._model.name), self._asks):
@@ -176,10 +178,10 @@ class LoggedModel:
             if source.epoch is None:
                 self.asked += len(selection.rows(vectors.ids, vectors.times))
                 continue
-            taken = accepted.take(source.epoch, vectors.positions)
-            meant = selection.rows(vectors.ids, vectors.times)
+            new = accepted.take(source.epoch, vectors.positions)
+            selected = selection.rows(vectors.ids, vectors.times)
             # Copy, even if all are taken: decoded vectors keep the whole message in memory.
-            vectors = vectors.take(taken if len(meant) == len(vectors) else sorted({*taken} & {*meant}))
+            vectors = vectors.take(new if len(selected) == len(vectors) else sorted({*new} & {*selected}))
             if len(vectors):
                 yield LoggedVectors(
                     vectors, np.full(len(vectors), source.partition, np.int64), _positions(vectors.positions)
@@ -204,18 +206,18 @@ class LoggedModel:
         return envelope.definition == self._model.hash
 
     def _messages(self, topic: str, counts: Callable[[Envelope], bool]) -> Iterator[tuple[Envelope, bytes, Accepted]]:
-        accepted: dict[int, Accepted] = {}
+        by_partition: dict[int, Accepted] = {}
         for physical in self._logs.partitions(topic):
             for batch in self._logs.read(physical, FEW):
-                for message in opened(batch, physical, lambda wrong: self._leave(wrong.reason)):
+                for message in opened(batch, physical, lambda message: self._leave(message.reason)):
                     source, payload = message.envelope, message.payload
-                    standing = accepted.setdefault(source.partition, Accepted())
-                    if source.epoch is not None and not standing.mark(source.epoch):
+                    accepted = by_partition.setdefault(source.partition, Accepted())
+                    if source.epoch is not None and not accepted.mark(source.epoch):
                         continue
                     if payload and not counts(source):
                         self.foreign += 1
                     elif payload:
-                        yield source, payload, standing
+                        yield source, payload, accepted
 
 
 def _positions(positions: list[bytes]) -> Ints:
@@ -224,17 +226,17 @@ def _positions(positions: list[bytes]) -> Ints:
     return np.stack([words[name].astype(np.int64) - 1 for name in ("ledger", "entry", "batch")], axis=1)
 
 
-def _joined(parts: list[LoggedVectors]) -> LoggedVectors:
+def _join(parts: list[LoggedVectors]) -> LoggedVectors:
     vectors = [part.vectors for part in parts]
     return LoggedVectors(
         Vectors(
-            [own for part in vectors for own in part.ids],
+            [event_id for part in vectors for event_id in part.ids],
             np.concatenate([part.times for part in vectors]),
-            [own for part in vectors for own in part.positions],
+            [position for part in vectors for position in part.positions],
             np.concatenate([part.cuts for part in vectors]),
             np.concatenate([part.numbers for part in vectors]),
             [
-                [own for part in vectors for own in part.categories[column]]
+                [category for part in vectors for category in part.categories[column]]
                 for column in range(len(vectors[0].categories))
             ],
             None if vectors[0].entities is None else [entity for part in vectors for entity in part.entities or ()],
@@ -244,22 +246,22 @@ def _joined(parts: list[LoggedVectors]) -> LoggedVectors:
     )
 
 
-def _taken(found: Predictions, rows: list[int]) -> Predictions:
+def _take(predictions: Predictions, rows: list[int]) -> Predictions:
     index: npt.NDArray[np.int64] = np.array(rows, np.int64)
     return Predictions(
-        [found.ids[row] for row in rows],
-        found.times[index],
-        [found.positions[row] for row in rows],
-        found.versions[index],
-        found.scores[index],
-        None if found.labels is None else [found.labels[row] for row in rows],
-        found.numbers[index],
-        [[column[row] for row in rows] for column in found.categories],
+        [predictions.ids[row] for row in rows],
+        predictions.times[index],
+        [predictions.positions[row] for row in rows],
+        predictions.versions[index],
+        predictions.scores[index],
+        None if predictions.labels is None else [predictions.labels[row] for row in rows],
+        predictions.numbers[index],
+        [[column[row] for row in rows] for column in predictions.categories],
     )
 
 
-def _note(found: LoggedPredictions, place: int, predictions: Predictions, row: int) -> None:
-    found.versions[place] = predictions.versions[row]
-    found.scores[place] = predictions.scores[row]
+def _note(result: LoggedPredictions, place: int, predictions: Predictions, row: int) -> None:
+    result.versions[place] = predictions.versions[row]
+    result.scores[place] = predictions.scores[row]
     if predictions.labels is not None:
-        found.labels[place] = predictions.labels[row]
+        result.labels[place] = predictions.labels[row]

@@ -85,61 +85,61 @@ class _Reading:
         self._loop = loop
         self._topics = topics
         self._tell = tell
-        self._found = Outputs()
+        self._outputs = Outputs()
         self._emitted: dict[PartitionId, list[Position]] = {}
 
     def run(self) -> Outputs:
-        refused = self._refused()
+        refused = self._refused_positions()
         for stream in self._loop.streams:
             for index, topic in enumerate(partitions(self._client, self._topics.stream(stream.name))):
                 self._read_stream(stream, PartitionId(stream.name, index), topic, refused)
         for model in self._loop.models:
             self._read_features(model)
             self._read_examples(model)
-        return self._found
+        return self._outputs
 
-    def _refused(self) -> dict[str, Position]:
+    def _refused_positions(self) -> dict[str, Position]:
         """Return, by physical topic, the last position for which the feature service has written a dead letter."""
-        found: dict[str, Position] = {}
+        positions: dict[str, Position] = {}
         topic = self._topics.dead_letters
         for batch in read_whole(self._client, topic):
             for message in opened(batch, topic, pass_over):
                 letter = read_letter(message.payload)
                 if letter.service == "feature" and letter.position:
-                    own = Position.from_bytes(letter.position)
-                    found[letter.topic] = max(own, found.get(letter.topic, START))
+                    position = Position.from_bytes(letter.position)
+                    positions[letter.topic] = max(position, positions.get(letter.topic, START))
             self._tell(topic, len(batch))
-        return found
+        return positions
 
     def _read_stream(
         self, stream: StreamDefinition, partition: PartitionId, topic: str, refused: dict[str, Position]
     ) -> None:
-        codec, own = StreamCodec(stream), Retained()
+        codec, extent = StreamCodec(stream), Retained()
         for batch in read_whole(self._client, topic, 5_000):
-            own.end = batch.positions[-1]
+            extent.end = batch.positions[-1]
             events = [payload for payload in batch.payloads if payload]
             # The first and the last events show how far the log reaches.
             times = codec.columns(events[:100] + events[-100:])[0].times
             if len(times):
-                own.oldest = int(times.min()) if own.oldest is None else own.oldest
-                own.newest = int(times.max())
+                extent.oldest = int(times.min()) if extent.oldest is None else extent.oldest
+                extent.newest = int(times.max())
             self._tell(topic, len(batch))
-        found = self._found
-        found.ends[topic] = own.end
-        found.topics.append(topic)
-        found.retained[partition] = own
-        found.epochs[partition] = 0
-        found.progress[partition] = Progress(refused=refused.get(topic, START))
+        outputs = self._outputs
+        outputs.ends[topic] = extent.end
+        outputs.topics.append(topic)
+        outputs.retained[partition] = extent
+        outputs.epochs[partition] = 0
+        outputs.progress[partition] = Progress(refused=refused.get(topic, START))
 
     def _read_features(self, model: ModelDefinition) -> None:
         for index, topic in enumerate(partitions(self._client, self._topics.features(model.name))):
             accepted = Accepted()
-            self._found.ends[topic] = START
+            self._outputs.ends[topic] = START
             for batch in read_whole(self._client, topic, 200):
                 # The definition does not matter: what was emitted has been written.
                 for message, positions in decoded(opened(batch, topic, pass_over), topic, _positions, pass_over):
                     accepted.take(message.envelope.epoch or 0, positions)
-                self._found.ends[topic] = batch.positions[-1]
+                self._outputs.ends[topic] = batch.positions[-1]
                 self._tell(topic, len(batch))
             if model.vectors == "stream":
                 self._is_out(PartitionId(model.stream, index), accepted)
@@ -147,8 +147,8 @@ class _Reading:
     def _is_out(self, partition: PartitionId, accepted: Accepted) -> None:
         """Record a model's progress; the model furthest behind decides, as readers of the others drop duplicates."""
         self._emitted.setdefault(partition, []).append(Position.from_bytes(accepted.position))
-        self._found.progress[partition].emitted = min(self._emitted[partition])
-        self._found.epochs[partition] = max(self._found.epochs[partition], accepted.epoch)
+        self._outputs.progress[partition].emitted = min(self._emitted[partition])
+        self._outputs.epochs[partition] = max(self._outputs.epochs[partition], accepted.epoch)
 
     def _read_examples(self, model: ModelDefinition) -> None:
         sequence = epoch = 0
@@ -158,7 +158,7 @@ class _Reading:
                 epoch = max(epoch, message.envelope.epoch or 0)
                 sequence = max(sequence, last + 1)
             self._tell(topic, len(batch))
-        self._found.examples[model.name] = (sequence, epoch)
+        self._outputs.examples[model.name] = (sequence, epoch)
 
 
 def _positions(message: Message) -> list[bytes]:

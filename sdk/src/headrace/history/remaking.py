@@ -171,9 +171,9 @@ def remake(
     """
     if model.vectors == "requests":
         raise InvalidRequest(f"model {model.name}", "asked by requests", "one whose questions are events of a stream")
-    made = Remade()
-    made.entries = _Log(loop, model, source, until, first, span).entries(made, told)
-    return made
+    remade = Remade()
+    remade.entries = _Log(loop, model, source, until, first, span).entries(remade, told)
+    return remade
 
 
 class _Log:
@@ -195,8 +195,10 @@ class _Log:
         self._labels = Labels(loop, model)
         self._rule = Rule.of(loop, model)
         self._fields = Assembler(loop, model).fields | ({model.entity} if model.entity else frozenset())
-        self._questions = {own: _Cursor(source.read(own)) for own in source.partitions(model.stream)}
-        self._told = [_Cursor(source.read(own)) for own in source.partitions(self._labels.stream.name)]
+        self._questions = {partition: _Cursor(source.read(partition)) for partition in source.partitions(model.stream)}
+        self._label_cursors = [
+            _Cursor(source.read(partition)) for partition in source.partitions(self._labels.stream.name)
+        ]
         self._vectors = _Vectors(loop, model, source)
         self._answers = _Answers(self._rule, self._labels.stream.lateness)
         self._read = 0
@@ -204,15 +206,13 @@ class _Log:
         self._seqs: dict[int, int] = {}
         self._closed: list[ClosedQuestion] = []
 
-    def entries(self, made: Remade, told: Callable[[int, int], None]) -> Iterator[LogEntries]:
-        """Yield the entries, then add to `made` the questions that are left."""
+    def entries(self, remade: Remade, tell: Callable[[int, int], None]) -> Iterator[LogEntries]:
+        """Yield the entries, then add to `remade` the questions that are left."""
         total = sum(
-            self._count(partition, accepted)
-            for partition in self._questions
-            for accepted in self._source.read(partition)
+            self._count(partition, waiting) for partition in self._questions for waiting in self._source.read(partition)
         )
-        told(0, total)
-        cursors = [*self._questions.values(), *self._told]
+        tell(0, total)
+        cursors = [*self._questions.values(), *self._label_cursors]
         before: int | None = UNKNOWN
         while before is not None:
             arrivals: list[_Arrival] = []
@@ -221,88 +221,88 @@ class _Log:
             while before is not None and len(arrivals) < max(self._span, self._answers.waiting):
                 for cursor in cursors:
                     cursor.fill()
-                before = min((own.reach for own in cursors if own.reach is not None), default=None)
+                before = min((cursor.reach for cursor in cursors if cursor.reach is not None), default=None)
                 arrivals += self._take_questions(before, parts)
                 arrivals += self._take_labels(before)
             rows = self._answers.take(arrivals, self._marks())
             self._vectors.make(parts, first, rows, before)
-            told(self._read, total)
-            coming = min((own.watermark for own in self._questions.values() if not own.done), default=ENDED)
-            placed = self._answers.ready(None if before is None else coming)
-            for start in range(0, len(placed), MAX_ROWS):
-                yield self._entries(placed[start : start + MAX_ROWS])
-            self._close(placed)
-        made.open += self._open()
-        made.closed += self._closed
+            tell(self._read, total)
+            coming = min((cursor.watermark for cursor in self._questions.values() if not cursor.done), default=ENDED)
+            items = self._answers.ready(None if before is None else coming)
+            for start in range(0, len(items), MAX_ROWS):
+                yield self._entries(items[start : start + MAX_ROWS])
+            self._close(items)
+        remade.open += self._open()
+        remade.closed += self._closed
 
-    def _count(self, partition: PartitionId, accepted: Waiting) -> int:
+    def _count(self, partition: PartitionId, waiting: Waiting) -> int:
         """Count the events up to the position of their partition's last question."""
         if self._until is None:
-            return len(accepted)
+            return len(waiting)
         last = self._until.get(partition)
         if last is None:
             return 0
-        places = orders_of(accepted.positions)
+        places = orders_of(waiting.positions)
         return int(np.searchsorted(places, orders_of(np.array([last], np.int64))[0], side="right"))
 
     def _take_questions(self, before: int | None, parts: list[tuple[EventColumns, Ints]]) -> Iterator[_Arrival]:
         for partition, cursor in self._questions.items():
-            for accepted in cursor.take(before):
-                rows = np.arange(self._count(partition, accepted))
-                columns = accepted.columns
-                chosen = {name: columns.fields[name] for name in self._fields}
-                events = EventColumns(columns.times, columns.ids, chosen).take(rows)
-                parts.append((events, accepted.keys[rows]))
+            for waiting in cursor.take(before):
+                rows = np.arange(self._count(partition, waiting))
+                columns = waiting.columns
+                fields = {name: columns.fields[name] for name in self._fields}
+                events = EventColumns(columns.times, columns.ids, fields).take(rows)
+                parts.append((events, waiting.keys[rows]))
                 names = texts_of(events.fields[self._model.entity]) if self._model.entity else events.ids
-                keys, times = accepted.keys[rows].tolist(), events.times.tolist()
+                keys, times = waiting.keys[rows].tolist(), events.times.tolist()
                 for name, key, id, time in zip(names, keys, events.ids, times, strict=True):
                     if name:
                         yield _Arrival(name, key, 0, _Asked(self._read, id, time))
                     self._read += 1
 
     def _take_labels(self, before: int | None) -> Iterator[_Arrival]:
-        for cursor in self._told:
-            for accepted in cursor.take(before):
-                for row, name, outcome in self._labels.rows(accepted.columns):
-                    yield _Arrival(name, int(accepted.keys[row]), 1, outcome)
+        for cursor in self._label_cursors:
+            for waiting in cursor.take(before):
+                for row, name, outcome in self._labels.rows(waiting.columns):
+                    yield _Arrival(name, int(waiting.keys[row]), 1, outcome)
 
-    def _close(self, placed: Iterable[_Placed]) -> None:
+    def _close(self, items: Iterable[_Placed]) -> None:
         """Keep answered questions as long as one of their labels may wait in the join."""
         if self._rule.after is not None:
             return  # labels belong to entities, and answer many questions
-        self._closed += [ClosedQuestion(own.question.id, own.question.time) for own in placed if not own.asks]
+        self._closed += [ClosedQuestion(item.question.id, item.question.time) for item in items if not item.asks]
         # A label may come one bound after its question, and waits for another bound.
         oldest = self._marks().complete - 2 * self._rule.bound
-        self._closed = [own for own in self._closed if own.time >= oldest]
+        self._closed = [question for question in self._closed if question.time >= oldest]
 
     def _marks(self) -> Watermarks:
-        questions, labels = _least(self._questions.values()), _least(self._told)
+        questions, labels = _watermark(self._questions.values()), _watermark(self._label_cursors)
         return Watermarks(questions, labels, min(questions, labels))
 
     def _entries(self, part: Sequence[_Placed]) -> LogEntries:
         rule, model = self._rule, self._model
         seqs = range(self._next, self._next + len(part))
         self._next += len(part)
-        self._seqs |= {own.row: seq for own, seq in zip(part, seqs, strict=True) if own.asks}
-        asked = [own.question for own in part]
-        weights = [None if own.asks else _weight(rule, own.question) for own in part]
+        self._seqs |= {item.row: seq for item, seq in zip(part, seqs, strict=True) if item.asks}
+        questions = [item.question for item in part]
+        weights = [None if item.asks else _weight(rule, item.question) for item in part]
         kinds = [
-            Kind.QUESTION if own.asks else Kind.UNANSWERED if weight is None else Kind.ANSWER
-            for own, weight in zip(part, weights, strict=True)
+            Kind.QUESTION if item.asks else Kind.UNANSWERED if weight is None else Kind.ANSWER
+            for item, weight in zip(part, weights, strict=True)
         ]
         labels = [
-            own.outcome.value if kind is Kind.ANSWER and own.outcome else None
-            for own, kind in zip(asked, kinds, strict=True)
+            question.outcome.value if kind is Kind.ANSWER and question.outcome else None
+            for question, kind in zip(questions, kinds, strict=True)
         ]
-        numbers, categories = self._vectors.at([own.row for own in part])
+        numbers, categories = self._vectors.at([item.row for item in part])
         entries = LogEntries(
             np.array(seqs, np.int64),
             np.array(kinds, np.int8),
-            np.array([self._seqs[own.row] for own in part], np.int64),
-            [own.id for own in asked],
-            np.array([own.time for own in asked], np.int64),
+            np.array([self._seqs[item.row] for item in part], np.int64),
+            [question.id for question in questions],
+            np.array([question.time for question in questions], np.int64),
             np.array(
-                [own.question.time if own.asks else own.question.label_time(rule.bound) for own in part], np.int64
+                [item.question.time if item.asks else item.question.label_time(rule.bound) for item in part], np.int64
             ),
             ["" if label is None else str(label) for label in labels]
             if model.task is Task.MULTICLASS
@@ -312,21 +312,21 @@ class _Log:
             categories,
             np.ones(len(part), bool),
         )
-        closed = [own.row for own in part if not own.asks]
+        closed = [item.row for item in part if not item.asks]
         for row in closed:
             del self._seqs[row]
         self._vectors.forget(closed)
         return entries
 
     def _open(self) -> list[OpenQuestion]:
-        found = []
+        questions = []
         for name, question in self._answers.open():
             (numbers,), categories = self._vectors.at([_row(question)])
             outcome = question.outcome
-            found.append(
+            questions.append(
                 OpenQuestion(name, question.id, question.time, outcome, numbers, [value for (value,) in categories])
             )
-        return found
+        return questions
 
 
 class _Cursor:
@@ -404,9 +404,9 @@ def _part(events: Waiting, start: int, stop: int) -> Waiting:
     )
 
 
-def _least(cursors: Iterable[_Cursor]) -> int:
+def _watermark(cursors: Iterable[_Cursor]) -> int:
     """Return the watermark of a stream; a partition without events holds nothing back."""
-    return min((own.watermark for own in cursors if not own.empty), default=UNKNOWN)
+    return min((cursor.watermark for cursor in cursors if not cursor.empty), default=UNKNOWN)
 
 
 class _Answers:
@@ -422,7 +422,7 @@ class _Answers:
         self._rule = rule
         self._lateness = lateness
         self._entries: dict[str, Entry] = {}
-        self._placed: list[_Placed] = []
+        self._queue: list[_Placed] = []
 
     @property
     def waiting(self) -> int:
@@ -444,17 +444,17 @@ class _Answers:
 
     def ready(self, coming: int | None) -> list[_Placed]:
         """Take the entries whose place is final, given the time before which no question comes; None takes them all."""
-        self._placed.sort()
-        end = len(self._placed)
+        self._queue.sort()
+        end = len(self._queue)
         if coming is not None:
             bound = min([coming, *(question.time for _, question in self._undecided())])
-            end = bisect_left(self._placed, sort_key(bound), key=attrgetter("place"))
-        ready, self._placed = self._placed[:end], self._placed[end:]
+            end = bisect_left(self._queue, sort_key(bound), key=attrgetter("place"))
+        ready, self._queue = self._queue[:end], self._queue[end:]
         return ready
 
     def open(self) -> list[tuple[str, Question]]:
         """Return the undecided questions, with the names of their entries."""
-        return sorted(self._undecided(), key=lambda own: (own[1].time, own[1].id))
+        return sorted(self._undecided(), key=lambda item: (item[1].time, item[1].id))
 
     def _undecided(self) -> Iterator[tuple[str, Question]]:
         for name, entry in self._entries.items():
@@ -468,11 +468,11 @@ class _Answers:
         for start in range(0, max(len(arrivals), 1), _PRUNE):
             part = arrivals[start : start + _PRUNE]
             join = Join(self._rule, {name: entry})
-            for own in part:
-                if isinstance(own.what, Outcome):
-                    join.label(name, own.what)
-                elif join.question(name, own.what.id, own.what.time, own.what.row.to_bytes(8, "big")):
-                    rows.append(own.what.row)
+            for arrival in part:
+                if isinstance(arrival.what, Outcome):
+                    join.label(name, arrival.what)
+                elif join.question(name, arrival.what.id, arrival.what.time, arrival.what.row.to_bytes(8, "big")):
+                    rows.append(arrival.what.row)
             now = marks
             if start + _PRUNE < len(arrivals):
                 # All events of an entity are in one partition, whose watermark is at least this.
@@ -489,8 +489,8 @@ class _Answers:
         for question in entry.questions:
             if question.decided and question.vector is not None:
                 row = _row(question)
-                self._placed.append(_Placed(question_place(name, question, self._rule), row, question, True))
-                self._placed.append(_Placed(answer_place(name, question, self._rule), row, question, False))
+                self._queue.append(_Placed(question_place(name, question, self._rule), row, question, True))
+                self._queue.append(_Placed(answer_place(name, question, self._rule), row, question, False))
                 question = question._replace(vector=None)
             questions.append(question)
         return entry._replace(questions=tuple(questions))
@@ -533,19 +533,19 @@ class _Vectors:
         keys = np.concatenate([keys for _, keys in parts])[at]
         replay = VectorReplay(self._loop, self._model, events, keys, rows=self._rows)
         for partition, cursor in self._cursors.items():
-            folded = replay.partition(partition)
+            fold = replay.partition(partition)
             # The keys of events that a vector may read exceed its own key by at most the lateness.
             end = None if before is None else before + self._loop.stream(partition.stream).lateness
-            for accepted in cursor.take(end):
-                folded.fold(accepted)
-                if before is None and folded.done:
+            for waiting in cursor.take(end):
+                fold.fold(waiting)
+                if before is None and fold.done:
                     break
-            folded.finish()
-        made = replay.assemble()
+            fold.finish()
+        vectors = replay.assemble()
         for place, row in enumerate(rows):
             # Copy, because a view would keep the whole span in memory.
-            categories = tuple(column[place] for column in made.categories)
-            self._vectors[row] = _Vector(made.numbers[place].copy(), categories)
+            categories = tuple(column[place] for column in vectors.categories)
+            self._vectors[row] = _Vector(vectors.numbers[place].copy(), categories)
         if before is not None:
             self._forget_rows(before - self._loop.stream(self._model.stream).lateness)
 
@@ -556,9 +556,9 @@ class _Vectors:
 
     def at(self, rows: Sequence[int]) -> tuple[npt.NDArray[np.float64], list[list[str | None]]]:
         """Return the vectors of some rows (at least one), as numbers and columns of text."""
-        found = [self._vectors[row] for row in rows]
-        return np.stack([own.numbers for own in found]), [
-            list(column) for column in zip(*(own.categories for own in found), strict=True)
+        vectors = [self._vectors[row] for row in rows]
+        return np.stack([vector.numbers for vector in vectors]), [
+            list(column) for column in zip(*(vector.categories for vector in vectors), strict=True)
         ]
 
     def forget(self, rows: Iterable[int]) -> None:

@@ -81,16 +81,16 @@ class Replay:
     def vectors(self, selection: Selection) -> Iterator[Replayed]:
         """Yield the selected vectors with their predictions, in passes."""
         for logged in self.log.vectors(selection, self._pass):
-            again = self.recompute(logged, self.complete, self.alterations)
+            recomputed = self.recompute(logged, self.complete, self.alterations)
             predictions = self.log.predictions(logged)
-            versions = np.where(again.known, predictions.versions, -1)
-            scores = self._versions.score(versions, again.made.numbers, again.made.categories)
-            yield Replayed(logged, again, predictions, scores)
+            versions = np.where(recomputed.known, predictions.versions, -1)
+            scores = self._versions.score(versions, recomputed.made.numbers, recomputed.made.categories)
+            yield Replayed(logged, recomputed, predictions, scores)
 
     def requests(self, selection: Selection) -> Iterator[tuple[Predictions, Rescored]]:
         """Yield the predictions of requests, rescored from the vectors that they used."""
-        for found in self.log.requests(selection, self._pass):
-            yield found, self._versions.score(found.versions, found.numbers, found.categories)
+        for predictions in self.log.requests(selection, self._pass):
+            yield predictions, self._versions.score(predictions.versions, predictions.numbers, predictions.categories)
 
     def recompute(self, logged: LoggedVectors, complete: bool, alterations: Alterations) -> Recomputed:
         """Recompute vectors, at their cuts or completely, from the streams as they are or altered."""
@@ -98,29 +98,29 @@ class Replay:
         replay = VectorReplay(self.loop, self.model, events, keys, None if complete else logged.vectors.cuts[rows])
         for stream in replay.streams if len(rows) else ():
             for source in self.streams.partitions(stream):
-                folded = replay.partition(source)
-                for accepted in self.streams.read(source, alterations):
-                    folded.fold(accepted)
-                    if folded.done:
+                fold = replay.partition(source)
+                for waiting in self.streams.read(source, alterations):
+                    fold.fold(waiting)
+                    if fold.done:
                         break
-                folded.finish()
+                fold.finish()
         known = np.zeros(len(logged), bool)
         known[rows] = True
-        made = replay.assemble()
-        return Recomputed(known, made if known.all() else _spread(made, rows, len(logged)))
+        vectors = replay.assemble()
+        return Recomputed(known, vectors if known.all() else _spread(vectors, rows, len(logged)))
 
     def _events(self, logged: LoggedVectors, alterations: Alterations) -> tuple[Ints, EventColumns, Ints]:
         """Return the events of vectors: the rows of their vectors, their columns and their keys."""
-        found: list[tuple[Ints, EventColumns, Ints]] = []
-        for own in np.unique(logged.partitions).tolist():
-            found += self._events_of(logged, own, alterations)
-        if not found:
-            nothing = np.empty(0, np.int64)
-            return nothing, EventColumns(nothing, [], {name: np.empty(0) for name in self.assembler.fields}), nothing
-        rows = np.concatenate([own for own, _, _ in found])
+        parts: list[tuple[Ints, EventColumns, Ints]] = []
+        for partition in np.unique(logged.partitions).tolist():
+            parts += self._events_of(logged, partition, alterations)
+        if not parts:
+            empty = np.empty(0, np.int64)
+            return empty, EventColumns(empty, [], {name: np.empty(0) for name in self.assembler.fields}), empty
+        rows = np.concatenate([rows for rows, _, _ in parts])
         order = np.argsort(rows)
-        events = EventColumns.concat([own for _, own, _ in found]).take(order)
-        return rows[order], events, np.concatenate([own for _, _, own in found])[order]
+        events = EventColumns.concat([events for _, events, _ in parts]).take(order)
+        return rows[order], events, np.concatenate([keys for _, _, keys in parts])[order]
 
     def _events_of(
         self, logged: LoggedVectors, partition: int, alterations: Alterations
@@ -130,16 +130,16 @@ class Replay:
         sorting = np.argsort(orders)
         places, orders = places[sorting], orders[sorting]
         texts: dict[object, object] = {}
-        for accepted in self.streams.read(PartitionId(self.model.stream, partition), alterations):
-            own = orders_of(accepted.positions)
-            at = np.minimum(np.searchsorted(orders, own), len(orders) - 1)
-            hits = np.flatnonzero(orders[at] == own)
+        for waiting in self.streams.read(PartitionId(self.model.stream, partition), alterations):
+            event_orders = orders_of(waiting.positions)
+            at = np.minimum(np.searchsorted(orders, event_orders), len(orders) - 1)
+            hits = np.flatnonzero(orders[at] == event_orders)
             if len(hits):
-                yield places[at[hits]], self._needed(accepted.columns, hits, texts), accepted.keys[hits]
-            if own[-1] >= orders[-1]:
+                yield places[at[hits]], self._select(waiting.columns, hits, texts), waiting.keys[hits]
+            if event_orders[-1] >= orders[-1]:
                 return
 
-    def _needed(self, columns: EventColumns, rows: Ints, texts: dict[object, object]) -> EventColumns:
+    def _select(self, columns: EventColumns, rows: Ints, texts: dict[object, object]) -> EventColumns:
         """Select what vectors need of events; equal texts share one object, so that many take little memory."""
         fields: dict[str, ColumnArray] = {}
         for name in self.assembler.fields:
@@ -150,18 +150,18 @@ class Replay:
         return EventColumns(columns.times[rows], [""] * len(rows), fields)
 
 
-def _spread(made: Assembled, rows: Ints, size: int) -> Assembled:
+def _spread(vectors: Assembled, rows: Ints, size: int) -> Assembled:
     """Place the vectors at their rows among `size`; the others are missing in every value."""
-    numbers = np.full((size, made.numbers.shape[1]), np.nan)
-    numbers[rows] = made.numbers
+    numbers = np.full((size, vectors.numbers.shape[1]), np.nan)
+    numbers[rows] = vectors.numbers
     categories: list[list[str | None]] = []
-    for column in made.categories:
+    for column in vectors.categories:
         spread: list[str | None] = [None] * size
         for row, value in zip(rows.tolist(), column, strict=True):
             spread[row] = value
         categories.append(spread)
-    cuts = np.full((size, *made.cuts.shape[1:]), -1, np.int64)
-    cuts[rows] = made.cuts
-    newest = np.zeros((size, made.newest.shape[1]), np.int64)
-    newest[rows] = made.newest
-    return Assembled(numbers, categories, cuts, newest, made.behind)
+    cuts = np.full((size, *vectors.cuts.shape[1:]), -1, np.int64)
+    cuts[rows] = vectors.cuts
+    newest = np.zeros((size, vectors.newest.shape[1]), np.int64)
+    newest[rows] = vectors.newest
+    return Assembled(numbers, categories, cuts, newest, vectors.behind)

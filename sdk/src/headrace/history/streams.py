@@ -54,7 +54,7 @@ class StreamHistory:
             The broker does not answer.
         """
         stream = self._loop.stream(source.stream)
-        codec, own = StreamCodec(stream), Partition(stream, Progress(), {}, ())
+        codec, partition = StreamCodec(stream), Partition(stream, Progress(), {}, ())
         for batch in self._logs.read(self._topic(source)):
             self.begins.setdefault(source, batch.positions[0])
             payloads = [payload for payload in batch.payloads if payload]
@@ -62,34 +62,34 @@ class StreamHistory:
             events, valid, _ = codec.columns(payloads)
             if alterations:
                 events, valid = alterations.apply(codec, payloads, events, valid)
-            self._accept(own, events, [positions[place] for place in valid])
+            self._accept(partition, events, [positions[place] for place in valid])
             self._on_events(source.stream, len(positions))
-            if own.waiting is not None:
-                yield own.waiting
-                own.waiting = None
+            if partition.waiting is not None:
+                yield partition.waiting
+                partition.waiting = None
 
     def partitions(self, stream: str) -> list[PartitionId]:
         """Return the partitions of a stream, in order."""
         return [PartitionId(stream, index) for index in range(self._loop.stream(stream).partitions)]
 
-    def _accept(self, own: Partition, events: EventColumns, positions: list[Position]) -> None:
+    def _accept(self, partition: Partition, events: EventColumns, positions: list[Position]) -> None:
         """Accept events as their owner did; those that failed its other checks are among the dead letters."""
         refused = self._refusals()
-        stream, kept = own.stream.name, list(range(len(positions)))
+        stream, rows = partition.stream.name, list(range(len(positions)))
         if refused:
-            kept = [row for row in kept if (stream, positions[row].to_bytes()) not in refused]
-        if len(kept) < len(positions):
-            events, positions = events.take(kept), [positions[row] for row in kept]
+            rows = [row for row in rows if (stream, positions[row].to_bytes()) not in refused]
+        if len(rows) < len(positions):
+            events, positions = events.take(rows), [positions[row] for row in rows]
         # With `ENDED` as its publish time, no event is too far ahead.
-        own.accept(events, positions, [ENDED] * len(positions))
-        own.forget_ids()
+        partition.accept(events, positions, [ENDED] * len(positions))
+        partition.forget_ids()
 
     def _topic(self, source: PartitionId) -> str:
         physical = self._logs.partitions(self._topics.stream(source.stream))
-        declared = self._loop.stream(source.stream).partitions
-        if len(physical) != declared:
+        count = self._loop.stream(source.stream).partitions
+        if len(physical) != count:
             raise CorruptState(
-                f"stream {source.stream!r} has {len(physical)} partitions at the broker, the definition says {declared}"
+                f"stream {source.stream!r} has {len(physical)} partitions at the broker, the definition says {count}"
             )
         return physical[source.partition]
 

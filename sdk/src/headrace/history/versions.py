@@ -70,72 +70,72 @@ class PastVersions:
     def score(self, versions: Ints, numbers: Floats, categories: Categories) -> Rescored:
         """Score each of N vectors with its version; -1 means none."""
         size = len(versions)
-        found = Rescored(np.full(size, np.nan), [None] * size)
-        wanted = {int(own) for own in np.unique(versions) if own >= 0}
+        result = Rescored(np.full(size, np.nan), [None] * size)
+        missing = {int(version) for version in np.unique(versions) if version >= 0}
         texts = texts_of(categories, size)
         order = np.argsort(versions, kind="stable")
         ordered = versions[order]
         if not self._relearn:
-            self._score(self._published, wanted, found.published, found, order, ordered, numbers, texts)
+            self._score(self._published_versions, missing, result.published, result, order, ordered, numbers, texts)
         if self._make is not None:
-            self._score(self._learned, wanted, found.relearned, found, order, ordered, numbers, texts)
-        found.missing = wanted
-        return found
+            self._score(self._learned_versions, missing, result.relearned, result, order, ordered, numbers, texts)
+        result.missing = missing
+        return result
 
     def _score(
         self,
         versions: Callable[[set[int]], Iterator[ModelVersion]],
-        wanted: set[int],
+        missing: set[int],
         used: set[int],
-        found: Rescored,
+        result: Rescored,
         order: Ints,
         ordered: Ints,
         numbers: Floats,
         texts: Any,
     ) -> None:
-        for published in versions(wanted):
-            version = Version(self._model, published)
+        for message in versions(missing):
+            version = Version(self._model, message)
             first, last = np.searchsorted(ordered, [version.examples, version.examples + 1])
             rows = order[first:last]
             scores = version.score(numbers[rows], texts[rows])
-            found.scores[rows] = scores.score
+            result.scores[rows] = scores.score
             if scores.winners is not None:
                 for row, winner in zip(rows.tolist(), scores.winners.tolist(), strict=True):
-                    found.labels[row] = version.classes[winner]
-            wanted.discard(version.examples)
+                    result.labels[row] = version.classes[winner]
+            missing.discard(version.examples)
             used.add(version.examples)
 
-    def _published(self, wanted: set[int]) -> Iterator[ModelVersion]:
+    def _published_versions(self, missing: set[int]) -> Iterator[ModelVersion]:
         for physical in self._logs.partitions(self._topics.models):
             for batch in self._logs.read(physical, FEW):
                 for version in versions_in(batch, physical, pass_over):
                     if version.model == self._model.name and version.definition == self._model.hash:
-                        if version.examples in wanted:
+                        if version.examples in missing:
                             yield version
-                        if not wanted:
+                        if not missing:
                             return
 
-    def _learned(self, wanted: set[int]) -> Iterator[ModelVersion]:
+    def _learned_versions(self, missing: set[int]) -> Iterator[ModelVersion]:
         assert self._make is not None
-        if not wanted:
+        if not missing:
             return
         from headrace.learning import Learning, version_of  # River takes seconds to import
 
-        learning = Learning(self._model, self._make(), stops=wanted, skipped=self._skipped())
+        learning = Learning(self._model, self._make(), stops=missing, skipped=self._skips())
         for physical in self._logs.partitions(self._topics.examples(self._model.name)):
             for batch in self._logs.read(physical, FEW):
                 for message in opened(batch, physical, pass_over):
                     try:
                         for _ in learning.read(message):
-                            if learning.progress.examples in wanted:
+                            if learning.progress.examples in missing:
                                 yield version_of(learning)
-                            if not wanted:
+                            if not missing:
                                 return
                     except Unreadable as error:
                         pass_over(WrongMessage(physical, message.position, message.payload, error))
                         learning.skip(message.position)
 
-    def _skipped(self) -> frozenset[int]:
+    def _skips(self) -> frozenset[int]:
         """Return the places of the questions that the model leaves out."""
         return frozenset(
             skip.question

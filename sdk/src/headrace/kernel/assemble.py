@@ -74,18 +74,21 @@ class Assembler:
 
     def __init__(self, loop: LoopDefinition, model: ModelDefinition) -> None:
         self.model = model
-        numeric = [own.value for own in model.features if own.type is not FieldType.STRING]
-        self._texts = [own.value for own in model.features if own.type is FieldType.STRING]
+        numeric = [feature.value for feature in model.features if feature.type is not FieldType.STRING]
+        self._texts = [feature.value for feature in model.features if feature.type is FieldType.STRING]
         aggregates = [node for value in numeric for node in walk(value) if isinstance(node, Aggregate)]
         self._aggregates = tuple(dict.fromkeys(aggregates))
         self.reads = tuple(
-            dict.fromkeys(RowRead(own.view, loop.view(own.view).entity, own.key) for own in self._aggregates)
+            dict.fromkeys(
+                RowRead(aggregate.view, loop.view(aggregate.view).entity, aggregate.key)
+                for aggregate in self._aggregates
+            )
         )
         self._columns = columns_of(numeric)
         self._program = Program(numeric, [*(Column(name) for name in self._columns), *self._aggregates])
-        self.layouts = {own.view: Layout(loop.view(own.view)) for own in self.reads}
-        self.partitions = [loop.stream(loop.view(own.view).stream).partitions for own in self.reads]
-        self._stored = StoredReader([self.layouts[own.view] for own in self.reads], self.partitions)
+        self.layouts = {read.view: Layout(loop.view(read.view)) for read in self.reads}
+        self.partitions = [loop.stream(loop.view(read.view).stream).partitions for read in self.reads]
+        self._stored_reader = StoredReader([self.layouts[read.view] for read in self.reads], self.partitions)
         self._places = self._value_places()
         self.fields = frozenset(
             [*self._columns, *columns_of(self._texts), *(name for read in self.reads for name in read.key)]
@@ -110,17 +113,17 @@ class Assembler:
         """
         size = len(events)
         values = [
-            self.layouts[read.view].finish([own.parts for own in group])
+            self.layouts[read.view].finish([part.parts for part in group])
             for read, group in zip(self.reads, parts, strict=True)
         ]
-        cuts = [own.cuts for group in parts for own in group]
-        newest = [np.maximum.reduce([own.newest for own in group]) for group in parts]
+        cuts = [part.cuts for group in parts for part in group]
+        newest = [np.maximum.reduce([part.newest for part in group]) for group in parts]
         return self._vectors(
             events,
             np.concatenate(values, axis=1) if values else np.empty((size, 0)),
             np.stack(cuts, axis=1) if cuts else np.empty((size, 0, 3), np.int64),
             np.stack(newest, axis=1) if newest else np.empty((size, 0), np.int64),
-            sum(own.behind for group in parts for own in group),
+            sum(part.behind for group in parts for part in group),
         )
 
     def assemble_stored(
@@ -135,29 +138,29 @@ class Assembler:
         rows
             ``rows[event][read][partition]``: the row's bytes, None if there is none.
         """
-        return self._vectors(events, *self._stored.run(times, rows))
+        return self._vectors(events, *self._stored_reader.run(times, rows))
 
     def _vectors(self, events: EventColumns, values: Floats, cuts: Ints, newest: Ints, behind: int) -> Assembled:
         """Evaluate the features over the events' fields and the values of their reads, concatenated in order."""
-        own, categories = self.inputs(events)
-        inputs = np.concatenate([own, values[:, self._places]], axis=1)
+        numbers, categories = self.inputs(events)
+        inputs = np.concatenate([numbers, values[:, self._places]], axis=1)
         return Assembled(self._program.run(inputs), categories, cuts, newest, behind)
 
     def _value_places(self) -> npt.NDArray[np.int64]:
         """Return the column of each aggregate among the values of all reads."""
         reads = {(read.view, read.key): index for index, read in enumerate(self.reads)}
         places = [
-            self._stored.starts[reads[own.view, own.key]]
-            + self.layouts[own.view].value_index(own.aggregate, own.window)
-            for own in self._aggregates
+            self._stored_reader.starts[reads[aggregate.view, aggregate.key]]
+            + self.layouts[aggregate.view].value_index(aggregate.aggregate, aggregate.window)
+            for aggregate in self._aggregates
         ]
         return np.array(places, np.int64)
 
 
-def read_stored(layout: Layout, times: Ints, stored: Sequence[bytes | None]) -> Reads:
+def read_stored(layout: Layout, times: Ints, states: Sequence[bytes | None]) -> Reads:
     """Read stored rows of one view and partition, one for each time."""
-    rows = RowSet(layout, capacity=max(len(stored), 1))
-    slots = [-1 if own is None else rows.add(str(index), own) for index, own in enumerate(stored)]
+    rows = RowSet(layout, capacity=max(len(states), 1))
+    slots = [-1 if state is None else rows.add(str(index), state) for index, state in enumerate(states)]
     size = len(slots)
     return rows.run(
         Operations(
@@ -175,7 +178,7 @@ def _category(value: Expression, events: EventColumns) -> list[str | None]:
     if isinstance(value, Apply) and value.operation == "fill":
         filling = value.arguments[1]
         assert isinstance(filling, Literal)
-        return [str(filling.value) if own is None else own for own in _category(value.arguments[0], events)]
+        return [str(filling.value) if text is None else text for text in _category(value.arguments[0], events)]
     assert isinstance(value, Column)
     fields: Mapping[str, npt.NDArray[np.object_]] = events.fields  # type: ignore[assignment]
     column = fields.get(value.name)

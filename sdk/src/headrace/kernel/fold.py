@@ -104,21 +104,21 @@ class Fold:
         self.models = tuple(model for model in loop.models if model.vectors == "stream")
         wide = wide or {}
         self._assemble(wide)
-        own = {model.name: Assembler(loop, model) for model in self.models if model.name in wide}
-        self._cuts = {name: sum(found.partitions) for name, found in (self._assemblers | own).items()}
+        assemblers = {model.name: Assembler(loop, model) for model in self.models if model.name in wide}
+        self._cuts = {name: sum(assembler.partitions) for name, assembler in (self._assemblers | assemblers).items()}
         self._lateness = max((loop.stream(name).lateness for name in self.streams), default=0)
         self._lead = min((view.keep for view in loop.views), default=ENDED) - self._lateness
         coarsest = max((view.resolution for view in loop.views), default=1)
         self._resolutions = {
-            name: {layout.view.resolution for layout in own.layouts.values()} or {coarsest}
-            for name, own in self._assemblers.items()
+            name: {layout.view.resolution for layout in assembler.layouts.values()} or {coarsest}
+            for name, assembler in self._assemblers.items()
         }
 
     @property
     def streams(self) -> tuple[str, ...]:
         """The streams that views fold or models predict on, in the order of the loop."""
-        used = {view.stream for view in self.loop.views} | {model.stream for model in self.models}
-        return tuple(stream.name for stream in self.loop.streams if stream.name in used)
+        names = {view.stream for view in self.loop.views} | {model.stream for model in self.models}
+        return tuple(stream.name for stream in self.loop.streams if stream.name in names)
 
     def own(self, partition: PartitionId, progress: Progress, seen: Mapping[str, int]) -> Partition:
         """Take over a partition at the progress that the store holds."""
@@ -153,7 +153,7 @@ class Fold:
         self.loop = loop
         self._assemble(wide)
         names = {view.name for view in loop.views}
-        for rows in [own for own in self.rows if own.view not in names]:
+        for rows in [rows for rows in self.rows if rows.view not in names]:
             del self.rows[rows]
 
     def _assemble(self, wide: Mapping[str, ModelDefinition]) -> None:
@@ -169,24 +169,28 @@ class Fold:
         now
             Wall-clock time, for models whose vectors wait for a limited time only.
         """
-        owned = [own.frontier for own in self.partitions.values()]
-        frontier = min([*owned, *(other.folded for other in others)], default=UNKNOWN)
+        frontiers = [partition.frontier for partition in self.partitions.values()]
+        frontier = min([*frontiers, *(other.folded for other in others)], default=UNKNOWN)
         # Another worker's vector reads our rows as of its time: they may be ahead only as far as they keep ticks.
         # Our own vectors are made in time order, between the folds.
         furthest = min([frontier, *(other.out for other in others)], default=UNKNOWN) + self._lead
         plan = Plan({}, {}, {}, {}, {})
         # If one step is too short for a partition's backlog, no other partition may run ahead of its vectors.
-        together = min([frontier, *(self._end_of_step(own) for own in self.partitions.values())], default=UNKNOWN)
-        for name, own in self.partitions.items():
-            if own.waiting is None:
+        end = min(
+            [frontier, *(self._end_of_step(partition) for partition in self.partitions.values())], default=UNKNOWN
+        )
+        for name, partition in self.partitions.items():
+            if partition.waiting is None:
                 continue
-            over = max((_over(own, model, now) for model in own.models), default=0)
-            self._plan_folds(plan, name, own, min(together + self._lead, furthest, ENDED), over)
+            overdue = max((_overdue(partition, model, now) for model in partition.models), default=0)
+            self._plan_folds(plan, name, partition, min(end + self._lead, furthest, ENDED), overdue)
         # If a partition could not fold all that it may, no vector may read beyond what is folded.
-        reach = min([frontier, *(_reach(own, plan.folds.get(name, 0)) for name, own in self.partitions.items())])
-        for name, own in self.partitions.items():
-            for model in own.models:
-                self._plan_vectors(plan, name, own, model, reach, now)
+        reach = min(
+            [frontier, *(_reach(partition, plan.folds.get(name, 0)) for name, partition in self.partitions.items())]
+        )
+        for name, partition in self.partitions.items():
+            for model in partition.models:
+                self._plan_vectors(plan, name, partition, model, reach, now)
         return plan
 
     def execute(self, plan: Plan, remote: Mapping[RowsId, Mapping[str, bytes]] | None = None) -> Step:
@@ -198,27 +202,29 @@ class Fold:
             The stored rows of partitions that other workers own, by entity key.
         """
         views = {view.name: view for view in self.loop.views}
-        found: dict[tuple[str, PartitionId, RowRead, int], Reads] = {}
+        results: dict[tuple[str, PartitionId, RowRead, int], Reads] = {}
         changed: list[Changed] = []
         for view in views.values():
             for partition in range(self.loop.stream(view.stream).partitions):
-                self._run_view(plan, view, partition, found, changed, (remote or {}).get(RowsId(view.name, partition)))
-        vectors = [self._make(plan, model, name, span, found) for (model, name), span in plan.vectors.items()]
-        folded = sum(plan.folds.values())
-        for name, own in self.partitions.items():
-            self._advance(plan, name, own)
-        return Step(vectors, changed, folded)
+                self._run_view(
+                    plan, view, partition, results, changed, (remote or {}).get(RowsId(view.name, partition))
+                )
+        vectors = [self._make(plan, model, name, span, results) for (model, name), span in plan.vectors.items()]
+        count = sum(plan.folds.values())
+        for name, state in self.partitions.items():
+            self._advance(plan, name, state)
+        return Step(vectors, changed, count)
 
     def settle(self) -> None:
         """Count as done what needs no step: markers and refused events."""
-        for own in self.partitions.values():
-            own.settle()
+        for partition in self.partitions.values():
+            partition.settle()
 
     def reached(self, partition: PartitionId) -> Reached:
         """Return the progress that other workers may rely on."""
-        own = self.partitions[partition]
-        out = [self.frontier_out(partition, model.name) for model in own.models]
-        return Reached(self.frontier_folded(partition), min(out, default=own.frontier))
+        state = self.partitions[partition]
+        out = [self.frontier_out(partition, model.name) for model in state.models]
+        return Reached(self.frontier_folded(partition), min(out, default=state.frontier))
 
     def frontier_folded(self, partition: PartitionId) -> int:
         """Return the time before which no event of this partition is still to be folded.
@@ -226,8 +232,8 @@ class Fold:
         Vectors of other partitions wait for it. The partition's own vectors may still wait: if they counted, two
         workers would wait for each other.
         """
-        own = self.partitions[partition]
-        return min(own.frontier, _reach(own, 0))
+        state = self.partitions[partition]
+        return min(state.frontier, _reach(state, 0))
 
     def frontier_out(self, partition: PartitionId, model: str = "") -> int:
         """Return the time before which no vector of this partition (and this model) is to come."""
@@ -240,11 +246,11 @@ class Fold:
     def _views_of(self, stream: str) -> tuple[ViewDefinition, ...]:
         return tuple(view for view in self.loop.views if view.stream == stream)
 
-    def _plan_folds(self, plan: Plan, name: PartitionId, own: Partition, furthest: int, over: int) -> None:
-        waiting = own.waiting
+    def _plan_folds(self, plan: Plan, name: PartitionId, partition: Partition, furthest: int, overdue: int) -> None:
+        waiting = partition.waiting
         assert waiting is not None
         until = int(np.searchsorted(waiting.keys, furthest, side="right"))
-        count = min(max(until, over) - waiting.folded, self._step_events)
+        count = min(max(until, overdue) - waiting.folded, self._step_events)
         if count <= 0:
             return
         plan.folds[name] = count
@@ -255,21 +261,21 @@ class Fold:
             plan.prepared[rows] = folds
             self._need(plan, rows, folds.keys)
 
-    def _end_of_step(self, own: Partition) -> int:
+    def _end_of_step(self, partition: Partition) -> int:
         """Return the time before which one full step leaves no event unfolded."""
-        waiting = own.waiting
+        waiting = partition.waiting
         end = waiting.folded + self._step_events if waiting is not None else 0
         return ENDED if waiting is None or end >= len(waiting) else int(waiting.watermarks[end])
 
     def _plan_vectors(
-        self, plan: Plan, name: PartitionId, own: Partition, model: ModelDefinition, reach: int, now: int
+        self, plan: Plan, name: PartitionId, state: Partition, model: ModelDefinition, reach: int, now: int
     ) -> None:
-        waiting = own.waiting
+        waiting = state.waiting
         if waiting is None:
             return
         # A read covers a row up to the last tick of the row's own view.
         ticks = np.max([waiting.keys // each * each for each in self._resolutions[model.name]], axis=0)
-        ready = max(int(np.searchsorted(ticks, reach, side="right")), _over(own, model, now))
+        ready = max(int(np.searchsorted(ticks, reach, side="right")), _overdue(state, model, now))
         span = range(waiting.made.get(model.name, 0), min(ready, waiting.folded + plan.folds.get(name, 0)))
         if not span:
             return
@@ -283,16 +289,16 @@ class Fold:
                 self._need(plan, RowsId(read.view, partition), keys)
 
     def _need(self, plan: Plan, rows: RowsId, keys: Iterable[str | None]) -> None:
-        held = self.rows.get(rows)
-        missing = [key for key in dict.fromkeys(keys) if key is not None and (held is None or key not in held)]
+        row_set = self.rows.get(rows)
+        missing = [key for key in dict.fromkeys(keys) if key is not None and (row_set is None or key not in row_set)]
         if missing:
-            known = plan.needed.get(rows, [])
-            plan.needed[rows] = list(dict.fromkeys([*known, *missing]))
+            pending = plan.needed.get(rows, [])
+            plan.needed[rows] = list(dict.fromkeys([*pending, *missing]))
 
     def _run_view(
         self, plan: Plan, view: ViewDefinition, partition: int,
-        found: dict[tuple[str, PartitionId, RowRead, int], Reads], changed: list[Changed],
-        stored: Mapping[str, bytes] | None,
+        results: dict[tuple[str, PartitionId, RowRead, int], Reads], changed: list[Changed],
+        remote: Mapping[str, bytes] | None,
     ) -> None:  # fmt: skip
         rows = RowsId(view.name, partition)
         reads = [(name, keys) for name, keys in plan.reads.items() if name[2].view == view.name]
@@ -300,15 +306,15 @@ class Fold:
             for (model, source, read), keys in reads:
                 span = plan.vectors[model, source]
                 as_of = self._waiting(source).columns.times[span.start : span.stop]
-                states = [None if key is None else (stored or {}).get(key) for key in keys]
-                found[model, source, read, partition] = read_stored(self._layouts[view.name], as_of, states)
+                states = [None if key is None else (remote or {}).get(key) for key in keys]
+                results[model, source, read, partition] = read_stored(self._layouts[view.name], as_of, states)
             return
         timeline = Timeline(self.rows[rows])
         folds = plan.prepared.get(rows)
         if folds is not None:
-            own = self._waiting(PartitionId(view.stream, partition))
-            at = slice(own.folded, own.folded + len(folds.keys))
-            slots = timeline.fold(folds, own.columns.times[at], own.keys[at], own.positions[at])
+            waiting = self._waiting(PartitionId(view.stream, partition))
+            at = slice(waiting.folded, waiting.folded + len(folds.keys))
+            slots = timeline.fold(folds, waiting.columns.times[at], waiting.keys[at], waiting.positions[at])
             changed.append(Changed(rows, slots))
         for (model, source, _), keys in reads:
             asking, span = self._waiting(source), plan.vectors[model, source]
@@ -316,24 +322,24 @@ class Fold:
             # A vector's moment has come when no event before its time can still be folded.
             timeline.read(keys, asking.columns.times[at], asking.keys[at] + self._lateness)
         for ((model, source, read), _), result in zip(reads, timeline.run(), strict=True):
-            found[model, source, read, partition] = result
+            results[model, source, read, partition] = result
 
     def _make(
         self, plan: Plan, model: str, name: PartitionId, span: range,
-        found: Mapping[tuple[str, PartitionId, RowRead, int], Reads],
+        results: Mapping[tuple[str, PartitionId, RowRead, int], Reads],
     ) -> MadeVectors:  # fmt: skip
-        own = self.partitions[name]
+        state = self.partitions[name]
         waiting = self._waiting(name)
         assembler = self._assemblers[model]
         events = waiting.columns.take(span)
         parts = [
-            [found[model, name, read, partition] for partition in range(partitions)]
+            [results[model, name, read, partition] for partition in range(partitions)]
             for read, partitions in zip(assembler.reads, assembler.partitions, strict=True)
         ]
-        made = assembler.assemble(events, parts)
+        vectors = assembler.assemble(events, parts)
         # Do not emit again what was emitted before a restart.
         positions = waiting.positions[span.start : span.stop]
-        first = _first_after(positions, own.progress.emitted)
+        first = _first_after(positions, state.progress.emitted)
         return MadeVectors(
             self.loop.model(model),
             assembler.model,
@@ -342,39 +348,41 @@ class Fold:
             events.times[first:],
             positions[first:],
             Assembled(
-                made.numbers[first:],
-                [column[first:] for column in made.categories],
+                vectors.numbers[first:],
+                [column[first:] for column in vectors.categories],
                 # Rows that only the further features read come last, and are not part of the model's cut.
-                made.cuts[first:, : self._cuts[model]],
-                made.newest[first:],
-                made.behind if first < len(positions) else 0,
+                vectors.cuts[first:, : self._cuts[model]],
+                vectors.newest[first:],
+                vectors.behind if first < len(positions) else 0,
             ),
             texts_of(events.fields[assembler.model.entity])[first:] if assembler.model.entity else None,
         )
 
-    def _advance(self, plan: Plan, name: PartitionId, own: Partition) -> None:
-        waiting = own.waiting
+    def _advance(self, plan: Plan, name: PartitionId, partition: Partition) -> None:
+        waiting = partition.waiting
         if waiting is None:
-            own.settle()
+            partition.settle()
             return
         waiting.folded += plan.folds.get(name, 0)
         done = waiting.folded
-        for model in own.models:
+        for model in partition.models:
             if (model.name, name) in plan.vectors:
                 waiting.made[model.name] = plan.vectors[model.name, name].stop
             done = min(done, waiting.made.get(model.name, 0))
         if done:
-            own.progress.done = _position(waiting.positions[done - 1])
-            own.progress.newest = int(waiting.keys[done - 1])
-            own.progress.watermark = int(waiting.watermarks[done - 1])
-            own.progress.ended = False
-            if own.models:
-                own.progress.emitted = max(own.progress.emitted, own.progress.done)
-            own.unsaved.update(zip(waiting.columns.ids[:done], waiting.columns.times[:done].tolist(), strict=True))
+            partition.progress.done = _position(waiting.positions[done - 1])
+            partition.progress.newest = int(waiting.keys[done - 1])
+            partition.progress.watermark = int(waiting.watermarks[done - 1])
+            partition.progress.ended = False
+            if partition.models:
+                partition.progress.emitted = max(partition.progress.emitted, partition.progress.done)
+            partition.unsaved.update(
+                zip(waiting.columns.ids[:done], waiting.columns.times[:done].tolist(), strict=True)
+            )
             waiting.drop(done)
         if not len(waiting):
-            own.waiting = None
-            own.settle()
+            partition.waiting = None
+            partition.settle()
 
     def _waiting(self, name: PartitionId) -> Waiting:
         waiting = self.partitions[name].waiting
@@ -382,20 +390,20 @@ class Fold:
         return waiting
 
 
-def _over(own: Partition, model: ModelDefinition, now: int) -> int:
+def _overdue(partition: Partition, model: ModelDefinition, now: int) -> int:
     """Return how many of the first waiting events have waited as long as the model allows."""
-    if own.waiting is None or model.wait is None:
+    if partition.waiting is None or model.wait is None:
         return 0
-    return int(np.searchsorted(own.waiting.since, now - model.wait, side="right"))
+    return int(np.searchsorted(partition.waiting.since, now - model.wait, side="right"))
 
 
-def _reach(own: Partition, folds: int) -> int:
+def _reach(partition: Partition, folds: int) -> int:
     """Return the time before which this many folds leave no event unfolded."""
-    waiting = own.waiting
-    folded = waiting.folded + folds if waiting is not None else 0
-    if waiting is None or folded >= len(waiting):
+    waiting = partition.waiting
+    count = waiting.folded + folds if waiting is not None else 0
+    if waiting is None or count >= len(waiting):
         return ENDED
-    return int(waiting.watermarks[folded])
+    return int(waiting.watermarks[count])
 
 
 def _position(row: Ints) -> tuple[int, int, int]:
@@ -404,7 +412,7 @@ def _position(row: Ints) -> tuple[int, int, int]:
 
 
 def _first_after(positions: Ints, emitted: tuple[int, int, int]) -> int:
-    for index, own in enumerate(positions.tolist()):
-        if tuple(own) > emitted:
+    for index, position in enumerate(positions.tolist()):
+        if tuple(position) > emitted:
             return index
     return len(positions)

@@ -28,20 +28,20 @@ class Folding:
     def __init__(self, view: ViewDefinition, layout: Layout) -> None:
         self._by = view.by
         derived = dict(view.columns)
-        wanted: list[Expression] = [derived.get(name, Column(name)) for name in layout.columns]
+        expressions: list[Expression] = [derived.get(name, Column(name)) for name in layout.columns]
         self._filtered = view.where is not None
         if view.where is not None:
-            wanted.append(view.where)
-        self._inputs = columns_of(wanted)
-        self._program = Program(wanted, [Column(name) for name in self._inputs])
+            expressions.append(view.where)
+        self._inputs = columns_of(expressions)
+        self._program = Program(expressions, [Column(name) for name in self._inputs])
 
     def prepare(self, events: EventColumns) -> Folds:
         """Return the folds of events, in order."""
         keys = entity_keys([events.fields[name] for name in self._by], len(events))
         values = self._program.run(self._program.matrix(events.fields, self._inputs, len(events)))
         if self._filtered:
-            passed = (values[:, -1] == 1.0).tolist()
-            keys = [key if ok else None for key, ok in zip(keys, passed, strict=True)]
+            matches = (values[:, -1] == 1.0).tolist()
+            keys = [key if ok else None for key, ok in zip(keys, matches, strict=True)]
             values = np.ascontiguousarray(values[:, :-1])
         return Folds(keys, values)
 
@@ -62,7 +62,7 @@ def entity_keys(columns: Sequence[ColumnArray], size: int) -> list[str | None]:
 def texts_of(column: ColumnArray) -> list[str | None]:
     """Return a column as text, as keys and ids are written, None where missing: integers as such, of whatever type."""
     if column.dtype == object:
-        return [own if own is None or isinstance(own, str) else _text(own) for own in column.tolist()]
+        return [value if value is None or isinstance(value, str) else _text(value) for value in column.tolist()]
     return [_text(value) for value in column.tolist()]
 
 

@@ -229,10 +229,10 @@ class Rule:
 
         An answer is kept if the first eight bytes of the SHA-256 of the id, as a fraction of 2^64, are below its share.
         """
-        for kept in self.keep:
-            if kept.label == label:
+        for keep in self.keep:
+            if keep.label == label:
                 fraction = int.from_bytes(hashlib.sha256(id.encode()).digest()[:8], "big") / 2**64
-                return 1.0 / kept.share if fraction < kept.share else None
+                return 1.0 / keep.share if fraction < keep.share else None
         return 1.0
 
 
@@ -250,17 +250,17 @@ def sort_key(time: int) -> bytes:
 def places(name: str, entry: Entry, rule: Rule) -> set[tuple[Index, bytes]]:
     """List the places of an entry in the store's orders; each begins with a time in the format of `sort_key`."""
     text = name.encode()
-    found = {(Index.LABELS, sort_key(rule.outdated(label)) + text) for label in entry.labels}
+    result = {(Index.LABELS, sort_key(rule.outdated(label)) + text) for label in entry.labels}
     for question in entry.questions:
         if question.seq is None:
-            found.add((Index.PLACED, question_place(name, question, rule)))
+            result.add((Index.PLACED, question_place(name, question, rule)))
         if question.vector is None:
-            found.add((Index.CLOSED, sort_key(question.time + rule.bound) + text))
+            result.add((Index.CLOSED, sort_key(question.time + rule.bound) + text))
         elif question.decided:
-            found.add((Index.PLACED, answer_place(name, question, rule)))
+            result.add((Index.PLACED, answer_place(name, question, rule)))
         else:
-            found.add((Index.OPEN, sort_key(rule.due(question)) + text))
-    return found
+            result.add((Index.OPEN, sort_key(rule.due(question)) + text))
+    return result
 
 
 # A place in the log sorts by its time, then answers before questions, then by the time and the id of the question, then
@@ -271,18 +271,18 @@ _QUESTION, _ANSWER = b"\1", b"\0"
 def question_place(name: str, question: Question, rule: Rule) -> bytes:
     """Return the place of a question in the log, before it is logged."""
     at = _FIRST if rule.on_arrival else question.time
-    return sort_key(at) + _QUESTION + sort_key(question.time) + _named(question.id, b"\0", name)
+    return sort_key(at) + _QUESTION + sort_key(question.time) + _id_key(question.id, b"\0", name)
 
 
 def answer_place(name: str, question: Question, rule: Rule) -> bytes:
     """Return the place in the log of the entry that closes a decided question."""
-    known = question.known(rule.bound)
+    known_at = question.known(rule.bound)
     # An answer that is known when its question is asked follows that question.
-    order = _QUESTION if known == question.time else _ANSWER
-    return sort_key(known) + order + sort_key(question.time) + _named(question.id, b"\1", name)
+    order = _QUESTION if known_at == question.time else _ANSWER
+    return sort_key(known_at) + order + sort_key(question.time) + _id_key(question.id, b"\1", name)
 
 
-def _named(id: str, order: bytes, name: str) -> bytes:
+def _id_key(id: str, order: bytes, name: str) -> bytes:
     """Encode an id so that its bytes compare as ids do and show where they end, followed by the entry's name."""
     return id.encode().replace(b"\0", b"\0\xff") + b"\0\0" + order + (b"" if name == id else b"\1" + name.encode())
 
@@ -379,12 +379,12 @@ class Written(NamedTuple):
 def _written(written: dict[tuple[str, int], Written], question: Question, asks: bool) -> int | None:
     """Return the place that a question, or its answer, already has in the log."""
     key = (question.id, question.time)
-    found = written.get(key)
-    if found is None:
+    entry = written.get(key)
+    if entry is None:
         return None
-    if not asks or found.answer is None:
+    if not asks or entry.answer is None:
         del written[key]
-    return found.question if asks else found.answer
+    return entry.question if asks else entry.answer
 
 
 class Join:
@@ -416,7 +416,7 @@ class Join:
             The answer so far.
         """
         entry, rule = self._entries.get(name, NOTHING), self._rule
-        if any(asked.id == id and abs(asked.time - time) <= rule.bound for asked in entry.questions):
+        if any(other.id == id and abs(other.time - time) <= rule.bound for other in entry.questions):
             return False
         question = Question(id, time, vector, outcome=outcome, made=made)
         labels = [label for label in entry.labels if rule.near(time, label.time)]
@@ -426,21 +426,21 @@ class Join:
             question = question._replace(decided=bool(labels))
             self.repeated_labels += max(len(labels) - 1, 0)
         self._entries[name] = Entry(
-            tuple(sorted((*entry.questions, question), key=lambda asked: (asked.time, asked.id))),
+            tuple(sorted((*entry.questions, question), key=lambda item: (item.time, item.id))),
             # All labels within the bound belong to this question, unless they belong to an entity.
-            entry.labels if rule.after is not None else tuple(own for own in entry.labels if own not in labels),
+            entry.labels if rule.after is not None else tuple(label for label in entry.labels if label not in labels),
         )
         return True
 
     def closed(self, id: str, time: int) -> None:
         """Take a question (of no forecast) whose answer is already logged: its further labels are repeats."""
         entry, rule = self._entries.get(id, NOTHING), self._rule
-        if any(asked.id == id and asked.time == time for asked in entry.questions):
+        if any(other.id == id and other.time == time for other in entry.questions):
             return
         question = Question(id, time, None, seq=_LOGGED, decided=True, made=True)
         self._entries[id] = Entry(
-            tuple(sorted((*entry.questions, question), key=lambda asked: (asked.time, asked.id))),
-            tuple(own for own in entry.labels if not rule.near(time, own.time)),
+            tuple(sorted((*entry.questions, question), key=lambda item: (item.time, item.id))),
+            tuple(label for label in entry.labels if not rule.near(time, label.time)),
         )
 
     def label(self, name: str, label: Outcome) -> bool:
@@ -455,13 +455,13 @@ class Join:
                 return False
             self._entries[name] = entry._replace(labels=(*entry.labels, label))
             return True
-        asked = near[0]
-        if asked.decided:
+        nearest = near[0]
+        if nearest.decided:
             self.repeated_labels += 1
             return False
-        answered = asked._replace(outcome=rule.best(asked.outcome, label), decided=rule.decides_at_once)
+        answered = nearest._replace(outcome=rule.best(nearest.outcome, label), decided=rule.decides_at_once)
         self._entries[name] = entry._replace(
-            questions=tuple(answered if question is asked else question for question in entry.questions)
+            questions=tuple(answered if question is nearest else question for question in entry.questions)
         )
         return True
 
@@ -517,7 +517,7 @@ class Join:
             name = name_at(Index.PLACED, place)
             entry = self._entries.get(name, NOTHING)
             for index, question in enumerate(entry.questions):
-                asks = self._stands_at(place, name, question)
+                asks = self._asks_at(place, name, question)
                 if asks is None:
                     continue
                 seq = _written(written, question, asks)
@@ -530,7 +530,7 @@ class Join:
                 self._entries[name] = entry._replace(questions=questions)
                 break
 
-    def _stands_at(self, place: bytes, name: str, question: Question) -> bool | None:
+    def _asks_at(self, place: bytes, name: str, question: Question) -> bool | None:
         """Return True if a question is at a place, False if its answer is, None if neither is."""
         if question.seq is None:
             return True if place == question_place(name, question, self._rule) else None
@@ -544,8 +544,8 @@ class Join:
         """
         for name in names:
             entry = self._entries.get(name, NOTHING)
-            kept = tuple(question for question in entry.questions if question.vector is not None)
-            self._entries[name] = entry._replace(questions=kept)
+            questions = tuple(question for question in entry.questions if question.vector is not None)
+            self._entries[name] = entry._replace(questions=questions)
 
     def entry(self, name: str) -> Entry:
         """Return the current entry of a name."""

@@ -54,11 +54,11 @@ class Labels:
         if self._text_field:
             return events.fields[self._inputs[0]].tolist()  # type: ignore[no-any-return]
         if self._integer is not None:
-            return [None if own is None else str(own) for own in _integers(events.fields[self._integer].tolist())]
+            return [None if value is None else str(value) for value in _integers(events.fields[self._integer].tolist())]
         numbers = self._program.run(self._program.matrix(events.fields, self._inputs, len(events)))[:, 0].tolist()
         if self._text:
-            return [None if own is None else str(own) for own in _integers(numbers)]
-        return [None if math.isnan(own) else own for own in numbers]
+            return [None if value is None else str(value) for value in _integers(numbers)]
+        return [None if math.isnan(value) else value for value in numbers]
 
 
 def _integers(values: Iterable[int | float | None]) -> Iterator[int | None]:

@@ -16,16 +16,16 @@ class Layout:
 
     def __init__(self, view: ViewDefinition) -> None:
         self.view = view
-        columns = list(dict.fromkeys(own.column for own in view.aggregates if own.column is not None))
+        columns = list(dict.fromkeys(aggregate.column for aggregate in view.aggregates if aggregate.column is not None))
         self.columns: tuple[str, ...] = tuple(columns)
-        operations = [tiles.OPERATIONS[own.operation] for own in view.aggregates]
+        operations = [tiles.OPERATIONS[aggregate.operation] for aggregate in view.aggregates]
         offsets = np.cumsum([0, *(tiles.WIDTH[operation] for operation in operations)])
         self.width = int(offsets[-1])
         #: int64[A, 3]: operation, offset in the partial aggregate, column (-1: every event counts).
         self.plan = np.array(
             [
-                (operation, offset, -1 if own.column is None else columns.index(own.column))
-                for operation, offset, own in zip(operations, offsets, view.aggregates, strict=False)
+                (operation, offset, -1 if aggregate.column is None else columns.index(aggregate.column))
+                for operation, offset, aggregate in zip(operations, offsets, view.aggregates, strict=False)
             ],
             np.int64,
         ).reshape(-1, 3)
@@ -42,8 +42,8 @@ class Layout:
 
     def value_index(self, aggregate: str, window: str) -> int:
         """Return the column of `finish` that holds an aggregate over a window."""
-        aggregates = [own.name for own in self.view.aggregates]
-        windows = [own.name for own in self.view.windows]
+        aggregates = [aggregate.name for aggregate in self.view.aggregates]
+        windows = [window.name for window in self.view.windows]
         return windows.index(window) * len(aggregates) + aggregates.index(aggregate)
 
     def merge(self, total: Floats, part: Floats) -> None:

@@ -121,20 +121,20 @@ class Waiting:
     def __len__(self) -> int:
         return len(self.columns)
 
-    def extend(self, later: Waiting) -> None:
-        self.columns = EventColumns.concat([self.columns, later.columns])
-        self.positions = np.concatenate([self.positions, later.positions])
-        self.keys = np.concatenate([self.keys, later.keys])
-        self.watermarks = np.concatenate([self.watermarks, later.watermarks])
+    def extend(self, other: Waiting) -> None:
+        self.columns = EventColumns.concat([self.columns, other.columns])
+        self.positions = np.concatenate([self.positions, other.positions])
+        self.keys = np.concatenate([self.keys, other.keys])
+        self.watermarks = np.concatenate([self.watermarks, other.watermarks])
         # The clock may be set back; keep `since` in the order of positions.
-        self.since = np.concatenate([self.since, np.maximum(later.since, self.since[-1])])
+        self.since = np.concatenate([self.since, np.maximum(other.since, self.since[-1])])
 
     def drop(self, count: int) -> None:
         self.columns = self.columns.take(range(count, len(self)))
         self.positions, self.keys, self.since = self.positions[count:], self.keys[count:], self.since[count:]
         self.watermarks = self.watermarks[count:]
         self.folded -= count
-        self.made = {model: made - count for model, made in self.made.items()}
+        self.made = {model: number - count for model, number in self.made.items()}
 
 
 @dataclass
@@ -187,21 +187,21 @@ class Partition:
         return len(self.waiting) if self.waiting else 0
 
     @property
-    def _remembered(self) -> int:
+    def _id_memory(self) -> int:
         return max(self.stream.horizon, self.stream.lateness)
 
     def frontier_out(self, model: str = "") -> int:
         """Return the time before which no vector (of this model) comes, unless an idle or ended partition resumes."""
-        return min(self.frontier, self._unmade(model))
+        return min(self.frontier, self._unmade_time(model))
 
     def watermark_out(self, model: str = "") -> int:
         """Return the time before which no vector (of this model) comes, in any case."""
-        return min(self.watermark, self._unmade(model))
+        return min(self.watermark, self._unmade_time(model))
 
-    def _unmade(self, model: str) -> int:
+    def _unmade_time(self, model: str) -> int:
         waiting = self.waiting
-        made = waiting.made.get(model, 0) if waiting else 0
-        return ENDED if waiting is None or made >= len(waiting) else int(waiting.watermarks[made])
+        number = waiting.made.get(model, 0) if waiting else 0
+        return ENDED if waiting is None or number >= len(waiting) else int(waiting.watermarks[number])
 
     def settle(self) -> None:
         """Count everything read as done if no event waits, with the watermark and the end that followed it."""
@@ -224,13 +224,13 @@ class Partition:
         """
         stream = self.stream
         refused: list[Refused] = []
-        kept: list[int] = []
+        rows: list[int] = []
         keys: list[int] = []
         watermarks: list[int] = []
         newest, watermark = self.newest, self.watermark
         for index, (event_id, time, at) in enumerate(zip(events.ids, events.times.tolist(), published, strict=True)):
             # Compare with the horizon, not with memory: the moment at which ids are forgotten must not matter.
-            if event_id in self.seen and self.seen[event_id] >= newest - self._remembered:
+            if event_id in self.seen and self.seen[event_id] >= newest - self._id_memory:
                 refused.append(Refused(index, None))
             elif time < watermark:
                 refused.append(Refused(index, too_late(stream, time, watermark)))
@@ -238,14 +238,14 @@ class Partition:
                 refused.append(Refused(index, too_far_ahead(stream, time, at + stream.ahead)))
             else:
                 newest = max(newest, time)
-                kept.append(index)
+                rows.append(index)
                 keys.append(newest)
                 watermark = max(watermark, newest - stream.lateness)
                 watermarks.append(watermark)
                 self._remember(event_id, time)
-        if kept:
-            accepted = events if len(kept) == len(events) else events.take(kept)
-            self._keep(accepted, [positions[i] for i in kept], keys, watermarks, now)
+        if rows:
+            accepted = events if len(rows) == len(events) else events.take(rows)
+            self._keep(accepted, [positions[i] for i in rows], keys, watermarks, now)
             self.newest, self.watermark = newest, watermark
             self.idle = self.ended = False
         if len(positions):
@@ -292,22 +292,22 @@ class Partition:
 
     def outdated_ids(self) -> list[str]:
         """Return the ids that `forget_ids` would drop."""
-        oldest, outdated = self.newest - self._remembered, []
+        oldest, outdated = self.newest - self._id_memory, []
         for event_id, time in zip(*self._order, strict=True):
-            known = self.seen.get(event_id)
-            if known == time and time >= oldest:
+            last_time = self.seen.get(event_id)
+            if last_time == time and time >= oldest:
                 break
-            if known == time:
+            if last_time == time:
                 outdated.append(event_id)
         return outdated
 
     def forget_ids(self) -> int:
         """Drop the ids older than the stream's horizon; return the oldest time that a new owner needs."""
-        oldest = self.newest - self._remembered
+        oldest = self.newest - self._id_memory
         while (first := self._first()) is not None and self.seen[first] < oldest:
             del self.seen[first]
         # The next owner judges everything after `done` again, starting from the newest event time up to `done`.
-        return self.progress.newest - self._remembered
+        return self.progress.newest - self._id_memory
 
     def _remember(self, event_id: str, time: int) -> None:
         self.seen[event_id] = time

@@ -65,7 +65,7 @@ class VectorReplay:
         self._events = events
         self._keys = keys
         self._recorded = cuts
-        self._held = rows
+        self._row_sets = rows
         self._assembler = Assembler(loop, model)
         self._firsts = np.cumsum([0, *self._assembler.partitions]).tolist()
         size = len(events)
@@ -73,7 +73,7 @@ class VectorReplay:
             np.empty((size, len(layout.windows), layout.width))
             for layout in (self._assembler.layouts[read.view] for read in self.reads)
         ]
-        self._found = np.full((size, self._firsts[-1], 3), -1, np.int64)
+        self._cuts = np.full((size, self._firsts[-1], 3), -1, np.int64)
         texts: dict[str | None, str | None] = {}  # share one object per key, because keys repeat and N is large
         self._entities = [
             [texts.setdefault(key, key) for key in self._assembler.keys(events, read)] for read in self.reads
@@ -99,16 +99,17 @@ class VectorReplay:
         size = len(self._events)
         slices = [self._slice(range(at, min(at + _SLICE, size))) for at in range(0, max(size, 1), _SLICE)]
         categories = [
-            [value for own in slices for value in own.categories[column]] for column in range(len(slices[0].categories))
+            [value for part in slices for value in part.categories[column]]
+            for column in range(len(slices[0].categories))
         ]
-        numbers = np.concatenate([own.numbers for own in slices])
-        newest = np.concatenate([own.newest for own in slices])
-        return Assembled(numbers, categories, self._found, newest, 0)
+        numbers = np.concatenate([part.numbers for part in slices])
+        newest = np.concatenate([part.newest for part in slices])
+        return Assembled(numbers, categories, self._cuts, newest, 0)
 
     def _slice(self, rows: range) -> Assembled:
         nothing, never = np.full((len(rows), 3), -1, np.int64), np.zeros(len(rows), np.int64)
-        found = [[Reads(parts[rows.start : rows.stop], nothing, never, 0)] for parts in self._parts]
-        return self._assembler.assemble(self._events.take(rows), found)
+        reads = [[Reads(parts[rows.start : rows.stop], nothing, never, 0)] for parts in self._parts]
+        return self._assembler.assemble(self._events.take(rows), reads)
 
     def _rows(self, view: str, source: PartitionId) -> _RowsReplay:
         layout = self._assembler.layouts[view]
@@ -117,9 +118,9 @@ class VectorReplay:
             for index, read in enumerate(self.reads)
             if read.view == view
         ]
-        if self._held is None:
+        if self._row_sets is None:
             return _RowsReplay(RowSet(layout), Folding(layout.view, layout), reads)
-        rows = self._held.setdefault((view, source.partition), RowSet(layout))
+        rows = self._row_sets.setdefault((view, source.partition), RowSet(layout))
         return _RowsReplay(rows, Folding(layout.view, layout), reads, goes_on=True)
 
     def _orders(self, read: int, source: PartitionId) -> _Orders:
@@ -128,14 +129,14 @@ class VectorReplay:
         # An event before time t has a key of at most t + lateness.
         return self._keys + self._loop.stream(source.stream).lateness
 
-    def _take(self, read: int, partition: int, rows: Ints, found: Reads) -> None:
-        self._found[rows, self._firsts[read] + partition] = found.cuts
+    def _take(self, read: int, partition: int, rows: Ints, result: Reads) -> None:
+        self._cuts[rows, self._firsts[read] + partition] = result.cuts
         parts = self._parts[read]
         if partition == 0:
-            parts[rows] = found.parts
+            parts[rows] = result.parts
             return
         total = parts[rows]
-        self._assembler.layouts[self.reads[read].view].merge(total, found.parts)
+        self._assembler.layouts[self.reads[read].view].merge(total, result.parts)
         parts[rows] = total
 
 
@@ -149,18 +150,18 @@ class PartitionReplay:
     @property
     def done(self) -> bool:
         """Whether every read is done, so that the rest of the log makes no difference."""
-        return all(own.done for own in self._rows)
+        return all(rows.done for rows in self._rows)
 
-    def fold(self, accepted: Waiting) -> None:
+    def fold(self, waiting: Waiting) -> None:
         """Fold the next events."""
-        orders = orders_of(accepted.positions) if self._by_position else accepted.keys
-        for own in self._rows:
-            own.fold(accepted, orders)
+        orders = orders_of(waiting.positions) if self._by_position else waiting.keys
+        for rows in self._rows:
+            rows.fold(waiting, orders)
 
     def finish(self) -> None:
         """Execute the remaining reads at the end of the log."""
-        for own in self._rows:
-            own.finish()
+        for rows in self._rows:
+            rows.finish()
 
 
 class _Reading:
@@ -190,7 +191,7 @@ class _Reading:
 
     def entities(self) -> set[str]:
         """Return all entities that it reads."""
-        return {own for own in self._entities if own is not None}
+        return {entity for entity in self._entities if entity is not None}
 
     def ask(self, timeline: Timeline, folds: _Orders) -> Ints:
         """Insert the reads that come before the last of these folds between them; without folds, insert all reads."""
@@ -201,8 +202,8 @@ class _Reading:
         timeline.read([self._entities[row] for row in ready.tolist()], self._times[ready], before)
         return ready
 
-    def take(self, rows: Ints, found: Reads) -> None:
-        self._owner._take(self._read, self._partition, rows, found)
+    def take(self, rows: Ints, result: Reads) -> None:
+        self._owner._take(self._read, self._partition, rows, result)
 
 
 class _RowsReplay:
@@ -219,26 +220,26 @@ class _RowsReplay:
     def done(self) -> bool:
         return all(read.done for read in self._reads)
 
-    def fold(self, accepted: Waiting, orders: _Orders) -> None:
-        if (self.done and not self._goes_on) or not len(accepted):
+    def fold(self, waiting: Waiting, orders: _Orders) -> None:
+        if (self.done and not self._goes_on) or not len(waiting):
             return
-        keys, values = self._folding.prepare(accepted.columns)
+        keys, values = self._folding.prepare(waiting.columns)
         if not self._goes_on:
             # Entities that no vector reads need no rows.
             keys = [key if key in self._entities else None for key in keys]
         timeline = Timeline(self._rows)
         # The i-th event has moment i + 1; the moment of a read is the number of events before it.
         moments = np.arange(1, len(keys) + 1, dtype=np.int64)
-        timeline.fold(Folds(keys, values), accepted.columns.times, moments, accepted.positions)
+        timeline.fold(Folds(keys, values), waiting.columns.times, moments, waiting.positions)
         self._run(timeline, orders)
 
     def finish(self) -> None:
         self._run(Timeline(self._rows), np.empty(0, np.int64))
 
     def _run(self, timeline: Timeline, orders: _Orders) -> None:
-        asked = [read.ask(timeline, orders) for read in self._reads]
-        for read, rows, found in zip(self._reads, asked, timeline.run(), strict=True):
-            read.take(rows, found)
+        batches = [read.ask(timeline, orders) for read in self._reads]
+        for read, rows, result in zip(self._reads, batches, timeline.run(), strict=True):
+            read.take(rows, result)
 
 
 def orders_of(positions: Ints) -> npt.NDArray[np.bytes_]:

@@ -48,12 +48,12 @@ CURE = "`headrace backfill --again` makes it from the log"
 _WHAT = "a stored row"
 
 
-def epoch_of(stored: bytes) -> int:
+def epoch_of(data: bytes) -> int:
     """Return the epoch of the owner that wrote a row."""
-    return int.from_bytes(stored[:8], "big")
+    return int.from_bytes(data[:8], "big")
 
 
-def check_row(stored: bytes) -> None:
+def check_row(data: bytes) -> None:
     """Check that a row is as it was written.
 
     Raises
@@ -61,19 +61,19 @@ def check_row(stored: bytes) -> None:
     Unreadable
         The row is truncated, changed, or of another format.
     """
-    if len(stored) < HEADER_BYTES:
-        raise _unreadable(f"it has {len(stored)} bytes, less than its header of {HEADER_BYTES}")
-    epoch, ledger, entry, _, number, major, minor, _, length, crc = _HEADER.unpack_from(stored)
-    if crc != zlib.crc32(stored[HEADER_BYTES:], zlib.crc32(stored[:_FRONT])):
+    if len(data) < HEADER_BYTES:
+        raise _unreadable(f"it has {len(data)} bytes, less than its header of {HEADER_BYTES}")
+    epoch, ledger, entry, _, number, major, minor, _, length, crc = _HEADER.unpack_from(data)
+    if crc != zlib.crc32(data[HEADER_BYTES:], zlib.crc32(data[:_FRONT])):
         raise _unreadable("its bytes do not have the checksum of its header")
     check_format(_WHAT, number, version_text((major, minor)))
-    if length != len(stored) - HEADER_BYTES or length % 8:
-        raise _unreadable(f"it has {len(stored) - HEADER_BYTES} bytes, and its header says {length}")
+    if length != len(data) - HEADER_BYTES or length % 8:
+        raise _unreadable(f"it has {len(data) - HEADER_BYTES} bytes, and its header says {length}")
     if max(epoch, ledger, entry) >= 2**63:
         raise _unreadable("its epoch or position has more than 63 bits")
 
 
-def words_of(layout: Layout, stored: bytes) -> Floats:
+def words_of(layout: Layout, data: bytes) -> Floats:
     """Return the words of a row, checked, because compiled code relies on them.
 
     Raises
@@ -81,8 +81,8 @@ def words_of(layout: Layout, stored: bytes) -> Floats:
     Unreadable
         The bytes are not a row of the view.
     """
-    check_row(stored)
-    words = np.frombuffer(stored, np.float64, offset=HEADER_BYTES)
+    check_row(data)
+    words = np.frombuffer(data, np.float64, offset=HEADER_BYTES)
     if not tiles.well_formed(words.view(np.int64), layout.slots, layout.width):
         raise _unreadable(f"it is none of view {layout.view.name!r}")
     return words
@@ -219,7 +219,7 @@ class RowSet:
         """Return the slot of a key's row, -1 if there is none."""
         return self._slots.get(key, -1)
 
-    def add(self, key: str, stored: bytes | None = None) -> int:
+    def add(self, key: str, data: bytes | None = None) -> int:
         """Add a row, empty or as stored, and return its slot.
 
         Raises
@@ -227,14 +227,14 @@ class RowSet:
         Unreadable
             The stored bytes are not a row of the view; nothing is changed.
         """
-        words = None if stored is None else words_of(self.layout, stored)
+        words = None if data is None else words_of(self.layout, data)
         slot = self._slots.get(key)
         if slot is None:
             slot = self._free.pop() if self._free else self._new_slot()
             self._slots[key] = slot
             self._keys[slot] = key
-        if stored is not None and words is not None:
-            self._load(slot, stored, words)
+        if data is not None and words is not None:
+            self._load(slot, data, words)
         return slot
 
     def key(self, slot: int) -> str:
@@ -326,9 +326,9 @@ class RowSet:
         self._heads[slot] = -1
         self._tiles[slot] = NEVER
 
-    def _load(self, slot: int, stored: bytes, words: Floats) -> None:
+    def _load(self, slot: int, data: bytes, words: Floats) -> None:
         self._reset(slot)
-        _epoch, ledger, entry, batch = _FENCE.unpack_from(stored)
+        _epoch, ledger, entry, batch = _FENCE.unpack_from(data)
         self._positions[slot] = (ledger - 1, entry - 1, batch - 1)
         ints = words.view(np.int64)
         while True:

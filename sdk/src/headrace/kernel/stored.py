@@ -55,13 +55,13 @@ class StoredReader:
     """
 
     def __init__(self, layouts: Sequence[Layout], partitions: Sequence[int]) -> None:
-        self._plans = np.concatenate([own.plan for own in layouts] or [np.empty((0, 3), np.int64)])
-        self._windows = np.concatenate([own.windows for own in layouts] or [np.empty((0, 4), np.int64)])
-        self._empties = np.concatenate([own.empty for own in layouts] or [np.empty(0)])
-        plans = _starts([len(own.plan) for own in layouts])
-        windows = _starts([len(own.windows) for own in layouts])
-        widths = _starts([own.width for own in layouts])
-        values = _starts([len(own.plan) * len(own.windows) for own in layouts])
+        self._plans = np.concatenate([layout.plan for layout in layouts] or [np.empty((0, 3), np.int64)])
+        self._windows = np.concatenate([layout.windows for layout in layouts] or [np.empty((0, 4), np.int64)])
+        self._empties = np.concatenate([layout.empty for layout in layouts] or [np.empty(0)])
+        plans = _starts([len(layout.plan) for layout in layouts])
+        windows = _starts([len(layout.windows) for layout in layouts])
+        widths = _starts([layout.width for layout in layouts])
+        values = _starts([len(layout.plan) * len(layout.windows) for layout in layouts])
         self.starts = values[:-1]
         self._values = values[-1]
         self._parts = sum(partitions)
@@ -69,15 +69,15 @@ class StoredReader:
             [
                 (
                     plans[at], plans[at + 1], windows[at], windows[at + 1], widths[at], widths[at + 1], values[at],
-                    own.slots, own.view.resolution, own.view.keep, partitions[at],
+                    layout.slots, layout.view.resolution, layout.view.keep, partitions[at],
                 )
-                for at, own in enumerate(layouts)
+                for at, layout in enumerate(layouts)
             ],
             np.int64,
         ).reshape(-1, 11)  # fmt: skip
-        self._tiles = max((own.slots for own in layouts), default=0)
-        self._states = max((own.slots * own.width for own in layouts), default=0)
-        self._totals = max((len(own.windows) * own.width for own in layouts), default=0)
+        self._tiles = max((layout.slots for layout in layouts), default=0)
+        self._states = max((layout.slots * layout.width for layout in layouts), default=0)
+        self._totals = max((len(layout.windows) * layout.width for layout in layouts), default=0)
 
     def run(self, times: Ints, rows: Sequence[Sequence[Sequence[bytes | None]]]) -> StoredValues:
         """Read the rows of N events.
@@ -94,11 +94,11 @@ class StoredReader:
         Unreadable
             Some bytes are not a row of their view.
         """
-        stored = [own for event in rows for read in event for own in read]
-        lengths = np.array([-1 if own is None else len(own) for own in stored], np.int64)
-        data = b"".join([own for own in stored if own is not None])
+        states = [state for event in rows for read in event for state in read]
+        lengths = np.array([-1 if state is None else len(state) for state in states], np.int64)
+        data = b"".join([state for state in states if state is not None])
         if len(data) % 8:
-            raise _first_wrong(stored)
+            raise _first_wrong(states)
         words = np.frombuffer(data, np.float64)
         size = len(times)
         values = np.empty((size, self._values))
@@ -109,16 +109,16 @@ class StoredReader:
             times, lengths, np.frombuffer(data, np.uint8), words.view(np.int64), words, values, cuts, newest,
         )  # fmt: skip
         if behind < 0:
-            raise _first_wrong(stored)
+            raise _first_wrong(states)
         return StoredValues(values, cuts, newest, behind)
 
 
-def _first_wrong(stored: Iterable[bytes | None]) -> Unreadable:
+def _first_wrong(states: Iterable[bytes | None]) -> Unreadable:
     """Return what is wrong with the first row that cannot be read."""
-    for own in stored:
+    for state in states:
         try:
-            if own is not None:
-                check_row(own)
+            if state is not None:
+                check_row(state)
         except Unreadable as error:
             return error
     return Unreadable("a stored row", "it is none of its view", CURE)

@@ -190,9 +190,9 @@ def _fold(
 ) -> int:  # fmt: skip
     """Fold one event and return the first free node. The caller has made sure that one is free."""
     newest[slot] = max(newest[slot], time)
-    held = (newest[slot] - keep) // resolution
+    first = (newest[slot] - keep) // resolution
     node = heads[slot, 0]
-    while node >= 0 and ticks[node] < held:
+    while node >= 0 and ticks[node] < first:
         _into_tiles(plan, windows, ticks[node] * resolution, tiles[slot], states[slot], tick_states[node])
         after = following[node]
         following[node] = free
@@ -202,7 +202,7 @@ def _fold(
     if node < 0:
         heads[slot, 1] = -1
     tick = time // resolution
-    if tick < held:
+    if tick < first:
         scratch[:] = empty
         _add(plan, scratch, time, values)
         _into_tiles(plan, windows, tick * resolution, tiles[slot], states[slot], scratch)
@@ -256,8 +256,8 @@ def run(
                 if free < 0:
                     progress[:] = fold, read, behind, free
                     return False
-                at, own = positions[fold], row_positions[slot]
-                if (at[0], at[1], at[2]) > (own[0], own[1], own[2]):
+                at, last = positions[fold], row_positions[slot]
+                if (at[0], at[1], at[2]) > (last[0], last[1], last[2]):
                     free = _fold(
                         plan, windows, empty, resolution, keep, slot, time, values[fold],
                         newest, heads, tiles, states, ticks, following, tick_states, scratch, free,
@@ -308,24 +308,24 @@ def dump(
         start = at
         ints[at] = newest[slot]
         at += WORDS_BEFORE
-        held = 0
+        count = 0
         for tile in range(tiles.shape[1]):
             if tiles[slot, tile] > NEVER:
                 ints[at] = tile
                 ints[at + 1] = tiles[slot, tile]
                 words[at + 2 : at + 2 + width] = states[slot, tile]
                 at += 2 + width
-                held += 1
-        ints[start + 1] = held
-        held = 0
+                count += 1
+        ints[start + 1] = count
+        count = 0
         node = heads[slot, 0]
         while node >= 0:
             ints[at] = ticks[node]
             words[at + 1 : at + 1 + width] = tick_states[node]
             at += 1 + width
-            held += 1
+            count += 1
             node = following[node]
-        ints[start + 2] = held
+        ints[start + 2] = count
 
 
 def _crc_tables() -> Ints:
@@ -376,12 +376,12 @@ def crc32(data: npt.NDArray[np.uint8], first: int, last: int, crc: int) -> int:
 
 
 @compiled
-def checksums(headers: npt.NDArray[np.uint8], data: npt.NDArray[np.uint8], ends: Ints, found: Ints) -> None:
+def checksums(headers: npt.NDArray[np.uint8], data: npt.NDArray[np.uint8], ends: Ints, crcs: Ints) -> None:
     """Compute the CRC-32 of the header (without its last four bytes) and the state of each row."""
     first = 0
     for row in range(ends.shape[0]):
         crc = crc32(headers, row * HEADER_BYTES, (row + 1) * HEADER_BYTES - 4, 0)
-        found[row] = crc32(data, first, ends[row], crc)
+        crcs[row] = crc32(data, first, ends[row], crc)
         first = ends[row]
 
 
@@ -391,22 +391,22 @@ def well_formed(ints: Ints, slots: int, width: int) -> bool:
     size = ints.shape[0]
     if size < WORDS_BEFORE:
         return False
-    held, kept = ints[1], ints[2]
+    tile_count, tick_count = ints[1], ints[2]
     # Bound the counts before they are multiplied.
-    if held < 0 or held > slots or kept < 0 or kept > size:
+    if tile_count < 0 or tile_count > slots or tick_count < 0 or tick_count > size:
         return False
-    if size != WORDS_BEFORE + held * (2 + width) + kept * (1 + width):
+    if size != WORDS_BEFORE + tile_count * (2 + width) + tick_count * (1 + width):
         return False
     if ints[0] <= NEVER:
-        return bool(ints[0] == NEVER and held == 0 and kept == 0)
+        return bool(ints[0] == NEVER and tile_count == 0 and tick_count == 0)
     last = -1
-    for index in range(held):
+    for index in range(tile_count):
         at = WORDS_BEFORE + index * (2 + width)
         if ints[at] <= last or ints[at] >= slots or ints[at + 1] <= NEVER:
             return False
         last = ints[at]
-    first = WORDS_BEFORE + held * (2 + width)
-    for index in range(1, kept):
+    first = WORDS_BEFORE + tile_count * (2 + width)
+    for index in range(1, tick_count):
         at = first + index * (1 + width)
         if ints[at] <= ints[at - 1 - width]:
             return False
@@ -422,8 +422,8 @@ def load(
     change nothing.
     """
     width = tick_states.shape[1]
-    needed, node = ints[2], free
-    for _ in range(needed):
+    count, node = ints[2], free
+    for _ in range(count):
         if node < 0:
             return -2
         node = following[node]
@@ -435,7 +435,7 @@ def load(
         states[slot, tile] = words[at + 2 : at + 2 + width]
         at += 2 + width
     last = -1
-    for _ in range(needed):
+    for _ in range(count):
         node = free
         free = following[node]
         ticks[node] = ints[at]
@@ -498,17 +498,17 @@ def read_stored(
     for event in range(times.shape[0]):
         part = 0
         for read in range(reads.shape[0]):
-            own = reads[read]
-            plan, ring, empty = plans[own[0] : own[1]], windows[own[2] : own[3]], empties[own[4] : own[5]]
-            slots, resolution, keep = own[7], own[8], own[9]
+            spec = reads[read]
+            plan, ring, empty = plans[spec[0] : spec[1]], windows[spec[2] : spec[3]], empties[spec[4] : spec[5]]
+            slots, resolution, keep = spec[7], spec[8], spec[9]
             width, count = empty.shape[0], ring.shape[0]
             tiles = all_tiles[:slots].reshape(1, slots)
             states = all_states[: slots * width].reshape(1, slots, width)
             scratch = scratch_states[:width]
             total = total_states[: count * width].reshape(count, width)
-            found = part_states[: count * width].reshape(count, width)
-            for partition in range(own[10]):
-                out = total if partition == 0 else found
+            partial = part_states[: count * width].reshape(count, width)
+            for partition in range(spec[10]):
+                out = total if partition == 0 else partial
                 length = lengths[row]
                 if length < 0:
                     for window in range(count):
@@ -518,16 +518,16 @@ def read_stored(
                     last = (at + length) // 8
                     if not _is_whole(data, at, length) or not well_formed(ints[first:last], slots, width):
                         return -1
-                    needed = ints[first + 2]
-                    for node in range(needed):
+                    nodes = ints[first + 2]
+                    for node in range(nodes):
                         following[node] = node + 1
                     free = -1
-                    if needed > 0:
+                    if nodes > 0:
                         free = 0
-                        following[needed - 1] = -1
+                        following[nodes - 1] = -1
                     tiles[:] = NEVER
                     heads[:] = -1
-                    tick_states = all_tick_states[: needed * width].reshape(needed, width)
+                    tick_states = all_tick_states[: nodes * width].reshape(nodes, width)
                     load(
                         0, ints[first:last], words[first:last], row_newest, heads, tiles, states,
                         ticks, following, tick_states, free,
@@ -547,10 +547,10 @@ def read_stored(
                         for window in range(count):
                             out[window] = empty
                 if partition > 0:
-                    merge_all(plan, total.reshape(1, count, width), found.reshape(1, count, width))
+                    merge_all(plan, total.reshape(1, count, width), partial.reshape(1, count, width))
                 at += max(length, 0)
                 row += 1
                 part += 1
             size = plan.shape[0] * count
-            finish(plan, total.reshape(1, count, width), values[event : event + 1, own[6] : own[6] + size])
+            finish(plan, total.reshape(1, count, width), values[event : event + 1, spec[6] : spec[6] + size])
     return behind

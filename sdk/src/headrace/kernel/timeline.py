@@ -64,7 +64,7 @@ class Timeline:
         self._kinds.append(np.full(len(slots), kind, np.int8))
 
     def _split(self, done: Reads, place: Ints) -> list[Reads]:
-        found: list[Reads] = []
+        results: list[Reads] = []
         end = 0
         for kinds in self._kinds:
             start, end = end, end + len(kinds)
@@ -72,5 +72,5 @@ class Timeline:
                 continue
             at = place[start:end]
             # The first result carries the count of inexact reads for all.
-            found.append(Reads(done.parts[at], done.cuts[at], done.newest[at], 0 if found else done.behind))
-        return found
+            results.append(Reads(done.parts[at], done.cuts[at], done.newest[at], 0 if results else done.behind))
+        return results

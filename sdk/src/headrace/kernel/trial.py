@@ -41,12 +41,15 @@ class Trial:
     def __init__(self, loop: LoopDefinition, stream: str) -> None:
         views = [view for view in loop.views if view.stream == stream]
         asking = [model for model in loop.models if model.stream == stream and model.vectors == "stream"]
-        told = {label.name for label in loop.labels if label.stream == stream}
-        labelled = [model for model in loop.models if model.label in told]
+        labels = {label.name for label in loop.labels if label.stream == stream}
+        labelled = [model for model in loop.models if model.label in labels]
         self._parts = [
-            *(_Part(f"view {own.name!r}", Folding(own, Layout(own)).prepare) for own in views),
-            *(_Part(f"model {own.name!r}", partial(_ask, Assembler(loop, own), loop.stream(stream))) for own in asking),
-            *(_Part(f"the label of model {own.name!r}", partial(_answer, Labels(loop, own))) for own in labelled),
+            *(_Part(f"view {view.name!r}", Folding(view, Layout(view)).prepare) for view in views),
+            *(
+                _Part(f"model {model.name!r}", partial(_ask, Assembler(loop, model), loop.stream(stream)))
+                for model in asking
+            ),
+            *(_Part(f"the label of model {model.name!r}", partial(_answer, Labels(loop, model))) for model in labelled),
         ]
 
     def failures(self, events: EventColumns) -> dict[int, InvalidEvent]:
@@ -57,11 +60,11 @@ class Trial:
         Exception
             An error that no single event causes.
         """
-        found: dict[int, InvalidEvent] = {}
+        failures: dict[int, InvalidEvent] = {}
         for name, compute in self._parts:
             for row, error in bisect_out(compute, events).items():
-                found.setdefault(row, _reason(name, error))
-        return found
+                failures.setdefault(row, _reason(name, error))
+        return failures
 
 
 def bisect_out(compute: _Compute, events: EventColumns) -> dict[int, Exception]:
@@ -72,22 +75,22 @@ def bisect_out(compute: _Compute, events: EventColumns) -> dict[int, Exception]:
     Exception
         The computation fails on some events together, but on none of them alone.
     """
-    found: dict[int, Exception] = {}
-    _bisect(compute, events, range(len(events)), found)
-    return found
+    failures: dict[int, Exception] = {}
+    _bisect(compute, events, range(len(events)), failures)
+    return failures
 
 
-def _bisect(compute: _Compute, events: EventColumns, rows: range, found: dict[int, Exception]) -> None:
+def _bisect(compute: _Compute, events: EventColumns, rows: range, failures: dict[int, Exception]) -> None:
     try:
         compute(events if len(rows) == len(events) else events.take(rows))
     except Exception as error:
         if len(rows) == 1:
-            found[rows[0]] = error
+            failures[rows[0]] = error
             return
-        before, middle = len(found), len(rows) // 2
-        _bisect(compute, events, rows[:middle], found)
-        _bisect(compute, events, rows[middle:], found)
-        if len(found) == before:
+        before, middle = len(failures), len(rows) // 2
+        _bisect(compute, events, rows[:middle], failures)
+        _bisect(compute, events, rows[middle:], failures)
+        if len(failures) == before:
             raise
 
 

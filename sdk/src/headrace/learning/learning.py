@@ -120,10 +120,10 @@ class _Message:
         self.ids = entries.ids[first:]
         self.weights: list[float] = entries.weights[first:].tolist()
         # This definition was not asked questions that were made later, nor those in the log of a former one.
-        asked = np.full(len(entries), not former)
+        mask = np.full(len(entries), not former)
         if entries.made is not None:
-            asked &= ~entries.made
-        self.asked: list[bool] = asked[first:].tolist()
+            mask &= ~entries.made
+        self.asked: list[bool] = mask[first:].tolist()
         self.labels = labels_of(task, entries.labels[first:])
         self.rows = rows.of(entries, first)
         self._kinds = entries.kinds[first:]
@@ -185,13 +185,13 @@ class Learning:
         self.served = served
         self.skipped = frozenset(skipped)
         self._weighted = takes_weight(estimator)
-        self._unlearned: Any = None
-        self._whole = False
+        self._initial_copy: Any = None
+        self._is_complete = False
 
     @property
     def whole(self) -> bool:
         """Whether the log holds all examples that the kept events make: it says so when it reports progress."""
-        return self._whole or self.progress.rests
+        return self._is_complete or self.progress.rests
 
     @property
     def quality(self) -> Quality:
@@ -213,7 +213,7 @@ class Learning:
         """
         envelope = message.envelope
         entries = self._entries(message)
-        if self._superseded(envelope):
+        if self._is_superseded(envelope):
             self.progress.position = message.position
             return
         if entries is not None:
@@ -227,10 +227,10 @@ class Learning:
             self.progress.next_seq = max(self.progress.next_seq, last_sequence_of(message.payload) + 1)
         if envelope.reached is not None:
             self.progress.frontier = envelope.reached if envelope.reached > UNKNOWN else None
-            self._whole = envelope.definition == self.model.hash and not envelope.remaking
+            self._is_complete = envelope.definition == self.model.hash and not envelope.remaking
         self.progress.position = message.position
-        told = envelope.reached is not None
-        if told and self.progress.rests and self.progress.examples > self.progress.published:
+        has_progress = envelope.reached is not None
+        if has_progress and self.progress.rests and self.progress.examples > self.progress.published:
             yield
 
     def skip(self, position: Position) -> None:
@@ -246,7 +246,7 @@ class Learning:
             return None
         return decode_log(self.model, message.payload)
 
-    def _superseded(self, envelope: Envelope) -> bool:
+    def _is_superseded(self, envelope: Envelope) -> bool:
         """Return whether a message is from an owner that another owner has followed."""
         if envelope.epoch is None:
             return False
@@ -303,14 +303,14 @@ class Learning:
         """Return the estimator; a copy until it has learned, because a question also creates the trees of a forest."""
         if self.progress.examples:
             return self.estimator
-        if self._unlearned is None:
-            self._unlearned = copy.deepcopy(self.estimator)
-        return self._unlearned
+        if self._initial_copy is None:
+            self._initial_copy = copy.deepcopy(self.estimator)
+        return self._initial_copy
 
     def _answer(self, message: _Message, start: int, end: int) -> Iterator[None]:
         """Learn answers and score them; stop at each version that is due."""
         progress = self.progress
-        self._unlearned = None
+        self._initial_copy = None
         while start < end:
             stop = min(end, start + self._until_version())
             self._learn(message, start, stop)

@@ -47,9 +47,9 @@ def _order(value: Any, seen: set[int]) -> None:
     seen.add(id(value))
     if isinstance(value, dict):
         for key, part in value.items():
-            value[key] = _ordered(part, seen)
+            value[key] = _sort(part, seen)
     elif isinstance(value, list):
-        value[:] = [_ordered(part, seen) for part in value]
+        value[:] = [_sort(part, seen) for part in value]
     elif isinstance(value, tuple):
         for part in value:
             _order(part, seen)
@@ -60,7 +60,7 @@ def _order(value: Any, seen: set[int]) -> None:
             _order_columns(value)
 
 
-def _ordered(value: Any, seen: set[int]) -> Any:
+def _sort(value: Any, seen: set[int]) -> Any:
     if type(value) is set:
         return SortedSet(value)
     _order(value, seen)

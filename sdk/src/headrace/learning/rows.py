@@ -25,16 +25,16 @@ class Rows:
         columns: list[list[float] | list[str | None]] = []
         numbers = iter(entries.numbers[first:].T)
         categories = iter(entries.categories)
-        whole: npt.NDArray[np.bool_] = np.all(~np.isnan(entries.numbers[first:]), axis=1)
+        complete_rows: npt.NDArray[np.bool_] = np.all(~np.isnan(entries.numbers[first:]), axis=1)
         for text in self._texts:
             if text:
                 column = next(categories)[first:]
                 columns.append(column)
-                whole &= np.fromiter(map(bool, column), np.bool_, len(column))
+                complete_rows &= np.fromiter(map(bool, column), np.bool_, len(column))
             else:
                 columns.append(next(numbers).tolist())
         names = self._names
-        for values, complete in zip(zip(*columns, strict=True), whole.tolist(), strict=True):
+        for values, complete in zip(zip(*columns, strict=True), complete_rows.tolist(), strict=True):
             if complete:
                 yield dict(zip(names, values, strict=True))
             else:

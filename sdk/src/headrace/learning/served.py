@@ -89,9 +89,9 @@ class ServedQuality:
         self._answers: dict[_Key, _Answer] = {}
         self._otherwise: dict[_Key, None] = {}
         self._pairs: list[tuple[_Key, _Prediction, _Answer]] = []
-        self._unserved = self._count = 0
+        self._unserved_count = self._count = 0
         self.positions: dict[str, Position] = {}
-        self._most = max(1, model.waiting_bytes // _BYTES)
+        self._max_predictions = max(1, model.waiting_bytes // _BYTES)
 
     def predict(self, predictions: Predictions) -> None:
         """Take predictions that were served."""
@@ -106,7 +106,7 @@ class ServedQuality:
                 self._pairs.append((key, prediction, answer))
             else:
                 self._predictions.setdefault(key, prediction)
-        _shorten(self._predictions, self._most)
+        _shorten(self._predictions, self._max_predictions)
         self._settle(_MANY)
 
     def predict_otherwise(self, ids: Sequence[str], times: Sequence[int]) -> None:
@@ -125,7 +125,7 @@ class ServedQuality:
         prediction = self._predictions.pop(key, None)
         if prediction is None:
             self._answers.setdefault(key, answer)
-            self._unserved += _shorten(self._answers, MAX_ANSWERS)
+            self._unserved_count += _shorten(self._answers, MAX_ANSWERS)
         else:
             self._pairs.append((key, prediction, answer))
             self._settle(_MANY)
@@ -151,10 +151,10 @@ class ServedQuality:
 
         An answer that waits for its prediction counts as not served until the prediction comes.
         """
-        found = self.quality.metrics()
+        metrics = self.quality.metrics()
         unknown = (*_LEARNERS, *_UNKNOWN.get(self._model.task, ()))
-        named = {f"served_{name}": value for name, value in found.items() if name not in unknown}
-        return {"served": found["scored"], "unserved": float(self._unserved + len(self._answers)), **named}
+        served = {f"served_{name}": value for name, value in metrics.items() if name not in unknown}
+        return {"served": metrics["scored"], "unserved": float(self._unserved_count + len(self._answers)), **served}
 
     def dump(self) -> bytes:
         """Serialize everything for a checkpoint."""
@@ -162,7 +162,7 @@ class ServedQuality:
         answers = [(*key, *answer) for key, answer in self._answers.items()]
         quality = self.quality.dump()
         state = ServedState(
-            quality, self._unserved, self._count, predictions, answers, self.positions, list(self._otherwise)
+            quality, self._unserved_count, self._count, predictions, answers, self.positions, list(self._otherwise)
         )
         return msgspec.msgpack.encode(state)
 
@@ -170,20 +170,20 @@ class ServedQuality:
     def load(cls, model: ModelDefinition, data: bytes) -> ServedQuality:
         """Restore what `dump` returned."""
         state = _STATE.decode(data)
-        served = cls(model)
-        served._quality, served._unserved = restore(model, state.quality), state.unserved
-        served._count = state.count
-        served.positions = state.positions
+        quality = cls(model)
+        quality._quality, quality._unserved_count = restore(model, state.quality), state.unserved
+        quality._count = state.count
+        quality.positions = state.positions
         for id, time, score, predicted in state.predictions:
-            served._predictions[_Key(id, time)] = _Prediction(score, predicted)
+            quality._predictions[_Key(id, time)] = _Prediction(score, predicted)
         for id, time, label, weight in state.answers:
-            served._answers[_Key(id, time)] = _Answer(label, weight)
-        served._otherwise = {_Key(*key): None for key in state.otherwise}
-        return served
+            quality._answers[_Key(id, time)] = _Answer(label, weight)
+        quality._otherwise = {_Key(*key): None for key in state.otherwise}
+        return quality
 
-    def _settle(self, least: int = 1) -> None:
+    def _settle(self, minimum: int = 1) -> None:
         """Give the pairs to the metrics, once there are at least this many."""
-        if len(self._pairs) < least:
+        if len(self._pairs) < minimum:
             return
         pairs, self._pairs = self._pairs, []
         self._count += len(pairs)
@@ -200,9 +200,9 @@ class ServedQuality:
         )
 
 
-def _shorten(waiting: dict[_Key, _Value], most: int) -> int:
+def _shorten(waiting: dict[_Key, _Value], limit: int) -> int:
     """Remove the oldest entries beyond a number; return how many were removed."""
-    excess = max(len(waiting) - most, 0)
+    excess = max(len(waiting) - limit, 0)
     for key in list(islice(waiting, excess)):
         del waiting[key]
     return excess

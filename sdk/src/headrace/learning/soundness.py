@@ -34,8 +34,8 @@ def _steps(estimator: Any) -> Iterator[Any]:
         yield estimator
 
 
-def _numbers(kept: Any) -> Iterator[tuple[str, float]]:
-    if isinstance(kept, int | float):
-        yield "", kept
-    elif isinstance(kept, Mapping):
-        yield from ((f"[{key!r}]", value) for key, value in kept.items() if isinstance(value, int | float))
+def _numbers(state: Any) -> Iterator[tuple[str, float]]:
+    if isinstance(state, int | float):
+        yield "", state
+    elif isinstance(state, Mapping):
+        yield from ((f"[{key!r}]", value) for key, value in state.items() if isinstance(value, int | float))

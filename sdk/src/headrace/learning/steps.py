@@ -161,8 +161,8 @@ class MulticlassStep(Step[MulticlassBaseline]):
 
     def scored(self, values: Sequence[float], label: Any) -> Scored:
         at = _HEAD + 2 * self._numbers.get(label, len(values))
-        known = at < len(values) and values[at + 1] == values[at + 1]
-        score, prior = values[at : at + 2] if known else (values[_OTHER_VOTE], values[_OTHER_PRIOR])
+        has_label = at < len(values) and values[at + 1] == values[at + 1]
+        score, prior = values[at : at + 2] if has_label else (values[_OTHER_VOTE], values[_OTHER_PRIOR])
         return Scored(score, prior, self._name(values[_LAST]), self._name(values[_GUESS]))
 
     def _name(self, number: float) -> str | None:

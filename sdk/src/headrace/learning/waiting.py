@@ -79,10 +79,10 @@ class WaitingPredictions:
             return None
         self._closed[row] = 1
         self._closed_count += 1
-        found = self._values[row * self.width : (row + 1) * self.width]
+        values = self._values[row * self.width : (row + 1) * self.width]
         if self._closed_count >= _CLOSED and 2 * self._closed_count > len(self._seqs):
             self._compact()
-        return found
+        return values
 
     def was_dropped(self, seq: int) -> bool:
         """Return whether a row at this place may have been dropped."""
@@ -125,14 +125,14 @@ class WaitingPredictions:
 
     def _drop(self, added: int) -> None:
         """Drop the oldest rows: each time that a row exceeds the bound, a quarter of the bound is freed."""
-        most = self._max_bytes // (8 * self.width + 9)
+        limit = self._max_bytes // (8 * self.width + 9)
         # Count as if the rows had come one by one: what is dropped must not depend on the batches.
         rows, excess = len(self._seqs) - added, 0
         for _ in range(added):
             rows += 1
-            if rows > most:
-                excess += rows - 3 * most // 4
-                rows = 3 * most // 4
+            if rows > limit:
+                excess += rows - 3 * limit // 4
+                rows = 3 * limit // 4
         if excess:
             self.dropped += excess
             self._forgotten = self._seqs[excess - 1]

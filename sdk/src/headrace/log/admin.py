@@ -105,10 +105,10 @@ class _Answer:
     def reason(self) -> str:
         """The broker's answer, in one line."""
         try:
-            said = msgspec.json.decode(self.body)
+            answer = msgspec.json.decode(self.body)
         except msgspec.DecodeError:
-            said = self.body.decode(errors="replace")
-        text = said.get("reason", said) if isinstance(said, dict) else said
+            answer = self.body.decode(errors="replace")
+        text = answer.get("reason", answer) if isinstance(answer, dict) else answer
         return " ".join(str(text).split())[:300] or f"status {self.status}"
 
 
@@ -155,10 +155,10 @@ class Admin:
 
     def has_namespace(self, namespace: str) -> bool:
         """Return whether a namespace exists."""
-        found = self._ask("GET", f"namespaces/{namespace}")
-        if found.status == HTTPStatus.NOT_FOUND:
+        answer = self._ask("GET", f"namespaces/{namespace}")
+        if answer.status == HTTPStatus.NOT_FOUND:
             return False
-        self._check(found, f"namespace {namespace}")
+        self._check(answer, f"namespace {namespace}")
         return True
 
     def create_namespace(self, namespace: str) -> bool:
@@ -178,10 +178,10 @@ class Admin:
     def partitions(self, topic: str) -> int | None:
         """Return the number of partitions of a topic: 0 for a plain one, None for a missing one."""
         path = _path(topic)
-        found = self._ask("GET", f"{path}/partitions?checkAllowAutoCreation=false")
-        if found.status != HTTPStatus.NOT_FOUND:
-            self._check(found, topic)
-            if count := msgspec.json.decode(found.body, type=_Partitions).partitions:
+        answer = self._ask("GET", f"{path}/partitions?checkAllowAutoCreation=false")
+        if answer.status != HTTPStatus.NOT_FOUND:
+            self._check(answer, topic)
+            if count := msgspec.json.decode(answer.body, type=_Partitions).partitions:
                 return count
         # An older broker answers 0 for a missing topic as well.
         return 0 if topic in self.topics(_namespace(topic)) else None
@@ -198,49 +198,49 @@ class Admin:
         InvalidRequest
             It exists with another number of partitions.
         """
-        wanted = 0 if partitions == 1 else partitions
+        count = 0 if partitions == 1 else partitions
         path = _path(topic)
-        made = self._ask("PUT", f"{path}/partitions", wanted) if wanted else self._ask("PUT", path)
-        if made.status != HTTPStatus.CONFLICT:
-            self._check(made, topic)
+        answer = self._ask("PUT", f"{path}/partitions", count) if count else self._ask("PUT", path)
+        if answer.status != HTTPStatus.CONFLICT:
+            self._check(answer, topic)
             return True
-        found = self.partitions(topic)
-        if found == wanted or (found == 1 and partitions == 1):
+        existing = self.partitions(topic)
+        if existing == count or (existing == 1 and partitions == 1):
             return False
-        there = "a plain topic (1 partition)" if found == 0 else f"there with {found} partitions"
+        state = "a plain topic (1 partition)" if existing == 0 else f"there with {existing} partitions"
         raise InvalidRequest(
             topic,
-            there,
-            f"{partitions} partition{'s' if wanted else ''}: declare as many as there are, or delete it first",
+            state,
+            f"{partitions} partition{'s' if count else ''}: declare as many as there are, or delete it first",
         )
 
     def delete_topic(self, topic: str) -> None:
         """Delete a topic with its contents, even if it is being read; a missing one is fine."""
-        found = self.partitions(topic)
-        if found is not None:
+        existing = self.partitions(topic)
+        if existing is not None:
             path = _path(topic)
-            done = self._ask("DELETE", f"{path}/partitions?force=true" if found else f"{path}?force=true")
+            done = self._ask("DELETE", f"{path}/partitions?force=true" if existing else f"{path}?force=true")
             if done.status != HTTPStatus.NOT_FOUND:
                 self._check(done, topic)
 
     def schema(self, topic: str) -> str | None:
         """Return the newest schema of a topic, as Avro's JSON; None if there is none."""
-        found = self._ask("GET", f"{_schema_path(topic)}/schema")
-        if found.status == HTTPStatus.NOT_FOUND:
+        answer = self._ask("GET", f"{_schema_path(topic)}/schema")
+        if answer.status == HTTPStatus.NOT_FOUND:
             return None
-        self._check(found, topic)
-        return msgspec.json.decode(found.body, type=_Schema).data
+        self._check(answer, topic)
+        return msgspec.json.decode(answer.body, type=_Schema).data
 
     def refuses_schema(self, topic: str, schema: str) -> str:
         """Return the compatibility rule by which the broker would refuse a topic's JSON schema; empty if none does."""
         path = f"{_schema_path(topic)}/compatibility"
         answer = self._ask("POST", path, {"type": "JSON", "schema": schema, "properties": {}})
         # Pulsar 4.0 answers an incompatible schema with the failure of its check.
-        if failed := _FAILED_CHECK.search(answer.reason):
-            return failed[1]
+        if match := _FAILED_CHECK.search(answer.reason):
+            return match[1]
         self._check(answer, topic)
-        found = msgspec.json.decode(answer.body, type=_Compatibility)
-        return "" if found.compatibility else found.schema_compatibility_strategy or "its rules"
+        verdict = msgspec.json.decode(answer.body, type=_Compatibility)
+        return "" if verdict.compatibility else verdict.schema_compatibility_strategy or "its rules"
 
     def topic_retention(self, topic: str) -> Retention | None:
         """Return a topic's own retention; None if that of its namespace applies."""
@@ -291,8 +291,8 @@ class Admin:
 
     def backlog(self, topic: str, subscription: str) -> int:
         """Return how many entries (batches, not messages) a subscription has not acknowledged yet."""
-        found = self.stats(topic).subscriptions.get(subscription)
-        return found.msg_backlog if found else 0
+        stats = self.stats(topic).subscriptions.get(subscription)
+        return stats.msg_backlog if stats else 0
 
     def close(self) -> None:
         """Close the client's connections."""
@@ -310,15 +310,15 @@ class Admin:
         self._check(answer, path)
         return answer.body
 
-    def _do(self, method: str, path: str, what: str, body: object) -> None:
-        self._check(self._ask(method, path, body), what)
+    def _do(self, method: str, path: str, subject: str, body: object) -> None:
+        self._check(self._ask(method, path, body), subject)
 
-    def _check(self, answer: _Answer, what: str) -> None:
+    def _check(self, answer: _Answer, subject: str) -> None:
         if answer.status < HTTPStatus.MULTIPLE_CHOICES:
             return
         if answer.status in _LATER:
-            raise Unavailable(f"broker: {self.url} cannot now ({what}): {answer.reason}")
-        raise InvalidRequest(what, f"refused by the broker at {self.url} ({answer.status})", answer.reason)
+            raise Unavailable(f"broker: {self.url} cannot now ({subject}): {answer.reason}")
+        raise InvalidRequest(subject, f"refused by the broker at {self.url} ({answer.status})", answer.reason)
 
     def _ask(self, method: str, path: str, body: object = None) -> _Answer:
         data = None if body is None else msgspec.json.encode(body)
@@ -344,9 +344,9 @@ def _cause(error: urllib3.exceptions.HTTPError) -> str:
 
 def _path(topic: str) -> str:
     """Return the path of a topic in the API: ``persistent/public/default/flights-departed``."""
-    scheme, separated, rest = topic.partition("://")
+    scheme, separator, rest = topic.partition("://")
     parts = rest.split("/", 2)
-    if not separated or len(parts) != 3 or not all(parts):
+    if not separator or len(parts) != 3 or not all(parts):
         raise InvalidRequest("topic", repr(topic), "a whole name such as persistent://public/default/flights-departed")
     return "/".join([scheme, parts[0], parts[1], quote(parts[2], safe="")])
 

@@ -57,16 +57,16 @@ class Batch:
 
         Brokers redeliver unacknowledged messages, even within a batch and after later messages.
         """
-        if all(before < own for before, own in pairwise([position, *self.positions])):
+        if all(before < after for before, after in pairwise([position, *self.positions])):
             return self
-        places = {own: index for index, own in reversed(list(enumerate(self.positions))) if own > position}
-        return self.only([places[own] for own in sorted(places)])
+        places = {other: index for index, other in reversed(list(enumerate(self.positions))) if other > position}
+        return self.only([places[other] for other in sorted(places)])
 
-    def only(self, kept: Sequence[int]) -> Batch:
+    def only(self, places: Sequence[int]) -> Batch:
         """Return the messages at these places."""
         return Batch(
-            [self.positions[index] for index in kept],
-            [self.payloads[index] for index in kept],
-            [self.properties[index] for index in kept],
-            [self.published[index] for index in kept],
+            [self.positions[index] for index in places],
+            [self.payloads[index] for index in places],
+            [self.properties[index] for index in places],
+            [self.published[index] for index in places],
         )

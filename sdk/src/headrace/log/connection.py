@@ -68,14 +68,14 @@ def declared_partitions(client: pulsar.Client, topic: str, stream: StreamDefinit
     return physical
 
 
-def _cure(topic: str, physical: list[str], declared: int) -> str:
+def _cure(topic: str, physical: list[str], count: int) -> str:
     if physical == [topic]:
         return (
             "where it is not there yet, `headrace apply` creates it so; a plain topic has to go first "
             f"(`pulsar-admin topics delete {topic}`), or the stream declares 1"
         )
-    if len(physical) < declared:
-        return f"`pulsar-admin topics update-partitioned-topic {topic} -p {declared}` adds what is missing"
+    if len(physical) < count:
+        return f"`pulsar-admin topics update-partitioned-topic {topic} -p {count}` adds what is missing"
     return (
         f"none can be taken away, so the stream declares {len(physical)}, or `headrace apply` creates it anew after "
         f"`pulsar-admin topics delete-partitioned-topic {topic}`"

@@ -88,16 +88,16 @@ class PartitionConsumer:
         self._queue = queue or max_messages
         self._owner_progress = owner_progress
         self._seen: tuple[Position, OwnerProgress] | None = None
-        self._in_vain = 0
+        self._vain_attempts = 0
         self._clock = clock
-        self._heard = clock()
+        self._heard_at = clock()
         self._patience = PATIENCE
         self._ids: dict[Position, pulsar.MessageId] = {}
         self._messages_received = self._entries_received = 0
         self._position = START
         self._owner = False
         self._gap: LogReader | None = None
-        self._held = Batch()
+        self._held_batch = Batch()
         self._consumer = self._subscribe()
 
     def receive(self, wait_ms: int = WAIT_MS) -> Batch:
@@ -125,17 +125,17 @@ class PartitionConsumer:
         self._messages_received += len(batch)
         self._entries_received += len({position[:2] for position in batch.positions})
         if messages:
-            self._heard, self._patience, self._in_vain = self._clock(), PATIENCE, 0
+            self._heard_at, self._patience, self._vain_attempts = self._clock(), PATIENCE, 0
             newest = max(range(len(batch)), key=batch.positions.__getitem__)
             self._ids[batch.positions[newest]] = messages[newest].message_id()
-        elif self._clock() - self._heard > self._patience:
+        elif self._clock() - self._heard_at > self._patience:
             self._look_further()
         return self._new(batch) if self._owner else batch
 
     def _messages(self, wait_ms: int) -> list[pulsar.Message]:
         messages = [self._consumer.receive(timeout_millis=wait_ms)]
         try:
-            if self._clock() - self._heard > _GATHER_MS / 1_000:
+            if self._clock() - self._heard_at > _GATHER_MS / 1_000:
                 messages.append(self._consumer.receive(timeout_millis=0))  # a single message is returned at once
             messages += self._consumer.batch_receive()
         except pulsar.Timeout:
@@ -168,7 +168,7 @@ class PartitionConsumer:
     def ack(self, position: Position) -> None:
         """Acknowledge everything up to a position; call it only once its effects are durable."""
         # Copy, because the receiving thread adds to them meanwhile.
-        done = [own for own in tuple(self._ids) if own <= position]
+        done = [earlier for earlier in tuple(self._ids) if earlier <= position]
         if done:
             last = max(done)
             if last.entry == 0 and not ends_its_batch(self._ids[last]):
@@ -181,8 +181,8 @@ class PartitionConsumer:
                 return  # `_look_further` is about to replace it: the next acknowledgement covers this one
             except pulsar.PulsarException as error:
                 raise Unavailable(f"broker: {self.topic}: {error}") from error
-            for own in done:
-                del self._ids[own]
+            for earlier in done:
+                del self._ids[earlier]
 
     def end(self) -> Position | None:
         """Return the end of the log; None while there is more to receive, or if the broker does not answer."""
@@ -224,7 +224,7 @@ class PartitionConsumer:
         A broker may keep a subscription for a consumer that was killed. The fence makes it safe to take over the
         partition all the same, and the log has the messages that the broker does not deliver.
         """
-        return self._in_vain >= _IN_VAIN
+        return self._vain_attempts >= _IN_VAIN
 
     def close(self) -> None:
         """Give up the partition, for the next consumer to take over."""
@@ -261,7 +261,7 @@ class PartitionConsumer:
         The embedded broker forgets consumers at times; any other broker delivers everything to a suspended one
         until it notices that it is suspended.
         """
-        self._heard = self._clock()
+        self._heard_at = self._clock()
         if not self._owner and self._owner_progress is None:
             return
         try:
@@ -273,7 +273,7 @@ class PartitionConsumer:
             self._read_up_to(Batch(), self._position)
         elif not self._owner and self._is_abandoned(last):
             if self._seen is not None and not self._seen[1].alive:
-                self._in_vain += 1
+                self._vain_attempts += 1
             self._subscribe_again(last)
 
     def _subscribe_again(self, last: Position) -> None:
@@ -298,13 +298,13 @@ class PartitionConsumer:
 
     def _is_behind(self, last: Position) -> bool:
         """Return whether there is a message after the last one received."""
-        received = self._ids.get(self._position)
-        return not _covers(self._position, last) or (received is not None and not ends_its_batch(received))
+        message_id = self._ids.get(self._position)
+        return not _covers(self._position, last) or (message_id is not None and not ends_its_batch(message_id))
 
-    def _new(self, batch: Batch, known: Position = START) -> Batch:
-        """Return the new messages of a batch, up to a hole; up to `known` it comes from the log, and has no holes."""
+    def _new(self, batch: Batch, log_end: Position = START) -> Batch:
+        """Return the new messages of a batch, up to a hole; up to `log_end` it comes from the log, and has no holes."""
         fresh = batch.after(self._position)
-        hole = self._hole(fresh, known)
+        hole = self._hole(fresh, log_end)
         if hole is not None:
             # The broker may have skipped messages that are in the log: the embedded one does so during redelivery,
             # other brokers when a log continues in another ledger.
@@ -316,42 +316,42 @@ class PartitionConsumer:
             self._position = fresh.positions[-1]
         return fresh
 
-    def _hole(self, fresh: Batch, known: Position) -> int | None:
+    def _hole(self, fresh: Batch, log_end: Position) -> int | None:
         """Return the index of the first message that may not directly follow the one before it."""
         previous = self._position
-        for index, own in enumerate(fresh.positions):
-            if own > known and previous != START and not own.follows(previous):
+        for index, position in enumerate(fresh.positions):
+            if position > log_end and previous != START and not position.follows(previous):
                 return index
-            previous = own
+            previous = position
         return None
 
-    def _read_up_to(self, held: Batch, position: Position) -> LogReader:
+    def _read_up_to(self, batch: Batch, position: Position) -> LogReader:
         """Hold back a batch until the messages between `position` and the batch have been read from the log.
 
         If the batch is empty, read up to the end of the log.
         """
         self._position = position
-        self._held = held
+        self._held_batch = batch
         self._gap = LogReader(self._client, self.topic, position, self._max_messages)
         return self._gap
 
     def _catch_up(self, gap: LogReader) -> Batch:
-        missed = gap.receive(self._max_messages)
-        if missed:
-            self._heard, self._patience = self._clock(), PATIENCE
-        if not self._held:
+        batch = gap.receive(self._max_messages)
+        if batch:
+            self._heard_at, self._patience = self._clock(), PATIENCE
+        if not self._held_batch:
             if not gap.more():
                 gap.close()
                 self._gap = None
-            return self._from_log(missed)
-        first = self._held.positions[0]
-        before = bisect_left(missed.positions, first)
+            return self._from_log(batch)
+        first = self._held_batch.positions[0]
+        before = bisect_left(batch.positions, first)
         # Delivered messages are in the log, so an empty read does not mean that it ended.
-        if before == len(missed):
-            return self._from_log(missed)
+        if before == len(batch):
+            return self._from_log(batch)
         gap.close()
         self._gap = None
-        return self._new(missed.before(before).followed_by(self._held), first)
+        return self._new(batch.before(before).followed_by(self._held_batch), first)
 
     def _from_log(self, batch: Batch) -> Batch:
         return self._new(batch, batch.positions[-1] if batch else START)

@@ -58,9 +58,9 @@ class Accepted:
         # An output may be seen before its marker, if the reader started after the marker.
         if not self.mark(epoch):
             return []
-        taken: list[int] = []
+        indices: list[int] = []
         for index, position in enumerate(positions):
             if position > self.position:
                 self.position = position
-                taken.append(index)
-        return taken
+                indices.append(index)
+        return indices

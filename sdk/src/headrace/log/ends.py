@@ -57,14 +57,14 @@ def _last_sequence(client: pulsar.Client, topic: str, end: Position, back: int) 
     """Return the place of the last entry among the messages from `back` before the end on; skip unreadable messages."""
     start = pulsar.MessageId(-1, end.ledger, max(end.entry - back, 0), -1)
     reader = client.create_reader(topic, start, start_message_id_inclusive=True)
-    found: int | None = None
+    sequence: int | None = None
     try:
         while reader.has_message_available():
             if payload := reader.read_next(timeout_millis=_PATIENCE_MS).data():
                 with suppress(Unreadable):
-                    found = last_sequence_of(payload)
+                    sequence = last_sequence_of(payload)
     except pulsar.Timeout:
         pass
     finally:
         reader.close()
-    return found
+    return sequence

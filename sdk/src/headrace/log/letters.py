@@ -66,8 +66,8 @@ class Letter:
     def is_event(self, topics: Topics) -> bool:
         """Return whether it holds an event of a stream: otherwise there is nowhere to send it."""
         stream, topic = self.letter.stream, self.letter.topic
-        own = topics.stream(stream)
-        return bool(stream) and not self.is_cut and (topic in ("", own) or topic.startswith(f"{own}-partition-"))
+        base = topics.stream(stream)
+        return bool(stream) and not self.is_cut and (topic in ("", base) or topic.startswith(f"{base}-partition-"))
 
 
 class LetterBox:
@@ -100,10 +100,10 @@ class LetterBox:
             if message.envelope.retried or not message.payload:
                 continue
             letter = read_letter(message.payload)
-            stood = (letter.topic, letter.position)
-            if letter.position and stood in seen:
+            origin = (letter.topic, letter.position)
+            if letter.position and origin in seen:
                 continue
-            seen.add(stood)
+            seen.add(origin)
             yield Letter(message.position, letter, marks.get(message.position))
 
     def mark(self, outcomes: Mapping[Position, Outcome]) -> None:
@@ -126,25 +126,25 @@ class LetterBox:
             reader = LogReader(self._client, physical)
             try:
                 for batch in _until_its_end(reader):
-                    yield from map(_opened, batch.positions, batch.payloads, batch.properties)
+                    yield from map(_open, batch.positions, batch.payloads, batch.properties)
             finally:
                 reader.close()
 
 
 def _until_its_end(reader: LogReader) -> Iterator[Batch]:
-    heard = time.monotonic()
+    heard_at = time.monotonic()
     while True:
         batch = reader.receive(1_000)
         if batch:
             yield batch
-            heard = time.monotonic()
+            heard_at = time.monotonic()
         elif not reader.more():
             return
-        elif time.monotonic() - heard > _PATIENCE:
+        elif time.monotonic() - heard_at > _PATIENCE:
             raise Unavailable("broker: the dead letters go on, but nothing comes")
 
 
-def _opened(position: Position, payload: bytes, properties: Mapping[str, str]) -> Message:
+def _open(position: Position, payload: bytes, properties: Mapping[str, str]) -> Message:
     """Open a message; one without a header is read as it is, a damaged one becomes a letter that says so."""
     if not has_header(properties):
         return Message(position, payload, Envelope())

@@ -36,31 +36,33 @@ class WrongMessage:
     reason: Unreadable
 
 
-def opened(batch: Batch, topic: str, wrong: Callable[[WrongMessage], None]) -> Iterator[Message]:
-    """Yield the messages of a batch, in order; invalid ones are given to `wrong`."""
-    what = f"a message of {topic.rpartition('/')[2]}"
+def opened(batch: Batch, topic: str, report: Callable[[WrongMessage], None]) -> Iterator[Message]:
+    """Yield the messages of a batch, in order; invalid ones are given to `report`."""
+    subject = f"a message of {topic.rpartition('/')[2]}"
     for position, payload, properties in zip(batch.positions, batch.payloads, batch.properties, strict=True):
         try:
-            message = Message(position, payload, read_envelope(properties, payload, what))
+            message = Message(position, payload, read_envelope(properties, payload, subject))
         except Unreadable as error:
-            wrong(WrongMessage(topic, position, payload, error))
+            report(WrongMessage(topic, position, payload, error))
         else:
             yield message
 
 
 def decoded(
-    messages: Iterable[Message], topic: str, decode: Callable[[Message], _Value], wrong: Callable[[WrongMessage], None]
+    messages: Iterable[Message], topic: str, decode: Callable[[Message], _Value], report: Callable[[WrongMessage], None]
 ) -> Iterator[tuple[Message, _Value]]:
-    """Yield the messages whose payload can be decoded, with the decoded value; the rest is given to `wrong`."""
+    """Yield the messages whose payload can be decoded, with the decoded value; the rest is given to `report`."""
     for message in messages:
         try:
             value = decode(message)
         except Unreadable as error:
-            wrong(WrongMessage(topic, message.position, message.payload, error))
+            report(WrongMessage(topic, message.position, message.payload, error))
         else:
             yield message, value
 
 
-def pass_over(wrong: WrongMessage) -> None:
+def pass_over(message: WrongMessage) -> None:
     """Skip an invalid message with a warning: for readers of topics that another process is responsible for."""
-    _log.warning("message_unreadable", topic=wrong.topic, position=tuple(wrong.position), reason=str(wrong.reason))
+    _log.warning(
+        "message_unreadable", topic=message.topic, position=tuple(message.position), reason=str(message.reason)
+    )

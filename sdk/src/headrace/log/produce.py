@@ -110,7 +110,7 @@ class Producer:
             accepted = result == pulsar.Result.Ok
             if not accepted:
                 with self._lock:
-                    self._failure = self._failed(result)
+                    self._failure = self._error_of(result)
             if done is not None:
                 done(accepted)
 
@@ -118,7 +118,7 @@ class Producer:
         try:
             self._producer.send_async(payload, callback, partition_key=key, properties=properties)
         except pulsar.MessageTooBig as error:
-            raise self._failed(pulsar.Result.MessageTooBig) from error
+            raise self._error_of(pulsar.Result.MessageTooBig) from error
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: {self.topic}: {error}") from error
 
@@ -150,14 +150,14 @@ class Producer:
         note = results.setdefault
         send = self._producer.send_async
         try:
-            for payload, key, own in zip(payloads, keys, properties or repeat(None, len(keys)), strict=True):
-                send(payload, note, partition_key=key, properties=own)
+            for payload, key, props in zip(payloads, keys, properties or repeat(None, len(keys)), strict=True):
+                send(payload, note, partition_key=key, properties=props)
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: {self.topic}: {error}") from error
         self.flush()
         failures = [result for result in results if result != pulsar.Result.Ok]
         if pulsar.Result.MessageTooBig in failures:
-            raise self._failed(pulsar.Result.MessageTooBig)
+            raise self._error_of(pulsar.Result.MessageTooBig)
         if failures:
             raise Unavailable(f"broker: {self.topic}: {', '.join(map(str, failures))}")
 
@@ -191,7 +191,7 @@ class Producer:
         if failure is not None:
             raise failure
 
-    def _failed(self, result: Any) -> HeadraceError:
+    def _error_of(self, result: Any) -> HeadraceError:
         if result == pulsar.Result.MessageTooBig:
             return TooLarge(f"a message for {self.topic}", None, MAX_MESSAGE)
         return Unavailable(f"broker: {self.topic}: {result}")

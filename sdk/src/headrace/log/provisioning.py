@@ -80,27 +80,27 @@ def provision(
     check_schemas(admin, loop, namespace)
     changes = 0
 
-    def changed(what: str) -> None:
+    def report(line: str) -> None:
         nonlocal changes
         changes += 1
-        say(what)
+        say(line)
 
     if not admin.has_namespace(namespace):
         admin.create_namespace(namespace)
-        changed(f"namespace {namespace} created")
+        report(f"namespace {namespace} created")
     for topic in topics_of(loop, namespace):
         if admin.create_topic(topic.name, topic.partitions):
             partitions = "1 partition" if topic.partitions == 1 else f"{topic.partitions} partitions"
-            changed(f"{topic.name} created, {partitions}")
+            report(f"{topic.name} created, {partitions}")
         retention = retention_of(topic)
         if admin.topic_retention(topic.name) != retention:
             if topic.kept_bytes is not None:
                 admin.set_backlog_limit(topic.name, topic.kept_bytes // 2)
             admin.set_topic_retention(topic.name, retention)
-            changed(f"{topic.name} is kept {_kept(retention)}")
+            report(f"{topic.name} is kept {_retention_text(retention)}")
         if topic.compaction and admin.compaction_threshold(topic.name) != topic.compaction:
             admin.set_compaction_threshold(topic.name, topic.compaction)
-            changed(f"{topic.name} is compacted after {topic.compaction:,} bytes")
+            report(f"{topic.name} is compacted after {topic.compaction:,} bytes")
     return changes
 
 
@@ -118,6 +118,6 @@ def retention_of(topic: Topic) -> Retention:
     return Retention(max(1, -(-topic.retention // _MINUTE)), megabytes)
 
 
-def _kept(retention: Retention) -> str:
+def _retention_text(retention: Retention) -> str:
     size = "" if retention.megabytes < 0 else f", the newest {retention.megabytes:,} MiB"
     return f"{'for ever' if retention.minutes < 0 else f'for {retention.minutes:,} minutes'}{size}"

@@ -68,12 +68,12 @@ class LogReader:
         self._queue = queue
         self._compacted = compacted
         self._clock = clock
-        self._heard = clock()
+        self._heard_at = clock()
         self._patience = PATIENCE
         self._position = after
         self._within_batch = False
-        self._doubted: Position | None = None
-        self._looked: Position | None = None
+        self._doubted_position: Position | None = None
+        self._checked_position: Position | None = None
         self._reader = self._open()
 
     def receive(self, max_messages: int = 100, timeout_ms: int = 100) -> Batch:
@@ -90,7 +90,7 @@ class LogReader:
                 raise Unavailable(f"broker: {error}") from error
             position = Position.of(message.message_id())
             if self._is_behind_a_hole(position):
-                self._doubted = position
+                self._doubted_position = position
                 self._reopen()
                 break
             last = message.message_id()
@@ -102,8 +102,8 @@ class LogReader:
         if last is not None:
             self._within_batch = not ends_its_batch(last)
         if batch:
-            self._heard, self._patience = self._clock(), PATIENCE
-        elif self._clock() - self._heard > self._patience:
+            self._heard_at, self._patience = self._clock(), PATIENCE
+        elif self._clock() - self._heard_at > self._patience:
             self._look_further()
         return batch
 
@@ -125,7 +125,7 @@ class LogReader:
 
     def _is_behind_a_hole(self, position: Position) -> bool:
         """Return whether messages may be missing before this one; not if it came twice after the same message."""
-        if self._compacted or position <= self._position or position == self._doubted:
+        if self._compacted or position <= self._position or position == self._doubted_position:
             return False
         if self._position == START:
             return position.entry > 0  # unless the log was trimmed
@@ -155,7 +155,7 @@ class LogReader:
 
         If the log is said to have ended, do so once: see the class.
         """
-        self._heard = self._clock()
+        self._heard_at = self._clock()
         try:
             more = self._within_batch or self._reader.has_message_available()
         except pulsar.PulsarException:
@@ -164,8 +164,8 @@ class LogReader:
             _log.warning("nothing comes, reading again", topic=self._topic, position=self._position)
             self._patience = min(2 * self._patience, MOST_PATIENCE)
             self._reopen()
-        elif self._looked != self._position:
-            self._looked = self._position
+        elif self._checked_position != self._position:
+            self._checked_position = self._position
             self._reopen()
 
     def close(self) -> None:

@@ -43,7 +43,7 @@ class Refusals:
         topic = self._topics.partition(stream, partition)
         self._send(stream.name, reason.field, reason.value, reason.expected, event, topic, position)
 
-    def refuse_message(self, stream: str, wrong: WrongMessage, expected: str) -> None:
+    def refuse_message(self, stream: str, message: WrongMessage, expected: str) -> None:
         """Send a message of a topic that only headrace writes; it is durable after the next `flush`.
 
         Parameters
@@ -53,7 +53,7 @@ class Refusals:
         expected
             Description of the messages that belong on the topic.
         """
-        self._send(stream, "", wrong.reason.problem, expected, wrong.payload, wrong.topic, wrong.position)
+        self._send(stream, "", message.reason.problem, expected, message.payload, message.topic, message.position)
 
     def _send(
         self, stream: str, field: str, value: str, expected: str, event: bytes, topic: str, position: Position

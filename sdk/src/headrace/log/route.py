@@ -24,16 +24,16 @@ def murmur3(data: bytes) -> int:
     >>> murmur3(b""), murmur3(b"test") == 0xBA6BD213 & 0x7FFFFFFF
     (0, True)
     """
-    hashed = 0
-    whole = len(data) & ~3
-    for start in range(0, whole, 4):
-        hashed ^= _scramble(int.from_bytes(data[start : start + 4], "little"))
-        hashed = ((hashed << 13 | hashed >> 19) * 5 + 0xE6546B64) & _MASK
-    hashed ^= _scramble(int.from_bytes(data[whole:], "little"))
-    hashed ^= len(data)
-    hashed = (hashed ^ hashed >> 16) * 0x85EBCA6B & _MASK
-    hashed = (hashed ^ hashed >> 13) * 0xC2B2AE35 & _MASK
-    return (hashed ^ hashed >> 16) & 0x7FFFFFFF
+    value = 0
+    end = len(data) & ~3
+    for start in range(0, end, 4):
+        value ^= _scramble(int.from_bytes(data[start : start + 4], "little"))
+        value = ((value << 13 | value >> 19) * 5 + 0xE6546B64) & _MASK
+    value ^= _scramble(int.from_bytes(data[end:], "little"))
+    value ^= len(data)
+    value = (value ^ value >> 16) * 0x85EBCA6B & _MASK
+    value = (value ^ value >> 13) * 0xC2B2AE35 & _MASK
+    return (value ^ value >> 16) & 0x7FFFFFFF
 
 
 def _scramble(word: int) -> int:

@@ -24,9 +24,9 @@ def check_schemas(admin: Admin, loop: LoopDefinition, namespace: str) -> None:
     # A broker that is asked for a topic of a missing namespace remembers wrong bundles for the namespace.
     if not admin.has_namespace(namespace):
         return
-    found = [conflict for stream in loop.streams for conflict in schema_conflicts(admin, loop, stream, namespace)]
-    if found:
-        raise IncompatibleSchema(tuple(map(str, found)))
+    problems = [conflict for stream in loop.streams for conflict in schema_conflicts(admin, loop, stream, namespace)]
+    if problems:
+        raise IncompatibleSchema(tuple(map(str, problems)))
 
 
 def schema_conflicts(
@@ -34,12 +34,12 @@ def schema_conflicts(
 ) -> list[SchemaConflict]:
     """Return why the broker would not accept a stream's schema; the broker decides, by its own compatibility rule."""
     topic = Topics(loop.name, namespace).stream(stream.name)
-    stored = admin.schema(topic)
-    if stored is None or fields_of(stored) == stream.fields:
+    schema = admin.schema(topic)
+    if schema is None or fields_of(schema) == stream.fields:
         return []
     rule = admin.refuses_schema(topic, json.dumps(avro_schema(stream)))
     if not rule:
         return []
-    problem = f"the broker refuses its schema ({rule}); it has {' '.join(stored.split())}"
+    problem = f"the broker refuses its schema ({rule}); it has {' '.join(schema.split())}"
     unknown = SchemaConflict(stream.name, "", problem, "Declare these fields, or use a stream of another name")
-    return conflicts(stream, fields_of(stored)) or [unknown]
+    return conflicts(stream, fields_of(schema)) or [unknown]

@@ -84,7 +84,7 @@ def write_skip(client: pulsar.Client, topic: str, skip: Skip) -> None:
 
 def skips_in(payloads: Iterable[bytes], positions: Iterable[Position], model: str) -> list[Skip]:
     """Decode the skips of a model; invalid messages are left out and logged."""
-    found = []
+    skips = []
     for payload, position in zip(payloads, positions, strict=True):
         try:
             skip = decode_skip(payload)
@@ -92,8 +92,8 @@ def skips_in(payloads: Iterable[bytes], positions: Iterable[Position], model: st
             _log.warning("skip_unreadable", position=tuple(position), reason=str(error))
             continue
         if skip.model == model:
-            found.append(skip)
-    return found
+            skips.append(skip)
+    return skips
 
 
 class SkipReader:
@@ -110,7 +110,7 @@ class SkipReader:
     def __init__(self, client: pulsar.Client, topic: str, model: str) -> None:
         self._model = model
         self._reader = LogReader(client, topic, queue=_QUEUE)
-        self._found: set[int] = set()
+        self._questions: set[int] = set()
 
     def read(self, wait_ms: int = 100) -> frozenset[int]:
         """Return the places of all questions left out so far; wait for further ones at most `wait_ms`.
@@ -122,9 +122,9 @@ class SkipReader:
         """
         while True:
             batch = self._reader.receive(_QUEUE, timeout_ms=wait_ms)
-            self._found |= {skip.question for skip in skips_in(batch.payloads, batch.positions, self._model)}
+            self._questions |= {skip.question for skip in skips_in(batch.payloads, batch.positions, self._model)}
             if not batch and not self._reader.more():
-                return frozenset(self._found)
+                return frozenset(self._questions)
 
     def close(self) -> None:
         """Close the reader."""

@@ -247,7 +247,7 @@ def vector_messages(model: ModelDefinition, vectors: Vectors) -> Iterator[bytes]
     """
     for part in vectors.slices():
         yield from split(
-            part, lambda own: encode_vectors(model, own), Vectors.take, f"a vector of model {model.name!r}"
+            part, lambda rows: encode_vectors(model, rows), Vectors.take, f"a vector of model {model.name!r}"
         )
 
 
@@ -260,7 +260,7 @@ def log_messages(model: ModelDefinition, entries: LogEntries) -> Iterator[bytes]
         A single entry is larger than a message.
     """
     return split(
-        entries, lambda own: encode_log(model, own), LogEntries.take, f"an entry of the log of model {model.name!r}"
+        entries, lambda rows: encode_log(model, rows), LogEntries.take, f"an entry of the log of model {model.name!r}"
     )
 
 
@@ -274,7 +274,7 @@ def prediction_messages(model: ModelDefinition, predictions: Predictions) -> Ite
     """
     return split(
         predictions,
-        lambda own: encode_predictions(model, own),
+        lambda rows: encode_predictions(model, rows),
         Predictions.take,
         f"a prediction of model {model.name!r}",
     )
@@ -464,9 +464,9 @@ def _vector_columns(model: ModelDefinition, numbers: Numbers, categories: Catego
 
 def _vector_of(model: ModelDefinition, batch: pa.RecordBatch, table: str) -> tuple[Numbers, Categories]:
     texts = {_PREFIX + feature.name: feature.type is FieldType.STRING for feature in model.features}
-    known = {*_COLUMNS[table], *texts}
+    columns = {*_COLUMNS[table], *texts}
     for name in batch.schema.names:
-        if name not in known and not name.startswith(_FORMER_PREFIX):
+        if name not in columns and not name.startswith(_FORMER_PREFIX):
             raise Unreadable(table, f"it has the column {name[:80]!r}, which model {model.name!r} does not")
     numbers = np.empty((batch.num_rows, len(texts) - sum(texts.values())))
     categories: Categories = []
@@ -486,8 +486,8 @@ def _cuts(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
     if pa.types.is_null(cut.type):
         return np.empty((size, 0, 3), np.int64)
     kind = cut.type
-    listed = pa.types.is_fixed_size_list(kind) and kind.value_type == pa.int64() and kind.list_size % 3 == 0
-    if not listed or cut.null_count:
+    valid = pa.types.is_fixed_size_list(kind) and kind.value_type == pa.int64() and kind.list_size % 3 == 0
+    if not valid or cut.null_count:
         raise Unreadable("vectors", f"column 'cut' is {kind}, not positions of three numbers")
     flat = cut.flatten()
     if flat.null_count or len(flat) != size * kind.list_size:
@@ -497,8 +497,8 @@ def _cuts(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
 
 def _encode(table: str, columns: dict[str, pa.Array], vector: dict[str, pa.Array]) -> bytes:
     arrays = columns | vector
-    said = {_TABLE: table, _FORMAT: str(FORMAT), _VERSION: version_text(VERSION)}
-    batch = pa.RecordBatch.from_arrays([*arrays.values()], [*arrays], metadata=said)
+    metadata = {_TABLE: table, _FORMAT: str(FORMAT), _VERSION: version_text(VERSION)}
+    batch = pa.RecordBatch.from_arrays([*arrays.values()], [*arrays], metadata=metadata)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
@@ -537,15 +537,15 @@ def _is_compressed(rows: pa.Message) -> bool:
 
 
 def _check_table(table: str, schema: pa.Schema) -> None:
-    said = schema.metadata or {}
-    if _FORMAT not in said:
+    metadata = schema.metadata or {}
+    if _FORMAT not in metadata:
         raise without_format(table)
-    number = said[_FORMAT].decode(errors="replace")
+    number = metadata[_FORMAT].decode(errors="replace")
     if not (number.isascii() and number.isdecimal() and len(number) < 10):
         raise Unreadable(table, f"its format is {number[:40]!r}, not a number")
-    check_format(table, int(number), said.get(_VERSION, b"unknown").decode(errors="replace")[:40])
-    if said.get(_TABLE) != table.encode():
-        raise Unreadable(table, f"it is a table of {said.get(_TABLE, b'')[:40]!r}")
+    check_format(table, int(number), metadata.get(_VERSION, b"unknown").decode(errors="replace")[:40])
+    if metadata.get(_TABLE) != table.encode():
+        raise Unreadable(table, f"it is a table of {metadata.get(_TABLE, b'')[:40]!r}")
     if len(set(schema.names)) < len(schema.names):
         raise Unreadable(table, "two of its columns have the same name")
 

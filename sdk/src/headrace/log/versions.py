@@ -92,13 +92,13 @@ def read_version(payload: bytes) -> models_pb2.ModelVersion:
     return version
 
 
-def versions_in(batch: Batch, topic: str, wrong: Callable[[WrongMessage], None]) -> Iterator[models_pb2.ModelVersion]:
-    """Yield the versions in a batch of the models topic; invalid messages are given to `wrong`."""
-    for message in opened(_without_tombstones(batch), topic, wrong):
+def versions_in(batch: Batch, topic: str, report: Callable[[WrongMessage], None]) -> Iterator[models_pb2.ModelVersion]:
+    """Yield the versions in a batch of the models topic; invalid messages are given to `report`."""
+    for message in opened(_without_tombstones(batch), topic, report):
         try:
             yield read_version(message.payload)
         except Unreadable as error:
-            wrong(WrongMessage(topic, message.position, message.payload, error))
+            report(WrongMessage(topic, message.position, message.payload, error))
 
 
 def _without_tombstones(batch: Batch) -> Batch:
@@ -121,9 +121,9 @@ def newest_versions(
     Unavailable
         The broker does not answer.
     """
-    found = {model.name: _Found(model, (limits or {}).get(model.name)) for model in models}
+    newest = {model.name: _Found(model, (limits or {}).get(model.name)) for model in models}
     for batch in read_whole(client, topic, max_messages=4, compacted=True):
         for version in versions_in(batch, topic, pass_over):
-            if version.model in found:
-                found[version.model].take(version)
-    return {name: own.result() for name, own in found.items()}
+            if version.model in newest:
+                newest[version.model].take(version)
+    return {name: entry.result() for name, entry in newest.items()}

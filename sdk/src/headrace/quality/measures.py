@@ -68,15 +68,15 @@ class Outcomes:
 
     def take(self, rows: Bools) -> Outcomes:
         """Return the outcomes at these rows."""
-        chosen = np.flatnonzero(rows).tolist()
+        indices = np.flatnonzero(rows).tolist()
         return Outcomes(
             self.times[rows],
-            _taken(self.labels, chosen),
+            _take(self.labels, indices),
             self.scores[rows],
-            [self.predicted[row] for row in chosen] if self.predicted else (),
+            [self.predicted[row] for row in indices] if self.predicted else (),
             None if self.weights is None else self.weights[rows],
             None if self.prior is None else self.prior[rows],
-            None if self.last is None else _taken(self.last, chosen),
+            None if self.last is None else _take(self.last, indices),
         )
 
 
@@ -213,13 +213,13 @@ class Quality(ABC):
         """
         totals = self._totals
         counts = {"examples": float(self.baseline.examples), "scored": float(totals.scored)}
-        found = {**counts, **self._metrics(), **(self._baselines() if totals.baseline else {})}
-        found = {name: _bounded(value) for name, value in found.items()}
-        found["unasked"], found["dropped"] = float(totals.unasked), float(totals.dropped)
-        found["drift_alarms"] = float(self._drift.alarms)
+        metrics = {**counts, **self._metrics(), **(self._baselines() if totals.baseline else {})}
+        metrics = {name: _bounded(value) for name, value in metrics.items()}
+        metrics["unasked"], metrics["dropped"] = float(totals.unasked), float(totals.dropped)
+        metrics["drift_alarms"] = float(self._drift.alarms)
         if totals.baseline:
-            found[MARK] = float(is_worse(found, totals.weight))
-        return found
+            metrics[MARK] = float(is_worse(metrics, totals.weight))
+        return metrics
 
     def dump(self) -> bytes:
         """Serialize everything for a checkpoint."""
@@ -423,9 +423,9 @@ class RegressionQuality(Quality):
         totals = self._totals
         labels: Floats = np.asarray(outcomes.labels, np.float64)
         errors = _scaled_errors(outcomes.scores, labels)
-        nothing = np.zeros(len(labels))
-        prior_errors = nothing if outcomes.prior is None else _scaled_errors(outcomes.prior, labels)
-        no_change = nothing if outcomes.last is None else _scaled_errors(np.asarray(outcomes.last, np.float64), labels)
+        zeros = np.zeros(len(labels))
+        prior_errors = zeros if outcomes.prior is None else _scaled_errors(outcomes.prior, labels)
+        no_change = zeros if outcomes.last is None else _scaled_errors(np.asarray(outcomes.last, np.float64), labels)
         totals.loss = total(totals.loss, weights * errors)
         totals.squared = total(totals.squared, weights * _squares(errors))
         totals.prior_loss = total(totals.prior_loss, weights * prior_errors)
@@ -464,14 +464,14 @@ class RegressionQuality(Quality):
         with np.errstate(over="ignore", invalid="ignore"):
             off = labels - weighted_mean(labels, weights)
             deviation = weighted_mean(off * off, weights)
-        found = {
+        metrics = {
             "mae": weighted_mean(errors, weights) / SCALE,
             "rmse": math.sqrt(weighted_mean(squares, weights)),
             "r2": _r2(weighted_mean(squares, weights), deviation),
             "prior_mae": weighted_mean(prior_errors, weights) / SCALE,
             "no_change_mae": weighted_mean(no_change, weights) / SCALE,
         }
-        return {name: _bounded(value) for name, value in found.items() if value == value}
+        return {name: _bounded(value) for name, value in metrics.items() if value == value}
 
 
 _QUALITIES: dict[Task, type[BinaryQuality | MulticlassQuality | RegressionQuality]] = {
@@ -493,12 +493,12 @@ def restore(model: ModelDefinition, data: bytes) -> Quality:
     return quality
 
 
-def _taken(values: Any, rows: list[int]) -> Any:
+def _take(values: Any, rows: list[int]) -> Any:
     return [values[row] for row in rows] if isinstance(values, list) else values[rows]
 
 
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else 0.0
+def _ratio(part: float, total: float) -> float:
+    return part / total if total else 0.0
 
 
 def _scaled_errors(guesses: Floats, labels: Floats) -> Floats:

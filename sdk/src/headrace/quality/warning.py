@@ -52,9 +52,9 @@ def warning_of(model: str, metrics: Mapping[str, float | None]) -> str | None:
     if not metrics.get(MARK):
         return None
     loss = next((loss for loss in _LOSSES if loss in metrics), "log_loss")
-    figures = f"{loss} {_shown(metrics.get(loss))}, the prior's {_shown(metrics.get(f'prior_{loss}'))}"
+    figures = f"{loss} {_number_text(metrics.get(loss))}, the prior's {_number_text(metrics.get(f'prior_{loss}'))}"
     return f"{model} is worse than its prior ({figures}). Usual causes: {CAUSES}"
 
 
-def _shown(value: float | None) -> str:
+def _number_text(value: float | None) -> str:
     return "-" if value is None or value != value else f"{value:.6g}"

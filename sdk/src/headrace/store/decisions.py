@@ -86,19 +86,19 @@ class Decisions(msgspec.Struct, forbid_unknown_fields=True):
         refused
             By row, the reason of a refusal; None: the id had been seen before.
         """
-        judged = Position.from_bytes(self.judged)
-        noted = False
+        last = Position.from_bytes(self.judged)
+        changed = False
         for row, (call, position) in enumerate(zip(calls, positions, strict=True)):
-            if call is None or position <= judged:
+            if call is None or position <= last:
                 continue
             name, _, index = call.partition(":")
             if len(name) > _LONGEST or len(index) > _DIGITS:
                 continue  # not written by ingest: any client may send it
             self._count(self._tally(name), index, refused.get(row, _ACCEPTED))
-            noted = True
-        if noted:
+            changed = True
+        if changed:
             self.judged = positions[-1].to_bytes()
-        return noted
+        return changed
 
     def _tally(self, call: str) -> Tally:
         if call not in self.calls:
@@ -162,8 +162,8 @@ class DecisionBoard:
         for partition in range(stream.partitions):
             pipe.hget(state_key(self._loop, fold_work(stream.name, partition)), "decisions")
         with store_errors():
-            found = pipe.execute()
+            states = pipe.execute()
         tally = Tally()
-        for data in found:
+        for data in states:
             tally = tally.merged(decode(data or b"").calls.get(call, Tally()))
         return tally

@@ -62,5 +62,5 @@ class DefinitionStore:
         """
         with store_errors():
             data: bytes | None = self._store.get(definition_key(self._loop))  # type: ignore[assignment]
-        what = f"the definition of loop {self._loop!r} in the store"
-        return None if data is None else definition.decode(data, what)
+        subject = f"the definition of loop {self._loop!r} in the store"
+        return None if data is None else definition.decode(data, subject)

@@ -57,9 +57,9 @@ class Lease:
         # Take the time before the call: the store's time runs from its answer on, which is later.
         until = self._clock() + LIFE
         with store_errors():
-            held = bool(self._hold(keys=[self._key], args=[self._holder, int(LIFE * 1_000)]))
-        self._until = until if held else self._clock()
-        return held
+            has_lease = bool(self._hold(keys=[self._key], args=[self._holder, int(LIFE * 1_000)]))
+        self._until = until if has_lease else self._clock()
+        return has_lease
 
     def release(self) -> None:
         """Release the lease, so that another process can have it at once."""

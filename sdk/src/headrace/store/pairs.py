@@ -172,7 +172,7 @@ class PairStore:
         self._keys = [epoch, *(epoch.replace(":epoch", name) for name in names)]
         self._orders = dict(zip(Index, self._keys[4:], strict=True))
         self._save = store.register_script(_SAVE)
-        self._anew = store.register_script(_ANEW)
+        self._begin_anew_script = store.register_script(_ANEW)
         self._clear = store.register_script(_CLEAR)
         self._forget = store.register_script(_FORGET)
 
@@ -199,7 +199,7 @@ class PairStore:
             An epoch found in the examples log, in case the store has forgotten it.
         """
         with store_errors():
-            return int(self._anew(keys=self._keys, args=[beyond, _STATE.encode(state)]))
+            return int(self._begin_anew_script(keys=self._keys, args=[beyond, _STATE.encode(state)]))
 
     def take_over(self) -> tuple[int, JoinState]:
         """Become the owner; return the epoch and the state of the join.
@@ -212,17 +212,17 @@ class PairStore:
         epoch = self._fences.acquire(self._work)
         with store_errors():
             data: bytes | None = self._store.get(self._keys[1])  # type: ignore[assignment]
-        what = f"the state of {self._work}"
+        subject = f"the state of {self._work}"
         if data is None:
             return epoch, JoinState()
         try:
-            state = _STATE.decode(data, what)
+            state = _STATE.decode(data, subject)
             for position in state.all_positions:
                 Position.from_bytes(position)
         except (NewerFormat, OlderFormat):
             raise
         except Unreadable as error:
-            raise Unreadable(what, error.problem, REMAKE) from error
+            raise Unreadable(subject, error.problem, REMAKE) from error
         if state.epoch >= epoch:
             # The epoch has been damaged: readers would drop what this owner writes.
             epoch = self._fences.acquire(self._work, state.epoch)
@@ -234,14 +234,14 @@ class PairStore:
         Invalid entries, which no owner wrote, are left out.
         """
         with store_errors():
-            found: dict[bytes, bytes] = self._store.hgetall(self._keys[3])  # type: ignore[assignment]
-        known: list[tuple[int, int, str]] = []
-        for name, time in found.items():
+            fields: dict[bytes, bytes] = self._store.hgetall(self._keys[3])  # type: ignore[assignment]
+        ids: list[tuple[int, int, str]] = []
+        for name, time in fields.items():
             number, _, event_id = name.partition(b":")
             with suppress(ValueError):
-                known.append((int(time), int(number), event_id.decode()))
+                ids.append((int(time), int(number), event_id.decode()))
         seen: dict[int, dict[str, int]] = {}
-        for at, topic, id in sorted(known, key=itemgetter(0)):
+        for at, topic, id in sorted(ids, key=itemgetter(0)):
             seen.setdefault(topic, {})[id] = at
         return seen
 
@@ -252,9 +252,9 @@ class PairStore:
         for start in range(0, len(names), _LOAD):
             pipe.hmget(self._keys[2], names[start : start + _LOAD])
         with store_errors():
-            found = [entry for part in pipe.execute() for entry in part]
+            values = [entry for part in pipe.execute() for entry in part]
         loaded = Loaded({}, {})
-        for name, data in zip(names, found, strict=True):
+        for name, data in zip(names, values, strict=True):
             try:
                 if data is not None:
                     loaded.entries[name] = _ENTRY.decode(data, f"an entry of {self._work}")
@@ -271,7 +271,7 @@ class PairStore:
             Another process has taken over the join.
         """
         removed: list[tuple[str, str, list[str | bytes]]] = [("entries", self._keys[2], list(names))]
-        removed += [("", self._orders[index], list(listed)) for index, listed in places.items()]
+        removed += [("", self._orders[index], list(items)) for index, items in places.items()]
         for kind, key, members in removed:
             with store_errors():
                 done = not members or self._forget(keys=[self._keys[0], key], args=[epoch, kind, *members])
@@ -284,8 +284,8 @@ class PairStore:
         for index, time in times.items():
             pipe.zrangebylex(self._orders[index], "-", b"(" + sort_key(time), 0, limit)
         with store_errors():
-            found = pipe.execute()
-        return dict(zip(times, found, strict=True))
+            results = pipe.execute()
+        return dict(zip(times, results, strict=True))
 
     def due(self, begin: int, end: int) -> int:
         """Return how many open questions are decided between two watermarks."""
@@ -354,6 +354,6 @@ class PairStore:
 
 
 def _add_hash(arguments: list[int | str | bytes], fields: Mapping[str, bytes | int | None]) -> None:
-    gone = [name for name, value in fields.items() if value is None]
-    kept = [part for name, value in fields.items() if value is not None for part in (name, value)]
-    arguments += (len(gone), *gone, len(kept) // 2, *kept)
+    deletions = [name for name, value in fields.items() if value is None]
+    pairs = [part for name, value in fields.items() if value is not None for part in (name, value)]
+    arguments += (len(deletions), *deletions, len(pairs) // 2, *pairs)

@@ -100,7 +100,7 @@ class Standing(NamedTuple):
 
 def view_names(loop: LoopDefinition, stream: str) -> frozenset[str]:
     """Return the views that fold a stream, as the store names them; a changed one has another name."""
-    return frozenset(f"{own.stored}:{own.hash}" for own in loop.views if own.stream == stream)
+    return frozenset(f"{view.stored}:{view.hash}" for view in loop.views if view.stream == stream)
 
 
 class PartitionStore:
@@ -112,7 +112,7 @@ class PartitionStore:
         self._fences = Fences(store, loop)
         self._save = store.register_script(_SAVE)
         self._record = store.register_script(_EMITTED)
-        self._anew = store.register_script(_ANEW)
+        self._begin_anew_script = store.register_script(_ANEW)
 
     def known(self, partition: PartitionId) -> bool:
         """Return whether it has ever had an owner, as far as the store remembers."""
@@ -129,17 +129,17 @@ class PartitionStore:
         _, state, ids = self._keys(partition)
         epoch = self._fences.acquire(_work(partition))
         with store_errors():
-            found: dict[bytes, bytes] = self._store.hgetall(state)  # type: ignore[assignment]
+            fields: dict[bytes, bytes] = self._store.hgetall(state)  # type: ignore[assignment]
             times: list[tuple[bytes, float]] = self._store.zrange(ids, 0, -1, withscores=True)  # type: ignore[assignment]
-        saved = _saved(found, partition)
+        saved = _read_state(fields, partition)
         if saved is not None and saved.epoch is not None and saved.epoch >= epoch:
             # The epoch has been damaged: readers would drop what this owner writes.
             epoch = self._fences.acquire(_work(partition), saved.epoch)
-        emitted = _position(found.get(b"emitted"), partition)
+        emitted = _position(fields.get(b"emitted"), partition)
         progress = Progress() if saved is None else _progress(saved)
         progress.emitted = emitted
         views = None if saved is None else frozenset(saved.views)
-        floor, decisions = _number(found.get(b"floor", b"0"), partition), found.get(b"decisions", b"")
+        floor, decisions = _number(fields.get(b"floor", b"0"), partition), fields.get(b"decisions", b"")
         return TakenOver(epoch, progress, _seen(times), views, floor, decisions)
 
     def views(self, partition: PartitionId) -> frozenset[str] | None:
@@ -174,9 +174,9 @@ class PartitionStore:
             Existing rows count as lost.
         """
         saved = _STATE.encode(PartitionState(refused=Position(*progress.refused).to_bytes(), views=sorted(views)))
-        arguments: list[int | bytes] = [beyond, saved, _sealed(progress.emitted), _sealed(goal), int(lost)]
+        arguments: list[int | bytes] = [beyond, saved, _seal(progress.emitted), _seal(goal), int(lost)]
         with store_errors():
-            return int(self._anew(keys=self._keys(partition), args=arguments))
+            return int(self._begin_anew_script(keys=self._keys(partition), args=arguments))
 
     def rebuilding(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, tuple[Position, Position]]:
         """Return the partitions with incomplete rows: how far each is, and how far it has to go. One round trip.
@@ -187,16 +187,16 @@ class PartitionStore:
         for partition in partitions:
             pipe.hmget(self._keys(partition)[1], ("saved", "goal"))
         with store_errors():
-            found = pipe.execute()
+            results = pipe.execute()
         rebuilding = {}
-        for own, (data, sealed) in zip(partitions, found, strict=True):
-            saved = _readable(data, own)
+        for partition, (data, sealed) in zip(partitions, results, strict=True):
+            saved = _readable(data, partition)
             if saved is None or sealed is None:
                 continue
             with suppress(Unreadable):
-                done, goal = Position.from_bytes(saved.done), _position(sealed, own)
+                done, goal = Position.from_bytes(saved.done), _position(sealed, partition)
                 if done < goal:
-                    rebuilding[own] = (done, goal)
+                    rebuilding[partition] = (done, goal)
         return rebuilding
 
     def record_emitted(self, partition: PartitionId, epoch: int, progress: Progress) -> None:
@@ -207,7 +207,7 @@ class PartitionStore:
         Fenced
             Another process owns the partition.
         """
-        arguments: list[int | bytes] = [epoch, _sealed(progress.emitted)]
+        arguments: list[int | bytes] = [epoch, _seal(progress.emitted)]
         with store_errors():
             done = self._record(keys=self._keys(partition)[:2], args=arguments)
         if not done:
@@ -259,13 +259,13 @@ class PartitionStore:
         arguments: list[str | int | bytes] = [
             epoch,
             _STATE.encode(saved),
-            _sealed(progress.emitted),
+            _seal(progress.emitted),
             oldest,
             most_ids,
             decisions,
         ]
-        for own, time in ids.items():
-            arguments += (time, own)
+        for event_id, time in ids.items():
+            arguments += (time, event_id)
         with store_errors():
             done = self._save(keys=self._keys(partition), args=arguments)
         if not done:
@@ -282,8 +282,8 @@ class PartitionStore:
             pipe.get(epoch)
             pipe.hget(state, "saved")
         with store_errors():
-            found = pipe.execute()
-        pairs = zip(partitions, found[::2], found[1::2], strict=True)
+            results = pipe.execute()
+        pairs = zip(partitions, results[::2], results[1::2], strict=True)
         return {partition: _standing(epoch, _readable(state, partition)) for partition, epoch, state in pairs}
 
     def _keys(self, partition: PartitionId) -> list[str]:
@@ -295,17 +295,17 @@ def _work(partition: PartitionId) -> str:
     return fold_work(partition.stream, partition.partition)
 
 
-def _what(partition: PartitionId) -> str:
+def _subject(partition: PartitionId) -> str:
     return f"the state of partition {partition}"
 
 
-def _saved(found: Mapping[bytes, bytes], partition: PartitionId) -> PartitionState | None:
+def _read_state(fields: Mapping[bytes, bytes], partition: PartitionId) -> PartitionState | None:
     """Return the state of a partition; None if there is none."""
-    data = found.get(b"saved")
-    if data is None and b"done" in found:
-        raise without_format(_what(partition))
+    data = fields.get(b"saved")
+    if data is None and b"done" in fields:
+        raise without_format(_subject(partition))
     try:
-        return None if data is None else _STATE.decode(data, _what(partition))
+        return None if data is None else _STATE.decode(data, _subject(partition))
     except (NewerFormat, OlderFormat):
         raise
     except Unreadable as error:
@@ -314,7 +314,7 @@ def _saved(found: Mapping[bytes, bytes], partition: PartitionId) -> PartitionSta
 
 def _readable(data: bytes | None, partition: PartitionId) -> PartitionState | None:
     try:
-        return None if data is None else _STATE.decode(data, _what(partition))
+        return None if data is None else _STATE.decode(data, _subject(partition))
     except Unreadable:
         return None
 
@@ -329,24 +329,24 @@ def _progress(saved: PartitionState) -> Progress:
     )
 
 
-def _sealed(position: tuple[int, int, int]) -> bytes:
+def _seal(position: tuple[int, int, int]) -> bytes:
     return seal(Kind.POSITION, Position(*position).to_bytes())
 
 
 def _position(sealed: bytes | None, partition: PartitionId) -> Position:
-    return START if sealed is None else Position.from_bytes(unseal(Kind.POSITION, sealed, _what(partition)))
+    return START if sealed is None else Position.from_bytes(unseal(Kind.POSITION, sealed, _subject(partition)))
 
 
 def _number(text: bytes, partition: PartitionId) -> int:
     if not (text.isdigit() and len(text) <= 19):
-        raise Unreadable(_what(partition), f"its floor is {text[:20]!r}, not a number", REMAKE)
+        raise Unreadable(_subject(partition), f"its floor is {text[:20]!r}, not a number", REMAKE)
     return int(text)
 
 
-def _seen(found: Iterable[tuple[bytes, float]]) -> dict[str, int]:
+def _seen(entries: Iterable[tuple[bytes, float]]) -> dict[str, int]:
     """Return the ids seen; invalid entries, which no owner wrote, are left out."""
     seen = {}
-    for name, time in found:
+    for name, time in entries:
         with suppress(UnicodeDecodeError, OverflowError, ValueError):
             seen[name.decode()] = int(time)
     return seen
@@ -360,9 +360,9 @@ def _standing(epoch: bytes | None, saved: PartitionState | None) -> Standing | N
         return Standing(number)
     reached = Reached(from_wire(saved.folded), from_wire(saved.out))
     # A new owner may have found more, so an earlier owner's report of silence no longer holds.
-    told = Reached() if reached.rests and saved.epoch != number else reached
+    report = Reached() if reached.rests and saved.epoch != number else reached
     try:
-        return Standing(number, told, Position.from_bytes(saved.done))
+        return Standing(number, report, Position.from_bytes(saved.done))
     except Unreadable:
         return Standing(number)
 

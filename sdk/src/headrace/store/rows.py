@@ -78,8 +78,8 @@ def row_field(view: ViewDefinition, partition: int) -> str:
 
 
 def _chunks(keys: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
-    every = iter(keys)
-    while chunk := list(islice(every, size)):
+    iterator = iter(keys)
+    while chunk := list(islice(iterator, size)):
         yield chunk
 
 
@@ -115,9 +115,9 @@ class RowStore:
         """
         arguments: list[str | bytes] = []
         for view in self._loop.views:
-            for own, floor in floors.items():
-                if own.stream == view.stream:
-                    arguments += (row_field(view, own.partition), floor.to_bytes(8, "big"))
+            for partition, floor in floors.items():
+                if partition.stream == view.stream:
+                    arguments += (row_field(view, partition.partition), floor.to_bytes(8, "big"))
         drop, dropped = self._store.register_script(_DROP), 0
         with store_errors():
             for keys in _chunks(self._store.scan_iter(row_key(self._loop.name, "*", "*"), count=1_000), 1_000):
@@ -127,18 +127,18 @@ class RowStore:
                 dropped += sum(pipe.execute())
         return dropped
 
-    def load(self, needed: Mapping[RowsId, Sequence[str]]) -> dict[RowsId, dict[str, bytes]]:
+    def load(self, requests: Mapping[RowsId, Sequence[str]]) -> dict[RowsId, dict[str, bytes]]:
         """Return the stored states of rows; missing rows are left out. This takes one round trip."""
         pipe = self._store.pipeline(transaction=False)
-        for rows, keys in needed.items():
+        for rows, keys in requests.items():
             entity, field = self._views[rows.view].entity, self._field(rows)
             for key in keys:
                 pipe.hget(row_key(self._loop.name, entity, key), field)
         with store_errors():
-            found = iter(pipe.execute())
+            results = iter(pipe.execute())
         return {
-            rows: {key: value for key, value in zip(keys, found, strict=False) if value is not None}
-            for rows, keys in needed.items()
+            rows: {key: value for key, value in zip(keys, results, strict=False) if value is not None}
+            for rows, keys in requests.items()
         }
 
     def discard(self, rows: RowsId, key: str, state: bytes) -> None:
@@ -147,7 +147,7 @@ class RowStore:
         with store_errors():
             self._discard(keys=[row_key(self._loop.name, self._views[rows.view].entity, key)], args=arguments)
 
-    def write(self, writes: Sequence[Write], what: str, epoch: int) -> None:
+    def write(self, writes: Sequence[Write], work: str, epoch: int) -> None:
         """Write rows in one round trip.
 
         Raises
@@ -165,7 +165,7 @@ class RowStore:
         with store_errors():
             results = self._run(hashes)
         if any(results):
-            raise Fenced(what, epoch)
+            raise Fenced(work, epoch)
 
     def _run(self, hashes: Mapping[tuple[str, str], list[str | bytes]]) -> list[int]:
         for _ in range(2):

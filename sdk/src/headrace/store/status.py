@@ -197,8 +197,8 @@ class StatusBoard:
             self._store.zremrangebyscore(self._register, "-inf", time.time() - _FORGET_S)
         ranked: list[tuple[bytes, float]] = self._store.zrange(self._register, 0, -1, withscores=True)  # type: ignore[assignment]
         seen = sorted(ranked)
-        found = self._store.mget([key for key, _ in seen]) if seen else []
-        pairs = list(zip(seen, found, strict=True))
+        values = self._store.mget([key for key, _ in seen]) if seen else []
+        pairs = list(zip(seen, values, strict=True))
         alive = [_read(key, at, value) for (key, at), value in pairs if value is not None]
         _tell_lag(alive)
         if silent:
@@ -225,10 +225,10 @@ def _unknown(key: bytes, at: float, state: str, note: str = "") -> ServiceStatus
 
 
 def _tell_lag(statuses: list[ServiceStatus]) -> None:
-    newest = max((own.newest for own in statuses if own.newest is not None), default=None)
-    for own in statuses:
-        if own.frontier is not None and newest is not None:
-            own.lag_s = max(newest - from_wire(own.frontier), 0) / 1e6
+    newest = max((status.newest for status in statuses if status.newest is not None), default=None)
+    for status in statuses:
+        if status.frontier is not None and newest is not None:
+            status.lag_s = max(newest - from_wire(status.frontier), 0) / 1e6
 
 
 class Pace:
@@ -240,7 +240,7 @@ class Pace:
 
     def __init__(self, quiet: float = QUIET) -> None:
         self._quiet = quiet
-        self._stirred = threading.Event()
+        self._change = threading.Event()
         self._ended = threading.Event()
 
     @property
@@ -250,19 +250,19 @@ class Pace:
 
     def stir(self) -> None:
         """Note that something has happened."""
-        self._stirred.set()
+        self._change.set()
 
     def end(self) -> None:
         """End the waiting for good."""
         self._ended.set()
-        self._stirred.set()
+        self._change.set()
 
     def wait(self) -> bool:
         """Wait until a beat is due; return False once the beats have ended."""
         if not self._ended.wait(PERIOD):
-            self._stirred.wait(self._quiet - PERIOD)
+            self._change.wait(self._quiet - PERIOD)
         # Clear before the beat: the next beat reports what happens during this one.
-        self._stirred.clear()
+        self._change.clear()
         return not self.ended
 
 
@@ -287,16 +287,18 @@ class Heartbeat:
     def beat(self) -> None:
         """Publish the status, with new rates every second."""
         now, counters = self._clock(), dict(self.status.counters)
-        then, before = self._before
-        if now - then >= _RATES_OVER_S:
-            self.status.rates = {name: (value - before.get(name, 0)) / (now - then) for name, value in counters.items()}
+        last_time, before = self._before
+        if now - last_time >= _RATES_OVER_S:
+            self.status.rates = {
+                name: (value - before.get(name, 0)) / (now - last_time) for name, value in counters.items()
+            }
             self._before = (now, counters)
         self.status.updated_at = 0.0
-        told = msgspec.json.encode(self.status)
+        data = msgspec.json.encode(self.status)
         at, last = self._written
-        if told != last or now - at >= QUIET - _SLACK_S:
+        if data != last or now - at >= QUIET - _SLACK_S:
             self._board.write(self.status)
-            self._written = now, told
+            self._written = now, data
 
     def end(self) -> None:
         """Remove the service from the board."""

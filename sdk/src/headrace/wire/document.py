@@ -43,7 +43,7 @@ def seal(kind: str, body: bytes) -> bytes:
     return b'%b,"crc32":"%08x","body":%b}' % (head.encode(), zlib.crc32(body), body)
 
 
-def unseal(kind: str, data: bytes, what: str) -> bytes:
+def unseal(kind: str, data: bytes, subject: str) -> bytes:
     """Return the body of a document.
 
     Raises
@@ -52,20 +52,20 @@ def unseal(kind: str, data: bytes, what: str) -> bytes:
         It is truncated, changed, of another kind or of another format.
     """
     try:
-        said = _FORMAT.decode(data)
-        if said.format is None:
-            raise without_format(what)
-        check_format(what, said.format, said.version[:20])
+        header = _FORMAT.decode(data)
+        if header.format is None:
+            raise without_format(subject)
+        check_format(subject, header.format, header.version[:20])
         document = _DOCUMENT.decode(data)
     except _ERRORS as error:
-        raise Unreadable(what, f"it is no document of headrace: {error}") from error
+        raise Unreadable(subject, f"it is no document of headrace: {error}") from error
     body = bytes(document.body)
     if document.kind != kind:
-        raise Unreadable(what, f"it is of kind {document.kind[:20]!r}, not {kind!r}")
+        raise Unreadable(subject, f"it is of kind {document.kind[:20]!r}, not {kind!r}")
     if document.length != len(body):
-        raise Unreadable(what, f"its body has {len(body)} bytes, and it says {document.length}")
+        raise Unreadable(subject, f"its body has {len(body)} bytes, and it says {document.length}")
     if document.crc32 != f"{zlib.crc32(body):08x}":
-        raise Unreadable(what, "its body does not have the checksum that it says")
+        raise Unreadable(subject, "its body does not have the checksum that it says")
     return body
 
 
@@ -80,7 +80,7 @@ class Document(Generic[_Value]):
         """Write a value."""
         return seal(self.kind, msgspec.json.encode(value))
 
-    def decode(self, data: bytes, what: str) -> _Value:
+    def decode(self, data: bytes, subject: str) -> _Value:
         """Read a value.
 
         Raises
@@ -88,8 +88,8 @@ class Document(Generic[_Value]):
         Unreadable
             It is not a value of this type.
         """
-        body = unseal(self.kind, data, what)
+        body = unseal(self.kind, data, subject)
         try:
             return self._decoder.decode(body)
         except _ERRORS as error:
-            raise Unreadable(what, f"it does not fit its format: {error}") from error
+            raise Unreadable(subject, f"it does not fit its format: {error}") from error

@@ -81,13 +81,13 @@ class Envelope:
 
     def properties(self, payload: bytes) -> dict[str, str]:
         """Return the properties of the message that has this header and payload."""
-        found = {
+        properties = {
             name: write(value)
             for name, (write, _, absent) in _FIELDS.items()
             if (value := getattr(self, name)) not in (absent, None)
         }
-        found |= {_FORMAT: str(FORMAT), _VERSION: version_text(VERSION), _LENGTH: str(len(payload))}
-        return found | {_CRC: _checksum(found, payload)}
+        properties |= {_FORMAT: str(FORMAT), _VERSION: version_text(VERSION), _LENGTH: str(len(payload))}
+        return properties | {_CRC: _checksum(properties, payload)}
 
 
 def has_header(properties: Mapping[str, str]) -> bool:
@@ -95,12 +95,12 @@ def has_header(properties: Mapping[str, str]) -> bool:
     return _FORMAT in properties
 
 
-def read_envelope(properties: Mapping[str, str], payload: bytes, what: str) -> Envelope:
+def read_envelope(properties: Mapping[str, str], payload: bytes, subject: str) -> Envelope:
     """Read the header of a message, and check its payload against it.
 
     Parameters
     ----------
-    what
+    subject
         Description of the message, for the error.
 
     Raises
@@ -110,18 +110,20 @@ def read_envelope(properties: Mapping[str, str], payload: bytes, what: str) -> E
     """
     if not has_header(properties):
         if "definition" in properties:
-            raise without_format(what)
-        raise Unreadable(what, "it has no header")
-    check_format(what, _number(what, _FORMAT, properties[_FORMAT]), properties.get(_VERSION, "unknown")[:_SHOWN])
+            raise without_format(subject)
+        raise Unreadable(subject, "it has no header")
+    check_format(subject, _number(subject, _FORMAT, properties[_FORMAT]), properties.get(_VERSION, "unknown")[:_SHOWN])
     if properties.get(_LENGTH) != str(len(payload)):
-        raise Unreadable(what, f"it has {len(payload)} bytes, and its header says {_shown(properties.get(_LENGTH))}")
+        raise Unreadable(
+            subject, f"it has {len(payload)} bytes, and its header says {_excerpt(properties.get(_LENGTH))}"
+        )
     fields = {name: value for name, value in properties.items() if name != _CRC}
     if properties.get(_CRC) != _checksum(fields, payload):
-        raise Unreadable(what, "its header and its bytes do not have the checksum of its header")
+        raise Unreadable(subject, "its header and its bytes do not have the checksum of its header")
     if unknown := sorted(fields.keys() - _FIELDS.keys() - set(_HEADER)):
-        raise Unreadable(what, f"its header has {_shown(unknown[0])}, which this format does not know")
+        raise Unreadable(subject, f"its header has {_excerpt(unknown[0])}, which this format does not know")
     return Envelope(
-        **{name: read(what, name, fields[name]) for name, (_, read, _) in _FIELDS.items() if name in fields}
+        **{name: read(subject, name, fields[name]) for name, (_, read, _) in _FIELDS.items() if name in fields}
     )
 
 
@@ -130,40 +132,40 @@ def _checksum(fields: Mapping[str, str], payload: bytes) -> str:
     return f"{zlib.crc32(payload, zlib.crc32(head.encode(errors='surrogatepass'))):08x}"
 
 
-def _number(what: str, name: str, text: str) -> int:
+def _number(subject: str, name: str, text: str) -> int:
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdecimal() and len(digits) <= 19 and abs(int(text)) < 2**63):
-        raise Unreadable(what, f"its {name} is {_shown(text)}, not a number of 64 bits")
+        raise Unreadable(subject, f"its {name} is {_excerpt(text)}, not a number of 64 bits")
     return int(text)
 
 
-def _natural(what: str, name: str, text: str) -> int:
-    number = _number(what, name, text)
+def _natural(subject: str, name: str, text: str) -> int:
+    number = _number(subject, name, text)
     if number < 0:
-        raise Unreadable(what, f"its {name} is {number}, which is negative")
+        raise Unreadable(subject, f"its {name} is {number}, which is negative")
     return number
 
 
-def _time(what: str, name: str, text: str) -> int:
-    number = _number(what, name, text)
+def _time(subject: str, name: str, text: str) -> int:
+    number = _number(subject, name, text)
     if not UNKNOWN < number < ENDED:
-        raise Unreadable(what, f"its {name} is {number}, which is no time in µs")
+        raise Unreadable(subject, f"its {name} is {number}, which is no time in µs")
     return number
 
 
-def _reached(what: str, name: str, text: str) -> int:
+def _reached(subject: str, name: str, text: str) -> int:
     if text == _NOTHING:
         return UNKNOWN
-    return from_wire(Rest(text)) if text in set(Rest) else _time(what, name, text)
+    return from_wire(Rest(text)) if text in set(Rest) else _time(subject, name, text)
 
 
-def _flag(what: str, name: str, text: str) -> bool:
+def _flag(subject: str, name: str, text: str) -> bool:
     if text != _SET:
-        raise Unreadable(what, f"its {name} is {_shown(text)}, not {_SET!r}")
+        raise Unreadable(subject, f"its {name} is {_excerpt(text)}, not {_SET!r}")
     return True
 
 
-def _text(what: str, name: str, text: str) -> str:
+def _text(subject: str, name: str, text: str) -> str:
     return text
 
 
@@ -176,7 +178,7 @@ def _reached_text(time: int) -> str:
     return _NOTHING if written is None else str(written)
 
 
-def _shown(text: str | None) -> str:
+def _excerpt(text: str | None) -> str:
     return ascii(text if text is None else text[:_SHOWN])
 
 

@@ -27,12 +27,12 @@ def version_text(version: tuple[int, int]) -> str:
     return f"{version[0]}.{version[1]}"
 
 
-def check_format(what: str, number: int, version: str) -> None:
+def check_format(subject: str, number: int, version: str) -> None:
     """Refuse any format other than `FORMAT`.
 
     Parameters
     ----------
-    what
+    subject
         Description of what is read.
     version
         The first version of headrace that reads it, as stated in the data.
@@ -43,11 +43,13 @@ def check_format(what: str, number: int, version: str) -> None:
         It has another one; the error says which version of headrace reads it, or how to upgrade.
     """
     if number > FORMAT:
-        raise NewerFormat(what, f"it has format {number}, and this headrace reads {FORMAT}", f"use headrace {version}")
+        raise NewerFormat(
+            subject, f"it has format {number}, and this headrace reads {FORMAT}", f"use headrace {version}"
+        )
     if number < FORMAT:
-        raise OlderFormat(what, f"it has format {number}, and this headrace reads {FORMAT}", _UPGRADE)
+        raise OlderFormat(subject, f"it has format {number}, and this headrace reads {FORMAT}", _UPGRADE)
 
 
-def without_format(what: str) -> OlderFormat:
+def without_format(subject: str) -> OlderFormat:
     """Return the error for something without a format number."""
-    return OlderFormat(what, "it has no format number: it is damaged, or of a headrace before format 1", _UPGRADE)
+    return OlderFormat(subject, "it has no format number: it is damaged, or of a headrace before format 1", _UPGRADE)

@@ -45,12 +45,12 @@ def seal(kind: Kind, body: bytes) -> bytes:
     return b"".join((head, _CRC.pack(zlib.crc32(body, zlib.crc32(head))), body))
 
 
-def unseal(kind: Kind, data: bytes, what: str) -> bytes:
+def unseal(kind: Kind, data: bytes, subject: str) -> bytes:
     """Return the body of a frame.
 
     Parameters
     ----------
-    what
+    subject
         Description of what is read, for the error.
 
     Raises
@@ -59,20 +59,20 @@ def unseal(kind: Kind, data: bytes, what: str) -> bytes:
         It is truncated, changed, of another kind or of another format.
     """
     if data[:1] and data[0] in _BEFORE:
-        raise without_format(what)
+        raise without_format(subject)
     if data[:2] != _MAGIC:
-        raise Unreadable(what, "it has no header")
+        raise Unreadable(subject, "it has no header")
     if len(data) < HEADER_BYTES:
-        raise Unreadable(what, f"it has {len(data)} bytes, less than its header of {HEADER_BYTES}")
-    _, found, number, major, minor, _, length = _HEAD.unpack_from(data)
-    check_format(what, number, version_text((major, minor)))
+        raise Unreadable(subject, f"it has {len(data)} bytes, less than its header of {HEADER_BYTES}")
+    _, code, number, major, minor, _, length = _HEAD.unpack_from(data)
+    check_format(subject, number, version_text((major, minor)))
     if length != len(data) - HEADER_BYTES:
-        raise Unreadable(what, f"it has {len(data) - HEADER_BYTES} bytes, and its header says {length}")
+        raise Unreadable(subject, f"it has {len(data) - HEADER_BYTES} bytes, and its header says {length}")
     body = data[HEADER_BYTES:]
     if _CRC.unpack_from(data, _HEAD.size)[0] != zlib.crc32(body, zlib.crc32(data[: _HEAD.size])):
-        raise Unreadable(what, "its bytes do not have the checksum of its header")
-    if found != kind:
-        raise Unreadable(what, f"it is of kind {found}, not {kind}")
+        raise Unreadable(subject, "its bytes do not have the checksum of its header")
+    if code != kind:
+        raise Unreadable(subject, f"it is of kind {code}, not {kind}")
     return body
 
 
@@ -90,7 +90,7 @@ class Packed(Generic[_Value]):
         """Write a value."""
         return seal(self._kind, msgspec.msgpack.encode(value))
 
-    def decode(self, data: bytes, what: str) -> _Value:
+    def decode(self, data: bytes, subject: str) -> _Value:
         """Read a value.
 
         Raises
@@ -98,8 +98,8 @@ class Packed(Generic[_Value]):
         Unreadable
             It is not a value of this type.
         """
-        body = unseal(self._kind, data, what)
+        body = unseal(self._kind, data, subject)
         try:
             return self._decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-            raise Unreadable(what, f"it does not fit its format: {error}") from error
+            raise Unreadable(subject, f"it does not fit its format: {error}") from error

@@ -27,7 +27,7 @@ _Table = TypeVar("_Table", bound=Table)
 
 
 def split(
-    table: _Table, encode: Callable[[_Table], bytes], take: Callable[[_Table, Sequence[int]], _Table], what: str
+    table: _Table, encode: Callable[[_Table], bytes], take: Callable[[_Table, Sequence[int]], _Table], subject: str
 ) -> Iterator[bytes]:
     """Encode a table as messages of at most `MAX_MESSAGE` bytes, in order.
 
@@ -42,8 +42,8 @@ def split(
         return
     size = len(table)
     if size <= 1:
-        raise TooLarge(what, len(data), MAX_MESSAGE)
+        raise TooLarge(subject, len(data), MAX_MESSAGE)
     # Parts of this many rows are half a message on average; a part with larger rows is split again.
     step = max(size * MAX_MESSAGE // (2 * len(data)), 1) if size > 2 else 1
     for start in range(0, size, step):
-        yield from split(take(table, range(start, min(start + step, size))), encode, take, what)
+        yield from split(take(table, range(start, min(start + step, size))), encode, take, subject)

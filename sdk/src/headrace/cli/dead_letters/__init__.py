@@ -21,5 +21,5 @@ def command() -> None:
     """
 
 
-for own in (list_letters, show_letter, retry):
-    command.add_command(own)
+for subcommand in (list_letters, show_letter, retry):
+    command.add_command(subcommand)

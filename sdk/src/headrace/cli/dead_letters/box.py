@@ -60,6 +60,6 @@ def check_stream(stream: str | None, target: Target) -> None:
     """Refuse a misspelt stream, which has no dead letters either; the streams of a remote loop are unknown here."""
     if stream is None or target.data is None:
         return
-    known = tuple(own.name for own in definition_of(target, None).streams)
-    if stream not in known:
-        raise UnknownName("stream", stream, known)
+    names = tuple(entry.name for entry in definition_of(target, None).streams)
+    if stream not in names:
+        raise UnknownName("stream", stream, names)

@@ -20,19 +20,19 @@ Fields = dict[str, Any]
 
 def fields_of(settings: Sequence[str]) -> Fields:
     """Parse ``FIELD=VALUE`` settings: a value is JSON if it can be parsed as JSON, otherwise text."""
-    found: Fields = {}
-    for own in settings:
-        name, equals, text = own.partition("=")
+    fields: Fields = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
         if not name or not equals:
-            raise click.UsageError(f"--set {own}: expected FIELD=VALUE")
+            raise click.UsageError(f"--set {setting}: expected FIELD=VALUE")
         try:
-            found[name] = json.loads(text)
+            fields[name] = json.loads(text)
         except ValueError:
-            found[name] = text
-    return found
+            fields[name] = text
+    return fields
 
 
-def check_fields(own: Letter, fields: Fields, loop: LoopDefinition | None) -> None:
+def check_fields(letter: Letter, fields: Fields, loop: LoopDefinition | None) -> None:
     """Refuse to set a field that the letter's stream lacks; the streams of a remote loop are unknown here.
 
     Raises
@@ -43,34 +43,34 @@ def check_fields(own: Letter, fields: Fields, loop: LoopDefinition | None) -> No
     from headrace.declare.mistakes import instead_of
 
     streams = {} if loop is None else {stream.name: stream for stream in loop.streams}
-    stream = streams.get(own.letter.stream)
-    known = [field.name for field in stream.fields] if stream else list(fields)
+    stream = streams.get(letter.letter.stream)
+    names = [field.name for field in stream.fields] if stream else list(fields)
     for name in fields:
-        if name not in known:
-            cure = instead_of(name, known, "fields")
-            raise InvalidRequest("--set", name, f"a field of stream {own.letter.stream}. {cure}")
+        if name not in names:
+            cure = instead_of(name, names, "fields")
+            raise InvalidRequest("--set", name, f"a field of stream {letter.letter.stream}. {cure}")
 
 
-def as_sent(own: Letter, loop: LoopDefinition | None) -> Letter:
+def as_sent(letter: Letter, loop: LoopDefinition | None) -> Letter:
     """Convert times of a letter from a topic, where they are µs, if ingest expects another unit for the stream."""
     from headrace.definition import FieldType
     from headrace.events.moments import counts_micros
     from headrace.wording import format_time
 
     streams = {} if loop is None else {stream.name: stream for stream in loop.streams}
-    stream = streams.get(own.letter.stream)
-    if stream is None or own.letter.service == "ingest" or counts_micros(stream.time_format):
-        return own
+    stream = streams.get(letter.letter.stream)
+    if stream is None or letter.letter.service == "ingest" or counts_micros(stream.time_format):
+        return letter
     times = [field.name for field in stream.fields if field.type is FieldType.TIME]
     try:
-        found = _object(own.letter.event)
+        fields = _object(letter.letter.event)
     except InvalidRequest:
-        return own
-    written = {name: format_time(found[name]) for name in times if isinstance(found.get(name), int)}
-    return edited(own, written, None)
+        return letter
+    texts = {name: format_time(fields[name]) for name in times if isinstance(fields.get(name), int)}
+    return edited(letter, texts, None)
 
 
-def edited(own: Letter, fields: Fields, event: str | None) -> Letter:
+def edited(letter: Letter, fields: Fields, event: str | None) -> Letter:
     """Return a letter with its event, or some of its fields, replaced.
 
     Raises
@@ -81,20 +81,20 @@ def edited(own: Letter, fields: Fields, event: str | None) -> Letter:
     from headrace.v1.dead_letter_pb2 import DeadLetter
 
     if not fields and event is None:
-        return own
-    letter = DeadLetter()
-    letter.CopyFrom(own.letter)
-    letter.event = letter.event if event is None else event.encode()
+        return letter
+    message = DeadLetter()
+    message.CopyFrom(letter.letter)
+    message.event = message.event if event is None else event.encode()
     if fields:
-        letter.event = json.dumps(_object(letter.event) | fields).encode()
-    return replace(own, letter=letter)
+        message.event = json.dumps(_object(message.event) | fields).encode()
+    return replace(letter, letter=message)
 
 
 def _object(event: bytes) -> Fields:
     try:
-        found = json.loads(event)
+        fields = json.loads(event)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        fields = None
+    if not isinstance(fields, dict):
         raise InvalidRequest("--set", "for an event that is no JSON object", "--event with all of the event")
-    return found
+    return fields

@@ -42,28 +42,28 @@ def list_letters(
     """
     target = find(loop, data, redis)
     newest: deque[Letter] = deque(maxlen=limit)
-    found = hidden = 0
+    total = hidden = 0
     with open_box(target, pulsar) as box:
-        for own in box.read():
-            if stream not in (None, own.letter.stream):
+        for letter in box.read():
+            if stream not in (None, letter.letter.stream):
                 continue
-            if own.retried and not retried:
+            if letter.retried and not retried:
                 hidden += 1
                 continue
-            found += 1
-            newest.append(own)
-    if not found:
+            total += 1
+            newest.append(letter)
+    if not total:
         check_stream(stream, target)
-    for own in newest:
-        say(json.dumps(plain(own)) if as_json else line(own))
-    _tell_rest(found, len(newest), hidden, as_json)
+    for letter in newest:
+        say(json.dumps(plain(letter)) if as_json else line(letter))
+    _tell_rest(total, len(newest), hidden, as_json)
 
 
-def _tell_rest(found: int, shown: int, hidden: int, as_json: bool) -> None:
+def _tell_rest(total: int, shown: int, hidden: int, as_json: bool) -> None:
     """Report on standard error what is not shown."""
-    if found > shown:
-        say(f"the newest {shown:,} of {found:,}: --limit shows more", err=True)
-    if not found and not as_json:
+    if total > shown:
+        say(f"the newest {shown:,} of {total:,}: --limit shows more", err=True)
+    if not total and not as_json:
         say("no dead letters", err=True)
     if hidden:
         say(f"{hidden:,} more were sent through again: --retried shows them too", err=True)

@@ -64,25 +64,25 @@ def retry(
     _check_usage(positions, everything or stream is not None, bool(settings), event)
     fields = fields_of(settings)
     target = find(loop, data, redis)
-    told: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     with open_box(target, pulsar) as box:
-        wanted = _named(box, positions) if positions else _waiting(box, stream)
-        if not wanted:
+        selection = _parse_positions(box, positions) if positions else _waiting(box, stream)
+        if not selection:
             check_stream(stream, target)
             say("no dead letters to retry", err=True)
             return
-        declared = None if target.data is None else definition_of(target, None)
+        definition = None if target.data is None else definition_of(target, None)
         if fields:
-            for own in _at(box, wanted):
-                check_fields(own, fields, declared)
-        letters = (edited(as_sent(own, declared), fields, event) for own in _at(box, wanted))
+            for letter in _at(box, selection):
+                check_fields(letter, fields, definition)
+        letters = (edited(as_sent(letter, definition), fields, event) for letter in _at(box, selection))
         with IngestClient(address or target.address("ingest")) as client:
-            _resend(box, client, letters, lambda own: _tell(own, told, as_json))
-    sent = sum(told.values())
-    if told["refused"]:
-        raise Refused(f"{told['refused']:,} of {sent:,} were refused again", REFUSED)
+            _resend(box, client, letters, lambda result: _tell(result, outcomes, as_json))
+    count = sum(outcomes.values())
+    if outcomes["refused"]:
+        raise Refused(f"{outcomes['refused']:,} of {count:,} were refused again", REFUSED)
     if not as_json:
-        say(f"{sent:,} taken", err=True)
+        say(f"{count:,} taken", err=True)
 
 
 def _check_usage(positions: Sequence[str], many: bool, settings: bool, event: str | None) -> None:
@@ -94,47 +94,49 @@ def _check_usage(positions: Sequence[str], many: bool, settings: bool, event: st
         raise click.UsageError("--event is the event of one POSITION")
 
 
-def _named(box: LetterBox, positions: Sequence[str]) -> set[Position]:
+def _parse_positions(box: LetterBox, positions: Sequence[str]) -> set[Position]:
     """Return the letters at these positions; each must hold an event."""
     from headrace.errors import InvalidRequest
 
-    wanted = {position_of(own): own for own in positions}
-    for own in box.read():
-        if own.position in wanted and not own.is_event(box.topics):
+    texts = {position_of(text): text for text in positions}
+    for letter in box.read():
+        if letter.position in texts and not letter.is_event(box.topics):
             expected = "one that holds an event of a stream: there is nowhere to send it"
-            raise InvalidRequest(wanted[own.position], f"a letter of the {own.letter.service or 'unknown'}", expected)
-        if own.position in wanted:
-            wanted[own.position] = ""
-    missing = [text for text in wanted.values() if text]
+            raise InvalidRequest(
+                texts[letter.position], f"a letter of the {letter.letter.service or 'unknown'}", expected
+            )
+        if letter.position in texts:
+            texts[letter.position] = ""
+    missing = [text for text in texts.values() if text]
     if missing:
         raise unknown(missing[0])
-    return set(wanted)
+    return set(texts)
 
 
 def _waiting(box: LetterBox, stream: str | None) -> set[Position]:
     """Return the letters (of a stream) that were not retried; report and skip those that hold no event."""
-    found: set[Position] = set()
-    left = 0
-    for own in box.read():
-        if own.retried or stream not in (None, own.letter.stream):
+    positions: set[Position] = set()
+    count = 0
+    for letter in box.read():
+        if letter.retried or stream not in (None, letter.letter.stream):
             continue
-        if own.is_event(box.topics):
-            found.add(own.position)
+        if letter.is_event(box.topics):
+            positions.add(letter.position)
         else:
-            left += 1
-    if left:
-        say(f"{left:,} hold no event of a stream, and cannot be retried: see `show`", err=True)
-    return found
+            count += 1
+    if count:
+        say(f"{count:,} hold no event of a stream, and cannot be retried: see `show`", err=True)
+    return positions
 
 
-def _at(box: LetterBox, wanted: set[Position]) -> Iterator[Letter]:
+def _at(box: LetterBox, positions: set[Position]) -> Iterator[Letter]:
     """Yield the letters at these positions. Letters refused meanwhile come after them, and are not read."""
-    left = len(wanted)
-    for own in box.read():
-        if own.position in wanted:
-            yield own
-            left -= 1
-        if not left:
+    remaining = len(positions)
+    for letter in box.read():
+        if letter.position in positions:
+            yield letter
+            remaining -= 1
+        if not remaining:
             return
 
 
@@ -146,22 +148,26 @@ def _resend(box: LetterBox, client: IngestClient, letters: Iterator[Letter], tel
     for run in resend(client, letters):
         box.mark(
             {
-                own.letter.position: Outcome.REFUSED if own.error else Outcome.TAKEN
-                for own in run
+                result.letter.position: Outcome.REFUSED if result.error else Outcome.TAKEN
+                for result in run
                 # If the service does not even judge the event, it writes no new letter, and the old one stays.
-                if own.error is None or isinstance(own.error, InvalidEvent)
+                if result.error is None or isinstance(result.error, InvalidEvent)
             }
         )
-        for own in run:
-            tell(own)
+        for result in run:
+            tell(result)
 
 
-def _tell(own: Resent, told: Counter[str], as_json: bool) -> None:
+def _tell(result: Resent, outcomes: Counter[str], as_json: bool) -> None:
     from headrace.log.letters import Outcome, format_position
 
-    outcome = Outcome.REFUSED if own.error else Outcome.TAKEN
-    told[outcome] += 1
-    position, stream, reason = format_position(own.letter.position), own.letter.letter.stream, str(own.error or "")
+    outcome = Outcome.REFUSED if result.error else Outcome.TAKEN
+    outcomes[outcome] += 1
+    position, stream, reason = (
+        format_position(result.letter.position),
+        result.letter.letter.stream,
+        str(result.error or ""),
+    )
     if as_json:
         say(json.dumps({"position": position, "stream": stream, "outcome": outcome, "reason": reason or None}))
     else:

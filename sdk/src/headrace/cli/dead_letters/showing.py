@@ -31,9 +31,9 @@ def show_letter(
     Example:
       headrace dead-letters show 0:12:0
     """
-    wanted = position_of(position)
+    letter_position = position_of(position)
     with open_box(find(loop, data, redis), pulsar) as box:
-        found = next((own for own in box.read() if own.position == wanted), None)
-    if found is None:
+        letter = next((letter for letter in box.read() if letter.position == letter_position), None)
+    if letter is None:
         raise unknown(position)
-    say(json.dumps(plain(found)) if as_json else page(found))
+    say(json.dumps(plain(letter)) if as_json else page(letter))

@@ -12,54 +12,56 @@ if TYPE_CHECKING:
     from headrace.log.letters import Letter
 
 
-def plain(own: Letter) -> dict[str, object]:
+def plain(letter: Letter) -> dict[str, object]:
     """Return a whole letter as JSON values; unknown ones are null."""
     from headrace.log.letters import format_position
 
-    letter, stood = own.letter, own.stood
+    message, origin = letter.letter, letter.stood
     return {
-        "position": format_position(own.position),
-        "retried": own.retried,
-        "stream": letter.stream,
-        "field": letter.field,
-        "value": letter.value,
-        "expected": letter.expected,
-        "service": letter.service,
-        "refused_at": _time(letter.refused_at),
-        "topic": letter.topic or None,
-        "stood": None if stood is None else format_position(stood),
-        "event": _event(letter.event),
+        "position": format_position(letter.position),
+        "retried": letter.retried,
+        "stream": message.stream,
+        "field": message.field,
+        "value": message.value,
+        "expected": message.expected,
+        "service": message.service,
+        "refused_at": _time(message.refused_at),
+        "topic": message.topic or None,
+        "stood": None if origin is None else format_position(origin),
+        "event": _event(message.event),
     }
 
 
-def line(own: Letter) -> str:
+def line(letter: Letter) -> str:
     """Format a letter in one line."""
     from headrace.log.letters import format_position
 
-    letter = own.letter
-    who = f"{letter.service or '?'}  {letter.stream or '?'}"
-    retried = f"  (retried: {own.retried})" if own.retried else ""
-    return printable(f"{format_position(own.position)}  {_time(letter.refused_at)}  {who}: {reason(own)}{retried}")
+    message = letter.letter
+    source = f"{message.service or '?'}  {message.stream or '?'}"
+    retry = f"  (retried: {letter.retried})" if letter.retried else ""
+    return printable(
+        f"{format_position(letter.position)}  {_time(message.refused_at)}  {source}: {reason(letter)}{retry}"
+    )
 
 
-def page(own: Letter) -> str:
+def page(letter: Letter) -> str:
     """Format a whole letter, one line per field."""
-    told = plain(own) | {"retried": own.retried or "no"}
-    if own.stood is None:
-        del told["topic"]
-        told["stood"] = "on no topic: refused on its way in"
-        told["event"] = told.pop("event")
-    return "\n".join(printable(f"{name:<10} {_shown(value)}") for name, value in told.items())
+    fields = plain(letter) | {"retried": letter.retried or "no"}
+    if letter.stood is None:
+        del fields["topic"]
+        fields["stood"] = "on no topic: refused on its way in"
+        fields["event"] = fields.pop("event")
+    return "\n".join(printable(f"{name:<10} {_value_text(value)}") for name, value in fields.items())
 
 
-def reason(own: Letter) -> str:
+def reason(letter: Letter) -> str:
     """Describe why it was refused."""
-    letter = own.letter
-    what = f"field {letter.field} is {letter.value}" if letter.field else f"the event is {letter.value}"
-    return f"{what}, expected {letter.expected}"
+    message = letter.letter
+    subject = f"field {message.field} is {message.value}" if message.field else f"the event is {message.value}"
+    return f"{subject}, expected {message.expected}"
 
 
-def _shown(value: object) -> str:
+def _value_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -34,17 +34,17 @@ def command(table: Path, output: Path | None, label: str | None, time: str | Non
     path = output or Path(f"{name}.py")
     if path.exists() and not force:
         raise click.UsageError(f"{path} is there already: --force writes over it, --output FILE writes another")
-    found = look_at(table)
-    roles = roles_of(found, time=time, label=label)
-    draft = LoopFile(found, roles, name)
+    facts = look_at(table)
+    roles = roles_of(facts, time=time, label=label)
+    draft = LoopFile(facts, roles, name)
     path.write_text(draft.text, encoding="utf-8")
-    for line in columns_text(found, roles):
+    for line in columns_text(facts, roles):
         say(line)
     load(path)
     questions = draft.text.count("?")
     say(f"\nwrote {path}, with {questions} questions in its comments. Then:\n")
     if roles.lateness > SORTED:
-        say(f"  {sort_command(table, found, roles)}")
+        say(f"  {sort_command(table, facts, roles)}")
         table = table.with_name("sorted.csv")
     say(f"  headrace up {path}")
     say(f"  headrace play {table}")

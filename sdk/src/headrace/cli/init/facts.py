@@ -140,32 +140,34 @@ def look_at(path: Path) -> Table:
         sample = list(islice(rows, CLOSE))
         count = len(sample) + sum(1 for _ in rows)
     fields = [field_name(name) for name in names]
-    twice = {name for name in fields if fields.count(name) > 1}
+    duplicates = {name for name in fields if fields.count(name) > 1}
     columns = [
         _column(name, place, [cells[place] for cells in sample])
         for place, name in enumerate(fields)
-        if name and name not in twice
+        if name and name not in duplicates
     ]
-    unnamed = [names[place] or f"column {place + 1}" for place, name in enumerate(fields) if not name or name in twice]
+    unnamed = [
+        names[place] or f"column {place + 1}" for place, name in enumerate(fields) if not name or name in duplicates
+    ]
     repeated = len(sample) - len({tuple(cells) for cells in sample})
     return Table(path, names, columns, unnamed, sample, count, repeated)
 
 
 def _column(name: str, place: int, cells: list[str]) -> Column:
-    found = Column(name, place, rows=len(cells))
+    column = Column(name, place, rows=len(cells))
     present = [cell for cell in cells if cell and cell not in _PLACEHOLDERS]
-    found.placeholders = {cell for cell in set(cells) if cell in _PLACEHOLDERS}
-    found.missing = len(cells) - len(present)
+    column.placeholders = {cell for cell in set(cells) if cell in _PLACEHOLDERS}
+    column.missing = len(cells) - len(present)
     counts: dict[str, int] = {}
     for cell in present:
         counts[cell] = counts.get(cell, 0) + 1
-    found.unique = len(counts) == len(present) > 0
-    found.distinct, found.values = len(counts), counts if len(counts) <= _KEPT else {}
-    found.example = present[-1] if present else ""
-    found.kind, found.form = _kind(name, list(counts))
-    numbers = list(_numbers(found, counts))
-    found.low, found.high = min(numbers, default=found.low), max(numbers, default=found.high)
-    return found
+    column.unique = len(counts) == len(present) > 0
+    column.distinct, column.values = len(counts), counts if len(counts) <= _KEPT else {}
+    column.example = present[-1] if present else ""
+    column.kind, column.form = _kind(name, list(counts))
+    numbers = list(_numbers(column, counts))
+    column.low, column.high = min(numbers, default=column.low), max(numbers, default=column.high)
+    return column
 
 
 def _kind(name: str, values: list[str]) -> tuple[FieldType, str | None]:

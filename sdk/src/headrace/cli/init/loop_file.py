@@ -45,7 +45,7 @@ class LoopFile:
         self.stream = "".join(part.capitalize() for part in name.split("_"))
         self.model = f"{name}_{re.sub(r'[^a-z0-9]+', '_', roles.label.name.lower()).strip('_')}"
         self.task, self._value = self._outcome()
-        self._taken = [own for own in (roles.time, roles.id, roles.label, roles.known_at) if own]
+        self._taken = [column for column in (roles.time, roles.id, roles.label, roles.known_at) if column]
 
     @property
     def text(self) -> str:
@@ -57,8 +57,8 @@ class LoopFile:
         return f"{head}\n\n\n{stream}\n\n\n" + "\n\n".join([*rest, self._model()])
 
     def _head(self) -> str:
-        where, _ = _LEARNERS[self.task]
-        module, estimator = where.split(".")
+        path, _ = _LEARNERS[self.task]
+        module, estimator = path.split(".")
         names = ["Label", "Model", "Stream"]
         if self._roles.entity:
             names += ["Count", "View", *(["Mean"] if self._means() else [])]
@@ -72,7 +72,9 @@ class LoopFile:
             "" if self._table.complete else f", of which the first {len(self._table.sample):,} were looked at closely"
         )
         title = f'"""{self._table.path.name}: {rows}.\n\n{_QUESTIONS}\n"""'
-        upper = sorted((own for own in names if own != "col"), key=str.lower) + [own for own in names if own == "col"]
+        upper = sorted((name for name in names if name != "col"), key=str.lower) + [
+            name for name in names if name == "col"
+        ]
         return "\n".join(
             [title, "", "from datetime import datetime", "", *river, "", f"from headrace import {', '.join(upper)}"]
         )
@@ -82,12 +84,12 @@ class LoopFile:
         id = roles.id.name if roles.id else CONTENT
         options = {"key": roles.entity.name if roles.entity else id, "time": roles.time.name, "id": id}
         if 0 < roles.lateness <= SORTED:
-            options["lateness"] = _rounded(roles.lateness)
+            options["lateness"] = _round_up(roles.lateness)
         if roles.time.form:
             options["time_format"] = roles.time.form
-        text = ", ".join(f"{name}={_quoted(value)}" for name, value in options.items())
+        text = ", ".join(f"{name}={_quote(value)}" for name, value in options.items())
         if self._table.placeholders:
-            text += f", missing=[{', '.join(map(_quoted, self._table.placeholders))}]"
+            text += f", missing=[{', '.join(map(_quote, self._table.placeholders))}]"
         return "\n".join([*self._questions(), f"class {self.stream}(Stream, {text}):", *self._fields()])
 
     def _questions(self) -> Iterator[str]:
@@ -102,7 +104,7 @@ class LoopFile:
             if self._table.repeated:
                 yield f"# {self._table.repeated:,} of the rows looked at repeat another one: are they the same event?"
         if roles.lateness > SORTED:
-            span = _rounded(roles.lateness)
+            span = _round_up(roles.lateness)
             yield f"# The rows are not in the order of their times, by up to {span}: sort the file first."
         elif roles.lateness:
             yield "# The rows are not in the order of their times: lateness= says by how much, and costs waiting."
@@ -134,7 +136,7 @@ class LoopFile:
             return Task.BINARY, field
         if label.distinct == 2:
             rarer = values[0] if label.kind is FieldType.STRING else max(values, key=float)
-            constant = _quoted(rarer) if label.kind is FieldType.STRING else f"{float(rarer):g}"
+            constant = _quote(rarer) if label.kind is FieldType.STRING else f"{float(rarer):g}"
             return Task.BINARY, f"{field} == {constant}"
         if label.kind is FieldType.STRING or (label.kind is FieldType.INT and label.distinct <= _CLASSES):
             return Task.MULTICLASS, field
@@ -157,22 +159,22 @@ class LoopFile:
             lines += [f"# value={self.stream}.{roles.label.name} > {_quantile(roles.label):g}"]
         if roles.known_at:
             lines += [f"# Known at {roles.known_at.name}, as the same row says? Until then no model learns it."]
-            known, wait = f', known_at="{roles.known_at.name}"', _rounded(2 * roles.wait)
+            option, wait = f', known_at="{roles.known_at.name}"', _round_up(2 * roles.wait)
         else:
             lines += [
                 '# When is it known? Here: at once. If a column says when: known_at="...", and wait= its longest delay.'
             ]
-            known, wait = "", "1m"
-        lines.append(f'outcome = Label({self.stream}, of={self.stream}, value={self._value}, wait="{wait}"{known})')
+            option, wait = "", "1m"
+        lines.append(f'outcome = Label({self.stream}, of={self.stream}, value={self._value}, wait="{wait}"{option})')
         return "\n".join(lines)
 
     def _means(self) -> list[str]:
         """Return the columns whose means a view has: those known when their row happens."""
-        plain = [own for own in self._plain() if own.kind in _NUMBERS and own is not self._roles.entity]
-        usable = [own for own in plain if own.kind is FieldType.FLOAT or own.distinct > CATEGORIES + 1]
+        plain = [column for column in self._plain() if column.kind in _NUMBERS and column is not self._roles.entity]
+        usable = [column for column in plain if column.kind is FieldType.FLOAT or column.distinct > CATEGORIES + 1]
         label = self._roles.label
         at_once = [label] if self._roles.known_at is None and label.kind in _NUMBERS else []
-        return [own.name for own in [*at_once, *usable][:_MEANS]]
+        return [column.name for column in [*at_once, *usable][:_MEANS]]
 
     def _view(self, entity: Column) -> str:
         means = ", ".join(f'"{name}": Mean("{name}")' for name in self._means())
@@ -195,21 +197,27 @@ class LoopFile:
         time = self._roles.time
         span = max(time.high - time.low, _MINUTE)
         gap = span * entity.distinct / max(entity.rows, 1)
-        chosen = []
+        windows = []
         for rows in (5, 50):
-            longer = [own for own in _WINDOWS if gap * rows <= parse_duration(own) <= span]
-            chosen.append(
-                longer[0] if longer else next((own for own in reversed(_WINDOWS) if parse_duration(own) <= span), "1m")
+            longer = [window for window in _WINDOWS if gap * rows <= parse_duration(window) <= span]
+            windows.append(
+                longer[0]
+                if longer
+                else next((window for window in reversed(_WINDOWS) if parse_duration(window) <= span), "1m")
             )
-        return list(dict.fromkeys(chosen))
+        return list(dict.fromkeys(windows))
 
     def _plain(self) -> list[Column]:
         """Return the columns that become features unchanged."""
         left_out = [*self._taken, *self._roles.later]
-        return [own for own in self._table.columns if own not in left_out and own.distinct > 1 and own.name != CONTENT]
+        return [
+            column
+            for column in self._table.columns
+            if column not in left_out and column.distinct > 1 and column.name != CONTENT
+        ]
 
     def _model(self) -> str:
-        every = max(50, min(5_000, self._table.rows // 20))
+        interval = max(50, min(5_000, self._table.rows // 20))
         lines = [
             "Model(",
             f'    "{self.model}",',
@@ -220,7 +228,7 @@ class LoopFile:
             *(f"        {line}" for line in self._features()),
             "    ],",
             f"    learner=lambda: {_LEARNERS[self.task][1]},",
-            f"    publish_every={every},",
+            f"    publish_every={interval},",
             ")",
             "",
         ]
@@ -231,7 +239,7 @@ class LoopFile:
         if roles.entity:
             yield "history,"
         time = f"{self.stream}.{roles.time.name}"
-        if any((own.time(cells) or 0) % _DAY for own in [roles.time] for cells in self._table.sample[:1_000]):
+        if any((column.time(cells) or 0) % _DAY for column in [roles.time] for cells in self._table.sample[:1_000]):
             yield f"{time}.hour.one_hot(),"
         yield f"{time}.weekday.one_hot(),"
         for column in self._plain():
@@ -244,7 +252,7 @@ class LoopFile:
         if column.kind is FieldType.STRING:
             if column.distinct > CATEGORIES:
                 return f"# {field} has {column.distinct:,} different texts: views by it, rather than a feature?"
-            return f"{field}.one_hot({_listed(sorted(column.values))}),"
+            return f"{field}.one_hot({_list_text(sorted(column.values))}),"
         if column.kind is FieldType.TIME:
             return f"# {field} is a time: {field}.hour, where that is of use?"
         return f"{field},"
@@ -252,13 +260,13 @@ class LoopFile:
     def event(self) -> str:
         """Return the last examined row as an event to ask a score for."""
         cells = self._table.sample[-1]
-        known = [own for own in self._plain() if own.kind is not FieldType.TIME and own.distinct]
-        wanted = [*([self._roles.entity] if self._roles.entity else []), self._roles.time, *known]
-        values = {own.name: _typed(own, cells[own.place]) for own in dict.fromkeys(wanted)}
+        plain = [column for column in self._plain() if column.kind is not FieldType.TIME and column.distinct]
+        columns = [*([self._roles.entity] if self._roles.entity else []), self._roles.time, *plain]
+        values = {column.name: _parse(column, cells[column.place]) for column in dict.fromkeys(columns)}
         return json.dumps({name: value for name, value in values.items() if value is not None}, ensure_ascii=False)
 
 
-def _typed(column: Column, cell: str) -> object:
+def _parse(column: Column, cell: str) -> object:
     if not cell or cell in column.placeholders:
         return None
     if column.kind is FieldType.BOOL:
@@ -282,19 +290,19 @@ def _quantile(label: Column) -> float:
     return float(f"{label.low + 0.75 * (label.high - label.low):.2g}")
 
 
-def _listed(texts: Sequence[str]) -> str:
+def _list_text(texts: Sequence[str]) -> str:
     """Format texts as a list, on lines that are not too long."""
-    short = f"[{', '.join(map(_quoted, texts))}]"
+    short = f"[{', '.join(map(_quote, texts))}]"
     if len(short) <= _LINE:
         return short
-    return "[\n" + "".join(f"            {_quoted(text)},\n" for text in texts) + "        ]"
+    return "[\n" + "".join(f"            {_quote(text)},\n" for text in texts) + "        ]"
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _rounded(duration: int) -> str:
+def _round_up(duration: int) -> str:
     """Round a duration up to whole units that are easy to read."""
     for unit in (_DAY, 3_600_000_000, _MINUTE, 1_000_000):
         if duration >= 2 * unit:
@@ -320,12 +328,12 @@ def sort_command(path: Path, table: Table, roles: Roles) -> str:
 def columns_text(table: Table, roles: Roles) -> Sequence[str]:
     """Format a line for each column: its type and its role."""
     parts = {id(roles.time): "the time", id(roles.label): "the label"}
-    parts |= {id(own): what for own, what in ((roles.id, "the id"), (roles.entity, "the entity")) if own}
+    parts |= {id(column): role for column, role in ((roles.id, "the id"), (roles.entity, "the entity")) if column}
     parts |= {id(roles.known_at): "when the label is known"} if roles.known_at else {}
-    parts |= {id(own): "known only with the label?" for own in roles.later}
-    width = max(len(own.name) for own in table.columns)
+    parts |= {id(column): "known only with the label?" for column in roles.later}
+    width = max(len(column.name) for column in table.columns)
     return [
-        f"  {own.name.ljust(width)}  {PYTHON[own.kind]:<9}{f'{own.missing:,} missing' if own.missing else '':<16}"
-        f"{parts.get(id(own), '')}".rstrip()
-        for own in table.columns
+        f"  {column.name.ljust(width)}  {PYTHON[column.kind]:<9}"
+        f"{f'{column.missing:,} missing' if column.missing else '':<16}{parts.get(id(column), '')}".rstrip()
+        for column in table.columns
     ]

@@ -74,36 +74,36 @@ def roles_of(table: Table, *, time: str | None = None, label: str | None = None)
     InvalidRequest
         The table has no time, or nothing to predict.
     """
-    moment = _named(table, time) if time else _time(table)
+    moment = _find(table, time) if time else _time(table)
     if moment is None or moment.kind is not FieldType.TIME:
         raise _no_time(table, moment)
-    id = next((own for own in table.columns if _is_id(own)), None)
-    outcome = _named(table, label) if label else _label(table, moment, id)
+    id = next((column for column in table.columns if _is_id(column)), None)
+    outcome = _find(table, label) if label else _label(table, moment, id)
     if outcome is None:
         raise InvalidRequest(str(table.path), "a table with nothing to predict", "a column beside its time and id")
     known_at, wait = _known_at(table, moment, outcome)
-    taken = [own for own in (moment, id, outcome, known_at) if own]
-    later = [own for own in table.columns if own not in taken and _is_later(table, own, outcome, known_at)]
+    taken = [column for column in (moment, id, outcome, known_at) if column]
+    later = [column for column in table.columns if column not in taken and _is_later(table, column, outcome, known_at)]
     entity = _entity(table, [*taken, *later])
     return Roles(moment, id, entity, outcome, known_at, wait, table.disorder(moment), later)
 
 
-def _named(table: Table, name: str) -> Column:
+def _find(table: Table, name: str) -> Column:
     for column in table.columns:
         if column.name == name:
             return column
-    known = ", ".join(column.name for column in table.columns)
-    raise InvalidRequest("column", repr(name), f"one of {known}")
+    names = ", ".join(column.name for column in table.columns)
+    raise InvalidRequest("column", repr(name), f"one of {names}")
 
 
-def _no_time(table: Table, named: Column | None) -> InvalidRequest:
-    if named is not None:
+def _no_time(table: Table, column: Column | None) -> InvalidRequest:
+    if column is not None:
         return InvalidRequest(
-            f"column {named.name!r}", f"no time ({named.example!r})", "ISO 8601, or seconds since 1970"
+            f"column {column.name!r}", f"no time ({column.example!r})", "ISO 8601, or seconds since 1970"
         )
-    found = "a table without a column of times, which every event needs"
+    problem = "a table without a column of times, which every event needs"
     cure = "one. Where the rows are in order, give them times a minute apart, and take timed.csv:"
-    return InvalidRequest(str(table.path), found, f"{cure}\n{_add_times(table.path)}")
+    return InvalidRequest(str(table.path), problem, f"{cure}\n{_add_times(table.path)}")
 
 
 def _add_times(path: Path) -> str:
@@ -116,22 +116,24 @@ def _add_times(path: Path) -> str:
 
 def _time(table: Table) -> Column | None:
     """Return the time at which an event begins: every row has it, and the row's other times follow."""
-    times = [own for own in table.columns if own.kind is FieldType.TIME and not own.missing]
+    times = [column for column in table.columns if column.kind is FieldType.TIME and not column.missing]
     return min(
-        times, key=lambda own: (bool(_ENDS.search(own.name)), not _BEGINS.search(own.name), own.low), default=None
+        times,
+        key=lambda column: (bool(_ENDS.search(column.name)), not _BEGINS.search(column.name), column.low),
+        default=None,
     )
 
 
 def _is_id(column: Column) -> bool:
-    whole = column.kind in (FieldType.STRING, FieldType.INT) and column.unique and not column.missing
-    return whole and (bool(_ID.search(column.name)) or (column.place == 0 and column.kind is FieldType.STRING))
+    unique = column.kind in (FieldType.STRING, FieldType.INT) and column.unique and not column.missing
+    return unique and (bool(_ID.search(column.name)) or (column.place == 0 and column.kind is FieldType.STRING))
 
 
 def _label(table: Table, time: Column, id: Column | None) -> Column | None:
     """Return the column to predict: one with a name like a label, otherwise the last one."""
-    usable = [own for own in table.columns if own not in (time, id) and _may_be_label(own)]
-    called = [own for own in usable if _LABEL.search(own.name)]
-    return max(called or usable, key=lambda own: (_is_outcome(own), own.place), default=None)
+    usable = [column for column in table.columns if column not in (time, id) and _may_be_label(column)]
+    matches = [column for column in usable if _LABEL.search(column.name)]
+    return max(matches or usable, key=lambda column: (_is_outcome(column), column.place), default=None)
 
 
 def _is_outcome(column: Column) -> bool:
@@ -172,13 +174,13 @@ def _is_later(table: Table, column: Column, label: Column, known_at: Column | No
 def _entity(table: Table, taken: Sequence[Column]) -> Column | None:
     """Return the column of what many rows are about: a card, a station."""
     usable = [
-        own
-        for own in table.columns
-        if own not in taken
-        and own.kind in (FieldType.STRING, FieldType.INT)
-        and not own.missing
-        and own.distinct >= 2
-        and own.rows >= _ROWS_OF_ENTITY * own.distinct
-        and (own.kind is FieldType.STRING or _ENTITY.search(own.name))
+        column
+        for column in table.columns
+        if column not in taken
+        and column.kind in (FieldType.STRING, FieldType.INT)
+        and not column.missing
+        and column.distinct >= 2
+        and column.rows >= _ROWS_OF_ENTITY * column.distinct
+        and (column.kind is FieldType.STRING or _ENTITY.search(column.name))
     ]
-    return max(usable, key=lambda own: (bool(_ENTITY.search(own.name)), own.distinct), default=None)
+    return max(usable, key=lambda column: (bool(_ENTITY.search(column.name)), column.distinct), default=None)
