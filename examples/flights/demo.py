@@ -160,8 +160,8 @@ def _throughput(watcher: Watcher, ended: Sample) -> Throughput:
     shown = {"events": "feature.events", "predictions": "scorer.predictions", "examples": "learner.examples"}
     samples = watcher.samples[: watcher.samples.index(ended) + 1]
     return Throughput(
-        np.array([own.wall_s for own in samples]),
-        {name: np.array([own.counts[key] for own in samples], np.int64) for name, key in shown.items()},
+        np.array([sample.wall_s for sample in samples]),
+        {name: np.array([sample.counts[key] for sample in samples], np.int64) for name, key in shown.items()},
     )
 
 

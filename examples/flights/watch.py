@@ -75,7 +75,9 @@ class Watcher:
     def rates(self, over_s: float = 5.0) -> dict[str, float]:
         """Return counts per second, over the last few seconds."""
         now = self.newest
-        then = next((own for own in reversed(self.samples) if now.wall_s - own.wall_s >= over_s), self.samples[0])
+        then = next(
+            (sample for sample in reversed(self.samples) if now.wall_s - sample.wall_s >= over_s), self.samples[0]
+        )
         elapsed = max(now.wall_s - then.wall_s, 1e-3)
         return {name: (count - then.counts[name]) / elapsed for name, count in now.counts.items()}
 

@@ -213,7 +213,7 @@ class Composition:
     def _partition_statuses(self, folder: FoldWorker) -> dict[str, PartitionStatus]:
         owned, read = folder.statuses(), self._heartbeat.status.counters.get("events", 0)
         busy, self._read = read != self._read, read
-        every = [PartitionId(own.name, index) for own in self._loop.streams for index in range(own.partitions)]
+        every = [PartitionId(stream.name, index) for stream in self._loop.streams for index in range(stream.partitions)]
         others = [partition for partition in every if partition not in owned]
         standings = self._partitions.standings(others) if others else {}
         statuses = {}
@@ -230,9 +230,9 @@ class Composition:
         owned = len(self._folder.done()) if self._folder is not None else None
         # The broker assigns a partition with the first event that arrives.
         folds = [] if owned is None else [f"folds {counted(owned, 'partition')}" if owned else "waits for events"]
-        joins = [own.model.name for own in self._joiners if own.active]
+        joins = [joiner.model.name for joiner in self._joiners if joiner.active]
         formers = [f"folds {title} in its former form, too" for title in self._answering.views]
-        return "; ".join([*folds, *formers, *(f"joins {own}" for own in joins)])
+        return "; ".join([*folds, *formers, *(f"joins {name}" for name in joins)])
 
     def close(self) -> None:
         """Acknowledge a last time, release the leases, and close the client."""
@@ -257,7 +257,7 @@ class Composition:
 
     def _fold_lane(self) -> Lane:
         store = self._store
-        physical = {own.name: self._of(own, self._topics.stream(own.name)) for own in self._loop.streams}
+        physical = {stream.name: self._of(stream, self._topics.stream(stream.name)) for stream in self._loop.streams}
         for model in self._loop.models:
             # Check the topics before the first vector is sent.
             self._features(model)

@@ -26,7 +26,7 @@ class Acknowledger:
 
     def run(self, saved: Callable[[], Mapping[Hashable, Position]]) -> None:
         """Acknowledge what is saved now, once the store has it on disk."""
-        snapshot = {own: position for own, position in saved().items() if self._acked.get(own) != position}
+        snapshot = {source: position for source, position in saved().items() if self._acked.get(source) != position}
         if not snapshot or not self._durability.wait():
             return
         for source, position in snapshot.items():

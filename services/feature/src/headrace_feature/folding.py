@@ -153,7 +153,7 @@ class FoldWorker:
             The store has lost the partition's state.
         """
         self._give_up(partition)
-        models = [own for own in self._fold.models if own.stream == partition.stream]
+        models = [model for model in self._fold.models if model.stream == partition.stream]
         if not self._partitions.known(partition):
             self._outputs.refuse_unknown(partition, models)
         epoch, progress, seen, views, floor, decisions = self._partitions.take_over(partition)
@@ -195,7 +195,7 @@ class FoldWorker:
     def pulse(self) -> float:
         """Seconds after which to look for work again."""
         owned = tuple(self._fold.partitions.values())
-        if any(own.backlog for own in owned):
+        if any(partition.backlog for partition in owned):
             return _PRESSED
         return _ALONE if len(owned) == self._count else _PULSE
 
@@ -293,8 +293,8 @@ class FoldWorker:
         owned = self._fold.partitions.get(partition)
         if owned is None or owned.backlog <= bound:
             return False
-        owners = [own.frontier for own in tuple(self._fold.partitions.values())]
-        return owned.frontier > min(*owners, *(other.folded for other in self._others), ENDED)
+        frontiers = [other.frontier for other in tuple(self._fold.partitions.values())]
+        return owned.frontier > min(*frontiers, *(other.folded for other in self._others), ENDED)
 
     def step(self) -> bool:
         """Do what can be done now; return False if there was nothing.
@@ -343,7 +343,7 @@ class FoldWorker:
 
     def done(self) -> dict[PartitionId, Position]:
         """Return the saved position of each partition. Callable from any thread, like the methods below."""
-        return {own: standing.done for own, standing in tuple(self._saved.items())}
+        return {partition: standing.done for partition, standing in tuple(self._saved.items())}
 
     def frontier(self) -> int | None:
         """Return the event time up to which this worker's partitions are done; None if that is unknown."""
@@ -363,7 +363,9 @@ class FoldWorker:
 
     def _all(self) -> list[PartitionId]:
         """Return every partition of the loop, owned or not."""
-        return [PartitionId(own.name, index) for own in self._fold.loop.streams for index in range(own.partitions)]
+        return [
+            PartitionId(stream.name, index) for stream in self._fold.loop.streams for index in range(stream.partitions)
+        ]
 
     def _give_up_lost(self, standings: Mapping[PartitionId, Standing | None]) -> None:
         for partition, epoch in tuple(self._epochs.items()):
@@ -385,7 +387,7 @@ class FoldWorker:
         self._fold.disown(partition)
         for model in self._fold.models:
             self._told.pop((model.name, partition), None)
-        for rows in [own for own in self._used if own not in self._fold.rows]:
+        for rows in [rows for rows in self._used if rows not in self._fold.rows]:
             del self._used[rows]
 
     def _reached_by_others(self, standings: Mapping[PartitionId, Standing | None]) -> dict[PartitionId, Reached]:
@@ -452,12 +454,12 @@ class FoldWorker:
 
     def _remake(self, wrong: Sequence[_WrongRow]) -> None:
         """Have the partitions of damaged rows folded again from the beginning of their logs, by any owner."""
-        for own in wrong:
-            reason = {"view": own.rows.view, "key": own.key[:80], "reason": str(own.reason)}
-            _log.error("row_refused", partition=str(self._source(own.rows)), **reason)
-            self._rows.discard(own.rows, own.key, own.state)
+        for row in wrong:
+            reason = {"view": row.rows.view, "key": row.key[:80], "reason": str(row.reason)}
+            _log.error("row_refused", partition=str(self._source(row.rows)), **reason)
+            self._rows.discard(row.rows, row.key, row.state)
         self._heartbeat.count("wrong_rows", len(wrong))
-        for partition in {self._source(own.rows) for own in wrong}:
+        for partition in {self._source(row.rows) for row in wrong}:
             before = self._partitions.rebuilding([partition])
             taken = self._partitions.take_over(partition)
             done = Position(*taken.progress.done)
@@ -489,33 +491,33 @@ class FoldWorker:
     def _tell(self) -> None:
         """Publish the frontier of every partition that moved, and save its progress."""
         # Flush once for all: this bounds the speed of workers that wait for each other's progress.
-        moved = [self._tell_readers(name, own) for name, own in self._fold.partitions.items()]
+        moved = [self._tell_readers(name, partition) for name, partition in self._fold.partitions.items()]
         if any(moved):
             self._outputs.flush()
-        for name, own in self._fold.partitions.items():
+        for name, partition in self._fold.partitions.items():
             standing = self._standing(name)
             # The dead letters have been flushed: a later owner does not write them again.
             lettered = self._lettered.pop(name, None)
             if self._saved.get(name) == standing and lettered is None and name not in self._decided:
                 continue
-            own.progress.refused = max(own.progress.refused, lettered or START)
-            oldest = own.forget_ids()
+            partition.progress.refused = max(partition.progress.refused, lettered or START)
+            oldest = partition.forget_ids()
             views = self._views[name.stream]
             decisions = encode_decisions(self._decisions[name]) if name in self._decided else b""
             self._partitions.save(
                 name,
                 standing.epoch,
-                own.progress,
+                partition.progress,
                 standing.reached,
-                own.unsaved,
+                partition.unsaved,
                 oldest,
                 views,
-                own.stream.ids,
+                partition.stream.ids,
                 decisions,
             )
             self._decided.discard(name)
-            own.unsaved.clear()
-            own.evicted.clear()
+            partition.unsaved.clear()
+            partition.evicted.clear()
             self._saved[name] = standing
         self._note_for_others()
 
@@ -523,19 +525,19 @@ class FoldWorker:
         """Copy what other threads ask for: they must not read state while it changes."""
         owned = self._fold.partitions.values()
         # Count only partitions that have had an event: a stream without events cannot be behind.
-        least = min((own.frontier_out() for own in owned if own.last[0] >= 0), default=UNKNOWN)
+        least = min((partition.frontier_out() for partition in owned if partition.last[0] >= 0), default=UNKNOWN)
         self._frontier = least if least > UNKNOWN else None
-        self._newest = max((own.newest for own in owned if own.newest > UNKNOWN), default=None)
+        self._newest = max((partition.newest for partition in owned if partition.newest > UNKNOWN), default=None)
         now = self._clock()
         self._statuses = {name: _status(partition, now) for name, partition in self._fold.partitions.items()}
 
     def _standing(self, partition: PartitionId) -> Standing:
-        own = self._fold.partitions[partition]
-        return Standing(self._epochs[partition], self._fold.reached(partition), Position(*own.progress.done))
+        state = self._fold.partitions[partition]
+        return Standing(self._epochs[partition], self._fold.reached(partition), Position(*state.progress.done))
 
-    def _tell_readers(self, name: PartitionId, own: Partition) -> bool:
-        reached = {model.name: self._reached(name, model.name) for model in own.models}
-        moved = [model for model in own.models if self._told.get((model.name, name)) != reached[model.name]]
+    def _tell_readers(self, name: PartitionId, partition: Partition) -> bool:
+        reached = {model.name: self._reached(name, model.name) for model in partition.models}
+        moved = [model for model in partition.models if self._told.get((model.name, name)) != reached[model.name]]
         for model in moved:
             self._outputs.reached(model, name, reached[model.name])
             self._told[model.name, name] = reached[model.name]
@@ -581,4 +583,4 @@ def _status(partition: Partition, now: int) -> PartitionStatus:
 
 
 def _epochs(standings: Mapping[PartitionId, Standing | None]) -> dict[PartitionId, int]:
-    return {own: 0 if standing is None else standing.epoch for own, standing in standings.items()}
+    return {partition: 0 if standing is None else standing.epoch for partition, standing in standings.items()}

@@ -345,8 +345,8 @@ class JoinWorker:
 
     def _vectors(self, message: Message) -> Vectors | None:
         """Return the vectors of a message; None if it has none, or those of another definition."""
-        own = message.payload and made_for(self.model, message.envelope)
-        return decode_vectors(self.model, message.payload) if own else None
+        has_vectors = message.payload and made_for(self.model, message.envelope)
+        return decode_vectors(self.model, message.payload) if has_vectors else None
 
     def _refuse_message(self, wrong: WrongMessage) -> None:
         """Write a dead letter before the position of the message is saved."""
@@ -430,23 +430,25 @@ class JoinWorker:
     def done(self) -> dict[str, Position]:
         """Return the saved position of each source. Callable from any thread."""
         positions = dict(self._state.positions)
-        return {} if self._dirty else {topic: Position.from_bytes(own) for topic, own in positions.items()}
+        return {} if self._dirty else {topic: Position.from_bytes(position) for topic, position in positions.items()}
 
     def frontier(self) -> int:
         """Return the time before which every example is decided, unless an idle source resumes."""
         features = [source.frontier for source in self._features.values()]
         labels = [
-            own.frontier if own.frontier >= RESTING else self._marks.watermark(topic, own)
-            for topic, own in self._partitions.items()
+            partition.frontier if partition.frontier >= RESTING else self._marks.watermark(topic, partition)
+            for topic, partition in self._partitions.items()
         ]
         return min([*features, *labels], default=UNKNOWN)
 
     def watermarks(self) -> Watermarks:
         """Return the watermarks of the sources."""
         partitions = self._partitions
-        labels = min((self._marks.watermark(topic, own) for topic, own in partitions.items()), default=UNKNOWN)
-        by_events = min((own.event_watermark for own in partitions.values()), default=UNKNOWN)
-        questions = min((own.watermark for own in self._features.values()), default=UNKNOWN)
+        labels = min(
+            (self._marks.watermark(topic, partition) for topic, partition in partitions.items()), default=UNKNOWN
+        )
+        by_events = min((partition.event_watermark for partition in partitions.values()), default=UNKNOWN)
+        questions = min((source.watermark for source in self._features.values()), default=UNKNOWN)
         return Watermarks(labels if self._by_request else questions, labels, self.frontier(), by_events)
 
     def _to_tell(self, marks: Watermarks) -> tuple[int, int]:
@@ -631,7 +633,7 @@ class JoinWorker:
 
     def _join_made(self, questions: Sequence[OpenQuestion], closed: Sequence[ClosedQuestion]) -> None:
         """Take over the questions that the kept events do not decide; this completes the remaking."""
-        names = dict.fromkeys([*(own.name for own in questions), *(own.id for own in closed)])
+        names = dict.fromkeys([*(question.name for question in questions), *(question.id for question in closed)])
         join = Join(self._rule, self._load(names))
         for done in closed:
             join.closed(*done)
@@ -654,12 +656,14 @@ class JoinWorker:
         state = self._state
         state.outbox = outbox
         state.released = released
-        state.accepted = {topic: (own.accepted.epoch, own.accepted.position) for topic, own in self._features.items()}
-        state.watermarks = {topic: to_wire(own.watermark) for topic, own in self._features.items()}
-        state.reached = {topic: to_wire(own.frontier) for topic, own in self._features.items()}
+        state.accepted = {
+            topic: (source.accepted.epoch, source.accepted.position) for topic, source in self._features.items()
+        }
+        state.watermarks = {topic: to_wire(source.watermark) for topic, source in self._features.items()}
+        state.reached = {topic: to_wire(source.frontier) for topic, source in self._features.items()}
         state.labels = {
-            topic: LabelSource(to_wire(own.newest), to_wire(own.watermark), own.ended)
-            for topic, own in self._partitions.items()
+            topic: LabelSource(to_wire(partition.newest), to_wire(partition.watermark), partition.ended)
+            for topic, partition in self._partitions.items()
         }
         state.upto = self._marks.upto
         for name, (before, after) in changes.items():

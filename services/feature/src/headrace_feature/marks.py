@@ -73,8 +73,8 @@ class LabelMarks:
         """
         if self._limit is None or not partitions:
             return
-        now = min(self.watermark(topic, own) for topic, own in partitions.items())
-        then = min(own.watermark for own in partitions.values())
+        now = min(self.watermark(topic, partition) for topic, partition in partitions.items())
+        then = min(partition.watermark for partition in partitions.values())
         held = due(now, then) if then > now else 0
         if held > self._limit and not self._held:
             _log.warning(
@@ -83,7 +83,7 @@ class LabelMarks:
         self._held = held if held > self._limit else 0
         self._show_held()
         if not self._held:
-            self._upto = {topic: own.watermark for topic, own in partitions.items()}
+            self._upto = {topic: partition.watermark for topic, partition in partitions.items()}
 
     def _show_held(self) -> None:
         for mark in self._shown:

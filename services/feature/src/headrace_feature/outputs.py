@@ -84,14 +84,14 @@ class VectorOutputs:
             The hash of the former definition whose values follow the model's own in each vector.
         """
         producer = self._producers[made.model.name, made.source]
-        own = made.assembled
+        assembled = made.assembled
         vectors = Vectors(
             made.ids,
             made.times,
             [Position(*row).to_bytes() for row in made.positions.tolist()],
-            own.cuts,
-            own.numbers,
-            own.categories,
+            assembled.cuts,
+            assembled.numbers,
+            assembled.categories,
             made.entities,
         )
         envelope = replace(self._envelope(made.model, made.source), former=former)

@@ -244,7 +244,11 @@ class _Call:
         for stream, taken in self._taken.items():
             tally = await self._ingest.decided(self._name, stream, taken - self._refused.get(stream, 0))
             self._reject(
-                stream, [(own.index, InvalidEvent(own.field, own.value, own.expected)) for own in tally.refusals]
+                stream,
+                [
+                    (refusal.index, InvalidEvent(refusal.field, refusal.value, refusal.expected))
+                    for refusal in tally.refusals
+                ],
             )
             decided = decided.merged(tally)
         undecided = sum(self._taken.values()) - rejected - decided.total

@@ -167,7 +167,9 @@ class Service:
             status.frontier = told(progress.frontier)
             status.versions = versions.examples()
             takeovers = ((model.name, versions.takeover(model.name)) for model in versions.models)
-            status.takeovers = {name: TakeoverStatus(**own._asdict()) for name, own in takeovers if own is not None}
+            status.takeovers = {
+                name: TakeoverStatus(**takeover._asdict()) for name, takeover in takeovers if takeover is not None
+            }
             status.state = dependencies.state()
             status.note = dependencies.note("rows are being made again" if rebuild.is_under_way() else "")
 

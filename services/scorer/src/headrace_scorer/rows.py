@@ -154,7 +154,7 @@ class StoredRows:
                 continue
             finally:
                 watchdog.cancel()
-            return [_fields(reply, own) for reply, own in zip(replies, fields, strict=True)]
+            return [_fields(reply, names) for reply, names in zip(replies, fields, strict=True)]
 
     async def _connected(self, deadline: float) -> _Pipe:
         loop = asyncio.get_running_loop()
@@ -170,13 +170,13 @@ class StoredRows:
 
     def _commands(self, keys: Sequence[str], fields: Sequence[tuple[str, ...]]) -> bytes:
         parts = []
-        for name, own in zip(keys, fields, strict=True):
-            known = self._around.get(own)
-            if known is None:
-                head = b"*%d\r\n$5\r\nHMGET\r\n" % (len(own) + 2)
-                known = self._around[own] = (head, b"".join(_bulk(field) for field in own))
-            key = name.encode()
-            parts.append(b"%b$%d\r\n%b\r\n%b" % (known[0], len(key), key, known[1]))
+        for key, names in zip(keys, fields, strict=True):
+            around = self._around.get(names)
+            if around is None:
+                head = b"*%d\r\n$5\r\nHMGET\r\n" % (len(names) + 2)
+                around = self._around[names] = (head, b"".join(_bulk(field) for field in names))
+            data = key.encode()
+            parts.append(b"%b$%d\r\n%b\r\n%b" % (around[0], len(data), data, around[1]))
         return b"".join(parts)
 
     async def _keep(self, tried: asyncio.Event) -> None:

@@ -275,10 +275,12 @@ class Scorer:
         UnknownName, InvalidEvent, Unavailable
             See each of these errors; a vector without its rows is never returned.
         """
-        own = self._models[self.versions.model(model).name]
-        events = own.reader.columns([own.reader.read(event)], [""], self._clock() if as_of is None else as_of)
+        definition = self._models[self.versions.model(model).name]
+        events = definition.reader.columns(
+            [definition.reader.read(event)], [""], self._clock() if as_of is None else as_of
+        )
         times = events.times if as_of is None else np.array([as_of], np.int64)
-        return Reading(own.source, await own.source.assemble(events, times), int(times[0]))
+        return Reading(definition.source, await definition.source.assemble(events, times), int(times[0]))
 
     async def _score_many(self, requests: Sequence[Request]) -> list[Answer | Exception]:
         outcomes: list[Answer | Exception | None] = [None] * len(requests)
@@ -482,7 +484,7 @@ class Scorer:
         """Log the rows that have an id; return False if there were some and they were not taken."""
         # A caller without an answer asks again.
         left_out = batch.unanswered if isinstance(batch, Batch) else ()
-        named = [row for row, own in enumerate(batch.ids) if own and row not in left_out]
+        named = [row for row, id in enumerate(batch.ids) if id and row not in left_out]
         if not named or self._log.offer(batch, named):
             return True
         self.not_logged += len(named)

@@ -280,16 +280,16 @@ def _vectors(entries: Sequence[Entry]) -> Vectors:
 
 
 def _predictions(scored: Sequence[tuple[Entry, Scored]]) -> Predictions:
-    entries, scores = [entry for entry, _ in scored], [own for _, own in scored]
+    entries, answers = [entry for entry, _ in scored], [answer for _, answer in scored]
     numbers, categories = _columns(entries)
-    selection = scores[0].selection
+    selection = answers[0].selection
     return Predictions(
         [entry.id for entry in entries],
         np.array([entry.time for entry in entries], np.int64),
         [_NOWHERE] * len(entries),
-        np.array([own.version for own in scores], np.int64),
-        np.array([own.score for own in scores]),
-        None if scores[0].label is None else [own.label or "" for own in scores],
+        np.array([answer.version for answer in answers], np.int64),
+        np.array([answer.score for answer in answers]),
+        None if answers[0].label is None else [answer.label or "" for answer in answers],
         selection.numbers_of(numbers),
         selection.categories_of(categories),
     )

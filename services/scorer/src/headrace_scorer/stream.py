@@ -176,16 +176,16 @@ class StreamScorer:
 def _messages(model: ModelDefinition, predictions: Predictions, envelope: Envelope) -> list[Output]:
     """Return the messages of predictions; the last one says how far they are."""
     payloads = list(prediction_messages(model, predictions))
-    own = replace(envelope, definition=model.hash)
-    amid = replace(own, reached=None, watermark=None)
-    return [Output(payload, amid.properties(payload)) for payload in payloads[:-1]] + [
-        Output(payloads[-1], own.properties(payloads[-1]))
+    last = replace(envelope, definition=model.hash)
+    earlier = replace(last, reached=None, watermark=None)
+    return [Output(payload, earlier.properties(payload)) for payload in payloads[:-1]] + [
+        Output(payloads[-1], last.properties(payloads[-1]))
     ]
 
 
 def _extend(runs: list[_Run], vectors: Vectors, envelope: Envelope, scored: bool) -> None:
     # Readers of predictions learn the vectors' owner and progress, not what else the features topic says.
-    own = Envelope(
+    header = Envelope(
         epoch=envelope.epoch,
         partition=envelope.partition,
         definition=envelope.definition,
@@ -193,14 +193,14 @@ def _extend(runs: list[_Run], vectors: Vectors, envelope: Envelope, scored: bool
         reached=envelope.reached,
     )
     last = runs[-1] if runs else None
-    same = last is not None and _source(last.envelope) == _source(own)
+    same = last is not None and _source(last.envelope) == _source(header)
     # A message without vectors only reports progress: it belongs to any run.
     same = same and last is not None and (last.scored == scored or not len(vectors))
     if last is None or not same or last.size + len(vectors) > MAX_ROWS:
-        runs.append(last := _Run(own, scored))
+        runs.append(last := _Run(header, scored))
     # A reported progress holds once everything before it is there: the last report of a run counts.
-    reached = last.envelope.reached if own.reached is None else own.reached
-    last.envelope = replace(own, reached=reached)
+    reached = last.envelope.reached if header.reached is None else header.reached
+    last.envelope = replace(header, reached=reached)
     if len(vectors):
         last.parts.append(vectors)
         last.size += len(vectors)
@@ -222,9 +222,9 @@ def _predict(version: Version, selection: Selection, parts: list[Vectors]) -> tu
     scores = version.score_vectors(selection, numbers, categories)
     winners = scores.winners
     predictions = Predictions(
-        [own for part in parts for own in part.ids],
+        [id for part in parts for id in part.ids],
         np.concatenate([part.times for part in parts]),
-        [own for part in parts for own in part.positions],
+        [position for part in parts for position in part.positions],
         np.full(len(numbers), version.examples, np.int64),
         scores.score,
         None if winners is None else [version.classes[winner] for winner in winners],

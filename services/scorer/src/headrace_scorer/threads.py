@@ -273,8 +273,8 @@ class PartitionScoring(_LogThread):
     def _refuse(self, wrong: list[WrongMessage]) -> None:
         producer = Producer(self._client, self._topics.dead_letters)
         letters = Refusals(producer, self._topics, "scorer")
-        for own in wrong:
-            letters.refuse_message(self._model.stream, own, f"vectors of model {self._model.name}")
+        for message in wrong:
+            letters.refuse_message(self._model.stream, message, f"vectors of model {self._model.name}")
         letters.flush()
         producer.close()
 

@@ -124,8 +124,8 @@ class Versions:
                         del held[name]
                 if before is not None:
                     self._current[name] = before
-                    own = self._newest if before.model.hash == self._hashes[name] else self._former
-                    own[name] = before
+                    versions = self._newest if before.model.hash == self._hashes[name] else self._former
+                    versions[name] = before
                 self._note(
                     "version_implausible",
                     model=name,
@@ -197,7 +197,7 @@ class Versions:
             return None
         # The definition that took over last is the one that has been answering.
         last = versions[-1].definition
-        for published in _newest_first([own for own in versions if own.definition == last]):
+        for published in _newest_first([version for version in versions if version.definition == last]):
             former = self._former.get(name)
             if former is not None and former.model.hash == last and published.examples < former.examples:
                 break
@@ -277,7 +277,7 @@ def _corrected(versions: list[_Offered]) -> tuple[list[_Offered], int | None]:
     for place in range(len(versions) - 1, -1, -1):
         published = versions[place]
         if published.corrects:
-            kept = [own for own in versions[:place] if own.examples <= published.examples]
+            kept = [version for version in versions[:place] if version.examples <= published.examples]
             return [*kept, *versions[place:]], published.examples
     return versions, None
 

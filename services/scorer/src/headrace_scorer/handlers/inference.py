@@ -39,7 +39,7 @@ class InferenceHandler(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: pb.ServerReadyRequest, context: Any) -> pb.ServerReadyResponse:  # noqa: N802
-        return pb.ServerReadyResponse(ready=all(self._versions.find(own.name) for own in self._versions.models))
+        return pb.ServerReadyResponse(ready=all(self._versions.find(model.name) for model in self._versions.models))
 
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Any) -> pb.ModelReadyResponse:  # noqa: N802
         try:
@@ -74,7 +74,7 @@ class InferenceHandler(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:  # noqa: N802
         version = self._version(request.model_name, request.model_version)
-        wanted = [own.name for own in request.outputs]
+        wanted = [output.name for output in request.outputs]
         check_outputs(wanted, [name for name, _, _ in _outputs(version.model, 0)])
         inputs, raw = read_inputs(request, _inputs(version.model))
         numbers, texts = inputs.get(NUMBERS), inputs.get(CATEGORIES)

@@ -37,9 +37,9 @@ class ScoringHandler(scoring_pb2_grpc.ScoringServiceServicer):
 
     async def ScoreBatch(self, request: pb.ScoreBatchRequest, context: Any) -> pb.ScoreBatchResponse:  # noqa: N802
         wanted = request.requests
-        outcomes = await self._scorer.score_many([Request(own.model, own.event, own.event_id) for own in wanted])
+        outcomes = await self._scorer.score_many([Request(item.model, item.event, item.event_id) for item in wanted])
         return pb.ScoreBatchResponse(
-            results=[self._result(own, outcome) for own, outcome in zip(wanted, outcomes, strict=True)]
+            results=[self._result(item, outcome) for item, outcome in zip(wanted, outcomes, strict=True)]
         )
 
     async def ScoreStream(  # noqa: N802

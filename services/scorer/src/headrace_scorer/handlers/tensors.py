@@ -81,14 +81,14 @@ def write_outputs(
     """Add the wanted outputs to a response: all of them if none is named (see `check_outputs`)."""
     for name in wanted or outputs:
         array = outputs[name]
-        text = array.dtype == object
-        tensor = response.outputs.add(name=name, datatype=BYTES if text else FP64, shape=array.shape)
+        is_text = array.dtype == object
+        tensor = response.outputs.add(name=name, datatype=BYTES if is_text else FP64, shape=array.shape)
         flat = array.reshape(-1).tolist()
-        if raw and text:
-            response.raw_output_contents.append(b"".join(_LENGTH.pack(len(own)) + own for own in flat))
+        if raw and is_text:
+            response.raw_output_contents.append(b"".join(_LENGTH.pack(len(data)) + data for data in flat))
         elif raw:
             response.raw_output_contents.append(np.ascontiguousarray(array, "<f8").tobytes())
-        elif text:
+        elif is_text:
             tensor.contents.bytes_contents.extend(flat)
         else:
             tensor.contents.fp64_contents.extend(flat)

@@ -28,8 +28,8 @@ def values_of(
             number += 1
             if not math.isnan(entry):
                 value.number = entry
-        own = age(place)
-        if own is not None:
-            value.age = own
+        age_us = age(place)
+        if age_us is not None:
+            value.age = age_us
         values.append(value)
     return values
