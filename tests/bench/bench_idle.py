@@ -101,7 +101,9 @@ def main() -> int:
     if arguments.threads:
         report["threads"] = {
             name: {
-                own: round(percent, 2) for own, percent in sorted(threads.items(), key=lambda item: -item[1]) if percent
+                thread: round(percent, 2)
+                for thread, percent in sorted(threads.items(), key=lambda item: -item[1])
+                if percent
             }
             for name, threads in percents.items()
         }

@@ -68,18 +68,18 @@ def measure(load: Load, seconds: float) -> dict[str, Any]:
     capacity = best(load, seconds)
     found = {str(times): load.run(times * capacity, seconds) for times in LOADS}
     half = found[str(LOADS[0])]
-    for own in found.values():
-        own["goodput_to_capacity"] = round(own["goodput_per_s"] / capacity, 3)
-        own["p99_to_half_load"] = round(own["ok_p99_ms"] / max(half["ok_p99_ms"], 1e-3), 2)
+    for figures in found.values():
+        figures["goodput_to_capacity"] = round(figures["goodput_per_s"] / capacity, 3)
+        figures["p99_to_half_load"] = round(figures["ok_p99_ms"] / max(half["ok_p99_ms"], 1e-3), 2)
     full, most = found["1.5"], found["4.0"]
-    refused = [own["sent"] - own["ok"] for own in (full, most)]
+    refused = [figures["sent"] - figures["ok"] for figures in (full, most)]
     # Beyond the capacity the CPU is saturated: refusals use what goodput loses.
     answer_us = 1e6 * half["cpu_s"] / max(half["ok"], 1)
-    rest = [1e6 * own["cpu_s"] - answer_us * own["ok"] for own in (full, most)]
+    rest = [1e6 * figures["cpu_s"] - answer_us * figures["ok"] for figures in (full, most)]
     return {
         "capacity_per_s": round(capacity),
         "cpu_us_of_an_answer": round(answer_us),
-        "cpu_us_of_a_refusal": [round(own / max(count, 1)) for own, count in zip(rest, refused, strict=True)],
+        "cpu_us_of_a_refusal": [round(cost / max(count, 1)) for cost, count in zip(rest, refused, strict=True)],
         **found,
         "beside_a_flood": beside(load, _BESIDE * capacity, seconds),
     }
@@ -90,8 +90,8 @@ def beside(load: Load, rate: float, seconds: float) -> dict[str, Any]:
     found = {
         name: load.run(rate, seconds, streams=streams) for name, streams in (("alone", 0), ("one", 1), ("four", 4))
     }
-    for own in found.values():
-        own["p99_to_alone"] = round(own["ok_p99_ms"] / max(found["alone"]["ok_p99_ms"], 1e-3), 2)
+    for figures in found.values():
+        figures["p99_to_alone"] = round(figures["ok_p99_ms"] / max(found["alone"]["ok_p99_ms"], 1e-3), 2)
     return found
 
 

@@ -75,13 +75,13 @@ def main(events: int | None) -> dict[str, object]:
             sources = [(path, stream) for stream, path in files.items()]
             result = play(running.definition, sources, running.addresses["ingest"], running.redis_url)
             until(
-                lambda: {own.service: own.frontier for own in running.status()},
+                lambda: {status.service: status.frontier for status in running.status()},
                 lambda frontiers: frontiers.get("learner") is Rest.ENDED,
                 seconds=300,
             )
             took = time.perf_counter() - started
             memory.stop()
-            (metrics,) = [own for status in running.status() for own in status.metrics.values()]
+            (metrics,) = [metrics for status in running.status() for metrics in status.metrics.values()]
     return {
         "events": result.accepted,
         "wall_s": round(took, 1),

@@ -56,8 +56,8 @@ def compare(disturbed: Outcome, undisturbed: Outcome) -> Comparison:
     """Compare everything that two runs have in common."""
     found = Comparison(
         rows=len(undisturbed.rows),
-        vectors=sum(len(own.found) for own in undisturbed.vectors.values()),
-        predictions=sum(len(own.found) for own in disturbed.predictions.values()),
+        vectors=sum(len(output.found) for output in undisturbed.vectors.values()),
+        predictions=sum(len(output.found) for output in disturbed.predictions.values()),
         examples=sum(map(len, undisturbed.examples.values())),
         models=len(undisturbed.learned),
         dead_letters=len(undisturbed.dead_letters),
@@ -81,11 +81,11 @@ def compare(disturbed: Outcome, undisturbed: Outcome) -> Comparison:
     return found
 
 
-def same(found: Comparison, what: str, own: Mapping[Any, Any], expected: Mapping[Any, Any]) -> bool:
+def same(found: Comparison, what: str, actual: Mapping[Any, Any], expected: Mapping[Any, Any]) -> bool:
     """Return whether two mappings are equal; if not, note what is missing, too many or different."""
-    missing = [key for key in expected if key not in own]
-    more = [key for key in own if key not in expected]
-    other = [key for key in expected if key in own and own[key] != expected[key]]
+    missing = [key for key in expected if key not in actual]
+    more = [key for key in actual if key not in expected]
+    other = [key for key in expected if key in actual and actual[key] != expected[key]]
     for word, keys in (("missing", missing), ("too many", more), ("different", other)):
         if keys:
             shown = ", ".join(str(key) for key in keys[:_SHOWN])
@@ -99,56 +99,57 @@ def _twice(found: Comparison, what: str, taken: Taken) -> bool:
     return not taken.twice
 
 
-def _vectors(found: Comparison, model: str, own: Taken, expected: Taken) -> bool:
+def _vectors(found: Comparison, model: str, actual: Taken, expected: Taken) -> bool:
     what = f"vector of {model}"
-    good = same(found, what, own.found, expected.found) & _twice(found, what, own)
-    if good and own.order != expected.order:
+    good = same(found, what, actual.found, expected.found) & _twice(found, what, actual)
+    if good and actual.order != expected.order:
         found.differences.append(f"{what}: in another order")
         return False
     return good
 
 
-def _predictions(found: Comparison, model: str, own: Taken, vectors: Taken) -> bool:
+def _predictions(found: Comparison, model: str, actual: Taken, vectors: Taken) -> bool:
     """Check that each vector from the first prediction of its partition on is predicted on once, unchanged."""
     what = f"prediction of {model}"
-    good = _twice(found, what, own)
+    good = _twice(found, what, actual)
     for partition, ids in vectors.order.items():
-        predicted = own.order.get(partition, [])
+        predicted = actual.order.get(partition, [])
         scored = ids[ids.index(predicted[0]) :] if predicted and predicted[0] in vectors.found else []
         found.unscored += len(ids) - len(scored)
         expected = {name: vectors.found[name] for name in scored}
-        good &= same(found, what, {name: own.found[name] for name in predicted}, expected)
+        good &= same(found, what, {name: actual.found[name] for name in predicted}, expected)
     return good
 
 
-def _examples(found: Comparison, model: str, own: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
-    counts, wanted = Counter(example[0] for example in own), Counter(example[0] for example in expected)
+def _examples(found: Comparison, model: str, actual: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
+    counts, wanted = Counter(example[0] for example in actual), Counter(example[0] for example in expected)
     missing, twice = wanted - counts, Counter(dict.fromkeys(counts, 1))
     found.examples_missing += missing.total()
     found.examples_duplicated += (counts - twice).total()
-    if own != expected:
+    if actual != expected:
         found.examples_equal = False
         at = next(
-            (i for i, (a, b) in enumerate(zip(own, expected, strict=False)) if a != b), min(len(own), len(expected))
+            (i for i, (a, b) in enumerate(zip(actual, expected, strict=False)) if a != b),
+            min(len(actual), len(expected)),
         )
-        there = own[at][0] if at < len(own) else "none"
+        there = actual[at][0] if at < len(actual) else "none"
         wants = expected[at][0] if at < len(expected) else "none"
         found.differences.append(
-            f"examples of {model}: {len(own)} instead of {len(expected)}; the first other one is number {at}: "
+            f"examples of {model}: {len(actual)} instead of {len(expected)}; the first other one is number {at}: "
             f"{there} instead of {wants}"
         )
 
 
 def _models(found: Comparison, disturbed: Outcome, undisturbed: Outcome) -> None:
     for model, expected in undisturbed.learned.items():
-        own = disturbed.learned.get(model)
-        if own is None or (own.state, own.examples) != (expected.state, expected.examples):
+        actual = disturbed.learned.get(model)
+        if actual is None or (actual.state, actual.examples) != (expected.state, expected.examples):
             found.model_equal = False
-            learned = own.examples if own is not None else "no"
+            learned = actual.examples if actual is not None else "no"
             found.differences.append(
                 f"model {model}: {learned} examples instead of {expected.examples}, "
-                f"{'the same state' if own and own.state == expected.state else 'another state'}"
+                f"{'the same state' if actual and actual.state == expected.state else 'another state'}"
             )
-        if own is None or (own.metrics, own.quality) != (expected.metrics, expected.quality):
+        if actual is None or (actual.metrics, actual.quality) != (expected.metrics, expected.quality):
             found.metrics_equal = False
-            found.differences.append(f"metrics of {model}: {own and own.metrics} instead of {expected.metrics}")
+            found.differences.append(f"metrics of {model}: {actual and actual.metrics} instead of {expected.metrics}")

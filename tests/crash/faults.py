@@ -86,7 +86,7 @@ class Happened:
 
 
 def _instances(*services: str) -> list[str]:
-    return [own for own in INSTANCES if own.rpartition("-")[0] in services]
+    return [instance for instance in INSTANCES if instance.rpartition("-")[0] in services]
 
 
 # Dealt like cards: every kind occurs, in an order that the seed decides.
@@ -100,7 +100,7 @@ def schedule(seed: int, kills: int, mean: float = 2.5) -> list[Fault]:
     draw = Random(seed)
     faults: list[Fault] = []
     cards = _cards(draw)
-    while sum(own.kind is Kind.KILL for own in faults) < kills:
+    while sum(fault.kind is Kind.KILL for fault in faults) < kills:
         kind, target = next(cards)
         faults.append(_fault(draw, kind, target, mean))
     return faults
@@ -109,7 +109,7 @@ def schedule(seed: int, kills: int, mean: float = 2.5) -> list[Fault]:
 def lasts(planned: Sequence[Fault]) -> float:
     """Estimate how many seconds a schedule takes: events should flow for as long."""
     held_up = {BROKER: 9.0, STORE: 2.0}
-    return sum(own.gap + own.alone * held_up.get(own.target, 0.3) for own in planned) + 5.0
+    return sum(fault.gap + fault.alone * held_up.get(fault.target, 0.3) for fault in planned) + 5.0
 
 
 def _cards(draw: Random) -> Iterator[tuple[Kind, str]]:
@@ -170,7 +170,7 @@ class Faults(threading.Thread):
 
     @property
     def kills(self) -> int:
-        return sum(own.fault.kind is Kind.KILL for own in tuple(self.happened))
+        return sum(event.fault.kind is Kind.KILL for event in tuple(self.happened))
 
     @property
     def others(self) -> int:
@@ -207,7 +207,7 @@ class Faults(threading.Thread):
     def _vectors(self) -> int:
         """Return the event time before which all vectors are made; the last known one while the store is away."""
         try:
-            return min(own.out for own in self._site.reached().values())
+            return min(progress.out for progress in self._site.reached().values())
         except Unavailable:
             return self._made
 

@@ -59,7 +59,7 @@ def compare(disturbed: Outcome, undisturbed: Outcome) -> Comparison:
     for model, taken in disturbed.vectors.items():
         expected = undisturbed.vectors[model]
         found.vectors += len(expected.found)
-        times = [{own: value[0] for own, value in vectors.found.items()} for vectors in (taken, expected)]
+        times = [{id: value[0] for id, value in vectors.found.items()} for vectors in (taken, expected)]
         found.vectors_equal &= same(found, f"vector of {model}", *times) & (taken.order == expected.order)
         if taken.twice:
             found.differences.append(f"vector of {model}: {len(taken.twice)} twice: {taken.twice[:5]}")
@@ -69,15 +69,15 @@ def compare(disturbed: Outcome, undisturbed: Outcome) -> Comparison:
 
 
 def _examples(found: Comparison, model: str, disturbed: Outcome, undisturbed: Outcome) -> None:
-    own, expected = disturbed.examples[model], undisturbed.examples[model]
-    ids, wanted = [example[0] for example in own], {example[0] for example in expected}
+    actual, expected = disturbed.examples[model], undisturbed.examples[model]
+    ids, wanted = [example[0] for example in actual], {example[0] for example in expected}
     found.examples_missing += len(wanted - set(ids))
     found.examples_duplicated += len(ids) - len(set(ids))
-    if [example[:4] for example in own] != [example[:4] for example in expected]:
+    if [example[:4] for example in actual] != [example[:4] for example in expected]:
         found.examples_equal = False
         found.differences.append(f"examples of {model}: other ids, times, labels or order")
     vectors = disturbed.vectors[model].found
-    other = [example[0] for example in own if vectors.get(example[0]) != (example[1], *example[4:])]
+    other = [example[0] for example in actual if vectors.get(example[0]) != (example[1], *example[4:])]
     if other:
         found.examples_equal = False
         found.differences.append(f"examples of {model}: {len(other)} have another vector than logged: {other[:5]}")

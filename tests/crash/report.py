@@ -14,8 +14,8 @@ from tests.crash.run import Result
 def line(result: Result) -> str:
     """Return the result as one JSON object."""
     through, found = result.disturbed, result.comparison
-    seconds = [own.seconds for own in through.recoveries if own.seconds is not None]
-    kills = sum(own.fault.kind is Kind.KILL for own in through.happened)
+    seconds = [recovery.seconds for recovery in through.recoveries if recovery.seconds is not None]
+    kills = sum(event.fault.kind is Kind.KILL for event in through.happened)
     return json.dumps(
         {
             "kills": kills,
@@ -41,13 +41,15 @@ def table(result: Result) -> str:
 def _faults(result: Result) -> list[str]:
     through = result.disturbed
     counts = Counter(
-        (own.fault.kind, own.fault.target.rpartition("-")[0] or own.fault.target) for own in through.happened
+        (event.fault.kind, event.fault.target.rpartition("-")[0] or event.fault.target) for event in through.happened
     )
     lines = ["faults"]
     for kind in Kind:
-        own = {target: count for (found, target), count in sorted(counts.items()) if found is kind}
-        if own:
-            lines.append(f"  {kind:<24} {sum(own.values()):>4}   " + ", ".join(f"{n} {t}" for t, n in own.items()))
+        targets = {target: count for (found, target), count in sorted(counts.items()) if found is kind}
+        if targets:
+            lines.append(
+                f"  {kind:<24} {sum(targets.values()):>4}   " + ", ".join(f"{n} {t}" for t, n in targets.items())
+            )
     lines.append(f"  {'slices sent twice':<24} {through.again:>4}")
     lines.append(f"  {'calls sent again':<24} {through.retried:>4}   to an ingest that did not answer")
     return lines
@@ -56,14 +58,14 @@ def _faults(result: Result) -> list[str]:
 def _recovery(result: Result) -> list[str]:
     lines = [f"recovery, kill to next output (s)  {'kills':>5} {'p50':>6} {'max':>6}   bounded by"]
     for service, bound in BOUNDS.items():
-        own = [found for found in result.disturbed.recoveries if found.service == service]
-        lines += _times(service, own, bound)
-        lines += _times("  while nothing else happened", [found for found in own if found.alone], "")
+        recoveries = [found for found in result.disturbed.recoveries if found.service == service]
+        lines += _times(service, recoveries, bound)
+        lines += _times("  while nothing else happened", [found for found in recoveries if found.alone], "")
     return lines
 
 
 def _times(what: str, found: Sequence[Recovery], bound: str) -> list[str]:
-    seconds = [own.seconds for own in found if own.seconds is not None]
+    seconds = [recovery.seconds for recovery in found if recovery.seconds is not None]
     worst = max(seconds, default=0.0)
     return [f"  {what:<32} {len(found):>5} {p50(seconds):>6.2f} {worst:>6.2f}   {bound}".rstrip()] if found else []
 
@@ -98,4 +100,4 @@ def _wrong(result: Result) -> list[str]:
     wrong = [*result.comparison.differences]
     if result.disturbed.unfinished:
         wrong.insert(0, f"not finished: {result.disturbed.unfinished}")
-    return ["", "wrong", *(f"  {own}" for own in wrong)] if wrong else []
+    return ["", "wrong", *(f"  {line}" for line in wrong)] if wrong else []

@@ -132,7 +132,7 @@ def disturbed(
 
 def undisturbed(grounds: Grounds, directory: Path, load: Load, *, loop_file: Path = LOOP) -> Outcome:
     """Run the same events through one process of each service, at full speed."""
-    cut = [Slice(own.events, own.mark, False) for own in slices(load)]
+    cut = [Slice(part.events, part.mark, False) for part in slices(load)]
     with Site(grounds, directory, loop_file, linked=False) as site:
         sender = Sender(lambda: site.of("ingest"), cut)
         sender.start()
@@ -192,8 +192,8 @@ def _behind(site: Site) -> list[str]:
     """Return what has not reached the end of history, in words."""
     try:
         behind = [
-            f"{own.stream}-{own.partition} is not folded"
-            for own, reached in site.reached().items()
+            f"{partition.stream}-{partition.partition} is not folded"
+            for partition, reached in site.reached().items()
             if min(reached) < ENDED
         ]
     except Unavailable as error:
@@ -217,7 +217,7 @@ def _unscored(site: Site, models: Sequence[str]) -> list[str]:
         f"{topic.rpartition('/')[2]} is not scored"
         for model in models
         for topic in client.get_topic_partitions(site.topics.predictions(model))
-        if not any(own.properties.get("reached") == "ended" for own in messages(client, topic))
+        if not any(message.properties.get("reached") == "ended" for message in messages(client, topic))
     ]
 
 

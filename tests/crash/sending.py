@@ -66,28 +66,28 @@ class Sender(threading.Thread):
     def run(self) -> None:
         try:
             began = time.monotonic()
-            for index, own in enumerate(self._slices):
+            for index, part in enumerate(self._slices):
                 if self._reached is not None:
                     self._pause.wait(max(began + index * SLICE_S - time.monotonic(), 0.0))
                     while self._reached() < index * SLICE_S:
                         self._pause.wait(SLICE_S)
-                self._surely(own)
-                if own.again:
-                    self._surely(own)
+                self._surely(part)
+                if part.again:
+                    self._surely(part)
                     self.again += 1
-                self.sent += len(own)
+                self.sent += len(part)
             self._surely(Slice({}, 0, False), end=True)
         except BaseException as error:
             self.failure = error
         finally:
             self._forget()
 
-    def _surely(self, own: Slice, *, end: bool = False) -> None:
+    def _surely(self, part: Slice, *, end: bool = False) -> None:
         deadline = time.monotonic() + scaled(self._seconds)
         while True:
             began = time.time()
             try:
-                self._send(own, end)
+                self._send(part, end)
             except HeadraceError:
                 self._forget()
                 self.retried += 1
@@ -98,7 +98,7 @@ class Sender(threading.Thread):
                 self.calls.append(Call(began, time.time()))
                 return
 
-    def _send(self, own: Slice, end: bool) -> None:
+    def _send(self, part: Slice, end: bool) -> None:
         if self._client is None:
             addresses = self._addresses()
             self._client = IngestClient(addresses[self._turn % len(addresses)])
@@ -108,7 +108,7 @@ class Sender(threading.Thread):
             bell.start()
             try:
                 for name in STREAMS:
-                    stream.send(name, own.events.get(name, []), mark=own.mark, end=end)
+                    stream.send(name, part.events.get(name, []), mark=part.mark, end=end)
                 stream.finish()
             finally:
                 bell.cancel()

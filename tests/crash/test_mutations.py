@@ -49,7 +49,9 @@ def through(
         settle_s=settle_s,
         say=print,
     )
-    assert {own[1:] for own in moments} == {own.name[4:] for own in (directory / "state" / "feature").glob("was-*")}
+    assert {moment[1:] for moment in moments} == {
+        path.name[4:] for path in (directory / "state" / "feature").glob("was-*")
+    }
     found = compare(run.outcome, expected)
     if run.unfinished:
         found.differences.append(run.unfinished)

@@ -86,7 +86,7 @@ def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Runnin
             for name in ("scheduled", "arrived"):
                 stream.send(name, [], end=True)
             assert stream.finish().rejected == 0
-        until(lambda: [own.versions for own in running.status() if own.service == "scorer"], _has_learned, 60)
+        until(lambda: [status.versions for status in running.status() if status.service == "scorer"], _has_learned, 60)
         yield running
 
 
@@ -122,8 +122,8 @@ def test_live_events_follow_history_as_the_page_shows(tmp_path: Path) -> None:
 
 def test_a_program_asks_as_the_page_shows(asking: embedded.RunningLoop) -> None:
     # The page explains why these do not share a process.
-    triton = [own for own in python_blocks(ASK) if "tritonclient" in own.text]
-    said = _python(ASK, [own for own in python_blocks(ASK) if own not in triton], asking)
+    triton = [block for block in python_blocks(ASK) if "tritonclient" in block.text]
+    said = _python(ASK, [block for block in python_blocks(ASK) if block not in triton], asking)
     assert "from 30 examples" in said
     assert "late_arrival binary 30" in said
     assert len(_python(ASK, triton, asking).split()) >= 2
@@ -146,17 +146,17 @@ def _has_learned(versions: list[dict[str, int]]) -> bool:
 
 
 def _examples(running: embedded.RunningLoop) -> float:
-    told = [own.get("examples", 0.0) for status in running.status() for own in status.metrics.values()]
+    told = [metrics.get("examples", 0.0) for status in running.status() for metrics in status.metrics.values()]
     return max(told, default=0.0)
 
 
 def _block(page: Path, language: str) -> Block:
-    return next(own for own in blocks(page) if own.language == language)
+    return next(block for block in blocks(page) if block.language == language)
 
 
 def _python(page: Path, parts: list[Block], running: embedded.RunningLoop, where: Path | None = None) -> str:
     """Run the blocks in order in one process, at the addresses of this loop; return what they print."""
-    text = "\n".join(own.text for own in parts)
+    text = "\n".join(block.text for block in parts)
     for shown, address in {
         "127.0.0.1:8000": running.addresses["ingest"],
         "localhost:7070": running.addresses["scorer"],

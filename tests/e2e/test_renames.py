@@ -74,7 +74,9 @@ def send(loop: RunningLoop, numbers: range) -> None:
 
 def newest(loop: RunningLoop) -> int:
     """Return the number of examples in the version that the scorer answers with."""
-    return max((n for own in loop.status() if own.service == "scorer" for n in own.versions.values()), default=0)
+    return max(
+        (n for status in loop.status() if status.service == "scorer" for n in status.versions.values()), default=0
+    )
 
 
 def test_a_renamed_loop_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,7 +105,9 @@ def next_scorer(loop: LoopDefinition, before: RunningLoop, folder: Path) -> Iter
         board = StatusBoard(store, loop.name)
         try:
             yield until(
-                lambda: next((own.address for own in board.read() if own.instance == instance and own.address), ""),
+                lambda: next(
+                    (status.address for status in board.read() if status.instance == instance and status.address), ""
+                ),
                 seconds=60,
             )
         finally:
@@ -115,18 +117,20 @@ def next_scorer(loop: LoopDefinition, before: RunningLoop, folder: Path) -> Iter
 
 def learned(loop: RunningLoop) -> int:
     """Return the number of examples in the version that the scorers answer with."""
-    return max((n for own in loop.status() if own.service == "scorer" for n in own.versions.values()), default=0)
+    return max(
+        (n for status in loop.status() if status.service == "scorer" for n in status.versions.values()), default=0
+    )
 
 
 def told(loop: RunningLoop, service: str) -> tuple[str, int, int] | None:
     """Return what a service reports of the takeover: the hash that answers, and the examples learned and needed."""
-    found = [own.takeovers["delay"] for own in loop.status() if own.service == service and own.takeovers]
+    found = [status.takeovers["delay"] for status in loop.status() if status.service == service and status.takeovers]
     return (found[0].answering, found[0].learned, found[0].needed) if found else None
 
 
 def unserved(loop: RunningLoop) -> float:
     """Return how many answers no version is known to have predicted; -1 until one of the new definition is known."""
-    [metrics] = [own.metrics.get("delay", {}) for own in loop.status() if own.service == "learner"]
+    [metrics] = [status.metrics.get("delay", {}) for status in loop.status() if status.service == "learner"]
     return metrics.get("unserved") or 0.0 if "served" in metrics else -1.0
 
 
@@ -193,11 +197,11 @@ def test_a_changed_view_is_folded_in_both_forms_until_the_switch(tmp_path: Path)
         # The old form is still folded.
         send(loop, range(_EXAMPLES, _EXAMPLES + 60))
         until(lambda: sales(loop, 660) == {"sales.count.1h": 220.0}, seconds=120)
-        until(lambda: any(both in own.note for own in loop.status()))
+        until(lambda: any(both in status.note for status in loop.status()))
         send(loop, range(_EXAMPLES + 60, _EXAMPLES + 300))
         until(lambda: told(loop, "scorer") is None, seconds=120)
         assert sales(loop, 900) == {"sales.count.2h": 300.0}
-        until(lambda: not any(both in own.note for own in loop.status()), seconds=60)
+        until(lambda: not any(both in status.note for status in loop.status()), seconds=60)
         # Each event that arrived meanwhile has one prediction, by the definition that answered then.
         came = {str(number) for number in range(_EXAMPLES, _EXAMPLES + 300)}
         found = until(lambda: predicted(loop), came.issubset, seconds=60)
@@ -205,7 +209,7 @@ def test_a_changed_view_is_folded_in_both_forms_until_the_switch(tmp_path: Path)
         assert all(len(definitions) == 1 for definitions in found.values())
     with embedded.run(after, data=data) as loop:
         until(lambda: learned(loop) >= 700, seconds=60)
-        assert not any(both in own.note for own in loop.status())
+        assert not any(both in status.note for status in loop.status())
 
 
 def predicted(loop: RunningLoop) -> dict[str, list[str]]:
@@ -213,7 +217,7 @@ def predicted(loop: RunningLoop) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     client = pulsar.Client(loop.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
     topic = Topics("shop", loop.namespace).predictions("delay")
-    for batch in (own for physical in partitions(client, topic) for own in read_whole(client, physical)):
+    for batch in (batch for physical in partitions(client, topic) for batch in read_whole(client, physical)):
         for payload, properties in zip(batch.payloads, batch.properties, strict=True):
             for id in predicted_questions(payload)[0] if payload else []:
                 found.setdefault(id, []).append(properties["definition"])

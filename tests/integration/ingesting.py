@@ -60,7 +60,9 @@ class Ingesting:
 
     def status(self) -> ServiceStatus | None:
         with redis.Redis.from_url(self.redis_url) as store:
-            return next((own for own in StatusBoard(store, self.loop.name).read() if own.service == "ingest"), None)
+            return next(
+                (status for status in StatusBoard(store, self.loop.name).read() if status.service == "ingest"), None
+            )
 
     @contextmanager
     def client(self) -> Iterator[pulsar.Client]:
@@ -111,17 +113,17 @@ def ingesting(
     loop_json.write_bytes(definition.encode(loop))
     urls = place.environment | {"HEADRACE_REDIS_URL": redis_url}
     process = _start("ingest", loop_json, urls | environment)
-    own = Ingesting(loop, loop_json, place, redis_url, process, "")
+    ingest = Ingesting(loop, loop_json, place, redis_url, process, "")
     try:
 
         def ready_or_ended() -> ServiceStatus | None:
-            status = own.status()
+            status = ingest.status()
             return status if status and status.state == "ready" else None
 
         ready = until(ready_or_ended, lambda status: status is not None or process.poll() is not None)
         assert ready is not None, loop_json.with_suffix(".ingest.log").read_text()
-        own.address = ready.address
-        yield own
+        ingest.address = ready.address
+        yield ingest
     finally:
         _stop(process)
 

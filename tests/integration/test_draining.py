@@ -74,8 +74,8 @@ def test_ingest_answers_the_calls_under_way_before_it_ends(tmp_path: Path, place
         result = call.finish()
         assert (result.accepted, result.rejected) == (2, 1)
         assert ingest.process.wait(scaled(30)) == 0
-        assert [json.loads(own)["id"] for own in ingest.written(topic, 2).payloads] == ["before", "under way"]
-        assert [own.event for own in ingest.dead_letters(1)] == [b"?"]
+        assert [json.loads(payload)["id"] for payload in ingest.written(topic, 2).payloads] == ["before", "under way"]
+        assert [letter.event for letter in ingest.dead_letters(1)] == [b"?"]
 
 
 def test_the_scorer_answers_and_logs_what_is_under_way_before_it_ends(tmp_path: Path, place: Place) -> None:
@@ -106,7 +106,7 @@ def test_the_scorer_answers_and_logs_what_is_under_way_before_it_ends(tmp_path: 
         assert scorer.process.wait(scaled(30)) == 0
 
         def logged(messages: list) -> bool:  # type: ignore[type-arg]
-            ids = [id for own in messages if own.data() for id in decode_predictions(FRAUD, own.data()).ids]
+            ids = [id for message in messages if message.data() for id in decode_predictions(FRAUD, message.data()).ids]
             return {"before", "under way"} <= set(ids)
 
         assert scorer.read(scorer.topics.predictions("fraud"), logged)

@@ -224,7 +224,7 @@ def test_status_shows_lag_rates_versions_and_dead_letters(here: Up, capsys: pyte
         assert len(out(capsys, "status", loop).splitlines()) == 4
     told = json.loads(out(capsys, "status", "--json", "--redis", str(here.told["redis"])))
     assert told["loop"] == "payments"
-    assert [own["service"] for own in told["services"]] == ["feature", "ingest", "learner", "scorer"]
+    assert [service["service"] for service in told["services"]] == ["feature", "ingest", "learner", "scorer"]
     assert told["services"][0]["counters"] == {"events": 7, "dead_letters": 3}
 
 
@@ -268,7 +268,7 @@ def test_models_are_listed_and_described(here: Up, capsys: pytest.CaptureFixture
         "fraudulent  binary  1,200 examples  (d1)",
         "young  binary  no version yet  ()",
     ]
-    assert [own["examples"] for own in json.loads(out(capsys, "models", "--json"))] == [1200, None]
+    assert [model["examples"] for model in json.loads(out(capsys, "models", "--json"))] == [1200, None]
     description = out(capsys, "models", "fraudulent")
     assert "  LogisticRegression()\n" in description
     assert "  roc_auc  0.75\n" in description

@@ -95,8 +95,8 @@ class Room:
                 [],
             )
             frontier = END_OF_HISTORY if end and stop == last else stop
-            payload, own = encode_log(self.model, part), self.model
-            said = header(payload, epoch=1, reached=frontier, definition=own.hash, examples=own.examples_hash)
+            payload, model = encode_log(self.model, part), self.model
+            said = header(payload, epoch=1, reached=frontier, definition=model.hash, examples=model.examples_hash)
             producer.send(payload, properties=said)
         producer.close()
 
@@ -132,8 +132,8 @@ class Room:
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with embedded.store(tmp_path_factory.mktemp("store")) as own:
-        yield own.url
+    with embedded.store(tmp_path_factory.mktemp("store")) as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -298,8 +298,8 @@ def test_the_end_of_a_shorter_log_is_enough(room: Room, running: Callable[[Worke
     worker = running(room.worker())
     eventually(lambda: worker.standing.published == 700)
     stop(worker)
-    own = [version for version in room.versions() if version.definition == room.model.hash]
-    assert [(version.examples, version.taken_over) for version in own] == [(500, False), (700, True)]
+    current = [version for version in room.versions() if version.definition == room.model.hash]
+    assert [(version.examples, version.taken_over) for version in current] == [(500, False), (700, True)]
 
 
 @pytest.mark.parametrize("loss", ["gone", "corrupt", "older"])

@@ -95,7 +95,7 @@ def test_it_dies_with_its_parent_and_has_all_that_it_acknowledged_on_the_same_po
     broker, parent, (url, admin_url, pid) = guarded
     # Another broker runs beside it.
     assert official.url != url
-    assert {re.sub(":.*", "", own) for own in listening_on(int(pid))} == {"0100007F"}
+    assert {re.sub(":.*", "", address) for address in listening_on(int(pid))} == {"0100007F"}
 
     with pytest.raises(InvalidRequest, match=r"refused by the broker at .* \(401\)"):
         Admin(admin_url).clusters()
@@ -105,8 +105,8 @@ def test_it_dies_with_its_parent_and_has_all_that_it_acknowledged_on_the_same_po
     admin = Admin(admin_url, token("admin"))
     assert admin.create_topic(TOPIC, 2)
 
-    own = client(url, token("admin"), tmp_path)
-    producer = Producer(own, f"{TOPIC}-partition-0")
+    pulsar_client = client(url, token("admin"), tmp_path)
+    producer = Producer(pulsar_client, f"{TOPIC}-partition-0")
     for number in range(500):
         producer.send(str(number).encode())
     producer.flush()
@@ -115,7 +115,7 @@ def test_it_dies_with_its_parent_and_has_all_that_it_acknowledged_on_the_same_po
     until(lambda: not answers(int(url.rpartition(":")[2])))
     broker.start()
     assert (broker.url, broker.admin_url) == (url, admin_url)
-    reader = LogReader(own, f"{TOPIC}-partition-0")
+    reader = LogReader(pulsar_client, f"{TOPIC}-partition-0")
     found: list[bytes] = []
     until(lambda: found.extend(reader.receive(1_000).payloads) or len(found) >= 500)
     assert found == [str(number).encode() for number in range(500)]
@@ -123,7 +123,7 @@ def test_it_dies_with_its_parent_and_has_all_that_it_acknowledged_on_the_same_po
     assert admin.partitions(TOPIC) == 2
     # It keeps its bookie, which it would lose permanently after every third kill without a repair.
     assert broker.child.said().count("deleted. path: /ledgers/available/") <= 3
-    own.close()
+    pulsar_client.close()
     pid_now = broker.pid
     broker.stop()
     assert not answers(port_of(broker))

@@ -136,8 +136,8 @@ def test_of_versions_the_newest_of_each_definition_stays(
     versions = Versions(client, topic)
     for examples in (100, 200, 300):
         for definition in ("older", model.hash):
-            own = models_pb2.ModelVersion(model="m", definition=definition, examples=examples)
-            versions.publish(own)
+            version = models_pb2.ModelVersion(model="m", definition=definition, examples=examples)
+            versions.publish(version)
     versions.flush()
     producer = Producer(client, topic)
     producer.send(b"", key="m:gone")
@@ -149,7 +149,7 @@ def test_of_versions_the_newest_of_each_definition_stays(
         for batch in read_whole(client, topic, compacted=True)
         for payload in batch.payloads
     ]
-    assert [(own.definition, own.examples) for own in found] == [("older", 300), (model.hash, 300)]
+    assert [(version.definition, version.examples) for version in found] == [("older", 300), (model.hash, 300)]
     assert sum(len(batch) for batch in read_whole(client, topic)) == 7
     assert versions.newest(model, official_place.topics("shop").examples("m")).examples == 300
     client.close()

@@ -27,8 +27,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def store(directory: Path) -> Iterator[Store]:
-    with embedded.store(directory) as own:
-        yield own
+    with embedded.store(directory) as server:
+        yield server
 
 
 def asked(id: str = "") -> scoring_pb2.ScoreRequest:
@@ -36,7 +36,7 @@ def asked(id: str = "") -> scoring_pb2.ScoreRequest:
 
 
 def card_mean(answer: scoring_pb2.ScoreResponse) -> scoring_pb2.ScoreResponse:
-    return next(own for own in answer.vector if own.name == "card_mean")
+    return next(value for value in answer.vector if value.name == "card_mean")
 
 
 def test_the_store_down_and_up_again(directory: Path, place: Place, store: Store) -> None:
@@ -91,7 +91,7 @@ def test_the_broker_down_and_up_again(directory: Path, place: Place, store: Stor
         until(lambda: not scorer.scoring.Score(asked("after")).degradations, seconds=60)
 
         def all_there(messages: list) -> bool:  # type: ignore[type-arg]
-            ids = [id for own in messages if own.data() for id in decode_predictions(FRAUD, own.data()).ids]
+            ids = [id for message in messages if message.data() for id in decode_predictions(FRAUD, message.data()).ids]
             return {*taken, "after"} <= set(ids)
 
         scorer.read(scorer.topics.predictions("fraud"), all_there)
@@ -129,7 +129,7 @@ def test_a_second_scorer_takes_over_where_the_first_one_ends(tmp_path: Path, pla
                 second.send(second.topics.features("fraud"), later[18:])
                 read = second.read(
                     second.topics.predictions("fraud"),
-                    lambda own: any(message.properties().get("reached") == "390" for message in own),
+                    lambda messages: any(message.properties().get("reached") == "390" for message in messages),
                 )
         accepted, ids, sent = Accepted(), [], []
         for message in read:

@@ -168,5 +168,5 @@ def _in_turn(action: Write, payloads: Mapping[str, Sequence[bytes]]) -> Iterator
         for name, lines in payloads.items()
         for start in range(0, len(lines), _RUN)
     ]
-    for _, name, run in sorted(runs, key=lambda own: own[:2]):
+    for _, name, run in sorted(runs, key=lambda item: item[:2]):
         yield name, run

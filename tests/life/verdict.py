@@ -111,7 +111,7 @@ def waits(loop: LoopDefinition, recorder: Recording) -> bool:
         expected, since = examples_of(loop, model, judged), recorder.since(model.name)
         asked = {(entry.id, entry.time) for entry in logged if entry.kind == "question"}
         made = _of_its_time(expected.made, asked, model, judged, added)
-        positions = {(own.partition, own.position) for own in vectors}
+        positions = {(vector.partition, vector.position) for vector in vectors}
         if any(place not in positions for place in _places(model, judged, since)):
             return True
         if len(asked) < len(_places(model, judged, added)) - expected.repeated_questions:
@@ -125,8 +125,8 @@ def _places(model: ModelDefinition, judged: Judged, since: Mapping[int, Position
     """Return the questions after a position in their partition."""
     return {
         (event.partition, event.position): event
-        for own in judged[model.stream]
-        for event in own.accepted
+        for partition in judged[model.stream]
+        for event in partition.accepted
         if event.position > since.get(event.partition, NOWHERE)
     }
 
@@ -201,7 +201,7 @@ def _examples(
 
 def _not_as_logged(logged: Iterable[LoggedEntry], vectors: Iterable[LoggedVector]) -> list[str]:
     """Return the questions and answers that do not hold the vector that was logged for them."""
-    of = {(own.id, own.time): own.values for own in vectors}
+    of = {(vector.id, vector.time): vector.values for vector in vectors}
     asked = (entry for entry in logged if entry.kind != "unanswered" and not entry.made)
     wrong = (entry for entry in asked if of.get((entry.id, entry.time)) != entry.values)
     return [f"{entry.kind} {entry.id} has another vector" for entry in wrong]
@@ -209,12 +209,12 @@ def _not_as_logged(logged: Iterable[LoggedEntry], vectors: Iterable[LoggedVector
 
 def _count_events(found: Verdict, judged: Judged) -> None:
     for partitions in judged.values():
-        for own in partitions:
-            found.counts["events accepted"] += len(own.accepted)
-            found.counts.update(f"events {refusal.reason}" for refusal in own.refused)
+        for partition in partitions:
+            found.counts["events accepted"] += len(partition.accepted)
+            found.counts.update(f"events {refusal.reason}" for refusal in partition.refused)
 
 
 def _note(into: list[str], model: ModelDefinition, wrong: Sequence[str]) -> None:
-    into += [f"{model.name}: {own}" for own in wrong[:_SHOWN]]
+    into += [f"{model.name}: {difference}" for difference in wrong[:_SHOWN]]
     if len(wrong) > _SHOWN:
         into.append(f"{model.name}: and {len(wrong) - _SHOWN} more of this kind")

@@ -90,8 +90,8 @@ class World:
         loop = self.loop.definition
         self._recorder = Recorder(loop, self.loop.namespace)
         self._recorder.connect(self.loop.pulsar_url)
-        self._bare = {own.name: BareRiver(own, self._loaded.learner(own.name)) for own in loop.models}
-        self.situations[f"{max(own.partitions for own in loop.streams)} partitions"] += 1
+        self._bare = {model.name: BareRiver(model, self._loaded.learner(model.name)) for model in loop.models}
+        self.situations[f"{max(stream.partitions for stream in loop.streams)} partitions"] += 1
         self.situations[f"{len(loop.models)} models"] += 1
         return self
 
@@ -208,7 +208,7 @@ class World:
 
     def _metrics(self, model: str) -> dict[str, float]:
         told = [status.metrics[model] for status in self.loop.status() if model in status.metrics]
-        return max(told, key=lambda own: own.get("examples", 0.0), default={})
+        return max(told, key=lambda metrics: metrics.get("examples", 0.0), default={})
 
     def _states(self) -> Iterator[str]:
         """Compare the state of each model with that of bare River, bit for bit."""
@@ -235,7 +235,7 @@ class World:
         self._recorder.read()
         self._recorder.close()
         self._running.close()
-        before = {own.name: own.hash for own in self._loaded.definition.models}
+        before = {model.name: model.hash for model in self._loaded.definition.models}
         self._file.write_text(source(self._partitions, shape=action.shape))
         self._loaded, now = declare.load(self._file), _now()
         self._up()
@@ -243,16 +243,16 @@ class World:
         loop = self.loop.definition
         self._recorder.change(loop, now)
         self._bare = {
-            own.name: self._bare[own.name]
-            if before.get(own.name) == own.hash
-            else BareRiver(own, self._loaded.learner(own.name))
-            for own in loop.models
+            model.name: self._bare[model.name]
+            if before.get(model.name) == model.hash
+            else BareRiver(model, self._loaded.learner(model.name))
+            for model in loop.models
         }
         self._recorder.connect(self.loop.pulsar_url)
 
     def _replaced(self, before: dict[str, int]) -> bool:
         """Return whether each instance runs as a new process that is ready."""
-        ready = {own.instance for own in self.loop.status() if own.state == "ready"}
+        ready = {status.instance for status in self.loop.status() if status.state == "ready"}
         pids = self.loop.pids
         return all(name in ready and pids.get(name, pid) != pid for name, pid in before.items())
 

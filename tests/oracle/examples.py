@@ -79,7 +79,7 @@ def _answer(label: LabelDefinition, question: Event, mine: list[Label], watermar
     end = question.time + label.wait
     if label.after is not None:
         # Take the first in event time, once no earlier one can come.
-        first = min(mine, key=lambda own: own.time, default=None)
+        first = min(mine, key=lambda answer: answer.time, default=None)
         if first is not None:
             return first if first.time < watermark else None
     elif mine and not label.correct:
@@ -87,8 +87,8 @@ def _answer(label: LabelDefinition, question: Event, mine: list[Label], watermar
     if end >= watermark:
         return None
     if mine:
-        newest = max(own.time for own in mine)
-        return Label(question.id, end, [own.value for own in mine if own.time == newest][-1])
+        newest = max(answer.time for answer in mine)
+        return Label(question.id, end, [answer.value for answer in mine if answer.time == newest][-1])
     return None if label.absent is None else Label(question.id, end, label.absent)
 
 
@@ -110,14 +110,14 @@ def _by_id(
     """Return the labels of each question in the order of reading, and the labels without a question."""
     found: _Candidates = {}
     unmatched: list[Label] = []
-    for own in told:
+    for answer in told:
         # A label belongs to the earliest question of its id within the bound.
-        near = [asked for asked in questions.get(own.of, []) if abs(own.time - asked.time) <= label.wait]
+        near = [asked for asked in questions.get(answer.of, []) if abs(answer.time - asked.time) <= label.wait]
         if near:
             question = min(near, key=lambda asked: asked.time)
-            found.setdefault((question.id, question.time), []).append(own)
+            found.setdefault((question.id, question.time), []).append(answer)
         else:
-            unmatched.append(own)
+            unmatched.append(answer)
     return found, unmatched
 
 
@@ -125,13 +125,13 @@ def _forecasts(questions: dict[str, list[Event]], told: list[Label], label: Labe
     """Return the labels of each question's entity that are as much later as the forecast says."""
     found: _Candidates = {}
     by_entity: dict[str, list[Label]] = {}
-    for own in told:
-        by_entity.setdefault(own.of, []).append(own)
+    for answer in told:
+        by_entity.setdefault(answer.of, []).append(answer)
     for group in questions.values():
         for asked in group:
             labels = by_entity.get(str(asked.fields[label.id]), [])
             earliest, latest = asked.time + (label.after or 0), asked.time + label.wait
-            found[asked.id, asked.time] = [own for own in labels if earliest <= own.time <= latest]
+            found[asked.id, asked.time] = [answer for answer in labels if earliest <= answer.time <= latest]
     return found
 
 
@@ -141,7 +141,7 @@ def _questions(partitions: Sequence[Partition], bound: int) -> tuple[dict[str, l
     repeated = 0
     for event in _in_order(partitions):
         others = found.setdefault(event.id, [])
-        if any(abs(own.time - event.time) <= bound for own in others):
+        if any(abs(other.time - event.time) <= bound for other in others):
             repeated += 1
         else:
             others.append(event)

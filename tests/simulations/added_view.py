@@ -110,7 +110,9 @@ def _late(number: int) -> bool:
 
 def learned(loop: RunningLoop) -> int:
     """Return the number of examples in the version that the scorers answer with."""
-    return max((n for own in loop.status() if own.service == "scorer" for n in own.versions.values()), default=0)
+    return max(
+        (n for status in loop.status() if status.service == "scorer" for n in status.versions.values()), default=0
+    )
 
 
 def wait_for(probe: Callable[[], _Value], what: str, seconds: float = 600.0) -> _Value:
@@ -246,7 +248,7 @@ def watch(loop: RunningLoop, requests: SteadyRequests, new: str) -> None:
         if not whole and any("made " in line or "new definition" in line for line in lines):
             whole = True
             say(f"the whole status:\n{text}")
-        newest = {own.address: own.definition for own in requests.answers[-20:]}
+        newest = {answer.address: answer.definition for answer in requests.answers[-20:]}
         if set(newest.values()) == {new} and set(newest) == set(requests.addresses) and not lines:
             return
         if time.monotonic() - began > scaled(900):
@@ -268,16 +270,16 @@ def compared(loop: RunningLoop, total: int, sample: int | None) -> Comparison:
 def figures(requests: SteadyRequests, began: float, old: str, new: str, found: Comparison) -> dict[str, Any]:
     """Return the figures of the last line."""
     answers = sorted(requests.answers)
-    during = sorted(own.seconds for own in answers if own.at >= began)
-    first_new = next(own for own in answers if own.definition == new)
-    last_old = [own for own in answers if own.definition == old][-1]
-    degraded = Counter(name for own in answers for name in own.degradations)
+    during = sorted(answer.seconds for answer in answers if answer.at >= began)
+    first_new = next(answer for answer in answers if answer.definition == new)
+    last_old = [answer for answer in answers if answer.definition == old][-1]
+    degraded = Counter(name for answer in answers for name in answer.degradations)
     return {
         "requests": len(answers) + len(requests.failures),
         "failed": len(requests.failures),
         "failures": requests.failures[:3],
-        "answered_by_old": sum(own.definition == old for own in answers),
-        "answered_by_new": sum(own.definition == new for own in answers),
+        "answered_by_old": sum(answer.definition == old for answer in answers),
+        "answered_by_new": sum(answer.definition == new for answer in answers),
         "degraded": dict(degraded),
         "seconds_until_the_switch": round(first_new.at - began, 1),
         "seconds_until_the_last_old_answer": round(last_old.at - began, 1),

@@ -141,7 +141,7 @@ def _states(estimator: Any, *evaluations: Evaluation) -> Check:
     """Compare the final state of the running learner with River's models after the last answer."""
     mine = state_hash(_in_one_order(estimator))
     found = [state_hash(_in_one_order(evaluation.models[max(evaluation.models)])) for evaluation in evaluations]
-    return Check("models in the end: River, checkpoint", len(found), sum(own != mine for own in found))
+    return Check("models in the end: River, checkpoint", len(found), sum(digest != mine for digest in found))
 
 
 def _in_one_order(estimator: Any) -> Any:

@@ -66,7 +66,7 @@ def compare(
     with closing(client):
         log = _read(client, f"{prefix}-{model.name}-examples")
         streams = {
-            stream.name: [_read(client, own) for own in _partitions(prefix, stream.name, stream.partitions)]
+            stream.name: [_read(client, topic) for topic in _partitions(prefix, stream.name, stream.partitions)]
             for stream in loop.streams
         }
     judged = judge(loop, streams)
@@ -82,7 +82,7 @@ def compare(
 
 def _partitions(prefix: str, stream: str, count: int) -> list[str]:
     topic = f"{prefix}-{stream}"
-    return [f"{topic}-partition-{own}" for own in range(count)] if count > 1 else [topic]
+    return [f"{topic}-partition-{index}" for index in range(count)] if count > 1 else [topic]
 
 
 def _read(client: pulsar.Client, topic: str) -> list[Message]:
@@ -148,7 +148,9 @@ def _compare_vectors(
 def _entry(model: ModelDefinition, part: LogEntries, row: int) -> LoggedEntry:
     """Return an answer as the oracle takes it; the model has no texts among its features."""
     values = part.numbers[row].tolist()
-    held = {own.name: None if value != value else value for own, value in zip(model.features, values, strict=True)}
+    held = {
+        feature.name: None if value != value else value for feature, value in zip(model.features, values, strict=True)
+    }
     places = int(part.seqs[row]), "answer", int(part.questions[row])
     known = int(part.label_times[row]), float(part.weights[row])
     return LoggedEntry(*places, part.ids[row], int(part.times[row]), part.labels[row], *known, held, False, True)

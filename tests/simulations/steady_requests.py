@@ -98,7 +98,7 @@ class SteadyRequests(threading.Thread):
             self.failures.append(f"{address}: {reason}")
         else:
             now = time.monotonic()
-            names = tuple(scoring_pb2.Degradation.Name(own) for own in scored.degradations)
+            names = tuple(scoring_pb2.Degradation.Name(degradation) for degradation in scored.degradations)
             version = scored.version
             self.answers.append(Answered(now, now - due, address, version.definition, version.examples, names))
         finally:

@@ -108,7 +108,7 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
         "questions": len(by_time),
         "answers": sum(label is not None for label in by_time.labels),
         "predictions_compared": 2 * len(by_time),
-        "predictions_different": sum(own.different for own in found.checks if own.what.startswith("predictions")),
+        "predictions_different": sum(check.different for check in found.checks if check.what.startswith("predictions")),
         "metrics_of_the_log_different": again,
         "different": found.different + again,
         "evaluation_s": round(time.monotonic() - began, 1),
@@ -164,7 +164,7 @@ def _is_joined(metrics: Mapping[str, float | None], recorded: Recorded, model: M
 
 def table(found: Comparison, metrics: Mapping[str, float | None]) -> str:
     """Format the figures as of the question, as served, and of the baselines."""
-    river = [(f"River, {how}", _of_river(own)) for how, own in _river(found).items()]
+    river = [(f"River, {how}", _of_river(evaluation)) for how, evaluation in _river(found).items()]
     metrics = metrics if metrics.get("scored") else {}
     loop = {name: metrics.get(name) for name in _COLUMNS}
     served = {name: metrics.get(f"served_{name}") for name in _COLUMNS}
@@ -200,9 +200,9 @@ def differences(found: Comparison) -> str:
     """Format what was compared with what, and how much of it differs."""
     heading = f"{'compared':60}  {'values':>9}  {'different':>9}  {'by at most':>10}  allowed"
     rows = [
-        f"{own.what:60}  {own.compared:9,}  {own.different:9,}  {own.greatest:10.1e}  "
-        + (f"{own.allowed:.0e}" if own.allowed else "0")
-        for own in found.checks
+        f"{check.what:60}  {check.compared:9,}  {check.different:9,}  {check.greatest:10.1e}  "
+        + (f"{check.allowed:.0e}" if check.allowed else "0")
+        for check in found.checks
     ]
     return "\n".join([heading, *rows])
 

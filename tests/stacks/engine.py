@@ -95,7 +95,7 @@ class Engine:
     def _container(self, service: str) -> str:
         label = "com.docker.compose"
         filters = (f"label={label}.project={self._project}", f"label={label}.service={service}")
-        found = self._run((self._engine, "ps", "-aq", *(f"--filter={own}" for own in filters))).split()
+        found = self._run((self._engine, "ps", "-aq", *(f"--filter={condition}" for condition in filters))).split()
         assert len(found) == 1, f"{len(found)} containers of {service} instead of one"
         return found[0]
 

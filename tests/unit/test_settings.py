@@ -15,7 +15,7 @@ from headrace.settings import ServiceSettings
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [own for own in os.environ if own.startswith("HEADRACE_")]:
+    for name in [name for name in os.environ if name.startswith("HEADRACE_")]:
         monkeypatch.delenv(name)
 
 

@@ -37,7 +37,7 @@ class Moments:
     """The planned moments, which end or suspend this process."""
 
     def __init__(self, planned: str, directory: str) -> None:
-        self._planned = {own[1:]: own[0] for own in planned.split(",") if own}
+        self._planned = {entry[1:]: entry[0] for entry in planned.split(",") if entry}
         self._directory = Path(directory)
         self.steps = 0
 
@@ -59,7 +59,7 @@ class Moments:
 
     def awaits_sleeper(self) -> bool:
         """Return whether a planned sleep is still to come."""
-        return any(kind == "~" and not self._mark(own).exists() for own, kind in self._planned.items())
+        return any(kind == "~" and not self._mark(moment).exists() for moment, kind in self._planned.items())
 
     def _mark(self, moment: str) -> Path:
         return self._directory / f"was-{moment}"

@@ -29,10 +29,10 @@ def ids_forgotten_early() -> None:
 
 def ids_forgotten_at_restart() -> None:
     """Start without ids when a partition is taken over."""
-    own = Fold.own
+    original = Fold.own
 
     def anew(self: Fold, partition: PartitionId, progress: Progress, seen: Mapping[str, int]) -> Partition:
-        return own(self, partition, progress, {})
+        return original(self, partition, progress, {})
 
     Fold.own = anew  # type: ignore[method-assign]
 
@@ -129,8 +129,8 @@ def repeats_told_as_accepted() -> None:
 
 
 FAULTS = {
-    own.__name__: own
-    for own in (
+    mutant.__name__: mutant
+    for mutant in (
         ids_forgotten_early,
         ids_forgotten_at_restart,
         late_before_repeated,

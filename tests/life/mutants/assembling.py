@@ -70,11 +70,11 @@ def some_vectors_unsent() -> None:
 
     def partly(self: VectorOutputs, made: MadeVectors, *given: int) -> None:
         kept = [row for row, id in enumerate(made.ids) if not id.endswith("77")]
-        own = made.assembled
-        part = own._replace(
-            numbers=own.numbers[kept],
-            categories=[[column[row] for row in kept] for column in own.categories],
-            cuts=own.cuts[kept],
+        assembled = made.assembled
+        part = assembled._replace(
+            numbers=assembled.numbers[kept],
+            categories=[[column[row] for row in kept] for column in assembled.categories],
+            cuts=assembled.cuts[kept],
         )
         ids = [made.ids[row] for row in kept]
         send(
@@ -85,6 +85,6 @@ def some_vectors_unsent() -> None:
 
 
 FAULTS = {
-    own.__name__: own
-    for own in (another_cut, sees_itself, order_of_arrival, waits_for_nobody, rest_is_for_good, some_vectors_unsent)
+    mutant.__name__: mutant
+    for mutant in (another_cut, sees_itself, order_of_arrival, waits_for_nobody, rest_is_for_good, some_vectors_unsent)
 }

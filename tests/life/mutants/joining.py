@@ -96,8 +96,8 @@ def released_without_a_word() -> None:
 
 
 FAULTS = {
-    own.__name__: own
-    for own in (
+    mutant.__name__: mutant
+    for mutant in (
         bound_excluded,
         bound_1_us_too_long,
         labels_only_after,

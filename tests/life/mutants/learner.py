@@ -57,7 +57,7 @@ def skips_one_after_a_restart() -> None:
     Checkpoints.load = beyond  # type: ignore[method-assign]
 
 
-FAULTS = {own.__name__: own for own in (trains_before_it_tests, missing_is_zero, skips_one_after_a_restart)}
+FAULTS = {mutant.__name__: mutant for mutant in (trains_before_it_tests, missing_is_zero, skips_one_after_a_restart)}
 
 if __name__ == "__main__":
     FAULTS[chosen()]()

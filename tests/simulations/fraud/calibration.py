@@ -74,14 +74,14 @@ def prior_log_loss(log: ExampleLog, scored: Bools) -> float:
     priors = np.full(len(scored), 0.5)
     true, total, losses, weight = 0.0, 0.0, 0.0, 0.0
     columns = (log.columns[name].tolist() for name in ("kind", "label", "weight"))
-    for kind, label, own, payment in zip(*columns, log.payments.tolist(), strict=True):
+    for kind, label, example_weight, payment in zip(*columns, log.payments.tolist(), strict=True):
         if kind == QUESTION:
             priors[payment] = (true + 1.0) / (total + 2.0)
         elif kind == ANSWER:
-            true, total = true + own * label, total + own
+            true, total = true + example_weight * label, total + example_weight
             if scored[payment]:
-                losses -= own * float(np.log(priors[payment] if label > 0.5 else 1.0 - priors[payment]))
-                weight += own
+                losses -= example_weight * float(np.log(priors[payment] if label > 0.5 else 1.0 - priors[payment]))
+                weight += example_weight
     return losses / weight
 
 

@@ -30,7 +30,7 @@ def differences(
         expected, log = examples_of(loop, model, judged), logs[model.name]
         wrong = [*_examples(expected, log), *_closed(expected, log), *wrong_order(log.entries())[:_SHOWN]]
         wrong += _as_generated(loop, model, expected, payments)
-        found += [f"{model.name}: {own}" for own in wrong]
+        found += [f"{model.name}: {difference}" for difference in wrong]
         counts[model.name] = Counter(
             questions=len(log.rows(QUESTION)),
             examples=len(expected.made),

@@ -141,10 +141,10 @@ class _Chargebacks:
 
     def columns(self) -> tuple[dict[str, pa.Array], Counter[str]]:
         """Return the chargebacks before the closing time, in order of event time, and the number of each kind."""
-        at = np.concatenate([own for _, own, _, _ in self._told])
-        payments = np.concatenate([np.array(own, object) for _, _, own, _ in self._told])
-        confirmed = np.concatenate([own for _, _, _, own in self._told])
-        kinds = np.repeat([kind for kind, _, _, _ in self._told], [len(own) for _, own, _, _ in self._told])
+        at = np.concatenate([times for _, times, _, _ in self._told])
+        payments = np.concatenate([np.array(ids, object) for _, _, ids, _ in self._told])
+        confirmed = np.concatenate([values for _, _, _, values in self._told])
+        kinds = np.repeat([kind for kind, _, _, _ in self._told], [len(ids) for _, ids, _, _ in self._told])
         order = np.argsort(at, kind="stable")
         order = order[at[order] < CLOSING]
         columns = {

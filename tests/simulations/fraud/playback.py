@@ -93,7 +93,7 @@ def played(files: Mapping[str, Path], data: Path, say: Say, joiners: int = 0) ->
             stream.finish()
         say(f"sent {result.sent:,} events, {result.stalls} stalls")
         until(
-            lambda: {own.service: own.frontier for own in running.status()},
+            lambda: {status.service: status.frontier for status in running.status()},
             lambda frontiers: frontiers.get("learner") is Rest.ENDED,
             seconds=300,
         )

@@ -17,7 +17,7 @@ def table(found: Simulation) -> str:
     for model, counts in found.models.items():
         lines += ["", f"model {model}", *_counted(counts)]
     lines += ["", *_quality(found), "", f"differences {len(found.differences)}"]
-    lines += [f"  {own}" for own in found.differences]
+    lines += [f"  {difference}" for difference in found.differences]
     lines.append(
         f"{found.seconds:,.0f} s for {found.events:,} events: {found.rate:,.0f} events/s; "
         f"{found.memory_mb:,} MB for the comparison"
@@ -33,7 +33,7 @@ def line(found: Simulation) -> str:
             "seed": found.seed,
             **found.counts,
             "models": found.models,
-            "quality": {title: asdict(own) for title, own in found.quality.items()},
+            "quality": {title: asdict(figures) for title, figures in found.quality.items()},
             "prior_log_loss": found.priors,
             "metrics": found.metrics,
             "seconds": round(found.seconds, 1),
@@ -51,11 +51,11 @@ def _counted(counts: dict[str, int]) -> Iterable[str]:
 
 def _quality(found: Simulation) -> Iterable[str]:
     yield f"{_HEAD[0]:<42}{_HEAD[1]:>10}" + "".join(f"{name:>10}" for name in _HEAD[2:])
-    for title, own in found.quality.items():
+    for title, figures in found.quality.items():
         prior = f"{found.priors[title]:.6f}" if title in found.priors else ""
-        numbers = (own.mean, own.share, own.ece, own.decile_error, own.log_loss)
+        numbers = (figures.mean, figures.share, figures.ece, figures.decile_error, figures.log_loss)
         shown = "".join(f"{number:>10.6f}" for number in numbers)
-        yield f"{title:<42}{own.examples:>10,}{shown}{prior:>10}{own.roc_auc:>10.4f}"
+        yield f"{title:<42}{figures.examples:>10,}{shown}{prior:>10}{figures.roc_auc:>10.4f}"
     for model, said in found.metrics.items():
         values = ", ".join(
             f"{name} {said.get(name) or 0.0:.6f}"

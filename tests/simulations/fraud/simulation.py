@@ -91,13 +91,13 @@ def _play(
     """Play the payments, and compare what the topics hold."""
     with played(files, data, say, joiners) as run:
         found.seconds, found.events = run.seconds, run.events
-        found.metrics = {model: dict(own) for model, own in run.metrics.items()}
+        found.metrics = {model: dict(metrics) for model, metrics in run.metrics.items()}
         loop = run.running.definition
         judged = judge(loop, run.streams())
         say("read and judged the streams")
         logs = {model.name: example_log(model, run.log(model.name)) for model in loop.models}
         say("read the logs")
-    counted = sum(len(own.accepted) for partitions in judged.values() for own in partitions)
+    counted = sum(len(partition.accepted) for partitions in judged.values() for partition in partitions)
     if run.rejected or counted != run.events:
         found.differences.append(f"{counted} events count of {run.events}, {run.rejected} were rejected")
     wrong, found.models = differences(loop, judged, logs, payments)
@@ -119,7 +119,7 @@ def _reckon(found: Simulation, payments: Payments, logs: Mapping[str, ExampleLog
     unweighted = predictions(logs[KEPT], names, loaded.learner(KEPT), found.payments, weighted=False)
     weights = _weights(logs[KEPT], found.payments)
     kept, ones = scored & (weights > 0), np.ones(found.payments)
-    for title, scores, rows, own in (
+    for title, scores, rows, row_weights in (
         ("true probabilities", payments.probabilities, scored, ones),
         (ALL, said[ALL], scored, ones),
         (KEPT, said[KEPT], kept, weights),
@@ -127,7 +127,7 @@ def _reckon(found: Simulation, payments: Payments, logs: Mapping[str, ExampleLog
         (f"{KEPT}, measured without weights", said[KEPT], kept, ones),
         (f"{KEPT}, learned without weights", unweighted, kept, weights),
     ):
-        found.quality[title] = figures(scores[rows], payments.frauds[rows], own[rows])
+        found.quality[title] = figures(scores[rows], payments.frauds[rows], row_weights[rows])
     for name, rows in ((ALL, scored), (KEPT, kept)):
         found.priors[name] = prior_log_loss(logs[name], rows)
         found.differences += _metrics_that_differ(found, name)

@@ -41,7 +41,7 @@ def commands() -> dict[str, click.Command]:
         assert command is not None
         found[f"headrace {name}"] = command
         if isinstance(command, click.Group):
-            found |= {f"headrace {name} {inner}": own for inner, own in command.commands.items()}
+            found |= {f"headrace {name} {inner}": subcommand for inner, subcommand in command.commands.items()}
     return found
 
 

@@ -45,12 +45,12 @@ def test_an_address_alone_lacks_the_definition(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_field_that_the_stream_lacks_is_not_set(flights: LoopDefinition) -> None:
-    own = Letter(START, DeadLetter(stream="arrived"))
-    check_fields(own, {"arrival_delay": 4}, flights)
+    letter = Letter(START, DeadLetter(stream="arrived"))
+    check_fields(letter, {"arrival_delay": 4}, flights)
     with pytest.raises(InvalidRequest, match=r"of stream arrived\. Did you mean 'arrival_delay'"):
-        check_fields(own, {"arival_delay": 4}, flights)
+        check_fields(letter, {"arival_delay": 4}, flights)
     # The fields of a loop declared elsewhere are unknown.
-    check_fields(own, {"arival_delay": 4}, None)
+    check_fields(letter, {"arival_delay": 4}, None)
 
 
 def test_an_event_of_a_topic_is_sent_as_its_stream_writes_times(flights: LoopDefinition) -> None:

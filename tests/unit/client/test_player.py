@@ -66,8 +66,8 @@ class Log:
             self.entries.append((stream, END))
 
     def events(self, stream: str | None = None) -> list[str]:
-        own = [entry for name, entry in self.entries if stream in (None, name)]
-        return [entry["id"] for entry in own if isinstance(entry, dict)]
+        entries = [entry for name, entry in self.entries if stream in (None, name)]
+        return [entry["id"] for entry in entries if isinstance(entry, dict)]
 
 
 class Slices:

@@ -32,7 +32,7 @@ class Case(NamedTuple):
 def case(block: str) -> Case:
     lines = block.splitlines()
     by_sign = {sign: [line[2:] for line in lines if line.startswith(sign)] for sign in "-+@ "}
-    told = [Told(*own) for own in zip(by_sign["@"], by_sign[" "], strict=True)]
+    told = [Told(*pair) for pair in zip(by_sign["@"], by_sign[" "], strict=True)]
     return Case("\n".join(by_sign["-"]), "\n".join(by_sign["+"]), told)
 
 

@@ -52,7 +52,7 @@ def test_a_field_called_content_is_that_field() -> None:
         more: str
 
     assert not declare.compile({"Page": Page}).streams[0].content_id
-    assert "content" not in [own.name for own in declare.compile({"m": model()}).streams[0].given]
+    assert "content" not in [field.name for field in declare.compile({"m": model()}).streams[0].given]
     assert "content" not in Wider.__fields__
 
 

@@ -77,8 +77,8 @@ def test_the_distribution_is_got_once_whoever_asks(machine: Path) -> None:
     assert len(set(homes)) == 1
     assert (homes[0] / "conf" / "standalone.conf").exists()
     assert (machine / "calls").read_text() == "called\n"
-    assert [own for own in said if "once (245 MB)" in own] == said[:1]
-    assert [own.name for own in homes[0].parent.iterdir() if own.name.startswith("unpacking")] == []
+    assert [line for line in said if "once (245 MB)" in line] == said[:1]
+    assert [path.name for path in homes[0].parent.iterdir() if path.name.startswith("unpacking")] == []
 
 
 def test_what_maven_cannot_get_leaves_nothing_behind_and_is_tried_again(machine: Path) -> None:
@@ -205,15 +205,15 @@ def test_a_container_is_made_with_the_same_tuning_and_keeps_its_ports(
 
     broker = ContainerBroker(tmp_path, conf={"defaultNumPartitions": "2"}, make=make)
     broker.start()
-    [own] = made
-    assert own.image == "apachepulsar/pulsar:4.0.8"
-    assert own.volumes == {"/data": str(tmp_path / "pulsar")}
-    assert own.options == {"user": f"{os.getuid()}:0"}
-    assert own.environment["PULSAR_PREFIX_managedLedgerNewEntriesCheckDelayInMillis"] == "0"
-    assert own.environment["PULSAR_PREFIX_defaultNumPartitions"] == "2"
-    assert own.environment["PULSAR_GC"] == "-XX:+UseSerialGC"
-    assert "--bookkeeper-dir /data/bookkeeper" in own.said
-    assert own.ports == {
+    [container] = made
+    assert container.image == "apachepulsar/pulsar:4.0.8"
+    assert container.volumes == {"/data": str(tmp_path / "pulsar")}
+    assert container.options == {"user": f"{os.getuid()}:0"}
+    assert container.environment["PULSAR_PREFIX_managedLedgerNewEntriesCheckDelayInMillis"] == "0"
+    assert container.environment["PULSAR_PREFIX_defaultNumPartitions"] == "2"
+    assert container.environment["PULSAR_GC"] == "-XX:+UseSerialGC"
+    assert "--bookkeeper-dir /data/bookkeeper" in container.said
+    assert container.ports == {
         "6650": ("127.0.0.1", int(broker.url.rpartition(":")[2])),
         "8080": ("127.0.0.1", int(broker.admin_url.rpartition(":")[2])),
     }
@@ -221,11 +221,11 @@ def test_a_container_is_made_with_the_same_tuning_and_keeps_its_ports(
     with pytest.raises(Unavailable, match="in use by another process"):
         ContainerBroker(tmp_path, make=make).start()
     broker.kill()
-    assert own.calls == ["start", "remove"]
+    assert container.calls == ["start", "remove"]
     with pytest.raises(Unavailable, match="not running"):
         broker.kill()
     broker.start()
-    assert (made[-1].ports, made[-1].name) == (own.ports, own.name)
+    assert (made[-1].ports, made[-1].name) == (container.ports, container.name)
     made[-1].attrs["State"]["Pid"] = 0
     with pytest.raises(Unavailable, match="has ended"):
         _ = broker.pid

@@ -49,7 +49,7 @@ def timeline(size: int = 60, seed: int = 1) -> list[Event]:
         late = chance.choice([0, 0, 0, LATENESS - SECOND])
         events.append(Event(chance.choice("ab"), f"{index:03d}", now - late, chance.choice("pqr"), chance.random()))
         now += chance.choice([0, SECOND // 2, 3 * SECOND])
-    return [own for event in events for own in ([event, event] if chance.random() < 0.25 else [event])]
+    return [copy for event in events for copy in ([event, event] if chance.random() < 0.25 else [event])]
 
 
 def drive(
@@ -59,18 +59,18 @@ def drive(
     """Run a worker over what is not done yet, in turns, to the end."""
     fold = worker(world, made, max_rows, clock)
     remaining = {}
-    for own, log in events.items():
-        done = fold.take_over(own).position
-        remaining[own] = [item for item in log if (item[0], 0, -1) > done]
+    for partition, log in events.items():
+        done = fold.take_over(partition).position
+        remaining[partition] = [item for item in log if (item[0], 0, -1) > done]
     while any(remaining.values()):
-        for own, log in remaining.items():
+        for partition, log in remaining.items():
             if log:
-                feed(fold, own, log[:size])
-                remaining[own] = log[size:]
+                feed(fold, partition, log[:size])
+                remaining[partition] = log[size:]
                 finish(fold)
-    for own, log in events.items():
+    for partition, log in events.items():
         end = promise(len(log))
-        accept(fold, own, end)
+        accept(fold, partition, end)
     finish(fold)
 
 
@@ -82,7 +82,7 @@ def finish(fold: FoldWorker) -> None:
 
 def state(world: World) -> object:
     """Return what must not depend on crashes: vectors in order, and rows without the epoch that wrote them."""
-    return world.vectors, {own: kept(row) for own, row in world.rows.items()}, world.seen
+    return world.vectors, {key: kept(row) for key, row in world.rows.items()}, world.seen
 
 
 def undisturbed(made: LoopDefinition, events: Log) -> World:
@@ -117,24 +117,24 @@ def test_workers_that_share_partitions_make_the_vectors_of_one() -> None:
     made, events = loop(4), logs(timeline(120), 4)
     plain, world = undisturbed(made, events), World()
     workers = [worker(world, made) for _ in range(3)]
-    owners = {own: workers[index % 3] for index, own in enumerate(events)}
-    for own, owner in owners.items():
-        owner.take_over(own)
+    owners = {partition: workers[index % 3] for index, partition in enumerate(events)}
+    for partition, owner in owners.items():
+        owner.take_over(partition)
     chance = random.Random(2)
-    remaining = {own: list(log) for own, log in events.items()}
+    remaining = {partition: list(log) for partition, log in events.items()}
     while any(remaining.values()):
-        own = chance.choice([own for own, log in remaining.items() if log])
-        feed(owners[own], own, remaining[own][:5])
-        remaining[own] = remaining[own][5:]
+        partition = chance.choice([partition for partition, log in remaining.items() if log])
+        feed(owners[partition], partition, remaining[partition][:5])
+        remaining[partition] = remaining[partition][5:]
         chance.choice(workers).step()
-    for own, log in events.items():
+    for partition, log in events.items():
         end = promise(len(log))
-        accept(owners[own], own, end)
-    while any(own.step() for own in workers):
+        accept(owners[partition], partition, end)
+    while any(fold.step() for fold in workers):
         pass
     assert sorted(world.vectors["m"]) == sorted(plain.vectors["m"])
-    assert {own: row[HEADER_BYTES:] for own, row in world.rows.items()} == {
-        own: row[HEADER_BYTES:] for own, row in plain.rows.items()
+    assert {key: row[HEADER_BYTES:] for key, row in world.rows.items()} == {
+        key: row[HEADER_BYTES:] for key, row in plain.rows.items()
     }
 
 
@@ -142,18 +142,18 @@ def test_a_worker_that_lost_its_partition_changes_nothing_and_says_so() -> None:
     made, events = loop(), logs(timeline(), 1)
     plain, world = undisturbed(made, events), World()
     zombie = worker(world, made)
-    for own in events:
-        zombie.take_over(own)
-        feed(zombie, own, events[own][:9])
+    for partition in events:
+        zombie.take_over(partition)
+        feed(zombie, partition, events[partition][:9])
     zombie.step()
     before = zombie.done()
-    for own in events:
-        feed(zombie, own, events[own][9:])
+    for partition in events:
+        feed(zombie, partition, events[partition][9:])
     drive(world, made, events)
     assert before
     finish(zombie)
     assert zombie.done() == {}
-    assert not any(zombie.owns(own, 1) for own in events)
+    assert not any(zombie.owns(partition, 1) for partition in events)
     assert state(world) == state(plain)
 
 
@@ -161,9 +161,9 @@ def test_a_worker_that_loses_its_partition_amid_a_step_gives_up_all() -> None:
     made, events = loop(), logs(timeline(), 1)
     world = World()
     zombie, other = worker(world, made), worker(world, made)
-    for own in events:
-        zombie.take_over(own)
-        feed(zombie, own, events[own])
+    for partition in events:
+        zombie.take_over(partition)
+        feed(zombie, partition, events[partition])
     world.meanwhile[world.effects + 3] = lambda: other.take_over(A)
     with pytest.raises(Fenced):
         finish(zombie)
@@ -210,8 +210,8 @@ def test_what_is_refused_behind_what_waits_is_refused_once_too() -> None:
 def test_a_promise_that_is_no_time_is_refused_and_one_with_an_event_loses_neither() -> None:
     world, made = World(), loop()
     fold = worker(world, made)
-    for own in (A, B):
-        fold.take_over(own)
+    for partition in (A, B):
+        fold.take_over(partition)
     event = Event("a", "1", START, "p", 1.0)
     log = batch([(0, event), (1, replace(event, id="2", at=START + SECOND))], ENDED)
     log.properties[0] = {MARK: "tomorrow"}
@@ -221,7 +221,7 @@ def test_a_promise_that_is_no_time_is_refused_and_one_with_an_event_loses_neithe
     feed(fold, B, [], ENDED)
     fold.step()
     assert [position for position, _ in world.refused] == [Position(0, 0, -1)]
-    assert [own for own, _ in world.vectors["m"]] == ["2"]
+    assert [id for id, _ in world.vectors["m"]] == ["2"]
 
 
 def silent(world: World, made: LoopDefinition, ends: list[Position]) -> FoldWorker:
@@ -272,9 +272,9 @@ def two_workers_at_rest(world: World, made: LoopDefinition) -> tuple[FoldWorker,
     feed(ours, A, [(0, Event("a", "a0", START, "q", 1.0))])
     feed(theirs, B, [(0, Event("b", "b0", START, "p", 7.0))])
     for _ in range(4):
-        for fold, own in ((ours, A), (theirs, B)):
+        for fold, partition in ((ours, A), (theirs, B)):
             fold.step()
-            fold.rest(own, Position(0, 0, -1))
+            fold.rest(partition, Position(0, 0, -1))
     assert world.reached[B] == Reached(RESTING, RESTING)
     return ours, theirs
 
@@ -291,7 +291,7 @@ def test_who_was_silent_and_speaks_again_is_waited_for() -> None:
     theirs.step()
     feed(ours, A, [(1, Event("a", "a1", START + 70 * SECOND, "p", 1.0))], START + 80 * SECOND)
     ours.step()
-    assert [own for own, _ in world.vectors["m"]] == ["a0"]
+    assert [id for id, _ in world.vectors["m"]] == ["a0"]
 
 
 def test_what_rested_is_awake_for_its_next_owner() -> None:
@@ -302,7 +302,7 @@ def test_what_rested_is_awake_for_its_next_owner() -> None:
     next_owner.step()
     feed(ours, A, [(1, Event("a", "a1", START + 70 * SECOND, "p", 1.0))], START + 80 * SECOND)
     ours.step()
-    assert [own for own, _ in world.vectors["m"]] == ["a0"]
+    assert [id for id, _ in world.vectors["m"]] == ["a0"]
 
 
 def test_the_rest_of_an_owner_that_is_gone_is_not_believed() -> None:
@@ -316,11 +316,11 @@ def test_the_rest_of_an_owner_that_is_gone_is_not_believed() -> None:
         restarted.rest(B, Position(end, 0, -1))
     restarted.step()
     assert position == Position(0, 0, -1)
-    assert [own for own, _ in world.vectors["m"]] == ["a0"]
+    assert [id for id, _ in world.vectors["m"]] == ["a0"]
     for _ in range(2):
         restarted.rest(B, Position(0, 0, -1))
     restarted.step()
-    assert [own for own, _ in world.vectors["m"]] == ["a0", "a1"]
+    assert [id for id, _ in world.vectors["m"]] == ["a0", "a1"]
 
 
 @pytest.mark.parametrize(
@@ -335,18 +335,18 @@ def test_one_look_at_the_log_confirms_a_rest_that_was_said(end: Position, made_a
     feed(restarted, A, [(1, Event("a", "a1", START + 70 * SECOND, "p", 1.0))], START + 80 * SECOND)
     restarted.seen(B, end)
     restarted.step()
-    assert [own for own, _ in world.vectors["m"]] == ["a0", *(["a1"] if made_at_once else [])]
+    assert [id for id, _ in world.vectors["m"]] == ["a0", *(["a1"] if made_at_once else [])]
 
 
 def test_a_rest_said_in_an_earlier_tenure_is_left() -> None:
     world, made = World(), loop()
     fold = worker(world, made)
-    for own in (A, B):
-        fold.take_over(own)
+    for partition in (A, B):
+        fold.take_over(partition)
     feed(fold, B, [(0, Event("b", "b0", START, "p", 7.0))])
     fold.give_up()
-    for own in (A, B):
-        fold.take_over(own)
+    for partition in (A, B):
+        fold.take_over(partition)
     fold.rest(B, Position(0, 0, -1))
     feed(fold, A, [(0, Event("a", "a0", START + 3 * SECOND, "p", 1.0))], ENDED)
     fold.step()
@@ -356,14 +356,14 @@ def test_a_rest_said_in_an_earlier_tenure_is_left() -> None:
 def test_a_partition_that_never_spoke_holds_nobody_back() -> None:
     world = World()
     silent(world, loop(), [LOG_START])
-    assert [own for own, _ in world.vectors["m"]] == ["new"]
+    assert [id for id, _ in world.vectors["m"]] == ["new"]
 
 
 def test_a_long_lateness_is_read_through() -> None:
     """The frontier trails by the lateness: the reader must continue, or nothing ever does."""
     fold = worker(World(), loop())
-    for own in (A, B):
-        fold.take_over(own)
+    for partition in (A, B):
+        fold.take_over(partition)
     feed(fold, A, [(index, Event("a", f"{index}", START + index, "p", 1.0)) for index in range(20)])
     feed(fold, B, [], START + SECOND)
     fold.step()
@@ -372,8 +372,8 @@ def test_a_long_lateness_is_read_through() -> None:
 
 def test_who_waits_for_another_is_read_no_further() -> None:
     fold = worker(World(), loop())
-    for own in (A, B):
-        fold.take_over(own)
+    for partition in (A, B):
+        fold.take_over(partition)
     feed(fold, A, [(index, Event("a", f"{index}", START + index * SECOND, "p", 1.0)) for index in range(20)])
     fold.step()
     assert fold.full(A, bound=10)
@@ -385,18 +385,18 @@ def test_a_history_that_follows_another_is_aligned_again() -> None:
     """After the end of the first history, the promises of the second one hold."""
     world = World()
     fold = worker(world, loop())
-    for own in (A, B):
-        fold.take_over(own)
-        feed(fold, own, [], ENDED)
+    for partition in (A, B):
+        fold.take_over(partition)
+        feed(fold, partition, [], ENDED)
     later = START + 3600 * SECOND
-    for own in (A, B):
-        accept(fold, own, promise(1, later))
+    for partition in (A, B):
+        accept(fold, partition, promise(1, later))
     feed(fold, A, [(2, Event("a", "x", later + 2 * SECOND, "p", 1.0))], later + 10 * SECOND)
     fold.step()
     assert "m" not in world.vectors
     feed(fold, B, [(2, Event("b", "y", later, "p", 7.0))], later + 10 * SECOND)
     fold.step()
-    assert [own for own, _ in world.vectors["m"]] == ["x"]
+    assert [id for id, _ in world.vectors["m"]] == ["x"]
     assert b"7.0" in world.vectors["m"][0][1]
 
 
@@ -404,24 +404,24 @@ def test_a_new_owner_knows_what_was_promised_behind_what_is_done() -> None:
     """The promise is done and not repeated: without it the new owner would wait forever."""
     world, made = World(), loop()
     former = worker(world, made)
-    for own in (A, B):
-        former.take_over(own)
-        feed(former, own, [(0, Event(own.stream, "0", START, "p", 1.0))], ENDED)
+    for partition in (A, B):
+        former.take_over(partition)
+        feed(former, partition, [(0, Event(partition.stream, "0", START, "p", 1.0))], ENDED)
     finish(former)
     follower = worker(world, made)
-    for own in (A, B):
-        assert follower.take_over(own).position == Position(1, 0, -1)
+    for partition in (A, B):
+        assert follower.take_over(partition).position == Position(1, 0, -1)
     finish(follower)
-    assert world.reached == {own: Reached(ENDED, ENDED) for own in (A, B)}
+    assert world.reached == {partition: Reached(ENDED, ENDED) for partition in (A, B)}
 
 
 def test_a_partition_of_which_the_store_knows_nothing_is_refused_where_vectors_stand() -> None:
     world, made = World(), loop()
     worker(world, made).take_over(A)
     feed_to_the_end = worker(world, made)
-    for own in (A, B):
-        feed_to_the_end.take_over(own)
-        feed(feed_to_the_end, own, [], ENDED)
+    for partition in (A, B):
+        feed_to_the_end.take_over(partition)
+        feed(feed_to_the_end, partition, [], ENDED)
     finish(feed_to_the_end)
     world.epochs.clear()
     for _ in range(2):
@@ -437,9 +437,9 @@ def test_a_new_view_is_folded_from_the_beginning_and_nothing_is_emitted_or_refus
     plain, world = undisturbed(whole, events), World()
     drive(world, before, events)
     refused = list(world.refused)
-    drive(world, whole, {own: [*log] for own, log in events.items()})
-    assert {own: row[HEADER_BYTES:] for own, row in world.rows.items()} == {
-        own: row[HEADER_BYTES:] for own, row in plain.rows.items()
+    drive(world, whole, {partition: [*log] for partition, log in events.items()})
+    assert {key: row[HEADER_BYTES:] for key, row in world.rows.items()} == {
+        key: row[HEADER_BYTES:] for key, row in plain.rows.items()
     }
     assert world.refused == refused
     former = dict(world.rows)
@@ -477,8 +477,8 @@ def test_a_view_that_was_left_out_for_a_while_is_folded_anew() -> None:
     log = [(index, Event("a", f"{index}", START + index * SECOND, "p", 1.0)) for index in range(9)]
     plain, world = World(), World()
 
-    def run(world: World, own: LoopDefinition, last: int) -> None:
-        fold = worker(world, own)
+    def run(world: World, definition: LoopDefinition, last: int) -> None:
+        fold = worker(world, definition)
         done = fold.take_over(A).position
         fold.take_over(B)
         feed(fold, A, [item for item in log[:last] if (item[0], 0, -1) > done], START + last * SECOND)
@@ -486,8 +486,8 @@ def test_a_view_that_was_left_out_for_a_while_is_folded_anew() -> None:
         finish(fold)
 
     run(plain, made, 9)
-    for own, last in ((made, 3), (without, 6), (made, 9)):
-        run(world, own, last)
+    for definition, last in ((made, 3), (without, 6), (made, 9)):
+        run(world, definition, last)
     asked = RowsId("asked", 0), "p"
     assert world.rows[asked][HEADER_BYTES:] == plain.rows[asked][HEADER_BYTES:]
 
@@ -497,19 +497,21 @@ def test_rows_from_before_a_backfill_of_a_running_loop_are_not_gone_on_with(begu
     made, events = loop(), logs(timeline(), 1)
     plain, world = undisturbed(made, events), World()
     live = worker(world, made)
-    for own in (A, B):
-        live.take_over(own)
-        feed(live, own, events[own][:20])
+    for partition in (A, B):
+        live.take_over(partition)
+        feed(live, partition, events[partition][:20])
     finish(live)
-    for own in (A, B):
-        feed(live, own, events[own][20:25])
+    for partition in (A, B):
+        feed(live, partition, events[partition][20:25])
     asked = RowsId("asked", 0)
     world.rows[asked, "p"] = world.rows[asked, "q"]  # a reason to rebuild the rows
-    for own in begun:
-        out = Progress(emitted=world.progress[own].emitted)
-        Partitions(world).begin_anew(own, 0, out, Position(24, 0, -1), view_names(made, own.stream), lost=True)
+    for partition in begun:
+        out = Progress(emitted=world.progress[partition].emitted)
+        Partitions(world).begin_anew(
+            partition, 0, out, Position(24, 0, -1), view_names(made, partition.stream), lost=True
+        )
     live.step()
-    assert not any(live.owns(own, 1) for own in begun)
+    assert not any(live.owns(partition, 1) for partition in begun)
     drive(world, made, events)
     assert state(world) == state(plain)
 
@@ -517,8 +519,8 @@ def test_rows_from_before_a_backfill_of_a_running_loop_are_not_gone_on_with(begu
 def test_a_partition_rests_only_when_all_of_it_is_out() -> None:
     fold = worker(World(), loop())
     assert not fold.rests(A)
-    for own in (A, B):
-        fold.take_over(own)
+    for partition in (A, B):
+        fold.take_over(partition)
     feed(fold, A, [(0, Event("a", "1", START, "p", 1.0))])
     fold.rest(A, Position(0, 0, -1))
     fold.step()
@@ -540,8 +542,8 @@ def waiting_loop() -> LoopDefinition:
 def test_a_vector_waits_no_longer_than_declared() -> None:
     world, made, now = World(), waiting_loop(), [0]
     fold = worker(world, made, clock=lambda: now[0])
-    for own in (A, B):
-        fold.take_over(own)
+    for partition in (A, B):
+        fold.take_over(partition)
     feed(fold, A, [(0, Event("a", "0", START, "p", 1.0)), (1, Event("a", "1", START + SECOND, "p", 2.0))])
     now[0] = 5 * SECOND
     feed(fold, A, [(2, Event("a", "2", START + 2 * SECOND, "p", 3.0))])
@@ -549,16 +551,16 @@ def test_a_vector_waits_no_longer_than_declared() -> None:
     assert world.vectors == {}
     now[0] = 10 * SECOND
     finish(fold)
-    assert [own for own, _ in world.vectors["short"]] == ["0", "1"]
+    assert [id for id, _ in world.vectors["short"]] == ["0", "1"]
     assert fold.done()[A] == LOG_START
     now[0] = 15 * SECOND
     feed(fold, B, [(0, Event("b", "x", START, "p", 7.0))], ENDED)
     feed(fold, A, [(3, Event("a", "3", START + 9 * SECOND, "p", 4.0))], ENDED)
     finish(fold)
-    assert [own for own, _ in world.vectors["short"]] == ["0", "1", "2", "3"]
-    assert [own for own, _ in world.vectors["m"]] == ["0", "1", "2", "3"]
+    assert [id for id, _ in world.vectors["short"]] == ["0", "1", "2", "3"]
+    assert [id for id, _ in world.vectors["m"]] == ["0", "1", "2", "3"]
     short, whole = (dict(world.vectors[model]) for model in ("short", "m"))
-    assert [own for own in whole if short[own] != whole[own]] == ["1"]  # made before b's event arrived
+    assert [id for id in whole if short[id] != whole[id]] == ["1"]  # made before b's event arrived
     assert fold.done()[A] == Position(4, 0, -1)
 
 
@@ -572,9 +574,9 @@ def test_a_crash_after_a_wait_makes_no_vector_twice(lost: bool) -> None:
             drive(world, made, events, clock=itertools.count(0, 2 * SECOND).__next__)
         drive(world, made, events, size=3, clock=itertools.count(0, 2 * SECOND).__next__)
         assert world.vectors["m"] == plain.vectors["m"], crash_at
-        assert [own for own, _ in world.vectors["short"]] == [own for own, _ in plain.vectors["short"]], crash_at
-        assert {own: kept(row) for own, row in world.rows.items()} == {
-            own: kept(row) for own, row in plain.rows.items()
+        assert [id for id, _ in world.vectors["short"]] == [id for id, _ in plain.vectors["short"]], crash_at
+        assert {key: kept(row) for key, row in world.rows.items()} == {
+            key: kept(row) for key, row in plain.rows.items()
         }
 
 
@@ -585,8 +587,8 @@ def sent(call: str, events: list[tuple[int, Event]]) -> Batch:
     return made
 
 
-def decisions(world: World, own: PartitionId, call: str) -> Tally:
-    return decode(world.decisions[own]).calls[call]
+def decisions(world: World, partition: PartitionId, call: str) -> Tally:
+    return decode(world.decisions[partition]).calls[call]
 
 
 def test_what_is_decided_on_a_call_is_saved_for_it() -> None:
@@ -636,7 +638,7 @@ def test_an_event_before_a_mark_is_late_for_every_reader() -> None:
 
 def test_ids_beyond_the_declared_number_are_forgotten() -> None:
     world, made = World(), loop()
-    streams = tuple(msgspec.structs.replace(own, ids=2, lateness=0) for own in made.streams)
+    streams = tuple(msgspec.structs.replace(stream, ids=2, lateness=0) for stream in made.streams)
     fold = worker(world, msgspec.structs.replace(made, streams=streams))
     fold.take_over(A)
     feed(fold, A, [(place, Event("a", str(place), START + place, "p", 1.0)) for place in range(3)])

@@ -60,7 +60,7 @@ def test_outcomes_known_later_are_those_of_the_oracle(tmp_path: Path, seed: int)
     arrivals = [("told", _told(entry, payload)) for entry, payload in enumerate(payloads)]
     asked = [("features", _asked(definition, entry, id, at)) for entry, (id, at, _) in enumerate(rows)]
     while arrivals or asked:
-        topic, batch = chance.choice([own for own in (arrivals, asked) if own]).pop(0)
+        topic, batch = chance.choice([queue for queue in (arrivals, asked) if queue]).pop(0)
         take(join, topic, batch)
         settle(join)
     take(join, "features", watermark(definition, 99, 200 * SECOND))

@@ -90,4 +90,7 @@ def test_a_source_that_brings_nothing_is_looked_at_at_once_and_then_after_its_id
     source = Source("s-0", lambda: True, lambda: opened, never, never, never, never, never)
     SourceReader(lane, source, 0.01, stopping, put, lambda error: pytest.fail(str(error))).run()
     lane.close()
-    assert [(own.end, own.silent) for own in told] == [(Position(3, 7, -1), False), (Position(3, 7, -1), True)]
+    assert [(delivery.end, delivery.silent) for delivery in told] == [
+        (Position(3, 7, -1), False),
+        (Position(3, 7, -1), True),
+    ]

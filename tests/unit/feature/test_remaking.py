@@ -138,7 +138,7 @@ def test_they_are_logged_and_what_is_open_is_joined(tmp_path: Path) -> None:
     join.rest("features", START)
     while join.step():
         pass
-    assert {own for own in logged(definition, log) if own[0] == "answer"} - EXPECTED == {
+    assert {entry for entry in logged(definition, log) if entry[0] == "answer"} - EXPECTED == {
         ("answer", "o", True),
         ("answer", "e", False),
     }
@@ -219,7 +219,7 @@ def test_all_that_the_kept_events_hold_is_made() -> None:
     expected = remake(definition, model, StreamHistory(served.logs, TOPICS, definition))
     assert [entries.ids for entries in found] == [entries.ids for entries in expected.entries]
     assert thread.progress[0] == thread.progress[1] > 100
-    assert [own.id for own in thread.open() or ()] == [own.id for own in expected.open]
+    assert [question.id for question in thread.open() or ()] == [question.id for question in expected.open]
     thread.stop()
 
 
@@ -309,8 +309,8 @@ def test_a_label_that_came_before_the_change_answers_a_question_behind_it(tmp_pa
     join.rest("features", START)
     while join.step():
         pass
-    found = [own for own in logged(new, log) if own[0] == "answer"]
-    assert [own for own in found if own[1] in "pe"] == [("answer", "p", True), ("answer", "e", False)]
+    found = [entry for entry in logged(new, log) if entry[0] == "answer"]
+    assert [entry for entry in found if entry[1] in "pe"] == [("answer", "p", True), ("answer", "e", False)]
     assert pairs.state.weight.labels == 0
 
 
@@ -325,7 +325,7 @@ def test_vectors_made_before_a_change_of_the_learner_are_joined_after_it(tmp_pat
     join.rest("features", START)
     while join.step():
         pass
-    assert [own[1] for own in logged(definition, log) if own[0] == "answer"] == ["e"]
+    assert [entry[1] for entry in logged(definition, log) if entry[0] == "answer"] == ["e"]
 
 
 def test_the_log_rests_again_once_everything_is_made(tmp_path: Path) -> None:

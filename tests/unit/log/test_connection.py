@@ -25,7 +25,7 @@ def test_a_client_comes_in_by_the_listener_that_is_set(monkeypatch: pytest.Monke
     connect(ServiceSettings(loop=tmp_path))
     monkeypatch.setenv("HEADRACE_PULSAR_LISTENER", "outside")
     connect(ServiceSettings(loop=tmp_path))
-    assert [(own["url"], own["listener_name"]) for own in made] == [
+    assert [(options["url"], options["listener_name"]) for options in made] == [
         ("pulsar://broker:6650", None),
         ("pulsar://broker:6650", "outside"),
     ]

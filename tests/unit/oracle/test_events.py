@@ -11,8 +11,8 @@ from tests.unit.oracle.loops import HOUR, PAID, SECOND, START, message, payment
 
 def reasons(*messages: object, **options: int) -> list[str]:
     found = judge_partition(replace(PAID, **options), 0, messages)  # type: ignore[arg-type]
-    verdicts = {own.position: "accepted" for own in found.accepted}
-    verdicts |= {own.position: own.reason for own in found.refused}
+    verdicts = {event.position: "accepted" for event in found.accepted}
+    verdicts |= {refusal.position: refusal.reason for refusal in found.refused}
     return [verdicts[place] for place in sorted(verdicts)]
 
 

@@ -254,8 +254,11 @@ def test_vectors_of_the_stream_are_scored_by_the_former(former: ModelDefinition)
     (output,) = outcome.outputs
     assert output.properties["definition"] == former.hash
     found = decode_predictions(former, output.payload)
-    columns = [FRAUD.features.index(own) for own in former.features if own.type is FieldType.FLOAT]
-    places = [[own for own in FRAUD.features if own.type is FieldType.FLOAT].index(FRAUD.features[c]) for c in columns]
+    columns = [FRAUD.features.index(feature) for feature in former.features if feature.type is FieldType.FLOAT]
+    places = [
+        [feature for feature in FRAUD.features if feature.type is FieldType.FLOAT].index(FRAUD.features[c])
+        for c in columns
+    ]
     np.testing.assert_array_equal(found.numbers[1], [2 / 7 + place for place in places])
 
 
@@ -271,7 +274,7 @@ def test_vectors_that_hold_those_of_the_former_behind_their_own_are_scored_by_wh
     properties = test_stream.properties(1, 20) | {"former": OTHER.hash}
     batch = test_stream.Topic().batch((test_stream.vectors(wide, [1, 2]), properties))
     versions = offered(published(OTHER, 60))
-    for model, place in ((OTHER, sum(own.type is FieldType.FLOAT for own in FRAUD.features)), (FRAUD, 0)):
+    for model, place in ((OTHER, sum(feature.type is FieldType.FLOAT for feature in FRAUD.features)), (FRAUD, 0)):
         outcome = StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch, "features")
         assert (outcome.predictions, outcome.unscored) == (2, 0)
         (output,) = outcome.outputs

@@ -87,8 +87,8 @@ def test_a_header_that_is_none_is_refused(properties: dict[str, str], payload: b
 )  # fmt: skip
 def test_a_header_with_a_wrong_field_is_refused_though_its_checksum_is_right(field: str, value: str) -> None:
     properties = Envelope(epoch=1).properties(b"") | {field: value}
-    fields = {name: own for name, own in properties.items() if name != "crc32"}
-    text = "\n".join(f"{name}={own}" for name, own in sorted(fields.items()))
+    fields = {name: value for name, value in properties.items() if name != "crc32"}
+    text = "\n".join(f"{name}={value}" for name, value in sorted(fields.items()))
     with pytest.raises(Unreadable, match=field):
         read_envelope({**fields, "crc32": f"{zlib.crc32(text.encode()):08x}"}, b"", "a message")
 
