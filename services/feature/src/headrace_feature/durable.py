@@ -18,7 +18,7 @@ class Acknowledger:
     def __init__(self, durability: Durability) -> None:
         self._durability = durability
         self._consumers: dict[Hashable, PartitionConsumer] = {}
-        self._acked: dict[Hashable, Position] = {}
+        self._positions: dict[Hashable, Position] = {}
 
     def add(self, source: Hashable, consumer: PartitionConsumer) -> None:
         """Acknowledge a source through this consumer."""
@@ -26,11 +26,11 @@ class Acknowledger:
 
     def run(self, saved: Callable[[], Mapping[Hashable, Position]]) -> None:
         """Acknowledge what is saved now, once the store has it on disk."""
-        snapshot = {source: position for source, position in saved().items() if self._acked.get(source) != position}
+        snapshot = {source: position for source, position in saved().items() if self._positions.get(source) != position}
         if not snapshot or not self._durability.wait():
             return
         for source, position in snapshot.items():
             consumer = self._consumers.get(source)
             if consumer is not None:  # a join's state also names sources that are not open yet
                 consumer.ack(position)
-                self._acked[source] = position
+                self._positions[source] = position

@@ -75,12 +75,17 @@ class LabelMarks:
             return
         now = min(self.watermark(topic, partition) for topic, partition in partitions.items())
         then = min(partition.watermark for partition in partitions.values())
-        held = due(now, then) if then > now else 0
-        if held > self._limit and not self._held:
+        questions = due(now, then) if then > now else 0
+        if questions > self._limit and not self._held:
             _log.warning(
-                "mark_held", model=self._model, until=then, sender=self._latest.sender, questions=held, most=self._limit
+                "mark_held",
+                model=self._model,
+                until=then,
+                sender=self._latest.sender,
+                questions=questions,
+                most=self._limit,
             )
-        self._held = held if held > self._limit else 0
+        self._held = questions if questions > self._limit else 0
         self._show_held()
         if not self._held:
             self._upto = {topic: partition.watermark for topic, partition in partitions.items()}

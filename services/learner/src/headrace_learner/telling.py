@@ -34,8 +34,8 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat, dependencies: Dependen
     # A log's frontier is at the beginning of time until its sources have reported theirs.
     # A standby does not know how far the model is.
     frontiers = [_known(standing.frontier) for standing in standings.values() if standing.state != "standby"]
-    known = [frontier for frontier in frontiers if frontier is not None]
-    status.frontier = told(min(known, default=None)) if len(known) == len(frontiers) else None
+    times = [frontier for frontier in frontiers if frontier is not None]
+    status.frontier = told(min(times, default=None)) if len(times) == len(frontiers) else None
     status.metrics = {name: {**standing.metrics} for name, standing in standings.items() if standing.metrics}
     status.takeovers = {
         name: TakeoverStatus(

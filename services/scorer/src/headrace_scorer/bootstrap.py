@@ -155,9 +155,9 @@ class Service:
             limits=limits(settings),
         )
         sender = ServedSender(client, self._topics, queue, lambda count: progress.count(logged=count))
-        kept = KeptVersions(settings.data / "versions")
-        kept.save(versions.offer_kept(kept.load()))
-        reader = VersionReader(client, self._topics, versions, kept, pace.stir, self._fail)
+        disk = KeptVersions(settings.data / "versions")
+        disk.save(versions.offer_kept(disk.load()))
+        reader = VersionReader(client, self._topics, versions, disk, pace.stir, self._fail)
         stream = StreamScoring(client, self._loop, self._topics, versions, reader.caught_up, progress, self._fail)
 
         def refresh(status: ServiceStatus) -> None:

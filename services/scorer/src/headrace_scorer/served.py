@@ -116,9 +116,9 @@ class ServedQueue:
         with self._changed:
             if not self._entries and not self._closed:
                 self._changed.wait(timeout)
-            taken = [self._entries.popleft() for _ in range(min(len(self._entries), MAX_ROWS))]
-            self._sending = len(taken)
-            return taken
+            entries = [self._entries.popleft() for _ in range(min(len(self._entries), MAX_ROWS))]
+            self._sending = len(entries)
+            return entries
 
     def sent(self) -> None:
         """Note that the broker has what was taken last."""
@@ -154,17 +154,17 @@ def messages(topics: Topics, entries: Sequence[Entry]) -> list[Message]:
         if entry.scored is not None:
             answering = entry.scored.definition.hash
             predictions.setdefault((name, answering), []).append((entry, entry.scored))
-    found = []
+    result = []
     # Vectors first: a prediction without its vector is useless to the join.
-    for name, asked in vectors.items():
-        model = asked[0].model
+    for name, questions in vectors.items():
+        model = questions[0].model
         envelope = Envelope(definition=model.hash, examples=model.examples_hash)
-        found += _messages(topics.features(name), vector_messages(model, _vectors(asked)), envelope)
+        result += _messages(topics.features(name), vector_messages(model, _vectors(questions)), envelope)
     for (name, _), scored in predictions.items():
         model = scored[0][1].definition
         envelope = Envelope(definition=model.hash)
-        found += _messages(topics.predictions(name), prediction_messages(model, _predictions(scored)), envelope)
-    return found
+        result += _messages(topics.predictions(name), prediction_messages(model, _predictions(scored)), envelope)
+    return result
 
 
 def _messages(topic: str, payloads: Iterable[bytes], envelope: Envelope) -> list[Message]:

@@ -130,8 +130,8 @@ class StreamScorer:
             return None
         if not payload:
             return vectors
-        taken = self._accepted.take(epoch, vectors.positions)
-        return vectors if len(taken) == len(vectors) else vectors.take(taken)
+        rows = self._accepted.take(epoch, vectors.positions)
+        return vectors if len(rows) == len(vectors) else vectors.take(rows)
 
     def _finish(self, runs: list[_Run], outcome: Outcome, version: Version | None) -> None:
         parts = [part for run in runs if run.scored for part in run.parts]
@@ -163,14 +163,14 @@ class StreamScorer:
         Also return the rows that have no answer because of their values.
         """
         while True:
-            predictions, found = _predict(version, version.selection or behind(self._model, version.model), parts)
-            if found.wrong is None:
-                return version, predictions, found.unanswered
-            before = self._reject(version, found.wrong)
+            predictions, judgement = _predict(version, version.selection or behind(self._model, version.model), parts)
+            if judgement.wrong is None:
+                return version, predictions, judgement.unanswered
+            previous = self._reject(version, judgement.wrong)
             # The vectors were decoded with the columns that this version needs.
-            if before is None or before is version or before.selection is None or version.selection is None:
+            if previous is None or previous is version or previous.selection is None or version.selection is None:
                 return version, None, frozenset()
-            version = before
+            version = previous
 
 
 def _messages(model: ModelDefinition, predictions: Predictions, envelope: Envelope) -> list[Output]:
@@ -234,14 +234,14 @@ def _predict(version: Version, selection: Selection, parts: list[Vectors]) -> tu
     return predictions, judge(version.model.task, scores, numbers)
 
 
-def _part(whole: Predictions, rows: list[int]) -> Predictions:
+def _part(predictions: Predictions, rows: list[int]) -> Predictions:
     return Predictions(
-        [whole.ids[row] for row in rows],
-        whole.times[rows],
-        [whole.positions[row] for row in rows],
-        whole.versions[rows],
-        whole.scores[rows],
-        None if whole.labels is None else [whole.labels[row] for row in rows],
-        whole.numbers[rows],
-        [[column[row] for row in rows] for column in whole.categories],
+        [predictions.ids[row] for row in rows],
+        predictions.times[rows],
+        [predictions.positions[row] for row in rows],
+        predictions.versions[rows],
+        predictions.scores[rows],
+        None if predictions.labels is None else [predictions.labels[row] for row in rows],
+        predictions.numbers[rows],
+        [[column[row] for row in rows] for column in predictions.categories],
     )

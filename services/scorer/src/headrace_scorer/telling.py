@@ -62,11 +62,11 @@ class Progress:
         A partition that is silent for long while others continue has moved to another scorer.
         """
         with self._lock:
-            last = max((heard for _, heard in self._frontiers.values()), default=0.0)
-            least = min(
-                (frontier for frontier, heard in self._frontiers.values() if last - heard < _MOVED_S), default=UNKNOWN
+            last = max((moment for _, moment in self._frontiers.values()), default=0.0)
+            result = min(
+                (frontier for frontier, moment in self._frontiers.values() if last - moment < _MOVED_S), default=UNKNOWN
             )
-        return least if least > UNKNOWN else None
+        return result if result > UNKNOWN else None
 
 
 class Rebuild:

@@ -90,7 +90,7 @@ class VectorSource:
         fields: list[tuple[str, ...]] = []
         # An entity that several events of a batch share is read only once.
         places: dict[tuple[str, tuple[str, ...]], int] = {}
-        wanted: list[list[int | None]] = []
+        columns: list[list[int | None]] = []
         for entity_hash in self._hashes:
             column: list[int | None] = []
             for entity in self._assembler.keys(events, entity_hash.read):
@@ -98,18 +98,18 @@ class VectorSource:
                     column.append(None)
                     continue
                 key = entity_hash.prefix + entity
-                found_at = places.setdefault((key, entity_hash.fields), len(keys))
-                if found_at == len(keys):
+                index = places.setdefault((key, entity_hash.fields), len(keys))
+                if index == len(keys):
                     keys.append(key)
                     fields.append(entity_hash.fields)
-                column.append(found_at)
-            wanted.append(column)
-        found = await self._rows.fetch(keys, fields)
+                column.append(index)
+            columns.append(column)
+        replies = await self._rows.fetch(keys, fields)
         rows: Rows = [[[] for _ in self._partitions] for _ in range(size)]
-        for entity_hash, column in zip(self._hashes, wanted, strict=True):
+        for entity_hash, column in zip(self._hashes, columns, strict=True):
             absent: list[bytes | None] = [None] * len(entity_hash.fields)
             for event, place in enumerate(column):
-                values = absent if place is None else found[place]
+                values = absent if place is None else replies[place]
                 row = rows[event]
                 for read, first, last in entity_hash.slices:
                     row[read] = values[first:last]

@@ -76,10 +76,10 @@ def check_outputs(wanted: Sequence[str], known: Sequence[str]) -> None:
 
 
 def write_outputs(
-    response: pb.ModelInferResponse, outputs: dict[str, npt.NDArray[Any]], wanted: Sequence[str], raw: bool
+    response: pb.ModelInferResponse, outputs: dict[str, npt.NDArray[Any]], names: Sequence[str], raw: bool
 ) -> None:
     """Add the wanted outputs to a response: all of them if none is named (see `check_outputs`)."""
-    for name in wanted or outputs:
+    for name in names or outputs:
         array = outputs[name]
         is_text = array.dtype == object
         tensor = response.outputs.add(name=name, datatype=BYTES if is_text else FP64, shape=array.shape)

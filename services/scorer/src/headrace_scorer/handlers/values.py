@@ -19,10 +19,10 @@ def values_of(
     for place, feature in enumerate(model.features):
         value = vector_pb2.Value(name=feature.title)
         if feature.type is FieldType.STRING:
-            found = assembled.categories[text][row]
+            text_value = assembled.categories[text][row]
             text += 1
-            if found is not None:
-                value.text = found
+            if text_value is not None:
+                value.text = text_value
         else:
             entry = float(assembled.numbers[row, number])
             number += 1
