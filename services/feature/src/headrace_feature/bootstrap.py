@@ -126,12 +126,12 @@ async def run(settings: FeatureSettings) -> None:
 
 async def _waiting(start: Awaitable[_Built], heartbeat: Heartbeat, dependencies: Dependencies) -> _Built:
     """Publish a status that says what startup waits for."""
-    starting = asyncio.ensure_future(start)
-    while not (await asyncio.wait([starting], timeout=PERIOD))[0]:
+    startup = asyncio.ensure_future(start)
+    while not (await asyncio.wait([startup], timeout=PERIOD))[0]:
         heartbeat.status.note = dependencies.note()
         with suppress(redis.RedisError):  # the store may be what it waits for
             await asyncio.to_thread(heartbeat.beat)
-    return starting.result()
+    return startup.result()
 
 
 class Composition:
@@ -250,12 +250,12 @@ class Composition:
             self._client.close()
 
     def _saved(self) -> Mapping[Any, Position]:
-        saved: dict[Any, Position] = {}
+        positions: dict[Any, Position] = {}
         if self._folder is not None:
-            saved.update(self._folder.done())
+            positions.update(self._folder.done())
         for joiner in self._joiners:
-            saved.update({(joiner.model.name, topic): position for topic, position in joiner.done().items()})
-        return saved
+            positions.update({(joiner.model.name, topic): position for topic, position in joiner.done().items()})
+        return positions
 
     def _fold_lane(self) -> Lane:
         store = self._store

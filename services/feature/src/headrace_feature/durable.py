@@ -24,9 +24,11 @@ class Acknowledger:
         """Acknowledge a source through this consumer."""
         self._consumers[source] = consumer
 
-    def run(self, saved: Callable[[], Mapping[Hashable, Position]]) -> None:
+    def run(self, positions: Callable[[], Mapping[Hashable, Position]]) -> None:
         """Acknowledge what is saved now, once the store has it on disk."""
-        snapshot = {source: position for source, position in saved().items() if self._positions.get(source) != position}
+        snapshot = {
+            source: position for source, position in positions().items() if self._positions.get(source) != position
+        }
         if not snapshot or not self._durability.wait():
             return
         for source, position in snapshot.items():

@@ -170,8 +170,8 @@ class FoldWorker:
         """Return whether a view is new, so that the partition must be taken over even if no event arrives."""
         return self._lacks_a_view(partition, self._partitions.views(partition))
 
-    def _lacks_a_view(self, partition: PartitionId, held: frozenset[str] | None) -> bool:
-        return held is not None and not self._views[partition.stream] <= held
+    def _lacks_a_view(self, partition: PartitionId, views: frozenset[str] | None) -> bool:
+        return views is not None and not self._views[partition.stream] <= views
 
     def _restart(self, partition: PartitionId, epoch: int, progress: Progress) -> tuple[int, Progress, dict[str, int]]:
         """Restart a partition whose views are new or changed: fold its log from the beginning before they serve."""
@@ -210,12 +210,12 @@ class FoldWorker:
             return
         state = self._fold.partitions[partition]
         for part in decoded:
-            refused = part.accepted_by(state, self._clock())
+            refusals = part.accepted_by(state, self._clock())
             if part.mark is not None:
-                self._note_mark(partition, part.mark, None if refused is None else refused[0].reason)
-            if refused is None:
+                self._note_mark(partition, part.mark, None if refusals is None else refusals[0].reason)
+            if refusals is None:
                 continue
-            reasons: dict[int, InvalidEvent | None] = {part.valid[place]: reason for place, reason in refused}
+            reasons: dict[int, InvalidEvent | None] = {part.valid[place]: reason for place, reason in refusals}
             reasons.update(part.invalid)
             self._heartbeat.count("resent", sum(reason is None for reason in reasons.values()))
             if part.calls and self._decisions[partition].note(part.calls, part.positions, reasons):
@@ -232,13 +232,13 @@ class FoldWorker:
             self._heartbeat.count("late", sum(isinstance(reason, LateEvent) for _, reason in letters))
             self._heartbeat.count("dead_letters", len(letters))
 
-    def _note_mark(self, partition: PartitionId, mark: Mark, refused: InvalidEvent | None) -> None:
+    def _note_mark(self, partition: PartitionId, mark: Mark, refusal: InvalidEvent | None) -> None:
         """Log and count a mark: its sender, and whether it was accepted."""
         watermark = self._fold.partitions[partition].watermark
         facts = {"partition": str(partition), "until": mark.time, "sender": mark.sender, "watermark": watermark}
-        if refused is not None:
+        if refusal is not None:
             self._heartbeat.count("marks_refused")
-            _log.warning("mark_refused", **facts, reason=str(refused))
+            _log.warning("mark_refused", **facts, reason=str(refusal))
             return
         self._heartbeat.count("marks")
         if mark.withdraws:
@@ -323,15 +323,15 @@ class FoldWorker:
             # Rows may have gone since their progress was read: the store was wiped, or a partition was restarted.
             return True
         step = self._fold.execute(plan, remote)
-        for made in step.vectors:
-            reached = self._reached(made.source, made.model.name)
-            self._outputs.send(made, reached, self._answering.hash(made.model.name))
-            self._published[made.model.name, made.source] = reached
-            self._heartbeat.count("vectors", len(made.ids))
-            self._heartbeat.count("read_beyond_keep", made.assembled.behind)
+        for vectors in step.vectors:
+            reached = self._reached(vectors.source, vectors.model.name)
+            self._outputs.send(vectors, reached, self._answering.hash(vectors.model.name))
+            self._published[vectors.model.name, vectors.source] = reached
+            self._heartbeat.count("vectors", len(vectors.ids))
+            self._heartbeat.count("read_beyond_keep", vectors.assembled.behind)
         self._refusals.flush()
         self._outputs.flush()
-        for source in {made.source for made in step.vectors}:
+        for source in {vectors.source for vectors in step.vectors}:
             self._partitions.record_emitted(source, self._epochs[source], self._fold.partitions[source].progress)
         self._write(step.changed)
         self._publish()
@@ -420,8 +420,8 @@ class FoldWorker:
 
     def _is_silent(self, partition: PartitionId, standing: Standing | None) -> bool:
         """Return whether a partition that is not ours has been silent for long, with every event done."""
-        end, before = self._silence.get(partition, (None, None))
-        if end is None or standing != before:
+        end, last_standing = self._silence.get(partition, (None, None))
+        if end is None or standing != last_standing:
             return False
         done = START if standing is None else standing.done
         return end == START or (done.ledger, done.entry) == (end.ledger, end.entry)
@@ -458,10 +458,10 @@ class FoldWorker:
             self._rows.discard(row.rows, row.key, row.state)
         self._heartbeat.count("wrong_rows", len(wrong_rows))
         for partition in {self._source(row.rows) for row in wrong_rows}:
-            before = self._partitions.rebuilding([partition])
+            rebuilds = self._partitions.rebuilding([partition])
             takeover = self._partitions.take_over(partition)
             done = Position(*takeover.progress.done)
-            goal = max(done, before[partition][1]) if partition in before else done
+            goal = max(done, rebuilds[partition][1]) if partition in rebuilds else done
             views = self._views[partition.stream]
             self._partitions.begin_anew(partition, takeover.epoch, takeover.progress.anew(), goal, views, lost=True)
             _log.warning("folding_again", partition=str(partition), up_to=str(goal))

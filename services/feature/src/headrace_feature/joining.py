@@ -205,10 +205,10 @@ class JoinWorker:
         features, labels = self._sources
         for topic in features:
             self._add_features(topic)
-        seen = self._pairs.seen()
+        ids = self._pairs.seen()
         self._marks = LabelMarks(self.model.name, self._labels.stream, self._state.upto)
         for number, topic in enumerate(labels):
-            self._add_labels(topic, seen.get(number, {}))
+            self._add_labels(topic, ids.get(number, {}))
         self._send_outbox()
         self._begin_remaking()
         waiting, examples = self._state.weight.questions, self._state.sequence
@@ -269,9 +269,9 @@ class JoinWorker:
 
     def stop_remaking(self) -> None:
         """Stop making examples; the next owner of the join continues."""
-        made, self._made_examples = self._made_examples, None
-        if made is not None:
-            made.stop()
+        examples, self._made_examples = self._made_examples, None
+        if examples is not None:
+            examples.stop()
 
     def _refuse_unknown(self) -> None:
         if self._log.holds_messages():
@@ -301,12 +301,12 @@ class JoinWorker:
         accepted = Accepted(*self._state.accepted.get(topic, (0, START.to_bytes())))
         self._features[topic] = _Features(accepted, watermark, frontier)
 
-    def _add_labels(self, topic: str, seen: dict[str, int]) -> None:
+    def _add_labels(self, topic: str, ids: dict[str, int]) -> None:
         newest, watermark, ended = self._state.labels.get(topic, LabelSource(None, None, False))
         self._partitions[topic] = Partition(
             self._labels.stream,
             Progress(),
-            seen,
+            ids,
             (),
             newest=from_wire(newest),
             watermark=from_wire(watermark),
@@ -360,19 +360,19 @@ class JoinWorker:
             return
         partition, number = self._partitions[topic], self._sources[1].index(topic)
         for part in decode(self._codec, self._trial, batch):
-            refused = part.accepted_by(partition)
-            if part.mark is not None and refused is None:
+            refusals = part.accepted_by(partition)
+            if part.mark is not None and refusals is None:
                 self._marks.read(topic, part.mark, partition)
-            if part.is_note or refused is None:
+            if part.is_note or refusals is None:
                 continue  # the fold writes the dead letter of a refused mark
-            places = {place for place, _ in refused}
+            places = {place for place, _ in refusals}
             accepted = part.events.take([place for place in range(len(part.events)) if place not in places])
             # Note all ids: an event without a label, or with another event's label, is also dropped when it is resent.
             self._seen.update(zip([(number, id) for id in accepted.ids], accepted.times.tolist(), strict=True))
             self._arrivals.labels += self._labels.outcomes(accepted)
             partition.waiting = None
-        forgotten = [*partition.outdated_ids(), *(id for id in partition.evicted if id not in partition.seen)]
-        self._seen.update(dict.fromkeys((number, id) for id in forgotten))
+        old_ids = [*partition.outdated_ids(), *(id for id in partition.evicted if id not in partition.seen)]
+        self._seen.update(dict.fromkeys((number, id) for id in old_ids))
         partition.forget_ids()
         partition.evicted.clear()
         self._read(topic, batch)
@@ -571,9 +571,9 @@ class JoinWorker:
             self._pairs.forget(self._epoch, result.wrong, {})
         return result.entries
 
-    def _publish_progress(self, placed: int, marks: Watermarks) -> None:
+    def _publish_progress(self, place_time: int, marks: Watermarks) -> None:
         """Publish how far the log is while more is to be logged, so that players keep pace with it."""
-        reached, published = min(placed, marks.release), self._published[0]
+        reached, published = min(place_time, marks.release), self._published[0]
         # An entry logged after its place had passed moves nothing; the log may have been reported idle before.
         if reached > UNKNOWN and (reached > published or published > marks.release):
             self._publish(reached, marks.labels)
@@ -611,14 +611,14 @@ class JoinWorker:
         for row, (kind, seq, question) in enumerate(
             zip(entries.kinds.tolist(), entries.seqs.tolist(), entries.questions.tolist(), strict=True)
         ):
-            written = self._earlier_entries.get((entries.ids[row], int(entries.times[row])))
-            if written is not None and kind == Kind.QUESTION:
-                self._made_places[seq] = written.question
+            entry = self._earlier_entries.get((entries.ids[row], int(entries.times[row])))
+            if entry is not None and kind == Kind.QUESTION:
+                self._made_places[seq] = entry.question
                 continue
             place = sequence if kind == Kind.QUESTION else self._made_places.pop(question)
             if kind == Kind.QUESTION:
                 self._made_places[seq] = place
-            elif written is not None and written.answer is not None:
+            elif entry is not None and entry.answer is not None:
                 continue
             rows.append(row)
             seqs.append(sequence)
@@ -633,16 +633,18 @@ class JoinWorker:
             # They do not wait for their places.
             self._store({}, list(log_messages(self.model, new_entries)), released=True)
 
-    def _join_made(self, questions: Sequence[OpenQuestion], closed: Sequence[ClosedQuestion]) -> None:
+    def _join_made(self, questions: Sequence[OpenQuestion], closed_questions: Sequence[ClosedQuestion]) -> None:
         """Take over the questions that the kept events do not decide; this completes the remaking."""
-        names = dict.fromkeys([*(question.name for question in questions), *(question.id for question in closed)])
+        names = dict.fromkeys(
+            [*(question.name for question in questions), *(question.id for question in closed_questions)]
+        )
         join = Join(self._rule, self._load(names))
-        for item in closed:
+        for item in closed_questions:
             join.closed(*item)
         for question in questions:
             if (question.id, question.time) not in self._earlier_entries:
-                packed = _pack(question.numbers, question.categories)
-                join.question(question.name, question.id, question.time, packed, question.outcome, made=True)
+                vector = _pack(question.numbers, question.categories)
+                join.question(question.name, question.id, question.time, vector, question.outcome, made=True)
         self._state.remake, self._made_examples = False, None
         self._store(join.changes, [])
         # Publish this, and look at the open questions, even if nothing else has changed.
@@ -725,11 +727,11 @@ class JoinWorker:
         # A request has no position: the id of its vector alone identifies a repeat.
         rows = range(len(vectors)) if self._by_request else source.accepted.take(epoch, vectors.positions)
         for row in rows:
-            packed = _pack(vectors.numbers[row], [column[row] for column in vectors.categories])
+            vector = _pack(vectors.numbers[row], [column[row] for column in vectors.categories])
             id = vectors.ids[row]
             name = id if vectors.entities is None else vectors.entities[row]
             if name is not None:  # no event can answer a question without an entity
-                self._arrivals.vectors.append((name, id, times[row], packed))
+                self._arrivals.vectors.append((name, id, times[row], vector))
 
     def _encode(self, entries: Sequence[Logged]) -> list[bytes]:
         weights = [self._weight_of(entry) for entry in entries]
@@ -740,7 +742,7 @@ class JoinWorker:
         questions = [entry.question for entry in entries]
         self._state.sequence = entries[-1].seq + 1
         self._heartbeat.count("examples", kinds.count(Kind.ANSWER))
-        unpacked = [_unpack(question.vector or b"") for question in questions]
+        values = [_unpack(question.vector or b"") for question in questions]
         labels = [
             question.outcome.value if kind == Kind.ANSWER and question.outcome else None
             for kind, question in zip(kinds, questions, strict=True)
@@ -757,8 +759,8 @@ class JoinWorker:
             if multiclass
             else np.array([np.nan if label is None else label for label in labels], np.float64),
             np.array([1.0 if weight is None else weight for weight in weights]),
-            np.stack([numbers for numbers, _ in unpacked]),
-            [list(column) for column in zip(*(texts for _, texts in unpacked), strict=True)],
+            np.stack([numbers for numbers, _ in values]),
+            [list(column) for column in zip(*(texts for _, texts in values), strict=True)],
             np.array([question.made for question in questions]),
         )
         return list(log_messages(self.model, log_entries))

@@ -43,8 +43,8 @@ class LabelMarks:
     @property
     def upto(self) -> dict[str, int]:
         """The state to store; empty if the stream declares no bound."""
-        known = {topic: time for topic, time in self._upto.items() if time > UNKNOWN}
-        return {} if self._limit is None else known
+        times = {topic: time for topic, time in self._upto.items() if time > UNKNOWN}
+        return {} if self._limit is None else times
 
     def read(self, topic: str, mark: Mark, partition: Partition) -> None:
         """Note a mark that the partition has accepted."""
@@ -73,14 +73,14 @@ class LabelMarks:
         """
         if self._limit is None or not partitions:
             return
-        now = min(self.watermark(topic, partition) for topic, partition in partitions.items())
-        then = min(partition.watermark for partition in partitions.values())
-        questions = due(now, then) if then > now else 0
+        current = min(self.watermark(topic, partition) for topic, partition in partitions.items())
+        target = min(partition.watermark for partition in partitions.values())
+        questions = due(current, target) if target > current else 0
         if questions > self._limit and not self._held:
             _log.warning(
                 "mark_held",
                 model=self._model,
-                until=then,
+                until=target,
                 sender=self._latest.sender,
                 questions=questions,
                 most=self._limit,

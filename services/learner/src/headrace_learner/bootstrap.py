@@ -104,14 +104,14 @@ def _workers(
     redis: Redis,
     pace: Pace,
 ) -> list[Worker]:
-    loaded = declare.load(settings.loop_file)
+    loaded_loop = declare.load(settings.loop_file)
     settings.data.mkdir(0o700, parents=True, exist_ok=True)
     topics = Topics(loop.name, settings.namespace)
     workers = []
     for model in models:
-        if loaded.definition.model(model.name).hash != model.hash:
+        if loaded_loop.definition.model(model.name).hash != model.hash:
             raise CorruptState(f"model {model.name!r} in {settings.loop_file} is not that of {settings.loop}")
-        export.check(loaded.learner(model.name), model.features, model.task)
+        export.check(loaded_loop.learner(model.name), model.features, model.task)
         outside = Outside(
             client,
             topics.examples(model.name),
@@ -124,7 +124,7 @@ def _workers(
         )
 
         def make(name: str = model.name) -> object:
-            return loaded.learner(name)
+            return loaded_loop.learner(name)
 
         checkpoints = Checkpoints(settings.data / "checkpoints", model)
         workers.append(

@@ -213,10 +213,10 @@ class Worker(threading.Thread):
     def _stop_at(self, error: LearnerFailed) -> None:
         """Learn nothing until the example on which the learner fails is skipped, or this process ends."""
         position = ":".join(map(str, error.position))
-        stopped = StoppedModel(
+        stopped_model = StoppedModel(
             id=error.id, entry=error.seq, question=error.question, position=position, reason=error.reason
         )
-        self.standing.state, self.standing.stopped = "halted", stopped
+        self.standing.state, self.standing.stopped = "halted", stopped_model
         self._stir()
         _log.error(
             "learner_stopped",
@@ -266,10 +266,10 @@ class Worker(threading.Thread):
             owner_progress=self._owner_progress,
         )
         try:
-            delivered = self._stand_by(consumer)
-            if not delivered:
+            first_batch = self._stand_by(consumer)
+            if not first_batch:
                 return
-            self._take_over(consumer, delivered)
+            self._take_over(consumer, first_batch)
             while not self._stopping.is_set():
                 batch = consumer.receive()
                 self._learn(batch, publish=True)
@@ -580,14 +580,14 @@ class Worker(threading.Thread):
         """Update the reported state of this model."""
         now = time.monotonic()
         progress = self._learning.progress
-        served = self._learning.served.count if self._learning.served is not None else 0
-        unchanged = (progress.examples, served) == (self.standing.examples, self._reported_served)
+        served_count = self._learning.served.count if self._learning.served is not None else 0
+        unchanged = (progress.examples, served_count) == (self.standing.examples, self._reported_served)
         if not at_once and (now - self._reported_at < _TELL or unchanged):
             if self.standing.frontier != progress.frontier:
                 self.standing.frontier = progress.frontier
                 self._stir()
             return
-        self._reported_at, self._reported_served = now, served
+        self._reported_at, self._reported_served = now, served_count
         quality = self._learning.quality
         standing = self.standing
         standing.metrics = {**quality.metrics(), **self._soundness(), **self._served()}

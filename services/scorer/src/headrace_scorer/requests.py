@@ -77,9 +77,9 @@ class RequestReader:
 
     def _explain(self, event: bytes) -> Values:
         """Decode a laxer form (ISO 8601 times), or raise what is wrong."""
-        found = self._codec.request(event, self._needed)
-        time = int(found.times[0]) if self._stream.time in found.fields else None
-        return (*(found.fields[field.name][0] for field in self._fields), time)
+        columns = self._codec.request(event, self._needed)
+        time = int(columns.times[0]) if self._stream.time in columns.fields else None
+        return (*(columns.fields[field.name][0] for field in self._fields), time)
 
 
 def _record(fields: Sequence[Field], time: str) -> type:

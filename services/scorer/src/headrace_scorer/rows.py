@@ -120,9 +120,9 @@ class StoredRows:
     async def open(self) -> None:
         """Connect, and keep reconnecting; return after the first attempt, successful or not."""
         self._down_since = asyncio.get_running_loop().time()
-        tried = asyncio.Event()
-        self._keeper = asyncio.create_task(self._keep(tried))
-        await tried.wait()
+        first_try = asyncio.Event()
+        self._keeper = asyncio.create_task(self._keep(first_try))
+        await first_try.wait()
 
     async def close(self) -> None:
         """Disconnect."""
@@ -179,19 +179,19 @@ class StoredRows:
             parts.append(b"%b$%d\r\n%b\r\n%b" % (around[0], len(data), data, around[1]))
         return b"".join(parts)
 
-    async def _keep(self, tried: asyncio.Event) -> None:
+    async def _keep(self, first_try: asyncio.Event) -> None:
         while True:
             try:
                 async with asyncio.timeout(self._timeout):
                     self._pipe = pipe = await _connect(self._url)
             except (OSError, TimeoutError, _ConnectionLost, hiredis.ReplyError) as error:
-                if not tried.is_set():
+                if not first_try.is_set():
                     _log.warning("store is down", error=repr(error))
-                tried.set()
+                first_try.set()
                 await asyncio.sleep(self._retry)
                 continue
             self._up.set()
-            tried.set()
+            first_try.set()
             await pipe.lost
             self._lost()
 

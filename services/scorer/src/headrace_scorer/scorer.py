@@ -300,14 +300,14 @@ class Scorer:
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _flush(self, model: _Model) -> None:
-        gathered, model.gathered = model.gathered, []
-        task = asyncio.get_running_loop().create_task(self._answer(model, gathered))
+        pairs, model.gathered = model.gathered, []
+        task = asyncio.get_running_loop().create_task(self._answer(model, pairs))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, model: _Model, gathered: list[tuple[_Read, asyncio.Future[Answer]]]) -> None:
-        outcomes = await self._outcomes(model, [read for read, _ in gathered])
-        for (_, future), outcome in zip(gathered, outcomes, strict=True):
+    async def _answer(self, model: _Model, pairs: list[tuple[_Read, asyncio.Future[Answer]]]) -> None:
+        outcomes = await self._outcomes(model, [read for read, _ in pairs])
+        for (_, future), outcome in zip(pairs, outcomes, strict=True):
             if future.done():
                 continue
             if isinstance(outcome, Exception):

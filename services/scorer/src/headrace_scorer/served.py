@@ -160,10 +160,10 @@ def messages(topics: Topics, entries: Sequence[Entry]) -> list[Message]:
         model = questions[0].model
         envelope = Envelope(definition=model.hash, examples=model.examples_hash)
         result += _messages(topics.features(name), vector_messages(model, _vectors(questions)), envelope)
-    for (name, _), scored in predictions.items():
-        model = scored[0][1].definition
+    for (name, _), pairs in predictions.items():
+        model = pairs[0][1].definition
         envelope = Envelope(definition=model.hash)
-        result += _messages(topics.predictions(name), prediction_messages(model, _predictions(scored)), envelope)
+        result += _messages(topics.predictions(name), prediction_messages(model, _predictions(pairs)), envelope)
     return result
 
 
@@ -279,8 +279,8 @@ def _vectors(entries: Sequence[Entry]) -> Vectors:
     )
 
 
-def _predictions(scored: Sequence[tuple[Entry, Scored]]) -> Predictions:
-    entries, answers = [entry for entry, _ in scored], [answer for _, answer in scored]
+def _predictions(pairs: Sequence[tuple[Entry, Scored]]) -> Predictions:
+    entries, answers = [entry for entry, _ in pairs], [answer for _, answer in pairs]
     numbers, categories = _columns(entries)
     selection = answers[0].selection
     return Predictions(

@@ -193,10 +193,10 @@ def _extend(runs: list[_Run], vectors: Vectors, envelope: Envelope, scored: bool
         reached=envelope.reached,
     )
     last = runs[-1] if runs else None
-    same = last is not None and _source(last.envelope) == _source(header)
+    same_run = last is not None and _source(last.envelope) == _source(header)
     # A message without vectors only reports progress: it belongs to any run.
-    same = same and last is not None and (last.scored == scored or not len(vectors))
-    if last is None or not same or last.size + len(vectors) > MAX_ROWS:
+    same_run = same_run and last is not None and (last.scored == scored or not len(vectors))
+    if last is None or not same_run or last.size + len(vectors) > MAX_ROWS:
         runs.append(last := _Run(header, scored))
     # A reported progress holds once everything before it is there: the last report of a run counts.
     reached = last.envelope.reached if header.reached is None else header.reached

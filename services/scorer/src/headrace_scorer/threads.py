@@ -270,10 +270,10 @@ class PartitionScoring(_LogThread):
         if outcome.frontier is not None:
             self._progress.reached(self._source, outcome.frontier)
 
-    def _refuse(self, wrong: list[WrongMessage]) -> None:
+    def _refuse(self, messages: list[WrongMessage]) -> None:
         producer = Producer(self._client, self._topics.dead_letters)
         letters = Refusals(producer, self._topics, "scorer")
-        for message in wrong:
+        for message in messages:
             letters.refuse_message(self._model.stream, message, f"vectors of model {self._model.name}")
         letters.flush()
         producer.close()

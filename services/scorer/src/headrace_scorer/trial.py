@@ -51,7 +51,7 @@ class Trial:
         CorruptState
             It is not what the definition requires, or exceeds what a version may cost.
         """
-        where = f"model {model.name!r}: the version"
+        subject = f"model {model.name!r}: the version"
         check_graph(model.name, published.onnx)
         child = self._running()
         assert child.stdin is not None
@@ -68,7 +68,7 @@ class Trial:
             watch.cancel()
         if answer is None:
             self.close()
-            raise CorruptState(f"{where} took more than {self._seconds:g} s or {self._bytes:,} bytes to be tried")
+            raise CorruptState(f"{subject} took more than {self._seconds:g} s or {self._bytes:,} bytes to be tried")
         if answer:
             raise CorruptState(answer.decode())
 

@@ -81,8 +81,8 @@ class VectorSource:
     def age(self, assembled: Assembled, row: int, as_of: int, feature: int) -> int | None:
         """Return the time between a feature's stalest row and its read; None if it has no row."""
         newest = [int(assembled.newest[row, read]) for read in self._sources[feature]]
-        known = [time for time in newest if time > _NO_ROW]
-        return as_of - min(known) if known else None
+        times = [time for time in newest if time > _NO_ROW]
+        return as_of - min(times) if times else None
 
     async def _read(self, events: EventColumns) -> Rows:
         size = len(events)

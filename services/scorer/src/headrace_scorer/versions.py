@@ -119,9 +119,9 @@ class Versions:
             self._implausible.setdefault(name, set()).add(version.sha256)
             if self._current.get(name) is version:
                 previous = self._before.pop(name, None)
-                for held in (self._current, self._newest, self._former):
-                    if held.get(name) is version:
-                        del held[name]
+                for table in (self._current, self._newest, self._former):
+                    if table.get(name) is version:
+                        del table[name]
                 if previous is not None:
                     self._current[name] = previous
                     versions = self._newest if previous.model.hash == self._hashes[name] else self._former
@@ -169,11 +169,11 @@ class Versions:
             elif self._is_former(published):
                 former.setdefault(published.model, []).append(published)
         # The model's own definition first: once it has taken over, no former one is built.
-        taken = {name: self._take_newest(name, versions) for name, versions in offered.items()}
-        taken |= {f"{name}.former": self._take_former(name, versions) for name, versions in former.items()}
+        offers = {name: self._take_newest(name, versions) for name, versions in offered.items()}
+        offers |= {f"{name}.former": self._take_former(name, versions) for name, versions in former.items()}
         for name in {*offered, *former}:
             self._choose(name)
-        return {name: version for name, version in taken.items() if version is not None}
+        return {name: version for name, version in offers.items() if version is not None}
 
     def _take_newest(self, name: str, versions: list[_Offered]) -> _Offered | None:
         versions, corrected = _corrected(versions)
