@@ -653,8 +653,8 @@ def test_rows_in_memory_are_bounded_by_bytes() -> None:
     fold.take_over(A)
     rows = next(iter(fold._fold.rows.values()))
     fold._max_rows, fold._max_bytes = 10**9, 5_000 * rows.row_bytes * len(fold._fold.rows)
-    assert 1_000 < fold._most_rows(rows) < 5_000
+    assert 1_000 < fold._max_rows_of(rows) < 5_000
     fold._max_bytes = 1
-    assert fold._most_rows(rows) == 1_000
+    assert fold._max_rows_of(rows) == 1_000
     fold._max_rows = 7
-    assert fold._most_rows(rows) == 7
+    assert fold._max_rows_of(rows) == 7
