@@ -54,9 +54,9 @@ def running(directory: Path, *options: str) -> Iterator[dict[str, int]]:
         )
     try:
         assert up.stdout is not None
-        told = json.loads(up.stdout.readline())
+        places = json.loads(up.stdout.readline())
         subprocess.run([headrace, "play", *write_loop(directory)], cwd=directory, check=True, stdout=subprocess.DEVNULL)
-        yield {"up": up.pid, **told["pids"]}
+        yield {"up": up.pid, **places["pids"]}
     finally:
         up.terminate()
         up.wait()

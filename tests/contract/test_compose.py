@@ -55,11 +55,11 @@ def test_a_service_is_told_what_it_understands(compose: dict[str, Any], service:
     settings = importlib.import_module(f"headrace_{service}.settings")
     [schema] = [kind for kind in vars(settings).values() if _is_settings(kind)]
     known = {f"HEADRACE_{name.upper()}" for name in schema.model_fields}
-    told = set(compose["services"][service]["environment"])
+    variables = set(compose["services"][service]["environment"])
     image = set(re.findall(r"(HEADRACE_\w+)=", (DEPLOY / "Dockerfile").read_text()))
-    assert told | image <= known
+    assert variables | image <= known
     required = {f"HEADRACE_{name.upper()}" for name, field in schema.model_fields.items() if field.is_required()}
-    assert required <= told | image
+    assert required <= variables | image
 
 
 def test_nothing_is_reachable_from_another_machine(compose: dict[str, Any]) -> None:
@@ -113,8 +113,8 @@ def test_the_image_holds_the_kernel_compiled() -> None:
 async def _health() -> tuple[int | None, str]:
     """Run the container's health check in its own process: the server has to answer meanwhile."""
     asking = await asyncio.create_subprocess_exec(sys.executable, DEPLOY / "healthy.py", stderr=asyncio.subprocess.PIPE)
-    _, said = await asking.communicate()
-    return asking.returncode, said.decode().strip()
+    _, output = await asking.communicate()
+    return asking.returncode, output.decode().strip()
 
 
 async def test_a_health_check_names_what_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,9 +68,9 @@ def test_a_services_lock_holds_what_it_brings_in_the_repositorys_versions(servic
 def test_the_lock_is_that_of_the_distributions() -> None:
     everything = _locked(ROOT / "requirements.lock")
     for project in [ROOT / "sdk", *(ROOT / "services" / service for service in SERVICES)]:
-        told = tomllib.loads((project / "pyproject.toml").read_text())["project"]
-        lines = told["dependencies"] + [
-            line for lines in told.get("optional-dependencies", {}).values() for line in lines
+        metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+        lines = metadata["dependencies"] + [
+            line for lines in metadata.get("optional-dependencies", {}).values() for line in lines
         ]
         for requirement in map(Requirement, lines):
             name = canonicalize_name(requirement.name)

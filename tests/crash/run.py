@@ -164,14 +164,14 @@ def _reached(load: Load, sender: Sender) -> int:
 
 def _watch(sender: Sender, faults: Faults, asker: Asker, say: Say) -> str:
     """Wait for the end of events and faults; return what went wrong with them."""
-    told = time.monotonic()
+    last_report = time.monotonic()
     while sender.is_alive() or faults.is_alive():
         for thread in (sender, faults):
             thread.join(0.2)
             if thread.failure is not None:
                 return f"{thread.name}: {thread.failure!r}"
-        if time.monotonic() - told > 5:
-            told = time.monotonic()
+        if time.monotonic() - last_report > 5:
+            last_report = time.monotonic()
             say(
                 f"{sender.sent:,} of {sender.events:,} events, {faults.kills} kills, {faults.others} other faults, "
                 f"{asker.requests} requests, {asker.failed} failed"

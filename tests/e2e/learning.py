@@ -76,7 +76,9 @@ def learned(running: embedded.RunningLoop, data: LabelledRows, seconds: float = 
 
     found = until(
         told,
-        lambda told: len(told) == 2 and all(metrics["examples"] == len(data.rows) for metrics in told.values()),
+        lambda by_model: (
+            len(by_model) == 2 and all(metrics["examples"] == len(data.rows) for metrics in by_model.values())
+        ),
         seconds,
     )
     return {model: metrics["accuracy"] for model, metrics in found.items()}

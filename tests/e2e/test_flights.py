@@ -144,19 +144,19 @@ def flight_questions(played: embedded.RunningLoop, files: dict[str, Path], recor
     return topics.flights(files, recorded, played.definition.label(played.definition.models[0].label).wait)
 
 
-def beside_river(recorded: Recorded, by_time: Questions, told: Told) -> Comparison:
+def beside_river(recorded: Recorded, by_time: Questions, loop_results: Told) -> Comparison:
     """Compare the loop with River's evaluation: `python -m tests.simulations.year` does so over the whole year."""
     loaded = declare.load(LOOP)
     model = loaded.definition.models[0].name
     places = evaluate(recorded.questions, loaded.learner(model))
     times = evaluate(by_time, loaded.learner(model), {*recorded.served.versions.tolist()})
-    return compare(recorded, places, times, told, None)
+    return compare(recorded, places, times, loop_results, None)
 
 
 def test_predictions_are_rivers_under_late_labels(
-    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, told: Told
+    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, loop_results: Told
 ) -> None:
-    found = beside_river(recorded, flight_questions(played, files, recorded), told)
+    found = beside_river(recorded, flight_questions(played, files, recorded), loop_results)
     assert [check for check in found.checks if check.different] == []
     compared = {check.what: check.compared for check in found.checks}
     assert compared["predictions: River by event times, learner"] == len(served_vectors(played))
@@ -166,16 +166,20 @@ def test_predictions_are_rivers_under_late_labels(
 
 
 def test_the_comparison_with_river_sees_one_bit(
-    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, told: Told
+    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, loop_results: Told
 ) -> None:
     asked = flight_questions(played, files, recorded)
     # By time, and in reverse order within equal times.
     order = np.lexsort((-np.arange(len(asked)), asked.times))
-    scores, estimator, loss = told.scores.copy(), copy.deepcopy(told.estimator), told.metrics["log_loss"]
+    scores, estimator, loss = (
+        loop_results.scores.copy(),
+        copy.deepcopy(loop_results.estimator),
+        loop_results.metrics["log_loss"],
+    )
     scores[1_000] = math.nextafter(scores[1_000], 1.0)
     estimator["LogisticRegression"].intercept = math.nextafter(estimator["LogisticRegression"].intercept, 1.0)
     assert loss is not None
-    changed = Told(scores, {**told.metrics, "log_loss": math.nextafter(loss, 1.0)}, estimator)
+    changed = Told(scores, {**loop_results.metrics, "log_loss": math.nextafter(loss, 1.0)}, estimator)
     found = beside_river(recorded, asked.take(order.tolist()), changed)
     different = {check.what: check.different for check in found.checks}
     assert different["entries: River's order of event times, log"] > 1_000
@@ -200,13 +204,13 @@ def replay(
 def test_a_replay_finds_no_difference(
     played: embedded.RunningLoop, capsys: pytest.CaptureFixture[str], relearn: tuple[str, ...]
 ) -> None:
-    code, differences, told = replay(played, capsys, "--to", "2014-01-01", *relearn)
-    assert (code, differences, told["values_differ"], told["scores_differ"]) == (0, [], 0, 0)
-    assert told["vectors"] == len(served_vectors(played))
-    assert 1_000 < told["predictions"] < told["vectors"]
-    assert told["versions"] > 1
-    assert told["relearned"] == (told["versions"] if relearn else 0)
-    assert told["versions_missing"] == []
+    code, differences, summary = replay(played, capsys, "--to", "2014-01-01", *relearn)
+    assert (code, differences, summary["values_differ"], summary["scores_differ"]) == (0, [], 0, 0)
+    assert summary["vectors"] == len(served_vectors(played))
+    assert 1_000 < summary["predictions"] < summary["vectors"]
+    assert summary["versions"] > 1
+    assert summary["relearned"] == (summary["versions"] if relearn else 0)
+    assert summary["versions_missing"] == []
 
 
 def test_a_replay_tells_what_one_altered_event_changes(
@@ -230,7 +234,7 @@ def test_a_replay_tells_what_one_altered_event_changes(
     assert len(expected) > 50
     file = tmp_path / "altered.jsonl"
     file.write_text(json.dumps(altered))
-    code, differences, told = replay(played, capsys, "--to", "2014-01-01", "--events", f"departed={file}")
+    code, differences, summary = replay(played, capsys, "--to", "2014-01-01", "--events", f"departed={file}")
     values = {
         (difference["id"], difference["what"]): difference
         for difference in differences
@@ -245,7 +249,7 @@ def test_a_replay_tells_what_one_altered_event_changes(
     scores = [difference for difference in differences if difference["what"] == "score"]
     assert {difference["id"] for difference in scores} <= {id for id, _ in expected}
     assert {difference["why"] for difference in scores} == {"its vector differs"}
-    assert (told["values_differ"], told["scores_differ"]) == (len(values), len(scores))
+    assert (summary["values_differ"], summary["scores_differ"]) == (len(values), len(scores))
     assert scores
 
 
@@ -287,8 +291,8 @@ def test_a_replay_tells_that_another_version_scored(
     producer.send(payload, properties=header(payload, definition=model.hash))
     producer.flush()
     client.close()
-    code, differences, told = replay(played, capsys, "--from", "2014-01-01")
-    assert (code, told["vectors"], told["requests"]) == (1, 0, 1)
+    code, differences, summary = replay(played, capsys, "--from", "2014-01-01")
+    assert (code, summary["vectors"], summary["requests"]) == (1, 0, 1)
     (found,) = differences
     assert (found["id"], found["what"], found["logged"]) == (id, "score", 0.5)
     assert found["why"].startswith(f"other version: {model.publish_examples:,}, as it is on the models topic")

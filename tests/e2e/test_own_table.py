@@ -26,8 +26,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [table] = [block.text for block in blocks(PAGE) if block.language == "csv"]
     (made / "trips.csv").write_text(table)
     [init] = [words for words in commands(PAGE, "headrace") if words == ["init", "trips.csv"]]
-    said = headrace(made, init)
-    assert "headrace play trips.csv" in said
+    output = headrace(made, init)
+    assert "headrace play trips.csv" in output
     return made
 
 

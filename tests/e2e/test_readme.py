@@ -25,9 +25,9 @@ def test_a_loop_of_ones_own_runs(tmp_path: Path) -> None:
     with embedded.run(tmp_path / "payments.py", data=tmp_path / ".headrace" / "payments") as running:
         assert "8 accepted, 0 rejected" in _headrace(tmp_path, play)
         until(lambda: [status.versions for status in running.status() if status.service == "scorer"], _has_learned, 60)
-        said = _headrace(tmp_path, score)
-    assert "fraudulent after 4 examples" in said
-    assert "spending.mean.7d   501.25" in said
+        output = _headrace(tmp_path, score)
+    assert "fraudulent after 4 examples" in output
+    assert "spending.mean.7d   501.25" in output
 
 
 def _has_learned(versions: list[dict[str, int]]) -> bool:

@@ -242,12 +242,12 @@ def test_all_that_is_kept_is_enough_where_it_is_less_and_nothing_comes(
     with embedded.run(before, data=data) as loop:
         send(loop, range(_EXAMPLES))
         until(lambda: learned(loop) >= _EXAMPLES - 100, seconds=120)
-    kept = [number for number in range(_EXAMPLES) if number % 7 > 3 or share(str(number)) < 0.2]
+    numbers = [number for number in range(_EXAMPLES) if number % 7 > 3 or share(str(number)) < 0.2]
     with embedded.run(after, data=data) as loop:
-        until(lambda: told(loop, "scorer") is None and learned(loop) == len(kept), seconds=120)
+        until(lambda: told(loop, "scorer") is None and learned(loop) == len(numbers), seconds=120)
         capsys.readouterr()
         assert run(["replay", "--diff", "--data", str(data)]) == 0
-        assert f"{len(kept)} examples" in capsys.readouterr().out
+        assert f"{len(numbers)} examples" in capsys.readouterr().out
 
 
 def share(id: str) -> float:

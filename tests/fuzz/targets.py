@@ -135,8 +135,8 @@ def _csv() -> list[bytes]:
 
 
 def _json_lines() -> list[bytes]:
-    whole = b"\n".join(_json_events())
-    return [whole, gzip.compress(whole)]
+    text = b"\n".join(_json_events())
+    return [text, gzip.compress(text)]
 
 
 def _parquet() -> list[bytes]:

@@ -77,19 +77,19 @@ class Ingesting:
         """Return the contents of a topic, once it holds enough."""
         with self.client() as client:
             reader = LogReader(client, topic)
-            whole = Batch()
+            batch = Batch()
 
             def read() -> int:
-                nonlocal whole
-                whole = whole.followed_by(reader.receive(10_000, 200))
-                return len(whole)
+                nonlocal batch
+                batch = batch.followed_by(reader.receive(10_000, 200))
+                return len(batch)
 
             until(read, lambda count: count >= at_least)
-            while count := len(whole):
+            while count := len(batch):
                 if read() == count:
                     break
             reader.close()
-        return whole
+        return batch
 
     def dead_letters(self, at_least: int) -> list[DeadLetter]:
         return [DeadLetter.FromString(payload) for payload in self.written(self.topics.dead_letters, at_least).payloads]

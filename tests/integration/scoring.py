@@ -71,8 +71,8 @@ class Running:
         """Send messages to a topic, one after another."""
         with self.client() as client:
             producer = client.create_producer(topic)
-            for payload, said in messages:
-                producer.send(payload, properties=header(payload, **said))
+            for payload, fields in messages:
+                producer.send(payload, properties=header(payload, **fields))
 
     def read(self, topic: str, enough: Callable[[list[pulsar.Message]], bool]) -> list[pulsar.Message]:
         """Return a topic's messages from its start, once there are enough of them."""

@@ -280,7 +280,7 @@ def test_play_waits_for_the_loop(ingest: Ingesting, tmp_path: Path) -> None:
     path = tmp_path / "clicks.jsonl"
     path.write_text("\n".join(json.dumps(event(str(n), at=HOUR + n)) for n in range(1_000)))
     results: list[PlayResult] = []
-    told: list[Progress] = []
+    reports: list[Progress] = []
 
     def run_play() -> None:
         results.append(
@@ -290,7 +290,7 @@ def test_play_waits_for_the_loop(ingest: Ingesting, tmp_path: Path) -> None:
                 ingest.address,
                 ingest.redis_url,
                 ahead=300,
-                on_progress=told.append,
+                on_progress=reports.append,
             )
         )
 
@@ -311,7 +311,7 @@ def test_play_waits_for_the_loop(ingest: Ingesting, tmp_path: Path) -> None:
         player.join(scaled(60))
     # No worker owns the partition: the events are stored, but not decided on.
     assert [(result.accepted, result.undecided, result.stalls) for result in results] == [(0, 1_000, 0)]
-    assert max(progress.behind or 0 for progress in told) == 300
+    assert max(progress.behind or 0 for progress in reports) == 300
 
 
 def test_sending_again_is_safe_after_the_service_was_gone(ingest: Ingesting, tmp_path: Path) -> None:

@@ -96,8 +96,8 @@ class Room:
             )
             frontier = END_OF_HISTORY if end and stop == last else stop
             payload, model = encode_log(self.model, part), self.model
-            said = header(payload, epoch=1, reached=frontier, definition=model.hash, examples=model.examples_hash)
-            producer.send(payload, properties=said)
+            properties = header(payload, epoch=1, reached=frontier, definition=model.hash, examples=model.examples_hash)
+            producer.send(payload, properties=properties)
         producer.close()
 
     def worker(self, instance: str = "one", data: Path | None = None, **changed: Any) -> Worker:
@@ -577,10 +577,10 @@ def test_the_process_survives_kill_and_drains_on_sigterm(
         }
     )
     board = StatusBoard(room.store, loop.name)
-    said = tmp_path / "learner.log"
+    log_path = tmp_path / "learner.log"
 
     def start() -> subprocess.Popen[bytes]:
-        with said.open("ab") as log:
+        with log_path.open("ab") as log:
             return subprocess.Popen([sys.executable, "-m", "headrace_learner"], env=environment, stderr=log)
 
     room.send(0, 1_200)
@@ -590,8 +590,8 @@ def test_the_process_survives_kill_and_drains_on_sigterm(
         nonlocal process
         if process.poll() is not None:
             # The embedded broker hangs after some kills of a consumer. Restart it, as an operator would.
-            assert isinstance(place.server, embedded.Broker), said.read_text()
-            assert "TimeOut" in said.read_text(), said.read_text()
+            assert isinstance(place.server, embedded.Broker), log_path.read_text()
+            assert "TimeOut" in log_path.read_text(), log_path.read_text()
             place.server.kill()
             place.server.start()
             process = start()

@@ -75,10 +75,10 @@ def guarded(tmp_path: Path) -> Iterator[tuple[OfficialBroker, subprocess.Popen[s
     command = [sys.executable, "-c", _PARENT, str(tmp_path), json.dumps(GUARDED), token("admin")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        told = parent.stdout.readline().split()
+        words = parent.stdout.readline().split()
         broker = OfficialBroker(tmp_path, conf=GUARDED, token=token("admin"))
         try:
-            yield broker, parent, told
+            yield broker, parent, words
         finally:
             parent.kill()
             broker.stop()
@@ -149,11 +149,11 @@ def test_up_takes_a_broker_of_yours_and_sets_its_topics_up(
     monkeypatch.setenv("PULSAR_ADMIN_URL", str(official.admin_url))
     options = ("--json", "--pulsar", "official", "--workers", "feature=2")
     with start_up(tmp_path, *options) as process:
-        told = until_told(process)
+        addresses = until_told(process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(scaled(60)) == 0
-    assert (told["pulsar"], told["pulsar_admin"]) == (official.url, official.admin_url)
-    pids = told["pids"]
+    assert (addresses["pulsar"], addresses["pulsar_admin"]) == (official.url, official.admin_url)
+    pids = addresses["pids"]
     assert isinstance(pids, dict)
     assert set(pids) == {"store", "ingest-0", "feature-0", "feature-1", "learner-0", "scorer-0"}
     admin = Admin(str(official.admin_url))

@@ -85,13 +85,13 @@ def test_topics_are_as_declared_and_applying_again_changes_nothing(
     assert {name: (admin.partitions(name), admin.topic_retention(name)) for name in wanted} == wanted
     assert admin.compaction_threshold(topics.models) == 1_000_000
     assert admin.compaction_threshold(topics.dead_letters) is None
-    said: list[str] = []
-    assert provision(admin, loop, namespace, said.append) == 0
-    assert said == []
+    lines: list[str] = []
+    assert provision(admin, loop, namespace, lines.append) == 0
+    assert lines == []
     # Settings that somebody changed meanwhile are restored as declared.
     admin.set_topic_retention(topics.stream("asked"), Retention(1))
-    assert provision(admin, loop, namespace, said.append) == 1
-    assert said == [f"{topics.stream('asked')} is kept for 43,200 minutes"]
+    assert provision(admin, loop, namespace, lines.append) == 1
+    assert lines == [f"{topics.stream('asked')} is kept for 43,200 minutes"]
     admin.delete_namespace(namespace)
     assert not admin.has_namespace(namespace)
 

@@ -187,7 +187,7 @@ def _examples(
         found.wrong.append(f"{model.name}: {len(more)} examples that should not be: {more[:3]}")
     if twice:
         found.wrong.append(f"{model.name}: {len(twice)} examples twice: {twice[:3]}")
-    _note(found.wrong, model, wrong_order(logged, whole=not changed))
+    _note(found.wrong, model, wrong_order(logged, complete=not changed))
     asked = sum(entry.kind == "question" for entry in logged)
     if asked < (questions := len(_places(model, judged, added)) - expected.repeated_questions):
         found.unfinished.append(f"{model.name}: {questions - asked} of {questions} questions are not in the log")

@@ -119,7 +119,7 @@ class World:
             case Compare():
                 self.compare()
 
-    def compare(self, whole: bool = False) -> Verdict:
+    def compare(self, complete: bool = False) -> Verdict:
         """Wait until the loop has caught up, and note how it differs from the oracle.
 
         Parameters
@@ -130,7 +130,7 @@ class World:
         began = time.monotonic()
         done = self._wait()
         self._say(f"{'caught up' if done else 'did not catch up'} after {time.monotonic() - began:.1f} s")
-        right = {} if whole else self._right
+        right = {} if complete else self._right
         found = verdict(self.loop.definition, self._recorder, self._tolerance.on(measured()), right)
         found.wrong += self._scores() if not found.differences else []
         self.counts = found.counts
@@ -141,7 +141,7 @@ class World:
     def finish(self) -> None:
         """Compare a last time, then stop the loop and compare its final models."""
         if not self.differences:
-            self.compare(whole=True)
+            self.compare(complete=True)
         for stream, partitions in self._recorder.streams.items():
             if not any(message.payload for log in partitions for message in log):
                 self.situations[f"stream that never came: {stream}"] += 1
@@ -194,21 +194,21 @@ class World:
             log, bare = self._recorder.log(model.name), self._bare[model.name]
             bare.follow(log[bare.read :])
             try:
-                told = self._learned(model.name, bare.examples)
+                metrics = self._learned(model.name, bare.examples)
             except TimeoutError as error:
                 yield f"{model.name}: {bare.examples} examples are not learned: {error}"
                 continue
             name = "mae" if model.task == "regression" else "accuracy"
-            if bare.examples and abs(told[name] - bare.score) > 1e-9 * max(bare.score, 1.0):
-                yield f"{model.name}: {name} is {told[name]!r} instead of {bare.score!r}"
+            if bare.examples and abs(metrics[name] - bare.score) > 1e-9 * max(bare.score, 1.0):
+                yield f"{model.name}: {name} is {metrics[name]!r} instead of {bare.score!r}"
 
     def _learned(self, model: str, examples: int) -> dict[str, float]:
         """Return the metrics of a model, once it has learned that many examples."""
         return until(lambda: self._metrics(model), lambda found: found.get("examples", 0) == examples, self._patience)
 
     def _metrics(self, model: str) -> dict[str, float]:
-        told = [status.metrics[model] for status in self.loop.status() if model in status.metrics]
-        return max(told, key=lambda metrics: metrics.get("examples", 0.0), default={})
+        all_metrics = [status.metrics[model] for status in self.loop.status() if model in status.metrics]
+        return max(all_metrics, key=lambda metrics: metrics.get("examples", 0.0), default={})
 
     def _states(self) -> Iterator[str]:
         """Compare the state of each model with that of bare River, bit for bit."""

@@ -78,8 +78,8 @@ def _mark(stream: StreamDefinition, message: Message, found: Partition) -> None:
     by_events = found.max_time - stream.lateness if found.accepted else UNKNOWN
     if message.withdraws:
         if stream.marks == "anyone" or message.sent_by in ("cli", "play"):
-            kept = UNKNOWN if message.withdrawn_to is None else message.withdrawn_to
-            found.watermark = min(found.watermark, max(kept, by_events))
+            floor = UNKNOWN if message.withdrawn_to is None else message.withdrawn_to
+            found.watermark = min(found.watermark, max(floor, by_events))
     elif message.mark is not None and _believes(stream, message, message.mark):
         found.watermark = max(found.watermark, message.mark)
 
@@ -147,7 +147,7 @@ def _value(declared: Field, value: Any) -> tuple[bool, Any]:
     """Return whether a field has a value of its type, and that value."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return declared.optional, None
-    kind, whole = declared.type, isinstance(value, int) and not isinstance(value, bool)
+    kind, is_int = declared.type, isinstance(value, int) and not isinstance(value, bool)
     if kind is FieldType.BOOL:
         text = value.lower() if isinstance(value, str) else ""
         return (True, text == "true") if text in ("true", "false") else (isinstance(value, bool), value)
@@ -156,11 +156,11 @@ def _value(declared: Field, value: Any) -> tuple[bool, Any]:
     if kind is FieldType.STRING:
         return isinstance(value, str), value
     if kind is FieldType.FLOAT:
-        ok = (whole or isinstance(value, float)) and math.isfinite(value)
+        ok = (is_int or isinstance(value, float)) and math.isfinite(value)
         return ok, float(value) if ok else None
     if kind is FieldType.TIME and isinstance(value, str):
         return _time(value)
-    return whole, value
+    return is_int, value
 
 
 def _time(text: str) -> tuple[bool, int]:

@@ -49,11 +49,11 @@ def examples_of(loop: LoopDefinition, model: ModelDefinition, judged: Judged) ->
     """Return the examples that a model's log must come to hold."""
     label = loop.label(model.label)
     questions, repeated = _questions(judged[model.stream], label.wait)
-    told = list(labels_of(loop, model, judged))
+    all_labels = list(labels_of(loop, model, judged))
     if label.after is not None:
-        candidates, unmatched = _forecasts(questions, told, label), list[Label]()
+        candidates, unmatched = _forecasts(questions, all_labels, label), list[Label]()
     else:
-        candidates, unmatched = _by_id(questions, told, label)
+        candidates, unmatched = _by_id(questions, all_labels, label)
     watermark = min(partition.watermark for partition in judged[label.stream])
     answers, still_open, repeated_labels = [], [], 0
     for group in questions.values():
@@ -94,10 +94,10 @@ def _answer(label: LabelDefinition, question: Event, mine: list[Label], watermar
 
 def weight(label: LabelDefinition, id: str, value: float | str) -> float:
     """Return how many examples an answer represents: 0 if its class is thinned out and its id is not among the kept."""
-    for kept in label.keep:
-        if kept.label == value:
-            chosen = int(hashlib.sha256(id.encode()).hexdigest()[:16], 16) / 2**64 < kept.share
-            return 1.0 / kept.share if chosen else 0.0
+    for rule in label.keep:
+        if rule.label == value:
+            chosen = int(hashlib.sha256(id.encode()).hexdigest()[:16], 16) / 2**64 < rule.share
+            return 1.0 / rule.share if chosen else 0.0
     return 1.0
 
 
@@ -105,12 +105,12 @@ _Candidates = dict[tuple[str, int], list[Label]]
 
 
 def _by_id(
-    questions: dict[str, list[Event]], told: list[Label], label: LabelDefinition
+    questions: dict[str, list[Event]], all_labels: list[Label], label: LabelDefinition
 ) -> tuple[_Candidates, list[Label]]:
     """Return the labels of each question in the order of reading, and the labels without a question."""
     found: _Candidates = {}
     unmatched: list[Label] = []
-    for answer in told:
+    for answer in all_labels:
         # A label belongs to the earliest question of its id within the bound.
         near = [asked for asked in questions.get(answer.of, []) if abs(answer.time - asked.time) <= label.wait]
         if near:
@@ -121,11 +121,11 @@ def _by_id(
     return found, unmatched
 
 
-def _forecasts(questions: dict[str, list[Event]], told: list[Label], label: LabelDefinition) -> _Candidates:
+def _forecasts(questions: dict[str, list[Event]], all_labels: list[Label], label: LabelDefinition) -> _Candidates:
     """Return the labels of each question's entity that are as much later as the forecast says."""
     found: _Candidates = {}
     by_entity: dict[str, list[Label]] = {}
-    for answer in told:
+    for answer in all_labels:
         by_entity.setdefault(answer.of, []).append(answer)
     for group in questions.values():
         for asked in group:
@@ -173,7 +173,7 @@ def _in_order(partitions: Sequence[Partition]) -> Iterator[Event]:
         yield from partition.accepted
 
 
-def wrong_order(logged: Iterable[LoggedEntry], *, whole: bool = True) -> list[str]:
+def wrong_order(logged: Iterable[LoggedEntry], *, complete: bool = True) -> list[str]:
     """Return what is wrong with the order of a log.
 
     An entry may precede one of a lower place only if it was released, without waiting for both watermarks, or
@@ -188,7 +188,7 @@ def wrong_order(logged: Iterable[LoggedEntry], *, whole: bool = True) -> list[st
     highest: tuple[Any, ...] = ()
     waiting: dict[int, str] = {}
     for index, entry in enumerate(logged):
-        if whole and entry.seq != index:
+        if complete and entry.seq != index:
             wrong.append(f"{entry.kind} {entry.id} has number {entry.seq} instead of {index}")
         if entry.kind == "question":
             waiting[entry.seq] = entry.id

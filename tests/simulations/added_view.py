@@ -237,7 +237,7 @@ def check_against(after: Path, data: Path) -> int:
 def watch(loop: RunningLoop, requests: SteadyRequests, new: str) -> None:
     """Print what a user sees of the change, until the new definition answers at every scorer and no work is left."""
     shown: list[str] = []
-    whole = False
+    is_made = False
     began = time.monotonic()
     while True:
         text = status_text(loop.data)
@@ -245,8 +245,8 @@ def watch(loop: RunningLoop, requests: SteadyRequests, new: str) -> None:
         if lines != shown:
             shown = lines
             say("status: " + (" | ".join(lines) or "says nothing of the change"))
-        if not whole and any("made " in line or "new definition" in line for line in lines):
-            whole = True
+        if not is_made and any("made " in line or "new definition" in line for line in lines):
+            is_made = True
             say(f"the whole status:\n{text}")
         newest = {answer.address: answer.definition for answer in requests.answers[-20:]}
         if set(newest.values()) == {new} and set(newest) == set(requests.addresses) and not lines:

@@ -96,8 +96,8 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
         scores, metrics = topics.asked_by_the_learner(model, loaded.learner(MODEL), recorded)
         places, times = placed.result(), timed.result()
     say("comparing")
-    told = Told(scores, played.metrics, learning.estimator)
-    found = compare(recorded, places, times, told, model.score_from)
+    loop_results = Told(scores, played.metrics, learning.estimator)
+    found = compare(recorded, places, times, loop_results, model.score_from)
     # The running process must report the same metrics as its code over its log: all of them, bit for bit.
     again = sum(played.metrics.get(name) != value for name, value in metrics.items())
     print(f"\n{table(found, played.metrics)}\n\n{differences(found)}\n\n{ties(by_time)}\n", flush=True)
@@ -137,7 +137,9 @@ def play(files: dict[str, Path], data: Path, model: ModelDefinition, say: Say) -
         seconds = watcher.newest.wall_s
         say("reading the topics")
         recorded = topics.read(running, model)
-        metrics = until(lambda: watcher.look().metrics, lambda told: _is_joined(told, recorded, model), seconds=60)
+        metrics = until(
+            lambda: watcher.look().metrics, lambda metrics: _is_joined(metrics, recorded, model), seconds=60
+        )
         return Played(recorded, metrics, playing.result().accepted, seconds)
 
 

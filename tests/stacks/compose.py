@@ -138,10 +138,10 @@ class Compose:
         found = json.loads(ended.stdout.splitlines()[-1])
         if found["differences"] or set(found["counts"].values()) != {self.sent}:
             return f"{found} instead of {self.sent} of each"
-        told = self._headrace("models", "--json", "--address", f"127.0.0.1:{self.ports['scorer']}", check=False)
-        if told.returncode:
-            return told.stderr
-        [model] = json.loads(told.stdout)
+        result = self._headrace("models", "--json", "--address", f"127.0.0.1:{self.ports['scorer']}", check=False)
+        if result.returncode:
+            return result.stderr
+        [model] = json.loads(result.stdout)
         return "" if model["examples"] == self.sent else f"the scorer has {model['examples']} examples"
 
     def _headrace(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -222,8 +222,8 @@ def run(*, build: bool) -> int:
     return 0
 
 
-def _all_wait(told: dict[str, str]) -> bool:
-    return all("cannot reach" in reason for reason in told.values())
+def _all_wait(reasons: dict[str, str]) -> bool:
+    return all("cannot reach" in reason for reason in reasons.values())
 
 
 def _down_and_up(stack: Compose) -> None:
@@ -266,8 +266,8 @@ def _killed_under_way(stack: Compose) -> None:
         reason = until(lambda: stack.health("feature"), bool, _PATIENCE_S)
         sys.stdout.write(f"  feature: {reason}\n")
         _started(stack, "pulsar")
-        said = sending.communicate()[1].strip()
-    sys.stdout.write(f"  send: exit {sending.returncode} {said[-200:]}\n")
+        errors = sending.communicate()[1].strip()
+    sys.stdout.write(f"  send: exit {sending.returncode} {errors[-200:]}\n")
     stack.send(_FIRST)
     stack.whole("pulsar killed while a file was sent", began)
 

@@ -69,16 +69,16 @@ def some_vectors_unsent() -> None:
     send = VectorOutputs.send
 
     def partly(self: VectorOutputs, made: MadeVectors, *given: int) -> None:
-        kept = [row for row, id in enumerate(made.ids) if not id.endswith("77")]
+        rows = [row for row, id in enumerate(made.ids) if not id.endswith("77")]
         assembled = made.assembled
         part = assembled._replace(
-            numbers=assembled.numbers[kept],
-            categories=[[column[row] for row in kept] for column in assembled.categories],
-            cuts=assembled.cuts[kept],
+            numbers=assembled.numbers[rows],
+            categories=[[column[row] for row in rows] for column in assembled.categories],
+            cuts=assembled.cuts[rows],
         )
-        ids = [made.ids[row] for row in kept]
+        ids = [made.ids[row] for row in rows]
         send(
-            self, made._replace(ids=ids, times=made.times[kept], positions=made.positions[kept], assembled=part), *given
+            self, made._replace(ids=ids, times=made.times[rows], positions=made.positions[rows], assembled=part), *given
         )
 
     VectorOutputs.send = partly  # type: ignore[method-assign,assignment]

@@ -80,7 +80,7 @@ def generate(count: int, seed: int, directory: Path) -> tuple[Payments, dict[str
     night = times % DAY < DAY // 4
     score = 0.8 * (np.log1p(amounts) - 3.5) + 1.5 * abroad + 0.9 * online + 0.7 * night
     probabilities = _with_mean(score, SHARE / _COUNTED)
-    told = _Chargebacks(draw, times, draw.random(count) < probabilities)
+    maker = _Chargebacks(draw, times, draw.random(count) < probabilities)
     directory.mkdir(parents=True, exist_ok=True)
     paid = {
         "payment": pa.array([payment_id(index) for index in range(count)]),
@@ -90,10 +90,10 @@ def generate(count: int, seed: int, directory: Path) -> tuple[Payments, dict[str
         "abroad": pa.array(abroad),
         "online": pa.array(online),
     }
-    chargebacks, kinds = told.columns()
+    chargebacks, kinds = maker.columns()
     files = {"paid": _write(directory / "paid.parquet", paid)}
     files["chargeback"] = _write(directory / "chargebacks.parquet", chargebacks)
-    return Payments(times, probabilities * _COUNTED, told.counted, told.charged, kinds), files
+    return Payments(times, probabilities * _COUNTED, maker.counted, maker.charged, kinds), files
 
 
 class _Chargebacks:

@@ -109,11 +109,11 @@ def played(files: Mapping[str, Path], data: Path, say: Say, joiners: int = 0) ->
 
 def _metrics(running: embedded.RunningLoop, model: str) -> dict[str, float | None]:
     """Return the metrics in a model's last quality report, with the mean and share of its reliability curve."""
-    (told,) = [status.metrics[model] for status in running.status() if model in status.metrics]
+    (metrics,) = [status.metrics[model] for status in running.status() if model in status.metrics]
     with redis.Redis.from_url(running.redis_url) as store:
         board = QualityBoard(store, running.definition.name)
         report = until(
-            lambda: board.read(model), lambda found: found is not None and found.examples == told["examples"], 60
+            lambda: board.read(model), lambda found: found is not None and found.examples == metrics["examples"], 60
         )
     assert report is not None
     weight = sum(part.weight for part in report.reliability)

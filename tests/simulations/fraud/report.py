@@ -56,9 +56,9 @@ def _quality(found: Simulation) -> Iterable[str]:
         numbers = (figures.mean, figures.share, figures.ece, figures.decile_error, figures.log_loss)
         shown = "".join(f"{number:>10.6f}" for number in numbers)
         yield f"{title:<42}{figures.examples:>10,}{shown}{prior:>10}{figures.roc_auc:>10.4f}"
-    for model, said in found.metrics.items():
+    for model, metrics in found.metrics.items():
         values = ", ".join(
-            f"{name} {said.get(name) or 0.0:.6f}"
+            f"{name} {metrics.get(name) or 0.0:.6f}"
             for name in ("mean", "share", "ece", "log_loss", "prior_log_loss", "roc_auc")
         )
         yield f"headrace says of {model}: {values}"

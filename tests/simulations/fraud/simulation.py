@@ -111,24 +111,24 @@ def _reckon(found: Simulation, payments: Payments, logs: Mapping[str, ExampleLog
     loaded = declare.load(LOOP)
     score_from = loaded.definition.model(ALL).score_from or 0
     scored = payments.closed & (payments.times >= score_from)
-    said: dict[str, Floats] = {}
+    probabilities: dict[str, Floats] = {}
     for name, log in logs.items():
         names = [feature.name for feature in loaded.definition.model(name).features]
-        said[name] = predictions(log, names, loaded.learner(name), found.payments)
+        probabilities[name] = predictions(log, names, loaded.learner(name), found.payments)
         say(f"asked and taught {name} again")
     unweighted = predictions(logs[KEPT], names, loaded.learner(KEPT), found.payments, weighted=False)
     weights = _weights(logs[KEPT], found.payments)
-    kept, ones = scored & (weights > 0), np.ones(found.payments)
+    kept_rows, ones = scored & (weights > 0), np.ones(found.payments)
     for title, scores, rows, row_weights in (
         ("true probabilities", payments.probabilities, scored, ones),
-        (ALL, said[ALL], scored, ones),
-        (KEPT, said[KEPT], kept, weights),
-        (f"{KEPT}, on all payments", said[KEPT], scored, ones),
-        (f"{KEPT}, measured without weights", said[KEPT], kept, ones),
-        (f"{KEPT}, learned without weights", unweighted, kept, weights),
+        (ALL, probabilities[ALL], scored, ones),
+        (KEPT, probabilities[KEPT], kept_rows, weights),
+        (f"{KEPT}, on all payments", probabilities[KEPT], scored, ones),
+        (f"{KEPT}, measured without weights", probabilities[KEPT], kept_rows, ones),
+        (f"{KEPT}, learned without weights", unweighted, kept_rows, weights),
     ):
         found.quality[title] = figures(scores[rows], payments.frauds[rows], row_weights[rows])
-    for name, rows in ((ALL, scored), (KEPT, kept)):
+    for name, rows in ((ALL, scored), (KEPT, kept_rows)):
         found.priors[name] = prior_log_loss(logs[name], rows)
         found.differences += _metrics_that_differ(found, name)
 
@@ -142,7 +142,7 @@ def _weights(log: ExampleLog, payments: int) -> Floats:
 
 def _metrics_that_differ(found: Simulation, model: str) -> list[str]:
     """Return the metrics of a model in which headrace differs from the computation here."""
-    reckoned, said = found.quality[model], found.metrics.get(model, {})
+    reckoned, metrics = found.quality[model], found.metrics.get(model, {})
     expected = {
         "mean": reckoned.mean,
         "share": reckoned.share,
@@ -152,10 +152,10 @@ def _metrics_that_differ(found: Simulation, model: str) -> list[str]:
         "roc_auc": reckoned.roc_auc,
     }
     wrong = [
-        f"{model}: {name} is {said.get(name)}, reckoned {value}"
+        f"{model}: {name} is {metrics.get(name)}, reckoned {value}"
         for name, value in expected.items()
-        if not abs((said.get(name) or math.nan) - value) < (_AREA_TOLERANCE if name == "roc_auc" else _TOLERANCE)
+        if not abs((metrics.get(name) or math.nan) - value) < (_AREA_TOLERANCE if name == "roc_auc" else _TOLERANCE)
     ]
-    if said.get("scored") != reckoned.examples:
-        wrong.append(f"{model}: {said.get('scored')} examples are scored instead of {reckoned.examples}")
+    if metrics.get("scored") != reckoned.examples:
+        wrong.append(f"{model}: {metrics.get('scored')} examples are scored instead of {reckoned.examples}")
     return wrong

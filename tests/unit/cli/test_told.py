@@ -94,6 +94,6 @@ def test_several_feature_workers_are_told_how_far_they_go_at_a_time(
     flights: LoopDefinition, capsys: pytest.CaptureFixture[str]
 ) -> None:
     up._tell_keep(flights)
-    told = capsys.readouterr().err
-    assert "wait for each other, 1m of event time at a time: the loop's smallest keep" in told
-    assert told.count("\n") == 1
+    errors = capsys.readouterr().err
+    assert "wait for each other, 1m of event time at a time: the loop's smallest keep" in errors
+    assert errors.count("\n") == 1

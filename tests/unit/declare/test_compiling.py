@@ -262,8 +262,13 @@ def test_the_outcome_of_another_event_is_no_leak() -> None:
 def test_a_forecast_may_use_the_field_that_a_later_event_tells() -> None:
     label = Label(Ordered, of=Ordered, by="customer", after="1h", wait="2h", value=Ordered.price, name="label")
     definition = compiled(m=model(Ordered.price, label=label, learner=linear_model.LinearRegression))
-    (told,), asking = definition.labels, definition.model("returns_it")
-    assert (told.id, told.after, told.wait, asking.entity) == ("customer", HOUR, 2 * HOUR, "customer")
+    (compiled_label,), asking = definition.labels, definition.model("returns_it")
+    assert (compiled_label.id, compiled_label.after, compiled_label.wait, asking.entity) == (
+        "customer",
+        HOUR,
+        2 * HOUR,
+        "customer",
+    )
     assert [feature.name for feature in asking.features] == ["price"]
 
 
@@ -272,8 +277,8 @@ def test_an_absent_outcome_and_a_share_of_a_class_are_as_the_log_has_them() -> N
     label = Label(
         Returned, of=Ordered, value=refunded, wait="7d", id="order", name="label", absent=False, keep={False: 0.1}
     )
-    (told,) = compiled(m=model(label=label)).labels
-    assert (told.absent, told.keep, told.correct) == (0.0, (Keep(0.0, 0.1),), False)
+    (compiled_label,) = compiled(m=model(label=label)).labels
+    assert (compiled_label.absent, compiled_label.keep, compiled_label.correct) == (0.0, (Keep(0.0, 0.1),), False)
 
 
 def test_a_learner_without_weights_keeps_no_share_of_a_class() -> None:

@@ -67,9 +67,9 @@ def publish(machine: Path) -> None:
 def test_the_distribution_is_got_once_whoever_asks(machine: Path) -> None:
     install(machine)
     publish(machine)
-    said: list[str] = []
+    lines: list[str] = []
     homes: list[Path] = []
-    asking = [threading.Thread(target=lambda: homes.append(distribution.home(said.append))) for _ in range(4)]
+    asking = [threading.Thread(target=lambda: homes.append(distribution.home(lines.append))) for _ in range(4)]
     for thread in asking:
         thread.start()
     for thread in asking:
@@ -77,7 +77,7 @@ def test_the_distribution_is_got_once_whoever_asks(machine: Path) -> None:
     assert len(set(homes)) == 1
     assert (homes[0] / "conf" / "standalone.conf").exists()
     assert (machine / "calls").read_text() == "called\n"
-    assert [line for line in said if "once (245 MB)" in line] == said[:1]
+    assert [line for line in lines if "once (245 MB)" in line] == lines[:1]
     assert [path.name for path in homes[0].parent.iterdir() if path.name.startswith("unpacking")] == []
 
 
@@ -120,12 +120,12 @@ def test_the_first_source_that_there_is(machine: Path, monkeypatch: pytest.Monke
 
 
 def test_without_any_the_small_one_is_used_and_it_is_said(machine: Path) -> None:
-    said: list[str] = []
-    servers = Servers(machine, pulsar="official", say=said.append)
+    lines: list[str] = []
+    servers = Servers(machine, pulsar="official", say=lines.append)
     assert isinstance(servers.broker, Broker)
     assert (servers.has_partitions, servers.admin_url) == (False, None)
-    assert len(said) == 1
-    assert "no official Apache Pulsar here, using the small one: install a JRE" in said[0]
+    assert len(lines) == 1
+    assert "no official Apache Pulsar here, using the small one: install a JRE" in lines[0]
 
 
 class FakeContainer:

@@ -431,19 +431,19 @@ def test_a_partition_of_which_the_store_knows_nothing_is_refused_where_vectors_s
 
 
 def test_a_new_view_is_folded_from_the_beginning_and_nothing_is_emitted_or_refused_twice() -> None:
-    whole = loop()
-    before = msgspec.structs.replace(whole, views=whole.views[1:], models=())
+    definition = loop()
+    before = msgspec.structs.replace(definition, views=definition.views[1:], models=())
     events = logs(timeline(), 1)
-    plain, world = undisturbed(whole, events), World()
+    plain, world = undisturbed(definition, events), World()
     drive(world, before, events)
     refused = list(world.refused)
-    drive(world, whole, {partition: [*log] for partition, log in events.items()})
+    drive(world, definition, {partition: [*log] for partition, log in events.items()})
     assert {key: row[HEADER_BYTES:] for key, row in world.rows.items()} == {
         key: row[HEADER_BYTES:] for key, row in plain.rows.items()
     }
     assert world.refused == refused
     former = dict(world.rows)
-    drive(world, whole, events)
+    drive(world, definition, events)
     assert world.rows == former
 
 
@@ -559,8 +559,8 @@ def test_a_vector_waits_no_longer_than_declared() -> None:
     finish(fold)
     assert [id for id, _ in world.vectors["short"]] == ["0", "1", "2", "3"]
     assert [id for id, _ in world.vectors["m"]] == ["0", "1", "2", "3"]
-    short, whole = (dict(world.vectors[model]) for model in ("short", "m"))
-    assert [id for id in whole if short[id] != whole[id]] == ["1"]  # made before b's event arrived
+    short, long = (dict(world.vectors[model]) for model in ("short", "m"))
+    assert [id for id in long if short[id] != long[id]] == ["1"]  # made before b's event arrived
     assert fold.done()[A] == Position(4, 0, -1)
 
 

@@ -422,10 +422,10 @@ def test_a_join_that_is_behind_says_how_far_it_is(tmp_path: Path) -> None:
     take(join, "features", watermark(definition, 1, size))
     take(join, "told", marks(size, size))
     settle(join)
-    told = [frontier for _, frontier in log.frontiers]
-    assert told == sorted(set(told))
-    assert len(told) >= 2 * size // STEP - 1
-    assert told[-1] == size
+    frontiers = [frontier for _, frontier in log.frontiers]
+    assert frontiers == sorted(set(frontiers))
+    assert len(frontiers) >= 2 * size // STEP - 1
+    assert frontiers[-1] == size
     for before, frontier in log.frontiers:
         for payload in log.payloads[before:]:
             entries = decode_log(definition.models[0], payload)
@@ -831,8 +831,8 @@ def test_a_later_event_of_the_entity_answers_a_forecast(tmp_path: Path) -> None:
     )  # fmt: skip
     model = definition.models[0]
     payload = encode_vectors(model, made)
-    said = header(payload, definition=model.hash)
-    take(join, "features", Batch([Position(1, 4, -1)], [payload], [said], [0]))
+    properties = header(payload, definition=model.hash)
+    take(join, "features", Batch([Position(1, 4, -1)], [payload], [properties], [0]))
     take(join, "features", watermark(definition, 5, 99_000_000))
     payloads = [
         b'{"id": "%s", "at": %d, "patient": "%s", "x": %d}' % (id.encode(), at, patient.encode(), at)

@@ -88,8 +88,8 @@ def _asked(definition: LoopDefinition, entry: int, id: str, at: int) -> Batch:
         [id], np.array([at]), [Position(1, entry, 0).to_bytes()], np.empty((1, 0, 3), np.int64), np.zeros((1, 1)), []
     )
     payload = encode_vectors(model, made)
-    told = header(payload, definition=model.hash, reached=at - SECOND, watermark=at - SECOND)
-    return Batch([Position(1, entry, -1)], [payload], [told], [0])
+    properties = header(payload, definition=model.hash, reached=at - SECOND, watermark=at - SECOND)
+    return Batch([Position(1, entry, -1)], [payload], [properties], [0])
 
 
 def _keys(answers: LogEntries) -> Iterator[tuple[str, int, float, int]]:

@@ -155,8 +155,8 @@ def test_a_label_that_fails_is_refused_by_the_fold_and_stops_no_join(
 
     monkeypatch.setattr(Labels, "outcomes", choking)
     made = joining.loop(tmp_path, "stream")
-    told = [msgspec.json.encode({"id": str(number), "at": START + number, "yes": True}) for number in range(4)]
-    batch = messages(range(4), told).followed_by(promise(4, END_OF_HISTORY))
+    payloads = [msgspec.json.encode({"id": str(number), "at": START + number, "yes": True}) for number in range(4)]
+    batch = messages(range(4), payloads).followed_by(promise(4, END_OF_HISTORY))
     pairs = joining.Pairs()
     join = joining.worker(made, pairs, joining.Log())
     joining.take(join, "told", batch)

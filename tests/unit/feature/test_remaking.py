@@ -36,7 +36,7 @@ _IDS = "pqrstu"
 def made_entries(ids: Sequence[str] = _IDS) -> list[LogEntries]:
     """Return all questions, then all answers, three entries at a time."""
     size = len(ids)
-    whole = LogEntries(
+    entries = LogEntries(
         np.arange(2 * size),
         np.array([Kind.QUESTION] * size + [Kind.ANSWER] * size, np.int8),
         np.array([*range(size), *range(size)]),
@@ -49,7 +49,7 @@ def made_entries(ids: Sequence[str] = _IDS) -> list[LogEntries]:
         [],
         np.ones(2 * size, bool),
     )
-    return [whole.take(range(start, start + 3)) for start in range(0, 2 * size, 3)]
+    return [entries.take(range(start, start + 3)) for start in range(0, 2 * size, 3)]
 
 
 class Made:

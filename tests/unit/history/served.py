@@ -74,12 +74,12 @@ class KeptLogs:
             positions, payloads = [message.position for message in part], [message.payload for message in part]
             yield Batch(positions, payloads, [message.properties for message in part], [0] * len(part))
 
-    def add(self, topic: str, payload: bytes, index: int = 0, **said: Any) -> Position:
+    def add(self, topic: str, payload: bytes, index: int = 0, **fields: Any) -> Position:
         """Add a message; `said` gives it a header, as on a topic that only headrace writes."""
         self.partitions(topic)
         log = self.topics[topic][index]
         position = Position(3 + index, len(log), -1)
-        log.append(Message(position, payload, header(payload, **said) if said else {}))
+        log.append(Message(position, payload, header(payload, **fields) if fields else {}))
         return position
 
 
@@ -142,14 +142,14 @@ class Served:
                 self.logs.add(TOPICS.models, published.SerializeToString(), definition=model.hash)
                 version = Version(model, published)
 
-    def predict(self, vectors: Vectors, version: Version, said: int | None = None, epoch: str | None = "1") -> None:
+    def predict(self, vectors: Vectors, version: Version, examples: int | None = None, epoch: str | None = "1") -> None:
         """Log a version's prediction for a vector."""
         source = str(Position.from_bytes(vectors.positions[0]).ledger - 3)
         scores = version.score(vectors.numbers, texts_of(vectors.categories, 1))
         position = vectors.positions if epoch else [START.to_bytes()]
         found = Predictions(
-            vectors.ids, vectors.times, position, np.array([version.examples if said is None else said]), scores.score,
-            None, vectors.numbers, vectors.categories,
+            vectors.ids, vectors.times, position, np.array([version.examples if examples is None else examples]),
+            scores.score, None, vectors.numbers, vectors.categories,
         )  # fmt: skip
         properties = {"definition": self.model.hash} | ({"epoch": epoch, "partition": source} if epoch else {})
         self.logs.add(TOPICS.predictions("m"), encode_predictions(self.model, found), **properties)

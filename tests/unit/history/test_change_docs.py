@@ -26,8 +26,8 @@ def load(folder: Path, text: str) -> LoopDefinition:
 
 def test_the_page_shows_what_is_printed(tmp_path: Path) -> None:
     old, new = (load(tmp_path, block) for block in BLOCKS[:2])
-    kept = {"asked": KeptEvents(0, 12 * DAY, complete=False), "sold": KeptEvents(0, 12 * DAY, complete=False)}
-    changes = compare(old, new, Facts(kept=kept, examples={"delay": 50_000}))
+    events = {"asked": KeptEvents(0, 12 * DAY, complete=False), "sold": KeptEvents(0, 12 * DAY, complete=False)}
+    changes = compare(old, new, Facts(kept=events, examples={"delay": 50_000}))
     assert as_text(".headrace/shop", new.name, changes, []) == SHOWN[0].rstrip("\n")
 
 

@@ -45,8 +45,8 @@ def log(served: Served, ids: list[str], shift: int = 0, frontier: int | None = N
             np.array([time + shift]), np.array([value]), np.ones(1), vector.numbers, vector.categories,
         )  # fmt: skip
         served.logs.add(TOPICS.examples("m"), encode_log(served.model, answer), definition=served.model.hash, epoch="1")
-    told = str(2**62 if frontier is None else frontier)
-    served.logs.add(TOPICS.examples("m"), b"", definition=served.model.hash, epoch="1", reached=told)
+    reached = str(2**62 if frontier is None else frontier)
+    served.logs.add(TOPICS.examples("m"), b"", definition=served.model.hash, epoch="1", reached=reached)
 
 
 def answers(served: Served) -> dict[str, tuple[int, float]]:
@@ -92,8 +92,8 @@ def test_what_the_former_learner_logged_counts_for_the_new_one(served: Served) -
     log(served, ["0", "1", "3", "4"])
     for topic in (TOPICS.examples("m"), TOPICS.features("m")):
         for message in served.logs.topics[topic][0]:
-            said = replace(envelope(message.properties, message.payload), examples=served.model.examples_hash)
-            message.properties = said.properties(message.payload)
+            header = replace(envelope(message.properties, message.payload), examples=served.model.examples_hash)
+            message.properties = header.properties(message.payload)
     served.model = msgspec.structs.replace(served.model, learner="another")
     assert audit(served) == []
     del served.logs.topics[TOPICS.examples("m")][0][1]

@@ -67,12 +67,12 @@ def test_what_a_superseded_owner_sent_and_what_came_twice_does_not_count() -> No
     last = served.served()[-1][-1]
     wrong = replace(last, numbers=last.numbers + 1.0)
     beyond = replace(wrong, positions=[Position(9, 0, -1).to_bytes()])
-    said = {"partition": 0, "definition": served.model.hash}
+    fields = {"partition": 0, "definition": served.model.hash}
     # A new owner announces itself; then the old one still sends, and the new one sends what is out already.
-    log.append(Message(log[-1].position, b"", header(b"", **said, epoch=2, marker=True)))
+    log.append(Message(log[-1].position, b"", header(b"", **fields, epoch=2, marker=True)))
     for epoch, vectors in (("1", beyond), ("2", wrong)):
         payload = encode_vectors(served.model, vectors)
-        log.append(Message(log[-1].position, payload, header(payload, **said, epoch=epoch)))
+        log.append(Message(log[-1].position, payload, header(payload, **fields, epoch=epoch)))
     assert served.differences() == []
 
 
@@ -217,7 +217,7 @@ def test_a_score_of_another_version_is_told() -> None:
     served.learn()
     published = [ModelVersion.FromString(m.payload) for m in served.logs.topics[TOPICS.models][0]]
     vector = served.served()[-1][-1]
-    served.predict(vector, Version(served.model, published[0]), said=30, epoch=None)
+    served.predict(vector, Version(served.model, published[0]), examples=30, epoch=None)
     served.predict(vector, Version(served.model, published[2]), epoch=None)
     (found,) = served.differences()
     assert (found.id, found.what) == (vector.ids[0], "score")

@@ -203,7 +203,7 @@ def run(events: Sequence[Event], partitions: int, chance: random.Random | None) 
     """Feed the partitions: whole, or in random batches with crashes."""
     worker = Worker(partitions)
     remaining = logs(events, partitions)
-    whole = logs(events, partitions)
+    by_partition = logs(events, partitions)
     while any(remaining.values()):
         ready = [partition for partition, log in remaining.items() if log]
         partition = chance.choice(ready) if chance else ready[0]
@@ -217,7 +217,7 @@ def run(events: Sequence[Event], partitions: int, chance: random.Random | None) 
             worker.start()
             remaining = {
                 name: [item for item in log if (item[0], 0, -1) > worker.progress.get(name, Progress()).done]
-                for name, log in whole.items()
+                for name, log in by_partition.items()
             }
     worker.finish()
     return worker

@@ -41,11 +41,11 @@ def replayed(
 ) -> tuple[dict[str, list[float]], Assembled]:
     """Recompute every vector, at its cut or completely."""
     sizes = random.Random(seed)
-    whole = logs(events, parts)
+    by_partition = logs(events, parts)
     asked = [
         batch
         for part in range(parts)
-        for batch in accepted(whole[PartitionId("a", part)], PartitionId("a", part), sizes, parts)
+        for batch in accepted(by_partition[PartitionId("a", part)], PartitionId("a", part), sizes, parts)
     ]
     if not asked:
         return {}, Assembled(np.empty((0, 0)), [], np.empty((0, 0, 3), np.int64), np.empty((0, 0), np.int64), 0)
@@ -57,7 +57,7 @@ def replayed(
         for part in range(parts):
             partition = PartitionId(name, part)
             folded = replay.partition(partition)
-            for batch in accepted(whole[partition], partition, sizes, parts):
+            for batch in accepted(by_partition[partition], partition, sizes, parts):
                 folded.fold(batch)
             folded.finish()
             assert folded.done

@@ -80,8 +80,8 @@ def test_batches_restarts_and_redelivery_change_no_bit(
     steps: list[tuple[str, int, float]], data: st.DataObject
 ) -> None:
     events = timeline(steps)
-    whole = RowSet(LAYOUT)
-    execute(whole, [(0, *event) for event in events])
+    row_set = RowSet(LAYOUT)
+    execute(row_set, [(0, *event) for event in events])
     cut = data.draw(st.integers(0, len(events)))
     again = data.draw(st.integers(0, cut))
     rows = RowSet(LAYOUT, capacity=1)
@@ -92,8 +92,8 @@ def test_batches_restarts_and_redelivery_change_no_bit(
         restored.add(key, stored)
     execute(restored, [(0, *event) for event in events[again:]], first=again)
     for key in ("a", "b"):
-        if key in whole:
-            assert restored.dump([restored.slot(key)], 7) == whole.dump([whole.slot(key)], 7)
+        if key in row_set:
+            assert restored.dump([restored.slot(key)], 7) == row_set.dump([row_set.slot(key)], 7)
 
 
 @given(moves, st.integers(0, 60))

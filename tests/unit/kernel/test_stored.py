@@ -89,6 +89,6 @@ def test_without_reads_there_are_no_values() -> None:
     "damage", [lambda data: data[:-8], lambda data: data + bytes(8), lambda data: data[:40], lambda data: data[:-3]]
 )
 def test_bytes_that_are_no_row_are_refused(damage: object) -> None:
-    whole = row(LAYOUTS[0], [(0, 1.0), (100, 2.0)])
+    state = row(LAYOUTS[0], [(0, 1.0), (100, 2.0)])
     with pytest.raises(CorruptState):
-        StoredReader(LAYOUTS[:1], [1]).run(np.array([0], np.int64), [[[damage(whole)]]])  # type: ignore[operator]
+        StoredReader(LAYOUTS[:1], [1]).run(np.array([0], np.int64), [[[damage(state)]]])  # type: ignore[operator]

@@ -107,8 +107,8 @@ def test_what_was_made_later_was_not_served() -> None:
     model = definition("m", Task.BINARY, _ROWS[0])
     learning = Learning(model, LogisticRegression(), served=ServedQuality(model))
     log = [*alternating(_LABELS[Task.BINARY][:20]), Entry(Kind.QUESTION, 20), Entry(Kind.UNANSWERED, 20)]
-    whole = entries_of(model, _ROWS, log)
-    made = replace(whole, made=np.arange(len(whole)) < 20)
+    entries = entries_of(model, _ROWS, log)
+    made = replace(entries, made=np.arange(len(entries)) < 20)
     list(learning.read(message(model, made, 0)))
     assert learning.progress.examples == 20
     assert learning.served is not None
@@ -118,8 +118,8 @@ def test_what_was_made_later_was_not_served() -> None:
 def test_examples_of_a_former_definition_are_not_unserved() -> None:
     model = definition("m", Task.BINARY, _ROWS[0])
     learning = Learning(model, LogisticRegression(), served=ServedQuality(model))
-    whole = entries_of(model, _ROWS, alternating(_LABELS[Task.BINARY][:20]))
-    former, current = whole.take(range(30)), whole.take(range(30, 40))
+    entries = entries_of(model, _ROWS, alternating(_LABELS[Task.BINARY][:20]))
+    former, current = entries.take(range(30)), entries.take(range(30, 40))
     list(learning.read(message(model, former, 0, definition="former", examples=model.examples_hash)))
     list(learning.read(message(model, current, 1, definition=model.hash)))
     assert learning.progress.examples == 20

@@ -14,9 +14,11 @@ def questions(*rows: tuple[str, int, int | None, bool]) -> Questions:
     """Return questions of (id, time, when the answer is known, label), in the order of the data."""
     ids, times, known, labels = zip(*rows, strict=True)
     delays = [NEVER if at is None else at - time for at, time in zip(known, times, strict=True)]
-    said = [None if at is None else label for at, label in zip(known, labels, strict=True)]
+    known_labels = [None if at is None else label for at, label in zip(known, labels, strict=True)]
     moments = np.array(times, np.int64)
-    return Questions(list(ids), moments, moments, np.array(delays, np.int64), said, ("x",), np.ones((len(ids), 1)))
+    return Questions(
+        list(ids), moments, moments, np.array(delays, np.int64), known_labels, ("x",), np.ones((len(ids), 1))
+    )
 
 
 def order(asked: Questions) -> list[str]:

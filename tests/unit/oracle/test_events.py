@@ -111,5 +111,5 @@ def test_behind_a_withdrawal_events_before_the_mark_count() -> None:
     messages = [message(0, payment("a", 0)), message(1, mark=str(START + HOUR)), message(2, payment("b", 1))]
     back = message(3, **{"mark-withdrawn": "", "sender": "cli:me"})
     assert reasons(*messages, back, message(4, payment("c", 1))) == ["accepted", "late", "accepted"]
-    kept = message(3, **{"mark-withdrawn": str(START + 2 * SECOND), "sender": "cli:me"})
-    assert reasons(*messages, kept, message(4, payment("c", 1))) == ["accepted", "late", "late"]
+    withdrawal = message(3, **{"mark-withdrawn": str(START + 2 * SECOND), "sender": "cli:me"})
+    assert reasons(*messages, withdrawal, message(4, payment("c", 1))) == ["accepted", "late", "late"]

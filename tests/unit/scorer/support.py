@@ -104,8 +104,8 @@ LOOP = LoopDefinition(
 
 def event(**changes: Any) -> bytes:
     """Return a request's event; None takes a field out."""
-    whole = {"card": "c1", "shop": "s1", "amount": 12.5, "kind": "web"} | changes
-    return json.dumps({name: value for name, value in whole.items() if value is not None}).encode()
+    fields = {"card": "c1", "shop": "s1", "amount": 12.5, "kind": "web"} | changes
+    return json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
 
 
 def history(partitions: int = 2) -> dict[str, dict[str, bytes]]:

@@ -53,8 +53,8 @@ def test_each_output_is_taken_once_whatever_zombies_and_redelivery_do(
 
 @given(st.lists(st.integers(0, 30), max_size=40), st.integers(0, 40))
 def test_batches_and_restarts_change_nothing(places: list[int], cut: int) -> None:
-    whole = Accepted()
-    one_by_one = [place for place in places if whole.take(1, [key(place)])]
+    accepted = Accepted()
+    one_by_one = [place for place in places if accepted.take(1, [key(place)])]
     first = Accepted()
     taken = [places[index] for index in first.take(1, [key(place) for place in places[:cut]])]
     second = Accepted(first.epoch, first.position)

@@ -44,10 +44,10 @@ class Topic:
 
     def batch(self, *messages: tuple[bytes, dict[str, Any]]) -> Batch:
         batch = Batch()
-        for payload, said in messages:
+        for payload, fields in messages:
             batch.positions.append(Position(9, self._next, -1))
             batch.payloads.append(payload)
-            batch.properties.append(header(payload, **said))
+            batch.properties.append(header(payload, **fields))
             self._next += 1
         return batch
 

@@ -164,13 +164,13 @@ def test_a_former_one_of_another_task_or_field_is_refused() -> None:
 
 
 def test_what_is_kept_on_disk_answers_after_a_change(tmp_path: Path) -> None:
-    kept = KeptVersions(tmp_path)
+    disk = KeptVersions(tmp_path)
     before = published(OTHER_LEARNER, 60)
-    kept.save({"fraud": before})
-    kept.save(Versions(LOOP, Notes()).offer(kept.load()))
-    kept.save({"fraud": published(FRAUD, 20, taken_over=False)})
+    disk.save({"fraud": before})
+    disk.save(Versions(LOOP, Notes()).offer(disk.load()))
+    disk.save({"fraud": published(FRAUD, 20, taken_over=False)})
     versions = Versions(LOOP, Notes())
-    versions.offer(kept.load())
+    versions.offer(disk.load())
     assert answering(versions) == (OTHER_LEARNER.hash, 60)
 
 

@@ -166,9 +166,9 @@ def read_damaged_tables() -> None:
     """Read tables that are wrong, whatever the header of their message said."""
     chance = random.Random(12)
     for name, read in (("vectors", decode_vectors), ("log", decode_log), ("predictions", decode_predictions)):
-        whole = SAMPLES[name].write()
+        data = SAMPLES[name].write()
         for _ in range(_MANY):
-            found = bytearray(whole)
+            found = bytearray(data)
             for _ in range(chance.randrange(1, 4)):
                 found[chance.randrange(len(found))] ^= 1 << chance.randrange(8)
             with contextlib.suppress(Unreadable):
