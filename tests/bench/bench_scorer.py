@@ -285,8 +285,8 @@ def _measure(directory: Path, pulsar_url: str, store_url: str, requests: int) ->
         bodies = [json.dumps(event).encode() for event in asked_of]
 
         def one(stub: Any, model: str) -> Callable[[], Any]:
-            asked = [scoring_pb2.ScoreRequest(model=model, event=body) for body in bodies]
-            return lambda: stub.Score(random.choice(asked))
+            requests = [scoring_pb2.ScoreRequest(model=model, event=body) for body in bodies]
+            return lambda: stub.Score(random.choice(requests))
 
         def hundred(model: str) -> Callable[[], Any]:
             def call() -> Any:

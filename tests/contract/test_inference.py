@@ -48,7 +48,7 @@ def stub(scorer: Running) -> grpc_service_pb2_grpc.GRPCInferenceServiceStub:
 
 def with_tritonclient(address: str, script: str) -> Any:
     """Run a script with a connected `client`, `grpcclient`, `np` and the vectors; return what it prints."""
-    whole = f"""
+    program = f"""
 import json, sys
 import numpy as np
 import tritonclient.grpc as grpcclient
@@ -68,19 +68,19 @@ def inputs(numbers=NUMBERS, texts=TEXTS):
 {script}
 """
     done = subprocess.run(
-        [sys.executable, "-c", whole], capture_output=True, text=True, timeout=scaled(60), check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=scaled(60), check=False
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 def expected() -> list[float]:
-    made = learner(FRAUD)
+    pipeline = learner(FRAUD)
     vectors = [
         dict(zip(NAMES, numbers, strict=True)) | {"kind": texts[0] or None}
         for numbers, texts in zip(NUMBERS, TEXTS, strict=True)
     ]
-    return [asked_of_river(FRAUD, made, vector) for vector in vectors]
+    return [asked_of_river(FRAUD, pipeline, vector) for vector in vectors]
 
 
 def test_tritonclient_finds_the_server_and_its_models(scorer: Running) -> None:
@@ -133,9 +133,9 @@ print(json.dumps({
     assert found["score"] == pytest.approx(expected(), rel=1e-12)
     assert found["named"] == found["score"]
     assert (found["id"], found["version"], found["raw"]) == ("7", "60", 1)
-    made = learner(SORT)
+    pipeline = learner(SORT)
     for row, numbers in enumerate(NUMBERS):
-        probabilities = asked_of_river(SORT, made, dict(zip(NAMES, numbers, strict=True)))
+        probabilities = asked_of_river(SORT, pipeline, dict(zip(NAMES, numbers, strict=True)))
         assert dict(zip("abc", found["probabilities"][row], strict=True)) == pytest.approx(probabilities, rel=1e-12)
         assert found["label"][row] == max(probabilities, key=probabilities.get)
 

@@ -93,10 +93,10 @@ def same(found: Comparison, what: str, actual: Mapping[Any, Any], expected: Mapp
     return not (missing or more or other)
 
 
-def _twice(found: Comparison, what: str, taken: Taken) -> bool:
-    if taken.twice:
-        found.differences.append(f"{what}: {len(taken.twice)} twice: {', '.join(taken.twice[:_SHOWN])}")
-    return not taken.twice
+def _twice(found: Comparison, what: str, output: Taken) -> bool:
+    if output.twice:
+        found.differences.append(f"{what}: {len(output.twice)} twice: {', '.join(output.twice[:_SHOWN])}")
+    return not output.twice
 
 
 def _vectors(found: Comparison, model: str, actual: Taken, expected: Taken) -> bool:

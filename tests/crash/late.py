@@ -56,13 +56,13 @@ def compare(disturbed: Outcome, undisturbed: Outcome) -> Comparison:
     found.dead_letters_equal = same(
         found, "dead letter", dict.fromkeys(disturbed.dead_letters), dict.fromkeys(undisturbed.dead_letters)
     )
-    for model, taken in disturbed.vectors.items():
+    for model, output in disturbed.vectors.items():
         expected = undisturbed.vectors[model]
         found.vectors += len(expected.found)
-        times = [{id: value[0] for id, value in vectors.found.items()} for vectors in (taken, expected)]
-        found.vectors_equal &= same(found, f"vector of {model}", *times) & (taken.order == expected.order)
-        if taken.twice:
-            found.differences.append(f"vector of {model}: {len(taken.twice)} twice: {taken.twice[:5]}")
+        times = [{id: value[0] for id, value in vectors.found.items()} for vectors in (output, expected)]
+        found.vectors_equal &= same(found, f"vector of {model}", *times) & (output.order == expected.order)
+        if output.twice:
+            found.differences.append(f"vector of {model}: {len(output.twice)} twice: {output.twice[:5]}")
         found.examples += len(undisturbed.examples[model])
         _examples(found, model, disturbed, undisturbed)
     return found

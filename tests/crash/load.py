@@ -74,10 +74,10 @@ class Made:
 
 def slices(load: Load) -> list[Slice]:
     """Return all slices of a load, in order."""
-    made = list(_Maker(load).events())
+    events = list(_Maker(load).events())
     size = max(1, round(load.rate * SLICE_S))
     again = Random(load.seed + 1)
-    cut = [made[start : start + size] for start in range(0, len(made), size)]
+    cut = [events[start : start + size] for start in range(0, len(events), size)]
     following = [_earliest(load, rest[0]) for rest in cut[1:]] + [0]
     return [
         Slice(_by_stream(part), mark, again.random() < load.again) for part, mark in zip(cut, following, strict=True)

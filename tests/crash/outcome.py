@@ -142,7 +142,7 @@ class _Reading:
         self._outcome.letters_repeated = places.total() - len(places)
 
     def _vectors(self, model: ModelDefinition, logs: Sequence[Sequence[Message]]) -> None:
-        taken = self._outcome.vectors.setdefault(model.name, Taken())
+        output = self._outcome.vectors.setdefault(model.name, Taken())
         if model.vectors == "requests":
             return
         for partition, log in enumerate(logs):
@@ -151,17 +151,17 @@ class _Reading:
                 for row in accepted.take(epoch, vectors.positions):
                     texts = tuple(column[row] for column in vectors.categories)
                     value = (int(vectors.times[row]), vectors.numbers[row].tobytes(), texts)
-                    taken.take(partition, vectors.ids[row], value)
+                    output.take(partition, vectors.ids[row], value)
 
     def _predictions(self, model: ModelDefinition, logs: Sequence[Sequence[Message]]) -> None:
-        taken = self._outcome.predictions.setdefault(model.name, Taken())
+        output = self._outcome.predictions.setdefault(model.name, Taken())
         for partition, log in enumerate(logs):
             # Answers to requests are not compared here.
             for payload, epoch, accepted in _owned([message for message in log if "epoch" in message.properties]):
                 predictions = decode_predictions(model, payload)
                 for row in accepted.take(epoch, predictions.positions):
                     texts = tuple(column[row] for column in predictions.categories)
-                    taken.take(
+                    output.take(
                         partition,
                         predictions.ids[row],
                         (int(predictions.times[row]), predictions.numbers[row].tobytes(), texts),

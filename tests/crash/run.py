@@ -95,7 +95,7 @@ def disturbed(
         Examines the output before the store is gone; returns what is wrong. By default the oracle examines it.
     """
     cut = slices(load)
-    began = time.monotonic()
+    start = time.monotonic()
     with Site(grounds, directory, loop_file, linked=True, services=services, environment=environment) as site:
         _seed_requests_model(site)
         faults = Faults(site, planned, say)
@@ -126,7 +126,7 @@ def disturbed(
             asker.slowest,
             asker.failures,
             unfinished,
-            time.monotonic() - began,
+            time.monotonic() - start,
         )
 
 
@@ -151,10 +151,10 @@ def both(
 ) -> Result:
     """Run both, and compare them."""
     through = disturbed(grounds, directory / "disturbed", load, planned, say=say)
-    began = time.monotonic()
+    start = time.monotonic()
     say("the same events, undisturbed")
     without = undisturbed(grounds, directory / "undisturbed", load)
-    return Result(through, compare(through.outcome, without), time.monotonic() - began)
+    return Result(through, compare(through.outcome, without), time.monotonic() - start)
 
 
 def _reached(load: Load, sender: Sender) -> int:

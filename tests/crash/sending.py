@@ -65,10 +65,10 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         try:
-            began = time.monotonic()
+            start = time.monotonic()
             for index, part in enumerate(self._slices):
                 if self._reached is not None:
-                    self._pause.wait(max(began + index * SLICE_S - time.monotonic(), 0.0))
+                    self._pause.wait(max(start + index * SLICE_S - time.monotonic(), 0.0))
                     while self._reached() < index * SLICE_S:
                         self._pause.wait(SLICE_S)
                 self._surely(part)
@@ -85,7 +85,7 @@ class Sender(threading.Thread):
     def _surely(self, part: Slice, *, end: bool = False) -> None:
         deadline = time.monotonic() + scaled(self._seconds)
         while True:
-            began = time.time()
+            start = time.time()
             try:
                 self._send(part, end)
             except HeadraceError:
@@ -95,7 +95,7 @@ class Sender(threading.Thread):
                     raise
                 self._pause.wait(0.1)
             else:
-                self.calls.append(Call(began, time.time()))
+                self.calls.append(Call(start, time.time()))
                 return
 
     def _send(self, part: Slice, end: bool) -> None:

@@ -110,9 +110,9 @@ def history() -> list[tuple[int, str, bytes]]:
         at, shop = EPOCH + index * SECOND // 2, f"s{chance.randrange(5)}"
         fields = {"id": f"{index:04d}", "shop": shop}
         later = at + chance.randrange(30, 300) * SECOND
-        asked = {**fields, "at": at, "user": f"u{chance.randrange(9)}", "x": chance.random()}
+        question = {**fields, "at": at, "user": f"u{chance.randrange(9)}", "x": chance.random()}
         sold = {**fields, "at": later, "y": chance.random(), "late": chance.random() < 0.3}
-        events += [(at, "asked", asked), (later, "sold", sold)]
+        events += [(at, "asked", question), (later, "sold", sold)]
     return [(at, name, json.dumps(event).encode()) for at, name, event in sorted(events, key=lambda event: event[0])]
 
 

@@ -168,9 +168,9 @@ def test_predictions_are_rivers_under_late_labels(
 def test_the_comparison_with_river_sees_one_bit(
     played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, loop_results: Told
 ) -> None:
-    asked = flight_questions(played, files, recorded)
+    questions = flight_questions(played, files, recorded)
     # By time, and in reverse order within equal times.
-    order = np.lexsort((-np.arange(len(asked)), asked.times))
+    order = np.lexsort((-np.arange(len(questions)), questions.times))
     scores, estimator, loss = (
         loop_results.scores.copy(),
         copy.deepcopy(loop_results.estimator),
@@ -180,7 +180,7 @@ def test_the_comparison_with_river_sees_one_bit(
     estimator["LogisticRegression"].intercept = math.nextafter(estimator["LogisticRegression"].intercept, 1.0)
     assert loss is not None
     changed = Told(scores, {**loop_results.metrics, "log_loss": math.nextafter(loss, 1.0)}, estimator)
-    found = beside_river(recorded, asked.take(order.tolist()), changed)
+    found = beside_river(recorded, questions.take(order.tolist()), changed)
     different = {check.what: check.different for check in found.checks}
     assert different["entries: River's order of event times, log"] > 1_000
     assert different["predictions: River by event times, learner"] > 1_000

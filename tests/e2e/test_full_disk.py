@@ -37,10 +37,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def fill(disk: Path) -> Path:
     """Use up all free space."""
     file = disk / "large"
-    with open(file, "wb", buffering=0) as taken:
+    with open(file, "wb", buffering=0) as handle:
         while True:
             try:
-                taken.write(bytes(65_536))
+                handle.write(bytes(65_536))
             except OSError:
                 return file
 

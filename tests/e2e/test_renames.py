@@ -65,10 +65,10 @@ def write(folder: Path, name: str, *edits: tuple[str, str]) -> Path:
 def send(loop: RunningLoop, numbers: range) -> None:
     times = {number: START + number * SECOND for number in numbers}
     shops = {number: f"s{number % 3}" for number in numbers}
-    asked = [{"id": f"{n}", "at": at, "shop": shops[n], "price": float(n % 7)} for n, at in times.items()]
+    events = [{"id": f"{n}", "at": at, "shop": shops[n], "price": float(n % 7)} for n, at in times.items()]
     sold = [{"id": f"{n}", "at": at + 500, "shop": shops[n], "late": n % 7 > 3} for n, at in times.items()]
     with IngestClient(loop.addresses["ingest"]) as client:
-        assert client.publish_stream("asked", asked).accepted == len(asked)
+        assert client.publish_stream("asked", events).accepted == len(events)
         assert client.publish_stream("sold", sold).accepted == len(sold)
 
 

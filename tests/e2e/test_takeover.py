@@ -157,8 +157,8 @@ def test_no_request_fails_while_a_changed_model_learns(
             requests.start()
             until(lambda: requests.answers[old] > 20)
             requests.address = closing.enter_context(next_scorer(declare.load(after).definition, loop, tmp_path))
-            asked = requests.answers.total()
-            until(lambda: requests.answers.total() > asked + 20 or requests.failures)
+            count = requests.answers.total()
+            until(lambda: requests.answers.total() > count + 20 or requests.failures)
         with up(after) as loop:
             new = loop.definition.models[0].hash
             assert new not in requests.definitions
@@ -168,8 +168,8 @@ def test_no_request_fails_while_a_changed_model_learns(
                 for service in ("learner", "scorer"):
                     until(lambda: new in requests.definitions or told(loop, service) == expected, seconds=120)  # noqa: B023
                 assert new not in requests.definitions
-                asked = requests.answers[old]
-                until(lambda: requests.answers[old] > asked + 20)
+                count = requests.answers[old]
+                until(lambda: requests.answers[old] > count + 20)
                 assert new not in requests.definitions
             send(loop, range(_EXAMPLES, _EXAMPLES + 300))
             until(lambda: requests.answers[new] > 20, seconds=120)

@@ -66,8 +66,8 @@ class Ingesting:
 
     @contextmanager
     def client(self) -> Iterator[pulsar.Client]:
-        given: dict[str, Any] = {"loop": self.loop_json, "pulsar_url": self.place.url}
-        client = connect(ServiceSettings(**given))
+        settings: dict[str, Any] = {"loop": self.loop_json, "pulsar_url": self.place.url}
+        client = connect(ServiceSettings(**settings))
         try:
             yield client
         finally:

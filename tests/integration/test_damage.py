@@ -151,12 +151,12 @@ def test_damaged_state_stops_its_own_work_alone_and_is_made_again(shop: Shop) ->
     pids = dict(shop.running.pids)
     shop.send("asked", [2])
     until(lambda: answered(shop), lambda found: "2" in found, seconds=90)
-    told = until(
+    found = until(
         lambda: [status.note for status in shop.running.status() if status.service == "feature"],
         lambda notes: any("backfill --again" in note for note in notes),
         seconds=60,
     )
-    assert "the state of join:m cannot be read" in told[0]
+    assert "the state of join:m cannot be read" in found[0]
     assert run(["status", "--data", str(shop.running.data)]) == 0
     assert run(["backfill", "--again", "--data", str(shop.running.data)]) == 0
     shop.send("asked", [3])

@@ -80,16 +80,16 @@ def test_ingest_answers_the_calls_under_way_before_it_ends(tmp_path: Path, place
 
 def test_the_scorer_answers_and_logs_what_is_under_way_before_it_ends(tmp_path: Path, place: Place) -> None:
     broker = place.stoppable()
-    asked: queue.SimpleQueue[scoring_pb2.ScoreStreamRequest | None] = queue.SimpleQueue()
+    requests: queue.SimpleQueue[scoring_pb2.ScoreStreamRequest | None] = queue.SimpleQueue()
 
     def ask(id: str) -> None:
         request = scoring_pb2.ScoreRequest(model="fraud", event=event(at=NOW), event_id=id)
-        asked.put(scoring_pb2.ScoreStreamRequest(request=request))
+        requests.put(scoring_pb2.ScoreStreamRequest(request=request))
 
     patience = {"HEADRACE_STORE_TIMEOUT": "60", "HEADRACE_LOG_PATIENCE": "60"}
     with embedded.store(tmp_path / "own") as store, running(tmp_path, place, store, **patience) as scorer:
         scorer.publish(version(FRAUD))
-        answers = scorer.scoring.ScoreStream(iter(asked.get, None))
+        answers = scorer.scoring.ScoreStream(iter(requests.get, None))
         ask("before")
         assert next(answers).result.response.score
         with stuck(broker):
@@ -100,7 +100,7 @@ def test_the_scorer_answers_and_logs_what_is_under_way_before_it_ends(tmp_path: 
             answer = next(answers).result.response
             assert answer.score
             assert not answer.degradations
-            asked.put(None)
+            requests.put(None)
             assert list(answers) == []
             assert scorer.process.poll() is None
         assert scorer.process.wait(scaled(30)) == 0

@@ -236,16 +236,16 @@ def test_status_of_another_loop_or_directory_says_that_none_runs(
 
 
 def test_score_prints_the_answer_and_why(here: Up, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ("score", "fraudulent", "--event", '{"card": "c1", "amount": 25}')
+    command = ("score", "fraudulent", "--event", '{"card": "c1", "amount": 25}')
     lines = ["score    0.25", "version  fraudulent after 1,200 examples (d1)", "degraded not_logged"]
-    assert out(capsys, *asked).splitlines() == lines
-    assert out(capsys, *asked, "--explain").splitlines() == [
+    assert out(capsys, *command).splitlines() == lines
+    assert out(capsys, *command, "--explain").splitlines() == [
         *lines,
         "vector",
         "  spent.mean.1h      20.5          1.5 s old",
         "  spent.payments.1h  missing",
     ]
-    assert json.loads(out(capsys, *asked, "--explain", "--json")) == {
+    assert json.loads(out(capsys, *command, "--explain", "--json")) == {
         "score": 0.25,
         "version": {"model": "fraudulent", "definition": "d1", "examples": 1200},
         "degradations": ["not_logged"],

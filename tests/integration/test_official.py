@@ -85,8 +85,8 @@ def guarded(tmp_path: Path) -> Iterator[tuple[OfficialBroker, subprocess.Popen[s
 
 
 def client(url: str, of: str | None, loop: Path) -> pulsar.Client:
-    given: dict[str, Any] = {"loop": loop, "pulsar_url": url, "pulsar_token": of}
-    return connect(ServiceSettings(**given))
+    settings: dict[str, Any] = {"loop": loop, "pulsar_url": url, "pulsar_token": of}
+    return connect(ServiceSettings(**settings))
 
 
 def test_it_dies_with_its_parent_and_has_all_that_it_acknowledged_on_the_same_ports(

@@ -90,9 +90,9 @@ def verdict(
         found.counts["vectors released without a later event"] += check.incomplete
         logged = recorder.log(model.name)
         _note(found.wrong, model, _not_as_logged(logged, vectors))
-        made = [entry for entry in logged if entry.made]
-        _note(found.wrong, model, [problem for entry in made for problem in check.wrong_made(entry, changed)])
-        found.counts["made later"] += len(made)
+        made_entries = [entry for entry in logged if entry.made]
+        _note(found.wrong, model, [problem for entry in made_entries for problem in check.wrong_made(entry, changed)])
+        found.counts["made later"] += len(made_entries)
         found.counts["made later, not determined"] += check.undetermined
         _examples(found, loop, model, judged, logged, recorder.added(model.name), bool(changed))
     return found
@@ -109,14 +109,14 @@ def waits(loop: LoopDefinition, recorder: Recording) -> bool:
     for model in streamed(loop):
         vectors, logged, added = recorder.vectors(model.name), recorder.log(model.name), recorder.added(model.name)
         expected, since = examples_of(loop, model, judged), recorder.since(model.name)
-        asked = {(entry.id, entry.time) for entry in logged if entry.kind == "question"}
-        made = _of_its_time(expected.made, asked, model, judged, added)
+        questions = {(entry.id, entry.time) for entry in logged if entry.kind == "question"}
+        keys = _of_its_time(expected.made, questions, model, judged, added)
         positions = {(vector.partition, vector.position) for vector in vectors}
         if any(place not in positions for place in _places(model, judged, since)):
             return True
-        if len(asked) < len(_places(model, judged, added)) - expected.repeated_questions:
+        if len(questions) < len(_places(model, judged, added)) - expected.repeated_questions:
             return True
-        if sum(entry.kind == "answer" for entry in logged) < len(made):
+        if sum(entry.kind == "answer" for entry in logged) < len(keys):
             return True
     return False
 
@@ -132,17 +132,17 @@ def _places(model: ModelDefinition, judged: Judged, since: Mapping[int, Position
 
 
 def _of_its_time(
-    made: set[Key],
-    asked: set[tuple[str, int]],
+    keys: set[Key],
+    questions: set[tuple[str, int]],
     model: ModelDefinition,
     judged: Judged,
     added: Mapping[int, Position],
 ) -> set[Key]:
     """Return the examples of a model that was added: only for questions that came after it, or that it was asked."""
     if not added:
-        return made
-    asked = asked | {(event.id, event.time) for event in _places(model, judged, added).values()}
-    return {key for key in made if key[:2] in asked}
+        return keys
+    questions = questions | {(event.id, event.time) for event in _places(model, judged, added).values()}
+    return {key for key in keys if key[:2] in questions}
 
 
 def reasons(loop: LoopDefinition, recorder: Recording) -> Counter[str]:
@@ -188,10 +188,12 @@ def _examples(
     if twice:
         found.wrong.append(f"{model.name}: {len(twice)} examples twice: {twice[:3]}")
     _note(found.wrong, model, wrong_order(logged, complete=not changed))
-    asked = sum(entry.kind == "question" for entry in logged)
-    if asked < (questions := len(_places(model, judged, added)) - expected.repeated_questions):
-        found.unfinished.append(f"{model.name}: {questions - asked} of {questions} questions are not in the log")
-    found.counts["questions"] += asked
+    question_count = sum(entry.kind == "question" for entry in logged)
+    if question_count < (questions := len(_places(model, judged, added)) - expected.repeated_questions):
+        found.unfinished.append(
+            f"{model.name}: {questions - question_count} of {questions} questions are not in the log"
+        )
+    found.counts["questions"] += question_count
     found.counts["examples"] += len(answers)
     found.counts["examples dropped by keep"] += expected.dropped
     found.counts["labels repeated"] += expected.repeated_labels
@@ -202,8 +204,8 @@ def _examples(
 def _not_as_logged(logged: Iterable[LoggedEntry], vectors: Iterable[LoggedVector]) -> list[str]:
     """Return the questions and answers that do not hold the vector that was logged for them."""
     of = {(vector.id, vector.time): vector.values for vector in vectors}
-    asked = (entry for entry in logged if entry.kind != "unanswered" and not entry.made)
-    wrong = (entry for entry in asked if of.get((entry.id, entry.time)) != entry.values)
+    entries = (entry for entry in logged if entry.kind != "unanswered" and not entry.made)
+    wrong = (entry for entry in entries if of.get((entry.id, entry.time)) != entry.values)
     return [f"{entry.kind} {entry.id} has another vector" for entry in wrong]
 
 

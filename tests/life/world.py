@@ -127,9 +127,9 @@ class World:
         whole
             Check vectors again that were already found right.
         """
-        began = time.monotonic()
+        start = time.monotonic()
         done = self._wait()
-        self._say(f"{'caught up' if done else 'did not catch up'} after {time.monotonic() - began:.1f} s")
+        self._say(f"{'caught up' if done else 'did not catch up'} after {time.monotonic() - start:.1f} s")
         right = {} if complete else self._right
         found = verdict(self.loop.definition, self._recorder, self._tolerance.on(measured()), right)
         found.wrong += self._scores() if not found.differences else []
@@ -181,9 +181,9 @@ class World:
             if not waits(self.loop.definition, self._recorder):
                 return True
             models = streamed(self.loop.definition)
-            made = sum(len(self._recorder.vectors(m.name)) + len(self._recorder.log(m.name)) for m in models)
-            if made != seen:
-                seen, since = made, time.monotonic()
+            total = sum(len(self._recorder.vectors(m.name)) + len(self._recorder.log(m.name)) for m in models)
+            if total != seen:
+                seen, since = total, time.monotonic()
             elif time.monotonic() - since > scaled(self._patience):
                 return False
             pause.wait(0.25)

@@ -66,12 +66,12 @@ def examples_of(loop: LoopDefinition, model: ModelDefinition, judged: Judged) ->
             else:
                 answers.append((question, answer))
     weights = [weight(label, question.id, answer.value) for question, answer in answers]
-    made = {
+    examples = {
         (question.id, question.time, answer.value, answer.time, weight)
         for (question, answer), weight in zip(answers, weights, strict=True)
         if weight
     }
-    return Examples(made, repeated, repeated_labels, unmatched, still_open, weights.count(0.0))
+    return Examples(examples, repeated, repeated_labels, unmatched, still_open, weights.count(0.0))
 
 
 def _answer(label: LabelDefinition, question: Event, mine: list[Label], watermark: int) -> Label | None:
@@ -112,9 +112,9 @@ def _by_id(
     unmatched: list[Label] = []
     for answer in all_labels:
         # A label belongs to the earliest question of its id within the bound.
-        near = [asked for asked in questions.get(answer.of, []) if abs(answer.time - asked.time) <= label.wait]
+        near = [question for question in questions.get(answer.of, []) if abs(answer.time - question.time) <= label.wait]
         if near:
-            question = min(near, key=lambda asked: asked.time)
+            question = min(near, key=lambda question: question.time)
             found.setdefault((question.id, question.time), []).append(answer)
         else:
             unmatched.append(answer)
@@ -128,10 +128,10 @@ def _forecasts(questions: dict[str, list[Event]], all_labels: list[Label], label
     for answer in all_labels:
         by_entity.setdefault(answer.of, []).append(answer)
     for group in questions.values():
-        for asked in group:
-            labels = by_entity.get(str(asked.fields[label.id]), [])
-            earliest, latest = asked.time + (label.after or 0), asked.time + label.wait
-            found[asked.id, asked.time] = [answer for answer in labels if earliest <= answer.time <= latest]
+        for question in group:
+            labels = by_entity.get(str(question.fields[label.id]), [])
+            earliest, latest = question.time + (label.after or 0), question.time + label.wait
+            found[question.id, question.time] = [answer for answer in labels if earliest <= answer.time <= latest]
     return found
 
 

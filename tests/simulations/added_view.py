@@ -90,10 +90,10 @@ def send(loop: RunningLoop, numbers: range) -> None:
     with IngestClient(loop.addresses["ingest"]) as client:
         for first in range(numbers.start, numbers.stop, _BATCH):
             part = range(first, min(first + _BATCH, numbers.stop))
-            asked = [{"id": f"{n}", "at": START + n * SECOND, "shop": _shop(n), "price": _price(n)} for n in part]
+            events = [{"id": f"{n}", "at": START + n * SECOND, "shop": _shop(n), "price": _price(n)} for n in part]
             sold = [{"id": f"{n}", "at": START + (n + 5) * SECOND, "shop": _shop(n), "late": _late(n)} for n in part]
-            accepted = client.publish_stream("asked", asked).accepted + client.publish_stream("sold", sold).accepted
-            assert accepted == len(asked) + len(sold)
+            accepted = client.publish_stream("asked", events).accepted + client.publish_stream("sold", sold).accepted
+            assert accepted == len(events) + len(sold)
 
 
 def _shop(number: int) -> str:
@@ -117,10 +117,10 @@ def learned(loop: RunningLoop) -> int:
 
 def wait_for(probe: Callable[[], _Value], what: str, seconds: float = 600.0) -> _Value:
     """Wait for a true value and return it."""
-    began = time.monotonic()
+    start = time.monotonic()
     while not (value := probe()):
-        if time.monotonic() - began > scaled(seconds):
-            raise TimeoutError(f"after {time.monotonic() - began:.0f} s still not: {what}")
+        if time.monotonic() - start > scaled(seconds):
+            raise TimeoutError(f"after {time.monotonic() - start:.0f} s still not: {what}")
         time.sleep(0.1)
     return value
 
@@ -198,7 +198,7 @@ def simulate(folder: Path, examples: int, live: int, per_second: float, sample: 
             closing.enter_context(asked_steadily(requests))
             time.sleep(_BEFORE_S)
             against = check_against(after, data)
-            began = time.monotonic()
+            start = time.monotonic()
             say("the update begins: a scorer of the changed file starts beside the old one")
             beside = closing.enter_context(next_scorer(declare.load(after).definition, loop, folder))
             requests.addresses = (loop.addresses["scorer"], beside)
@@ -207,7 +207,7 @@ def simulate(folder: Path, examples: int, live: int, per_second: float, sample: 
             say("the old loop stops")
         with up(after) as loop:
             new = loop.definition.models[0].hash
-            say(f"the changed loop is up, {time.monotonic() - began:.1f} s after the update began; definition {new}")
+            say(f"the changed loop is up, {time.monotonic() - start:.1f} s after the update began; definition {new}")
             requests.addresses = (beside, loop.addresses["scorer"])
             if live:
                 send(loop, range(examples, examples + live))
@@ -218,7 +218,7 @@ def simulate(folder: Path, examples: int, live: int, per_second: float, sample: 
             memory["feature after"] = peak_mb(loop, "feature-0")
             say("the examples are compared with the oracle")
             found = compared(loop, examples + live, sample)
-    return figures(requests, began, old, new, found) | {
+    return figures(requests, start, old, new, found) | {
         "check_against_exit_code": against,
         "peak_memory_mb": memory,
     }
@@ -238,7 +238,7 @@ def watch(loop: RunningLoop, requests: SteadyRequests, new: str) -> None:
     """Print what a user sees of the change, until the new definition answers at every scorer and no work is left."""
     shown: list[str] = []
     is_made = False
-    began = time.monotonic()
+    start = time.monotonic()
     while True:
         text = status_text(loop.data)
         lines = changing(text)
@@ -251,7 +251,7 @@ def watch(loop: RunningLoop, requests: SteadyRequests, new: str) -> None:
         newest = {answer.address: answer.definition for answer in requests.answers[-20:]}
         if set(newest.values()) == {new} and set(newest) == set(requests.addresses) and not lines:
             return
-        if time.monotonic() - began > scaled(900):
+        if time.monotonic() - start > scaled(900):
             raise TimeoutError(f"the new definition does not answer: {text}")
         time.sleep(_LOOK_S)
 
@@ -267,10 +267,10 @@ def compared(loop: RunningLoop, total: int, sample: int | None) -> Comparison:
     return found
 
 
-def figures(requests: SteadyRequests, began: float, old: str, new: str, found: Comparison) -> dict[str, Any]:
+def figures(requests: SteadyRequests, start: float, old: str, new: str, found: Comparison) -> dict[str, Any]:
     """Return the figures of the last line."""
     answers = sorted(requests.answers)
-    during = sorted(answer.seconds for answer in answers if answer.at >= began)
+    during = sorted(answer.seconds for answer in answers if answer.at >= start)
     first_new = next(answer for answer in answers if answer.definition == new)
     last_old = [answer for answer in answers if answer.definition == old][-1]
     degraded = Counter(name for answer in answers for name in answer.degradations)
@@ -281,8 +281,8 @@ def figures(requests: SteadyRequests, began: float, old: str, new: str, found: C
         "answered_by_old": sum(answer.definition == old for answer in answers),
         "answered_by_new": sum(answer.definition == new for answer in answers),
         "degraded": dict(degraded),
-        "seconds_until_the_switch": round(first_new.at - began, 1),
-        "seconds_until_the_last_old_answer": round(last_old.at - began, 1),
+        "seconds_until_the_switch": round(first_new.at - start, 1),
+        "seconds_until_the_last_old_answer": round(last_old.at - start, 1),
         "examples_of_first_new_version": first_new.examples,
         "p50_ms": round(during[len(during) // 2] * 1e3, 1),
         "p99_ms": round(during[len(during) * 99 // 100] * 1e3, 1),
@@ -307,10 +307,12 @@ def main() -> int:
     parser.add_argument("--live", type=int, default=500, help="questions right after it (500)")
     parser.add_argument("--per-second", type=float, default=50.0, help="requests a second (50)")
     parser.add_argument("--vectors", type=int, default=1_000, help="vectors that are compared; 0: all (1000)")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="headrace-view-") as folder:
-        found = simulate(Path(folder), given.examples, given.live, given.per_second, given.vectors or None)
-    print(json.dumps({"examples": given.examples, "live": given.live, **found}), flush=True)
+        found = simulate(
+            Path(folder), arguments.examples, arguments.live, arguments.per_second, arguments.vectors or None
+        )
+    print(json.dumps({"examples": arguments.examples, "live": arguments.live, **found}), flush=True)
     return int(bool(found["failed"] or found["wrong"]))
 
 

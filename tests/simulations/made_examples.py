@@ -106,10 +106,10 @@ def _entries(model: ModelDefinition, log: list[Message], found: Comparison) -> I
         entries = entries.take([row for row, seq in enumerate(entries.seqs.tolist()) if seq >= following])
         following = max(following, *entries.seqs.tolist()) + 1 if len(entries) else following
         answers = entries.answers
-        made = int(answers.made.sum()) if answers.made is not None else 0
-        found.made += made
+        count = int(answers.made.sum()) if answers.made is not None else 0
+        found.made += count
         found.reused += len(answers) if former else 0
-        found.joined += 0 if former else len(answers) - made
+        found.joined += 0 if former else len(answers) - count
         questions = int((entries.kinds == Kind.QUESTION).sum())
         if questions or len(answers):
             yield answers

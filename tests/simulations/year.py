@@ -62,14 +62,14 @@ def main() -> int:
     )
     parser.add_argument("--months", type=int, default=12, choices=range(1, 13), metavar="N", help="stop after N (12)")
     parser.add_argument("--keep", type=Path, help="a directory that keeps events, logs and state")
-    given = parser.parse_args()
-    began = time.monotonic()
+    arguments = parser.parse_args()
+    start = time.monotonic()
 
     def say(text: str) -> None:
-        print(f"{time.monotonic() - began:7.1f} s  {text}", file=sys.stderr, flush=True)
+        print(f"{time.monotonic() - start:7.1f} s  {text}", file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory(prefix="headrace-year-") as temporary:
-        result = run(given.keep or Path(temporary), given.months, say)
+        result = run(arguments.keep or Path(temporary), arguments.months, say)
     print(json.dumps(result), flush=True)
     return int(result["different"] > 0)
 
@@ -88,7 +88,7 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
     recorded = played.recorded
     by_time = topics.flights(files, recorded, loaded.definition.label(model.label).wait)
     say("River, by the places in the log and by event times, and the learner's code over the log")
-    began = time.monotonic()
+    start = time.monotonic()
     # Spawn, because this process has threads of the broker's client.
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         placed = pool.submit(evaluate, recorded.questions, loaded.learner(MODEL))
@@ -111,7 +111,7 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
         "predictions_different": sum(check.different for check in found.checks if check.what.startswith("predictions")),
         "metrics_of_the_log_different": again,
         "different": found.different + again,
-        "evaluation_s": round(time.monotonic() - began, 1),
+        "evaluation_s": round(time.monotonic() - start, 1),
         "river": found.by_time,
         "loop": played.metrics,
         "checks": [asdict(check) for check in found.checks],
@@ -211,13 +211,13 @@ def differences(found: Comparison) -> str:
 
 def ties(questions: Questions) -> str:
     """Format how often the order within equal times matters."""
-    asked = pd.Series(questions.times)
+    times = pd.Series(questions.times)
     answered = [label is not None for label in questions.labels]
     known = pd.Series((questions.moments + questions.delays)[answered])
     return (
-        f"at equal times: {asked.duplicated(keep=False).sum():,} of {len(asked):,} questions, "
+        f"at equal times: {times.duplicated(keep=False).sum():,} of {len(times):,} questions, "
         f"{known.duplicated(keep=False).sum():,} of {len(known):,} answers; "
-        f"{known.isin(set(asked)).sum():,} answers are known at the time of a question"
+        f"{known.isin(set(times)).sum():,} answers are known at the time of a question"
     )
 
 

@@ -121,10 +121,10 @@ class Compose:
         ended = self.engine.execute(service, [_PYTHON, "/opt/headrace/healthy.py"])
         return ended.stderr.strip() or f"exit {ended.returncode}" if ended.returncode else ""
 
-    def whole(self, situation: str, began: float) -> None:
+    def whole(self, situation: str, start: float) -> None:
         """Wait until everything that was sent has become vectors, examples and a version, and note it."""
         until(self._missing, lambda reason: not reason, _PATIENCE_S)
-        self.rows.append((situation, self.sent, time.monotonic() - began))
+        self.rows.append((situation, self.sent, time.monotonic() - start))
         sys.stdout.write(f"{situation:<44} {self.sent:>6} of each   {self.rows[-1][2]:5.0f} s\n")
         sys.stdout.flush()
 
@@ -199,7 +199,7 @@ def _copy(folder: Path, ports: dict[str, int]) -> Path:
 def run(*, build: bool) -> int:
     """Play every situation in turn; return the exit code."""
     with compose(build=build) as stack:
-        began = time.monotonic()
+        start = time.monotonic()
         stack.engine.create()
         for service in SERVICES:
             stack.engine.start(service)
@@ -210,7 +210,7 @@ def run(*, build: bool) -> int:
             stack.engine.start(server)
         stack.ready()
         stack.send(_FIRST)
-        stack.whole("services first, then the servers", began)
+        stack.whole("services first, then the servers", start)
         _down_and_up(stack)
         for name in (*SERVERS, *SERVICES):
             _killed(stack, name)
@@ -227,25 +227,25 @@ def _all_wait(reasons: dict[str, str]) -> bool:
 
 
 def _down_and_up(stack: Compose) -> None:
-    began = time.monotonic()
+    start = time.monotonic()
     stack.engine.down()
     stack.engine.up()
     stack.ready()
-    stack.whole("down, up", began)
+    stack.whole("down, up", start)
     stack.send(_MORE)
-    stack.whole("down, up, and more events", began)
+    stack.whole("down, up, and more events", start)
 
 
 def _killed(stack: Compose, name: str) -> None:
-    began = time.monotonic()
+    start = time.monotonic()
     stack.engine.kill(name)
     _started(stack, name)
     stack.send(_MORE)
-    stack.whole(f"{name} killed", began)
+    stack.whole(f"{name} killed", start)
 
 
 def _moved(stack: Compose, name: str, last_byte: int) -> None:
-    began, before = time.monotonic(), stack.engine.address(name)
+    start, before = time.monotonic(), stack.engine.address(name)
     address = f"{before.rpartition('.')[0]}.{last_byte}"
     stack.engine.kill(name)
     until(lambda: stack.engine.is_running(name), lambda running: not running)
@@ -254,12 +254,12 @@ def _moved(stack: Compose, name: str, last_byte: int) -> None:
     _started(stack, name)
     assert stack.engine.address(name) == address != before
     stack.send(_MORE)
-    stack.whole(f"{name} at another address", began)
+    stack.whole(f"{name} at another address", start)
 
 
 def _killed_under_way(stack: Compose) -> None:
     """Kill the broker while a file is sent, and send the file again, whatever happened to it."""
-    began = time.monotonic()
+    start = time.monotonic()
     command = (_HEADRACE, *stack.sending("payment", stack.files(_FIRST)["payment"]))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as sending:
         stack.engine.kill("pulsar")
@@ -269,7 +269,7 @@ def _killed_under_way(stack: Compose) -> None:
         errors = sending.communicate()[1].strip()
     sys.stdout.write(f"  send: exit {sending.returncode} {errors[-200:]}\n")
     stack.send(_FIRST)
-    stack.whole("pulsar killed while a file was sent", began)
+    stack.whole("pulsar killed while a file was sent", start)
 
 
 def _started(stack: Compose, name: str) -> None:

@@ -68,13 +68,13 @@ class Moments:
 moments = Moments(os.environ.get("HEADRACE_MOMENTS", ""), os.environ.get("HEADRACE_DATA", "."))
 
 
-def after(owner: type, method: str, moment: str, when: Callable[..., bool] = lambda *given: True) -> None:
+def after(owner: type, method: str, moment: str, when: Callable[..., bool] = lambda *arguments: True) -> None:
     """Reach a moment after each call of a method that had something to do."""
     original = getattr(owner, method)
 
-    def wrapped(self: Any, *given: Any) -> Any:
-        result = original(self, *given)
-        if when(self, *given):
+    def wrapped(self: Any, *arguments: Any) -> Any:
+        result = original(self, *arguments)
+        if when(self, *arguments):
             moments.reached(moment)
         return result
 
@@ -85,9 +85,9 @@ def before(owner: type, method: str, moment: str) -> None:
     """Reach a moment before each call of a method."""
     original = getattr(owner, method)
 
-    def wrapped(self: Any, *given: Any) -> Any:
+    def wrapped(self: Any, *arguments: Any) -> Any:
         moments.reached(moment)
-        return original(self, *given)
+        return original(self, *arguments)
 
     setattr(owner, method, wrapped)
 
@@ -97,8 +97,8 @@ def make_mortal() -> None:
     sending, flushing = VectorOutputs.send, VectorOutputs.flush
     sent: set[int] = set()
 
-    def send(self: VectorOutputs, *given: Any) -> None:
-        sending(self, *given)
+    def send(self: VectorOutputs, *arguments: Any) -> None:
+        sending(self, *arguments)
         sent.add(id(self))
 
     def flush(self: VectorOutputs) -> None:

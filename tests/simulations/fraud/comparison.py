@@ -61,9 +61,9 @@ def _examples(expected: Examples, log: ExampleLog) -> list[str]:
 
 def _closed(expected: Examples, log: ExampleLog) -> list[str]:
     """Return what is wrong with the log's questions: too few, or closed without an answer where they should not be."""
-    unanswered, asked = len(log.rows(UNANSWERED)), len(log.rows(QUESTION))
+    unanswered, question_count = len(log.rows(UNANSWERED)), len(log.rows(QUESTION))
     total = len(expected.made) + expected.dropped + len(expected.open)
-    wrong = [] if asked == total else [f"{asked} questions instead of {total}"]
+    wrong = [] if question_count == total else [f"{question_count} questions instead of {total}"]
     if not expected.dropped <= unanswered <= expected.dropped + len(expected.open):
         wrong.append(f"{unanswered} questions closed without an answer instead of {expected.dropped}")
     return wrong

@@ -63,18 +63,18 @@ def compiled(**declared: object) -> LoopDefinition:
 
 
 def returned(**changes: object) -> Label:
-    given: dict[str, object] = {"value": col("refund") > 0, "wait": "7d", "id": "order"}
-    return Label(Returned, of=Ordered, **{**given, **changes})  # type: ignore[arg-type]
+    defaults: dict[str, object] = {"value": col("refund") > 0, "wait": "7d", "id": "order"}
+    return Label(Returned, of=Ordered, **{**defaults, **changes})  # type: ignore[arg-type]
 
 
 def model(*features: object, label: Label | None = None, **changes: object) -> Model:
-    given: dict[str, object] = {"on": Ordered, "features": features or (Ordered.price,), "learner": learner}
-    return Model("returns_it", label=label or returned(name="will_return"), **{**given, **changes})  # type: ignore[arg-type]
+    defaults: dict[str, object] = {"on": Ordered, "features": features or (Ordered.price,), "learner": learner}
+    return Model("returns_it", label=label or returned(name="will_return"), **{**defaults, **changes})  # type: ignore[arg-type]
 
 
 def view(**changes: object) -> View:
-    given: dict[str, object] = {"by": "customer", "windows": ["3h"], "features": {"orders": Count()}}
-    return View(Ordered, **{**given, **changes})  # type: ignore[arg-type]
+    defaults: dict[str, object] = {"by": "customer", "windows": ["3h"], "features": {"orders": Count()}}
+    return View(Ordered, **{**defaults, **changes})  # type: ignore[arg-type]
 
 
 def test_a_stream() -> None:

@@ -197,15 +197,15 @@ def test_a_container_is_made_with_the_same_tuning_and_keeps_its_ports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace.log.admin.Admin.healthy", lambda self: True)
-    made: list[FakeContainer] = []
+    containers: list[FakeContainer] = []
 
     def make(image: str) -> FakeContainer:
-        made.append(FakeContainer(image))
-        return made[-1]
+        containers.append(FakeContainer(image))
+        return containers[-1]
 
     broker = ContainerBroker(tmp_path, conf={"defaultNumPartitions": "2"}, make=make)
     broker.start()
-    [container] = made
+    [container] = containers
     assert container.image == "apachepulsar/pulsar:4.0.8"
     assert container.volumes == {"/data": str(tmp_path / "pulsar")}
     assert container.options == {"user": f"{os.getuid()}:0"}
@@ -225,28 +225,28 @@ def test_a_container_is_made_with_the_same_tuning_and_keeps_its_ports(
     with pytest.raises(Unavailable, match="not running"):
         broker.kill()
     broker.start()
-    assert (made[-1].ports, made[-1].name) == (container.ports, container.name)
-    made[-1].attrs["State"]["Pid"] = 0
+    assert (containers[-1].ports, containers[-1].name) == (container.ports, container.name)
+    containers[-1].attrs["State"]["Pid"] = 0
     with pytest.raises(Unavailable, match="has ended"):
         _ = broker.pid
     broker.stop()
     broker.stop()
-    assert made[-1].calls == ["start", "stop", "remove"]
+    assert containers[-1].calls == ["start", "stop", "remove"]
 
 
 def test_a_container_that_a_killed_process_left_is_removed_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace.log.admin.Admin.healthy", lambda self: True)
-    made: list[FakeContainer] = []
+    containers: list[FakeContainer] = []
 
     def make(image: str) -> FakeContainer:
-        made.append(FakeContainer(image))
-        return made[-1]
+        containers.append(FakeContainer(image))
+        return containers[-1]
 
     with ContainerBroker(tmp_path, make=make):
         pass
-    FakeContainer.left.add(made[0].name)
+    FakeContainer.left.add(containers[0].name)
     with ContainerBroker(tmp_path, make=make):
         assert not FakeContainer.left
 
@@ -314,16 +314,16 @@ def test_a_container_whose_broker_loses_its_bookie_is_started_again(
         def logs(self, tail: int, since: float | None) -> bytes:
             return (BOOKIE_GONE * 10).encode() if since is None else b""
 
-    made: list[FakeContainer] = []
+    containers: list[FakeContainer] = []
 
     def make(image: str) -> FakeContainer:
-        made.append(Losing(image))
-        return made[-1]
+        containers.append(Losing(image))
+        return containers[-1]
 
-    monkeypatch.setattr("headrace.log.admin.Admin.healthy", lambda self: made[0].calls.count("start") > 1)
+    monkeypatch.setattr("headrace.log.admin.Admin.healthy", lambda self: containers[0].calls.count("start") > 1)
     broker = ContainerBroker(tmp_path, make=make)
     broker.start()
-    assert made[0].calls == ["start", "stop", "start"]
+    assert containers[0].calls == ["start", "stop", "start"]
     broker.stop()
 
 

@@ -187,17 +187,17 @@ class Outputs:
         if any((model.name, source) in self._world.told for model in models):
             raise CorruptState(f"{source} is not new")
 
-    def send(self, made: MadeVectors, reached: OutputReached, former: str = "") -> None:
-        for row, id in enumerate(made.ids):
+    def send(self, vectors: MadeVectors, reached: OutputReached, former: str = "") -> None:
+        for row, id in enumerate(vectors.ids):
             self._world.effect()
-            position = Position(*made.positions[row].tolist()).to_bytes()
-            if self._reader(made.model.name, made.source).take(self._epochs[made.source], [position]):
-                watermark = self._world.watermarks.get((made.model.name, made.source), UNKNOWN)
-                assert made.times[row] >= watermark
-                values = msgspec.json.encode(made.assembled.numbers[row].tolist())
-                self._world.vectors.setdefault(made.model.name, []).append((id, values))
+            position = Position(*vectors.positions[row].tolist()).to_bytes()
+            if self._reader(vectors.model.name, vectors.source).take(self._epochs[vectors.source], [position]):
+                watermark = self._world.watermarks.get((vectors.model.name, vectors.source), UNKNOWN)
+                assert vectors.times[row] >= watermark
+                values = msgspec.json.encode(vectors.assembled.numbers[row].tolist())
+                self._world.vectors.setdefault(vectors.model.name, []).append((id, values))
             self._world.after()
-        self.reached(made.model, made.source, reached)
+        self.reached(vectors.model, vectors.source, reached)
 
     def reached(self, model: ModelDefinition, source: PartitionId, reached: OutputReached) -> None:
         if self._reader(model.name, source).mark(self._epochs[source]):
@@ -283,6 +283,6 @@ def feed(fold: FoldWorker, partition: PartitionId, events: Sequence[tuple[int, E
     accept(fold, partition, batch(events, end))
 
 
-def accept(fold: FoldWorker, partition: PartitionId, made: Batch) -> None:
+def accept(fold: FoldWorker, partition: PartitionId, read: Batch) -> None:
     """Give the owner a batch, as read in its tenure."""
-    fold.accept(partition, fold._epochs[partition], fold.decode(partition, made))
+    fold.accept(partition, fold._epochs[partition], fold.decode(partition, read))

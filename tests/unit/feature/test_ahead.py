@@ -17,9 +17,9 @@ A, B = PartitionId("a", 0), PartitionId("b", 0)
 
 
 def bounded(ahead: int | None) -> LoopDefinition:
-    made = loop()
-    streams = tuple(msgspec.structs.replace(stream, ahead=ahead) for stream in made.streams)
-    return msgspec.structs.replace(made, streams=streams)
+    definition = loop()
+    streams = tuple(msgspec.structs.replace(stream, ahead=ahead) for stream in definition.streams)
+    return msgspec.structs.replace(definition, streams=streams)
 
 
 def test_what_is_further_ahead_than_declared_is_refused_and_makes_nothing_late() -> None:

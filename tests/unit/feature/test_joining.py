@@ -166,9 +166,9 @@ def loop(folder: Path, vectors: str, features: str = "[Asked.x]") -> LoopDefinit
 
 
 def worker(definition: LoopDefinition, pairs: Pairs, log: Log) -> JoinWorker:
-    made = joiner(definition, pairs, log)
-    made.begin()
-    return made
+    join = joiner(definition, pairs, log)
+    join.begin()
+    return join
 
 
 class Claim:
@@ -191,7 +191,7 @@ def take(join: JoinWorker, topic: str, batch: Batch) -> None:
 
 def vectors(definition: LoopDefinition, entry: int, ids: str, position: Position | None = None) -> Batch:
     model = definition.models[0]
-    made = Vectors(
+    table = Vectors(
         list(ids),
         np.arange(len(ids)),
         [(position or Position(1, entry, row)).to_bytes() for row in range(len(ids))],
@@ -199,7 +199,7 @@ def vectors(definition: LoopDefinition, entry: int, ids: str, position: Position
         np.array([[float(ord(id))] for id in ids]),
         [],
     )
-    payload = encode_vectors(model, made)
+    payload = encode_vectors(model, table)
     properties = header(payload, definition=model.hash, examples=model.examples_hash)
     return Batch([Position(1, entry, -1)], [payload], [properties])
 
@@ -209,8 +209,8 @@ def numbered(definition: LoopDefinition, ids: list[str], entry: int = 0) -> Batc
     model = definition.models[0]
     positions = [Position(1, entry, row).to_bytes() for row in range(len(ids))]
     size = len(ids)
-    made = Vectors(ids, np.full(size, 3), positions, np.empty((size, 0, 3), np.int64), np.zeros((size, 1)), [])
-    payload = encode_vectors(model, made)
+    table = Vectors(ids, np.full(size, 3), positions, np.empty((size, 0, 3), np.int64), np.zeros((size, 1)), [])
+    payload = encode_vectors(model, table)
     return Batch([Position(1, entry, -1)], [payload], [header(payload, definition=model.hash)])
 
 
@@ -601,8 +601,8 @@ def timed(definition: LoopDefinition, entry: int, vectors: list[tuple[str, int]]
     model, size = definition.models[0], len(vectors)
     ids, times = [id for id, _ in vectors], np.array([time for _, time in vectors])
     positions = [Position(1, entry, row).to_bytes() for row in range(size)]
-    made = Vectors(ids, times, positions, np.empty((size, 0, 3), np.int64), times[:, None].astype(float), [])
-    payload = encode_vectors(model, made)
+    table = Vectors(ids, times, positions, np.empty((size, 0, 3), np.int64), times[:, None].astype(float), [])
+    payload = encode_vectors(model, table)
     return Batch([Position(1, entry, -1)], [payload], [header(payload, definition=model.hash)])
 
 
@@ -825,12 +825,12 @@ def test_a_later_event_of_the_entity_answers_a_forecast(tmp_path: Path) -> None:
     rows = [("a", 0, "p"), ("b", 500_000, "q"), ("c", 1_200_000, "p"), ("d", 1_400_000, "p"), ("e", 90_000_000, "q")]
     positions = [Position(1, entry, 0).to_bytes() for entry in range(len(rows))]
     times = np.array([at for _, at, _ in rows])
-    made = Vectors(
+    table = Vectors(
         [id for id, _, _ in rows], times, positions, np.empty((5, 0, 3), np.int64), times[:, None].astype(float), [],
         [patient for _, _, patient in rows],
     )  # fmt: skip
     model = definition.models[0]
-    payload = encode_vectors(model, made)
+    payload = encode_vectors(model, table)
     properties = header(payload, definition=model.hash)
     take(join, "features", Batch([Position(1, 4, -1)], [payload], [properties], [0]))
     take(join, "features", watermark(definition, 5, 99_000_000))

@@ -33,8 +33,8 @@ def mark(place: int, time: int, published: int = START, **properties: str) -> Ba
 
 
 def bounded(ahead: int | None = DAY, **options: object) -> LoopDefinition:
-    made = loop()
-    return replace(made, streams=tuple(replace(stream, ahead=ahead, **options) for stream in made.streams))
+    definition = loop()
+    return replace(definition, streams=tuple(replace(stream, ahead=ahead, **options) for stream in definition.streams))
 
 
 @pytest.mark.parametrize("time", [2**63 - 1, START * 1_000, START + 2 * DAY])
@@ -54,8 +54,8 @@ def test_a_mark_of_the_far_future_is_buried_and_moves_nothing(time: int) -> None
 
 
 def test_a_mark_that_is_withdrawn_lets_events_count_again() -> None:
-    world, made = World(), bounded()
-    fold = worker(world, made)
+    world, definition = World(), bounded()
+    fold = worker(world, definition)
     for partition in (A, B):
         fold.take_over(partition)
     feed(fold, B, [], ENDED)
@@ -67,7 +67,7 @@ def test_a_mark_that_is_withdrawn_lets_events_count_again() -> None:
     finish(fold)
     assert world.refused == [(Position(2, 0, -1), "at")]
     assert [id for id, _ in world.vectors["m"]] == ["1", "3"]
-    assert world.progress[A].watermark == START + SECOND - made.stream("a").lateness
+    assert world.progress[A].watermark == START + SECOND - definition.stream("a").lateness
 
 
 def test_a_withdrawal_leaves_the_marks_up_to_its_time() -> None:
@@ -109,11 +109,11 @@ def test_a_client_marks_no_stream_that_does_not_take_it(marks: str) -> None:
 
 def confirming(folder: Path, above: int) -> LoopDefinition:
     """Return a loop with labels of which a mark may decide up to `above` questions at once."""
-    made = asking(folder, "stream")
+    definition = asking(folder, "stream")
     return replace(
-        made,
+        definition,
         streams=tuple(
-            replace(stream, confirm_above=above if stream.name == "told" else None) for stream in made.streams
+            replace(stream, confirm_above=above if stream.name == "told" else None) for stream in definition.streams
         ),
     )
 

@@ -154,16 +154,16 @@ def test_a_label_that_fails_is_refused_by_the_fold_and_stops_no_join(
         return outcomes(labels, events)
 
     monkeypatch.setattr(Labels, "outcomes", choking)
-    made = joining.loop(tmp_path, "stream")
+    definition = joining.loop(tmp_path, "stream")
     payloads = [msgspec.json.encode({"id": str(number), "at": START + number, "yes": True}) for number in range(4)]
     batch = messages(range(4), payloads).followed_by(promise(4, END_OF_HISTORY))
     pairs = joining.Pairs()
-    join = joining.worker(made, pairs, joining.Log())
+    join = joining.worker(definition, pairs, joining.Log())
     joining.take(join, "told", batch)
     join.step()
     assert pairs.waiting.entries.keys() == {"0", "1", "3"}
     world = World()
-    fold = worker(world, made)
+    fold = worker(world, definition)
     fold.take_over(PartitionId("told", 0))
     accept(fold, PartitionId("told", 0), batch)
     finish(fold)

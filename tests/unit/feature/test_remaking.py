@@ -97,18 +97,18 @@ def joining(definition: LoopDefinition, pairs: Pairs, log: Log, remaking: Callab
 def logged(definition: LoopDefinition, log: Log) -> list[tuple[str, str, bool]]:
     """Return kind, id and mark of each entry; check that the places are right."""
     found: list[tuple[str, str, bool]] = []
-    asked: dict[int, str] = {}
+    id_by_question: dict[int, str] = {}
     for payload in log.payloads:
         part = decode_log(definition.models[0], payload)
         assert part.made is not None
-        for kind, seq, question, id, made in zip(
+        for kind, seq, question, id, is_made in zip(
             part.kinds.tolist(), part.seqs.tolist(), part.questions.tolist(), part.ids, part.made.tolist(), strict=True
         ):
             if seq < len(found):
                 continue  # sent again by the next owner: readers drop it
             assert seq == len(found)
-            assert asked.setdefault(question, id) == id
-            found.append((Kind(kind).name.lower(), id, made))
+            assert id_by_question.setdefault(question, id) == id
+            found.append((Kind(kind).name.lower(), id, is_made))
     return found
 
 
@@ -192,13 +192,13 @@ def test_a_new_model_or_another_learner_makes_none(tmp_path: Path) -> None:
 
 def test_whoever_loses_the_join_makes_no_more(tmp_path: Path) -> None:
     definition, pairs, log = changed(tmp_path)
-    made = Made()
-    join = joining(definition, pairs, log, lambda: made)
+    examples = Made()
+    join = joining(definition, pairs, log, lambda: examples)
     pairs.take_over()
     with pytest.raises(Fenced):
         join.step()
     join.give_up()
-    assert made.stopped
+    assert examples.stopped
 
 
 def test_all_that_the_kept_events_hold_is_made() -> None:

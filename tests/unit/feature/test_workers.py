@@ -36,11 +36,11 @@ class Reading:
         if self._next > len(self._log):
             return
         events = self._log[self._next : self._next + size]
-        made = batch(events, ENDED if self._next + size >= len(self._log) else None)
+        messages = batch(events, ENDED if self._next + size >= len(self._log) else None)
         if not events:
-            made = promise(len(self._log))
-        self.fold.accept(self._partition, self._tenure.epoch, self.fold.decode(self._partition, made))
-        self._next += max(len(events), 1) if made.properties[-1] == {} else len(self._log) + 1
+            messages = promise(len(self._log))
+        self.fold.accept(self._partition, self._tenure.epoch, self.fold.decode(self._partition, messages))
+        self._next += max(len(events), 1) if messages.properties[-1] == {} else len(self._log) + 1
 
     def begin_again(self) -> None:
         """Start again if the worker has given the partition up, since the broker gives it to this worker again."""
@@ -55,11 +55,11 @@ class Reading:
 class Workers:
     """Several workers, and a broker that gives each partition to one of them."""
 
-    def __init__(self, world: World, made: LoopDefinition, events: Log, chance: random.Random) -> None:
+    def __init__(self, world: World, definition: LoopDefinition, events: Log, chance: random.Random) -> None:
         self._chance = chance
         self._world = world
         self._events = events
-        self.folds = [worker(world, made) for _ in range(3)]
+        self.folds = [worker(world, definition) for _ in range(3)]
         self.active: dict[PartitionId, Reading] = {}
         self.former: list[Reading] = []
         self._stepping: FoldWorker | None = None
@@ -120,11 +120,11 @@ def state(world: World) -> object:
 @given(st.integers(0, 2**32), st.integers(0, 100))
 @settings(max_examples=25)
 def test_partitions_that_move_at_any_effect_change_no_bit(seed: int, moments: int) -> None:
-    made, events = loop(PARTITIONS), logs(timeline(80, seed % 7), PARTITIONS)
+    definition, events = loop(PARTITIONS), logs(timeline(80, seed % 7), PARTITIONS)
     plain = World()
-    Workers(plain, made, events, random.Random(0)).finish()
+    Workers(plain, definition, events, random.Random(0)).finish()
     world = World()
-    workers = Workers(world, made, events, random.Random(seed))
+    workers = Workers(world, definition, events, random.Random(seed))
     for _ in range(moments):
         workers.disturb()
     workers.finish()

@@ -193,21 +193,21 @@ class Served:
         chosen = selection or Selection()
         found = [difference for replayed in replay.vectors(chosen) for difference in comparison.of_vectors(replayed)]
         return found + [
-            difference for asked in replay.requests(chosen) for difference in comparison.of_requests(*asked)
+            difference for request in replay.requests(chosen) for difference in comparison.of_requests(*request)
         ]
 
     def _step(self) -> None:
         while not (plan := self._fold.plan(now=0 if self._patient else 1)).empty:
-            for made in self._fold.execute(plan).vectors:
-                self._emit(made)
+            for output in self._fold.execute(plan).vectors:
+                self._emit(output)
 
-    def _emit(self, made: MadeVectors, epoch: str = "1") -> None:
-        assembled = made.assembled
-        positions = [Position(*row).to_bytes() for row in made.positions.tolist()]
-        vectors = Vectors(made.ids, made.times, positions, assembled.cuts, assembled.numbers, assembled.categories)
+    def _emit(self, output: MadeVectors, epoch: str = "1") -> None:
+        assembled = output.assembled
+        positions = [Position(*row).to_bytes() for row in output.positions.tolist()]
+        vectors = Vectors(output.ids, output.times, positions, assembled.cuts, assembled.numbers, assembled.categories)
         self.logs.add(
             TOPICS.features("m"), encode_vectors(self.model, vectors),
-            epoch=epoch, partition=str(made.source.partition), definition=self.model.hash,
+            epoch=epoch, partition=str(output.source.partition), definition=self.model.hash,
         )  # fmt: skip
 
 

@@ -40,9 +40,9 @@ def test_the_page_shows_what_answers_meanwhile(tmp_path: Path) -> None:
 
 
 def test_the_page_shows_a_conflict_of_schemas(tmp_path: Path) -> None:
-    asked = load(tmp_path, BLOCKS[1].replace("size: int | None", "size: int")).stream("asked")
-    before = [field for field in asked.fields if field != Field("size", FieldType.INT)]
-    assert [str(conflict) for conflict in conflicts(asked, before)] == SHOWN[2].splitlines()
+    stream = load(tmp_path, BLOCKS[1].replace("size: int | None", "size: int")).stream("asked")
+    before = [field for field in stream.fields if field != Field("size", FieldType.INT)]
+    assert [str(conflict) for conflict in conflicts(stream, before)] == SHOWN[2].splitlines()
 
 
 def test_the_renames_of_the_page_are_taken(tmp_path: Path) -> None:

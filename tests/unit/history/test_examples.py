@@ -29,9 +29,9 @@ LABEL = LabelDefinition("label", "b", "a", "id", Column("x"), FieldType.FLOAT, 5
 
 @pytest.fixture
 def served() -> Served:
-    made = Served(sorted([*QUESTIONS, *LABELS], key=lambda event: event.at))
-    made.loop = msgspec.structs.replace(made.loop, labels=(LABEL,))
-    return made
+    served = Served(sorted([*QUESTIONS, *LABELS], key=lambda event: event.at))
+    served.loop = msgspec.structs.replace(served.loop, labels=(LABEL,))
+    return served
 
 
 def log(served: Served, ids: list[str], shift: int = 0, frontier: int | None = None) -> None:

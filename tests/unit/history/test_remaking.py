@@ -196,10 +196,10 @@ def test_what_is_not_decided_stays_open_with_its_vector(label: LabelDefinition) 
     loop = labelled(served, label)
     found = whole(served, loop)
     vectors = {vector.ids[0]: vector.numbers[0] for source in served.served() for vector in source}
-    asked = {id for entries in found.entries for id in entries.ids}
+    ids = {id for entries in found.entries for id in entries.ids}
     assert len(found.open) > 5
-    assert asked.isdisjoint(question.id for question in found.open)
-    assert asked | {question.id for question in found.open} == set(vectors)
+    assert ids.isdisjoint(question.id for question in found.open)
+    assert ids | {question.id for question in found.open} == set(vectors)
     for question in found.open:
         assert question.name in ("p", "q", "r") if label.after is not None else question.name == question.id
         np.testing.assert_array_equal(question.numbers, vectors[question.id])
@@ -211,8 +211,8 @@ def test_questions_behind_a_position_are_left_out() -> None:
     log = served.logs.topics[TOPICS.stream("a")][0]
     until = {PartitionId("a", 0): log[30].position}
     found = whole(served, loop, until=until)
-    asked = {id for entries in found.entries for id in entries.ids} | {question.id for question in found.open}
-    assert asked == {json.loads(message.payload)["id"] for message in log[:31]}
+    ids = {id for entries in found.entries for id in entries.ids} | {question.id for question in found.open}
+    assert ids == {json.loads(message.payload)["id"] for message in log[:31]}
 
 
 def test_the_questions_of_requests_are_refused() -> None:

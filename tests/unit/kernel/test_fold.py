@@ -128,13 +128,13 @@ class Worker:
                     if (rows, key) in self.rows:
                         self.fold.rows[rows].add(key, self.rows[rows, key])
             step = self.fold.execute(plan)
-            for made in step.vectors:
-                for row, id in enumerate(made.ids):
-                    values = (made.assembled.numbers[row].tolist(), made.assembled.cuts[row].tolist())
+            for vectors in step.vectors:
+                for row, id in enumerate(vectors.ids):
+                    values = (vectors.assembled.numbers[row].tolist(), vectors.assembled.cuts[row].tolist())
                     if id not in self.vectors:
                         self.vectors[id] = values
                         self.order.append(id)
-                assert made.assembled.behind == 0
+                assert vectors.assembled.behind == 0
             for changed in step.changed:
                 held = self.fold.rows[changed.rows]
                 for slot, state in zip(changed.slots, held.dump(changed.slots, 1), strict=True):
@@ -355,22 +355,24 @@ def test_missing_values_are_missing_features() -> None:
 
 def test_a_backlog_of_one_stream_holds_the_others_back() -> None:
     """Otherwise its vectors would find rows that have moved on by more than they keep."""
-    asked = [Event("a", f"a{index:03d}", START + 10 * index * SECOND, "p", 1.0) for index in range(40)]
+    questions = [Event("a", f"a{index:03d}", START + 10 * index * SECOND, "p", 1.0) for index in range(40)]
     seen = [
         Event("b", f"b{index:03d}", START + 300 * index * SECOND + SECOND, "p", float(index)) for index in range(40)
     ]
-    events = sorted([*asked, *seen], key=lambda event: event.at)
+    events = sorted([*questions, *seen], key=lambda event: event.at)
     one_by_one, at_once = Worker(1), Worker(1)
     for event in events:
         partition = PartitionId(event.stream, 0)
         one_by_one.accept(partition, [(int(event.id[1:]), event)])
         one_by_one.step()
     one_by_one.finish()
-    for name, backlog in (("a", asked), ("b", seen)):
+    for name, backlog in (("a", questions), ("b", seen)):
         at_once.accept(PartitionId(name, 0), list(enumerate(backlog)))
     at_once.finish()
-    assert at_once.order == [event.id for event in asked]
-    values = [[msgspec.json.encode(worker.vectors[event.id][0]) for event in asked] for worker in (at_once, one_by_one)]
+    assert at_once.order == [event.id for event in questions]
+    values = [
+        [msgspec.json.encode(worker.vectors[event.id][0]) for event in questions] for worker in (at_once, one_by_one)
+    ]
     assert values[0] == values[1]
 
 

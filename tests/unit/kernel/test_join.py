@@ -61,11 +61,11 @@ def expected(read: Sequence[Half]) -> set[tuple[str, int, int, int]]:
                 and all(abs(half.time - question.time) > BOUND for question in questions)
             ):
                 questions.append(half)
-        taken: set[Half] = set()
+        used: set[Half] = set()
         for question in sorted(questions, key=lambda half: half.time):
             near = [half for half in read if half.label and half.id == id and abs(half.time - question.time) <= BOUND]
-            theirs = [half for half in near if half not in taken]
-            taken.update(near)
+            theirs = [half for half in near if half not in used]
+            used.update(near)
             if theirs:
                 found.add((id, question.time, question.number, theirs[0].number))
     return found
@@ -94,14 +94,14 @@ class Model:
 
     def take(self, *read: Half) -> list[bool]:
         join = Join(self.rule, self.waiting.load(half.entity for half in read))
-        taken = [
+        results = [
             join.label(half.entity, Outcome(half.time, float(half.number)))
             if half.label
             else join.question(half.entity, half.id, half.time, half.number.to_bytes(2, "big"))
             for half in read
         ]
         self.waiting.change(join.changes)
-        return taken
+        return results
 
     def advance(
         self, marks: Watermarks, limit: int = 100, written: dict[tuple[str, int], Written] | None = None
@@ -175,9 +175,9 @@ def test_any_interleaving_gives_the_examples_defined(
 def assert_numbered(entries: Sequence[Logged]) -> None:
     """Assert that each entry has the next place; each question is asked once and closed once, after it."""
     assert [entry.seq for entry in entries] == list(range(len(entries)))
-    asked = [entry.question.seq for entry in entries if entry.asks]
+    seqs = [entry.question.seq for entry in entries if entry.asks]
     closed = [entry.question.seq for entry in entries if not entry.asks]
-    assert sorted(closed) == asked == sorted(asked)
+    assert sorted(closed) == seqs == sorted(seqs)
     assert all(entry.question.seq <= entry.seq for entry in entries if entry.question.seq is not None)
 
 
@@ -377,21 +377,21 @@ def by_rule(read: Sequence[Half], rule: Rule) -> set[tuple[str, int, int]]:
         )
         if not half.label and not any(again):
             questions.append(half)
-    taken: set[int] = set()
-    for asked in questions:
-        labels = [half for half in read if half.label and half.entity == asked.entity]
+    used: set[int] = set()
+    for question in questions:
+        labels = [half for half in read if half.label and half.entity == question.entity]
         if rule.after is not None:
-            near = [half for half in labels if asked.time + rule.after <= half.time <= asked.time + BOUND]
+            near = [half for half in labels if question.time + rule.after <= half.time <= question.time + BOUND]
             answer = min(near, key=lambda half: half.time).number if near else None
         else:
-            near = [half for half in labels if abs(half.time - asked.time) <= BOUND and half.number not in taken]
-            taken.update(half.number for half in near)
+            near = [half for half in labels if abs(half.time - question.time) <= BOUND and half.number not in used]
+            used.update(half.number for half in near)
             last = max(near, key=lambda half: (half.time, read.index(half))) if near else None
             answer = (last if rule.correct else near[0]).number if near and last else None
         if answer is None and rule.absent is not None:
             answer = int(rule.absent)
         if answer is not None:
-            found.add((asked.id, asked.time, answer))
+            found.add((question.id, question.time, answer))
     return found
 
 
@@ -417,8 +417,8 @@ def test_a_corrected_label_counts_at_the_end_of_the_bound() -> None:
 
 def test_one_event_answers_every_forecast_that_waits_for_it() -> None:
     model = Model(Rule(BOUND, after=20))
-    asked = [Half(f"q{time}", time, time, False, "p") for time in (100, 105, 110)]
-    model.take(*asked, Half("x", 115, 1, True, "p"), Half("y", 127, 2, True, "p"), Half("z", 131, 3, True, "p"))
+    questions = [Half(f"q{time}", time, time, False, "p") for time in (100, 105, 110)]
+    model.take(*questions, Half("x", 115, 1, True, "p"), Half("y", 127, 2, True, "p"), Half("z", 131, 3, True, "p"))
     model.advance(marks(FAR, 128))
     assert [(example[0], example[3]) for example in model.logged] == [("q100", 2), ("q105", 2)]
     model.advance(marks(FAR, 132))

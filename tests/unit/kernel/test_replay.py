@@ -42,15 +42,15 @@ def replayed(
     """Recompute every vector, at its cut or completely."""
     sizes = random.Random(seed)
     by_partition = logs(events, parts)
-    asked = [
+    batches = [
         batch
         for part in range(parts)
         for batch in accepted(by_partition[PartitionId("a", part)], PartitionId("a", part), sizes, parts)
     ]
-    if not asked:
+    if not batches:
         return {}, Assembled(np.empty((0, 0)), [], np.empty((0, 0, 3), np.int64), np.empty((0, 0), np.int64), 0)
-    columns = EventColumns.concat([batch.columns for batch in asked])
-    keys = np.concatenate([batch.keys for batch in asked])
+    columns = EventColumns.concat([batch.columns for batch in batches])
+    keys = np.concatenate([batch.keys for batch in batches])
     recorded = None if cuts is None else np.array([cuts[id] for id in columns.ids], np.int64)
     replay = VectorReplay(loop(parts), loop(parts).models[0], columns, keys, recorded)
     for name in replay.streams:
@@ -61,8 +61,8 @@ def replayed(
                 folded.fold(batch)
             folded.finish()
             assert folded.done
-    made = replay.assemble()
-    return dict(zip(columns.ids, made.numbers.tolist(), strict=True)), made
+    result = replay.assemble()
+    return dict(zip(columns.ids, result.numbers.tolist(), strict=True)), result
 
 
 def bits(vectors: dict[str, list[float]]) -> dict[str, bytes]:
@@ -82,9 +82,9 @@ def test_a_vector_at_its_cut_is_the_vector_that_was_made(
 ) -> None:
     events = timeline(moves)
     vectors, cuts = made_by(run(events, parts, random.Random(seed)))
-    found, made = replayed(events, parts, seed, cuts)
+    found, result = replayed(events, parts, seed, cuts)
     assert bits(found) == bits(vectors)
-    assert dict(zip(found, made.cuts.tolist(), strict=True)) == cuts
+    assert dict(zip(found, result.cuts.tolist(), strict=True)) == cuts
 
 
 @given(steps, st.integers(1, 2), st.integers(0, 2**32))

@@ -50,15 +50,15 @@ class Case:
         self.rows: list[Row] = [{key: value for key, value in row.items() if value == value} for row in vectors]
         events: list[tuple[float, int, int, Entry]] = []
         for number, row in enumerate(vectors):
-            asked = number + rng.choice([0.0, 0.5])
+            ask_time = number + rng.choice([0.0, 0.5])
             weight = rng.choice([1.0, 20.0, 2.5]) if weighted else 1.0
-            events.append((asked, 1, number, Entry(Kind.QUESTION, number)))
-            known = asked + rng.choice([0.0, 0.5, 1.0, rng.expovariate(0.1), rng.expovariate(0.01)])
+            events.append((ask_time, 1, number, Entry(Kind.QUESTION, number)))
+            known = ask_time + rng.choice([0.0, 0.5, 1.0, rng.expovariate(0.1), rng.expovariate(0.01)])
             done = Entry(Kind.ANSWER, number, label(rng, row, self.task), weight)
             if rng.random() > answered:
                 done = Entry(Kind.UNANSWERED, number)
             # An answer precedes the questions of its moment, but not its own.
-            events.append((known, 0 if known > asked else 2, number, done))
+            events.append((known, 0 if known > ask_time else 2, number, done))
         self.log = [event[-1] for event in sorted(events, key=lambda event: event[:3])]
 
     def messages(self, sizes: list[int]) -> list[Message]:

@@ -12,7 +12,7 @@ from tests.unit.oracle.loops import MODEL
 
 
 def vectors(place: int, *rows: int, epoch: int) -> Message:
-    made = Vectors(
+    table = Vectors(
         [f"p{row}" for row in rows],
         np.array(rows, np.int64),
         [Position(1, row, -1).to_bytes() for row in rows],
@@ -20,12 +20,12 @@ def vectors(place: int, *rows: int, epoch: int) -> Message:
         np.array([[1.0, 2.0, np.nan] for _ in rows]),
         [],
     )
-    return Message((1, place, -1), encode_vectors(MODEL, made), {"epoch": str(epoch)}, place)
+    return Message((1, place, -1), encode_vectors(MODEL, table), {"epoch": str(epoch)}, place)
 
 
 def examples(place: int, *seqs: int, **properties: str) -> Message:
     size, numbers = len(seqs), np.array(seqs, np.int64)
-    made = LogEntries(
+    entries = LogEntries(
         numbers,
         np.full(size, Kind.ANSWER, np.int8),
         numbers,
@@ -37,7 +37,7 @@ def examples(place: int, *seqs: int, **properties: str) -> Message:
         np.array([[1.0, 2.0, 3.0] for _ in seqs]),
         [],
     )
-    return Message((1, place, -1), encode_log(MODEL, made), {"epoch": "1", **properties}, place)
+    return Message((1, place, -1), encode_log(MODEL, entries), {"epoch": "1", **properties}, place)
 
 
 def test_a_vector_is_read_with_its_cut() -> None:

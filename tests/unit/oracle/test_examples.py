@@ -61,13 +61,13 @@ def test_two_questions_of_one_id_have_a_label_each() -> None:
 
 def answered(name: str, time: int, label_time: int, released: bool = False) -> list[LoggedEntry]:
     """Return a question and its answer, still without numbers."""
-    asked = LoggedEntry(0, "question", 0, name, time, 0.0, time, 1.0, {}, released)
-    return [asked, LoggedEntry(0, "answer", 0, name, time, 1.0, label_time, 1.0, {}, released)]
+    question = LoggedEntry(0, "question", 0, name, time, 0.0, time, 1.0, {}, released)
+    return [question, LoggedEntry(0, "answer", 0, name, time, 1.0, label_time, 1.0, {}, released)]
 
 
 def numbered(*entries: LoggedEntry) -> list[LoggedEntry]:
-    asked = {(entry.id, entry.time): seq for seq, entry in enumerate(entries) if entry.kind == "question"}
-    return [replace(entry, seq=seq, question=asked[entry.id, entry.time]) for seq, entry in enumerate(entries)]
+    seqs = {(entry.id, entry.time): seq for seq, entry in enumerate(entries) if entry.kind == "question"}
+    return [replace(entry, seq=seq, question=seqs[entry.id, entry.time]) for seq, entry in enumerate(entries)]
 
 
 def test_entries_stand_in_the_order_of_their_places() -> None:
@@ -85,13 +85,13 @@ def test_a_released_entry_may_stand_before_its_place() -> None:
 
 
 def test_a_gap_in_the_numbers_is_wrong() -> None:
-    asked, answer = numbered(*answered("a", 1, 2))
-    assert wrong_order([asked, replace(answer, seq=2)]) == ["answer a has number 2 instead of 1"]
+    question, answer = numbered(*answered("a", 1, 2))
+    assert wrong_order([question, replace(answer, seq=2)]) == ["answer a has number 2 instead of 1"]
 
 
 def test_an_answer_before_its_question_is_wrong() -> None:
-    asked, answer = answered("a", 1, 1)
-    assert any("not open" in problem for problem in wrong_order(numbered(answer, asked)))
+    question, answer = answered("a", 1, 1)
+    assert any("not open" in problem for problem in wrong_order(numbered(answer, question)))
 
 
 def declared(**label: Any) -> LoopDefinition:

@@ -174,14 +174,16 @@ class FakeLog:
 
 def learner(model: ModelDefinition, rounds: int = 60) -> Any:
     """Return a River model of this definition that learned from `rounds` made-up examples."""
-    made: Any
+    pipeline: Any
     if model.task is Task.BINARY:
         numeric = compose.SelectType(float) | preprocessing.StandardScaler()
-        made = (numeric + (compose.SelectType(str) | preprocessing.OneHotEncoder())) | linear_model.LogisticRegression()
+        pipeline = (
+            numeric + (compose.SelectType(str) | preprocessing.OneHotEncoder())
+        ) | linear_model.LogisticRegression()
     elif model.task is Task.REGRESSION:
-        made = preprocessing.StandardScaler() | linear_model.LinearRegression()
+        pipeline = preprocessing.StandardScaler() | linear_model.LinearRegression()
     else:
-        made = tree.HoeffdingTreeClassifier(grace_period=20)
+        pipeline = tree.HoeffdingTreeClassifier(grace_period=20)
     random = np.random.default_rng(len(model.name))
     for number in range(rounds):
         x: dict[str, Any] = {
@@ -191,8 +193,8 @@ def learner(model: ModelDefinition, rounds: int = 60) -> Any:
             for feature in model.features
         }
         labels = {Task.BINARY: x["amount"] > 5, Task.REGRESSION: x["amount"] * 2, Task.MULTICLASS: "abc"[number % 3]}
-        made.learn_one(x, labels[model.task])
-    return made
+        pipeline.learn_one(x, labels[model.task])
+    return pipeline
 
 
 def version(of: ModelDefinition, examples: int = 60, **changes: Any) -> models_pb2.ModelVersion:
@@ -214,7 +216,7 @@ def version(of: ModelDefinition, examples: int = 60, **changes: Any) -> models_p
     return published
 
 
-def asked_of_river(model: ModelDefinition, made: Any, vector: Mapping[str, float | str | None]) -> Any:
+def asked_of_river(model: ModelDefinition, pipeline: Any, vector: Mapping[str, float | str | None]) -> Any:
     """Return River's answer for a vector: a missing value is a missing key."""
     x = {
         name: value
@@ -222,8 +224,8 @@ def asked_of_river(model: ModelDefinition, made: Any, vector: Mapping[str, float
         if value is not None and not (isinstance(value, float) and math.isnan(value))
     }
     if model.task is Task.REGRESSION:
-        return made.predict_one(x)
-    found = made.predict_proba_one(x)
+        return pipeline.predict_one(x)
+    found = pipeline.predict_proba_one(x)
     return found[True] if model.task is Task.BINARY else found
 
 

@@ -97,12 +97,12 @@ def constant(value: float, of: ModelDefinition = WORTH, examples: int = 90) -> m
         helper.make_node("Greater", ["largest", "two"], ["odd"]),
         helper.make_node("Where", ["odd", "number", "half"], ["score"]),
     ]
-    made = made_by(nodes, number, half, two, axis, examples=examples)
+    forged = made_by(nodes, number, half, two, axis, examples=examples)
     if of is not WORTH:
         result = version(of, examples)
-        result.onnx, result.sha256 = made.onnx, made.sha256
+        result.onnx, result.sha256 = forged.onnx, forged.sha256
         return result
-    return made
+    return forged
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -154,11 +154,11 @@ def test_no_version_answers_that_is_implausible_when_it_is_tried(value: float) -
         helper.make_node("IsNaN", ["ignored"], ["odd"]),
     ]
     nodes[2], nodes[3] = nodes[3], nodes[2]
-    made = made_by(nodes, number, axis)
+    forged = made_by(nodes, number, axis)
     binary = ModelDefinition("worth", "paid", "is_fraud", FRAUD.task, NUMBERS, "x", vectors="requests")
-    made.task, made.definition = binary.task.value, binary.hash
+    forged.task, forged.definition = binary.task.value, binary.hash
     with pytest.raises(CorruptState, match="expected a probability"):
-        Version(binary, made)
+        Version(binary, forged)
     assert notes.told == []
 
 
@@ -232,6 +232,6 @@ def test_no_version_holds_a_loop() -> None:
     forever = helper.make_node("Loop", ["", "yes"], [], body=body)
     yes = helper.make_tensor("yes", TensorProto.BOOL, [], [True])
     axis = helper.make_tensor("axis", TensorProto.INT64, [1], [1])
-    made = made_by([forever, helper.make_node("ReduceSum", ["numbers", "axis"], ["score"], keepdims=0)], yes, axis)
+    forged = made_by([forever, helper.make_node("ReduceSum", ["numbers", "axis"], ["score"], keepdims=0)], yes, axis)
     with pytest.raises(CorruptState, match="'Loop': loops, branches"):
-        Version(WORTH, made)
+        Version(WORTH, forged)

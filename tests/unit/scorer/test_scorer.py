@@ -201,11 +201,11 @@ async def test_a_request_that_the_kernel_fails_on_takes_no_other_with_it(at_once
             return await super().fetch(keys, fields)
 
     service = scorer(versions(version(FRAUD)), Choking(history()))
-    asked = [Request("fraud", event(card="poison" if n in (3, 7) else "c1", amount=float(n))) for n in range(12)]
+    requests = [Request("fraud", event(card="poison" if n in (3, 7) else "c1", amount=float(n))) for n in range(12)]
     answers: Sequence[object] = (
-        await service.score_many(asked)
+        await service.score_many(requests)
         if at_once
-        else await asyncio.gather(*map(service.score, asked), return_exceptions=True)
+        else await asyncio.gather(*map(service.score, requests), return_exceptions=True)
     )
     assert [n for n, answer in enumerate(answers) if isinstance(answer, ArithmeticError)] == [3, 7]
     assert [vector(answer)["amount"] for answer in answers if isinstance(answer, Answer)] == [
@@ -219,10 +219,10 @@ async def test_a_swap_meets_no_request_half_way() -> None:
     for one in published:
         expected[one.examples] = (await scorer(versions(one)).score(Request("fraud", event()))).score
     registry = versions(published[0])
-    asked = scorer(registry)
+    service = scorer(registry)
     seen = set()
     for one in published:
-        waiting = [asyncio.ensure_future(asked.score(Request("fraud", event()))) for _ in range(5)]
+        waiting = [asyncio.ensure_future(service.score(Request("fraud", event()))) for _ in range(5)]
         await asyncio.sleep(0)
         registry.offer([one])
         for answer in await asyncio.gather(*waiting):

@@ -78,10 +78,10 @@ def test_every_vector_gets_the_score_that_river_gives_it_and_keeps_its_place() -
     assert outcome.outputs[0].properties == header(outcome.outputs[0].payload, **properties(1, 40))
     assert (outcome.predictions, outcome.unscored, outcome.frontier) == (4, 0, 40)
     names = [feature.name for feature in FRAUD.features if feature.type == "float"]
-    made = learner(FRAUD)
+    pipeline = learner(FRAUD)
     for row in range(4):
         x = dict(zip(names, found.numbers[row].tolist(), strict=True)) | {"kind": found.categories[0][row]}
-        assert found.scores[row] == pytest.approx(asked_of_river(FRAUD, made, x), rel=1e-12)
+        assert found.scores[row] == pytest.approx(asked_of_river(FRAUD, pipeline, x), rel=1e-12)
 
 
 def test_multiclass_predictions_name_their_class() -> None:

@@ -53,9 +53,9 @@ OF_CARD = structs.replace(
 
 def published(of: ModelDefinition, examples: int, taken_over: bool = True, **changes: Any) -> models_pb2.ModelVersion:
     """Return a version as a learner sends it, with its definition."""
-    made = version(of, examples, model_definition=msgspec.json.encode(of), taken_over=taken_over, **changes)
-    made.views.update({view.name: view.hash for view in LOOP.views if view.name in of.view_names})
-    return made
+    result = version(of, examples, model_definition=msgspec.json.encode(of), taken_over=taken_over, **changes)
+    result.views.update({view.name: view.hash for view in LOOP.views if view.name in of.view_names})
+    return result
 
 
 def offered(*sent: models_pb2.ModelVersion, notes: Notes | None = None) -> Versions:
@@ -238,11 +238,11 @@ async def test_a_request_without_a_new_field_is_answered_and_not_learned() -> No
 async def test_requests_under_way_at_the_switch_are_all_answered() -> None:
     versions = offered(published(OTHER, 60))
     scorer = scorer_of(versions, ServedQueue(10_000, 2.0))
-    asked = [asyncio.create_task(scorer.score(Request("fraud", event()))) for _ in range(10)]
+    tasks = [asyncio.create_task(scorer.score(Request("fraud", event()))) for _ in range(10)]
     await asyncio.sleep(0)
     versions.offer([published(FRAUD, 60)])
-    asked += [asyncio.create_task(scorer.score(Request("fraud", event()))) for _ in range(10)]
-    answers = await asyncio.gather(*asked)
+    tasks += [asyncio.create_task(scorer.score(Request("fraud", event()))) for _ in range(10)]
+    answers = await asyncio.gather(*tasks)
     assert [answer.batch.version.model.hash for answer in answers] == [OTHER.hash] * 10 + [FRAUD.hash] * 10
 
 

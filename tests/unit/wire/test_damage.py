@@ -146,10 +146,10 @@ def _in_a_process(function: str) -> None:
 
 def read_damaged_rows() -> None:
     """Read rows that are wrong, though their checksums are right: compiled code must not trust them."""
-    chance, whole = random.Random(11), row()
+    chance, sample = random.Random(11), row()
     reader = StoredReader([layout()], [1])
     for number in range(_MANY):
-        found = bytearray(whole)
+        found = bytearray(sample)
         if number % 3:
             place = chance.randrange(HEADER_BYTES, len(found))
             found[place] ^= 1 << chance.randrange(8)

@@ -78,8 +78,8 @@ def test_entries_of_a_log_are_split_by_their_bytes() -> None:
 
 
 def test_predictions_are_split_by_their_bytes() -> None:
-    made = Predictions(IDS, TIMES, [START.to_bytes()] * 2_500, TIMES, np.ones(2_500), ["z"] * 2_500, NUMBERS, TEXTS)
-    messages = list(prediction_messages(MODEL, made))
+    table = Predictions(IDS, TIMES, [START.to_bytes()] * 2_500, TIMES, np.ones(2_500), ["z"] * 2_500, NUMBERS, TEXTS)
+    messages = list(prediction_messages(MODEL, table))
     assert max(map(len, messages)) <= MAX_MESSAGE
     assert [id for message in messages for id in decode_predictions(MODEL, message).ids] == IDS
 
@@ -91,10 +91,10 @@ def test_what_cannot_be_split_says_so() -> None:
 
 def test_a_text_that_no_message_can_hold_is_refused_on_arrival_with_the_limit() -> None:
     fields = (Field("id", FieldType.STRING), Field("at", FieldType.TIME), Field("text", FieldType.STRING))
-    asked = StreamDefinition("asked", fields, "id", "at", "id", 0, 0, max_bytes=4 * 2**20)
+    stream = StreamDefinition("asked", fields, "id", "at", "id", 0, 0, max_bytes=4 * 2**20)
     label = LabelDefinition("told", "asked", "asked", "id", Column("text"), FieldType.STRING, 10)
-    loop = LoopDefinition("loop", (asked,), (), (label,), (MODEL,))
-    events, _, _ = StreamCodec(asked).columns(
+    loop = LoopDefinition("loop", (stream,), (), (label,), (MODEL,))
+    events, _, _ = StreamCodec(stream).columns(
         [b'{"id": "%d", "at": 1, "text": "%s"}' % (row, b"x" * size) for row, size in enumerate((9, MAX_ROW + 1, 9))]
     )
     ((row, why),) = Trial(loop, "asked").failures(events).items()
