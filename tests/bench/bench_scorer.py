@@ -225,20 +225,20 @@ def ready(url: str, loop: LoopDefinition) -> str:
 
 def ask(calls: dict[str, Callable[[], Any]], requests: int) -> dict[str, dict[str, float]]:
     """Call each in turns of 100, one call at a time."""
-    found: dict[str, list[float]] = {name: [] for name in calls}
+    by_call: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(-1, requests // 100):
         for name, call in calls.items():
             for _ in range(100):
                 start = time.perf_counter()
                 call()
                 if turn >= 0:  # the first turn warms up
-                    found[name].append(time.perf_counter() - start)
+                    by_call[name].append(time.perf_counter() - start)
     return {
         name: {
             "p50": round(1e3 * float(np.percentile(durations, 50)), 3),
             "p99": round(1e3 * float(np.percentile(durations, 99)), 3),
         }
-        for name, durations in found.items()
+        for name, durations in by_call.items()
     }
 
 
@@ -297,7 +297,7 @@ def _measure(directory: Path, pulsar_url: str, store_url: str, requests: int) ->
             return call
 
         assert abs(one(scorer, "five")().score - 0.5) <= 0.5
-        found = ask(
+        percentiles = ask(
             {
                 "bare_5": one(reference, "five"),
                 "score_5": one(scorer, "five"),
@@ -306,12 +306,18 @@ def _measure(directory: Path, pulsar_url: str, store_url: str, requests: int) ->
             },
             requests,
         )
-        found |= ask({"batch_100_of_1": hundred("one"), "batch_100_of_5": hundred("five")}, max(requests // 10, 100))
+        percentiles |= ask(
+            {"batch_100_of_1": hundred("one"), "batch_100_of_5": hundred("five")}, max(requests // 10, 100)
+        )
     return {
         "requests": requests,
-        **found,
-        "ratio_5_to_bare": {name: round(found["score_5"][name] / found["bare_5"][name], 3) for name in ("p50", "p99")},
-        "ratio_20_to_1": {name: round(found["score_20"][name] / found["score_1"][name], 3) for name in ("p50", "p99")},
+        **percentiles,
+        "ratio_5_to_bare": {
+            name: round(percentiles["score_5"][name] / percentiles["bare_5"][name], 3) for name in ("p50", "p99")
+        },
+        "ratio_20_to_1": {
+            name: round(percentiles["score_20"][name] / percentiles["score_1"][name], 3) for name in ("p50", "p99")
+        },
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
     }

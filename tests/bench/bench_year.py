@@ -44,15 +44,15 @@ class Memory(threading.Thread):
 
     def summary(self) -> dict[str, list[float]]:
         """Return the mean of the second, third and last quarter for each process: memory is flat if they are alike."""
-        found = {}
+        counts = {}
         for name, samples in self.samples.items():
             quarter = max(len(samples) // 4, 1)
-            found[name] = [
+            counts[name] = [
                 round(sum(part) / len(part))
                 for part in (samples[start : start + quarter] for start in (quarter, 2 * quarter, -quarter))
                 if part
             ]
-        return found
+        return counts
 
 
 def _resident(pid: int) -> float:

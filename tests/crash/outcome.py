@@ -119,9 +119,9 @@ class _Reading:
             names += [topics.features(model.name), topics.predictions(model.name), topics.examples(model.name)]
         physical = [(name, partition) for name in names for partition in partitions(self._client, name)]
         with ThreadPoolExecutor(8) as threads:
-            found = list(threads.map(lambda item: messages(self._client, item[1]), physical))
+            results = list(threads.map(lambda item: messages(self._client, item[1]), physical))
         logs: dict[str, list[list[Message]]] = {}
-        for (name, _), log in zip(physical, found, strict=True):
+        for (name, _), log in zip(physical, results, strict=True):
             logs.setdefault(name, []).append(log)
         for model in models:
             self._vectors(model, logs[topics.features(model.name)])
@@ -169,7 +169,7 @@ class _Reading:
 
     def _examples(self, model: ModelDefinition, log: Sequence[Message]) -> None:
         newest, following = 0, 0
-        found = self._outcome.examples.setdefault(model.name, [])
+        examples = self._outcome.examples.setdefault(model.name, [])
         order = self._outcome.logs.setdefault(model.name, [])
         for message in log:
             epoch = int(message.properties.get("epoch", 0))
@@ -188,7 +188,7 @@ class _Reading:
                 kind = int(entries.kinds[row])
                 order.append((kind, entries.ids[row], int(entries.times[row]), int(entries.questions[row])))
                 if kind == Kind.ANSWER:
-                    found.append(_example(entries, row))
+                    examples.append(_example(entries, row))
 
 
 def _example(entries: LogEntries, row: int) -> tuple[Any, ...]:
@@ -215,7 +215,7 @@ def _owned(log: Sequence[Message]) -> Iterator[tuple[bytes, int, Accepted]]:
 def messages(client: pulsar.Client, topic: str) -> list[Message]:
     """Return everything that a partition holds."""
     reader = client.create_reader(topic, pulsar.MessageId.earliest, receiver_queue_size=1_000)
-    found: list[Message] = []
+    log: list[Message] = []
     try:
         while _more(reader):
             try:
@@ -223,13 +223,11 @@ def messages(client: pulsar.Client, topic: str) -> list[Message]:
             except pulsar.Timeout:
                 break
             position = Position.of(message.message_id())
-            if not found or position > found[-1].position:
-                found.append(
-                    Message(position, message.data(), message.properties(), message.publish_timestamp() / 1_000)
-                )
+            if not log or position > log[-1].position:
+                log.append(Message(position, message.data(), message.properties(), message.publish_timestamp() / 1_000))
     finally:
         reader.close()
-    return found
+    return log
 
 
 def _more(reader: pulsar.Reader) -> bool:

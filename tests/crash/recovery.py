@@ -76,7 +76,7 @@ def recoveries(
         "learner": after(of(topics.models)),
         BROKER: next_call,
     }
-    found = []
+    recoveries = []
     for event in happened:
         if event.fault.kind is not Kind.KILL:
             continue
@@ -84,8 +84,8 @@ def recoveries(
         # Output that was on its way when the store died says nothing about its recovery.
         output = feature(event.ended) if service == STORE else finders[service](event.began)
         seconds = None if output is None else output - event.began
-        found.append(Recovery(service, event.began, seconds, _alone(event, output, happened)))
-    return found
+        recoveries.append(Recovery(service, event.began, seconds, _alone(event, output, happened)))
+    return recoveries
 
 
 def _alone(kill: Happened, until: float | None, happened: Sequence[Happened]) -> bool:

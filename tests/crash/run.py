@@ -182,7 +182,7 @@ def _watch(sender: Sender, faults: Faults, asker: Asker, say: Say) -> str:
 def _settled(site: Site, seconds: float) -> str:
     """Wait until everything is at the end; return what is not, in words."""
     try:
-        until(lambda: _behind(site), lambda found: not found, seconds)
+        until(lambda: _behind(site), lambda missing: not missing, seconds)
     except TimeoutError as error:
         return str(error)
     return ""

@@ -130,8 +130,10 @@ class Site:
             PartitionId(stream.name, index) for stream in self.loop.streams for index in range(stream.partitions)
         ]
         with self.redis() as store:
-            found = PartitionStore(store, self.loop.name).standings(partitions)
-        return {partition: Reached() if standing is None else standing.reached for partition, standing in found.items()}
+            standings = PartitionStore(store, self.loop.name).standings(partitions)
+        return {
+            partition: Reached() if standing is None else standing.reached for partition, standing in standings.items()
+        }
 
     def child(self, instance: str, seconds: float = 30.0) -> Child:
         """Return the process of an instance; wait for it while it is being restarted."""

@@ -61,30 +61,30 @@ class Writer:
     def chapter(self, span: int, payments: int, *, visits: bool = True, ratings: bool = False) -> Chapter:
         """Write the next `span` µs."""
         draw, start, end = self._random, self.now, self.now + span
-        found = Chapter({name: [] for name in STREAMS})
+        chapter = Chapter({name: [] for name in STREAMS})
         for at in sorted(draw.randrange(start, end) for _ in range(payments)):
-            found.events["paid"].append(self._payment(at, found.situations))
+            chapter.events["paid"].append(self._payment(at, chapter.situations))
         while self._outcomes and self._outcomes[0][0] < end:
-            found.events["outcome"].append(heapq.heappop(self._outcomes)[2])
+            chapter.events["outcome"].append(heapq.heappop(self._outcomes)[2])
         for name, wanted in (("visited", visits), ("rated", ratings)):
             if wanted:
                 times = sorted(draw.randrange(start, end) for _ in range(payments // 2))
-                found.events[name] = [self._context(name, at) for at in times]
+                chapter.events[name] = [self._context(name, at) for at in times]
         for name in STREAMS:
-            found.events[name] = self._disordered(name, found.events[name])
-        self._refused(found, end)
+            chapter.events[name] = self._disordered(name, chapter.events[name])
+        self._refused(chapter, end)
         self.now = end
-        return found
+        return chapter
 
     def live(self, payments: int) -> Chapter:
         """Write payments at the current clock time, each with its outcome at once."""
-        found = Chapter({name: [] for name in STREAMS})
+        chapter = Chapter({name: [] for name in STREAMS})
         for number in range(payments):
             at, payment = number * 1_000, self._id("paid")
-            found.events["paid"].append(Planned("paid", at, self._payment_fields(payment), live=True))
+            chapter.events["paid"].append(Planned("paid", at, self._payment_fields(payment), live=True))
             outcome = self._outcome_fields(payment, self._random.random() < 0.3)
-            found.events["outcome"].append(Planned("outcome", at + 1, outcome, live=True))
-        return found
+            chapter.events["outcome"].append(Planned("outcome", at + 1, outcome, live=True))
+        return chapter
 
     def behind(self, stream: str) -> dict[str, list[Planned]]:
         """Return some events of a stream that are half a minute old."""

@@ -91,12 +91,12 @@ class Tail:
         return (end.ledger_id(), end.entry_id()) > read
 
     def _take(self, message: pulsar.Message) -> None:
-        found = message.message_id()
-        position = (found.ledger_id(), found.entry_id(), found.batch_index())
+        id = message.message_id()
+        position = (id.ledger_id(), id.entry_id(), id.batch_index())
         # Brokers may redeliver messages.
         if not self.messages or position > self.messages[-1].position:
             self.messages.append(Message(position, message.data(), message.properties(), message.publish_timestamp()))
-            self.last = found
+            self.last = id
 
     def forget_consumer(self) -> None:
         """Continue with a new consumer, of another client, where this one ended."""
@@ -315,8 +315,8 @@ def _columns(payload: bytes) -> dict[str, list[Any]]:
 
 def _values(columns: Mapping[str, Sequence[Any]], row: int) -> dict[str, float | str | None]:
     """Return the feature values of a row, from the columns that begin with `feature.`."""
-    found = {name[len(_FEATURE) :]: column[row] for name, column in columns.items() if name.startswith(_FEATURE)}
-    return {name: None if value != value else value for name, value in found.items()}
+    values = {name[len(_FEATURE) :]: column[row] for name, column in columns.items() if name.startswith(_FEATURE)}
+    return {name: None if value != value else value for name, value in values.items()}
 
 
 def _position(data: bytes) -> Position:

@@ -72,30 +72,30 @@ def verdict(
     right
         The vectors that are not checked again; those that are found right are added.
     """
-    found, streams, right = Verdict(), recorder.streams, {} if right is None else right
+    result, streams, right = Verdict(), recorder.streams, {} if right is None else right
     judged = judge(loop, streams)
-    _count_events(found, judged)
+    _count_events(result, judged)
     for model in streamed(loop):
         check = VectorCheck(loop, model, judged, streams, tolerance)
         vectors = recorder.vectors(model.name)
-        _note(found.unfinished, model, check.missing(vectors, recorder.since(model.name)))
+        _note(result.unfinished, model, check.missing(vectors, recorder.since(model.name)))
         changed = recorder.changed(model.name)
         new = vectors[right.get((model.name, changed), 0) :]
         wrong = [problem for vector in new for problem in check.wrong(vector)]
-        _note(found.wrong, model, wrong)
+        _note(result.wrong, model, wrong)
         if not wrong:
             right[model.name, changed] = len(vectors)
-        found.counts["vectors"] += len(vectors)
-        found.counts["vectors outside keep"] += check.outside
-        found.counts["vectors released without a later event"] += check.incomplete
+        result.counts["vectors"] += len(vectors)
+        result.counts["vectors outside keep"] += check.outside
+        result.counts["vectors released without a later event"] += check.incomplete
         logged = recorder.log(model.name)
-        _note(found.wrong, model, _not_as_logged(logged, vectors))
+        _note(result.wrong, model, _not_as_logged(logged, vectors))
         made_entries = [entry for entry in logged if entry.made]
-        _note(found.wrong, model, [problem for entry in made_entries for problem in check.wrong_made(entry, changed)])
-        found.counts["made later"] += len(made_entries)
-        found.counts["made later, not determined"] += check.undetermined
-        _examples(found, loop, model, judged, logged, recorder.added(model.name), bool(changed))
-    return found
+        _note(result.wrong, model, [problem for entry in made_entries for problem in check.wrong_made(entry, changed)])
+        result.counts["made later"] += len(made_entries)
+        result.counts["made later, not determined"] += check.undetermined
+        _examples(result, loop, model, judged, logged, recorder.added(model.name), bool(changed))
+    return result
 
 
 def streamed(loop: LoopDefinition) -> list[ModelDefinition]:
@@ -147,9 +147,9 @@ def _of_its_time(
 
 def reasons(loop: LoopDefinition, recorder: Recording) -> Counter[str]:
     """Count the accepted events, and the refused ones by reason."""
-    found = Verdict()
-    _count_events(found, judge(loop, recorder.streams))
-    return found.counts
+    result = Verdict()
+    _count_events(result, judge(loop, recorder.streams))
+    return result.counts
 
 
 def wrong_answer(answer: Answer, before: Counter[str], after: Counter[str]) -> list[str]:
@@ -165,7 +165,7 @@ def wrong_answer(answer: Answer, before: Counter[str], after: Counter[str]) -> l
 
 
 def _examples(
-    found: Verdict,
+    result: Verdict,
     loop: LoopDefinition,
     model: ModelDefinition,
     judged: Judged,
@@ -182,23 +182,25 @@ def _examples(
     more = sorted(set(counts) - expected.made, key=str)
     twice = [key for key, count in counts.items() if count > 1]
     if missing:
-        found.unfinished.append(f"{model.name}: {len(missing)} of {len(expected.made)} examples missing: {missing[:3]}")
+        result.unfinished.append(
+            f"{model.name}: {len(missing)} of {len(expected.made)} examples missing: {missing[:3]}"
+        )
     if more:
-        found.wrong.append(f"{model.name}: {len(more)} examples that should not be: {more[:3]}")
+        result.wrong.append(f"{model.name}: {len(more)} examples that should not be: {more[:3]}")
     if twice:
-        found.wrong.append(f"{model.name}: {len(twice)} examples twice: {twice[:3]}")
-    _note(found.wrong, model, wrong_order(logged, complete=not changed))
+        result.wrong.append(f"{model.name}: {len(twice)} examples twice: {twice[:3]}")
+    _note(result.wrong, model, wrong_order(logged, complete=not changed))
     question_count = sum(entry.kind == "question" for entry in logged)
     if question_count < (questions := len(_places(model, judged, added)) - expected.repeated_questions):
-        found.unfinished.append(
+        result.unfinished.append(
             f"{model.name}: {questions - question_count} of {questions} questions are not in the log"
         )
-    found.counts["questions"] += question_count
-    found.counts["examples"] += len(answers)
-    found.counts["examples dropped by keep"] += expected.dropped
-    found.counts["labels repeated"] += expected.repeated_labels
-    found.counts["labels unmatched"] += len(expected.unmatched)
-    found.counts["questions without a label"] += len(expected.open)
+    result.counts["questions"] += question_count
+    result.counts["examples"] += len(answers)
+    result.counts["examples dropped by keep"] += expected.dropped
+    result.counts["labels repeated"] += expected.repeated_labels
+    result.counts["labels unmatched"] += len(expected.unmatched)
+    result.counts["questions without a label"] += len(expected.open)
 
 
 def _not_as_logged(logged: Iterable[LoggedEntry], vectors: Iterable[LoggedVector]) -> list[str]:
@@ -209,11 +211,11 @@ def _not_as_logged(logged: Iterable[LoggedEntry], vectors: Iterable[LoggedVector
     return [f"{entry.kind} {entry.id} has another vector" for entry in wrong]
 
 
-def _count_events(found: Verdict, judged: Judged) -> None:
+def _count_events(result: Verdict, judged: Judged) -> None:
     for partitions in judged.values():
         for partition in partitions:
-            found.counts["events accepted"] += len(partition.accepted)
-            found.counts.update(f"events {refusal.reason}" for refusal in partition.refused)
+            result.counts["events accepted"] += len(partition.accepted)
+            result.counts.update(f"events {refusal.reason}" for refusal in partition.refused)
 
 
 def _note(into: list[str], model: ModelDefinition, wrong: Sequence[str]) -> None:

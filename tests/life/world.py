@@ -131,12 +131,12 @@ class World:
         done = self._wait()
         self._say(f"{'caught up' if done else 'did not catch up'} after {time.monotonic() - start:.1f} s")
         right = {} if complete else self._right
-        found = verdict(self.loop.definition, self._recorder, self._tolerance.on(measured()), right)
-        found.wrong += self._scores() if not found.differences else []
-        self.counts = found.counts
-        self.differences += found.differences
+        result = verdict(self.loop.definition, self._recorder, self._tolerance.on(measured()), right)
+        result.wrong += self._scores() if not result.differences else []
+        self.counts = result.counts
+        self.differences += result.differences
         self.situations["comparison"] += 1
-        return found
+        return result
 
     def finish(self) -> None:
         """Compare a last time, then stop the loop and compare its final models."""
@@ -204,7 +204,9 @@ class World:
 
     def _learned(self, model: str, examples: int) -> dict[str, float]:
         """Return the metrics of a model, once it has learned that many examples."""
-        return until(lambda: self._metrics(model), lambda found: found.get("examples", 0) == examples, self._patience)
+        return until(
+            lambda: self._metrics(model), lambda metrics: metrics.get("examples", 0) == examples, self._patience
+        )
 
     def _metrics(self, model: str) -> dict[str, float]:
         all_metrics = [status.metrics[model] for status in self.loop.status() if model in status.metrics]

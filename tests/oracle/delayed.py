@@ -173,10 +173,10 @@ def figures(evaluation: Evaluation, score_from: int | None) -> dict[str, float]:
         learned += 1
         true += label
         last = label
-    found = {"examples": float(learned), **ruler.metrics()}
+    result = {"examples": float(learned), **ruler.metrics()}
     if ruler.scored:
-        found |= {"prior_log_loss": prior_loss / ruler.scored, "no_change_accuracy": repeated / ruler.scored}
-    return found
+        result |= {"prior_log_loss": prior_loss / ruler.scored, "no_change_accuracy": repeated / ruler.scored}
+    return result
 
 
 class Ruler:

@@ -108,22 +108,22 @@ def _by_id(
     questions: dict[str, list[Event]], all_labels: list[Label], label: LabelDefinition
 ) -> tuple[_Candidates, list[Label]]:
     """Return the labels of each question in the order of reading, and the labels without a question."""
-    found: _Candidates = {}
+    candidates: _Candidates = {}
     unmatched: list[Label] = []
     for answer in all_labels:
         # A label belongs to the earliest question of its id within the bound.
         near = [question for question in questions.get(answer.of, []) if abs(answer.time - question.time) <= label.wait]
         if near:
             question = min(near, key=lambda question: question.time)
-            found.setdefault((question.id, question.time), []).append(answer)
+            candidates.setdefault((question.id, question.time), []).append(answer)
         else:
             unmatched.append(answer)
-    return found, unmatched
+    return candidates, unmatched
 
 
 def _forecasts(questions: dict[str, list[Event]], all_labels: list[Label], label: LabelDefinition) -> _Candidates:
     """Return the labels of each question's entity that are as much later as the forecast says."""
-    found: _Candidates = {}
+    candidates: _Candidates = {}
     by_entity: dict[str, list[Label]] = {}
     for answer in all_labels:
         by_entity.setdefault(answer.of, []).append(answer)
@@ -131,21 +131,21 @@ def _forecasts(questions: dict[str, list[Event]], all_labels: list[Label], label
         for question in group:
             labels = by_entity.get(str(question.fields[label.id]), [])
             earliest, latest = question.time + (label.after or 0), question.time + label.wait
-            found[question.id, question.time] = [answer for answer in labels if earliest <= answer.time <= latest]
-    return found
+            candidates[question.id, question.time] = [answer for answer in labels if earliest <= answer.time <= latest]
+    return candidates
 
 
 def _questions(partitions: Sequence[Partition], bound: int) -> tuple[dict[str, list[Event]], int]:
     """Return the questions by id: among those no further apart than the bound, the first one read counts."""
-    found: dict[str, list[Event]] = {}
+    by_id: dict[str, list[Event]] = {}
     repeated = 0
     for event in _in_order(partitions):
-        others = found.setdefault(event.id, [])
+        others = by_id.setdefault(event.id, [])
         if any(abs(other.time - event.time) <= bound for other in others):
             repeated += 1
         else:
             others.append(event)
-    return found, repeated
+    return by_id, repeated
 
 
 def labels_of(loop: LoopDefinition, model: ModelDefinition, judged: Judged) -> Iterator[Label]:

@@ -187,9 +187,9 @@ class VectorCheck:
             return aggregate(self._loop.view(node.view), node, held[Read(node.view, node.key)], event.time)
 
         for feature in self._model.features:
-            expected, found = evaluate(feature.value, event.fields, read), vector.values[feature.name]
-            if not same(expected, found, exact=is_exact(self._loop, feature.value)):
-                yield f"vector {vector.id}: {feature.name} is {found!r} instead of {expected!r}"
+            expected, actual = evaluate(feature.value, event.fields, read), vector.values[feature.name]
+            if not same(expected, actual, exact=is_exact(self._loop, feature.value)):
+                yield f"vector {vector.id}: {feature.name} is {actual!r} instead of {expected!r}"
 
 
 def reads_of(model: ModelDefinition) -> list[Read]:
@@ -213,8 +213,8 @@ def _is_close(loop: LoopDefinition, node: Expression) -> bool:
     return operations[node.aggregate] not in _EXACT
 
 
-def same(expected: Value, found: Value, *, exact: bool) -> bool:
+def same(expected: Value, actual: Value, *, exact: bool) -> bool:
     """Return whether a logged value is the expected one."""
-    if isinstance(expected, float) and isinstance(found, float) and not exact:
-        return math.isclose(expected, found, rel_tol=1e-9, abs_tol=1e-9)
-    return expected == found
+    if isinstance(expected, float) and isinstance(actual, float) and not exact:
+        return math.isclose(expected, actual, rel_tol=1e-9, abs_tol=1e-9)
+    return expected == actual

@@ -47,13 +47,13 @@ def entity_of(fields: dict[str, Any], names: Sequence[str]) -> Entity | None:
 
 def rows_of(view: ViewDefinition, partitions: Iterable[Partition]) -> dict[Entity, Row]:
     """Return the rows that the accepted events of a view's stream make, by entity."""
-    found: dict[Entity, list[Entry]] = {}
+    by_entity: dict[Entity, list[Entry]] = {}
     for event in (event for partition in partitions for event in partition.accepted):
         entity = entity_of(event.fields, view.by)
         if entity is not None and (view.where is None or evaluate(view.where, event.fields) == 1.0):
             entry = Entry(event.time, event.partition, event.position, event.published, _columns(view, event))
-            found.setdefault(entity, []).append(entry)
-    return {entity: Row(entries) for entity, entries in found.items()}
+            by_entity.setdefault(entity, []).append(entry)
+    return {entity: Row(entries) for entity, entries in by_entity.items()}
 
 
 def _columns(view: ViewDefinition, event: Event) -> dict[str, Value]:

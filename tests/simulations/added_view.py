@@ -136,9 +136,9 @@ def status_text(data: Path) -> str:
 def changing(text: str) -> list[str]:
     """Return the parts of a status that describe the change."""
     return [
-        line if line.startswith("join") else f"{_who(line)} {found}"
+        line if line.startswith("join") else f"{_who(line)} {words}"
         for line in text.splitlines()
-        for found in (["made"] if line.startswith("join") and "made" in line else _CHANGE.findall(line))
+        for words in (["made"] if line.startswith("join") and "made" in line else _CHANGE.findall(line))
     ]
 
 
@@ -217,8 +217,8 @@ def simulate(folder: Path, examples: int, live: int, per_second: float, sample: 
             requests.stop()
             memory["feature after"] = peak_mb(loop, "feature-0")
             say("the examples are compared with the oracle")
-            found = compared(loop, examples + live, sample)
-    return figures(requests, start, old, new, found) | {
+            comparison = compared(loop, examples + live, sample)
+    return figures(requests, start, old, new, comparison) | {
         "check_against_exit_code": against,
         "peak_memory_mb": memory,
     }
@@ -260,14 +260,14 @@ def compared(loop: RunningLoop, total: int, sample: int | None) -> Comparison:
     """Return the comparison, once all examples have had time to arrive."""
     model = loop.definition.models[0]
     for _ in range(10):
-        found = compare(loop.definition, model, loop.pulsar_url, loop.namespace, sample=sample)
-        if found.reused + found.made + found.joined >= total:
+        comparison = compare(loop.definition, model, loop.pulsar_url, loop.namespace, sample=sample)
+        if comparison.reused + comparison.made + comparison.joined >= total:
             break
         time.sleep(_LOOK_S)
-    return found
+    return comparison
 
 
-def figures(requests: SteadyRequests, start: float, old: str, new: str, found: Comparison) -> dict[str, Any]:
+def figures(requests: SteadyRequests, start: float, old: str, new: str, comparison: Comparison) -> dict[str, Any]:
     """Return the figures of the last line."""
     answers = sorted(requests.answers)
     during = sorted(answer.seconds for answer in answers if answer.at >= start)
@@ -287,12 +287,12 @@ def figures(requests: SteadyRequests, start: float, old: str, new: str, found: C
         "p50_ms": round(during[len(during) // 2] * 1e3, 1),
         "p99_ms": round(during[len(during) * 99 // 100] * 1e3, 1),
         "max_ms": round(during[-1] * 1e3, 1),
-        "examples_reused": found.reused,
-        "examples_made": found.made,
-        "examples_joined_since": found.joined,
-        "examples_by_oracle": found.expected,
-        "vectors_compared": found.vectors,
-        "wrong": found.wrong,
+        "examples_reused": comparison.reused,
+        "examples_made": comparison.made,
+        "examples_joined_since": comparison.joined,
+        "examples_by_oracle": comparison.expected,
+        "vectors_compared": comparison.vectors,
+        "wrong": comparison.wrong,
     }
 
 
@@ -309,11 +309,11 @@ def main() -> int:
     parser.add_argument("--vectors", type=int, default=1_000, help="vectors that are compared; 0: all (1000)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="headrace-view-") as folder:
-        found = simulate(
+        result = simulate(
             Path(folder), arguments.examples, arguments.live, arguments.per_second, arguments.vectors or None
         )
-    print(json.dumps({"examples": arguments.examples, "live": arguments.live, **found}), flush=True)
-    return int(bool(found["failed"] or found["wrong"]))
+    print(json.dumps({"examples": arguments.examples, "live": arguments.live, **result}), flush=True)
+    return int(bool(result["failed"] or result["wrong"]))
 
 
 if __name__ == "__main__":

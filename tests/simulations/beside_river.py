@@ -140,8 +140,8 @@ def _vectors(recorded: Recorded) -> Check:
 def _states(estimator: Any, *evaluations: Evaluation) -> Check:
     """Compare the final state of the running learner with River's models after the last answer."""
     mine = state_hash(_in_one_order(estimator))
-    found = [state_hash(_in_one_order(evaluation.models[max(evaluation.models)])) for evaluation in evaluations]
-    return Check("models in the end: River, checkpoint", len(found), sum(digest != mine for digest in found))
+    digests = [state_hash(_in_one_order(evaluation.models[max(evaluation.models)])) for evaluation in evaluations]
+    return Check("models in the end: River, checkpoint", len(digests), sum(digest != mine for digest in digests))
 
 
 def _in_one_order(estimator: Any) -> Any:
@@ -156,11 +156,11 @@ def _versions(recorded: Recorded, times: Evaluation) -> Check:
     """Compare what was served with the prediction of River's model that had learned as many answers."""
     served, names = recorded.served, times.questions.names
     columns = zip(served.versions.tolist(), served.numbers, strict=True)
-    found = [
+    scores = [
         times.models[version].predict_proba_one(row_of(names, numbers))[True] if version in times.models else np.nan
         for version, numbers in columns
     ]
-    return _equal("served: River's version, scorer", np.array(found, np.float64), served.scores, EXPORTED)
+    return _equal("served: River's version, scorer", np.array(scores, np.float64), served.scores, EXPORTED)
 
 
 def _of_served(recorded: Recorded, by_time: Questions, score_from: int | None) -> dict[str, float]:
@@ -176,8 +176,8 @@ def _of_served(recorded: Recorded, by_time: Questions, score_from: int | None) -
 
 def _served_only(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
     """Return the metrics of what was served, under the names of the others."""
-    found = {name.removeprefix("served_"): value for name, value in metrics.items() if name.startswith("served_")}
-    return {"scored": metrics["served"], **found} if found else {}
+    served = {name.removeprefix("served_"): value for name, value in metrics.items() if name.startswith("served_")}
+    return {"scored": metrics["served"], **served} if served else {}
 
 
 def _metrics(

@@ -70,14 +70,14 @@ def compare(
             for stream in loop.streams
         }
     judged = judge(loop, streams)
-    found = Comparison()
-    entries = list(_entries(model, log, found))
-    _compare_examples(loop, model, judged, entries, found)
+    comparison = Comparison()
+    entries = list(_entries(model, log, comparison))
+    _compare_examples(loop, model, judged, entries, comparison)
     check = VectorCheck(loop, model, judged, streams)
-    found.vectors, wrong = _compare_vectors(check, model, entries, sample, seed)
+    comparison.vectors, wrong = _compare_vectors(check, model, entries, sample, seed)
     if wrong:
-        found.wrong.append(f"{len(wrong)} values of vectors are wrong: {wrong[:_SHOWN]}")
-    return found
+        comparison.wrong.append(f"{len(wrong)} values of vectors are wrong: {wrong[:_SHOWN]}")
+    return comparison
 
 
 def _partitions(prefix: str, stream: str, count: int) -> list[str]:
@@ -91,7 +91,7 @@ def _read(client: pulsar.Client, topic: str) -> list[Message]:
     return tail.messages
 
 
-def _entries(model: ModelDefinition, log: list[Message], found: Comparison) -> Iterator[LogEntries]:
+def _entries(model: ModelDefinition, log: list[Message], comparison: Comparison) -> Iterator[LogEntries]:
     """Yield the answers that the new definition learns; count them by origin."""
     epoch = 0
     following = 0
@@ -107,16 +107,16 @@ def _entries(model: ModelDefinition, log: list[Message], found: Comparison) -> I
         following = max(following, *entries.seqs.tolist()) + 1 if len(entries) else following
         answers = entries.answers
         count = int(answers.made.sum()) if answers.made is not None else 0
-        found.made += count
-        found.reused += len(answers) if former else 0
-        found.joined += 0 if former else len(answers) - count
+        comparison.made += count
+        comparison.reused += len(answers) if former else 0
+        comparison.joined += 0 if former else len(answers) - count
         questions = int((entries.kinds == Kind.QUESTION).sum())
         if questions or len(answers):
             yield answers
 
 
 def _compare_examples(
-    loop: LoopDefinition, model: ModelDefinition, judged: Judged, entries: list[LogEntries], found: Comparison
+    loop: LoopDefinition, model: ModelDefinition, judged: Judged, entries: list[LogEntries], comparison: Comparison
 ) -> None:
     expected = {
         (id, time, value, max(time, known), weight)
@@ -127,12 +127,12 @@ def _compare_examples(
         columns = part.times.tolist(), list(part.labels), part.label_times.tolist(), part.weights.tolist()
         for id, time, value, known, weight in zip(part.ids, *columns, strict=True):
             counts[id, time, value, max(time, known), weight] += 1
-    found.expected = len(expected)
+    comparison.expected = len(expected)
     missing, more = sorted(expected - set(counts)), sorted(set(counts) - expected)
     twice = sorted(key for key, count in counts.items() if count > 1)
     for what, keys in (("missing", missing), ("not expected", more), ("twice", twice)):
         if keys:
-            found.wrong.append(f"{len(keys)} examples {what}: {keys[:_SHOWN]}")
+            comparison.wrong.append(f"{len(keys)} examples {what}: {keys[:_SHOWN]}")
 
 
 def _compare_vectors(

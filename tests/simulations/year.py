@@ -97,10 +97,10 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
         places, times = placed.result(), timed.result()
     say("comparing")
     loop_results = Told(scores, played.metrics, learning.estimator)
-    found = compare(recorded, places, times, loop_results, model.score_from)
+    comparison = compare(recorded, places, times, loop_results, model.score_from)
     # The running process must report the same metrics as its code over its log: all of them, bit for bit.
     again = sum(played.metrics.get(name) != value for name, value in metrics.items())
-    print(f"\n{table(found, played.metrics)}\n\n{differences(found)}\n\n{ties(by_time)}\n", flush=True)
+    print(f"\n{table(comparison, played.metrics)}\n\n{differences(comparison)}\n\n{ties(by_time)}\n", flush=True)
     return {
         "events": played.events,
         "wall_s": round(played.seconds, 1),
@@ -108,13 +108,15 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
         "questions": len(by_time),
         "answers": sum(label is not None for label in by_time.labels),
         "predictions_compared": 2 * len(by_time),
-        "predictions_different": sum(check.different for check in found.checks if check.what.startswith("predictions")),
+        "predictions_different": sum(
+            check.different for check in comparison.checks if check.what.startswith("predictions")
+        ),
         "metrics_of_the_log_different": again,
-        "different": found.different + again,
+        "different": comparison.different + again,
         "evaluation_s": round(time.monotonic() - start, 1),
-        "river": found.by_time,
+        "river": comparison.by_time,
         "loop": played.metrics,
-        "checks": [asdict(check) for check in found.checks],
+        "checks": [asdict(check) for check in comparison.checks],
     }
 
 
@@ -164,9 +166,9 @@ def _is_joined(metrics: Mapping[str, float | None], recorded: Recorded, model: M
     return (metrics.get("served") or 0.0) == float(expected)
 
 
-def table(found: Comparison, metrics: Mapping[str, float | None]) -> str:
+def table(comparison: Comparison, metrics: Mapping[str, float | None]) -> str:
     """Format the figures as of the question, as served, and of the baselines."""
-    river = [(f"River, {how}", _of_river(evaluation)) for how, evaluation in _river(found).items()]
+    river = [(f"River, {how}", _of_river(evaluation)) for how, evaluation in _river(comparison).items()]
     metrics = metrics if metrics.get("scored") else {}
     loop = {name: metrics.get(name) for name in _COLUMNS}
     served = {name: metrics.get(f"served_{name}") for name in _COLUMNS}
@@ -184,8 +186,8 @@ def table(found: Comparison, metrics: Mapping[str, float | None]) -> str:
 _COLUMNS = ("roc_auc", "log_loss", "accuracy", "ece")
 
 
-def _river(found: Comparison) -> dict[str, Mapping[str, float]]:
-    return {"places in the log": found.by_place, "event times": found.by_time}
+def _river(comparison: Comparison) -> dict[str, Mapping[str, float]]:
+    return {"places in the log": comparison.by_place, "event times": comparison.by_time}
 
 
 def _of_river(values: Mapping[str, float]) -> dict[str, float | None]:
@@ -198,13 +200,13 @@ def _row(name: str, values: Mapping[str, float | None]) -> str:
     return "  ".join([name.ljust(30), *(cell.rjust(9) for cell in cells), f"{scored:7,.0f}" if scored else ""]).rstrip()
 
 
-def differences(found: Comparison) -> str:
+def differences(comparison: Comparison) -> str:
     """Format what was compared with what, and how much of it differs."""
     heading = f"{'compared':60}  {'values':>9}  {'different':>9}  {'by at most':>10}  allowed"
     rows = [
         f"{check.what:60}  {check.compared:9,}  {check.different:9,}  {check.greatest:10.1e}  "
         + (f"{check.allowed:.0e}" if check.allowed else "0")
-        for check in found.checks
+        for check in comparison.checks
     ]
     return "\n".join([heading, *rows])
 

@@ -135,9 +135,9 @@ class Compose:
         ended = self.engine.execute("learner", ["env", f"PYTHONPATH={_INSIDE}", _PYTHON, "-m", "tests.stacks.inside"])
         if ended.returncode:
             return ended.stderr[-2_000:]
-        found = json.loads(ended.stdout.splitlines()[-1])
-        if found["differences"] or set(found["counts"].values()) != {self.sent}:
-            return f"{found} instead of {self.sent} of each"
+        report = json.loads(ended.stdout.splitlines()[-1])
+        if report["differences"] or set(report["counts"].values()) != {self.sent}:
+            return f"{report} instead of {self.sent} of each"
         result = self._headrace("models", "--json", "--address", f"127.0.0.1:{self.ports['scorer']}", check=False)
         if result.returncode:
             return result.stderr

@@ -17,7 +17,7 @@ def main() -> int:
     recorder = Recorder(loop, "public/default")
     recorder.connect(os.environ["HEADRACE_PULSAR_URL"])
     recorder.read()
-    found = verdict(loop, recorder)
+    result = verdict(loop, recorder)
     ids = {
         name: len({json.loads(message.payload)["payment"] for part in parts for message in part if message.payload})
         for name, parts in recorder.streams.items()
@@ -29,7 +29,7 @@ def main() -> int:
         "examples": sum(entry.kind == "answer" for entry in recorder.log(model.name)),
     }
     recorder.close()
-    sys.stdout.write(json.dumps({"counts": counts, "differences": found.differences}) + "\n")
+    sys.stdout.write(json.dumps({"counts": counts, "differences": result.differences}) + "\n")
     return 0
 
 

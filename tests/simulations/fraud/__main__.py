@@ -33,10 +33,10 @@ def main() -> int:
         print(f"{time.monotonic() - start:7.1f} s  {text}", file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory(prefix="headrace-fraud-") as temporary:
-        found = simulate(arguments.payments, arguments.seed, arguments.keep or Path(temporary), say, arguments.joiners)
-    print(report.table(found))
-    print(report.line(found), flush=True)
-    return int(bool(found.differences))
+        result = simulate(arguments.payments, arguments.seed, arguments.keep or Path(temporary), say, arguments.joiners)
+    print(report.table(result))
+    print(report.line(result), flush=True)
+    return int(bool(result.differences))
 
 
 if __name__ == "__main__":

@@ -24,13 +24,13 @@ def differences(
     loop: LoopDefinition, judged: Judged, logs: Mapping[str, ExampleLog], payments: Payments
 ) -> tuple[list[str], dict[str, Counter[str]]]:
     """Return how the logs differ from the oracle's examples, and these from what was generated; and counts by model."""
-    found: list[str] = []
+    differences: list[str] = []
     counts: dict[str, Counter[str]] = {}
     for model in loop.models:
         expected, log = examples_of(loop, model, judged), logs[model.name]
         wrong = [*_examples(expected, log), *_closed(expected, log), *wrong_order(log.entries())[:_SHOWN]]
         wrong += _as_generated(loop, model, expected, payments)
-        found += [f"{model.name}: {difference}" for difference in wrong]
+        differences += [f"{model.name}: {difference}" for difference in wrong]
         counts[model.name] = Counter(
             questions=len(log.rows(QUESTION)),
             examples=len(expected.made),
@@ -38,7 +38,7 @@ def differences(
             open=len(expected.open),
             unmatched=len(expected.unmatched),
         )
-    return found, counts
+    return differences, counts
 
 
 def _examples(expected: Examples, log: ExampleLog) -> list[str]:

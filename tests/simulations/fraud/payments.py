@@ -166,8 +166,8 @@ def _with_mean(score: Floats, mean: float) -> Floats:
 
 
 def _sigmoid(score: Floats) -> Floats:
-    found: Floats = 1.0 / (1.0 + np.exp(-score))
-    return found
+    chances: Floats = 1.0 / (1.0 + np.exp(-score))
+    return chances
 
 
 def _write(path: Path, columns: dict[str, Any]) -> Path:

@@ -113,7 +113,9 @@ def _metrics(running: embedded.RunningLoop, model: str) -> dict[str, float | Non
     with redis.Redis.from_url(running.redis_url) as store:
         board = QualityBoard(store, running.definition.name)
         report = until(
-            lambda: board.read(model), lambda found: found is not None and found.examples == metrics["examples"], 60
+            lambda: board.read(model),
+            lambda quality: quality is not None and quality.examples == metrics["examples"],
+            60,
         )
     assert report is not None
     weight = sum(part.weight for part in report.reliability)

@@ -64,12 +64,12 @@ class Simulation:
 def simulate(count: int, seed: int, directory: Path, say: Say, joiners: int = 0) -> Simulation:
     """Simulate `count` payments; `joiners` are processes that only join, beside the one that folds."""
     payments, files = generate(count, seed, directory / "files")
-    found = Simulation(count, seed, _counts(payments))
+    result = Simulation(count, seed, _counts(payments))
     say(f"generated {count:,} payments")
-    logs = _play(found, payments, files, directory / "loop", say, joiners)
-    _reckon(found, payments, logs, say)
-    found.memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return found
+    logs = _play(result, payments, files, directory / "loop", say, joiners)
+    _reckon(result, payments, logs, say)
+    result.memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return result
 
 
 def _counts(payments: Payments) -> dict[str, int]:
@@ -86,12 +86,12 @@ def _counts(payments: Payments) -> dict[str, int]:
 
 
 def _play(
-    found: Simulation, payments: Payments, files: Mapping[str, Path], data: Path, say: Say, joiners: int
+    result: Simulation, payments: Payments, files: Mapping[str, Path], data: Path, say: Say, joiners: int
 ) -> dict[str, ExampleLog]:
     """Play the payments, and compare what the topics hold."""
     with played(files, data, say, joiners) as run:
-        found.seconds, found.events = run.seconds, run.events
-        found.metrics = {model: dict(metrics) for model, metrics in run.metrics.items()}
+        result.seconds, result.events = run.seconds, run.events
+        result.metrics = {model: dict(metrics) for model, metrics in run.metrics.items()}
         loop = run.running.definition
         judged = judge(loop, run.streams())
         say("read and judged the streams")
@@ -99,14 +99,14 @@ def _play(
         say("read the logs")
     counted = sum(len(partition.accepted) for partitions in judged.values() for partition in partitions)
     if run.rejected or counted != run.events:
-        found.differences.append(f"{counted} events count of {run.events}, {run.rejected} were rejected")
-    wrong, found.models = differences(loop, judged, logs, payments)
-    found.differences += wrong
+        result.differences.append(f"{counted} events count of {run.events}, {run.rejected} were rejected")
+    wrong, result.models = differences(loop, judged, logs, payments)
+    result.differences += wrong
     say(f"compared with the oracle: {len(wrong)} differences")
     return logs
 
 
-def _reckon(found: Simulation, payments: Payments, logs: Mapping[str, ExampleLog], say: Say) -> None:
+def _reckon(result: Simulation, payments: Payments, logs: Mapping[str, ExampleLog], say: Say) -> None:
     """Compute the quality of the predictions, and of some that ignore the weights."""
     loaded = declare.load(LOOP)
     score_from = loaded.definition.model(ALL).score_from or 0
@@ -114,11 +114,11 @@ def _reckon(found: Simulation, payments: Payments, logs: Mapping[str, ExampleLog
     probabilities: dict[str, Floats] = {}
     for name, log in logs.items():
         names = [feature.name for feature in loaded.definition.model(name).features]
-        probabilities[name] = predictions(log, names, loaded.learner(name), found.payments)
+        probabilities[name] = predictions(log, names, loaded.learner(name), result.payments)
         say(f"asked and taught {name} again")
-    unweighted = predictions(logs[KEPT], names, loaded.learner(KEPT), found.payments, weighted=False)
-    weights = _weights(logs[KEPT], found.payments)
-    kept_rows, ones = scored & (weights > 0), np.ones(found.payments)
+    unweighted = predictions(logs[KEPT], names, loaded.learner(KEPT), result.payments, weighted=False)
+    weights = _weights(logs[KEPT], result.payments)
+    kept_rows, ones = scored & (weights > 0), np.ones(result.payments)
     for title, scores, rows, row_weights in (
         ("true probabilities", payments.probabilities, scored, ones),
         (ALL, probabilities[ALL], scored, ones),
@@ -127,10 +127,10 @@ def _reckon(found: Simulation, payments: Payments, logs: Mapping[str, ExampleLog
         (f"{KEPT}, measured without weights", probabilities[KEPT], kept_rows, ones),
         (f"{KEPT}, learned without weights", unweighted, kept_rows, weights),
     ):
-        found.quality[title] = figures(scores[rows], payments.frauds[rows], row_weights[rows])
+        result.quality[title] = figures(scores[rows], payments.frauds[rows], row_weights[rows])
     for name, rows in ((ALL, scored), (KEPT, kept_rows)):
-        found.priors[name] = prior_log_loss(logs[name], rows)
-        found.differences += _metrics_that_differ(found, name)
+        result.priors[name] = prior_log_loss(logs[name], rows)
+        result.differences += _metrics_that_differ(result, name)
 
 
 def _weights(log: ExampleLog, payments: int) -> Floats:
@@ -140,15 +140,15 @@ def _weights(log: ExampleLog, payments: int) -> Floats:
     return weights
 
 
-def _metrics_that_differ(found: Simulation, model: str) -> list[str]:
+def _metrics_that_differ(result: Simulation, model: str) -> list[str]:
     """Return the metrics of a model in which headrace differs from the computation here."""
-    reckoned, metrics = found.quality[model], found.metrics.get(model, {})
+    reckoned, metrics = result.quality[model], result.metrics.get(model, {})
     expected = {
         "mean": reckoned.mean,
         "share": reckoned.share,
         "ece": reckoned.ece,
         "log_loss": reckoned.log_loss,
-        "prior_log_loss": found.priors[model],
+        "prior_log_loss": result.priors[model],
         "roc_auc": reckoned.roc_auc,
     }
     wrong = [
