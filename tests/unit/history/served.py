@@ -75,7 +75,7 @@ class KeptLogs:
             yield Batch(positions, payloads, [message.properties for message in part], [0] * len(part))
 
     def add(self, topic: str, payload: bytes, index: int = 0, **fields: Any) -> Position:
-        """Add a message; `said` gives it a header, as on a topic that only headrace writes."""
+        """Add a message; `fields` give it a header, as on a topic that only headrace writes."""
         self.partitions(topic)
         log = self.topics[topic][index]
         position = Position(3 + index, len(log), -1)

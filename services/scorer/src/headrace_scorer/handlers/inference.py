@@ -115,8 +115,8 @@ def _check_work(rows: int, version: Version) -> None:
     """Refuse a request whose answer would be larger, or take more memory, than allowed."""
     width = len(version.model.features) + max(len(version.classes), 1)
     if rows * width > MOST_VALUES:
-        most = f"at most {MOST_VALUES // width:,}: {len(version.model.features)} features and the outputs of each count"
-        raise InvalidRequest("inputs", f"{rows:,} rows", f"{most} towards {MOST_VALUES:,} values")
+        cap = f"at most {MOST_VALUES // width:,}: {len(version.model.features)} features and the outputs of each count"
+        raise InvalidRequest("inputs", f"{rows:,} rows", f"{cap} towards {MOST_VALUES:,} values")
 
 
 def _named(version: Version, scores: Scores) -> dict[str, npt.NDArray[Any]]:
