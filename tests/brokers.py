@@ -82,8 +82,8 @@ class Runs:
 @pytest.fixture(scope="session")
 def official(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | Given]:
     """Yield the official Apache Pulsar: external, in a container, or on a JVM. Without it, skip; in CI, fail."""
-    if (given := brokers.given()) is not None:
-        yield given
+    if (place := brokers.given()) is not None:
+        yield place
         return
     server = brokers.official(tmp_path_factory.mktemp("official"), say=print)
     if server is None:
@@ -107,9 +107,9 @@ def on_the_official(broker: Server | Given) -> Iterator[Place]:
     admin = Admin(broker.admin_url, os.environ.get("HEADRACE_PULSAR_TOKEN"))
     namespace = _namespace()
     admin.create_namespace(namespace)
-    given = isinstance(broker, Given)
-    yield Place(broker.url, broker.admin_url, namespace, None if given else broker)
-    if given:  # a broker that we started is removed as a whole
+    is_given = isinstance(broker, Given)
+    yield Place(broker.url, broker.admin_url, namespace, None if is_given else broker)
+    if is_given:  # a broker that we started is removed as a whole
         admin.delete_namespace(namespace)
     admin.close()
 

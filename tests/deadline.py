@@ -46,24 +46,24 @@ def until(probe: Callable[[], _Value], holds: Callable[[_Value], bool] = bool, s
     TimeoutError
         `holds` was true of no value in time; the message shows the last one.
     """
-    began = time.monotonic()
+    start = time.monotonic()
     pause = threading.Event()
     while True:
         value = probe()
         if holds(value):
             return value
         # Measure again before giving up: the machine may have become slower.
-        if time.monotonic() > began + scaled(seconds) and time.monotonic() > began + seconds * measured():
-            raise TimeoutError(f"after {time.monotonic() - began:.0f} s still: {value!r}")
+        if time.monotonic() > start + scaled(seconds) and time.monotonic() > start + seconds * measured():
+            raise TimeoutError(f"after {time.monotonic() - start:.0f} s still: {value!r}")
         pause.wait(0.05)
 
 
 def measured() -> float:
     """Measure `slowness` again; return the slowest of all measurements."""
     global _slowness
-    began = time.monotonic()
+    start = time.monotonic()
     _work()
-    _slowness = min(max(1.0, _slowness, (time.monotonic() - began) / _REFERENCE_S), _MOST)
+    _slowness = min(max(1.0, _slowness, (time.monotonic() - start) / _REFERENCE_S), _MOST)
     return _slowness
 
 

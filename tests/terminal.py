@@ -68,10 +68,10 @@ class Terminal:
         TimeoutError
             It does not do so in time, or the command ends first.
         """
-        began = time.monotonic()
+        start = time.monotonic()
         while not condition(self.text):
             ended = not self._read(0.2)
-            late = time.monotonic() > began + scaled(seconds) and time.monotonic() > began + seconds * measured()
+            late = time.monotonic() > start + scaled(seconds) and time.monotonic() > start + seconds * measured()
             if late or (ended and not condition(self.text)):
                 raise TimeoutError(f"the terminal shows:\n{self.text[-4_000:]}")
         return self.text

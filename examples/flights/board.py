@@ -91,9 +91,9 @@ def sparkline(values: Sequence[float], width: int = 48) -> str:
     if not values:
         return ""
     step = max(len(values) / width, 1.0)
-    shown = [values[int(index * step)] for index in range(min(width, len(values)))]
-    low, high = min(shown), max(shown)
-    return "".join(_BARS[round((value - low) / ((high - low) or 1.0) * (len(_BARS) - 1))] for value in shown)
+    points = [values[int(index * step)] for index in range(min(width, len(values)))]
+    low, high = min(points), max(points)
+    return "".join(_BARS[round((value - low) / ((high - low) or 1.0) * (len(_BARS) - 1))] for value in points)
 
 
 def _counts(sample: Sample, rates: Mapping[str, float]) -> Table:
@@ -102,10 +102,10 @@ def _counts(sample: Sample, rates: Mapping[str, float]) -> Table:
         table.add_column(heading, justify="left" if not heading else "right", min_width=11)
     for name, key in _COUNTS:
         table.add_row(name, f"{sample.counts[key]:,}", f"{rates.get(key, 0.0):,.0f}")
-    behind = sample.played - sample.counts["feature.events"]
+    lag = sample.played - sample.counts["feature.events"]
     counts = sample.counts
     waiting = counts["feature.vectors"] - counts["feature.examples"] - counts["feature.expired"]
-    table.add_row("lag: sent, not folded", f"{max(behind, 0):,}", "")
+    table.add_row("lag: sent, not folded", f"{max(lag, 0):,}", "")
     table.add_row("waiting for their label", f"{max(waiting, 0):,}", "")
     return table
 
@@ -116,11 +116,11 @@ def _quality(sample: Sample) -> Table:
         table.add_column(heading, min_width=11)
     recent = sample.points[-1].metrics if sample.points else {}
     for name, key, baseline in _QUALITY:
-        beside = _BASELINES[baseline]
+        text = _BASELINES[baseline]
         if baseline and baseline in recent:
-            beside += f" {recent[baseline]:.3f}"
+            text += f" {recent[baseline]:.3f}"
         over_time = [point.metrics[key] for point in sample.points]
-        table.add_row(name, f"{recent[key]:.3f}" if key in recent else "", beside, sparkline(over_time))
+        table.add_row(name, f"{recent[key]:.3f}" if key in recent else "", text, sparkline(over_time))
     return table
 
 

@@ -71,14 +71,14 @@ def _demo(events: int | None) -> None:
         raise Unavailable(f"a demo is running already, on {DATA}")
     shutil.rmtree(DATA, ignore_errors=True)
     _say("preparing the flights of 2013 ...")
-    files, total, asked = _prepare(events)
+    files, total, event = _prepare(events)
     _say("starting a broker, a store and four services ...")
     with embedded.run(LOOP, data=DATA, report=_say) as running:
         watcher = _play(running, files, total)
-        result = _conclude(running, watcher, asked)
+        result = _conclude(running, watcher, event)
         print(json.dumps(result), flush=True)
         if sys.stdout.isatty():
-            _say(f"\nThe loop stays up for your questions, until Ctrl-C:\n\n  {question.command(asked, DATA)}\n")
+            _say(f"\nThe loop stays up for your questions, until Ctrl-C:\n\n  {question.command(event, DATA)}\n")
             with suppress(KeyboardInterrupt):
                 threading.Event().wait()
 
@@ -100,28 +100,28 @@ def _play(running: RunningLoop, files: Mapping[str, Path], total: int) -> Watche
     return watcher
 
 
-def _conclude(running: RunningLoop, watcher: Watcher, asked: str) -> dict[str, object]:
+def _conclude(running: RunningLoop, watcher: Watcher, event: str) -> dict[str, object]:
     """Read what was served, ask once, write the page and sum up."""
-    ended = watcher.newest
+    final = watcher.newest
     client = pulsar.Client(running.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull))
     try:
-        served = read_served(client, running.definition, running.definition.model(MODEL))
+        summary = read_served(client, running.definition, running.definition.model(MODEL))
     finally:
         client.close()
-    answer = question.ask(asked, DATA)
+    answer = question.ask(event, DATA)
     page = DATA / "report.html"
-    figures = _figures(ended, watcher.look(), served)
-    command = question.command(asked, DATA)
+    figures = _figures(final, watcher.look(), summary)
+    command = question.command(event, DATA)
     page.write_text(
         render(
             Story(
                 figures,
-                ended.points,
-                served.quality.points,
-                ended.metrics,
-                served.quality.metrics(),
-                served.label_lags,
-                _throughput(watcher, ended),
+                final.points,
+                summary.quality.points,
+                final.metrics,
+                summary.quality.metrics(),
+                summary.label_lags,
+                _throughput(watcher, final),
                 command,
                 answer,
             )
@@ -133,22 +133,22 @@ def _conclude(running: RunningLoop, watcher: Watcher, asked: str) -> dict[str, o
     return {**figures, "report": str(page)}
 
 
-def _figures(ended: Sample, last: Sample, served: Served) -> dict[str, object]:
+def _figures(final: Sample, last: Sample, summary: Served) -> dict[str, object]:
     # Before February nothing is scored, so there may be no metrics to report.
-    scored = ended.metrics if ended.metrics.get("scored") else {}
+    metrics = final.metrics if final.metrics.get("scored") else {}
     measures = ("roc_auc", "log_loss", "accuracy", "ece", "prior_log_loss", "no_change_accuracy")
-    given = served.quality.metrics() if scored else {}
+    served_metrics = summary.quality.metrics() if metrics else {}
     return {
-        "events": ended.played,
-        "predictions": served.predictions,
+        "events": final.played,
+        "predictions": summary.predictions,
         "labels": last.counts["ingest.accepted:arrived"],
-        "examples": served.examples,
-        "dead_letters": served.dead_letters,
-        "version": ended.version,
-        **{name: _rounded(scored.get(name)) for name in measures},
-        **{f"served_{name}": _rounded(given.get(name)) for name in ("roc_auc", "log_loss")},
-        "events_per_s": round(ended.played / ended.wall_s, 1),
-        "wall_s": round(ended.wall_s, 1),
+        "examples": summary.examples,
+        "dead_letters": summary.dead_letters,
+        "version": final.version,
+        **{name: _rounded(metrics.get(name)) for name in measures},
+        **{f"served_{name}": _rounded(served_metrics.get(name)) for name in ("roc_auc", "log_loss")},
+        "events_per_s": round(final.played / final.wall_s, 1),
+        "wall_s": round(final.wall_s, 1),
     }
 
 
@@ -156,12 +156,12 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-def _throughput(watcher: Watcher, ended: Sample) -> Throughput:
-    shown = {"events": "feature.events", "predictions": "scorer.predictions", "examples": "learner.examples"}
-    samples = watcher.samples[: watcher.samples.index(ended) + 1]
+def _throughput(watcher: Watcher, final: Sample) -> Throughput:
+    counters = {"events": "feature.events", "predictions": "scorer.predictions", "examples": "learner.examples"}
+    samples = watcher.samples[: watcher.samples.index(final) + 1]
     return Throughput(
-        np.array([own.wall_s for own in samples]),
-        {name: np.array([own.counts[key] for own in samples], np.int64) for name, key in shown.items()},
+        np.array([sample.wall_s for sample in samples]),
+        {name: np.array([sample.counts[key] for sample in samples], np.int64) for name, key in counters.items()},
     )
 
 

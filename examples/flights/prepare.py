@@ -61,14 +61,14 @@ def write(directory: Path, tables: dict[str, pd.DataFrame]) -> dict[str, Path]:
 def streams() -> dict[str, pd.DataFrame]:
     """Return the events of each stream, in order of event time."""
     flights = _flights()
-    left = flights[flights["dep_delay"].notna()]
-    landed = left[left["arr_delay"].notna()]
+    departures = flights[flights["dep_delay"].notna()]
+    arrivals = departures[departures["arr_delay"].notna()]
     return {
         "scheduled": _events(flights, flights["departs"] - ASKED_BEFORE, ["departs", "clock", "distance"]),
-        "departed": _events(left, left["left"], ["departure_delay"]),
+        "departed": _events(departures, departures["left"], ["departure_delay"]),
         "arrived": _events(
-            landed,
-            landed["left"] + pd.to_timedelta(landed["air_time"], unit="min") + TAXI,
+            arrivals,
+            arrivals["left"] + pd.to_timedelta(arrivals["air_time"], unit="min") + TAXI,
             ["departure_delay", "arrival_delay"],
         ),
         "weather": _weather(),
@@ -100,16 +100,16 @@ def _flights() -> pd.DataFrame:
     return flights.rename(columns={"tailnum": "tail"})
 
 
-def _events(flights: pd.DataFrame, at: pd.Series[pd.Timestamp], told: list[str]) -> pd.DataFrame:
-    who = ["flight", "carrier", "number", "origin", "dest", "tail"]
-    return _in_order(flights[who + told].assign(at=at), id="flight")
+def _events(flights: pd.DataFrame, at: pd.Series[pd.Timestamp], columns: list[str]) -> pd.DataFrame:
+    keys = ["flight", "carrier", "number", "origin", "dest", "tail"]
+    return _in_order(flights[keys + columns].assign(at=at), id="flight")
 
 
 def _weather() -> pd.DataFrame:
     weather = pd.read_csv(_package() / "weather.csv").rename(columns=_WEATHER)
     report = weather["origin"] + "-" + weather["time_hour"]
-    told = ["origin", *_WEATHER.values()]
-    return _in_order(weather[told].assign(report=report, at=pd.to_datetime(weather["time_hour"])), id="report")
+    columns = ["origin", *_WEATHER.values()]
+    return _in_order(weather[columns].assign(report=report, at=pd.to_datetime(weather["time_hour"])), id="report")
 
 
 def _in_order(events: pd.DataFrame, id: str) -> pd.DataFrame:

@@ -46,12 +46,12 @@ def ask(event: str, data: Path) -> str:
         The model has no answer; the message says why.
     """
     program = [sys.executable, "-m", "headrace.cli", *_arguments(event, data)]
-    asked = subprocess.run(program, capture_output=True, text=True, timeout=60)
-    if asked.returncode:
-        raise Unavailable(f"the model did not answer: {asked.stderr.strip()}")
-    return asked.stdout.strip()
+    result = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    if result.returncode:
+        raise Unavailable(f"the model did not answer: {result.stderr.strip()}")
+    return result.stdout.strip()
 
 
 def _arguments(event: str, data: Path) -> list[str]:
-    shown = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data
-    return ["score", MODEL, "--data", str(shown), "--event", event]
+    path = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data
+    return ["score", MODEL, "--data", str(path), "--event", event]

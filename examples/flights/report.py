@@ -105,8 +105,8 @@ def _comparison(learned: Mapping[str, float | None], served: Mapping[str, float 
     )
     cells = (
         f"<tr><td>{title}<td>{_measure(learned.get(key))}<td>{_measure(served.get(key))}"
-        f"<td>{_measure(baseline)} <small>{beside}</small></tr>"
-        for title, key, baseline, beside in rows
+        f"<td>{_measure(baseline)} <small>{baseline_name}</small></tr>"
+        for title, key, baseline, baseline_name in rows
     )
     return "".join(cells)
 
@@ -167,12 +167,12 @@ def _throughput_plot(throughput: Throughput) -> str:
 
 
 def _rates(
-    wall_s: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], over: int = 5
+    wall_s: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], window: int = 5
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return counts per second, each averaged over a few samples."""
-    over = min(over, max(len(wall_s) // 2, 1))
-    elapsed = np.maximum(wall_s[over:] - wall_s[:-over], 1e-3)
-    return wall_s[over:], (counts[over:] - counts[:-over]) / elapsed
+    window = min(window, max(len(wall_s) // 2, 1))
+    elapsed = np.maximum(wall_s[window:] - wall_s[:-window], 1e-3)
+    return wall_s[window:], (counts[window:] - counts[:-window]) / elapsed
 
 
 def _svg(figure: Figure) -> str:

@@ -49,9 +49,9 @@ class Served:
 def read_served(client: pulsar.Client, loop: LoopDefinition, model: ModelDefinition) -> Served:
     """Read a model's topics from beginning to end."""
     topics = Topics(loop.name)
-    served, ids = ServedQuality(model), set[str]()
+    quality, ids = ServedQuality(model), set[str]()
     for predictions in _all(client, topics.predictions(model.name), lambda data: decode_predictions(model, data)):
-        served.predict(predictions)
+        quality.predict(predictions)
         ids.update(predictions.ids)
     lags = [np.empty(0)]
     read = -1
@@ -62,11 +62,11 @@ def read_served(client: pulsar.Client, loop: LoopDefinition, model: ModelDefinit
         answers = new.answers
         columns = (answers.times.tolist(), answers.labels, answers.weights.tolist())
         for id, time, label, weight in zip(answers.ids, *columns, strict=True):
-            served.answer(id, time, label, weight)
+            quality.answer(id, time, label, weight)
         lags.append((answers.label_times - answers.times) / HOUR)
     dead = sum(1 for _ in _all(client, topics.dead_letters, lambda data: data))
     label_lags = np.concatenate(lags)
-    return Served(served.quality, label_lags, len(ids), len(label_lags), dead)
+    return Served(quality.quality, label_lags, len(ids), len(label_lags), dead)
 
 
 def _all(client: pulsar.Client, topic: str, decode: Callable[[bytes], _Decoded]) -> Iterator[_Decoded]:

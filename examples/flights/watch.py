@@ -75,9 +75,11 @@ class Watcher:
     def rates(self, over_s: float = 5.0) -> dict[str, float]:
         """Return counts per second, over the last few seconds."""
         now = self.newest
-        then = next((own for own in reversed(self.samples) if now.wall_s - own.wall_s >= over_s), self.samples[0])
-        elapsed = max(now.wall_s - then.wall_s, 1e-3)
-        return {name: (count - then.counts[name]) / elapsed for name, count in now.counts.items()}
+        earlier = next(
+            (sample for sample in reversed(self.samples) if now.wall_s - sample.wall_s >= over_s), self.samples[0]
+        )
+        elapsed = max(now.wall_s - earlier.wall_s, 1e-3)
+        return {name: (count - earlier.counts[name]) / elapsed for name, count in now.counts.items()}
 
     def until_ended(self, playing: Playing, show: Callable[[Sample], None], every_s: float) -> None:
         """Take and show samples until everything that is played has been learned.
@@ -87,7 +89,7 @@ class Watcher:
         HeadraceError
             The play failed, or nothing has moved for too long.
         """
-        moved, last = time.monotonic(), self.newest.counts
+        last_change, last = time.monotonic(), self.newest.counts
         while True:
             playing.join(every_s)
             sample = self.look()
@@ -98,8 +100,8 @@ class Watcher:
                     return
                 time.sleep(every_s)
             if sample.counts != last:
-                moved, last = time.monotonic(), sample.counts
-            elif time.monotonic() - moved > _STALLED_S:
+                last_change, last = time.monotonic(), sample.counts
+            elif time.monotonic() - last_change > _STALLED_S:
                 raise Unavailable(f"nothing has moved for {_STALLED_S:.0f} s: {sample.states}")
 
 

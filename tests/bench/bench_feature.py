@@ -35,8 +35,8 @@ def fill(client: pulsar.Client, loop: LoopDefinition, files: dict[str, Path]) ->
     """Write the events to their topics in order of event time; return how many."""
     topics = Topics(loop.name)
     producers = [
-        Producer(client, topics.stream(own.name), batching=True, schema=StreamCodec(own).schema())
-        for own in loop.streams
+        Producer(client, topics.stream(stream.name), batching=True, schema=StreamCodec(stream).schema())
+        for stream in loop.streams
     ]
     count = 0
     for row in merge(sources_of(loop, [(path, stream) for stream, path in files.items()])):
@@ -51,8 +51,8 @@ def fill(client: pulsar.Client, loop: LoopDefinition, files: dict[str, Path]) ->
 def bare(client: pulsar.Client, loop: LoopDefinition, events: int) -> float:
     """Return the seconds taken by a consumer that only decodes."""
     topics = Topics(loop.name)
-    codecs = [StreamCodec(own) for own in loop.streams]
-    consumers = [PartitionConsumer(client, topics.stream(own.name), "bare") for own in loop.streams]
+    codecs = [StreamCodec(stream) for stream in loop.streams]
+    consumers = [PartitionConsumer(client, topics.stream(stream.name), "bare") for stream in loop.streams]
     left, started, owned = events, time.perf_counter(), set()
     while left:
         for codec, consumer in zip(codecs, consumers, strict=True):
@@ -82,7 +82,7 @@ def worker(client: pulsar.Client, loop: LoopDefinition, environment: dict[str, s
             batch = reader.receive(timeout_ms=50)
             started = started or (time.perf_counter() if batch else 0.0)
             vectors += sum(1 for payload in batch.payloads if payload)
-            ended = ended or any(own.get("reached") == "ended" for own in batch.properties)
+            ended = ended or any(properties.get("reached") == "ended" for properties in batch.properties)
         return time.perf_counter() - started, vectors
     finally:
         process.terminate()

@@ -54,9 +54,9 @@ def running(directory: Path, *options: str) -> Iterator[dict[str, int]]:
         )
     try:
         assert up.stdout is not None
-        told = json.loads(up.stdout.readline())
+        places = json.loads(up.stdout.readline())
         subprocess.run([headrace, "play", *write_loop(directory)], cwd=directory, check=True, stdout=subprocess.DEVNULL)
-        yield {"up": up.pid, **told["pids"]}
+        yield {"up": up.pid, **places["pids"]}
     finally:
         up.terminate()
         up.wait()
@@ -101,7 +101,9 @@ def main() -> int:
     if arguments.threads:
         report["threads"] = {
             name: {
-                own: round(percent, 2) for own, percent in sorted(threads.items(), key=lambda item: -item[1]) if percent
+                thread: round(percent, 2)
+                for thread, percent in sorted(threads.items(), key=lambda item: -item[1])
+                if percent
             }
             for name, threads in percents.items()
         }

@@ -42,12 +42,12 @@ class Reader:
 
 def steps(reader: Reader, at: int) -> float:
     """Return the median time of a step of one event, in microseconds."""
-    taken = []
+    durations = []
     for _ in range(_STEPS):
-        began = time.perf_counter()
+        start = time.perf_counter()
         reader.step(1, at)
-        taken.append(time.perf_counter() - began)
-    return 1e6 * median(taken)
+        durations.append(time.perf_counter() - start)
+    return 1e6 * median(durations)
 
 
 def main() -> None:
@@ -58,12 +58,12 @@ def main() -> None:
     before = steps(reader, 0)
     for _ in range(0, ids, _BATCH):
         reader.step(_BATCH, 0)
-    began = time.perf_counter()
+    start = time.perf_counter()
     reader.step(1, 10 * HOUR)
-    at_once = time.perf_counter() - began
+    at_once = time.perf_counter() - start
     after = steps(reader, 10 * HOUR)
-    found = {"ids": ids, "forgotten_at_once_s": round(at_once, 3), "us_an_id": round(1e6 * at_once / ids, 2)}
-    print(json.dumps({**found, "step_us": [round(before, 1), round(after, 1)], "ratio": round(after / before, 2)}))
+    result = {"ids": ids, "forgotten_at_once_s": round(at_once, 3), "us_an_id": round(1e6 * at_once / ids, 2)}
+    print(json.dumps({**result, "step_us": [round(before, 1), round(after, 1)], "ratio": round(after / before, 2)}))
 
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ def through(
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 300_000
-    found: dict[str, Any] = {"examples": count, "features": FEATURES}
+    results: dict[str, Any] = {"examples": count, "features": FEATURES}
     rows = examples(count)
     with tempfile.TemporaryDirectory() as directory, embedded.Servers(directory) as servers:
         for name, make in LEARNERS.items():
@@ -161,14 +161,14 @@ def main() -> None:
             before = bare(make, model, rows)
             speed, worker = through(make, model, rows, servers, Path(directory))
             reference = (before + bare(make, model, rows)) / 2
-            found[name] = {
+            results[name] = {
                 "bare_river_per_s": round(reference),
                 "learner_per_s": round(speed),
                 "share": round(speed / reference, 3),
                 "versions": worker.standing.versions,
                 "roc_auc": round(worker.standing.metrics["roc_auc"], 4),
             }
-    print(json.dumps({"learner": found}))
+    print(json.dumps({"learner": results}))
 
 
 if __name__ == "__main__":

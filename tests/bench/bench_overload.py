@@ -58,51 +58,51 @@ class Load:
         before = cpu_seconds(self._pid)
         options = ["-rate", str(rate), "-seconds", str(seconds), "-deadline", deadline, "-streams", str(streams)]
         done = subprocess.run([*self._command, *options], check=True, stdout=subprocess.PIPE, text=True)
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found | {"cpu_s": round(cpu_seconds(self._pid) - before, 2)}
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result | {"cpu_s": round(cpu_seconds(self._pid) - before, 2)}
 
 
 def measure(load: Load, seconds: float) -> dict[str, Any]:
     """Return the figures at each load, relative to the capacity and to the times at half of it."""
     load.run(200, 1)  # warm
     capacity = best(load, seconds)
-    found = {str(times): load.run(times * capacity, seconds) for times in LOADS}
-    half = found[str(LOADS[0])]
-    for own in found.values():
-        own["goodput_to_capacity"] = round(own["goodput_per_s"] / capacity, 3)
-        own["p99_to_half_load"] = round(own["ok_p99_ms"] / max(half["ok_p99_ms"], 1e-3), 2)
-    full, most = found["1.5"], found["4.0"]
-    refused = [own["sent"] - own["ok"] for own in (full, most)]
+    results = {str(times): load.run(times * capacity, seconds) for times in LOADS}
+    half = results[str(LOADS[0])]
+    for figures in results.values():
+        figures["goodput_to_capacity"] = round(figures["goodput_per_s"] / capacity, 3)
+        figures["p99_to_half_load"] = round(figures["ok_p99_ms"] / max(half["ok_p99_ms"], 1e-3), 2)
+    full, most = results["1.5"], results["4.0"]
+    refused = [figures["sent"] - figures["ok"] for figures in (full, most)]
     # Beyond the capacity the CPU is saturated: refusals use what goodput loses.
     answer_us = 1e6 * half["cpu_s"] / max(half["ok"], 1)
-    rest = [1e6 * own["cpu_s"] - answer_us * own["ok"] for own in (full, most)]
+    rest = [1e6 * figures["cpu_s"] - answer_us * figures["ok"] for figures in (full, most)]
     return {
         "capacity_per_s": round(capacity),
         "cpu_us_of_an_answer": round(answer_us),
-        "cpu_us_of_a_refusal": [round(own / max(count, 1)) for own, count in zip(rest, refused, strict=True)],
-        **found,
+        "cpu_us_of_a_refusal": [round(cost / max(count, 1)) for cost, count in zip(rest, refused, strict=True)],
+        **results,
         "beside_a_flood": beside(load, _BESIDE * capacity, seconds),
     }
 
 
 def beside(load: Load, rate: float, seconds: float) -> dict[str, Any]:
     """Single calls alone, and beside streams that flood the scorer."""
-    found = {
+    results = {
         name: load.run(rate, seconds, streams=streams) for name, streams in (("alone", 0), ("one", 1), ("four", 4))
     }
-    for own in found.values():
-        own["p99_to_alone"] = round(own["ok_p99_ms"] / max(found["alone"]["ok_p99_ms"], 1e-3), 2)
-    return found
+    for figures in results.values():
+        figures["p99_to_alone"] = round(figures["ok_p99_ms"] / max(results["alone"]["ok_p99_ms"], 1e-3), 2)
+    return results
 
 
 def best(load: Load, seconds: float) -> float:
     """Return the capacity: the goodput that a higher rate no longer raises."""
-    rate, found = 500.0, 0.0
+    rate, capacity = 500.0, 0.0
     while True:
         goodput = load.run(rate, max(seconds / 2, 2))["goodput_per_s"]
-        if goodput < 1.05 * found:
-            return max(found, goodput)
-        found, rate = max(found, goodput), rate * 1.4
+        if goodput < 1.05 * capacity:
+            return max(capacity, goodput)
+        capacity, rate = max(capacity, goodput), rate * 1.4
 
 
 def main() -> None:

@@ -95,12 +95,12 @@ def _view(name: str, by: str) -> ViewDefinition:
 def _model(name: str, views: Sequence[ViewDefinition]) -> ModelDefinition:
     features = [
         FeatureDefinition(
-            f"{view.name}_{own.name}_{window.name}",
+            f"{view.name}_{aggregate.name}_{window.name}",
             FieldType.FLOAT,
-            Aggregate(view.name, own.name, window.name, view.by),
+            Aggregate(view.name, aggregate.name, window.name, view.by),
         )
         for view in views
-        for own in view.aggregates
+        for aggregate in view.aggregates
         for window in view.windows
     ]
     features.append(FeatureDefinition("amount", FieldType.FLOAT, Column("amount")))
@@ -142,13 +142,13 @@ def version(model: ModelDefinition) -> models_pb2.ModelVersion:
     random.seed(2)
     learner = compose.Pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression())
     for _ in range(200):
-        learner.learn_one({own.name: random.gauss(0, 1) for own in model.features}, random.random() < 0.3)
+        learner.learn_one({feature.name: random.gauss(0, 1) for feature in model.features}, random.random() < 0.3)
     exported = to_onnx(learner, model.features, model.task)
     return models_pb2.ModelVersion(
         model=model.name,
         definition=model.hash,
         examples=200,
-        features=[models_pb2.Feature(name=own.name, type=own.type.value) for own in model.features],
+        features=[models_pb2.Feature(name=feature.name, type=feature.type.value) for feature in model.features],
         classes=exported.classes,
         task=model.task.value,
         onnx=exported.onnx,
@@ -162,9 +162,9 @@ def publish(url: str, loop: LoopDefinition, versions: list[models_pb2.ModelVersi
 
     client = pulsar.Client(url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
     producer = client.create_producer(Topics(loop.name).models)
-    for own in versions:
-        payload = own.SerializeToString()
-        producer.send(payload, properties=Envelope(definition=own.definition).properties(payload))
+    for version in versions:
+        payload = version.SerializeToString()
+        producer.send(payload, properties=Envelope(definition=version.definition).properties(payload))
     client.close()
 
 
@@ -225,20 +225,20 @@ def ready(url: str, loop: LoopDefinition) -> str:
 
 def ask(calls: dict[str, Callable[[], Any]], requests: int) -> dict[str, dict[str, float]]:
     """Call each in turns of 100, one call at a time."""
-    found: dict[str, list[float]] = {name: [] for name in calls}
+    by_call: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(-1, requests // 100):
         for name, call in calls.items():
             for _ in range(100):
                 start = time.perf_counter()
                 call()
                 if turn >= 0:  # the first turn warms up
-                    found[name].append(time.perf_counter() - start)
+                    by_call[name].append(time.perf_counter() - start)
     return {
         name: {
-            "p50": round(1e3 * float(np.percentile(own, 50)), 3),
-            "p99": round(1e3 * float(np.percentile(own, 99)), 3),
+            "p50": round(1e3 * float(np.percentile(durations, 50)), 3),
+            "p99": round(1e3 * float(np.percentile(durations, 99)), 3),
         }
-        for name, own in found.items()
+        for name, durations in by_call.items()
     }
 
 
@@ -285,19 +285,19 @@ def _measure(directory: Path, pulsar_url: str, store_url: str, requests: int) ->
         bodies = [json.dumps(event).encode() for event in asked_of]
 
         def one(stub: Any, model: str) -> Callable[[], Any]:
-            asked = [scoring_pb2.ScoreRequest(model=model, event=body) for body in bodies]
-            return lambda: stub.Score(random.choice(asked))
+            requests = [scoring_pb2.ScoreRequest(model=model, event=body) for body in bodies]
+            return lambda: stub.Score(random.choice(requests))
 
         def hundred(model: str) -> Callable[[], Any]:
             def call() -> Any:
                 first = random.randrange(900)
-                own = [scoring_pb2.ScoreRequest(model=model, event=body) for body in bodies[first : first + 100]]
-                return scorer.ScoreBatch(scoring_pb2.ScoreBatchRequest(requests=own))
+                requests = [scoring_pb2.ScoreRequest(model=model, event=body) for body in bodies[first : first + 100]]
+                return scorer.ScoreBatch(scoring_pb2.ScoreBatchRequest(requests=requests))
 
             return call
 
         assert abs(one(scorer, "five")().score - 0.5) <= 0.5
-        found = ask(
+        percentiles = ask(
             {
                 "bare_5": one(reference, "five"),
                 "score_5": one(scorer, "five"),
@@ -306,12 +306,18 @@ def _measure(directory: Path, pulsar_url: str, store_url: str, requests: int) ->
             },
             requests,
         )
-        found |= ask({"batch_100_of_1": hundred("one"), "batch_100_of_5": hundred("five")}, max(requests // 10, 100))
+        percentiles |= ask(
+            {"batch_100_of_1": hundred("one"), "batch_100_of_5": hundred("five")}, max(requests // 10, 100)
+        )
     return {
         "requests": requests,
-        **found,
-        "ratio_5_to_bare": {name: round(found["score_5"][name] / found["bare_5"][name], 3) for name in ("p50", "p99")},
-        "ratio_20_to_1": {name: round(found["score_20"][name] / found["score_1"][name], 3) for name in ("p50", "p99")},
+        **percentiles,
+        "ratio_5_to_bare": {
+            name: round(percentiles["score_5"][name] / percentiles["bare_5"][name], 3) for name in ("p50", "p99")
+        },
+        "ratio_20_to_1": {
+            name: round(percentiles["score_20"][name] / percentiles["score_1"][name], 3) for name in ("p50", "p99")
+        },
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
     }

@@ -44,15 +44,15 @@ class Memory(threading.Thread):
 
     def summary(self) -> dict[str, list[float]]:
         """Return the mean of the second, third and last quarter for each process: memory is flat if they are alike."""
-        found = {}
+        counts = {}
         for name, samples in self.samples.items():
             quarter = max(len(samples) // 4, 1)
-            found[name] = [
+            counts[name] = [
                 round(sum(part) / len(part))
                 for part in (samples[start : start + quarter] for start in (quarter, 2 * quarter, -quarter))
                 if part
             ]
-        return found
+        return counts
 
 
 def _resident(pid: int) -> float:
@@ -75,13 +75,13 @@ def main(events: int | None) -> dict[str, object]:
             sources = [(path, stream) for stream, path in files.items()]
             result = play(running.definition, sources, running.addresses["ingest"], running.redis_url)
             until(
-                lambda: {own.service: own.frontier for own in running.status()},
+                lambda: {status.service: status.frontier for status in running.status()},
                 lambda frontiers: frontiers.get("learner") is Rest.ENDED,
                 seconds=300,
             )
             took = time.perf_counter() - started
             memory.stop()
-            (metrics,) = [own for status in running.status() for own in status.metrics.values()]
+            (metrics,) = [metrics for status in running.status() for metrics in status.metrics.values()]
     return {
         "events": result.accepted,
         "wall_s": round(took, 1),

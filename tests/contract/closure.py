@@ -27,7 +27,11 @@ def closure(service: str) -> dict[NormalizedName, Distribution]:
         for extra in ("", *requirement.extras):
             if (name, extra) not in seen:
                 seen.add((name, extra))
-                pending += [own for own in _requirements(name, extra) if not own.marker or _applies(own, extra)]
+                pending += [
+                    requirement
+                    for requirement in _requirements(name, extra)
+                    if not requirement.marker or _applies(requirement, extra)
+                ]
         if name not in _OWN:
             found[name] = distribution(name)
     return found
@@ -48,8 +52,8 @@ def _applies(requirement: Requirement, extra: str) -> bool:
 
 def lay_out(distributions: dict[NormalizedName, Distribution], directory: Path) -> None:
     """Create a folder from which exactly these distributions can be imported: it links to their installed files."""
-    for own in distributions.values():
-        for file in own.files or []:
+    for package in distributions.values():
+        for file in package.files or []:
             if ".." in file.parts or file.suffix == ".pyc":
                 continue
             link = directory / file

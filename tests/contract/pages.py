@@ -41,17 +41,18 @@ def blocks(page: Path) -> list[Block]:
     """Return the fenced blocks of a page, in order."""
     text = page.read_text()
     return [
-        Block(page, text.count("\n", 0, own.start()) + 1, own["language"], own["text"]) for own in _FENCE.finditer(text)
+        Block(page, text.count("\n", 0, match.start()) + 1, match["language"], match["text"])
+        for match in _FENCE.finditer(text)
     ]
 
 
 def python_blocks(page: Path) -> list[Block]:
-    return [own for own in blocks(page) if own.language == "python"]
+    return [block for block in blocks(page) if block.language == "python"]
 
 
 def commands(page: Path, program: str) -> list[list[str]]:
     """Return each call of a program that a page shows, in a shell block or in a line of text."""
-    lines = [line for own in blocks(page) if own.language in _SHELLS for line in _shell_lines(own.text)]
+    lines = [line for block in blocks(page) if block.language in _SHELLS for line in _shell_lines(block.text)]
     lines += re.findall(rf"`({program} [^`]+)`", _FENCE.sub("", page.read_text()))
     found = []
     for line in lines:
@@ -68,7 +69,9 @@ def commands(page: Path, program: str) -> list[list[str]]:
 def links(page: Path) -> list[str]:
     """Return the links of a page into the repository."""
     targets = re.findall(r"!?\[[^\]]*\]\(([^)\s]+)\)", _FENCE.sub("", page.read_text()))
-    return [own.split("#")[0] for own in targets if "://" not in own and not own.startswith(("#", "mailto:"))]
+    return [
+        target.split("#")[0] for target in targets if "://" not in target and not target.startswith(("#", "mailto:"))
+    ]
 
 
 def _shell_lines(text: str) -> Iterator[str]:

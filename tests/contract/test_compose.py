@@ -35,17 +35,17 @@ def test_the_compose_file_is_valid() -> None:
 
 
 def test_each_service_is_built_from_its_own_folder(compose: dict[str, Any]) -> None:
-    built = {name: own["build"] for name, own in compose["services"].items() if "build" in own}
+    built = {name: service["build"] for name, service in compose["services"].items() if "build" in service}
     assert set(built) == set(SERVICES)
-    for name, own in built.items():
-        assert own["args"] == {"SERVICE": name}
-        assert (ROOT / own["dockerfile"]).exists()
+    for name, service in built.items():
+        assert service["args"] == {"SERVICE": name}
+        assert (ROOT / service["dockerfile"]).exists()
 
 
 def test_all_that_a_service_waits_for_tells_its_health(compose: dict[str, Any]) -> None:
     for name in SERVICES:
         awaited = compose["services"][name]["depends_on"]
-        assert {own["condition"] for own in awaited.values()} == {"service_healthy"}
+        assert {dependency["condition"] for dependency in awaited.values()} == {"service_healthy"}
         assert all("healthcheck" in compose["services"][server] for server in awaited)
     assert "HEALTHCHECK" in (DEPLOY / "Dockerfile").read_text()
 
@@ -53,17 +53,17 @@ def test_all_that_a_service_waits_for_tells_its_health(compose: dict[str, Any]) 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_is_told_what_it_understands(compose: dict[str, Any], service: str) -> None:
     settings = importlib.import_module(f"headrace_{service}.settings")
-    [own] = [kind for kind in vars(settings).values() if _is_settings(kind)]
-    known = {f"HEADRACE_{name.upper()}" for name in own.model_fields}
-    told = set(compose["services"][service]["environment"])
+    [schema] = [kind for kind in vars(settings).values() if _is_settings(kind)]
+    known = {f"HEADRACE_{name.upper()}" for name in schema.model_fields}
+    variables = set(compose["services"][service]["environment"])
     image = set(re.findall(r"(HEADRACE_\w+)=", (DEPLOY / "Dockerfile").read_text()))
-    assert told | image <= known
-    required = {f"HEADRACE_{name.upper()}" for name, field in own.model_fields.items() if field.is_required()}
-    assert required <= told | image
+    assert variables | image <= known
+    required = {f"HEADRACE_{name.upper()}" for name, field in schema.model_fields.items() if field.is_required()}
+    assert required <= variables | image
 
 
 def test_nothing_is_reachable_from_another_machine(compose: dict[str, Any]) -> None:
-    ports = [port for own in compose["services"].values() for port in own.get("ports", [])]
+    ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
     assert ports
     assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
 
@@ -104,8 +104,8 @@ def test_what_the_image_copies_is_there_and_sent_to_the_builder() -> None:
 def test_the_image_holds_the_kernel_compiled() -> None:
     _script("compile_kernel").main()
     for module in pkgutil.iter_modules(headrace.kernel.__path__, "headrace.kernel."):
-        own = importlib.import_module(module.name)
-        compiled = [function for function in vars(own).values() if hasattr(function, "signatures")]
+        namespace = importlib.import_module(module.name)
+        compiled = [function for function in vars(namespace).values() if hasattr(function, "signatures")]
         # Functions that others call come from numba's cache without signatures of their own.
         assert not compiled or any(function.signatures for function in compiled), module.name
 
@@ -113,8 +113,8 @@ def test_the_image_holds_the_kernel_compiled() -> None:
 async def _health() -> tuple[int | None, str]:
     """Run the container's health check in its own process: the server has to answer meanwhile."""
     asking = await asyncio.create_subprocess_exec(sys.executable, DEPLOY / "healthy.py", stderr=asyncio.subprocess.PIPE)
-    _, said = await asking.communicate()
-    return asking.returncode, said.decode().strip()
+    _, output = await asking.communicate()
+    return asking.returncode, output.decode().strip()
 
 
 async def test_a_health_check_names_what_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,8 +68,10 @@ def test_a_services_lock_holds_what_it_brings_in_the_repositorys_versions(servic
 def test_the_lock_is_that_of_the_distributions() -> None:
     everything = _locked(ROOT / "requirements.lock")
     for project in [ROOT / "sdk", *(ROOT / "services" / service for service in SERVICES)]:
-        told = tomllib.loads((project / "pyproject.toml").read_text())["project"]
-        lines = told["dependencies"] + [line for own in told.get("optional-dependencies", {}).values() for line in own]
+        metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+        lines = metadata["dependencies"] + [
+            line for lines in metadata.get("optional-dependencies", {}).values() for line in lines
+        ]
         for requirement in map(Requirement, lines):
             name = canonicalize_name(requirement.name)
             if not name.startswith("headrace"):
@@ -83,8 +85,8 @@ def test_all_that_is_imported_is_locked() -> None:
     folders = [ROOT / folder for folder in ("sdk", "services", "examples", "deploy", "tests")]
     sources = [path for folder in folders for path in folder.rglob("*.py")]
     imported = {name: path for path in sources for name in _imports(path)}
-    own = {"headrace", *(f"headrace_{service}" for service in SERVICES)}
-    here = {*sys.stdlib_module_names, *own, *(folder.name for folder in folders)}
+    packages = {"headrace", *(f"headrace_{service}" for service in SERVICES)}
+    here = {*sys.stdlib_module_names, *packages, *(folder.name for folder in folders)}
     assert {
         name: str(path)
         for name, path in imported.items()
@@ -121,9 +123,9 @@ def _locked(lock: Path) -> dict[str, str]:
     lines = re.findall(r"^([a-z0-9][^\\\n]*?) *\\?$", lock.read_text(), re.MULTILINE)
     pinned = [Requirement(line) for line in lines]
     return {
-        canonicalize_name(own.name): next(iter(own.specifier)).version
-        for own in pinned
-        if own.marker is None or own.marker.evaluate()
+        canonicalize_name(requirement.name): next(iter(requirement.specifier)).version
+        for requirement in pinned
+        if requirement.marker is None or requirement.marker.evaluate()
     }
 
 
@@ -132,7 +134,7 @@ def _imports(path: Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {own.name for own in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module)
     return {name.split(".")[0] for name in names}

@@ -64,7 +64,9 @@ def test_what_does_not_exist_is_noticed(line: str) -> None:
 def _wrong(command: click.Command, words: list[str]) -> Iterator[str]:
     """Yield the parts of a command line that do not exist."""
     context = click.Context(command)
-    options = {name for own in command.get_params(context) for name in (*own.opts, *own.secondary_opts)}
+    options = {
+        name for parameter in command.get_params(context) for name in (*parameter.opts, *parameter.secondary_opts)
+    }
     for index, word in enumerate(words):
         if isinstance(command, click.Group) and re.match(r"[a-z]", word):
             inner = command.get_command(context, word)
@@ -81,9 +83,9 @@ def _unknown(block: Block) -> Iterator[str]:
     for node in ast.walk(ast.parse(block.text, str(block))):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             module = importlib.import_module(node.module)
-            for own in node.names:
-                if not hasattr(module, own.name) and not _is_module(f"{node.module}.{own.name}"):
-                    yield f"{block}: {node.module} has no {own.name}"
+            for alias in node.names:
+                if not hasattr(module, alias.name) and not _is_module(f"{node.module}.{alias.name}"):
+                    yield f"{block}: {node.module} has no {alias.name}"
 
 
 def _is_module(name: str) -> bool:
@@ -97,6 +99,6 @@ def _is_module(name: str) -> bool:
 def _settings() -> Iterator[type[ServiceSettings]]:
     for service in SERVICES:
         module = importlib.import_module(f"headrace_{service}.settings")
-        for own in vars(module).values():
-            if isinstance(own, type) and issubclass(own, ServiceSettings):
-                yield own
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, ServiceSettings):
+                yield value

@@ -26,7 +26,7 @@ from tests.unit.scorer.support import FRAUD, SORT, asked_of_river, learner, vers
 
 NUMBERS = [[3.5, 1.0, float("nan"), 12.5, 4.0], [1.0, 2.0, 3.0, 4.0, 5.0]]
 TEXTS = [["web"], [""]]
-NAMES = [own.name for own in FRAUD.features if own.type == "float"]
+NAMES = [feature.name for feature in FRAUD.features if feature.type == "float"]
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +35,10 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with (
         embedded.broker(directory) as broker,
         embedded.store(directory) as store,
-        running(directory, on_the_small(broker), store) as own,
+        running(directory, on_the_small(broker), store) as service,
     ):
-        own.publish(version(FRAUD), version(SORT))
-        yield own
+        service.publish(version(FRAUD), version(SORT))
+        yield service
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def stub(scorer: Running) -> grpc_service_pb2_grpc.GRPCInferenceServiceStub:
 
 def with_tritonclient(address: str, script: str) -> Any:
     """Run a script with a connected `client`, `grpcclient`, `np` and the vectors; return what it prints."""
-    whole = f"""
+    program = f"""
 import json, sys
 import numpy as np
 import tritonclient.grpc as grpcclient
@@ -68,19 +68,19 @@ def inputs(numbers=NUMBERS, texts=TEXTS):
 {script}
 """
     done = subprocess.run(
-        [sys.executable, "-c", whole], capture_output=True, text=True, timeout=scaled(60), check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=scaled(60), check=False
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 def expected() -> list[float]:
-    made = learner(FRAUD)
+    pipeline = learner(FRAUD)
     vectors = [
         dict(zip(NAMES, numbers, strict=True)) | {"kind": texts[0] or None}
         for numbers, texts in zip(NUMBERS, TEXTS, strict=True)
     ]
-    return [asked_of_river(FRAUD, made, vector) for vector in vectors]
+    return [asked_of_river(FRAUD, pipeline, vector) for vector in vectors]
 
 
 def test_tritonclient_finds_the_server_and_its_models(scorer: Running) -> None:
@@ -108,7 +108,10 @@ print(json.dumps({
         {"name": "categories", "datatype": "BYTES", "shape": ["-1", "1"]},
     ]
     assert metadata["outputs"] == [{"name": "score", "datatype": "FP64", "shape": ["-1"]}]
-    assert [(own["name"], own["shape"]) for own in found["sort"]] == [("probabilities", ["-1", "3"]), ("label", ["-1"])]
+    assert [(tensor["name"], tensor["shape"]) for tensor in found["sort"]] == [
+        ("probabilities", ["-1", "3"]),
+        ("label", ["-1"]),
+    ]
 
 
 def test_tritonclient_infers(scorer: Running) -> None:
@@ -123,18 +126,18 @@ print(json.dumps({
     "id": whole.get_response().id, "version": whole.get_response().model_version,
     "raw": len(whole.get_response().raw_output_contents),
     "probabilities": sort.as_numpy("probabilities").tolist(),
-    "label": [own.decode() for own in sort.as_numpy("label")],
+    "label": [label.decode() for label in sort.as_numpy("label")],
 }))
 """,
     )
     assert found["score"] == pytest.approx(expected(), rel=1e-12)
     assert found["named"] == found["score"]
     assert (found["id"], found["version"], found["raw"]) == ("7", "60", 1)
-    made = learner(SORT)
+    pipeline = learner(SORT)
     for row, numbers in enumerate(NUMBERS):
-        own = asked_of_river(SORT, made, dict(zip(NAMES, numbers, strict=True)))
-        assert dict(zip("abc", found["probabilities"][row], strict=True)) == pytest.approx(own, rel=1e-12)
-        assert found["label"][row] == max(own, key=own.get)
+        probabilities = asked_of_river(SORT, pipeline, dict(zip(NAMES, numbers, strict=True)))
+        assert dict(zip("abc", found["probabilities"][row], strict=True)) == pytest.approx(probabilities, rel=1e-12)
+        assert found["label"][row] == max(probabilities, key=probabilities.get)
 
 
 def test_tritonclient_is_told_what_is_wrong(scorer: Running) -> None:
@@ -199,11 +202,11 @@ def test_typed_contents_are_answered_typed(stub: grpc_service_pb2_grpc.GRPCInfer
 
 def test_an_empty_batch_is_an_empty_answer(stub: grpc_service_pb2_grpc.GRPCInferenceServiceStub) -> None:
     tensor = pb.ModelInferRequest.InferInputTensor
-    own = [
+    inputs = [
         tensor(name="numbers", datatype="FP64", shape=[0, 5]),
         tensor(name="categories", datatype="BYTES", shape=[0, 1]),
     ]
-    (score,) = stub.ModelInfer(pb.ModelInferRequest(model_name="fraud", inputs=own)).outputs
+    (score,) = stub.ModelInfer(pb.ModelInferRequest(model_name="fraud", inputs=inputs)).outputs
     assert list(score.shape) == [0]
 
 
@@ -256,8 +259,8 @@ def test_the_messages_have_the_numbers_of_the_public_client() -> None:
 import json
 import tritonclient.grpc.service_pb2 as pb
 def fields(message):
-    own = {field.name: [field.number, field.type] for field in message.fields}
-    return own | {inner.name: fields(inner) for inner in message.nested_types}
+    members = {field.name: [field.number, field.type] for field in message.fields}
+    return members | {inner.name: fields(inner) for inner in message.nested_types}
 print(json.dumps({name: fields(message) for name, message in pb.DESCRIPTOR.message_types_by_name.items()}))
 """
     done = subprocess.run(
@@ -266,8 +269,8 @@ print(json.dumps({name: fields(message) for name, message in pb.DESCRIPTOR.messa
     theirs = json.loads(done.stdout)
 
     def fields(message: Any) -> dict[str, Any]:
-        own: dict[str, Any] = {field.name: [field.number, field.type] for field in message.fields}
-        return own | {inner.name: fields(inner) for inner in message.nested_types}
+        members: dict[str, Any] = {field.name: [field.number, field.type] for field in message.fields}
+        return members | {inner.name: fields(inner) for inner in message.nested_types}
 
     for name, message in pb.DESCRIPTOR.message_types_by_name.items():
         for field, number in fields(message).items():

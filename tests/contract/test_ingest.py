@@ -29,8 +29,8 @@ async def channel(log: FakeLog) -> AsyncIterator[grpc.aio.Channel]:
     servicer = Servicer(Ingest({"clicks": Admission(stream(), lambda: 0)}, log, FakeDecisions(), lambda name, by: None))
     server = Server("127.0.0.1:0", {SERVICE: servicer.add_to})
     await server.start()
-    async with grpc.aio.insecure_channel(server.address) as own:
-        yield own
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        yield channel
     await server.stop(0)
 
 

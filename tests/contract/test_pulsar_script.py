@@ -45,10 +45,10 @@ def start(tmp_path: Path) -> Start:
 
 def test_a_broker_that_lost_its_bookie_is_stopped(start: Start, tmp_path: Path) -> None:
     assert start(4).wait(60) == 143
-    said = (tmp_path / "log").read_text()
-    assert "bookie_lost" in said
-    assert said.count(LOST) == 4
-    assert "standalone stopped" in said
+    output = (tmp_path / "log").read_text()
+    assert "bookie_lost" in output
+    assert output.count(LOST) == 4
+    assert "standalone stopped" in output
 
 
 def test_a_broker_that_keeps_its_bookie_runs_until_a_stop(start: Start, tmp_path: Path) -> None:

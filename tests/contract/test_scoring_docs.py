@@ -28,10 +28,10 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with (
         embedded.broker(directory) as broker,
         embedded.store(directory) as store,
-        running(directory, on_the_small(broker), store) as own,
+        running(directory, on_the_small(broker), store) as service,
     ):
-        own.publish(version(WORTH))
-        yield own
+        service.publish(version(WORTH))
+        yield service
 
 
 def run(scorer: Running, code: str) -> str:
@@ -45,8 +45,8 @@ def run(scorer: Running, code: str) -> str:
 
 
 def test_the_python_of_the_page_runs(scorer: Running) -> None:
-    *own, triton = BLOCKS
-    lines = run(scorer, "\n".join(own)).splitlines()
+    *snippets, triton = BLOCKS
+    lines = run(scorer, "\n".join(snippets)).splitlines()
     assert "from 60 examples" in lines[0]
     assert lines[1].startswith("card_mean ")
     assert lines[1].endswith(" s old")
@@ -58,11 +58,11 @@ def test_the_python_of_the_page_runs(scorer: Running) -> None:
 
 
 def test_every_setting_is_in_its_table() -> None:
-    own = ScorerSettings.model_fields.keys() - ServiceSettings.model_fields.keys()
-    for name in own:
+    names = ScorerSettings.model_fields.keys() - ServiceSettings.model_fields.keys()
+    for name in names:
         default = ScorerSettings.model_fields[name].default
         assert f"| `HEADRACE_{name.upper()}` | `{default}` |" in PAGE
-    assert PAGE.count("| `HEADRACE_") == len(own)
+    assert PAGE.count("| `HEADRACE_") == len(names)
 
 
 def test_every_counter_is_in_its_table(scorer: Running) -> None:

@@ -26,20 +26,22 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=200, help="events a second (200)")
     parser.add_argument("--broker", choices=["official", "embedded"], default="official")
     parser.add_argument("--keep", type=Path, help="a directory that keeps logs and state")
-    given = parser.parse_args()
-    seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**6)
-    planned = schedule(seed, given.kills, given.gap)
-    load = Load(seed, lasts(planned), rate=given.rate)
-    again = f"python -m tests.crash --kills {given.kills} --seed {seed} --gap {given.gap:g} --rate {given.rate}"
-    began = time.monotonic()
+    arguments = parser.parse_args()
+    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
+    planned = schedule(seed, arguments.kills, arguments.gap)
+    load = Load(seed, lasts(planned), rate=arguments.rate)
+    again = (
+        f"python -m tests.crash --kills {arguments.kills} --seed {seed} --gap {arguments.gap:g} --rate {arguments.rate}"
+    )
+    start = time.monotonic()
 
     def say(text: str) -> None:
-        print(f"{time.monotonic() - began:7.1f} s  {text}", file=sys.stderr, flush=True)
+        print(f"{time.monotonic() - start:7.1f} s  {text}", file=sys.stderr, flush=True)
 
-    say(f"seed {seed}: {len(planned)} faults, {given.kills} of them kills, in {load.seconds:.0f} s or more")
+    say(f"seed {seed}: {len(planned)} faults, {arguments.kills} of them kills, in {load.seconds:.0f} s or more")
     with tempfile.TemporaryDirectory(prefix="headrace-crash-") as temporary:
-        directory = given.keep or Path(temporary)
-        with Grounds(directory / "broker", given.broker) as grounds:
+        directory = arguments.keep or Path(temporary)
+        with Grounds(directory / "broker", arguments.broker) as grounds:
             result = both(grounds, directory, load, planned, say)
     print(report.table(result))
     if not result.passed:

@@ -57,14 +57,14 @@ class Asker(threading.Thread):
         while not self._stopping.wait(1 / self._rate):
             number += 1
             model = self._models[number % len(self._models)]
-            began = time.monotonic()
+            start = time.monotonic()
             error = self._ask(self._request(model, number), number, patient=model in ready)
             if error is None:
                 ready.add(model)
             # A request that is still being retried when the run ends might have been answered.
-            in_time = time.monotonic() - began < scaled(_DEADLINE_S)
+            in_time = time.monotonic() - start < scaled(_DEADLINE_S)
             if model in ready and not (error is not None and in_time and self._stopping.is_set()):
-                self._count(error, began)
+                self._count(error, start)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -72,9 +72,9 @@ class Asker(threading.Thread):
         for channel in self._channels:
             channel.close()
 
-    def _count(self, error: str | None, began: float) -> None:
+    def _count(self, error: str | None, start: float) -> None:
         self.requests += 1
-        self.slowest = max(self.slowest, time.monotonic() - began)
+        self.slowest = max(self.slowest, time.monotonic() - start)
         if error is not None:
             self.failed += 1
             self.failures.append(f"{time.time():.3f} {error}")

@@ -12,4 +12,4 @@ def against_oracle(site: Site) -> list[str]:
     recorder = Recorder(site.loop, site.namespace)
     recorder.use(site.grounds.client)
     recorder.read()
-    return [f"oracle: {own}" for own in verdict(site.loop, recorder).differences]
+    return [f"oracle: {difference}" for difference in verdict(site.loop, recorder).differences]

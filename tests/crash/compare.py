@@ -54,10 +54,10 @@ class Comparison:
 
 def compare(disturbed: Outcome, undisturbed: Outcome) -> Comparison:
     """Compare everything that two runs have in common."""
-    found = Comparison(
+    comparison = Comparison(
         rows=len(undisturbed.rows),
-        vectors=sum(len(own.found) for own in undisturbed.vectors.values()),
-        predictions=sum(len(own.found) for own in disturbed.predictions.values()),
+        vectors=sum(len(output.found) for output in undisturbed.vectors.values()),
+        predictions=sum(len(output.found) for output in disturbed.predictions.values()),
         examples=sum(map(len, undisturbed.examples.values())),
         models=len(undisturbed.learned),
         dead_letters=len(undisturbed.dead_letters),
@@ -65,90 +65,97 @@ def compare(disturbed: Outcome, undisturbed: Outcome) -> Comparison:
         letters_again=disturbed.dead_letters.total() - len(disturbed.dead_letters),
         differences=[*disturbed.faults, *undisturbed.faults],
     )
-    found.rows_equal = same(found, "row", disturbed.rows, undisturbed.rows)
+    comparison.rows_equal = same(comparison, "row", disturbed.rows, undisturbed.rows)
     for model, expected in undisturbed.vectors.items():
-        found.vectors_equal &= _vectors(found, model, disturbed.vectors[model], expected)
-        found.predictions_equal &= _predictions(found, model, disturbed.predictions[model], disturbed.vectors[model])
-        _examples(found, model, disturbed.examples[model], undisturbed.examples[model])
+        comparison.vectors_equal &= _vectors(comparison, model, disturbed.vectors[model], expected)
+        comparison.predictions_equal &= _predictions(
+            comparison, model, disturbed.predictions[model], disturbed.vectors[model]
+        )
+        _examples(comparison, model, disturbed.examples[model], undisturbed.examples[model])
         # Questions of requests are logged where they are read, so their order depends on the run.
         if expected.found and disturbed.logs[model] != undisturbed.logs[model]:
-            found.examples_equal = False
-            found.differences.append(f"log of {model}: other questions, or another order of questions and answers")
-    _models(found, disturbed, undisturbed)
-    found.dead_letters_equal = same(
-        found, "dead letter", dict.fromkeys(disturbed.dead_letters), dict.fromkeys(undisturbed.dead_letters)
+            comparison.examples_equal = False
+            comparison.differences.append(f"log of {model}: other questions, or another order of questions and answers")
+    _models(comparison, disturbed, undisturbed)
+    comparison.dead_letters_equal = same(
+        comparison, "dead letter", dict.fromkeys(disturbed.dead_letters), dict.fromkeys(undisturbed.dead_letters)
     )
-    return found
+    return comparison
 
 
-def same(found: Comparison, what: str, own: Mapping[Any, Any], expected: Mapping[Any, Any]) -> bool:
+def same(comparison: Comparison, what: str, actual: Mapping[Any, Any], expected: Mapping[Any, Any]) -> bool:
     """Return whether two mappings are equal; if not, note what is missing, too many or different."""
-    missing = [key for key in expected if key not in own]
-    more = [key for key in own if key not in expected]
-    other = [key for key in expected if key in own and own[key] != expected[key]]
+    missing = [key for key in expected if key not in actual]
+    more = [key for key in actual if key not in expected]
+    other = [key for key in expected if key in actual and actual[key] != expected[key]]
     for word, keys in (("missing", missing), ("too many", more), ("different", other)):
         if keys:
             shown = ", ".join(str(key) for key in keys[:_SHOWN])
-            found.differences.append(f"{what}: {len(keys)} of {len(expected)} {word}: {shown}")
+            comparison.differences.append(f"{what}: {len(keys)} of {len(expected)} {word}: {shown}")
     return not (missing or more or other)
 
 
-def _twice(found: Comparison, what: str, taken: Taken) -> bool:
-    if taken.twice:
-        found.differences.append(f"{what}: {len(taken.twice)} twice: {', '.join(taken.twice[:_SHOWN])}")
-    return not taken.twice
+def _twice(comparison: Comparison, what: str, output: Taken) -> bool:
+    if output.twice:
+        comparison.differences.append(f"{what}: {len(output.twice)} twice: {', '.join(output.twice[:_SHOWN])}")
+    return not output.twice
 
 
-def _vectors(found: Comparison, model: str, own: Taken, expected: Taken) -> bool:
+def _vectors(comparison: Comparison, model: str, actual: Taken, expected: Taken) -> bool:
     what = f"vector of {model}"
-    good = same(found, what, own.found, expected.found) & _twice(found, what, own)
-    if good and own.order != expected.order:
-        found.differences.append(f"{what}: in another order")
+    good = same(comparison, what, actual.found, expected.found) & _twice(comparison, what, actual)
+    if good and actual.order != expected.order:
+        comparison.differences.append(f"{what}: in another order")
         return False
     return good
 
 
-def _predictions(found: Comparison, model: str, own: Taken, vectors: Taken) -> bool:
+def _predictions(comparison: Comparison, model: str, actual: Taken, vectors: Taken) -> bool:
     """Check that each vector from the first prediction of its partition on is predicted on once, unchanged."""
     what = f"prediction of {model}"
-    good = _twice(found, what, own)
+    good = _twice(comparison, what, actual)
     for partition, ids in vectors.order.items():
-        predicted = own.order.get(partition, [])
+        predicted = actual.order.get(partition, [])
         scored = ids[ids.index(predicted[0]) :] if predicted and predicted[0] in vectors.found else []
-        found.unscored += len(ids) - len(scored)
+        comparison.unscored += len(ids) - len(scored)
         expected = {name: vectors.found[name] for name in scored}
-        good &= same(found, what, {name: own.found[name] for name in predicted}, expected)
+        good &= same(comparison, what, {name: actual.found[name] for name in predicted}, expected)
     return good
 
 
-def _examples(found: Comparison, model: str, own: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
-    counts, wanted = Counter(example[0] for example in own), Counter(example[0] for example in expected)
+def _examples(
+    comparison: Comparison, model: str, actual: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]
+) -> None:
+    counts, wanted = Counter(example[0] for example in actual), Counter(example[0] for example in expected)
     missing, twice = wanted - counts, Counter(dict.fromkeys(counts, 1))
-    found.examples_missing += missing.total()
-    found.examples_duplicated += (counts - twice).total()
-    if own != expected:
-        found.examples_equal = False
+    comparison.examples_missing += missing.total()
+    comparison.examples_duplicated += (counts - twice).total()
+    if actual != expected:
+        comparison.examples_equal = False
         at = next(
-            (i for i, (a, b) in enumerate(zip(own, expected, strict=False)) if a != b), min(len(own), len(expected))
+            (i for i, (a, b) in enumerate(zip(actual, expected, strict=False)) if a != b),
+            min(len(actual), len(expected)),
         )
-        there = own[at][0] if at < len(own) else "none"
+        there = actual[at][0] if at < len(actual) else "none"
         wants = expected[at][0] if at < len(expected) else "none"
-        found.differences.append(
-            f"examples of {model}: {len(own)} instead of {len(expected)}; the first other one is number {at}: "
+        comparison.differences.append(
+            f"examples of {model}: {len(actual)} instead of {len(expected)}; the first other one is number {at}: "
             f"{there} instead of {wants}"
         )
 
 
-def _models(found: Comparison, disturbed: Outcome, undisturbed: Outcome) -> None:
+def _models(comparison: Comparison, disturbed: Outcome, undisturbed: Outcome) -> None:
     for model, expected in undisturbed.learned.items():
-        own = disturbed.learned.get(model)
-        if own is None or (own.state, own.examples) != (expected.state, expected.examples):
-            found.model_equal = False
-            learned = own.examples if own is not None else "no"
-            found.differences.append(
+        actual = disturbed.learned.get(model)
+        if actual is None or (actual.state, actual.examples) != (expected.state, expected.examples):
+            comparison.model_equal = False
+            learned = actual.examples if actual is not None else "no"
+            comparison.differences.append(
                 f"model {model}: {learned} examples instead of {expected.examples}, "
-                f"{'the same state' if own and own.state == expected.state else 'another state'}"
+                f"{'the same state' if actual and actual.state == expected.state else 'another state'}"
             )
-        if own is None or (own.metrics, own.quality) != (expected.metrics, expected.quality):
-            found.metrics_equal = False
-            found.differences.append(f"metrics of {model}: {own and own.metrics} instead of {expected.metrics}")
+        if actual is None or (actual.metrics, actual.quality) != (expected.metrics, expected.quality):
+            comparison.metrics_equal = False
+            comparison.differences.append(
+                f"metrics of {model}: {actual and actual.metrics} instead of {expected.metrics}"
+            )

@@ -17,9 +17,9 @@ def grounds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grounds]:
     """Yield the grounds; without an official Pulsar, skip the tests, or fail them in CI."""
     with ExitStack() as running:
         try:
-            found = running.enter_context(Grounds(tmp_path_factory.mktemp("grounds")))
+            grounds = running.enter_context(Grounds(tmp_path_factory.mktemp("grounds")))
         except Unavailable as error:
             if os.environ.get("CI") == "true":
                 raise
             pytest.skip(str(error))
-        yield found
+        yield grounds

@@ -86,7 +86,7 @@ class Happened:
 
 
 def _instances(*services: str) -> list[str]:
-    return [own for own in INSTANCES if own.rpartition("-")[0] in services]
+    return [instance for instance in INSTANCES if instance.rpartition("-")[0] in services]
 
 
 # Dealt like cards: every kind occurs, in an order that the seed decides.
@@ -100,7 +100,7 @@ def schedule(seed: int, kills: int, mean: float = 2.5) -> list[Fault]:
     draw = Random(seed)
     faults: list[Fault] = []
     cards = _cards(draw)
-    while sum(own.kind is Kind.KILL for own in faults) < kills:
+    while sum(fault.kind is Kind.KILL for fault in faults) < kills:
         kind, target = next(cards)
         faults.append(_fault(draw, kind, target, mean))
     return faults
@@ -109,7 +109,7 @@ def schedule(seed: int, kills: int, mean: float = 2.5) -> list[Fault]:
 def lasts(planned: Sequence[Fault]) -> float:
     """Estimate how many seconds a schedule takes: events should flow for as long."""
     held_up = {BROKER: 9.0, STORE: 2.0}
-    return sum(own.gap + own.alone * held_up.get(own.target, 0.3) for own in planned) + 5.0
+    return sum(fault.gap + fault.alone * held_up.get(fault.target, 0.3) for fault in planned) + 5.0
 
 
 def _cards(draw: Random) -> Iterator[tuple[Kind, str]]:
@@ -170,7 +170,7 @@ class Faults(threading.Thread):
 
     @property
     def kills(self) -> int:
-        return sum(own.fault.kind is Kind.KILL for own in tuple(self.happened))
+        return sum(event.fault.kind is Kind.KILL for event in tuple(self.happened))
 
     @property
     def others(self) -> int:
@@ -207,14 +207,14 @@ class Faults(threading.Thread):
     def _vectors(self) -> int:
         """Return the event time before which all vectors are made; the last known one while the store is away."""
         try:
-            return min(own.out for own in self._site.reached().values())
+            return min(progress.out for progress in self._site.reached().values())
         except Unavailable:
             return self._made
 
     def _guarded(self, fault: Fault) -> None:
         try:
-            began = self._do(fault)
-            self.happened.append(Happened(fault, began, time.time()))
+            start = self._do(fault)
+            self.happened.append(Happened(fault, start, time.time()))
         except BaseException as error:
             self.failure = error
 
@@ -227,52 +227,52 @@ class Faults(threading.Thread):
                 return self._kill_server(target)
             case Kind.KILL:
                 child = site.child(target)
-                began = time.time()
+                start = time.time()
                 child.kill()
-                return began
+                return start
             case Kind.TERMINATE:
-                began = time.time()
+                start = time.time()
                 site.signal(target, signal.SIGTERM)
-                return began
+                return start
             case Kind.SUSPEND:
-                began = time.time()
+                start = time.time()
                 child = site.signal(target, signal.SIGSTOP)
                 self._pause.wait(fault.seconds)
                 if child.alive:
                     os.kill(child.pid, signal.SIGCONT)
-                return began
+                return start
             case Kind.WIPE:
                 return self._wipe()
             case Kind.FULL_DISK:
-                began = time.time()
+                start = time.time()
                 self._fill_disk(fault.seconds)
-                return began
+                return start
         return self._disturb(fault)
 
     def _kill_server(self, target: str) -> float:
         with self._servers[target]:
-            began = time.time()
+            start = time.time()
             if target == BROKER:
                 self._site.grounds.broker.kill()
                 self._site.grounds.restart()
             else:
                 self._site.store.kill()
                 self._site.store.start()
-        return began
+        return start
 
     def _wipe(self) -> float:
         """Empty the store, then do what an operator would do: `headrace backfill`."""
         site = self._site
         with self._servers[BROKER], self._servers[STORE], site.redis() as store:
-            began = time.time()
+            start = time.time()
             store.flushall()
             Backfill(site.loop, site.grounds.client, store, site.namespace).begin(lambda topic, messages: None)
-        return began
+        return start
 
     def _disturb(self, fault: Fault) -> float:
         to_broker = fault.kind in (Kind.CUT_BROKER, Kind.SILENCE_BROKER)
         link = (self._site.grounds.links if to_broker else self._site.stores)[fault.target]
-        began = time.time()
+        start = time.time()
         if fault.kind in (Kind.CUT_BROKER, Kind.CUT_STORE):
             link.cut()
         elif fault.kind is Kind.SLOW_STORE:
@@ -281,22 +281,22 @@ class Faults(threading.Thread):
             link.stall()
         self._pause.wait(fault.seconds)
         link.heal()
-        return began
+        return start
 
     def _fill_disk(self, seconds: float) -> None:
         """Send each checkpoint to a device that is always full: link the file that a learner writes first to it."""
         directory = self._site.data("learner") / "checkpoints"
         directory.mkdir(parents=True, exist_ok=True)
         until = time.monotonic() + seconds
-        made = set()
+        paths = set()
         while time.monotonic() < until:
             pids = [pid for name, pid in self._site.supervisor.pids.items() if name.startswith("learner")]
             for model, pid in itertools.product(self._site.loop.models, pids):
                 path = directory / f"{model.name}.ckpt.{pid}.tmp"
                 with suppress(FileExistsError):
                     path.symlink_to("/dev/full")
-                    made.add(path)
+                    paths.add(path)
             self._pause.wait(0.01)
-        for path in made:
+        for path in paths:
             if path.is_symlink():
                 path.unlink(missing_ok=True)

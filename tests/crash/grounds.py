@@ -113,13 +113,13 @@ class Grounds:
         port = free_port()
         PortBook(self._directory / "ports").note("broker", port)
         # Each link is a listener of its own, so that the addresses a process looks up lead through its link.
-        listeners, own = {_DIRECT: port, **{name: link.port for name, link in self.links.items()}}, _DIRECT
+        listeners, listener = {_DIRECT: port, **{name: link.port for name, link in self.links.items()}}, _DIRECT
         if container.engine_answers():
-            listeners["inside"], own = CONTAINER_PORT, "inside"
+            listeners["inside"], listener = CONTAINER_PORT, "inside"
         conf = {
             "advertisedAddress": "",
             "advertisedListeners": ",".join(f"{name}:pulsar://{HOST}:{port}" for name, port in listeners.items()),
-            "internalListenerName": own,
+            "internalListenerName": listener,
         }
         server = brokers.official(self._directory, conf=conf, say=lambda text: None)
         if server is None:

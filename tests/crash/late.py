@@ -47,41 +47,43 @@ def _differences(site: Site, logs: BrokerLogs, name: str) -> Iterator[str]:
 
 def compare(disturbed: Outcome, undisturbed: Outcome) -> Comparison:
     """Compare what does not depend on the clock, and each example with the vector that was logged."""
-    found = Comparison(
+    comparison = Comparison(
         rows=len(undisturbed.rows),
         dead_letters=len(undisturbed.dead_letters),
         differences=[*disturbed.faults, *undisturbed.faults],
     )
-    found.rows_equal = same(found, "row", disturbed.rows, undisturbed.rows)
-    found.dead_letters_equal = same(
-        found, "dead letter", dict.fromkeys(disturbed.dead_letters), dict.fromkeys(undisturbed.dead_letters)
+    comparison.rows_equal = same(comparison, "row", disturbed.rows, undisturbed.rows)
+    comparison.dead_letters_equal = same(
+        comparison, "dead letter", dict.fromkeys(disturbed.dead_letters), dict.fromkeys(undisturbed.dead_letters)
     )
-    for model, taken in disturbed.vectors.items():
+    for model, output in disturbed.vectors.items():
         expected = undisturbed.vectors[model]
-        found.vectors += len(expected.found)
-        times = [{own: value[0] for own, value in vectors.found.items()} for vectors in (taken, expected)]
-        found.vectors_equal &= same(found, f"vector of {model}", *times) & (taken.order == expected.order)
-        if taken.twice:
-            found.differences.append(f"vector of {model}: {len(taken.twice)} twice: {taken.twice[:5]}")
-        found.examples += len(undisturbed.examples[model])
-        _examples(found, model, disturbed, undisturbed)
-    return found
+        comparison.vectors += len(expected.found)
+        times = [{id: value[0] for id, value in vectors.found.items()} for vectors in (output, expected)]
+        comparison.vectors_equal &= same(comparison, f"vector of {model}", *times) & (output.order == expected.order)
+        if output.twice:
+            comparison.differences.append(f"vector of {model}: {len(output.twice)} twice: {output.twice[:5]}")
+        comparison.examples += len(undisturbed.examples[model])
+        _examples(comparison, model, disturbed, undisturbed)
+    return comparison
 
 
-def _examples(found: Comparison, model: str, disturbed: Outcome, undisturbed: Outcome) -> None:
-    own, expected = disturbed.examples[model], undisturbed.examples[model]
-    ids, wanted = [example[0] for example in own], {example[0] for example in expected}
-    found.examples_missing += len(wanted - set(ids))
-    found.examples_duplicated += len(ids) - len(set(ids))
-    if [example[:4] for example in own] != [example[:4] for example in expected]:
-        found.examples_equal = False
-        found.differences.append(f"examples of {model}: other ids, times, labels or order")
+def _examples(comparison: Comparison, model: str, disturbed: Outcome, undisturbed: Outcome) -> None:
+    actual, expected = disturbed.examples[model], undisturbed.examples[model]
+    ids, wanted = [example[0] for example in actual], {example[0] for example in expected}
+    comparison.examples_missing += len(wanted - set(ids))
+    comparison.examples_duplicated += len(ids) - len(set(ids))
+    if [example[:4] for example in actual] != [example[:4] for example in expected]:
+        comparison.examples_equal = False
+        comparison.differences.append(f"examples of {model}: other ids, times, labels or order")
     vectors = disturbed.vectors[model].found
-    other = [example[0] for example in own if vectors.get(example[0]) != (example[1], *example[4:])]
+    other = [example[0] for example in actual if vectors.get(example[0]) != (example[1], *example[4:])]
     if other:
-        found.examples_equal = False
-        found.differences.append(f"examples of {model}: {len(other)} have another vector than logged: {other[:5]}")
+        comparison.examples_equal = False
+        comparison.differences.append(f"examples of {model}: {len(other)} have another vector than logged: {other[:5]}")
     learned = disturbed.learned.get(model)
     if learned is None or learned.examples != len(expected):
-        found.model_equal = False
-        found.differences.append(f"model {model}: {learned and learned.examples} examples learned of {len(expected)}")
+        comparison.model_equal = False
+        comparison.differences.append(
+            f"model {model}: {learned and learned.examples} examples learned of {len(expected)}"
+        )

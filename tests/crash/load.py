@@ -74,12 +74,14 @@ class Made:
 
 def slices(load: Load) -> list[Slice]:
     """Return all slices of a load, in order."""
-    made = list(_Maker(load).events())
+    events = list(_Maker(load).events())
     size = max(1, round(load.rate * SLICE_S))
     again = Random(load.seed + 1)
-    cut = [made[start : start + size] for start in range(0, len(made), size)]
+    cut = [events[start : start + size] for start in range(0, len(events), size)]
     following = [_earliest(load, rest[0]) for rest in cut[1:]] + [0]
-    return [Slice(_by_stream(own), mark, again.random() < load.again) for own, mark in zip(cut, following, strict=True)]
+    return [
+        Slice(_by_stream(part), mark, again.random() < load.again) for part, mark in zip(cut, following, strict=True)
+    ]
 
 
 def _earliest(load: Load, event: Made) -> int:
@@ -88,7 +90,7 @@ def _earliest(load: Load, event: Made) -> int:
 
 
 def _by_stream(events: list[Made]) -> dict[str, list[bytes]]:
-    return {stream: [own.payload for own in events if own.stream == stream] for stream in STREAMS}
+    return {stream: [event.payload for event in events if event.stream == stream] for stream in STREAMS}
 
 
 class _Maker:
@@ -133,7 +135,7 @@ class _Maker:
 
     def _order(self, at: int) -> dict[str, object]:
         draw = self._random
-        own, courier = self._id("ordered"), f"r{draw.randrange(30)}"
+        order, courier = self._id("ordered"), f"r{draw.randrange(30)}"
         amount = None if draw.random() < 0.05 else round(draw.lognormvariate(3, 1), 2)
         express = draw.random() < 0.3
         if draw.random() < 0.9:
@@ -141,13 +143,14 @@ class _Maker:
             minutes = round(max(2.0, draw.gauss(6 + slow - 3 * express, 2.5)), 2)
             arrived = (at + int(minutes * 60 * SECOND)) // 10_000 * 10_000
             event = {
-                "delivery": self._id("delivered"), "at": arrived, "order": own, "courier": courier, "minutes": minutes,
+                "delivery": self._id("delivered"), "at": arrived, "order": order, "courier": courier,
+                "minutes": minutes,
             }  # fmt: skip
-            heapq.heappush(self._under_way, (arrived, own, event))
+            heapq.heappush(self._under_way, (arrived, order, event))
         customer = f"c{int(draw.paretovariate(0.7)) % 200}"
         shop = f"s{draw.randrange(40)}"
         return {
-            "order": own, "at": at, "shop": shop, "customer": customer, "courier": courier, "amount": amount,
+            "order": order, "at": at, "shop": shop, "customer": customer, "courier": courier, "amount": amount,
             "express": express,
         }  # fmt: skip
 
@@ -162,16 +165,16 @@ class _Maker:
 
     def _invalid(self, at: int) -> Made:
         draw = self._random
-        own = self._id("clicked")
+        click = self._id("clicked")
         match draw.randrange(4):
             case 0:
                 payload = b"click %d, not JSON" % draw.randrange(10**9)
             case 1:
-                payload = orjson.dumps({"click": own, "at": at, "page": "p1", "customer": "c1", "seconds": "many"})
+                payload = orjson.dumps({"click": click, "at": at, "page": "p1", "customer": "c1", "seconds": "many"})
             case 2:
-                payload = orjson.dumps({"click": own, "at": at, "customer": "c1", "seconds": 1.0})
+                payload = orjson.dumps({"click": click, "at": at, "customer": "c1", "seconds": 1.0})
             case _:
                 # The page has newer events: this one is an hour behind its partition, whatever was sent again.
-                event = {"click": own, "at": at - 3_600 * SECOND, "page": self._pages[0], "customer": "c1"}
+                event = {"click": click, "at": at - 3_600 * SECOND, "page": self._pages[0], "customer": "c1"}
                 payload = orjson.dumps({**event, "seconds": 1.0})
         return Made(at, at, "clicked", payload)

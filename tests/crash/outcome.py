@@ -42,11 +42,11 @@ class Taken:
     order: dict[int, list[str]] = field(default_factory=dict)
     twice: list[str] = field(default_factory=list)
 
-    def take(self, partition: int, own: str, value: tuple[Any, ...]) -> None:
-        if own in self.found:
-            self.twice.append(own)
-        self.found[own] = value
-        self.order.setdefault(partition, []).append(own)
+    def take(self, partition: int, id: str, value: tuple[Any, ...]) -> None:
+        if id in self.found:
+            self.twice.append(id)
+        self.found[id] = value
+        self.order.setdefault(partition, []).append(id)
 
 
 @dataclass
@@ -117,22 +117,24 @@ class _Reading:
         names = [topics.models, topics.dead_letters]
         for model in models:
             names += [topics.features(model.name), topics.predictions(model.name), topics.examples(model.name)]
-        physical = [(name, own) for name in names for own in partitions(self._client, name)]
+        physical = [(name, partition) for name in names for partition in partitions(self._client, name)]
         with ThreadPoolExecutor(8) as threads:
-            found = list(threads.map(lambda own: messages(self._client, own[1]), physical))
+            results = list(threads.map(lambda item: messages(self._client, item[1]), physical))
         logs: dict[str, list[list[Message]]] = {}
-        for (name, _), log in zip(physical, found, strict=True):
+        for (name, _), log in zip(physical, results, strict=True):
             logs.setdefault(name, []).append(log)
         for model in models:
             self._vectors(model, logs[topics.features(model.name)])
             self._predictions(model, logs[topics.predictions(model.name)])
             self._examples(model, logs[topics.examples(model.name)][0])
-        self._dead_letters([own for log in logs[topics.dead_letters] for own in log])
-        self._outcome.published = {name: [[m.published for m in log] for log in own] for name, own in logs.items()}
+        self._dead_letters([message for log in logs[topics.dead_letters] for message in log])
+        self._outcome.published = {
+            name: [[m.published for m in log] for log in topic_logs] for name, topic_logs in logs.items()
+        }
 
     def _dead_letters(self, log: Sequence[Message]) -> None:
         places = Counter[tuple[str, bytes]]()
-        for letter in (DeadLetter.FromString(own.payload) for own in log):
+        for letter in (DeadLetter.FromString(message.payload) for message in log):
             # `expected` is left out: for a late event it names the newest event before it, which may be a resent one.
             self._outcome.dead_letters[letter.stream, letter.field, letter.value, letter.event] += 1
             if letter.position:
@@ -140,7 +142,7 @@ class _Reading:
         self._outcome.letters_repeated = places.total() - len(places)
 
     def _vectors(self, model: ModelDefinition, logs: Sequence[Sequence[Message]]) -> None:
-        taken = self._outcome.vectors.setdefault(model.name, Taken())
+        output = self._outcome.vectors.setdefault(model.name, Taken())
         if model.vectors == "requests":
             return
         for partition, log in enumerate(logs):
@@ -149,30 +151,34 @@ class _Reading:
                 for row in accepted.take(epoch, vectors.positions):
                     texts = tuple(column[row] for column in vectors.categories)
                     value = (int(vectors.times[row]), vectors.numbers[row].tobytes(), texts)
-                    taken.take(partition, vectors.ids[row], value)
+                    output.take(partition, vectors.ids[row], value)
 
     def _predictions(self, model: ModelDefinition, logs: Sequence[Sequence[Message]]) -> None:
-        taken = self._outcome.predictions.setdefault(model.name, Taken())
+        output = self._outcome.predictions.setdefault(model.name, Taken())
         for partition, log in enumerate(logs):
             # Answers to requests are not compared here.
-            for payload, epoch, accepted in _owned([own for own in log if "epoch" in own.properties]):
-                own = decode_predictions(model, payload)
-                for row in accepted.take(epoch, own.positions):
-                    texts = tuple(column[row] for column in own.categories)
-                    taken.take(partition, own.ids[row], (int(own.times[row]), own.numbers[row].tobytes(), texts))
+            for payload, epoch, accepted in _owned([message for message in log if "epoch" in message.properties]):
+                predictions = decode_predictions(model, payload)
+                for row in accepted.take(epoch, predictions.positions):
+                    texts = tuple(column[row] for column in predictions.categories)
+                    output.take(
+                        partition,
+                        predictions.ids[row],
+                        (int(predictions.times[row]), predictions.numbers[row].tobytes(), texts),
+                    )
 
     def _examples(self, model: ModelDefinition, log: Sequence[Message]) -> None:
         newest, following = 0, 0
-        found = self._outcome.examples.setdefault(model.name, [])
+        examples = self._outcome.examples.setdefault(model.name, [])
         order = self._outcome.logs.setdefault(model.name, [])
-        for own in log:
-            epoch = int(own.properties.get("epoch", 0))
+        for message in log:
+            epoch = int(message.properties.get("epoch", 0))
             if epoch < newest:
                 continue
             newest = epoch
-            if not own.payload:
+            if not message.payload:
                 continue
-            entries = decode_log(model, own.payload)
+            entries = decode_log(model, message.payload)
             for row, seq in enumerate(entries.seqs.tolist()):
                 if seq < following:
                     continue
@@ -182,7 +188,7 @@ class _Reading:
                 kind = int(entries.kinds[row])
                 order.append((kind, entries.ids[row], int(entries.times[row]), int(entries.questions[row])))
                 if kind == Kind.ANSWER:
-                    found.append(_example(entries, row))
+                    examples.append(_example(entries, row))
 
 
 def _example(entries: LogEntries, row: int) -> tuple[Any, ...]:
@@ -200,28 +206,28 @@ def _example(entries: LogEntries, row: int) -> tuple[Any, ...]:
 def _owned(log: Sequence[Message]) -> Iterator[tuple[bytes, int, Accepted]]:
     """Yield the vector messages of valid owners, each with its epoch and what was accepted before."""
     accepted = Accepted()
-    for own in log:
-        epoch = int(own.properties.get("epoch", 0))
-        if accepted.mark(epoch) and own.payload:
-            yield own.payload, epoch, accepted
+    for message in log:
+        epoch = int(message.properties.get("epoch", 0))
+        if accepted.mark(epoch) and message.payload:
+            yield message.payload, epoch, accepted
 
 
 def messages(client: pulsar.Client, topic: str) -> list[Message]:
     """Return everything that a partition holds."""
     reader = client.create_reader(topic, pulsar.MessageId.earliest, receiver_queue_size=1_000)
-    found: list[Message] = []
+    log: list[Message] = []
     try:
         while _more(reader):
             try:
-                own = reader.read_next(timeout_millis=5_000)
+                message = reader.read_next(timeout_millis=5_000)
             except pulsar.Timeout:
                 break
-            position = Position.of(own.message_id())
-            if not found or position > found[-1].position:
-                found.append(Message(position, own.data(), own.properties(), own.publish_timestamp() / 1_000))
+            position = Position.of(message.message_id())
+            if not log or position > log[-1].position:
+                log.append(Message(position, message.data(), message.properties(), message.publish_timestamp() / 1_000))
     finally:
         reader.close()
-    return found
+    return log
 
 
 def _more(reader: pulsar.Reader) -> bool:

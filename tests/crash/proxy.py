@@ -85,9 +85,9 @@ class Link:
         except (OSError, asyncio.CancelledError):
             pass
         finally:
-            for own in ends:
-                own.transport.abort()
-                self._open.discard(own)
+            for end in ends:
+                end.transport.abort()
+                self._open.discard(end)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward until one end closes; data sent before still arrives."""
@@ -176,7 +176,7 @@ class Proxy:
     async def _end(self) -> None:
         for link in self.links:
             link.end()
-        tasks = [own for own in asyncio.all_tasks() if own is not asyncio.current_task()]
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         for task in tasks:

@@ -54,7 +54,7 @@ def recoveries(
 
         def find(moment: float) -> float | None:
             firsts = [log[at] if (at := bisect_right(log, moment)) < len(log) else None for log in logs]
-            known = [own for own in firsts if own is not None]
+            known = [first for first in firsts if first is not None]
             return max(known) if len(known) == len(firsts) else None
 
         return find
@@ -76,21 +76,21 @@ def recoveries(
         "learner": after(of(topics.models)),
         BROKER: next_call,
     }
-    found = []
-    for own in happened:
-        if own.fault.kind is not Kind.KILL:
+    recoveries = []
+    for event in happened:
+        if event.fault.kind is not Kind.KILL:
             continue
-        service = own.fault.target.rpartition("-")[0] or own.fault.target
+        service = event.fault.target.rpartition("-")[0] or event.fault.target
         # Output that was on its way when the store died says nothing about its recovery.
-        output = feature(own.ended) if service == STORE else finders[service](own.began)
-        seconds = None if output is None else output - own.began
-        found.append(Recovery(service, own.began, seconds, _alone(own, output, happened)))
-    return found
+        output = feature(event.ended) if service == STORE else finders[service](event.began)
+        seconds = None if output is None else output - event.began
+        recoveries.append(Recovery(service, event.began, seconds, _alone(event, output, happened)))
+    return recoveries
 
 
 def _alone(kill: Happened, until: float | None, happened: Sequence[Happened]) -> bool:
     return until is not None and not any(
-        own is not kill and own.began < until and own.ended > kill.began for own in happened
+        other is not kill and other.began < until and other.ended > kill.began for other in happened
     )
 
 

@@ -13,18 +13,18 @@ from tests.crash.run import Result
 
 def line(result: Result) -> str:
     """Return the result as one JSON object."""
-    through, found = result.disturbed, result.comparison
-    seconds = [own.seconds for own in through.recoveries if own.seconds is not None]
-    kills = sum(own.fault.kind is Kind.KILL for own in through.happened)
+    through, comparison = result.disturbed, result.comparison
+    seconds = [recovery.seconds for recovery in through.recoveries if recovery.seconds is not None]
+    kills = sum(event.fault.kind is Kind.KILL for event in through.happened)
     return json.dumps(
         {
             "kills": kills,
             "faults": len(through.happened) - kills,
             "events": through.events,
-            "rows_equal": found.rows_equal,
-            "examples_missing": found.examples_missing,
-            "examples_duplicated": found.examples_duplicated,
-            "model_equal": found.model_equal,
+            "rows_equal": comparison.rows_equal,
+            "examples_missing": comparison.examples_missing,
+            "examples_duplicated": comparison.examples_duplicated,
+            "model_equal": comparison.model_equal,
             "recovery_s_p50": round(p50(seconds), 2),
             "recovery_s_max": round(max(seconds, default=0.0), 2),
             "requests": through.requests,
@@ -41,13 +41,15 @@ def table(result: Result) -> str:
 def _faults(result: Result) -> list[str]:
     through = result.disturbed
     counts = Counter(
-        (own.fault.kind, own.fault.target.rpartition("-")[0] or own.fault.target) for own in through.happened
+        (event.fault.kind, event.fault.target.rpartition("-")[0] or event.fault.target) for event in through.happened
     )
     lines = ["faults"]
     for kind in Kind:
-        own = {target: count for (found, target), count in sorted(counts.items()) if found is kind}
-        if own:
-            lines.append(f"  {kind:<24} {sum(own.values()):>4}   " + ", ".join(f"{n} {t}" for t, n in own.items()))
+        targets = {target: count for (other, target), count in sorted(counts.items()) if other is kind}
+        if targets:
+            lines.append(
+                f"  {kind:<24} {sum(targets.values()):>4}   " + ", ".join(f"{n} {t}" for t, n in targets.items())
+            )
     lines.append(f"  {'slices sent twice':<24} {through.again:>4}")
     lines.append(f"  {'calls sent again':<24} {through.retried:>4}   to an ingest that did not answer")
     return lines
@@ -56,30 +58,35 @@ def _faults(result: Result) -> list[str]:
 def _recovery(result: Result) -> list[str]:
     lines = [f"recovery, kill to next output (s)  {'kills':>5} {'p50':>6} {'max':>6}   bounded by"]
     for service, bound in BOUNDS.items():
-        own = [found for found in result.disturbed.recoveries if found.service == service]
-        lines += _times(service, own, bound)
-        lines += _times("  while nothing else happened", [found for found in own if found.alone], "")
+        recoveries = [recovery for recovery in result.disturbed.recoveries if recovery.service == service]
+        lines += _times(service, recoveries, bound)
+        lines += _times("  while nothing else happened", [recovery for recovery in recoveries if recovery.alone], "")
     return lines
 
 
-def _times(what: str, found: Sequence[Recovery], bound: str) -> list[str]:
-    seconds = [own.seconds for own in found if own.seconds is not None]
+def _times(what: str, recoveries: Sequence[Recovery], bound: str) -> list[str]:
+    seconds = [recovery.seconds for recovery in recoveries if recovery.seconds is not None]
     worst = max(seconds, default=0.0)
-    return [f"  {what:<32} {len(found):>5} {p50(seconds):>6.2f} {worst:>6.2f}   {bound}".rstrip()] if found else []
+    return (
+        [f"  {what:<32} {len(recoveries):>5} {p50(seconds):>6.2f} {worst:>6.2f}   {bound}".rstrip()]
+        if recoveries
+        else []
+    )
 
 
 def _compared(result: Result) -> list[str]:
-    found, through = result.comparison, result.disturbed
+    comparison, through = result.comparison, result.disturbed
     rows = [
-        ("rows", found.rows, found.rows_equal, "all fields, behind their header"),
-        ("vectors", found.vectors, found.vectors_equal, "each event once, in order, to the last bit"),
-        ("predictions", found.predictions, found.predictions_equal,
-         f"each vector once; {found.unscored} vectors before the first version"),
-        ("examples", found.examples, found.examples_equal, "ids, times, labels, vectors, order"),
-        ("models", found.models, found.model_equal, "hash of the learner's state"),
-        ("metrics", found.models, found.metrics_equal, "prequential, with all they are made of"),
-        ("dead letters", found.dead_letters, found.dead_letters_equal,
-         f"as a set; {found.letters_again} again: {found.letters_repeated} by a crash, the others sent again"),
+        ("rows", comparison.rows, comparison.rows_equal, "all fields, behind their header"),
+        ("vectors", comparison.vectors, comparison.vectors_equal, "each event once, in order, to the last bit"),
+        ("predictions", comparison.predictions, comparison.predictions_equal,
+         f"each vector once; {comparison.unscored} vectors before the first version"),
+        ("examples", comparison.examples, comparison.examples_equal, "ids, times, labels, vectors, order"),
+        ("models", comparison.models, comparison.model_equal, "hash of the learner's state"),
+        ("metrics", comparison.models, comparison.metrics_equal, "prequential, with all they are made of"),
+        ("dead letters", comparison.dead_letters, comparison.dead_letters_equal,
+         f"as a set; {comparison.letters_again} again: {comparison.letters_repeated} by a crash, "
+         "the others sent again"),
     ]  # fmt: skip
     lines = ["compared with the undisturbed run"]
     lines += [
@@ -98,4 +105,4 @@ def _wrong(result: Result) -> list[str]:
     wrong = [*result.comparison.differences]
     if result.disturbed.unfinished:
         wrong.insert(0, f"not finished: {result.disturbed.unfinished}")
-    return ["", "wrong", *(f"  {own}" for own in wrong)] if wrong else []
+    return ["", "wrong", *(f"  {line}" for line in wrong)] if wrong else []

@@ -95,7 +95,7 @@ def disturbed(
         Examines the output before the store is gone; returns what is wrong. By default the oracle examines it.
     """
     cut = slices(load)
-    began = time.monotonic()
+    start = time.monotonic()
     with Site(grounds, directory, loop_file, linked=True, services=services, environment=environment) as site:
         _seed_requests_model(site)
         faults = Faults(site, planned, say)
@@ -126,13 +126,13 @@ def disturbed(
             asker.slowest,
             asker.failures,
             unfinished,
-            time.monotonic() - began,
+            time.monotonic() - start,
         )
 
 
 def undisturbed(grounds: Grounds, directory: Path, load: Load, *, loop_file: Path = LOOP) -> Outcome:
     """Run the same events through one process of each service, at full speed."""
-    cut = [Slice(own.events, own.mark, False) for own in slices(load)]
+    cut = [Slice(part.events, part.mark, False) for part in slices(load)]
     with Site(grounds, directory, loop_file, linked=False) as site:
         sender = Sender(lambda: site.of("ingest"), cut)
         sender.start()
@@ -151,10 +151,10 @@ def both(
 ) -> Result:
     """Run both, and compare them."""
     through = disturbed(grounds, directory / "disturbed", load, planned, say=say)
-    began = time.monotonic()
+    start = time.monotonic()
     say("the same events, undisturbed")
     without = undisturbed(grounds, directory / "undisturbed", load)
-    return Result(through, compare(through.outcome, without), time.monotonic() - began)
+    return Result(through, compare(through.outcome, without), time.monotonic() - start)
 
 
 def _reached(load: Load, sender: Sender) -> int:
@@ -164,14 +164,14 @@ def _reached(load: Load, sender: Sender) -> int:
 
 def _watch(sender: Sender, faults: Faults, asker: Asker, say: Say) -> str:
     """Wait for the end of events and faults; return what went wrong with them."""
-    told = time.monotonic()
+    last_report = time.monotonic()
     while sender.is_alive() or faults.is_alive():
         for thread in (sender, faults):
             thread.join(0.2)
             if thread.failure is not None:
                 return f"{thread.name}: {thread.failure!r}"
-        if time.monotonic() - told > 5:
-            told = time.monotonic()
+        if time.monotonic() - last_report > 5:
+            last_report = time.monotonic()
             say(
                 f"{sender.sent:,} of {sender.events:,} events, {faults.kills} kills, {faults.others} other faults, "
                 f"{asker.requests} requests, {asker.failed} failed"
@@ -182,7 +182,7 @@ def _watch(sender: Sender, faults: Faults, asker: Asker, say: Say) -> str:
 def _settled(site: Site, seconds: float) -> str:
     """Wait until everything is at the end; return what is not, in words."""
     try:
-        until(lambda: _behind(site), lambda found: not found, seconds)
+        until(lambda: _behind(site), lambda missing: not missing, seconds)
     except TimeoutError as error:
         return str(error)
     return ""
@@ -192,8 +192,8 @@ def _behind(site: Site) -> list[str]:
     """Return what has not reached the end of history, in words."""
     try:
         behind = [
-            f"{own.stream}-{own.partition} is not folded"
-            for own, reached in site.reached().items()
+            f"{partition.stream}-{partition.partition} is not folded"
+            for partition, reached in site.reached().items()
             if min(reached) < ENDED
         ]
     except Unavailable as error:
@@ -217,7 +217,7 @@ def _unscored(site: Site, models: Sequence[str]) -> list[str]:
         f"{topic.rpartition('/')[2]} is not scored"
         for model in models
         for topic in client.get_topic_partitions(site.topics.predictions(model))
-        if not any(own.properties.get("reached") == "ended" for own in messages(client, topic))
+        if not any(message.properties.get("reached") == "ended" for message in messages(client, topic))
     ]
 
 

@@ -65,29 +65,29 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         try:
-            began = time.monotonic()
-            for index, own in enumerate(self._slices):
+            start = time.monotonic()
+            for index, part in enumerate(self._slices):
                 if self._reached is not None:
-                    self._pause.wait(max(began + index * SLICE_S - time.monotonic(), 0.0))
+                    self._pause.wait(max(start + index * SLICE_S - time.monotonic(), 0.0))
                     while self._reached() < index * SLICE_S:
                         self._pause.wait(SLICE_S)
-                self._surely(own)
-                if own.again:
-                    self._surely(own)
+                self._surely(part)
+                if part.again:
+                    self._surely(part)
                     self.again += 1
-                self.sent += len(own)
+                self.sent += len(part)
             self._surely(Slice({}, 0, False), end=True)
         except BaseException as error:
             self.failure = error
         finally:
             self._forget()
 
-    def _surely(self, own: Slice, *, end: bool = False) -> None:
+    def _surely(self, part: Slice, *, end: bool = False) -> None:
         deadline = time.monotonic() + scaled(self._seconds)
         while True:
-            began = time.time()
+            start = time.time()
             try:
-                self._send(own, end)
+                self._send(part, end)
             except HeadraceError:
                 self._forget()
                 self.retried += 1
@@ -95,10 +95,10 @@ class Sender(threading.Thread):
                     raise
                 self._pause.wait(0.1)
             else:
-                self.calls.append(Call(began, time.time()))
+                self.calls.append(Call(start, time.time()))
                 return
 
-    def _send(self, own: Slice, end: bool) -> None:
+    def _send(self, part: Slice, end: bool) -> None:
         if self._client is None:
             addresses = self._addresses()
             self._client = IngestClient(addresses[self._turn % len(addresses)])
@@ -108,7 +108,7 @@ class Sender(threading.Thread):
             bell.start()
             try:
                 for name in STREAMS:
-                    stream.send(name, own.events.get(name, []), mark=own.mark, end=end)
+                    stream.send(name, part.events.get(name, []), mark=part.mark, end=end)
                 stream.finish()
             finally:
                 bell.cancel()

@@ -82,7 +82,7 @@ class Site:
                 self.directory,
                 self.grounds.broker.url,
                 self.store.url,
-                environment=self._own,
+                environment=self._environment_of,
             )
             self.supervisor = starting.enter_context(
                 Supervisor(
@@ -93,7 +93,7 @@ class Site:
                     delays=Delays(0.1, 1.0, 3.0),
                 )
             )
-            self.addresses = {own.instance: own.address for own in self.supervisor.status()}
+            self.addresses = {status.instance: status.address for status in self.supervisor.status()}
             self._running = starting.pop_all()
         return self
 
@@ -126,10 +126,14 @@ class Site:
         Unavailable
             The store does not answer.
         """
-        partitions = [PartitionId(own.name, index) for own in self.loop.streams for index in range(own.partitions)]
+        partitions = [
+            PartitionId(stream.name, index) for stream in self.loop.streams for index in range(stream.partitions)
+        ]
         with self.redis() as store:
-            found = PartitionStore(store, self.loop.name).standings(partitions)
-        return {own: Reached() if standing is None else standing.reached for own, standing in found.items()}
+            standings = PartitionStore(store, self.loop.name).standings(partitions)
+        return {
+            partition: Reached() if standing is None else standing.reached for partition, standing in standings.items()
+        }
 
     def child(self, instance: str, seconds: float = 30.0) -> Child:
         """Return the process of an instance; wait for it while it is being restarted."""
@@ -150,10 +154,10 @@ class Site:
         return child
 
     def _worker(self, instance: str) -> Worker:
-        return next(own for own in self.supervisor.workers if own.instance == instance)
+        return next(worker for worker in self.supervisor.workers if worker.instance == instance)
 
-    def _own(self, instance: str) -> dict[str, str]:
-        own = {
+    def _environment_of(self, instance: str) -> dict[str, str]:
+        environment = {
             "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")]),
             "HEADRACE_NAMESPACE": self.namespace,
             "HEADRACE_PATIENCE_S": "10",
@@ -162,8 +166,8 @@ class Site:
             **self._environment,
         }
         if self._linked:
-            own["HEADRACE_REDIS_URL"] = f"redis://{HOST}:{self.stores[instance].port}/0"
-        return own
+            environment["HEADRACE_REDIS_URL"] = f"redis://{HOST}:{self.stores[instance].port}/0"
+        return environment
 
     def _report(self, text: str) -> None:
         with (self.directory / "restarts.log").open("a") as log:

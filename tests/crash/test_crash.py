@@ -40,8 +40,8 @@ def test_late_events_and_a_short_wait(grounds: Grounds, tmp_path: Path) -> None:
     run = disturbed(
         grounds, tmp_path / "disturbed", LATE, planned, loop_file=late.LOOP, check=late.recomputed, say=print
     )
-    found = late.compare(run.outcome, undisturbed(grounds, tmp_path / "undisturbed", LATE, loop_file=late.LOOP))
+    comparison = late.compare(run.outcome, undisturbed(grounds, tmp_path / "undisturbed", LATE, loop_file=late.LOOP))
     assert not run.unfinished
-    assert found.differences == []
-    assert found.passed
-    assert found.dead_letters > LATE.seconds
+    assert comparison.differences == []
+    assert comparison.passed
+    assert comparison.dead_letters > LATE.seconds

@@ -49,49 +49,51 @@ def through(
         settle_s=settle_s,
         say=print,
     )
-    assert {own[1:] for own in moments} == {own.name[4:] for own in (directory / "state" / "feature").glob("was-*")}
-    found = compare(run.outcome, expected)
+    assert {moment[1:] for moment in moments} == {
+        path.name[4:] for path in (directory / "state" / "feature").glob("was-*")
+    }
+    comparison = compare(run.outcome, expected)
     if run.unfinished:
-        found.differences.append(run.unfinished)
-    print("\n".join(found.differences))
-    return found
+        comparison.differences.append(run.unfinished)
+    print("\n".join(comparison.differences))
+    return comparison
 
 
 def test_without_a_mutation_all_is_the_same(grounds: Grounds, tmp_path: Path, expected: Outcome) -> None:
-    found = through(grounds, tmp_path, expected, {"feature": "mortal"}, ZOMBIE, *DEATHS, settle_s=90.0)
-    assert found.differences == []
-    assert found.passed
+    comparison = through(grounds, tmp_path, expected, {"feature": "mortal"}, ZOMBIE, *DEATHS, settle_s=90.0)
+    assert comparison.differences == []
+    assert comparison.passed
 
 
 def test_a_zombie_without_a_fence_is_noticed(grounds: Grounds, tmp_path: Path, expected: Outcome) -> None:
     for attempt in range(3):  # the late write may repeat what is there already
-        found = through(grounds, tmp_path / str(attempt), expected, {"feature": "fence"}, ZOMBIE)
-        if not found.rows_equal:
+        comparison = through(grounds, tmp_path / str(attempt), expected, {"feature": "fence"}, ZOMBIE)
+        if not comparison.rows_equal:
             break
-    assert not found.rows_equal
-    assert not found.passed
+    assert not comparison.rows_equal
+    assert not comparison.passed
 
 
 def test_progress_saved_before_the_vectors_are_sent_is_noticed(
     grounds: Grounds, tmp_path: Path, expected: Outcome
 ) -> None:
-    found = through(grounds, tmp_path, expected, {"feature": "order"}, "-saved")
-    assert found.rows_equal
-    assert not found.vectors_equal
-    assert found.examples_missing
-    assert not found.passed
+    comparison = through(grounds, tmp_path, expected, {"feature": "order"}, "-saved")
+    assert comparison.rows_equal
+    assert not comparison.vectors_equal
+    assert comparison.examples_missing
+    assert not comparison.passed
 
 
 def test_resends_that_count_are_noticed(grounds: Grounds, tmp_path: Path, expected: Outcome) -> None:
-    found = through(grounds, tmp_path, expected, {"feature": "ids"})
+    comparison = through(grounds, tmp_path, expected, {"feature": "ids"})
     # Marks follow each slice, so most resent events are late.
-    assert not (found.rows_equal and found.dead_letters_equal)
-    assert not found.passed
+    assert not (comparison.rows_equal and comparison.dead_letters_equal)
+    assert not comparison.passed
 
 
 def test_examples_learned_twice_are_noticed(grounds: Grounds, tmp_path: Path, expected: Outcome) -> None:
-    found = through(grounds, tmp_path, expected, {"learner": "skip", "feature": "mortal"}, "-joined")
-    assert found.rows_equal
-    assert found.examples_equal
-    assert not found.model_equal
-    assert not found.passed
+    comparison = through(grounds, tmp_path, expected, {"learner": "skip", "feature": "mortal"}, "-joined")
+    assert comparison.rows_equal
+    assert comparison.examples_equal
+    assert not comparison.model_equal
+    assert not comparison.passed

@@ -36,7 +36,7 @@ def flight_vectors(streams: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[s
             row = rows[view.name].get(entity, none) if entity is not None else none
             return aggregate(view, node, row.between(*widest(view, event.time)), event.time)
 
-        found = {own.name: evaluate(own.value, event.fields, read) for own in model.features}
+        found = {feature.name: evaluate(feature.value, event.fields, read) for feature in model.features}
         return {name: value if isinstance(value, float) else math.nan for name, value in found.items()}
 
     return {event.id: vector(event) for event in judged[model.stream].accepted}

@@ -71,15 +71,17 @@ def learned(running: embedded.RunningLoop, data: LabelledRows, seconds: float = 
 
     def told() -> dict[str, dict[str, float]]:
         """Return each model's metrics from the learner that is furthest: standbys report metrics as well."""
-        every = [(model, own) for status in running.status() for model, own in status.metrics.items()]
+        every = [(model, metrics) for status in running.status() for model, metrics in status.metrics.items()]
         return dict(sorted(every, key=lambda entry: entry[1].get("examples", 0)))
 
     found = until(
         told,
-        lambda told: len(told) == 2 and all(own["examples"] == len(data.rows) for own in told.values()),
+        lambda by_model: (
+            len(by_model) == 2 and all(metrics["examples"] == len(data.rows) for metrics in by_model.values())
+        ),
         seconds,
     )
-    return {model: own["accuracy"] for model, own in found.items()}
+    return {model: metrics["accuracy"] for model, metrics in found.items()}
 
 
 def stored_state(file: Path, data: Path, model: str) -> str:

@@ -66,13 +66,13 @@ class Shop:
         """Send events and then a mark, or the end of their history if `mark` is 0."""
         with IngestClient(self.running.addresses["ingest"]) as client, client.stream() as stream:
             for name in ("asked", "sold"):
-                stream.send(name, [event for _, own, event in events if own == name], mark=mark, end=not mark)
+                stream.send(name, [event for _, stream, event in events if stream == name], mark=mark, end=not mark)
             assert stream.finish().rejected == 0
 
     def learned(self, examples: int) -> None:
         """Wait until the learner has learned that many."""
         until(
-            lambda: [own.metrics.get("m", {}).get("examples") for own in self.running.status()],
+            lambda: [status.metrics.get("m", {}).get("examples") for status in self.running.status()],
             lambda found: examples in found,
             60,
         )
@@ -108,12 +108,12 @@ def history() -> list[tuple[int, str, bytes]]:
     chance, events = random.Random(4), []
     for index in range(SIZE):
         at, shop = EPOCH + index * SECOND // 2, f"s{chance.randrange(5)}"
-        own = {"id": f"{index:04d}", "shop": shop}
+        fields = {"id": f"{index:04d}", "shop": shop}
         later = at + chance.randrange(30, 300) * SECOND
-        asked = {**own, "at": at, "user": f"u{chance.randrange(9)}", "x": chance.random()}
-        sold = {**own, "at": later, "y": chance.random(), "late": chance.random() < 0.3}
-        events += [(at, "asked", asked), (later, "sold", sold)]
-    return [(at, name, json.dumps(event).encode()) for at, name, event in sorted(events, key=lambda own: own[0])]
+        question = {**fields, "at": at, "user": f"u{chance.randrange(9)}", "x": chance.random()}
+        sold = {**fields, "at": later, "y": chance.random(), "late": chance.random() < 0.3}
+        events += [(at, "asked", question), (later, "sold", sold)]
+    return [(at, name, json.dumps(event).encode()) for at, name, event in sorted(events, key=lambda event: event[0])]
 
 
 @contextmanager

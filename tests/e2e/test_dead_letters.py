@@ -23,8 +23,8 @@ ROWS = 100
 
 
 def test_invalid_events_are_refused_and_the_valid_ones_beside_them_learned(tmp_path: Path) -> None:
-    whole = load("Phishing")
-    data = LabelledRows(whole.name, whole.rows[:ROWS])
+    dataset = load("Phishing")
+    data = LabelledRows(dataset.name, dataset.rows[:ROWS])
     file = tmp_path / "loop.py"
     file.write_text(loop_file(data))
     x = data.rows[0][0]

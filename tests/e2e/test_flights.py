@@ -56,7 +56,7 @@ def played(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
         result = play(running.definition, sources, running.addresses["ingest"], running.redis_url, ahead=2_000)
         assert (result.accepted, result.rejected) == (EVENTS, 0)
         until(
-            lambda: {own.service: own.frontier for own in running.status()},
+            lambda: {status.service: status.frontier for status in running.status()},
             lambda frontiers: frontiers.get("learner") is Rest.ENDED,
             seconds=120,
         )
@@ -75,10 +75,10 @@ def served_vectors(running: embedded.RunningLoop) -> dict[str, dict[str, float]]
         batch = reader.receive()
         for payload in filter(None, batch.payloads):
             vectors = decode_vectors(model, payload)
-            for own, numbers in zip(vectors.ids, vectors.numbers.tolist(), strict=True):
-                assert own not in found
-                found[own] = dict(zip(names, numbers, strict=True))
-        ended = any(own.get("reached") == "ended" for own in batch.properties)
+            for id, numbers in zip(vectors.ids, vectors.numbers.tolist(), strict=True):
+                assert id not in found
+                found[id] = dict(zip(names, numbers, strict=True))
+        ended = any(properties.get("reached") == "ended" for properties in batch.properties)
     client.close()
     return found
 
@@ -95,10 +95,10 @@ def test_the_vectors_are_those_of_the_definition(played: embedded.RunningLoop, f
     found = served_vectors(played)
     assert found.keys() == expected.keys()
     different = [
-        (own, name, value, found[own][name])
-        for own, values in expected.items()
+        (id, name, value, found[id][name])
+        for id, values in expected.items()
         for name, value in values.items()
-        if not _close(value, found[own][name])
+        if not _close(value, found[id][name])
     ]
     assert different == []
 
@@ -144,19 +144,19 @@ def flight_questions(played: embedded.RunningLoop, files: dict[str, Path], recor
     return topics.flights(files, recorded, played.definition.label(played.definition.models[0].label).wait)
 
 
-def beside_river(recorded: Recorded, by_time: Questions, told: Told) -> Comparison:
+def beside_river(recorded: Recorded, by_time: Questions, loop_results: Told) -> Comparison:
     """Compare the loop with River's evaluation: `python -m tests.simulations.year` does so over the whole year."""
     loaded = declare.load(LOOP)
     model = loaded.definition.models[0].name
     places = evaluate(recorded.questions, loaded.learner(model))
     times = evaluate(by_time, loaded.learner(model), {*recorded.served.versions.tolist()})
-    return compare(recorded, places, times, told, None)
+    return compare(recorded, places, times, loop_results, None)
 
 
 def test_predictions_are_rivers_under_late_labels(
-    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, told: Told
+    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, loop_results: Told
 ) -> None:
-    found = beside_river(recorded, flight_questions(played, files, recorded), told)
+    found = beside_river(recorded, flight_questions(played, files, recorded), loop_results)
     assert [check for check in found.checks if check.different] == []
     compared = {check.what: check.compared for check in found.checks}
     assert compared["predictions: River by event times, learner"] == len(served_vectors(played))
@@ -166,17 +166,21 @@ def test_predictions_are_rivers_under_late_labels(
 
 
 def test_the_comparison_with_river_sees_one_bit(
-    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, told: Told
+    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, loop_results: Told
 ) -> None:
-    asked = flight_questions(played, files, recorded)
+    questions = flight_questions(played, files, recorded)
     # By time, and in reverse order within equal times.
-    order = np.lexsort((-np.arange(len(asked)), asked.times))
-    scores, estimator, loss = told.scores.copy(), copy.deepcopy(told.estimator), told.metrics["log_loss"]
+    order = np.lexsort((-np.arange(len(questions)), questions.times))
+    scores, estimator, loss = (
+        loop_results.scores.copy(),
+        copy.deepcopy(loop_results.estimator),
+        loop_results.metrics["log_loss"],
+    )
     scores[1_000] = math.nextafter(scores[1_000], 1.0)
     estimator["LogisticRegression"].intercept = math.nextafter(estimator["LogisticRegression"].intercept, 1.0)
     assert loss is not None
-    changed = Told(scores, {**told.metrics, "log_loss": math.nextafter(loss, 1.0)}, estimator)
-    found = beside_river(recorded, asked.take(order.tolist()), changed)
+    changed = Told(scores, {**loop_results.metrics, "log_loss": math.nextafter(loss, 1.0)}, estimator)
+    found = beside_river(recorded, questions.take(order.tolist()), changed)
     different = {check.what: check.different for check in found.checks}
     assert different["entries: River's order of event times, log"] > 1_000
     assert different["predictions: River by event times, learner"] > 1_000
@@ -200,13 +204,13 @@ def replay(
 def test_a_replay_finds_no_difference(
     played: embedded.RunningLoop, capsys: pytest.CaptureFixture[str], relearn: tuple[str, ...]
 ) -> None:
-    code, differences, told = replay(played, capsys, "--to", "2014-01-01", *relearn)
-    assert (code, differences, told["values_differ"], told["scores_differ"]) == (0, [], 0, 0)
-    assert told["vectors"] == len(served_vectors(played))
-    assert 1_000 < told["predictions"] < told["vectors"]
-    assert told["versions"] > 1
-    assert told["relearned"] == (told["versions"] if relearn else 0)
-    assert told["versions_missing"] == []
+    code, differences, summary = replay(played, capsys, "--to", "2014-01-01", *relearn)
+    assert (code, differences, summary["values_differ"], summary["scores_differ"]) == (0, [], 0, 0)
+    assert summary["vectors"] == len(served_vectors(played))
+    assert 1_000 < summary["predictions"] < summary["vectors"]
+    assert summary["versions"] > 1
+    assert summary["relearned"] == (summary["versions"] if relearn else 0)
+    assert summary["versions_missing"] == []
 
 
 def test_a_replay_tells_what_one_altered_event_changes(
@@ -215,31 +219,37 @@ def test_a_replay_tells_what_one_altered_event_changes(
     streams = {stream: events_of(path) for stream, path in files.items()}
     before = flight_vectors(streams)
     # Make a flight that left on time an hour late.
-    place = next(i for i, own in enumerate(streams["departed"]) if i > 3_000 and abs(own["departure_delay"]) < 1)
+    place = next(
+        i for i, departure in enumerate(streams["departed"]) if i > 3_000 and abs(departure["departure_delay"]) < 1
+    )
     altered = streams["departed"][place] | {"departure_delay": 60.0}
     streams["departed"][place] = altered
     after = flight_vectors(streams)
     expected = {
-        (own, name): (value, after[own][name])
-        for own, values in before.items()
+        (id, name): (value, after[id][name])
+        for id, values in before.items()
         for name, value in values.items()
-        if not _close(value, after[own][name])
+        if not _close(value, after[id][name])
     }
     assert len(expected) > 50
     file = tmp_path / "altered.jsonl"
     file.write_text(json.dumps(altered))
-    code, differences, told = replay(played, capsys, "--to", "2014-01-01", "--events", f"departed={file}")
-    values = {(own["id"], own["what"]): own for own in differences if own["what"] != "score"}
+    code, differences, summary = replay(played, capsys, "--to", "2014-01-01", "--events", f"departed={file}")
+    values = {
+        (difference["id"], difference["what"]): difference
+        for difference in differences
+        if difference["what"] != "score"
+    }
     assert code == 1
     assert values.keys() == expected.keys()
-    for key, own in values.items():
-        assert _close(own["logged"], expected[key][0])
-        assert _close(own["recomputed"], expected[key][1])
-        assert own["why"] == f"altered event: departed {altered['flight']}"
-    scores = [own for own in differences if own["what"] == "score"]
-    assert {own["id"] for own in scores} <= {own for own, _ in expected}
-    assert {own["why"] for own in scores} == {"its vector differs"}
-    assert (told["values_differ"], told["scores_differ"]) == (len(values), len(scores))
+    for key, difference in values.items():
+        assert _close(difference["logged"], expected[key][0])
+        assert _close(difference["recomputed"], expected[key][1])
+        assert difference["why"] == f"altered event: departed {altered['flight']}"
+    scores = [difference for difference in differences if difference["what"] == "score"]
+    assert {difference["id"] for difference in scores} <= {id for id, _ in expected}
+    assert {difference["why"] for difference in scores} == {"its vector differs"}
+    assert (summary["values_differ"], summary["scores_differ"]) == (len(values), len(scores))
     assert scores
 
 
@@ -247,7 +257,7 @@ def test_replays_go_as_their_page_shows(
     played: embedded.RunningLoop, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = ROOT / "docs" / "replay.md"
-    shown = {own.language: own.text for own in blocks(page)}
+    shown = {block.language: block.text for block in blocks(page)}
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HEADRACE_DATA", str(played.data))
     Path("altered.csv").write_text(shown["csv"])
@@ -269,11 +279,11 @@ def test_a_replay_tells_that_another_version_scored(
     played: embedded.RunningLoop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (model,) = played.definition.models
-    own, vector = list(served_vectors(played).items())[-1]
+    id, vector = list(served_vectors(played).items())[-1]
     numbers = np.array([[vector[feature.name] for feature in model.features]])
     moment = np.array([1_400_000_000_000_000])
     forged = Predictions(
-        [own], moment, [START.to_bytes()], np.array([model.publish_examples]), np.array([0.5]), None, numbers, []
+        [id], moment, [START.to_bytes()], np.array([model.publish_examples]), np.array([0.5]), None, numbers, []
     )
     client = pulsar.Client(played.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
     producer = Producer(client, Topics(played.definition.name).predictions(model.name))
@@ -281,10 +291,10 @@ def test_a_replay_tells_that_another_version_scored(
     producer.send(payload, properties=header(payload, definition=model.hash))
     producer.flush()
     client.close()
-    code, differences, told = replay(played, capsys, "--from", "2014-01-01")
-    assert (code, told["vectors"], told["requests"]) == (1, 0, 1)
+    code, differences, summary = replay(played, capsys, "--from", "2014-01-01")
+    assert (code, summary["vectors"], summary["requests"]) == (1, 0, 1)
     (found,) = differences
-    assert (found["id"], found["what"], found["logged"]) == (own, "score", 0.5)
+    assert (found["id"], found["what"], found["logged"]) == (id, "score", 0.5)
     assert found["why"].startswith(f"other version: {model.publish_examples:,}, as it is on the models topic")
 
 

@@ -30,8 +30,8 @@ def test_examples_and_metrics_are_those_reckoned_apart(found: Simulation) -> Non
 
 
 def test_keep_leaves_probabilities_as_they_are(found: Simulation) -> None:
-    everything, kept = found.metrics[ALL]["mean"], found.metrics[KEPT]["mean"]
-    assert kept == pytest.approx(everything, rel=BOUND)
+    everything, kept_mean = found.metrics[ALL]["mean"], found.metrics[KEPT]["mean"]
+    assert kept_mean == pytest.approx(everything, rel=BOUND)
     assert found.quality[f"{KEPT}, on all payments"].mean == pytest.approx(everything, rel=BOUND)
 
 

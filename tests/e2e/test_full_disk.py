@@ -37,10 +37,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def fill(disk: Path) -> Path:
     """Use up all free space."""
     file = disk / "large"
-    with open(file, "wb", buffering=0) as taken:
+    with open(file, "wb", buffering=0) as handle:
         while True:
             try:
-                taken.write(bytes(65_536))
+                handle.write(bytes(65_536))
             except OSError:
                 return file
 
@@ -48,7 +48,7 @@ def fill(disk: Path) -> Path:
 def test_a_full_disk_is_said_and_passes(small_disk: Path, tmp_path: Path) -> None:
     data = str(small_disk / "data")
     (tmp_path / "payments.py").write_text(python_blocks(README)[0].text)
-    payments = next(own.text for own in blocks(README) if own.language == "csv")
+    payments = next(block.text for block in blocks(README) if block.language == "csv")
     (tmp_path / "payments.csv").write_text(payments)
 
     def says_full(text: str) -> bool:

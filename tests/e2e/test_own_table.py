@@ -22,13 +22,13 @@ PAGE = ROOT / "docs" / "your-own-table.md"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the page's table and what `init` wrote for it."""
-    made = tmp_path_factory.mktemp("own")
+    directory = tmp_path_factory.mktemp("own")
     [table] = [block.text for block in blocks(PAGE) if block.language == "csv"]
-    (made / "trips.csv").write_text(table)
+    (directory / "trips.csv").write_text(table)
     [init] = [words for words in commands(PAGE, "headrace") if words == ["init", "trips.csv"]]
-    said = headrace(made, init)
-    assert "headrace play trips.csv" in said
-    return made
+    output = headrace(directory, init)
+    assert "headrace play trips.csv" in output
+    return directory
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,7 @@ def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Runnin
             for name in ("scheduled", "arrived"):
                 stream.send(name, [], end=True)
             assert stream.finish().rejected == 0
-        until(lambda: [own.versions for own in running.status() if own.service == "scorer"], _has_learned, 60)
+        until(lambda: [status.versions for status in running.status() if status.service == "scorer"], _has_learned, 60)
         yield running
 
 
@@ -100,9 +100,9 @@ def test_a_file_is_sent_as_the_page_shows(sending: embedded.RunningLoop) -> None
 
 
 def test_programs_send_events_as_the_page_shows(sending: embedded.RunningLoop) -> None:
-    said = _python(SEND, python_blocks(SEND)[1:], sending)
-    assert "29 accepted, 0 rejected" in said
-    assert 'delay_min "late" a finite number' in said
+    output = _python(SEND, python_blocks(SEND)[1:], sending)
+    assert "29 accepted, 0 rejected" in output
+    assert 'delay_min "late" a finite number' in output
 
 
 def test_live_events_follow_history_as_the_page_shows(tmp_path: Path) -> None:
@@ -112,8 +112,8 @@ def test_live_events_follow_history_as_the_page_shows(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", history.text], cwd=running.data, check=True)
         [play] = [words for words in commands(ADOPT, "headrace") if words[0] == "play"]
         assert _headrace(running, *play).returncode == 0
-        said = _python(ADOPT, [live], running, running.data)
-        for line in said.splitlines():
+        output = _python(ADOPT, [live], running, running.data)
+        for line in output.splitlines():
             assert re.fullmatch(r"(payment|outcome) 0 accepted, 2[78]\d repeats, 0 rejected", line)
         [mark] = [words for words in commands(ADOPT, "headrace") if words[0] == "mark"]
         assert _headrace(running, *mark).returncode == 0
@@ -122,10 +122,10 @@ def test_live_events_follow_history_as_the_page_shows(tmp_path: Path) -> None:
 
 def test_a_program_asks_as_the_page_shows(asking: embedded.RunningLoop) -> None:
     # The page explains why these do not share a process.
-    triton = [own for own in python_blocks(ASK) if "tritonclient" in own.text]
-    said = _python(ASK, [own for own in python_blocks(ASK) if own not in triton], asking)
-    assert "from 30 examples" in said
-    assert "late_arrival binary 30" in said
+    triton = [block for block in python_blocks(ASK) if "tritonclient" in block.text]
+    output = _python(ASK, [block for block in python_blocks(ASK) if block not in triton], asking)
+    assert "from 30 examples" in output
+    assert "late_arrival binary 30" in output
     assert len(_python(ASK, triton, asking).split()) >= 2
 
 
@@ -146,17 +146,17 @@ def _has_learned(versions: list[dict[str, int]]) -> bool:
 
 
 def _examples(running: embedded.RunningLoop) -> float:
-    told = [own.get("examples", 0.0) for status in running.status() for own in status.metrics.values()]
-    return max(told, default=0.0)
+    counts = [metrics.get("examples", 0.0) for status in running.status() for metrics in status.metrics.values()]
+    return max(counts, default=0.0)
 
 
 def _block(page: Path, language: str) -> Block:
-    return next(own for own in blocks(page) if own.language == language)
+    return next(block for block in blocks(page) if block.language == language)
 
 
 def _python(page: Path, parts: list[Block], running: embedded.RunningLoop, where: Path | None = None) -> str:
     """Run the blocks in order in one process, at the addresses of this loop; return what they print."""
-    text = "\n".join(own.text for own in parts)
+    text = "\n".join(block.text for block in parts)
     for shown, address in {
         "127.0.0.1:8000": running.addresses["ingest"],
         "localhost:7070": running.addresses["scorer"],

@@ -60,10 +60,12 @@ def test_a_poison_event_is_refused_and_counts_once_when_it_is_sent_again(
         client.publish_stream("sold", [_event(second, name, late=True) for second, name in sold])
         shop.events(2)
         letters = [json.loads(line) for line in call("list", "--json").splitlines()]
-        assert [own["event"]["id"] for own in letters] == ["10", "30"]
+        assert [letter["event"]["id"] for letter in letters] == ["10", "30"]
         reason = "poison to view 'sales' (ArithmeticError: this shop is poison)"
-        assert {(own["stream"], own["value"], own["service"]) for own in letters} == {("sold", reason, "feature")}
-        assert all(own["topic"] == shop.topics.stream("sold") and own["stood"] for own in letters)
+        assert {(letter["stream"], letter["value"], letter["service"]) for letter in letters} == {
+            ("sold", reason, "feature")
+        }
+        assert all(letter["topic"] == shop.topics.stream("sold") and letter["stood"] for letter in letters)
         flag.unlink()
         first = letters[0]["position"]
         assert call("retry", first) == f"{first}  sold: taken\n"
@@ -78,7 +80,7 @@ def test_a_poison_event_is_refused_and_counts_once_when_it_is_sent_again(
                 stream.send(name, [], end=True)
             stream.finish()
         assert shop.vectors(2) == {"40": 2.0, "41": 1.0}
-        until(lambda: running.status(), lambda own: any(one.counters.get("labels") == 3 for one in own))
+        until(lambda: running.status(), lambda statuses: any(one.counters.get("labels") == 3 for one in statuses))
         shop.client.close()
 
 
@@ -87,4 +89,4 @@ def _event(second: int, shop: str, **more: object) -> dict[str, object]:
 
 
 def _counter(running: embedded.RunningLoop, name: str) -> int:
-    return sum(own.counters.get(name, 0) for own in running.status() if own.service == "feature")
+    return sum(status.counters.get(name, 0) for status in running.status() if status.service == "feature")

@@ -16,7 +16,7 @@ PAGE = ROOT / "README.md"
 
 def test_a_loop_of_ones_own_runs(tmp_path: Path) -> None:
     [loop] = python_blocks(PAGE)
-    payments, outcomes = (own.text for own in blocks(PAGE) if own.language == "csv")
+    payments, outcomes = (block.text for block in blocks(PAGE) if block.language == "csv")
     for name, text in {"payments.py": loop.text, "payments.csv": payments, "outcomes.csv": outcomes}.items():
         (tmp_path / name).write_text(text)
     check, up, play, score = commands(PAGE, "headrace")
@@ -24,10 +24,10 @@ def test_a_loop_of_ones_own_runs(tmp_path: Path) -> None:
     assert up == ["up", "payments.py"]
     with embedded.run(tmp_path / "payments.py", data=tmp_path / ".headrace" / "payments") as running:
         assert "8 accepted, 0 rejected" in _headrace(tmp_path, play)
-        until(lambda: [own.versions for own in running.status() if own.service == "scorer"], _has_learned, 60)
-        said = _headrace(tmp_path, score)
-    assert "fraudulent after 4 examples" in said
-    assert "spending.mean.7d   501.25" in said
+        until(lambda: [status.versions for status in running.status() if status.service == "scorer"], _has_learned, 60)
+        output = _headrace(tmp_path, score)
+    assert "fraudulent after 4 examples" in output
+    assert "spending.mean.7d   501.25" in output
 
 
 def _has_learned(versions: list[dict[str, int]]) -> bool:

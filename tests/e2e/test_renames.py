@@ -65,16 +65,18 @@ def write(folder: Path, name: str, *edits: tuple[str, str]) -> Path:
 def send(loop: RunningLoop, numbers: range) -> None:
     times = {number: START + number * SECOND for number in numbers}
     shops = {number: f"s{number % 3}" for number in numbers}
-    asked = [{"id": f"{n}", "at": at, "shop": shops[n], "price": float(n % 7)} for n, at in times.items()]
+    events = [{"id": f"{n}", "at": at, "shop": shops[n], "price": float(n % 7)} for n, at in times.items()]
     sold = [{"id": f"{n}", "at": at + 500, "shop": shops[n], "late": n % 7 > 3} for n, at in times.items()]
     with IngestClient(loop.addresses["ingest"]) as client:
-        assert client.publish_stream("asked", asked).accepted == len(asked)
+        assert client.publish_stream("asked", events).accepted == len(events)
         assert client.publish_stream("sold", sold).accepted == len(sold)
 
 
 def newest(loop: RunningLoop) -> int:
     """Return the number of examples in the version that the scorer answers with."""
-    return max((n for own in loop.status() if own.service == "scorer" for n in own.versions.values()), default=0)
+    return max(
+        (n for status in loop.status() if status.service == "scorer" for n in status.versions.values()), default=0
+    )
 
 
 def test_a_renamed_loop_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

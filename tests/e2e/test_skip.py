@@ -53,22 +53,23 @@ def send(running: embedded.RunningLoop, numbers: range, bad: int = -1) -> None:
     with IngestClient(running.addresses["ingest"]) as client:
         payments = [
             {
-                "payment": f"P{own}",
-                "at": NEWYEAR + own * MINUTE,
+                "payment": f"P{number}",
+                "at": NEWYEAR + number * MINUTE,
                 "card": "C",
-                "amount": 1e200 if own == bad else 1.0 + own,
+                "amount": 1e200 if number == bad else 1.0 + number,
             }
-            for own in numbers
+            for number in numbers
         ]
         outcomes = [
-            {"payment": f"P{own}", "at": NEWYEAR + (own + 1) * MINUTE, "fraud": own % 3 == 0} for own in numbers
+            {"payment": f"P{number}", "at": NEWYEAR + (number + 1) * MINUTE, "fraud": number % 3 == 0}
+            for number in numbers
         ]
         assert client.publish_stream("payment", payments).rejected == 0
         assert client.publish_stream("outcome", outcomes).rejected == 0
 
 
 def learner(running: embedded.RunningLoop) -> ServiceStatus:
-    return next(own for own in running.status() if own.service == "learner")
+    return next(status for status in running.status() if status.service == "learner")
 
 
 def learned(running: embedded.RunningLoop) -> dict[str, float]:
@@ -122,7 +123,7 @@ def test_a_model_that_fails_stops_alone_until_its_example_is_left_out(
         send(running, range(40, 41))
         until(lambda: learned(running), is_at(41, 40), 30)
         assert learner(running).stopped == {}
-        until(lambda: next(own.versions for own in running.status() if own.service == "scorer"), bool, 30)
+        until(lambda: next(status.versions for status in running.status() if status.service == "scorer"), bool, 30)
         send(running, range(41, 45))
         until(lambda: learned(running), is_at(45, 44), 30)
         replayed = headrace(capsys, data, 0, "replay", "--relearn", "--diff")

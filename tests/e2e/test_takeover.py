@@ -105,7 +105,9 @@ def next_scorer(loop: LoopDefinition, before: RunningLoop, folder: Path) -> Iter
         board = StatusBoard(store, loop.name)
         try:
             yield until(
-                lambda: next((own.address for own in board.read() if own.instance == instance and own.address), ""),
+                lambda: next(
+                    (status.address for status in board.read() if status.instance == instance and status.address), ""
+                ),
                 seconds=60,
             )
         finally:
@@ -115,18 +117,20 @@ def next_scorer(loop: LoopDefinition, before: RunningLoop, folder: Path) -> Iter
 
 def learned(loop: RunningLoop) -> int:
     """Return the number of examples in the version that the scorers answer with."""
-    return max((n for own in loop.status() if own.service == "scorer" for n in own.versions.values()), default=0)
+    return max(
+        (n for status in loop.status() if status.service == "scorer" for n in status.versions.values()), default=0
+    )
 
 
 def told(loop: RunningLoop, service: str) -> tuple[str, int, int] | None:
     """Return what a service reports of the takeover: the hash that answers, and the examples learned and needed."""
-    found = [own.takeovers["delay"] for own in loop.status() if own.service == service and own.takeovers]
+    found = [status.takeovers["delay"] for status in loop.status() if status.service == service and status.takeovers]
     return (found[0].answering, found[0].learned, found[0].needed) if found else None
 
 
 def unserved(loop: RunningLoop) -> float:
     """Return how many answers no version is known to have predicted; -1 until one of the new definition is known."""
-    [metrics] = [own.metrics.get("delay", {}) for own in loop.status() if own.service == "learner"]
+    [metrics] = [status.metrics.get("delay", {}) for status in loop.status() if status.service == "learner"]
     return metrics.get("unserved") or 0.0 if "served" in metrics else -1.0
 
 
@@ -153,8 +157,8 @@ def test_no_request_fails_while_a_changed_model_learns(
             requests.start()
             until(lambda: requests.answers[old] > 20)
             requests.address = closing.enter_context(next_scorer(declare.load(after).definition, loop, tmp_path))
-            asked = requests.answers.total()
-            until(lambda: requests.answers.total() > asked + 20 or requests.failures)
+            count = requests.answers.total()
+            until(lambda: requests.answers.total() > count + 20 or requests.failures)
         with up(after) as loop:
             new = loop.definition.models[0].hash
             assert new not in requests.definitions
@@ -164,8 +168,8 @@ def test_no_request_fails_while_a_changed_model_learns(
                 for service in ("learner", "scorer"):
                     until(lambda: new in requests.definitions or told(loop, service) == expected, seconds=120)  # noqa: B023
                 assert new not in requests.definitions
-                asked = requests.answers[old]
-                until(lambda: requests.answers[old] > asked + 20)
+                count = requests.answers[old]
+                until(lambda: requests.answers[old] > count + 20)
                 assert new not in requests.definitions
             send(loop, range(_EXAMPLES, _EXAMPLES + 300))
             until(lambda: requests.answers[new] > 20, seconds=120)
@@ -193,11 +197,11 @@ def test_a_changed_view_is_folded_in_both_forms_until_the_switch(tmp_path: Path)
         # The old form is still folded.
         send(loop, range(_EXAMPLES, _EXAMPLES + 60))
         until(lambda: sales(loop, 660) == {"sales.count.1h": 220.0}, seconds=120)
-        until(lambda: any(both in own.note for own in loop.status()))
+        until(lambda: any(both in status.note for status in loop.status()))
         send(loop, range(_EXAMPLES + 60, _EXAMPLES + 300))
         until(lambda: told(loop, "scorer") is None, seconds=120)
         assert sales(loop, 900) == {"sales.count.2h": 300.0}
-        until(lambda: not any(both in own.note for own in loop.status()), seconds=60)
+        until(lambda: not any(both in status.note for status in loop.status()), seconds=60)
         # Each event that arrived meanwhile has one prediction, by the definition that answered then.
         came = {str(number) for number in range(_EXAMPLES, _EXAMPLES + 300)}
         found = until(lambda: predicted(loop), came.issubset, seconds=60)
@@ -205,7 +209,7 @@ def test_a_changed_view_is_folded_in_both_forms_until_the_switch(tmp_path: Path)
         assert all(len(definitions) == 1 for definitions in found.values())
     with embedded.run(after, data=data) as loop:
         until(lambda: learned(loop) >= 700, seconds=60)
-        assert not any(both in own.note for own in loop.status())
+        assert not any(both in status.note for status in loop.status())
 
 
 def predicted(loop: RunningLoop) -> dict[str, list[str]]:
@@ -213,7 +217,7 @@ def predicted(loop: RunningLoop) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     client = pulsar.Client(loop.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
     topic = Topics("shop", loop.namespace).predictions("delay")
-    for batch in (own for physical in partitions(client, topic) for own in read_whole(client, physical)):
+    for batch in (batch for physical in partitions(client, topic) for batch in read_whole(client, physical)):
         for payload, properties in zip(batch.payloads, batch.properties, strict=True):
             for id in predicted_questions(payload)[0] if payload else []:
                 found.setdefault(id, []).append(properties["definition"])
@@ -238,12 +242,12 @@ def test_all_that_is_kept_is_enough_where_it_is_less_and_nothing_comes(
     with embedded.run(before, data=data) as loop:
         send(loop, range(_EXAMPLES))
         until(lambda: learned(loop) >= _EXAMPLES - 100, seconds=120)
-    kept = [number for number in range(_EXAMPLES) if number % 7 > 3 or share(str(number)) < 0.2]
+    numbers = [number for number in range(_EXAMPLES) if number % 7 > 3 or share(str(number)) < 0.2]
     with embedded.run(after, data=data) as loop:
-        until(lambda: told(loop, "scorer") is None and learned(loop) == len(kept), seconds=120)
+        until(lambda: told(loop, "scorer") is None and learned(loop) == len(numbers), seconds=120)
         capsys.readouterr()
         assert run(["replay", "--diff", "--data", str(data)]) == 0
-        assert f"{len(kept)} examples" in capsys.readouterr().out
+        assert f"{len(numbers)} examples" in capsys.readouterr().out
 
 
 def share(id: str) -> float:

@@ -93,7 +93,7 @@ def _up(folder: Path, file: str, loop: str) -> Iterator[Up]:
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     folder = tmp_path_factory.mktemp("terminal")
     (folder / "payments.py").write_text(python_blocks(README)[0].text)
-    payments, outcomes = [own.text for own in blocks(README) if own.language == "csv"]
+    payments, outcomes = [block.text for block in blocks(README) if block.language == "csv"]
     (folder / "payments.csv").write_text(payments)
     (folder / "outcomes.csv").write_text(outcomes)
     yield from _up(folder, "payments.py", "payments")

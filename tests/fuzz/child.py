@@ -36,8 +36,8 @@ def run(target: Target, seed: int, cases: int, seconds: float, at: Path) -> int:
         The file that holds the input of the current case.
     """
     random, seeds = Random(seed), target.seeds()
-    for whole in seeds:
-        target.decode(whole)  # a seed that is refused would test only its refusal
+    for sample in seeds:
+        target.decode(sample)  # a seed that is refused would test only its refusal
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     signal.signal(signal.SIGALRM, _too_long)

@@ -135,17 +135,17 @@ def _csv() -> list[bytes]:
 
 
 def _json_lines() -> list[bytes]:
-    whole = b"\n".join(_json_events())
-    return [whole, gzip.compress(whole)]
+    text = b"\n".join(_json_events())
+    return [text, gzip.compress(text)]
 
 
 def _parquet() -> list[bytes]:
     table = pa.Table.from_pylist(list(_EVENTS))
     times = table.set_column(1, "at", pa.array([number * 10**15 for number in range(20)], pa.timestamp("us", "UTC")))
     found = []
-    for own, compression in ((table, "none"), (times, "snappy"), (times, "zstd")):
+    for content, compression in ((table, "none"), (times, "snappy"), (times, "zstd")):
         file = BytesIO()
-        pq.write_table(own, file, compression=compression)
+        pq.write_table(content, file, compression=compression)
         found.append(file.getvalue())
     return found
 

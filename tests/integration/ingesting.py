@@ -69,8 +69,8 @@ class Ingesting:
 
     @contextmanager
     def client(self) -> Iterator[pulsar.Client]:
-        given: dict[str, Any] = {"loop": self.loop_json, "pulsar_url": self.place.url}
-        client = connect(ServiceSettings(**given))
+        settings: dict[str, Any] = {"loop": self.loop_json, "pulsar_url": self.place.url}
+        client = connect(ServiceSettings(**settings))
         try:
             yield client
         finally:
@@ -80,19 +80,19 @@ class Ingesting:
         """Return the contents of a topic, once it holds enough."""
         with self.client() as client:
             reader = LogReader(client, topic)
-            whole = Batch()
+            batch = Batch()
 
             def read() -> int:
-                nonlocal whole
-                whole = whole.followed_by(reader.receive(10_000, 200))
-                return len(whole)
+                nonlocal batch
+                batch = batch.followed_by(reader.receive(10_000, 200))
+                return len(batch)
 
             until(read, lambda count: count >= at_least)
-            while count := len(whole):
+            while count := len(batch):
                 if read() == count:
                     break
             reader.close()
-        return whole
+        return batch
 
     def dead_letters(self, at_least: int) -> list[DeadLetter]:
         return [DeadLetter.FromString(payload) for payload in self.written(self.topics.dead_letters, at_least).payloads]
@@ -116,17 +116,17 @@ def ingesting(
     loop_json.write_bytes(definition.encode(loop))
     urls = place.environment | {"HEADRACE_REDIS_URL": redis_url}
     process = _start("ingest", loop_json, urls | environment)
-    own = Ingesting(loop, loop_json, place, redis_url, process, "")
+    ingest = Ingesting(loop, loop_json, place, redis_url, process, "")
     try:
 
         def ready_or_ended() -> ServiceStatus | None:
-            status = own.status()
+            status = ingest.status()
             return status if status and status.state == "ready" else None
 
         ready = until(ready_or_ended, lambda status: status is not None or process.poll() is not None)
         assert ready is not None, loop_json.with_suffix(".ingest.log").read_text()
-        own.address = ready.address
-        yield own
+        ingest.address = ready.address
+        yield ingest
     finally:
         _stop(process)
 

@@ -43,7 +43,7 @@ class Running:
     @property
     def status(self) -> ServiceStatus | None:
         """The status that it reports."""
-        found = [own for own in self._board.read() if own.instance == self._instance]
+        found = [status for status in self._board.read() if status.instance == self._instance]
         return found[0] if found else None
 
     def counter(self, name: str) -> int:
@@ -53,8 +53,8 @@ class Running:
 
     def publish(self, *versions: models_pb2.ModelVersion) -> None:
         """Put versions on the models topic, and wait until the last of each model answers."""
-        self.send(self.topics.models, [(own.SerializeToString(), {}) for own in versions])
-        wanted = {own.model: own.examples for own in versions}
+        self.send(self.topics.models, [(version.SerializeToString(), {}) for version in versions])
+        wanted = {version.model: version.examples for version in versions}
         until(lambda: self.status and wanted.items() <= self.status.versions.items())
 
     @contextmanager
@@ -71,8 +71,8 @@ class Running:
         """Send messages to a topic, one after another."""
         with self.client() as client:
             producer = client.create_producer(topic)
-            for payload, said in messages:
-                producer.send(payload, properties=header(payload, **said))
+            for payload, fields in messages:
+                producer.send(payload, properties=header(payload, **fields))
 
     def read(self, topic: str, enough: Callable[[list[pulsar.Message]], bool]) -> list[pulsar.Message]:
         """Return a topic's messages from its start, once there are enough of them."""
@@ -97,14 +97,14 @@ def running(directory: Path, place: Place, store: Store, **environment: str) -> 
     """Run a scorer of the loop over rows of its history."""
     loop = directory / "loop.json"
     # The embedded broker has no partitions, and the official one creates plain topics by itself.
-    streams = tuple(msgspec.structs.replace(own, partitions=1) for own in LOOP.streams)
+    streams = tuple(msgspec.structs.replace(stream, partitions=1) for stream in LOOP.streams)
     loop.write_bytes(definition.encode(msgspec.structs.replace(LOOP, streams=streams)))
     rows = redis.Redis.from_url(store.url)
     for key, fields in history(partitions=1).items():
         rows.hset(key, mapping=fields)  # type: ignore[arg-type]
     rows.close()
     instance = f"scorer-{time.monotonic_ns()}"
-    own = {
+    settings = {
         **place.environment,
         "HEADRACE_REDIS_URL": store.url,
         "HEADRACE_INSTANCE": instance,
@@ -112,7 +112,7 @@ def running(directory: Path, place: Place, store: Store, **environment: str) -> 
         **environment,
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "headrace_scorer", "--loop", str(loop)], env={**os.environ, **own}
+        [sys.executable, "-m", "headrace_scorer", "--loop", str(loop)], env={**os.environ, **settings}
     )
     try:
         yield Running(place, store, process, instance)

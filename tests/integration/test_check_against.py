@@ -106,10 +106,10 @@ def test_state_that_is_lost_has_an_exit_code(site: Site, capsys: pytest.CaptureF
     assert run(["check", str(file), "--against", str(site.data), "--json"]) == 6
     facts = json.loads(capsys.readouterr().out)
     assert facts["carried"] is False
-    [asked] = [change for change in facts["changes"] if change["problem"]]
-    assert (asked["kind"], asked["name"]) == ("stream", "asked")
-    assert asked["outcome"] == "refused"
-    assert "field 'size' is new and required" in asked["problem"]
+    [problem] = [change for change in facts["changes"] if change["problem"]]
+    assert (problem["kind"], problem["name"]) == ("stream", "asked")
+    assert problem["outcome"] == "refused"
+    assert "field 'size' is new and required" in problem["problem"]
 
 
 def test_the_store_alone_knows_the_definition(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ def read_all(consumer: PartitionConsumer, found: list[int], last: int = 99) -> l
         found.extend(numbers(consumer.receive()))
         return found
 
-    return until(more, lambda own: bool(own) and own[-1] == last)
+    return until(more, lambda numbers: bool(numbers) and numbers[-1] == last)
 
 
 def first_batch(consumer: PartitionConsumer) -> Batch:
@@ -52,13 +52,13 @@ def first_batch(consumer: PartitionConsumer) -> Batch:
 
 
 def position_of(client: pulsar.Client, topic: str, index: int) -> Position:
-    return until(lambda: LogReader(client, topic).receive(100), lambda own: len(own) == 100).positions[index]
+    return until(lambda: LogReader(client, topic).receive(100), lambda batch: len(batch) == 100).positions[index]
 
 
 def test_a_message_says_when_it_was_published_whoever_reads_it(client: pulsar.Client, topic: str) -> None:
     now = time.time_ns() // 1_000
     given = first_batch(PartitionConsumer(client, topic, "s"))
-    read = until(lambda: LogReader(client, topic).receive(100), lambda own: len(own) == 100)
+    read = until(lambda: LogReader(client, topic).receive(100), lambda batch: len(batch) == 100)
     assert given.published == read.published[: len(given)]
     assert all(now - 60_000_000 < at < now + 1_000 for at in read.published)
 
@@ -108,10 +108,10 @@ def test_a_log_ends_for_who_has_read_it(client: pulsar.Client, module_place: Pla
             producer.send(b"%d" % index)
         producer.flush()
     producer.close()
-    positions = [own for batch in read_whole(client, topic) for own in batch.positions]
+    positions = [position for batch in read_whole(client, topic) for position in batch.positions]
     assert len(positions) == 3 * size
     ends = positions[size - 1 :: size]
-    assert [LogReader(client, topic, own).more() for own in ends] == [True, True, False]
+    assert [LogReader(client, topic, position).more() for position in ends] == [True, True, False]
 
 
 def test_who_acknowledged_amid_the_first_batch_subscribes_again(client: pulsar.Client, topic: str) -> None:

@@ -75,8 +75,8 @@ def test_what_it_acknowledged_outlives_it_and_the_process_that_started_it(
     with broker:
         assert [broker.url, broker.admin_url] == addresses
         assert read(client) == sent
-        own = {path.lstat().st_uid for path in (tmp_path / "pulsar").rglob("*")}
-        assert own == {os.getuid()}
+        owners = {path.lstat().st_uid for path in (tmp_path / "pulsar").rglob("*")}
+        assert owners == {os.getuid()}
 
         broker.kill()
         with pytest.raises(Unavailable, match="not running"):

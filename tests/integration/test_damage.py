@@ -37,9 +37,9 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     file.write_text(LOOP)
     with embedded.run(file, data=tmp_path / "data") as running:
         assert running.servers.broker is not None
-        own = Shop(running, running.servers.broker)
-        yield own
-        own.client.close()
+        shop = Shop(running, running.servers.broker)
+        yield shop
+        shop.client.close()
 
 
 def store_of(shop: Shop) -> redis.Redis:
@@ -48,7 +48,7 @@ def store_of(shop: Shop) -> redis.Redis:
 
 def restart(shop: Shop) -> None:
     """Restart each service: damage is read at the start."""
-    for name, pid in [own for own in shop.running.pids.items() if own[0].endswith("-0")]:
+    for name, pid in [item for item in shop.running.pids.items() if item[0].endswith("-0")]:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         until(partial(pid_of, shop, name), partial(is_another, pid), seconds=60)
@@ -93,8 +93,8 @@ def wrong_messages(shop: Shop, size: int) -> set[str]:
         reader = LogReader(shop.client, shop.topics.dead_letters)
         batch = reader.receive(1_000, timeout_ms=300)
         reader.close()
-        letters = [DeadLetter.FromString(own) for own in batch.payloads if own != b"junk junk"]
-        return [own.topic for own in letters if own.event == b"junk junk" and own.position and own.value]
+        letters = [DeadLetter.FromString(payload) for payload in batch.payloads if payload != b"junk junk"]
+        return [letter.topic for letter in letters if letter.event == b"junk junk" and letter.position and letter.value]
 
     return set(until(read, lambda found: len(found) >= size, seconds=60))
 
@@ -122,7 +122,7 @@ def test_a_flipped_bit_of_a_row_is_noticed_and_the_row_is_made_again(shop: Shop)
         damaged[place] ^= 1
         store.hset(key, field, bytes(damaged))
         os.kill(shop.running.pids["feature-0"], signal.SIGTERM)
-        pids = {own: pid for own, pid in shop.running.pids.items() if own != "feature-0"}
+        pids = {item: pid for item, pid in shop.running.pids.items() if item != "feature-0"}
         shop.send("asked", [30 + place])
         shop.send("sold", [2_000 + place])
         found = until(lambda: shop.vectors(1), partial(contains, str(30 + place)), seconds=90)
@@ -151,17 +151,17 @@ def test_damaged_state_stops_its_own_work_alone_and_is_made_again(shop: Shop) ->
     pids = dict(shop.running.pids)
     shop.send("asked", [2])
     until(lambda: answered(shop), lambda found: "2" in found, seconds=90)
-    told = until(
-        lambda: [own.note for own in shop.running.status() if own.service == "feature"],
+    found = until(
+        lambda: [status.note for status in shop.running.status() if status.service == "feature"],
         lambda notes: any("backfill --again" in note for note in notes),
         seconds=60,
     )
-    assert "the state of join:m cannot be read" in told[0]
+    assert "the state of join:m cannot be read" in found[0]
     assert run(["status", "--data", str(shop.running.data)]) == 0
     assert run(["backfill", "--again", "--data", str(shop.running.data)]) == 0
     shop.send("asked", [3])
     until(
-        lambda: [own.note for own in shop.running.status() if own.service == "feature"],
+        lambda: [status.note for status in shop.running.status() if status.service == "feature"],
         lambda notes: notes and not any("cannot be read" in note for note in notes),
         seconds=60,
     )

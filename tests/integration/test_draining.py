@@ -74,22 +74,22 @@ def test_ingest_answers_the_calls_under_way_before_it_ends(tmp_path: Path, place
         result = call.finish()
         assert (result.accepted, result.rejected) == (2, 1)
         assert ingest.process.wait(scaled(30)) == 0
-        assert [json.loads(own)["id"] for own in ingest.written(topic, 2).payloads] == ["before", "under way"]
-        assert [own.event for own in ingest.dead_letters(1)] == [b"?"]
+        assert [json.loads(payload)["id"] for payload in ingest.written(topic, 2).payloads] == ["before", "under way"]
+        assert [letter.event for letter in ingest.dead_letters(1)] == [b"?"]
 
 
 def test_the_scorer_answers_and_logs_what_is_under_way_before_it_ends(tmp_path: Path, place: Place) -> None:
     broker = place.stoppable()
-    asked: queue.SimpleQueue[scoring_pb2.ScoreStreamRequest | None] = queue.SimpleQueue()
+    requests: queue.SimpleQueue[scoring_pb2.ScoreStreamRequest | None] = queue.SimpleQueue()
 
     def ask(id: str) -> None:
         request = scoring_pb2.ScoreRequest(model="fraud", event=event(at=NOW), event_id=id)
-        asked.put(scoring_pb2.ScoreStreamRequest(request=request))
+        requests.put(scoring_pb2.ScoreStreamRequest(request=request))
 
     patience = {"HEADRACE_STORE_TIMEOUT": "60", "HEADRACE_LOG_PATIENCE": "60"}
     with embedded.store(tmp_path / "own") as store, running(tmp_path, place, store, **patience) as scorer:
         scorer.publish(version(FRAUD))
-        answers = scorer.scoring.ScoreStream(iter(asked.get, None))
+        answers = scorer.scoring.ScoreStream(iter(requests.get, None))
         ask("before")
         assert next(answers).result.response.score
         with stuck(broker):
@@ -100,13 +100,13 @@ def test_the_scorer_answers_and_logs_what_is_under_way_before_it_ends(tmp_path: 
             answer = next(answers).result.response
             assert answer.score
             assert not answer.degradations
-            asked.put(None)
+            requests.put(None)
             assert list(answers) == []
             assert scorer.process.poll() is None
         assert scorer.process.wait(scaled(30)) == 0
 
         def logged(messages: list) -> bool:  # type: ignore[type-arg]
-            ids = [id for own in messages if own.data() for id in decode_predictions(FRAUD, own.data()).ids]
+            ids = [id for message in messages if message.data() for id in decode_predictions(FRAUD, message.data()).ids]
             return {"before", "under way"} <= set(ids)
 
         assert scorer.read(scorer.topics.predictions("fraud"), logged)

@@ -131,8 +131,8 @@ def test_a_port_lost_between_the_look_and_the_start_costs_one_more_try(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for kind in (embedded.Store, embedded.Broker):
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
             ports.PortBook(tmp_path / "ports").note(kind.name, port)
             monkeypatch.setattr(ports, "is_free", lambda port: True)
             with kind(tmp_path) as server:

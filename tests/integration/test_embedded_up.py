@@ -148,8 +148,8 @@ def until_told(process: subprocess.Popen[str]) -> dict[str, object]:
     assert process.stderr is not None
     line = process.stdout.readline()
     assert line, process.stderr.read()
-    told: dict[str, object] = json.loads(line)
-    return told
+    summary: dict[str, object] = json.loads(line)
+    return summary
 
 
 def answers(port: int) -> bool:
@@ -222,10 +222,10 @@ def test_status_shows_lag_rates_versions_and_dead_letters(here: Up, capsys: pyte
     assert lines[0].partition("  ")[2] == wanted
     for loop in ("payments", "loop.py", str(here.folder / "loop.py")):
         assert len(out(capsys, "status", loop).splitlines()) == 4
-    told = json.loads(out(capsys, "status", "--json", "--redis", str(here.told["redis"])))
-    assert told["loop"] == "payments"
-    assert [own["service"] for own in told["services"]] == ["feature", "ingest", "learner", "scorer"]
-    assert told["services"][0]["counters"] == {"events": 7, "dead_letters": 3}
+    status = json.loads(out(capsys, "status", "--json", "--redis", str(here.told["redis"])))
+    assert status["loop"] == "payments"
+    assert [service["service"] for service in status["services"]] == ["feature", "ingest", "learner", "scorer"]
+    assert status["services"][0]["counters"] == {"events": 7, "dead_letters": 3}
 
 
 def test_status_of_another_loop_or_directory_says_that_none_runs(
@@ -236,16 +236,16 @@ def test_status_of_another_loop_or_directory_says_that_none_runs(
 
 
 def test_score_prints_the_answer_and_why(here: Up, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ("score", "fraudulent", "--event", '{"card": "c1", "amount": 25}')
+    command = ("score", "fraudulent", "--event", '{"card": "c1", "amount": 25}')
     lines = ["score    0.25", "version  fraudulent after 1,200 examples (d1)", "degraded not_logged"]
-    assert out(capsys, *asked).splitlines() == lines
-    assert out(capsys, *asked, "--explain").splitlines() == [
+    assert out(capsys, *command).splitlines() == lines
+    assert out(capsys, *command, "--explain").splitlines() == [
         *lines,
         "vector",
         "  spent.mean.1h      20.5          1.5 s old",
         "  spent.payments.1h  missing",
     ]
-    assert json.loads(out(capsys, *asked, "--explain", "--json")) == {
+    assert json.loads(out(capsys, *command, "--explain", "--json")) == {
         "score": 0.25,
         "version": {"model": "fraudulent", "definition": "d1", "examples": 1200},
         "degradations": ["not_logged"],
@@ -268,7 +268,7 @@ def test_models_are_listed_and_described(here: Up, capsys: pytest.CaptureFixture
         "fraudulent  binary  1,200 examples  (d1)",
         "young  binary  no version yet  ()",
     ]
-    assert [own["examples"] for own in json.loads(out(capsys, "models", "--json"))] == [1200, None]
+    assert [model["examples"] for model in json.loads(out(capsys, "models", "--json"))] == [1200, None]
     description = out(capsys, "models", "fraudulent")
     assert "  LogisticRegression()\n" in description
     assert "  roc_auc  0.75\n" in description
@@ -312,19 +312,19 @@ def test_a_second_up_on_the_same_directory_is_refused(here: Up, capsys: pytest.C
 
 def test_up_stops_cleanly_and_goes_on_at_the_same_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_ins(tmp_path, monkeypatch)
-    told = []
+    addresses = []
     for number in (signal.SIGINT, signal.SIGHUP):
         with start_up(tmp_path, "--json") as process:
             up = Up(process, until_told(process), tmp_path)
             process.send_signal(number)
             rest, errors = process.communicate(timeout=scaled(30))
         assert process.returncode == 0
-        said = [line for line in errors.splitlines() if not line.startswith("headrace: waiting for")]
-        assert (rest, said) == ("", ["headrace: loop stopped; `headrace up loop.py` goes on from where it is"])
+        lines = [line for line in errors.splitlines() if not line.startswith("headrace: waiting for")]
+        assert (rest, lines) == ("", ["headrace: loop stopped; `headrace up loop.py` goes on from where it is"])
         assert not any(answers(port) for port in up.ports())
         assert not (Path(str(up.told["data"])) / "up.json").exists()
-        told.append(up.told["addresses"])
-    assert told[0] == told[1]
+        addresses.append(up.told["addresses"])
+    assert addresses[0] == addresses[1]
 
 
 def test_up_prints_lines_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,9 +89,9 @@ class Shop:
             for payload, properties in zip(batch.payloads, batch.properties, strict=True):
                 epoch = int(properties["epoch"])
                 if accepted.mark(epoch) and payload:
-                    own = decode_vectors(model, payload)
-                    for row in accepted.take(epoch, own.positions):
-                        found[own.ids[row]] = float(own.numbers[row, 0])
+                    vectors = decode_vectors(model, payload)
+                    for row in accepted.take(epoch, vectors.positions):
+                        found[vectors.ids[row]] = float(vectors.numbers[row, 0])
             return found
 
         # After an outage, the client's next attempt may be as far away as the outage was long.
@@ -102,7 +102,9 @@ class Shop:
 
         def folded() -> int:
             try:
-                return sum(own.counters.get("events", 0) for own in self.running.status() if own.service == "feature")
+                return sum(
+                    status.counters.get("events", 0) for status in self.running.status() if status.service == "feature"
+                )
             except Unavailable:
                 return 0
 
@@ -114,9 +116,9 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path, runs: Runs) -> Iterator
     file = tmp_path / "loop.py"
     file.write_text(LOOP.replace("3s", getattr(request, "param", "3s")))
     with embedded.run(file, data=tmp_path / "data", **runs.options) as running:
-        own = Shop(running, runs.broker(running))
-        yield own
-        own.client.close()
+        shop = Shop(running, runs.broker(running))
+        yield shop
+        shop.client.close()
 
 
 def test_a_restart_soon_after_the_last_event_of_a_quiet_stream_stops_nobody(shop: Shop) -> None:
@@ -179,7 +181,11 @@ def test_what_fails_at_the_start_is_got_over_or_ends_the_process(error: str, tmp
     (tmp_path / "loop.py").write_text(LOOP)
     loop = declare.load(tmp_path / "loop.py").definition
     (tmp_path / "loop.json").write_bytes(definition.encode(loop))
-    with embedded.broker(tmp_path) as broker, embedded.store(tmp_path) as store, redis.Redis.from_url(store.url) as own:
+    with (
+        embedded.broker(tmp_path) as broker,
+        embedded.store(tmp_path) as store,
+        redis.Redis.from_url(store.url) as client,
+    ):
         environment = {
             "HEADRACE_PULSAR_URL": broker.url,
             "HEADRACE_REDIS_URL": store.url,
@@ -191,7 +197,8 @@ def test_what_fails_at_the_start_is_got_over_or_ends_the_process(error: str, tmp
             try:
                 if "Unavailable" in error:
                     until(
-                        lambda: [status.state for status in StatusBoard(own, loop.name).read()] == ["ready"], seconds=60
+                        lambda: [status.state for status in StatusBoard(client, loop.name).read()] == ["ready"],
+                        seconds=60,
                     )
                     process.send_signal(signal.SIGTERM)
                     assert process.wait(scaled(60)) == 0

@@ -184,7 +184,7 @@ def test_rows_from_before_a_partition_began_anew_count_as_lost_and_go(store: red
     partitions.begin_anew(PARTITION, 0, Progress(), Position(9, 0, -1), ["asked:1", "more:1"])
     assert partitions.take_over(PARTITION).floor == floor
     assert rows.drop_older({PARTITION: floor, PartitionId("a", 1): 2}) == 2
-    assert {own: list(found) for own, found in rows.load({ROWS: ["p", "q"], other: ["p"]}).items()} == {
+    assert {rows_id: list(found) for rows_id, found in rows.load({ROWS: ["p", "q"], other: ["p"]}).items()} == {
         ROWS: ["q"],
         other: ["p"],
     }
@@ -204,18 +204,18 @@ def test_decisions_are_read_from_all_partitions(store: redis.Redis) -> None:
     assert board.read(stream, "call").total == 0
     late = too_late(stream, START, START + 1)
     for partition, refused in ((0, {}), (1, {0: None, 1: late})):
-        own = PartitionId("a", partition)
-        epoch = partitions.take_over(own).epoch
+        name = PartitionId("a", partition)
+        epoch = partitions.take_over(name).epoch
         decisions = Decisions()
         positions = [Position(1, entry, -1) for entry in range(3)]
         assert decisions.note(["call:7", "call:8", None], positions, refused)
         assert not decisions.note(["call:7", "call:8", None], positions, refused)  # judged again by the next owner
-        partitions.save(own, epoch, Progress(), Reached(), {}, 0, [], 9, encode(decisions))
-        partitions.save(own, epoch, Progress(), Reached(), {}, 0, [], 9)
-        assert decode(partitions.take_over(own).decisions) == decisions
+        partitions.save(name, epoch, Progress(), Reached(), {}, 0, [], 9, encode(decisions))
+        partitions.save(name, epoch, Progress(), Reached(), {}, 0, [], 9)
+        assert decode(partitions.take_over(name).decisions) == decisions
     tally = board.read(stream, "call")
     assert (tally.accepted, tally.repeats, tally.rejected, tally.late) == (2, 1, 1, 1)
-    assert [own.index for own in tally.refusals] == [8]
+    assert [refusal.index for refusal in tally.refusals] == [8]
 
 
 def pairs_of(store: redis.Redis) -> PairStore:

@@ -33,15 +33,15 @@ from tests.integration.ingesting import HOUR, Ingesting, deciding, ingesting, st
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with embedded.store(tmp_path_factory.mktemp("store")) as own:
-        yield own.url
+    with embedded.store(tmp_path_factory.mktemp("store")) as server:
+        yield server.url
 
 
 @pytest.fixture
 def ingest(tmp_path: Path, place: Place, redis_url: str, request: pytest.FixtureRequest) -> Iterator[Ingesting]:
     name = request.node.name.removeprefix("test_").translate({ord(sign): "-" for sign in "_[]"})
-    with ingesting(tmp_path, place, redis_url, name, HEADRACE_DECISION_S=str(scaled(5))) as own:
-        yield own
+    with ingesting(tmp_path, place, redis_url, name, HEADRACE_DECISION_S=str(scaled(5))) as service:
+        yield service
 
 
 def event(id: str = "a", at: object = HOUR, amount: object = 1.5, **more: object) -> dict[str, object]:
@@ -49,7 +49,7 @@ def event(id: str = "a", at: object = HOUR, amount: object = 1.5, **more: object
 
 
 def jsons(events: list[dict[str, object]]) -> list[bytes]:
-    return [json.dumps(own).encode() for own in events]
+    return [json.dumps(fields).encode() for fields in events]
 
 
 def test_an_event_is_on_its_topic_when_it_is_answered(ingest: Ingesting) -> None:
@@ -76,15 +76,17 @@ def test_the_valid_events_of_a_stream_go_through_in_order_and_the_others_to_the_
     with IngestClient(ingest.address) as client:
         result = client.publish_stream("clicks", events)
     assert (result.accepted, result.rejected) == (4_996, 4)
-    assert [(own.index, own.error.field) for own in result.rejections] == [(n, wrong[n][1]) for n in wrong]
+    assert [(rejection.index, rejection.error.field) for rejection in result.rejections] == [
+        (n, wrong[n][1]) for n in wrong
+    ]
     ids = [json.loads(payload)["id"] for payload in ingest.written(ingest.topics.stream("clicks"), 4_996).payloads]
     assert ids == [str(n) for n in range(5_000) if n not in wrong]
     letters = ingest.dead_letters(4)
-    assert [(own.stream, own.field, own.event, own.service) for own in letters] == [
+    assert [(letter.stream, letter.field, letter.event, letter.service) for letter in letters] == [
         ("clicks", field, bad, "ingest") for bad, field, _ in wrong.values()
     ]
-    assert all(value in own.value for own, (_, _, value) in zip(letters, wrong.values(), strict=True))
-    assert all(own.expected and own.refused_at for own in letters)
+    assert all(value in letter.value for letter, (_, _, value) in zip(letters, wrong.values(), strict=True))
+    assert all(letter.expected and letter.refused_at for letter in letters)
 
 
 def test_an_invalid_event_raises_what_is_wrong_with_it(ingest: Ingesting) -> None:
@@ -98,7 +100,7 @@ def test_an_invalid_event_raises_what_is_wrong_with_it(ingest: Ingesting) -> Non
         )
         with pytest.raises(InvalidRequest, match="'visits', expected one of clicks, buys"):
             client.publish("visits", event())
-    assert [own.field for own in ingest.dead_letters(1)] == ["amount"]
+    assert [letter.field for letter in ingest.dead_letters(1)] == ["amount"]
 
 
 def test_frontiers_stand_between_the_events(ingest: Ingesting) -> None:
@@ -135,7 +137,7 @@ def test_many_callers_at_once_are_all_answered(ingest: Ingesting) -> None:
     ids = [json.loads(payload)["id"] for payload in ingest.written(ingest.topics.stream("clicks"), 200).payloads]
     assert len(set(ids)) == len(ids) == 200
     for caller_ in range(8):
-        assert [own for own in ids if own.startswith(f"{caller_}-")] == [f"{caller_}-{n}" for n in range(25)]
+        assert [id for id in ids if id.startswith(f"{caller_}-")] == [f"{caller_}-{n}" for n in range(25)]
 
 
 def test_a_stuck_broker_pushes_back_and_what_failed_can_be_sent_again(
@@ -170,9 +172,9 @@ def test_a_stuck_broker_pushes_back_and_what_failed_can_be_sent_again(
                     return False
 
             until(again)
-        ids = [json.loads(own)["id"] for own in ingest.written(ingest.topics.stream("clicks"), 1_001).payloads]
+        ids = [json.loads(payload)["id"] for payload in ingest.written(ingest.topics.stream("clicks"), 1_001).payloads]
     # The first of each id counts, and those are complete and in order.
-    assert list(dict.fromkeys(ids))[:1_001] == ["first", *(own["id"] for own in resent)]
+    assert list(dict.fromkeys(ids))[:1_001] == ["first", *(item["id"] for item in resent)]
 
 
 def send_until_it_fails(open_stream: EventStream) -> None:
@@ -217,8 +219,8 @@ def test_a_producer_of_any_pulsar_client_writes_events(ingest: Ingesting) -> Non
     producer = client.create_producer(topic, schema=JsonSchema(clicks))
     producer.send(clicks(id="a", at=HOUR, user="u", amount=2.5), partition_key="u")
     client.close()
-    with IngestClient(ingest.address) as own:
-        own.publish("clicks", event("b"))
+    with IngestClient(ingest.address) as sender:
+        sender.publish("clicks", event("b"))
     events, valid, invalid = StreamCodec(stream("clicks")).columns(ingest.written(topic, 2).payloads)
     assert (events.ids, events.times.tolist(), valid, invalid) == (["a", "b"], [HOUR, HOUR], [0, 1], [])
 
@@ -238,7 +240,9 @@ def test_send_sends_a_file_and_names_the_lines_that_are_no_events(
     assert json.loads(out) == {"stream": "clicks", "sent": 3, **counts}
     assert err == f"rejected {path}:3: field 'amount' is \"one\", expected a finite number\n"
     letters = ingest.dead_letters(1)
-    assert [(own.field, own.value, json.loads(own.event)["id"]) for own in letters] == [("amount", '"one"', "b")]
+    assert [(letter.field, letter.value, json.loads(letter.event)["id"]) for letter in letters] == [
+        ("amount", '"one"', "b")
+    ]
     assert run(["send", "click", str(path), *options]) == 4
 
 
@@ -276,7 +280,7 @@ def test_play_waits_for_the_loop(ingest: Ingesting, tmp_path: Path) -> None:
     path = tmp_path / "clicks.jsonl"
     path.write_text("\n".join(json.dumps(event(str(n), at=HOUR + n)) for n in range(1_000)))
     results: list[PlayResult] = []
-    told: list[Progress] = []
+    reports: list[Progress] = []
 
     def run_play() -> None:
         results.append(
@@ -286,7 +290,7 @@ def test_play_waits_for_the_loop(ingest: Ingesting, tmp_path: Path) -> None:
                 ingest.address,
                 ingest.redis_url,
                 ahead=300,
-                on_progress=told.append,
+                on_progress=reports.append,
             )
         )
 
@@ -306,8 +310,8 @@ def test_play_waits_for_the_loop(ingest: Ingesting, tmp_path: Path) -> None:
         board.write(ServiceStatus(service="feature", instance="f", frontier=Rest.ENDED))
         player.join(scaled(60))
     # No worker owns the partition: the events are stored, but not decided on.
-    assert [(own.accepted, own.undecided, own.stalls) for own in results] == [(0, 1_000, 0)]
-    assert max(own.behind or 0 for own in told) == 300
+    assert [(result.accepted, result.undecided, result.stalls) for result in results] == [(0, 1_000, 0)]
+    assert max(progress.behind or 0 for progress in reports) == 300
 
 
 def test_sending_again_is_safe_after_the_service_was_gone(ingest: Ingesting, tmp_path: Path) -> None:

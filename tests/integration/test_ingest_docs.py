@@ -70,11 +70,11 @@ def test_the_page_does_what_it_says(
                 "pulsar://127.0.0.1:6650": place.url,
                 "public/default": place.namespace,
             }
-            for there, own in here.items():
-                block = block.replace(there, own)
+            for there, actual in here.items():
+                block = block.replace(there, actual)
             exec(block, {})
         assert capsys.readouterr().out == '29 accepted, 0 rejected\ndelay_min "late" a finite number\n'
-        payloads = [own for own in ingest.written(ingest.topics.stream("departed"), 37).payloads if own]
+        payloads = [payload for payload in ingest.written(ingest.topics.stream("departed"), 37).payloads if payload]
     events, _, invalid = StreamCodec(stream).columns(payloads)
     assert invalid == []
     assert set(events.ids) == {"UA1", "UA3", "UA70", *(f"UA{n}" for n in (4, *range(31, 60)))}

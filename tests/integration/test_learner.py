@@ -95,9 +95,9 @@ class Room:
                 [],
             )
             frontier = END_OF_HISTORY if end and stop == last else stop
-            payload, own = encode_log(self.model, part), self.model
-            said = header(payload, epoch=1, reached=frontier, definition=own.hash, examples=own.examples_hash)
-            producer.send(payload, properties=said)
+            payload, model = encode_log(self.model, part), self.model
+            properties = header(payload, epoch=1, reached=frontier, definition=model.hash, examples=model.examples_hash)
+            producer.send(payload, properties=properties)
         producer.close()
 
     def worker(self, instance: str = "one", data: Path | None = None, **changed: Any) -> Worker:
@@ -132,8 +132,8 @@ class Room:
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with embedded.store(tmp_path_factory.mktemp("store")) as own:
-        yield own.url
+    with embedded.store(tmp_path_factory.mktemp("store")) as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -298,8 +298,8 @@ def test_the_end_of_a_shorter_log_is_enough(room: Room, running: Callable[[Worke
     worker = running(room.worker())
     eventually(lambda: worker.standing.published == 700)
     stop(worker)
-    own = [version for version in room.versions() if version.definition == room.model.hash]
-    assert [(version.examples, version.taken_over) for version in own] == [(500, False), (700, True)]
+    current = [version for version in room.versions() if version.definition == room.model.hash]
+    assert [(version.examples, version.taken_over) for version in current] == [(500, False), (700, True)]
 
 
 @pytest.mark.parametrize("loss", ["gone", "corrupt", "older"])
@@ -577,10 +577,10 @@ def test_the_process_survives_kill_and_drains_on_sigterm(
         }
     )
     board = StatusBoard(room.store, loop.name)
-    said = tmp_path / "learner.log"
+    log_path = tmp_path / "learner.log"
 
     def start() -> subprocess.Popen[bytes]:
-        with said.open("ab") as log:
+        with log_path.open("ab") as log:
             return subprocess.Popen([sys.executable, "-m", "headrace_learner"], env=environment, stderr=log)
 
     room.send(0, 1_200)
@@ -590,8 +590,8 @@ def test_the_process_survives_kill_and_drains_on_sigterm(
         nonlocal process
         if process.poll() is not None:
             # The embedded broker hangs after some kills of a consumer. Restart it, as an operator would.
-            assert isinstance(place.server, embedded.Broker), said.read_text()
-            assert "TimeOut" in said.read_text(), said.read_text()
+            assert isinstance(place.server, embedded.Broker), log_path.read_text()
+            assert "TimeOut" in log_path.read_text(), log_path.read_text()
             place.server.kill()
             place.server.start()
             process = start()

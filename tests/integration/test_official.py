@@ -75,18 +75,18 @@ def guarded(tmp_path: Path) -> Iterator[tuple[OfficialBroker, subprocess.Popen[s
     command = [sys.executable, "-c", _PARENT, str(tmp_path), json.dumps(GUARDED), token("admin")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        told = parent.stdout.readline().split()
+        words = parent.stdout.readline().split()
         broker = OfficialBroker(tmp_path, conf=GUARDED, token=token("admin"))
         try:
-            yield broker, parent, told
+            yield broker, parent, words
         finally:
             parent.kill()
             broker.stop()
 
 
 def client(url: str, of: str | None, loop: Path) -> pulsar.Client:
-    given: dict[str, Any] = {"loop": loop, "pulsar_url": url, "pulsar_token": of}
-    return connect(ServiceSettings(**given))
+    settings: dict[str, Any] = {"loop": loop, "pulsar_url": url, "pulsar_token": of}
+    return connect(ServiceSettings(**settings))
 
 
 def test_it_dies_with_its_parent_and_has_all_that_it_acknowledged_on_the_same_ports(
@@ -95,7 +95,7 @@ def test_it_dies_with_its_parent_and_has_all_that_it_acknowledged_on_the_same_po
     broker, parent, (url, admin_url, pid) = guarded
     # Another broker runs beside it.
     assert official.url != url
-    assert {re.sub(":.*", "", own) for own in listening_on(int(pid))} == {"0100007F"}
+    assert {re.sub(":.*", "", address) for address in listening_on(int(pid))} == {"0100007F"}
 
     with pytest.raises(InvalidRequest, match=r"refused by the broker at .* \(401\)"):
         Admin(admin_url).clusters()
@@ -105,8 +105,8 @@ def test_it_dies_with_its_parent_and_has_all_that_it_acknowledged_on_the_same_po
     admin = Admin(admin_url, token("admin"))
     assert admin.create_topic(TOPIC, 2)
 
-    own = client(url, token("admin"), tmp_path)
-    producer = Producer(own, f"{TOPIC}-partition-0")
+    pulsar_client = client(url, token("admin"), tmp_path)
+    producer = Producer(pulsar_client, f"{TOPIC}-partition-0")
     for number in range(500):
         producer.send(str(number).encode())
     producer.flush()
@@ -115,7 +115,7 @@ def test_it_dies_with_its_parent_and_has_all_that_it_acknowledged_on_the_same_po
     until(lambda: not answers(int(url.rpartition(":")[2])))
     broker.start()
     assert (broker.url, broker.admin_url) == (url, admin_url)
-    reader = LogReader(own, f"{TOPIC}-partition-0")
+    reader = LogReader(pulsar_client, f"{TOPIC}-partition-0")
     found: list[bytes] = []
     until(lambda: found.extend(reader.receive(1_000).payloads) or len(found) >= 500)
     assert found == [str(number).encode() for number in range(500)]
@@ -123,7 +123,7 @@ def test_it_dies_with_its_parent_and_has_all_that_it_acknowledged_on_the_same_po
     assert admin.partitions(TOPIC) == 2
     # It keeps its bookie, which it would lose permanently after every third kill without a repair.
     assert broker.child.said().count("deleted. path: /ledgers/available/") <= 3
-    own.close()
+    pulsar_client.close()
     pid_now = broker.pid
     broker.stop()
     assert not answers(port_of(broker))
@@ -149,11 +149,11 @@ def test_up_takes_a_broker_of_yours_and_sets_its_topics_up(
     monkeypatch.setenv("PULSAR_ADMIN_URL", str(official.admin_url))
     options = ("--json", "--pulsar", "official", "--workers", "feature=2")
     with start_up(tmp_path, *options) as process:
-        told = until_told(process)
+        addresses = until_told(process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(scaled(60)) == 0
-    assert (told["pulsar"], told["pulsar_admin"]) == (official.url, official.admin_url)
-    pids = told["pids"]
+    assert (addresses["pulsar"], addresses["pulsar_admin"]) == (official.url, official.admin_url)
+    pids = addresses["pids"]
     assert isinstance(pids, dict)
     assert set(pids) == {"store", "ingest-0", "feature-0", "feature-1", "learner-0", "scorer-0"}
     admin = Admin(str(official.admin_url))

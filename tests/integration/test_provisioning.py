@@ -85,13 +85,13 @@ def test_topics_are_as_declared_and_applying_again_changes_nothing(
     assert {name: (admin.partitions(name), admin.topic_retention(name)) for name in wanted} == wanted
     assert admin.compaction_threshold(topics.models) == 1_000_000
     assert admin.compaction_threshold(topics.dead_letters) is None
-    said: list[str] = []
-    assert provision(admin, loop, namespace, said.append) == 0
-    assert said == []
+    lines: list[str] = []
+    assert provision(admin, loop, namespace, lines.append) == 0
+    assert lines == []
     # Settings that somebody changed meanwhile are restored as declared.
     admin.set_topic_retention(topics.stream("asked"), Retention(1))
-    assert provision(admin, loop, namespace, said.append) == 1
-    assert said == [f"{topics.stream('asked')} is kept for 43,200 minutes"]
+    assert provision(admin, loop, namespace, lines.append) == 1
+    assert lines == [f"{topics.stream('asked')} is kept for 43,200 minutes"]
     admin.delete_namespace(namespace)
     assert not admin.has_namespace(namespace)
 
@@ -136,8 +136,8 @@ def test_of_versions_the_newest_of_each_definition_stays(
     versions = Versions(client, topic)
     for examples in (100, 200, 300):
         for definition in ("older", model.hash):
-            own = models_pb2.ModelVersion(model="m", definition=definition, examples=examples)
-            versions.publish(own)
+            version = models_pb2.ModelVersion(model="m", definition=definition, examples=examples)
+            versions.publish(version)
     versions.flush()
     producer = Producer(client, topic)
     producer.send(b"", key="m:gone")
@@ -149,7 +149,7 @@ def test_of_versions_the_newest_of_each_definition_stays(
         for batch in read_whole(client, topic, compacted=True)
         for payload in batch.payloads
     ]
-    assert [(own.definition, own.examples) for own in found] == [("older", 300), (model.hash, 300)]
+    assert [(version.definition, version.examples) for version in found] == [("older", 300), (model.hash, 300)]
     assert sum(len(batch) for batch in read_whole(client, topic)) == 7
     assert versions.newest(model, official_place.topics("shop").examples("m")).examples == 300
     client.close()

@@ -119,7 +119,7 @@ class Process:
 
     def status(self) -> ServiceStatus | None:
         with redis.Redis.from_url(self.store.url) as store:
-            return next((own for own in StatusBoard(store, NAME).read() if own.service == self.service), None)
+            return next((status for status in StatusBoard(store, NAME).read() if status.service == self.service), None)
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]

@@ -20,8 +20,8 @@ from tests.integration.ingesting import HOUR, Ingesting, ingesting
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with embedded.store(tmp_path_factory.mktemp("store")) as own:
-        yield own.url
+    with embedded.store(tmp_path_factory.mktemp("store")) as server:
+        yield server.url
 
 
 class Letters:
@@ -42,7 +42,7 @@ class Letters:
     def sent(self, stream: str, at_least: int = 0) -> list[str]:
         """Return the ids on a stream's topic."""
         payloads = self.ingest.written(self.ingest.topics.stream(stream), at_least).payloads
-        return [json.loads(own)["id"] for own in payloads]
+        return [json.loads(payload)["id"] for payload in payloads]
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def letters(
 ) -> Iterator[Letters]:
     monkeypatch.setenv("HEADRACE_NAMESPACE", place.namespace)
     name = request.node.name.removeprefix("test_").translate({ord(sign): "-" for sign in "_[]: ={}"})[:60]
-    with ingesting(tmp_path, place, redis_url, name) as own:
-        yield Letters(own, capsys)
+    with ingesting(tmp_path, place, redis_url, name) as ingest:
+        yield Letters(ingest, capsys)
 
 
 def event(id: str, amount: object = 1.5) -> dict[str, object]:
@@ -74,10 +74,10 @@ def letter(letters: Letters, id: str, stream: str = "clicks", **more: object) ->
     return DeadLetter(**values | more)  # type: ignore[arg-type]
 
 
-def write(letters: Letters, *own: DeadLetter) -> None:
+def write(letters: Letters, *dead_letters: DeadLetter) -> None:
     with letters.ingest.client() as client:
         producer = Producer(client, letters.ingest.topics.dead_letters)
-        for one in own:
+        for one in dead_letters:
             producer.send(one.SerializeToString())
         producer.flush()
 
@@ -86,14 +86,14 @@ def test_a_letter_is_sent_again_and_then_done_with(letters: Letters) -> None:
     twice = letter(letters, "1")
     write(letters, letter(letters, "0"), twice, twice, letter(letters, "2", "buys"))
     listed = letters.listed()
-    assert [(own["stream"], own["stood"]) for own in listed] == [
+    assert [(letter["stream"], letter["stood"]) for letter in listed] == [
         ("clicks", "7:0:0"), ("clicks", "7:1:0"), ("buys", "7:2:0"),
     ]  # fmt: skip
     out, err = letters("retry", listed[1]["position"])
     assert (out, err) == (f"{listed[1]['position']}  clicks: taken\n", "1 taken\n")
     assert letters.sent("clicks", 1) == ["1"]
-    assert [own["stood"] for own in letters.listed()] == ["7:0:0", "7:2:0"]
-    assert [own["retried"] for own in letters.listed("--retried")] == [None, "taken", None]
+    assert [letter["stood"] for letter in letters.listed()] == ["7:0:0", "7:2:0"]
+    assert [letter["retried"] for letter in letters.listed("--retried")] == [None, "taken", None]
     out, err = letters("list")
     assert "1 more were sent through again: --retried shows them too" in err
     assert letters("list", "--retried")[0].splitlines()[1].endswith("expected another  (retried: taken)")
@@ -110,7 +110,7 @@ def test_what_is_still_invalid_is_a_new_letter_and_the_old_one_done_with(letters
     with IngestClient(letters.ingest.address) as client:
         client.publish_stream("clicks", [event("a"), event("b", "much"), b"{", event("c", None)])  # type: ignore[list-item]
     first = letters.listed()
-    assert [own["stood"] for own in first] == [None] * 3
+    assert [letter["stood"] for letter in first] == [None] * 3
     assert "stood      on no topic: refused on its way in" in letters("show", first[0]["position"])[0]
     out, err = letters("retry", "--all", code=4)
     assert out.splitlines()[0] == (
@@ -118,10 +118,10 @@ def test_what_is_still_invalid_is_a_new_letter_and_the_old_one_done_with(letters
     )
     assert err == "headrace: 3 of 3 were refused again\n"
     second = letters.listed()
-    assert [own["event"] for own in second] == [own["event"] for own in first]
-    assert not {own["position"] for own in second} & {own["position"] for own in first}
-    assert [own["retried"] for own in letters.listed("--retried")] == ["refused"] * 3 + [None] * 3
-    text, bad, null = (own["position"] for own in second)
+    assert [letter["event"] for letter in second] == [letter["event"] for letter in first]
+    assert not {letter["position"] for letter in second} & {letter["position"] for letter in first}
+    assert [letter["retried"] for letter in letters.listed("--retried")] == ["refused"] * 3 + [None] * 3
+    text, bad, null = (letter["position"] for letter in second)
     assert letters("retry", text, "--set", "amount=2.5", "--set", "note=mended")[1] == "1 taken\n"
     assert "--set is for an event that is no JSON object" in letters("retry", bad, "--set", "amount=2", code=4)[1]
     letters("retry", bad, "--event", json.dumps(event("d")))
@@ -135,7 +135,7 @@ def test_what_is_still_invalid_is_a_new_letter_and_the_old_one_done_with(letters
 def test_what_holds_no_event_cannot_be_sent(letters: Letters) -> None:
     vectors = letter(letters, "0", service="scorer", topic="persistent://public/default/x-m-features")
     write(letters, vectors, letter(letters, "1", "gone"), letter(letters, "2"))
-    of_scorer, gone, good = (own["position"] for own in letters.listed())
+    of_scorer, gone, good = (letter["position"] for letter in letters.listed())
     err = letters("retry", good, of_scorer, code=4)[1]
     assert err == (
         f"headrace: {of_scorer} is a letter of the scorer, expected one that holds an event of a stream: "
@@ -147,13 +147,15 @@ def test_what_holds_no_event_cannot_be_sent(letters: Letters) -> None:
     assert lines[0].startswith(f"{gone}  gone: refused again: stream is 'gone', expected one of")
     assert lines[1] == f"{good}  clicks: taken"
     # No service judged it, so it waits for a loop that knows its stream.
-    assert [own["position"] for own in letters.listed()] == [of_scorer, gone]
+    assert [letter["position"] for letter in letters.listed()] == [of_scorer, gone]
 
 
 def test_what_is_not_shown_is_told(letters: Letters) -> None:
     write(letters, *(letter(letters, str(number)) for number in range(250)))
     out, err = letters("list", "--limit", "3")
-    assert [line.split("  ")[0] for line in out.splitlines()] == [own["position"] for own in letters.listed()[-3:]]
+    assert [line.split("  ")[0] for line in out.splitlines()] == [
+        letter["position"] for letter in letters.listed()[-3:]
+    ]
     assert err == "the newest 3 of 250: --limit shows more\n"
     assert letters("retry", "--all")[1] == "250 taken\n"
     assert letters.sent("clicks", 250) == [str(number) for number in range(250)]

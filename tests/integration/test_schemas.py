@@ -42,10 +42,10 @@ def with_field(field: Field) -> LoopDefinition:
 
 
 def test_a_new_required_field_is_refused_before_anything_is_changed(official_place: Place, admin: Admin) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     with pytest.raises(IncompatibleSchema, match=r"field 'gate' is new and required.*Declare `gate: str \| None`"):
-        provision(admin, with_field(Field("gate", FieldType.STRING)), official_place.namespace, said.append)
-    assert said == []
+        provision(admin, with_field(Field("gate", FieldType.STRING)), official_place.namespace, lines.append)
+    assert lines == []
     assert admin.partitions(official_place.topics("airport").stream("cancelled")) is None
 
 

@@ -34,16 +34,16 @@ AT = NOW - 10 * SECOND
 @pytest.fixture(scope="module")
 def scorer(module_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     directory = tmp_path_factory.mktemp("scorer")
-    with embedded.store(directory) as store, running(directory, module_place, store) as own:
+    with embedded.store(directory) as store, running(directory, module_place, store) as service:
         with pytest.raises(grpc.RpcError) as failure:
-            own.scoring.Score(asked())
+            service.scoring.Score(asked())
         assert failure.value.code() is grpc.StatusCode.FAILED_PRECONDITION
         assert "no version yet" in failure.value.details()
         # A scorer without a version lets vectors pass, and reports how many.
-        own.send(own.topics.features("fraud"), [(vectors(FRAUD, [1, 2]), properties(1, 20))])
-        until(lambda: own.counter("unscored") == 2)
-        own.publish(version(FRAUD), version(WORTH))
-        yield own
+        service.send(service.topics.features("fraud"), [(vectors(FRAUD, [1, 2]), properties(1, 20))])
+        until(lambda: service.counter("unscored") == 2)
+        service.publish(version(FRAUD), version(WORTH))
+        yield service
 
 
 def asked(model: str = "fraud", id: str = "", explain: bool = False, **changes: object) -> scoring_pb2.ScoreRequest:
@@ -57,8 +57,8 @@ def test_a_score_names_its_version_and_explains_itself_when_asked(scorer: Runnin
     assert not plain.vector
     assert not plain.degradations
     explained = scorer.scoring.Score(asked(explain=True, kind=None))
-    values = {own.name: own for own in explained.vector}
-    assert list(values) == [own.name for own in FRAUD.features]
+    values = {value.name: value for value in explained.vector}
+    assert list(values) == [feature.name for feature in FRAUD.features]
     assert values["card_mean"].number > 0
     assert values["card_mean"].age == 50 * SECOND
     assert values["kind"].WhichOneof("value") is None
@@ -85,34 +85,34 @@ def test_what_is_wrong_gets_its_status(
 def test_batch_and_stream_answer_in_order_each_in_its_place(scorer: Running) -> None:
     wanted = [asked(), asked(amount=None), asked("worth", card="c2"), asked("none")] * 30
     batch = scorer.scoring.ScoreBatch(scoring_pb2.ScoreBatchRequest(requests=wanted)).results
-    stream = scorer.scoring.ScoreStream(scoring_pb2.ScoreStreamRequest(request=own) for own in wanted)
-    results = [own.result for own in stream]
+    stream = scorer.scoring.ScoreStream(scoring_pb2.ScoreStreamRequest(request=request) for request in wanted)
+    results = [reply.result for reply in stream]
     assert len(batch) == len(results) == len(wanted)
     alone = [scorer.scoring.Score(asked()).score, scorer.scoring.Score(asked("worth", card="c2")).score]
     for found in (batch, results):
-        assert [own.error.code for own in found[:4]] == [0, 3, 0, 5]
-        assert [own.response.score for own in found[0::4]] == pytest.approx([alone[0]] * 30, rel=1e-13)
-        assert [own.response.score for own in found[2::4]] == pytest.approx([alone[1]] * 30, rel=1e-13)
+        assert [result.error.code for result in found[:4]] == [0, 3, 0, 5]
+        assert [result.response.score for result in found[0::4]] == pytest.approx([alone[0]] * 30, rel=1e-13)
+        assert [result.response.score for result in found[2::4]] == pytest.approx([alone[1]] * 30, rel=1e-13)
 
 
 def test_a_vector_is_read_as_of_a_time(scorer: Running) -> None:
     features = features_pb2_grpc.FeatureServiceStub(scorer.channel)  # type: ignore[no-untyped-call]
     found = features.GetVector(features_pb2.GetVectorRequest(model="sort", event=event(), as_of=AT))
     assert found.as_of == AT
-    assert {own.name: own.age for own in found.vector if own.HasField("age")}["shop_mean"] == 20 * SECOND
+    assert {value.name: value.age for value in found.vector if value.HasField("age")}["shop_mean"] == 20 * SECOND
     later = features.GetVector(features_pb2.GetVectorRequest(model="sort", event=event()))
     assert later.as_of > NOW
 
 
 def test_models_are_listed_and_described(scorer: Running) -> None:
     models = models_pb2_grpc.ModelServiceStub(scorer.channel)  # type: ignore[no-untyped-call]
-    listed = {own.name: own for own in models.ListModels(models_pb2.ListModelsRequest()).models}
+    listed = {model.name: model for model in models.ListModels(models_pb2.ListModelsRequest()).models}
     assert list(listed) == ["fraud", "worth", "sort"]
     assert listed["worth"].examples == 60
     assert not listed["sort"].HasField("examples")
     described = models.DescribeModel(models_pb2.DescribeModelRequest(model="fraud"))
     assert (described.summary.task, described.summary.definition) == ("binary", FRAUD.hash)
-    assert [(own.name, own.type) for own in described.features][2] == ("kind", "string")
+    assert [(feature.name, feature.type) for feature in described.features][2] == ("kind", "string")
     assert described.metrics["accuracy"] == 0.75
     assert list(described.classes) == ["False", "True"]
     with pytest.raises(grpc.RpcError) as failure:
@@ -142,8 +142,8 @@ def test_versions_are_swapped_under_load_without_a_failed_request(scorer: Runnin
                     seen.append((await stub.Score(asked())).version.examples)
 
             askers = [asyncio.create_task(ask()) for _ in range(8)]
-            for own in versions:
-                await asyncio.to_thread(scorer.publish, own)
+            for version in versions:
+                await asyncio.to_thread(scorer.publish, version)
             before = len(seen)
             while len(seen) < before + 50:
                 await asyncio.sleep(0)
@@ -153,7 +153,7 @@ def test_versions_are_swapped_under_load_without_a_failed_request(scorer: Runnin
 
     seen = asyncio.run(load())
     assert seen[-1] == 70
-    assert set(seen) >= {own.examples for own in versions} - {61}
+    assert set(seen) >= {version.examples for version in versions} - {61}
     assert len(list(itertools.groupby(sorted(seen)))) >= 9
 
 
@@ -171,14 +171,14 @@ def test_the_features_topic_is_scored_with_its_epochs_and_frontiers(scorer: Runn
     until(lambda: scorer.counter("predictions") == before + 5)
     found = scorer.read(
         scorer.topics.predictions("fraud"),
-        lambda own: any(message.properties().get("reached") == "70" for message in own),
+        lambda messages: any(message.properties().get("reached") == "70" for message in messages),
     )
     streamed = [message for message in found if "epoch" in message.properties()]
     ids = [
-        (own, message.properties()["epoch"])
+        (id, message.properties()["epoch"])
         for message in streamed
         if message.data()
-        for own in decode_predictions(FRAUD, message.data()).ids
+        for id in decode_predictions(FRAUD, message.data()).ids
     ]
     assert ids == [("e3", "1"), ("e4", "1"), ("e5", "1"), ("e6", "2"), ("e7", "2")]
     assert "1" in {message.properties().get("marker") for message in streamed}
@@ -187,7 +187,7 @@ def test_the_features_topic_is_scored_with_its_epochs_and_frontiers(scorer: Runn
 
 def test_what_cannot_be_read_becomes_a_dead_letter(scorer: Running) -> None:
     scorer.send(scorer.topics.features("fraud"), [(b"junk", properties(2)), (vectors(FRAUD, [8]), properties(2, 80))])
-    (message,) = scorer.read(scorer.topics.dead_letters, lambda own: len(own) == 1)
+    (message,) = scorer.read(scorer.topics.dead_letters, lambda messages: len(messages) == 1)
     letter = dead_letter_pb2.DeadLetter.FromString(message.data())
     assert (letter.event, letter.service, letter.topic) == (b"junk", "scorer", scorer.topics.features("fraud"))
     until(lambda: scorer.status is not None and scorer.status.frontier == 80)
@@ -199,21 +199,26 @@ def test_a_named_request_is_logged_with_its_vector(scorer: Running) -> None:
     scorer.scoring.Score(asked("fraud", "r9"))
 
     def logged(messages: list) -> bool:  # type: ignore[type-arg]
-        return sum(len(decode_predictions(WORTH, own.data())) for own in messages) >= 5
+        return sum(len(decode_predictions(WORTH, message.data())) for message in messages) >= 5
 
-    served = [decode_predictions(WORTH, own.data()) for own in scorer.read(scorer.topics.predictions("worth"), logged)]
-    assert {id: score for own in served for id, score in zip(own.ids, own.scores, strict=True)} == answers
+    served = [
+        decode_predictions(WORTH, message.data()) for message in scorer.read(scorer.topics.predictions("worth"), logged)
+    ]
+    assert {
+        id: score for predictions in served for id, score in zip(predictions.ids, predictions.scores, strict=True)
+    } == answers
     found = scorer.read(
-        scorer.topics.features("worth"), lambda own: sum(len(decode_vectors(WORTH, m.data())) for m in own) >= 5
+        scorer.topics.features("worth"),
+        lambda messages: sum(len(decode_vectors(WORTH, m.data())) for m in messages) >= 5,
     )
-    parts = [decode_vectors(WORTH, own.data()) for own in found]
-    assert [id for own in parts for id in own.ids] == list(answers)
-    assert {time for own in parts for time in own.times.tolist()} == {AT}
-    assert all("epoch" not in own.properties() for own in found)
+    parts = [decode_vectors(WORTH, message.data()) for message in found]
+    assert [id for part in parts for id in part.ids] == list(answers)
+    assert {time for part in parts for time in part.times.tolist()} == {AT}
+    assert all("epoch" not in message.properties() for message in found)
     scorer.read(
         scorer.topics.predictions("fraud"),
-        lambda own: any(
-            "epoch" not in m.properties() and decode_predictions(FRAUD, m.data()).ids == ["r9"] for m in own
+        lambda messages: any(
+            "epoch" not in m.properties() and decode_predictions(FRAUD, m.data()).ids == ["r9"] for m in messages
         ),
     )
     assert SORT.name not in (scorer.status.versions if scorer.status else {})
@@ -226,6 +231,6 @@ def test_it_ends_cleanly_with_nothing_left_to_log(scorer: Running) -> None:
     assert scorer.status is None
     found = scorer.read(
         scorer.topics.predictions("worth"),
-        lambda own: "last" in [id for m in own for id in decode_predictions(WORTH, m.data()).ids],
+        lambda messages: "last" in [id for m in messages for id in decode_predictions(WORTH, m.data()).ids],
     )
     assert found

@@ -27,8 +27,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def store(directory: Path) -> Iterator[Store]:
-    with embedded.store(directory) as own:
-        yield own
+    with embedded.store(directory) as server:
+        yield server
 
 
 def asked(id: str = "") -> scoring_pb2.ScoreRequest:
@@ -36,7 +36,7 @@ def asked(id: str = "") -> scoring_pb2.ScoreRequest:
 
 
 def card_mean(answer: scoring_pb2.ScoreResponse) -> scoring_pb2.ScoreResponse:
-    return next(own for own in answer.vector if own.name == "card_mean")
+    return next(value for value in answer.vector if value.name == "card_mean")
 
 
 def test_the_store_down_and_up_again(directory: Path, place: Place, store: Store) -> None:
@@ -75,24 +75,24 @@ def test_the_broker_down_and_up_again(directory: Path, place: Place, store: Stor
         scorer.publish(version(FRAUD, 61))
         assert not scorer.scoring.Score(asked("before")).degradations
         broker.kill()
-        taken = ["before"]
+        logged_ids = ["before"]
         for number in range(10_000):
             answer = scorer.scoring.Score(asked(f"while down {number}"))
             assert 0 < answer.score < 1
             if answer.degradations:
                 break
-            taken.append(f"while down {number}")
+            logged_ids.append(f"while down {number}")
         assert list(answer.degradations) == [scoring_pb2.DEGRADATION_NOT_LOGGED]
         # Exactly that many wait in memory: each of them was promised to be logged.
-        assert len(taken) <= 1 + 50
+        assert len(logged_ids) <= 1 + 50
         assert not scorer.scoring.Score(asked()).degradations, "what is not named is not logged anyway"
         until(lambda: scorer.counter("not_logged") >= 1)
         broker.start()
         until(lambda: not scorer.scoring.Score(asked("after")).degradations, seconds=60)
 
         def all_there(messages: list) -> bool:  # type: ignore[type-arg]
-            ids = [id for own in messages if own.data() for id in decode_predictions(FRAUD, own.data()).ids]
-            return {*taken, "after"} <= set(ids)
+            ids = [id for message in messages if message.data() for id in decode_predictions(FRAUD, message.data()).ids]
+            return {*logged_ids, "after"} <= set(ids)
 
         scorer.read(scorer.topics.predictions("fraud"), all_there)
 
@@ -129,13 +129,13 @@ def test_a_second_scorer_takes_over_where_the_first_one_ends(tmp_path: Path, pla
                 second.send(second.topics.features("fraud"), later[18:])
                 read = second.read(
                     second.topics.predictions("fraud"),
-                    lambda own: any(message.properties().get("reached") == "390" for message in own),
+                    lambda messages: any(message.properties().get("reached") == "390" for message in messages),
                 )
         accepted, ids, sent = Accepted(), [], []
         for message in read:
             found = decode_predictions(FRAUD, message.data())
             sent += found.ids
-            taken = accepted.take(int(message.properties()["epoch"]), found.positions)
-            ids += [found.ids[place] for place in taken]
+            rows = accepted.take(int(message.properties()["epoch"]), found.positions)
+            ids += [found.ids[place] for place in rows]
         assert ids == [f"e{n}" for n in range(400)]
         assert sent.count("e0") == 1, "what was acknowledged is not scored again"

@@ -26,8 +26,8 @@ JUNK = (b"", b"junk", b"\xff" * 40)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
-    with embedded.store(tmp_path_factory.mktemp("store")) as own:
-        yield redis.Redis.from_url(own.url)
+    with embedded.store(tmp_path_factory.mktemp("store")) as server:
+        yield redis.Redis.from_url(server.url)
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ def store(server: redis.Redis) -> redis.Redis:
 
 
 def saved(store: redis.Redis, ids: int = 2) -> PartitionStore:
-    own = PartitionStore(store, "loop")
-    epoch = own.take_over(PARTITION).epoch
+    partitions = PartitionStore(store, "loop")
+    epoch = partitions.take_over(PARTITION).epoch
     done = Progress((3, 4, -1), (3, 5, -1), newest=7)
-    own.save(PARTITION, epoch, done, Reached(5, 6), {f"id{n}": n for n in range(ids)}, 0, ["v:1"], 100)
-    return own
+    partitions.save(PARTITION, epoch, done, Reached(5, 6), {f"id{n}": n for n in range(ids)}, 0, ["v:1"], 100)
+    return partitions
 
 
 @pytest.mark.parametrize("junk", JUNK)
@@ -49,43 +49,43 @@ def saved(store: redis.Redis, ids: int = 2) -> PartitionStore:
 def test_damaged_progress_is_refused_by_its_owner_and_says_nothing_to_others(
     store: redis.Redis, field: str, junk: bytes
 ) -> None:
-    own = saved(store)
+    partitions = saved(store)
     store.hset(STATE, field, junk)
     with pytest.raises(Unreadable, match="partition s-0"):
-        own.take_over(PARTITION)
-    standing = own.standings([PARTITION])[PARTITION]
+        partitions.take_over(PARTITION)
+    standing = partitions.standings([PARTITION])[PARTITION]
     assert standing is not None
     assert standing.done == (START if field == "saved" else Position(3, 4, -1))
-    own.rebuilding([PARTITION])
-    own.views(PARTITION)
+    partitions.rebuilding([PARTITION])
+    partitions.views(PARTITION)
     # The cure that an operator applies.
-    own.begin_anew(PARTITION, 0, Progress(), START, ["v:1"], lost=True)
-    assert own.take_over(PARTITION).progress.done == START
+    partitions.begin_anew(PARTITION, 0, Progress(), START, ["v:1"], lost=True)
+    assert partitions.take_over(PARTITION).progress.done == START
 
 
 @pytest.mark.parametrize("junk", [*JUNK, b"-1", b"nan", b"1e400"])
 def test_a_damaged_epoch_is_followed_by_a_newer_one(store: redis.Redis, junk: bytes) -> None:
-    own = saved(store)
+    partitions = saved(store)
     before = int(store.get(EPOCH) or 0)
     store.set(EPOCH, junk)
-    assert own.standings([PARTITION])[PARTITION] is None
-    assert own.take_over(PARTITION).epoch > before
+    assert partitions.standings([PARTITION])[PARTITION] is None
+    assert partitions.take_over(PARTITION).epoch > before
     store.set(EPOCH, b"7")
-    assert own.take_over(PARTITION).epoch > before
+    assert partitions.take_over(PARTITION).epoch > before
 
 
 def test_ids_that_are_none_are_left_out(store: redis.Redis) -> None:
-    own = saved(store)
+    partitions = saved(store)
     store.zadd("headrace:{loop:fold:s:0}:ids", {b"\xff": 1.0, b"inf": float("inf")})
-    assert own.take_over(PARTITION).seen == {"id0": 0, "id1": 1}
+    assert partitions.take_over(PARTITION).seen == {"id0": 0, "id1": 1}
 
 
 def test_a_key_of_another_type_is_refused_and_not_tried_for_ever(store: redis.Redis) -> None:
-    own = saved(store)
+    partitions = saved(store)
     store.delete(STATE)
     store.set(STATE, b"text")
     with pytest.raises(Unreadable, match="another type"):
-        own.take_over(PARTITION)
+        partitions.take_over(PARTITION)
 
 
 def test_a_damaged_entry_of_a_join_is_named_and_removed_with_its_places(store: redis.Redis) -> None:
@@ -117,16 +117,16 @@ def test_a_damaged_state_of_a_join_is_refused_with_its_cure(store: redis.Redis, 
 
 @pytest.mark.parametrize("junk", [b"", b"short", b"\x00" * 200])
 def test_a_row_is_written_over_one_that_is_none_and_only_the_same_is_discarded(store: redis.Redis, junk: bytes) -> None:
-    rows, own, field = RowStore(store, LOOP), RowsId("v", 0), row_field(VIEW, 0)
+    rows, rows_id, field = RowStore(store, LOOP), RowsId("v", 0), row_field(VIEW, 0)
     key = row_key("loop", VIEW.entity, "k")
     store.hset(key, field, junk)
-    rows.discard(own, "k", junk + b"other")
+    rows.discard(rows_id, "k", junk + b"other")
     assert store.hget(key, field) == junk
-    rows.write([Write(own, {"k": row()})], "s-0", 7)
-    assert rows.load({own: ["k"]}) == {own: {"k": row()}}
+    rows.write([Write(rows_id, {"k": row()})], "s-0", 7)
+    assert rows.load({rows_id: ["k"]}) == {rows_id: {"k": row()}}
     store.hset(key, field, junk)
-    rows.discard(own, "k", junk)
-    assert rows.load({own: ["k"]}) == {own: {}}
+    rows.discard(rows_id, "k", junk)
+    assert rows.load({rows_id: ["k"]}) == {rows_id: {}}
     store.hset(key, field, junk)
     assert rows.drop_older({PARTITION: 7}) == 1
 
@@ -138,10 +138,10 @@ def test_damaged_statuses_and_decisions_are_told(store: redis.Redis) -> None:
     register = "headrace:loop:status:seen:"
     (at,) = (score for _, score in store.zrange(register, 0, -1, withscores=True))
     store.zadd(register, {"headrace:loop:status:scorer:bad": at, b"\xff": at})
-    found = {own.instance: own for own in board.read()}
+    found = {status.instance: status for status in board.read()}
     assert found["bad"].state == "not readable"
     assert "the status cannot be read" in found["bad"].note
     assert found["good"].state == "starting"
-    own = saved(store)
+    partitions = saved(store)
     store.hset(STATE, "decisions", encode(Decisions())[:-1])
-    assert own.take_over(PARTITION).decisions
+    assert partitions.take_over(PARTITION).decisions

@@ -24,25 +24,25 @@ def main() -> int:
     parser.add_argument("--patience", type=float, default=30.0, help="seconds without progress that mean a loss (30)")
     parser.add_argument("--tries", type=int, default=4, help="lives to shorten one that differs (4)")
     parser.add_argument("--keep", type=Path, help="a directory that keeps logs and state")
-    given = parser.parse_args()
-    seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**6)
-    settings = Settings(given.broker, given.patience)
-    began = time.monotonic()
+    arguments = parser.parse_args()
+    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
+    settings = Settings(arguments.broker, arguments.patience)
+    start = time.monotonic()
 
     def say(text: str) -> None:
-        print(f"{time.monotonic() - began:7.1f} s  {text}", file=sys.stderr, flush=True)
+        print(f"{time.monotonic() - start:7.1f} s  {text}", file=sys.stderr, flush=True)
 
     def ends(actions: int, seconds: float) -> bool:
-        return bool(actions >= given.actions if given.actions is not None else seconds > given.minutes * 60)
+        return bool(actions >= arguments.actions if arguments.actions is not None else seconds > arguments.minutes * 60)
 
     say(f"seed {seed}")
     with tempfile.TemporaryDirectory(prefix="headrace-life-") as temporary:
-        directory = given.keep or Path(temporary)
+        directory = arguments.keep or Path(temporary)
         life = live(seed, ends, directory / "life", settings, say)
         print(report.table(life), flush=True)
         if life.differences:
-            actions = shrink(life, directory / "shrink", settings, say, given.tries)
-            again = f"python -m tests.life --seed {seed} --broker {given.broker} --actions {len(actions)}"
+            actions = shrink(life, directory / "shrink", settings, say, arguments.tries)
+            again = f"python -m tests.life --seed {seed} --broker {arguments.broker} --actions {len(actions)}"
             print(f"\nDIFFERS with seed {seed}, after {len(actions)} actions:\n{report.story(actions)}\nAgain: {again}")
     print(report.line(life), flush=True)
     return int(bool(life.differences))

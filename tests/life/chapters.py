@@ -61,30 +61,30 @@ class Writer:
     def chapter(self, span: int, payments: int, *, visits: bool = True, ratings: bool = False) -> Chapter:
         """Write the next `span` µs."""
         draw, start, end = self._random, self.now, self.now + span
-        found = Chapter({name: [] for name in STREAMS})
+        chapter = Chapter({name: [] for name in STREAMS})
         for at in sorted(draw.randrange(start, end) for _ in range(payments)):
-            found.events["paid"].append(self._payment(at, found.situations))
+            chapter.events["paid"].append(self._payment(at, chapter.situations))
         while self._outcomes and self._outcomes[0][0] < end:
-            found.events["outcome"].append(heapq.heappop(self._outcomes)[2])
+            chapter.events["outcome"].append(heapq.heappop(self._outcomes)[2])
         for name, wanted in (("visited", visits), ("rated", ratings)):
             if wanted:
                 times = sorted(draw.randrange(start, end) for _ in range(payments // 2))
-                found.events[name] = [self._context(name, at) for at in times]
+                chapter.events[name] = [self._context(name, at) for at in times]
         for name in STREAMS:
-            found.events[name] = self._disordered(name, found.events[name])
-        self._refused(found, end)
+            chapter.events[name] = self._disordered(name, chapter.events[name])
+        self._refused(chapter, end)
         self.now = end
-        return found
+        return chapter
 
     def live(self, payments: int) -> Chapter:
         """Write payments at the current clock time, each with its outcome at once."""
-        found = Chapter({name: [] for name in STREAMS})
+        chapter = Chapter({name: [] for name in STREAMS})
         for number in range(payments):
-            at, own = number * 1_000, self._id("paid")
-            found.events["paid"].append(Planned("paid", at, self._payment_fields(own), live=True))
-            outcome = self._outcome_fields(own, self._random.random() < 0.3)
-            found.events["outcome"].append(Planned("outcome", at + 1, outcome, live=True))
-        return found
+            at, payment = number * 1_000, self._id("paid")
+            chapter.events["paid"].append(Planned("paid", at, self._payment_fields(payment), live=True))
+            outcome = self._outcome_fields(payment, self._random.random() < 0.3)
+            chapter.events["outcome"].append(Planned("outcome", at + 1, outcome, live=True))
+        return chapter
 
     def behind(self, stream: str) -> dict[str, list[Planned]]:
         """Return some events of a stream that are half a minute old."""
@@ -95,14 +95,14 @@ class Writer:
         self.now = max(self.now, at)
 
     def _payment(self, at: int, situations: Counter[str]) -> Planned:
-        draw, own = self._random, self._id("paid")
+        draw, payment = self._random, self._id("paid")
         (kind,) = draw.choices(list(_LABELS), list(_LABELS.values()))
         situations[kind] += 1
         for number, later in enumerate(self._label_delays(kind)):
             fraud = draw.random() < 0.3 if number == 0 else number % 2 == 0
-            outcome = Planned("outcome", at + later, self._outcome_fields(own, fraud))
+            outcome = Planned("outcome", at + later, self._outcome_fields(payment, fraud))
             heapq.heappush(self._outcomes, (at + later, str(outcome.fields["outcome"]), outcome))
-        return Planned("paid", at, self._payment_fields(own))
+        return Planned("paid", at, self._payment_fields(payment))
 
     def _label_delays(self, kind: str) -> list[int]:
         draw = self._random
@@ -125,10 +125,10 @@ class Writer:
             case _:
                 return []
 
-    def _payment_fields(self, own: str) -> dict[str, object]:
+    def _payment_fields(self, payment: str) -> dict[str, object]:
         draw = self._random
         return {
-            "payment": own,
+            "payment": payment,
             "card": f"c{int(draw.paretovariate(0.8)) % 25}",
             "shop": None if draw.random() < 0.03 else f"s{draw.randrange(8)}",
             "amount": None if draw.random() < 0.05 else round(draw.lognormvariate(3, 1), 2),
@@ -146,11 +146,11 @@ class Writer:
         }
 
     def _context(self, stream: str, at: int) -> Planned:
-        draw, own = self._random, self._id(stream)
+        draw, id = self._random, self._id(stream)
         if stream == "rated":
-            return Planned(stream, at, {"rating": own, "shop": f"s{draw.randrange(8)}", "stars": draw.randrange(1, 6)})
+            return Planned(stream, at, {"rating": id, "shop": f"s{draw.randrange(8)}", "stars": draw.randrange(1, 6)})
         card = f"c{int(draw.paretovariate(0.8)) % 25}"
-        return Planned(stream, at, {"visit": own, "card": card, "seconds": round(draw.expovariate(0.02), 3)})
+        return Planned(stream, at, {"visit": id, "card": card, "seconds": round(draw.expovariate(0.02), 3)})
 
     def _disordered(self, stream: str, events: list[Planned]) -> list[Planned]:
         """Return the events in the order of arrival: some of them follow newer ones, by less than the lateness."""
@@ -170,9 +170,9 @@ class Writer:
                     event = self._context("visited", max(end - HOUR, 0))
                     if kind == "event invalid":
                         event = Planned("visited", event.at, {**event.fields, "seconds": "many"})
-                own = chapter.events[event.stream]
-                if own or kind != "event late":
-                    own.append(event)
+                events = chapter.events[event.stream]
+                if events or kind != "event late":
+                    events.append(event)
                     chapter.situations[kind] += 1
 
     def _id(self, stream: str) -> str:

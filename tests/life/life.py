@@ -47,7 +47,7 @@ class Settings:
 
 def live(seed: int, ends: Callable[[int, float], bool], directory: Path, settings: Settings, say: Say) -> Life:
     """Live until `ends` (given the number of actions and the seconds) holds, or the life differs from the oracle."""
-    plan, began = Plan(seed, settings.compares), time.monotonic()
+    plan, start = Plan(seed, settings.compares), time.monotonic()
     life = Life(seed, settings.broker)
     with lived(
         directory,
@@ -67,7 +67,7 @@ def live(seed: int, ends: Callable[[int, float], bool], directory: Path, setting
             world.perform(action)
             life.actions.append(action)
     life.situations, life.counts, life.differences = world.situations, world.counts, world.differences
-    life.seconds = time.monotonic() - began
+    life.seconds = time.monotonic() - start
     return life
 
 

@@ -169,39 +169,39 @@ class Shape:
 
 #: Changes to a loop file.
 CHANGES: dict[str, Callable[[Shape], Shape]] = {
-    "view added": lambda own: own.named("night"),
-    "view removed": lambda own: replace(own, night=""),
-    "view changed": lambda own: replace(own, rating_days=3 - own.rating_days),
-    "view renamed": lambda own: own.named("visitor"),
-    "label changed": lambda own: replace(own, loss_hours=own.loss_hours + 1),
-    "label renamed": lambda own: own.named("fraud"),
-    "feature renamed": lambda own: own.named("fewer"),
-    "model added": lambda own: own.named("extra"),
-    "model removed": lambda own: replace(own, extra=""),
-    "model renamed": lambda own: own.named("soon"),
-    "learner changed": lambda own: replace(own, grace=own.grace + 10),
+    "view added": lambda shape: shape.named("night"),
+    "view removed": lambda shape: replace(shape, night=""),
+    "view changed": lambda shape: replace(shape, rating_days=3 - shape.rating_days),
+    "view renamed": lambda shape: shape.named("visitor"),
+    "label changed": lambda shape: replace(shape, loss_hours=shape.loss_hours + 1),
+    "label renamed": lambda shape: shape.named("fraud"),
+    "feature renamed": lambda shape: shape.named("fewer"),
+    "model added": lambda shape: shape.named("extra"),
+    "model removed": lambda shape: replace(shape, extra=""),
+    "model renamed": lambda shape: shape.named("soon"),
+    "learner changed": lambda shape: replace(shape, grace=shape.grace + 10),
 }
 
 
 def source(partitions: int = 1, idle_s: float = IDLE_S, shape: Shape | None = None) -> str:
     """Return the text of the loop file."""
-    own = shape or Shape()
+    form = shape or Shape()
     fewer = 'of_card["spent", "1h"] - of_card["spent", "6h"]'
-    was = ', was="fewer"' if own.fewer else ""
+    was = ', was="fewer"' if form.fewer else ""
     return _LOOP.format(
         partitions=partitions,
         idle_ms=round(idle_s * 1_000),
-        rating_days=own.rating_days,
-        loss_hours=own.loss_hours,
-        grace=own.grace,
-        visitor=own.visitor or "of_visitor",
-        visitor_was=' was="of_visitor",' if own.visitor else "",
-        fraud=own.fraud or "fraud",
-        fraud_was=', was="fraud"' if own.fraud else "",
-        soon=own.soon or "soon",
-        soon_was='was="soon", ' if own.soon else "",
-        fewer=f'({fewer}).named("{own.fewer or "fewer"}"{was})',
-        night_view=_NIGHT_VIEW.format(name=own.night) if own.night else "",
-        night_feature=f', {own.night}["nights"]' if own.night else "",
-        extra_model=_EXTRA_MODEL.format(name=own.extra, fraud=own.fraud or "fraud") if own.extra else "",
+        rating_days=form.rating_days,
+        loss_hours=form.loss_hours,
+        grace=form.grace,
+        visitor=form.visitor or "of_visitor",
+        visitor_was=' was="of_visitor",' if form.visitor else "",
+        fraud=form.fraud or "fraud",
+        fraud_was=', was="fraud"' if form.fraud else "",
+        soon=form.soon or "soon",
+        soon_was='was="soon", ' if form.soon else "",
+        fewer=f'({fewer}).named("{form.fewer or "fewer"}"{was})',
+        night_view=_NIGHT_VIEW.format(name=form.night) if form.night else "",
+        night_feature=f', {form.night}["nights"]' if form.night else "",
+        extra_model=_EXTRA_MODEL.format(name=form.extra, fraud=form.fraud or "fraud") if form.extra else "",
     )

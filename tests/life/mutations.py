@@ -38,10 +38,10 @@ def test_without_a_fault_nothing_differs(seed: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("service", "fault"), _FAULTS)
 def test_a_fault_is_found_within_three_seeds(service: str, fault: str, tmp_path: Path) -> None:
-    began = time.monotonic()
+    start = time.monotonic()
     for seed in _SEEDS:
-        found = lived(tmp_path, seed, service, fault).differences
-        if found:
-            print(f"FOUND {fault}: seed {seed}, {time.monotonic() - began:.0f} s: {found[0][:200]}")
+        differences = lived(tmp_path, seed, service, fault).differences
+        if differences:
+            print(f"FOUND {fault}: seed {seed}, {time.monotonic() - start:.0f} s: {differences[0][:200]}")
             return
     pytest.fail(f"{fault} was not found by the seeds {_SEEDS}")

@@ -45,7 +45,7 @@ class Write:
     more: bool = False
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{len(own)} {name}" for name, own in self.events.items() if own)
+        counts = ", ".join(f"{len(events)} {name}" for name, events in self.events.items() if events)
         return " ".join(part for part in (self.how, self.disturbed, counts, "(more)" if self.more else "") if part)
 
 
@@ -150,7 +150,9 @@ class Plan:
         """Yield all actions, without end."""
         while True:
             chapter = self._adoption() if self._number == self._adopts else self._ordinary()
-            yield from (own for own in chapter if not isinstance(own, Write) or own.events or own.situations)
+            yield from (
+                action for action in chapter if not isinstance(action, Write) or action.events or action.situations
+            )
             self._number += 1
 
     def _ordinary(self) -> Iterator[Action]:
@@ -205,7 +207,9 @@ class Plan:
         self._writer.skip_to(HISTORY - 2 * DAY)
         history = self._writer.chapter(2 * DAY - MINUTE, 300, visits=False)
         live = self._writer.live(self._draw.randrange(20, 60))
-        overlap = {name: [event for event in own if event.at >= HISTORY - DAY] for name, own in history.events.items()}
+        overlap = {
+            name: [event for event in events if event.at >= HISTORY - DAY] for name, events in history.events.items()
+        }
         yield self.write("play", history.events, history.situations)
         yield self.pause("between history and live")
         how = self._draw.choice(["grpc", "pulsar"])
@@ -221,8 +225,8 @@ class Plan:
         situations: Counter[str] | None = None,
         **options: object,
     ) -> Write:
-        own = {name: events[name] for name in self._draw.sample(list(events), len(events)) if events[name]}
-        return Write(how, own, situations or Counter(), **options)  # type: ignore[arg-type]
+        by_stream = {name: events[name] for name in self._draw.sample(list(events), len(events)) if events[name]}
+        return Write(how, by_stream, situations or Counter(), **options)  # type: ignore[arg-type]
 
     def pause(self, where: str) -> Pause:
         """Draw a pause; half of the pauses are shorter than `idle`."""
@@ -231,7 +235,9 @@ class Plan:
 
     def past(self, chapter: Chapter) -> dict[str, list[Planned]]:
         """Return the events that are not far ahead: a play at a given speed would wait for the others."""
-        return {name: [own for own in events if own.at < self._writer.now] for name, events in chapter.events.items()}
+        return {
+            name: [event for event in events if event.at < self._writer.now] for name, events in chapter.events.items()
+        }
 
     def shuffled(self, names: Sequence[str]) -> list[str]:
         return self._draw.sample(list(names), len(names))
@@ -242,11 +248,14 @@ class Plan:
 
 def halves(events: dict[str, list[Planned]]) -> list[dict[str, list[Planned]]]:
     """Split the events into two files for each stream, cut at the same time, in the order of writing."""
-    times = sorted(event.at for own in events.values() for event in own)
+    times = sorted(event.at for stream_events in events.values() for event in stream_events)
     middle = times[len(times) // 2] if times else 0
-    cuts = {name: next((i for i, e in enumerate(own) if e.at >= middle), len(own)) for name, own in events.items()}
-    first = {name: own[: cuts[name]] for name, own in events.items()}
-    return [first, {name: own[cuts[name] :] for name, own in events.items()}]
+    cuts = {
+        name: next((i for i, e in enumerate(stream_events) if e.at >= middle), len(stream_events))
+        for name, stream_events in events.items()
+    }
+    first = {name: stream_events[: cuts[name]] for name, stream_events in events.items()}
+    return [first, {name: stream_events[cuts[name] :] for name, stream_events in events.items()}]
 
 
 def _play(plan: Plan, chapter: Chapter) -> Iterator[Action]:

@@ -87,12 +87,12 @@ class Producers:
 
     def _write_files(self, payloads: Mapping[str, Sequence[bytes]]) -> list[tuple[Path, str]]:
         self._files += 1
-        found = []
+        files = []
         for name, lines in payloads.items():
             path = self._directory / f"{self._files:03d}-{name}.jsonl"
             path.write_bytes(b"".join(line + b"\n" for line in lines))
-            found.append((path, name))
-        return found
+            files.append((path, name))
+        return files
 
     def _grpc(self, running: embedded.RunningLoop, action: Write, payloads: Mapping[str, Sequence[bytes]]) -> None:
         with IngestClient(_ingest(running)) as client, client.stream() as stream:
@@ -168,5 +168,5 @@ def _in_turn(action: Write, payloads: Mapping[str, Sequence[bytes]]) -> Iterator
         for name, lines in payloads.items()
         for start in range(0, len(lines), _RUN)
     ]
-    for _, name, run in sorted(runs, key=lambda own: own[:2]):
+    for _, name, run in sorted(runs, key=lambda item: item[:2]):
         yield name, run

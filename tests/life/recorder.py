@@ -90,13 +90,13 @@ class Tail:
         read = (self.last.ledger_id(), self.last.entry_id()) if self.last is not None else NOWHERE[:2]
         return (end.ledger_id(), end.entry_id()) > read
 
-    def _take(self, own: pulsar.Message) -> None:
-        found = own.message_id()
-        position = (found.ledger_id(), found.entry_id(), found.batch_index())
+    def _take(self, message: pulsar.Message) -> None:
+        id = message.message_id()
+        position = (id.ledger_id(), id.entry_id(), id.batch_index())
         # Brokers may redeliver messages.
         if not self.messages or position > self.messages[-1].position:
-            self.messages.append(Message(position, own.data(), own.properties(), own.publish_timestamp()))
-            self.last = found
+            self.messages.append(Message(position, message.data(), message.properties(), message.publish_timestamp()))
+            self.last = id
 
     def forget_consumer(self) -> None:
         """Continue with a new consumer, of another client, where this one ended."""
@@ -116,7 +116,7 @@ class Recorder:
         self._loop = loop
         self._prefix = f"persistent://{namespace}/{loop.name}"
         self._client: pulsar.Client | None = None
-        self._streams = {own.name: self._tails(own.name, own.partitions) for own in loop.streams}
+        self._streams = {stream.name: self._tails(stream.name, stream.partitions) for stream in loop.streams}
         self._features: dict[str, list[Tail]] = {}
         self._examples: dict[str, Tail] = {}
         self._vectors: dict[str, VectorLog] = {}
@@ -141,7 +141,10 @@ class Recorder:
     def since(self, model: str) -> dict[int, Position]:
         """Return by partition the position after which each event has a vector."""
         added, former = self._added.get(model, {}), self._vectors[model].former
-        return {own: max(added.get(own, NOWHERE), former.get(own, NOWHERE)) for own in {*added, *former}}
+        return {
+            partition: max(added.get(partition, NOWHERE), former.get(partition, NOWHERE))
+            for partition in {*added, *former}
+        }
 
     def added(self, model: str) -> dict[int, Position]:
         """Return by partition the position after which each event is a question: only for a model that was added."""
@@ -153,14 +156,14 @@ class Recorder:
 
     def change(self, loop: LoopDefinition, now: int) -> None:
         """Continue with a changed loop, while it is stopped."""
-        before = {own.name: own for own in self._loop.models}
+        before = {model.name: model for model in self._loop.models}
         self._loop = loop
         for model in loop.models:
             if model.name not in before:
                 self._add(model)
                 logs = self._streams[model.stream]
                 self._added[model.name] = {
-                    own: log.messages[-1].position for own, log in enumerate(logs) if log.messages
+                    partition: log.messages[-1].position for partition, log in enumerate(logs) if log.messages
                 }
             elif model.examples_hash != before[model.name].examples_hash:
                 self._vectors[model.name], self._logs[model.name] = VectorLog(model), EntryLog(model)
@@ -202,7 +205,7 @@ class Recorder:
 
     def _tails(self, name: str, partitions: int) -> list[Tail]:
         topic = f"{self._prefix}-{name}"
-        return [Tail(f"{topic}-partition-{own}" if partitions > 1 else topic) for own in range(partitions)]
+        return [Tail(f"{topic}-partition-{index}" if partitions > 1 else topic) for index in range(partitions)]
 
 
 class VectorLog:
@@ -312,8 +315,8 @@ def _columns(payload: bytes) -> dict[str, list[Any]]:
 
 def _values(columns: Mapping[str, Sequence[Any]], row: int) -> dict[str, float | str | None]:
     """Return the feature values of a row, from the columns that begin with `feature.`."""
-    found = {name[len(_FEATURE) :]: column[row] for name, column in columns.items() if name.startswith(_FEATURE)}
-    return {name: None if value != value else value for name, value in found.items()}
+    values = {name[len(_FEATURE) :]: column[row] for name, column in columns.items() if name.startswith(_FEATURE)}
+    return {name: None if value != value else value for name, value in values.items()}
 
 
 def _position(data: bytes) -> Position:

@@ -14,7 +14,7 @@ def table(life: Life) -> str:
     """Format the situations, what was compared, and what differs."""
     lines = [*_counts("situations", life.situations), "", *_counts("compared", life.counts)]
     if life.differences:
-        lines += ["", "differences", *(f"  {own}" for own in life.differences)]
+        lines += ["", "differences", *(f"  {difference}" for difference in life.differences)]
     return "\n".join(lines)
 
 

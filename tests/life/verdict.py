@@ -72,30 +72,30 @@ def verdict(
     right
         The vectors that are not checked again; those that are found right are added.
     """
-    found, streams, right = Verdict(), recorder.streams, {} if right is None else right
+    result, streams, right = Verdict(), recorder.streams, {} if right is None else right
     judged = judge(loop, streams)
-    _count_events(found, judged)
+    _count_events(result, judged)
     for model in streamed(loop):
         check = VectorCheck(loop, model, judged, streams, tolerance)
         vectors = recorder.vectors(model.name)
-        _note(found.unfinished, model, check.missing(vectors, recorder.since(model.name)))
+        _note(result.unfinished, model, check.missing(vectors, recorder.since(model.name)))
         changed = recorder.changed(model.name)
         new = vectors[right.get((model.name, changed), 0) :]
         wrong = [problem for vector in new for problem in check.wrong(vector)]
-        _note(found.wrong, model, wrong)
+        _note(result.wrong, model, wrong)
         if not wrong:
             right[model.name, changed] = len(vectors)
-        found.counts["vectors"] += len(vectors)
-        found.counts["vectors outside keep"] += check.outside
-        found.counts["vectors released without a later event"] += check.incomplete
+        result.counts["vectors"] += len(vectors)
+        result.counts["vectors outside keep"] += check.outside
+        result.counts["vectors released without a later event"] += check.incomplete
         logged = recorder.log(model.name)
-        _note(found.wrong, model, _not_as_logged(logged, vectors))
-        made = [entry for entry in logged if entry.made]
-        _note(found.wrong, model, [problem for entry in made for problem in check.wrong_made(entry, changed)])
-        found.counts["made later"] += len(made)
-        found.counts["made later, not determined"] += check.undetermined
-        _examples(found, loop, model, judged, logged, recorder.added(model.name), bool(changed))
-    return found
+        _note(result.wrong, model, _not_as_logged(logged, vectors))
+        made_entries = [entry for entry in logged if entry.made]
+        _note(result.wrong, model, [problem for entry in made_entries for problem in check.wrong_made(entry, changed)])
+        result.counts["made later"] += len(made_entries)
+        result.counts["made later, not determined"] += check.undetermined
+        _examples(result, loop, model, judged, logged, recorder.added(model.name), bool(changed))
+    return result
 
 
 def streamed(loop: LoopDefinition) -> list[ModelDefinition]:
@@ -109,14 +109,14 @@ def waits(loop: LoopDefinition, recorder: Recording) -> bool:
     for model in streamed(loop):
         vectors, logged, added = recorder.vectors(model.name), recorder.log(model.name), recorder.added(model.name)
         expected, since = examples_of(loop, model, judged), recorder.since(model.name)
-        asked = {(entry.id, entry.time) for entry in logged if entry.kind == "question"}
-        made = _of_its_time(expected.made, asked, model, judged, added)
-        positions = {(own.partition, own.position) for own in vectors}
+        questions = {(entry.id, entry.time) for entry in logged if entry.kind == "question"}
+        keys = _of_its_time(expected.made, questions, model, judged, added)
+        positions = {(vector.partition, vector.position) for vector in vectors}
         if any(place not in positions for place in _places(model, judged, since)):
             return True
-        if len(asked) < len(_places(model, judged, added)) - expected.repeated_questions:
+        if len(questions) < len(_places(model, judged, added)) - expected.repeated_questions:
             return True
-        if sum(entry.kind == "answer" for entry in logged) < len(made):
+        if sum(entry.kind == "answer" for entry in logged) < len(keys):
             return True
     return False
 
@@ -125,31 +125,31 @@ def _places(model: ModelDefinition, judged: Judged, since: Mapping[int, Position
     """Return the questions after a position in their partition."""
     return {
         (event.partition, event.position): event
-        for own in judged[model.stream]
-        for event in own.accepted
+        for partition in judged[model.stream]
+        for event in partition.accepted
         if event.position > since.get(event.partition, NOWHERE)
     }
 
 
 def _of_its_time(
-    made: set[Key],
-    asked: set[tuple[str, int]],
+    keys: set[Key],
+    questions: set[tuple[str, int]],
     model: ModelDefinition,
     judged: Judged,
     added: Mapping[int, Position],
 ) -> set[Key]:
     """Return the examples of a model that was added: only for questions that came after it, or that it was asked."""
     if not added:
-        return made
-    asked = asked | {(event.id, event.time) for event in _places(model, judged, added).values()}
-    return {key for key in made if key[:2] in asked}
+        return keys
+    questions = questions | {(event.id, event.time) for event in _places(model, judged, added).values()}
+    return {key for key in keys if key[:2] in questions}
 
 
 def reasons(loop: LoopDefinition, recorder: Recording) -> Counter[str]:
     """Count the accepted events, and the refused ones by reason."""
-    found = Verdict()
-    _count_events(found, judge(loop, recorder.streams))
-    return found.counts
+    result = Verdict()
+    _count_events(result, judge(loop, recorder.streams))
+    return result.counts
 
 
 def wrong_answer(answer: Answer, before: Counter[str], after: Counter[str]) -> list[str]:
@@ -165,7 +165,7 @@ def wrong_answer(answer: Answer, before: Counter[str], after: Counter[str]) -> l
 
 
 def _examples(
-    found: Verdict,
+    result: Verdict,
     loop: LoopDefinition,
     model: ModelDefinition,
     judged: Judged,
@@ -182,39 +182,43 @@ def _examples(
     more = sorted(set(counts) - expected.made, key=str)
     twice = [key for key, count in counts.items() if count > 1]
     if missing:
-        found.unfinished.append(f"{model.name}: {len(missing)} of {len(expected.made)} examples missing: {missing[:3]}")
+        result.unfinished.append(
+            f"{model.name}: {len(missing)} of {len(expected.made)} examples missing: {missing[:3]}"
+        )
     if more:
-        found.wrong.append(f"{model.name}: {len(more)} examples that should not be: {more[:3]}")
+        result.wrong.append(f"{model.name}: {len(more)} examples that should not be: {more[:3]}")
     if twice:
-        found.wrong.append(f"{model.name}: {len(twice)} examples twice: {twice[:3]}")
-    _note(found.wrong, model, wrong_order(logged, whole=not changed))
-    asked = sum(entry.kind == "question" for entry in logged)
-    if asked < (questions := len(_places(model, judged, added)) - expected.repeated_questions):
-        found.unfinished.append(f"{model.name}: {questions - asked} of {questions} questions are not in the log")
-    found.counts["questions"] += asked
-    found.counts["examples"] += len(answers)
-    found.counts["examples dropped by keep"] += expected.dropped
-    found.counts["labels repeated"] += expected.repeated_labels
-    found.counts["labels unmatched"] += len(expected.unmatched)
-    found.counts["questions without a label"] += len(expected.open)
+        result.wrong.append(f"{model.name}: {len(twice)} examples twice: {twice[:3]}")
+    _note(result.wrong, model, wrong_order(logged, complete=not changed))
+    question_count = sum(entry.kind == "question" for entry in logged)
+    if question_count < (questions := len(_places(model, judged, added)) - expected.repeated_questions):
+        result.unfinished.append(
+            f"{model.name}: {questions - question_count} of {questions} questions are not in the log"
+        )
+    result.counts["questions"] += question_count
+    result.counts["examples"] += len(answers)
+    result.counts["examples dropped by keep"] += expected.dropped
+    result.counts["labels repeated"] += expected.repeated_labels
+    result.counts["labels unmatched"] += len(expected.unmatched)
+    result.counts["questions without a label"] += len(expected.open)
 
 
 def _not_as_logged(logged: Iterable[LoggedEntry], vectors: Iterable[LoggedVector]) -> list[str]:
     """Return the questions and answers that do not hold the vector that was logged for them."""
-    of = {(own.id, own.time): own.values for own in vectors}
-    asked = (entry for entry in logged if entry.kind != "unanswered" and not entry.made)
-    wrong = (entry for entry in asked if of.get((entry.id, entry.time)) != entry.values)
+    of = {(vector.id, vector.time): vector.values for vector in vectors}
+    entries = (entry for entry in logged if entry.kind != "unanswered" and not entry.made)
+    wrong = (entry for entry in entries if of.get((entry.id, entry.time)) != entry.values)
     return [f"{entry.kind} {entry.id} has another vector" for entry in wrong]
 
 
-def _count_events(found: Verdict, judged: Judged) -> None:
+def _count_events(result: Verdict, judged: Judged) -> None:
     for partitions in judged.values():
-        for own in partitions:
-            found.counts["events accepted"] += len(own.accepted)
-            found.counts.update(f"events {refusal.reason}" for refusal in own.refused)
+        for partition in partitions:
+            result.counts["events accepted"] += len(partition.accepted)
+            result.counts.update(f"events {refusal.reason}" for refusal in partition.refused)
 
 
 def _note(into: list[str], model: ModelDefinition, wrong: Sequence[str]) -> None:
-    into += [f"{model.name}: {own}" for own in wrong[:_SHOWN]]
+    into += [f"{model.name}: {difference}" for difference in wrong[:_SHOWN]]
     if len(wrong) > _SHOWN:
         into.append(f"{model.name}: and {len(wrong) - _SHOWN} more of this kind")

@@ -90,8 +90,8 @@ class World:
         loop = self.loop.definition
         self._recorder = Recorder(loop, self.loop.namespace)
         self._recorder.connect(self.loop.pulsar_url)
-        self._bare = {own.name: BareRiver(own, self._loaded.learner(own.name)) for own in loop.models}
-        self.situations[f"{max(own.partitions for own in loop.streams)} partitions"] += 1
+        self._bare = {model.name: BareRiver(model, self._loaded.learner(model.name)) for model in loop.models}
+        self.situations[f"{max(stream.partitions for stream in loop.streams)} partitions"] += 1
         self.situations[f"{len(loop.models)} models"] += 1
         return self
 
@@ -119,7 +119,7 @@ class World:
             case Compare():
                 self.compare()
 
-    def compare(self, whole: bool = False) -> Verdict:
+    def compare(self, complete: bool = False) -> Verdict:
         """Wait until the loop has caught up, and note how it differs from the oracle.
 
         Parameters
@@ -127,21 +127,21 @@ class World:
         whole
             Check vectors again that were already found right.
         """
-        began = time.monotonic()
+        start = time.monotonic()
         done = self._wait()
-        self._say(f"{'caught up' if done else 'did not catch up'} after {time.monotonic() - began:.1f} s")
-        right = {} if whole else self._right
-        found = verdict(self.loop.definition, self._recorder, self._tolerance.on(measured()), right)
-        found.wrong += self._scores() if not found.differences else []
-        self.counts = found.counts
-        self.differences += found.differences
+        self._say(f"{'caught up' if done else 'did not catch up'} after {time.monotonic() - start:.1f} s")
+        right = {} if complete else self._right
+        result = verdict(self.loop.definition, self._recorder, self._tolerance.on(measured()), right)
+        result.wrong += self._scores() if not result.differences else []
+        self.counts = result.counts
+        self.differences += result.differences
         self.situations["comparison"] += 1
-        return found
+        return result
 
     def finish(self) -> None:
         """Compare a last time, then stop the loop and compare its final models."""
         if not self.differences:
-            self.compare(whole=True)
+            self.compare(complete=True)
         for stream, partitions in self._recorder.streams.items():
             if not any(message.payload for log in partitions for message in log):
                 self.situations[f"stream that never came: {stream}"] += 1
@@ -181,9 +181,9 @@ class World:
             if not waits(self.loop.definition, self._recorder):
                 return True
             models = streamed(self.loop.definition)
-            made = sum(len(self._recorder.vectors(m.name)) + len(self._recorder.log(m.name)) for m in models)
-            if made != seen:
-                seen, since = made, time.monotonic()
+            total = sum(len(self._recorder.vectors(m.name)) + len(self._recorder.log(m.name)) for m in models)
+            if total != seen:
+                seen, since = total, time.monotonic()
             elif time.monotonic() - since > scaled(self._patience):
                 return False
             pause.wait(0.25)
@@ -194,21 +194,23 @@ class World:
             log, bare = self._recorder.log(model.name), self._bare[model.name]
             bare.follow(log[bare.read :])
             try:
-                told = self._learned(model.name, bare.examples)
+                metrics = self._learned(model.name, bare.examples)
             except TimeoutError as error:
                 yield f"{model.name}: {bare.examples} examples are not learned: {error}"
                 continue
             name = "mae" if model.task == "regression" else "accuracy"
-            if bare.examples and abs(told[name] - bare.score) > 1e-9 * max(bare.score, 1.0):
-                yield f"{model.name}: {name} is {told[name]!r} instead of {bare.score!r}"
+            if bare.examples and abs(metrics[name] - bare.score) > 1e-9 * max(bare.score, 1.0):
+                yield f"{model.name}: {name} is {metrics[name]!r} instead of {bare.score!r}"
 
     def _learned(self, model: str, examples: int) -> dict[str, float]:
         """Return the metrics of a model, once it has learned that many examples."""
-        return until(lambda: self._metrics(model), lambda found: found.get("examples", 0) == examples, self._patience)
+        return until(
+            lambda: self._metrics(model), lambda metrics: metrics.get("examples", 0) == examples, self._patience
+        )
 
     def _metrics(self, model: str) -> dict[str, float]:
-        told = [status.metrics[model] for status in self.loop.status() if model in status.metrics]
-        return max(told, key=lambda own: own.get("examples", 0.0), default={})
+        all_metrics = [status.metrics[model] for status in self.loop.status() if model in status.metrics]
+        return max(all_metrics, key=lambda metrics: metrics.get("examples", 0.0), default={})
 
     def _states(self) -> Iterator[str]:
         """Compare the state of each model with that of bare River, bit for bit."""
@@ -235,7 +237,7 @@ class World:
         self._recorder.read()
         self._recorder.close()
         self._running.close()
-        before = {own.name: own.hash for own in self._loaded.definition.models}
+        before = {model.name: model.hash for model in self._loaded.definition.models}
         self._file.write_text(source(self._partitions, shape=action.shape))
         self._loaded, now = declare.load(self._file), _now()
         self._up()
@@ -243,16 +245,16 @@ class World:
         loop = self.loop.definition
         self._recorder.change(loop, now)
         self._bare = {
-            own.name: self._bare[own.name]
-            if before.get(own.name) == own.hash
-            else BareRiver(own, self._loaded.learner(own.name))
-            for own in loop.models
+            model.name: self._bare[model.name]
+            if before.get(model.name) == model.hash
+            else BareRiver(model, self._loaded.learner(model.name))
+            for model in loop.models
         }
         self._recorder.connect(self.loop.pulsar_url)
 
     def _replaced(self, before: dict[str, int]) -> bool:
         """Return whether each instance runs as a new process that is ready."""
-        ready = {own.instance for own in self.loop.status() if own.state == "ready"}
+        ready = {status.instance for status in self.loop.status() if status.state == "ready"}
         pids = self.loop.pids
         return all(name in ready and pids.get(name, pid) != pid for name, pid in before.items())
 

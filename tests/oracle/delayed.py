@@ -136,8 +136,8 @@ def evaluate(questions: Questions, model: Any, keep: Collection[int] = ()) -> Ev
     steps = list(steps_of(questions))
     revealed = [index for index, asks in steps if not asks]
     answered = sum(label is not None for label in questions.labels)
-    kept, models = {*keep, answered}, {}
-    if 0 in kept:
+    stops, models = {*keep, answered}, {}
+    if 0 in stops:
         models[0] = copy.deepcopy(model)
     scores = np.full(len(questions), np.nan)
     states = iter_progressive_val_score(
@@ -145,7 +145,7 @@ def evaluate(questions: Questions, model: Any, keep: Collection[int] = ()) -> Ev
     )
     for learned, (index, state) in enumerate(zip(revealed, states, strict=True), 1):
         scores[index] = state["Prediction"][True]
-        if learned in kept:
+        if learned in stops:
             models[learned] = copy.deepcopy(model)
     steps = [(index, asks) for index, asks in steps if asks or questions.labels[index] is not None]
     return Evaluation(questions, scores, steps, models)
@@ -159,13 +159,13 @@ def figures(evaluation: Evaluation, score_from: int | None) -> dict[str, float]:
     questions, ruler, prior_loss, repeated = evaluation.questions, Ruler(len(evaluation.questions)), 0.0, 0
     learned = true = 0
     last: bool | None = None
-    said: dict[int, tuple[float, bool | None]] = {}
+    pending: dict[int, tuple[float, bool | None]] = {}
     for index, asks in evaluation.steps:
         if asks:
-            said[index] = ((true + 1.0) / (learned + 2.0), last)
+            pending[index] = ((true + 1.0) / (learned + 2.0), last)
             continue
         label = bool(questions.labels[index])
-        prior, before = said.pop(index)
+        prior, before = pending.pop(index)
         if score_from is None or questions.times[index] >= score_from:
             ruler.add(float(evaluation.scores[index]), label)
             prior_loss -= math.log(prior if label else 1.0 - prior)
@@ -173,10 +173,10 @@ def figures(evaluation: Evaluation, score_from: int | None) -> dict[str, float]:
         learned += 1
         true += label
         last = label
-    found = {"examples": float(learned), **ruler.metrics()}
+    result = {"examples": float(learned), **ruler.metrics()}
     if ruler.scored:
-        found |= {"prior_log_loss": prior_loss / ruler.scored, "no_change_accuracy": repeated / ruler.scored}
-    return found
+        result |= {"prior_log_loss": prior_loss / ruler.scored, "no_change_accuracy": repeated / ruler.scored}
+    return result
 
 
 class Ruler:

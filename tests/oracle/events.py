@@ -64,24 +64,24 @@ def judge(loop: LoopDefinition, streams: Streams) -> Judged:
 
 def judge_partition(stream: StreamDefinition, number: int, messages: Sequence[Message]) -> Partition:
     """Judge the events of one partition, in order."""
-    found = Partition()
+    partition = Partition()
     known: dict[str, tuple[int, int]] = {}  # by id: its time, and how many were accepted before it
     for message in messages:
         if message.payload:
-            _judge(stream, number, message, found, known)
-        _mark(stream, message, found)
-    return found
+            _judge(stream, number, message, partition, known)
+        _mark(stream, message, partition)
+    return partition
 
 
-def _mark(stream: StreamDefinition, message: Message, found: Partition) -> None:
+def _mark(stream: StreamDefinition, message: Message, partition: Partition) -> None:
     """Move the watermark if the message is a mark that the stream accepts."""
-    by_events = found.max_time - stream.lateness if found.accepted else UNKNOWN
+    by_events = partition.max_time - stream.lateness if partition.accepted else UNKNOWN
     if message.withdraws:
         if stream.marks == "anyone" or message.sent_by in ("cli", "play"):
-            kept = UNKNOWN if message.withdrawn_to is None else message.withdrawn_to
-            found.watermark = min(found.watermark, max(kept, by_events))
+            floor = UNKNOWN if message.withdrawn_to is None else message.withdrawn_to
+            partition.watermark = min(partition.watermark, max(floor, by_events))
     elif message.mark is not None and _believes(stream, message, message.mark):
-        found.watermark = max(found.watermark, message.mark)
+        partition.watermark = max(partition.watermark, message.mark)
 
 
 def _believes(stream: StreamDefinition, message: Message, time: int) -> bool:
@@ -93,31 +93,31 @@ def _believes(stream: StreamDefinition, message: Message, time: int) -> bool:
 
 
 def _judge(
-    stream: StreamDefinition, number: int, message: Message, found: Partition, known: dict[str, tuple[int, int]]
+    stream: StreamDefinition, number: int, message: Message, partition: Partition, known: dict[str, tuple[int, int]]
 ) -> None:
     fields = parse(stream, message.payload)
     if fields is None:
-        found.refused.append(Refusal(message.position, "", "invalid"))
+        partition.refused.append(Refusal(message.position, "", "invalid"))
         return
     event_id, time = str(fields[stream.id]), int(fields[stream.time])
-    reason = _reason(stream, found, known.get(event_id), time, message.published)
+    reason = _reason(stream, partition, known.get(event_id), time, message.published)
     if reason:
-        found.refused.append(Refusal(message.position, event_id, reason))
+        partition.refused.append(Refusal(message.position, event_id, reason))
         return
-    known[event_id] = (time, len(found.accepted))
-    found.accepted.append(Event(event_id, time, fields, number, message.position, message.published))
-    found.max_time = max(found.max_time, time)
-    found.watermark = max(found.watermark, found.max_time - stream.lateness)
+    known[event_id] = (time, len(partition.accepted))
+    partition.accepted.append(Event(event_id, time, fields, number, message.position, message.published))
+    partition.max_time = max(partition.max_time, time)
+    partition.watermark = max(partition.watermark, partition.max_time - stream.lateness)
 
 
 def _reason(
-    stream: StreamDefinition, found: Partition, before: tuple[int, int] | None, time: int, published: int
+    stream: StreamDefinition, partition: Partition, before: tuple[int, int] | None, time: int, published: int
 ) -> str:
     if before is not None:
-        within = before[0] >= found.max_time - max(stream.horizon, stream.lateness)
-        if within and len(found.accepted) - before[1] <= getattr(stream, "ids", IDS):
+        within = before[0] >= partition.max_time - max(stream.horizon, stream.lateness)
+        if within and len(partition.accepted) - before[1] <= getattr(stream, "ids", IDS):
             return "repeated"
-    if time < found.watermark:
+    if time < partition.watermark:
         return "late"
     if stream.ahead is not None and time > published + stream.ahead:
         return "ahead"
@@ -147,7 +147,7 @@ def _value(declared: Field, value: Any) -> tuple[bool, Any]:
     """Return whether a field has a value of its type, and that value."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return declared.optional, None
-    kind, whole = declared.type, isinstance(value, int) and not isinstance(value, bool)
+    kind, is_int = declared.type, isinstance(value, int) and not isinstance(value, bool)
     if kind is FieldType.BOOL:
         text = value.lower() if isinstance(value, str) else ""
         return (True, text == "true") if text in ("true", "false") else (isinstance(value, bool), value)
@@ -156,11 +156,11 @@ def _value(declared: Field, value: Any) -> tuple[bool, Any]:
     if kind is FieldType.STRING:
         return isinstance(value, str), value
     if kind is FieldType.FLOAT:
-        ok = (whole or isinstance(value, float)) and math.isfinite(value)
+        ok = (is_int or isinstance(value, float)) and math.isfinite(value)
         return ok, float(value) if ok else None
     if kind is FieldType.TIME and isinstance(value, str):
         return _time(value)
-    return whole, value
+    return is_int, value
 
 
 def _time(text: str) -> tuple[bool, int]:

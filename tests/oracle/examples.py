@@ -49,11 +49,11 @@ def examples_of(loop: LoopDefinition, model: ModelDefinition, judged: Judged) ->
     """Return the examples that a model's log must come to hold."""
     label = loop.label(model.label)
     questions, repeated = _questions(judged[model.stream], label.wait)
-    told = list(labels_of(loop, model, judged))
+    all_labels = list(labels_of(loop, model, judged))
     if label.after is not None:
-        candidates, unmatched = _forecasts(questions, told, label), list[Label]()
+        candidates, unmatched = _forecasts(questions, all_labels, label), list[Label]()
     else:
-        candidates, unmatched = _by_id(questions, told, label)
+        candidates, unmatched = _by_id(questions, all_labels, label)
     watermark = min(partition.watermark for partition in judged[label.stream])
     answers, still_open, repeated_labels = [], [], 0
     for group in questions.values():
@@ -66,12 +66,12 @@ def examples_of(loop: LoopDefinition, model: ModelDefinition, judged: Judged) ->
             else:
                 answers.append((question, answer))
     weights = [weight(label, question.id, answer.value) for question, answer in answers]
-    made = {
+    examples = {
         (question.id, question.time, answer.value, answer.time, weight)
         for (question, answer), weight in zip(answers, weights, strict=True)
         if weight
     }
-    return Examples(made, repeated, repeated_labels, unmatched, still_open, weights.count(0.0))
+    return Examples(examples, repeated, repeated_labels, unmatched, still_open, weights.count(0.0))
 
 
 def _answer(label: LabelDefinition, question: Event, mine: list[Label], watermark: int) -> Label | None:
@@ -79,7 +79,7 @@ def _answer(label: LabelDefinition, question: Event, mine: list[Label], watermar
     end = question.time + label.wait
     if label.after is not None:
         # Take the first in event time, once no earlier one can come.
-        first = min(mine, key=lambda own: own.time, default=None)
+        first = min(mine, key=lambda answer: answer.time, default=None)
         if first is not None:
             return first if first.time < watermark else None
     elif mine and not label.correct:
@@ -87,17 +87,17 @@ def _answer(label: LabelDefinition, question: Event, mine: list[Label], watermar
     if end >= watermark:
         return None
     if mine:
-        newest = max(own.time for own in mine)
-        return Label(question.id, end, [own.value for own in mine if own.time == newest][-1])
+        newest = max(answer.time for answer in mine)
+        return Label(question.id, end, [answer.value for answer in mine if answer.time == newest][-1])
     return None if label.absent is None else Label(question.id, end, label.absent)
 
 
 def weight(label: LabelDefinition, id: str, value: float | str) -> float:
     """Return how many examples an answer represents: 0 if its class is thinned out and its id is not among the kept."""
-    for kept in label.keep:
-        if kept.label == value:
-            chosen = int(hashlib.sha256(id.encode()).hexdigest()[:16], 16) / 2**64 < kept.share
-            return 1.0 / kept.share if chosen else 0.0
+    for rule in label.keep:
+        if rule.label == value:
+            chosen = int(hashlib.sha256(id.encode()).hexdigest()[:16], 16) / 2**64 < rule.share
+            return 1.0 / rule.share if chosen else 0.0
     return 1.0
 
 
@@ -105,47 +105,47 @@ _Candidates = dict[tuple[str, int], list[Label]]
 
 
 def _by_id(
-    questions: dict[str, list[Event]], told: list[Label], label: LabelDefinition
+    questions: dict[str, list[Event]], all_labels: list[Label], label: LabelDefinition
 ) -> tuple[_Candidates, list[Label]]:
     """Return the labels of each question in the order of reading, and the labels without a question."""
-    found: _Candidates = {}
+    candidates: _Candidates = {}
     unmatched: list[Label] = []
-    for own in told:
+    for answer in all_labels:
         # A label belongs to the earliest question of its id within the bound.
-        near = [asked for asked in questions.get(own.of, []) if abs(own.time - asked.time) <= label.wait]
+        near = [question for question in questions.get(answer.of, []) if abs(answer.time - question.time) <= label.wait]
         if near:
-            question = min(near, key=lambda asked: asked.time)
-            found.setdefault((question.id, question.time), []).append(own)
+            question = min(near, key=lambda question: question.time)
+            candidates.setdefault((question.id, question.time), []).append(answer)
         else:
-            unmatched.append(own)
-    return found, unmatched
+            unmatched.append(answer)
+    return candidates, unmatched
 
 
-def _forecasts(questions: dict[str, list[Event]], told: list[Label], label: LabelDefinition) -> _Candidates:
+def _forecasts(questions: dict[str, list[Event]], all_labels: list[Label], label: LabelDefinition) -> _Candidates:
     """Return the labels of each question's entity that are as much later as the forecast says."""
-    found: _Candidates = {}
+    candidates: _Candidates = {}
     by_entity: dict[str, list[Label]] = {}
-    for own in told:
-        by_entity.setdefault(own.of, []).append(own)
+    for answer in all_labels:
+        by_entity.setdefault(answer.of, []).append(answer)
     for group in questions.values():
-        for asked in group:
-            labels = by_entity.get(str(asked.fields[label.id]), [])
-            earliest, latest = asked.time + (label.after or 0), asked.time + label.wait
-            found[asked.id, asked.time] = [own for own in labels if earliest <= own.time <= latest]
-    return found
+        for question in group:
+            labels = by_entity.get(str(question.fields[label.id]), [])
+            earliest, latest = question.time + (label.after or 0), question.time + label.wait
+            candidates[question.id, question.time] = [answer for answer in labels if earliest <= answer.time <= latest]
+    return candidates
 
 
 def _questions(partitions: Sequence[Partition], bound: int) -> tuple[dict[str, list[Event]], int]:
     """Return the questions by id: among those no further apart than the bound, the first one read counts."""
-    found: dict[str, list[Event]] = {}
+    by_id: dict[str, list[Event]] = {}
     repeated = 0
     for event in _in_order(partitions):
-        others = found.setdefault(event.id, [])
-        if any(abs(own.time - event.time) <= bound for own in others):
+        others = by_id.setdefault(event.id, [])
+        if any(abs(other.time - event.time) <= bound for other in others):
             repeated += 1
         else:
             others.append(event)
-    return found, repeated
+    return by_id, repeated
 
 
 def labels_of(loop: LoopDefinition, model: ModelDefinition, judged: Judged) -> Iterator[Label]:
@@ -173,7 +173,7 @@ def _in_order(partitions: Sequence[Partition]) -> Iterator[Event]:
         yield from partition.accepted
 
 
-def wrong_order(logged: Iterable[LoggedEntry], *, whole: bool = True) -> list[str]:
+def wrong_order(logged: Iterable[LoggedEntry], *, complete: bool = True) -> list[str]:
     """Return what is wrong with the order of a log.
 
     An entry may precede one of a lower place only if it was released, without waiting for both watermarks, or
@@ -188,7 +188,7 @@ def wrong_order(logged: Iterable[LoggedEntry], *, whole: bool = True) -> list[st
     highest: tuple[Any, ...] = ()
     waiting: dict[int, str] = {}
     for index, entry in enumerate(logged):
-        if whole and entry.seq != index:
+        if complete and entry.seq != index:
             wrong.append(f"{entry.kind} {entry.id} has number {entry.seq} instead of {index}")
         if entry.kind == "question":
             waiting[entry.seq] = entry.id

@@ -57,5 +57,5 @@ class BareRiver:
 
     def _row(self, entry: LoggedEntry) -> dict[str, Any]:
         """Return the vector without missing values, in the order of the model's features."""
-        values = {own.name: entry.values[own.name] for own in self.model.features}
+        values = {feature.name: entry.values[feature.name] for feature in self.model.features}
         return {name: value for name, value in values.items() if value is not None and value != ""}

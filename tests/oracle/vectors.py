@@ -77,7 +77,9 @@ class VectorCheck:
         self._streams = streams
         self._tolerance = tolerance
         self._questions = {
-            (event.partition, event.position): event for own in judged[model.stream] for event in own.accepted
+            (event.partition, event.position): event
+            for partition in judged[model.stream]
+            for event in partition.accepted
         }
         self._reads = reads_of(model)
         self._rows = {
@@ -94,7 +96,7 @@ class VectorCheck:
 
     def missing(self, logged: Iterable[LoggedVector], since: Mapping[int, Position] | None = None) -> list[str]:
         """Return what is wrong with the set of vectors: each question after its partition's position must have one."""
-        counts = Counter((own.partition, own.position) for own in logged)
+        counts = Counter((vector.partition, vector.position) for vector in logged)
         since = since or {}
         lacking = [
             event.id
@@ -123,12 +125,12 @@ class VectorCheck:
             entity = entity_of(event.fields, read.key)
             row = self._rows[read.view].get(entity, _NO_ROW) if entity is not None else _NO_ROW
             view = self._loop.view(read.view)
-            if any(own.position <= cut[own.partition] for own in row.between(vector.time + view.keep + 1)):
+            if any(entry.position <= cut[entry.partition] for entry in row.between(vector.time + view.keep + 1)):
                 self.outside += 1
                 return wrong
             inside = row.between(*widest(view, vector.time))
-            held[read] = [own for own in inside if own.position <= cut[own.partition]]
-            absent = [own for own in inside if own.position > cut[own.partition]]
+            held[read] = [entry for entry in inside if entry.position <= cut[entry.partition]]
+            absent = [entry for entry in inside if entry.position > cut[entry.partition]]
             incomplete |= bool(absent)
             wrong += self._not_allowed(vector, read, absent)
         self.incomplete += incomplete
@@ -148,7 +150,7 @@ class VectorCheck:
             entity = entity_of(event.fields, read.key)
             row = self._rows[read.view].get(entity, _NO_ROW) if entity is not None else _NO_ROW
             held[read] = list(row.between(*widest(view, entry.time)))
-            if any(own.published > until for own in held[read]):
+            if any(entry.published > until for entry in held[read]):
                 self.undetermined += 1
                 return []
         return list(self._wrong_values(entry, event, held))
@@ -161,12 +163,12 @@ class VectorCheck:
         """
         view = self._loop.view(read.view)
         assembled = vector.published_ms * 1_000 + 999
-        for own in absent:
-            what = f"vector {vector.id}: its cut of {view.name} lacks the event at {own.position}"
-            if own.published < assembled - self._tolerance.delivery:
-                return [f"{what}, published {(assembled - own.published) / 1e6:.3f} s before"]
-            if not self._rested(view.stream, own.partition, assembled):
-                return [f"{what}, though partition {own.partition} of {view.stream} did not rest"]
+        for entry in absent:
+            what = f"vector {vector.id}: its cut of {view.name} lacks the event at {entry.position}"
+            if entry.published < assembled - self._tolerance.delivery:
+                return [f"{what}, published {(assembled - entry.published) / 1e6:.3f} s before"]
+            if not self._rested(view.stream, entry.partition, assembled):
+                return [f"{what}, though partition {entry.partition} of {view.stream} did not rest"]
         return []
 
     def _rested(self, stream: str, partition: int, at: int) -> bool:
@@ -185,14 +187,14 @@ class VectorCheck:
             return aggregate(self._loop.view(node.view), node, held[Read(node.view, node.key)], event.time)
 
         for feature in self._model.features:
-            expected, found = evaluate(feature.value, event.fields, read), vector.values[feature.name]
-            if not same(expected, found, exact=is_exact(self._loop, feature.value)):
-                yield f"vector {vector.id}: {feature.name} is {found!r} instead of {expected!r}"
+            expected, actual = evaluate(feature.value, event.fields, read), vector.values[feature.name]
+            if not same(expected, actual, exact=is_exact(self._loop, feature.value)):
+                yield f"vector {vector.id}: {feature.name} is {actual!r} instead of {expected!r}"
 
 
 def reads_of(model: ModelDefinition) -> list[Read]:
     """Return the rows that a vector reads, in the order in which its cut has them."""
-    numeric = [own.value for own in model.features if own.type is not FieldType.STRING]
+    numeric = [feature.value for feature in model.features if feature.type is not FieldType.STRING]
     nodes = (node for value in numeric for node in walk(value))
     return list(dict.fromkeys(Read(node.view, node.key) for node in nodes if isinstance(node, Aggregate)))
 
@@ -207,12 +209,12 @@ def _is_close(loop: LoopDefinition, node: Expression) -> bool:
         return node.operation in _CLOSE
     if not isinstance(node, Aggregate):
         return False
-    operations = {own.name: own.operation for own in loop.view(node.view).aggregates}
+    operations = {aggregate.name: aggregate.operation for aggregate in loop.view(node.view).aggregates}
     return operations[node.aggregate] not in _EXACT
 
 
-def same(expected: Value, found: Value, *, exact: bool) -> bool:
+def same(expected: Value, actual: Value, *, exact: bool) -> bool:
     """Return whether a logged value is the expected one."""
-    if isinstance(expected, float) and isinstance(found, float) and not exact:
-        return math.isclose(expected, found, rel_tol=1e-9, abs_tol=1e-9)
-    return expected == found
+    if isinstance(expected, float) and isinstance(actual, float) and not exact:
+        return math.isclose(expected, actual, rel_tol=1e-9, abs_tol=1e-9)
+    return expected == actual

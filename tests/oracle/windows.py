@@ -30,8 +30,8 @@ class Row:
     """The contributions of an entity's events, in order of time; at equal times the later position is the newer one."""
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        self._entries = sorted(entries, key=lambda own: (own.time, own.partition, own.position))
-        self._times = [own.time for own in self._entries]
+        self._entries = sorted(entries, key=lambda entry: (entry.time, entry.partition, entry.position))
+        self._times = [entry.time for entry in self._entries]
 
     def between(self, low: int, high: int | None = None) -> list[Entry]:
         """Return the entries from one time on, up to, but not including, another."""
@@ -47,24 +47,24 @@ def entity_of(fields: dict[str, Any], names: Sequence[str]) -> Entity | None:
 
 def rows_of(view: ViewDefinition, partitions: Iterable[Partition]) -> dict[Entity, Row]:
     """Return the rows that the accepted events of a view's stream make, by entity."""
-    found: dict[Entity, list[Entry]] = {}
+    by_entity: dict[Entity, list[Entry]] = {}
     for event in (event for partition in partitions for event in partition.accepted):
         entity = entity_of(event.fields, view.by)
         if entity is not None and (view.where is None or evaluate(view.where, event.fields) == 1.0):
             entry = Entry(event.time, event.partition, event.position, event.published, _columns(view, event))
-            found.setdefault(entity, []).append(entry)
-    return {entity: Row(entries) for entity, entries in found.items()}
+            by_entity.setdefault(entity, []).append(entry)
+    return {entity: Row(entries) for entity, entries in by_entity.items()}
 
 
 def _columns(view: ViewDefinition, event: Event) -> dict[str, Value]:
     derived = dict(view.columns)
-    names = {own.column for own in view.aggregates if own.column is not None}
+    names = {aggregate.column for aggregate in view.aggregates if aggregate.column is not None}
     return {name: evaluate(derived.get(name, Column(name)), event.fields) for name in names}
 
 
 def window_of(view: ViewDefinition, name: str, time: int) -> tuple[int, int]:
     """Return the times that a window covers when read at a time: from the first up to, not including, the second."""
-    (window,) = [own for own in view.windows if own.name == name]
+    (window,) = [window for window in view.windows if window.name == name]
     head = time // view.resolution * view.resolution
     return time // window.hop * window.hop - window.size + window.hop, head
 
@@ -77,12 +77,12 @@ def widest(view: ViewDefinition, time: int) -> tuple[int, int]:
 
 def aggregate(view: ViewDefinition, node: Aggregate, entries: Iterable[Entry], time: int) -> Value:
     """Return the value of an aggregate over a window; `entries` are in the order of a row."""
-    (declared,) = [own for own in view.aggregates if own.name == node.aggregate]
+    (declared,) = [aggregate for aggregate in view.aggregates if aggregate.name == node.aggregate]
     low, high = window_of(view, node.window, time)
-    inside = [own for own in entries if low <= own.time < high]
+    inside = [entry for entry in entries if low <= entry.time < high]
     if declared.column is None:
         return float(len(inside))
-    values = [own.columns[declared.column] for own in inside]
+    values = [entry.columns[declared.column] for entry in inside]
     return _OPERATIONS[declared.operation]([value for value in values if value is not None])
 
 

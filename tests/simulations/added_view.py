@@ -90,10 +90,10 @@ def send(loop: RunningLoop, numbers: range) -> None:
     with IngestClient(loop.addresses["ingest"]) as client:
         for first in range(numbers.start, numbers.stop, _BATCH):
             part = range(first, min(first + _BATCH, numbers.stop))
-            asked = [{"id": f"{n}", "at": START + n * SECOND, "shop": _shop(n), "price": _price(n)} for n in part]
+            events = [{"id": f"{n}", "at": START + n * SECOND, "shop": _shop(n), "price": _price(n)} for n in part]
             sold = [{"id": f"{n}", "at": START + (n + 5) * SECOND, "shop": _shop(n), "late": _late(n)} for n in part]
-            accepted = client.publish_stream("asked", asked).accepted + client.publish_stream("sold", sold).accepted
-            assert accepted == len(asked) + len(sold)
+            accepted = client.publish_stream("asked", events).accepted + client.publish_stream("sold", sold).accepted
+            assert accepted == len(events) + len(sold)
 
 
 def _shop(number: int) -> str:
@@ -110,15 +110,17 @@ def _late(number: int) -> bool:
 
 def learned(loop: RunningLoop) -> int:
     """Return the number of examples in the version that the scorers answer with."""
-    return max((n for own in loop.status() if own.service == "scorer" for n in own.versions.values()), default=0)
+    return max(
+        (n for status in loop.status() if status.service == "scorer" for n in status.versions.values()), default=0
+    )
 
 
 def wait_for(probe: Callable[[], _Value], what: str, seconds: float = 600.0) -> _Value:
     """Wait for a true value and return it."""
-    began = time.monotonic()
+    start = time.monotonic()
     while not (value := probe()):
-        if time.monotonic() - began > scaled(seconds):
-            raise TimeoutError(f"after {time.monotonic() - began:.0f} s still not: {what}")
+        if time.monotonic() - start > scaled(seconds):
+            raise TimeoutError(f"after {time.monotonic() - start:.0f} s still not: {what}")
         time.sleep(0.1)
     return value
 
@@ -134,9 +136,9 @@ def status_text(data: Path) -> str:
 def changing(text: str) -> list[str]:
     """Return the parts of a status that describe the change."""
     return [
-        line if line.startswith("join") else f"{_who(line)} {found}"
+        line if line.startswith("join") else f"{_who(line)} {words}"
         for line in text.splitlines()
-        for found in (["made"] if line.startswith("join") and "made" in line else _CHANGE.findall(line))
+        for words in (["made"] if line.startswith("join") and "made" in line else _CHANGE.findall(line))
     ]
 
 
@@ -196,7 +198,7 @@ def simulate(folder: Path, examples: int, live: int, per_second: float, sample: 
             closing.enter_context(asked_steadily(requests))
             time.sleep(_BEFORE_S)
             against = check_against(after, data)
-            began = time.monotonic()
+            start = time.monotonic()
             say("the update begins: a scorer of the changed file starts beside the old one")
             beside = closing.enter_context(next_scorer(declare.load(after).definition, loop, folder))
             requests.addresses = (loop.addresses["scorer"], beside)
@@ -205,7 +207,7 @@ def simulate(folder: Path, examples: int, live: int, per_second: float, sample: 
             say("the old loop stops")
         with up(after) as loop:
             new = loop.definition.models[0].hash
-            say(f"the changed loop is up, {time.monotonic() - began:.1f} s after the update began; definition {new}")
+            say(f"the changed loop is up, {time.monotonic() - start:.1f} s after the update began; definition {new}")
             requests.addresses = (beside, loop.addresses["scorer"])
             if live:
                 send(loop, range(examples, examples + live))
@@ -215,8 +217,8 @@ def simulate(folder: Path, examples: int, live: int, per_second: float, sample: 
             requests.stop()
             memory["feature after"] = peak_mb(loop, "feature-0")
             say("the examples are compared with the oracle")
-            found = compared(loop, examples + live, sample)
-    return figures(requests, began, old, new, found) | {
+            comparison = compared(loop, examples + live, sample)
+    return figures(requests, start, old, new, comparison) | {
         "check_against_exit_code": against,
         "peak_memory_mb": memory,
     }
@@ -235,21 +237,21 @@ def check_against(after: Path, data: Path) -> int:
 def watch(loop: RunningLoop, requests: SteadyRequests, new: str) -> None:
     """Print what a user sees of the change, until the new definition answers at every scorer and no work is left."""
     shown: list[str] = []
-    whole = False
-    began = time.monotonic()
+    is_made = False
+    start = time.monotonic()
     while True:
         text = status_text(loop.data)
         lines = changing(text)
         if lines != shown:
             shown = lines
             say("status: " + (" | ".join(lines) or "says nothing of the change"))
-        if not whole and any("made " in line or "new definition" in line for line in lines):
-            whole = True
+        if not is_made and any("made " in line or "new definition" in line for line in lines):
+            is_made = True
             say(f"the whole status:\n{text}")
-        newest = {own.address: own.definition for own in requests.answers[-20:]}
+        newest = {answer.address: answer.definition for answer in requests.answers[-20:]}
         if set(newest.values()) == {new} and set(newest) == set(requests.addresses) and not lines:
             return
-        if time.monotonic() - began > scaled(900):
+        if time.monotonic() - start > scaled(900):
             raise TimeoutError(f"the new definition does not answer: {text}")
         time.sleep(_LOOK_S)
 
@@ -258,39 +260,39 @@ def compared(loop: RunningLoop, total: int, sample: int | None) -> Comparison:
     """Return the comparison, once all examples have had time to arrive."""
     model = loop.definition.models[0]
     for _ in range(10):
-        found = compare(loop.definition, model, loop.pulsar_url, loop.namespace, sample=sample)
-        if found.reused + found.made + found.joined >= total:
+        comparison = compare(loop.definition, model, loop.pulsar_url, loop.namespace, sample=sample)
+        if comparison.reused + comparison.made + comparison.joined >= total:
             break
         time.sleep(_LOOK_S)
-    return found
+    return comparison
 
 
-def figures(requests: SteadyRequests, began: float, old: str, new: str, found: Comparison) -> dict[str, Any]:
+def figures(requests: SteadyRequests, start: float, old: str, new: str, comparison: Comparison) -> dict[str, Any]:
     """Return the figures of the last line."""
     answers = sorted(requests.answers)
-    during = sorted(own.seconds for own in answers if own.at >= began)
-    first_new = next(own for own in answers if own.definition == new)
-    last_old = [own for own in answers if own.definition == old][-1]
-    degraded = Counter(name for own in answers for name in own.degradations)
+    during = sorted(answer.seconds for answer in answers if answer.at >= start)
+    first_new = next(answer for answer in answers if answer.definition == new)
+    last_old = [answer for answer in answers if answer.definition == old][-1]
+    degraded = Counter(name for answer in answers for name in answer.degradations)
     return {
         "requests": len(answers) + len(requests.failures),
         "failed": len(requests.failures),
         "failures": requests.failures[:3],
-        "answered_by_old": sum(own.definition == old for own in answers),
-        "answered_by_new": sum(own.definition == new for own in answers),
+        "answered_by_old": sum(answer.definition == old for answer in answers),
+        "answered_by_new": sum(answer.definition == new for answer in answers),
         "degraded": dict(degraded),
-        "seconds_until_the_switch": round(first_new.at - began, 1),
-        "seconds_until_the_last_old_answer": round(last_old.at - began, 1),
+        "seconds_until_the_switch": round(first_new.at - start, 1),
+        "seconds_until_the_last_old_answer": round(last_old.at - start, 1),
         "examples_of_first_new_version": first_new.examples,
         "p50_ms": round(during[len(during) // 2] * 1e3, 1),
         "p99_ms": round(during[len(during) * 99 // 100] * 1e3, 1),
         "max_ms": round(during[-1] * 1e3, 1),
-        "examples_reused": found.reused,
-        "examples_made": found.made,
-        "examples_joined_since": found.joined,
-        "examples_by_oracle": found.expected,
-        "vectors_compared": found.vectors,
-        "wrong": found.wrong,
+        "examples_reused": comparison.reused,
+        "examples_made": comparison.made,
+        "examples_joined_since": comparison.joined,
+        "examples_by_oracle": comparison.expected,
+        "vectors_compared": comparison.vectors,
+        "wrong": comparison.wrong,
     }
 
 
@@ -305,11 +307,13 @@ def main() -> int:
     parser.add_argument("--live", type=int, default=500, help="questions right after it (500)")
     parser.add_argument("--per-second", type=float, default=50.0, help="requests a second (50)")
     parser.add_argument("--vectors", type=int, default=1_000, help="vectors that are compared; 0: all (1000)")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="headrace-view-") as folder:
-        found = simulate(Path(folder), given.examples, given.live, given.per_second, given.vectors or None)
-    print(json.dumps({"examples": given.examples, "live": given.live, **found}), flush=True)
-    return int(bool(found["failed"] or found["wrong"]))
+        result = simulate(
+            Path(folder), arguments.examples, arguments.live, arguments.per_second, arguments.vectors or None
+        )
+    print(json.dumps({"examples": arguments.examples, "live": arguments.live, **result}), flush=True)
+    return int(bool(result["failed"] or result["wrong"]))
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ class Told:
 
 
 def compare(
-    recorded: Recorded, places: Evaluation, times: Evaluation, told: Told, score_from: int | None
+    recorded: Recorded, places: Evaluation, times: Evaluation, loop_results: Told, score_from: int | None
 ) -> Comparison:
     """Compare headrace's results with River's evaluations.
 
@@ -92,13 +92,13 @@ def compare(
     checks = [
         _order(recorded, times),
         _vectors(recorded),
-        _equal("predictions: River by places, learner", places.scores, told.scores),
-        _equal("predictions: River by event times, learner", times.scores, _at(told.scores, in_log)),
-        _states(told.estimator, places, times),
+        _equal("predictions: River by places, learner", places.scores, loop_results.scores),
+        _equal("predictions: River by event times, learner", times.scores, _at(loop_results.scores, in_log)),
+        _states(loop_results.estimator, places, times),
         _versions(recorded, times),
-        *_metrics("River by places, loop", of_places, told.metrics, SUMS),
-        *_metrics("River by event times, loop", of_times, told.metrics, SUMS),
-        *_metrics("served predictions, loop", of_served, _served_only(told.metrics), SUMS),
+        *_metrics("River by places, loop", of_places, loop_results.metrics, SUMS),
+        *_metrics("River by event times, loop", of_times, loop_results.metrics, SUMS),
+        *_metrics("served predictions, loop", of_served, _served_only(loop_results.metrics), SUMS),
     ]
     return Comparison(checks, of_places, of_times, of_served)
 
@@ -140,8 +140,8 @@ def _vectors(recorded: Recorded) -> Check:
 def _states(estimator: Any, *evaluations: Evaluation) -> Check:
     """Compare the final state of the running learner with River's models after the last answer."""
     mine = state_hash(_in_one_order(estimator))
-    found = [state_hash(_in_one_order(evaluation.models[max(evaluation.models)])) for evaluation in evaluations]
-    return Check("models in the end: River, checkpoint", len(found), sum(own != mine for own in found))
+    digests = [state_hash(_in_one_order(evaluation.models[max(evaluation.models)])) for evaluation in evaluations]
+    return Check("models in the end: River, checkpoint", len(digests), sum(digest != mine for digest in digests))
 
 
 def _in_one_order(estimator: Any) -> Any:
@@ -156,11 +156,11 @@ def _versions(recorded: Recorded, times: Evaluation) -> Check:
     """Compare what was served with the prediction of River's model that had learned as many answers."""
     served, names = recorded.served, times.questions.names
     columns = zip(served.versions.tolist(), served.numbers, strict=True)
-    found = [
+    scores = [
         times.models[version].predict_proba_one(row_of(names, numbers))[True] if version in times.models else np.nan
         for version, numbers in columns
     ]
-    return _equal("served: River's version, scorer", np.array(found, np.float64), served.scores, EXPORTED)
+    return _equal("served: River's version, scorer", np.array(scores, np.float64), served.scores, EXPORTED)
 
 
 def _of_served(recorded: Recorded, by_time: Questions, score_from: int | None) -> dict[str, float]:
@@ -176,19 +176,21 @@ def _of_served(recorded: Recorded, by_time: Questions, score_from: int | None) -
 
 def _served_only(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
     """Return the metrics of what was served, under the names of the others."""
-    found = {name.removeprefix("served_"): value for name, value in metrics.items() if name.startswith("served_")}
-    return {"scored": metrics["served"], **found} if found else {}
+    served = {name.removeprefix("served_"): value for name, value in metrics.items() if name.startswith("served_")}
+    return {"scored": metrics["served"], **served} if served else {}
 
 
-def _metrics(what: str, river: Mapping[str, float], told: Mapping[str, float | None], sums: float) -> Iterator[Check]:
+def _metrics(
+    what: str, river: Mapping[str, float], loop_metrics: Mapping[str, float | None], sums: float
+) -> Iterator[Check]:
     """Compare River's metrics, and those computed in the same order, with headrace's; the latter bit for bit."""
     served = what.startswith("served")
     for name, value in river.items():
         key = name.removeprefix("river_")
-        if key not in told:
+        if key not in loop_metrics:
             continue
         allowed = AREA if key == "roc_auc" else sums if served or key != name else 0.0
-        other = told[key]
+        other = loop_metrics[key]
         yield _equal(
             f"{name}: {what}", np.array([value]), np.array([np.nan if other is None else other], np.float64), allowed
         )

@@ -66,23 +66,23 @@ def compare(
     with closing(client):
         log = _read(client, f"{prefix}-{model.name}-examples")
         streams = {
-            stream.name: [_read(client, own) for own in _partitions(prefix, stream.name, stream.partitions)]
+            stream.name: [_read(client, topic) for topic in _partitions(prefix, stream.name, stream.partitions)]
             for stream in loop.streams
         }
     judged = judge(loop, streams)
-    found = Comparison()
-    entries = list(_entries(model, log, found))
-    _compare_examples(loop, model, judged, entries, found)
+    comparison = Comparison()
+    entries = list(_entries(model, log, comparison))
+    _compare_examples(loop, model, judged, entries, comparison)
     check = VectorCheck(loop, model, judged, streams)
-    found.vectors, wrong = _compare_vectors(check, model, entries, sample, seed)
+    comparison.vectors, wrong = _compare_vectors(check, model, entries, sample, seed)
     if wrong:
-        found.wrong.append(f"{len(wrong)} values of vectors are wrong: {wrong[:_SHOWN]}")
-    return found
+        comparison.wrong.append(f"{len(wrong)} values of vectors are wrong: {wrong[:_SHOWN]}")
+    return comparison
 
 
 def _partitions(prefix: str, stream: str, count: int) -> list[str]:
     topic = f"{prefix}-{stream}"
-    return [f"{topic}-partition-{own}" for own in range(count)] if count > 1 else [topic]
+    return [f"{topic}-partition-{index}" for index in range(count)] if count > 1 else [topic]
 
 
 def _read(client: pulsar.Client, topic: str) -> list[Message]:
@@ -91,7 +91,7 @@ def _read(client: pulsar.Client, topic: str) -> list[Message]:
     return tail.messages
 
 
-def _entries(model: ModelDefinition, log: list[Message], found: Comparison) -> Iterator[LogEntries]:
+def _entries(model: ModelDefinition, log: list[Message], comparison: Comparison) -> Iterator[LogEntries]:
     """Yield the answers that the new definition learns; count them by origin."""
     epoch = 0
     following = 0
@@ -106,17 +106,17 @@ def _entries(model: ModelDefinition, log: list[Message], found: Comparison) -> I
         entries = entries.take([row for row, seq in enumerate(entries.seqs.tolist()) if seq >= following])
         following = max(following, *entries.seqs.tolist()) + 1 if len(entries) else following
         answers = entries.answers
-        made = int(answers.made.sum()) if answers.made is not None else 0
-        found.made += made
-        found.reused += len(answers) if former else 0
-        found.joined += 0 if former else len(answers) - made
+        count = int(answers.made.sum()) if answers.made is not None else 0
+        comparison.made += count
+        comparison.reused += len(answers) if former else 0
+        comparison.joined += 0 if former else len(answers) - count
         questions = int((entries.kinds == Kind.QUESTION).sum())
         if questions or len(answers):
             yield answers
 
 
 def _compare_examples(
-    loop: LoopDefinition, model: ModelDefinition, judged: Judged, entries: list[LogEntries], found: Comparison
+    loop: LoopDefinition, model: ModelDefinition, judged: Judged, entries: list[LogEntries], comparison: Comparison
 ) -> None:
     expected = {
         (id, time, value, max(time, known), weight)
@@ -127,12 +127,12 @@ def _compare_examples(
         columns = part.times.tolist(), list(part.labels), part.label_times.tolist(), part.weights.tolist()
         for id, time, value, known, weight in zip(part.ids, *columns, strict=True):
             counts[id, time, value, max(time, known), weight] += 1
-    found.expected = len(expected)
+    comparison.expected = len(expected)
     missing, more = sorted(expected - set(counts)), sorted(set(counts) - expected)
     twice = sorted(key for key, count in counts.items() if count > 1)
     for what, keys in (("missing", missing), ("not expected", more), ("twice", twice)):
         if keys:
-            found.wrong.append(f"{len(keys)} examples {what}: {keys[:_SHOWN]}")
+            comparison.wrong.append(f"{len(keys)} examples {what}: {keys[:_SHOWN]}")
 
 
 def _compare_vectors(
@@ -148,7 +148,9 @@ def _compare_vectors(
 def _entry(model: ModelDefinition, part: LogEntries, row: int) -> LoggedEntry:
     """Return an answer as the oracle takes it; the model has no texts among its features."""
     values = part.numbers[row].tolist()
-    held = {own.name: None if value != value else value for own, value in zip(model.features, values, strict=True)}
+    held = {
+        feature.name: None if value != value else value for feature, value in zip(model.features, values, strict=True)
+    }
     places = int(part.seqs[row]), "answer", int(part.questions[row])
     known = int(part.label_times[row]), float(part.weights[row])
     return LoggedEntry(*places, part.ids[row], int(part.times[row]), part.labels[row], *known, held, False, True)

@@ -80,8 +80,8 @@ def asked_by_the_learner(model: ModelDefinition, estimator: Any, recorded: Recor
     for message in recorded.messages:
         for _ in learning.read(message):
             learning.progress.published = learning.progress.examples
-    found = [scores.get(place, np.nan) for place in recorded.questions.moments.tolist()]
-    return np.array(found, np.float64), learning.quality.metrics()
+    values = [scores.get(place, np.nan) for place in recorded.questions.moments.tolist()]
+    return np.array(values, np.float64), learning.quality.metrics()
 
 
 def flights(files: dict[str, Path], recorded: Recorded, wait: int) -> Questions:
@@ -116,8 +116,8 @@ def flights(files: dict[str, Path], recorded: Recorded, wait: int) -> Questions:
 
 
 def _microseconds(times: pd.Series[Any]) -> Ints:
-    found: Ints = times.dt.as_unit("us").astype("int64").to_numpy()
-    return found
+    micros: Ints = times.dt.as_unit("us").astype("int64").to_numpy()
+    return micros
 
 
 def _messages(client: pulsar.Client, topic: str) -> Iterator[Message]:
@@ -131,11 +131,11 @@ def _vectors(client: pulsar.Client, topic: str, model: ModelDefinition) -> tuple
     size = 0
     for _, payload, envelope in _messages(client, topic):
         if payload and envelope.epoch is not None:
-            found = decode_vectors(model, payload)
-            for row, id in enumerate(found.ids, size):
+            vectors = decode_vectors(model, payload)
+            for row, id in enumerate(vectors.ids, size):
                 rows.setdefault(id, row)
-            numbers.append(found.numbers)
-            size += len(found)
+            numbers.append(vectors.numbers)
+            size += len(vectors)
     return rows, np.concatenate(numbers)
 
 
@@ -145,11 +145,11 @@ def _served(client: pulsar.Client, topic: str, model: ModelDefinition) -> Served
     parts = [(times, versions, scores, np.empty((0, len(model.features))))]
     for _, payload, envelope in _messages(client, topic):
         if payload and envelope.epoch is not None:
-            found = decode_predictions(model, payload)
+            served = decode_predictions(model, payload)
             # If a scorer sent some again, the first one counts.
-            new = [row for row, id in enumerate(found.ids) if id not in ids]
-            ids.update(dict.fromkeys(found.ids))
-            parts.append((found.times[new], found.versions[new], found.scores[new], found.numbers[new]))
+            new = [row for row, id in enumerate(served.ids) if id not in ids]
+            ids.update(dict.fromkeys(served.ids))
+            parts.append((served.times[new], served.versions[new], served.scores[new], served.numbers[new]))
     times, versions, scores, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
     return ServedPredictions(list(ids), times, versions, scores, numbers)
 
@@ -189,7 +189,7 @@ def _log(model: ModelDefinition, messages: list[Message]) -> tuple[Questions, li
                 labels[index] = float(label) > 0.5
         numbers.append(entries.numbers[entries.kinds == Kind.QUESTION])
     names = tuple(feature.name for feature in model.features)
-    found = Questions(
+    questions = Questions(
         ids,
         np.array(times, np.int64),
         np.array(moments, np.int64),
@@ -198,4 +198,4 @@ def _log(model: ModelDefinition, messages: list[Message]) -> tuple[Questions, li
         names,
         np.concatenate(numbers),
     )
-    return found, steps
+    return questions, steps

@@ -78,15 +78,15 @@ class SteadyRequests(threading.Thread):
             time.sleep(0.01)
 
     def run(self) -> None:
-        began = time.monotonic()
+        start = time.monotonic()
         number = 0
         with ThreadPoolExecutor(_IN_FLIGHT) as pool:
-            while not self._stopping.wait(max(began + number * self._apart - time.monotonic(), 0.0)):
+            while not self._stopping.wait(max(start + number * self._apart - time.monotonic(), 0.0)):
                 addresses = self.addresses
                 address = addresses[number % len(addresses)]
                 with self._lock:
                     self._in_flight[address] += 1
-                pool.submit(self._ask, address, number, began + number * self._apart)
+                pool.submit(self._ask, address, number, start + number * self._apart)
                 number += 1
 
     def _ask(self, address: str, number: int, due: float) -> None:
@@ -98,7 +98,7 @@ class SteadyRequests(threading.Thread):
             self.failures.append(f"{address}: {reason}")
         else:
             now = time.monotonic()
-            names = tuple(scoring_pb2.Degradation.Name(own) for own in scored.degradations)
+            names = tuple(scoring_pb2.Degradation.Name(degradation) for degradation in scored.degradations)
             version = scored.version
             self.answers.append(Answered(now, now - due, address, version.definition, version.examples, names))
         finally:

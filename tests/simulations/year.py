@@ -62,14 +62,14 @@ def main() -> int:
     )
     parser.add_argument("--months", type=int, default=12, choices=range(1, 13), metavar="N", help="stop after N (12)")
     parser.add_argument("--keep", type=Path, help="a directory that keeps events, logs and state")
-    given = parser.parse_args()
-    began = time.monotonic()
+    arguments = parser.parse_args()
+    start = time.monotonic()
 
     def say(text: str) -> None:
-        print(f"{time.monotonic() - began:7.1f} s  {text}", file=sys.stderr, flush=True)
+        print(f"{time.monotonic() - start:7.1f} s  {text}", file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory(prefix="headrace-year-") as temporary:
-        result = run(given.keep or Path(temporary), given.months, say)
+        result = run(arguments.keep or Path(temporary), arguments.months, say)
     print(json.dumps(result), flush=True)
     return int(result["different"] > 0)
 
@@ -88,7 +88,7 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
     recorded = played.recorded
     by_time = topics.flights(files, recorded, loaded.definition.label(model.label).wait)
     say("River, by the places in the log and by event times, and the learner's code over the log")
-    began = time.monotonic()
+    start = time.monotonic()
     # Spawn, because this process has threads of the broker's client.
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         placed = pool.submit(evaluate, recorded.questions, loaded.learner(MODEL))
@@ -96,11 +96,11 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
         scores, metrics = topics.asked_by_the_learner(model, loaded.learner(MODEL), recorded)
         places, times = placed.result(), timed.result()
     say("comparing")
-    told = Told(scores, played.metrics, learning.estimator)
-    found = compare(recorded, places, times, told, model.score_from)
+    loop_results = Told(scores, played.metrics, learning.estimator)
+    comparison = compare(recorded, places, times, loop_results, model.score_from)
     # The running process must report the same metrics as its code over its log: all of them, bit for bit.
     again = sum(played.metrics.get(name) != value for name, value in metrics.items())
-    print(f"\n{table(found, played.metrics)}\n\n{differences(found)}\n\n{ties(by_time)}\n", flush=True)
+    print(f"\n{table(comparison, played.metrics)}\n\n{differences(comparison)}\n\n{ties(by_time)}\n", flush=True)
     return {
         "events": played.events,
         "wall_s": round(played.seconds, 1),
@@ -108,13 +108,15 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
         "questions": len(by_time),
         "answers": sum(label is not None for label in by_time.labels),
         "predictions_compared": 2 * len(by_time),
-        "predictions_different": sum(own.different for own in found.checks if own.what.startswith("predictions")),
+        "predictions_different": sum(
+            check.different for check in comparison.checks if check.what.startswith("predictions")
+        ),
         "metrics_of_the_log_different": again,
-        "different": found.different + again,
-        "evaluation_s": round(time.monotonic() - began, 1),
-        "river": found.by_time,
+        "different": comparison.different + again,
+        "evaluation_s": round(time.monotonic() - start, 1),
+        "river": comparison.by_time,
         "loop": played.metrics,
-        "checks": [asdict(check) for check in found.checks],
+        "checks": [asdict(check) for check in comparison.checks],
     }
 
 
@@ -137,7 +139,9 @@ def play(files: dict[str, Path], data: Path, model: ModelDefinition, say: Say) -
         seconds = watcher.newest.wall_s
         say("reading the topics")
         recorded = topics.read(running, model)
-        metrics = until(lambda: watcher.look().metrics, lambda told: _is_joined(told, recorded, model), seconds=60)
+        metrics = until(
+            lambda: watcher.look().metrics, lambda metrics: _is_joined(metrics, recorded, model), seconds=60
+        )
         return Played(recorded, metrics, playing.result().accepted, seconds)
 
 
@@ -162,9 +166,9 @@ def _is_joined(metrics: Mapping[str, float | None], recorded: Recorded, model: M
     return (metrics.get("served") or 0.0) == float(expected)
 
 
-def table(found: Comparison, metrics: Mapping[str, float | None]) -> str:
+def table(comparison: Comparison, metrics: Mapping[str, float | None]) -> str:
     """Format the figures as of the question, as served, and of the baselines."""
-    river = [(f"River, {how}", _of_river(own)) for how, own in _river(found).items()]
+    river = [(f"River, {how}", _of_river(evaluation)) for how, evaluation in _river(comparison).items()]
     metrics = metrics if metrics.get("scored") else {}
     loop = {name: metrics.get(name) for name in _COLUMNS}
     served = {name: metrics.get(f"served_{name}") for name in _COLUMNS}
@@ -182,8 +186,8 @@ def table(found: Comparison, metrics: Mapping[str, float | None]) -> str:
 _COLUMNS = ("roc_auc", "log_loss", "accuracy", "ece")
 
 
-def _river(found: Comparison) -> dict[str, Mapping[str, float]]:
-    return {"places in the log": found.by_place, "event times": found.by_time}
+def _river(comparison: Comparison) -> dict[str, Mapping[str, float]]:
+    return {"places in the log": comparison.by_place, "event times": comparison.by_time}
 
 
 def _of_river(values: Mapping[str, float]) -> dict[str, float | None]:
@@ -196,26 +200,26 @@ def _row(name: str, values: Mapping[str, float | None]) -> str:
     return "  ".join([name.ljust(30), *(cell.rjust(9) for cell in cells), f"{scored:7,.0f}" if scored else ""]).rstrip()
 
 
-def differences(found: Comparison) -> str:
+def differences(comparison: Comparison) -> str:
     """Format what was compared with what, and how much of it differs."""
     heading = f"{'compared':60}  {'values':>9}  {'different':>9}  {'by at most':>10}  allowed"
     rows = [
-        f"{own.what:60}  {own.compared:9,}  {own.different:9,}  {own.greatest:10.1e}  "
-        + (f"{own.allowed:.0e}" if own.allowed else "0")
-        for own in found.checks
+        f"{check.what:60}  {check.compared:9,}  {check.different:9,}  {check.greatest:10.1e}  "
+        + (f"{check.allowed:.0e}" if check.allowed else "0")
+        for check in comparison.checks
     ]
     return "\n".join([heading, *rows])
 
 
 def ties(questions: Questions) -> str:
     """Format how often the order within equal times matters."""
-    asked = pd.Series(questions.times)
+    times = pd.Series(questions.times)
     answered = [label is not None for label in questions.labels]
     known = pd.Series((questions.moments + questions.delays)[answered])
     return (
-        f"at equal times: {asked.duplicated(keep=False).sum():,} of {len(asked):,} questions, "
+        f"at equal times: {times.duplicated(keep=False).sum():,} of {len(times):,} questions, "
         f"{known.duplicated(keep=False).sum():,} of {len(known):,} answers; "
-        f"{known.isin(set(asked)).sum():,} answers are known at the time of a question"
+        f"{known.isin(set(times)).sum():,} answers are known at the time of a question"
     )
 
 

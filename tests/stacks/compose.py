@@ -99,8 +99,8 @@ class Compose:
     def files(self, pairs: int) -> dict[str, Path]:
         """Write files of the next pairs; return them by stream."""
         numbers = range(self.sent, self.sent + pairs)
-        payments = [f"P{own},{_at(own)},C{own % 17},{own % 97}.5" for own in numbers]
-        outcomes = [f"P{own},{_at(own, 20)},{str(own % 7 == 0).lower()}" for own in numbers]
+        payments = [f"P{number},{_at(number)},C{number % 17},{number % 97}.5" for number in numbers]
+        outcomes = [f"P{number},{_at(number, 20)},{str(number % 7 == 0).lower()}" for number in numbers]
         lines = {"payment": ["payment,at,card,amount", *payments], "outcome": ["payment,at,fraud", *outcomes]}
         paths = {stream: self.folder / f"{stream}-{self.sent}.csv" for stream in lines}
         for stream, path in paths.items():
@@ -114,17 +114,17 @@ class Compose:
 
     def ready(self) -> None:
         """Wait until every service reports that it is ready."""
-        until(lambda: [name for name in SERVICES if self.health(name)], lambda own: not own, _PATIENCE_S)
+        until(lambda: [name for name in SERVICES if self.health(name)], lambda names: not names, _PATIENCE_S)
 
     def health(self, service: str) -> str:
         """Return why a service is not ready; empty if it is."""
         ended = self.engine.execute(service, [_PYTHON, "/opt/headrace/healthy.py"])
         return ended.stderr.strip() or f"exit {ended.returncode}" if ended.returncode else ""
 
-    def whole(self, situation: str, began: float) -> None:
+    def whole(self, situation: str, start: float) -> None:
         """Wait until everything that was sent has become vectors, examples and a version, and note it."""
-        until(self._missing, lambda own: not own, _PATIENCE_S)
-        self.rows.append((situation, self.sent, time.monotonic() - began))
+        until(self._missing, lambda reason: not reason, _PATIENCE_S)
+        self.rows.append((situation, self.sent, time.monotonic() - start))
         sys.stdout.write(f"{situation:<44} {self.sent:>6} of each   {self.rows[-1][2]:5.0f} s\n")
         sys.stdout.flush()
 
@@ -135,13 +135,13 @@ class Compose:
         ended = self.engine.execute("learner", ["env", f"PYTHONPATH={_INSIDE}", _PYTHON, "-m", "tests.stacks.inside"])
         if ended.returncode:
             return ended.stderr[-2_000:]
-        found = json.loads(ended.stdout.splitlines()[-1])
-        if found["differences"] or set(found["counts"].values()) != {self.sent}:
-            return f"{found} instead of {self.sent} of each"
-        told = self._headrace("models", "--json", "--address", f"127.0.0.1:{self.ports['scorer']}", check=False)
-        if told.returncode:
-            return told.stderr
-        [model] = json.loads(told.stdout)
+        report = json.loads(ended.stdout.splitlines()[-1])
+        if report["differences"] or set(report["counts"].values()) != {self.sent}:
+            return f"{report} instead of {self.sent} of each"
+        result = self._headrace("models", "--json", "--address", f"127.0.0.1:{self.ports['scorer']}", check=False)
+        if result.returncode:
+            return result.stderr
+        [model] = json.loads(result.stdout)
         return "" if model["examples"] == self.sent else f"the scorer has {model['examples']} examples"
 
     def _headrace(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -198,81 +198,81 @@ def _copy(folder: Path, ports: dict[str, int]) -> Path:
 
 def run(*, build: bool) -> int:
     """Play every situation in turn; return the exit code."""
-    with compose(build=build) as own:
-        began = time.monotonic()
-        own.engine.create()
+    with compose(build=build) as stack:
+        start = time.monotonic()
+        stack.engine.create()
         for service in SERVICES:
-            own.engine.start(service)
-        waiting = until(lambda: {name: own.health(name) for name in SERVICES}, _all_wait, _PATIENCE_S)
+            stack.engine.start(service)
+        waiting = until(lambda: {name: stack.health(name) for name in SERVICES}, _all_wait, _PATIENCE_S)
         for service, reason in waiting.items():
             sys.stdout.write(f"  {service}: {reason}\n")
         for server in SERVERS:
-            own.engine.start(server)
-        own.ready()
-        own.send(_FIRST)
-        own.whole("services first, then the servers", began)
-        _down_and_up(own)
+            stack.engine.start(server)
+        stack.ready()
+        stack.send(_FIRST)
+        stack.whole("services first, then the servers", start)
+        _down_and_up(stack)
         for name in (*SERVERS, *SERVICES):
-            _killed(own, name)
+            _killed(stack, name)
         for number, name in enumerate((*SERVERS, *SERVICES)):
-            _moved(own, name, _FIRST_ADDRESS + number)
-        _down_and_up(own)
-        _killed_under_way(own)
-    sys.stdout.write(f"{len(own.rows)} situations, {own.sent} payments, no difference from the oracle\n")
+            _moved(stack, name, _FIRST_ADDRESS + number)
+        _down_and_up(stack)
+        _killed_under_way(stack)
+    sys.stdout.write(f"{len(stack.rows)} situations, {stack.sent} payments, no difference from the oracle\n")
     return 0
 
 
-def _all_wait(told: dict[str, str]) -> bool:
-    return all("cannot reach" in reason for reason in told.values())
+def _all_wait(reasons: dict[str, str]) -> bool:
+    return all("cannot reach" in reason for reason in reasons.values())
 
 
-def _down_and_up(own: Compose) -> None:
-    began = time.monotonic()
-    own.engine.down()
-    own.engine.up()
-    own.ready()
-    own.whole("down, up", began)
-    own.send(_MORE)
-    own.whole("down, up, and more events", began)
+def _down_and_up(stack: Compose) -> None:
+    start = time.monotonic()
+    stack.engine.down()
+    stack.engine.up()
+    stack.ready()
+    stack.whole("down, up", start)
+    stack.send(_MORE)
+    stack.whole("down, up, and more events", start)
 
 
-def _killed(own: Compose, name: str) -> None:
-    began = time.monotonic()
-    own.engine.kill(name)
-    _started(own, name)
-    own.send(_MORE)
-    own.whole(f"{name} killed", began)
+def _killed(stack: Compose, name: str) -> None:
+    start = time.monotonic()
+    stack.engine.kill(name)
+    _started(stack, name)
+    stack.send(_MORE)
+    stack.whole(f"{name} killed", start)
 
 
-def _moved(own: Compose, name: str, last_byte: int) -> None:
-    began, before = time.monotonic(), own.engine.address(name)
+def _moved(stack: Compose, name: str, last_byte: int) -> None:
+    start, before = time.monotonic(), stack.engine.address(name)
     address = f"{before.rpartition('.')[0]}.{last_byte}"
-    own.engine.kill(name)
-    until(lambda: own.engine.is_running(name), lambda running: not running)
-    own.engine.leave(name)
-    own.engine.join(name, address)
-    _started(own, name)
-    assert own.engine.address(name) == address != before
-    own.send(_MORE)
-    own.whole(f"{name} at another address", began)
+    stack.engine.kill(name)
+    until(lambda: stack.engine.is_running(name), lambda running: not running)
+    stack.engine.leave(name)
+    stack.engine.join(name, address)
+    _started(stack, name)
+    assert stack.engine.address(name) == address != before
+    stack.send(_MORE)
+    stack.whole(f"{name} at another address", start)
 
 
-def _killed_under_way(own: Compose) -> None:
+def _killed_under_way(stack: Compose) -> None:
     """Kill the broker while a file is sent, and send the file again, whatever happened to it."""
-    began = time.monotonic()
-    command = (_HEADRACE, *own.sending("payment", own.files(_FIRST)["payment"]))
+    start = time.monotonic()
+    command = (_HEADRACE, *stack.sending("payment", stack.files(_FIRST)["payment"]))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as sending:
-        own.engine.kill("pulsar")
-        reason = until(lambda: own.health("feature"), bool, _PATIENCE_S)
+        stack.engine.kill("pulsar")
+        reason = until(lambda: stack.health("feature"), bool, _PATIENCE_S)
         sys.stdout.write(f"  feature: {reason}\n")
-        _started(own, "pulsar")
-        said = sending.communicate()[1].strip()
-    sys.stdout.write(f"  send: exit {sending.returncode} {said[-200:]}\n")
-    own.send(_FIRST)
-    own.whole("pulsar killed while a file was sent", began)
+        _started(stack, "pulsar")
+        errors = sending.communicate()[1].strip()
+    sys.stdout.write(f"  send: exit {sending.returncode} {errors[-200:]}\n")
+    stack.send(_FIRST)
+    stack.whole("pulsar killed while a file was sent", start)
 
 
-def _started(own: Compose, name: str) -> None:
-    if not own.engine.is_running(name):
-        own.engine.start(name)
-    own.ready()
+def _started(stack: Compose, name: str) -> None:
+    if not stack.engine.is_running(name):
+        stack.engine.start(name)
+    stack.ready()

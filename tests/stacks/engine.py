@@ -59,9 +59,9 @@ class Engine:
 
     def address(self, service: str) -> str:
         """Return the address of a running container in the network of the compose file."""
-        found = self._inspected(service)["NetworkSettings"]["Networks"][self._network]["IPAddress"]
-        assert isinstance(found, str)
-        return found
+        address = self._inspected(service)["NetworkSettings"]["Networks"][self._network]["IPAddress"]
+        assert isinstance(address, str)
+        return address
 
     def leave(self, service: str) -> None:
         """Disconnect a stopped container from the network: it gets another address when it reconnects."""
@@ -95,14 +95,14 @@ class Engine:
     def _container(self, service: str) -> str:
         label = "com.docker.compose"
         filters = (f"label={label}.project={self._project}", f"label={label}.service={service}")
-        found = self._run((self._engine, "ps", "-aq", *(f"--filter={own}" for own in filters))).split()
-        assert len(found) == 1, f"{len(found)} containers of {service} instead of one"
-        return found[0]
+        ids = self._run((self._engine, "ps", "-aq", *(f"--filter={condition}" for condition in filters))).split()
+        assert len(ids) == 1, f"{len(ids)} containers of {service} instead of one"
+        return ids[0]
 
     def _inspected(self, service: str) -> dict[str, Any]:
-        [found] = json.loads(self._run((self._engine, "inspect", self._container(service))))
-        assert isinstance(found, dict)
-        return found
+        [document] = json.loads(self._run((self._engine, "inspect", self._container(service))))
+        assert isinstance(document, dict)
+        return document
 
     def _run(self, command: Sequence[str], seconds: float = _COMMAND_S) -> str:
         ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=scaled(seconds))

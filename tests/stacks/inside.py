@@ -17,19 +17,19 @@ def main() -> int:
     recorder = Recorder(loop, "public/default")
     recorder.connect(os.environ["HEADRACE_PULSAR_URL"])
     recorder.read()
-    found = verdict(loop, recorder)
+    result = verdict(loop, recorder)
     ids = {
-        name: len({json.loads(own.payload)["payment"] for part in parts for own in part if own.payload})
+        name: len({json.loads(message.payload)["payment"] for part in parts for message in part if message.payload})
         for name, parts in recorder.streams.items()
     }
     [model] = loop.models
     counts = {
         **ids,
-        "vectors": len({own.id for own in recorder.vectors(model.name)}),
-        "examples": sum(own.kind == "answer" for own in recorder.log(model.name)),
+        "vectors": len({vector.id for vector in recorder.vectors(model.name)}),
+        "examples": sum(entry.kind == "answer" for entry in recorder.log(model.name)),
     }
     recorder.close()
-    sys.stdout.write(json.dumps({"counts": counts, "differences": found.differences}) + "\n")
+    sys.stdout.write(json.dumps({"counts": counts, "differences": result.differences}) + "\n")
     return 0
 
 

@@ -15,7 +15,7 @@ from headrace.settings import ServiceSettings
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [own for own in os.environ if own.startswith("HEADRACE_")]:
+    for name in [name for name in os.environ if name.startswith("HEADRACE_")]:
         monkeypatch.delenv(name)
 
 
@@ -64,6 +64,6 @@ def test_a_service_without_settings_ends_with_its_usage(
     with pytest.raises(SystemExit) as ended:
         importlib.import_module(f"headrace_{service}.__main__").main()
     assert ended.value.code == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"usage: headrace-{service}")
-    assert "HEADRACE_LOOP is not set" in told
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"usage: headrace-{service}")
+    assert "HEADRACE_LOOP is not set" in errors

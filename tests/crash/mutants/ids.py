@@ -13,9 +13,9 @@ def forget_ids() -> None:
     """Forget all ids between batches."""
     accept = Partition.accept
 
-    def forgetful(self: Partition, events: EventColumns, *given: Any) -> list[Refused]:
+    def forgetful(self: Partition, events: EventColumns, *arguments: Any) -> list[Refused]:
         self.seen.clear()
-        return accept(self, events, *given)
+        return accept(self, events, *arguments)
 
     Partition.accept = forgetful  # type: ignore[method-assign]
 

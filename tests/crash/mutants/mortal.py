@@ -37,7 +37,7 @@ class Moments:
     """The planned moments, which end or suspend this process."""
 
     def __init__(self, planned: str, directory: str) -> None:
-        self._planned = {own[1:]: own[0] for own in planned.split(",") if own}
+        self._planned = {entry[1:]: entry[0] for entry in planned.split(",") if entry}
         self._directory = Path(directory)
         self.steps = 0
 
@@ -59,7 +59,7 @@ class Moments:
 
     def awaits_sleeper(self) -> bool:
         """Return whether a planned sleep is still to come."""
-        return any(kind == "~" and not self._mark(own).exists() for own, kind in self._planned.items())
+        return any(kind == "~" and not self._mark(moment).exists() for moment, kind in self._planned.items())
 
     def _mark(self, moment: str) -> Path:
         return self._directory / f"was-{moment}"
@@ -68,13 +68,13 @@ class Moments:
 moments = Moments(os.environ.get("HEADRACE_MOMENTS", ""), os.environ.get("HEADRACE_DATA", "."))
 
 
-def after(owner: type, method: str, moment: str, when: Callable[..., bool] = lambda *given: True) -> None:
+def after(owner: type, method: str, moment: str, when: Callable[..., bool] = lambda *arguments: True) -> None:
     """Reach a moment after each call of a method that had something to do."""
     original = getattr(owner, method)
 
-    def wrapped(self: Any, *given: Any) -> Any:
-        result = original(self, *given)
-        if when(self, *given):
+    def wrapped(self: Any, *arguments: Any) -> Any:
+        result = original(self, *arguments)
+        if when(self, *arguments):
             moments.reached(moment)
         return result
 
@@ -85,9 +85,9 @@ def before(owner: type, method: str, moment: str) -> None:
     """Reach a moment before each call of a method."""
     original = getattr(owner, method)
 
-    def wrapped(self: Any, *given: Any) -> Any:
+    def wrapped(self: Any, *arguments: Any) -> Any:
         moments.reached(moment)
-        return original(self, *given)
+        return original(self, *arguments)
 
     setattr(owner, method, wrapped)
 
@@ -97,8 +97,8 @@ def make_mortal() -> None:
     sending, flushing = VectorOutputs.send, VectorOutputs.flush
     sent: set[int] = set()
 
-    def send(self: VectorOutputs, *given: Any) -> None:
-        sending(self, *given)
+    def send(self: VectorOutputs, *arguments: Any) -> None:
+        sending(self, *arguments)
         sent.add(id(self))
 
     def flush(self: VectorOutputs) -> None:

@@ -19,12 +19,12 @@ def send_last() -> None:
     held: list[_Call] = []
     vectors: list[object] = []
 
-    def hold_vectors(self: VectorOutputs, *given: Any) -> None:
-        held.append(lambda: send(self, *given))
+    def hold_vectors(self: VectorOutputs, *arguments: Any) -> None:
+        held.append(lambda: send(self, *arguments))
         vectors.append(self)
 
-    def hold_reached(self: VectorOutputs, *given: Any) -> None:
-        held.append(lambda: reached(self, *given))
+    def hold_reached(self: VectorOutputs, *arguments: Any) -> None:
+        held.append(lambda: reached(self, *arguments))
 
     def emit(self: VectorOutputs) -> None:
         VectorOutputs.send, VectorOutputs.reached = send, reached  # type: ignore[method-assign]

@@ -29,10 +29,10 @@ def ids_forgotten_early() -> None:
 
 def ids_forgotten_at_restart() -> None:
     """Start without ids when a partition is taken over."""
-    own = Fold.own
+    original = Fold.own
 
     def anew(self: Fold, partition: PartitionId, progress: Progress, seen: Mapping[str, int]) -> Partition:
-        return own(self, partition, progress, {})
+        return original(self, partition, progress, {})
 
     Fold.own = anew  # type: ignore[method-assign]
 
@@ -40,10 +40,10 @@ def ids_forgotten_at_restart() -> None:
 def late_before_repeated() -> None:
     """Refuse a repeat that is older than the watermark as late."""
 
-    def judged(self: Partition, events: EventColumns, *given: Any) -> list[Refused]:
+    def judged(self: Partition, events: EventColumns, *arguments: Any) -> list[Refused]:
         late = [id for id, time in zip(events.ids, events.times.tolist(), strict=True) if time < self.watermark]
         held = {id: self.seen.pop(id) for id in dict.fromkeys(late) if id in self.seen}
-        refused = _accept(self, events, *given)
+        refused = _accept(self, events, *arguments)
         self.seen = held | self.seen
         return refused
 
@@ -51,10 +51,10 @@ def late_before_repeated() -> None:
 
 
 def _as_if(**options: int | None) -> None:
-    def judged(self: Partition, *given: Any) -> list[Refused]:
+    def judged(self: Partition, *arguments: Any) -> list[Refused]:
         declared, self.stream = self.stream, replace(self.stream, **options)
         try:
-            return _accept(self, *given)
+            return _accept(self, *arguments)
         finally:
             self.stream = declared
 
@@ -98,9 +98,9 @@ def marks_ignored() -> None:
     """Let marks move no watermark."""
     mark = Partition.mark
 
-    def unmoved(self: Partition, *given: Any) -> InvalidEvent | None:
+    def unmoved(self: Partition, *arguments: Any) -> InvalidEvent | None:
         watermark = self.watermark
-        reason = mark(self, *given)
+        reason = mark(self, *arguments)
         self.watermark = watermark
         return reason
 
@@ -111,10 +111,10 @@ def marks_of_any_time() -> None:
     """Accept a mark of the far future."""
     mark = Partition.mark
 
-    def credulous(self: Partition, given: Mark, *where: Any) -> InvalidEvent | None:
-        reason = mark(self, given, *where)
-        if reason is not None and given.time is not None:
-            self.watermark = max(self.watermark, min(given.time, RESTING - 1))
+    def credulous(self: Partition, new_mark: Mark, *where: Any) -> InvalidEvent | None:
+        reason = mark(self, new_mark, *where)
+        if reason is not None and new_mark.time is not None:
+            self.watermark = max(self.watermark, min(new_mark.time, RESTING - 1))
         return None
 
     Partition.mark = credulous  # type: ignore[method-assign]
@@ -129,8 +129,8 @@ def repeats_told_as_accepted() -> None:
 
 
 FAULTS = {
-    own.__name__: own
-    for own in (
+    mutant.__name__: mutant
+    for mutant in (
         ids_forgotten_early,
         ids_forgotten_at_restart,
         late_before_repeated,

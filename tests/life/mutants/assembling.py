@@ -17,11 +17,11 @@ def another_cut() -> None:
     """Record in a vector's cut one message less than it holds."""
     make = Fold._make
 
-    def shortened(self: Fold, *given: object) -> MadeVectors:
-        made = make(self, *given)  # type: ignore[arg-type]
-        cuts = made.assembled.cuts.copy()
+    def shortened(self: Fold, *arguments: object) -> MadeVectors:
+        vectors = make(self, *arguments)  # type: ignore[arg-type]
+        cuts = vectors.assembled.cuts.copy()
         cuts[..., 1] -= cuts[..., 1] > 0
-        return made._replace(assembled=made.assembled._replace(cuts=cuts))
+        return vectors._replace(assembled=vectors.assembled._replace(cuts=cuts))
 
     Fold._make = shortened  # type: ignore[method-assign]
 
@@ -55,9 +55,9 @@ def rest_is_for_good() -> None:
     """Never wait again for a partition that has been idle once."""
     accept = Partition.accept
 
-    def still_idle(self: Partition, *given: object) -> object:
+    def still_idle(self: Partition, *arguments: object) -> object:
         idle = self.idle
-        refused = accept(self, *given)  # type: ignore[arg-type]
+        refused = accept(self, *arguments)  # type: ignore[arg-type]
         self.idle = idle
         return refused
 
@@ -68,23 +68,25 @@ def some_vectors_unsent() -> None:
     """Send no vector of an event whose id ends in 77."""
     send = VectorOutputs.send
 
-    def partly(self: VectorOutputs, made: MadeVectors, *given: int) -> None:
-        kept = [row for row, id in enumerate(made.ids) if not id.endswith("77")]
-        own = made.assembled
-        part = own._replace(
-            numbers=own.numbers[kept],
-            categories=[[column[row] for row in kept] for column in own.categories],
-            cuts=own.cuts[kept],
+    def partly(self: VectorOutputs, vectors: MadeVectors, *arguments: int) -> None:
+        rows = [row for row, id in enumerate(vectors.ids) if not id.endswith("77")]
+        assembled = vectors.assembled
+        part = assembled._replace(
+            numbers=assembled.numbers[rows],
+            categories=[[column[row] for row in rows] for column in assembled.categories],
+            cuts=assembled.cuts[rows],
         )
-        ids = [made.ids[row] for row in kept]
+        ids = [vectors.ids[row] for row in rows]
         send(
-            self, made._replace(ids=ids, times=made.times[kept], positions=made.positions[kept], assembled=part), *given
+            self,
+            vectors._replace(ids=ids, times=vectors.times[rows], positions=vectors.positions[rows], assembled=part),
+            *arguments,
         )
 
     VectorOutputs.send = partly  # type: ignore[method-assign,assignment]
 
 
 FAULTS = {
-    own.__name__: own
-    for own in (another_cut, sees_itself, order_of_arrival, waits_for_nobody, rest_is_for_good, some_vectors_unsent)
+    mutant.__name__: mutant
+    for mutant in (another_cut, sees_itself, order_of_arrival, waits_for_nobody, rest_is_for_good, some_vectors_unsent)
 }

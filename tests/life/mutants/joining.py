@@ -29,10 +29,10 @@ def second_label_wins() -> None:
     """Take the last of the labels that wait for a question."""
     question = Join.question
 
-    def reversed_first(self: Join, name: str, *given: Any, **named: Any) -> bool:
+    def reversed_first(self: Join, name: str, *arguments: Any, **named: Any) -> bool:
         entry = self._entries.get(name, Entry())
         self._entries[name] = entry._replace(labels=entry.labels[::-1])
-        return question(self, name, *given, **named)
+        return question(self, name, *arguments, **named)
 
     Join.question = reversed_first  # type: ignore[method-assign]
 
@@ -87,17 +87,17 @@ def released_without_a_word() -> None:
     log = Join.log
 
     def unsaid(
-        self: Join, ready: Iterable[bytes], marks: Watermarks, sequence: int, decided: Decided, *given: Any
+        self: Join, ready: Iterable[bytes], marks: Watermarks, sequence: int, decided: Decided, *arguments: Any
     ) -> None:
-        log(self, ready, marks, sequence, decided, *given)
+        log(self, ready, marks, sequence, decided, *arguments)
         decided.released = False
 
     Join.log = unsaid  # type: ignore[method-assign]
 
 
 FAULTS = {
-    own.__name__: own
-    for own in (
+    mutant.__name__: mutant
+    for mutant in (
         bound_excluded,
         bound_1_us_too_long,
         labels_only_after,

@@ -19,10 +19,10 @@ def trains_before_it_tests() -> None:
     """Predict with a model that has already learned the answer."""
     learn, late = BinaryStep.learn, deque[float]()
 
-    def trained(self: BinaryStep, estimator: Any, rows: Iterable[Row], *given: Any) -> None:
-        asked, values = list(rows), array("d")
-        learn(self, estimator, asked, *given)
-        self.ask(estimator, asked, values)
+    def trained(self: BinaryStep, estimator: Any, rows: Iterable[Row], *arguments: Any) -> None:
+        all_rows, values = list(rows), array("d")
+        learn(self, estimator, all_rows, *arguments)
+        self.ask(estimator, all_rows, values)
         late.clear()
         late.extend(values[:: self.width])
 
@@ -37,8 +37,8 @@ def missing_is_zero() -> None:
     """Treat a missing value as 0."""
     of = Rows.of
 
-    def filled(self: Rows, *given: Any) -> Iterator[Row]:
-        for row in of(self, *given):
+    def filled(self: Rows, *arguments: Any) -> Iterator[Row]:
+        for row in of(self, *arguments):
             yield {name: row.get(name, 0.0) for name in self._names}
 
     Rows.of = filled  # type: ignore[method-assign]
@@ -48,8 +48,8 @@ def skips_one_after_a_restart() -> None:
     """Resume one entry too late."""
     load = Checkpoints.load
 
-    def beyond(self: Checkpoints, *given: int) -> Learning | None:
-        learning = load(self, *given)
+    def beyond(self: Checkpoints, *arguments: int) -> Learning | None:
+        learning = load(self, *arguments)
         if learning is not None and learning.progress.examples:
             learning.progress.next_seq += 1
         return learning
@@ -57,7 +57,7 @@ def skips_one_after_a_restart() -> None:
     Checkpoints.load = beyond  # type: ignore[method-assign]
 
 
-FAULTS = {own.__name__: own for own in (trains_before_it_tests, missing_is_zero, skips_one_after_a_restart)}
+FAULTS = {mutant.__name__: mutant for mutant in (trains_before_it_tests, missing_is_zero, skips_one_after_a_restart)}
 
 if __name__ == "__main__":
     FAULTS[chosen()]()

@@ -25,18 +25,18 @@ def main() -> int:
         "--joiners", type=int, default=0, help="processes that only join, beside the one that folds (0)"
     )
     parser.add_argument("--keep", type=Path, help="a directory that keeps files, logs and state")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     gc.disable()  # the oracle makes millions of objects without cycles
-    began = time.monotonic()
+    start = time.monotonic()
 
     def say(text: str) -> None:
-        print(f"{time.monotonic() - began:7.1f} s  {text}", file=sys.stderr, flush=True)
+        print(f"{time.monotonic() - start:7.1f} s  {text}", file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory(prefix="headrace-fraud-") as temporary:
-        found = simulate(given.payments, given.seed, given.keep or Path(temporary), say, given.joiners)
-    print(report.table(found))
-    print(report.line(found), flush=True)
-    return int(bool(found.differences))
+        result = simulate(arguments.payments, arguments.seed, arguments.keep or Path(temporary), say, arguments.joiners)
+    print(report.table(result))
+    print(report.line(result), flush=True)
+    return int(bool(result.differences))
 
 
 if __name__ == "__main__":

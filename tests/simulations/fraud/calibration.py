@@ -32,19 +32,19 @@ def predictions(log: ExampleLog, names: list[str], estimator: Any, payments: int
     weighted
         Learn with the weights of the examples. Without them only questions that have an answer are asked.
     """
-    said = np.full(payments, np.nan)
+    probabilities = np.full(payments, np.nan)
     kinds, weights, labels = (log.columns[name].tolist() for name in ("kind", "weight", "label"))
     relevant = np.ones(len(kinds), np.bool_) if weighted else np.isin(log.payments, log.payments[log.rows(ANSWER)])
     learn, predict = estimator.learn_one, estimator.predict_proba_one
     for at in np.flatnonzero(relevant).tolist():
         kind = kinds[at]
         if kind == QUESTION:
-            said[log.payments[at]] = predict(_row(names, log.vectors[at])).get(True, 0.0)
+            probabilities[log.payments[at]] = predict(_row(names, log.vectors[at])).get(True, 0.0)
         elif kind == ANSWER and weighted and weights[at] != 1.0:
             learn(_row(names, log.vectors[at]), labels[at] > 0.5, w=weights[at])
         elif kind == ANSWER:
             learn(_row(names, log.vectors[at]), labels[at] > 0.5)
-    return said
+    return probabilities
 
 
 def _row(names: list[str], values: Floats) -> dict[str, float]:
@@ -52,20 +52,20 @@ def _row(names: list[str], values: Floats) -> dict[str, float]:
     return {name: value for name, value in zip(names, values.tolist(), strict=True) if value == value}
 
 
-def figures(said: Floats, truth: Bools, weights: Floats) -> Figures:
+def figures(probabilities: Floats, truth: Bools, weights: Floats) -> Figures:
     """Compute the quality of predictions."""
-    losses = -np.log(np.clip(np.where(truth, said, 1.0 - said), 1e-15, 1.0))
-    order = np.argsort(said, kind="stable")
-    ranks = np.empty(len(said), np.int64)
+    losses = -np.log(np.clip(np.where(truth, probabilities, 1.0 - probabilities), 1e-15, 1.0))
+    order = np.argsort(probabilities, kind="stable")
+    ranks = np.empty(len(probabilities), np.int64)
     ranks[order] = np.minimum((np.cumsum(weights[order]) / weights.sum() * 10).astype(np.int64), 9)
     return Figures(
-        len(said),
-        float(np.average(said, weights=weights)),
+        len(probabilities),
+        float(np.average(probabilities, weights=weights)),
         float(np.average(truth, weights=weights)),
-        _error(np.minimum((said * 10).astype(np.int64), 9), said, truth, weights),
-        _error(ranks, said, truth, weights),
+        _error(np.minimum((probabilities * 10).astype(np.int64), 9), probabilities, truth, weights),
+        _error(ranks, probabilities, truth, weights),
         float(np.average(losses, weights=weights)),
-        _area(said, truth, weights),
+        _area(probabilities, truth, weights),
     )
 
 
@@ -74,26 +74,26 @@ def prior_log_loss(log: ExampleLog, scored: Bools) -> float:
     priors = np.full(len(scored), 0.5)
     true, total, losses, weight = 0.0, 0.0, 0.0, 0.0
     columns = (log.columns[name].tolist() for name in ("kind", "label", "weight"))
-    for kind, label, own, payment in zip(*columns, log.payments.tolist(), strict=True):
+    for kind, label, example_weight, payment in zip(*columns, log.payments.tolist(), strict=True):
         if kind == QUESTION:
             priors[payment] = (true + 1.0) / (total + 2.0)
         elif kind == ANSWER:
-            true, total = true + own * label, total + own
+            true, total = true + example_weight * label, total + example_weight
             if scored[payment]:
-                losses -= own * float(np.log(priors[payment] if label > 0.5 else 1.0 - priors[payment]))
-                weight += own
+                losses -= example_weight * float(np.log(priors[payment] if label > 0.5 else 1.0 - priors[payment]))
+                weight += example_weight
     return losses / weight
 
 
-def _error(bins: Any, said: Floats, truth: Bools, weights: Floats) -> float:
+def _error(bins: Any, probabilities: Floats, truth: Bools, weights: Floats) -> float:
     """Compute the mean distance between the mean prediction and the share of true ones, weighted by bin."""
-    sums = np.bincount(bins, weights * (said - truth), 10)
+    sums = np.bincount(bins, weights * (probabilities - truth), 10)
     return float(np.abs(sums).sum() / weights.sum())
 
 
-def _area(said: Floats, truth: Bools, weights: Floats) -> float:
+def _area(probabilities: Floats, truth: Bools, weights: Floats) -> float:
     """Compute the weighted share of pairs in which the true one has the higher prediction; ties count half."""
-    _, ranks = np.unique(said, return_inverse=True)
+    _, ranks = np.unique(probabilities, return_inverse=True)
     true, false = np.bincount(ranks, weights * truth), np.bincount(ranks, weights * ~truth)
     below = np.cumsum(false) - false
     return float((true * (below + false / 2)).sum() / (true.sum() * false.sum()))

@@ -24,13 +24,13 @@ def differences(
     loop: LoopDefinition, judged: Judged, logs: Mapping[str, ExampleLog], payments: Payments
 ) -> tuple[list[str], dict[str, Counter[str]]]:
     """Return how the logs differ from the oracle's examples, and these from what was generated; and counts by model."""
-    found: list[str] = []
+    differences: list[str] = []
     counts: dict[str, Counter[str]] = {}
     for model in loop.models:
         expected, log = examples_of(loop, model, judged), logs[model.name]
         wrong = [*_examples(expected, log), *_closed(expected, log), *wrong_order(log.entries())[:_SHOWN]]
         wrong += _as_generated(loop, model, expected, payments)
-        found += [f"{model.name}: {own}" for own in wrong]
+        differences += [f"{model.name}: {difference}" for difference in wrong]
         counts[model.name] = Counter(
             questions=len(log.rows(QUESTION)),
             examples=len(expected.made),
@@ -38,7 +38,7 @@ def differences(
             open=len(expected.open),
             unmatched=len(expected.unmatched),
         )
-    return found, counts
+    return differences, counts
 
 
 def _examples(expected: Examples, log: ExampleLog) -> list[str]:
@@ -61,9 +61,9 @@ def _examples(expected: Examples, log: ExampleLog) -> list[str]:
 
 def _closed(expected: Examples, log: ExampleLog) -> list[str]:
     """Return what is wrong with the log's questions: too few, or closed without an answer where they should not be."""
-    unanswered, asked = len(log.rows(UNANSWERED)), len(log.rows(QUESTION))
+    unanswered, question_count = len(log.rows(UNANSWERED)), len(log.rows(QUESTION))
     total = len(expected.made) + expected.dropped + len(expected.open)
-    wrong = [] if asked == total else [f"{asked} questions instead of {total}"]
+    wrong = [] if question_count == total else [f"{question_count} questions instead of {total}"]
     if not expected.dropped <= unanswered <= expected.dropped + len(expected.open):
         wrong.append(f"{unanswered} questions closed without an answer instead of {expected.dropped}")
     return wrong

@@ -74,5 +74,5 @@ def example_log(model: ModelDefinition, messages: Iterable[Message]) -> ExampleL
 
 
 def _floats(column: pa.Array) -> Floats:
-    found: Floats = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return found
+    values: Floats = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return values

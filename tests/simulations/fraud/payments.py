@@ -80,7 +80,7 @@ def generate(count: int, seed: int, directory: Path) -> tuple[Payments, dict[str
     night = times % DAY < DAY // 4
     score = 0.8 * (np.log1p(amounts) - 3.5) + 1.5 * abroad + 0.9 * online + 0.7 * night
     probabilities = _with_mean(score, SHARE / _COUNTED)
-    told = _Chargebacks(draw, times, draw.random(count) < probabilities)
+    maker = _Chargebacks(draw, times, draw.random(count) < probabilities)
     directory.mkdir(parents=True, exist_ok=True)
     paid = {
         "payment": pa.array([payment_id(index) for index in range(count)]),
@@ -90,10 +90,10 @@ def generate(count: int, seed: int, directory: Path) -> tuple[Payments, dict[str
         "abroad": pa.array(abroad),
         "online": pa.array(online),
     }
-    chargebacks, kinds = told.columns()
+    chargebacks, kinds = maker.columns()
     files = {"paid": _write(directory / "paid.parquet", paid)}
     files["chargeback"] = _write(directory / "chargebacks.parquet", chargebacks)
-    return Payments(times, probabilities * _COUNTED, told.counted, told.charged, kinds), files
+    return Payments(times, probabilities * _COUNTED, maker.counted, maker.charged, kinds), files
 
 
 class _Chargebacks:
@@ -141,10 +141,10 @@ class _Chargebacks:
 
     def columns(self) -> tuple[dict[str, pa.Array], Counter[str]]:
         """Return the chargebacks before the closing time, in order of event time, and the number of each kind."""
-        at = np.concatenate([own for _, own, _, _ in self._told])
-        payments = np.concatenate([np.array(own, object) for _, _, own, _ in self._told])
-        confirmed = np.concatenate([own for _, _, _, own in self._told])
-        kinds = np.repeat([kind for kind, _, _, _ in self._told], [len(own) for _, own, _, _ in self._told])
+        at = np.concatenate([times for _, times, _, _ in self._told])
+        payments = np.concatenate([np.array(ids, object) for _, _, ids, _ in self._told])
+        confirmed = np.concatenate([values for _, _, _, values in self._told])
+        kinds = np.repeat([kind for kind, _, _, _ in self._told], [len(ids) for _, ids, _, _ in self._told])
         order = np.argsort(at, kind="stable")
         order = order[at[order] < CLOSING]
         columns = {
@@ -166,8 +166,8 @@ def _with_mean(score: Floats, mean: float) -> Floats:
 
 
 def _sigmoid(score: Floats) -> Floats:
-    found: Floats = 1.0 / (1.0 + np.exp(-score))
-    return found
+    chances: Floats = 1.0 / (1.0 + np.exp(-score))
+    return chances
 
 
 def _write(path: Path, columns: dict[str, Any]) -> Path:

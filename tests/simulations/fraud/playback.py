@@ -74,7 +74,7 @@ def played(files: Mapping[str, Path], data: Path, say: Say, joiners: int = 0) ->
         return {"HEADRACE_ROLE": "fold" if instance == "feature-0" else "join"}
 
     with embedded.run(LOOP, data=data, workers={"feature": 1 + joiners}, environment=role) as running:
-        began = time.monotonic()
+        start = time.monotonic()
         sources = [(path, stream) for stream, path in files.items()]
         result = play(
             running.definition,
@@ -83,7 +83,7 @@ def played(files: Mapping[str, Path], data: Path, say: Say, joiners: int = 0) ->
             running.redis_url,
             ahead=_AHEAD,
             final=False,
-            on_progress=_steps(say, began),
+            on_progress=_steps(say, start),
         )
         with IngestClient(running.addresses["ingest"]) as client, client.stream() as stream:
             for name in files:
@@ -93,11 +93,11 @@ def played(files: Mapping[str, Path], data: Path, say: Say, joiners: int = 0) ->
             stream.finish()
         say(f"sent {result.sent:,} events, {result.stalls} stalls")
         until(
-            lambda: {own.service: own.frontier for own in running.status()},
+            lambda: {status.service: status.frontier for status in running.status()},
             lambda frontiers: frontiers.get("learner") is Rest.ENDED,
             seconds=300,
         )
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
         metrics = {model.name: _metrics(running, model.name) for model in running.definition.models}
         say(f"learned after {seconds:.0f} s")
         client = pulsar.Client(running.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
@@ -109,11 +109,13 @@ def played(files: Mapping[str, Path], data: Path, say: Say, joiners: int = 0) ->
 
 def _metrics(running: embedded.RunningLoop, model: str) -> dict[str, float | None]:
     """Return the metrics in a model's last quality report, with the mean and share of its reliability curve."""
-    (told,) = [status.metrics[model] for status in running.status() if model in status.metrics]
+    (metrics,) = [status.metrics[model] for status in running.status() if model in status.metrics]
     with redis.Redis.from_url(running.redis_url) as store:
         board = QualityBoard(store, running.definition.name)
         report = until(
-            lambda: board.read(model), lambda found: found is not None and found.examples == told["examples"], 60
+            lambda: board.read(model),
+            lambda quality: quality is not None and quality.examples == metrics["examples"],
+            60,
         )
     assert report is not None
     weight = sum(part.weight for part in report.reliability)
@@ -124,16 +126,16 @@ def _metrics(running: embedded.RunningLoop, model: str) -> dict[str, float | Non
     }
 
 
-def _steps(say: Say, began: float) -> Callable[[Progress], None]:
+def _steps(say: Say, start: float) -> Callable[[Progress], None]:
     """Return a function that reports progress every few seconds."""
-    due = began + _EVERY_S
+    due = start + _EVERY_S
 
     def step(progress: Progress) -> None:
         nonlocal due
         now = time.monotonic()
         if now >= due:
             due = now + _EVERY_S
-            rate = progress.sent / (now - began)
+            rate = progress.sent / (now - start)
             say(f"{progress.sent:,} events sent, {rate:,.0f} a second, {progress.behind or 0:,} behind")
 
     return step

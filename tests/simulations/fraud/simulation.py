@@ -64,12 +64,12 @@ class Simulation:
 def simulate(count: int, seed: int, directory: Path, say: Say, joiners: int = 0) -> Simulation:
     """Simulate `count` payments; `joiners` are processes that only join, beside the one that folds."""
     payments, files = generate(count, seed, directory / "files")
-    found = Simulation(count, seed, _counts(payments))
+    result = Simulation(count, seed, _counts(payments))
     say(f"generated {count:,} payments")
-    logs = _play(found, payments, files, directory / "loop", say, joiners)
-    _reckon(found, payments, logs, say)
-    found.memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return found
+    logs = _play(result, payments, files, directory / "loop", say, joiners)
+    _reckon(result, payments, logs, say)
+    result.memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return result
 
 
 def _counts(payments: Payments) -> dict[str, int]:
@@ -86,51 +86,51 @@ def _counts(payments: Payments) -> dict[str, int]:
 
 
 def _play(
-    found: Simulation, payments: Payments, files: Mapping[str, Path], data: Path, say: Say, joiners: int
+    result: Simulation, payments: Payments, files: Mapping[str, Path], data: Path, say: Say, joiners: int
 ) -> dict[str, ExampleLog]:
     """Play the payments, and compare what the topics hold."""
     with played(files, data, say, joiners) as run:
-        found.seconds, found.events = run.seconds, run.events
-        found.metrics = {model: dict(own) for model, own in run.metrics.items()}
+        result.seconds, result.events = run.seconds, run.events
+        result.metrics = {model: dict(metrics) for model, metrics in run.metrics.items()}
         loop = run.running.definition
         judged = judge(loop, run.streams())
         say("read and judged the streams")
         logs = {model.name: example_log(model, run.log(model.name)) for model in loop.models}
         say("read the logs")
-    counted = sum(len(own.accepted) for partitions in judged.values() for own in partitions)
+    counted = sum(len(partition.accepted) for partitions in judged.values() for partition in partitions)
     if run.rejected or counted != run.events:
-        found.differences.append(f"{counted} events count of {run.events}, {run.rejected} were rejected")
-    wrong, found.models = differences(loop, judged, logs, payments)
-    found.differences += wrong
+        result.differences.append(f"{counted} events count of {run.events}, {run.rejected} were rejected")
+    wrong, result.models = differences(loop, judged, logs, payments)
+    result.differences += wrong
     say(f"compared with the oracle: {len(wrong)} differences")
     return logs
 
 
-def _reckon(found: Simulation, payments: Payments, logs: Mapping[str, ExampleLog], say: Say) -> None:
+def _reckon(result: Simulation, payments: Payments, logs: Mapping[str, ExampleLog], say: Say) -> None:
     """Compute the quality of the predictions, and of some that ignore the weights."""
     loaded = declare.load(LOOP)
     score_from = loaded.definition.model(ALL).score_from or 0
     scored = payments.closed & (payments.times >= score_from)
-    said: dict[str, Floats] = {}
+    probabilities: dict[str, Floats] = {}
     for name, log in logs.items():
         names = [feature.name for feature in loaded.definition.model(name).features]
-        said[name] = predictions(log, names, loaded.learner(name), found.payments)
+        probabilities[name] = predictions(log, names, loaded.learner(name), result.payments)
         say(f"asked and taught {name} again")
-    unweighted = predictions(logs[KEPT], names, loaded.learner(KEPT), found.payments, weighted=False)
-    weights = _weights(logs[KEPT], found.payments)
-    kept, ones = scored & (weights > 0), np.ones(found.payments)
-    for title, scores, rows, own in (
+    unweighted = predictions(logs[KEPT], names, loaded.learner(KEPT), result.payments, weighted=False)
+    weights = _weights(logs[KEPT], result.payments)
+    kept_rows, ones = scored & (weights > 0), np.ones(result.payments)
+    for title, scores, rows, row_weights in (
         ("true probabilities", payments.probabilities, scored, ones),
-        (ALL, said[ALL], scored, ones),
-        (KEPT, said[KEPT], kept, weights),
-        (f"{KEPT}, on all payments", said[KEPT], scored, ones),
-        (f"{KEPT}, measured without weights", said[KEPT], kept, ones),
-        (f"{KEPT}, learned without weights", unweighted, kept, weights),
+        (ALL, probabilities[ALL], scored, ones),
+        (KEPT, probabilities[KEPT], kept_rows, weights),
+        (f"{KEPT}, on all payments", probabilities[KEPT], scored, ones),
+        (f"{KEPT}, measured without weights", probabilities[KEPT], kept_rows, ones),
+        (f"{KEPT}, learned without weights", unweighted, kept_rows, weights),
     ):
-        found.quality[title] = figures(scores[rows], payments.frauds[rows], own[rows])
-    for name, rows in ((ALL, scored), (KEPT, kept)):
-        found.priors[name] = prior_log_loss(logs[name], rows)
-        found.differences += _metrics_that_differ(found, name)
+        result.quality[title] = figures(scores[rows], payments.frauds[rows], row_weights[rows])
+    for name, rows in ((ALL, scored), (KEPT, kept_rows)):
+        result.priors[name] = prior_log_loss(logs[name], rows)
+        result.differences += _metrics_that_differ(result, name)
 
 
 def _weights(log: ExampleLog, payments: int) -> Floats:
@@ -140,22 +140,22 @@ def _weights(log: ExampleLog, payments: int) -> Floats:
     return weights
 
 
-def _metrics_that_differ(found: Simulation, model: str) -> list[str]:
+def _metrics_that_differ(result: Simulation, model: str) -> list[str]:
     """Return the metrics of a model in which headrace differs from the computation here."""
-    reckoned, said = found.quality[model], found.metrics.get(model, {})
+    reckoned, metrics = result.quality[model], result.metrics.get(model, {})
     expected = {
         "mean": reckoned.mean,
         "share": reckoned.share,
         "ece": reckoned.ece,
         "log_loss": reckoned.log_loss,
-        "prior_log_loss": found.priors[model],
+        "prior_log_loss": result.priors[model],
         "roc_auc": reckoned.roc_auc,
     }
     wrong = [
-        f"{model}: {name} is {said.get(name)}, reckoned {value}"
+        f"{model}: {name} is {metrics.get(name)}, reckoned {value}"
         for name, value in expected.items()
-        if not abs((said.get(name) or math.nan) - value) < (_AREA_TOLERANCE if name == "roc_auc" else _TOLERANCE)
+        if not abs((metrics.get(name) or math.nan) - value) < (_AREA_TOLERANCE if name == "roc_auc" else _TOLERANCE)
     ]
-    if said.get("scored") != reckoned.examples:
-        wrong.append(f"{model}: {said.get('scored')} examples are scored instead of {reckoned.examples}")
+    if metrics.get("scored") != reckoned.examples:
+        wrong.append(f"{model}: {metrics.get('scored')} examples are scored instead of {reckoned.examples}")
     return wrong

@@ -114,14 +114,14 @@ def test_no_status_fails_a_display_or_reaches_the_terminal_raw(when: int) -> Non
     assert not set(shown) & set(_OBEYED)
     assert "144169" not in shown
     assert "[/red][bold]x" in shown
-    told = board.as_json("loop", statuses, [HOSTILE])
-    assert told.isascii()
-    assert json.loads(told)["problems"] == [HOSTILE]
+    text = board.as_json("loop", statuses, [HOSTILE])
+    assert text.isascii()
+    assert json.loads(text)["problems"] == [HOSTILE]
 
 
 def test_a_fault_of_a_display_is_said_once_and_goes_no_further() -> None:
-    said: list[str] = []
-    guard = Guard(said.append)
+    lines: list[str] = []
+    guard = Guard(lines.append)
 
     def fail(error: Exception) -> None:
         raise error
@@ -130,7 +130,7 @@ def test_a_fault_of_a_display_is_said_once_and_goes_no_further() -> None:
         assert not guard(lambda error=error: fail(error))  # type: ignore[misc]
     assert guard(lambda: None)
     assert not guard(lambda: fail(HeadraceError("the store is away")))
-    assert said == [
+    assert lines == [
         "cannot be shown at the moment: ValueError: year -144169 is out of range",
         "the store is away",
         "the store is away",

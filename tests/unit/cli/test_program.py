@@ -41,7 +41,7 @@ def commands() -> dict[str, click.Command]:
         assert command is not None
         found[f"headrace {name}"] = command
         if isinstance(command, click.Group):
-            found |= {f"headrace {name} {inner}": own for inner, own in command.commands.items()}
+            found |= {f"headrace {name} {inner}": subcommand for inner, subcommand in command.commands.items()}
     return found
 
 
@@ -151,9 +151,9 @@ def test_a_group_alone_is_told_its_commands(
     arguments: list[str], usage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert program.run(arguments) == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"Usage: {usage} [OPTIONS] COMMAND")
-    assert "(see " not in told
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"Usage: {usage} [OPTIONS] COMMAND")
+    assert "(see " not in errors
 
 
 def test_a_closed_pipe_is_no_news() -> None:

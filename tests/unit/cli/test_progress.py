@@ -30,10 +30,10 @@ def join(questions: int = 0, labels: int = 0, question_bytes: int = 0, label_byt
 
 
 def test_what_is_accepted_or_unread_is_behind() -> None:
-    own = PartitionStatus(owned=True, waiting=5, unread=800_000, oldest_s=12.0, watermark=2 * HOUR)
+    status = PartitionStatus(owned=True, waiting=5, unread=800_000, oldest_s=12.0, watermark=2 * HOUR)
     other = PartitionStatus(owned=True, waiting=1, watermark=HOUR)
     (stream,) = streams_of(
-        [feature(payment_0=own, payment_1=PartitionStatus(unread=9)), feature("f1", payment_1=other)]
+        [feature(payment_0=status, payment_1=PartitionStatus(unread=9)), feature("f1", payment_1=other)]
     )
     assert stream_cells(stream) == {
         "stream": "payment",

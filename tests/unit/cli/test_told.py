@@ -45,12 +45,12 @@ def test_an_address_alone_lacks_the_definition(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_field_that_the_stream_lacks_is_not_set(flights: LoopDefinition) -> None:
-    own = Letter(START, DeadLetter(stream="arrived"))
-    check_fields(own, {"arrival_delay": 4}, flights)
+    letter = Letter(START, DeadLetter(stream="arrived"))
+    check_fields(letter, {"arrival_delay": 4}, flights)
     with pytest.raises(InvalidRequest, match=r"of stream arrived\. Did you mean 'arrival_delay'"):
-        check_fields(own, {"arival_delay": 4}, flights)
+        check_fields(letter, {"arival_delay": 4}, flights)
     # The fields of a loop declared elsewhere are unknown.
-    check_fields(own, {"arival_delay": 4}, None)
+    check_fields(letter, {"arival_delay": 4}, None)
 
 
 def test_an_event_of_a_topic_is_sent_as_its_stream_writes_times(flights: LoopDefinition) -> None:
@@ -94,6 +94,6 @@ def test_several_feature_workers_are_told_how_far_they_go_at_a_time(
     flights: LoopDefinition, capsys: pytest.CaptureFixture[str]
 ) -> None:
     up._tell_keep(flights)
-    told = capsys.readouterr().err
-    assert "wait for each other, 1m of event time at a time: the loop's smallest keep" in told
-    assert told.count("\n") == 1
+    errors = capsys.readouterr().err
+    assert "wait for each other, 1m of event time at a time: the loop's smallest keep" in errors
+    assert errors.count("\n") == 1

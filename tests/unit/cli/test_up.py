@@ -45,6 +45,6 @@ def test_each_process_is_told_its_broker_and_what_is_for_it_alone(tmp_path: Path
         namespace="t/n",
         environment=lambda instance: {"HEADRACE_PULSAR_URL": f"pulsar://proxy-of-{instance}:1"},
     )
-    told = surroundings.of("feature", "feature-1", "127.0.0.1:0")
-    assert told["HEADRACE_PULSAR_URL"] == "pulsar://proxy-of-feature-1:1"
-    assert (told["HEADRACE_PULSAR_ADMIN_URL"], told["HEADRACE_NAMESPACE"]) == ("http://b:2", "t/n")
+    environment = surroundings.of("feature", "feature-1", "127.0.0.1:0")
+    assert environment["HEADRACE_PULSAR_URL"] == "pulsar://proxy-of-feature-1:1"
+    assert (environment["HEADRACE_PULSAR_ADMIN_URL"], environment["HEADRACE_NAMESPACE"]) == ("http://b:2", "t/n")

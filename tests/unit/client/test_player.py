@@ -66,8 +66,8 @@ class Log:
             self.entries.append((stream, END))
 
     def events(self, stream: str | None = None) -> list[str]:
-        own = [entry for name, entry in self.entries if stream in (None, name)]
-        return [entry["id"] for entry in own if isinstance(entry, dict)]
+        entries = [entry for name, entry in self.entries if stream in (None, name)]
+        return [entry["id"] for entry in entries if isinstance(entry, dict)]
 
 
 class Slices:
@@ -215,11 +215,11 @@ def test_a_player_waits_for_a_slow_loop(tmp_path: Path) -> None:
 
 
 def test_progress_is_told_now_and_then_and_at_the_end(tmp_path: Path) -> None:
-    told: list[Progress] = []
+    reports: list[Progress] = []
     clock = Clock()
     sources = sources_of(LOOP, [(write(tmp_path, "a", range(1, 10)), "a")])
-    Player(sources, Log(clock), Slices(1), clock, None, told.append).run(None, True)
-    assert told == [Progress(1, 1, None), Progress(9, 9, None)]
+    Player(sources, Log(clock), Slices(1), clock, None, reports.append).run(None, True)
+    assert reports == [Progress(1, 1, None), Progress(9, 9, None)]
 
 
 def test_an_unknown_stream_is_told(tmp_path: Path) -> None:

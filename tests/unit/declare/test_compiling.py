@@ -63,18 +63,18 @@ def compiled(**declared: object) -> LoopDefinition:
 
 
 def returned(**changes: object) -> Label:
-    given: dict[str, object] = {"value": col("refund") > 0, "wait": "7d", "id": "order"}
-    return Label(Returned, of=Ordered, **{**given, **changes})  # type: ignore[arg-type]
+    defaults: dict[str, object] = {"value": col("refund") > 0, "wait": "7d", "id": "order"}
+    return Label(Returned, of=Ordered, **{**defaults, **changes})  # type: ignore[arg-type]
 
 
 def model(*features: object, label: Label | None = None, **changes: object) -> Model:
-    given: dict[str, object] = {"on": Ordered, "features": features or (Ordered.price,), "learner": learner}
-    return Model("returns_it", label=label or returned(name="will_return"), **{**given, **changes})  # type: ignore[arg-type]
+    defaults: dict[str, object] = {"on": Ordered, "features": features or (Ordered.price,), "learner": learner}
+    return Model("returns_it", label=label or returned(name="will_return"), **{**defaults, **changes})  # type: ignore[arg-type]
 
 
 def view(**changes: object) -> View:
-    given: dict[str, object] = {"by": "customer", "windows": ["3h"], "features": {"orders": Count()}}
-    return View(Ordered, **{**given, **changes})  # type: ignore[arg-type]
+    defaults: dict[str, object] = {"by": "customer", "windows": ["3h"], "features": {"orders": Count()}}
+    return View(Ordered, **{**defaults, **changes})  # type: ignore[arg-type]
 
 
 def test_a_stream() -> None:
@@ -98,15 +98,15 @@ def test_a_stream_may_extend_another() -> None:
     class Gift(Ordered, key="payer", time="at", id="order"):
         card: str
 
-    [stream] = [own for own in compiled(Gift=Gift).streams if own.name == "gift"]
-    assert [own.name for own in stream.fields][-2:] == ["shop", "card"]
+    [stream] = [stream for stream in compiled(Gift=Gift).streams if stream.name == "gift"]
+    assert [field.name for field in stream.fields][-2:] == ["shop", "card"]
     assert stream.key == "payer"
     gifts = View(Gift, by="payer", windows="3h", features={"spent": Sum(Ordered.price)})
     assert compiled(gifts=gifts).view("gifts").stream == "gift"
 
 
 def test_a_view() -> None:
-    own = compiled(
+    spending = compiled(
         spending=view(
             windows=["90m", timedelta(days=1)],
             features={
@@ -127,11 +127,11 @@ def test_a_view() -> None:
         )
     ).view("spending")
     euros = Apply("div", (Column("price"), Literal(100.0)))
-    assert own.stream == "ordered"
-    assert own.by == ("customer",)
-    assert own.columns == (("euros", euros), ("price * 2", Apply("mul", (Column("price"), Literal(2.0)))))
-    assert own.where == Apply("and", (Apply("gt", (euros, Literal(50.0))), Apply("not", (Column("gift"),))))
-    assert own.aggregates == (
+    assert spending.stream == "ordered"
+    assert spending.by == ("customer",)
+    assert spending.columns == (("euros", euros), ("price * 2", Apply("mul", (Column("price"), Literal(2.0)))))
+    assert spending.where == Apply("and", (Apply("gt", (euros, Literal(50.0))), Apply("not", (Column("gift"),))))
+    assert spending.aggregates == (
         AggregateDefinition("orders", "count", None),
         AggregateDefinition("shops", "count", "shop"),
         AggregateDefinition("sum", "sum", "price"),
@@ -141,8 +141,8 @@ def test_a_view() -> None:
         AggregateDefinition("std", "std", "price * 2"),
         AggregateDefinition("last", "last", "gift"),
     )
-    assert own.windows == (Window("90m", 3 * HOUR // 2, HOUR // 12), Window("1d", 24 * HOUR, 2 * HOUR))
-    assert (own.resolution, own.keep) == (500_000, 1_860_000_000)
+    assert spending.windows == (Window("90m", 3 * HOUR // 2, HOUR // 12), Window("1d", 24 * HOUR, 2 * HOUR))
+    assert (spending.resolution, spending.keep) == (500_000, 1_860_000_000)
 
 
 def test_ticks_are_kept_a_minute_longer_than_thrice_the_loop_s_greatest_lateness() -> None:
@@ -168,12 +168,12 @@ def test_ticks_are_kept_a_minute_longer_than_thrice_the_loop_s_greatest_lateness
     ],
 )
 def test_hops_are_round_and_at_most_a_twelfth_of_the_window(window: str, resolution: str, hop: str | None) -> None:
-    own = view(windows=[window], resolution=resolution)
+    spent = view(windows=[window], resolution=resolution)
     if hop is None:
         with pytest.raises(DefinitionErrors, match="no multiple of"):
-            compiled(own=own)
+            compiled(spent=spent)
     else:
-        assert compiled(own=own).view("own").windows[0].hop == parse_duration(hop)
+        assert compiled(spent=spent).view("spent").windows[0].hop == parse_duration(hop)
 
 
 def test_a_label() -> None:
@@ -189,8 +189,8 @@ def test_a_label() -> None:
 
 
 def test_the_id_of_a_label_is_by_default_its_stream_s() -> None:
-    own = Label(Ordered, of=Ordered, value=Ordered.gift, wait="0s")
-    assert compiled(own=own).label("own").id == "order"
+    label = Label(Ordered, of=Ordered, value=Ordered.gift, wait="0s")
+    assert compiled(label=label).label("label").id == "order"
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_the_task_is_that_of_the_label_s_type(value: object, estimator: type, ta
 
 def test_the_features_of_a_model() -> None:
     spent = view(windows=["3h", "24h"], features={"sum": Sum("price"), "mean": Mean("price")})
-    own = model(
+    returns_it = model(
         spent,
         spent["mean"].signed_log(),
         spent["sum", "3h"] - spent["sum", "24h"],
@@ -222,7 +222,7 @@ def test_the_features_of_a_model() -> None:
         Ordered.at.weekday,
         col(Ordered.shop).one_hot(["a", "b"]),
     )
-    features = compiled(spent=spent, own=own).model("returns_it").features
+    features = compiled(spent=spent, m=returns_it).model("returns_it").features
     assert [feature.name for feature in features] == [
         "spent.sum.3h",
         "spent.sum.24h",
@@ -255,15 +255,20 @@ def test_the_outcome_of_another_event_is_no_leak() -> None:
 
     label = Label(Returned, of=Reordered, value=col("refund") > 0, wait="7d", id="order", name="label")
     outcome = View(Returned, by="order", windows="30d", features={"refund": Sum("refund")})
-    own = model(outcome.of(order="original"), on=Reordered, label=label)
-    assert len(compiled(outcome=outcome, own=own).model("returns_it").features) == 1
+    returns_it = model(outcome.of(order="original"), on=Reordered, label=label)
+    assert len(compiled(outcome=outcome, m=returns_it).model("returns_it").features) == 1
 
 
 def test_a_forecast_may_use_the_field_that_a_later_event_tells() -> None:
     label = Label(Ordered, of=Ordered, by="customer", after="1h", wait="2h", value=Ordered.price, name="label")
-    definition = compiled(own=model(Ordered.price, label=label, learner=linear_model.LinearRegression))
-    (told,), asking = definition.labels, definition.model("returns_it")
-    assert (told.id, told.after, told.wait, asking.entity) == ("customer", HOUR, 2 * HOUR, "customer")
+    definition = compiled(m=model(Ordered.price, label=label, learner=linear_model.LinearRegression))
+    (compiled_label,), asking = definition.labels, definition.model("returns_it")
+    assert (compiled_label.id, compiled_label.after, compiled_label.wait, asking.entity) == (
+        "customer",
+        HOUR,
+        2 * HOUR,
+        "customer",
+    )
     assert [feature.name for feature in asking.features] == ["price"]
 
 
@@ -272,34 +277,38 @@ def test_an_absent_outcome_and_a_share_of_a_class_are_as_the_log_has_them() -> N
     label = Label(
         Returned, of=Ordered, value=refunded, wait="7d", id="order", name="label", absent=False, keep={False: 0.1}
     )
-    (told,) = compiled(own=model(label=label)).labels
-    assert (told.absent, told.keep, told.correct) == (0.0, (Keep(0.0, 0.1),), False)
+    (compiled_label,) = compiled(m=model(label=label)).labels
+    assert (compiled_label.absent, compiled_label.keep, compiled_label.correct) == (0.0, (Keep(0.0, 0.1),), False)
 
 
 def test_a_learner_without_weights_keeps_no_share_of_a_class() -> None:
     label = Label(Returned, of=Ordered, value=col("refund") > 0, wait="7d", id="order", name="label", keep={False: 0.1})
     with pytest.raises(DefinitionErrors, match="its learner, GaussianNB, takes no weights"):
-        compiled(own=model(Ordered.price, label=label, learner=naive_bayes.GaussianNB))
+        compiled(m=model(Ordered.price, label=label, learner=naive_bayes.GaussianNB))
 
 
 def test_a_string_is_a_feature_of_its_own_type() -> None:
     one_hot = compose.SelectType(str) | preprocessing.OneHotEncoder()
     pipeline = one_hot + compose.SelectType(float)
-    own = model(Ordered.shop, Ordered.price, learner=lambda: pipeline.clone() | linear_model.LogisticRegression())
-    features = compiled(own=own).model("returns_it").features
+    returns_it = model(
+        Ordered.shop, Ordered.price, learner=lambda: pipeline.clone() | linear_model.LogisticRegression()
+    )
+    features = compiled(m=returns_it).model("returns_it").features
     assert [(feature.name, feature.type) for feature in features] == [("shop", "string"), ("price", "float")]
 
 
 def test_the_settings_of_a_model() -> None:
-    own = model(vectors="requests", wait="1s", publish_every=10, publish_seconds=2, score_from=datetime(1970, 1, 2))
-    settings = compiled(own=own).model("returns_it")
+    returns_it = model(
+        vectors="requests", wait="1s", publish_every=10, publish_seconds=2, score_from=datetime(1970, 1, 2)
+    )
+    settings = compiled(m=returns_it).model("returns_it")
     assert (settings.vectors, settings.wait, settings.publish_examples) == ("requests", 1_000_000, 10)
     assert (settings.publish_seconds, settings.score_from) == (2.0, 24 * HOUR)
 
 
 @pytest.mark.parametrize("text", ["1970-01-02", "1970-01-02T00:00", "1970-01-02T01:00+01:00"])
 def test_a_time_without_zone_is_utc(text: str) -> None:
-    assert compiled(own=model(score_from=text)).model("returns_it").score_from == 24 * HOUR
+    assert compiled(m=model(score_from=text)).model("returns_it").score_from == 24 * HOUR
 
 
 def test_the_loop_names_itself() -> None:
@@ -312,9 +321,9 @@ def test_the_loop_names_itself() -> None:
 def test_what_a_model_refers_to_belongs_to_the_loop() -> None:
     inline = view(name="inline")
     loop = compile({"m": model(inline["orders"].fill(0), label=returned(name="label"))})
-    assert [own.name for own in loop.streams] == ["ordered", "returns"]
-    assert [own.name for own in loop.views] == ["inline"]
-    assert [own.name for own in loop.labels] == ["label"]
+    assert [stream.name for stream in loop.streams] == ["ordered", "returns"]
+    assert [view.name for view in loop.views] == ["inline"]
+    assert [label.name for label in loop.labels] == ["label"]
 
 
 def test_a_compiled_loop_is_read_as_it_was_written(loaded: Callable[..., LoadedLoop]) -> None:

@@ -20,13 +20,13 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 def test_the_first_block_is_a_loop_of_its_own(loaded: Callable[..., LoadedLoop]) -> None:
     loop = loaded(text=BLOCKS[0])
-    assert [own.name for own in loop.definition.models] == ["late_arrival"]
+    assert [model.name for model in loop.definition.models] == ["late_arrival"]
 
 
 def test_all_blocks_together_are_a_loop(loaded: Callable[..., LoadedLoop]) -> None:
     loop = loaded(text="\n".join(BLOCKS))
     assert loop.definition.name == "flights"
-    assert [own.name for own in loop.definition.models] == ["late_arrival", "delay"]
+    assert [model.name for model in loop.definition.models] == ["late_arrival", "delay"]
     assert len(BLOCKS) == PAGE.count("```python")
 
 
@@ -47,9 +47,9 @@ def test_the_mistakes_are_told_as_the_page_shows(loaded: Callable[..., LoadedLoo
 
 @pytest.mark.parametrize("declared", [Stream.__init_subclass__, Model.__init__])
 def test_every_argument_is_in_its_table(declared: Callable[..., object]) -> None:
-    for own in inspect.signature(declared).parameters.values():
-        if own.kind is own.KEYWORD_ONLY:
-            assert f"| `{own.name}` |" in PAGE
+    for parameter in inspect.signature(declared).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            assert f"| `{parameter.name}` |" in PAGE
 
 
 def test_every_operation_is_in_the_table() -> None:

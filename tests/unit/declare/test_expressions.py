@@ -109,19 +109,19 @@ def test_types(expression: Expression, expected: FieldType) -> None:
 
 
 def names(selection: Selection) -> list[str]:
-    return [own.name for own in selection.expressions]
+    return [expression.name for expression in selection.expressions]
 
 
 def test_one_hot_is_a_feature_for_each_category() -> None:
     assert names(Event.name.one_hot(["a", "b"])) == ["name=a", "name=b"]  # type: ignore[attr-defined]
     assert names(col("at").hour.one_hot()) == [f"at.hour={hour}" for hour in range(24)]
     assert names(col("at").weekday.one_hot()) == [f"at.weekday={day}" for day in range(7)]
-    assert names(col("x").bins([0, 1.5]).one_hot()) == [f"x.bins(0,1.5)={own}" for own in range(3)]
+    assert names(col("x").bins([0, 1.5]).one_hot()) == [f"x.bins(0,1.5)={index}" for index in range(3)]
     assert names(col("name").one_hot(["a"]) * 2) == ["(name=a) * 2"]
 
 
 def test_one_hot_of_a_missing_or_unseen_category_is_all_zeros() -> None:
-    encoded = [typed(own)[0] for own in col("name").one_hot(["a", "b"]).expressions]
+    encoded = [typed(expression)[0] for expression in col("name").one_hot(["a", "b"]).expressions]
     program = kernel.Program(encoded, [Column("name")])  # type: ignore[arg-type]
     column = np.array(["a", "b", "c", None], dtype=object)
     values = program.run(program.matrix({"name": column}, ["name"], 4))
@@ -130,7 +130,7 @@ def test_one_hot_of_a_missing_or_unseen_category_is_all_zeros() -> None:
 
 def test_what_is_missing_stays_missing_but_for_fill_and_is_missing() -> None:
     y = col("y")
-    encoded = [typed(own)[0] for own in (y + 1, y > 1, y.bins([1]), y.fill(7), y.is_missing())]
+    encoded = [typed(expression)[0] for expression in (y + 1, y > 1, y.bins([1]), y.fill(7), y.is_missing())]
     program = kernel.Program(encoded, [Column("y")])  # type: ignore[arg-type]
     values = program.run(np.array([[math.nan]]))[0]
     assert [math.isnan(value) for value in values[:3]] == [True] * 3

@@ -30,7 +30,7 @@ class Clicked(Stream, key="user", time="at", id="click"):
 
 def test_annotations_may_be_postponed(loaded: Callable[..., LoadedLoop]) -> None:
     [stream] = loaded(text=STREAM).definition.streams
-    assert [(own.name, str(own.type), own.optional) for own in stream.fields] == [
+    assert [(field.name, str(field.type), field.optional) for field in stream.fields] == [
         ("click", "string", False),
         ("at", "time", False),
         ("user", "string", False),
@@ -59,8 +59,8 @@ def test_a_loop_may_be_split_over_the_files_of_its_folder(
     view = 'v = View(clicks.Clicked, by="user", windows="1h", features={"n": Count()})\n'
     text = f"import clicks\nfrom headrace import Count, View\n{view}"
     definition = loaded(text=text).definition
-    assert [own.name for own in definition.streams] == ["clicked"]
-    assert [own.name for own in definition.views] == ["v"]
+    assert [stream.name for stream in definition.streams] == ["clicked"]
+    assert [view.name for view in definition.views] == ["v"]
 
 
 def test_views_of_another_file_are_called_like_their_variables_there(
@@ -68,20 +68,20 @@ def test_views_of_another_file_are_called_like_their_variables_there(
 ) -> None:
     view = '\nclicks_of = View(\n    Clicked, by="user", windows="1h", features={"n": Count()}\n)\n'
     write(text=STREAM + view, name="flights/clicks.py")
-    assert [own.name for own in loaded(text="import clicks\n").definition.views] == ["clicks_of"]
+    assert [view.name for view in loaded(text="import clicks\n").definition.views] == ["clicks_of"]
 
 
 def test_each_load_reads_the_folder_anew(write: Callable[..., Path], loaded: Callable[..., LoadedLoop]) -> None:
     for name in ("Clicked", "Pressed"):
         write(("Clicked", name), text=STREAM, name=f"{name}/parts.py")
         definition = loaded(text=f"from parts import {name}\n", name=f"{name}/loop.py").definition
-        assert [own.name for own in definition.streams] == [name.lower()]
+        assert [stream.name for stream in definition.streams] == [name.lower()]
 
 
 def test_the_loop_that_type_checkers_see_is_without_mistakes() -> None:
     loop = load(Path(__file__).parent / "typed_loop.py").definition
     assert loop.name == "typed_loop"
-    assert "answers_until_now" in [own.name for own in loop.model("helpful").features]
+    assert "answers_until_now" in [feature.name for feature in loop.model("helpful").features]
 
 
 def test_loading_leaves_nothing_behind(write: Callable[..., Path]) -> None:
@@ -116,7 +116,7 @@ def test_a_lambda_in_a_list_and_a_function_name_views_as_they_say(loaded: Callab
         '\nusers = counted("user")\n'
         'others = [counted(by, name=f"by_{by}") for by in ("page", "click")]\n'
     )
-    assert [own.name for own in loaded(text=text).definition.views] == ["users", "by_page", "by_click"]
+    assert [view.name for view in loaded(text=text).definition.views] == ["users", "by_page", "by_click"]
 
 
 @pytest.mark.parametrize(

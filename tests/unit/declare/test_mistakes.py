@@ -32,8 +32,8 @@ class Case(NamedTuple):
 def case(block: str) -> Case:
     lines = block.splitlines()
     by_sign = {sign: [line[2:] for line in lines if line.startswith(sign)] for sign in "-+@ "}
-    told = [Told(*own) for own in zip(by_sign["@"], by_sign[" "], strict=True)]
-    return Case("\n".join(by_sign["-"]), "\n".join(by_sign["+"]), told)
+    problems = [Told(*pair) for pair in zip(by_sign["@"], by_sign[" "], strict=True)]
+    return Case("\n".join(by_sign["-"]), "\n".join(by_sign["+"]), problems)
 
 
 BLOCKS = (Path(__file__).parent / "mistakes.txt").read_text().split("\n\n")
@@ -44,12 +44,12 @@ def mistakes(path: Path) -> list[Told]:
     with pytest.raises(DefinitionErrors) as raised:
         declare.load(path)
     lines = path.read_text().splitlines()
-    told = []
+    problems = []
     for error in raised.value.errors:
         found = re.fullmatch(r"flights/loop\.py:(\d+): (.*)", str(error))
         assert found, error
-        told.append(Told(lines[int(found[1]) - 1].strip(), found[2]))
-    return told
+        problems.append(Told(lines[int(found[1]) - 1].strip(), found[2]))
+    return problems
 
 
 @pytest.mark.parametrize("case", CASES, ids=[" ".join(case.new.split())[:60] for case in CASES])
@@ -65,7 +65,7 @@ def test_all_mistakes_of_a_file_are_told_in_one_go_in_the_order_of_lines(write: 
         ("Scheduled.distance", "Scheduled.distanse"),
         ("LogisticRegression(),", "LinearRegression(),"),
     )
-    assert [told.message.split(". ")[0] for told in mistakes(path)] == [
+    assert [problem.message.split(". ")[0] for problem in mistakes(path)] == [
         "view carrier_delay: stream arrived has no field 'carier' to be by",
         "view carrier_delay: window '24hours' is no duration",
         "label late: wait 'later' is no duration",
@@ -81,8 +81,8 @@ def test_an_estimator_without_converter_is_refused_with_the_list_of_those_that_h
         ("from river.linear_model", "from river.neighbors import KNNClassifier\nfrom river.linear_model"),
         ("StandardScaler() | LogisticRegression()", "KNNClassifier()"),
     )
-    [told] = mistakes(path)
-    assert told.message == (
+    [problem] = mistakes(path)
+    assert problem.message == (
         "model late_arrival: KNNClassifier has no ONNX converter, so no version could be served."
         f" These have: {', '.join(export.supported())}."
     )
@@ -90,7 +90,7 @@ def test_an_estimator_without_converter_is_refused_with_the_list_of_those_that_h
 
 def test_what_a_file_raises_is_told_beside_the_mistakes_before_it(write: Callable[..., Path]) -> None:
     path = write(('by="carrier"', 'by="carier"'), ("\nlate = ", "\nundefined\nlate = "))
-    assert [told.line for told in mistakes(path)] == ["carrier_delay = View(", "undefined"]
+    assert [problem.line for problem in mistakes(path)] == ["carrier_delay = View(", "undefined"]
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:

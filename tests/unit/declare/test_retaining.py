@@ -12,7 +12,7 @@ DAY = parse_duration("1d")
 
 
 def hashes(loop: LoopDefinition) -> list[str]:
-    return [own.hash for own in (*loop.views, *loop.models)]
+    return [definition.hash for definition in (*loop.views, *loop.models)]
 
 
 def test_a_stream_is_kept_a_week_longer_than_rebuilding_takes(loaded: Callable[..., LoadedLoop]) -> None:
@@ -38,7 +38,7 @@ def test_what_is_declared_holds_and_changes_no_hash(loaded: Callable[..., Loaded
         ('    "late_arrival",', '    "late_arrival", retention="3d", examples_retention="52w",'),
         ("late = Label(", 'Loop("flights", compact_models=1000, dead_letters_retention="1w")\nlate = Label('),
     ).definition
-    assert [own.retention for own in loop.streams] == [2 * DAY, None]
+    assert [stream.retention for stream in loop.streams] == [2 * DAY, None]
     [model], [view] = loop.models, loop.views
     assert (model.retention, model.examples_retention) == (3 * DAY, 364 * DAY)
     assert (view.expire, view.lifetime) == (30 * DAY, 30 * DAY)

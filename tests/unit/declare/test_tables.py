@@ -22,8 +22,10 @@ class Trip(Stream, key="zone", time="at", id="content", time_format="%d.%m.%Y", 
 
 
 def model(view: View | None = None, *features: Any, **label: Any) -> Model:
-    told = Label(Trip, of=Trip, value=col("fare"), **({"wait": "1d", "known_at": "done", "name": "fare"} | label))
-    return Model("m", on=Trip, label=told, features=[view or col("km"), *features], learner=lambda: LinearRegression())
+    target = Label(Trip, of=Trip, value=col("fare"), **({"wait": "1d", "known_at": "done", "name": "fare"} | label))
+    return Model(
+        "m", on=Trip, label=target, features=[view or col("km"), *features], learner=lambda: LinearRegression()
+    )
 
 
 def mistakes(declared: Model) -> str:
@@ -38,9 +40,9 @@ def test_a_table_is_declared() -> None:
     assert (stream.id, stream.content_id, stream.time_format, stream.missing) == ("content", True, "%d.%m.%Y", ("NA",))
     assert [field.name for field in stream.given] == ["at", "done", "zone", "km", "fare"]
     assert (label.id, label.known_at) == ("content", "done")
-    said = declare.explain(loop)
-    assert "a hash of the other fields" in said
-    assert "at the time in its event's done" in said
+    text = declare.explain(loop)
+    assert "a hash of the other fields" in text
+    assert "at the time in its event's done" in text
 
 
 def test_a_field_called_content_is_that_field() -> None:
@@ -52,7 +54,7 @@ def test_a_field_called_content_is_that_field() -> None:
         more: str
 
     assert not declare.compile({"Page": Page}).streams[0].content_id
-    assert "content" not in [own.name for own in declare.compile({"m": model()}).streams[0].given]
+    assert "content" not in [field.name for field in declare.compile({"m": model()}).streams[0].given]
     assert "content" not in Wider.__fields__
 
 

@@ -67,9 +67,9 @@ def publish(machine: Path) -> None:
 def test_the_distribution_is_got_once_whoever_asks(machine: Path) -> None:
     install(machine)
     publish(machine)
-    said: list[str] = []
+    lines: list[str] = []
     homes: list[Path] = []
-    asking = [threading.Thread(target=lambda: homes.append(distribution.home(said.append))) for _ in range(4)]
+    asking = [threading.Thread(target=lambda: homes.append(distribution.home(lines.append))) for _ in range(4)]
     for thread in asking:
         thread.start()
     for thread in asking:
@@ -77,8 +77,8 @@ def test_the_distribution_is_got_once_whoever_asks(machine: Path) -> None:
     assert len(set(homes)) == 1
     assert (homes[0] / "conf" / "standalone.conf").exists()
     assert (machine / "calls").read_text() == "called\n"
-    assert [own for own in said if "once (245 MB)" in own] == said[:1]
-    assert [own.name for own in homes[0].parent.iterdir() if own.name.startswith("unpacking")] == []
+    assert [line for line in lines if "once (245 MB)" in line] == lines[:1]
+    assert [path.name for path in homes[0].parent.iterdir() if path.name.startswith("unpacking")] == []
 
 
 def test_what_maven_cannot_get_leaves_nothing_behind_and_is_tried_again(machine: Path) -> None:
@@ -120,12 +120,12 @@ def test_the_first_source_that_there_is(machine: Path, monkeypatch: pytest.Monke
 
 
 def test_without_any_the_small_one_is_used_and_it_is_said(machine: Path) -> None:
-    said: list[str] = []
-    servers = Servers(machine, pulsar="official", say=said.append)
+    lines: list[str] = []
+    servers = Servers(machine, pulsar="official", say=lines.append)
     assert isinstance(servers.broker, Broker)
     assert (servers.has_partitions, servers.admin_url) == (False, None)
-    assert len(said) == 1
-    assert "no official Apache Pulsar here, using the small one: install a JRE" in said[0]
+    assert len(lines) == 1
+    assert "no official Apache Pulsar here, using the small one: install a JRE" in lines[0]
 
 
 class FakeContainer:
@@ -197,23 +197,23 @@ def test_a_container_is_made_with_the_same_tuning_and_keeps_its_ports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace.log.admin.Admin.healthy", lambda self: True)
-    made: list[FakeContainer] = []
+    containers: list[FakeContainer] = []
 
     def make(image: str) -> FakeContainer:
-        made.append(FakeContainer(image))
-        return made[-1]
+        containers.append(FakeContainer(image))
+        return containers[-1]
 
     broker = ContainerBroker(tmp_path, conf={"defaultNumPartitions": "2"}, make=make)
     broker.start()
-    [own] = made
-    assert own.image == "apachepulsar/pulsar:4.0.8"
-    assert own.volumes == {"/data": str(tmp_path / "pulsar")}
-    assert own.options == {"user": f"{os.getuid()}:0"}
-    assert own.environment["PULSAR_PREFIX_managedLedgerNewEntriesCheckDelayInMillis"] == "0"
-    assert own.environment["PULSAR_PREFIX_defaultNumPartitions"] == "2"
-    assert own.environment["PULSAR_GC"] == "-XX:+UseSerialGC"
-    assert "--bookkeeper-dir /data/bookkeeper" in own.said
-    assert own.ports == {
+    [container] = containers
+    assert container.image == "apachepulsar/pulsar:4.0.8"
+    assert container.volumes == {"/data": str(tmp_path / "pulsar")}
+    assert container.options == {"user": f"{os.getuid()}:0"}
+    assert container.environment["PULSAR_PREFIX_managedLedgerNewEntriesCheckDelayInMillis"] == "0"
+    assert container.environment["PULSAR_PREFIX_defaultNumPartitions"] == "2"
+    assert container.environment["PULSAR_GC"] == "-XX:+UseSerialGC"
+    assert "--bookkeeper-dir /data/bookkeeper" in container.said
+    assert container.ports == {
         "6650": ("127.0.0.1", int(broker.url.rpartition(":")[2])),
         "8080": ("127.0.0.1", int(broker.admin_url.rpartition(":")[2])),
     }
@@ -221,32 +221,32 @@ def test_a_container_is_made_with_the_same_tuning_and_keeps_its_ports(
     with pytest.raises(Unavailable, match="in use by another process"):
         ContainerBroker(tmp_path, make=make).start()
     broker.kill()
-    assert own.calls == ["start", "remove"]
+    assert container.calls == ["start", "remove"]
     with pytest.raises(Unavailable, match="not running"):
         broker.kill()
     broker.start()
-    assert (made[-1].ports, made[-1].name) == (own.ports, own.name)
-    made[-1].attrs["State"]["Pid"] = 0
+    assert (containers[-1].ports, containers[-1].name) == (container.ports, container.name)
+    containers[-1].attrs["State"]["Pid"] = 0
     with pytest.raises(Unavailable, match="has ended"):
         _ = broker.pid
     broker.stop()
     broker.stop()
-    assert made[-1].calls == ["start", "stop", "remove"]
+    assert containers[-1].calls == ["start", "stop", "remove"]
 
 
 def test_a_container_that_a_killed_process_left_is_removed_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace.log.admin.Admin.healthy", lambda self: True)
-    made: list[FakeContainer] = []
+    containers: list[FakeContainer] = []
 
     def make(image: str) -> FakeContainer:
-        made.append(FakeContainer(image))
-        return made[-1]
+        containers.append(FakeContainer(image))
+        return containers[-1]
 
     with ContainerBroker(tmp_path, make=make):
         pass
-    FakeContainer.left.add(made[0].name)
+    FakeContainer.left.add(containers[0].name)
     with ContainerBroker(tmp_path, make=make):
         assert not FakeContainer.left
 
@@ -314,16 +314,16 @@ def test_a_container_whose_broker_loses_its_bookie_is_started_again(
         def logs(self, tail: int, since: float | None) -> bytes:
             return (BOOKIE_GONE * 10).encode() if since is None else b""
 
-    made: list[FakeContainer] = []
+    containers: list[FakeContainer] = []
 
     def make(image: str) -> FakeContainer:
-        made.append(Losing(image))
-        return made[-1]
+        containers.append(Losing(image))
+        return containers[-1]
 
-    monkeypatch.setattr("headrace.log.admin.Admin.healthy", lambda self: made[0].calls.count("start") > 1)
+    monkeypatch.setattr("headrace.log.admin.Admin.healthy", lambda self: containers[0].calls.count("start") > 1)
     broker = ContainerBroker(tmp_path, make=make)
     broker.start()
-    assert made[0].calls == ["start", "stop", "start"]
+    assert containers[0].calls == ["start", "stop", "start"]
     broker.stop()
 
 

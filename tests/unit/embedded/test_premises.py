@@ -28,8 +28,8 @@ def test_what_is_made_is_its_owners_alone(tmp_path: Path) -> None:
     DirectoryLock(data / UP_LOCK).release()
     PortBook(data / "ports").note("broker", 6650)
     write_private(data / "up.json", b"{}")
-    made = [data.parent, *data.parent.rglob("*")]
-    assert {path.name: oct(mode(path)) for path in made} == {
+    paths = [data.parent, *data.parent.rglob("*")]
+    assert {path.name: oct(mode(path)) for path in paths} == {
         ".headrace": "0o700",
         "payments": "0o700",
         "up.lock": "0o600",

@@ -109,15 +109,15 @@ class Flaky(Server):
 
 
 def test_a_server_that_ended_is_started_until_it_runs(tmp_path: Path) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     server = Flaky(fails=2)
-    keeper = Keeper([server], tmp_path, said.append, lambda: True)
+    keeper = Keeper([server], tmp_path, lines.append, lambda: True)
     keeper.start()
-    until(lambda: said[-1:] == ["the broker runs again, on the data that it had"])
+    until(lambda: lines[-1:] == ["the broker runs again, on the data that it had"])
     keeper.stop()
     assert server.tries == 3
-    assert said[0].startswith("the broker ended; starting it again on the same data in 0.2 s")
-    assert "could not be started: its port is taken" in said[1]
+    assert lines[0].startswith("the broker ended; starting it again on the same data in 0.2 s")
+    assert "could not be started: its port is taken" in lines[1]
     assert keeper.failures == {}
 
 

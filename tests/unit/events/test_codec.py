@@ -94,9 +94,9 @@ def test_a_bad_message_of_a_topic_leaves_the_others(sent: bytes) -> None:
 
 
 def test_halves_are_not_joined_into_a_whole() -> None:
-    whole = event()
-    first, second = whole.split(b", ", 1)
-    _, valid, invalid = CODEC.columns([whole + b"," + whole, first, second])
+    text = event()
+    first, second = text.split(b", ", 1)
+    _, valid, invalid = CODEC.columns([text + b"," + text, first, second])
     assert (valid, [index for index, _ in invalid]) == ([], [0, 1, 2])
 
 

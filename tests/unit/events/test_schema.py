@@ -47,7 +47,7 @@ def resolved(schema: Any) -> dict[str, Any]:
 
     def plain(kind: Any) -> Any:
         if isinstance(kind, list):
-            return [plain(own) for own in kind]
+            return [plain(item) for item in kind]
         return kind["type"] if isinstance(kind, dict) else kind
 
     return {"name": schema["name"], "fields": {field["name"]: plain(field["type"]) for field in schema["fields"]}}

@@ -109,7 +109,7 @@ class OwnRegression(linear_model.LogisticRegression):  # type: ignore[misc]  # R
     """A regression that may predict differently."""
 
 
-def own_loss() -> Any:
+def custom_loss() -> Any:
     class Loss(optim.losses.Log):  # type: ignore[misc]  # River is untyped
         def mean_func(self, y_pred: Any) -> Any:
             return y_pred
@@ -130,7 +130,7 @@ def own_loss() -> Any:
             "OneHotEncoder(drop_first=True)",
         ),
         (lambda: preprocessing.MinMaxScaler(window_size=3) | naive_bayes.GaussianNB(), "MinMaxScaler(window_size=3)"),
-        (own_loss, "LogisticRegression(loss=Loss)"),
+        (custom_loss, "LogisticRegression(loss=Loss)"),
         (
             lambda: tree.HoeffdingTreeClassifier(splitter=tree.splitter.HistogramSplitter()),
             "HoeffdingTreeClassifier(splitter=HistogramSplitter, leaf_prediction='nba')",

@@ -116,7 +116,7 @@ class Partitions:
         self._world.progress[partition] = copy.copy(progress)
         self._world.reached[partition] = reached
         seen = self._world.seen.get(partition, {}) | dict(ids)
-        self._world.seen[partition] = {own: time for own, time in seen.items() if time >= oldest}
+        self._world.seen[partition] = {id: time for id, time in seen.items() if time >= oldest}
         self._world.views[partition] = frozenset(views)
         if decisions:
             self._world.decisions[partition] = decisions
@@ -136,7 +136,7 @@ class Partitions:
         return self._world.epochs[partition]
 
     def standings(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, Standing | None]:
-        return {own: self._standing(own) for own in partitions}
+        return {partition: self._standing(partition) for partition in partitions}
 
     def _standing(self, partition: PartitionId) -> Standing | None:
         world = self._world
@@ -154,15 +154,18 @@ class Rows:
 
     def load(self, needed: Mapping[RowsId, Sequence[str]]) -> dict[RowsId, dict[str, bytes]]:
         rows = self._world.rows
-        return {own: {key: rows[own, key] for key in keys if (own, key) in rows} for own, keys in needed.items()}
+        return {
+            rows_id: {key: rows[rows_id, key] for key in keys if (rows_id, key) in rows}
+            for rows_id, keys in needed.items()
+        }
 
     def write(self, writes: Sequence[Write], what: str, epoch: int) -> None:
-        for own, states in writes:
+        for rows_id, states in writes:
             for key, state in states.items():
                 self._world.effect()
-                stored = self._world.rows.get((own, key), b"")
+                stored = self._world.rows.get((rows_id, key), b"")
                 if state[:FENCE_BYTES] > stored[:FENCE_BYTES]:
-                    self._world.rows[own, key] = state
+                    self._world.rows[rows_id, key] = state
                 elif state[:8] < stored[:8]:
                     raise Fenced(what, epoch)
                 self._world.after()
@@ -184,17 +187,17 @@ class Outputs:
         if any((model.name, source) in self._world.told for model in models):
             raise CorruptState(f"{source} is not new")
 
-    def send(self, made: MadeVectors, reached: OutputReached, former: str = "") -> None:
-        for row, own in enumerate(made.ids):
+    def send(self, vectors: MadeVectors, reached: OutputReached, former: str = "") -> None:
+        for row, id in enumerate(vectors.ids):
             self._world.effect()
-            position = Position(*made.positions[row].tolist()).to_bytes()
-            if self._reader(made.model.name, made.source).take(self._epochs[made.source], [position]):
-                watermark = self._world.watermarks.get((made.model.name, made.source), UNKNOWN)
-                assert made.times[row] >= watermark
-                values = msgspec.json.encode(made.assembled.numbers[row].tolist())
-                self._world.vectors.setdefault(made.model.name, []).append((own, values))
+            position = Position(*vectors.positions[row].tolist()).to_bytes()
+            if self._reader(vectors.model.name, vectors.source).take(self._epochs[vectors.source], [position]):
+                watermark = self._world.watermarks.get((vectors.model.name, vectors.source), UNKNOWN)
+                assert vectors.times[row] >= watermark
+                values = msgspec.json.encode(vectors.assembled.numbers[row].tolist())
+                self._world.vectors.setdefault(vectors.model.name, []).append((id, values))
             self._world.after()
-        self.reached(made.model, made.source, reached)
+        self.reached(vectors.model, vectors.source, reached)
 
     def reached(self, model: ModelDefinition, source: PartitionId, reached: OutputReached) -> None:
         if self._reader(model.name, source).mark(self._epochs[source]):
@@ -258,7 +261,7 @@ def payload(event: Event) -> bytes:
 
 def batch(events: Sequence[tuple[int, Event]], end: int | None = None, published: int = ENDED) -> Batch:
     """Return events at their positions, and a promise at the position after the last one."""
-    found = messages([place for place, _ in events], [payload(own) for _, own in events], published)
+    found = messages([place for place, _ in events], [payload(event) for _, event in events], published)
     if end is not None:
         found = found.followed_by(promise(events[-1][0] + 1 if events else 0, end))
     return found
@@ -267,7 +270,7 @@ def batch(events: Sequence[tuple[int, Event]], end: int | None = None, published
 def messages(places: Sequence[int], payloads: Sequence[bytes], published: int = ENDED) -> Batch:
     """Return messages at their positions."""
     size = len(places)
-    return Batch([Position(own, 0, -1) for own in places], list(payloads), [{} for _ in places], [published] * size)
+    return Batch([Position(place, 0, -1) for place in places], list(payloads), [{} for _ in places], [published] * size)
 
 
 def promise(place: int, frontier: int = ENDED) -> Batch:
@@ -276,10 +279,10 @@ def promise(place: int, frontier: int = ENDED) -> Batch:
     return Batch([Position(place, 0, -1)], [b""], [note], [0])
 
 
-def feed(fold: FoldWorker, own: PartitionId, events: Sequence[tuple[int, Event]], end: int | None = None) -> None:
-    accept(fold, own, batch(events, end))
+def feed(fold: FoldWorker, partition: PartitionId, events: Sequence[tuple[int, Event]], end: int | None = None) -> None:
+    accept(fold, partition, batch(events, end))
 
 
-def accept(fold: FoldWorker, own: PartitionId, made: Batch) -> None:
+def accept(fold: FoldWorker, partition: PartitionId, read: Batch) -> None:
     """Give the owner a batch, as read in its tenure."""
-    fold.accept(own, fold._epochs[own], fold.decode(own, made))
+    fold.accept(partition, fold._epochs[partition], fold.decode(partition, read))

@@ -17,16 +17,16 @@ A, B = PartitionId("a", 0), PartitionId("b", 0)
 
 
 def bounded(ahead: int | None) -> LoopDefinition:
-    made = loop()
-    streams = tuple(msgspec.structs.replace(own, ahead=ahead) for own in made.streams)
-    return msgspec.structs.replace(made, streams=streams)
+    definition = loop()
+    streams = tuple(msgspec.structs.replace(stream, ahead=ahead) for stream in definition.streams)
+    return msgspec.structs.replace(definition, streams=streams)
 
 
 def test_what_is_further_ahead_than_declared_is_refused_and_makes_nothing_late() -> None:
     world = World()
     fold = worker(world, bounded(2 * SECOND), clock=lambda: START)
-    for own in (A, B):
-        fold.take_over(own)
+    for partition in (A, B):
+        fold.take_over(partition)
     at = [START, START + 2 * SECOND, START + 2 * SECOND + 1, START + 3_600 * SECOND, START + 2 * SECOND - LATENESS]
     events = [(place, Event("a", str(place), time, "p", 1.0)) for place, time in enumerate(at)]
     accept(fold, A, batch(events, published=START))

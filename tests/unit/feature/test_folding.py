@@ -49,28 +49,28 @@ def timeline(size: int = 60, seed: int = 1) -> list[Event]:
         late = chance.choice([0, 0, 0, LATENESS - SECOND])
         events.append(Event(chance.choice("ab"), f"{index:03d}", now - late, chance.choice("pqr"), chance.random()))
         now += chance.choice([0, SECOND // 2, 3 * SECOND])
-    return [own for event in events for own in ([event, event] if chance.random() < 0.25 else [event])]
+    return [copy for event in events for copy in ([event, event] if chance.random() < 0.25 else [event])]
 
 
 def drive(
-    world: World, made: LoopDefinition, events: Log, max_rows: int = 1_000, size: int = 7,
+    world: World, definition: LoopDefinition, events: Log, max_rows: int = 1_000, size: int = 7,
     clock: Callable[[], int] = lambda: 0,
 ) -> None:  # fmt: skip
     """Run a worker over what is not done yet, in turns, to the end."""
-    fold = worker(world, made, max_rows, clock)
+    fold = worker(world, definition, max_rows, clock)
     remaining = {}
-    for own, log in events.items():
-        done = fold.take_over(own).position
-        remaining[own] = [item for item in log if (item[0], 0, -1) > done]
+    for partition, log in events.items():
+        done = fold.take_over(partition).position
+        remaining[partition] = [item for item in log if (item[0], 0, -1) > done]
     while any(remaining.values()):
-        for own, log in remaining.items():
+        for partition, log in remaining.items():
             if log:
-                feed(fold, own, log[:size])
-                remaining[own] = log[size:]
+                feed(fold, partition, log[:size])
+                remaining[partition] = log[size:]
                 finish(fold)
-    for own, log in events.items():
+    for partition, log in events.items():
         end = promise(len(log))
-        accept(fold, own, end)
+        accept(fold, partition, end)
     finish(fold)
 
 
@@ -82,88 +82,88 @@ def finish(fold: FoldWorker) -> None:
 
 def state(world: World) -> object:
     """Return what must not depend on crashes: vectors in order, and rows without the epoch that wrote them."""
-    return world.vectors, {own: kept(row) for own, row in world.rows.items()}, world.seen
+    return world.vectors, {key: kept(row) for key, row in world.rows.items()}, world.seen
 
 
-def undisturbed(made: LoopDefinition, events: Log) -> World:
+def undisturbed(definition: LoopDefinition, events: Log) -> World:
     world = World()
-    drive(world, made, events)
+    drive(world, definition, events)
     return world
 
 
 @pytest.mark.parametrize("lost", [False, True])
 @pytest.mark.parametrize("horizon", [60 * SECOND, 8 * SECOND])
 def test_a_crash_at_any_effect_changes_no_bit(lost: bool, horizon: int) -> None:
-    made = loop(horizon=horizon)
+    definition = loop(horizon=horizon)
     events = logs(timeline(seed=3), 1)
-    plain = undisturbed(made, events)
+    plain = undisturbed(definition, events)
     assert plain.vectors["m"]
     for crash_at in range(1, plain.effects + 1, 3):
         world = World(crash_at=crash_at, lost=lost)
         with pytest.raises(Crash):
-            drive(world, made, events)
-        drive(world, made, events, size=4)
+            drive(world, definition, events)
+        drive(world, definition, events, size=4)
         assert state(world) == state(plain), crash_at
 
 
 def test_few_rows_in_memory_change_nothing() -> None:
-    made, events = loop(2), logs(timeline(), 2)
-    plain, short = undisturbed(made, events), World()
-    drive(short, made, events, max_rows=1)
+    definition, events = loop(2), logs(timeline(), 2)
+    plain, short = undisturbed(definition, events), World()
+    drive(short, definition, events, max_rows=1)
     assert state(short) == state(plain)
 
 
 def test_workers_that_share_partitions_make_the_vectors_of_one() -> None:
-    made, events = loop(4), logs(timeline(120), 4)
-    plain, world = undisturbed(made, events), World()
-    workers = [worker(world, made) for _ in range(3)]
-    owners = {own: workers[index % 3] for index, own in enumerate(events)}
-    for own, owner in owners.items():
-        owner.take_over(own)
+    definition, events = loop(4), logs(timeline(120), 4)
+    plain, world = undisturbed(definition, events), World()
+    workers = [worker(world, definition) for _ in range(3)]
+    owners = {partition: workers[index % 3] for index, partition in enumerate(events)}
+    for partition, owner in owners.items():
+        owner.take_over(partition)
     chance = random.Random(2)
-    remaining = {own: list(log) for own, log in events.items()}
+    remaining = {partition: list(log) for partition, log in events.items()}
     while any(remaining.values()):
-        own = chance.choice([own for own, log in remaining.items() if log])
-        feed(owners[own], own, remaining[own][:5])
-        remaining[own] = remaining[own][5:]
+        partition = chance.choice([partition for partition, log in remaining.items() if log])
+        feed(owners[partition], partition, remaining[partition][:5])
+        remaining[partition] = remaining[partition][5:]
         chance.choice(workers).step()
-    for own, log in events.items():
+    for partition, log in events.items():
         end = promise(len(log))
-        accept(owners[own], own, end)
-    while any(own.step() for own in workers):
+        accept(owners[partition], partition, end)
+    while any(fold.step() for fold in workers):
         pass
     assert sorted(world.vectors["m"]) == sorted(plain.vectors["m"])
-    assert {own: row[HEADER_BYTES:] for own, row in world.rows.items()} == {
-        own: row[HEADER_BYTES:] for own, row in plain.rows.items()
+    assert {key: row[HEADER_BYTES:] for key, row in world.rows.items()} == {
+        key: row[HEADER_BYTES:] for key, row in plain.rows.items()
     }
 
 
 def test_a_worker_that_lost_its_partition_changes_nothing_and_says_so() -> None:
-    made, events = loop(), logs(timeline(), 1)
-    plain, world = undisturbed(made, events), World()
-    zombie = worker(world, made)
-    for own in events:
-        zombie.take_over(own)
-        feed(zombie, own, events[own][:9])
+    definition, events = loop(), logs(timeline(), 1)
+    plain, world = undisturbed(definition, events), World()
+    zombie = worker(world, definition)
+    for partition in events:
+        zombie.take_over(partition)
+        feed(zombie, partition, events[partition][:9])
     zombie.step()
     before = zombie.done()
-    for own in events:
-        feed(zombie, own, events[own][9:])
-    drive(world, made, events)
+    for partition in events:
+        feed(zombie, partition, events[partition][9:])
+    drive(world, definition, events)
     assert before
     finish(zombie)
     assert zombie.done() == {}
-    assert not any(zombie.owns(own, 1) for own in events)
+    assert not any(zombie.owns(partition, 1) for partition in events)
     assert state(world) == state(plain)
 
 
 def test_a_worker_that_loses_its_partition_amid_a_step_gives_up_all() -> None:
-    made, events = loop(), logs(timeline(), 1)
+    definition, events = loop(), logs(timeline(), 1)
     world = World()
-    zombie, other = worker(world, made), worker(world, made)
-    for own in events:
-        zombie.take_over(own)
-        feed(zombie, own, events[own])
+    zombie, other = worker(world, definition), worker(world, definition)
+    for partition in events:
+        zombie.take_over(partition)
+        feed(zombie, partition, events[partition])
     world.meanwhile[world.effects + 3] = lambda: other.take_over(A)
     with pytest.raises(Fenced):
         finish(zombie)
@@ -173,8 +173,8 @@ def test_a_worker_that_loses_its_partition_amid_a_step_gives_up_all() -> None:
 
 
 def test_what_was_read_in_an_earlier_tenure_is_left() -> None:
-    world, made, events = World(), loop(), logs(timeline(), 1)
-    fold = worker(world, made)
+    world, definition, events = World(), loop(), logs(timeline(), 1)
+    fold = worker(world, definition)
     late = fold.decode(A, batch(events[A][5:9]))
     former = fold.take_over(A)
     now = fold.take_over(A)
@@ -185,20 +185,20 @@ def test_what_was_read_in_an_earlier_tenure_is_left() -> None:
 
 
 def test_what_is_refused_is_done_and_refused_once() -> None:
-    world, made = World(), loop()
-    fold = worker(world, made)
+    world, definition = World(), loop()
+    fold = worker(world, definition)
     fold.take_over(A)
     accept(fold, A, messages([0], [b"nothing"]))
     fold.step()
     assert fold.done()[A] == Position(0, 0, -1)
     assert [position for position, _ in world.refused] == [Position(0, 0, -1)]
-    assert worker(world, made).take_over(A).position == Position(0, 0, -1)
+    assert worker(world, definition).take_over(A).position == Position(0, 0, -1)
 
 
 def test_what_is_refused_behind_what_waits_is_refused_once_too() -> None:
-    world, made = World(), loop()
+    world, definition = World(), loop()
     for _ in range(3):
-        fold = worker(world, made)
+        fold = worker(world, definition)
         assert fold.take_over(A).position == LOG_START
         fold.take_over(B)
         feed(fold, A, [(0, Event("a", "waits for b", START, "p", 1.0))])
@@ -208,10 +208,10 @@ def test_what_is_refused_behind_what_waits_is_refused_once_too() -> None:
 
 
 def test_a_promise_that_is_no_time_is_refused_and_one_with_an_event_loses_neither() -> None:
-    world, made = World(), loop()
-    fold = worker(world, made)
-    for own in (A, B):
-        fold.take_over(own)
+    world, definition = World(), loop()
+    fold = worker(world, definition)
+    for partition in (A, B):
+        fold.take_over(partition)
     event = Event("a", "1", START, "p", 1.0)
     log = batch([(0, event), (1, replace(event, id="2", at=START + SECOND))], ENDED)
     log.properties[0] = {MARK: "tomorrow"}
@@ -221,12 +221,12 @@ def test_a_promise_that_is_no_time_is_refused_and_one_with_an_event_loses_neithe
     feed(fold, B, [], ENDED)
     fold.step()
     assert [position for position, _ in world.refused] == [Position(0, 0, -1)]
-    assert [own for own, _ in world.vectors["m"]] == ["2"]
+    assert [id for id, _ in world.vectors["m"]] == ["2"]
 
 
-def silent(world: World, made: LoopDefinition, ends: list[Position]) -> FoldWorker:
+def silent(world: World, definition: LoopDefinition, ends: list[Position]) -> FoldWorker:
     """Return a new worker that reads stream a and is given nothing of b, whose log ends at each of `ends` in turn."""
-    fold = worker(world, made)
+    fold = worker(world, definition)
     fold.take_over(A)
     for end in ends:
         fold.rest(B, end)
@@ -251,8 +251,8 @@ def silent(world: World, made: LoopDefinition, ends: list[Position]) -> FoldWork
 def test_a_partition_that_is_done_and_silent_holds_nobody_back_whoever_owned_it(
     ends: list[Position], waits: bool
 ) -> None:
-    world, made = World(), loop()
-    former = worker(world, made)
+    world, definition = World(), loop()
+    former = worker(world, definition)
     former.take_over(A)
     former.take_over(B)
     feed(former, A, [], ENDED)
@@ -260,67 +260,69 @@ def test_a_partition_that_is_done_and_silent_holds_nobody_back_whoever_owned_it(
     former.rest(B, Position(0, 0, -1))
     former.step()
     world.reached[B] = Reached(START, START)  # the owner ended before it could report that b is idle
-    silent(world, made, ends)
+    silent(world, definition, ends)
     assert ("m" in world.vectors) is not waits
 
 
-def two_workers_at_rest(world: World, made: LoopDefinition) -> tuple[FoldWorker, FoldWorker]:
+def two_workers_at_rest(world: World, definition: LoopDefinition) -> tuple[FoldWorker, FoldWorker]:
     """Return the owner of a and the owner of b; each has read one event at position 0, and its partition is idle."""
-    ours, theirs = worker(world, made), worker(world, made)
+    ours, theirs = worker(world, definition), worker(world, definition)
     ours.take_over(A)
     theirs.take_over(B)
     feed(ours, A, [(0, Event("a", "a0", START, "q", 1.0))])
     feed(theirs, B, [(0, Event("b", "b0", START, "p", 7.0))])
     for _ in range(4):
-        for fold, own in ((ours, A), (theirs, B)):
+        for fold, partition in ((ours, A), (theirs, B)):
             fold.step()
-            fold.rest(own, Position(0, 0, -1))
+            fold.rest(partition, Position(0, 0, -1))
     assert world.reached[B] == Reached(RESTING, RESTING)
     return ours, theirs
 
 
 def test_who_was_silent_and_speaks_again_is_waited_for() -> None:
-    world, made = World(), loop()
-    model = made.models[0]
+    world, definition = World(), loop()
+    model = definition.models[0]
     # Keep the first event of b after its silence from being done at once.
-    made = msgspec.structs.replace(made, models=(model, msgspec.structs.replace(model, name="n", stream="b")))
-    ours, theirs = two_workers_at_rest(world, made)
+    definition = msgspec.structs.replace(
+        definition, models=(model, msgspec.structs.replace(model, name="n", stream="b"))
+    )
+    ours, theirs = two_workers_at_rest(world, definition)
     for _ in range(2):
         ours.rest(B, Position(0, 0, -1))  # as a standby sees it
     feed(theirs, B, [(1, Event("b", "b1", START + 60 * SECOND, "p", 7.0))])
     theirs.step()
     feed(ours, A, [(1, Event("a", "a1", START + 70 * SECOND, "p", 1.0))], START + 80 * SECOND)
     ours.step()
-    assert [own for own, _ in world.vectors["m"]] == ["a0"]
+    assert [id for id, _ in world.vectors["m"]] == ["a0"]
 
 
 def test_what_rested_is_awake_for_its_next_owner() -> None:
-    world, made = World(), loop()
-    ours, _ = two_workers_at_rest(world, made)
-    next_owner = worker(world, made)
+    world, definition = World(), loop()
+    ours, _ = two_workers_at_rest(world, definition)
+    next_owner = worker(world, definition)
     next_owner.take_over(B)
     next_owner.step()
     feed(ours, A, [(1, Event("a", "a1", START + 70 * SECOND, "p", 1.0))], START + 80 * SECOND)
     ours.step()
-    assert [own for own, _ in world.vectors["m"]] == ["a0"]
+    assert [id for id, _ in world.vectors["m"]] == ["a0"]
 
 
 def test_the_rest_of_an_owner_that_is_gone_is_not_believed() -> None:
     """That owner cannot know what has come since; a look at the log shows it."""
-    world, made = World(), loop()
-    two_workers_at_rest(world, made)
-    restarted = worker(world, made)
+    world, definition = World(), loop()
+    two_workers_at_rest(world, definition)
+    restarted = worker(world, definition)
     position = restarted.take_over(A).position
     feed(restarted, A, [(1, Event("a", "a1", START + 70 * SECOND, "p", 1.0))], START + 80 * SECOND)
     for end in (1, 1):  # beyond what is done
         restarted.rest(B, Position(end, 0, -1))
     restarted.step()
     assert position == Position(0, 0, -1)
-    assert [own for own, _ in world.vectors["m"]] == ["a0"]
+    assert [id for id, _ in world.vectors["m"]] == ["a0"]
     for _ in range(2):
         restarted.rest(B, Position(0, 0, -1))
     restarted.step()
-    assert [own for own, _ in world.vectors["m"]] == ["a0", "a1"]
+    assert [id for id, _ in world.vectors["m"]] == ["a0", "a1"]
 
 
 @pytest.mark.parametrize(
@@ -328,25 +330,25 @@ def test_the_rest_of_an_owner_that_is_gone_is_not_believed() -> None:
 )
 def test_one_look_at_the_log_confirms_a_rest_that_was_said(end: Position, made_at_once: bool) -> None:
     """No worker waits for `idle`, which may be hours, to believe that history has ended."""
-    world, made = World(), loop()
-    two_workers_at_rest(world, made)
-    restarted = worker(world, made)
+    world, definition = World(), loop()
+    two_workers_at_rest(world, definition)
+    restarted = worker(world, definition)
     restarted.take_over(A)
     feed(restarted, A, [(1, Event("a", "a1", START + 70 * SECOND, "p", 1.0))], START + 80 * SECOND)
     restarted.seen(B, end)
     restarted.step()
-    assert [own for own, _ in world.vectors["m"]] == ["a0", *(["a1"] if made_at_once else [])]
+    assert [id for id, _ in world.vectors["m"]] == ["a0", *(["a1"] if made_at_once else [])]
 
 
 def test_a_rest_said_in_an_earlier_tenure_is_left() -> None:
-    world, made = World(), loop()
-    fold = worker(world, made)
-    for own in (A, B):
-        fold.take_over(own)
+    world, definition = World(), loop()
+    fold = worker(world, definition)
+    for partition in (A, B):
+        fold.take_over(partition)
     feed(fold, B, [(0, Event("b", "b0", START, "p", 7.0))])
     fold.give_up()
-    for own in (A, B):
-        fold.take_over(own)
+    for partition in (A, B):
+        fold.take_over(partition)
     fold.rest(B, Position(0, 0, -1))
     feed(fold, A, [(0, Event("a", "a0", START + 3 * SECOND, "p", 1.0))], ENDED)
     fold.step()
@@ -356,14 +358,14 @@ def test_a_rest_said_in_an_earlier_tenure_is_left() -> None:
 def test_a_partition_that_never_spoke_holds_nobody_back() -> None:
     world = World()
     silent(world, loop(), [LOG_START])
-    assert [own for own, _ in world.vectors["m"]] == ["new"]
+    assert [id for id, _ in world.vectors["m"]] == ["new"]
 
 
 def test_a_long_lateness_is_read_through() -> None:
     """The frontier trails by the lateness: the reader must continue, or nothing ever does."""
     fold = worker(World(), loop())
-    for own in (A, B):
-        fold.take_over(own)
+    for partition in (A, B):
+        fold.take_over(partition)
     feed(fold, A, [(index, Event("a", f"{index}", START + index, "p", 1.0)) for index in range(20)])
     feed(fold, B, [], START + SECOND)
     fold.step()
@@ -372,8 +374,8 @@ def test_a_long_lateness_is_read_through() -> None:
 
 def test_who_waits_for_another_is_read_no_further() -> None:
     fold = worker(World(), loop())
-    for own in (A, B):
-        fold.take_over(own)
+    for partition in (A, B):
+        fold.take_over(partition)
     feed(fold, A, [(index, Event("a", f"{index}", START + index * SECOND, "p", 1.0)) for index in range(20)])
     fold.step()
     assert fold.full(A, bound=10)
@@ -385,71 +387,71 @@ def test_a_history_that_follows_another_is_aligned_again() -> None:
     """After the end of the first history, the promises of the second one hold."""
     world = World()
     fold = worker(world, loop())
-    for own in (A, B):
-        fold.take_over(own)
-        feed(fold, own, [], ENDED)
+    for partition in (A, B):
+        fold.take_over(partition)
+        feed(fold, partition, [], ENDED)
     later = START + 3600 * SECOND
-    for own in (A, B):
-        accept(fold, own, promise(1, later))
+    for partition in (A, B):
+        accept(fold, partition, promise(1, later))
     feed(fold, A, [(2, Event("a", "x", later + 2 * SECOND, "p", 1.0))], later + 10 * SECOND)
     fold.step()
     assert "m" not in world.vectors
     feed(fold, B, [(2, Event("b", "y", later, "p", 7.0))], later + 10 * SECOND)
     fold.step()
-    assert [own for own, _ in world.vectors["m"]] == ["x"]
+    assert [id for id, _ in world.vectors["m"]] == ["x"]
     assert b"7.0" in world.vectors["m"][0][1]
 
 
 def test_a_new_owner_knows_what_was_promised_behind_what_is_done() -> None:
     """The promise is done and not repeated: without it the new owner would wait forever."""
-    world, made = World(), loop()
-    former = worker(world, made)
-    for own in (A, B):
-        former.take_over(own)
-        feed(former, own, [(0, Event(own.stream, "0", START, "p", 1.0))], ENDED)
+    world, definition = World(), loop()
+    former = worker(world, definition)
+    for partition in (A, B):
+        former.take_over(partition)
+        feed(former, partition, [(0, Event(partition.stream, "0", START, "p", 1.0))], ENDED)
     finish(former)
-    follower = worker(world, made)
-    for own in (A, B):
-        assert follower.take_over(own).position == Position(1, 0, -1)
+    follower = worker(world, definition)
+    for partition in (A, B):
+        assert follower.take_over(partition).position == Position(1, 0, -1)
     finish(follower)
-    assert world.reached == {own: Reached(ENDED, ENDED) for own in (A, B)}
+    assert world.reached == {partition: Reached(ENDED, ENDED) for partition in (A, B)}
 
 
 def test_a_partition_of_which_the_store_knows_nothing_is_refused_where_vectors_stand() -> None:
-    world, made = World(), loop()
-    worker(world, made).take_over(A)
-    feed_to_the_end = worker(world, made)
-    for own in (A, B):
-        feed_to_the_end.take_over(own)
-        feed(feed_to_the_end, own, [], ENDED)
+    world, definition = World(), loop()
+    worker(world, definition).take_over(A)
+    feed_to_the_end = worker(world, definition)
+    for partition in (A, B):
+        feed_to_the_end.take_over(partition)
+        feed(feed_to_the_end, partition, [], ENDED)
     finish(feed_to_the_end)
     world.epochs.clear()
     for _ in range(2):
         with pytest.raises(CorruptState):
-            worker(world, made).take_over(A)
-    worker(world, made).take_over(B)  # no vectors are made of b's events: its log has all that it needs
+            worker(world, definition).take_over(A)
+    worker(world, definition).take_over(B)  # no vectors are made of b's events: its log has all that it needs
 
 
 def test_a_new_view_is_folded_from_the_beginning_and_nothing_is_emitted_or_refused_twice() -> None:
-    whole = loop()
-    before = msgspec.structs.replace(whole, views=whole.views[1:], models=())
+    definition = loop()
+    before = msgspec.structs.replace(definition, views=definition.views[1:], models=())
     events = logs(timeline(), 1)
-    plain, world = undisturbed(whole, events), World()
+    plain, world = undisturbed(definition, events), World()
     drive(world, before, events)
     refused = list(world.refused)
-    drive(world, whole, {own: [*log] for own, log in events.items()})
-    assert {own: row[HEADER_BYTES:] for own, row in world.rows.items()} == {
-        own: row[HEADER_BYTES:] for own, row in plain.rows.items()
+    drive(world, definition, {partition: [*log] for partition, log in events.items()})
+    assert {key: row[HEADER_BYTES:] for key, row in world.rows.items()} == {
+        key: row[HEADER_BYTES:] for key, row in plain.rows.items()
     }
     assert world.refused == refused
     former = dict(world.rows)
-    drive(world, whole, events)
+    drive(world, definition, events)
     assert world.rows == former
 
 
 def test_rows_that_go_between_the_look_at_others_and_the_read_make_no_vector() -> None:
-    made, world = loop(), World()
-    ours, theirs = worker(world, made), worker(world, made)
+    definition, world = loop(), World()
+    ours, theirs = worker(world, definition), worker(world, definition)
     ours.take_over(A)
     theirs.take_over(B)
     feed(theirs, B, [(0, Event("b", "b0", START, "p", 7.0))], ENDED)
@@ -472,53 +474,55 @@ def test_rows_that_go_between_the_look_at_others_and_the_read_make_no_vector() -
 
 def test_a_view_that_was_left_out_for_a_while_is_folded_anew() -> None:
     """It was rolled back, or owned for a while by a worker that is not replaced yet: its rows have a hole."""
-    made = loop()
-    without = msgspec.structs.replace(made, views=made.views[1:], models=())
+    full = loop()
+    without = msgspec.structs.replace(full, views=full.views[1:], models=())
     log = [(index, Event("a", f"{index}", START + index * SECOND, "p", 1.0)) for index in range(9)]
     plain, world = World(), World()
 
-    def run(world: World, own: LoopDefinition, last: int) -> None:
-        fold = worker(world, own)
+    def run(world: World, definition: LoopDefinition, last: int) -> None:
+        fold = worker(world, definition)
         done = fold.take_over(A).position
         fold.take_over(B)
         feed(fold, A, [item for item in log[:last] if (item[0], 0, -1) > done], START + last * SECOND)
         feed(fold, B, [], ENDED)
         finish(fold)
 
-    run(plain, made, 9)
-    for own, last in ((made, 3), (without, 6), (made, 9)):
-        run(world, own, last)
-    asked = RowsId("asked", 0), "p"
-    assert world.rows[asked][HEADER_BYTES:] == plain.rows[asked][HEADER_BYTES:]
+    run(plain, full, 9)
+    for definition, last in ((full, 3), (without, 6), (full, 9)):
+        run(world, definition, last)
+    row_key = RowsId("asked", 0), "p"
+    assert world.rows[row_key][HEADER_BYTES:] == plain.rows[row_key][HEADER_BYTES:]
 
 
 @pytest.mark.parametrize("begun", [(A,), (A, B)], ids=["interrupted", "whole"])
 def test_rows_from_before_a_backfill_of_a_running_loop_are_not_gone_on_with(begun: tuple[PartitionId, ...]) -> None:
-    made, events = loop(), logs(timeline(), 1)
-    plain, world = undisturbed(made, events), World()
-    live = worker(world, made)
-    for own in (A, B):
-        live.take_over(own)
-        feed(live, own, events[own][:20])
+    definition, events = loop(), logs(timeline(), 1)
+    plain, world = undisturbed(definition, events), World()
+    live = worker(world, definition)
+    for partition in (A, B):
+        live.take_over(partition)
+        feed(live, partition, events[partition][:20])
     finish(live)
-    for own in (A, B):
-        feed(live, own, events[own][20:25])
-    asked = RowsId("asked", 0)
-    world.rows[asked, "p"] = world.rows[asked, "q"]  # a reason to rebuild the rows
-    for own in begun:
-        out = Progress(emitted=world.progress[own].emitted)
-        Partitions(world).begin_anew(own, 0, out, Position(24, 0, -1), view_names(made, own.stream), lost=True)
+    for partition in (A, B):
+        feed(live, partition, events[partition][20:25])
+    rows_id = RowsId("asked", 0)
+    world.rows[rows_id, "p"] = world.rows[rows_id, "q"]  # a reason to rebuild the rows
+    for partition in begun:
+        out = Progress(emitted=world.progress[partition].emitted)
+        Partitions(world).begin_anew(
+            partition, 0, out, Position(24, 0, -1), view_names(definition, partition.stream), lost=True
+        )
     live.step()
-    assert not any(live.owns(own, 1) for own in begun)
-    drive(world, made, events)
+    assert not any(live.owns(partition, 1) for partition in begun)
+    drive(world, definition, events)
     assert state(world) == state(plain)
 
 
 def test_a_partition_rests_only_when_all_of_it_is_out() -> None:
     fold = worker(World(), loop())
     assert not fold.rests(A)
-    for own in (A, B):
-        fold.take_over(own)
+    for partition in (A, B):
+        fold.take_over(partition)
     feed(fold, A, [(0, Event("a", "1", START, "p", 1.0))])
     fold.rest(A, Position(0, 0, -1))
     fold.step()
@@ -532,16 +536,18 @@ def test_a_partition_rests_only_when_all_of_it_is_out() -> None:
 
 def waiting_loop() -> LoopDefinition:
     """Return two models on one stream: one waits ten seconds, the other without a limit."""
-    made = loop()
-    (model,) = made.models
-    return msgspec.structs.replace(made, models=(msgspec.structs.replace(model, name="short", wait=10 * SECOND), model))
+    definition = loop()
+    (model,) = definition.models
+    return msgspec.structs.replace(
+        definition, models=(msgspec.structs.replace(model, name="short", wait=10 * SECOND), model)
+    )
 
 
 def test_a_vector_waits_no_longer_than_declared() -> None:
-    world, made, now = World(), waiting_loop(), [0]
-    fold = worker(world, made, clock=lambda: now[0])
-    for own in (A, B):
-        fold.take_over(own)
+    world, definition, now = World(), waiting_loop(), [0]
+    fold = worker(world, definition, clock=lambda: now[0])
+    for partition in (A, B):
+        fold.take_over(partition)
     feed(fold, A, [(0, Event("a", "0", START, "p", 1.0)), (1, Event("a", "1", START + SECOND, "p", 2.0))])
     now[0] = 5 * SECOND
     feed(fold, A, [(2, Event("a", "2", START + 2 * SECOND, "p", 3.0))])
@@ -549,44 +555,44 @@ def test_a_vector_waits_no_longer_than_declared() -> None:
     assert world.vectors == {}
     now[0] = 10 * SECOND
     finish(fold)
-    assert [own for own, _ in world.vectors["short"]] == ["0", "1"]
+    assert [id for id, _ in world.vectors["short"]] == ["0", "1"]
     assert fold.done()[A] == LOG_START
     now[0] = 15 * SECOND
     feed(fold, B, [(0, Event("b", "x", START, "p", 7.0))], ENDED)
     feed(fold, A, [(3, Event("a", "3", START + 9 * SECOND, "p", 4.0))], ENDED)
     finish(fold)
-    assert [own for own, _ in world.vectors["short"]] == ["0", "1", "2", "3"]
-    assert [own for own, _ in world.vectors["m"]] == ["0", "1", "2", "3"]
-    short, whole = (dict(world.vectors[model]) for model in ("short", "m"))
-    assert [own for own in whole if short[own] != whole[own]] == ["1"]  # made before b's event arrived
+    assert [id for id, _ in world.vectors["short"]] == ["0", "1", "2", "3"]
+    assert [id for id, _ in world.vectors["m"]] == ["0", "1", "2", "3"]
+    short, long = (dict(world.vectors[model]) for model in ("short", "m"))
+    assert [id for id in long if short[id] != long[id]] == ["1"]  # made before b's event arrived
     assert fold.done()[A] == Position(4, 0, -1)
 
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_crash_after_a_wait_makes_no_vector_twice(lost: bool) -> None:
-    made, events = waiting_loop(), logs(timeline(30), 1)
-    plain = undisturbed(made, events)
+    definition, events = waiting_loop(), logs(timeline(30), 1)
+    plain = undisturbed(definition, events)
     for crash_at in range(1, plain.effects, 5):
         world = World(crash_at=crash_at, lost=lost)
         with pytest.raises(Crash):
-            drive(world, made, events, clock=itertools.count(0, 2 * SECOND).__next__)
-        drive(world, made, events, size=3, clock=itertools.count(0, 2 * SECOND).__next__)
+            drive(world, definition, events, clock=itertools.count(0, 2 * SECOND).__next__)
+        drive(world, definition, events, size=3, clock=itertools.count(0, 2 * SECOND).__next__)
         assert world.vectors["m"] == plain.vectors["m"], crash_at
-        assert [own for own, _ in world.vectors["short"]] == [own for own, _ in plain.vectors["short"]], crash_at
-        assert {own: kept(row) for own, row in world.rows.items()} == {
-            own: kept(row) for own, row in plain.rows.items()
+        assert [id for id, _ in world.vectors["short"]] == [id for id, _ in plain.vectors["short"]], crash_at
+        assert {key: kept(row) for key, row in world.rows.items()} == {
+            key: kept(row) for key, row in plain.rows.items()
         }
 
 
 def sent(call: str, events: list[tuple[int, Event]]) -> Batch:
     """Return events that a call sent, each with its index."""
-    made = batch(events)
-    made.properties = [{CALL: f"{call}:{index}"} for index in range(len(events))]
-    return made
+    messages = batch(events)
+    messages.properties = [{CALL: f"{call}:{index}"} for index in range(len(events))]
+    return messages
 
 
-def decisions(world: World, own: PartitionId, call: str) -> Tally:
-    return decode(world.decisions[own]).calls[call]
+def decisions(world: World, partition: PartitionId, call: str) -> Tally:
+    return decode(world.decisions[partition]).calls[call]
 
 
 def test_what_is_decided_on_a_call_is_saved_for_it() -> None:
@@ -635,9 +641,9 @@ def test_an_event_before_a_mark_is_late_for_every_reader() -> None:
 
 
 def test_ids_beyond_the_declared_number_are_forgotten() -> None:
-    world, made = World(), loop()
-    streams = tuple(msgspec.structs.replace(own, ids=2, lateness=0) for own in made.streams)
-    fold = worker(world, msgspec.structs.replace(made, streams=streams))
+    world, definition = World(), loop()
+    streams = tuple(msgspec.structs.replace(stream, ids=2, lateness=0) for stream in definition.streams)
+    fold = worker(world, msgspec.structs.replace(definition, streams=streams))
     fold.take_over(A)
     feed(fold, A, [(place, Event("a", str(place), START + place, "p", 1.0)) for place in range(3)])
     feed(fold, A, [(3, Event("a", "1", START + 1, "p", 1.0)), (4, Event("a", "0", START, "p", 1.0))])
@@ -646,13 +652,13 @@ def test_ids_beyond_the_declared_number_are_forgotten() -> None:
 
 
 def test_rows_in_memory_are_bounded_by_bytes() -> None:
-    world, made = World(), loop()
-    fold = worker(world, made)
+    world, definition = World(), loop()
+    fold = worker(world, definition)
     fold.take_over(A)
     rows = next(iter(fold._fold.rows.values()))
     fold._max_rows, fold._max_bytes = 10**9, 5_000 * rows.row_bytes * len(fold._fold.rows)
-    assert 1_000 < fold._most_rows(rows) < 5_000
+    assert 1_000 < fold._max_rows_of(rows) < 5_000
     fold._max_bytes = 1
-    assert fold._most_rows(rows) == 1_000
+    assert fold._max_rows_of(rows) == 1_000
     fold._max_rows = 7
-    assert fold._most_rows(rows) == 7
+    assert fold._max_rows_of(rows) == 7

@@ -77,8 +77,10 @@ def learned(definition: LoopDefinition, log: Log) -> list[tuple[int, str, float]
     """Return the entries as the learner takes them: by number, the first of each."""
     found: dict[int, tuple[int, str, float]] = {}
     for payload in log.payloads:
-        own = decode_log(definition.models[0], payload)
-        for seq, id_, kind, label in zip(own.seqs.tolist(), own.ids, own.kinds.tolist(), list(own.labels), strict=True):
+        entries = decode_log(definition.models[0], payload)
+        for seq, id_, kind, label in zip(
+            entries.seqs.tolist(), entries.ids, entries.kinds.tolist(), list(entries.labels), strict=True
+        ):
             entry = (seq, id_, float(label) if kind == Kind.ANSWER else -1.0 - kind)
             assert seq <= len(found)
             assert found.setdefault(seq, entry) == entry
@@ -90,7 +92,7 @@ def test_a_crash_at_any_effect_changes_no_example(tmp_path: Path) -> None:
     world = World()
     plain = CrashingLog(world)
     drive(definition, CrashingPairs(world), plain)
-    assert [own for _, own, label in learned(definition, plain) if label >= 0] == ["a", "d", "e", "c"]
+    assert [id for _, id, label in learned(definition, plain) if label >= 0] == ["a", "d", "e", "c"]
     for crash_at in range(1, world.effects + 1):
         for lost in (False, True):
             crashing = World(crash_at=crash_at, lost=lost)

@@ -91,8 +91,8 @@ class Pairs:
 
     def seen(self) -> dict[int, dict[str, int]]:
         found: dict[int, dict[str, int]] = {}
-        for (number, own), time in sorted(self.ids.items(), key=lambda own: own[1]):
-            found.setdefault(number, {})[own] = time
+        for (number, id), time in sorted(self.ids.items(), key=lambda item: item[1]):
+            found.setdefault(number, {})[id] = time
         return found
 
     def save(
@@ -104,7 +104,7 @@ class Pairs:
     ) -> None:
         self.state = copy.deepcopy(state)
         ids = self.ids | dict(seen or {})
-        self.ids = {own: time for own, time in ids.items() if time is not None}
+        self.ids = {key: time for key, time in ids.items() if time is not None}
         self.waiting.change(changed)
 
 
@@ -166,9 +166,9 @@ def loop(folder: Path, vectors: str, features: str = "[Asked.x]") -> LoopDefinit
 
 
 def worker(definition: LoopDefinition, pairs: Pairs, log: Log) -> JoinWorker:
-    made = joiner(definition, pairs, log)
-    made.begin()
-    return made
+    join = joiner(definition, pairs, log)
+    join.begin()
+    return join
 
 
 class Claim:
@@ -191,15 +191,15 @@ def take(join: JoinWorker, topic: str, batch: Batch) -> None:
 
 def vectors(definition: LoopDefinition, entry: int, ids: str, position: Position | None = None) -> Batch:
     model = definition.models[0]
-    made = Vectors(
+    table = Vectors(
         list(ids),
         np.arange(len(ids)),
         [(position or Position(1, entry, row)).to_bytes() for row in range(len(ids))],
         np.empty((len(ids), 0, 3), np.int64),
-        np.array([[float(ord(own))] for own in ids]),
+        np.array([[float(ord(id))] for id in ids]),
         [],
     )
-    payload = encode_vectors(model, made)
+    payload = encode_vectors(model, table)
     properties = header(payload, definition=model.hash, examples=model.examples_hash)
     return Batch([Position(1, entry, -1)], [payload], [properties])
 
@@ -209,13 +209,13 @@ def numbered(definition: LoopDefinition, ids: list[str], entry: int = 0) -> Batc
     model = definition.models[0]
     positions = [Position(1, entry, row).to_bytes() for row in range(len(ids))]
     size = len(ids)
-    made = Vectors(ids, np.full(size, 3), positions, np.empty((size, 0, 3), np.int64), np.zeros((size, 1)), [])
-    payload = encode_vectors(model, made)
+    table = Vectors(ids, np.full(size, 3), positions, np.empty((size, 0, 3), np.int64), np.zeros((size, 1)), [])
+    payload = encode_vectors(model, table)
     return Batch([Position(1, entry, -1)], [payload], [header(payload, definition=model.hash)])
 
 
 def labels(entry: int, ids: str) -> Batch:
-    payloads = [b'{"id": "%s", "at": 5, "yes": true}' % own.encode() for own in ids]
+    payloads = [b'{"id": "%s", "at": 5, "yes": true}' % id.encode() for id in ids]
     end = {END: "1"}
     size = len(ids) + 1
     return Batch(
@@ -229,11 +229,11 @@ def labels(entry: int, ids: str) -> Batch:
 def examples(definition: LoopDefinition, log: Log) -> list[tuple[int, str, float]]:
     """Return the answers in the log: their number among the answers, id and feature."""
     found = [decode_log(definition.models[0], payload).answers for payload in log.payloads]
-    numbers = {seq: number for number, seq in enumerate(sorted({seq for own in found for seq in own.seqs.tolist()}))}
+    numbers = {seq: number for number, seq in enumerate(sorted({seq for part in found for seq in part.seqs.tolist()}))}
     return [
         (numbers[seq], id, value)
-        for own in found
-        for seq, id, value in zip(own.seqs.tolist(), own.ids, own.numbers[:, 0].tolist(), strict=True)
+        for part in found
+        for seq, id, value in zip(part.seqs.tolist(), part.ids, part.numbers[:, 0].tolist(), strict=True)
     ]
 
 
@@ -304,13 +304,13 @@ def test_labels_find_events_whose_ids_are_integers_however_large(tmp_path: Path)
     definition, log = declare.load(file).definition, Log()
     join = worker(definition, Pairs(definition), log)
     ids = [7, 2**53, 2**53 + 1]
-    take(join, "features", numbered(definition, [str(own) for own in ids]))
-    payloads = [b'{"id": %d, "at": 5, "yes": true}' % own for own in ids]
+    take(join, "features", numbered(definition, [str(id) for id in ids]))
+    payloads = [b'{"id": %d, "at": 5, "yes": true}' % id for id in ids]
     take(join, "told", Batch([Position(1, row, -1) for row in range(3)], payloads, [{}, {}, {}], [0, 0, 0]))
     for topic in ("features", "told"):
         join.rest(topic, START)
     join.step()
-    assert {own for _, own, _ in examples(definition, log)} == {str(own) for own in ids}
+    assert {id for _, id, _ in examples(definition, log)} == {str(id) for id in ids}
 
 
 def test_labels_do_not_wait_for_requests_to_pause(tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_labels_do_not_wait_for_requests_to_pause(tmp_path: Path) -> None:
     take(join, "features", vectors(definition, 0, "ab", START))
     take(join, "told", labels(0, "ab"))
     join.step()
-    assert [own for _, own, _ in examples(definition, log)] == ["a", "b"]
+    assert [id for _, id, _ in examples(definition, log)] == ["a", "b"]
 
 
 def test_vectors_after_a_rest_wait_for_those_that_follow_them(tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_vectors_after_a_rest_wait_for_those_that_follow_them(tmp_path: Path) ->
         Batch([Position(1, 2, -1)], [b""], [header(b"", definition=definition.models[0].hash, reached=9)]),
     )
     join.step()
-    assert [own for _, own, _ in examples(definition, log)] == ["a", "b"]
+    assert [id for _, id, _ in examples(definition, log)] == ["a", "b"]
 
 
 def test_a_lost_state_is_made_again_and_what_is_in_the_log_is_not_written_twice(tmp_path: Path) -> None:
@@ -355,7 +355,7 @@ def test_a_lost_state_is_made_again_and_what_is_in_the_log_is_not_written_twice(
     take(second, "told", labels(0, "abxc"))
     second.rest("features", START)
     second.step()
-    assert [(seq, own) for seq, own, _ in examples(definition, log)] == [(0, "a"), (1, "b"), (2, "c")]
+    assert [(seq, id) for seq, id, _ in examples(definition, log)] == [(0, "a"), (1, "b"), (2, "c")]
     assert pairs.state.goals == {}
     assert {place[8:] for place in pairs.waiting.orders[Index.OPEN]} == {b"d"}
 
@@ -368,7 +368,7 @@ def lose(pairs: Pairs, definition: LoopDefinition, sequence: int) -> None:
 
 def known(entry: int, *labels: tuple[str, int]) -> Batch:
     """Return labels with the times at which they became known, without a promise behind them."""
-    payloads = [b'{"id": "%s", "at": %d, "yes": true}' % (own.encode(), at) for own, at in labels]
+    payloads = [b'{"id": "%s", "at": %d, "yes": true}' % (id.encode(), at) for id, at in labels]
     size = len(payloads)
     return Batch([Position(1, entry + row, -1) for row in range(size)], payloads, [{}] * size, [0] * size)
 
@@ -388,7 +388,7 @@ def test_what_was_decided_because_a_stream_rested_is_not_written_twice(tmp_path:
     run(worker(definition, pairs, log))
     lose(pairs, definition, sequence=2)
     run(worker(definition, pairs, log))
-    assert [(seq, own) for seq, own, _ in examples(definition, log)] == [(0, "a"), (1, "b")]
+    assert [(seq, id) for seq, id, _ in examples(definition, log)] == [(0, "a"), (1, "b")]
     assert pairs.state.goals == {}
 
 
@@ -400,7 +400,7 @@ def test_what_more_than_one_step_decides_is_not_written_twice(tmp_path: Path) ->
     def run(join: JoinWorker) -> None:
         take(join, "features", numbered(definition, ids))
         join.rest("features", Position(1, 0, -1))
-        take(join, "told", known(0, *((own, 5) for own in ids)))
+        take(join, "told", known(0, *((id, 5) for id in ids)))
         join.rest("told", Position(1, size - 1, -1))
         while join.step():
             pass
@@ -408,7 +408,7 @@ def test_what_more_than_one_step_decides_is_not_written_twice(tmp_path: Path) ->
     run(worker(definition, pairs, log))
     lose(pairs, definition, sequence=size)
     run(worker(definition, pairs, log))
-    assert [own for _, own, _ in examples(definition, log)] == ids
+    assert [id for _, id, _ in examples(definition, log)] == ids
     assert pairs.state.goals == {}
 
 
@@ -422,10 +422,10 @@ def test_a_join_that_is_behind_says_how_far_it_is(tmp_path: Path) -> None:
     take(join, "features", watermark(definition, 1, size))
     take(join, "told", marks(size, size))
     settle(join)
-    told = [frontier for _, frontier in log.frontiers]
-    assert told == sorted(set(told))
-    assert len(told) >= 2 * size // STEP - 1
-    assert told[-1] == size
+    frontiers = [frontier for _, frontier in log.frontiers]
+    assert frontiers == sorted(set(frontiers))
+    assert len(frontiers) >= 2 * size // STEP - 1
+    assert frontiers[-1] == size
     for before, frontier in log.frontiers:
         for payload in log.payloads[before:]:
             entries = decode_log(definition.models[0], payload)
@@ -450,7 +450,7 @@ def test_what_was_written_after_the_logs_were_read_has_its_number(tmp_path: Path
     for batch in (known(0, ("a", 5), ("x", 6), ("b", 7), ("y", 8)), known(4, ("c", 9), ("z", 10))):
         take(again, "told", batch)
         again.step()
-    assert [(seq, own) for seq, own, _ in examples(definition, log)] == [(0, "a"), (1, "b"), (2, "c")]
+    assert [(seq, id) for seq, id, _ in examples(definition, log)] == [(0, "a"), (1, "b"), (2, "c")]
 
 
 def test_a_join_of_which_the_store_knows_nothing_is_refused_where_examples_stand(tmp_path: Path) -> None:
@@ -504,7 +504,7 @@ def test_a_lease_that_lapses_for_a_moment_loses_nothing(tmp_path: Path) -> None:
     end = Batch([Position(1, 9, -1)], [b""], [header(b"", definition=definition.models[0].hash, reached=ENDED)], [0])
     take(join, "features", end)
     join.step()
-    assert [own for _, own, _ in examples(definition, log)] == ["a", "c", "b", "d"]
+    assert [id for _, id, _ in examples(definition, log)] == ["a", "c", "b", "d"]
 
 
 def test_what_rested_is_awake_for_the_next_one_that_joins(tmp_path: Path) -> None:
@@ -542,8 +542,8 @@ def telling(folder: Path) -> LoopDefinition:
 def told(entry: int, *events: tuple[str, str, int, bool | None]) -> Batch:
     payloads = [
         b'{"event": "%s", "id": "%s", "at": %d, "yes": %s}'
-        % (event.encode(), own.encode(), at, {None: b"null", True: b"true", False: b"false"}[yes])
-        for event, own, at, yes in events
+        % (event.encode(), id.encode(), at, {None: b"null", True: b"true", False: b"false"}[yes])
+        for event, id, at, yes in events
     ]
     size = len(events)
     return Batch([Position(1, entry + row, -1) for row in range(size)], payloads, [{}] * size, [0] * size)
@@ -553,7 +553,7 @@ def ended(definition: LoopDefinition, entry: int) -> dict[str, Batch]:
     """Return the messages by which both sources say that nothing more follows."""
     properties = {"features": header(b"", definition=definition.models[0].hash, reached=ENDED)}
     properties["told"] = {END: "1"}
-    return {topic: Batch([Position(1, entry, -1)], [b""], [own], [0]) for topic, own in properties.items()}
+    return {topic: Batch([Position(1, entry, -1)], [b""], [header], [0]) for topic, header in properties.items()}
 
 
 @pytest.mark.parametrize(
@@ -581,7 +581,7 @@ def test_a_label_event_sent_again_counts_no_more_after_a_restart_than_without(
             if restarts:
                 join = worker(definition, pairs, log)
         join.step()
-        assert list(dict.fromkeys(own for _, own, _ in examples(definition, log))) == found, restarts
+        assert list(dict.fromkeys(id for _, id, _ in examples(definition, log))) == found, restarts
 
 
 def test_ids_of_label_events_are_kept_for_their_horizon_only(tmp_path: Path) -> None:
@@ -599,10 +599,10 @@ def test_ids_of_label_events_are_kept_for_their_horizon_only(tmp_path: Path) -> 
 def timed(definition: LoopDefinition, entry: int, vectors: list[tuple[str, int]]) -> Batch:
     """Return vectors of these ids at these times, with the time as their feature."""
     model, size = definition.models[0], len(vectors)
-    ids, times = [own for own, _ in vectors], np.array([time for _, time in vectors])
+    ids, times = [id for id, _ in vectors], np.array([time for _, time in vectors])
     positions = [Position(1, entry, row).to_bytes() for row in range(size)]
-    made = Vectors(ids, times, positions, np.empty((size, 0, 3), np.int64), times[:, None].astype(float), [])
-    payload = encode_vectors(model, made)
+    table = Vectors(ids, times, positions, np.empty((size, 0, 3), np.int64), times[:, None].astype(float), [])
+    payload = encode_vectors(model, table)
     return Batch([Position(1, entry, -1)], [payload], [header(payload, definition=model.hash)])
 
 
@@ -710,7 +710,7 @@ def test_silence_expires_nothing_and_a_mark_does(tmp_path: Path) -> None:
     take(join, "told", known(1, ("b", HOUR + 1)))
     join.rest("told", Position(1, 1, -1))
     join.step()
-    assert [own for _, own, _ in examples(definition, log)] == ["b"]
+    assert [id for _, id, _ in examples(definition, log)] == ["b"]
 
 
 def test_nothing_more_is_read_while_what_was_read_is_to_be_logged(tmp_path: Path) -> None:
@@ -753,8 +753,8 @@ def entries(definition: LoopDefinition, log: Log) -> list[tuple[str, str, float]
     found = [decode_log(definition.models[0], payload) for payload in log.payloads]
     return [
         (Kind(kind).name.lower(), id, weight)
-        for own in found
-        for kind, id, weight in zip(own.kinds.tolist(), own.ids, own.weights.tolist(), strict=True)
+        for part in found
+        for kind, id, weight in zip(part.kinds.tolist(), part.ids, part.weights.tolist(), strict=True)
     ]
 
 
@@ -773,7 +773,7 @@ def test_an_outcome_that_is_absent_answers_by_the_watermark_of_labels(tmp_path: 
     take(join, "features", watermark(definition, 1, 9 * HOUR))
     take(join, "told", known(0, ("a", 5)))
     settle(join)
-    assert [own for own in entries(definition, log) if own[0] != "question"] == []
+    assert [entry for entry in entries(definition, log) if entry[0] != "question"] == []
     take(join, "told", marks(1, 2 * HOUR))
     settle(join)
     closed = {id: (kind, weight) for kind, id, weight in entries(definition, log) if kind != "question"}
@@ -790,7 +790,7 @@ def test_a_question_without_an_answer_is_closed_in_the_log(tmp_path: Path) -> No
     take(join, "told", known(0, ("a", 5)))
     take(join, "told", marks(1, 2 * HOUR))
     settle(join)
-    assert [own[:2] for own in entries(definition, log)] == [
+    assert [entry[:2] for entry in entries(definition, log)] == [
         ("question", "a"),
         ("question", "b"),
         ("answer", "a"),
@@ -825,18 +825,18 @@ def test_a_later_event_of_the_entity_answers_a_forecast(tmp_path: Path) -> None:
     rows = [("a", 0, "p"), ("b", 500_000, "q"), ("c", 1_200_000, "p"), ("d", 1_400_000, "p"), ("e", 90_000_000, "q")]
     positions = [Position(1, entry, 0).to_bytes() for entry in range(len(rows))]
     times = np.array([at for _, at, _ in rows])
-    made = Vectors(
+    table = Vectors(
         [id for id, _, _ in rows], times, positions, np.empty((5, 0, 3), np.int64), times[:, None].astype(float), [],
         [patient for _, _, patient in rows],
     )  # fmt: skip
     model = definition.models[0]
-    payload = encode_vectors(model, made)
-    said = header(payload, definition=model.hash)
-    take(join, "features", Batch([Position(1, 4, -1)], [payload], [said], [0]))
+    payload = encode_vectors(model, table)
+    properties = header(payload, definition=model.hash)
+    take(join, "features", Batch([Position(1, 4, -1)], [payload], [properties], [0]))
     take(join, "features", watermark(definition, 5, 99_000_000))
     payloads = [
-        b'{"id": "%s", "at": %d, "patient": "%s", "x": %d}' % (id.encode(), at, own.encode(), at)
-        for id, at, own in rows
+        b'{"id": "%s", "at": %d, "patient": "%s", "x": %d}' % (id.encode(), at, patient.encode(), at)
+        for id, at, patient in rows
     ]
     take(join, "told", Batch([Position(1, entry, -1) for entry in range(5)], payloads, [{}] * 5, [99_000_000] * 5))
     settle(join)

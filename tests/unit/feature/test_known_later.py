@@ -58,9 +58,9 @@ def test_outcomes_known_later_are_those_of_the_oracle(tmp_path: Path, seed: int)
     pairs, log = Pairs(definition), Log()
     join = worker(definition, pairs, log)
     arrivals = [("told", _told(entry, payload)) for entry, payload in enumerate(payloads)]
-    asked = [("features", _asked(definition, entry, id, at)) for entry, (id, at, _) in enumerate(rows)]
-    while arrivals or asked:
-        topic, batch = chance.choice([own for own in (arrivals, asked) if own]).pop(0)
+    questions = [("features", _asked(definition, entry, id, at)) for entry, (id, at, _) in enumerate(rows)]
+    while arrivals or questions:
+        topic, batch = chance.choice([queue for queue in (arrivals, questions) if queue]).pop(0)
         take(join, topic, batch)
         settle(join)
     take(join, "features", watermark(definition, 99, 200 * SECOND))
@@ -84,12 +84,12 @@ def _told(entry: int, payload: str) -> Batch:
 
 def _asked(definition: LoopDefinition, entry: int, id: str, at: int) -> Batch:
     model = definition.models[0]
-    made = Vectors(
+    table = Vectors(
         [id], np.array([at]), [Position(1, entry, 0).to_bytes()], np.empty((1, 0, 3), np.int64), np.zeros((1, 1)), []
     )
-    payload = encode_vectors(model, made)
-    told = header(payload, definition=model.hash, reached=at - SECOND, watermark=at - SECOND)
-    return Batch([Position(1, entry, -1)], [payload], [told], [0])
+    payload = encode_vectors(model, table)
+    properties = header(payload, definition=model.hash, reached=at - SECOND, watermark=at - SECOND)
+    return Batch([Position(1, entry, -1)], [payload], [properties], [0])
 
 
 def _keys(answers: LogEntries) -> Iterator[tuple[str, int, float, int]]:

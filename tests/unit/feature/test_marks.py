@@ -33,16 +33,16 @@ def mark(place: int, time: int, published: int = START, **properties: str) -> Ba
 
 
 def bounded(ahead: int | None = DAY, **options: object) -> LoopDefinition:
-    made = loop()
-    return replace(made, streams=tuple(replace(own, ahead=ahead, **options) for own in made.streams))
+    definition = loop()
+    return replace(definition, streams=tuple(replace(stream, ahead=ahead, **options) for stream in definition.streams))
 
 
 @pytest.mark.parametrize("time", [2**63 - 1, START * 1_000, START + 2 * DAY])
 def test_a_mark_of_the_far_future_is_buried_and_moves_nothing(time: int) -> None:
     world = World()
     fold = worker(world, bounded())
-    for own in (A, B):
-        fold.take_over(own)
+    for partition in (A, B):
+        fold.take_over(partition)
     accept(fold, A, mark(0, time))
     feed(fold, B, [], ENDED)
     accept(fold, A, messages([1], [payload(Event("a", "1", START, "p", 1.0))], START))
@@ -54,10 +54,10 @@ def test_a_mark_of_the_far_future_is_buried_and_moves_nothing(time: int) -> None
 
 
 def test_a_mark_that_is_withdrawn_lets_events_count_again() -> None:
-    world, made = World(), bounded()
-    fold = worker(world, made)
-    for own in (A, B):
-        fold.take_over(own)
+    world, definition = World(), bounded()
+    fold = worker(world, definition)
+    for partition in (A, B):
+        fold.take_over(partition)
     feed(fold, B, [], ENDED)
     feed(fold, A, [(0, Event("a", "1", START, "p", 1.0))])
     accept(fold, A, mark(1, START + HOUR))
@@ -66,8 +66,8 @@ def test_a_mark_that_is_withdrawn_lets_events_count_again() -> None:
     feed(fold, A, [(4, Event("a", "3", START + SECOND, "p", 1.0))], ENDED)
     finish(fold)
     assert world.refused == [(Position(2, 0, -1), "at")]
-    assert [own for own, _ in world.vectors["m"]] == ["1", "3"]
-    assert world.progress[A].watermark == START + SECOND - made.stream("a").lateness
+    assert [id for id, _ in world.vectors["m"]] == ["1", "3"]
+    assert world.progress[A].watermark == START + SECOND - definition.stream("a").lateness
 
 
 def test_a_withdrawal_leaves_the_marks_up_to_its_time() -> None:
@@ -83,8 +83,8 @@ def test_a_withdrawal_leaves_the_marks_up_to_its_time() -> None:
 def test_no_vector_is_promised_that_an_event_behind_a_withdrawal_makes() -> None:
     world = World()
     fold = worker(world, bounded())
-    for own in (A, B):
-        fold.take_over(own)
+    for partition in (A, B):
+        fold.take_over(partition)
     feed(fold, A, [(0, Event("a", "1", START, "p", 1.0))])
     accept(fold, A, mark(1, START + HOUR))
     feed(fold, A, [(2, Event("a", "2", START + HOUR, "p", 1.0))])  # waits for b, with the mark's watermark
@@ -109,9 +109,12 @@ def test_a_client_marks_no_stream_that_does_not_take_it(marks: str) -> None:
 
 def confirming(folder: Path, above: int) -> LoopDefinition:
     """Return a loop with labels of which a mark may decide up to `above` questions at once."""
-    made = asking(folder, "stream")
+    definition = asking(folder, "stream")
     return replace(
-        made, streams=tuple(replace(own, confirm_above=above if own.name == "told" else None) for own in made.streams)
+        definition,
+        streams=tuple(
+            replace(stream, confirm_above=above if stream.name == "told" else None) for stream in definition.streams
+        ),
     )
 
 
@@ -136,7 +139,7 @@ def test_a_mark_that_decides_too_many_questions_waits_to_be_confirmed(tmp_path: 
     take(join, "told", mark(0, 2 * HOUR, HOUR))
     join.step()
     assert pairs.state.weight.questions == 4
-    assert [(own.held, own.expired, own.sender) for own in marks_of(join)] == [(4, 0, "client:you@there")]
+    assert [(status.held, status.expired, status.sender) for status in marks_of(join)] == [(4, 0, "client:you@there")]
     # A held mark is stored, and a new owner holds it, too.
     join = joiner(definition, pairs, log)
     join.step()
@@ -144,7 +147,7 @@ def test_a_mark_that_decides_too_many_questions_waits_to_be_confirmed(tmp_path: 
     take(join, "told", mark(1, 2 * HOUR, HOUR, **{CONFIRMED: "1", SENDER: "cli:me@here"}))
     join.step()
     assert pairs.state.weight.questions == 0
-    assert [(own.held, own.expired) for own in marks_of(join)] == [(0, 4)]
+    assert [(status.held, status.expired) for status in marks_of(join)] == [(0, 4)]
 
 
 def test_a_mark_that_decides_few_questions_counts_at_once(tmp_path: Path) -> None:
@@ -153,7 +156,7 @@ def test_a_mark_that_decides_few_questions_counts_at_once(tmp_path: Path) -> Non
     take(join, "told", mark(0, HOUR + 3, HOUR))
     join.step()
     assert pairs.state.weight.questions == 1
-    assert [(own.held, own.expired) for own in marks_of(join)] == [(0, 3)]
+    assert [(status.held, status.expired) for status in marks_of(join)] == [(0, 3)]
 
 
 def test_a_held_mark_that_is_withdrawn_expires_nothing(tmp_path: Path) -> None:
@@ -165,7 +168,7 @@ def test_a_held_mark_that_is_withdrawn_expires_nothing(tmp_path: Path) -> None:
     take(join, "told", known(2, ("a", 5)))
     join.step()
     assert pairs.state.weight.questions == 3 + 1  # a is answered, and gets its place once b to d are decided
-    assert all(own.held == 0 for own in marks_of(join))
+    assert all(status.held == 0 for status in marks_of(join))
 
 
 def test_events_decide_any_number_of_questions_also_beside_a_held_mark(tmp_path: Path) -> None:
@@ -176,7 +179,7 @@ def test_events_decide_any_number_of_questions_also_beside_a_held_mark(tmp_path:
     take(join, "told", known(1, ("z", 3 * HOUR)))
     join.step()
     assert pairs.state.weight.questions == 0
-    assert all(own.expired == 0 for own in marks_of(join))
+    assert all(status.expired == 0 for status in marks_of(join))
 
 
 def test_a_refused_mark_expires_nothing(tmp_path: Path) -> None:
@@ -209,8 +212,8 @@ def test_an_event_of_the_far_future_is_left_out_once_ahead_is_declared() -> None
     log = [(0, Event("a", "1", START, "p", 1.0)), (1, far), (2, Event("a", "2", START + SECOND, "p", 1.0))]
     for declared in (bounded(ahead=None), bounded()):
         fold = worker(world, declared)
-        for own in (A, B):
-            fold.take_over(own)
+        for partition in (A, B):
+            fold.take_over(partition)
         feed(fold, B, [], ENDED)
         for place, event in log:
             accept(fold, A, messages([place], [payload(event)], START))
@@ -221,5 +224,5 @@ def test_an_event_of_the_far_future_is_left_out_once_ahead_is_declared() -> None
         world.seen[A] = {}
         world.rows.clear()
         world.watermarks.clear()  # joins ignore what the former owner said of the far future
-    assert [own for own, _ in world.vectors["m"]] == ["1", "far", "2"]
+    assert [id for id, _ in world.vectors["m"]] == ["1", "far", "2"]
     assert world.refused[0] == (Position(2, 0, -1), "at")

@@ -33,9 +33,9 @@ class Broker:
 
 
 def loop(tmp_path: Path, vectors: str) -> LoopDefinition:
-    own = test_joining.loop(tmp_path, vectors)
-    streams = tuple(msgspec.structs.replace(stream, partitions=2) for stream in own.streams)
-    return msgspec.structs.replace(own, streams=streams)
+    definition = test_joining.loop(tmp_path, vectors)
+    streams = tuple(msgspec.structs.replace(stream, partitions=2) for stream in definition.streams)
+    return msgspec.structs.replace(definition, streams=streams)
 
 
 def service(definition: LoopDefinition, role: str, broker: Any) -> Composition:
@@ -52,17 +52,17 @@ def test_a_features_topic_with_other_partitions_than_its_stream_is_refused(
     tmp_path: Path, role: str, features: int
 ) -> None:
     broker = Broker(asked=2, told=2, features=features)
-    own = service(loop(tmp_path, "stream"), role, broker)
+    composition = service(loop(tmp_path, "stream"), role, broker)
     with pytest.raises(WrongPartitions, match=f"-m-features has {features} partition.* needs 2, as stream 'asked'"):
-        own.lanes()
+        composition.lanes()
     assert broker.written == []
 
 
 @pytest.mark.parametrize("role", ["fold", "join"])
 def test_a_stream_with_other_partitions_than_declared_is_refused(tmp_path: Path, role: str) -> None:
-    own = service(loop(tmp_path, "stream"), role, Broker(asked=2, told=1, features=2))
+    composition = service(loop(tmp_path, "stream"), role, Broker(asked=2, told=1, features=2))
     with pytest.raises(WrongPartitions, match="-told has 1 partition, but needs 2, as stream 'told' declares"):
-        own.lanes()
+        composition.lanes()
 
 
 def test_vectors_of_requests_stand_anywhere(tmp_path: Path) -> None:

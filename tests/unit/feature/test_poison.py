@@ -33,15 +33,15 @@ def kernel_that_chokes() -> Iterator[None]:
     """Make the views of stream b and the keys of stream a's vectors fail where the key is poison."""
     prepare, keys = Folding.prepare, Assembler.keys
 
-    def choking(own: Folding, events: EventColumns) -> Folds:
+    def choking(folding: Folding, events: EventColumns) -> Folds:
         if POISON in events.fields["k"] and "b" in events.ids[0]:
             raise OverflowError("\ud800 is no key")
-        return prepare(own, events)
+        return prepare(folding, events)
 
-    def choking_keys(own: Assembler, events: EventColumns, read: RowRead) -> list[str | None]:
+    def choking_keys(assembler: Assembler, events: EventColumns, read: RowRead) -> list[str | None]:
         if POISON in events.fields["k"]:
             raise ZeroDivisionError
-        return keys(own, events, read)
+        return keys(assembler, events, read)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Folding, "prepare", choking)
@@ -62,29 +62,29 @@ def logs(moves: list[tuple[str, int, str, bool]]) -> Log:
 
 
 def without_poison(log: Log) -> Log:
-    return {own: [item for item in events if item[1].k != POISON] for own, events in log.items()}
+    return {partition: [item for item in events if item[1].k != POISON] for partition, events in log.items()}
 
 
 def drive(world: World, log: Log, size: int) -> None:
     """Run a worker over what is not done yet, to the end."""
     fold = worker(world, loop())
-    for own, events in log.items():
-        done = fold.take_over(own).position
+    for partition, events in log.items():
+        done = fold.take_over(partition).position
         rest = [item for item in events if (item[0], 0, -1) > done]
         for start in range(0, len(rest), size):
-            feed(fold, own, rest[start : start + size])
+            feed(fold, partition, rest[start : start + size])
             finish(fold)
-    for own in log:
-        end(fold, own)
+    for partition in log:
+        end(fold, partition)
     finish(fold)
 
 
-def end(fold: FoldWorker, own: PartitionId) -> None:
-    accept(fold, own, promise(1_000))
+def end(fold: FoldWorker, partition: PartitionId) -> None:
+    accept(fold, partition, promise(1_000))
 
 
 def poisoned(log: Log) -> set[Position]:
-    return {Position(place, 0, -1) for events in log.values() for place, own in events if own.k == POISON}
+    return {Position(place, 0, -1) for events in log.values() for place, event in events if event.k == POISON}
 
 
 moves = st.lists(
@@ -102,10 +102,10 @@ def test_the_rest_counts_as_if_poison_had_never_been(found: list[tuple[str, int,
     drive(world, log, size)
     drive(clean, without_poison(log), 7)
     assert state(world) == state(clean)
-    each = sorted(Position(place, 0, -1) for events in log.values() for place, own in events if own.k == POISON)
-    assert sorted(own for own, _ in world.refused if own is not None) == each
+    each = sorted(Position(place, 0, -1) for events in log.values() for place, event in events if event.k == POISON)
+    assert sorted(position for position, _ in world.refused if position is not None) == each
     assert world.counts["dead_letters"] == len(each)
-    assert all(own.done == (1_000, 0, -1) for own in world.progress.values())
+    assert all(progress.done == (1_000, 0, -1) for progress in world.progress.values())
 
 
 @pytest.mark.parametrize("lost", [False, True])
@@ -121,14 +121,14 @@ def test_no_crash_loses_a_refusal_or_counts_poison(lost: bool) -> None:
         drive(world, log, 3)
         assert state(world) == state(plain), crash_at
         # Twice, if the crash was between the letter and the progress: a reader recognises them by their position.
-        assert {own for own, _ in world.refused} == poisoned(log), crash_at
+        assert {position for position, _ in world.refused} == poisoned(log), crash_at
 
 
 def test_poison_at_the_end_is_done_and_counts_once_when_it_is_sent_again() -> None:
     world = World()
     fold = worker(world, loop())
-    for own in (A, B):
-        fold.take_over(own)
+    for partition in (A, B):
+        fold.take_over(partition)
     feed(fold, A, [(0, Event("a", "a0", START, "p", 1.0)), (1, Event("a", "a1", START, POISON, 2.0))])
     end(fold, B)
     finish(fold)
@@ -140,7 +140,7 @@ def test_poison_at_the_end_is_done_and_counts_once_when_it_is_sent_again() -> No
     feed(fold, A, [(2, mended), (3, mended)])
     end(fold, A)
     finish(fold)
-    assert [own for own, _ in world.vectors["m"]] == ["a0", "a1"]
+    assert [id for id, _ in world.vectors["m"]] == ["a0", "a1"]
     assert world.counts["resent"] == 1
 
 
@@ -149,21 +149,21 @@ def test_a_label_that_fails_is_refused_by_the_fold_and_stops_no_join(
 ) -> None:
     outcomes = Labels.outcomes
 
-    def choking(own: Labels, events: EventColumns) -> object:
+    def choking(labels: Labels, events: EventColumns) -> object:
         assert "2" not in events.ids, "poison"
-        return outcomes(own, events)
+        return outcomes(labels, events)
 
     monkeypatch.setattr(Labels, "outcomes", choking)
-    made = joining.loop(tmp_path, "stream")
-    told = [msgspec.json.encode({"id": str(own), "at": START + own, "yes": True}) for own in range(4)]
-    batch = messages(range(4), told).followed_by(promise(4, END_OF_HISTORY))
+    definition = joining.loop(tmp_path, "stream")
+    payloads = [msgspec.json.encode({"id": str(number), "at": START + number, "yes": True}) for number in range(4)]
+    batch = messages(range(4), payloads).followed_by(promise(4, END_OF_HISTORY))
     pairs = joining.Pairs()
-    join = joining.worker(made, pairs, joining.Log())
+    join = joining.worker(definition, pairs, joining.Log())
     joining.take(join, "told", batch)
     join.step()
     assert pairs.waiting.entries.keys() == {"0", "1", "3"}
     world = World()
-    fold = worker(world, made)
+    fold = worker(world, definition)
     fold.take_over(PartitionId("told", 0))
     accept(fold, PartitionId("told", 0), batch)
     finish(fold)

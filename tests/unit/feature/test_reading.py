@@ -74,12 +74,12 @@ class SilentConsumer:
 
 
 def test_a_source_that_brings_nothing_is_looked_at_at_once_and_then_after_its_idle_time() -> None:
-    told: list[Delivery] = []
+    deliveries: list[Delivery] = []
     stopping = threading.Event()
 
     def put(delivery: Delivery) -> None:
-        told.append(delivery)
-        if len(told) == 2:
+        deliveries.append(delivery)
+        if len(deliveries) == 2:
             stopping.set()
 
     def never(*_: object) -> Any:
@@ -90,4 +90,7 @@ def test_a_source_that_brings_nothing_is_looked_at_at_once_and_then_after_its_id
     source = Source("s-0", lambda: True, lambda: opened, never, never, never, never, never)
     SourceReader(lane, source, 0.01, stopping, put, lambda error: pytest.fail(str(error))).run()
     lane.close()
-    assert [(own.end, own.silent) for own in told] == [(Position(3, 7, -1), False), (Position(3, 7, -1), True)]
+    assert [(delivery.end, delivery.silent) for delivery in deliveries] == [
+        (Position(3, 7, -1), False),
+        (Position(3, 7, -1), True),
+    ]

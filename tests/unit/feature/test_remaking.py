@@ -36,7 +36,7 @@ _IDS = "pqrstu"
 def made_entries(ids: Sequence[str] = _IDS) -> list[LogEntries]:
     """Return all questions, then all answers, three entries at a time."""
     size = len(ids)
-    whole = LogEntries(
+    entries = LogEntries(
         np.arange(2 * size),
         np.array([Kind.QUESTION] * size + [Kind.ANSWER] * size, np.int8),
         np.array([*range(size), *range(size)]),
@@ -49,7 +49,7 @@ def made_entries(ids: Sequence[str] = _IDS) -> list[LogEntries]:
         [],
         np.ones(2 * size, bool),
     )
-    return [whole.take(range(start, start + 3)) for start in range(0, 2 * size, 3)]
+    return [entries.take(range(start, start + 3)) for start in range(0, 2 * size, 3)]
 
 
 class Made:
@@ -97,18 +97,18 @@ def joining(definition: LoopDefinition, pairs: Pairs, log: Log, remaking: Callab
 def logged(definition: LoopDefinition, log: Log) -> list[tuple[str, str, bool]]:
     """Return kind, id and mark of each entry; check that the places are right."""
     found: list[tuple[str, str, bool]] = []
-    asked: dict[int, str] = {}
+    id_by_question: dict[int, str] = {}
     for payload in log.payloads:
         part = decode_log(definition.models[0], payload)
         assert part.made is not None
-        for kind, seq, question, id, made in zip(
+        for kind, seq, question, id, is_made in zip(
             part.kinds.tolist(), part.seqs.tolist(), part.questions.tolist(), part.ids, part.made.tolist(), strict=True
         ):
             if seq < len(found):
                 continue  # sent again by the next owner: readers drop it
             assert seq == len(found)
-            assert asked.setdefault(question, id) == id
-            found.append((Kind(kind).name.lower(), id, made))
+            assert id_by_question.setdefault(question, id) == id
+            found.append((Kind(kind).name.lower(), id, is_made))
     return found
 
 
@@ -138,7 +138,7 @@ def test_they_are_logged_and_what_is_open_is_joined(tmp_path: Path) -> None:
     join.rest("features", START)
     while join.step():
         pass
-    assert {own for own in logged(definition, log) if own[0] == "answer"} - EXPECTED == {
+    assert {entry for entry in logged(definition, log) if entry[0] == "answer"} - EXPECTED == {
         ("answer", "o", True),
         ("answer", "e", False),
     }
@@ -192,13 +192,13 @@ def test_a_new_model_or_another_learner_makes_none(tmp_path: Path) -> None:
 
 def test_whoever_loses_the_join_makes_no_more(tmp_path: Path) -> None:
     definition, pairs, log = changed(tmp_path)
-    made = Made()
-    join = joining(definition, pairs, log, lambda: made)
+    examples = Made()
+    join = joining(definition, pairs, log, lambda: examples)
     pairs.take_over()
     with pytest.raises(Fenced):
         join.step()
     join.give_up()
-    assert made.stopped
+    assert examples.stopped
 
 
 def test_all_that_the_kept_events_hold_is_made() -> None:
@@ -219,7 +219,7 @@ def test_all_that_the_kept_events_hold_is_made() -> None:
     expected = remake(definition, model, StreamHistory(served.logs, TOPICS, definition))
     assert [entries.ids for entries in found] == [entries.ids for entries in expected.entries]
     assert thread.progress[0] == thread.progress[1] > 100
-    assert [own.id for own in thread.open() or ()] == [own.id for own in expected.open]
+    assert [question.id for question in thread.open() or ()] == [question.id for question in expected.open]
     thread.stop()
 
 
@@ -309,8 +309,8 @@ def test_a_label_that_came_before_the_change_answers_a_question_behind_it(tmp_pa
     join.rest("features", START)
     while join.step():
         pass
-    found = [own for own in logged(new, log) if own[0] == "answer"]
-    assert [own for own in found if own[1] in "pe"] == [("answer", "p", True), ("answer", "e", False)]
+    found = [entry for entry in logged(new, log) if entry[0] == "answer"]
+    assert [entry for entry in found if entry[1] in "pe"] == [("answer", "p", True), ("answer", "e", False)]
     assert pairs.state.weight.labels == 0
 
 
@@ -325,7 +325,7 @@ def test_vectors_made_before_a_change_of_the_learner_are_joined_after_it(tmp_pat
     join.rest("features", START)
     while join.step():
         pass
-    assert [own[1] for own in logged(definition, log) if own[0] == "answer"] == ["e"]
+    assert [entry[1] for entry in logged(definition, log) if entry[0] == "answer"] == ["e"]
 
 
 def test_the_log_rests_again_once_everything_is_made(tmp_path: Path) -> None:

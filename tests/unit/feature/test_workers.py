@@ -25,9 +25,9 @@ PARTITIONS = 3
 class Reading:
     """One worker's reading of one partition, in one tenure: it continues even if the worker has lost the partition."""
 
-    def __init__(self, fold: FoldWorker, own: PartitionId, log: list[tuple[int, Event]]) -> None:
+    def __init__(self, fold: FoldWorker, partition: PartitionId, log: list[tuple[int, Event]]) -> None:
         self.fold = fold
-        self._own = own
+        self._partition = partition
         self._log = log
         self._take()
 
@@ -36,43 +36,43 @@ class Reading:
         if self._next > len(self._log):
             return
         events = self._log[self._next : self._next + size]
-        made = batch(events, ENDED if self._next + size >= len(self._log) else None)
+        messages = batch(events, ENDED if self._next + size >= len(self._log) else None)
         if not events:
-            made = promise(len(self._log))
-        self.fold.accept(self._own, self._tenure.epoch, self.fold.decode(self._own, made))
-        self._next += max(len(events), 1) if made.properties[-1] == {} else len(self._log) + 1
+            messages = promise(len(self._log))
+        self.fold.accept(self._partition, self._tenure.epoch, self.fold.decode(self._partition, messages))
+        self._next += max(len(events), 1) if messages.properties[-1] == {} else len(self._log) + 1
 
     def begin_again(self) -> None:
         """Start again if the worker has given the partition up, since the broker gives it to this worker again."""
-        if not self.fold.owns(self._own, self._tenure.epoch):
+        if not self.fold.owns(self._partition, self._tenure.epoch):
             self._take()
 
     def _take(self) -> None:
-        self._tenure: Tenure = self.fold.take_over(self._own)
+        self._tenure: Tenure = self.fold.take_over(self._partition)
         self._next = self._tenure.position.ledger + 1
 
 
 class Workers:
     """Several workers, and a broker that gives each partition to one of them."""
 
-    def __init__(self, world: World, made: LoopDefinition, events: Log, chance: random.Random) -> None:
+    def __init__(self, world: World, definition: LoopDefinition, events: Log, chance: random.Random) -> None:
         self._chance = chance
         self._world = world
         self._events = events
-        self.folds = [worker(world, made) for _ in range(3)]
+        self.folds = [worker(world, definition) for _ in range(3)]
         self.active: dict[PartitionId, Reading] = {}
         self.former: list[Reading] = []
         self._stepping: FoldWorker | None = None
-        for own in events:
-            self.move(own)
+        for partition in events:
+            self.move(partition)
 
-    def move(self, own: PartitionId) -> None:
+    def move(self, partition: PartitionId) -> None:
         """Give a partition to another worker; the previous one does not know, and has some of it in its queue."""
-        if own in self.active:
-            self.former.append(self.active[own])
+        if partition in self.active:
+            self.former.append(self.active[partition])
         # A worker in the middle of a step takes over nothing: its thread is busy.
-        fold = self._chance.choice([own for own in self.folds if own is not self._stepping])
-        self.active[own] = Reading(fold, own, self._events[own])
+        fold = self._chance.choice([fold for fold in self.folds if fold is not self._stepping])
+        self.active[partition] = Reading(fold, partition, self._events[partition])
 
     def disturb(self) -> None:
         """Deliver a batch, to an owner or a zombie; let one worker step, which may lose a partition during the step."""
@@ -81,8 +81,8 @@ class Workers:
         if self._chance.random() < 0.2:
             self.move(self._chance.choice(list(self._events)))
         if self._chance.random() < 0.2:
-            own = self._chance.choice(list(self._events))
-            self._world.meanwhile[self._world.effects + self._chance.randint(1, 6)] = lambda: self.move(own)
+            partition = self._chance.choice(list(self._events))
+            self._world.meanwhile[self._world.effects + self._chance.randint(1, 6)] = lambda: self.move(partition)
         self.step(self._chance.choice(self.folds))
 
     def step(self, fold: FoldWorker) -> bool:
@@ -106,28 +106,28 @@ class Workers:
                 reading.begin_again()
                 reading.feed(50)
             for fold in self.folds:
-                for own, log in self._events.items():
-                    fold.rest(own, Position(len(log), 0, -1))
+                for partition, log in self._events.items():
+                    fold.rest(partition, Position(len(log), 0, -1))
             quiet = 0 if any(self.step(fold) for fold in self.folds) else quiet + 1
 
 
 def state(world: World) -> object:
     """Return what must not depend on the worker: vectors by id, and rows without their fences."""
     vectors = {model: sorted(found) for model, found in world.vectors.items()}
-    return vectors, {own: row[HEADER_BYTES:] for own, row in world.rows.items()}
+    return vectors, {key: row[HEADER_BYTES:] for key, row in world.rows.items()}
 
 
 @given(st.integers(0, 2**32), st.integers(0, 100))
 @settings(max_examples=25)
 def test_partitions_that_move_at_any_effect_change_no_bit(seed: int, moments: int) -> None:
-    made, events = loop(PARTITIONS), logs(timeline(80, seed % 7), PARTITIONS)
+    definition, events = loop(PARTITIONS), logs(timeline(80, seed % 7), PARTITIONS)
     plain = World()
-    Workers(plain, made, events, random.Random(0)).finish()
+    Workers(plain, definition, events, random.Random(0)).finish()
     world = World()
-    workers = Workers(world, made, events, random.Random(seed))
+    workers = Workers(world, definition, events, random.Random(seed))
     for _ in range(moments):
         workers.disturb()
     workers.finish()
-    assert len(plain.vectors["m"]) == len({own for own, _ in plain.vectors["m"]})
+    assert len(plain.vectors["m"]) == len({id for id, _ in plain.vectors["m"]})
     assert state(world) == state(plain)
     assert world.counts["read_beyond_keep"] == 0

@@ -104,13 +104,13 @@ def write(directory: Path, name: str, content: bytes) -> Path:
 
 
 def read(path: Path, batch: int = 3, stream: StreamDefinition = STREAM) -> Rows:
-    whole = Rows()
+    rows = Rows()
     for part in files.read(path, stream, batch):
         assert 0 < len(part) <= batch
         for event, time, line in zip(part.events, part.times, part.lines, strict=True):
-            whole.add(event, time, line)
-        whole.faults += part.faults
-    return whole
+            rows.add(event, time, line)
+        rows.faults += part.faults
+    return rows
 
 
 @pytest.fixture(scope="module")

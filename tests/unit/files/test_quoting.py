@@ -37,12 +37,12 @@ HEADER = "id,at,text,x\n"
 def read(tmp_path: Path, content: str) -> Rows:
     path = tmp_path / "said.csv"
     path.write_bytes(content.encode())
-    whole = Rows()
+    rows = Rows()
     for part in files.read(path, STREAM, 100):
         for event, time, line in zip(part.events, part.times, part.lines, strict=True):
-            whole.add(event, time, line)
-        whole.faults += part.faults
-    return whole
+            rows.add(event, time, line)
+        rows.faults += part.faults
+    return rows
 
 
 def accepted(rows: Rows) -> list[str]:
@@ -118,7 +118,7 @@ def test_one_quote_more_costs_the_row_that_it_stands_in(
     at = data.draw(st.integers(0, len(records[victim])))
     torn = records[victim][:at] + '"' + records[victim][at:]
     got = read(tmp_path_factory.mktemp("torn"), HEADER + "".join([*records[:victim], torn, *records[victim + 1 :]]))
-    kept = accepted(got)
+    ids = accepted(got)
     # At the end of its line the quote is part of the next row.
     others = [str(number) for number in range(len(texts)) if number not in (victim, victim + (at == len(torn) - 1))]
-    assert [id for id in others if id not in kept] == []
+    assert [id for id in others if id not in ids] == []

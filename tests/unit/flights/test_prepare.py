@@ -33,7 +33,7 @@ def test_ids_are_unique_and_times_rise(year: dict[str, pd.DataFrame], stream: st
 
 def test_only_what_no_stream_may_lack_is_always_there(year: dict[str, pd.DataFrame]) -> None:
     lacking = {(name, column) for name, events in year.items() for column in events if events[column].isna().any()}
-    instruments = {("weather", own) for own in ("temperature", "dew_point", "humidity", "wind", "pressure")}
+    instruments = {("weather", name) for name in ("temperature", "dew_point", "humidity", "wind", "pressure")}
     assert lacking == {("scheduled", "tail")} | instruments
 
 

@@ -53,7 +53,7 @@ def test_the_page_tells_the_figures_and_shows_three_plots(page: str) -> None:
 def test_the_page_needs_no_other_file(page: str) -> None:
     loaded = Parts(page).loaded
     assert loaded
-    assert all(own.startswith("#") for own in loaded)
+    assert all(address.startswith("#") for address in loaded)
 
 
 def test_what_the_model_was_asked_is_text_not_html(page: str) -> None:

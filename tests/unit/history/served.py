@@ -71,15 +71,15 @@ class KeptLogs:
         messages = self.topics[topic][int(index)]
         for start in range(0, len(messages), 7):
             part = messages[start : start + 7]
-            positions, payloads = [own.position for own in part], [own.payload for own in part]
-            yield Batch(positions, payloads, [own.properties for own in part], [0] * len(part))
+            positions, payloads = [message.position for message in part], [message.payload for message in part]
+            yield Batch(positions, payloads, [message.properties for message in part], [0] * len(part))
 
-    def add(self, topic: str, payload: bytes, index: int = 0, **said: Any) -> Position:
-        """Add a message; `said` gives it a header, as on a topic that only headrace writes."""
+    def add(self, topic: str, payload: bytes, index: int = 0, **fields: Any) -> Position:
+        """Add a message; `fields` give it a header, as on a topic that only headrace writes."""
         self.partitions(topic)
         log = self.topics[topic][index]
         position = Position(3 + index, len(log), -1)
-        log.append(Message(position, payload, header(payload, **said) if said else {}))
+        log.append(Message(position, payload, header(payload, **fields) if fields else {}))
         return position
 
 
@@ -101,7 +101,7 @@ class Served:
         self.model: ModelDefinition = self.loop.models[0]
         self.logs = KeptLogs(partitions)
         self._parts = partitions
-        self._codecs = {own.name: StreamCodec(own) for own in self.loop.streams}
+        self._codecs = {stream.name: StreamCodec(stream) for stream in self.loop.streams}
         self._fold = Fold(self.loop, step_events=11)
         self._patient = patient
         for name in ("a", "b"):
@@ -113,28 +113,28 @@ class Served:
 
     def take(self, event: Event) -> Position:
         """Put one event into its stream and the fold, and do what follows from it."""
-        own = PartitionId(event.stream, partition_of(event.k, self._parts))
+        partition = PartitionId(event.stream, partition_of(event.k, self._parts))
         payload = encode(event)
-        position = self.logs.add(TOPICS.stream(event.stream), payload, own.partition)
-        self._fold.partitions[own].accept(self._codecs[event.stream].columns([payload])[0], [position], [0], 0)
+        position = self.logs.add(TOPICS.stream(event.stream), payload, partition.partition)
+        self._fold.partitions[partition].accept(self._codecs[event.stream].columns([payload])[0], [position], [0], 0)
         self._step()
         return position
 
     def finish(self) -> None:
-        for own in self._fold.partitions.values():
-            own.end(own.last)
+        for partition in self._fold.partitions.values():
+            partition.end(partition.last)
         self._step()
 
     def learn(self, publish: int = 10) -> None:
         """Make examples of all vectors (late if x is even), versions of the model, and a prediction of each vector."""
         model = msgspec.structs.replace(self.model, publish_examples=publish)
-        vectors = [own for source in self.served() for own in source]
+        vectors = [part for source in self.served() for part in source]
         learning = Learning(model, estimator())
         version: Version | None = None
-        for seq, own in enumerate(vectors):
+        for seq, part in enumerate(vectors):
             if version is not None:
-                self.predict(own, version)
-            payload = encode_log(model, _entries(own, seq))
+                self.predict(part, version)
+            payload = encode_log(model, _entries(part, seq))
             position = self.logs.add(TOPICS.examples("m"), payload, definition=model.hash, epoch="1")
             message = LogMessage(position, payload, Envelope(definition=model.hash, epoch=1))
             for _ in learning.read(message):
@@ -142,14 +142,14 @@ class Served:
                 self.logs.add(TOPICS.models, published.SerializeToString(), definition=model.hash)
                 version = Version(model, published)
 
-    def predict(self, own: Vectors, version: Version, said: int | None = None, epoch: str | None = "1") -> None:
+    def predict(self, vectors: Vectors, version: Version, examples: int | None = None, epoch: str | None = "1") -> None:
         """Log a version's prediction for a vector."""
-        source = str(Position.from_bytes(own.positions[0]).ledger - 3)
-        scores = version.score(own.numbers, texts_of(own.categories, 1))
-        position = own.positions if epoch else [START.to_bytes()]
+        source = str(Position.from_bytes(vectors.positions[0]).ledger - 3)
+        scores = version.score(vectors.numbers, texts_of(vectors.categories, 1))
+        position = vectors.positions if epoch else [START.to_bytes()]
         found = Predictions(
-            own.ids, own.times, position, np.array([version.examples if said is None else said]), scores.score, None,
-            own.numbers, own.categories,
+            vectors.ids, vectors.times, position, np.array([version.examples if examples is None else examples]),
+            scores.score, None, vectors.numbers, vectors.categories,
         )  # fmt: skip
         properties = {"definition": self.model.hash} | ({"epoch": epoch, "partition": source} if epoch else {})
         self.logs.add(TOPICS.predictions("m"), encode_predictions(self.model, found), **properties)
@@ -158,7 +158,7 @@ class Served:
         """Return the vectors on the features topic, one by one."""
         messages = [m for part in self.logs.topics[TOPICS.features("m")] for m in part if m.payload]
         found = [decode_vectors(self.model, m.payload) for m in messages]
-        return [[own.take([row]) for row in range(len(own))] for own in found]
+        return [[part.take([row]) for row in range(len(part))] for part in found]
 
     def refuse(self, event: Event, position: Position, expected_of: str) -> None:
         """Write the dead letter of an event that the fold refused."""
@@ -191,21 +191,23 @@ class Served:
         replay = self.replay(**options)
         comparison = Comparison(replay)
         chosen = selection or Selection()
-        found = [own for replayed in replay.vectors(chosen) for own in comparison.of_vectors(replayed)]
-        return found + [own for asked in replay.requests(chosen) for own in comparison.of_requests(*asked)]
+        found = [difference for replayed in replay.vectors(chosen) for difference in comparison.of_vectors(replayed)]
+        return found + [
+            difference for request in replay.requests(chosen) for difference in comparison.of_requests(*request)
+        ]
 
     def _step(self) -> None:
         while not (plan := self._fold.plan(now=0 if self._patient else 1)).empty:
-            for made in self._fold.execute(plan).vectors:
-                self._emit(made)
+            for output in self._fold.execute(plan).vectors:
+                self._emit(output)
 
-    def _emit(self, made: MadeVectors, epoch: str = "1") -> None:
-        own = made.assembled
-        positions = [Position(*row).to_bytes() for row in made.positions.tolist()]
-        vectors = Vectors(made.ids, made.times, positions, own.cuts, own.numbers, own.categories)
+    def _emit(self, output: MadeVectors, epoch: str = "1") -> None:
+        assembled = output.assembled
+        positions = [Position(*row).to_bytes() for row in output.positions.tolist()]
+        vectors = Vectors(output.ids, output.times, positions, assembled.cuts, assembled.numbers, assembled.categories)
         self.logs.add(
             TOPICS.features("m"), encode_vectors(self.model, vectors),
-            epoch=epoch, partition=str(made.source.partition), definition=self.model.hash,
+            epoch=epoch, partition=str(output.source.partition), definition=self.model.hash,
         )  # fmt: skip
 
 
@@ -216,12 +218,12 @@ def encode(event: Event) -> bytes:
     return msgspec.json.encode({"id": event.id, "at": event.at, "k": event.k, "x": event.x, "known": known})
 
 
-def _entries(own: Vectors, seq: int) -> LogEntries:
+def _entries(vectors: Vectors, seq: int) -> LogEntries:
     """Return a question and, directly after it, its answer."""
-    size, twice = len(own), [0, 0]
+    size, twice = len(vectors), [0, 0]
     assert size == 1
-    label = float(own.numbers[0, -1] % 2 == 0)
-    both = own.take(twice)
+    label = float(vectors.numbers[0, -1] % 2 == 0)
+    both = vectors.take(twice)
     return LogEntries(
         np.array([2 * seq, 2 * seq + 1]), np.array([Kind.QUESTION, Kind.ANSWER], np.int8), np.full(2, 2 * seq),
         both.ids, both.times, both.times + np.array([0, 1]), np.array([np.nan, label]), np.ones(2), both.numbers,
@@ -229,6 +231,6 @@ def _entries(own: Vectors, seq: int) -> LogEntries:
     )  # fmt: skip
 
 
-def _with_wait(own: LoopDefinition, wait: int | None) -> LoopDefinition:
-    models = tuple(msgspec.structs.replace(model, wait=wait) for model in own.models)
-    return msgspec.structs.replace(own, models=models)
+def _with_wait(loop: LoopDefinition, wait: int | None) -> LoopDefinition:
+    models = tuple(msgspec.structs.replace(model, wait=wait) for model in loop.models)
+    return msgspec.structs.replace(loop, models=models)

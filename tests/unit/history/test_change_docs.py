@@ -26,8 +26,8 @@ def load(folder: Path, text: str) -> LoopDefinition:
 
 def test_the_page_shows_what_is_printed(tmp_path: Path) -> None:
     old, new = (load(tmp_path, block) for block in BLOCKS[:2])
-    kept = {"asked": KeptEvents(0, 12 * DAY, complete=False), "sold": KeptEvents(0, 12 * DAY, complete=False)}
-    changes = compare(old, new, Facts(kept=kept, examples={"delay": 50_000}))
+    events = {"asked": KeptEvents(0, 12 * DAY, complete=False), "sold": KeptEvents(0, 12 * DAY, complete=False)}
+    changes = compare(old, new, Facts(kept=events, examples={"delay": 50_000}))
     assert as_text(".headrace/shop", new.name, changes, []) == SHOWN[0].rstrip("\n")
 
 
@@ -40,9 +40,9 @@ def test_the_page_shows_what_answers_meanwhile(tmp_path: Path) -> None:
 
 
 def test_the_page_shows_a_conflict_of_schemas(tmp_path: Path) -> None:
-    asked = load(tmp_path, BLOCKS[1].replace("size: int | None", "size: int")).stream("asked")
-    before = [field for field in asked.fields if field != Field("size", FieldType.INT)]
-    assert [str(conflict) for conflict in conflicts(asked, before)] == SHOWN[2].splitlines()
+    stream = load(tmp_path, BLOCKS[1].replace("size: int | None", "size: int")).stream("asked")
+    before = [field for field in stream.fields if field != Field("size", FieldType.INT)]
+    assert [str(conflict) for conflict in conflicts(stream, before)] == SHOWN[2].splitlines()
 
 
 def test_the_renames_of_the_page_are_taken(tmp_path: Path) -> None:

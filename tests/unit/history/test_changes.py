@@ -122,9 +122,9 @@ def test_events_that_are_no_longer_kept_make_no_rows(changed: Compare, kept: Kep
 
 
 def test_a_kept_view_that_is_folded_again_needs_its_events_too(changed: Compare) -> None:
-    kept = KeptEvents(0, DAY // 48, complete=False)
-    assert list(problems(changed(MORE, facts=Facts(kept={"sold": kept})))) == ["view sales", "view week"]
-    assert problems(changed(facts=Facts(kept={"sold": kept}))) == {}
+    events = KeptEvents(0, DAY // 48, complete=False)
+    assert list(problems(changed(MORE, facts=Facts(kept={"sold": events})))) == ["view sales", "view week"]
+    assert problems(changed(facts=Facts(kept={"sold": events}))) == {}
 
 
 def test_a_changed_view_and_the_model_that_reads_it_are_remade(changed: Compare) -> None:
@@ -176,8 +176,8 @@ def test_another_label_remakes_its_models(changed: Compare) -> None:
 
 def test_examples_that_no_kept_event_makes_are_not_carried_over(changed: Compare) -> None:
     price = ("[sales, Asked.price]", "[sales, Asked.price * 2]")
-    kept = {"asked": KeptEvents(0, 86_400_000_000, complete=False), "sold": KeptEvents(0, 86_400_000_000, True)}
-    facts = Facts(kept=kept, examples={"m": 50})
+    events = {"asked": KeptEvents(0, 86_400_000_000, complete=False), "sold": KeptEvents(0, 86_400_000_000, True)}
+    facts = Facts(kept=events, examples={"m": 50})
     assert changed(price, facts=facts)["model m"].problem == (
         "of 50 examples those are made that the kept events hold: those of asked reach back 1d"
     )

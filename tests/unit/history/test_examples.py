@@ -21,7 +21,7 @@ from tests.unit.kernel.test_fold import SECOND, START, Event
 
 #: Labels come two seconds after their questions; the third question has none.
 QUESTIONS = [Event("a", str(number), START + 10 * number * SECOND, "p", float(number)) for number in range(5)]
-LABELS = [Event("b", own.id, own.at + 2 * SECOND, "p", 1.0) for own in QUESTIONS if own.id != "2"]
+LABELS = [Event("b", question.id, question.at + 2 * SECOND, "p", 1.0) for question in QUESTIONS if question.id != "2"]
 
 
 LABEL = LabelDefinition("label", "b", "a", "id", Column("x"), FieldType.FLOAT, 5 * SECOND)
@@ -29,24 +29,24 @@ LABEL = LabelDefinition("label", "b", "a", "id", Column("x"), FieldType.FLOAT, 5
 
 @pytest.fixture
 def served() -> Served:
-    made = Served(sorted([*QUESTIONS, *LABELS], key=lambda event: event.at))
-    made.loop = msgspec.structs.replace(made.loop, labels=(LABEL,))
-    return made
+    served = Served(sorted([*QUESTIONS, *LABELS], key=lambda event: event.at))
+    served.loop = msgspec.structs.replace(served.loop, labels=(LABEL,))
+    return served
 
 
 def log(served: Served, ids: list[str], shift: int = 0, frontier: int | None = None) -> None:
     """Log these examples; what is known before `frontier` is complete, by default everything."""
-    vectors = {own.ids[0]: own for part in served.served() for own in part}
+    vectors = {vector.ids[0]: vector for part in served.served() for vector in part}
     outcomes = answers(served)
     for seq, id in enumerate(ids):
-        own, (time, value) = vectors[id], outcomes[id]
+        vector, (time, value) = vectors[id], outcomes[id]
         answer = LogEntries(
-            np.array([seq]), np.array([Kind.ANSWER], np.int8), np.array([seq]), [id], own.times,
-            np.array([time + shift]), np.array([value]), np.ones(1), own.numbers, own.categories,
+            np.array([seq]), np.array([Kind.ANSWER], np.int8), np.array([seq]), [id], vector.times,
+            np.array([time + shift]), np.array([value]), np.ones(1), vector.numbers, vector.categories,
         )  # fmt: skip
         served.logs.add(TOPICS.examples("m"), encode_log(served.model, answer), definition=served.model.hash, epoch="1")
-    told = str(2**62 if frontier is None else frontier)
-    served.logs.add(TOPICS.examples("m"), b"", definition=served.model.hash, epoch="1", reached=told)
+    reached = str(2**62 if frontier is None else frontier)
+    served.logs.add(TOPICS.examples("m"), b"", definition=served.model.hash, epoch="1", reached=reached)
 
 
 def answers(served: Served) -> dict[str, tuple[int, float]]:
@@ -83,7 +83,7 @@ def test_an_example_that_is_not_due_yet_is_not_lost(served: Served) -> None:
 
 def test_another_label_and_a_foreign_example_are_found(served: Served) -> None:
     log(served, ["0", "1", "3", "4"], shift=1)
-    assert {own.why for own in audit(served)} == {"another label answers it"}
+    assert {difference.why for difference in audit(served)} == {"another label answers it"}
     served.logs.topics[TOPICS.stream("b")][0].clear()
     assert len(audit(served)) == 4
 
@@ -92,9 +92,9 @@ def test_what_the_former_learner_logged_counts_for_the_new_one(served: Served) -
     log(served, ["0", "1", "3", "4"])
     for topic in (TOPICS.examples("m"), TOPICS.features("m")):
         for message in served.logs.topics[topic][0]:
-            said = replace(envelope(message.properties, message.payload), examples=served.model.examples_hash)
-            message.properties = said.properties(message.payload)
+            header = replace(envelope(message.properties, message.payload), examples=served.model.examples_hash)
+            message.properties = header.properties(message.payload)
     served.model = msgspec.structs.replace(served.model, learner="another")
     assert audit(served) == []
     del served.logs.topics[TOPICS.examples("m")][0][1]
-    assert [own.id for own in audit(served)] == ["1"]
+    assert [difference.id for difference in audit(served)] == ["1"]

@@ -80,9 +80,9 @@ def kept(served: Served) -> Streams:
 def answers(entries: Sequence[LogEntries]) -> set[tuple[str, int, float | str, int, float]]:
     found = set()
     for part in entries:
-        own = part.answers
-        columns = own.times.tolist(), list(own.labels), own.label_times.tolist(), own.weights.tolist()
-        found |= set(zip(own.ids, *columns, strict=True))
+        answers = part.answers
+        columns = answers.times.tolist(), list(answers.labels), answers.label_times.tolist(), answers.weights.tolist()
+        found |= set(zip(answers.ids, *columns, strict=True))
     return found
 
 
@@ -104,7 +104,7 @@ def test_the_answers_are_those_of_the_oracle(label: LabelDefinition, partitions:
 def test_the_vectors_are_those_that_were_served(span: int, partitions: int) -> None:
     served = Served(events(5), partitions)
     loop = labelled(served, LABELS["absent"])
-    vectors = {own.ids[0]: own.numbers[0] for source in served.served() for own in source}
+    vectors = {vector.ids[0]: vector.numbers[0] for source in served.served() for vector in source}
     found = remade(served, loop, span=span)
     assert sum(map(len, found)) > 100
     for entries in found:
@@ -152,7 +152,7 @@ def test_spans_make_no_difference(label: LabelDefinition, partitions: int) -> No
     loop = labelled(served, label)
     at_once, in_spans = whole(served, loop), whole(served, loop, span=20)
     assert columns(in_spans) == columns(at_once)
-    assert [str(own) for own in in_spans.open] == [str(own) for own in at_once.open]
+    assert [str(question) for question in in_spans.open] == [str(question) for question in at_once.open]
 
 
 def columns(found: Remade) -> list[tuple[Any, ...]]:
@@ -195,14 +195,14 @@ def test_what_is_not_decided_stays_open_with_its_vector(label: LabelDefinition) 
     served = Served(events(3), 2)
     loop = labelled(served, label)
     found = whole(served, loop)
-    vectors = {own.ids[0]: own.numbers[0] for source in served.served() for own in source}
-    asked = {id for entries in found.entries for id in entries.ids}
+    vectors = {vector.ids[0]: vector.numbers[0] for source in served.served() for vector in source}
+    ids = {id for entries in found.entries for id in entries.ids}
     assert len(found.open) > 5
-    assert asked.isdisjoint(own.id for own in found.open)
-    assert asked | {own.id for own in found.open} == set(vectors)
-    for own in found.open:
-        assert own.name in ("p", "q", "r") if label.after is not None else own.name == own.id
-        np.testing.assert_array_equal(own.numbers, vectors[own.id])
+    assert ids.isdisjoint(question.id for question in found.open)
+    assert ids | {question.id for question in found.open} == set(vectors)
+    for question in found.open:
+        assert question.name in ("p", "q", "r") if label.after is not None else question.name == question.id
+        np.testing.assert_array_equal(question.numbers, vectors[question.id])
 
 
 def test_questions_behind_a_position_are_left_out() -> None:
@@ -211,8 +211,8 @@ def test_questions_behind_a_position_are_left_out() -> None:
     log = served.logs.topics[TOPICS.stream("a")][0]
     until = {PartitionId("a", 0): log[30].position}
     found = whole(served, loop, until=until)
-    asked = {id for entries in found.entries for id in entries.ids} | {own.id for own in found.open}
-    assert asked == {json.loads(message.payload)["id"] for message in log[:31]}
+    ids = {id for entries in found.entries for id in entries.ids} | {question.id for question in found.open}
+    assert ids == {json.loads(message.payload)["id"] for message in log[:31]}
 
 
 def test_the_questions_of_requests_are_refused() -> None:

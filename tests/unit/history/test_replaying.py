@@ -35,7 +35,7 @@ def asked(of: list[Event]) -> list[str]:
 
 
 def told(found: list[Difference]) -> set[tuple[str, str]]:
-    return {(own.id, own.what) for own in found}
+    return {(difference.id, difference.what) for difference in found}
 
 
 @pytest.mark.parametrize("partitions", [1, 2])
@@ -55,7 +55,7 @@ def test_an_undisturbed_run_has_no_difference(partitions: int, complete: bool) -
 def test_vectors_are_computed_in_passes() -> None:
     served = Served(events())
     served.learn()
-    passes = [len(own.logged) for own in served.replay(pass_bytes=30_000).vectors(Selection())]
+    passes = [len(part.logged) for part in served.replay(pass_bytes=30_000).vectors(Selection())]
     assert len(passes) > 2
     assert sum(passes) == 40
     assert served.differences(pass_bytes=30_000) == []
@@ -67,20 +67,20 @@ def test_what_a_superseded_owner_sent_and_what_came_twice_does_not_count() -> No
     last = served.served()[-1][-1]
     wrong = replace(last, numbers=last.numbers + 1.0)
     beyond = replace(wrong, positions=[Position(9, 0, -1).to_bytes()])
-    said = {"partition": 0, "definition": served.model.hash}
+    fields = {"partition": 0, "definition": served.model.hash}
     # A new owner announces itself; then the old one still sends, and the new one sends what is out already.
-    log.append(Message(log[-1].position, b"", header(b"", **said, epoch=2, marker=True)))
+    log.append(Message(log[-1].position, b"", header(b"", **fields, epoch=2, marker=True)))
     for epoch, vectors in (("1", beyond), ("2", wrong)):
         payload = encode_vectors(served.model, vectors)
-        log.append(Message(log[-1].position, payload, header(payload, **said, epoch=epoch)))
+        log.append(Message(log[-1].position, payload, header(payload, **fields, epoch=epoch)))
     assert served.differences() == []
 
 
 def test_a_selection_is_all_that_is_replayed() -> None:
     served = Served(events())
     chosen = Selection(frozenset({"010", "012", "013"}), START + 11 * SECOND, START + 70 * SECOND)
-    assert [own.logged.vectors.ids for own in served.replay().vectors(chosen)] == [["012"]]
-    assert [len(own.logged) for own in served.replay().vectors(Selection(limit=3))] == [3]
+    assert [part.logged.vectors.ids for part in served.replay().vectors(chosen)] == [["012"]]
+    assert [len(part.logged) for part in served.replay().vectors(Selection(limit=3))] == [3]
     assert list(served.replay().vectors(Selection(frozenset({"nobody"})))) == []
 
 
@@ -90,11 +90,11 @@ def test_what_a_wait_cut_short_differs_only_from_the_complete_vector() -> None:
     served = Served([asking, late], patient=False)
     assert served.differences() == []
     found = served.differences(complete=True)
-    assert {own.what.split(".")[0] for own in found} == {"seen"}
-    assert {own.why.split(":")[0] for own in found} == {"late event"}
-    (mean,) = [own for own in found if own.what == "seen.mean.12s"]
+    assert {difference.what.split(".")[0] for difference in found} == {"seen"}
+    assert {difference.why.split(":")[0] for difference in found} == {"late event"}
+    (mean,) = [difference for difference in found if difference.what == "seen.mean.12s"]
     assert (mean.logged, mean.recomputed, mean.by) == (None, 5.0, None)
-    (count,) = [own for own in found if own.what == "seen.count.12s"]
+    (count,) = [difference for difference in found if difference.what == "seen.count.12s"]
     assert (count.logged, count.recomputed, count.by) == (0.0, 1.0, 1.0)
     assert count.why == "late event: its cut of b ends at its beginning, the row went on to 3:0:-1"
 
@@ -110,14 +110,16 @@ def test_an_altered_event_is_named_where_it_changes_a_value(tmp_path: Path) -> N
     found = served.differences(alterations=alterations)
     # Only q's window of a minute holds it.
     seeing = {
-        own.id for own in events() if own.stream == "a" and own.k == before.k and before.at < own.at - own.at % SECOND
+        event.id
+        for event in events()
+        if event.stream == "a" and event.k == before.k and before.at < event.at - event.at % SECOND
     }
-    values = [own for own in found if own.what != "score"]
-    assert {own.id for own in values if own.what == "seen.sum.1m"} == seeing
-    assert {own.what.split(".")[0] for own in values} == {"seen", "coarse"}
-    assert {own.what.split(".")[1] for own in values} <= {"sum", "mean", "std", "last"}
-    assert {own.why for own in values} == {"altered event: b 041"}
-    assert {own.why for own in found if own.what == "score"} == {"its vector differs"}
+    values = [difference for difference in found if difference.what != "score"]
+    assert {difference.id for difference in values if difference.what == "seen.sum.1m"} == seeing
+    assert {difference.what.split(".")[0] for difference in values} == {"seen", "coarse"}
+    assert {difference.what.split(".")[1] for difference in values} <= {"sum", "mean", "std", "last"}
+    assert {difference.why for difference in values} == {"altered event: b 041"}
+    assert {difference.why for difference in found if difference.what == "score"} == {"its vector differs"}
     assert alterations.altered == {"b": {"041"}}
     assert alterations.strangers() == {}
 
@@ -130,9 +132,13 @@ def test_an_altered_entity_takes_the_event_from_one_row_to_the_other(tmp_path: P
     alterations = Alterations()
     alterations.read(served.loop, "b", file)
     found = served.differences(alterations=alterations)
-    counted = {own.id: own.by for own in found if own.what == "seen.count.1m"}
-    after = [own for own in events() if own.stream == "a" and own.at > before.at and own.at < before.at + 55 * SECOND]
-    assert counted == {own.id: {before.k: -1.0, "p": 1.0}[own.k] for own in after if own.k in (before.k, "p")}
+    counted = {difference.id: difference.by for difference in found if difference.what == "seen.count.1m"}
+    after = [
+        event
+        for event in events()
+        if event.stream == "a" and event.at > before.at and event.at < before.at + 55 * SECOND
+    ]
+    assert counted == {event.id: {before.k: -1.0, "p": 1.0}[event.k] for event in after if event.k in (before.k, "p")}
 
 
 def test_an_event_that_is_left_out_is_missed() -> None:
@@ -141,10 +147,10 @@ def test_an_event_that_is_left_out_is_missed() -> None:
     alterations.leave_out(served.loop, "a", "040")
     alterations.leave_out(served.loop, "b", "nobody")
     found = served.differences(alterations=alterations)
-    gone = [own for own in found if own.what == "vector"]
+    gone = [difference for difference in found if difference.what == "vector"]
     why = "its event was left out of a, or altered so that it is not taken"
-    assert [(own.id, own.why) for own in gone] == [("040", why)]
-    assert {own.what.split(".")[0] for own in found} == {"vector", "asked"}
+    assert [(difference.id, difference.why) for difference in gone] == [("040", why)]
+    assert {difference.what.split(".")[0] for difference in found} == {"vector", "asked"}
     assert alterations.strangers() == {"b": ["nobody"]}
 
 
@@ -162,20 +168,24 @@ def test_another_event_in_the_place_of_one_is_noticed() -> None:
     log = served.logs.topics[TOPICS.stream("b")][0]
     log[20] = Message(log[20].position, encode(replace(events()[41], x=7.0)))
     found = served.differences()
-    assert {own.what.split(".")[0] for own in found} == {"seen", "coarse"}
-    assert {own.why for own in found} == {"other events: what its cut holds has other values"}
+    assert {difference.what.split(".")[0] for difference in found} == {"seen", "coarse"}
+    assert {difference.why for difference in found} == {"other events: what its cut holds has other values"}
 
 
 def test_an_event_of_another_entity_where_a_cut_ends_is_noticed() -> None:
     served = Served(events())
     log = served.logs.topics[TOPICS.stream("b")][0]
     # A row may be ahead of its reader: choose one whose newest event its reader does see.
-    ends = {own.ids[0]: (int(own.cuts[0, 1, 1]), int(own.times[0])) for message in served.served() for own in message}
-    own, place = next(
-        (own, place) for own, (place, time) in ends.items() if place > 10 and events()[2 * place + 1].at < time
+    ends = {
+        vector.ids[0]: (int(vector.cuts[0, 1, 1]), int(vector.times[0]))
+        for message in served.served()
+        for vector in message
+    }
+    id, place = next(
+        (id, place) for id, (place, time) in ends.items() if place > 10 and events()[2 * place + 1].at < time
     )
     log[place] = Message(log[place].position, encode(replace(events()[2 * place + 1], k="s")))
-    whys = {found.why for found in served.differences(Selection(frozenset({own})))}
+    whys = {found.why for found in served.differences(Selection(frozenset({id})))}
     assert whys == {f"another event: b has none of its entity at 3:{place}:-1, where its cut ends"}
 
 
@@ -184,9 +194,9 @@ def test_what_is_retained_no_more_is_told() -> None:
     del served.logs.topics[TOPICS.stream("a")][0][:10]
     del served.logs.topics[TOPICS.stream("b")][0][:20]
     found = served.differences()
-    assert {own.id for own in found if own.what == "vector"} == set(asked(events())[:10])
-    assert "a has no event at 3:0:-1 any more" in {own.why for own in found}
-    assert any(own.why.startswith("b is retained from 3:20:-1 on, its cut ends at 3:") for own in found)
+    assert {difference.id for difference in found if difference.what == "vector"} == set(asked(events())[:10])
+    assert "a has no event at 3:0:-1 any more" in {difference.why for difference in found}
+    assert any(difference.why.startswith("b is retained from 3:20:-1 on, its cut ends at 3:") for difference in found)
 
 
 @pytest.mark.parametrize("field", ["at", ""])
@@ -207,7 +217,7 @@ def test_a_score_of_another_version_is_told() -> None:
     served.learn()
     published = [ModelVersion.FromString(m.payload) for m in served.logs.topics[TOPICS.models][0]]
     vector = served.served()[-1][-1]
-    served.predict(vector, Version(served.model, published[0]), said=30, epoch=None)
+    served.predict(vector, Version(served.model, published[0]), examples=30, epoch=None)
     served.predict(vector, Version(served.model, published[2]), epoch=None)
     (found,) = served.differences()
     assert (found.id, found.what) == (vector.ids[0], "score")
@@ -231,8 +241,8 @@ def test_a_version_that_is_on_its_topic_no_more_is_learned_again() -> None:
 
 def test_another_definition_is_passed_over_and_counted() -> None:
     served = Served(events())
-    own = msgspec.structs.replace(served.model, learner="another")
-    served.model = own
+    model = msgspec.structs.replace(served.model, learner="another")
+    served.model = model
     replay = served.replay()
     assert list(replay.vectors(Selection())) == []
     assert replay.log.foreign > 0

@@ -13,8 +13,8 @@ def admission(ahead: int | None = None) -> Admission:
     return Admission(stream(lateness=10 * SECOND, ahead=ahead), lambda: NOW)
 
 
-def refused(own: Admission, *times: int) -> list[int]:
-    return [times[index] for index, _ in own.admit([event(at=time) for time in times]).refused]
+def refused(admission: Admission, *times: int) -> list[int]:
+    return [times[index] for index, _ in admission.admit([event(at=time) for time in times]).refused]
 
 
 def test_whether_an_event_is_late_is_left_to_its_owner() -> None:

@@ -62,7 +62,7 @@ async def test_an_invalid_event_is_buried_and_told(service: Service) -> None:
     with pytest.raises(InvalidEvent, match="field 'at' is"):
         await service.ingest.publish("clicks", event(at="never"))
     assert service.log.written == []
-    assert [(own.stream, own.event, own.error.field) for own in service.log.letters] == [
+    assert [(letter.stream, letter.event, letter.error.field) for letter in service.log.letters] == [
         ("clicks", event(at="never"), "at")
     ]
     assert service.counts == {"rejected": 1, "rejected:clicks": 1, "dead_letters": 1}
@@ -91,7 +91,7 @@ async def test_the_valid_ones_beside_the_invalid_go_through_in_order(service: Se
         Batch("clicks", [event("d", user=1), event("e")], mark=Mark(7, "me")),
     )
     assert (summary.accepted, summary.rejected) == (4, 2)
-    assert [(own.stream, own.index, own.error.field) for own in summary.rejections] == [
+    assert [(rejection.stream, rejection.index, rejection.error.field) for rejection in summary.rejections] == [
         ("clicks", 1, ""),
         ("clicks", 3, "user"),
     ]
@@ -168,7 +168,7 @@ async def test_a_call_is_answered_with_what_the_owners_decided(service: Service)
     )
     assert summary[:2] == (1, 2)
     assert summary[3:] == (1, 1, 1)
-    assert [(own.index, own.error.field) for own in summary.rejections] == [(1, ""), (3, "at")]
+    assert [(rejection.index, rejection.error.field) for rejection in summary.rejections] == [(1, ""), (3, "at")]
     ((call, stream_, events),) = service.decisions.asked
     assert (stream_, events) == ("clicks", 4)
     assert service.log.calls == [f"{call}:{index}" for index in (0, 2, 3, 4)]

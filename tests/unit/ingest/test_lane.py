@@ -68,8 +68,8 @@ async def test_order_is_kept_and_markers_go_to_every_partition() -> None:
             await lane.write([b"c"], ["k"]),
         ]
         await asyncio.gather(*under_way)
-    said = {"headrace-mark": "5", "headrace-sender": "me"}
-    marks = [(b"", {**said, "headrace-partition": partition}) for partition in "01"]
+    properties = {"headrace-mark": "5", "headrace-sender": "me"}
+    marks = [(b"", {**properties, "headrace-partition": partition}) for partition in "01"]
     assert producer.taken == [b"a", b"b", *marks, b"c"]
 
 

@@ -58,7 +58,7 @@ def stream(name: str, partitions: int, horizon: int = 60 * SECOND) -> StreamDefi
 def view(name: str, of: str, resolution: int = SECOND) -> ViewDefinition:
     return ViewDefinition(
         name, of, ("k",), None, (),
-        tuple(AggregateDefinition(own, own, "x") for own in OPERATIONS),
+        tuple(AggregateDefinition(operation, operation, "x") for operation in OPERATIONS),
         (Window("12s", 12 * SECOND, resolution), Window("1m", 60 * SECOND, 5 * resolution)),
         resolution, 2 * LATENESS + 60 * SECOND,
     )  # fmt: skip
@@ -67,9 +67,9 @@ def view(name: str, of: str, resolution: int = SECOND) -> ViewDefinition:
 def loop(partitions: int = 1, horizon: int = 60 * SECOND) -> LoopDefinition:
     views = (view("asked", "a"), view("seen", "b"), view("coarse", "b", 4 * SECOND))
     features = tuple(
-        FeatureDefinition(f"{own.name}.{op}.{w.name}", FieldType.FLOAT, Aggregate(own.name, op, w.name, ("k",)))
-        for own in views
-        for w in own.windows
+        FeatureDefinition(f"{view.name}.{op}.{w.name}", FieldType.FLOAT, Aggregate(view.name, op, w.name, ("k",)))
+        for view in views
+        for w in view.windows
         for op in OPERATIONS
     )
     model = ModelDefinition(
@@ -102,7 +102,7 @@ class Worker:
 
     def __post_init__(self) -> None:
         self.loop = loop(self.partitions)
-        self.codecs = {own.name: StreamCodec(own) for own in self.loop.streams}
+        self.codecs = {stream.name: StreamCodec(stream) for stream in self.loop.streams}
         self.start()
 
     def start(self) -> None:
@@ -110,16 +110,16 @@ class Worker:
         self.fold = Fold(self.loop, step_events=7, wide=self.wide)
         for name in ("a", "b"):
             for partition in range(self.partitions):
-                own = PartitionId(name, partition)
-                self.fold.own(own, replace(self.progress.get(own, Progress())), {})
+                partition_id = PartitionId(name, partition)
+                self.fold.own(partition_id, replace(self.progress.get(partition_id, Progress())), {})
 
-    def accept(self, own: PartitionId, events: Sequence[tuple[int, Event]]) -> None:
+    def accept(self, partition: PartitionId, events: Sequence[tuple[int, Event]]) -> None:
         payloads = [
             msgspec.json.encode({"id": event.id, "at": event.at, "k": event.k, "x": event.x}) for _, event in events
         ]
-        columns, _, _ = self.codecs[own.stream].columns(payloads)
+        columns, _, _ = self.codecs[partition.stream].columns(payloads)
         positions = [(place, 0, -1) for place, _ in events]
-        self.refused += len(self.fold.partitions[own].accept(columns, positions, [0] * len(events), 0))
+        self.refused += len(self.fold.partitions[partition].accept(columns, positions, [0] * len(events), 0))
 
     def step(self, save: bool = True) -> None:
         while not (plan := self.fold.plan()).empty:
@@ -128,23 +128,23 @@ class Worker:
                     if (rows, key) in self.rows:
                         self.fold.rows[rows].add(key, self.rows[rows, key])
             step = self.fold.execute(plan)
-            for made in step.vectors:
-                for row, own in enumerate(made.ids):
-                    values = (made.assembled.numbers[row].tolist(), made.assembled.cuts[row].tolist())
-                    if own not in self.vectors:
-                        self.vectors[own] = values
-                        self.order.append(own)
-                assert made.assembled.behind == 0
+            for vectors in step.vectors:
+                for row, id in enumerate(vectors.ids):
+                    values = (vectors.assembled.numbers[row].tolist(), vectors.assembled.cuts[row].tolist())
+                    if id not in self.vectors:
+                        self.vectors[id] = values
+                        self.order.append(id)
+                assert vectors.assembled.behind == 0
             for changed in step.changed:
                 held = self.fold.rows[changed.rows]
                 for slot, state in zip(changed.slots, held.dump(changed.slots, 1), strict=True):
                     self.rows[changed.rows, held.key(slot)] = state
             if save:
-                self.progress = {name: replace(own.progress) for name, own in self.fold.partitions.items()}
+                self.progress = {name: replace(partition.progress) for name, partition in self.fold.partitions.items()}
 
     def finish(self) -> None:
-        for own in self.fold.partitions.values():
-            own.end(own.last)
+        for partition in self.fold.partitions.values():
+            partition.end(partition.last)
         self.step()
 
 
@@ -174,8 +174,8 @@ def logs(events: Sequence[Event], partitions: int) -> dict[PartitionId, list[tup
         PartitionId(name, index): [] for name in ("a", "b") for index in range(partitions)
     }
     for event in events:
-        own = found[PartitionId(event.stream, partition_of(event.k, partitions))]
-        own.append((len(own), event))
+        log = found[PartitionId(event.stream, partition_of(event.k, partitions))]
+        log.append((len(log), event))
     return found
 
 
@@ -203,13 +203,13 @@ def run(events: Sequence[Event], partitions: int, chance: random.Random | None) 
     """Feed the partitions: whole, or in random batches with crashes."""
     worker = Worker(partitions)
     remaining = logs(events, partitions)
-    whole = logs(events, partitions)
+    by_partition = logs(events, partitions)
     while any(remaining.values()):
-        ready = [own for own, log in remaining.items() if log]
-        own = chance.choice(ready) if chance else ready[0]
-        size = chance.randint(1, 9) if chance else len(remaining[own])
-        batch, remaining[own] = remaining[own][:size], remaining[own][size:]
-        worker.accept(own, batch)
+        ready = [partition for partition, log in remaining.items() if log]
+        partition = chance.choice(ready) if chance else ready[0]
+        size = chance.randint(1, 9) if chance else len(remaining[partition])
+        batch, remaining[partition] = remaining[partition][:size], remaining[partition][size:]
+        worker.accept(partition, batch)
         if chance is None or chance.random() < 0.5:
             worker.step(save=chance is None or chance.random() < 0.5)
         if chance and chance.random() < 0.15:
@@ -217,7 +217,7 @@ def run(events: Sequence[Event], partitions: int, chance: random.Random | None) 
             worker.start()
             remaining = {
                 name: [item for item in log if (item[0], 0, -1) > worker.progress.get(name, Progress()).done]
-                for name, log in whole.items()
+                for name, log in by_partition.items()
             }
     worker.finish()
     return worker
@@ -234,10 +234,10 @@ def test_vectors_equal_the_definition_also_across_1970(start: int, moves: list[t
         if event.stream != "a":
             continue
         expected: list[float] = []
-        for own in worker.loop.views:
-            name = own.stream
+        for view in worker.loop.views:
+            name = view.stream
             past = [(e.at, {"x": e.x}) for e in events if e.stream == name and e.k == event.k]
-            expected += naive_values(own, past, event.at)
+            expected += naive_values(view, past, event.at)
         np.testing.assert_allclose(worker.vectors[event.id][0], [*expected, event.x], rtol=1e-9, atol=1e-6)
 
 
@@ -249,18 +249,18 @@ def test_batches_interleaving_and_crashes_change_no_bit(
     events = timeline(moves)
     plain = run(events, partitions, None)
     disturbed = run(events, partitions, random.Random(seed))
-    assert {own: msgspec.json.encode(values) for own, (values, _) in disturbed.vectors.items()} == {
-        own: msgspec.json.encode(values) for own, (values, _) in plain.vectors.items()
+    assert {id: msgspec.json.encode(values) for id, (values, _) in disturbed.vectors.items()} == {
+        id: msgspec.json.encode(values) for id, (values, _) in plain.vectors.items()
     }
     assert disturbed.rows == plain.rows
 
 
 def test_too_late_and_sent_before() -> None:
     worker = Worker(1)
-    own = PartitionId("a", 0)
+    partition_id = PartitionId("a", 0)
     first = Event("a", "1", START + 20 * SECOND, "p", 1.0)
     late = Event("a", "2", START + 14 * SECOND, "p", 1.0)
-    partition = worker.fold.partitions[own]
+    partition = worker.fold.partitions[partition_id]
     columns, _, _ = worker.codecs["a"].columns(
         [msgspec.json.encode({"id": e.id, "at": e.at, "k": e.k, "x": e.x}) for e in (first, late, first)]
     )
@@ -292,7 +292,9 @@ def test_a_vector_waits_for_the_finest_view_that_it_reads() -> None:
     worker.accept(seen, [(1, Event("b", "b1", START + 2 * SECOND, "p", 1.0))])
     worker.finish()
     assert worker.refused == 0
-    values = dict(zip([own.name for own in worker.loop.models[0].features], worker.vectors["1"][0], strict=True))
+    values = dict(
+        zip([feature.name for feature in worker.loop.models[0].features], worker.vectors["1"][0], strict=True)
+    )
     assert (values["seen.count.12s"], values["coarse.count.12s"]) == (1.0, 0.0)
 
 
@@ -332,9 +334,9 @@ def test_a_vector_holds_that_of_a_former_definition_behind_its_own() -> None:
         one.accept(PartitionId("b", 0), seen)
         one.accept(PartitionId("a", 0), [(0, Event("a", "1", START + 21 * SECOND, "p", 1.0))])
         one.finish()
-    (numbers, cut), (own, own_cut) = worker.vectors["1"], plain.vectors["1"]
-    np.testing.assert_array_equal(numbers[:-1], own)
-    assert cut == own_cut
+    (numbers, cut), (plain_numbers, plain_cut) = worker.vectors["1"], plain.vectors["1"]
+    np.testing.assert_array_equal(numbers[:-1], plain_numbers)
+    assert cut == plain_cut
     # The value is that of the former view, with its hops of two seconds.
     assert math.expm1(numbers[-1]) == pytest.approx(11.0)
 
@@ -343,7 +345,9 @@ def test_missing_values_are_missing_features() -> None:
     worker = Worker(1)
     worker.accept(PartitionId("a", 0), [(0, Event("a", "1", START, "p", 1.0))])
     worker.finish()
-    values = dict(zip([own.name for own in worker.loop.models[0].features], worker.vectors["1"][0], strict=True))
+    values = dict(
+        zip([feature.name for feature in worker.loop.models[0].features], worker.vectors["1"][0], strict=True)
+    )
     assert values["asked.count.12s"] == 0.0
     assert math.isnan(values["asked.mean.12s"])
     assert values["x"] == 1.0
@@ -351,22 +355,24 @@ def test_missing_values_are_missing_features() -> None:
 
 def test_a_backlog_of_one_stream_holds_the_others_back() -> None:
     """Otherwise its vectors would find rows that have moved on by more than they keep."""
-    asked = [Event("a", f"a{index:03d}", START + 10 * index * SECOND, "p", 1.0) for index in range(40)]
+    questions = [Event("a", f"a{index:03d}", START + 10 * index * SECOND, "p", 1.0) for index in range(40)]
     seen = [
         Event("b", f"b{index:03d}", START + 300 * index * SECOND + SECOND, "p", float(index)) for index in range(40)
     ]
-    events = sorted([*asked, *seen], key=lambda event: event.at)
+    events = sorted([*questions, *seen], key=lambda event: event.at)
     one_by_one, at_once = Worker(1), Worker(1)
     for event in events:
-        own = PartitionId(event.stream, 0)
-        one_by_one.accept(own, [(int(event.id[1:]), event)])
+        partition = PartitionId(event.stream, 0)
+        one_by_one.accept(partition, [(int(event.id[1:]), event)])
         one_by_one.step()
     one_by_one.finish()
-    for name, backlog in (("a", asked), ("b", seen)):
+    for name, backlog in (("a", questions), ("b", seen)):
         at_once.accept(PartitionId(name, 0), list(enumerate(backlog)))
     at_once.finish()
-    assert at_once.order == [event.id for event in asked]
-    values = [[msgspec.json.encode(own.vectors[event.id][0]) for event in asked] for own in (at_once, one_by_one)]
+    assert at_once.order == [event.id for event in questions]
+    values = [
+        [msgspec.json.encode(worker.vectors[event.id][0]) for event in questions] for worker in (at_once, one_by_one)
+    ]
     assert values[0] == values[1]
 
 
@@ -374,7 +380,7 @@ def test_large_integers_are_entities_of_their_own() -> None:
     """A float64 would merge two of them; and the type that holds them must not change how they are written."""
     keyed = StreamDefinition("s", (Field("k", FieldType.INT, optional=True),), "k", "k", "k", lateness=0, horizon=0)
     column = StreamCodec(msgspec.structs.replace(keyed, time="k"))._to_columns
-    small, large = ([type("Event", (), {"k": own})() for own in keys] for keys in ((7, 5), (7, 2**53, 2**53 + 1)))
+    small, large = ([type("Event", (), {"k": key})() for key in keys] for keys in ((7, 5), (7, 2**53, 2**53 + 1)))
     found = EventColumns.concat([column(small), column(large)])
     assert entity_keys([found.fields["k"]], 5) == ["7", "5", "7", str(2**53), str(2**53 + 1)]
     assert Program([Column("k")], [Column("k")]).matrix(found.fields, ("k",), 5)[:, 0].tolist()[:3] == [7.0, 5.0, 7.0]

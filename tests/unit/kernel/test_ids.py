@@ -40,7 +40,7 @@ class Naive:
             del self.seen[next(iter(self.seen))]
 
     def outdated(self) -> list[str]:
-        return list(takewhile(lambda own: self.seen[own] < self.newest - HORIZON, self.seen))
+        return list(takewhile(lambda id: self.seen[id] < self.newest - HORIZON, self.seen))
 
 
 @given(_events)

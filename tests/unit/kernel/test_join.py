@@ -55,13 +55,17 @@ def expected(read: Sequence[Half]) -> set[tuple[str, int, int, int]]:
     for id in {half.id for half in read}:
         questions: list[Half] = []
         for half in read:
-            if half.id == id and not half.label and all(abs(half.time - own.time) > BOUND for own in questions):
+            if (
+                half.id == id
+                and not half.label
+                and all(abs(half.time - question.time) > BOUND for question in questions)
+            ):
                 questions.append(half)
-        taken: set[Half] = set()
-        for question in sorted(questions, key=lambda own: own.time):
-            near = [own for own in read if own.label and own.id == id and abs(own.time - question.time) <= BOUND]
-            theirs = [own for own in near if own not in taken]
-            taken.update(near)
+        used: set[Half] = set()
+        for question in sorted(questions, key=lambda half: half.time):
+            near = [half for half in read if half.label and half.id == id and abs(half.time - question.time) <= BOUND]
+            theirs = [half for half in near if half not in used]
+            used.update(near)
             if theirs:
                 found.add((id, question.time, question.number, theirs[0].number))
     return found
@@ -90,14 +94,14 @@ class Model:
 
     def take(self, *read: Half) -> list[bool]:
         join = Join(self.rule, self.waiting.load(half.entity for half in read))
-        taken = [
+        results = [
             join.label(half.entity, Outcome(half.time, float(half.number)))
             if half.label
             else join.question(half.entity, half.id, half.time, half.number.to_bytes(2, "big"))
             for half in read
         ]
         self.waiting.change(join.changes)
-        return taken
+        return results
 
     def advance(
         self, marks: Watermarks, limit: int = 100, written: dict[tuple[str, int], Written] | None = None
@@ -121,7 +125,7 @@ class Model:
 
 
 def examples(entries: Sequence[Logged]) -> list[tuple[str, int, int, int]]:
-    answers = [(own.question, own.question.outcome) for own in entries if not own.asks]
+    answers = [(entry.question, entry.question.outcome) for entry in entries if not entry.asks]
     return [
         (question.id, question.time, int.from_bytes(question.vector or b"", "big"), int(outcome.value))
         for question, outcome in answers
@@ -151,11 +155,11 @@ def test_any_interleaving_gives_the_examples_defined(
     sources = {is_label: [half for half in every if half.label is is_label] for is_label in (False, True)}
     model = Model()
     while any(sources.values()):
-        is_label = data.draw(st.sampled_from([own for own, source in sources.items() if source]))
+        is_label = data.draw(st.sampled_from([is_label for is_label, source in sources.items() if source]))
         size = data.draw(st.integers(1, len(sources[is_label])))
         model.take(*[sources[is_label].pop(0) for _ in range(size)])
         if data.draw(st.booleans()):
-            questions, labels = (min((half.time for half in own), default=FAR) for own in sources.values())
+            questions, labels = (min((half.time for half in source), default=FAR) for source in sources.values())
             release = RESTING if rests and data.draw(st.booleans()) else None
             model.advance(marks(questions, labels, release), data.draw(st.integers(1, 9)))
     while any(model.waiting.entries.values()):
@@ -170,21 +174,21 @@ def test_any_interleaving_gives_the_examples_defined(
 
 def assert_numbered(entries: Sequence[Logged]) -> None:
     """Assert that each entry has the next place; each question is asked once and closed once, after it."""
-    assert [own.seq for own in entries] == list(range(len(entries)))
-    asked = [own.question.seq for own in entries if own.asks]
-    closed = [own.question.seq for own in entries if not own.asks]
-    assert sorted(closed) == asked == sorted(asked)
-    assert all(own.question.seq <= own.seq for own in entries if own.question.seq is not None)
+    assert [entry.seq for entry in entries] == list(range(len(entries)))
+    seqs = [entry.question.seq for entry in entries if entry.asks]
+    closed = [entry.question.seq for entry in entries if not entry.asks]
+    assert sorted(closed) == seqs == sorted(seqs)
+    assert all(entry.question.seq <= entry.seq for entry in entries if entry.question.seq is not None)
 
 
 def assert_ordered(model: Model) -> None:
     """Assert that an answer known at t precedes the questions at t, except its own."""
     placed = []
-    for own in model.entries:
-        question, known = own.question, own.question.known(model.rule.bound)
-        after_its_question = own.asks or known == question.time
-        at = question.time if own.asks else known
-        placed.append((at, after_its_question, question.time, question.id, not own.asks))
+    for entry in model.entries:
+        question, known = entry.question, entry.question.known(model.rule.bound)
+        after_its_question = entry.asks or known == question.time
+        at = question.time if entry.asks else known
+        placed.append((at, after_its_question, question.time, question.id, not entry.asks))
     assert placed == sorted(placed)
 
 
@@ -210,7 +214,7 @@ def test_a_silent_source_expires_nothing_however_long() -> None:
     assert (model.expired, model.unmatched) == (1, 1)
     model.take(label("b", FAR), question("d", FAR))
     model.advance(marks(FAR, FAR, RESTING))
-    assert [own[0] for own in model.logged] == ["b", "d"]
+    assert [example[0] for example in model.logged] == ["b", "d"]
 
 
 def test_a_question_expires_by_the_labels_watermark() -> None:
@@ -257,7 +261,7 @@ def test_an_example_waits_for_both_watermarks() -> None:
     model.take(question("b", 10), label("b", 20))
     assert examples(model.advance(marks(20, 100)).entries) == []
     decided = model.advance(marks(21, 21))
-    assert [own[0] for own in examples(decided.entries)] == ["b"]
+    assert [example[0] for example in examples(decided.entries)] == ["b"]
     assert not decided.released
 
 
@@ -265,7 +269,7 @@ def test_rest_releases_a_complete_example_and_says_so() -> None:
     model = Model()
     model.take(question("b", 10), label("b", 20))
     decided = model.advance(marks(5, 20, RESTING))
-    assert [own[0] for own in examples(decided.entries)] == ["b"]
+    assert [example[0] for example in examples(decided.entries)] == ["b"]
     assert decided.released
 
 
@@ -310,7 +314,7 @@ def test_a_question_is_logged_at_its_time_and_its_answer_when_it_is_known() -> N
     model = Model()
     model.take(question("a", 10), question("b", 20), label("a", 20, 3), question("c", 20), label("c", 20, 4))
     model.advance(marks(FAR, FAR))
-    found = [(own.question.id, own.asks) for own in model.entries]
+    found = [(entry.question.id, entry.asks) for entry in model.entries]
     # An answer known at 20 precedes a question asked at 20; c learns its own answer only after it was asked.
     assert found == [("a", True), ("a", False), ("b", True), ("c", True), ("c", False), ("b", False)]
 
@@ -321,7 +325,7 @@ def test_what_comes_after_its_place_is_logged_on_arrival() -> None:
     model.advance(marks(5, 5, RESTING))
     model.take(question("a", 10), label("a", 11))
     assert model.advance(marks(5, 5, RESTING)).released
-    assert [(own.question.id, own.seq) for own in model.entries] == [("b", 0), ("b", 1), ("a", 2), ("a", 3)]
+    assert [(entry.question.id, entry.seq) for entry in model.entries] == [("b", 0), ("b", 1), ("a", 2), ("a", 3)]
 
 
 def test_a_question_of_a_request_is_logged_where_it_is_read() -> None:
@@ -330,7 +334,7 @@ def test_a_question_of_a_request_is_logged_where_it_is_read() -> None:
     assert not model.advance(marks(0, 0)).released
     model.take(question("a", 100), label("b", 150))
     model.advance(marks(0, 0))
-    assert [own.question.id for own in model.entries] == ["b", "a"]
+    assert [entry.question.id for entry in model.entries] == ["b", "a"]
 
 
 @given(halves, st.sampled_from(["absent", "correct", "forecast"]), st.data())
@@ -350,14 +354,14 @@ def test_any_interleaving_gives_the_answers_of_its_rule(
     sources = {is_label: [half for half in every if half.label is is_label] for is_label in (False, True)}
     model = Model(rule)
     while any(sources.values()):
-        is_label = data.draw(st.sampled_from([own for own, source in sources.items() if source]))
+        is_label = data.draw(st.sampled_from([is_label for is_label, source in sources.items() if source]))
         model.take(sources[is_label].pop(0))
         if data.draw(st.booleans()):
-            questions, labels = (min((half.time for half in own), default=FAR) for own in sources.values())
+            questions, labels = (min((half.time for half in source), default=FAR) for source in sources.values())
             model.advance(marks(questions, labels), data.draw(st.integers(1, 9)))
     while any(model.waiting.entries.values()):
         model.advance(marks(FAR, FAR), 3)
-    assert {(own[0], own[1], own[3]) for own in model.logged} == by_rule(every, rule)
+    assert {(example[0], example[1], example[3]) for example in model.logged} == by_rule(every, rule)
     assert len(model.logged) == len(set(model.logged))
     assert_numbered(model.entries)
     assert_ordered(model)
@@ -368,24 +372,26 @@ def by_rule(read: Sequence[Half], rule: Rule) -> set[tuple[str, int, int]]:
     found: set[tuple[str, int, int]] = set()
     questions: list[Half] = []
     for half in read:
-        again = (own for own in questions if own.id == half.id and abs(own.time - half.time) <= BOUND)
+        again = (
+            question for question in questions if question.id == half.id and abs(question.time - half.time) <= BOUND
+        )
         if not half.label and not any(again):
             questions.append(half)
-    taken: set[int] = set()
-    for asked in questions:
-        labels = [half for half in read if half.label and half.entity == asked.entity]
+    used: set[int] = set()
+    for question in questions:
+        labels = [half for half in read if half.label and half.entity == question.entity]
         if rule.after is not None:
-            near = [half for half in labels if asked.time + rule.after <= half.time <= asked.time + BOUND]
+            near = [half for half in labels if question.time + rule.after <= half.time <= question.time + BOUND]
             answer = min(near, key=lambda half: half.time).number if near else None
         else:
-            near = [half for half in labels if abs(half.time - asked.time) <= BOUND and half.number not in taken]
-            taken.update(half.number for half in near)
+            near = [half for half in labels if abs(half.time - question.time) <= BOUND and half.number not in used]
+            used.update(half.number for half in near)
             last = max(near, key=lambda half: (half.time, read.index(half))) if near else None
             answer = (last if rule.correct else near[0]).number if near and last else None
         if answer is None and rule.absent is not None:
             answer = int(rule.absent)
         if answer is not None:
-            found.add((asked.id, asked.time, answer))
+            found.add((question.id, question.time, answer))
     return found
 
 
@@ -411,10 +417,10 @@ def test_a_corrected_label_counts_at_the_end_of_the_bound() -> None:
 
 def test_one_event_answers_every_forecast_that_waits_for_it() -> None:
     model = Model(Rule(BOUND, after=20))
-    asked = [Half(f"q{time}", time, time, False, "p") for time in (100, 105, 110)]
-    model.take(*asked, Half("x", 115, 1, True, "p"), Half("y", 127, 2, True, "p"), Half("z", 131, 3, True, "p"))
+    questions = [Half(f"q{time}", time, time, False, "p") for time in (100, 105, 110)]
+    model.take(*questions, Half("x", 115, 1, True, "p"), Half("y", 127, 2, True, "p"), Half("z", 131, 3, True, "p"))
     model.advance(marks(FAR, 128))
-    assert [(own[0], own[3]) for own in model.logged] == [("q100", 2), ("q105", 2)]
+    assert [(example[0], example[3]) for example in model.logged] == [("q100", 2), ("q105", 2)]
     model.advance(marks(FAR, 132))
     assert model.logged[-1] == ("q110", 110, 110, 3)
 
@@ -434,7 +440,7 @@ def test_what_the_log_holds_keeps_its_place() -> None:
     model.advance(marks(FAR, 20), written=written)
     assert (model.entries, written) == ([], {})
     decided = model.advance(marks(FAR, FAR))
-    assert [own.question.seq for own in decided.entries] == [5]
+    assert [entry.question.seq for entry in decided.entries] == [5]
 
 
 @given(st.text(), st.text(), st.integers(0, 5))

@@ -19,9 +19,9 @@ from tests.unit.kernel.naive import naive_values
 from tests.unit.kernel.test_fold import Event, Worker, logs, loop, run, steps, timeline
 
 
-def accepted(events: Sequence[tuple[int, Event]], own: PartitionId, sizes: random.Random, parts: int) -> list[Waiting]:
+def accepted(events: Sequence[tuple[int, Event]], name: PartitionId, sizes: random.Random, parts: int) -> list[Waiting]:
     """Return what a partition's owner accepts of its log, in batches of any sizes."""
-    stream = loop(parts).stream(own.stream)
+    stream = loop(parts).stream(name.stream)
     codec, partition = StreamCodec(stream), Partition(stream, Progress(), {}, ())
     found: list[Waiting] = []
     rest = list(events)
@@ -41,37 +41,37 @@ def replayed(
 ) -> tuple[dict[str, list[float]], Assembled]:
     """Recompute every vector, at its cut or completely."""
     sizes = random.Random(seed)
-    whole = logs(events, parts)
-    asked = [
-        own
+    by_partition = logs(events, parts)
+    batches = [
+        batch
         for part in range(parts)
-        for own in accepted(whole[PartitionId("a", part)], PartitionId("a", part), sizes, parts)
+        for batch in accepted(by_partition[PartitionId("a", part)], PartitionId("a", part), sizes, parts)
     ]
-    if not asked:
+    if not batches:
         return {}, Assembled(np.empty((0, 0)), [], np.empty((0, 0, 3), np.int64), np.empty((0, 0), np.int64), 0)
-    columns = EventColumns.concat([own.columns for own in asked])
-    keys = np.concatenate([own.keys for own in asked])
-    recorded = None if cuts is None else np.array([cuts[own] for own in columns.ids], np.int64)
+    columns = EventColumns.concat([batch.columns for batch in batches])
+    keys = np.concatenate([batch.keys for batch in batches])
+    recorded = None if cuts is None else np.array([cuts[id] for id in columns.ids], np.int64)
     replay = VectorReplay(loop(parts), loop(parts).models[0], columns, keys, recorded)
     for name in replay.streams:
         for part in range(parts):
-            own = PartitionId(name, part)
-            folded = replay.partition(own)
-            for batch in accepted(whole[own], own, sizes, parts):
+            partition = PartitionId(name, part)
+            folded = replay.partition(partition)
+            for batch in accepted(by_partition[partition], partition, sizes, parts):
                 folded.fold(batch)
             folded.finish()
             assert folded.done
-    made = replay.assemble()
-    return dict(zip(columns.ids, made.numbers.tolist(), strict=True)), made
+    result = replay.assemble()
+    return dict(zip(columns.ids, result.numbers.tolist(), strict=True)), result
 
 
 def bits(vectors: dict[str, list[float]]) -> dict[str, bytes]:
-    return {own: np.array(values).tobytes() for own, values in vectors.items()}
+    return {id: np.array(values).tobytes() for id, values in vectors.items()}
 
 
 def made_by(worker: Worker) -> tuple[dict[str, list[float]], dict[str, list[list[int]]]]:
-    return {own: values for own, (values, _) in worker.vectors.items()}, {
-        own: cut for own, (_, cut) in worker.vectors.items()
+    return {id: values for id, (values, _) in worker.vectors.items()}, {
+        id: cut for id, (_, cut) in worker.vectors.items()
     }
 
 
@@ -82,9 +82,9 @@ def test_a_vector_at_its_cut_is_the_vector_that_was_made(
 ) -> None:
     events = timeline(moves)
     vectors, cuts = made_by(run(events, parts, random.Random(seed)))
-    found, made = replayed(events, parts, seed, cuts)
+    found, result = replayed(events, parts, seed, cuts)
     assert bits(found) == bits(vectors)
-    assert dict(zip(found, made.cuts.tolist(), strict=True)) == cuts
+    assert dict(zip(found, result.cuts.tolist(), strict=True)) == cuts
 
 
 @given(steps, st.integers(1, 2), st.integers(0, 2**32))
@@ -106,13 +106,13 @@ def test_one_event_altered_changes_what_the_definition_says(
     key = data.draw(st.sampled_from(["p", "q", "r"]))
     altered = [*events[:place], replace(events[place], x=events[place].x + 1_000.0, k=key), *events[place + 1 :]]
     before, after = bits(replayed(events, 1, seed)[0]), bits(replayed(altered, 1, seed)[0])
-    assert {own for own in before if before[own] != after[own]} == {
-        own for own in before if naive(events, own) != naive(altered, own)
+    assert {id for id in before if before[id] != after[id]} == {
+        id for id in before if naive(events, id) != naive(altered, id)
     }
 
 
-def naive(events: Sequence[Event], own: str) -> list[str]:
-    (event,) = (e for e in events if e.id == own)
+def naive(events: Sequence[Event], id: str) -> list[str]:
+    (event,) = (e for e in events if e.id == id)
     values = [event.x]
     for name, of in (("asked", "a"), ("seen", "b")):
         past = [(e.at, {"x": e.x}) for e in events if e.stream == of and e.k == event.k]

@@ -67,11 +67,11 @@ def test_a_read_equals_the_definition(steps: list[tuple[str, int, float]], back:
     rows = RowSet(LAYOUT, capacity=2)
     execute(rows, [(0, *event) for event in events])
     for key in {key for key, _, _ in events}:
-        own = [(time, {"x": x}) for name, time, x in events if name == key]
-        newest = max(time for time, _ in own)
+        key_events = [(time, {"x": x}) for name, time, x in events if name == key]
+        newest = max(time for time, _ in key_events)
         for t in (newest - back, newest, newest + 1, newest + 33 * SECOND, newest + 1_000 * SECOND):
             got = execute(rows, [(1, key, t, 0.0)])[0]
-            np.testing.assert_allclose(got, naive_values(VIEW, own, t), rtol=1e-9, atol=1e-6)
+            np.testing.assert_allclose(got, naive_values(VIEW, key_events, t), rtol=1e-9, atol=1e-6)
 
 
 @given(moves, st.data())
@@ -80,8 +80,8 @@ def test_batches_restarts_and_redelivery_change_no_bit(
     steps: list[tuple[str, int, float]], data: st.DataObject
 ) -> None:
     events = timeline(steps)
-    whole = RowSet(LAYOUT)
-    execute(whole, [(0, *event) for event in events])
+    row_set = RowSet(LAYOUT)
+    execute(row_set, [(0, *event) for event in events])
     cut = data.draw(st.integers(0, len(events)))
     again = data.draw(st.integers(0, cut))
     rows = RowSet(LAYOUT, capacity=1)
@@ -92,8 +92,8 @@ def test_batches_restarts_and_redelivery_change_no_bit(
         restored.add(key, stored)
     execute(restored, [(0, *event) for event in events[again:]], first=again)
     for key in ("a", "b"):
-        if key in whole:
-            assert restored.dump([restored.slot(key)], 7) == whole.dump([whole.slot(key)], 7)
+        if key in row_set:
+            assert restored.dump([restored.slot(key)], 7) == row_set.dump([row_set.slot(key)], 7)
 
 
 @given(moves, st.integers(0, 60))
@@ -133,7 +133,7 @@ def test_partitions_merge_in_any_order_to_the_bit_but_for_sums(
     first: list[Event], second: list[Event], third: list[Event], order: list[int]
 ) -> None:
     """Counts and extremes are the same in any order and grouping. Sums of floats are not: their order is fixed."""
-    parts = [parts_of(own) for own in (first, second, third)]
+    parts = [parts_of(state) for state in (first, second, third)]
     plain = LAYOUT.finish(parts)
     grouped = parts[1].copy()
     LAYOUT.merge(grouped, parts[2])
@@ -143,7 +143,7 @@ def test_partitions_merge_in_any_order_to_the_bit_but_for_sums(
     for other in (LAYOUT.finish([parts[0], grouped]), LAYOUT.finish(permuted)):
         assert other[:, exact].tobytes() == plain[:, exact].tobytes()
         np.testing.assert_allclose(other[:, sums], plain[:, sums], rtol=1e-9, atol=1e-3)
-    assert LAYOUT.finish([parts_of(own) for own in (first, second, third)]).tobytes() == plain.tobytes()
+    assert LAYOUT.finish([parts_of(state) for state in (first, second, third)]).tobytes() == plain.tobytes()
 
 
 def test_a_stored_row_reads_as_the_row_in_memory() -> None:

@@ -17,7 +17,10 @@ from headrace.kernel.tiles import ROW_FORMAT
 from headrace.wire.formats import FORMAT
 
 SECOND = 1_000_000
-ALL = tuple(AggregateDefinition(own, own, "x") for own in ("count", "sum", "mean", "min", "max", "std", "last"))
+ALL = tuple(
+    AggregateDefinition(operation, operation, "x")
+    for operation in ("count", "sum", "mean", "min", "max", "std", "last")
+)
 
 
 def view(aggregates: tuple[AggregateDefinition, ...], windows: tuple[Window, ...]) -> Layout:
@@ -66,15 +69,15 @@ def test_it_reads_what_row_sets_read(data: st.DataObject) -> None:
     found = StoredReader(LAYOUTS, PARTITIONS).run(times, rows)
     part = behind = 0
     for read, (layout, partitions) in enumerate(zip(LAYOUTS, PARTITIONS, strict=True)):
-        reads = [read_stored(layout, times, [own[read][place] for own in rows]) for place in range(partitions)]
-        expected = layout.finish([own.parts for own in reads])
+        reads = [read_stored(layout, times, [row[read][place] for row in rows]) for place in range(partitions)]
+        expected = layout.finish([result.parts for result in reads])
         first = StoredReader(LAYOUTS, PARTITIONS).starts[read]
         np.testing.assert_array_equal(found.values[:, first : first + expected.shape[1]], expected)
-        np.testing.assert_array_equal(found.newest[:, read], np.maximum.reduce([own.newest for own in reads]))
-        for own in reads:
-            np.testing.assert_array_equal(found.cuts[:, part], own.cuts)
+        np.testing.assert_array_equal(found.newest[:, read], np.maximum.reduce([result.newest for result in reads]))
+        for result in reads:
+            np.testing.assert_array_equal(found.cuts[:, part], result.cuts)
             part += 1
-            behind += own.behind
+            behind += result.behind
     assert found.behind == behind
 
 
@@ -85,12 +88,12 @@ def test_without_reads_there_are_no_values() -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda own: own[:-8], lambda own: own + bytes(8), lambda own: own[:40], lambda own: own[:-3]]
+    "damage", [lambda data: data[:-8], lambda data: data + bytes(8), lambda data: data[:40], lambda data: data[:-3]]
 )
 def test_bytes_that_are_no_row_are_refused(damage: object) -> None:
-    whole = row(LAYOUTS[0], [(0, 1.0), (100, 2.0)])
+    state = row(LAYOUTS[0], [(0, 1.0), (100, 2.0)])
     with pytest.raises(CorruptState):
-        StoredReader(LAYOUTS[:1], [1]).run(np.array([0], np.int64), [[[damage(whole)]]])  # type: ignore[operator]
+        StoredReader(LAYOUTS[:1], [1]).run(np.array([0], np.int64), [[[damage(state)]]])  # type: ignore[operator]
 
 
 def test_compiled_code_reads_the_format_that_is_written() -> None:

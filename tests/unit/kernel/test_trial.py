@@ -13,19 +13,19 @@ from headrace.kernel.trial import bisect_out
 
 def numbered(size: int) -> EventColumns:
     numbers = np.arange(size, dtype=np.float64)
-    return EventColumns(np.zeros(size, np.int64), [str(own) for own in range(size)], {"n": numbers})
+    return EventColumns(np.zeros(size, np.int64), [str(number) for number in range(size)], {"n": numbers})
 
 
 @given(st.integers(0, 60), st.sets(st.integers(0, 59)))
 def test_those_that_fail_alone_are_found_and_no_others(size: int, poison: set[int]) -> None:
     def compute(events: EventColumns) -> None:
-        for own in events.fields["n"].tolist():
-            if own in poison:
-                raise ValueError(own)
+        for number in events.fields["n"].tolist():
+            if number in poison:
+                raise ValueError(number)
 
     found = bisect_out(compute, numbered(size))
-    assert list(found) == sorted(own for own in poison if own < size)
-    assert [str(own) for own in found.values()] == [str(float(own)) for own in found]
+    assert list(found) == sorted(number for number in poison if number < size)
+    assert [str(error) for error in found.values()] == [str(float(number)) for number in found]
 
 
 def test_one_in_ten_thousand_costs_some_thirty_runs() -> None:

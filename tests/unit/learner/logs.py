@@ -78,9 +78,9 @@ def shifted(entries: LogEntries, places: int) -> LogEntries:
     return replace(entries, seqs=entries.seqs + places, questions=entries.questions + places)
 
 
-def message(model: ModelDefinition, entries: LogEntries, number: int, **said: Any) -> Message:
+def message(model: ModelDefinition, entries: LogEntries, number: int, **fields: Any) -> Message:
     """Return one message of the log."""
-    envelope = Envelope(**{"definition": model.hash, **said})
+    envelope = Envelope(**{"definition": model.hash, **fields})
     return Message(Position(1, number, -1), encode_log(model, entries), envelope)
 
 
@@ -88,13 +88,13 @@ def messages(
     model: ModelDefinition, rows: Sequence[Row], log: Sequence[Entry], sizes: Iterable[int] = (), *, end: bool = True
 ) -> Iterator[Message]:
     """Yield a whole log in messages of these sizes (in turn); the last one says that history has ended."""
-    whole = entries_of(model, rows, log)
+    entries = entries_of(model, rows, log)
     start = number = 0
     turns = list(sizes) or [257]
-    while start < len(whole):
-        stop = min(start + turns[number % len(turns)], len(whole))
-        frontier = END_OF_HISTORY if end and stop == len(whole) else int(whole.times[stop - 1])
-        part = whole.take(range(start, stop))
+    while start < len(entries):
+        stop = min(start + turns[number % len(turns)], len(entries))
+        frontier = END_OF_HISTORY if end and stop == len(entries) else int(entries.times[stop - 1])
+        part = entries.take(range(start, stop))
         yield message(model, part, number, reached=frontier, epoch=1)
         start, number = stop, number + 1
 

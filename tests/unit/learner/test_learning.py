@@ -203,13 +203,13 @@ def test_a_learner_that_fails_names_the_example_and_learns_nothing_behind_it() -
 def test_a_log_is_whole_once_it_says_so_in_this_definition() -> None:
     learning, ours = new(), _MODEL.hash
     found = []
-    for said in (
+    for header in (
         Envelope(reached=RESTING),
         Envelope(reached=UNKNOWN, definition=ours, remaking=True),
         Envelope(reached=5, definition=ours, remaking=True),
         Envelope(reached=6, definition=ours),
     ):
-        list(learning.read(Message(START, b"", said)))
+        list(learning.read(Message(START, b"", header)))
         found.append((learning.whole, learning.progress.frontier))
     assert found == [(True, RESTING), (False, None), (False, 5), (True, 6)]
 

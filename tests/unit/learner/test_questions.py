@@ -50,15 +50,15 @@ class Case:
         self.rows: list[Row] = [{key: value for key, value in row.items() if value == value} for row in vectors]
         events: list[tuple[float, int, int, Entry]] = []
         for number, row in enumerate(vectors):
-            asked = number + rng.choice([0.0, 0.5])
+            ask_time = number + rng.choice([0.0, 0.5])
             weight = rng.choice([1.0, 20.0, 2.5]) if weighted else 1.0
-            events.append((asked, 1, number, Entry(Kind.QUESTION, number)))
-            known = asked + rng.choice([0.0, 0.5, 1.0, rng.expovariate(0.1), rng.expovariate(0.01)])
+            events.append((ask_time, 1, number, Entry(Kind.QUESTION, number)))
+            known = ask_time + rng.choice([0.0, 0.5, 1.0, rng.expovariate(0.1), rng.expovariate(0.01)])
             done = Entry(Kind.ANSWER, number, label(rng, row, self.task), weight)
             if rng.random() > answered:
                 done = Entry(Kind.UNANSWERED, number)
             # An answer precedes the questions of its moment, but not its own.
-            events.append((known, 0 if known > asked else 2, number, done))
+            events.append((known, 0 if known > ask_time else 2, number, done))
         self.log = [event[-1] for event in sorted(events, key=lambda event: event[:3])]
 
     def messages(self, sizes: list[int]) -> list[Message]:
@@ -89,7 +89,9 @@ class Case:
             entry = answers[number][1]
             # Use the order of the model's features: sums and products depend on it in the last bit.
             row = self.rows[number]
-            x = {own.name: row[own.name] for own in self.model.features if row.get(own.name) is not None}
+            x = {
+                feature.name: row[feature.name] for feature in self.model.features if row.get(feature.name) is not None
+            }
             dataset.append((x, entry.label, {"w": entry.weight} if entry.weight != 1.0 else {}))
         delays = iter([answers[by_place[place]][0] - place for place in sorted(by_place)])
         metric = metrics.MAE() if self.task is Task.REGRESSION else metrics.LogLoss()
@@ -167,7 +169,7 @@ def in_one_order(learning: Learning) -> Any:
     """Return the estimator with its scaler's keys sorted: a question reads a defaultdict, which adds the key with 0."""
     estimator = copy.deepcopy(learning.estimator)
     for scaler in _scalers(estimator):
-        scaler.means, scaler.vars = (dict(sorted(own.items())) for own in (scaler.means, scaler.vars))
+        scaler.means, scaler.vars = (dict(sorted(values.items())) for values in (scaler.means, scaler.vars))
     return estimator
 
 
@@ -308,7 +310,7 @@ def test_a_weight_of_two_is_that_of_two_examples_in_every_metric() -> None:
     for one in messages(model, rows, alternating(labels, [2.0] * 300)):
         list(heavy.read(one))
     doubled = [row for row in rows for _ in range(2)]
-    for one in log(model, doubled, [own for own in labels for _ in range(2)]):
+    for one in log(model, doubled, [value for value in labels for _ in range(2)]):
         list(twice.read(one))
     for name in ("accuracy", "roc_auc", "log_loss", "f1", "ece"):
         assert heavy.quality.metrics()[name] == pytest.approx(twice.quality.metrics()[name], rel=1e-12), name

@@ -107,9 +107,9 @@ def test_what_was_made_later_was_not_served() -> None:
     model = definition("m", Task.BINARY, _ROWS[0])
     learning = Learning(model, LogisticRegression(), served=ServedQuality(model))
     log = [*alternating(_LABELS[Task.BINARY][:20]), Entry(Kind.QUESTION, 20), Entry(Kind.UNANSWERED, 20)]
-    whole = entries_of(model, _ROWS, log)
-    made = replace(whole, made=np.arange(len(whole)) < 20)
-    list(learning.read(message(model, made, 0)))
+    entries = entries_of(model, _ROWS, log)
+    log_entries = replace(entries, made=np.arange(len(entries)) < 20)
+    list(learning.read(message(model, log_entries, 0)))
     assert learning.progress.examples == 20
     assert learning.served is not None
     assert learning.served.metrics()["unserved"] == 10.0
@@ -118,8 +118,8 @@ def test_what_was_made_later_was_not_served() -> None:
 def test_examples_of_a_former_definition_are_not_unserved() -> None:
     model = definition("m", Task.BINARY, _ROWS[0])
     learning = Learning(model, LogisticRegression(), served=ServedQuality(model))
-    whole = entries_of(model, _ROWS, alternating(_LABELS[Task.BINARY][:20]))
-    former, current = whole.take(range(30)), whole.take(range(30, 40))
+    entries = entries_of(model, _ROWS, alternating(_LABELS[Task.BINARY][:20]))
+    former, current = entries.take(range(30)), entries.take(range(30, 40))
     list(learning.read(message(model, former, 0, definition="former", examples=model.examples_hash)))
     list(learning.read(message(model, current, 1, definition=model.hash)))
     assert learning.progress.examples == 20
@@ -131,13 +131,13 @@ def test_examples_of_a_former_definition_are_not_unserved() -> None:
 def test_answers_of_another_definition_are_not_unserved(predicted_first: bool) -> None:
     model = definition("m", Task.BINARY, _ROWS[0])
     found = ServedQuality(model)
-    asked = predictions(model, [0, 1])
+    batch = predictions(model, [0, 1])
     if predicted_first:
-        found.predict_otherwise(asked.ids, asked.times.tolist())
+        found.predict_otherwise(batch.ids, batch.times.tolist())
         found = ServedQuality.load(model, found.dump())
     for number in range(3):
         found.answer(f"e{number}", 1_000_000 * number, True, 1.0)
-    found.predict_otherwise(asked.ids, asked.times.tolist())
+    found.predict_otherwise(batch.ids, batch.times.tolist())
     assert (found.metrics()["served"], found.metrics()["unserved"]) == (0.0, 1.0)
 
 
@@ -154,6 +154,6 @@ def test_both_sides_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.metrics()["unserved"] == 40.0
     found.predict(predictions(model, list(range(50, 60))))  # the last ten answers are still waiting
     assert (found.metrics()["served"], found.metrics()["unserved"]) == (30.0, 30.0)
-    asked = predictions(model, list(range(20)))
-    found.predict_otherwise(asked.ids, asked.times.tolist())
+    batch = predictions(model, list(range(20)))
+    found.predict_otherwise(batch.ids, batch.times.tolist())
     assert len(found._otherwise) == 10

@@ -28,6 +28,6 @@ def test_a_tree_may_hold_infinity() -> None:
 
 
 def test_the_warning_says_what_to_do() -> None:
-    said = warning_of("m", {NOT_FINITE: 1.0, "worse_than_prior": 1.0})
-    assert "clip" in str(said)
-    assert "worse" not in str(said)
+    warning = warning_of("m", {NOT_FINITE: 1.0, "worse_than_prior": 1.0})
+    assert "clip" in str(warning)
+    assert "worse" not in str(warning)

@@ -70,7 +70,7 @@ def test_a_status_sums_up_all_models() -> None:
     [(("learning", "failed"), "failed"), (("learning", "starting"), "starting"), (("standby", "learning"), "ready")],
 )
 def test_the_state_is_that_of_the_model_that_hinders_most(states: tuple[str, ...], state: str) -> None:
-    assert told(*(Standing(own) for own in states)).state == state
+    assert told(*(Standing(state) for state in states)).state == state
 
 
 def test_a_frontier_that_is_not_known_yet_is_none() -> None:

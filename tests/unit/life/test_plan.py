@@ -26,18 +26,18 @@ def test_a_prefix_is_the_beginning_of_the_life() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_every_situation_occurs_in_a_long_life(seed: int) -> None:
     actions = prefix(seed, _LONG)
-    situations = sum((own.situations for own in actions if isinstance(own, Write)), Counter[str]())
+    situations = sum((action.situations for action in actions if isinstance(action, Write)), Counter[str]())
     for wanted in (
         "label before its event", "label with its event", "label long after", "label at the bound",
         "label 1 us beyond", "label twice", "label never", "same file twice", "burst", "history, then live",
         "Ctrl-C in a file, then all of it", "pause during a play", "stream that has not come",
     ):  # fmt: skip
         assert situations[wanted] > 0, wanted
-    assert {own.how for own in actions if isinstance(own, Write)} == {"play", "send", "grpc", "pulsar"}
-    restarted = {own.what for own in actions if isinstance(own, Restart)}
+    assert {action.how for action in actions if isinstance(action, Write)} == {"play", "send", "grpc", "pulsar"}
+    restarted = {action.what for action in actions if isinstance(action, Restart)}
     assert restarted == {"ingest", "feature", "learner", "scorer", "all", "up"}
-    assert {own.idles < 1 for own in actions if isinstance(own, Pause)} == {True, False}
-    assert any(isinstance(own, Compare) for own in actions)
+    assert {action.idles < 1 for action in actions if isinstance(action, Pause)} == {True, False}
+    assert any(isinstance(action, Compare) for action in actions)
 
 
 def test_lives_have_one_to_four_partitions() -> None:
@@ -46,7 +46,7 @@ def test_lives_have_one_to_four_partitions() -> None:
 
 def test_no_id_is_used_for_two_events() -> None:
     writer = Writer(1)
-    found = [event for _ in range(5) for own in writer.chapter(HOUR, 50).events.values() for event in own]
+    found = [event for _ in range(5) for events in writer.chapter(HOUR, 50).events.values() for event in events]
     ids = Counter(str(event.fields[STREAMS[event.stream]]) for event in found)
     assert max(ids.values()) == 1
 
@@ -59,9 +59,9 @@ def test_halves_hold_every_event_once() -> None:
 
 
 def test_history_ends_before_the_life_begins() -> None:
-    writes = [own for own in prefix(3, 100) if isinstance(own, Write)]
-    first_live = next(i for i, own in enumerate(writes) if own.situations["history, then live"])
-    early = [event for own in writes[:first_live] for events in own.events.values() for event in events]
+    writes = [action for action in prefix(3, 100) if isinstance(action, Write)]
+    first_live = next(i for i, write in enumerate(writes) if write.situations["history, then live"])
+    early = [event for write in writes[:first_live] for events in write.events.values() for event in events]
     assert max(event.at for event in early if event.stream == "paid") < HISTORY
 
 

@@ -12,7 +12,7 @@ from tests.unit.oracle.loops import MODEL
 
 
 def vectors(place: int, *rows: int, epoch: int) -> Message:
-    made = Vectors(
+    table = Vectors(
         [f"p{row}" for row in rows],
         np.array(rows, np.int64),
         [Position(1, row, -1).to_bytes() for row in rows],
@@ -20,12 +20,12 @@ def vectors(place: int, *rows: int, epoch: int) -> Message:
         np.array([[1.0, 2.0, np.nan] for _ in rows]),
         [],
     )
-    return Message((1, place, -1), encode_vectors(MODEL, made), {"epoch": str(epoch)}, place)
+    return Message((1, place, -1), encode_vectors(MODEL, table), {"epoch": str(epoch)}, place)
 
 
 def examples(place: int, *seqs: int, **properties: str) -> Message:
     size, numbers = len(seqs), np.array(seqs, np.int64)
-    made = LogEntries(
+    entries = LogEntries(
         numbers,
         np.full(size, Kind.ANSWER, np.int8),
         numbers,
@@ -37,32 +37,32 @@ def examples(place: int, *seqs: int, **properties: str) -> Message:
         np.array([[1.0, 2.0, 3.0] for _ in seqs]),
         [],
     )
-    return Message((1, place, -1), encode_log(MODEL, made), {"epoch": "1", **properties}, place)
+    return Message((1, place, -1), encode_log(MODEL, entries), {"epoch": "1", **properties}, place)
 
 
 def test_a_vector_is_read_with_its_cut() -> None:
-    (own,) = VectorLog(MODEL).update([[vectors(0, 4, epoch=1)]])
-    assert (own.id, own.time, own.position, own.cut) == ("p4", 4, (1, 4, -1), ((1, 3, -1),))
-    assert own.values == {"count": 1.0, "sum": 2.0, "amount": None}
+    (vector,) = VectorLog(MODEL).update([[vectors(0, 4, epoch=1)]])
+    assert (vector.id, vector.time, vector.position, vector.cut) == ("p4", 4, (1, 4, -1), ((1, 3, -1),))
+    assert vector.values == {"count": 1.0, "sum": 2.0, "amount": None}
 
 
 def test_vectors_of_a_superseded_owner_do_not_count() -> None:
     log = [vectors(0, 1, epoch=1), Message((1, 1, -1), b"", {"epoch": "2"}, 1), vectors(2, 2, epoch=1)]
-    assert [own.id for own in VectorLog(MODEL).update([log])] == ["p1"]
+    assert [vector.id for vector in VectorLog(MODEL).update([log])] == ["p1"]
 
 
 def test_vectors_written_again_count_once() -> None:
     log = VectorLog(MODEL)
     written = [vectors(0, 1, 2, epoch=1)]
     log.update([written])
-    assert [own.id for own in log.update([[*written, vectors(1, 2, 3, epoch=2)]])] == ["p1", "p2", "p3"]
+    assert [vector.id for vector in log.update([[*written, vectors(1, 2, 3, epoch=2)]])] == ["p1", "p2", "p3"]
 
 
 def test_examples_written_again_count_once() -> None:
     log = [examples(0, 0, 1), examples(1, 1, 2), Message((1, 2, -1), b"", {"epoch": "2"}, 2), examples(3, 3)]
-    assert [own.seq for own in EntryLog(MODEL).update(log)] == [0, 1, 2]
+    assert [entry.seq for entry in EntryLog(MODEL).update(log)] == [0, 1, 2]
 
 
 def test_released_examples_are_known_by_their_message() -> None:
     log = [examples(0, 0), examples(1, 1, released="1")]
-    assert [own.released for own in EntryLog(MODEL).update(log)] == [False, True]
+    assert [entry.released for entry in EntryLog(MODEL).update(log)] == [False, True]

@@ -115,9 +115,9 @@ def test_an_example_with_another_vector_is_wrong() -> None:
     assert verdict(LOOP, Recording([FIRST, SECOND], log)).wrong == ["model: answer a has another vector"]
 
 
-def changed(*made: LoggedEntry, former: int = 0) -> Recording:
+def changed(*entries: LoggedEntry, former: int = 0) -> Recording:
     """Return a recording of a model that was changed after its first question."""
-    recording = Recording([SECOND], [*(replace(own, made=True) for own in made), ASKED[1]])
+    recording = Recording([SECOND], [*(replace(entry, made=True) for entry in entries), ASKED[1]])
     recording.former = {0: (1, former, -1)}
     return recording
 

@@ -66,7 +66,7 @@ def test_what_is_missing_in_a_batch_is_read_from_the_log() -> None:
 
 
 def received(consumer: PartitionConsumer, times: int) -> list[tuple[int, int]]:
-    return [own[:2] for _ in range(times) for own in consumer.receive().positions]
+    return [position[:2] for _ in range(times) for position in consumer.receive().positions]
 
 
 def test_what_a_broker_passes_over_at_the_end_of_a_ledger_is_read_from_the_log() -> None:
@@ -87,7 +87,7 @@ def test_what_is_delivered_behind_messages_that_follow_it_counts() -> None:
 
 def test_a_first_batch_is_put_in_order() -> None:
     consumer = PartitionConsumer(Broker([Telling([[Message(2), Message(1)]], last=2)]), "t", "s", clock=Clock())
-    assert [own.entry for own in consumer.start_here(consumer.receive()).positions] == [1, 2]
+    assert [position.entry for position in consumer.start_here(consumer.receive()).positions] == [1, 2]
 
 
 @pytest.mark.parametrize(

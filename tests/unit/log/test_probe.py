@@ -31,9 +31,9 @@ class Client:
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    with socket.create_server((HOST, 0)) as own:
-        own.setblocking(False)
-        yield own
+    with socket.create_server((HOST, 0)) as server:
+        server.setblocking(False)
+        yield server
 
 
 def connections(listener: socket.socket) -> int:

@@ -22,10 +22,10 @@ def test_what_is_made_of_a_stream_has_its_partitions() -> None:
         dead_letters_retention=5 * MINUTE,
     )
     declared = structs.replace(
-        declared, streams=tuple(structs.replace(own, retention=MINUTE) for own in declared.streams)
+        declared, streams=tuple(structs.replace(stream, retention=MINUTE) for stream in declared.streams)
     )
-    found = {own.name.removeprefix("persistent://t/n/l-"): own for own in topics_of(declared, "t/n")}
-    assert {name: (own.partitions, own.retention, own.compaction) for name, own in found.items()} == {
+    found = {topic.name.removeprefix("persistent://t/n/l-"): topic for topic in topics_of(declared, "t/n")}
+    assert {name: (topic.partitions, topic.retention, topic.compaction) for name, topic in found.items()} == {
         "a": (4, MINUTE, 0),
         "b": (4, MINUTE, 0),
         "m-features": (4, 2 * MINUTE, 0),

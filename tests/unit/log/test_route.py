@@ -46,5 +46,5 @@ def test_a_key_has_one_partition(key: str, partitions: int) -> None:
 
 def test_a_message_without_key_names_its_partition() -> None:
     assert PARTITION == "headrace-partition"
-    assert [route(Message(headrace_partition=str(own)), 3) for own in range(3)] == [0, 1, 2]
+    assert [route(Message(headrace_partition=str(partition)), 3) for partition in range(3)] == [0, 1, 2]
     assert route(Message(), 3) == 0

@@ -86,10 +86,10 @@ class Subscribed:
             raise pulsar.UnknownError
         return Id(self.last)
 
-    def acknowledge_cumulative(self, own: Id) -> None:
+    def acknowledge_cumulative(self, id: Id) -> None:
         if self.closed:
             raise pulsar.AlreadyClosed
-        self.acknowledged.append(own.entry)
+        self.acknowledged.append(id.entry)
 
     def close(self) -> None:
         _once(self.closed)
@@ -416,5 +416,5 @@ def test_the_growth_of_a_log_is_counted_once() -> None:
     broker = Readers(list(readers))
     tail = LogTail(broker, "topic")  # type: ignore[arg-type]
     assert [tail.growths() for _ in range(4)] == [0, 1, 1, 1]
-    assert [own.closed for own in readers] == [True, False]
+    assert [reader.closed for reader in readers] == [True, False]
     assert broker.starts == [pulsar.MessageId.latest] * 2

@@ -31,9 +31,9 @@ START = 1_700_002_800 * SECOND
 
 
 def stream(name: str, *fields: Field, **options: Any) -> StreamDefinition:
-    own = (Field("id", FieldType.STRING), Field("at", FieldType.TIME), *fields)
+    all_fields = (Field("id", FieldType.STRING), Field("at", FieldType.TIME), *fields)
     settings = {"lateness": 10 * SECOND, "horizon": HOUR, **options}
-    return StreamDefinition(name, own, key="id", time="at", id="id", **settings)
+    return StreamDefinition(name, all_fields, key="id", time="at", id="id", **settings)
 
 
 PAID = stream("paid", Field("card", FieldType.STRING, optional=True), Field("amount", FieldType.FLOAT, optional=True))

@@ -11,8 +11,8 @@ from tests.unit.oracle.loops import HOUR, PAID, SECOND, START, message, payment
 
 def reasons(*messages: object, **options: int) -> list[str]:
     found = judge_partition(replace(PAID, **options), 0, messages)  # type: ignore[arg-type]
-    verdicts = {own.position: "accepted" for own in found.accepted}
-    verdicts |= {own.position: own.reason for own in found.refused}
+    verdicts = {event.position: "accepted" for event in found.accepted}
+    verdicts |= {refusal.position: refusal.reason for refusal in found.refused}
     return [verdicts[place] for place in sorted(verdicts)]
 
 
@@ -111,5 +111,5 @@ def test_behind_a_withdrawal_events_before_the_mark_count() -> None:
     messages = [message(0, payment("a", 0)), message(1, mark=str(START + HOUR)), message(2, payment("b", 1))]
     back = message(3, **{"mark-withdrawn": "", "sender": "cli:me"})
     assert reasons(*messages, back, message(4, payment("c", 1))) == ["accepted", "late", "accepted"]
-    kept = message(3, **{"mark-withdrawn": str(START + 2 * SECOND), "sender": "cli:me"})
-    assert reasons(*messages, kept, message(4, payment("c", 1))) == ["accepted", "late", "late"]
+    withdrawal = message(3, **{"mark-withdrawn": str(START + 2 * SECOND), "sender": "cli:me"})
+    assert reasons(*messages, withdrawal, message(4, payment("c", 1))) == ["accepted", "late", "late"]

@@ -16,8 +16,8 @@ from tests.unit.oracle.loops import LOOP, MODEL, SECOND, START, message, outcome
 
 def examples(payments: list[dict[str, object]], outcomes: list[dict[str, object]]) -> Examples:
     streams = {
-        "paid": [[message(place, own) for place, own in enumerate(payments)]],
-        "outcome": [[message(place, own) for place, own in enumerate(outcomes)]],
+        "paid": [[message(place, payment) for place, payment in enumerate(payments)]],
+        "outcome": [[message(place, outcome) for place, outcome in enumerate(outcomes)]],
     }
     return examples_of(LOOP, MODEL, judge(LOOP, streams))
 
@@ -56,18 +56,18 @@ def test_two_questions_of_one_id_have_a_label_each() -> None:
     # The id was forgotten, because the horizon is an hour.
     payments = [payment("a", 0), payment("b", 3_601), payment("a", 4_000)]
     found = examples(payments, [outcome("o", "a", 5), outcome("p", "a", 4_001)])
-    assert {own[1] for own in found.made} == {START, START + 4_000 * SECOND}
+    assert {example[1] for example in found.made} == {START, START + 4_000 * SECOND}
 
 
 def answered(name: str, time: int, label_time: int, released: bool = False) -> list[LoggedEntry]:
     """Return a question and its answer, still without numbers."""
-    asked = LoggedEntry(0, "question", 0, name, time, 0.0, time, 1.0, {}, released)
-    return [asked, LoggedEntry(0, "answer", 0, name, time, 1.0, label_time, 1.0, {}, released)]
+    question = LoggedEntry(0, "question", 0, name, time, 0.0, time, 1.0, {}, released)
+    return [question, LoggedEntry(0, "answer", 0, name, time, 1.0, label_time, 1.0, {}, released)]
 
 
 def numbered(*entries: LoggedEntry) -> list[LoggedEntry]:
-    asked = {(own.id, own.time): seq for seq, own in enumerate(entries) if own.kind == "question"}
-    return [replace(own, seq=seq, question=asked[own.id, own.time]) for seq, own in enumerate(entries)]
+    seqs = {(entry.id, entry.time): seq for seq, entry in enumerate(entries) if entry.kind == "question"}
+    return [replace(entry, seq=seq, question=seqs[entry.id, entry.time]) for seq, entry in enumerate(entries)]
 
 
 def test_entries_stand_in_the_order_of_their_places() -> None:
@@ -85,13 +85,13 @@ def test_a_released_entry_may_stand_before_its_place() -> None:
 
 
 def test_a_gap_in_the_numbers_is_wrong() -> None:
-    asked, answer = numbered(*answered("a", 1, 2))
-    assert wrong_order([asked, replace(answer, seq=2)]) == ["answer a has number 2 instead of 1"]
+    question, answer = numbered(*answered("a", 1, 2))
+    assert wrong_order([question, replace(answer, seq=2)]) == ["answer a has number 2 instead of 1"]
 
 
 def test_an_answer_before_its_question_is_wrong() -> None:
-    asked, answer = answered("a", 1, 1)
-    assert any("not open" in own for own in wrong_order(numbered(answer, asked)))
+    question, answer = answered("a", 1, 1)
+    assert any("not open" in problem for problem in wrong_order(numbered(answer, question)))
 
 
 def declared(**label: Any) -> LoopDefinition:
@@ -111,7 +111,7 @@ def test_the_newest_label_counts_where_labels_are_corrected() -> None:
     loop = declared(correct=True)
     streams = {
         "paid": [[message(0, payment("a", 0))]],
-        "outcome": [[message(i, own) for i, own in enumerate(outcomes)]],
+        "outcome": [[message(i, outcome) for i, outcome in enumerate(outcomes)]],
     }
     assert examples_of(loop, MODEL, judge(loop, streams)).made == {("a", START, 0.0, START + 60 * SECOND, 1.0)}
 
@@ -122,7 +122,7 @@ def test_only_a_share_of_a_class_makes_examples() -> None:
     payments = [message(place, payment(name, place)) for place, name in enumerate(names)]
     outcomes = [message(place, outcome(f"o{name}", name, place + 1)) for place, name in enumerate(names)]
     found = examples_of(loop, MODEL, judge(loop, {"paid": [payments], "outcome": [outcomes]}))
-    assert (len(found.made) + found.dropped, {own[4] for own in found.made}) == (100, {2.0})
+    assert (len(found.made) + found.dropped, {example[4] for example in found.made}) == (100, {2.0})
     assert 30 < found.dropped < 70
 
 
@@ -135,4 +135,4 @@ def test_a_forecast_is_told_by_the_first_event_that_is_late_enough() -> None:
     rows = [("a", 0, 1.0), ("b", 10, 2.0), ("c", 25, 3.0), ("d", 20, 4.0), ("e", 120, 5.0)]
     log = [message(place, payment(name, at, card="c", amount=amount)) for place, (name, at, amount) in enumerate(rows)]
     found = examples_of(loop, model, judge(loop, {"paid": [log], "outcome": [[]]}))
-    assert {own[:4] for own in found.made} == {("a", START, 4.0, START + 20 * SECOND)}
+    assert {example[:4] for example in found.made} == {("a", START, 4.0, START + 20 * SECOND)}

@@ -22,15 +22,15 @@ PAYMENTS = [
 def vector(place: int, cut: int, count: float, total: float, after: int = 1) -> LoggedVector:
     """Return a vector that was published `after` seconds after all payments."""
     at = (1, cut, -1) if cut >= 0 else NOWHERE
-    own = PAYMENTS[place]
+    message = PAYMENTS[place]
     values = {"count": count, "sum": total, "amount": [0.1, 0.2, 0.4][place]}
     published = START // 1_000 + after * 1_000
-    return LoggedVector("abc"[place], START + place * SECOND, 0, own.position, (at,), values, published)
+    return LoggedVector("abc"[place], START + place * SECOND, 0, message.position, (at,), values, published)
 
 
-def wrong(own: LoggedVector, messages: list[Message] = PAYMENTS) -> list[str]:
+def wrong(vector: LoggedVector, messages: list[Message] = PAYMENTS) -> list[str]:
     streams = {"paid": [messages]}
-    return VectorCheck(LOOP, MODEL, judge(LOOP, streams), streams).wrong(own)
+    return VectorCheck(LOOP, MODEL, judge(LOOP, streams), streams).wrong(vector)
 
 
 def test_the_values_of_the_cut_are_right() -> None:
@@ -58,7 +58,7 @@ def test_a_cut_may_lack_what_came_after_a_silence() -> None:
     assert wrong(vector(2, 0, 1.0, 0.1, after=6), [first, late, third]) == []
     # The partition had a message half a second before the vector was made.
     spoke = message(0, at=START + 2_500_000, mark="0")._replace(position=(0, 9, -1))
-    wake = [own._replace(published_ms=START // 1_000 + 2_000) for own in (first, third)]
+    wake = [message._replace(published_ms=START // 1_000 + 2_000) for message in (first, third)]
     found = wrong(vector(2, 0, 1.0, 0.1, after=3), [spoke, wake[0], late, wake[1]])
     assert found == []  # within the time that a message may take
 
@@ -69,15 +69,15 @@ def test_a_cut_that_did_not_wait_for_idle_is_wrong() -> None:
         message(1, payment("c", 9, card="c", amount=0.4), at=START),
         message(2, payment("b", 8, card="c", amount=0.2), at=START + SECOND),
     ]
-    own = LoggedVector("c", START + 9 * SECOND, 0, (1, 1, -1), ((1, 1, -1),), {}, START // 1_000 + 100)
-    own = LoggedVector(**{**vars(own), "values": {"count": 1.0, "sum": 0.1, "amount": 0.4}})
+    vector = LoggedVector("c", START + 9 * SECOND, 0, (1, 1, -1), ((1, 1, -1),), {}, START // 1_000 + 100)
+    vector = LoggedVector(**{**vars(vector), "values": {"count": 1.0, "sum": 0.1, "amount": 0.4}})
     streams = {"paid": [messages]}
     loop = replace(LOOP, idle=60 * SECOND)
     check = VectorCheck(loop, MODEL, judge(loop, streams), streams)
-    assert check.wrong(own) == []  # the last three seconds are not certain
+    assert check.wrong(vector) == []  # the last three seconds are not certain
     earlier = [messages[0]._replace(published_ms=START // 1_000 - 9_000), *messages[1:]]
     streams = {"paid": [earlier]}
-    (only,) = VectorCheck(loop, MODEL, judge(loop, streams), streams).wrong(own)
+    (only,) = VectorCheck(loop, MODEL, judge(loop, streams), streams).wrong(vector)
     assert "did not rest" in only
 
 

@@ -32,14 +32,14 @@ def definition(task: Task, score_from: int | None = None) -> ModelDefinition:
 
 def outcomes(task: Task, count: int = _COUNT, seed: int = 5, *, delay: int = 0, weighted: bool = False) -> Outcomes:
     """Return random answers; `delay` counts the labels between a question and its answer."""
-    whole = scores_of(task, count, seed)
+    answers = scores_of(task, count, seed)
     weights = np.random.default_rng(seed).choice([1.0, 20.0], count) if weighted else np.ones(count)
-    return as_of_question(task, whole, weights, delay)
+    return as_of_question(task, answers, weights, delay)
 
 
-def as_of_question(task: Task, whole: Outcomes, weights: Any, delay: int) -> Outcomes:
+def as_of_question(task: Task, answers: Outcomes, weights: Any, delay: int) -> Outcomes:
     baseline = quality_of(definition(task)).baseline
-    labels = whole.labels if isinstance(whole.labels, list) else np.asarray(whole.labels).tolist()
+    labels = answers.labels if isinstance(answers.labels, list) else np.asarray(answers.labels).tolist()
     prior, last = [], []
     for row, label in enumerate(labels):
         if row >= delay:
@@ -49,7 +49,7 @@ def as_of_question(task: Task, whole: Outcomes, weights: Any, delay: int) -> Out
         prior.append(baseline.prior(label) if isinstance(baseline, MulticlassBaseline) else baseline.prior)
         last.append(baseline.last)
     columns = (np.array(prior), last if task is Task.MULTICLASS else np.array(last, np.float64))
-    return Outcomes(whole.times, whole.labels, whole.scores, whole.predicted, weights, *columns)
+    return Outcomes(answers.times, answers.labels, answers.scores, answers.predicted, weights, *columns)
 
 
 def scores_of(task: Task, count: int, seed: int) -> Outcomes:
@@ -75,10 +75,10 @@ def scores_of(task: Task, count: int, seed: int) -> Outcomes:
     return Outcomes(times, labels_, labels_ + random.normal(0, 1, count))
 
 
-def cut(whole: Outcomes, bounds: Sequence[int]) -> list[Outcomes]:
-    edges = [0, *sorted(bounds), len(whole.times)]
-    rows = np.arange(len(whole.times))
-    return [whole.take((rows >= a) & (rows < b)) for a, b in itertools.pairwise(edges)]
+def cut(answers: Outcomes, bounds: Sequence[int]) -> list[Outcomes]:
+    edges = [0, *sorted(bounds), len(answers.times)]
+    rows = np.arange(len(answers.times))
+    return [answers.take((rows >= a) & (rows < b)) for a, b in itertools.pairwise(edges)]
 
 
 def told(task: Task, parts: Sequence[Outcomes], score_from: int | None = None) -> Quality:
@@ -92,8 +92,8 @@ def told(task: Task, parts: Sequence[Outcomes], score_from: int | None = None) -
 @settings(max_examples=10)
 @given(bounds=st.lists(st.integers(0, _COUNT), max_size=6))
 def test_nothing_depends_on_the_batches(task: Task, bounds: list[int]) -> None:
-    whole = outcomes(task, delay=7, weighted=True)
-    assert told(task, cut(whole, bounds)).dump() == told(task, [whole]).dump()
+    answers = outcomes(task, delay=7, weighted=True)
+    assert told(task, cut(answers, bounds)).dump() == told(task, [answers]).dump()
 
 
 @pytest.mark.parametrize("task", list(Task))
@@ -101,18 +101,18 @@ def test_a_checkpoint_goes_on_where_it_was(task: Task) -> None:
     first, second = cut(outcomes(task, weighted=True), [1_234])
     resumed = restore(definition(task), told(task, [first]).dump())
     resumed.update(second)
-    whole = told(task, [first, second])
-    assert resumed.dump() == whole.dump()
-    assert (resumed.metrics(), resumed.points) == (whole.metrics(), whole.points)
+    answers = told(task, [first, second])
+    assert resumed.dump() == answers.dump()
+    assert (resumed.metrics(), resumed.points) == (answers.metrics(), answers.points)
 
 
 def test_binary_metrics_are_those_of_river() -> None:
-    whole = outcomes(Task.BINARY)
-    found = told(Task.BINARY, [whole]).metrics()
+    answers = outcomes(Task.BINARY)
+    found = told(Task.BINARY, [answers]).metrics()
     accuracy, loss, f1, no_change = metrics.Accuracy(), metrics.LogLoss(), metrics.F1(), metrics.Accuracy()
     trues, prior = 0, 0.0
-    last = not whole.labels[0] > 0.5  # before the first label there is none to repeat, which counts as wrong
-    for row, (label, score) in enumerate(zip(np.asarray(whole.labels) > 0.5, whole.scores.tolist(), strict=True)):
+    last = not answers.labels[0] > 0.5  # before the first label there is none to repeat, which counts as wrong
+    for row, (label, score) in enumerate(zip(np.asarray(answers.labels) > 0.5, answers.scores.tolist(), strict=True)):
         before = (trues + 1) / (row + 2)
         silent = score == NO_PREDICTION  # counts as wrong, at the loss of the prior
         accuracy.update(label, not label if silent else score > 0.5)
@@ -145,14 +145,14 @@ def test_binary_metrics_are_those_of_river() -> None:
 
 
 def test_multiclass_metrics_are_those_of_river() -> None:
-    whole = outcomes(Task.MULTICLASS)
-    found = told(Task.MULTICLASS, [whole]).metrics()
+    answers = outcomes(Task.MULTICLASS)
+    found = told(Task.MULTICLASS, [answers]).metrics()
     accuracy, f1, loss = (
         metrics.Accuracy(),
         metrics.MacroF1(),
         0.0,
     )  # the first one has no known class: one class, the unknown
-    rows = list(zip(whole.labels, whole.predicted, whole.scores.tolist(), strict=True))
+    rows = list(zip(answers.labels, answers.predicted, answers.scores.tolist(), strict=True))
     accuracy.update(rows[0][0], rows[0][1])
     for label, guess, score in rows[1:]:
         accuracy.update(label, guess)
@@ -165,11 +165,11 @@ def test_multiclass_metrics_are_those_of_river() -> None:
 
 
 def test_regression_metrics_are_those_of_river() -> None:
-    whole = outcomes(Task.REGRESSION)
-    found = told(Task.REGRESSION, [whole]).metrics()
+    answers = outcomes(Task.REGRESSION)
+    found = told(Task.REGRESSION, [answers]).metrics()
     mae, rmse, r2, prior, no_change = metrics.MAE(), metrics.RMSE(), metrics.R2(), metrics.MAE(), metrics.MAE()
-    labels = np.asarray(whole.labels).tolist()
-    for row, (label, score) in enumerate(zip(labels, whole.scores.tolist(), strict=True)):
+    labels = np.asarray(answers.labels).tolist()
+    for row, (label, score) in enumerate(zip(labels, answers.scores.tolist(), strict=True)):
         for metric in (mae, rmse, r2):
             metric.update(label, score)
         prior.update(label, math.fsum(labels[:row]) / row if row else 0.0)
@@ -180,22 +180,22 @@ def test_regression_metrics_are_those_of_river() -> None:
 
 @pytest.mark.parametrize("task", list(Task))
 def test_examples_before_the_declared_time_are_learned_but_not_scored(task: Task) -> None:
-    whole = outcomes(task)
-    score_from = int(whole.times[1_000])
-    found = told(task, [whole], score_from).metrics()
-    later = whole.times >= score_from
+    answers = outcomes(task)
+    score_from = int(answers.times[1_000])
+    found = told(task, [answers], score_from).metrics()
+    later = answers.times >= score_from
     assert found["scored"] == int(later.sum())
     if task is Task.BINARY:
-        correct = ((whole.scores > 0.5) == (np.asarray(whole.labels) > 0.5))[later]
+        correct = ((answers.scores > 0.5) == (np.asarray(answers.labels) > 0.5))[later]
         assert found["accuracy"] == correct.sum() / len(correct)
 
 
 @pytest.mark.parametrize("task", list(Task))
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_diverged_model_is_told_by_finite_numbers(task: Task, value: float) -> None:
-    whole = outcomes(task, 10)
+    answers = outcomes(task, 10)
     scores = np.full(10, value)
-    found: dict[str, Any] = told(task, [dataclasses.replace(whole, scores=scores)]).metrics()
+    found: dict[str, Any] = told(task, [dataclasses.replace(answers, scores=scores)]).metrics()
     assert all(math.isfinite(metric) for metric in found.values())
     assert found["scored"] == 10
     assert found["mae" if task is Task.REGRESSION else "log_loss"] > 10 or value == math.inf
@@ -209,14 +209,14 @@ def test_nothing_scored_has_defined_metrics(task: Task) -> None:
 
 
 def test_history_has_a_point_each_step_on_the_newest_window() -> None:
-    whole = outcomes(Task.BINARY, 12_500)
-    points = told(Task.BINARY, [whole]).points
+    answers = outcomes(Task.BINARY, 12_500)
+    points = told(Task.BINARY, [answers]).points
     assert [point.examples for point in points] == list(range(1_000, 12_001, 1_000))
     assert [point.window for point in points] == [1_000, 2_000, 3_000, 4_000, *[5_000] * 8]
     last = slice(12_000 - 5_000, 12_000)
-    correct = ((whole.scores > 0.5) == (np.asarray(whole.labels) > 0.5))[last]
+    correct = ((answers.scores > 0.5) == (np.asarray(answers.labels) > 0.5))[last]
     assert points[-1].metrics["accuracy"] == correct.sum() / 5_000
-    assert points[-1].time == whole.times[last][-1]
+    assert points[-1].time == answers.times[last][-1]
 
 
 def test_history_is_bounded_and_spans_the_whole_life(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,34 +249,34 @@ def test_drift_rings_once_for_a_model_that_became_worse() -> None:
 @pytest.mark.parametrize("task", list(Task))
 def test_weights_count_in_every_mean(task: Task) -> None:
     """An example with a weight of 20 counts as 20 examples do."""
-    whole = outcomes(task, 400, weighted=True)
-    rows = np.repeat(np.arange(400), np.asarray(whole.weights).astype(int))
+    answers = outcomes(task, 400, weighted=True)
+    rows = np.repeat(np.arange(400), np.asarray(answers.weights).astype(int))
     repeated = Outcomes(
-        whole.times[rows],
-        [whole.labels[row] for row in rows] if isinstance(whole.labels, list) else np.asarray(whole.labels)[rows],
-        whole.scores[rows],
-        [whole.predicted[row] for row in rows] if whole.predicted else (),
+        answers.times[rows],
+        [answers.labels[row] for row in rows] if isinstance(answers.labels, list) else np.asarray(answers.labels)[rows],
+        answers.scores[rows],
+        [answers.predicted[row] for row in rows] if answers.predicted else (),
         None,
-        np.asarray(whole.prior)[rows],
-        [whole.last[row] for row in rows] if isinstance(whole.last, list) else np.asarray(whole.last)[rows],
+        np.asarray(answers.prior)[rows],
+        [answers.last[row] for row in rows] if isinstance(answers.last, list) else np.asarray(answers.last)[rows],
     )
-    found, expected = told(task, [whole]).metrics(), told(task, [repeated]).metrics()
+    found, expected = told(task, [answers]).metrics(), told(task, [repeated]).metrics()
     for name in set(found) - {"scored", "drift_alarms"}:
         assert found[name] == pytest.approx(expected[name], rel=1e-9), name
     assert (found["scored"], expected["scored"]) == (400, len(rows))
 
 
 def test_the_area_with_weights_is_that_of_all_pairs() -> None:
-    whole = outcomes(Task.BINARY, 200, weighted=True)
-    truth, weights = np.asarray(whole.labels) > 0.5, np.asarray(whole.weights)
-    scores = np.where(whole.scores == NO_PREDICTION, whole.prior, whole.scores)
+    answers = outcomes(Task.BINARY, 200, weighted=True)
+    truth, weights = np.asarray(answers.labels) > 0.5, np.asarray(answers.weights)
+    scores = np.where(answers.scores == NO_PREDICTION, answers.prior, answers.scores)
     wins = pairs = 0.0
     for one in np.flatnonzero(truth):
         for other in np.flatnonzero(~truth):
             pairs += weights[one] * weights[other]
             wins += weights[one] * weights[other] * ((scores[one] > scores[other]) + (scores[one] == scores[other]) / 2)
     assert exact_auc(scores, truth, weights) == pytest.approx(wins / pairs, rel=1e-12)
-    assert told(Task.BINARY, [whole]).metrics()["roc_auc"] == pytest.approx(wins / pairs, abs=1e-3)
+    assert told(Task.BINARY, [answers]).metrics()["roc_auc"] == pytest.approx(wins / pairs, abs=1e-3)
 
 
 def test_calibration_is_the_distance_of_scores_and_shares() -> None:
@@ -298,8 +298,8 @@ def test_scores_that_are_probabilities_are_calibrated() -> None:
 
 
 def test_baselines_that_were_not_asked_have_no_metrics() -> None:
-    whole = outcomes(Task.BINARY, 200)
-    found = told(Task.BINARY, [Outcomes(whole.times, whole.labels, np.abs(whole.scores))]).metrics()
+    answers = outcomes(Task.BINARY, 200)
+    found = told(Task.BINARY, [Outcomes(answers.times, answers.labels, np.abs(answers.scores))]).metrics()
     assert not [name for name in found if name.startswith(("prior", "no_change", "worse"))]
 
 
@@ -332,16 +332,20 @@ def test_large_labels_give_no_comfort(scale: float) -> None:
 @pytest.mark.parametrize("task", list(Task))
 def test_a_model_that_is_worse_than_its_prior_is_marked(task: Task) -> None:
     def marked(count: int, scores: Any) -> float:
-        whole = outcomes(task, count)
-        return told(task, [dataclasses.replace(whole, scores=scores(whole))]).metrics()[MARK]
+        answers = outcomes(task, count)
+        return told(task, [dataclasses.replace(answers, scores=scores(answers))]).metrics()[MARK]
 
-    bad = {Task.REGRESSION: lambda whole: whole.scores + 1e6}.get(task, lambda whole: np.full(len(whole.times), 1e-3))
-    good = {Task.REGRESSION: lambda whole: np.asarray(whole.labels)}.get(
+    bad = {Task.REGRESSION: lambda answers: answers.scores + 1e6}.get(
+        task, lambda answers: np.full(len(answers.times), 1e-3)
+    )
+    good = {Task.REGRESSION: lambda answers: np.asarray(answers.labels)}.get(
         task,
-        lambda whole: np.abs(np.asarray(whole.labels) - 0.1) if task is Task.BINARY else np.full(len(whole.times), 0.9),
+        lambda answers: (
+            np.abs(np.asarray(answers.labels) - 0.1) if task is Task.BINARY else np.full(len(answers.times), 0.9)
+        ),
     )
     assert (marked(99, bad), marked(100, bad), marked(100, good)) == (0.0, 1.0, 0.0)
-    assert marked(100, lambda whole: np.full(len(whole.times), math.nan)) == 1.0
+    assert marked(100, lambda answers: np.full(len(answers.times), math.nan)) == 1.0
 
 
 def test_a_warning_names_the_figures_and_the_usual_causes() -> None:

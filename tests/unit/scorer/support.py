@@ -82,7 +82,7 @@ FEATURES = (
     FeatureDefinition("amount", FieldType.FLOAT, Column("amount")),
     FeatureDefinition("hour", FieldType.FLOAT, Apply("hour", (Column("at"),))),
 )
-NUMBERS = tuple(own for own in FEATURES if own.type is FieldType.FLOAT)
+NUMBERS = tuple(feature for feature in FEATURES if feature.type is FieldType.FLOAT)
 
 FRAUD = ModelDefinition("fraud", "paid", "is_fraud", Task.BINARY, FEATURES, "StandardScaler | LogisticRegression")
 #: Used by requests only: the scorer logs their vectors.
@@ -104,8 +104,8 @@ LOOP = LoopDefinition(
 
 def event(**changes: Any) -> bytes:
     """Return a request's event; None takes a field out."""
-    whole = {"card": "c1", "shop": "s1", "amount": 12.5, "kind": "web"} | changes
-    return json.dumps({name: value for name, value in whole.items() if value is not None}).encode()
+    fields = {"card": "c1", "shop": "s1", "amount": 12.5, "kind": "web"} | changes
+    return json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
 
 
 def history(partitions: int = 2) -> dict[str, dict[str, bytes]]:
@@ -135,8 +135,8 @@ def history(partitions: int = 2) -> dict[str, dict[str, bytes]]:
             kinds = np.zeros(len(slots), np.int8)
             rows.run(Operations(kinds, np.array(slots, np.int64), events.times, folds.values, positions))
             for slot in sorted(set(slots)):
-                own = hashes.setdefault(row_key("shop", view.entity, rows.key(slot)), {})
-                own[row_field(view, partition)] = rows.dump([slot], 1)[0]
+                fields = hashes.setdefault(row_key("shop", view.entity, rows.key(slot)), {})
+                fields[row_field(view, partition)] = rows.dump([slot], 1)[0]
     return hashes
 
 
@@ -154,7 +154,9 @@ class FakeRows:
             raise Unavailable("store: not connected")
         self.reads.append(list(keys))
         self.fields.update(*fields)
-        return [[self.hashes.get(key, {}).get(field) for field in own] for key, own in zip(keys, fields, strict=True)]
+        return [
+            [self.hashes.get(key, {}).get(field) for field in names] for key, names in zip(keys, fields, strict=True)
+        ]
 
 
 class FakeLog:
@@ -172,23 +174,27 @@ class FakeLog:
 
 def learner(model: ModelDefinition, rounds: int = 60) -> Any:
     """Return a River model of this definition that learned from `rounds` made-up examples."""
-    made: Any
+    pipeline: Any
     if model.task is Task.BINARY:
         numeric = compose.SelectType(float) | preprocessing.StandardScaler()
-        made = (numeric + (compose.SelectType(str) | preprocessing.OneHotEncoder())) | linear_model.LogisticRegression()
+        pipeline = (
+            numeric + (compose.SelectType(str) | preprocessing.OneHotEncoder())
+        ) | linear_model.LogisticRegression()
     elif model.task is Task.REGRESSION:
-        made = preprocessing.StandardScaler() | linear_model.LinearRegression()
+        pipeline = preprocessing.StandardScaler() | linear_model.LinearRegression()
     else:
-        made = tree.HoeffdingTreeClassifier(grace_period=20)
+        pipeline = tree.HoeffdingTreeClassifier(grace_period=20)
     random = np.random.default_rng(len(model.name))
     for number in range(rounds):
         x: dict[str, Any] = {
-            own.name: str(random.choice(["web", "pos"])) if own.type is FieldType.STRING else float(random.normal(5, 3))
-            for own in model.features
+            feature.name: str(random.choice(["web", "pos"]))
+            if feature.type is FieldType.STRING
+            else float(random.normal(5, 3))
+            for feature in model.features
         }
         labels = {Task.BINARY: x["amount"] > 5, Task.REGRESSION: x["amount"] * 2, Task.MULTICLASS: "abc"[number % 3]}
-        made.learn_one(x, labels[model.task])
-    return made
+        pipeline.learn_one(x, labels[model.task])
+    return pipeline
 
 
 def version(of: ModelDefinition, examples: int = 60, **changes: Any) -> models_pb2.ModelVersion:
@@ -198,7 +204,7 @@ def version(of: ModelDefinition, examples: int = 60, **changes: Any) -> models_p
         model=of.name,
         definition=of.hash,
         examples=examples,
-        features=[models_pb2.Feature(name=own.name, type=own.type.value) for own in of.features],
+        features=[models_pb2.Feature(name=feature.name, type=feature.type.value) for feature in of.features],
         classes=exported.classes,
         task=of.task.value,
         metrics={"accuracy": 0.75},
@@ -210,7 +216,7 @@ def version(of: ModelDefinition, examples: int = 60, **changes: Any) -> models_p
     return published
 
 
-def asked_of_river(model: ModelDefinition, made: Any, vector: Mapping[str, float | str | None]) -> Any:
+def asked_of_river(model: ModelDefinition, pipeline: Any, vector: Mapping[str, float | str | None]) -> Any:
     """Return River's answer for a vector: a missing value is a missing key."""
     x = {
         name: value
@@ -218,8 +224,8 @@ def asked_of_river(model: ModelDefinition, made: Any, vector: Mapping[str, float
         if value is not None and not (isinstance(value, float) and math.isnan(value))
     }
     if model.task is Task.REGRESSION:
-        return made.predict_one(x)
-    found = made.predict_proba_one(x)
+        return pipeline.predict_one(x)
+    found = pipeline.predict_proba_one(x)
     return found[True] if model.task is Task.BINARY else found
 
 
@@ -239,13 +245,13 @@ class Notes:
 
 def versions(*published: models_pb2.ModelVersion) -> Versions:
     """Return the versions of the loop, with these on the topic."""
-    own = Versions(LOOP, Notes())
-    own.offer(list(published))
-    return own
+    result = Versions(LOOP, Notes())
+    result.offer(list(published))
+    return result
 
 
 def scorer(
-    own: Versions,
+    versions: Versions,
     rows: FakeRows | None = None,
     log: FakeLog | None = None,
     store_down: StoreDown = StoreDown.FAIL,
@@ -254,7 +260,7 @@ def scorer(
     """Return a scorer of the loop, whose clock shows `NOW`."""
     return Scorer(
         LOOP,
-        own,
+        versions,
         Assembler,
         rows or FakeRows(history()),
         FakeLog() if log is None else log,

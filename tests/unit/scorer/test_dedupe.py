@@ -25,11 +25,14 @@ def test_each_output_is_taken_once_whatever_zombies_and_redelivery_do(
     reached = 0
     for epoch, (back, count) in enumerate(spans, 1):
         first = max(reached - back, 0)
-        own: list[tuple[int, int | None]] = [(epoch, None), *((epoch, place) for place in range(first, first + count))]
+        messages: list[tuple[int, int | None]] = [
+            (epoch, None),
+            *((epoch, place) for place in range(first, first + count)),
+        ]
         # Earlier owners may still write what they would have written next.
         zombies = [(old, place) for old in range(1, epoch) for place in range(reached, reached + 2)]
-        log += [own[0], *data.draw(st.permutations([*zombies, own[0]])), *own[1:]]
-        written.append(own)
+        log += [messages[0], *data.draw(st.permutations([*zombies, messages[0]])), *messages[1:]]
+        written.append(messages)
         reached = max(reached, first + count)
     # The broker redelivers some of the log, from any place.
     start = data.draw(st.integers(0, len(log)))
@@ -50,8 +53,8 @@ def test_each_output_is_taken_once_whatever_zombies_and_redelivery_do(
 
 @given(st.lists(st.integers(0, 30), max_size=40), st.integers(0, 40))
 def test_batches_and_restarts_change_nothing(places: list[int], cut: int) -> None:
-    whole = Accepted()
-    one_by_one = [place for place in places if whole.take(1, [key(place)])]
+    accepted = Accepted()
+    one_by_one = [place for place in places if accepted.take(1, [key(place)])]
     first = Accepted()
     taken = [places[index] for index in first.take(1, [key(place) for place in places[:cut]])]
     second = Accepted(first.epoch, first.position)

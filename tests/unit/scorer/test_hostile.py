@@ -35,8 +35,8 @@ def asked(rows: int = 1, outputs: int = 1) -> pb.ModelInferRequest:
 
 
 def inference() -> InferenceHandler:
-    own = versions(version(WORTH))
-    return InferenceHandler(own, scorer(own))
+    registry = versions(version(WORTH))
+    return InferenceHandler(registry, scorer(registry))
 
 
 async def test_an_output_is_given_once() -> None:
@@ -65,14 +65,14 @@ async def test_an_error_names_no_more_than_a_few_of_a_callers_names() -> None:
 
 
 async def test_a_batch_counts_as_many_as_it_holds() -> None:
-    own = scorer(versions(version(WORTH)), max_in_flight=10)
+    service = scorer(versions(version(WORTH)), max_in_flight=10)
     requests = [Request("worth", event())] * 6
-    assert len(await own.score_many(requests)) == 6
-    with own.room(5), pytest.raises(Overloaded, match="5 of 10 requests under way, no room for 6"):
-        await own.score_many(requests)
+    assert len(await service.score_many(requests)) == 6
+    with service.room(5), pytest.raises(Overloaded, match="5 of 10 requests under way, no room for 6"):
+        await service.score_many(requests)
     with pytest.raises(InvalidRequest, match="of 11 requests, expected at most 10"):
-        await own.score_many([Request("worth", event())] * 11)
-    assert len(await own.score_many(requests)) == 6
+        await service.score_many([Request("worth", event())] * 11)
+    assert len(await service.score_many(requests)) == 6
 
 
 def made_by(node: list[onnx.NodeProto], *constants: onnx.TensorProto, examples: int = 60) -> models_pb2.ModelVersion:
@@ -97,49 +97,49 @@ def constant(value: float, of: ModelDefinition = WORTH, examples: int = 90) -> m
         helper.make_node("Greater", ["largest", "two"], ["odd"]),
         helper.make_node("Where", ["odd", "number", "half"], ["score"]),
     ]
-    made = made_by(nodes, number, half, two, axis, examples=examples)
+    forged = made_by(nodes, number, half, two, axis, examples=examples)
     if of is not WORTH:
-        own = version(of, examples)
-        own.onnx, own.sha256 = made.onnx, made.sha256
-        return own
-    return made
+        result = version(of, examples)
+        result.onnx, result.sha256 = forged.onnx, forged.sha256
+        return result
+    return forged
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 async def test_a_version_with_an_implausible_answer_is_followed_by_the_one_before(value: float) -> None:
-    own = versions(version(WORTH))
-    own.offer([constant(value)])
+    registry = versions(version(WORTH))
+    registry.offer([constant(value)])
     notes, log = Notes(), FakeLog()
-    own._note = notes
-    asking = scorer(own, log=log)
-    assert own.examples()["worth"] == 90
+    registry._note = notes
+    asking = scorer(registry, log=log)
+    assert registry.examples()["worth"] == 90
     answer = await asking.score(Request("worth", event(), "q1"))
-    assert (answer.batch.version.examples, own.examples()["worth"]) == (60, 60)
+    assert (answer.batch.version.examples, registry.examples()["worth"]) == (60, 60)
     assert [what for what, _ in notes.told] == ["version_implausible"]
     assert "expected a finite number" in notes.reasons
     # It does not come back, however often it is on the topic; the next one does.
-    assert own.offer([constant(value)]) == {}
-    assert own.offer([version(WORTH, 120)]) != {}
+    assert registry.offer([constant(value)]) == {}
+    assert registry.offer([version(WORTH, 120)]) != {}
 
 
 async def test_without_one_before_there_is_no_answer() -> None:
-    own = versions(constant(float("nan")))
+    registry = versions(constant(float("nan")))
     with pytest.raises(Implausible, match="version 90 has no answer"):
-        await scorer(own).score(Request("worth", event()))
-    assert own.examples() == {}
+        await scorer(registry).score(Request("worth", event()))
+    assert registry.examples() == {}
 
 
 async def test_a_number_too_large_is_its_callers_mistake_and_the_version_stays() -> None:
-    own = versions(version(WORTH))
+    registry = versions(version(WORTH))
     log = FakeLog()
-    asking = scorer(own, log=log)
+    asking = scorer(registry, log=log)
     huge = json.dumps({"card": "c1", "shop": "s1", "amount": 1e308, "kind": "web"}).encode()
     found = await asking.score_many([Request("worth", event(), "a"), Request("worth", huge, "b")])
     assert isinstance(found[0], Answer)
     if not isinstance(found[1], Answer):
         assert isinstance(found[1], Implausible)
         assert ("worth", "b") not in log.entries
-    assert own.examples()["worth"] == 60
+    assert registry.examples()["worth"] == 60
 
 
 @pytest.mark.parametrize("value", [42.0, -0.1, float("nan"), float("inf")])
@@ -154,40 +154,40 @@ def test_no_version_answers_that_is_implausible_when_it_is_tried(value: float) -
         helper.make_node("IsNaN", ["ignored"], ["odd"]),
     ]
     nodes[2], nodes[3] = nodes[3], nodes[2]
-    made = made_by(nodes, number, axis)
+    forged = made_by(nodes, number, axis)
     binary = ModelDefinition("worth", "paid", "is_fraud", FRAUD.task, NUMBERS, "x", vectors="requests")
-    made.task, made.definition = binary.task.value, binary.hash
+    forged.task, forged.definition = binary.task.value, binary.hash
     with pytest.raises(CorruptState, match="expected a probability"):
-        Version(binary, made)
+        Version(binary, forged)
     assert notes.told == []
 
 
 def test_nobody_has_learned_more_examples_than_the_log_has_entries() -> None:
     notes = Notes()
-    own = Versions(LOOP, notes, entries=lambda model: 100)
+    registry = Versions(LOOP, notes, entries=lambda model: 100)
     forged = version(FRAUD, 60)
     forged.examples = 2**62
-    assert own.offer([version(FRAUD, 60), forged]) != {}
-    assert own.examples() == {"fraud": 60}
+    assert registry.offer([version(FRAUD, 60), forged]) != {}
+    assert registry.examples() == {"fraud": 60}
     assert "the log of its model has had 100 entries" in notes.reasons
-    own.offer([version(FRAUD, 80)])
-    assert own.examples() == {"fraud": 80}
+    registry.offer([version(FRAUD, 80)])
+    assert registry.examples() == {"fraud": 80}
 
 
 def test_the_learner_corrects_a_version_that_it_has_not_learned() -> None:
     forged, right = version(FRAUD, 99), version(FRAUD, 70, corrects=True)
     for messages in ([[forged], [right]], [[forged, right]]):
-        own = Versions(LOOP, Notes())
+        registry = Versions(LOOP, Notes())
         for batch in messages:
-            own.offer(batch)
-        assert own.examples() == {"fraud": 70}
+            registry.offer(batch)
+        assert registry.examples() == {"fraud": 70}
 
 
 @pytest.fixture
 def trial() -> Iterator[Trial]:
-    own = Trial(seconds=10.0, extra_bytes=2**28)
-    yield own
-    own.close()
+    trial = Trial(seconds=10.0, extra_bytes=2**28)
+    yield trial
+    trial.close()
 
 
 def outer(width: int) -> models_pb2.ModelVersion:
@@ -211,12 +211,12 @@ def test_a_version_that_takes_too_much_memory_harms_its_trial_only(trial: Trial)
 
 
 def test_a_version_that_takes_too_long_is_refused() -> None:
-    own = Trial(seconds=0.0)
+    trial = Trial(seconds=0.0)
     try:
         with pytest.raises(CorruptState, match="took more than 0 s"):
-            own.try_version(WORTH, version(WORTH))
+            trial.try_version(WORTH, version(WORTH))
     finally:
-        own.close()
+        trial.close()
 
 
 def test_no_version_holds_a_loop() -> None:
@@ -232,6 +232,6 @@ def test_no_version_holds_a_loop() -> None:
     forever = helper.make_node("Loop", ["", "yes"], [], body=body)
     yes = helper.make_tensor("yes", TensorProto.BOOL, [], [True])
     axis = helper.make_tensor("axis", TensorProto.INT64, [1], [1])
-    made = made_by([forever, helper.make_node("ReduceSum", ["numbers", "axis"], ["score"], keepdims=0)], yes, axis)
+    forged = made_by([forever, helper.make_node("ReduceSum", ["numbers", "axis"], ["score"], keepdims=0)], yes, axis)
     with pytest.raises(CorruptState, match="'Loop': loops, branches"):
-        Version(WORTH, made)
+        Version(WORTH, forged)

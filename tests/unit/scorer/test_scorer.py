@@ -37,8 +37,8 @@ from tests.unit.scorer.support import (
 def vector(answer: Answer) -> dict[str, float | str | None]:
     numbers, texts = iter(answer.batch.assembled.numbers[answer.row]), iter(answer.batch.assembled.categories)
     return {
-        own.name: next(texts)[answer.row] if own.type is FieldType.STRING else float(next(numbers))
-        for own in answer.batch.version.model.features
+        feature.name: next(texts)[answer.row] if feature.type is FieldType.STRING else float(next(numbers))
+        for feature in answer.batch.version.model.features
     }
 
 
@@ -64,11 +64,11 @@ async def test_a_request_with_a_time_is_about_that_time() -> None:
 
 
 async def test_reads_further_back_than_rows_are_exact_are_counted() -> None:
-    own = scorer(versions(version(FRAUD)))
-    await own.score(Request("fraud", event()))
-    assert own.behind == 0
-    await own.score(Request("fraud", event(at=NOW - HOUR)))
-    assert own.behind == 3, "the card in two partitions, the shop in one"
+    service = scorer(versions(version(FRAUD)))
+    await service.score(Request("fraud", event()))
+    assert service.behind == 0
+    await service.score(Request("fraud", event(at=NOW - HOUR)))
+    assert service.behind == 3, "the card in two partitions, the shop in one"
 
 
 def test_warming_up_needs_neither_rows_nor_versions() -> None:
@@ -132,38 +132,38 @@ async def test_fields_that_the_model_does_not_need_may_be_missing() -> None:
 
 
 async def test_no_version_yet_and_no_such_model() -> None:
-    own = scorer(versions(version(FRAUD)))
+    service = scorer(versions(version(FRAUD)))
     with pytest.raises(NoModelYet, match="'sort'"):
-        await own.score(Request("sort", event()))
+        await service.score(Request("sort", event()))
     with pytest.raises(UnknownName, match="one of fraud, worth, sort"):
-        await own.score(Request("frod", event()))
+        await service.score(Request("frod", event()))
 
 
 async def test_while_the_store_is_down_a_request_fails_and_then_recovers() -> None:
     rows = FakeRows(history())
-    own = scorer(versions(version(FRAUD)), rows)
+    service = scorer(versions(version(FRAUD)), rows)
     rows.down = True
     with pytest.raises(Unavailable):
-        await own.score(Request("fraud", event()))
+        await service.score(Request("fraud", event()))
     rows.down = False
-    assert not (await own.score(Request("fraud", event()))).batch.store_down
+    assert not (await service.score(Request("fraud", event()))).batch.store_down
 
 
 async def test_while_the_store_is_down_a_request_is_scored_with_missing_values_where_declared() -> None:
     rows = FakeRows(history())
-    own = scorer(versions(version(FRAUD)), rows, store_down=StoreDown.MISSING)
+    service = scorer(versions(version(FRAUD)), rows, store_down=StoreDown.MISSING)
     rows.down = True
-    answer = await own.score(Request("fraud", event()))
+    answer = await service.score(Request("fraud", event()))
     assert answer.batch.store_down
     assert math.isnan(vector(answer)["card_mean"])  # type: ignore[arg-type]
     assert vector(answer)["amount"] == 12.5
     with pytest.raises(Unavailable):
-        await own.vector("fraud", event())
+        await service.vector("fraud", event())
 
 
 async def test_a_batch_has_each_outcome_in_its_place() -> None:
-    own = scorer(versions(version(FRAUD), version(WORTH)))
-    outcomes = await own.score_many(
+    service = scorer(versions(version(FRAUD), version(WORTH)))
+    outcomes = await service.score_many(
         [
             Request("fraud", event()),
             Request("worth", event(card="c2")),
@@ -178,17 +178,17 @@ async def test_a_batch_has_each_outcome_in_its_place() -> None:
     for place, request in ((0, Request("fraud", event())), (5, Request("fraud", event(card="c2")))):
         outcome = outcomes[place]
         assert isinstance(outcome, Answer)
-        assert outcome.score == pytest.approx((await own.score(request)).score, rel=1e-13)
+        assert outcome.score == pytest.approx((await service.score(request)).score, rel=1e-13)
 
 
 async def test_requests_of_one_moment_are_one_read_with_each_entity_once() -> None:
     rows = FakeRows(history())
-    own = scorer(versions(version(FRAUD)), rows)
+    service = scorer(versions(version(FRAUD)), rows)
     bodies = [event(card=f"c{n % 3}", amount=float(n)) for n in range(12)]
-    together = await asyncio.gather(*(own.score(Request("fraud", body)) for body in bodies))
+    together = await asyncio.gather(*(service.score(Request("fraud", body)) for body in bodies))
     assert len(rows.reads) == 1
     assert len(rows.reads[0]) == len(set(rows.reads[0])) == 4
-    alone = [await own.score(Request("fraud", body)) for body in bodies]
+    alone = [await service.score(Request("fraud", body)) for body in bodies]
     assert [answer.score for answer in together] == pytest.approx([answer.score for answer in alone], rel=1e-13)
 
 
@@ -200,10 +200,12 @@ async def test_a_request_that_the_kernel_fails_on_takes_no_other_with_it(at_once
                 raise ArithmeticError("poison")
             return await super().fetch(keys, fields)
 
-    own = scorer(versions(version(FRAUD)), Choking(history()))
-    asked = [Request("fraud", event(card="poison" if n in (3, 7) else "c1", amount=float(n))) for n in range(12)]
+    service = scorer(versions(version(FRAUD)), Choking(history()))
+    requests = [Request("fraud", event(card="poison" if n in (3, 7) else "c1", amount=float(n))) for n in range(12)]
     answers: Sequence[object] = (
-        await own.score_many(asked) if at_once else await asyncio.gather(*map(own.score, asked), return_exceptions=True)
+        await service.score_many(requests)
+        if at_once
+        else await asyncio.gather(*map(service.score, requests), return_exceptions=True)
     )
     assert [n for n, answer in enumerate(answers) if isinstance(answer, ArithmeticError)] == [3, 7]
     assert [vector(answer)["amount"] for answer in answers if isinstance(answer, Answer)] == [
@@ -216,13 +218,13 @@ async def test_a_swap_meets_no_request_half_way() -> None:
     expected = {}
     for one in published:
         expected[one.examples] = (await scorer(versions(one)).score(Request("fraud", event()))).score
-    own = versions(published[0])
-    asked = scorer(own)
+    registry = versions(published[0])
+    service = scorer(registry)
     seen = set()
     for one in published:
-        waiting = [asyncio.ensure_future(asked.score(Request("fraud", event()))) for _ in range(5)]
+        waiting = [asyncio.ensure_future(service.score(Request("fraud", event()))) for _ in range(5)]
         await asyncio.sleep(0)
-        own.offer([one])
+        registry.offer([one])
         for answer in await asyncio.gather(*waiting):
             assert answer.score == pytest.approx(expected[answer.batch.version.examples], rel=1e-13)
             seen.add(answer.batch.version.examples)
@@ -230,39 +232,41 @@ async def test_a_swap_meets_no_request_half_way() -> None:
 
 
 async def test_a_version_that_is_sent_again_does_not_replace_a_newer_one() -> None:
-    own = versions(version(FRAUD, 80))
-    own.offer([version(FRAUD, 40)])
-    assert (await scorer(own).score(Request("fraud", event()))).batch.version.examples == 80
+    registry = versions(version(FRAUD, 80))
+    registry.offer([version(FRAUD, 40)])
+    assert (await scorer(registry).score(Request("fraud", event()))).batch.version.examples == 80
 
 
 async def test_only_what_is_named_is_logged_and_a_full_log_is_told() -> None:
     log = FakeLog()
-    own = scorer(versions(version(FRAUD)), log=log)
-    assert (await own.score(Request("fraud", event(), "e1"))).logged
-    await own.score(Request("fraud", event()))
-    await own.score_many([Request("fraud", event(), "e2"), Request("fraud", event())])
+    service = scorer(versions(version(FRAUD)), log=log)
+    assert (await service.score(Request("fraud", event(), "e1"))).logged
+    await service.score(Request("fraud", event()))
+    await service.score_many([Request("fraud", event(), "e2"), Request("fraud", event())])
     assert log.entries == [("fraud", "e1"), ("fraud", "e2")]
     log.full = True
-    assert not (await own.score(Request("fraud", event(), "e3"))).logged
-    assert (await own.score(Request("fraud", event()))).logged
-    assert (own.requests, own.not_logged) == (6, 1)
+    assert not (await service.score(Request("fraud", event(), "e3"))).logged
+    assert (await service.score(Request("fraud", event()))).logged
+    assert (service.requests, service.not_logged) == (6, 1)
 
 
 async def test_requests_under_way_are_bounded() -> None:
-    own = scorer(versions(version(FRAUD)), max_in_flight=3)
-    outcomes = await asyncio.gather(*(own.score(Request("fraud", event())) for _ in range(5)), return_exceptions=True)
+    service = scorer(versions(version(FRAUD)), max_in_flight=3)
+    outcomes = await asyncio.gather(
+        *(service.score(Request("fraud", event())) for _ in range(5)), return_exceptions=True
+    )
     assert [type(outcome) for outcome in outcomes] == [Answer] * 3 + [Overloaded] * 2
-    assert isinstance(await own.score(Request("fraud", event())), Answer)
+    assert isinstance(await service.score(Request("fraud", event())), Answer)
 
 
 async def test_a_vector_needs_no_version_and_is_read_as_of_any_time() -> None:
-    own = scorer(versions())
-    reading = await own.vector("fraud", event(), NOW - 240 * SECOND)
+    service = scorer(versions())
+    reading = await service.vector("fraud", event(), NOW - 240 * SECOND)
     card = [n for n in range(60) if n % 3 == 1 and (60 - n) * 30 > 240]
     assert reading.as_of == NOW - 240 * SECOND
     assert reading.assembled.numbers[0, 1] == pytest.approx(math.log1p(len(card)), rel=1e-12)
-    assert (await own.vector("fraud", event())).as_of == NOW
-    assert (await own.vector("fraud", event(at=NOW - SECOND))).as_of == NOW - SECOND
+    assert (await service.vector("fraud", event())).as_of == NOW
+    assert (await service.vector("fraud", event(at=NOW - SECOND))).as_of == NOW - SECOND
 
 
 async def test_a_damaged_row_fails_the_requests_that_read_it_alone() -> None:
@@ -270,22 +274,22 @@ async def test_a_damaged_row_fails_the_requests_that_read_it_alone() -> None:
         key: {field: row[:-1] + bytes((row[-1] ^ 1,)) for field, row in fields.items()}
         for key, fields in history().items()
     }
-    own = scorer(versions(version(FRAUD)), FakeRows(damaged))
+    service = scorer(versions(version(FRAUD)), FakeRows(damaged))
     strangers = [Request("fraud", event(card=f"never seen {place}", shop=None)) for place in range(4)]
     known = Request("fraud", event())
-    found = await own.score_many([*strangers[:2], known, *strangers[2:]])
+    found = await service.score_many([*strangers[:2], known, *strangers[2:]])
     assert [isinstance(one, Answer) for one in found] == [True, True, False, True, True]
     assert isinstance(found[2], Unreadable)
     assert "checksum" in str(found[2])
     assert "headrace backfill --again" in str(found[2])
-    assert own.wrong_rows == 1
-    together = await asyncio.gather(*(own.score(one) for one in (*strangers, known)), return_exceptions=True)
+    assert service.wrong_rows == 1
+    together = await asyncio.gather(*(service.score(one) for one in (*strangers, known)), return_exceptions=True)
     assert [isinstance(one, Answer) for one in together] == [True] * 4 + [False]
 
 
 async def test_a_long_event_id_is_refused_with_the_limit() -> None:
-    own = scorer(versions(version(FRAUD)))
-    assert (await own.score(Request("fraud", event(), "i" * MAX_ID))).logged
+    service = scorer(versions(version(FRAUD)))
+    assert (await service.score(Request("fraud", event(), "i" * MAX_ID))).logged
     for id in ("i" * (MAX_ID + 1), "ü" * (MAX_ID // 2 + 1), "i" * 6_000_000):
         with pytest.raises(InvalidRequest, match=f"event_id .* expected at most {MAX_ID} bytes"):
-            await own.score(Request("fraud", event(), id))
+            await service.score(Request("fraud", event(), id))

@@ -32,8 +32,8 @@ class Clock:
 
 def answers(model: str, count: int) -> list[Answer]:
     async def ask() -> list[Answer]:
-        own = scorer(versions(version(FRAUD), version(WORTH), version(SORT)))
-        found = await own.score_many([Request(model, event(amount=float(n)), f"e{n}") for n in range(count)])
+        service = scorer(versions(version(FRAUD), version(WORTH), version(SORT)))
+        found = await service.score_many([Request(model, event(amount=float(n)), f"e{n}") for n in range(count)])
         return [answer for answer in found if isinstance(answer, Answer)]
 
     return asyncio.run(ask())
@@ -44,46 +44,46 @@ def queue(size: int = 10, clock: Clock | None = None) -> ServedQueue:
 
 
 def test_no_more_than_its_size_is_taken() -> None:
-    own, (batch, *_) = queue(5), [answer.batch for answer in answers("fraud", 3)]
-    assert own.offer(batch, range(3))
-    assert not own.offer(batch, range(3)), "all of a batch, or none"
-    assert own.offer(batch, range(2))
-    assert len(own) == 5
-    assert len(own.take(0.0)) == 5
-    assert not own.offer(batch, range(1)), "what is being sent still takes its room"
-    own.sent()
-    assert own.offer(batch, range(1))
+    backlog, (batch, *_) = queue(5), [answer.batch for answer in answers("fraud", 3)]
+    assert backlog.offer(batch, range(3))
+    assert not backlog.offer(batch, range(3)), "all of a batch, or none"
+    assert backlog.offer(batch, range(2))
+    assert len(backlog) == 5
+    assert len(backlog.take(0.0)) == 5
+    assert not backlog.offer(batch, range(1)), "what is being sent still takes its room"
+    backlog.sent()
+    assert backlog.offer(batch, range(1))
 
 
 def test_once_the_broker_is_silent_for_long_nothing_more_is_taken_until_it_is_back() -> None:
     clock = Clock()
-    own, (batch, *_) = queue(10, clock), [answer.batch for answer in answers("fraud", 1)]
-    assert own.offer(batch, [0])
+    backlog, (batch, *_) = queue(10, clock), [answer.batch for answer in answers("fraud", 1)]
+    assert backlog.offer(batch, [0])
     clock.now += 1.9
-    assert own.offer(batch, [0])
-    own.take(0.0)
+    assert backlog.offer(batch, [0])
+    backlog.take(0.0)
     clock.now += 0.2
-    assert not own.offer(batch, [0])
-    own.sent()
-    assert own.offer(batch, [0])
+    assert not backlog.offer(batch, [0])
+    backlog.sent()
+    assert backlog.offer(batch, [0])
 
 
 def test_a_closed_queue_takes_nothing_and_is_finished_once_all_is_sent() -> None:
-    own, (batch, *_) = queue(), [answer.batch for answer in answers("fraud", 1)]
-    own.offer(batch, [0])
-    own.close()
-    assert not own.offer(batch, [0])
-    assert not own.finished
-    own.take(0.0)
-    own.sent()
-    assert own.finished
+    backlog, (batch, *_) = queue(), [answer.batch for answer in answers("fraud", 1)]
+    backlog.offer(batch, [0])
+    backlog.close()
+    assert not backlog.offer(batch, [0])
+    assert not backlog.finished
+    backlog.take(0.0)
+    backlog.sent()
+    assert backlog.finished
 
 
 def entries(model: str, count: int) -> ServedQueue:
-    own = queue(100)
+    backlog = queue(100)
     for answer in answers(model, count):
-        own.offer(answer.batch, [answer.row])
-    return own
+        backlog.offer(answer.batch, [answer.row])
+    return backlog
 
 
 def test_a_model_fed_by_its_stream_has_its_predictions_logged() -> None:
@@ -111,10 +111,10 @@ def test_a_model_fed_by_requests_has_its_vectors_logged_first() -> None:
 
 def test_what_a_model_is_asked_before_its_first_version_is_logged_for_it_to_learn_from() -> None:
     """Otherwise a model whose vectors come from requests would never have a first version."""
-    own = queue()
+    backlog = queue()
 
     async def ask() -> list[object]:
-        unlearned = scorer(versions(version(FRAUD)), log=own)  # type: ignore[arg-type]
+        unlearned = scorer(versions(version(FRAUD)), log=backlog)  # type: ignore[arg-type]
         found: list[object] = await unlearned.score_many([Request("worth", event(amount=1.0), "e0")])
         with pytest.raises(NoModelYet):
             await unlearned.score(Request("worth", event(amount=2.0), "e1"))
@@ -125,17 +125,17 @@ def test_what_a_model_is_asked_before_its_first_version_is_logged_for_it_to_lear
         return found
 
     assert [type(answer) for answer in asyncio.run(ask())] == [NoModelYet]
-    (vectors,) = messages(TOPICS, own.take(0.0))
+    (vectors,) = messages(TOPICS, backlog.take(0.0))
     assert vectors.topic == TOPICS.features("worth")
     assert decode_vectors(WORTH, vectors.payload).ids == ["e0", "e1"]
 
 
 def test_models_do_not_share_a_message() -> None:
-    own = queue(100)
+    backlog = queue(100)
     for model in ("fraud", "sort"):
         for answer in answers(model, 2):
-            own.offer(answer.batch, [answer.row])
-    first, second = messages(TOPICS, own.take(0.0))
+            backlog.offer(answer.batch, [answer.row])
+    first, second = messages(TOPICS, backlog.take(0.0))
     assert decode_predictions(FRAUD, first.payload).labels is None
     labels = decode_predictions(SORT, second.payload).labels
     assert labels is not None
@@ -166,13 +166,13 @@ class Topic:
 
 
 def test_a_prediction_that_is_too_large_holds_up_no_other() -> None:
-    own, broker, sent = queue(), Topic(most=20_000), list[int]()
+    backlog, broker, sent = queue(), Topic(most=20_000), list[int]()
     found = answers("fraud", 3)
     for answer, id in zip(found, ("a", "b" * 60_000, "c"), strict=True):
-        own.offer(replace(answer.batch, ids=[id]), [0])
-    own.close()
-    sender = ServedSender(broker, TOPICS, own, sent.append)  # type: ignore[arg-type]
+        backlog.offer(replace(answer.batch, ids=[id]), [0])
+    backlog.close()
+    sender = ServedSender(broker, TOPICS, backlog, sent.append)  # type: ignore[arg-type]
     sender.run()
-    assert own.finished
+    assert backlog.finished
     assert (sender.refused, sum(sent)) == (1, 2)
     assert {id for payload in broker.taken for id in decode_predictions(FRAUD, payload).ids} == {"a", "c"}

@@ -19,7 +19,7 @@ from tests.unit.scorer.support import FRAUD, SORT, asked_of_river, learner, vers
 
 
 def vectors(model: ModelDefinition, places: Sequence[int]) -> bytes:
-    texts = sum(own.type == "string" for own in model.features)
+    texts = sum(feature.type == "string" for feature in model.features)
     numbers = np.array([[place / 7 + column for column in range(len(model.features) - texts)] for place in places])
     if len(numbers):
         numbers[0, 0] = np.nan
@@ -44,10 +44,10 @@ class Topic:
 
     def batch(self, *messages: tuple[bytes, dict[str, Any]]) -> Batch:
         batch = Batch()
-        for payload, said in messages:
+        for payload, fields in messages:
             batch.positions.append(Position(9, self._next, -1))
             batch.payloads.append(payload)
-            batch.properties.append(header(payload, **said))
+            batch.properties.append(header(payload, **fields))
             self._next += 1
         return batch
 
@@ -57,8 +57,8 @@ def properties(epoch: int, reached: int | None = None, **more: Any) -> dict[str,
 
 
 def scoring(model: ModelDefinition = FRAUD) -> StreamScorer:
-    own = Version(model, version(model))
-    return StreamScorer(model, lambda: own)
+    current = Version(model, version(model))
+    return StreamScorer(model, lambda: current)
 
 
 def predictions(outcome: Outcome, model: ModelDefinition = FRAUD) -> list[Predictions]:
@@ -77,25 +77,25 @@ def test_every_vector_gets_the_score_that_river_gives_it_and_keeps_its_place() -
     assert found.versions.tolist() == [60] * 4
     assert outcome.outputs[0].properties == header(outcome.outputs[0].payload, **properties(1, 40))
     assert (outcome.predictions, outcome.unscored, outcome.frontier) == (4, 0, 40)
-    names = [own.name for own in FRAUD.features if own.type == "float"]
-    made = learner(FRAUD)
+    names = [feature.name for feature in FRAUD.features if feature.type == "float"]
+    pipeline = learner(FRAUD)
     for row in range(4):
         x = dict(zip(names, found.numbers[row].tolist(), strict=True)) | {"kind": found.categories[0][row]}
-        assert found.scores[row] == pytest.approx(asked_of_river(FRAUD, made, x), rel=1e-12)
+        assert found.scores[row] == pytest.approx(asked_of_river(FRAUD, pipeline, x), rel=1e-12)
 
 
 def test_multiclass_predictions_name_their_class() -> None:
-    own = properties(1) | {"definition": SORT.hash}
-    (found,) = predictions(scoring(SORT).score(Topic().batch((vectors(SORT, [1, 2]), own)), "features"), SORT)
+    header = properties(1) | {"definition": SORT.hash}
+    (found,) = predictions(scoring(SORT).score(Topic().batch((vectors(SORT, [1, 2]), header)), "features"), SORT)
     assert found.labels is not None
     assert set(found.labels) <= {"a", "b", "c"}
 
 
 def test_what_came_before_or_from_a_superseded_owner_is_dropped() -> None:
-    topic, own = Topic(), scoring()
-    own.score(topic.batch((vectors(FRAUD, [1, 2, 3]), properties(1, 30))), "features")
+    topic, scorer = Topic(), scoring()
+    scorer.score(topic.batch((vectors(FRAUD, [1, 2, 3]), properties(1, 30))), "features")
     marker = (b"", properties(2, marker=True))
-    again = own.score(
+    again = scorer.score(
         topic.batch(
             (vectors(FRAUD, [2, 3, 4]), properties(1)),
             marker,
@@ -112,15 +112,15 @@ def test_what_came_before_or_from_a_superseded_owner_is_dropped() -> None:
 
 
 def test_without_a_version_vectors_pass_unscored_but_their_frontier_is_passed_on() -> None:
-    own = StreamScorer(FRAUD, lambda: None)
-    outcome = own.score(Topic().batch((vectors(FRAUD, [1, 2]), properties(1, 20))), "features")
+    scorer = StreamScorer(FRAUD, lambda: None)
+    outcome = scorer.score(Topic().batch((vectors(FRAUD, [1, 2]), properties(1, 20))), "features")
     assert (outcome.predictions, outcome.unscored) == (0, 2)
     assert [(output.payload, output.properties["reached"]) for output in outcome.outputs] == [(b"", "20")]
 
 
 def test_vectors_of_another_definition_are_ignored_and_counted() -> None:
-    own = properties(1) | {"definition": "f" * 16}
-    batch = Topic().batch((vectors(FRAUD, [1]), own), (vectors(FRAUD, [1]), properties(1)))
+    header = properties(1) | {"definition": "f" * 16}
+    batch = Topic().batch((vectors(FRAUD, [1]), header), (vectors(FRAUD, [1]), properties(1)))
     outcome = scoring().score(batch, "features")
     assert outcome.ignored == 1
     assert outcome.predictions == 1

@@ -53,9 +53,9 @@ OF_CARD = structs.replace(
 
 def published(of: ModelDefinition, examples: int, taken_over: bool = True, **changes: Any) -> models_pb2.ModelVersion:
     """Return a version as a learner sends it, with its definition."""
-    made = version(of, examples, model_definition=msgspec.json.encode(of), taken_over=taken_over, **changes)
-    made.views.update({view.name: view.hash for view in LOOP.views if view.name in of.view_names})
-    return made
+    result = version(of, examples, model_definition=msgspec.json.encode(of), taken_over=taken_over, **changes)
+    result.views.update({view.name: view.hash for view in LOOP.views if view.name in of.view_names})
+    return result
 
 
 def offered(*sent: models_pb2.ModelVersion, notes: Notes | None = None) -> Versions:
@@ -164,13 +164,13 @@ def test_a_former_one_of_another_task_or_field_is_refused() -> None:
 
 
 def test_what_is_kept_on_disk_answers_after_a_change(tmp_path: Path) -> None:
-    kept = KeptVersions(tmp_path)
+    disk = KeptVersions(tmp_path)
     before = published(OTHER_LEARNER, 60)
-    kept.save({"fraud": before})
-    kept.save(Versions(LOOP, Notes()).offer(kept.load()))
-    kept.save({"fraud": published(FRAUD, 20, taken_over=False)})
+    disk.save({"fraud": before})
+    disk.save(Versions(LOOP, Notes()).offer(disk.load()))
+    disk.save({"fraud": published(FRAUD, 20, taken_over=False)})
     versions = Versions(LOOP, Notes())
-    versions.offer(kept.load())
+    versions.offer(disk.load())
     assert answering(versions) == (OTHER_LEARNER.hash, 60)
 
 
@@ -238,11 +238,11 @@ async def test_a_request_without_a_new_field_is_answered_and_not_learned() -> No
 async def test_requests_under_way_at_the_switch_are_all_answered() -> None:
     versions = offered(published(OTHER, 60))
     scorer = scorer_of(versions, ServedQueue(10_000, 2.0))
-    asked = [asyncio.create_task(scorer.score(Request("fraud", event()))) for _ in range(10)]
+    tasks = [asyncio.create_task(scorer.score(Request("fraud", event()))) for _ in range(10)]
     await asyncio.sleep(0)
     versions.offer([published(FRAUD, 60)])
-    asked += [asyncio.create_task(scorer.score(Request("fraud", event()))) for _ in range(10)]
-    answers = await asyncio.gather(*asked)
+    tasks += [asyncio.create_task(scorer.score(Request("fraud", event()))) for _ in range(10)]
+    answers = await asyncio.gather(*tasks)
     assert [answer.batch.version.model.hash for answer in answers] == [OTHER.hash] * 10 + [FRAUD.hash] * 10
 
 
@@ -254,8 +254,11 @@ def test_vectors_of_the_stream_are_scored_by_the_former(former: ModelDefinition)
     (output,) = outcome.outputs
     assert output.properties["definition"] == former.hash
     found = decode_predictions(former, output.payload)
-    columns = [FRAUD.features.index(own) for own in former.features if own.type is FieldType.FLOAT]
-    places = [[own for own in FRAUD.features if own.type is FieldType.FLOAT].index(FRAUD.features[c]) for c in columns]
+    columns = [FRAUD.features.index(feature) for feature in former.features if feature.type is FieldType.FLOAT]
+    places = [
+        [feature for feature in FRAUD.features if feature.type is FieldType.FLOAT].index(FRAUD.features[c])
+        for c in columns
+    ]
     np.testing.assert_array_equal(found.numbers[1], [2 / 7 + place for place in places])
 
 
@@ -271,7 +274,7 @@ def test_vectors_that_hold_those_of_the_former_behind_their_own_are_scored_by_wh
     properties = test_stream.properties(1, 20) | {"former": OTHER.hash}
     batch = test_stream.Topic().batch((test_stream.vectors(wide, [1, 2]), properties))
     versions = offered(published(OTHER, 60))
-    for model, place in ((OTHER, sum(own.type is FieldType.FLOAT for own in FRAUD.features)), (FRAUD, 0)):
+    for model, place in ((OTHER, sum(feature.type is FieldType.FLOAT for feature in FRAUD.features)), (FRAUD, 0)):
         outcome = StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch, "features")
         assert (outcome.predictions, outcome.unscored) == (2, 0)
         (output,) = outcome.outputs

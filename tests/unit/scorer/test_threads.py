@@ -77,7 +77,7 @@ class Broker:
 
     def subscribe(self, *_: Any, **__: Any) -> Consumer:
         self.consumers += 1
-        return Consumer(self, [own for own in self.log if own.entry > self.acknowledged])
+        return Consumer(self, [id for id in self.log if id.entry > self.acknowledged])
 
     def create_producer(self, *_: Any, **__: Any) -> Producer:
         return Producer(self)
@@ -97,8 +97,8 @@ class Consumer:
         found, self.waiting = self.waiting, []
         return found
 
-    def acknowledge_cumulative(self, own: Id) -> None:
-        self.broker.acknowledged = own.entry
+    def acknowledge_cumulative(self, id: Id) -> None:
+        self.broker.acknowledged = id.entry
         self.broker.on_acknowledged()
 
     def close(self) -> None:
@@ -133,10 +133,10 @@ class Producer:
 def test_predictions_whose_sending_failed_are_made_again() -> None:
     payload = vectors(FRAUD, [1, 2, 3])
     broker = Broker([Message(0, payload, header(payload, **properties(1, 30)))], refused=1)
-    own, failures = Version(FRAUD, version(FRAUD)), list[BaseException]()
+    current, failures = Version(FRAUD, version(FRAUD)), list[BaseException]()
     thread = PartitionScoring(
         broker,  # type: ignore[arg-type]
-        lambda: StreamScorer(FRAUD, lambda: own),
+        lambda: StreamScorer(FRAUD, lambda: current),
         FRAUD,
         "persistent://public/default/shop-fraud-features",
         "persistent://public/default/shop-fraud-predictions",

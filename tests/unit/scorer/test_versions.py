@@ -24,39 +24,39 @@ from tests.unit.scorer.support import FRAUD, LOOP, SORT, WORTH, Notes, learner, 
 
 
 def test_the_newest_of_each_model_answers() -> None:
-    own = Versions(LOOP, Notes())
-    own.offer([version(FRAUD, 40), version(WORTH, 50), version(FRAUD, 60)])
-    assert own.examples() == {"fraud": 60, "worth": 50}
-    own.offer([version(FRAUD, 80)])
-    assert own.current("fraud").examples == 80
+    registry = Versions(LOOP, Notes())
+    registry.offer([version(FRAUD, 40), version(WORTH, 50), version(FRAUD, 60)])
+    assert registry.examples() == {"fraud": 60, "worth": 50}
+    registry.offer([version(FRAUD, 80)])
+    assert registry.current("fraud").examples == 80
     with pytest.raises(NoModelYet):
-        own.current("sort")
+        registry.current("sort")
 
 
 def test_the_newest_answers_wherever_an_older_one_stands() -> None:
-    own = Versions(LOOP, Notes())
+    registry = Versions(LOOP, Notes())
     newer, older = version(FRAUD, 60), version(FRAUD, 40)
     # A learner that lost the model published after its successor.
-    assert own.offer([newer, older]) == {"fraud": newer}
-    assert own.offer([older]) == {}
-    assert own.examples() == {"fraud": 60}
+    assert registry.offer([newer, older]) == {"fraud": newer}
+    assert registry.offer([older]) == {}
+    assert registry.examples() == {"fraud": 60}
 
 
 def test_behind_one_that_is_damaged_the_next_one_answers() -> None:
-    own = Versions(LOOP, Notes())
+    registry = Versions(LOOP, Notes())
     damaged = version(FRAUD, 1_000, onnx=b"not the one")
-    own.offer([version(FRAUD, 40), damaged, version(FRAUD, 60)])
-    assert own.examples() == {"fraud": 60}
+    registry.offer([version(FRAUD, 40), damaged, version(FRAUD, 60)])
+    assert registry.examples() == {"fraud": 60}
 
 
 def test_a_renamed_model_answers_to_both_names() -> None:
     models = tuple(structs.replace(model, alias="theft") if model is FRAUD else model for model in LOOP.models)
-    own = Versions(structs.replace(LOOP, models=models), Notes())
-    own.offer([version(FRAUD, 40)])
-    assert own.current("theft") is own.current("fraud")
-    assert own.model("theft").name == "fraud"
+    registry = Versions(structs.replace(LOOP, models=models), Notes())
+    registry.offer([version(FRAUD, 40)])
+    assert registry.current("theft") is registry.current("fraud")
+    assert registry.model("theft").name == "fraud"
     with pytest.raises(UnknownName, match="theft"):
-        own.current("fruad")
+        registry.current("fruad")
 
 
 def other_task() -> bytes:
@@ -76,11 +76,11 @@ def other_task() -> bytes:
 )
 def test_a_version_that_does_not_fit_is_refused_and_the_old_one_stays(changes: dict[str, Any], reason: str) -> None:
     notes = Notes()
-    own = Versions(LOOP, notes)
-    own.offer([version(FRAUD, 40)])
-    own.offer([version(FRAUD, 80, **changes)])
+    registry = Versions(LOOP, notes)
+    registry.offer([version(FRAUD, 40)])
+    registry.offer([version(FRAUD, 80, **changes)])
     assert reason in notes.reasons
-    assert own.examples() == {"fraud": 40}
+    assert registry.examples() == {"fraud": 40}
 
 
 def test_other_features_or_outputs_are_refused() -> None:
@@ -104,9 +104,9 @@ def test_tombstones_and_junk_change_nothing() -> None:
     properties = [header(payload), {}, header(b"\xff\xff"), {"examples": "many"}]
     batch = Batch([Position(1, entry, -1) for entry in range(4)], payloads, properties, [0] * 4)
     wrong: list[WrongMessage] = []
-    own = Versions(LOOP, Notes())
-    own.offer(list(versions_in(batch, "models", wrong.append)))
-    assert own.examples() == {"fraud": 60}
+    registry = Versions(LOOP, Notes())
+    registry.offer(list(versions_in(batch, "models", wrong.append)))
+    assert registry.examples() == {"fraud": 60}
     assert [one.position.entry for one in wrong] == [2, 3]
     assert [one.reason.problem[:26] for one in wrong] == ["it is no ModelVersion: Err", "it has no header"]
 
@@ -126,14 +126,14 @@ def test_scores_have_one_entry_a_vector() -> None:
     np.testing.assert_array_equal(found.probabilities[np.arange(7), found.winners], found.score)
 
 
-@pytest.mark.parametrize("model", [FRAUD, WORTH, SORT], ids=lambda own: own.name)
+@pytest.mark.parametrize("model", [FRAUD, WORTH, SORT], ids=lambda feature: feature.name)
 def test_a_score_depends_on_what_is_scored_beside_it_in_its_last_bits_at_most(model: ModelDefinition) -> None:
-    own = Version(model, version(model, 200))
+    current = Version(model, version(model, 200))
     random = np.random.default_rng(3)
     numbers = random.normal(5, 3, (200, 5))
     numbers[random.random(numbers.shape) < 0.1] = np.nan
     texts = random.choice(np.array(["web", "pos", ""], object), (200, 1))
-    alone = np.concatenate([own.score(numbers[at : at + 1], texts[at : at + 1]).score for at in range(200)])
+    alone = np.concatenate([current.score(numbers[at : at + 1], texts[at : at + 1]).score for at in range(200)])
     for size in (2, 3, 5, 7, 13, 64, 200):
-        parts = [own.score(numbers[at : at + size], texts[at : at + size]).score for at in range(0, 200, size)]
+        parts = [current.score(numbers[at : at + size], texts[at : at + size]).score for at in range(0, 200, size)]
         np.testing.assert_allclose(np.concatenate(parts), alone, rtol=1e-13)

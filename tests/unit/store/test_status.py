@@ -34,10 +34,10 @@ def heartbeat(board: Board, clock: Clock) -> Heartbeat:
     return Heartbeat(cast(Any, board), status, clock)
 
 
-def beat_for(own: Heartbeat, clock: Clock, seconds: float) -> None:
+def beat_for(heart: Heartbeat, clock: Clock, seconds: float) -> None:
     for _ in range(int(seconds / PERIOD)):
         clock.now += PERIOD
-        own.beat()
+        heart.beat()
 
 
 def test_an_unchanged_status_is_written_now_and_then() -> None:
@@ -48,33 +48,33 @@ def test_an_unchanged_status_is_written_now_and_then() -> None:
 
 def test_a_change_is_written_with_the_next_beat() -> None:
     board, clock = Board(), Clock()
-    own = heartbeat(board, clock)
-    own.beat()
+    heart = heartbeat(board, clock)
+    heart.beat()
     for frontier in (1, 2, 3):
-        own.status.frontier = frontier
-        beat_for(own, clock, PERIOD)
+        heart.status.frontier = frontier
+        beat_for(heart, clock, PERIOD)
     assert [status.frontier for status in board.written] == [None, 1, 2, 3]
 
 
 def test_a_rate_falls_to_zero_once_nothing_happens() -> None:
     board, clock = Board(), Clock()
-    own = heartbeat(board, clock)
-    own.count("events", 100)
-    beat_for(own, clock, 1.0)
+    heart = heartbeat(board, clock)
+    heart.count("events", 100)
+    beat_for(heart, clock, 1.0)
     assert board.written[-1].rates == {"events": 100.0}
-    beat_for(own, clock, 2.0)
+    beat_for(heart, clock, 2.0)
     assert board.written[-1].rates == {"events": 0.0}
 
 
 def test_what_a_store_refused_is_written_with_the_next_beat() -> None:
     board, clock = Board(), Clock()
-    own = heartbeat(board, clock)
+    heart = heartbeat(board, clock)
     board.away = True
     try:
-        own.beat()
+        heart.beat()
     except redis.RedisError:
         board.away = False
-    beat_for(own, clock, PERIOD)
+    beat_for(heart, clock, PERIOD)
     assert len(board.written) == 1
 
 

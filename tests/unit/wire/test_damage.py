@@ -87,8 +87,8 @@ def test_a_header_that_is_none_is_refused(properties: dict[str, str], payload: b
 )  # fmt: skip
 def test_a_header_with_a_wrong_field_is_refused_though_its_checksum_is_right(field: str, value: str) -> None:
     properties = Envelope(epoch=1).properties(b"") | {field: value}
-    fields = {name: own for name, own in properties.items() if name != "crc32"}
-    text = "\n".join(f"{name}={own}" for name, own in sorted(fields.items()))
+    fields = {name: value for name, value in properties.items() if name != "crc32"}
+    text = "\n".join(f"{name}={value}" for name, value in sorted(fields.items()))
     with pytest.raises(Unreadable, match=field):
         read_envelope({**fields, "crc32": f"{zlib.crc32(text.encode()):08x}"}, b"", "a message")
 
@@ -146,10 +146,10 @@ def _in_a_process(function: str) -> None:
 
 def read_damaged_rows() -> None:
     """Read rows that are wrong, though their checksums are right: compiled code must not trust them."""
-    chance, whole = random.Random(11), row()
+    chance, sample = random.Random(11), row()
     reader = StoredReader([layout()], [1])
     for number in range(_MANY):
-        found = bytearray(whole)
+        found = bytearray(sample)
         if number % 3:
             place = chance.randrange(HEADER_BYTES, len(found))
             found[place] ^= 1 << chance.randrange(8)
@@ -166,9 +166,9 @@ def read_damaged_tables() -> None:
     """Read tables that are wrong, whatever the header of their message said."""
     chance = random.Random(12)
     for name, read in (("vectors", decode_vectors), ("log", decode_log), ("predictions", decode_predictions)):
-        whole = SAMPLES[name].write()
+        data = SAMPLES[name].write()
         for _ in range(_MANY):
-            found = bytearray(whole)
+            found = bytearray(data)
             for _ in range(chance.randrange(1, 4)):
                 found[chance.randrange(len(found))] ^= 1 << chance.randrange(8)
             with contextlib.suppress(Unreadable):

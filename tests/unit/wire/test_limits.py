@@ -58,14 +58,14 @@ def vectors(ids: list[str], texts: list[list[str | None]]) -> Vectors:
 def test_vectors_of_long_texts_are_split_by_their_bytes() -> None:
     messages = list(vector_messages(MODEL, vectors(IDS, TEXTS)))
     assert max(map(len, messages)) <= MAX_MESSAGE < BROKER
-    assert [id for own in messages for id in decode_vectors(MODEL, own).ids] == IDS
+    assert [id for message in messages for id in decode_vectors(MODEL, message).ids] == IDS
 
 
 def test_one_large_row_among_small_ones_is_split_off() -> None:
     texts: list[list[str | None]] = [["x" * (MAX_ROW if row == 700 else 2_500) for row in range(2_000)]]
     messages = list(vector_messages(MODEL, vectors(IDS[:2_000], texts)))
     assert max(map(len, messages)) <= MAX_MESSAGE
-    assert [id for own in messages for id in decode_vectors(MODEL, own).ids] == IDS[:2_000]
+    assert [id for message in messages for id in decode_vectors(MODEL, message).ids] == IDS[:2_000]
 
 
 def test_entries_of_a_log_are_split_by_their_bytes() -> None:
@@ -74,14 +74,14 @@ def test_entries_of_a_log_are_split_by_their_bytes() -> None:
     entries = LogEntries(TIMES, kinds, TIMES, IDS, TIMES, TIMES, labels, ones, NUMBERS, TEXTS)
     messages = list(log_messages(MODEL, entries))
     assert max(map(len, messages)) <= MAX_MESSAGE
-    assert [seq for own in messages for seq in decode_log(MODEL, own).seqs.tolist()] == TIMES.tolist()
+    assert [seq for message in messages for seq in decode_log(MODEL, message).seqs.tolist()] == TIMES.tolist()
 
 
 def test_predictions_are_split_by_their_bytes() -> None:
-    made = Predictions(IDS, TIMES, [START.to_bytes()] * 2_500, TIMES, np.ones(2_500), ["z"] * 2_500, NUMBERS, TEXTS)
-    messages = list(prediction_messages(MODEL, made))
+    table = Predictions(IDS, TIMES, [START.to_bytes()] * 2_500, TIMES, np.ones(2_500), ["z"] * 2_500, NUMBERS, TEXTS)
+    messages = list(prediction_messages(MODEL, table))
     assert max(map(len, messages)) <= MAX_MESSAGE
-    assert [id for own in messages for id in decode_predictions(MODEL, own).ids] == IDS
+    assert [id for message in messages for id in decode_predictions(MODEL, message).ids] == IDS
 
 
 def test_what_cannot_be_split_says_so() -> None:
@@ -91,10 +91,10 @@ def test_what_cannot_be_split_says_so() -> None:
 
 def test_a_text_that_no_message_can_hold_is_refused_on_arrival_with_the_limit() -> None:
     fields = (Field("id", FieldType.STRING), Field("at", FieldType.TIME), Field("text", FieldType.STRING))
-    asked = StreamDefinition("asked", fields, "id", "at", "id", 0, 0, max_bytes=4 * 2**20)
+    stream = StreamDefinition("asked", fields, "id", "at", "id", 0, 0, max_bytes=4 * 2**20)
     label = LabelDefinition("told", "asked", "asked", "id", Column("text"), FieldType.STRING, 10)
-    loop = LoopDefinition("loop", (asked,), (), (label,), (MODEL,))
-    events, _, _ = StreamCodec(asked).columns(
+    loop = LoopDefinition("loop", (stream,), (), (label,), (MODEL,))
+    events, _, _ = StreamCodec(stream).columns(
         [b'{"id": "%d", "at": 1, "text": "%s"}' % (row, b"x" * size) for row, size in enumerate((9, MAX_ROW + 1, 9))]
     )
     ((row, why),) = Trial(loop, "asked").failures(events).items()

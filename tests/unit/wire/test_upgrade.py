@@ -35,7 +35,7 @@ def test_a_directory_of_an_older_headrace_is_refused_and_left_as_it_is(tmp_path:
     with pytest.raises(OlderFormat, match=r"another --data directory"), embedded.run(tmp_path / "loop.py", data=data):
         pass
     assert (data / "loop.json").read_bytes() == OLDER
-    assert sorted(own.name for own in data.iterdir()) == ["loop.json", "up.lock"]
+    assert sorted(path.name for path in data.iterdir()) == ["loop.json", "up.lock"]
 
 
 def test_a_service_with_a_definition_of_another_headrace_names_the_cure(tmp_path: Path) -> None:

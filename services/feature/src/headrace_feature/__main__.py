@@ -21,13 +21,13 @@ def main() -> None:
     parser.add_argument("--loop", type=Path, help="the compiled loop (HEADRACE_LOOP)")
     parser.add_argument("--role", choices=["all", "fold", "join"], help="what this process does (HEADRACE_ROLE)")
     arguments = parser.parse_args()
-    given = {"loop": arguments.loop, "role": arguments.role}
+    options = {"loop": arguments.loop, "role": arguments.role}
     # Faust reads the process's arguments when it is imported, and takes `--loop` for its own.
     del sys.argv[1:]
     from headrace_feature.bootstrap import run
 
     def serve() -> None:
-        asyncio.run(run(FeatureSettings(**{name: value for name, value in given.items() if value is not None})))
+        asyncio.run(run(FeatureSettings(**{name: value for name, value in options.items() if value is not None})))
 
     process.run(parser, serve)
 

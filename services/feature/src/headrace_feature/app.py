@@ -81,10 +81,12 @@ class FeatureApp:
         Port of Faust's web view; None disables it.
     """
 
-    def __init__(self, lanes: list[Lane], idle: float, every: Sequence[Routine], web_port: int | None = None) -> None:
+    def __init__(
+        self, lanes: list[Lane], idle: float, routines: Sequence[Routine], web_port: int | None = None
+    ) -> None:
         self._lanes = lanes
         self._idle = idle
-        self._every = every
+        self._routines = routines
         self._stopping = threading.Event()
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._app = _Application(
@@ -110,7 +112,7 @@ class FeatureApp:
                 channel = self._app.channel(maxsize=CHANNEL)
                 self._app.agent(channel, name=f"{lane.name}:{source.name}")(self._agent(lane, source))
                 self._readers.append(self._reader(loop, lane, source, channel))
-        for routine in self._every:
+        for routine in self._routines:
             self._app.task(self._guarded(self._repeated(routine)))
         self._app.finalize()
         await self._app.start()
@@ -127,10 +129,10 @@ class FeatureApp:
         BaseException
             The error of the lane that failed.
         """
-        stopped = asyncio.ensure_future(stop.wait())
-        ends: set[asyncio.Future[Any]] = {stopped, self._failed}
+        stop_future = asyncio.ensure_future(stop.wait())
+        ends: set[asyncio.Future[Any]] = {stop_future, self._failed}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
+        stop_future.cancel()
         if self._failed.done():
             raise self._failed.result()
 
@@ -164,19 +166,19 @@ class FeatureApp:
 
     def _repeated(self, routine: Routine) -> Callable[[], Awaitable[None]]:
         call = _now_or_later(routine.call)
-        worked = asyncio.Event()
+        work = asyncio.Event()
         for lane in self._lanes:
-            lane.on_work(worked.set)
+            lane.on_work(work.set)
 
         async def repeat() -> None:
             while True:
-                worked.clear()
+                work.clear()
                 await call()
                 await asyncio.sleep(routine.period)
                 if routine.quiet > routine.period:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(routine.quiet - routine.period):
-                            await worked.wait()
+                            await work.wait()
 
         return repeat
 

@@ -89,8 +89,8 @@ async def run(settings: FeatureSettings) -> None:
 
     dependencies.start()
     await server.start(started=False)
-    built = await _waiting(start_when_reachable(dependencies, build, stop), heartbeat, dependencies)
-    if built is None:
+    result = await _waiting(start_when_reachable(dependencies, build, stop), heartbeat, dependencies)
+    if result is None:
         await server.stop()
         dependencies.stop()
         with suppress(redis.RedisError):
@@ -98,14 +98,14 @@ async def run(settings: FeatureSettings) -> None:
         await asyncio.to_thread(client.close)
         await asyncio.to_thread(dependencies.join)
         return
-    service, lanes = built
-    every = [
+    service, lanes = result
+    routines = [
         Routine(service.acknowledge, 0.5, 5.0),
         Routine(service.campaign, 1.0, 1.0),
         Routine(service.follow_takeovers, PERIOD, QUIET),
         Routine(service.beat, PERIOD, QUIET),
     ]
-    feature = FeatureApp(lanes, loop.idle / 1e6, every, settings.web_port)
+    feature = FeatureApp(lanes, loop.idle / 1e6, routines, settings.web_port)
     await server.begin()
     try:
         await feature.start()
@@ -126,12 +126,12 @@ async def run(settings: FeatureSettings) -> None:
 
 async def _waiting(start: Awaitable[_Built], heartbeat: Heartbeat, dependencies: Dependencies) -> _Built:
     """Publish a status that says what startup waits for."""
-    starting = asyncio.ensure_future(start)
-    while not (await asyncio.wait([starting], timeout=PERIOD))[0]:
+    startup = asyncio.ensure_future(start)
+    while not (await asyncio.wait([startup], timeout=PERIOD))[0]:
         heartbeat.status.note = dependencies.note()
         with suppress(redis.RedisError):  # the store may be what it waits for
             await asyncio.to_thread(heartbeat.beat)
-    return starting.result()
+    return startup.result()
 
 
 class Composition:
@@ -160,7 +160,7 @@ class Composition:
         self._leases: list[Lease] = []
         self._partitions = PartitionStore(store, loop.name)
         self._unread = Unread()
-        self._read = 0
+        self._events_read = 0
         self._formers = Formers(client, loop, self._topics)
         self._answering = Answering(loop)
 
@@ -186,14 +186,14 @@ class Composition:
         """Stop folding and assembling for former definitions that no longer answer."""
         if self._folder is None or not self._answering.formers or not self._formers.changed():
             return
-        found = self._formers.find()
-        over = [name for name in self._answering.formers if not found.hash(name)]
-        if over:
-            self._folder.end_takeovers(over)
-            self._answering = self._answering.without(over)
+        answering = self._formers.find()
+        models = [name for name in self._answering.formers if not answering.hash(name)]
+        if models:
+            self._folder.end_takeovers(models)
+            self._answering = self._answering.without(models)
             if not self._answering.formers:
                 self._formers.close()
-            _log.info("former definitions answer no more", models=over)
+            _log.info("former definitions answer no more", models=models)
 
     def beat(self) -> None:
         """Publish the status."""
@@ -205,34 +205,36 @@ class Composition:
         joins = {joiner.model.name: joiner.status() for joiner in self._joiners}
         self._heartbeat.status.joins = {name: status for name, status in joins.items() if status is not None}
         self._heartbeat.status.state = self._dependencies.state()
-        refused = "; ".join(dict.fromkeys(reason for lane in self._lanes for reason in tuple(lane.refused.values())))
-        self._heartbeat.status.note = refused or self._dependencies.note(self._owned())
+        refusals = "; ".join(dict.fromkeys(reason for lane in self._lanes for reason in tuple(lane.refused.values())))
+        self._heartbeat.status.note = refusals or self._dependencies.note(self._describe_work())
         with store_connection.store_errors():
             self._heartbeat.beat()
 
     def _partition_statuses(self, folder: FoldWorker) -> dict[str, PartitionStatus]:
-        owned, read = folder.statuses(), self._heartbeat.status.counters.get("events", 0)
-        busy, self._read = read != self._read, read
-        every = [PartitionId(own.name, index) for own in self._loop.streams for index in range(own.partitions)]
-        others = [partition for partition in every if partition not in owned]
+        local, read = folder.statuses(), self._heartbeat.status.counters.get("events", 0)
+        busy, self._events_read = read != self._events_read, read
+        partitions = [
+            PartitionId(stream.name, index) for stream in self._loop.streams for index in range(stream.partitions)
+        ]
+        others = [partition for partition in partitions if partition not in local]
         standings = self._partitions.standings(others) if others else {}
         statuses = {}
-        for partition in every:
-            status = owned.get(partition, PartitionStatus())
+        for partition in partitions:
+            status = local.get(partition, PartitionStatus())
             standing = standings.get(partition)
             done = START if standing is None else standing.done
             status.unread = self._unread.count(partition, None if status.owned else done, busy)
             statuses[str(partition)] = status
         return statuses
 
-    def _owned(self) -> str:
+    def _describe_work(self) -> str:
         """Describe what this process owns now, in case several share the work."""
-        owned = len(self._folder.done()) if self._folder is not None else None
+        count = len(self._folder.done()) if self._folder is not None else None
         # The broker assigns a partition with the first event that arrives.
-        folds = [] if owned is None else [f"folds {counted(owned, 'partition')}" if owned else "waits for events"]
-        joins = [own.model.name for own in self._joiners if own.active]
+        folds = [] if count is None else [f"folds {counted(count, 'partition')}" if count else "waits for events"]
+        joins = [joiner.model.name for joiner in self._joiners if joiner.active]
         formers = [f"folds {title} in its former form, too" for title in self._answering.views]
-        return "; ".join([*folds, *formers, *(f"joins {own}" for own in joins)])
+        return "; ".join([*folds, *formers, *(f"joins {name}" for name in joins)])
 
     def close(self) -> None:
         """Acknowledge a last time, release the leases, and close the client."""
@@ -248,16 +250,16 @@ class Composition:
             self._client.close()
 
     def _saved(self) -> Mapping[Any, Position]:
-        saved: dict[Any, Position] = {}
+        positions: dict[Any, Position] = {}
         if self._folder is not None:
-            saved.update(self._folder.done())
+            positions.update(self._folder.done())
         for joiner in self._joiners:
-            saved.update({(joiner.model.name, topic): position for topic, position in joiner.done().items()})
-        return saved
+            positions.update({(joiner.model.name, topic): position for topic, position in joiner.done().items()})
+        return positions
 
     def _fold_lane(self) -> Lane:
         store = self._store
-        physical = {own.name: self._of(own, self._topics.stream(own.name)) for own in self._loop.streams}
+        topics = {stream.name: self._of(stream, self._topics.stream(stream.name)) for stream in self._loop.streams}
         for model in self._loop.models:
             # Check the topics before the first vector is sent.
             self._features(model)
@@ -281,7 +283,7 @@ class Composition:
         self._folder = worker
         sources: list[Source] = []
         for stream in self._loop.streams:
-            for index, topic in enumerate(physical[stream.name]):
+            for index, topic in enumerate(topics[stream.name]):
                 partition = PartitionId(stream.name, index)
                 if worker.lacks_a_view(partition):
                     wake(self._client, topic)
@@ -301,9 +303,9 @@ class Composition:
         return Lane("fold", sources, worker)
 
     def _join_lane(self, model: ModelDefinition) -> Lane:
-        told = self._loop.label(model.label).stream
+        stream = self._loop.label(model.label).stream
         features = self._features(model)
-        labels = self._of(self._loop.stream(told), self._topics.stream(told))
+        labels = self._of(self._loop.stream(stream), self._topics.stream(stream))
         lease = Lease(self._store, self._loop.name, f"join:{model.name}", self._settings.instance)
         worker = JoinWorker(
             self._loop,
@@ -333,12 +335,12 @@ class Composition:
         ]
         return Lane(f"join-{model.name}", sources, worker)
 
-    def _refuse(self, model: ModelDefinition, wrong: WrongMessage) -> None:
+    def _refuse(self, model: ModelDefinition, message: WrongMessage) -> None:
         """Write a dead letter of a message of a features topic, durably."""
         producer = Producer(self._client, self._topics.dead_letters)
         try:
             letters = Refusals(producer, self._topics, "join")
-            letters.refuse_message(model.stream, wrong, f"vectors of model {model.name}")
+            letters.refuse_message(model.stream, message, f"vectors of model {model.name}")
             letters.flush()
         finally:
             producer.close()
@@ -387,12 +389,12 @@ class Composition:
     def _owner_progress(self, partition: PartitionId) -> OwnerProgress:
         """Return how far a partition is folded, by whichever process owns it."""
         standing = self._partitions.standings([partition])[partition]
-        done = START if standing is None else standing.done
+        position = START if standing is None else standing.done
         with store_connection.store_errors():
             statuses = StatusBoard(self._store, self._loop.name).read()
         others = [status.partitions for status in statuses if status.instance != self._settings.instance]
-        alive = any(found.owned for named in others if (found := named.get(str(partition))) is not None)
-        return OwnerProgress(done, standing, alive)
+        alive = any(entry.owned for partitions in others if (entry := partitions.get(str(partition))) is not None)
+        return OwnerProgress(position, standing, alive)
 
     def _consumer(
         self, topic: str, subscription: str, source: Any, owner_progress: Callable[[], OwnerProgress] | None = None

@@ -55,9 +55,9 @@ class Decoded:
             (partition.end if self.end else partition.wake)(self.positions[-1])
             return None
         positions = [self.positions[row] for row in self.valid]
-        refused = partition.accept(self.events, positions, [self.published[row] for row in self.valid], now)
+        refusals = partition.accept(self.events, positions, [self.published[row] for row in self.valid], now)
         partition.last = self.positions[-1]  # also if the last message is invalid
-        return refused
+        return refusals
 
 
 def decode(codec: StreamCodec, trial: Trial, batch: Batch) -> list[Decoded]:
@@ -85,9 +85,9 @@ def _notes(batch: Batch, index: int, mark: Mark | None, *, end: bool, wake: bool
     """Yield what a message says besides its event: a mark, and the end of a history or a wake-up."""
     kinds: list[tuple[Mark | None, bool, bool]] = [(mark, False, False)] if mark is not None else []
     kinds += [(None, end, wake)] if end or wake else []
-    for said in kinds:
+    for kind in kinds:
         note = Decoded([batch.positions[index]], [b""], [batch.published[index]])
-        note.mark, note.end, note.wake = said
+        note.mark, note.end, note.wake = kind
         note.valid = [0]
         yield note
 
@@ -100,7 +100,9 @@ def _events(codec: StreamCodec, trial: Trial, batch: Batch, start: int, end: int
     poison = trial.failures(run.events)
     if poison:
         _log.warning("poison", stream=codec.stream.name, events=len(poison), reason=str(next(iter(poison.values()))))
-        run.invalid = sorted([*run.invalid, *((run.valid[row], why) for row, why in poison.items())], key=itemgetter(0))
-        kept = [row for row in range(len(run.events)) if row not in poison]
-        run.events, run.valid = run.events.take(kept), [run.valid[row] for row in kept]
+        run.invalid = sorted(
+            [*run.invalid, *((run.valid[row], error) for row, error in poison.items())], key=itemgetter(0)
+        )
+        rows = [row for row in range(len(run.events)) if row not in poison]
+        run.events, run.valid = run.events.take(rows), [run.valid[row] for row in rows]
     return run

@@ -18,19 +18,21 @@ class Acknowledger:
     def __init__(self, durability: Durability) -> None:
         self._durability = durability
         self._consumers: dict[Hashable, PartitionConsumer] = {}
-        self._acked: dict[Hashable, Position] = {}
+        self._positions: dict[Hashable, Position] = {}
 
     def add(self, source: Hashable, consumer: PartitionConsumer) -> None:
         """Acknowledge a source through this consumer."""
         self._consumers[source] = consumer
 
-    def run(self, saved: Callable[[], Mapping[Hashable, Position]]) -> None:
+    def run(self, positions: Callable[[], Mapping[Hashable, Position]]) -> None:
         """Acknowledge what is saved now, once the store has it on disk."""
-        snapshot = {own: position for own, position in saved().items() if self._acked.get(own) != position}
+        snapshot = {
+            source: position for source, position in positions().items() if self._positions.get(source) != position
+        }
         if not snapshot or not self._durability.wait():
             return
         for source, position in snapshot.items():
             consumer = self._consumers.get(source)
             if consumer is not None:  # a join's state also names sources that are not open yet
                 consumer.ack(position)
-                self._acked[source] = position
+                self._positions[source] = position

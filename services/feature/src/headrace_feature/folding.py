@@ -108,24 +108,24 @@ class FoldWorker:
         self._clock = clock
         self._epochs: dict[PartitionId, int] = {}
         self._floors: dict[PartitionId, int] = {}
-        self._told: dict[tuple[str, PartitionId], OutputReached] = {}
-        self._lettered: dict[PartitionId, Position] = {}
+        self._published: dict[tuple[str, PartitionId], OutputReached] = {}
+        self._last_letters: dict[PartitionId, Position] = {}
         self._decisions: dict[PartitionId, Decisions] = {}
-        self._decided: set[PartitionId] = set()
-        self._saved: dict[PartitionId, Standing] = {}
-        self._used: dict[RowsId, dict[str, None]] = {}
+        self._new_decisions: set[PartitionId] = set()
+        self._standings: dict[PartitionId, Standing] = {}
+        self._recent: dict[RowsId, dict[str, None]] = {}
         self._others: list[Reached] = []
         self._frontier: int | None = None
         self._newest: int | None = None
         self._held_by = ""
         self._statuses: dict[PartitionId, PartitionStatus] = {}
-        self._looks: dict[PartitionId, tuple[Position, Standing | None]] = {}
-        self._silent: dict[PartitionId, tuple[Position, Standing | None]] = {}
-        self._found: dict[PartitionId, Standing | None] = {}
+        self._log_ends: dict[PartitionId, tuple[Position, Standing | None]] = {}
+        self._silence: dict[PartitionId, tuple[Position, Standing | None]] = {}
+        self._first_standings: dict[PartitionId, Standing | None] = {}
         self._count = len(self._all())
         self._codecs = {stream.name: StreamCodec(stream) for stream in fold.loop.streams}
         self._trials = {stream.name: Trial(fold.loop, stream.name) for stream in fold.loop.streams}
-        self._ended: frozenset[str] = frozenset()
+        self._ended_takeovers: frozenset[str] = frozenset()
         self._name_views()
 
     def _name_views(self) -> None:
@@ -134,14 +134,14 @@ class FoldWorker:
 
     def end_takeovers(self, models: Collection[str]) -> None:
         """Stop working for the former definitions of these models, from the next step on. Callable from any thread."""
-        self._ended = self._ended.union(models)
+        self._ended_takeovers = self._ended_takeovers.union(models)
 
     def _end_takeovers(self) -> None:
-        if self._ended:
-            ended, self._ended = self._ended, frozenset()
-            self._answering = self._answering.without(ended)
+        if self._ended_takeovers:
+            models, self._ended_takeovers = self._ended_takeovers, frozenset()
+            self._answering = self._answering.without(models)
             self._fold.narrow(self._answering.folded, self._answering.wide)
-            self._used = {rows: used for rows, used in self._used.items() if rows in self._fold.rows}
+            self._recent = {rows: keys for rows, keys in self._recent.items() if rows in self._fold.rows}
             self._name_views()
 
     def take_over(self, partition: PartitionId) -> Tenure:
@@ -153,14 +153,14 @@ class FoldWorker:
             The store has lost the partition's state.
         """
         self._give_up(partition)
-        models = [own for own in self._fold.models if own.stream == partition.stream]
+        models = [model for model in self._fold.models if model.stream == partition.stream]
         if not self._partitions.known(partition):
             self._outputs.refuse_unknown(partition, models)
-        epoch, progress, seen, views, floor, decisions = self._partitions.take_over(partition)
+        epoch, progress, ids, views, floor, decisions = self._partitions.take_over(partition)
         if self._lacks_a_view(partition, views):
-            epoch, progress, seen = self._begin_anew(partition, epoch, progress)
+            epoch, progress, ids = self._restart(partition, epoch, progress)
         self._outputs.open(partition, epoch, models)
-        self._fold.own(partition, progress, seen)
+        self._fold.own(partition, progress, ids)
         self._epochs[partition], self._floors[partition] = epoch, floor
         self._decisions[partition] = decode_decisions(decisions)
         _log.info("partition taken", partition=str(partition), epoch=epoch, done=str(progress.done))
@@ -170,17 +170,15 @@ class FoldWorker:
         """Return whether a view is new, so that the partition must be taken over even if no event arrives."""
         return self._lacks_a_view(partition, self._partitions.views(partition))
 
-    def _lacks_a_view(self, partition: PartitionId, held: frozenset[str] | None) -> bool:
-        return held is not None and not self._views[partition.stream] <= held
+    def _lacks_a_view(self, partition: PartitionId, views: frozenset[str] | None) -> bool:
+        return views is not None and not self._views[partition.stream] <= views
 
-    def _begin_anew(
-        self, partition: PartitionId, epoch: int, progress: Progress
-    ) -> tuple[int, Progress, dict[str, int]]:
+    def _restart(self, partition: PartitionId, epoch: int, progress: Progress) -> tuple[int, Progress, dict[str, int]]:
         """Restart a partition whose views are new or changed: fold its log from the beginning before they serve."""
-        goal, anew = Position(*progress.done), progress.anew()
-        epoch = self._partitions.begin_anew(partition, epoch, anew, goal, self._views[partition.stream])
+        goal, restart = Position(*progress.done), progress.anew()
+        epoch = self._partitions.begin_anew(partition, epoch, restart, goal, self._views[partition.stream])
         _log.warning("a view is new: folding the log again", partition=str(partition), up_to=str(goal))
-        return epoch, anew, {}
+        return epoch, restart, {}
 
     def owns(self, partition: PartitionId, epoch: int) -> bool:
         """Return whether this worker has owned the partition without a break since it took it over with this epoch."""
@@ -194,10 +192,10 @@ class FoldWorker:
     @property
     def pulse(self) -> float:
         """Seconds after which to look for work again."""
-        owned = tuple(self._fold.partitions.values())
-        if any(own.backlog for own in owned):
+        partitions = tuple(self._fold.partitions.values())
+        if any(partition.backlog for partition in partitions):
             return _PRESSED
-        return _ALONE if len(owned) == self._count else _PULSE
+        return _ALONE if len(partitions) == self._count else _PULSE
 
     def decode(self, partition: PartitionId, batch: Batch) -> list[Decoded]:
         """Decode a batch; this needs no state, so any thread may call it."""
@@ -210,37 +208,37 @@ class FoldWorker:
         """
         if not self.owns(partition, epoch):
             return
-        owned = self._fold.partitions[partition]
+        state = self._fold.partitions[partition]
         for part in decoded:
-            refused = part.accepted_by(owned, self._clock())
+            refusals = part.accepted_by(state, self._clock())
             if part.mark is not None:
-                self._note_mark(partition, part.mark, None if refused is None else refused[0].reason)
-            if refused is None:
+                self._note_mark(partition, part.mark, None if refusals is None else refusals[0].reason)
+            if refusals is None:
                 continue
-            reasons: dict[int, InvalidEvent | None] = {part.valid[place]: reason for place, reason in refused}
+            reasons: dict[int, InvalidEvent | None] = {part.valid[place]: reason for place, reason in refusals}
             reasons.update(part.invalid)
             self._heartbeat.count("resent", sum(reason is None for reason in reasons.values()))
             if part.calls and self._decisions[partition].note(part.calls, part.positions, reasons):
-                self._decided.add(partition)
-            dead = [
+                self._new_decisions.add(partition)
+            letters = [
                 (row, reason)
                 for row, reason in sorted(reasons.items(), key=itemgetter(0))
-                if reason is not None and part.positions[row] > owned.progress.refused
+                if reason is not None and part.positions[row] > state.progress.refused
             ]
-            for row, reason in dead:
-                at = part.positions[row]
-                self._refusals.refuse(owned.stream, partition.partition, reason, part.payloads[row], at)
-                self._lettered[partition] = max(at, self._lettered.get(partition, START))
-            self._heartbeat.count("late", sum(isinstance(reason, LateEvent) for _, reason in dead))
-            self._heartbeat.count("dead_letters", len(dead))
+            for row, reason in letters:
+                position = part.positions[row]
+                self._refusals.refuse(state.stream, partition.partition, reason, part.payloads[row], position)
+                self._last_letters[partition] = max(position, self._last_letters.get(partition, START))
+            self._heartbeat.count("late", sum(isinstance(reason, LateEvent) for _, reason in letters))
+            self._heartbeat.count("dead_letters", len(letters))
 
-    def _note_mark(self, partition: PartitionId, mark: Mark, refused: InvalidEvent | None) -> None:
+    def _note_mark(self, partition: PartitionId, mark: Mark, refusal: InvalidEvent | None) -> None:
         """Log and count a mark: its sender, and whether it was accepted."""
         watermark = self._fold.partitions[partition].watermark
         facts = {"partition": str(partition), "until": mark.time, "sender": mark.sender, "watermark": watermark}
-        if refused is not None:
+        if refusal is not None:
             self._heartbeat.count("marks_refused")
-            _log.warning("mark_refused", **facts, reason=str(refused))
+            _log.warning("mark_refused", **facts, reason=str(refusal))
             return
         self._heartbeat.count("marks")
         if mark.withdraws:
@@ -252,49 +250,49 @@ class FoldWorker:
 
     def rest(self, partition: PartitionId, end: Position) -> None:
         """Note that the partition is silent and its log ends here: it no longer holds anything back."""
-        owned = self._fold.partitions.get(partition)
-        if owned is not None:
+        state = self._fold.partitions.get(partition)
+        if state is not None:
             # An end beyond what we have read was reported before this takeover: the log is not idle for us yet.
-            if (end.ledger, end.entry) <= owned.last[:2]:
-                owned.rest()
+            if (end.ledger, end.entry) <= state.last[:2]:
+                state.rest()
             return
         # Not ours, so our silence says nothing about its log. It is idle if its log is empty, or if two looks find
         # the same end and the same standing: an owner that saved something in between may be working on new events.
-        self._silent.pop(partition, None)
+        self._silence.pop(partition, None)
         look = end, self._partitions.standings([partition])[partition]
-        never_had_one = end == START and (look[1] is None or look[1].done == START)
-        if never_had_one or self._looks.get(partition) == look:
-            self._silent[partition] = look
-        self._looks[partition] = look
+        is_empty = end == START and (look[1] is None or look[1].done == START)
+        if is_empty or self._log_ends.get(partition) == look:
+            self._silence[partition] = look
+        self._log_ends[partition] = look
 
     def seen(self, partition: PartitionId, end: Position) -> None:
         """Note where its log ends: an earlier report that it is idle holds if it covered the log up to here."""
         standing = self._partitions.standings([partition])[partition]
-        said = standing is not None and standing.reached.rests
+        is_idle = standing is not None and standing.reached.rests
         # An empty log may have been trimmed, or its broker may be starting: `rest` looks twice.
-        if said and end != START and partition not in self._fold.partitions:
-            self._silent[partition] = end, standing
+        if is_idle and end != START and partition not in self._fold.partitions:
+            self._silence[partition] = end, standing
 
     def rests(self, partition: PartitionId) -> bool:
         """Return whether the partition is idle or ended and has no work in progress, here or elsewhere."""
-        owned = self._fold.partitions.get(partition)
-        if owned is None:
+        state = self._fold.partitions.get(partition)
+        if state is None:
             standing = self._partitions.standings([partition])[partition]
             return self._is_silent(partition, standing) or self._reached_by(partition, standing).out >= RESTING
-        saved = self._saved.get(partition)
-        told = saved is not None and saved[1:] == (Reached(owned.frontier, owned.frontier), owned.progress.done)
-        return told and not owned.backlog and owned.frontier >= RESTING
+        saved = self._standings.get(partition)
+        is_saved = saved is not None and saved[1:] == (Reached(state.frontier, state.frontier), state.progress.done)
+        return is_saved and not state.backlog and state.frontier >= RESTING
 
     def full(self, partition: PartitionId, bound: int) -> bool:
         """Return whether to pause reading a partition because more than `bound` of its events are not done.
 
         The partition with the least frontier is never paused: all others wait for its events.
         """
-        owned = self._fold.partitions.get(partition)
-        if owned is None or owned.backlog <= bound:
+        state = self._fold.partitions.get(partition)
+        if state is None or state.backlog <= bound:
             return False
-        owners = [own.frontier for own in tuple(self._fold.partitions.values())]
-        return owned.frontier > min(*owners, *(other.folded for other in self._others), ENDED)
+        frontiers = [other.frontier for other in tuple(self._fold.partitions.values())]
+        return state.frontier > min(*frontiers, *(other.folded for other in self._others), ENDED)
 
     def step(self) -> bool:
         """Do what can be done now; return False if there was nothing.
@@ -315,35 +313,35 @@ class FoldWorker:
             # Events that were refused or resent are done without a step.
             self._refusals.flush()
             self._fold.settle()
-            self._tell()
+            self._publish()
             return False
-        remote, wrong = self._load(plan)
-        if wrong:
-            self._remake(wrong)
+        remote, wrong_rows = self._load(plan)
+        if wrong_rows:
+            self._remake(wrong_rows)
             return True
         if plan.needed and _epochs(self._partitions.standings(self._all())) != _epochs(standings):
             # Rows may have gone since their progress was read: the store was wiped, or a partition was restarted.
             return True
         step = self._fold.execute(plan, remote)
-        for made in step.vectors:
-            reached = self._reached(made.source, made.model.name)
-            self._outputs.send(made, reached, self._answering.hash(made.model.name))
-            self._told[made.model.name, made.source] = reached
-            self._heartbeat.count("vectors", len(made.ids))
-            self._heartbeat.count("read_beyond_keep", made.assembled.behind)
+        for vectors in step.vectors:
+            reached = self._reached(vectors.source, vectors.model.name)
+            self._outputs.send(vectors, reached, self._answering.hash(vectors.model.name))
+            self._published[vectors.model.name, vectors.source] = reached
+            self._heartbeat.count("vectors", len(vectors.ids))
+            self._heartbeat.count("read_beyond_keep", vectors.assembled.behind)
         self._refusals.flush()
         self._outputs.flush()
-        for source in {made.source for made in step.vectors}:
+        for source in {vectors.source for vectors in step.vectors}:
             self._partitions.record_emitted(source, self._epochs[source], self._fold.partitions[source].progress)
         self._write(step.changed)
-        self._tell()
+        self._publish()
         self._heartbeat.count("events", step.folded)
         self._forget()
         return True
 
     def done(self) -> dict[PartitionId, Position]:
         """Return the saved position of each partition. Callable from any thread, like the methods below."""
-        return {own: standing.done for own, standing in tuple(self._saved.items())}
+        return {partition: standing.done for partition, standing in tuple(self._standings.items())}
 
     def frontier(self) -> int | None:
         """Return the event time up to which this worker's partitions are done; None if that is unknown."""
@@ -363,7 +361,9 @@ class FoldWorker:
 
     def _all(self) -> list[PartitionId]:
         """Return every partition of the loop, owned or not."""
-        return [PartitionId(own.name, index) for own in self._fold.loop.streams for index in range(own.partitions)]
+        return [
+            PartitionId(stream.name, index) for stream in self._fold.loop.streams for index in range(stream.partitions)
+        ]
 
     def _give_up_lost(self, standings: Mapping[PartitionId, Standing | None]) -> None:
         for partition, epoch in tuple(self._epochs.items()):
@@ -375,18 +375,18 @@ class FoldWorker:
     def _give_up(self, partition: PartitionId) -> None:
         self._epochs.pop(partition, None)
         self._floors.pop(partition, None)
-        self._saved.pop(partition, None)
-        self._found.pop(partition, None)
-        self._lettered.pop(partition, None)
+        self._standings.pop(partition, None)
+        self._first_standings.pop(partition, None)
+        self._last_letters.pop(partition, None)
         self._decisions.pop(partition, None)
-        self._decided.discard(partition)
+        self._new_decisions.discard(partition)
         if partition not in self._fold.partitions:
             return
         self._fold.disown(partition)
         for model in self._fold.models:
-            self._told.pop((model.name, partition), None)
-        for rows in [own for own in self._used if own not in self._fold.rows]:
-            del self._used[rows]
+            self._published.pop((model.name, partition), None)
+        for rows in [rows for rows in self._recent if rows not in self._fold.rows]:
+            del self._recent[rows]
 
     def _reached_by_others(self, standings: Mapping[PartitionId, Standing | None]) -> dict[PartitionId, Reached]:
         return {
@@ -404,24 +404,24 @@ class FoldWorker:
         owner that is gone and does not know what has arrived since: then our own look at the log decides, see `seen`
         and `rest`.
         """
-        found = self._found.setdefault(partition, standing)
-        if standing is None or (standing.reached.rests and standing == found):
+        first = self._first_standings.setdefault(partition, standing)
+        if standing is None or (standing.reached.rests and standing == first):
             return Reached()
         return standing.reached
 
     def _least(self, others: Mapping[PartitionId, Reached]) -> str:
         """Return the partition that events wait for; empty if none waits."""
-        owned = self._fold.partitions
-        if not any(partition.backlog for partition in owned.values()):
+        partitions = self._fold.partitions
+        if not any(partition.backlog for partition in partitions.values()):
             return ""
-        reached = {name: partition.frontier for name, partition in owned.items()}
+        reached = {name: partition.frontier for name, partition in partitions.items()}
         reached |= {name: min(other) for name, other in others.items()}
         return str(min(reached, key=reached.__getitem__))
 
     def _is_silent(self, partition: PartitionId, standing: Standing | None) -> bool:
         """Return whether a partition that is not ours has been silent for long, with every event done."""
-        end, before = self._silent.get(partition, (None, None))
-        if end is None or standing != before:
+        end, last_standing = self._silence.get(partition, (None, None))
+        if end is None or standing != last_standing:
             return False
         done = START if standing is None else standing.done
         return end == START or (done.ledger, done.entry) == (end.ledger, end.entry)
@@ -429,41 +429,41 @@ class FoldWorker:
     def _load(self, plan: Plan) -> tuple[dict[RowsId, dict[str, bytes]], list[_WrongRow]]:
         """Return the needed rows of others' partitions, and the rows that cannot be read; load our own into memory."""
         remote: dict[RowsId, dict[str, bytes]] = {}
-        wrong: list[_WrongRow] = []
+        wrong_rows: list[_WrongRow] = []
         for rows, states in (self._rows.load(plan.needed) if plan.needed else {}).items():
-            held = self._fold.rows.get(rows)
+            row_set = self._fold.rows.get(rows)
             layout = self._fold.layout(rows.view)
-            floor = self._floors[self._source(rows)] if held is not None else 0
-            kept: dict[str, bytes] = {}
+            floor = self._floors[self._source(rows)] if row_set is not None else 0
+            readable: dict[str, bytes] = {}
             for key, state in states.items():
                 if epoch_of(state) < floor:
                     continue
                 try:
-                    words_of(layout, state) if held is None else held.add(key, state)
+                    words_of(layout, state) if row_set is None else row_set.add(key, state)
                 except Unreadable as error:
-                    wrong.append(_WrongRow(rows, key, state, error))
+                    wrong_rows.append(_WrongRow(rows, key, state, error))
                 else:
-                    kept[key] = state
-            if held is None:
-                remote[rows] = kept
+                    readable[key] = state
+            if row_set is None:
+                remote[rows] = readable
             else:
-                self._use(rows, kept)
-        return remote, wrong
+                self._use(rows, readable)
+        return remote, wrong_rows
 
-    def _remake(self, wrong: Sequence[_WrongRow]) -> None:
+    def _remake(self, wrong_rows: Sequence[_WrongRow]) -> None:
         """Have the partitions of damaged rows folded again from the beginning of their logs, by any owner."""
-        for own in wrong:
-            reason = {"view": own.rows.view, "key": own.key[:80], "reason": str(own.reason)}
-            _log.error("row_refused", partition=str(self._source(own.rows)), **reason)
-            self._rows.discard(own.rows, own.key, own.state)
-        self._heartbeat.count("wrong_rows", len(wrong))
-        for partition in {self._source(own.rows) for own in wrong}:
-            before = self._partitions.rebuilding([partition])
-            taken = self._partitions.take_over(partition)
-            done = Position(*taken.progress.done)
-            goal = max(done, before[partition][1]) if partition in before else done
+        for row in wrong_rows:
+            reason = {"view": row.rows.view, "key": row.key[:80], "reason": str(row.reason)}
+            _log.error("row_refused", partition=str(self._source(row.rows)), **reason)
+            self._rows.discard(row.rows, row.key, row.state)
+        self._heartbeat.count("wrong_rows", len(wrong_rows))
+        for partition in {self._source(row.rows) for row in wrong_rows}:
+            rebuilds = self._partitions.rebuilding([partition])
+            takeover = self._partitions.take_over(partition)
+            done = Position(*takeover.progress.done)
+            goal = max(done, rebuilds[partition][1]) if partition in rebuilds else done
             views = self._views[partition.stream]
-            self._partitions.begin_anew(partition, taken.epoch, taken.progress.anew(), goal, views, lost=True)
+            self._partitions.begin_anew(partition, takeover.epoch, takeover.progress.anew(), goal, views, lost=True)
             _log.warning("folding_again", partition=str(partition), up_to=str(goal))
             self._give_up(partition)
             self._wake(partition)
@@ -474,10 +474,10 @@ class FoldWorker:
     def _write(self, changed: Sequence[Changed]) -> None:
         by_partition: dict[PartitionId, list[Write]] = {}
         for rows, slots in changed:
-            held = self._fold.rows[rows]
+            row_set = self._fold.rows[rows]
             source = self._source(rows)
-            states = held.dump(slots, self._epochs[source])
-            keys = [held.key(slot) for slot in slots]
+            states = row_set.dump(slots, self._epochs[source])
+            keys = [row_set.key(slot) for slot in slots]
             by_partition.setdefault(source, []).append(Write(rows, dict(zip(keys, states, strict=True))))
             self._heartbeat.count("rows", len(slots))
             if rows.view in self._former:
@@ -486,87 +486,89 @@ class FoldWorker:
         for source, writes in by_partition.items():
             self._rows.write(writes, str(source), self._epochs[source])
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         """Publish the frontier of every partition that moved, and save its progress."""
         # Flush once for all: this bounds the speed of workers that wait for each other's progress.
-        moved = [self._tell_readers(name, own) for name, own in self._fold.partitions.items()]
-        if any(moved):
+        changes = [self._publish_reached(name, partition) for name, partition in self._fold.partitions.items()]
+        if any(changes):
             self._outputs.flush()
-        for name, own in self._fold.partitions.items():
+        for name, partition in self._fold.partitions.items():
             standing = self._standing(name)
             # The dead letters have been flushed: a later owner does not write them again.
-            lettered = self._lettered.pop(name, None)
-            if self._saved.get(name) == standing and lettered is None and name not in self._decided:
+            last_letter = self._last_letters.pop(name, None)
+            if self._standings.get(name) == standing and last_letter is None and name not in self._new_decisions:
                 continue
-            own.progress.refused = max(own.progress.refused, lettered or START)
-            oldest = own.forget_ids()
+            partition.progress.refused = max(partition.progress.refused, last_letter or START)
+            oldest = partition.forget_ids()
             views = self._views[name.stream]
-            decisions = encode_decisions(self._decisions[name]) if name in self._decided else b""
+            decisions = encode_decisions(self._decisions[name]) if name in self._new_decisions else b""
             self._partitions.save(
                 name,
                 standing.epoch,
-                own.progress,
+                partition.progress,
                 standing.reached,
-                own.unsaved,
+                partition.unsaved,
                 oldest,
                 views,
-                own.stream.ids,
+                partition.stream.ids,
                 decisions,
             )
-            self._decided.discard(name)
-            own.unsaved.clear()
-            own.evicted.clear()
-            self._saved[name] = standing
+            self._new_decisions.discard(name)
+            partition.unsaved.clear()
+            partition.evicted.clear()
+            self._standings[name] = standing
         self._note_for_others()
 
     def _note_for_others(self) -> None:
         """Copy what other threads ask for: they must not read state while it changes."""
-        owned = self._fold.partitions.values()
+        partitions = self._fold.partitions.values()
         # Count only partitions that have had an event: a stream without events cannot be behind.
-        least = min((own.frontier_out() for own in owned if own.last[0] >= 0), default=UNKNOWN)
-        self._frontier = least if least > UNKNOWN else None
-        self._newest = max((own.newest for own in owned if own.newest > UNKNOWN), default=None)
+        frontier = min(
+            (partition.frontier_out() for partition in partitions if partition.last[0] >= 0), default=UNKNOWN
+        )
+        self._frontier = frontier if frontier > UNKNOWN else None
+        self._newest = max((partition.newest for partition in partitions if partition.newest > UNKNOWN), default=None)
         now = self._clock()
         self._statuses = {name: _status(partition, now) for name, partition in self._fold.partitions.items()}
 
     def _standing(self, partition: PartitionId) -> Standing:
-        own = self._fold.partitions[partition]
-        return Standing(self._epochs[partition], self._fold.reached(partition), Position(*own.progress.done))
+        state = self._fold.partitions[partition]
+        return Standing(self._epochs[partition], self._fold.reached(partition), Position(*state.progress.done))
 
-    def _tell_readers(self, name: PartitionId, own: Partition) -> bool:
-        reached = {model.name: self._reached(name, model.name) for model in own.models}
-        moved = [model for model in own.models if self._told.get((model.name, name)) != reached[model.name]]
-        for model in moved:
+    def _publish_reached(self, name: PartitionId, partition: Partition) -> bool:
+        reached = {model.name: self._reached(name, model.name) for model in partition.models}
+        models = [model for model in partition.models if self._published.get((model.name, name)) != reached[model.name]]
+        for model in models:
             self._outputs.reached(model, name, reached[model.name])
-            self._told[model.name, name] = reached[model.name]
-        return bool(moved)
+            self._published[model.name, name] = reached[model.name]
+        return bool(models)
 
     def _reached(self, partition: PartitionId, model: str) -> OutputReached:
         frontier = self._fold.frontier_out(partition, model)
         return OutputReached(frontier, self._fold.watermark_out(partition, model))
 
     def _use(self, rows: RowsId, keys: Iterable[str]) -> None:
-        recent = self._used.setdefault(rows, {})
+        recent = self._recent.setdefault(rows, {})
         for key in keys:
             recent.pop(key, None)
             recent[key] = None
 
     def _forget(self) -> None:
-        for rows, recent in self._used.items():
-            held = self._fold.rows[rows]
-            most = self._most_rows(held)
-            excess = len(held) - most
+        for rows, recent in self._recent.items():
+            row_set = self._fold.rows[rows]
+            limit = self._max_rows_of(row_set)
+            excess = len(row_set) - limit
             if excess > 0:
-                oldest = [key for key in recent if key in held][: excess + most // 10]
-                held.forget(oldest)
+                oldest = [key for key in recent if key in row_set][: excess + limit // 10]
+                row_set.forget(oldest)
                 for key in oldest:
                     del recent[key]
 
-    def _most_rows(self, held: RowSet) -> int:
+    def _max_rows_of(self, row_set: RowSet) -> int:
         """Return how many rows of a view and partition memory may hold: all of them share the bytes evenly."""
         share = self._max_bytes // max(len(self._fold.rows), 1)
-        a_row = held.row_bytes + held.tick_bytes // max(len(held), _FEW)
-        return min(self._max_rows, max(share // a_row, _FEW))
+        row_bytes = row_set.row_bytes + row_set.tick_bytes // max(len(row_set), _FEW)
+        return min(self._max_rows, max(share // row_bytes, _FEW))
 
 
 def _status(partition: Partition, now: int) -> PartitionStatus:
@@ -581,4 +583,4 @@ def _status(partition: Partition, now: int) -> PartitionStatus:
 
 
 def _epochs(standings: Mapping[PartitionId, Standing | None]) -> dict[PartitionId, int]:
-    return {own: 0 if standing is None else standing.epoch for own, standing in standings.items()}
+    return {partition: 0 if standing is None else standing.epoch for partition, standing in standings.items()}

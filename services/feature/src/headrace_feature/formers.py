@@ -34,7 +34,7 @@ class Formers:
             The broker does not answer.
         """
         self._growths = self._tail.growths()
-        found: dict[str, Former] = {}
+        formers: dict[str, Former] = {}
         for name, newest in newest_versions(self._client, self._topic, self._loop.models).items():
             if newest.taken_over or newest.former is None:
                 continue
@@ -44,8 +44,8 @@ class Formers:
                 _log.warning("former version cannot answer", model=name, reason=str(error))
                 continue
             if former.views or selection(self._loop.model(name), former.model) is None:
-                found[name] = former
-        return Answering(self._loop, found)
+                formers[name] = former
+        return Answering(self._loop, formers)
 
     def changed(self) -> bool:
         """Return whether a version has arrived since `find`.

@@ -159,7 +159,7 @@ class JoinWorker:
     ) -> None:
         self.model = model
         self._remake = remake
-        self._made: MadeExamples | None = None
+        self._made_examples: MadeExamples | None = None
         self._labels = Labels(loop, model)
         self._rule = Rule.of(loop, model)
         self._lateness = loop.stream(model.stream).lateness
@@ -205,10 +205,10 @@ class JoinWorker:
         features, labels = self._sources
         for topic in features:
             self._add_features(topic)
-        seen = self._pairs.seen()
+        ids = self._pairs.seen()
         self._marks = LabelMarks(self.model.name, self._labels.stream, self._state.upto)
         for number, topic in enumerate(labels):
-            self._add_labels(topic, seen.get(number, {}))
+            self._add_labels(topic, ids.get(number, {}))
         self._send_outbox()
         self._begin_remaking()
         waiting, examples = self._state.weight.questions, self._state.sequence
@@ -248,7 +248,7 @@ class JoinWorker:
     @property
     def pulse(self) -> float:
         """Seconds after which to look for work again."""
-        return _PULSE if self._made is None else _MADE_PULSE
+        return _PULSE if self._made_examples is None else _MADE_PULSE
 
     def _forget(self) -> None:
         self._state = JoinState()
@@ -258,20 +258,20 @@ class JoinWorker:
         self._arrivals = _Arrivals()
         self._seen: dict[tuple[int, str], int | None] = {}
         self._dirty = False
-        self._told = (UNKNOWN, UNKNOWN)
-        self._behind = False
-        self._looked: Watermarks | None = None
-        self._moved: dict[str, tuple[int, float]] = {}
+        self._published = (UNKNOWN, UNKNOWN)
+        self._has_more = False
+        self._decided_marks: Watermarks | None = None
+        self._moves: dict[str, tuple[int, float]] = {}
         self._written = None
-        self._made_before: dict[tuple[str, int], Written] = {}
+        self._earlier_entries: dict[tuple[str, int], Written] = {}
         self._made_places: dict[int, int] = {}
         self.stop_remaking()
 
     def stop_remaking(self) -> None:
         """Stop making examples; the next owner of the join continues."""
-        made, self._made = self._made, None
-        if made is not None:
-            made.stop()
+        examples, self._made_examples = self._made_examples, None
+        if examples is not None:
+            examples.stop()
 
     def _refuse_unknown(self) -> None:
         if self._log.holds_messages():
@@ -285,9 +285,9 @@ class JoinWorker:
         if self._written is None:
             return
         start = START.to_bytes()
-        read = all(self._state.positions.get(topic, start) >= goal for topic, goal in self._state.goals.items())
+        is_done = all(self._state.positions.get(topic, start) >= goal for topic, goal in self._state.goals.items())
         # Entries that have been read may still be undecided, because they wait for their place.
-        if read and max((there.latest for there in self._written.values()), default=UNKNOWN) < self.frontier():
+        if is_done and max((entry.latest for entry in self._written.values()), default=UNKNOWN) < self.frontier():
             _log.info("join_made_again", model=self.model.name, entries=self._state.sequence)
             self._written, self._state.goals = None, {}
 
@@ -301,12 +301,12 @@ class JoinWorker:
         accepted = Accepted(*self._state.accepted.get(topic, (0, START.to_bytes())))
         self._features[topic] = _Features(accepted, watermark, frontier)
 
-    def _add_labels(self, topic: str, seen: dict[str, int]) -> None:
+    def _add_labels(self, topic: str, ids: dict[str, int]) -> None:
         newest, watermark, ended = self._state.labels.get(topic, LabelSource(None, None, False))
         self._partitions[topic] = Partition(
             self._labels.stream,
             Progress(),
-            seen,
+            ids,
             (),
             newest=from_wire(newest),
             watermark=from_wire(watermark),
@@ -345,13 +345,13 @@ class JoinWorker:
 
     def _vectors(self, message: Message) -> Vectors | None:
         """Return the vectors of a message; None if it has none, or those of another definition."""
-        own = message.payload and made_for(self.model, message.envelope)
-        return decode_vectors(self.model, message.payload) if own else None
+        has_vectors = message.payload and made_for(self.model, message.envelope)
+        return decode_vectors(self.model, message.payload) if has_vectors else None
 
-    def _refuse_message(self, wrong: WrongMessage) -> None:
+    def _refuse_message(self, message: WrongMessage) -> None:
         """Write a dead letter before the position of the message is saved."""
-        _log.error("message_refused", topic=wrong.topic, position=tuple(wrong.position), reason=str(wrong.reason))
-        self._refuse(wrong)
+        _log.error("message_refused", topic=message.topic, position=tuple(message.position), reason=str(message.reason))
+        self._refuse(message)
         self._heartbeat.count("dead_letters")
 
     def accept_labels(self, topic: str, epoch: int, batch: Batch) -> None:
@@ -360,19 +360,19 @@ class JoinWorker:
             return
         partition, number = self._partitions[topic], self._sources[1].index(topic)
         for part in decode(self._codec, self._trial, batch):
-            refused = part.accepted_by(partition)
-            if part.mark is not None and refused is None:
+            refusals = part.accepted_by(partition)
+            if part.mark is not None and refusals is None:
                 self._marks.read(topic, part.mark, partition)
-            if part.is_note or refused is None:
+            if part.is_note or refusals is None:
                 continue  # the fold writes the dead letter of a refused mark
-            places = {place for place, _ in refused}
+            places = {place for place, _ in refusals}
             accepted = part.events.take([place for place in range(len(part.events)) if place not in places])
             # Note all ids: an event without a label, or with another event's label, is also dropped when it is resent.
             self._seen.update(zip([(number, id) for id in accepted.ids], accepted.times.tolist(), strict=True))
             self._arrivals.labels += self._labels.outcomes(accepted)
             partition.waiting = None
-        forgotten = [*partition.outdated_ids(), *(id for id in partition.evicted if id not in partition.seen)]
-        self._seen.update(dict.fromkeys((number, id) for id in forgotten))
+        old_ids = [*partition.outdated_ids(), *(id for id in partition.evicted if id not in partition.seen)]
+        self._seen.update(dict.fromkeys((number, id) for id in old_ids))
         partition.forget_ids()
         partition.evicted.clear()
         self._read(topic, batch)
@@ -391,13 +391,13 @@ class JoinWorker:
 
     def is_full(self, topic: str) -> bool:
         """Return whether to pause this side: the last step left work, or the waiting entries fill their bound."""
-        if self._behind:
+        if self._has_more:
             return True  # reading on would keep what is ready in the store until nothing more arrives
         waiting = self._state.weight
         return self._fills(waiting.question_bytes if topic in self._sources[0] else waiting.label_bytes)
 
-    def _fills(self, held: int) -> bool:
-        return held >= self.model.waiting_bytes
+    def _fills(self, size: int) -> bool:
+        return size >= self.model.waiting_bytes
 
     def step(self) -> bool:
         """Apply what arrived, decide, save, send; return False if there was nothing more to do.
@@ -418,38 +418,40 @@ class JoinWorker:
         self._marks.release(self._partitions, self._pairs.due)
         marks = self.watermarks()
         more = self._log_made()
-        if applied or marks != self._looked:
-            self._behind = self._decide(marks)
-            self._looked = None if self._behind else marks
-            more |= self._behind
-        if not more and (told := self._to_tell(marks)) != self._told:
+        if applied or marks != self._decided_marks:
+            self._has_more = self._decide(marks)
+            self._decided_marks = None if self._has_more else marks
+            more |= self._has_more
+        if not more and (progress := self._progress(marks)) != self._published:
             # Everything before it has been sent now.
-            self._tell(*told)
+            self._publish(*progress)
         return more
 
     def done(self) -> dict[str, Position]:
         """Return the saved position of each source. Callable from any thread."""
         positions = dict(self._state.positions)
-        return {} if self._dirty else {topic: Position.from_bytes(own) for topic, own in positions.items()}
+        return {} if self._dirty else {topic: Position.from_bytes(position) for topic, position in positions.items()}
 
     def frontier(self) -> int:
         """Return the time before which every example is decided, unless an idle source resumes."""
         features = [source.frontier for source in self._features.values()]
         labels = [
-            own.frontier if own.frontier >= RESTING else self._marks.watermark(topic, own)
-            for topic, own in self._partitions.items()
+            partition.frontier if partition.frontier >= RESTING else self._marks.watermark(topic, partition)
+            for topic, partition in self._partitions.items()
         ]
         return min([*features, *labels], default=UNKNOWN)
 
     def watermarks(self) -> Watermarks:
         """Return the watermarks of the sources."""
         partitions = self._partitions
-        labels = min((self._marks.watermark(topic, own) for topic, own in partitions.items()), default=UNKNOWN)
-        by_events = min((own.event_watermark for own in partitions.values()), default=UNKNOWN)
-        questions = min((own.watermark for own in self._features.values()), default=UNKNOWN)
+        labels = min(
+            (self._marks.watermark(topic, partition) for topic, partition in partitions.items()), default=UNKNOWN
+        )
+        by_events = min((partition.event_watermark for partition in partitions.values()), default=UNKNOWN)
+        questions = min((source.watermark for source in self._features.values()), default=UNKNOWN)
         return Watermarks(labels if self._by_request else questions, labels, self.frontier(), by_events)
 
-    def _to_tell(self, marks: Watermarks) -> tuple[int, int]:
+    def _progress(self, marks: Watermarks) -> tuple[int, int]:
         """Return the frontier and the watermark of the log: it is not idle while examples are made."""
         frontier = marks.release
         return (min(frontier, marks.complete) if self._state.remake else frontier), marks.labels
@@ -459,14 +461,14 @@ class JoinWorker:
         partitions = tuple(self._partitions.items())
         if not self.active or not partitions:
             return None
-        held_by, least = min(partitions, key=lambda item: self._marks.watermark(*item))
-        watermark = self._marks.watermark(held_by, least)
-        if self._moved.get(held_by, (None, 0.0))[0] != watermark:
-            self._moved[held_by] = (watermark, self._clock())
+        held_by, partition = min(partitions, key=lambda item: self._marks.watermark(*item))
+        watermark = self._marks.watermark(held_by, partition)
+        if self._moves.get(held_by, (None, 0.0))[0] != watermark:
+            self._moves[held_by] = (watermark, self._clock())
         waiting = self._state.weight
-        made, to_make = (0, 0) if self._made is None else self._made.progress
+        count, to_make = (0, 0) if self._made_examples is None else self._made_examples.progress
         return JoinStatus(
-            made=made,
+            made=count,
             to_make=to_make,
             waiting_questions=waiting.questions,
             waiting_labels=waiting.labels,
@@ -475,7 +477,7 @@ class JoinWorker:
             bound_bytes=self.model.waiting_bytes,
             held_by=f"{self._labels.stream.name}-{self._sources[1].index(held_by)}",
             watermark=None if watermark < FIRST_TIME else watermark,
-            since=self._moved[held_by][1],
+            since=self._moves[held_by][1],
             questions_of=self.model.stream,
             marks=self._marks.statuses(),
         )
@@ -498,25 +500,25 @@ class JoinWorker:
 
     def _decide(self, marks: Watermarks) -> bool:
         """Decide what is due and log what has its place; return whether there may be more."""
-        held = self._state.weight
-        crowded = self._fills(held.closed_bytes)
+        weight = self._state.weight
+        crowded = self._fills(weight.closed_bytes)
         # While questions fill their bound, reading them pauses, so none has to wait for its place.
-        placed = {Index.PLACED: RESTING if self._fills(held.question_bytes) else marks.release}
+        placed = {Index.PLACED: RESTING if self._fills(weight.question_bytes) else marks.release}
         due = {Index.OPEN: marks.labels, Index.LABELS: marks.questions}
         due[Index.CLOSED] = RESTING if crowded else marks.complete
-        found = self._pairs.before({**due, **placed}, STEP)
-        ready, decided = found.pop(Index.PLACED), Decided()
-        if any(found.values()):
-            self._decide_due(found, marks, decided, crowded)
-        if any(len(listed) == STEP for listed in found.values()):
+        places = self._pairs.before({**due, **placed}, STEP)
+        ready, decided = places.pop(Index.PLACED), Decided()
+        if any(places.values()):
+            self._decide_due(places, marks, decided, crowded)
+        if any(len(part) == STEP for part in places.values()):
             return True  # a later decision may have an earlier place than what would be logged
-        if found[Index.OPEN]:
+        if places[Index.OPEN]:
             # The questions that were just decided have a place now, too.
             ready = self._pairs.before(placed, STEP)[Index.PLACED]
         return self._log_placed(ready, marks, decided)
 
-    def _decide_due(self, found: dict[Index, list[bytes]], marks: Watermarks, decided: Decided, crowded: bool) -> None:
-        names, entries = self._entries_at(found)
+    def _decide_due(self, places: dict[Index, list[bytes]], marks: Watermarks, decided: Decided, crowded: bool) -> None:
+        names, entries = self._entries_at(places)
         join = Join(self._rule, entries)
         join.decide(entries, marks, decided)
         if crowded:
@@ -537,44 +539,44 @@ class JoinWorker:
             self._save(join.changes, decided.entries, decided.released)
         if len(ready) < STEP:
             return False
-        self._tell_progress(time_at(ready[-1]), marks)
+        self._publish_progress(time_at(ready[-1]), marks)
         return True
 
     def _entries_at(self, listed: Mapping[Index, Sequence[bytes]]) -> tuple[dict[Index, list[str]], dict[str, Entry]]:
         """Return the names of the entries at these places, and the entries; remove places without an entry."""
-        named = {index: {place: _name_at(index, place) for place in places} for index, places in listed.items()}
-        entries = self._load(name for found in named.values() for name in found.values() if name is not None)
-        lost = {
-            index: [place for place, name in found.items() if name not in entries] for index, found in named.items()
+        by_index = {index: {place: _name_at(index, place) for place in places} for index, places in listed.items()}
+        entries = self._load(name for names in by_index.values() for name in names.values() if name is not None)
+        lost_places = {
+            index: [place for place, name in names.items() if name not in entries] for index, names in by_index.items()
         }
-        if any(lost.values()):
+        if any(lost_places.values()):
             assert self._epoch is not None
-            self._pairs.forget(self._epoch, (), lost)
+            self._pairs.forget(self._epoch, (), lost_places)
         return {
-            index: [name for name in found.values() if name is not None and name in entries]
-            for index, found in named.items()
+            index: [name for name in names.values() if name is not None and name in entries]
+            for index, names in by_index.items()
         }, entries
 
     def _load(self, names: Iterable[str]) -> dict[str, Entry]:
         """Load entries; log, count and remove those that cannot be read."""
-        wanted = list(dict.fromkeys(names))
-        if not wanted:
+        unique = list(dict.fromkeys(names))
+        if not unique:
             return {}
-        loaded = self._pairs.load(wanted)
-        if loaded.wrong:
+        result = self._pairs.load(unique)
+        if result.wrong:
             assert self._epoch is not None
-            for name, error in loaded.wrong.items():
+            for name, error in result.wrong.items():
                 _log.error("entry_refused", model=self.model.name, name=name, reason=str(error), cure=REMAKE)
-            self._heartbeat.count("wrong_entries", len(loaded.wrong))
-            self._pairs.forget(self._epoch, loaded.wrong, {})
-        return loaded.entries
+            self._heartbeat.count("wrong_entries", len(result.wrong))
+            self._pairs.forget(self._epoch, result.wrong, {})
+        return result.entries
 
-    def _tell_progress(self, placed: int, marks: Watermarks) -> None:
+    def _publish_progress(self, place_time: int, marks: Watermarks) -> None:
         """Publish how far the log is while more is to be logged, so that players keep pace with it."""
-        reached, told = min(placed, marks.release), self._told[0]
+        reached, published = min(place_time, marks.release), self._published[0]
         # An entry logged after its place had passed moves nothing; the log may have been reported idle before.
-        if reached > UNKNOWN and (reached > told or told > marks.release):
-            self._tell(reached, marks.labels)
+        if reached > UNKNOWN and (reached > published or published > marks.release):
+            self._publish(reached, marks.labels)
 
     # Examples that are made later ----------------------------------------------------------------
 
@@ -583,67 +585,71 @@ class JoinWorker:
         if not self._state.remake or self._remake is None:
             return
         # An earlier owner may have written some of them.
-        self._made_before = self._log.content().written
-        self._made = self._remake()
+        self._earlier_entries = self._log.content().written
+        self._made_examples = self._remake()
         # The log may have been reported idle under the former definition; under this one it is not.
-        self._tell(UNKNOWN, UNKNOWN)
-        _log.info("remaking_examples", model=self.model.name, written=len(self._made_before))
+        self._publish(UNKNOWN, UNKNOWN)
+        _log.info("remaking_examples", model=self.model.name, written=len(self._earlier_entries))
 
     def _log_made(self) -> bool:
         """Log some of the examples that were made; return whether there may be more at once."""
-        if self._made is None:
+        if self._made_examples is None:
             return False
-        entries = self._made.take()
+        entries = self._made_examples.take()
         if entries is not None:
             self._write_made(entries)
             return True
-        questions = self._made.open()
+        questions = self._made_examples.open()
         if questions is not None and not self._state.reread:
-            self._join_made(questions, self._made.closed())
+            self._join_made(questions, self._made_examples.closed())
         return False
 
     def _write_made(self, entries: LogEntries) -> None:
         """Write the entries that are not in the log yet, after its last one."""
         rows, seqs, questions = [], [], []
         sequence = self._state.sequence
-        for row, (kind, seq, asked) in enumerate(
+        for row, (kind, seq, question) in enumerate(
             zip(entries.kinds.tolist(), entries.seqs.tolist(), entries.questions.tolist(), strict=True)
         ):
-            written = self._made_before.get((entries.ids[row], int(entries.times[row])))
-            if written is not None and kind == Kind.QUESTION:
-                self._made_places[seq] = written.question
+            entry = self._earlier_entries.get((entries.ids[row], int(entries.times[row])))
+            if entry is not None and kind == Kind.QUESTION:
+                self._made_places[seq] = entry.question
                 continue
-            place = sequence if kind == Kind.QUESTION else self._made_places.pop(asked)
+            place = sequence if kind == Kind.QUESTION else self._made_places.pop(question)
             if kind == Kind.QUESTION:
                 self._made_places[seq] = place
-            elif written is not None and written.answer is not None:
+            elif entry is not None and entry.answer is not None:
                 continue
             rows.append(row)
             seqs.append(sequence)
             questions.append(place)
             sequence += 1
         if rows:
-            new = replace(entries.take(rows), seqs=np.array(seqs, np.int64), questions=np.array(questions, np.int64))
+            new_entries = replace(
+                entries.take(rows), seqs=np.array(seqs, np.int64), questions=np.array(questions, np.int64)
+            )
             self._state.sequence = sequence
-            self._heartbeat.count("made_examples", int((new.kinds == Kind.ANSWER).sum()))
+            self._heartbeat.count("made_examples", int((new_entries.kinds == Kind.ANSWER).sum()))
             # They do not wait for their places.
-            self._store({}, list(log_messages(self.model, new)), released=True)
+            self._store({}, list(log_messages(self.model, new_entries)), released=True)
 
-    def _join_made(self, questions: Sequence[OpenQuestion], closed: Sequence[ClosedQuestion]) -> None:
+    def _join_made(self, questions: Sequence[OpenQuestion], closed_questions: Sequence[ClosedQuestion]) -> None:
         """Take over the questions that the kept events do not decide; this completes the remaking."""
-        names = dict.fromkeys([*(own.name for own in questions), *(own.id for own in closed)])
+        names = dict.fromkeys(
+            [*(question.name for question in questions), *(question.id for question in closed_questions)]
+        )
         join = Join(self._rule, self._load(names))
-        for done in closed:
-            join.closed(*done)
-        for asked in questions:
-            if (asked.id, asked.time) not in self._made_before:
-                packed = _pack(asked.numbers, asked.categories)
-                join.question(asked.name, asked.id, asked.time, packed, asked.outcome, made=True)
-        self._state.remake, self._made = False, None
+        for item in closed_questions:
+            join.closed(*item)
+        for question in questions:
+            if (question.id, question.time) not in self._earlier_entries:
+                vector = _pack(question.numbers, question.categories)
+                join.question(question.name, question.id, question.time, vector, question.outcome, made=True)
+        self._state.remake, self._made_examples = False, None
         self._store(join.changes, [])
         # Publish this, and look at the open questions, even if nothing else has changed.
-        self._told, self._looked = (UNKNOWN, UNKNOWN), None
-        self._made_before = {}
+        self._published, self._decided_marks = (UNKNOWN, UNKNOWN), None
+        self._earlier_entries = {}
         _log.info("examples_remade", model=self.model.name, open=len(questions))
 
     def _save(self, changes: dict[str, tuple[Entry, Entry]], entries: Sequence[Logged], released: bool = False) -> None:
@@ -654,12 +660,14 @@ class JoinWorker:
         state = self._state
         state.outbox = outbox
         state.released = released
-        state.accepted = {topic: (own.accepted.epoch, own.accepted.position) for topic, own in self._features.items()}
-        state.watermarks = {topic: to_wire(own.watermark) for topic, own in self._features.items()}
-        state.reached = {topic: to_wire(own.frontier) for topic, own in self._features.items()}
+        state.accepted = {
+            topic: (source.accepted.epoch, source.accepted.position) for topic, source in self._features.items()
+        }
+        state.watermarks = {topic: to_wire(source.watermark) for topic, source in self._features.items()}
+        state.reached = {topic: to_wire(source.frontier) for topic, source in self._features.items()}
         state.labels = {
-            topic: LabelSource(to_wire(own.newest), to_wire(own.watermark), own.ended)
-            for topic, own in self._partitions.items()
+            topic: LabelSource(to_wire(partition.newest), to_wire(partition.watermark), partition.ended)
+            for topic, partition in self._partitions.items()
         }
         state.upto = self._marks.upto
         for name, (before, after) in changes.items():
@@ -676,12 +684,14 @@ class JoinWorker:
         # Send first: the definition before the change decided what the outbox holds.
         self._send_outbox()
         assert self._epoch is not None
-        same = self._state.examples == self.model.examples_hash
+        same_examples = self._state.examples == self.model.examples_hash
         # A new model has nothing to remake, and requests are not kept.
-        self._state.remake = bool(self._state.definition) and not self._by_request and (not same or self._state.remake)
+        self._state.remake = (
+            bool(self._state.definition) and not self._by_request and (not same_examples or self._state.remake)
+        )
         self._state.outbox = []
         self._state.definition, self._state.examples = self.model.hash, self.model.examples_hash
-        if same:
+        if same_examples:
             return  # only the learner changed: waiting entries stay valid
         waiting = self._state.weight.questions
         if waiting:
@@ -689,8 +699,10 @@ class JoinWorker:
         self._state.weight = weigh("", Entry())
         # Labels that came before their question wait here, too, and the new definition may read other values from them.
         self._state.labels = {}
-        read = {topic: self._state.positions.pop(topic) for topic in self._sources[1] if topic in self._state.positions}
-        self._state.reread = read
+        positions = {
+            topic: self._state.positions.pop(topic) for topic in self._sources[1] if topic in self._state.positions
+        }
+        self._state.reread = positions
         self._pairs.clear(self._epoch, self._state)
 
     def _end_rereading(self) -> None:
@@ -715,11 +727,11 @@ class JoinWorker:
         # A request has no position: the id of its vector alone identifies a repeat.
         rows = range(len(vectors)) if self._by_request else source.accepted.take(epoch, vectors.positions)
         for row in rows:
-            packed = _pack(vectors.numbers[row], [column[row] for column in vectors.categories])
+            vector = _pack(vectors.numbers[row], [column[row] for column in vectors.categories])
             id = vectors.ids[row]
             name = id if vectors.entities is None else vectors.entities[row]
             if name is not None:  # no event can answer a question without an entity
-                self._arrivals.vectors.append((name, id, times[row], packed))
+                self._arrivals.vectors.append((name, id, times[row], vector))
 
     def _encode(self, entries: Sequence[Logged]) -> list[bytes]:
         weights = [self._weight_of(entry) for entry in entries]
@@ -730,13 +742,13 @@ class JoinWorker:
         questions = [entry.question for entry in entries]
         self._state.sequence = entries[-1].seq + 1
         self._heartbeat.count("examples", kinds.count(Kind.ANSWER))
-        unpacked = [_unpack(question.vector or b"") for question in questions]
+        values = [_unpack(question.vector or b"") for question in questions]
         labels = [
             question.outcome.value if kind == Kind.ANSWER and question.outcome else None
             for kind, question in zip(kinds, questions, strict=True)
         ]
         multiclass = self.model.task is Task.MULTICLASS
-        logged = LogEntries(
+        log_entries = LogEntries(
             np.array([entry.seq for entry in entries], np.int64),
             np.array(kinds, np.int8),
             np.array([question.seq for question in questions], np.int64),
@@ -747,11 +759,11 @@ class JoinWorker:
             if multiclass
             else np.array([np.nan if label is None else label for label in labels], np.float64),
             np.array([1.0 if weight is None else weight for weight in weights]),
-            np.stack([numbers for numbers, _ in unpacked]),
-            [list(column) for column in zip(*(texts for _, texts in unpacked), strict=True)],
+            np.stack([numbers for numbers, _ in values]),
+            [list(column) for column in zip(*(texts for _, texts in values), strict=True)],
             np.array([question.made for question in questions]),
         )
-        return list(log_messages(self.model, logged))
+        return list(log_messages(self.model, log_entries))
 
     def _weight_of(self, entry: Logged) -> float | None:
         """Return how many examples an answer counts for; None if the entry is not an answer."""
@@ -773,11 +785,11 @@ class JoinWorker:
             self._log.send(message, envelope)
         self._log.flush()
 
-    def _tell(self, frontier: int, labels: int) -> None:
+    def _publish(self, frontier: int, labels: int) -> None:
         envelope = replace(self._envelope(), reached=frontier, watermark=labels, remaking=self._state.remake)
         self._log.send(b"", envelope)
         self._log.flush()
-        self._told = (frontier, labels)
+        self._published = (frontier, labels)
 
     def _envelope(self) -> Envelope:
         return Envelope(epoch=self._epoch, definition=self.model.hash)

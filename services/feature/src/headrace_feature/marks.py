@@ -43,8 +43,8 @@ class LabelMarks:
     @property
     def upto(self) -> dict[str, int]:
         """The state to store; empty if the stream declares no bound."""
-        known = {topic: time for topic, time in self._upto.items() if time > UNKNOWN}
-        return {} if self._limit is None else known
+        times = {topic: time for topic, time in self._upto.items() if time > UNKNOWN}
+        return {} if self._limit is None else times
 
     def read(self, topic: str, mark: Mark, partition: Partition) -> None:
         """Note a mark that the partition has accepted."""
@@ -73,17 +73,22 @@ class LabelMarks:
         """
         if self._limit is None or not partitions:
             return
-        now = min(self.watermark(topic, own) for topic, own in partitions.items())
-        then = min(own.watermark for own in partitions.values())
-        held = due(now, then) if then > now else 0
-        if held > self._limit and not self._held:
+        current = min(self.watermark(topic, partition) for topic, partition in partitions.items())
+        target = min(partition.watermark for partition in partitions.values())
+        questions = due(current, target) if target > current else 0
+        if questions > self._limit and not self._held:
             _log.warning(
-                "mark_held", model=self._model, until=then, sender=self._latest.sender, questions=held, most=self._limit
+                "mark_held",
+                model=self._model,
+                until=target,
+                sender=self._latest.sender,
+                questions=questions,
+                most=self._limit,
             )
-        self._held = held if held > self._limit else 0
+        self._held = questions if questions > self._limit else 0
         self._show_held()
         if not self._held:
-            self._upto = {topic: own.watermark for topic, own in partitions.items()}
+            self._upto = {topic: partition.watermark for topic, partition in partitions.items()}
 
     def _show_held(self) -> None:
         for mark in self._shown:

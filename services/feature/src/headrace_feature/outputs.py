@@ -84,14 +84,14 @@ class VectorOutputs:
             The hash of the former definition whose values follow the model's own in each vector.
         """
         producer = self._producers[made.model.name, made.source]
-        own = made.assembled
+        assembled = made.assembled
         vectors = Vectors(
             made.ids,
             made.times,
             [Position(*row).to_bytes() for row in made.positions.tolist()],
-            own.cuts,
-            own.numbers,
-            own.categories,
+            assembled.cuts,
+            assembled.numbers,
+            assembled.categories,
             made.entities,
         )
         envelope = replace(self._envelope(made.model, made.source), former=former)
@@ -144,7 +144,7 @@ class LogContent:
 
     def add(self, entries: LogEntries) -> None:
         """Add entries of the definition."""
-        for kind, seq, id, time, known in zip(
+        for kind, seq, id, time, label_time in zip(
             entries.kinds.tolist(),
             entries.seqs.tolist(),
             entries.ids,
@@ -156,7 +156,7 @@ class LogContent:
                 self.written[id, time] = Written(seq, None, time)
             elif (id, time) in self.written:
                 question = self.written[id, time].question
-                self.written[id, time] = Written(question, seq, max(time, known))
+                self.written[id, time] = Written(question, seq, max(time, label_time))
 
 
 class ExamplesLog:
@@ -182,16 +182,16 @@ class ExamplesLog:
 
     def content(self) -> LogContent:
         """Read the log as its readers do: skip what an owner sent after the first message of its successor."""
-        found, accepted = LogContent(), Accepted()
+        content, accepted = LogContent(), Accepted()
         for batch in read_whole(self._client, self.topic, 16):
             messages = opened(batch, self.topic, pass_over)
             for message, entries in decoded(messages, self.topic, self._entries, pass_over):
                 if not accepted.mark(message.envelope.epoch or 0) or not message.payload:
                     continue
-                found.sequence = max(found.sequence, last_sequence_of(message.payload) + 1)
+                content.sequence = max(content.sequence, last_sequence_of(message.payload) + 1)
                 if entries is not None:
-                    found.add(entries)
-        return found
+                    content.add(entries)
+        return content
 
     def _entries(self, message: Message) -> LogEntries | None:
         """Return a message's entries if they are of this definition, or of one that differs in its learner only."""

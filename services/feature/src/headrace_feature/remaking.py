@@ -62,10 +62,10 @@ class Remaking(threading.Thread):
         try:
             source = StreamHistory(self._logs, self._topics, self._loop)
             until = last_questions(self._logs, self._topics, self._model)
-            remade = remake(self._loop, self._model, source, until=until, told=self._tell)
-            for entries in remade.entries:
+            result = remake(self._loop, self._model, source, until=until, told=self._tell)
+            for entries in result.entries:
                 self._put(entries)
-            self._open, self._closed = remade.open, remade.closed
+            self._open, self._closed = result.open, result.closed
         except _Stopped:
             pass
         except Exception as error:
@@ -156,7 +156,7 @@ def last_questions(logs: Logs, topics: Topics, model: ModelDefinition) -> dict[P
 
     Later events have vectors of the model's own definition, and belong to the join.
     """
-    found: dict[PartitionId, Position] = {}
+    last: dict[PartitionId, Position] = {}
     for index, physical in enumerate(logs.partitions(topics.features(model.name))):
         former: list[bytes] = []
         first: bytes | None = None
@@ -171,10 +171,10 @@ def last_questions(logs: Logs, topics: Topics, model: ModelDefinition) -> dict[P
                     first = None
                 elif first is None:
                     first = min(positions)
-        before = [position for position in former if first is None or position < first]
-        if before:
-            found[PartitionId(model.stream, index)] = Position.from_bytes(max(before))
-    return found
+        earlier = [position for position in former if first is None or position < first]
+        if earlier:
+            last[PartitionId(model.stream, index)] = Position.from_bytes(max(earlier))
+    return last
 
 
 def _positions(message: Message) -> list[bytes]:

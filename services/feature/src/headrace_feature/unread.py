@@ -19,12 +19,12 @@ class Unread:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._consumers: dict[PartitionId, PartitionConsumer] = {}
-        self._found: dict[PartitionId, tuple[float, int]] = {}
+        self._counts: dict[PartitionId, tuple[float, int]] = {}
 
     def watch(self, partition: PartitionId, consumer: PartitionConsumer) -> None:
         """Ask this consumer from now on."""
         self._consumers[partition] = consumer
-        self._found.pop(partition, None)
+        self._counts.pop(partition, None)
 
     def count(self, partition: PartitionId, done: Position | None, busy: bool) -> int:
         """Return how many messages follow what was read, or follow `done` if another process owns the partition.
@@ -37,9 +37,9 @@ class Unread:
         consumer = self._consumers.get(partition)
         if consumer is None:
             return 0
-        at, unread = self._found.get(partition, (float("-inf"), 0))
+        at, unread = self._counts.get(partition, (float("-inf"), 0))
         now = self._clock()
         if now - at >= (_BUSY_S if busy or unread else _QUIET_S):
             unread = consumer.unread(done)
-            self._found[partition] = now, unread
+            self._counts[partition] = now, unread
         return unread

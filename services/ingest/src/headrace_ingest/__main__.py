@@ -16,10 +16,10 @@ def main() -> None:
     """Run the ingest service; settings come from the environment."""
     parser = argparse.ArgumentParser(prog="headrace-ingest", description="Takes events over gRPC into their streams.")
     parser.add_argument("--loop", type=Path, help="the compiled loop; default: HEADRACE_LOOP")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
     def serve() -> None:
-        settings = IngestSettings(**({"loop": given.loop} if given.loop else {}))
+        settings = IngestSettings(**({"loop": arguments.loop} if arguments.loop else {}))
         logs.configure("ingest", settings.instance)
         uvloop.run(run(settings))
 

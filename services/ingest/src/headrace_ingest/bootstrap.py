@@ -49,9 +49,9 @@ def now() -> int:
 
 async def run(settings: IngestSettings) -> None:
     """Run the service until SIGTERM or SIGINT."""
-    stopped = asyncio.Event()
+    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     loop = settings.definition()
     client = connect(settings)
     store = redis.Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=5)
@@ -73,16 +73,16 @@ async def run(settings: IngestSettings) -> None:
     try:
         dependencies.start()
         await server.start(started=False)
-        opened = await start_when_reachable(dependencies, build.producers, stopped, [broker.name])
-        if opened is not None:
-            log = build.log(opened)
+        producers = await start_when_reachable(dependencies, build.producers, stop, [broker.name])
+        if producers is not None:
+            log = build.log(producers)
             decisions = StoredDecisions(DecisionBoard(store, loop.name), loop, settings.decision_s)
             servicer.begin(Ingest(build.admissions(), log, decisions, heartbeat.count))
             await server.begin()
-            _log.info("ready", address=server.address, loop=loop.name, streams=list(opened.streams))
-            await stopped.wait()
+            _log.info("ready", address=server.address, loop=loop.name, streams=list(producers.streams))
+            await stop.wait()
         await server.stop()
-        if opened is not None:
+        if producers is not None:
             await log.close()
     finally:
         beats.cancel()
@@ -125,30 +125,30 @@ class _Build:
         """
         topics = {stream.name: self.topics.stream(stream.name) for stream in self._loop.streams}
         counts = {name: len(partitions(self._client, topic)) for name, topic in topics.items()}
-        with ExitStack() as undo:
+        with ExitStack() as stack:
             streams = {
                 # The codec's schema registers the stream's type with the broker before other clients can write another.
-                stream.name: self._producer(undo, topics[stream.name], Admission(stream, now).codec.schema())
+                stream.name: self._producer(stack, topics[stream.name], Admission(stream, now).codec.schema())
                 for stream in self._loop.streams
             }
-            letters = self._producer(undo, self.topics.dead_letters, None, LetterProducer)
-            undo.pop_all()
+            letters = self._producer(stack, self.topics.dead_letters, None, LetterProducer)
+            stack.pop_all()
         return _Producers(streams, letters, counts)
 
-    def log(self, opened: _Producers) -> PulsarLog:
+    def log(self, producers: _Producers) -> PulsarLog:
         """Make a lane for each topic."""
         lanes = {
-            name: self._lane(f"stream {name}", producer, opened.partitions[name])
-            for name, producer in opened.streams.items()
+            name: self._lane(f"stream {name}", producer, producers.partitions[name])
+            for name, producer in producers.streams.items()
         }
-        return PulsarLog(lanes, self._lane("dead letters", opened.dead_letters, 1), now)
+        return PulsarLog(lanes, self._lane("dead letters", producers.dead_letters, 1), now)
 
     def admissions(self) -> dict[str, Admission]:
         """Make the admission of each stream."""
         return {stream.name: Admission(stream, now) for stream in self._loop.streams}
 
     def _producer(
-        self, undo: ExitStack, topic: str, schema: pulsar.schema.Schema | None, kind: type[Producer] = Producer
+        self, stack: ExitStack, topic: str, schema: pulsar.schema.Schema | None, kind: type[Producer] = Producer
     ) -> Producer:
         producer = kind(
             self._client,
@@ -158,11 +158,11 @@ class _Build:
             max_pending=_MAX_PENDING,
             timeout_s=self._settings.patience_s,
         )
-        undo.callback(producer.close)
+        stack.callback(producer.close)
         return producer
 
-    def _lane(self, what: str, producer: Producer, partitions: int) -> Lane:
-        room = Room(what, self._settings.in_flight_bytes, self._settings.patience_s)
+    def _lane(self, name: str, producer: Producer, partitions: int) -> Lane:
+        room = Room(name, self._settings.in_flight_bytes, self._settings.patience_s)
         return Lane(producer, partitions, room, self._events)
 
 

@@ -31,15 +31,15 @@ class StoredDecisions:
         """Wait for decisions on `events` events; return fewer if no further one comes within `patience_s`."""
         definition = self._loop.stream(stream)
         tally, pause = Tally(), _FIRST_LOOK
-        moved = time.monotonic()
+        last_change = time.monotonic()
         while True:
             try:
-                found = await asyncio.to_thread(self._board.read, definition, call)
+                latest = await asyncio.to_thread(self._board.read, definition, call)
             except Unavailable:
-                found = tally
-            if found.total != tally.total:
-                tally, moved = found, time.monotonic()
-            if tally.total >= events or time.monotonic() - moved > self._patience_s:
+                latest = tally
+            if latest.total != tally.total:
+                tally, last_change = latest, time.monotonic()
+            if tally.total >= events or time.monotonic() - last_change > self._patience_s:
                 return tally
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LOOK)

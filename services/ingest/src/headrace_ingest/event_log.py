@@ -30,22 +30,22 @@ class PulsarLog:
     async def note(self, stream: str, note: Note) -> Future[None]:
         return await self._streams[stream].note(note)
 
-    async def bury(self, refused: Sequence[Refused]) -> Future[None]:
-        letters = [self._letter(one) for one in refused]
-        return await self._dead_letters.write(letters, [one.stream for one in refused])
+    async def bury(self, refusals: Sequence[Refused]) -> Future[None]:
+        letters = [self._letter(refusal) for refusal in refusals]
+        return await self._dead_letters.write(letters, [refusal.stream for refusal in refusals])
 
     async def close(self) -> None:
         """Send what is under way, and end."""
         await asyncio.gather(*(lane.close() for lane in (*self._streams.values(), self._dead_letters)))
 
-    def _letter(self, refused: Refused) -> bytes:
-        error = refused.error
+    def _letter(self, refusal: Refused) -> bytes:
+        error = refusal.error
         return dead_letter_pb2.DeadLetter(
-            stream=refused.stream,
+            stream=refusal.stream,
             field=error.field,
             value=error.value,
             expected=error.expected,
-            event=refused.event[:_MAX_EVENT],
+            event=refusal.event[:_MAX_EVENT],
             service="ingest",
             refused_at=self._now(),
         ).SerializeToString()

@@ -145,16 +145,18 @@ class Ingest:
         under_way: list[tuple[str, Future[None]]] = []
         if admitted.payloads:
             calls = [f"{call}:{first + place}" for place in admitted.places] if call else ()
-            written = await self._log.write(stream, admitted.payloads, admitted.keys, calls)
+            event_future = await self._log.write(stream, admitted.payloads, admitted.keys, calls)
             counts = {"accepted": len(admitted.payloads), f"accepted:{stream}": len(admitted.payloads)}
-            self._count_once(written, counts)
-            under_way.append((stream, written))
-        refused = admitted.refused
-        if refused:
-            buried = await self._log.bury([Refused(stream, events[index], error) for index, error in refused])
-            self._count_once(buried, dict.fromkeys(("rejected", f"rejected:{stream}", "dead_letters"), len(refused)))
-            under_way.append((_DEAD_LETTERS, buried))
-        return Written(under_way, refused)
+            self._count_once(event_future, counts)
+            under_way.append((stream, event_future))
+        refusals = admitted.refused
+        if refusals:
+            letter_future = await self._log.bury([Refused(stream, events[index], error) for index, error in refusals])
+            self._count_once(
+                letter_future, dict.fromkeys(("rejected", f"rejected:{stream}", "dead_letters"), len(refusals))
+            )
+            under_way.append((_DEAD_LETTERS, letter_future))
+        return Written(under_way, refusals)
 
     def check_mark(self, stream: str, mark: Mark) -> None:
         """Refuse a mark that the stream's readers would refuse.
@@ -178,13 +180,13 @@ class Ingest:
         """Wait for the decisions on a call's events of a stream."""
         return await self._decisions.wait(call, stream, events)
 
-    def _count_once(self, durable: Future[None], counts: Mapping[str, int]) -> None:
+    def _count_once(self, write_future: Future[None], counts: Mapping[str, int]) -> None:
         def tell(future: Future[None]) -> None:
             if not future.cancelled() and future.exception() is None:
-                for name, by in counts.items():
-                    self._count(name, by)
+                for name, amount in counts.items():
+                    self._count(name, amount)
 
-        durable.add_done_callback(tell)
+        write_future.add_done_callback(tell)
 
 
 class _Call:
@@ -193,8 +195,8 @@ class _Call:
     def __init__(self, ingest: Ingest) -> None:
         self._ingest = ingest
         self._name: str | None = None
-        self._taken: dict[str, int] = {}
-        self._refused: dict[str, int] = {}
+        self._event_counts: dict[str, int] = {}
+        self._refusal_counts: dict[str, int] = {}
         self._rejections: list[Rejection] = []
         # By destination, since each settles in its own order.
         self._under_way: defaultdict[str, deque[Future[None]]] = defaultdict(deque)
@@ -215,17 +217,17 @@ class _Call:
             self._under_way[batch.stream].append(await self._ingest.note(batch.stream, note))
 
     async def _take_run(self, stream: str, events: Sequence[bytes]) -> None:
-        before = self._taken.get(stream, 0)
-        self._taken[stream] = before + len(events)
-        under_way, refused = await self._ingest.write(stream, events, self._name or "", before)
-        for way, future in under_way:
-            self._under_way[way].append(future)
-        self._refused[stream] = self._refused.get(stream, 0) + len(refused)
-        self._reject(stream, [(before + index, error) for index, error in refused])
+        first = self._event_counts.get(stream, 0)
+        self._event_counts[stream] = first + len(events)
+        under_way, refusals = await self._ingest.write(stream, events, self._name or "", first)
+        for destination, future in under_way:
+            self._under_way[destination].append(future)
+        self._refusal_counts[stream] = self._refusal_counts.get(stream, 0) + len(refusals)
+        self._reject(stream, [(first + index, error) for index, error in refusals])
 
-    def _reject(self, stream: str, refused: Sequence[tuple[int, InvalidEvent]]) -> None:
+    def _reject(self, stream: str, refusals: Sequence[tuple[int, InvalidEvent]]) -> None:
         room = MAX_REJECTIONS - len(self._rejections)
-        self._rejections += [Rejection(stream, index, error) for index, error in refused[:room]]
+        self._rejections += [Rejection(stream, index, error) for index, error in refusals[:room]]
 
     def _settle(self) -> None:
         """Drop what is durable, and raise earlier failures before anything is written after them."""
@@ -237,22 +239,26 @@ class _Call:
         for futures in self._under_way.values():
             for future in futures:
                 await future
-        rejected = sum(self._refused.values())
+        rejected = sum(self._refusal_counts.values())
         if not self._name:
-            return Summary(sum(self._taken.values()) - rejected, rejected, self._rejections)
-        decided = Tally()
-        for stream, taken in self._taken.items():
-            tally = await self._ingest.decided(self._name, stream, taken - self._refused.get(stream, 0))
+            return Summary(sum(self._event_counts.values()) - rejected, rejected, self._rejections)
+        total = Tally()
+        for stream, count in self._event_counts.items():
+            tally = await self._ingest.decided(self._name, stream, count - self._refusal_counts.get(stream, 0))
             self._reject(
-                stream, [(own.index, InvalidEvent(own.field, own.value, own.expected)) for own in tally.refusals]
+                stream,
+                [
+                    (refusal.index, InvalidEvent(refusal.field, refusal.value, refusal.expected))
+                    for refusal in tally.refusals
+                ],
             )
-            decided = decided.merged(tally)
-        undecided = sum(self._taken.values()) - rejected - decided.total
+            total = total.merged(tally)
+        undecided = sum(self._event_counts.values()) - rejected - total.total
         return Summary(
-            decided.accepted,
-            rejected + decided.rejected,
+            total.accepted,
+            rejected + total.rejected,
             self._rejections,
-            decided.repeats,
-            decided.late,
+            total.repeats,
+            total.late,
             max(undecided, 0),
         )

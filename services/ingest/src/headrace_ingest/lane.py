@@ -61,8 +61,8 @@ class Lane:
         self._room = room
         self._loop = loop
         # The number of failed rounds: as the thread counts it, and as the callers know it.
-        self._failed = 0
-        self._told = 0
+        self._failures = 0
+        self._known_failures = 0
         self._error: HeadraceError | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"lane {producer.topic}", daemon=True)
@@ -90,7 +90,7 @@ class Lane:
     async def _put(
         self, payloads: Sequence[bytes], keys: Sequence[str], calls: Sequence[str], note: Note | None
     ) -> Future[None]:
-        failures = self._told
+        failures = self._known_failures
         size = sum(map(len, payloads)) + _OVERHEAD * (len(payloads) or 1)
         await self._room.enter(size)
         done = self._loop.create_future()
@@ -108,12 +108,12 @@ class Lane:
     def _run(self) -> None:
         while (first := self._jobs.get()) is not None:
             jobs, last = self._round(first)
-            behind = [job for job in jobs if job.failures < self._failed]
-            if behind:
-                self._tell(behind, self._error)
-            fresh = [job for job in jobs if job.failures == self._failed]
+            stale = [job for job in jobs if job.failures < self._failures]
+            if stale:
+                self._answer(stale, self._error)
+            fresh = [job for job in jobs if job.failures == self._failures]
             if fresh:
-                self._tell(fresh, self._send(fresh))
+                self._answer(fresh, self._send(fresh))
             if last:
                 return
 
@@ -134,7 +134,7 @@ class Lane:
     def _send(self, jobs: Sequence[_Job]) -> HeadraceError | None:
         error = self._try(jobs)
         if error is not None:
-            self._failed += 1
+            self._failures += 1
             self._error = error
         return error
 
@@ -153,18 +153,18 @@ class Lane:
         return None
 
     def _note(self, note: Note) -> None:
-        said = {END: "1"} if note.mark is None else properties_of(note.mark)
+        properties = {END: "1"} if note.mark is None else properties_of(note.mark)
         for partition in range(self._partitions):
-            self._producer.send(b"", properties={**said, PARTITION: str(partition)})
+            self._producer.send(b"", properties={**properties, PARTITION: str(partition)})
 
-    def _tell(self, jobs: Sequence[_Job], error: HeadraceError | None) -> None:
+    def _answer(self, jobs: Sequence[_Job], error: HeadraceError | None) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._settle, jobs, error, self._failed)
+            self._loop.call_soon_threadsafe(self._settle, jobs, error, self._failures)
         except RuntimeError:  # the event loop has ended before its lanes: no caller waits
             _log.warning("answers lost at the end", topic=self._producer.topic, jobs=len(jobs))
 
-    def _settle(self, jobs: Sequence[_Job], error: HeadraceError | None, failed: int) -> None:
-        self._told = failed
+    def _settle(self, jobs: Sequence[_Job], error: HeadraceError | None, failures: int) -> None:
+        self._known_failures = failures
         for job in jobs:
             self._room.leave(job.size)
             if job.done.done():

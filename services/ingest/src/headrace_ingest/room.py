@@ -18,13 +18,13 @@ class Room:
     callers; the next caller is refused at once. Use it from one event loop only.
     """
 
-    def __init__(self, what: str, size: int, patience_s: float, waiting: int = 256) -> None:
-        self._most_waiting = waiting
+    def __init__(self, name: str, size: int, patience_s: float, waiting: int = 256) -> None:
+        self._max_waiting = waiting
         self._waiting_bytes = 0
-        self._what = what
+        self._name = name
         self._size = size
         self._patience_s = patience_s
-        self._taken = 0
+        self._used = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def enter(self, size: int) -> None:
@@ -36,11 +36,11 @@ class Room:
             There was no room in time.
         """
         if not self._waiting and self._fits(size):
-            self._taken += size
+            self._used += size
             return
-        if self._waiting and (len(self._waiting) >= self._most_waiting or self._waiting_bytes + size > self._size):
-            full = f"{self._taken:,} bytes wait for the broker, and {len(self._waiting):,} callers for their turn"
-            raise Overloaded(f"{self._what}: {full}; send again later", _RETRY_S)
+        if self._waiting and (len(self._waiting) >= self._max_waiting or self._waiting_bytes + size > self._size):
+            reason = f"{self._used:,} bytes wait for the broker, and {len(self._waiting):,} callers for their turn"
+            raise Overloaded(f"{self._name}: {reason}; send again later", _RETRY_S)
         turn = (size, asyncio.get_running_loop().create_future())
         self._waiting.append(turn)
         self._waiting_bytes += size
@@ -50,22 +50,22 @@ class Room:
         except BaseException as error:
             self._give_up(turn)
             if isinstance(error, TimeoutError):
-                waiting = f"{self._taken} bytes wait for the broker, and none got through in {self._patience_s:g} s"
-                raise Overloaded(f"{self._what}: {waiting}") from None
+                detail = f"{self._used} bytes wait for the broker, and none got through in {self._patience_s:g} s"
+                raise Overloaded(f"{self._name}: {detail}") from None
             raise
 
     def leave(self, size: int) -> None:
         """Give room back, and let waiting callers in."""
-        self._taken -= size
+        self._used -= size
         self._admit()
 
     def _fits(self, size: int) -> bool:
-        return self._taken == 0 or self._taken + size <= self._size
+        return self._used == 0 or self._used + size <= self._size
 
     def _give_up(self, turn: tuple[int, asyncio.Future[None]]) -> None:
         size, future = turn
         if future.done():  # its turn came in the same moment
-            self._taken -= size
+            self._used -= size
         else:
             self._waiting.remove(turn)
             self._waiting_bytes -= size
@@ -75,5 +75,5 @@ class Room:
         while self._waiting and self._fits(self._waiting[0][0]):
             size, future = self._waiting.popleft()
             self._waiting_bytes -= size
-            self._taken += size
+            self._used += size
             future.set_result(None)

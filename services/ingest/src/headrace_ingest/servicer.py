@@ -54,7 +54,7 @@ class Servicer(ingest_pb2_grpc.IngestServiceServicer):
         return ingest_pb2.PublishStreamResponse(
             accepted=summary.accepted,
             rejected=summary.rejected,
-            rejections=[_rejection(own) for own in summary.rejections],
+            rejections=[_rejection(rejection) for rejection in summary.rejections],
             repeats=summary.repeats,
             late=summary.late,
             undecided=summary.undecided,
@@ -76,8 +76,8 @@ def _mark(request: ingest_pb2.PublishStreamRequest, peer: str) -> Mark | None:
     return Mark(request.mark, sender, request.confirm) if request.mark else None
 
 
-def _rejection(own: handlers.Rejection) -> ingest_pb2.Rejection:
-    error = own.error
+def _rejection(rejection: handlers.Rejection) -> ingest_pb2.Rejection:
+    error = rejection.error
     return ingest_pb2.Rejection(
-        stream=own.stream, index=own.index, field=error.field, value=error.value, expected=error.expected
+        stream=rejection.stream, index=rejection.index, field=error.field, value=error.value, expected=error.expected
     )

@@ -19,10 +19,10 @@ def main() -> None:
     parser.add_argument("--loop-file", type=Path, help="the loop's Python file (HEADRACE_LOOP_FILE)")
     parser.add_argument("--model", action="append", default=[], help="learn this model only; may be repeated")
     arguments = parser.parse_args()
-    given = {"loop": arguments.loop, "loop_file": arguments.loop_file}
+    options = {"loop": arguments.loop, "loop_file": arguments.loop_file}
 
     def learn() -> int:
-        settings = LearnerSettings(**{name: value for name, value in given.items() if value is not None})
+        settings = LearnerSettings(**{name: value for name, value in options.items() if value is not None})
         logs.configure("learner", settings.instance)
         return asyncio.run(serve(settings, arguments.model))
 

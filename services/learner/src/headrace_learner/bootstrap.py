@@ -52,24 +52,24 @@ async def serve(settings: LearnerSettings, models: Sequence[str] = ()) -> int:
         The process's exit code.
     """
     loop = settings.definition()
-    with ExitStack() as closing:
+    with ExitStack() as stack:
         client = broker.connect(settings)
         models_topic = Topics(loop.name, settings.namespace).models
         dependencies = Dependencies(
             probe.broker(client, settings.pulsar_url, models_topic), watched_store(settings.redis_url)
         )
-        closing.callback(dependencies.join)
-        closing.callback(client.close)
-        online = store.connect(settings.redis_url)
-        closing.callback(online.close)
+        stack.callback(dependencies.join)
+        stack.callback(client.close)
+        store_client = store.connect(settings.redis_url)
+        stack.callback(store_client.close)
         pace = Pace()
-        workers = _workers(settings, loop, chosen(loop, models), client, online, pace)
+        workers = _workers(settings, loop, chosen(loop, models), client, store_client, pace)
         server = Server(settings.bind, {}, dependencies=dependencies)
         status = ServiceStatus(service="learner", instance=settings.instance, address=server.address)
-        heartbeat = Heartbeat(StatusBoard(online, loop.name), status)
+        heartbeat = Heartbeat(StatusBoard(store_client, loop.name), status)
         dependencies.notify(pace.stir)
         dependencies.start()
-        closing.callback(dependencies.stop)
+        stack.callback(dependencies.stop)
         await server.start()
         for worker in workers:
             worker.start()
@@ -89,11 +89,11 @@ def chosen(loop: LoopDefinition, names: Sequence[str]) -> list[ModelDefinition]:
     UnknownName
         The loop declares no such model.
     """
-    known = {model.name: model for model in loop.models}
+    by_name = {model.name: model for model in loop.models}
     for name in names:
-        if name not in known:
-            raise UnknownName("model", name, tuple(known))
-    return [known[name] for name in names] if names else list(loop.models)
+        if name not in by_name:
+            raise UnknownName("model", name, tuple(by_name))
+    return [by_name[name] for name in names] if names else list(loop.models)
 
 
 def _workers(
@@ -104,14 +104,14 @@ def _workers(
     redis: Redis,
     pace: Pace,
 ) -> list[Worker]:
-    loaded = declare.load(settings.loop_file)
+    loaded_loop = declare.load(settings.loop_file)
     settings.data.mkdir(0o700, parents=True, exist_ok=True)
     topics = Topics(loop.name, settings.namespace)
     workers = []
     for model in models:
-        if loaded.definition.model(model.name).hash != model.hash:
+        if loaded_loop.definition.model(model.name).hash != model.hash:
             raise CorruptState(f"model {model.name!r} in {settings.loop_file} is not that of {settings.loop}")
-        export.check(loaded.learner(model.name), model.features, model.task)
+        export.check(loaded_loop.learner(model.name), model.features, model.task)
         outside = Outside(
             client,
             topics.examples(model.name),
@@ -124,7 +124,7 @@ def _workers(
         )
 
         def make(name: str = model.name) -> object:
-            return loaded.learner(name)
+            return loaded_loop.learner(name)
 
         checkpoints = Checkpoints(settings.data / "checkpoints", model)
         workers.append(
@@ -133,12 +133,12 @@ def _workers(
     return workers
 
 
-def _refuse(client: pulsar.Client, topics: Topics, model: ModelDefinition, wrong: WrongMessage) -> None:
+def _refuse(client: pulsar.Client, topics: Topics, model: ModelDefinition, message: WrongMessage) -> None:
     """Write a dead letter, durably, for a message of a model's log."""
     producer = Producer(client, topics.dead_letters)
     try:
         letters = Refusals(producer, topics, "learner")
-        letters.refuse_message(model.stream, wrong, f"entries of the log of model {model.name}")
+        letters.refuse_message(model.stream, message, f"entries of the log of model {model.name}")
         letters.flush()
     finally:
         producer.close()
@@ -147,9 +147,9 @@ def _refuse(client: pulsar.Client, topics: Topics, model: ModelDefinition, wrong
 async def _until_stopped(
     workers: Sequence[Worker], heartbeat: Heartbeat, pace: Pace, dependencies: Dependencies
 ) -> None:
-    running = asyncio.get_running_loop()
+    event_loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        running.add_signal_handler(number, pace.end)
+        event_loop.add_signal_handler(number, pace.end)
     await asyncio.to_thread(_tell_until_stopped, workers, heartbeat, pace, dependencies)
     for worker in workers:
         worker.stop()

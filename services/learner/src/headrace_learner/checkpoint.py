@@ -80,21 +80,21 @@ def encode(learning: Learning) -> bytes:
     predictions, served quality, model.
     """
     quality = learning.quality
-    told, waiting = quality.dump(), learning.waiting.dump()
+    metrics, waiting = quality.dump(), learning.waiting.dump()
     served = learning.served.dump() if learning.served is not None else b""
     header = msgspec.json.encode(
         Header(
             model=learning.model.name,
             definition=learning.model.hash,
             metrics=dict(quality.metrics()),
-            quality=len(told),
+            quality=len(metrics),
             waiting=len(waiting),
             served=len(served),
             **asdict(learning.progress),
         )
     )
     model = pickle.dumps(learning.estimator, protocol=5)
-    body = b"".join((len(header).to_bytes(_LENGTH, "big"), header, told, waiting, served, model))
+    body = b"".join((len(header).to_bytes(_LENGTH, "big"), header, metrics, waiting, served, model))
     return b"".join((_MAGIC, len(body).to_bytes(_SIZE, "big"), hashlib.sha256(body).digest(), body))
 
 
@@ -112,9 +112,9 @@ def decode_header(data: bytes) -> tuple[Header, memoryview]:
     body, size = memoryview(data)[start:], data[len(_MAGIC) : len(_MAGIC) + _SIZE]
     if len(data) < start or len(body) != int.from_bytes(size, "big"):
         raise Unreadable(_WHAT, f"it has {len(body)} bytes, and says {int.from_bytes(size, 'big')}")
-    found, expected = hashlib.sha256(body).hexdigest(), data[start - _DIGEST : start].hex()
-    if found != expected:
-        raise Unreadable(_WHAT, f"it has SHA-256 {found}, expected {expected}")
+    digest, expected = hashlib.sha256(body).hexdigest(), data[start - _DIGEST : start].hex()
+    if digest != expected:
+        raise Unreadable(_WHAT, f"it has SHA-256 {digest}, expected {expected}")
     end = _LENGTH + int.from_bytes(body[:_LENGTH], "big")
     try:
         header = _HEADER.decode(body[_LENGTH:end])
@@ -197,17 +197,17 @@ class Checkpoints:
         # Not its parents: a data directory that was removed must not come back with a checkpoint of the old log.
         directory.mkdir(0o700, exist_ok=True)
         # Two owners may overlap for a moment (one is fenced): they must not write the same file.
-        written = directory / f"{self.path.name}.{os.getpid()}.tmp"
+        draft = directory / f"{self.path.name}.{os.getpid()}.tmp"
         try:
-            with open(written, "wb", opener=_private) as file:
+            with open(draft, "wb", opener=_private) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             if self.path.exists():
                 os.replace(self.path, self._previous)
-            os.replace(written, self.path)
+            os.replace(draft, self.path)
         finally:
-            written.unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
         handle = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(handle)

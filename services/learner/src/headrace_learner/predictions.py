@@ -41,11 +41,11 @@ class PredictionReader:
         self._topics = topics
         self._readers: dict[str, LogReader] = {}
 
-    def read(self, served: ServedQuality) -> None:
+    def read(self, quality: ServedQuality) -> None:
         """Take the predictions that have arrived."""
         for topic in self._topics:
             try:
-                self._read(topic, served)
+                self._read(topic, quality)
             except Unavailable as error:
                 _log.warning("predictions not read", model=self._model.name, reason=str(error))
                 self._close(topic)
@@ -55,28 +55,28 @@ class PredictionReader:
         for topic in list(self._readers):
             self._close(topic)
 
-    def _read(self, topic: str, served: ServedQuality) -> None:
+    def _read(self, topic: str, quality: ServedQuality) -> None:
         reader = self._readers.get(topic)
         if reader is None:
-            reader = LogReader(self._client, topic, served.positions.get(topic, START), _FEW)
+            reader = LogReader(self._client, topic, quality.positions.get(topic, START), _FEW)
             self._readers[topic] = reader
         for _ in range(_TURNS):
             batch = reader.receive(_FEW, timeout_ms=1)
             for message in opened(batch, topic, pass_over):
                 if message.payload:
-                    self._take(message, topic, served)
+                    self._take(message, topic, quality)
             if batch:
-                served.positions[topic] = batch.positions[-1]
+                quality.positions[topic] = batch.positions[-1]
             if len(batch) < _FEW:
                 break
 
-    def _take(self, message: Message, topic: str, served: ServedQuality) -> None:
+    def _take(self, message: Message, topic: str, quality: ServedQuality) -> None:
         try:
             if message.envelope.definition == self._model.hash:
-                served.predict(decode_predictions(self._model, message.payload))
+                quality.predict(decode_predictions(self._model, message.payload))
             else:
                 # Predictions of another definition may have other columns.
-                served.predict_otherwise(*predicted_questions(message.payload))
+                quality.predict_otherwise(*predicted_questions(message.payload))
         except Unreadable as error:
             pass_over(WrongMessage(topic, message.position, message.payload, error))
 

@@ -20,24 +20,24 @@ def state_hash(model: Any) -> str:
     return _digest(model, {}, {}, []).hex()
 
 
-def _digest(value: Any, known: dict[int, bytes], path: dict[int, int], keep: list[Any]) -> bytes:
+def _digest(value: Any, digests: dict[int, bytes], path: dict[int, int], alive: list[Any]) -> bytes:
     atom = _atom(value)
     if atom is not None:
         return hashlib.sha256(atom).digest()
     key = id(value)
-    if key in known:
-        return known[key]
+    if key in digests:
+        return digests[key]
     if key in path:  # a cycle: hash how many levels up it leads
         return hashlib.sha256(b"up%d" % (len(path) - path[key])).digest()
     path[key] = len(path)
     name, parts = _parts(value)
-    whole = hashlib.sha256(name.encode())
+    digest = hashlib.sha256(name.encode())
     for part in parts:
-        whole.update(_digest(part, known, path, keep))
+        digest.update(_digest(part, digests, path, alive))
     del path[key]
-    keep.append(value)  # otherwise the id of a temporary could be reused
-    known[key] = whole.digest()
-    return known[key]
+    alive.append(value)  # otherwise the id of a temporary could be reused
+    digests[key] = digest.digest()
+    return digests[key]
 
 
 def _atom(value: Any) -> bytes | None:

@@ -30,9 +30,9 @@ class Takeover:
     all_kept: bool = False
     remade: bool = False
 
-    def is_reached(self, examples: int, at_end: bool = False, whole: bool = False) -> bool:
+    def is_reached(self, examples: int, at_end: bool = False, complete: bool = False) -> bool:
         """Return whether `examples` suffice, given whether the log is read to its end and holds all kept examples."""
-        last = self.all_kept and at_end and (whole or not self.remade)
+        last = self.all_kept and at_end and (complete or not self.remade)
         return examples >= self.needed or (last and examples > 0)
 
 

@@ -25,7 +25,7 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat, dependencies: Dependen
     status.versions = {name: standing.published for name, standing in standings.items()}
     states = {standing.state for standing in standings.values()}
     status.state = next((state for state in ("failed", "starting", "stopped") if state in states), dependencies.state())
-    status.stopped = {name: own.stopped for name, own in standings.items() if own.stopped is not None}
+    status.stopped = {name: standing.stopped for name, standing in standings.items() if standing.stopped is not None}
     status.counters = {
         "examples": sum(standing.learned for standing in standings.values()),
         "versions": sum(standing.versions for standing in standings.values()),
@@ -34,13 +34,15 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat, dependencies: Dependen
     # A log's frontier is at the beginning of time until its sources have reported theirs.
     # A standby does not know how far the model is.
     frontiers = [_known(standing.frontier) for standing in standings.values() if standing.state != "standby"]
-    known = [frontier for frontier in frontiers if frontier is not None]
-    status.frontier = told(min(known, default=None)) if len(known) == len(frontiers) else None
+    times = [frontier for frontier in frontiers if frontier is not None]
+    status.frontier = told(min(times, default=None)) if len(times) == len(frontiers) else None
     status.metrics = {name: {**standing.metrics} for name, standing in standings.items() if standing.metrics}
     status.takeovers = {
-        name: TakeoverStatus(answering=own.takeover.former, learned=own.examples, needed=own.takeover.needed)
-        for name, own in standings.items()
-        if own.takeover is not None
+        name: TakeoverStatus(
+            answering=standing.takeover.former, learned=standing.examples, needed=standing.takeover.needed
+        )
+        for name, standing in standings.items()
+        if standing.takeover is not None
     }
     notes = "; ".join(note for name, standing in standings.items() for note in _notes(name, standing))
     status.note = dependencies.note(notes)

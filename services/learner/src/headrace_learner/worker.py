@@ -154,16 +154,16 @@ class Worker(threading.Thread):
         self._learning = Learning(model, make(), served=ServedQuality(model))
         self._predictions = PredictionReader(outside.client, model, outside.predictions)
         self._epoch = 0
-        self._saved: Position | None = None
-        self._saved_at = self._told_at = self._published_at = self._checked_at = time.monotonic()
+        self._saved_position: Position | None = None
+        self._saved_at = self._reported_at = self._published_at = self._checked_at = time.monotonic()
         self._saved_version = 0
-        self._apart = _CHECKPOINT_APART
-        self._muted = self._told_served = 0
+        self._min_interval = _CHECKPOINT_APART
+        self._published_examples = self._reported_served = 0
         self._owes_newest = False
-        self._owed: ModelVersion | None = None
+        self._unsent_version: ModelVersion | None = None
         self._too_large = ""
         self._takeover: Takeover | None = None
-        self._others: frozenset[str] = frozenset()
+        self._other_definitions: frozenset[str] = frozenset()
         self._skipped: frozenset[int] = frozenset()
 
     def stop(self) -> None:
@@ -179,7 +179,7 @@ class Worker(threading.Thread):
             except Fenced as error:
                 self._warn("another learner took over", error)
             except Unavailable as error:
-                self._say(str(error))
+                self._set_note(str(error))
                 self._warn("broker or store does not answer", error)
                 self._stopping.wait(_RETRY)
             except LearnerFailed as error:
@@ -204,7 +204,7 @@ class Worker(threading.Thread):
 
     def _end(self) -> None:
         if self.standing.failure is None and self.standing.stopped is None:
-            self._tell(at_once=True)
+            self._report(at_once=True)
             self.standing.state = "stopped"
         self._stir()
 
@@ -213,10 +213,10 @@ class Worker(threading.Thread):
     def _stop_at(self, error: LearnerFailed) -> None:
         """Learn nothing until the example on which the learner fails is skipped, or this process ends."""
         position = ":".join(map(str, error.position))
-        stopped = StoppedModel(
+        stopped_model = StoppedModel(
             id=error.id, entry=error.seq, question=error.question, position=position, reason=error.reason
         )
-        self.standing.state, self.standing.stopped = "halted", stopped
+        self.standing.state, self.standing.stopped = "halted", stopped_model
         self._stir()
         _log.error(
             "learner_stopped",
@@ -266,10 +266,10 @@ class Worker(threading.Thread):
             owner_progress=self._owner_progress,
         )
         try:
-            delivered = self._stand_by(consumer)
-            if not delivered:
+            first_batch = self._stand_by(consumer)
+            if not first_batch:
                 return
-            self._take_over(consumer, delivered)
+            self._take_over(consumer, first_batch)
             while not self._stopping.is_set():
                 batch = consumer.receive()
                 self._learn(batch, publish=True)
@@ -293,7 +293,7 @@ class Worker(threading.Thread):
             batch = consumer.receive()
             if batch:
                 return batch
-            self._tell()
+            self._report()
             if not rebuilt and time.monotonic() - since > _PATIENCE:
                 rebuilt = True
                 batch = self._rebuild(consumer)
@@ -322,35 +322,35 @@ class Worker(threading.Thread):
                     break
                 self._learn(batch, publish=False)
                 self._read_predictions()
-                self._tell()
-                delivered = consumer.receive(wait_ms=1)
-                if delivered:
-                    return delivered
+                self._report()
+                delivery = consumer.receive(wait_ms=1)
+                if delivery:
+                    return delivery
         finally:
             _quietly(reader.close)
         return Batch()
 
-    def _take_over(self, consumer: PartitionConsumer, delivered: Batch) -> None:
+    def _take_over(self, consumer: PartitionConsumer, batch: Batch) -> None:
         self._epoch = self._outside.owners.acquire(self._work)
-        newer = self._checkpoints.load(beyond=self._learning.progress.examples)
-        if newer is not None:
-            self._begin(newer)
+        learning = self._checkpoints.load(beyond=self._learning.progress.examples)
+        if learning is not None:
+            self._begin(learning)
         progress = self._learning.progress
         newest = self._outside.versions.newest(self.model, self._outside.topic)
         # Versions published after the checkpoint are out already, and are learned again without publishing.
-        self._muted = newest.examples
+        self._published_examples = newest.examples
         # An earlier owner may have sent late, and compaction keeps whatever is last.
         self._owes_newest = not newest.is_last
         self._begin_takeover(newest)
-        self._saved = None
+        self._saved_position = None
         self._saved_at = self._published_at = time.monotonic()
         self.standing.state = "learning"
         self._stir()
         _log.info("owner", model=self.model.name, epoch=self._epoch, examples=progress.examples)
-        self._send(self._owed)
+        self._send(self._unsent_version)
         self._end_takeover()
         # Include messages that the broker counts as acknowledged but the checkpoint does not hold.
-        self._learn(consumer.start_after(self._learning.progress.position, delivered), publish=True)
+        self._learn(consumer.start_after(self._learning.progress.position, batch), publish=True)
         self.standing.failure = None
 
     def _still_own(self) -> None:
@@ -362,7 +362,7 @@ class Worker(threading.Thread):
                 self._outside.owners.check(self._work, self._epoch)
             except Unavailable as error:
                 # Only what needs the store waits for it; learning continues.
-                self._say(str(error))
+                self._set_note(str(error))
 
     # Learning ------------------------------------------------------------------------------------
 
@@ -370,12 +370,12 @@ class Worker(threading.Thread):
         for message in opened(batch, self._outside.topic, self._refuse):
             if self._stopping.is_set():
                 return
-            before = self._learning.progress.examples
+            examples = self._learning.progress.examples
             try:
                 self._read(message, publish=publish)
             except Unreadable as error:
                 self._refuse(WrongMessage(self._outside.topic, message.position, message.payload, error))
-            self.standing.learned += self._learning.progress.examples - before
+            self.standing.learned += self._learning.progress.examples - examples
             if publish:
                 self._end_takeover()
             self._stir()
@@ -385,14 +385,16 @@ class Worker(threading.Thread):
             if publish:
                 self._publish()
             else:
-                self._owed = version_of(self._learning)
+                self._unsent_version = version_of(self._learning)
                 self._learning.progress.published = self._learning.progress.examples
 
-    def _refuse(self, wrong: WrongMessage) -> None:
+    def _refuse(self, message: WrongMessage) -> None:
         """Write a dead letter for a message that is not part of the log, and continue after it."""
-        _log.error("message_refused", model=self.model.name, position=tuple(wrong.position), reason=str(wrong.reason))
-        self._outside.refuse(wrong)
-        self._learning.skip(wrong.position)
+        _log.error(
+            "message_refused", model=self.model.name, position=tuple(message.position), reason=str(message.reason)
+        )
+        self._outside.refuse(message)
+        self._learning.skip(message.position)
         self.standing.refused += 1
 
     def _after(self, consumer: PartitionConsumer, *, idle: bool) -> None:
@@ -406,29 +408,29 @@ class Worker(threading.Thread):
         seconds = self.model.publish_seconds
         if seconds is not None and now - self._published_at >= seconds and progress.examples > progress.published:
             self._publish()
-        if self._saved != progress.position:
+        if self._saved_position != progress.position:
             age = now - self._saved_at
             due = idle or progress.published > self._saved_version or age >= self._checkpoint_seconds
-            if due and age >= self._apart:
+            if due and age >= self._min_interval:
                 self._checkpoint(consumer)
-        self._tell()
+        self._report()
 
     def _publish(self) -> None:
         """Publish the model as it is now."""
         progress = self._learning.progress
-        if progress.examples > self._muted:
+        if progress.examples > self._published_examples:
             self._send(version_of(self._learning))
         progress.published = progress.examples
         self._published_at = time.monotonic()
-        self._tell(at_once=progress.rests)
+        self._report(at_once=progress.rests)
         self.standing.published = progress.published
         self._stir()
 
     def _send(self, version: ModelVersion | None) -> None:
         """Send a version, unless it or a later one has been sent already."""
-        if version is not None and version.examples > self._muted:
+        if version is not None and version.examples > self._published_examples:
             self._put(version)
-        self._owed = None
+        self._unsent_version = None
 
     def _put(self, version: ModelVersion, *, corrects: bool = False) -> None:
         """Send a version, if this process still owns the model."""
@@ -447,7 +449,7 @@ class Worker(threading.Thread):
 
     def _send_newest(self) -> None:
         """Send the newest version again as the last one, once this process has learned it itself."""
-        if self._owes_newest and self._learning.progress.examples >= self._muted:
+        if self._owes_newest and self._learning.progress.examples >= self._published_examples:
             self._owes_newest = False
             self._put(version_of(self._learning))
             self._learning.progress.published = self._learning.progress.examples
@@ -455,10 +457,10 @@ class Worker(threading.Thread):
     def _correct(self) -> None:
         """Correct, at the end of the log, a version that claims more examples than the log holds."""
         examples = self._learning.progress.examples
-        if self._muted <= examples:
+        if self._published_examples <= examples:
             return
-        _log.error("version_corrected", model=self.model.name, claimed=self._muted, learned=examples)
-        self._muted, self._owes_newest = examples, False
+        _log.error("version_corrected", model=self.model.name, claimed=self._published_examples, learned=examples)
+        self._published_examples, self._owes_newest = examples, False
         if examples:
             self._put(version_of(self._learning), corrects=True)
             self._learning.progress.published = examples
@@ -467,7 +469,7 @@ class Worker(threading.Thread):
 
     def _begin_takeover(self, newest: Newest) -> None:
         """Determine whether a former definition answers until this one has learned enough."""
-        self._others = newest.others
+        self._other_definitions = newest.others
         former = None if newest.taken_over else newest.former
         self._takeover = None if former is None else takeover_from(former, self.model)
         self.standing.takeover = self._takeover
@@ -477,7 +479,7 @@ class Worker(threading.Thread):
     def _end_takeover(self, at_end: bool = False) -> None:
         """Publish the version that takes over, once enough has been learned."""
         progress, takeover = self._learning.progress, self._takeover
-        if takeover is None or progress.examples < self._muted:
+        if takeover is None or progress.examples < self._published_examples:
             return
         if not takeover.is_reached(progress.examples, at_end, self._learning.whole):
             return
@@ -487,16 +489,16 @@ class Worker(threading.Thread):
 
     def _drop_others(self) -> None:
         """Drop the versions of all other definitions: none of them answers from now on."""
-        if self._others:
+        if self._other_definitions:
             self._outside.versions.flush()
             if self._outside.versions.too_large is not None:
-                self._tell_too_large()
+                self._report_too_large()
                 return
-            self._outside.versions.drop(self.model, self._others)
-            _log.info("taken over", model=self.model.name, instead_of=sorted(self._others))
-        self._others = frozenset()
+            self._outside.versions.drop(self.model, self._other_definitions)
+            _log.info("taken over", model=self.model.name, instead_of=sorted(self._other_definitions))
+        self._other_definitions = frozenset()
 
-    def _tell_too_large(self) -> None:
+    def _report_too_large(self) -> None:
         """Report that a version was too large for the broker: the previous one still answers, and learning goes on."""
         error, self._outside.versions.too_large = self._outside.versions.too_large, None
         if error is not None:
@@ -505,31 +507,31 @@ class Worker(threading.Thread):
                 "before answers on; a smaller learner (fewer trees, a depth) makes smaller versions"
             )
             _log.error("version_too_large", model=self.model.name, reason=self._too_large)
-            self._say(self._too_large)
+            self._set_note(self._too_large)
 
     def _checkpoint(self, consumer: PartitionConsumer) -> None:
         """Save, then acknowledge what was saved."""
         position = self._learning.progress.position
-        if self._saved == position:
+        if self._saved_position == position:
             return
-        started = time.monotonic()
+        start = time.monotonic()
         # Everything that a checkpoint calls published must really be.
         self._outside.versions.flush()
-        self._tell_too_large()
+        self._report_too_large()
         data = checkpoint.encode(self._learning)
         self._outside.owners.check(self._work, self._epoch)
         try:
             self._checkpoints.save(data)
         except OSError as error:
             # The log keeps what is not acknowledged; the only loss is the time to learn it again.
-            self._say(f"checkpoint of {self.model.name} not written, acknowledging nothing: {error}")
+            self._set_note(f"checkpoint of {self.model.name} not written, acknowledging nothing: {error}")
             _log.error("checkpoint not written", model=self.model.name, reason=str(error))
-            self._apart = _DISK_RETRY
+            self._min_interval = _DISK_RETRY
         else:
-            self._apart = max(_CHECKPOINT_APART, (time.monotonic() - started) / _CHECKPOINT_SHARE)
-            self._saved, self._saved_version = position, self._learning.progress.published
-            self._say(self._too_large)
-            self._tell(at_once=True)
+            self._min_interval = max(_CHECKPOINT_APART, (time.monotonic() - start) / _CHECKPOINT_SHARE)
+            self._saved_position, self._saved_version = position, self._learning.progress.published
+            self._set_note(self._too_large)
+            self._report(at_once=True)
             # If this fails, the broker delivers again, and entries already learned are skipped.
             _quietly(lambda: consumer.ack(position))
         self._saved_at = time.monotonic()
@@ -544,11 +546,11 @@ class Worker(threading.Thread):
         return Learning(self.model, self._make(), served=ServedQuality(self.model))
 
     def _begin(self, learning: Learning) -> None:
-        self._learning, self._owed = learning, None
+        self._learning, self._unsent_version = learning, None
         learning.skipped = self._skipped
         # The new checkpoint may have other positions.
         self._predictions.close()
-        self._tell(at_once=True)
+        self._report(at_once=True)
 
     def _read_predictions(self) -> None:
         if self._learning.served is not None:
@@ -556,8 +558,8 @@ class Worker(threading.Thread):
 
     def _served(self) -> dict[str, float]:
         """Return the metrics of what was served, once there are any."""
-        found = self._learning.served.metrics() if self._learning.served is not None else {}
-        return found if found.get("served") else {}
+        metrics = self._learning.served.metrics() if self._learning.served is not None else {}
+        return metrics if metrics.get("served") else {}
 
     def _soundness(self) -> dict[str, float]:
         """Return the mark of a model that can no longer compute, if it is one."""
@@ -570,22 +572,22 @@ class Worker(threading.Thread):
             )
         return {NOT_FINITE: 1.0}
 
-    def _say(self, note: str) -> None:
+    def _set_note(self, note: str) -> None:
         self.standing.note = note
         self._stir()
 
-    def _tell(self, *, at_once: bool = False) -> None:
+    def _report(self, *, at_once: bool = False) -> None:
         """Update the reported state of this model."""
         now = time.monotonic()
         progress = self._learning.progress
-        served = self._learning.served.count if self._learning.served is not None else 0
-        unchanged = (progress.examples, served) == (self.standing.examples, self._told_served)
-        if not at_once and (now - self._told_at < _TELL or unchanged):
+        served_count = self._learning.served.count if self._learning.served is not None else 0
+        unchanged = (progress.examples, served_count) == (self.standing.examples, self._reported_served)
+        if not at_once and (now - self._reported_at < _TELL or unchanged):
             if self.standing.frontier != progress.frontier:
                 self.standing.frontier = progress.frontier
                 self._stir()
             return
-        self._told_at, self._told_served = now, served
+        self._reported_at, self._reported_served = now, served_count
         quality = self._learning.quality
         standing = self.standing
         standing.metrics = {**quality.metrics(), **self._soundness(), **self._served()}
@@ -603,7 +605,7 @@ class Worker(threading.Thread):
                 {**standing.metrics},
                 quality.points,
                 quality.last_alarm,
-                self._saved or START,
+                self._saved_position or START,
                 quality.reliability,
             )
             _quietly(lambda: self._outside.reports.write(report))

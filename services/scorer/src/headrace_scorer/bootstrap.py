@@ -155,9 +155,9 @@ class Service:
             limits=limits(settings),
         )
         sender = ServedSender(client, self._topics, queue, lambda count: progress.count(logged=count))
-        kept = KeptVersions(settings.data / "versions")
-        kept.save(versions.offer_kept(kept.load()))
-        reader = VersionReader(client, self._topics, versions, kept, pace.stir, self._fail)
+        disk = KeptVersions(settings.data / "versions")
+        disk.save(versions.offer_kept(disk.load()))
+        reader = VersionReader(client, self._topics, versions, disk, pace.stir, self._fail)
         stream = StreamScoring(client, self._loop, self._topics, versions, reader.caught_up, progress, self._fail)
 
         def refresh(status: ServiceStatus) -> None:
@@ -167,7 +167,9 @@ class Service:
             status.frontier = told(progress.frontier)
             status.versions = versions.examples()
             takeovers = ((model.name, versions.takeover(model.name)) for model in versions.models)
-            status.takeovers = {name: TakeoverStatus(**own._asdict()) for name, own in takeovers if own is not None}
+            status.takeovers = {
+                name: TakeoverStatus(**takeover._asdict()) for name, takeover in takeovers if takeover is not None
+            }
             status.state = dependencies.state()
             status.note = dependencies.note("rows are being made again" if rebuild.is_under_way() else "")
 

@@ -28,15 +28,15 @@ class KeptVersions:
 
     def load(self) -> list[ModelVersion]:
         """Return all versions that are there; damaged ones are left out."""
-        found = []
+        versions = []
         try:
             self._directory.mkdir(0o700, parents=True, exist_ok=True)
             for path in sorted(self._directory.glob("*.version")):
                 with _left_out(path):
-                    found.append(read_version(unseal(Kind.VERSION, path.read_bytes(), path.name)))
+                    versions.append(read_version(unseal(Kind.VERSION, path.read_bytes(), path.name)))
         except OSError as error:
             _log.warning("kept versions not read", reason=str(error))
-        return found
+        return versions
 
     def save(self, versions: Mapping[str, ModelVersion]) -> None:
         """Replace the kept versions of these models; each file is complete or unchanged."""

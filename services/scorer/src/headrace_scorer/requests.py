@@ -67,9 +67,9 @@ class RequestReader:
 
     def columns(self, values: Sequence[Values], ids: list[str], now: int) -> EventColumns:
         """Return the events in the form of the kernel; those without a time happen now."""
-        times = np.array([now if own[-1] is None else own[-1] for own in values], np.int64)
+        times = np.array([now if row[-1] is None else row[-1] for row in values], np.int64)
         fields = {
-            field.name: column_of(field, [own[place] for own in values]) for place, field in enumerate(self._fields)
+            field.name: column_of(field, [row[place] for row in values]) for place, field in enumerate(self._fields)
         }
         if self._wants_time:
             fields[self._stream.time] = to_floats(times)
@@ -77,17 +77,17 @@ class RequestReader:
 
     def _explain(self, event: bytes) -> Values:
         """Decode a laxer form (ISO 8601 times), or raise what is wrong."""
-        found = self._codec.request(event, self._needed)
-        time = int(found.times[0]) if self._stream.time in found.fields else None
-        return (*(found.fields[field.name][0] for field in self._fields), time)
+        columns = self._codec.request(event, self._needed)
+        time = int(columns.times[0]) if self._stream.time in columns.fields else None
+        return (*(columns.fields[field.name][0] for field in self._fields), time)
 
 
 def _record(fields: Sequence[Field], time: str) -> type:
     # Members are named by place, so that a field may have any name.
     names = {f"field_{place}": field.name for place, field in enumerate(fields)}
     members: list[Any] = [
-        (own, PYTHON[field.type] | None, None) if field.optional else (own, PYTHON[field.type])
-        for own, field in zip(names, fields, strict=True)
+        (name, PYTHON[field.type] | None, None) if field.optional else (name, PYTHON[field.type])
+        for name, field in zip(names, fields, strict=True)
     ]
     members.append(("time", PYTHON[FieldType.TIME] | None, None))
     return msgspec.defstruct("Request", members, kw_only=True, gc=False, rename={**names, "time": time})

@@ -120,9 +120,9 @@ class StoredRows:
     async def open(self) -> None:
         """Connect, and keep reconnecting; return after the first attempt, successful or not."""
         self._down_since = asyncio.get_running_loop().time()
-        tried = asyncio.Event()
-        self._keeper = asyncio.create_task(self._keep(tried))
-        await tried.wait()
+        first_try = asyncio.Event()
+        self._keeper = asyncio.create_task(self._keep(first_try))
+        await first_try.wait()
 
     async def close(self) -> None:
         """Disconnect."""
@@ -154,7 +154,7 @@ class StoredRows:
                 continue
             finally:
                 watchdog.cancel()
-            return [_fields(reply, own) for reply, own in zip(replies, fields, strict=True)]
+            return [_fields(reply, names) for reply, names in zip(replies, fields, strict=True)]
 
     async def _connected(self, deadline: float) -> _Pipe:
         loop = asyncio.get_running_loop()
@@ -170,28 +170,28 @@ class StoredRows:
 
     def _commands(self, keys: Sequence[str], fields: Sequence[tuple[str, ...]]) -> bytes:
         parts = []
-        for name, own in zip(keys, fields, strict=True):
-            known = self._around.get(own)
-            if known is None:
-                head = b"*%d\r\n$5\r\nHMGET\r\n" % (len(own) + 2)
-                known = self._around[own] = (head, b"".join(_bulk(field) for field in own))
-            key = name.encode()
-            parts.append(b"%b$%d\r\n%b\r\n%b" % (known[0], len(key), key, known[1]))
+        for key, names in zip(keys, fields, strict=True):
+            around = self._around.get(names)
+            if around is None:
+                head = b"*%d\r\n$5\r\nHMGET\r\n" % (len(names) + 2)
+                around = self._around[names] = (head, b"".join(_bulk(field) for field in names))
+            data = key.encode()
+            parts.append(b"%b$%d\r\n%b\r\n%b" % (around[0], len(data), data, around[1]))
         return b"".join(parts)
 
-    async def _keep(self, tried: asyncio.Event) -> None:
+    async def _keep(self, first_try: asyncio.Event) -> None:
         while True:
             try:
                 async with asyncio.timeout(self._timeout):
                     self._pipe = pipe = await _connect(self._url)
             except (OSError, TimeoutError, _ConnectionLost, hiredis.ReplyError) as error:
-                if not tried.is_set():
+                if not first_try.is_set():
                     _log.warning("store is down", error=repr(error))
-                tried.set()
+                first_try.set()
                 await asyncio.sleep(self._retry)
                 continue
             self._up.set()
-            tried.set()
+            first_try.set()
             await pipe.lost
             self._lost()
 

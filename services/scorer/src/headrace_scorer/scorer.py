@@ -95,10 +95,10 @@ class Answer:
 
     @property
     def probabilities(self) -> dict[str, float]:
-        found = self.batch.scores.probabilities
-        if found is None:
+        values = self.batch.scores.probabilities
+        if values is None:
             return {}
-        return dict(zip(self.batch.version.classes, found[self.row].tolist(), strict=True))
+        return dict(zip(self.batch.version.classes, values[self.row].tolist(), strict=True))
 
     def age(self, feature: int) -> int | None:
         """See `VectorSource.age`."""
@@ -192,7 +192,7 @@ class Scorer:
         self._log = log
         self._clock = clock
         self._store_down = store_down
-        self._free = self._most = max_in_flight
+        self._free = self._max_in_flight = max_in_flight
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = loop
         self._assembler = assembler
@@ -255,17 +255,17 @@ class Scorer:
         Implausible
             The version has no answer for one of them.
         """
-        found: list[Scores] = []
+        scores: list[Scores] = []
         for start in range(0, max(len(numbers), 1), _ROWS):
             part = numbers[start : start + _ROWS]
-            found.append(version.score(part, None if texts is None else texts[start : start + _ROWS]))
-            judged = judge(version.model.task, found[-1], part)
-            if judged.wrong is not None:
-                self.versions.reject(version, judged.wrong)
-            if judged.wrong is not None or judged.unanswered:
-                raise Implausible(version.model.title, version.examples, judged.wrong or _TOO_LARGE)
+            scores.append(version.score(part, None if texts is None else texts[start : start + _ROWS]))
+            judgement = judge(version.model.task, scores[-1], part)
+            if judgement.wrong is not None:
+                self.versions.reject(version, judgement.wrong)
+            if judgement.wrong is not None or judgement.unanswered:
+                raise Implausible(version.model.title, version.examples, judgement.wrong or _TOO_LARGE)
             await asyncio.sleep(0)
-        return _together(found)
+        return _together(scores)
 
     async def vector(self, model: str, event: bytes, as_of: int | None = None) -> Reading:
         """Return the vector of an event as of `as_of`, or of the event's time, or of now.
@@ -275,10 +275,12 @@ class Scorer:
         UnknownName, InvalidEvent, Unavailable
             See each of these errors; a vector without its rows is never returned.
         """
-        own = self._models[self.versions.model(model).name]
-        events = own.reader.columns([own.reader.read(event)], [""], self._clock() if as_of is None else as_of)
+        definition = self._models[self.versions.model(model).name]
+        events = definition.reader.columns(
+            [definition.reader.read(event)], [""], self._clock() if as_of is None else as_of
+        )
         times = events.times if as_of is None else np.array([as_of], np.int64)
-        return Reading(own.source, await own.source.assemble(events, times), int(times[0]))
+        return Reading(definition.source, await definition.source.assemble(events, times), int(times[0]))
 
     async def _score_many(self, requests: Sequence[Request]) -> list[Answer | Exception]:
         outcomes: list[Answer | Exception | None] = [None] * len(requests)
@@ -292,20 +294,20 @@ class Scorer:
             else:
                 groups.setdefault(id(model), (model, []))[1].append((place, read))
         for model, group in groups.values():
-            found = await self._outcomes(model, [read for _, read in group])
-            for (place, _), outcome in zip(group, found, strict=True):
+            results = await self._outcomes(model, [read for _, read in group])
+            for (place, _), outcome in zip(group, results, strict=True):
                 outcomes[place] = outcome
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _flush(self, model: _Model) -> None:
-        gathered, model.gathered = model.gathered, []
-        task = asyncio.get_running_loop().create_task(self._answer(model, gathered))
+        pairs, model.gathered = model.gathered, []
+        task = asyncio.get_running_loop().create_task(self._answer(model, pairs))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, model: _Model, gathered: list[tuple[_Read, asyncio.Future[Answer]]]) -> None:
-        outcomes = await self._outcomes(model, [read for read, _ in gathered])
-        for (_, future), outcome in zip(gathered, outcomes, strict=True):
+    async def _answer(self, model: _Model, pairs: list[tuple[_Read, asyncio.Future[Answer]]]) -> None:
+        outcomes = await self._outcomes(model, [read for read, _ in pairs])
+        for (_, future), outcome in zip(pairs, outcomes, strict=True):
             if future.done():
                 continue
             if isinstance(outcome, Exception):
@@ -371,21 +373,21 @@ class Scorer:
         NoModelYet
             The model has no version yet; requests with an id are logged, so that it can learn from them.
         """
-        made = await self._vectors(model, reads)
+        unscored = await self._vectors(model, reads)
         self.requests += len(reads)
         newest = self.versions.find(model.definition.name)
         version = newest if newest is not None and model.fits(newest) else model.version
         if version is None:
-            self._logged(made)
+            self._logged(unscored)
             raise NoModelYet(model.definition.name)
-        version, scores, unanswered = self._scored(model, version, made.assembled)
+        version, scores, unanswered = self._scored(model, version, unscored.assembled)
         batch = Batch(
-            made.model,
-            made.ids,
-            made.times,
-            made.assembled,
-            made.source,
-            made.store_down,
+            unscored.model,
+            unscored.ids,
+            unscored.times,
+            unscored.assembled,
+            unscored.source,
+            unscored.store_down,
             version,
             scores,
             learned=model.current is None,
@@ -413,13 +415,13 @@ class Scorer:
             else:
                 texts = texts_of(assembled.categories, len(assembled.numbers)) if assembled.categories else None
                 scores = version.score(assembled.numbers, texts)
-            found = judge(version.model.task, scores, assembled.numbers)
-            if found.wrong is None:
-                return version, scores, found.unanswered
-            before = self.versions.reject(version, found.wrong)
-            if before is None or before is version or not model.fits(before):
-                raise Implausible(version.model.title, version.examples, found.wrong)
-            version = before
+            judgement = judge(version.model.task, scores, assembled.numbers)
+            if judgement.wrong is None:
+                return version, scores, judgement.unanswered
+            previous = self.versions.reject(version, judgement.wrong)
+            if previous is None or previous is version or not model.fits(previous):
+                raise Implausible(version.model.title, version.examples, judgement.wrong)
+            version = previous
 
     async def _vectors(self, model: _Model, reads: list[_Read]) -> Unscored:
         ids = [read.request.id for read in reads]
@@ -449,11 +451,11 @@ class Scorer:
         if not reads:
             return not any(request.id for request in requests)
         try:
-            made = await self._vectors(model, reads)
+            unscored = await self._vectors(model, reads)
         except (Unavailable, Unreadable):
             self.not_logged += len(reads)
             return False
-        return self._logged(made) and len(reads) == sum(1 for request in requests if request.id)
+        return self._logged(unscored) and len(reads) == sum(1 for request in requests if request.id)
 
     @contextmanager
     def room(self, requests: int) -> Iterator[None]:
@@ -466,11 +468,11 @@ class Scorer:
         Overloaded
             They are more than there is room for now.
         """
-        if requests > self._most:
-            most = f"at most {self._most:,} (HEADRACE_MAX_IN_FLIGHT): send several batches"
-            raise InvalidRequest("the batch", f"of {requests:,} requests", most)
+        if requests > self._max_in_flight:
+            limit = f"at most {self._max_in_flight:,} (HEADRACE_MAX_IN_FLIGHT): send several batches"
+            raise InvalidRequest("the batch", f"of {requests:,} requests", limit)
         if requests > self._free:
-            under_way = f"{self._most - self._free:,} of {self._most:,} requests under way"
+            under_way = f"{self._max_in_flight - self._free:,} of {self._max_in_flight:,} requests under way"
             raise Overloaded(f"{under_way}, no room for {requests:,}; send more slowly, or ask another scorer")
         self._free -= requests
         try:
@@ -482,10 +484,10 @@ class Scorer:
         """Log the rows that have an id; return False if there were some and they were not taken."""
         # A caller without an answer asks again.
         left_out = batch.unanswered if isinstance(batch, Batch) else ()
-        named = [row for row, own in enumerate(batch.ids) if own and row not in left_out]
-        if not named or self._log.offer(batch, named):
+        rows = [row for row, id in enumerate(batch.ids) if id and row not in left_out]
+        if not rows or self._log.offer(batch, rows):
             return True
-        self.not_logged += len(named)
+        self.not_logged += len(rows)
         return False
 
 

@@ -116,9 +116,9 @@ class ServedQueue:
         with self._changed:
             if not self._entries and not self._closed:
                 self._changed.wait(timeout)
-            taken = [self._entries.popleft() for _ in range(min(len(self._entries), MAX_ROWS))]
-            self._sending = len(taken)
-            return taken
+            entries = [self._entries.popleft() for _ in range(min(len(self._entries), MAX_ROWS))]
+            self._sending = len(entries)
+            return entries
 
     def sent(self) -> None:
         """Note that the broker has what was taken last."""
@@ -154,17 +154,17 @@ def messages(topics: Topics, entries: Sequence[Entry]) -> list[Message]:
         if entry.scored is not None:
             answering = entry.scored.definition.hash
             predictions.setdefault((name, answering), []).append((entry, entry.scored))
-    found = []
+    result = []
     # Vectors first: a prediction without its vector is useless to the join.
-    for name, asked in vectors.items():
-        model = asked[0].model
+    for name, questions in vectors.items():
+        model = questions[0].model
         envelope = Envelope(definition=model.hash, examples=model.examples_hash)
-        found += _messages(topics.features(name), vector_messages(model, _vectors(asked)), envelope)
-    for (name, _), scored in predictions.items():
-        model = scored[0][1].definition
+        result += _messages(topics.features(name), vector_messages(model, _vectors(questions)), envelope)
+    for (name, _), pairs in predictions.items():
+        model = pairs[0][1].definition
         envelope = Envelope(definition=model.hash)
-        found += _messages(topics.predictions(name), prediction_messages(model, _predictions(scored)), envelope)
-    return found
+        result += _messages(topics.predictions(name), prediction_messages(model, _predictions(pairs)), envelope)
+    return result
 
 
 def _messages(topic: str, payloads: Iterable[bytes], envelope: Envelope) -> list[Message]:
@@ -279,17 +279,17 @@ def _vectors(entries: Sequence[Entry]) -> Vectors:
     )
 
 
-def _predictions(scored: Sequence[tuple[Entry, Scored]]) -> Predictions:
-    entries, scores = [entry for entry, _ in scored], [own for _, own in scored]
+def _predictions(pairs: Sequence[tuple[Entry, Scored]]) -> Predictions:
+    entries, answers = [entry for entry, _ in pairs], [answer for _, answer in pairs]
     numbers, categories = _columns(entries)
-    selection = scores[0].selection
+    selection = answers[0].selection
     return Predictions(
         [entry.id for entry in entries],
         np.array([entry.time for entry in entries], np.int64),
         [_NOWHERE] * len(entries),
-        np.array([own.version for own in scores], np.int64),
-        np.array([own.score for own in scores]),
-        None if scores[0].label is None else [own.label or "" for own in scores],
+        np.array([answer.version for answer in answers], np.int64),
+        np.array([answer.score for answer in answers]),
+        None if answers[0].label is None else [answer.label or "" for answer in answers],
         selection.numbers_of(numbers),
         selection.categories_of(categories),
     )

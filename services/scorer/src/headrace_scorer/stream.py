@@ -130,8 +130,8 @@ class StreamScorer:
             return None
         if not payload:
             return vectors
-        taken = self._accepted.take(epoch, vectors.positions)
-        return vectors if len(taken) == len(vectors) else vectors.take(taken)
+        rows = self._accepted.take(epoch, vectors.positions)
+        return vectors if len(rows) == len(vectors) else vectors.take(rows)
 
     def _finish(self, runs: list[_Run], outcome: Outcome, version: Version | None) -> None:
         parts = [part for run in runs if run.scored for part in run.parts]
@@ -163,29 +163,29 @@ class StreamScorer:
         Also return the rows that have no answer because of their values.
         """
         while True:
-            predictions, found = _predict(version, version.selection or behind(self._model, version.model), parts)
-            if found.wrong is None:
-                return version, predictions, found.unanswered
-            before = self._reject(version, found.wrong)
+            predictions, judgement = _predict(version, version.selection or behind(self._model, version.model), parts)
+            if judgement.wrong is None:
+                return version, predictions, judgement.unanswered
+            previous = self._reject(version, judgement.wrong)
             # The vectors were decoded with the columns that this version needs.
-            if before is None or before is version or before.selection is None or version.selection is None:
+            if previous is None or previous is version or previous.selection is None or version.selection is None:
                 return version, None, frozenset()
-            version = before
+            version = previous
 
 
 def _messages(model: ModelDefinition, predictions: Predictions, envelope: Envelope) -> list[Output]:
     """Return the messages of predictions; the last one says how far they are."""
     payloads = list(prediction_messages(model, predictions))
-    own = replace(envelope, definition=model.hash)
-    amid = replace(own, reached=None, watermark=None)
-    return [Output(payload, amid.properties(payload)) for payload in payloads[:-1]] + [
-        Output(payloads[-1], own.properties(payloads[-1]))
+    last = replace(envelope, definition=model.hash)
+    earlier = replace(last, reached=None, watermark=None)
+    return [Output(payload, earlier.properties(payload)) for payload in payloads[:-1]] + [
+        Output(payloads[-1], last.properties(payloads[-1]))
     ]
 
 
 def _extend(runs: list[_Run], vectors: Vectors, envelope: Envelope, scored: bool) -> None:
     # Readers of predictions learn the vectors' owner and progress, not what else the features topic says.
-    own = Envelope(
+    header = Envelope(
         epoch=envelope.epoch,
         partition=envelope.partition,
         definition=envelope.definition,
@@ -193,14 +193,14 @@ def _extend(runs: list[_Run], vectors: Vectors, envelope: Envelope, scored: bool
         reached=envelope.reached,
     )
     last = runs[-1] if runs else None
-    same = last is not None and _source(last.envelope) == _source(own)
+    same_run = last is not None and _source(last.envelope) == _source(header)
     # A message without vectors only reports progress: it belongs to any run.
-    same = same and last is not None and (last.scored == scored or not len(vectors))
-    if last is None or not same or last.size + len(vectors) > MAX_ROWS:
-        runs.append(last := _Run(own, scored))
+    same_run = same_run and last is not None and (last.scored == scored or not len(vectors))
+    if last is None or not same_run or last.size + len(vectors) > MAX_ROWS:
+        runs.append(last := _Run(header, scored))
     # A reported progress holds once everything before it is there: the last report of a run counts.
-    reached = last.envelope.reached if own.reached is None else own.reached
-    last.envelope = replace(own, reached=reached)
+    reached = last.envelope.reached if header.reached is None else header.reached
+    last.envelope = replace(header, reached=reached)
     if len(vectors):
         last.parts.append(vectors)
         last.size += len(vectors)
@@ -222,9 +222,9 @@ def _predict(version: Version, selection: Selection, parts: list[Vectors]) -> tu
     scores = version.score_vectors(selection, numbers, categories)
     winners = scores.winners
     predictions = Predictions(
-        [own for part in parts for own in part.ids],
+        [id for part in parts for id in part.ids],
         np.concatenate([part.times for part in parts]),
-        [own for part in parts for own in part.positions],
+        [position for part in parts for position in part.positions],
         np.full(len(numbers), version.examples, np.int64),
         scores.score,
         None if winners is None else [version.classes[winner] for winner in winners],
@@ -234,14 +234,14 @@ def _predict(version: Version, selection: Selection, parts: list[Vectors]) -> tu
     return predictions, judge(version.model.task, scores, numbers)
 
 
-def _part(whole: Predictions, rows: list[int]) -> Predictions:
+def _part(predictions: Predictions, rows: list[int]) -> Predictions:
     return Predictions(
-        [whole.ids[row] for row in rows],
-        whole.times[rows],
-        [whole.positions[row] for row in rows],
-        whole.versions[rows],
-        whole.scores[rows],
-        None if whole.labels is None else [whole.labels[row] for row in rows],
-        whole.numbers[rows],
-        [[column[row] for row in rows] for column in whole.categories],
+        [predictions.ids[row] for row in rows],
+        predictions.times[rows],
+        [predictions.positions[row] for row in rows],
+        predictions.versions[rows],
+        predictions.scores[rows],
+        None if predictions.labels is None else [predictions.labels[row] for row in rows],
+        predictions.numbers[rows],
+        [[column[row] for row in rows] for column in predictions.categories],
     )

@@ -62,9 +62,11 @@ class Progress:
         A partition that is silent for long while others continue has moved to another scorer.
         """
         with self._lock:
-            last = max((heard for _, heard in self._frontiers.values()), default=0.0)
-            least = min((own for own, heard in self._frontiers.values() if last - heard < _MOVED_S), default=UNKNOWN)
-        return least if least > UNKNOWN else None
+            last = max((moment for _, moment in self._frontiers.values()), default=0.0)
+            result = min(
+                (frontier for frontier, moment in self._frontiers.values() if last - moment < _MOVED_S), default=UNKNOWN
+            )
+        return result if result > UNKNOWN else None
 
 
 class Rebuild:
@@ -74,10 +76,10 @@ class Rebuild:
         self._loop = loop.name
         streams = {view.stream for view in loop.views}
         self._partitions = [
-            PartitionId(own.name, index)
-            for own in loop.streams
-            if own.name in streams
-            for index in range(own.partitions)
+            PartitionId(stream.name, index)
+            for stream in loop.streams
+            if stream.name in streams
+            for index in range(stream.partitions)
         ]
         self._under_way = False
 

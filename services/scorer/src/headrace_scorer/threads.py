@@ -85,13 +85,13 @@ class VersionReader(_LogThread):
         client: pulsar.Client,
         topics: Topics,
         versions: Versions,
-        kept: KeptVersions,
+        disk: KeptVersions,
         stir: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         super().__init__("versions", failed)
         self._stir = stir
-        self._kept = kept
+        self._disk = disk
         self._client = client
         self._topic = topics.models
         self._versions = versions
@@ -108,14 +108,14 @@ class VersionReader(_LogThread):
                 for reader in readers:
                     if batch := _backlog(reader, _WAIT_MS // len(readers)):
                         published = list(versions_in(batch, self._topic, self._pass_over))
-                        self._kept.save(self._versions.offer(published))
+                        self._disk.save(self._versions.offer(published))
                         self._stir()
         finally:
             for reader in readers:
                 reader.close()
 
-    def _pass_over(self, wrong: WrongMessage) -> None:
-        pass_over(wrong)
+    def _pass_over(self, message: WrongMessage) -> None:
+        pass_over(message)
         self.refused += 1
 
 
@@ -150,8 +150,8 @@ class StreamScoring(_LogThread):
             if self._stopping.is_set():
                 return
         models = [model for model in self._loop.models if model.vectors == "stream"]
-        for model, ways in [(model, self._ways(model)) for model in models]:
-            for source, target in ways:
+        for model, routes in [(model, self._routes(model)) for model in models]:
+            for source, target in routes:
                 self._begin(model, source, target)
         self._stopping.wait()
         for scoring in self._scoring.values():
@@ -159,7 +159,7 @@ class StreamScoring(_LogThread):
         for scoring in self._scoring.values():
             scoring.join()
 
-    def _ways(self, model: ModelDefinition) -> list[tuple[str, str]]:
+    def _routes(self, model: ModelDefinition) -> list[tuple[str, str]]:
         """Return the source and the target topic of each partition."""
         stream = self._loop.stream(model.stream)
         sources, targets = (
@@ -270,20 +270,20 @@ class PartitionScoring(_LogThread):
         if outcome.frontier is not None:
             self._progress.reached(self._source, outcome.frontier)
 
-    def _refuse(self, wrong: list[WrongMessage]) -> None:
+    def _refuse(self, messages: list[WrongMessage]) -> None:
         producer = Producer(self._client, self._topics.dead_letters)
         letters = Refusals(producer, self._topics, "scorer")
-        for own in wrong:
-            letters.refuse_message(self._model.stream, own, f"vectors of model {self._model.name}")
+        for message in messages:
+            letters.refuse_message(self._model.stream, message, f"vectors of model {self._model.name}")
         letters.flush()
         producer.close()
 
 
 def _backlog(reader: LogReader, wait_ms: int) -> Batch:
     """Return everything that has arrived: only the last version of a long history is worth building."""
-    found = Batch()
+    backlog = Batch()
     batch: Batch = reader.receive(timeout_ms=wait_ms)
     while batch:
-        found = found.followed_by(batch)
+        backlog = backlog.followed_by(batch)
         batch = reader.receive(timeout_ms=20)
-    return found
+    return backlog

@@ -51,7 +51,7 @@ class Trial:
         CorruptState
             It is not what the definition requires, or exceeds what a version may cost.
         """
-        where = f"model {model.name!r}: the version"
+        subject = f"model {model.name!r}: the version"
         check_graph(model.name, published.onnx)
         child = self._running()
         assert child.stdin is not None
@@ -68,7 +68,7 @@ class Trial:
             watch.cancel()
         if answer is None:
             self.close()
-            raise CorruptState(f"{where} took more than {self._seconds:g} s or {self._bytes:,} bytes to be tried")
+            raise CorruptState(f"{subject} took more than {self._seconds:g} s or {self._bytes:,} bytes to be tried")
         if answer:
             raise CorruptState(answer.decode())
 
@@ -100,8 +100,8 @@ def serve() -> None:
     source, target = sys.stdin.buffer, sys.stdout.buffer
     with open("/proc/self/statm", encoding="ascii") as file:
         pages = int(file.read().split()[0])
-    most = pages * resource.getpagesize() + int(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    limit = pages * resource.getpagesize() + int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while (definition := _read(source)) is not None:
         payload = _read(source)

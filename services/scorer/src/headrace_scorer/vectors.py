@@ -81,8 +81,8 @@ class VectorSource:
     def age(self, assembled: Assembled, row: int, as_of: int, feature: int) -> int | None:
         """Return the time between a feature's stalest row and its read; None if it has no row."""
         newest = [int(assembled.newest[row, read]) for read in self._sources[feature]]
-        known = [time for time in newest if time > _NO_ROW]
-        return as_of - min(known) if known else None
+        times = [time for time in newest if time > _NO_ROW]
+        return as_of - min(times) if times else None
 
     async def _read(self, events: EventColumns) -> Rows:
         size = len(events)
@@ -90,28 +90,28 @@ class VectorSource:
         fields: list[tuple[str, ...]] = []
         # An entity that several events of a batch share is read only once.
         places: dict[tuple[str, tuple[str, ...]], int] = {}
-        wanted: list[list[int | None]] = []
-        for own in self._hashes:
+        columns: list[list[int | None]] = []
+        for entity_hash in self._hashes:
             column: list[int | None] = []
-            for entity in self._assembler.keys(events, own.read):
+            for entity in self._assembler.keys(events, entity_hash.read):
                 if entity is None:
                     column.append(None)
                     continue
-                key = own.prefix + entity
-                found_at = places.setdefault((key, own.fields), len(keys))
-                if found_at == len(keys):
+                key = entity_hash.prefix + entity
+                index = places.setdefault((key, entity_hash.fields), len(keys))
+                if index == len(keys):
                     keys.append(key)
-                    fields.append(own.fields)
-                column.append(found_at)
-            wanted.append(column)
-        found = await self._rows.fetch(keys, fields)
+                    fields.append(entity_hash.fields)
+                column.append(index)
+            columns.append(column)
+        replies = await self._rows.fetch(keys, fields)
         rows: Rows = [[[] for _ in self._partitions] for _ in range(size)]
-        for own, column in zip(self._hashes, wanted, strict=True):
-            absent: list[bytes | None] = [None] * len(own.fields)
+        for entity_hash, column in zip(self._hashes, columns, strict=True):
+            absent: list[bytes | None] = [None] * len(entity_hash.fields)
             for event, place in enumerate(column):
-                values = absent if place is None else found[place]
+                values = absent if place is None else replies[place]
                 row = rows[event]
-                for read, first, last in own.slices:
+                for read, first, last in entity_hash.slices:
                     row[read] = values[first:last]
         return rows
 

@@ -78,10 +78,10 @@ class Versions:
         NoModelYet
             The model has published no version.
         """
-        found = self._current.get(model) or self._current.get(self.model(model).name)
-        if found is None:
+        version = self._current.get(model) or self._current.get(self.model(model).name)
+        if version is None:
             raise NoModelYet(model)
-        return found
+        return version
 
     def find(self, model: str) -> Version | None:
         """Return the version that answers; None before the first."""
@@ -95,10 +95,10 @@ class Versions:
         UnknownName
             The loop has no model of this name.
         """
-        found = self._models.get(self._names.get(name, name))
-        if found is None:
+        definition = self._models.get(self._names.get(name, name))
+        if definition is None:
             raise UnknownName("model", name, tuple(self._names))
-        return found
+        return definition
 
     def hash(self, name: str) -> str:
         """Return the hash of a model's definition."""
@@ -118,20 +118,20 @@ class Versions:
         with self._swapping:
             self._implausible.setdefault(name, set()).add(version.sha256)
             if self._current.get(name) is version:
-                before = self._before.pop(name, None)
-                for held in (self._current, self._newest, self._former):
-                    if held.get(name) is version:
-                        del held[name]
-                if before is not None:
-                    self._current[name] = before
-                    own = self._newest if before.model.hash == self._hashes[name] else self._former
-                    own[name] = before
+                previous = self._before.pop(name, None)
+                for table in (self._current, self._newest, self._former):
+                    if table.get(name) is version:
+                        del table[name]
+                if previous is not None:
+                    self._current[name] = previous
+                    versions = self._newest if previous.model.hash == self._hashes[name] else self._former
+                    versions[name] = previous
                 self._note(
                     "version_implausible",
                     model=name,
                     examples=version.examples,
                     reason=reason,
-                    answers_again=before.examples if before else None,
+                    answers_again=previous.examples if previous else None,
                 )
             return self._current.get(name)
 
@@ -169,11 +169,11 @@ class Versions:
             elif self._is_former(published):
                 former.setdefault(published.model, []).append(published)
         # The model's own definition first: once it has taken over, no former one is built.
-        taken = {name: self._take_newest(name, versions) for name, versions in offered.items()}
-        taken |= {f"{name}.former": self._take_former(name, versions) for name, versions in former.items()}
+        offers = {name: self._take_newest(name, versions) for name, versions in offered.items()}
+        offers |= {f"{name}.former": self._take_former(name, versions) for name, versions in former.items()}
         for name in {*offered, *former}:
             self._choose(name)
-        return {name: version for name, version in taken.items() if version is not None}
+        return {name: version for name, version in offers.items() if version is not None}
 
     def _take_newest(self, name: str, versions: list[_Offered]) -> _Offered | None:
         versions, corrected = _corrected(versions)
@@ -196,15 +196,15 @@ class Versions:
         if newest is not None and newest.taken_over:
             return None
         # The definition that took over last is the one that has been answering.
-        last = versions[-1].definition
-        for published in _newest_first([own for own in versions if own.definition == last]):
+        definition = versions[-1].definition
+        for published in _newest_first([version for version in versions if version.definition == definition]):
             former = self._former.get(name)
-            if former is not None and former.model.hash == last and published.examples < former.examples:
+            if former is not None and former.model.hash == definition and published.examples < former.examples:
                 break
             try:
                 answering = former_of(self._loop, published)
             except CorruptState as error:
-                self._note("former version cannot answer", model=name, definition=last, reason=str(error))
+                self._note("former version cannot answer", model=name, definition=definition, reason=str(error))
                 self._former.pop(name, None)
                 return None
             version = self._built(answering.model, published, answering)
@@ -277,11 +277,11 @@ def _corrected(versions: list[_Offered]) -> tuple[list[_Offered], int | None]:
     for place in range(len(versions) - 1, -1, -1):
         published = versions[place]
         if published.corrects:
-            kept = [own for own in versions[:place] if own.examples <= published.examples]
-            return [*kept, *versions[place:]], published.examples
+            earlier = [version for version in versions[:place] if version.examples <= published.examples]
+            return [*earlier, *versions[place:]], published.examples
     return versions, None
 
 
 def _newest_first(versions: list[_Offered]) -> list[_Offered]:
     """Sort versions by examples, newest first; among equals the later comes first, as it may replace a damaged one."""
-    return sorted(versions, key=lambda one: one.examples)[::-1]
+    return sorted(versions, key=lambda version: version.examples)[::-1]

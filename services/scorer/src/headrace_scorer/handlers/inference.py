@@ -39,7 +39,7 @@ class InferenceHandler(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: pb.ServerReadyRequest, context: Any) -> pb.ServerReadyResponse:  # noqa: N802
-        return pb.ServerReadyResponse(ready=all(self._versions.find(own.name) for own in self._versions.models))
+        return pb.ServerReadyResponse(ready=all(self._versions.find(model.name) for model in self._versions.models))
 
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Any) -> pb.ModelReadyResponse:  # noqa: N802
         try:
@@ -74,8 +74,8 @@ class InferenceHandler(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:  # noqa: N802
         version = self._version(request.model_name, request.model_version)
-        wanted = [own.name for own in request.outputs]
-        check_outputs(wanted, [name for name, _, _ in _outputs(version.model, 0)])
+        names = [output.name for output in request.outputs]
+        check_outputs(names, [name for name, _, _ in _outputs(version.model, 0)])
         inputs, raw = read_inputs(request, _inputs(version.model))
         numbers, texts = inputs.get(NUMBERS), inputs.get(CATEGORIES)
         size = len(next(iter(inputs.values())))
@@ -87,14 +87,16 @@ class InferenceHandler(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         )
         with self._scorer.room(size // _ROWS_A_REQUEST + 1):
             scores = await self._scorer.score_given(version, np.empty((size, 0)) if numbers is None else numbers, texts)
-        write_outputs(response, _named(version, scores), wanted, raw)
+        write_outputs(response, _named(version, scores), names, raw)
         return response
 
     def _version(self, model: str, version: str) -> Version:
-        found = self._versions.current(model)
-        if version not in ("", str(found.examples)):
-            raise InvalidRequest("model_version", repr(version), f"{str(found.examples)!r}, which answers now, or none")
-        return found
+        current = self._versions.current(model)
+        if version not in ("", str(current.examples)):
+            raise InvalidRequest(
+                "model_version", repr(version), f"{str(current.examples)!r}, which answers now, or none"
+            )
+        return current
 
 
 def _inputs(model: ModelDefinition) -> dict[str, tuple[str, int]]:
@@ -113,8 +115,8 @@ def _check_work(rows: int, version: Version) -> None:
     """Refuse a request whose answer would be larger, or take more memory, than allowed."""
     width = len(version.model.features) + max(len(version.classes), 1)
     if rows * width > MOST_VALUES:
-        most = f"at most {MOST_VALUES // width:,}: {len(version.model.features)} features and the outputs of each count"
-        raise InvalidRequest("inputs", f"{rows:,} rows", f"{most} towards {MOST_VALUES:,} values")
+        cap = f"at most {MOST_VALUES // width:,}: {len(version.model.features)} features and the outputs of each count"
+        raise InvalidRequest("inputs", f"{rows:,} rows", f"{cap} towards {MOST_VALUES:,} values")
 
 
 def _named(version: Version, scores: Scores) -> dict[str, npt.NDArray[Any]]:

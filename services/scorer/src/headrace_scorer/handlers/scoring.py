@@ -36,10 +36,10 @@ class ScoringHandler(scoring_pb2_grpc.ScoringServiceServicer):
         return self._response(request, answer)
 
     async def ScoreBatch(self, request: pb.ScoreBatchRequest, context: Any) -> pb.ScoreBatchResponse:  # noqa: N802
-        wanted = request.requests
-        outcomes = await self._scorer.score_many([Request(own.model, own.event, own.event_id) for own in wanted])
+        requests = request.requests
+        outcomes = await self._scorer.score_many([Request(item.model, item.event, item.event_id) for item in requests])
         return pb.ScoreBatchResponse(
-            results=[self._result(own, outcome) for own, outcome in zip(wanted, outcomes, strict=True)]
+            results=[self._result(item, outcome) for item, outcome in zip(requests, outcomes, strict=True)]
         )
 
     async def ScoreStream(  # noqa: N802
@@ -99,9 +99,9 @@ class ScoringHandler(scoring_pb2_grpc.ScoringServiceServicer):
 
     def _named(self, version: Version) -> pb.Version:
         """Return the version as a message, which is created once."""
-        known = self._names.get(version.model.name)
-        if known is None or known[0] is not version:
+        entry = self._names.get(version.model.name)
+        if entry is None or entry[0] is not version:
             title = self._scorer.versions.model(version.model.name).title
             message = pb.Version(model=title, definition=version.model.hash, examples=version.examples)
-            known = self._names[version.model.name] = (version, message)
-        return known[1]
+            entry = self._names[version.model.name] = (version, message)
+        return entry[1]

@@ -46,8 +46,8 @@ def read_inputs(
         raise InvalidRequest("inputs", _list(names), f"one each of {_list(list(expected))}")
     raw = len(request.raw_input_contents) > 0
     if raw and len(request.raw_input_contents) != len(names):
-        found = f"of {len(request.raw_input_contents)} entries"
-        raise InvalidRequest("raw_input_contents", found, f"{len(names)}, one an input")
+        count = f"of {len(request.raw_input_contents)} entries"
+        raise InvalidRequest("raw_input_contents", count, f"{len(names)}, one an input")
     for tensor in request.inputs:
         _check(tensor, *expected[tensor.name])
     arrays: dict[str, npt.NDArray[Any]] = {}
@@ -60,7 +60,7 @@ def read_inputs(
     return arrays, raw
 
 
-def check_outputs(wanted: Sequence[str], known: Sequence[str]) -> None:
+def check_outputs(names: Sequence[str], outputs: Sequence[str]) -> None:
     """Refuse outputs that do not exist, and any that is requested twice.
 
     Raises
@@ -68,27 +68,27 @@ def check_outputs(wanted: Sequence[str], known: Sequence[str]) -> None:
     InvalidRequest
         The error says which.
     """
-    for name in wanted[: len(known) + 1]:
-        if name not in known:
-            raise InvalidRequest("outputs", repr(shown(name)), f"one of {_list(known)}")
-    if len(set(wanted[: len(known) + 1])) < len(wanted):
-        raise InvalidRequest("outputs", f"{len(wanted):,} names, some of them twice", f"each of {_list(known)} once")
+    for name in names[: len(outputs) + 1]:
+        if name not in outputs:
+            raise InvalidRequest("outputs", repr(shown(name)), f"one of {_list(outputs)}")
+    if len(set(names[: len(outputs) + 1])) < len(names):
+        raise InvalidRequest("outputs", f"{len(names):,} names, some of them twice", f"each of {_list(outputs)} once")
 
 
 def write_outputs(
-    response: pb.ModelInferResponse, outputs: dict[str, npt.NDArray[Any]], wanted: Sequence[str], raw: bool
+    response: pb.ModelInferResponse, outputs: dict[str, npt.NDArray[Any]], names: Sequence[str], raw: bool
 ) -> None:
     """Add the wanted outputs to a response: all of them if none is named (see `check_outputs`)."""
-    for name in wanted or outputs:
+    for name in names or outputs:
         array = outputs[name]
-        text = array.dtype == object
-        tensor = response.outputs.add(name=name, datatype=BYTES if text else FP64, shape=array.shape)
+        is_text = array.dtype == object
+        tensor = response.outputs.add(name=name, datatype=BYTES if is_text else FP64, shape=array.shape)
         flat = array.reshape(-1).tolist()
-        if raw and text:
-            response.raw_output_contents.append(b"".join(_LENGTH.pack(len(own)) + own for own in flat))
+        if raw and is_text:
+            response.raw_output_contents.append(b"".join(_LENGTH.pack(len(data)) + data for data in flat))
         elif raw:
             response.raw_output_contents.append(np.ascontiguousarray(array, "<f8").tobytes())
-        elif text:
+        elif is_text:
             tensor.contents.bytes_contents.extend(flat)
         else:
             tensor.contents.fp64_contents.extend(flat)
@@ -142,11 +142,11 @@ def _texts(tensor: pb.ModelInferRequest.InferInputTensor, values: list[bytes]) -
 
 
 def _check_count(tensor: pb.ModelInferRequest.InferInputTensor, count: int) -> None:
-    wanted = math.prod(tensor.shape)
-    if count != wanted:
-        raise InvalidRequest(f"input {tensor.name!r}", f"of {count} elements", f"{wanted} for {tuple(tensor.shape)}")
+    expected = math.prod(tensor.shape)
+    if count != expected:
+        raise InvalidRequest(f"input {tensor.name!r}", f"of {count} elements", f"{expected} for {tuple(tensor.shape)}")
 
 
 def _list(names: Sequence[str]) -> str:
-    listed = ", ".join(repr(shown(name)) for name in names[:_LISTED]) or "none"
-    return f"{listed} …" if len(names) > _LISTED else listed
+    text = ", ".join(repr(shown(name)) for name in names[:_LISTED]) or "none"
+    return f"{text} …" if len(names) > _LISTED else text

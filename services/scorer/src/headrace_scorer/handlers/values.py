@@ -19,17 +19,17 @@ def values_of(
     for place, feature in enumerate(model.features):
         value = vector_pb2.Value(name=feature.title)
         if feature.type is FieldType.STRING:
-            found = assembled.categories[text][row]
+            text_value = assembled.categories[text][row]
             text += 1
-            if found is not None:
-                value.text = found
+            if text_value is not None:
+                value.text = text_value
         else:
             entry = float(assembled.numbers[row, number])
             number += 1
             if not math.isnan(entry):
                 value.number = entry
-        own = age(place)
-        if own is not None:
-            value.age = own
+        age_us = age(place)
+        if age_us is not None:
+            value.age = age_us
         values.append(value)
     return values
