@@ -176,7 +176,7 @@ async def _abort(context: Any, error: Exception) -> None:
         raise error
     status, message = status_of(error)
     if status is grpc.StatusCode.INTERNAL:
-        _log.exception("call failed", error=repr(error))
+        _log.exception("call_failed", error=repr(error))
     # The message may contain what a caller sent, and a transport bounds its length.
     message, trailers = message[:_LONGEST], list(context.trailing_metadata() or ())
     if isinstance(error, errors.Overloaded):

@@ -49,10 +49,10 @@ def test_a_partition_without_a_watermark_holds_its_stream_back() -> None:
     assert (stream.watermark, stream.held_by) == (None, "payment-1")
 
 
-def test_a_stream_rests_once_all_of_it_does() -> None:
+def test_a_stream_is_idle_once_all_of_it_does() -> None:
     resting, awake = PartitionStatus(owned=True, resting=True), PartitionStatus(owned=True)
     (stream,) = streams_of([feature(payment_0=resting, payment_1=PartitionStatus())])
-    assert stream_cells(stream)[""] == "rests"
+    assert stream_cells(stream)[""] == "idle"
     (stream,) = streams_of([feature(payment_0=resting, payment_1=awake)])
     assert stream_cells(stream)[""] == ""
 

@@ -122,3 +122,10 @@ def test_one_quote_more_costs_the_row_that_it_stands_in(
     # At the end of its line the quote is part of the next row.
     others = [str(number) for number in range(len(texts)) if number not in (victim, victim + (at == len(torn) - 1))]
     assert [id for id in others if id not in ids] == []
+
+
+def test_a_record_that_is_no_event_does_not_cost_the_row_that_it_ends_in(tmp_path: Path) -> None:
+    # The stray quote joins both rows to four cells; only their types show that they are two.
+    got = read(tmp_path, HEADER + f'4,{DAY},","",4\n' + f'5,{DAY},",\n",5\n' + row(6))
+    assert [fault.line for fault in got.faults] == [2]
+    assert accepted(got) == ["5", "6"]

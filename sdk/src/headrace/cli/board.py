@@ -117,7 +117,7 @@ def frontier_text(status: ServiceStatus) -> str:
     if status.frontier is None:
         return ""
     if isinstance(status.frontier, Rest):
-        return "what there is" if status.frontier is Rest.IDLE else "the end"
+        return "idle" if status.frontier is Rest.IDLE else "the end"
     return format_time(status.frontier, short=True)
 
 

@@ -91,7 +91,7 @@ def stream_cells(stream: StreamProgress) -> dict[str, str]:
         "stream": stream.name,
         "behind": f"{counted(stream.behind, 'event')}{oldest}",
         "watermark": f"{watermark}{held_by}" if watermark else "",
-        "": "rests" if stream.resting and not stream.behind else "",
+        "": "idle" if stream.resting and not stream.behind else "",
     }
 
 

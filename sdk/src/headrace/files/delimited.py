@@ -94,6 +94,8 @@ class _Table:
         rows = [str(place) for place, text in enumerate(following[:-1], line + 1) if self._is_event(text)]
         if self._is_row(following[-1], first=record[: len(record) - sum(map(len, following))]):
             rows.append(str(line + len(following)))
+        if not rows and not self._converts(cells) and self._begins_event(following[-1]):
+            rows = [str(line + len(following))]
         if not rows:
             return ""
         places = ", ".join(rows[:_NAMED]) + (", …" if len(rows) > _NAMED else "")
@@ -116,10 +118,18 @@ class _Table:
     def _is_event(self, line: str) -> bool:
         """Return whether a line by itself is an event of the stream."""
         cells = _cells(line, strict=False)
-        if isinstance(cells, str) or len(cells) != self._width:
-            return False
+        return not isinstance(cells, str) and len(cells) == self._width and self._converts(cells)
+
+    def _begins_event(self, line: str) -> bool:
+        """Return whether the part of a line that belongs to the cell above has a time where a row has it."""
+        cells, at = quoted_part(line).split(","), self._places[self._stream.time][0]
+        times = [field for field, place in self._columns if place == at]
+        return len(cells) > at + 1 and self._converts(cells, [(field, at) for field in times])
+
+    def _converts(self, cells: Sequence[str], columns: Sequence[tuple[Field, int]] | None = None) -> bool:
+        """Return whether cells are values of their fields."""
         try:
-            for field, at in self._columns:
+            for field, at in self._columns if columns is None else columns:
                 from_text(field, "" if cells[at] in self._stream.missing else cells[at], self._stream.time_format)
         except InvalidEvent:
             return False

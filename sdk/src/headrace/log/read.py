@@ -161,7 +161,7 @@ class LogReader:
         except pulsar.PulsarException:
             return  # the topic is empty, or the broker does not answer
         if more:
-            _log.warning("nothing comes, reading again", topic=self._topic, position=self._position)
+            _log.warning("reader_reopened", topic=self._topic, position=self._position)
             self._patience = min(2 * self._patience, MOST_PATIENCE)
             self._reopen()
         elif self._checked_position != self._position:

@@ -202,7 +202,7 @@ class FeatureApp:
 
     def _fail(self, error: BaseException) -> None:
         if not self._failed.done() and not self._stopping.is_set():
-            _log.error("worker failed", error=repr(error), exc_info=error)
+            _log.error("worker_failed", error=repr(error), exc_info=error)
             self._failed.set_result(error)
 
 
@@ -213,6 +213,6 @@ def _now_or_later(call: Callable[[], None]) -> Callable[[], Awaitable[None]]:
         try:
             await asyncio.to_thread(call)
         except Unavailable as error:
-            _log.warning("not now", reason=str(error))
+            _log.warning("source_not_ready", reason=str(error))
 
     return run

@@ -193,7 +193,7 @@ class Composition:
             self._answering = self._answering.without(models)
             if not self._answering.formers:
                 self._formers.close()
-            _log.info("former definitions answer no more", models=models)
+            _log.info("former_definitions_retired", models=models)
 
     def beat(self) -> None:
         """Publish the status."""

@@ -99,7 +99,12 @@ def _events(codec: StreamCodec, trial: Trial, batch: Batch, start: int, end: int
     run.events, run.valid, run.invalid = codec.columns(run.payloads)
     poison = trial.failures(run.events)
     if poison:
-        _log.warning("poison", stream=codec.stream.name, events=len(poison), reason=str(next(iter(poison.values()))))
+        _log.warning(
+            "poison_events_refused",
+            stream=codec.stream.name,
+            events=len(poison),
+            reason=str(next(iter(poison.values()))),
+        )
         run.invalid = sorted(
             [*run.invalid, *((run.valid[row], error) for row, error in poison.items())], key=itemgetter(0)
         )

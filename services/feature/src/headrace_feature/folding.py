@@ -163,7 +163,7 @@ class FoldWorker:
         self._fold.own(partition, progress, ids)
         self._epochs[partition], self._floors[partition] = epoch, floor
         self._decisions[partition] = decode_decisions(decisions)
-        _log.info("partition taken", partition=str(partition), epoch=epoch, done=str(progress.done))
+        _log.info("partition_taken_over", partition=str(partition), epoch=epoch, done=str(progress.done))
         return Tenure(epoch, Position(*progress.done))
 
     def lacks_a_view(self, partition: PartitionId) -> bool:
@@ -177,7 +177,7 @@ class FoldWorker:
         """Restart a partition whose views are new or changed: fold its log from the beginning before they serve."""
         goal, restart = Position(*progress.done), progress.anew()
         epoch = self._partitions.begin_anew(partition, epoch, restart, goal, self._views[partition.stream])
-        _log.warning("a view is new: folding the log again", partition=str(partition), up_to=str(goal))
+        _log.warning("view_rebuild_started", partition=str(partition), up_to=str(goal))
         return epoch, restart, {}
 
     def owns(self, partition: PartitionId, epoch: int) -> bool:
@@ -369,7 +369,7 @@ class FoldWorker:
         for partition, epoch in tuple(self._epochs.items()):
             standing = standings.get(partition)
             if standing is None or standing.epoch != epoch:
-                _log.warning("partition lost", partition=str(partition), epoch=epoch)
+                _log.warning("partition_lost", partition=str(partition), epoch=epoch)
                 self._give_up(partition)
 
     def _give_up(self, partition: PartitionId) -> None:

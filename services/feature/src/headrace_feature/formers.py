@@ -41,7 +41,7 @@ class Formers:
             try:
                 former = former_of(self._loop, newest.former)
             except CorruptState as error:
-                _log.warning("former version cannot answer", model=name, reason=str(error))
+                _log.warning("former_version_unusable", model=name, reason=str(error))
                 continue
             if former.views or selection(self._loop.model(name), former.model) is None:
                 formers[name] = former

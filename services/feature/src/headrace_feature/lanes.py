@@ -166,7 +166,7 @@ class Lane:
         try:
             return await self._run(call, *arguments)
         except (Fenced, Unavailable, Unreadable) as error:
-            _log.warning("gives up what it owns, and begins again", lane=self.name, reason=str(error))
+            _log.warning("lane_restarted", lane=self.name, reason=str(error))
             await self._run(self._worker.give_up)
             await asyncio.sleep(RETRY)
             return None

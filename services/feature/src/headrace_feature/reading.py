@@ -102,7 +102,7 @@ class SourceReader(threading.Thread):
         try:
             return self._lane.submit(self._source.ready)
         except (Fenced, Unavailable) as error:
-            _log.warning("not now", source=self._source.name, reason=str(error))
+            _log.warning("source_not_ready", source=self._source.name, reason=str(error))
             self._stopping.wait(RETRY)
             return False
         except Unreadable as error:
@@ -117,7 +117,7 @@ class SourceReader(threading.Thread):
             self._receive(consumer)
         except (Fenced, Unavailable) as error:
             if not self._stopping.is_set():
-                _log.warning("reads it again", source=self._source.name, reason=str(error))
+                _log.warning("source_reopened", source=self._source.name, reason=str(error))
             self._stopping.wait(RETRY)
         except Unreadable as error:
             self._refuse(error)

@@ -186,7 +186,7 @@ async def _beat(heartbeat: Heartbeat, server: Server, dependencies: Dependencies
             await asyncio.to_thread(heartbeat.beat)
         except redis.RedisError as error:
             # Ingest needs the store for its status only, so it continues without it.
-            _log.warning("no status written", error=str(error))
+            _log.warning("status_not_written", error=str(error))
         await asyncio.sleep(_BEAT_S)
 
 
@@ -194,4 +194,4 @@ def _end(heartbeat: Heartbeat) -> None:
     try:
         heartbeat.end()
     except redis.RedisError as error:
-        _log.warning("status not removed", error=str(error))
+        _log.warning("status_not_removed", error=str(error))

@@ -148,7 +148,7 @@ class Lane:
         except HeadraceError as error:
             return error
         except Exception as error:
-            _log.exception("sending failed", topic=self._producer.topic)
+            _log.exception("sending_failed", topic=self._producer.topic)
             return Unavailable(f"broker: {self._producer.topic}: {error}")
         return None
 
@@ -161,7 +161,7 @@ class Lane:
         try:
             self._loop.call_soon_threadsafe(self._settle, jobs, error, self._failures)
         except RuntimeError:  # the event loop has ended before its lanes: no caller waits
-            _log.warning("answers lost at the end", topic=self._producer.topic, jobs=len(jobs))
+            _log.warning("answers_lost_at_shutdown", topic=self._producer.topic, jobs=len(jobs))
 
     def _settle(self, jobs: Sequence[_Job], error: HeadraceError | None, failures: int) -> None:
         self._known_failures = failures

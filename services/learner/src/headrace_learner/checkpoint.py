@@ -229,9 +229,9 @@ class Checkpoints:
                     return None
                 learning = decode(self._model, data)
             except Unreadable as error:
-                _log.error("checkpoint refused", model=self._model.name, path=str(path), reason=str(error))
+                _log.error("checkpoint_refused", model=self._model.name, path=str(path), reason=str(error))
                 continue
             if learning is not None:
                 return learning
-            _log.warning("checkpoint is of another definition", model=self._model.name, path=str(path))
+            _log.warning("checkpoint_of_another_definition", model=self._model.name, path=str(path))
         return None

@@ -47,7 +47,7 @@ class PredictionReader:
             try:
                 self._read(topic, quality)
             except Unavailable as error:
-                _log.warning("predictions not read", model=self._model.name, reason=str(error))
+                _log.warning("predictions_not_read", model=self._model.name, reason=str(error))
                 self._close(topic)
 
     def close(self) -> None:
@@ -86,4 +86,4 @@ class PredictionReader:
             try:
                 reader.close()
             except Exception as error:
-                _log.warning("passed over", reason=repr(error))
+                _log.warning("message_skipped", reason=repr(error))

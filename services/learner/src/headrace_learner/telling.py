@@ -49,7 +49,7 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat, dependencies: Dependen
     try:
         heartbeat.beat()
     except redis.RedisError as error:
-        _log.warning("status not written", reason=str(error))
+        _log.warning("status_not_written", reason=str(error))
 
 
 def _notes(name: str, standing: Standing) -> list[str]:

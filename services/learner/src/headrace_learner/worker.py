@@ -346,7 +346,7 @@ class Worker(threading.Thread):
         self._saved_at = self._published_at = time.monotonic()
         self.standing.state = "learning"
         self._stir()
-        _log.info("owner", model=self.model.name, epoch=self._epoch, examples=progress.examples)
+        _log.info("model_owned", model=self.model.name, epoch=self._epoch, examples=progress.examples)
         self._send(self._unsent_version)
         self._end_takeover()
         # Include messages that the broker counts as acknowledged but the checkpoint does not hold.
@@ -495,7 +495,7 @@ class Worker(threading.Thread):
                 self._report_too_large()
                 return
             self._outside.versions.drop(self.model, self._other_definitions)
-            _log.info("taken over", model=self.model.name, instead_of=sorted(self._other_definitions))
+            _log.info("model_taken_over", model=self.model.name, instead_of=sorted(self._other_definitions))
         self._other_definitions = frozenset()
 
     def _report_too_large(self) -> None:
@@ -525,7 +525,7 @@ class Worker(threading.Thread):
         except OSError as error:
             # The log keeps what is not acknowledged; the only loss is the time to learn it again.
             self._set_note(f"checkpoint of {self.model.name} not written, acknowledging nothing: {error}")
-            _log.error("checkpoint not written", model=self.model.name, reason=str(error))
+            _log.error("checkpoint_not_written", model=self.model.name, reason=str(error))
             self._min_interval = _DISK_RETRY
         else:
             self._min_interval = max(_CHECKPOINT_APART, (time.monotonic() - start) / _CHECKPOINT_SHARE)
@@ -616,4 +616,4 @@ def _quietly(action: Callable[[], Any]) -> None:
     try:
         action()
     except Exception as error:
-        _log.warning("passed over", reason=repr(error))
+        _log.warning("message_skipped", reason=repr(error))

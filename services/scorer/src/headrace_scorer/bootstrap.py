@@ -202,7 +202,7 @@ class Service:
         await asyncio.to_thread(board.stop)
 
     def _fail(self, error: BaseException) -> None:
-        _log.error("cannot go on", error=repr(error), exc_info=error)
+        _log.error("service_failed", error=repr(error), exc_info=error)
         self._failure = error
         self._running.call_soon_threadsafe(self._ending.set)
 

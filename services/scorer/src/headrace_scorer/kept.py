@@ -35,7 +35,7 @@ class KeptVersions:
                 with _left_out(path):
                     versions.append(read_version(unseal(Kind.VERSION, path.read_bytes(), path.name)))
         except OSError as error:
-            _log.warning("kept versions not read", reason=str(error))
+            _log.warning("version_cache_unreadable", reason=str(error))
         return versions
 
     def save(self, versions: Mapping[str, ModelVersion]) -> None:
@@ -49,7 +49,7 @@ class KeptVersions:
                 draft.write_bytes(seal(Kind.VERSION, version.SerializeToString(deterministic=True)))
                 draft.replace(self._directory / f"{model}.version")
         except OSError as error:
-            _log.warning("version not kept", reason=str(error))
+            _log.warning("version_not_cached", reason=str(error))
 
 
 @contextmanager

@@ -186,7 +186,7 @@ class StoredRows:
                     self._pipe = pipe = await _connect(self._url)
             except (OSError, TimeoutError, _ConnectionLost, hiredis.ReplyError) as error:
                 if not first_try.is_set():
-                    _log.warning("store is down", error=repr(error))
+                    _log.warning("store_down", error=repr(error))
                 first_try.set()
                 await asyncio.sleep(self._retry)
                 continue
@@ -200,7 +200,7 @@ class StoredRows:
             self._pipe = None
             self._up.clear()
             self._down_since = asyncio.get_running_loop().time()
-            _log.warning("connection to the store lost")
+            _log.warning("store_connection_lost")
 
 
 def _fields(reply: Any, fields: tuple[str, ...]) -> Fields:

@@ -200,7 +200,7 @@ class ServedSender(threading.Thread):
         self.join(grace)
         self._abandon.set()
         if len(self._queue):
-            _log.warning("served predictions lost", count=len(self._queue))
+            _log.warning("served_predictions_lost", count=len(self._queue))
 
     def _send(self, entries: Sequence[Entry]) -> int:
         """Send entries until the broker has them; return how many it accepts."""
@@ -233,7 +233,7 @@ class ServedSender(threading.Thread):
                     self._producer(topic).flush()
             except (Unavailable, pulsar.PulsarException) as error:
                 if not warned:
-                    _log.warning("served predictions cannot be logged", error=str(error))
+                    _log.warning("served_predictions_not_logged", error=str(error))
                 warned = True
                 self._abandon.wait(0.2)
             else:

@@ -49,7 +49,7 @@ class _LogThread(threading.Thread):
             try:
                 self._work()
             except (Unavailable, pulsar.PulsarException) as error:
-                _log.warning("broker is down", thread=self.name, error=str(error))
+                _log.warning("broker_down", thread=self.name, error=str(error))
                 self._stopping.wait(_RETRY)
             except BaseException as error:
                 # Never continue after a batch that was not done: the process ends, and its successor tries again.

@@ -204,7 +204,7 @@ class Versions:
             try:
                 answering = former_of(self._loop, published)
             except CorruptState as error:
-                self._note("former version cannot answer", model=name, definition=definition, reason=str(error))
+                self._note("former_version_unusable", model=name, definition=definition, reason=str(error))
                 self._former.pop(name, None)
                 return None
             version = self._built(answering.model, published, answering)
@@ -228,7 +228,7 @@ class Versions:
             self._current[name] = chosen
         if chosen is newest:
             self._former.pop(name, None)
-        self._note("version swapped in", model=name, definition=chosen.model.hash, examples=chosen.examples)
+        self._note("version_swapped_in", model=name, definition=chosen.model.hash, examples=chosen.examples)
 
     def _built(
         self, model: ModelDefinition, published: models_pb2.ModelVersion, former: Former | None = None

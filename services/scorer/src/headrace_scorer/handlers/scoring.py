@@ -76,7 +76,7 @@ class ScoringHandler(scoring_pb2_grpc.ScoringServiceServicer):
     def _result(self, request: pb.ScoreRequest, outcome: Answer | Exception) -> pb.ScoreResult:
         if isinstance(outcome, Exception):
             if not isinstance(outcome, HeadraceError):
-                _log.error("a request failed", error=repr(outcome), exc_info=outcome)
+                _log.error("request_failed", error=repr(outcome), exc_info=outcome)
             status, message = status_of(outcome)
             return pb.ScoreResult(error=pb.ScoreError(code=status.value[0], message=message))
         return pb.ScoreResult(response=self._response(request, outcome))
