@@ -6,23 +6,23 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from headrace.kernel.join import Decided, Entry, Join, Outcome, Watermarks
+from headrace.kernel.join import Decided, Entry, Join, Outcome, Rule, Watermarks
 from headrace_feature.joining import JoinWorker
 
 
 def bound_excluded() -> None:
     """Drop a label exactly at the bound."""
-    Join._near = lambda self, a, b: abs(a - b) < self._bound  # type: ignore[method-assign]
+    Rule.near = lambda self, question, label: abs(label - question) < self.bound  # type: ignore[method-assign]
 
 
 def bound_1_us_too_long() -> None:
     """Accept a label 1 µs beyond the bound."""
-    Join._near = lambda self, a, b: abs(a - b) <= self._bound + 1  # type: ignore[method-assign]
+    Rule.near = lambda self, question, label: abs(label - question) <= self.bound + 1  # type: ignore[method-assign]
 
 
 def labels_only_after() -> None:
     """Accept no label that precedes its event."""
-    Join._near = lambda self, question, label: 0 <= label - question <= self._bound  # type: ignore[method-assign]
+    Rule.near = lambda self, question, label: 0 <= label - question <= self.bound  # type: ignore[method-assign]
 
 
 def second_label_wins() -> None:
