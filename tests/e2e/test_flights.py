@@ -125,7 +125,7 @@ def recorded(played: embedded.RunningLoop) -> Recorded:
 
 
 @pytest.fixture(scope="module")
-def told(played: embedded.RunningLoop, recorded: Recorded) -> Told:
+def loop_results(played: embedded.RunningLoop, recorded: Recorded) -> Told:
     """Return what the learner reports for the recorded log, and the final model of the running learner."""
     # Use the metrics of all examples: these events end before those that the demo scores.
     model = msgspec.structs.replace(played.definition.models[0], score_from=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pulsar
@@ -14,9 +15,10 @@ from headrace.errors import WrongPartitions
 from headrace.log.tables import decode_predictions
 from headrace.log.topics import Topics
 from headrace.version import Version
+from headrace_scorer.kept import KeptVersions
 from headrace_scorer.stream import StreamScorer
 from headrace_scorer.telling import Progress
-from headrace_scorer.threads import PartitionScoring, StreamScoring
+from headrace_scorer.threads import PartitionScoring, StreamScoring, VersionReader
 from tests.deadline import scaled
 from tests.headers import header
 from tests.unit.scorer.support import FRAUD, LOOP, version, versions
@@ -137,6 +139,7 @@ def test_predictions_whose_sending_failed_are_made_again() -> None:
     thread = PartitionScoring(
         broker,  # type: ignore[arg-type]
         lambda: StreamScorer(FRAUD, lambda: current),
+        lambda stopping: True,
         FRAUD,
         "persistent://public/default/shop-fraud-features",
         "persistent://public/default/shop-fraud-predictions",
@@ -151,12 +154,44 @@ def test_predictions_whose_sending_failed_are_made_again() -> None:
     assert [decode_predictions(FRAUD, payload).ids for payload, _ in broker.sent] == [["e1", "e2", "e3"]]
 
 
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_a_new_owner_waits_for_the_versions_that_the_one_before_may_have_had(confirmed: bool) -> None:
+    payload = vectors(FRAUD, [1, 2, 3])
+    broker = Broker([Message(0, payload, header(payload, **properties(1, 30)))])
+    arrived, failures = list[Version](), list[BaseException]()
+
+    def confirm(stopping: threading.Event) -> bool:
+        if confirmed:
+            arrived.append(Version(FRAUD, version(FRAUD)))
+        else:
+            stopping.set()
+        return confirmed
+
+    thread = PartitionScoring(
+        broker,  # type: ignore[arg-type]
+        lambda: StreamScorer(FRAUD, lambda: arrived[0] if arrived else None),
+        confirm,
+        FRAUD,
+        "persistent://public/default/shop-fraud-features",
+        "persistent://public/default/shop-fraud-predictions",
+        Topics("shop"),
+        Progress(),
+        failures.append,
+    )
+    broker.on_acknowledged = thread.stop
+    thread.run()
+    assert failures == []
+    predicted = [decode_predictions(FRAUD, payload).ids for payload, _ in broker.sent]
+    assert predicted == ([["e1", "e2", "e3"]] if confirmed else [])
+    assert (broker.acknowledged == 0) is confirmed
+
+
 @pytest.mark.parametrize(("features", "predictions", "names"), [(1, 2, "features"), (2, 1, "predictions")])
 def test_topics_with_other_partitions_than_their_stream_are_refused(
-    features: int, predictions: int, names: str
+    features: int, predictions: int, names: str, tmp_path: Path
 ) -> None:
     topics = Topics(LOOP.name)
-    broker, failures, caught_up = Broker([]), list[BaseException](), threading.Event()
+    broker, failures = Broker([]), list[BaseException]()
     # The last model of the loop is the one at fault, and the others do not start either.
     broker.partitions = {
         topics.features("fraud"): 2,
@@ -164,13 +199,15 @@ def test_topics_with_other_partitions_than_their_stream_are_refused(
         topics.features("sort"): features,
         topics.predictions("sort"): predictions,
     }
-    caught_up.set()
+    registry = versions()
+    reader = VersionReader(broker, topics, registry, KeptVersions(tmp_path), lambda: None, failures.append)  # type: ignore[arg-type]
+    reader.caught_up.set()
     thread = StreamScoring(
         broker,  # type: ignore[arg-type]
         LOOP,
         topics,
-        versions(),
-        caught_up,
+        registry,
+        reader,
         Progress(),
         failures.append,
     )

@@ -158,7 +158,7 @@ class Service:
         disk = KeptVersions(settings.data / "versions")
         disk.save(versions.offer_kept(disk.load()))
         reader = VersionReader(client, self._topics, versions, disk, pace.stir, self._fail)
-        stream = StreamScoring(client, self._loop, self._topics, versions, reader.caught_up, progress, self._fail)
+        stream = StreamScoring(client, self._loop, self._topics, versions, reader, progress, self._fail)
 
         def refresh(status: ServiceStatus) -> None:
             requests = {"requests": scorer.requests, "not_logged": scorer.not_logged, "read_beyond_keep": scorer.behind}

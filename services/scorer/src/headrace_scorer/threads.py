@@ -30,7 +30,7 @@ _log = structlog.get_logger()
 _RETRY = 0.5
 
 #: Milliseconds of one poll for new versions; it ends as soon as one arrives.
-_WAIT_MS = 1_000
+_WAIT_MS = 250
 
 #: Messages to prefetch; each may hold some thousand vectors.
 _FETCHED = 200
@@ -97,14 +97,26 @@ class VersionReader(_LogThread):
         self._versions = versions
         self.refused = 0
         self.caught_up = threading.Event()
+        self._confirming = threading.Condition()
+        self._asked, self._confirmed = 1, 0
+
+    def confirm(self, stopping: threading.Event) -> bool:
+        """Wait until everything that the topic holds now has been taken; return False if `stopping` is set first."""
+        with self._confirming:
+            self._asked += 1
+            asked = self._asked
+            while self._confirmed < asked and not stopping.is_set():
+                self._confirming.wait(0.1)
+            return self._confirmed >= asked
 
     def _work(self) -> None:
         topics = partitions(self._client, self._topic)
         readers = [LogReader(self._client, topic, compacted=True) for topic in topics]
         try:
             while not self._stopping.is_set():
-                if not self.caught_up.is_set() and not any(reader.more() for reader in readers):
-                    self.caught_up.set()
+                asked = self._asked
+                if self._confirmed < asked and not any(reader.more() for reader in readers):
+                    self._confirm_up_to(asked)
                 for reader in readers:
                     if batch := _backlog(reader, _WAIT_MS // len(readers)):
                         published = list(versions_in(batch, self._topic, self._pass_over))
@@ -113,6 +125,12 @@ class VersionReader(_LogThread):
         finally:
             for reader in readers:
                 reader.close()
+
+    def _confirm_up_to(self, asked: int) -> None:
+        self.caught_up.set()
+        with self._confirming:
+            self._confirmed = asked
+            self._confirming.notify_all()
 
     def _pass_over(self, message: WrongMessage) -> None:
         pass_over(message)
@@ -132,7 +150,7 @@ class StreamScoring(_LogThread):
         loop: LoopDefinition,
         topics: Topics,
         versions: Versions,
-        caught_up: threading.Event,
+        reader: VersionReader,
         progress: Progress,
         failed: Callable[[BaseException], None],
     ) -> None:
@@ -141,12 +159,12 @@ class StreamScoring(_LogThread):
         self._loop = loop
         self._topics = topics
         self._versions = versions
-        self._caught_up = caught_up
+        self._reader = reader
         self._progress = progress
         self._scoring: dict[str, PartitionScoring] = {}
 
     def _work(self) -> None:
-        while not self._caught_up.wait(0.1):
+        while not self._reader.caught_up.wait(0.1):
             if self._stopping.is_set():
                 return
         models = [model for model in self._loop.models if model.vectors == "stream"]
@@ -174,6 +192,7 @@ class StreamScoring(_LogThread):
         scoring = PartitionScoring(
             self._client,
             lambda: StreamScorer(model, lambda: self._versions.find(model.name), self._versions.reject),
+            lambda stopping: self._versions.find(model.name) is not None or self._reader.confirm(stopping),
             model,
             source,
             target,
@@ -195,12 +214,15 @@ class PartitionScoring(_LogThread):
     ----------
     begin
         Makes a scorer that has seen no vector yet.
+    confirm
+        Waits until the model has a version, or the models topic has none; returns False if its argument is set first.
     """
 
     def __init__(
         self,
         client: pulsar.Client,
         begin: Callable[[], StreamScorer],
+        confirm: Callable[[threading.Event], bool],
         model: ModelDefinition,
         source: str,
         target: str,
@@ -211,6 +233,7 @@ class PartitionScoring(_LogThread):
         super().__init__(f"score {source.rpartition('/')[2]}", failed)
         self._client = client
         self._begin = begin
+        self._confirm = confirm
         self._model = model
         self._source = source
         self._target = target
@@ -245,6 +268,9 @@ class PartitionScoring(_LogThread):
             if not batch:
                 continue
             if not owner:
+                # The owner before this one may have scored with a version that has not arrived here yet.
+                if not self._confirm(self._stopping):
+                    return
                 # Only what was durable has been acknowledged, and readers drop what is scored twice.
                 batch, owner = consumer.start_here(batch), True
             if batch:
