@@ -20,6 +20,9 @@ _STEPS = 3_000_000
 #: A measurement above this is a momentary accident.
 _MOST = 6.0
 
+#: Seconds between two looks at a condition: a share of the wait so far, between these bounds.
+_SHARE, _OFTEN_S, _SELDOM_S = 0.1, 0.02, 0.3
+
 _slowness = 0.0
 
 
@@ -55,7 +58,8 @@ def until(probe: Callable[[], _Value], holds: Callable[[_Value], bool] = bool, s
         # Measure again before giving up: the machine may have become slower.
         if time.monotonic() > start + scaled(seconds) and time.monotonic() > start + seconds * measured():
             raise TimeoutError(f"after {time.monotonic() - start:.0f} s still: {value!r}")
-        pause.wait(0.05)
+        # Probes cost as much as what they wait for: a long wait is looked at less often.
+        pause.wait(min(max(_OFTEN_S, _SHARE * (time.monotonic() - start)), _SELDOM_S))
 
 
 def measured() -> float:
