@@ -267,10 +267,10 @@ class PartitionScoring(_LogThread):
             batch = consumer.receive()
             if not batch:
                 continue
+            # An owner before this one may have scored with a version that has not arrived here yet.
+            if not self._confirm(self._stopping):
+                return
             if not owner:
-                # The owner before this one may have scored with a version that has not arrived here yet.
-                if not self._confirm(self._stopping):
-                    return
                 # Only what was durable has been acknowledged, and readers drop what is scored twice.
                 batch, owner = consumer.start_here(batch), True
             if batch:
