@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+from headrace.settings import ServiceSettings
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("feature", "ingest", "learner", "scorer")
 
 #: `make install` puts the tools here.
 TOOLS = Path(sys.executable).parent
+
+
+def settings_of_services() -> Iterator[type[ServiceSettings]]:
+    """Yield the class of each service's settings, and the one that all of them extend."""
+    for service in SERVICES:
+        for value in vars(importlib.import_module(f"headrace_{service}.settings")).values():
+            if isinstance(value, type) and issubclass(value, ServiceSettings):
+                yield value
 
 
 def targets() -> set[str]:

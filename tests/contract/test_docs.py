@@ -12,9 +12,8 @@ import click
 import pytest
 
 from headrace.cli.program import headrace
-from headrace.settings import ServiceSettings
 from tests.contract.pages import PAGES, Block, commands, links, python_blocks
-from tests.contract.repository import ROOT, SERVICES, targets
+from tests.contract.repository import ROOT, settings_of_services, targets
 
 #: Read by the command line or the services, but not settings of a service.
 VARIABLES = {"HEADRACE_DEBUG", "HEADRACE_COMPILED", "HEADRACE_LOOP_FOLDER"}
@@ -45,7 +44,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 @every_page
 def test_every_setting_is_one(page: Path) -> None:
-    known = {f"HEADRACE_{name.upper()}" for kind in _settings() for name in kind.model_fields} | VARIABLES
+    known = {f"HEADRACE_{name.upper()}" for kind in settings_of_services() for name in kind.model_fields} | VARIABLES
     assert set(re.findall(r"HEADRACE_[A-Z][A-Z_]*[A-Z]", page.read_text())) - known == set()
 
 
@@ -94,11 +93,3 @@ def _is_module(name: str) -> bool:
     except ModuleNotFoundError:
         return False
     return True
-
-
-def _settings() -> Iterator[type[ServiceSettings]]:
-    for service in SERVICES:
-        module = importlib.import_module(f"headrace_{service}.settings")
-        for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, ServiceSettings):
-                yield value

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 
 import pytest
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from headrace.embedded.processes import SERVICES
-from headrace.settings import ServiceSettings
-from tests.contract.repository import ROOT
+from tests.contract.repository import ROOT, settings_of_services
 
 PAGES = "".join((ROOT / "docs" / name).read_text() for name in ("settings.md", "ask-for-scores.md"))
 DOCUMENTED = dict(re.findall(r"^\| `(HEADRACE_\w+)` \| `?([^`|]*?)`? \|", PAGES, re.MULTILINE))
@@ -20,10 +17,8 @@ DOCUMENTED = dict(re.findall(r"^\| `(HEADRACE_\w+)` \| `?([^`|]*?)`? \|", PAGES,
 def variables() -> dict[str, FieldInfo]:
     """Return the settings of all services, by variable."""
     found: dict[str, FieldInfo] = {}
-    for service in SERVICES:
-        for settings in vars(importlib.import_module(f"headrace_{service}.settings")).values():
-            if isinstance(settings, type) and issubclass(settings, ServiceSettings):
-                found |= {f"HEADRACE_{name.upper()}": field for name, field in settings.model_fields.items()}
+    for settings in settings_of_services():
+        found |= {f"HEADRACE_{name.upper()}": field for name, field in settings.model_fields.items()}
     return found
 
 

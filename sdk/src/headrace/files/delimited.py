@@ -92,10 +92,11 @@ class _Table:
         if isinstance(cells, str) or len(cells) != self._width or self._is_torn(cells):
             return f"a quote that opens a cell, closed on line {line + len(following)} in the middle of a row"
         rows = [str(place) for place, text in enumerate(following[:-1], line + 1) if self._is_event(text)]
-        if self._is_row(following[-1], first=record[: len(record) - sum(map(len, following))]):
+        first, last = record[: len(record) - sum(map(len, following))], following[-1]
+        if self._is_row(last, first) or (
+            not rows and not self._converts(cells, self._columns) and self._begins_event(last)
+        ):
             rows.append(str(line + len(following)))
-        if not rows and not self._converts(cells) and self._begins_event(following[-1]):
-            rows = [str(line + len(following))]
         if not rows:
             return ""
         places = ", ".join(rows[:_NAMED]) + (", …" if len(rows) > _NAMED else "")
@@ -118,18 +119,17 @@ class _Table:
     def _is_event(self, line: str) -> bool:
         """Return whether a line by itself is an event of the stream."""
         cells = _cells(line, strict=False)
-        return not isinstance(cells, str) and len(cells) == self._width and self._converts(cells)
+        return not isinstance(cells, str) and len(cells) == self._width and self._converts(cells, self._columns)
 
     def _begins_event(self, line: str) -> bool:
         """Return whether the part of a line that belongs to the cell above has a time where a row has it."""
         cells, at = quoted_part(line).split(","), self._places[self._stream.time][0]
-        times = [field for field, place in self._columns if place == at]
-        return len(cells) > at + 1 and self._converts(cells, [(field, at) for field in times])
+        return len(cells) > at + 1 and self._converts(cells, [column for column in self._columns if column[1] == at])
 
-    def _converts(self, cells: Sequence[str], columns: Sequence[tuple[Field, int]] | None = None) -> bool:
-        """Return whether cells are values of their fields."""
+    def _converts(self, cells: Sequence[str], columns: Sequence[tuple[Field, int]]) -> bool:
+        """Return whether the cells of some columns are values of their fields."""
         try:
-            for field, at in self._columns if columns is None else columns:
+            for field, at in columns:
                 from_text(field, "" if cells[at] in self._stream.missing else cells[at], self._stream.time_format)
         except InvalidEvent:
             return False

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import structlog
 
 from headrace.definition import ModelDefinition
@@ -166,7 +165,7 @@ class LoggedModel:
             if remaining is not None:
                 remaining -= len(rows)
             for start in range(0, len(rows), size):
-                yield _take(predictions, rows[start : start + size])
+                yield predictions.take(rows[start : start + size])
 
     def _vectors(self, selection: Selection) -> Iterator[LoggedVectors]:
         for source, payload, accepted in self._messages(self._topics.features(self._model.name), self._asks):
@@ -243,20 +242,6 @@ def _join(parts: list[LoggedVectors]) -> LoggedVectors:
         ),
         np.concatenate([part.partitions for part in parts]),
         np.concatenate([part.positions for part in parts]),
-    )
-
-
-def _take(predictions: Predictions, rows: list[int]) -> Predictions:
-    index: npt.NDArray[np.int64] = np.array(rows, np.int64)
-    return Predictions(
-        [predictions.ids[row] for row in rows],
-        predictions.times[index],
-        [predictions.positions[row] for row in rows],
-        predictions.versions[index],
-        predictions.scores[index],
-        None if predictions.labels is None else [predictions.labels[row] for row in rows],
-        predictions.numbers[index],
-        [[column[row] for row in rows] for column in predictions.categories],
     )
 
 

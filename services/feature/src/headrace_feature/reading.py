@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 import structlog
 
@@ -123,8 +122,7 @@ class SourceReader(threading.Thread):
             self._refuse(error)
         finally:
             if consumer is not None:
-                with suppress(Exception):  # the broker may be away: then it closes by itself
-                    consumer.close()
+                consumer.close()
 
     def _refuse(self, error: Unreadable) -> None:
         """Report that the stored state of the source is damaged, until it is remade; other sources go on."""

@@ -83,7 +83,4 @@ class PredictionReader:
     def _close(self, topic: str) -> None:
         reader = self._readers.pop(topic, None)
         if reader is not None:
-            try:
-                reader.close()
-            except Exception as error:
-                _log.warning("message_skipped", reason=repr(error))
+            reader.close()

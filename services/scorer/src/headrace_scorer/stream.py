@@ -153,7 +153,7 @@ class StreamScorer:
             rows = [row for row in range(start, start + run.size) if row not in unanswered]
             start += run.size
             if rows:
-                outcome.outputs += _messages(version.model, _part(predictions, rows), run.envelope)
+                outcome.outputs += _messages(version.model, predictions.take(rows), run.envelope)
             elif run.envelope.marker or run.envelope.reached is not None:
                 outcome.outputs.append(Output(b"", run.envelope.properties(b"")))
 
@@ -232,16 +232,3 @@ def _predict(version: Version, selection: Selection, parts: list[Vectors]) -> tu
         selection.categories_of(categories),
     )
     return predictions, judge(version.model.task, scores, numbers)
-
-
-def _part(predictions: Predictions, rows: list[int]) -> Predictions:
-    return Predictions(
-        [predictions.ids[row] for row in rows],
-        predictions.times[rows],
-        [predictions.positions[row] for row in rows],
-        predictions.versions[rows],
-        predictions.scores[rows],
-        None if predictions.labels is None else [predictions.labels[row] for row in rows],
-        predictions.numbers[rows],
-        [[column[row] for row in rows] for column in predictions.categories],
-    )
