@@ -80,6 +80,7 @@ def disturbed(
     services: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
     settle_s: float = 300.0,
+    wake: Path | None = None,
     check: Callable[[Site], list[str]] = against_oracle,
     say: Say = lambda text: None,
 ) -> Disturbed:
@@ -91,6 +92,8 @@ def disturbed(
         Mutants, by the service that they replace.
     settle_s
         How long it may take, after the last fault and event, until everything is at the end.
+    wake
+        A file for which processes sleep: it is made when everything is at the end.
     check
         Examines the output before the store is gone; returns what is wrong. By default the oracle examines it.
     """
@@ -109,7 +112,9 @@ def disturbed(
         grounds.proxy.heal()
         asker.stop()
         unfinished = unfinished or _settled(site, scaled(settle_s))
-        site.stop()
+        if wake is not None:
+            wake.touch()
+        site.stop()  # a process that has just woken up ends its step
         say(unfinished or "all is in; reading what came out")
         outcome = read(site)
         outcome.faults += check(site)

@@ -21,9 +21,11 @@ _POSITION = struct.Struct(">QQI")
 #: The kinds of a log's entries, by number.
 _KINDS = ("question", "answer", "unanswered")
 
-#: Columns of an entry besides its number, and the prefix of feature columns.
+#: Columns of an entry besides its number.
 _ENTRY = ("kind", "question", "id", "time", "label_time", "label", "weight", "made")
-_FEATURE = "feature."
+
+#: Prefixes of feature columns: of the model's own, and of those that only its former definition asks for.
+_FEATURE, _FORMER = "feature.", "feature.~"
 
 #: This process's subscription to a loop's topics: another process reads everything again.
 _NAME = f"life-recorder-{uuid4().hex[:8]}"
@@ -314,8 +316,9 @@ def _columns(payload: bytes) -> dict[str, list[Any]]:
 
 
 def _values(columns: Mapping[str, Sequence[Any]], row: int) -> dict[str, float | str | None]:
-    """Return the feature values of a row, from the columns that begin with `feature.`."""
-    values = {name[len(_FEATURE) :]: column[row] for name, column in columns.items() if name.startswith(_FEATURE)}
+    """Return the values of the model's own features in a row."""
+    names = [name for name in columns if name.startswith(_FEATURE) and not name.startswith(_FORMER)]
+    values = {name[len(_FEATURE) :]: columns[name][row] for name in names}
     return {name: None if value != value else value for name, value in values.items()}
 
 

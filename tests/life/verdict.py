@@ -16,6 +16,9 @@ from tests.oracle.vectors import USUAL, Tolerance, VectorCheck
 
 _ANSWERS = ("accepted", "repeated", "late")
 
+#: The value of a feature that an entry or a vector does not have.
+_NO = "none"
+
 #: Maximum number of differences shown of one kind.
 _SHOWN = 5
 
@@ -208,7 +211,17 @@ def _not_as_logged(logged: Iterable[LoggedEntry], vectors: Iterable[LoggedVector
     of = {(vector.id, vector.time): vector.values for vector in vectors}
     entries = (entry for entry in logged if entry.kind != "unanswered" and not entry.made)
     wrong = (entry for entry in entries if of.get((entry.id, entry.time)) != entry.values)
-    return [f"{entry.kind} {entry.id} has another vector" for entry in wrong]
+    return [f"{entry.kind} {entry.id} at {entry.seq} has {_difference(entry, of)}" for entry in wrong]
+
+
+def _difference(entry: LoggedEntry, of: Mapping[tuple[str, int], Mapping[str, float | str | None]]) -> str:
+    """Return how an entry's vector differs from the one that was logged for its event."""
+    vector = of.get((entry.id, entry.time))
+    if vector is None:
+        return "no vector on the features topic"
+    values = [(name, entry.values.get(name, _NO), vector.get(name, _NO)) for name in {**vector, **entry.values}]
+    (name, here, there), *others = [value for value in values if value[1] != value[2]]
+    return f"{name} {here!r} instead of {there!r}{f', and {len(others)} others' if others else ''}"
 
 
 def _count_events(result: Verdict, judged: Judged) -> None:

@@ -1,8 +1,8 @@
-"""The feature service without its fence: it also writes what another worker has taken over."""
+"""The feature service without the fence of rows: it also writes rows of partitions that another worker has."""
 
 from __future__ import annotations
 
-from headrace.store import partitions, rows
+from headrace.store import rows
 from headrace_feature.__main__ import main
 from tests.crash.mutants.mortal import make_mortal
 
@@ -14,10 +14,7 @@ def without(text: str, part: str, instead: str) -> str:
 
 
 def break_fence() -> None:
-    """Make the store's scripts compare neither epochs nor positions."""
-    compared = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end"
-    partitions._SAVE = without(partitions._SAVE, compared, "")
-    partitions._EMITTED = without(partitions._EMITTED, compared, "")
+    """Make the store's script compare neither epochs nor positions of rows."""
     rows._WRITE = without(rows._WRITE, "order = 0", "order = 2")
     rows._WRITE = without(rows._WRITE, "if order == 1 then", "if order ~= 0 then")
     rows._WRITE = without(rows._WRITE, "if order == -1 then refused = refused + 1 end", "")

@@ -2,7 +2,8 @@
 
 ``HEADRACE_MOMENTS`` lists the moments, each with a ``-`` (the process dies there) or a ``~`` (it sleeps there for
 longer than the broker takes to reassign its partitions, and wakes up as a zombie in the middle of a step). Each comes
-once in a run, to the first process that gets there often enough.
+once in a run, to the first process that gets there often enough. If ``HEADRACE_WAKE`` names a file, the process sleeps
+until the file exists.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ _SLOW_S = 0.4
 class Moments:
     """The planned moments, which end or suspend this process."""
 
-    def __init__(self, planned: str, directory: str) -> None:
+    def __init__(self, planned: str, directory: str, wake: str = "") -> None:
         self._planned = {entry[1:]: entry[0] for entry in planned.split(",") if entry}
         self._directory = Path(directory)
+        self._wake = wake
         self.steps = 0
 
     def reached(self, moment: str) -> None:
@@ -52,10 +54,16 @@ class Moments:
         except FileExistsError:
             return  # another process was quicker
         if kind == "~":
-            subprocess.Popen(["sh", "-c", f"sleep {_SLEEP_S}; kill -CONT {os.getpid()}"], start_new_session=True)
-            os.kill(os.getpid(), signal.SIGSTOP)
+            self._sleep()
         else:
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def _sleep(self) -> None:
+        process = os.getpid()
+        wait = f"while kill -0 {process} && [ ! -e '{self._wake}' ]; do sleep 0.1; done" if self._wake else ""
+        command = f"{wait or f'sleep {_SLEEP_S}'}; kill -CONT {process}"
+        subprocess.Popen(["sh", "-c", command], start_new_session=True)
+        os.kill(process, signal.SIGSTOP)
 
     def awaits_sleeper(self) -> bool:
         """Return whether a planned sleep is still to come."""
@@ -65,7 +73,9 @@ class Moments:
         return self._directory / f"was-{moment}"
 
 
-moments = Moments(os.environ.get("HEADRACE_MOMENTS", ""), os.environ.get("HEADRACE_DATA", "."))
+moments = Moments(
+    os.environ.get("HEADRACE_MOMENTS", ""), os.environ.get("HEADRACE_DATA", "."), os.environ.get("HEADRACE_WAKE", "")
+)
 
 
 def after(owner: type, method: str, moment: str, when: Callable[..., bool] = lambda *arguments: True) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
 from headrace.log.position import Position
 from headrace.log.tables import Kind, LogEntries, Vectors, encode_log, encode_vectors
@@ -43,6 +44,18 @@ def examples(place: int, *seqs: int, **properties: str) -> Message:
 def test_a_vector_is_read_with_its_cut() -> None:
     (vector,) = VectorLog(MODEL).update([[vectors(0, 4, epoch=1)]])
     assert (vector.id, vector.time, vector.position, vector.cut) == ("p4", 4, (1, 4, -1), ((1, 3, -1),))
+    assert vector.values == {"count": 1.0, "sum": 2.0, "amount": None}
+
+
+def test_the_features_of_a_former_definition_are_no_values_of_a_vector() -> None:
+    message = vectors(0, 4, epoch=1)
+    with pa.ipc.open_stream(message.payload) as reader:
+        batch = reader.read_next_batch()
+    wide = batch.append_column("feature.~sum", batch.column("feature.sum"))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, wide.schema) as writer:
+        writer.write_batch(wide)
+    (vector,) = VectorLog(MODEL).update([[message._replace(payload=sink.getvalue().to_pybytes())]])
     assert vector.values == {"count": 1.0, "sum": 2.0, "amount": None}
 
 

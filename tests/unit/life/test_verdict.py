@@ -112,7 +112,9 @@ def test_what_is_missing_is_unfinished() -> None:
 
 def test_an_example_with_another_vector_is_wrong() -> None:
     log = [ASKED[0], replace(EXAMPLE, values=SECOND.values), ASKED[1]]
-    assert verdict(LOOP, Recording([FIRST, SECOND], log)).wrong == ["model: answer a has another vector"]
+    assert verdict(LOOP, Recording([FIRST, SECOND], log)).wrong == [
+        "model: answer a at 1 has count 1.0 instead of 0.0, and 2 others"
+    ]
 
 
 def changed(*entries: LoggedEntry, former: int = 0) -> Recording:
