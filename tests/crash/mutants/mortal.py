@@ -59,11 +59,14 @@ class Moments:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _sleep(self) -> None:
-        process = os.getpid()
+        process, wakes = os.getpid(), time.time() + _SLEEP_S
         wait = f"while kill -0 {process} && [ ! -e '{self._wake}' ]; do sleep 0.1; done" if self._wake else ""
         command = f"{wait or f'sleep {_SLEEP_S}'}; kill -CONT {process}"
         subprocess.Popen(["sh", "-c", command], start_new_session=True)
         os.kill(process, signal.SIGSTOP)
+        # This thread may run on for a moment, until the signal has stopped every thread.
+        while not (os.path.exists(self._wake) if self._wake else time.time() >= wakes):
+            time.sleep(0.01)
 
     def awaits_sleeper(self) -> bool:
         """Return whether a planned sleep is still to come."""
