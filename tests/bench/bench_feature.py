@@ -26,7 +26,7 @@ from headrace.engine.events import StreamCodec
 from headrace.runtime.pulsar.consumer import PartitionConsumer
 from headrace.runtime.pulsar.log_reader import LogReader
 from headrace.runtime.pulsar.producer import Producer
-from headrace.runtime.pulsar.schemas import StreamSchema
+from headrace.runtime.pulsar.stream_schema import StreamSchema
 from headrace.wire import compiled_loop
 from headrace.wire.topics import END, Topics
 

@@ -18,7 +18,7 @@ from headrace.embedded.running import UpFile
 from headrace.runtime.pulsar.admin import Admin
 from headrace.runtime.pulsar.producer import Producer
 from headrace.runtime.pulsar.provisioning import provision
-from headrace.runtime.pulsar.schemas import StreamSchema
+from headrace.runtime.pulsar.stream_schema import StreamSchema
 from headrace.runtime.redis.connection import connect
 from headrace.runtime.redis.definitions import DefinitionStore
 from headrace.runtime.redis.quality import QualityBoard, QualityReport

@@ -13,7 +13,7 @@ from headrace.errors import IncompatibleSchema
 from headrace.runtime.pulsar.admin import Admin
 from headrace.runtime.pulsar.producer import Producer
 from headrace.runtime.pulsar.provisioning import provision
-from headrace.runtime.pulsar.schemas import StreamSchema
+from headrace.runtime.pulsar.stream_schema import StreamSchema
 from tests.brokers import Place
 from tests.unit.engine.events.test_schema import STREAM
 

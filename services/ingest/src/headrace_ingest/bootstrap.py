@@ -20,7 +20,7 @@ from headrace.runtime.pulsar import probe
 from headrace.runtime.pulsar.connection import connect, partitions
 from headrace.runtime.pulsar.dead_letter_writer import LetterProducer
 from headrace.runtime.pulsar.producer import Producer
-from headrace.runtime.pulsar.schemas import StreamSchema
+from headrace.runtime.pulsar.stream_schema import StreamSchema
 from headrace.runtime.readiness import Dependencies, start_when_reachable
 from headrace.runtime.redis.decisions import DecisionBoard
 from headrace.runtime.redis.probe import store as watched_store

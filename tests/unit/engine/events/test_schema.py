@@ -9,7 +9,7 @@ from pulsar.schema import Boolean, Double, JsonSchema, Long, Record, String
 
 from headrace.definition import Field, FieldType, StreamDefinition
 from headrace.engine.events import StreamCodec
-from headrace.runtime.pulsar.schemas import StreamSchema
+from headrace.runtime.pulsar.stream_schema import StreamSchema
 
 
 class departed(Record):  # type: ignore[misc]  # noqa: N801

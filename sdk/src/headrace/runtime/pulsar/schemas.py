@@ -1,32 +1,14 @@
-"""Schemas of a loop's streams: for producers, and in comparison with those that the broker holds."""
+"""Comparison of a loop's streams with the schemas that the broker holds for their topics."""
 
 from __future__ import annotations
 
 import json
-
-import pulsar
 
 from headrace.definition import LoopDefinition, StreamDefinition
 from headrace.engine.events.schema import SchemaConflict, avro_schema, conflicts, fields_of
 from headrace.errors import IncompatibleSchema
 from headrace.runtime.pulsar.admin import Admin
 from headrace.wire.topics import Topics
-
-
-class StreamSchema(pulsar.schema.Schema):  # type: ignore[misc]
-    """The schema of a stream's topic, as producers in any language register or check it.
-
-    Payloads are bytes already: headrace encodes and checks events itself.
-    """
-
-    def __init__(self, stream: StreamDefinition) -> None:
-        super().__init__(bytes, pulsar.schema.schema._pulsar.SchemaType.JSON, avro_schema(stream), "JSON")
-
-    def encode(self, obj: bytes) -> bytes:
-        return obj
-
-    def decode(self, data: bytes) -> bytes:
-        return data
 
 
 def check_schemas(admin: Admin, loop: LoopDefinition, namespace: str) -> None:
