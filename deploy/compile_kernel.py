@@ -17,10 +17,10 @@ from headrace.definition import (
     ViewDefinition,
     Window,
 )
-from headrace.events import EventColumns
-from headrace.kernel.assemble import Assembler
-from headrace.kernel.layout import Layout
-from headrace.kernel.rows import Operations, RowSet
+from headrace.engine.events import EventColumns
+from headrace.engine.kernel.assembly import Assembler
+from headrace.engine.kernel.layout import Layout
+from headrace.engine.kernel.rows import Operations, RowSet
 
 FIELDS = (Field("id", FieldType.STRING), Field("at", FieldType.TIME), Field("key", FieldType.STRING))
 STREAM = StreamDefinition("asked", FIELDS, key="key", time="at", id="id", lateness=0, horizon=0)

@@ -18,8 +18,8 @@ from headrace.embedded import brokers
 from headrace.embedded.brokers import Given
 from headrace.embedded.servers import Server
 from headrace.errors import Unavailable
-from headrace.log.admin import Admin
-from headrace.log.topics import Topics
+from headrace.runtime.pulsar.admin import Admin
+from headrace.wire.topics import Topics
 
 KINDS = [pytest.param("embedded"), pytest.param("official", marks=pytest.mark.official)]
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from headrace import definition
 from headrace.definition import (
     AggregateDefinition,
     Column,
@@ -22,13 +21,23 @@ from headrace.definition import (
     ViewDefinition,
     Window,
 )
-from headrace.frontier import RESTING
-from headrace.kernel.join import Entry, Outcome, Question
-from headrace.kernel.layout import Layout
-from headrace.kernel.rows import Operations, RowSet
-from headrace.log import skips
-from headrace.log.position import Position
-from headrace.log.tables import (
+from headrace.engine.kernel.join import Entry, Outcome, Question
+from headrace.engine.kernel.layout import Layout
+from headrace.engine.kernel.rows import Operations, RowSet
+from headrace.runtime.pulsar import skips
+from headrace.runtime.pulsar.model_versions import read_version
+from headrace.runtime.redis import decisions, pairs, partitions, quality, status
+from headrace.runtime.redis.decisions import Decisions, Refusal, Tally
+from headrace.runtime.redis.pairs import JoinState, LabelSource
+from headrace.runtime.redis.partitions import PartitionState
+from headrace.runtime.redis.quality import QualityReport
+from headrace.runtime.redis.status import PartitionStatus, ServiceStatus
+from headrace.v1.models_pb2 import ModelVersion
+from headrace.watermark import RESTING
+from headrace.wire import compiled_loop, frame
+from headrace.wire.envelope import Envelope, read_envelope
+from headrace.wire.position import Position
+from headrace.wire.tables import (
     Kind,
     LogEntries,
     Predictions,
@@ -40,16 +49,6 @@ from headrace.log.tables import (
     encode_predictions,
     encode_vectors,
 )
-from headrace.log.versions import read_version
-from headrace.store import decisions, pairs, partitions, quality, status
-from headrace.store.decisions import Decisions, Refusal, Tally
-from headrace.store.pairs import JoinState, LabelSource
-from headrace.store.partitions import PartitionState
-from headrace.store.quality import QualityReport
-from headrace.store.status import PartitionStatus, ServiceStatus
-from headrace.v1.models_pb2 import ModelVersion
-from headrace.wire import frame
-from headrace.wire.envelope import Envelope, read_envelope
 from headrace.wire.times import Rest
 
 
@@ -188,7 +187,7 @@ def samples() -> dict[str, Sample]:
             lambda: quality._REPORT.encode(QUALITY), lambda data: quality._REPORT.decode(data, "x"), QUALITY
         ),
         "skip": Sample(lambda: skips.encode_skip(SKIP), skips.decode_skip, SKIP),
-        "loop": Sample(lambda: definition.encode(LOOP), definition.decode, LOOP),
+        "loop": Sample(lambda: compiled_loop.encode(LOOP), compiled_loop.decode, LOOP),
     }
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from headrace.quality import Point
+from headrace.engine.quality import Point
 
 _STYLE = {
     "svg.fonttype": "none",

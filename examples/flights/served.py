@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pulsar
 
 from headrace.definition import LoopDefinition, ModelDefinition
-from headrace.learning import ServedQuality
-from headrace.log.read import read_whole
-from headrace.log.tables import decode_log, decode_predictions
-from headrace.log.topics import Topics
-from headrace.quality import Quality
+from headrace.engine.learning import ServedQuality
+from headrace.engine.quality import Quality
+from headrace.runtime.pulsar.log_reader import read_whole
+from headrace.wire.tables import decode_log, decode_predictions
+from headrace.wire.topics import Topics
 
 _Decoded = TypeVar("_Decoded")
 

@@ -11,10 +11,10 @@ import redis
 
 from examples.flights.playing import Playing
 from headrace.embedded import RunningLoop
+from headrace.engine.quality import Point
 from headrace.errors import Unavailable
-from headrace.quality import Point
-from headrace.store.quality import QualityBoard, QualityReport
-from headrace.store.status import ServiceStatus
+from headrace.runtime.redis.quality import QualityBoard, QualityReport
+from headrace.runtime.redis.status import ServiceStatus
 from headrace.wire.times import Rest, WireTime
 
 MODEL = "late_arrival"

@@ -19,14 +19,16 @@ from pathlib import Path
 import pulsar
 
 from examples.flights.prepare import prepare
-from headrace import declare, definition, embedded
+from headrace import declare, embedded
 from headrace.client.merging import merge, sources_of
 from headrace.definition import LoopDefinition
-from headrace.events import StreamCodec
-from headrace.log.consume import PartitionConsumer
-from headrace.log.produce import Producer
-from headrace.log.read import LogReader
-from headrace.log.topics import END, Topics
+from headrace.engine.events import StreamCodec
+from headrace.runtime.pulsar.consumer import PartitionConsumer
+from headrace.runtime.pulsar.log_reader import LogReader
+from headrace.runtime.pulsar.producer import Producer
+from headrace.runtime.pulsar.stream_schema import StreamSchema
+from headrace.wire import compiled_loop
+from headrace.wire.topics import END, Topics
 
 LOOP = Path(__file__).parents[2] / "examples" / "flights" / "loop.py"
 
@@ -35,7 +37,7 @@ def fill(client: pulsar.Client, loop: LoopDefinition, files: dict[str, Path]) ->
     """Write the events to their topics in order of event time; return how many."""
     topics = Topics(loop.name)
     producers = [
-        Producer(client, topics.stream(stream.name), batching=True, schema=StreamCodec(stream).schema())
+        Producer(client, topics.stream(stream.name), batching=True, schema=StreamSchema(stream))
         for stream in loop.streams
     ]
     count = 0
@@ -95,7 +97,7 @@ def main(events: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as directory:
         data = Path(directory)
         files = prepare(data / "files", events)
-        (data / "loop.json").write_bytes(definition.encode(loop))
+        (data / "loop.json").write_bytes(compiled_loop.encode(loop))
         with embedded.broker(data / "broker") as broker, embedded.store(data / "store") as store:
             client = pulsar.Client(broker.url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
             count = fill(client, loop, files)

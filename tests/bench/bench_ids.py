@@ -13,8 +13,8 @@ import time
 from statistics import median
 
 from headrace.definition import Field, FieldType, StreamDefinition
-from headrace.events import StreamCodec
-from headrace.kernel.partition import Partition, Progress
+from headrace.engine.events import StreamCodec
+from headrace.engine.kernel.partition import Partition, Progress
 
 HOUR = 3_600_000_000
 STREAM = StreamDefinition("s", (Field("id", FieldType.STRING), Field("at", FieldType.TIME)), "id", "at", "id", 0, HOUR)

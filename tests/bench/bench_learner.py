@@ -25,10 +25,10 @@ from river import linear_model, preprocessing, tree
 
 from headrace import embedded
 from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
-from headrace.log.tables import Kind, LogEntries, encode_log
-from headrace.log.topics import END_OF_HISTORY
-from headrace.store.fences import Fences
-from headrace.store.quality import QualityBoard
+from headrace.runtime.redis.fences import Fences
+from headrace.runtime.redis.quality import QualityBoard
+from headrace.wire.tables import Kind, LogEntries, encode_log
+from headrace.wire.topics import END_OF_HISTORY
 from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.publishing import Versions
 from headrace_learner.worker import Outside, Worker

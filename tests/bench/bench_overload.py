@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from headrace import definition
 from headrace.embedded import broker, store
 from headrace.v1 import scoring_pb2
+from headrace.wire import compiled_loop
 from tests.bench.bench_scorer import FIELDS, bench_loop, events, fill, process, publish, ready, version
 
 _GENERATOR = Path(__file__).parent / "openloop"
@@ -117,7 +117,7 @@ def main() -> None:
 def _measure(directory: Path, pulsar_url: str, store_url: str, arguments: argparse.Namespace) -> dict[str, Any]:
     loop = bench_loop()
     loop_file, request_file, streamed = directory / "loop.json", directory / "request", directory / "streamed"
-    loop_file.write_bytes(definition.encode(loop))
+    loop_file.write_bytes(compiled_loop.encode(loop))
     history = events(loop, 20_000, time.time_ns() // 1000)
     fill(loop, store_url, history)
     publish(pulsar_url, loop, [version(model) for model in loop.models])

@@ -28,7 +28,6 @@ import numpy as np
 import redis
 from river import compose, linear_model, preprocessing
 
-from headrace import definition
 from headrace.definition import (
     Aggregate,
     AggregateDefinition,
@@ -45,15 +44,16 @@ from headrace.definition import (
     Window,
 )
 from headrace.embedded import broker, store
-from headrace.events import StreamCodec
-from headrace.export import to_onnx
-from headrace.kernel.folding import Folding
-from headrace.kernel.layout import Layout
-from headrace.kernel.rows import Operations, RowSet
-from headrace.log.topics import Topics
-from headrace.store.rows import row_field, row_key
+from headrace.engine.events import StreamCodec
+from headrace.engine.export import to_onnx
+from headrace.engine.kernel.layout import Layout
+from headrace.engine.kernel.preparation import Folding
+from headrace.engine.kernel.rows import Operations, RowSet
+from headrace.runtime.redis.rows import row_field, row_key
 from headrace.v1 import models_pb2, scoring_pb2, scoring_pb2_grpc
+from headrace.wire import compiled_loop
 from headrace.wire.envelope import Envelope
+from headrace.wire.topics import Topics
 
 MINUTE, HOUR = 60_000_000, 3_600_000_000
 KEYS = 1_000
@@ -173,7 +173,7 @@ async def _bare(store_url: str, loop_file: str, model_file: str) -> None:
     import onnxruntime
     import redis.asyncio
 
-    loop = definition.decode(Path(loop_file).read_bytes())
+    loop = compiled_loop.decode(Path(loop_file).read_bytes())
     views = loop.views_of(loop.model("five"))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -211,7 +211,7 @@ def process(arguments: list[str], environment: dict[str, str], **options: Any) -
 
 def ready(url: str, loop: LoopDefinition) -> str:
     """Return the scorer's address once it has a version of every model."""
-    from headrace.store.status import StatusBoard
+    from headrace.runtime.redis.status import StatusBoard
 
     board = StatusBoard(redis.Redis.from_url(url), loop.name)
     deadline = time.monotonic() + 30
@@ -259,7 +259,7 @@ def main() -> None:
 def _measure(directory: Path, pulsar_url: str, store_url: str, requests: int) -> dict[str, Any]:
     loop = bench_loop()
     loop_file, model_file = directory / "loop.json", directory / "five.onnx"
-    loop_file.write_bytes(definition.encode(loop))
+    loop_file.write_bytes(compiled_loop.encode(loop))
     versions = [version(model) for model in loop.models]
     model_file.write_bytes(versions[1].onnx)
     history = events(loop, 100_000, time.time_ns() // 1000)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from headrace.settings import ServiceSettings
+from headrace.runtime.settings import ServiceSettings
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("feature", "ingest", "learner", "scorer")

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-import headrace.kernel
-from headrace.readiness import Dependencies, Dependency
-from headrace.rpc import Server
-from headrace.settings import ServiceSettings
+import headrace.engine.kernel
+from headrace.runtime.grpc.server import Server
+from headrace.runtime.readiness import Dependencies, Dependency
+from headrace.runtime.settings import ServiceSettings
 from tests.contract.repository import ROOT, SERVICES, TOOLS, run, said
 
 FILE = ROOT / "docker-compose.yml"
@@ -103,7 +103,7 @@ def test_what_the_image_copies_is_there_and_sent_to_the_builder() -> None:
 
 def test_the_image_holds_the_kernel_compiled() -> None:
     _script("compile_kernel").main()
-    for module in pkgutil.iter_modules(headrace.kernel.__path__, "headrace.kernel."):
+    for module in pkgutil.iter_modules(headrace.engine.kernel.__path__, "headrace.engine.kernel."):
         namespace = importlib.import_module(module.name)
         compiled = [function for function in vars(namespace).values() if hasattr(function, "signatures")]
         # Functions that others call come from numba's cache without signatures of their own.

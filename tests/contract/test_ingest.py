@@ -10,7 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from headrace.rpc import Server
+from headrace.runtime.grpc.server import Server
 from headrace.v1 import ingest_pb2, ingest_pb2_grpc
 from headrace_ingest.admission import Admission
 from headrace_ingest.handlers import Ingest

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from headrace import embedded
-from headrace.settings import ServiceSettings
+from headrace.runtime.settings import ServiceSettings
 from headrace_scorer.settings import ScorerSettings
 from tests.brokers import on_the_small
 from tests.deadline import scaled

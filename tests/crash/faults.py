@@ -15,8 +15,8 @@ from enum import StrEnum
 from random import Random
 
 from headrace.errors import Unavailable
-from headrace.frontier import UNKNOWN
 from headrace.history.backfill import Backfill
+from headrace.watermark import UNKNOWN
 from tests.crash.grounds import INSTANCES
 from tests.crash.site import Site
 from tests.deadline import scaled

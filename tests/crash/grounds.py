@@ -16,8 +16,8 @@ from headrace.embedded import brokers, container
 from headrace.embedded.ports import HOST, PortBook, free_port
 from headrace.embedded.servers import Broker, Server
 from headrace.errors import Unavailable
-from headrace.log.admin import Admin
-from headrace.log.provisioning import provision
+from headrace.runtime.pulsar.admin import Admin
+from headrace.runtime.pulsar.provisioning import provision
 from tests.crash.proxy import Link, Proxy
 
 #: The broker's port inside a container.

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import pulsar
 
 from headrace.definition import ModelDefinition
-from headrace.log.connection import partitions
-from headrace.log.dedupe import Accepted
-from headrace.log.position import Position
-from headrace.log.tables import Kind, LogEntries, decode_log, decode_predictions, decode_vectors
+from headrace.runtime.pulsar.connection import partitions
+from headrace.runtime.pulsar.message_ids import position_of
 from headrace.v1.dead_letter_pb2 import DeadLetter
+from headrace.wire.deduplication import Accepted
+from headrace.wire.position import Position
+from headrace.wire.tables import Kind, LogEntries, decode_log, decode_predictions, decode_vectors
 from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.statehash import state_hash
 from tests.crash.site import Site
@@ -222,7 +223,7 @@ def messages(client: pulsar.Client, topic: str) -> list[Message]:
                 message = reader.read_next(timeout_millis=5_000)
             except pulsar.Timeout:
                 break
-            position = Position.of(message.message_id())
+            position = position_of(message.message_id())
             if not log or position > log[-1].position:
                 log.append(Message(position, message.data(), message.properties(), message.publish_timestamp() / 1_000))
     finally:

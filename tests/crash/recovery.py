@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headrace.definition import LoopDefinition
-from headrace.log.topics import Topics
+from headrace.wire.topics import Topics
 from tests.crash.faults import BROKER, STORE, Happened, Kind
 from tests.crash.outcome import Outcome
 from tests.crash.sending import Call

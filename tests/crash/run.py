@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace import declare
+from headrace.engine.learning import Learning, version_of
 from headrace.errors import CorruptState, Unavailable
-from headrace.frontier import ENDED
-from headrace.learning import Learning, version_of
-from headrace.log.produce import Producer
+from headrace.runtime.pulsar.producer import Producer
+from headrace.watermark import ENDED
 from headrace_learner.checkpoint import decode_header
 from tests.crash.asking import Asker
 from tests.crash.by_oracle import against_oracle

@@ -14,13 +14,14 @@ from typing import Self
 
 import redis
 
-from headrace import declare, definition
+from headrace import declare
 from headrace.embedded.child import Child
 from headrace.embedded.processes import SERVICES, Delays, Supervisor, Surroundings, Worker
 from headrace.embedded.servers import Store
-from headrace.kernel.partition import PartitionId, Reached
-from headrace.log.topics import Topics
-from headrace.store.partitions import PartitionStore
+from headrace.engine.kernel.partition import PartitionId, Reached
+from headrace.runtime.redis.partitions import PartitionStore
+from headrace.wire import compiled_loop
+from headrace.wire.topics import Topics
 from tests.crash.grounds import INSTANCES, WORKERS, Grounds
 from tests.crash.proxy import HOST, Link
 from tests.deadline import scaled
@@ -70,7 +71,7 @@ class Site:
             self.namespace = self.grounds.namespace(self.loop)
             self.topics = Topics(self.loop.name, self.namespace)
             compiled = self.directory / "loop.json"
-            compiled.write_bytes(definition.encode(self.loop))
+            compiled.write_bytes(compiled_loop.encode(self.loop))
             if self._linked:
                 port = int(self.store.url.rpartition(":")[2].partition("/")[0])
                 self.grounds.proxy.heal()

@@ -16,7 +16,7 @@ import redis
 
 from headrace import embedded
 from headrace.client import IngestClient
-from headrace.kernel.tiles import HEADER_BYTES
+from headrace.engine.kernel.tiles import HEADER_BYTES
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
 from tests.deadline import until
 from tests.e2e.learning import EPOCH, SECOND, stored_state

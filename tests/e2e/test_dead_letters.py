@@ -9,11 +9,11 @@ import orjson
 import pulsar
 
 from headrace import embedded
-from headrace.log.position import Position
-from headrace.log.produce import Producer
-from headrace.log.read import LogReader
-from headrace.log.topics import END, Topics
+from headrace.runtime.pulsar.log_reader import LogReader
+from headrace.runtime.pulsar.producer import Producer
 from headrace.v1.dead_letter_pb2 import DeadLetter
+from headrace.wire.position import Position
+from headrace.wire.topics import END, Topics
 from headrace.wording import format_time
 from tests.deadline import until
 from tests.e2e.datasets import LabelledRows, load, loop_file

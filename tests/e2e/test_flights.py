@@ -20,13 +20,13 @@ from examples.flights.prepare import prepare
 from headrace import declare, embedded
 from headrace.cli.program import run
 from headrace.client import play
-from headrace.log.position import START
-from headrace.log.produce import Producer
-from headrace.log.read import LogReader
-from headrace.log.tables import Predictions, decode_vectors, encode_predictions
-from headrace.log.topics import Topics
+from headrace.runtime.pulsar.log_reader import LogReader
+from headrace.runtime.pulsar.producer import Producer
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
+from headrace.wire.position import START
+from headrace.wire.tables import Predictions, decode_vectors, encode_predictions
 from headrace.wire.times import Rest
+from headrace.wire.topics import Topics
 from headrace_learner.checkpoint import Checkpoints
 from tests.contract.pages import blocks, commands
 from tests.contract.repository import ROOT

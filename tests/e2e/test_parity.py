@@ -14,7 +14,7 @@ import pytest
 from pulsar import schema
 
 from headrace import embedded
-from headrace.log.topics import Topics
+from headrace.wire.topics import Topics
 from tests.brokers import Place, Runs
 from tests.e2e.datasets import load, loop_file
 from tests.e2e.learning import EPOCH, SECOND, bare, learned, send, slices, stored_state

@@ -18,7 +18,7 @@ from tests.integration.test_feature import LOOP, SECOND, START, Shop
 #: Python runs this first in each service: while a file exists, views fail on one shop.
 CHOKING = """
 import os
-from headrace.kernel.folding import Folding
+from headrace.engine.kernel.preparation import Folding
 
 prepare = Folding.prepare
 

@@ -11,8 +11,8 @@ from headrace import embedded
 from headrace.cli.program import run
 from headrace.client import IngestClient
 from headrace.embedded import RunningLoop
-from headrace.store.connection import connect
-from headrace.store.definitions import DefinitionStore
+from headrace.runtime.redis.connection import connect
+from headrace.runtime.redis.definitions import DefinitionStore
 from tests.deadline import until
 
 START = 1_700_000_000_000_000

@@ -12,7 +12,7 @@ import pytest
 from headrace import embedded
 from headrace.cli.program import run
 from headrace.client import IngestClient
-from headrace.store.status import ServiceStatus
+from headrace.runtime.redis.status import ServiceStatus
 from tests.deadline import until
 
 _LOOP = """

@@ -18,17 +18,18 @@ import grpc
 import pulsar
 import pytest
 
-from headrace import declare, definition, embedded
+from headrace import declare, embedded
 from headrace.cli.program import run
 from headrace.definition import LoopDefinition
 from headrace.embedded import RunningLoop
-from headrace.log.connection import partitions
-from headrace.log.read import read_whole
-from headrace.log.tables import predicted_questions
-from headrace.log.topics import Topics
-from headrace.store.connection import connect
-from headrace.store.status import StatusBoard
+from headrace.runtime.pulsar.connection import partitions
+from headrace.runtime.pulsar.log_reader import read_whole
+from headrace.runtime.redis.connection import connect
+from headrace.runtime.redis.status import StatusBoard
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
+from headrace.wire import compiled_loop
+from headrace.wire.tables import predicted_questions
+from headrace.wire.topics import Topics
 from tests.deadline import scaled, until
 from tests.e2e.test_renames import SECOND, START, send, write
 
@@ -90,7 +91,7 @@ class Requests(threading.Thread):
 def next_scorer(loop: LoopDefinition, before: RunningLoop, folder: Path) -> Iterator[str]:
     """Start a scorer of the new definition beside the running loop, as a rolling update does; yield its address."""
     compiled, instance = folder / "next.json", "scorer-next"
-    compiled.write_bytes(definition.encode(loop))
+    compiled.write_bytes(compiled_loop.encode(loop))
     environment = {
         "HEADRACE_LOOP": str(compiled),
         "HEADRACE_PULSAR_URL": before.pulsar_url,

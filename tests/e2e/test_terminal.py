@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import redis
 
-from headrace.store.status import JoinStatus, PartitionStatus, ServiceStatus, StatusBoard
+from headrace.runtime.redis.status import JoinStatus, PartitionStatus, ServiceStatus, StatusBoard
 from tests.contract.pages import blocks, python_blocks
 from tests.contract.repository import ROOT
 from tests.deadline import until

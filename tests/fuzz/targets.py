@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from headrace import declare, files
 from headrace.definition import LoopDefinition, StreamDefinition
+from headrace.engine.events import StreamCodec
 from headrace.errors import HeadraceError
-from headrace.events import StreamCodec
 from headrace.wire import document, frame
 from tests.wire_samples import samples
 

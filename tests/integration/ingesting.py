@@ -15,15 +15,15 @@ from typing import Any
 import pulsar
 import redis
 
-from headrace import definition
 from headrace.definition import Field, FieldType, LoopDefinition, StreamDefinition
-from headrace.log.batch import Batch
-from headrace.log.connection import connect
-from headrace.log.read import LogReader
-from headrace.log.topics import Topics
-from headrace.settings import ServiceSettings
-from headrace.store.status import ServiceStatus, StatusBoard
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.connection import connect
+from headrace.runtime.pulsar.log_reader import LogReader
+from headrace.runtime.redis.status import ServiceStatus, StatusBoard
+from headrace.runtime.settings import ServiceSettings
 from headrace.v1.dead_letter_pb2 import DeadLetter
+from headrace.wire import compiled_loop
+from headrace.wire.topics import Topics
 from tests.brokers import Place
 from tests.deadline import scaled, until
 
@@ -113,7 +113,7 @@ def ingesting(
     """Run the service of a loop with some streams."""
     loop = LoopDefinition(name, streams, (), (), ())
     loop_json = directory / f"{name}.json"
-    loop_json.write_bytes(definition.encode(loop))
+    loop_json.write_bytes(compiled_loop.encode(loop))
     urls = place.environment | {"HEADRACE_REDIS_URL": redis_url}
     process = _start("ingest", loop_json, urls | environment)
     ingest = Ingesting(loop, loop_json, place, redis_url, process, "")

@@ -16,10 +16,10 @@ import msgspec
 import pulsar
 import redis
 
-from headrace import definition
 from headrace.embedded import Store
-from headrace.store.status import ServiceStatus, StatusBoard
+from headrace.runtime.redis.status import ServiceStatus, StatusBoard
 from headrace.v1 import models_pb2, scoring_pb2_grpc
+from headrace.wire import compiled_loop
 from tests.brokers import Place
 from tests.deadline import scaled, until
 from tests.headers import header
@@ -98,7 +98,7 @@ def running(directory: Path, place: Place, store: Store, **environment: str) -> 
     loop = directory / "loop.json"
     # The embedded broker has no partitions, and the official one creates plain topics by itself.
     streams = tuple(msgspec.structs.replace(stream, partitions=1) for stream in LOOP.streams)
-    loop.write_bytes(definition.encode(msgspec.structs.replace(LOOP, streams=streams)))
+    loop.write_bytes(compiled_loop.encode(msgspec.structs.replace(LOOP, streams=streams)))
     rows = redis.Redis.from_url(store.url)
     for key, fields in history(partitions=1).items():
         rows.hset(key, mapping=fields)  # type: ignore[arg-type]

@@ -11,18 +11,19 @@ import msgspec
 import pulsar
 import pytest
 
-from headrace import declare, definition, embedded
+from headrace import declare, embedded
 from headrace.cli.program import run
 from headrace.embedded.locks import DirectoryLock
 from headrace.embedded.running import UpFile
-from headrace.events import StreamCodec
-from headrace.log.admin import Admin
-from headrace.log.produce import Producer
-from headrace.log.provisioning import provision
-from headrace.store.connection import connect
-from headrace.store.definitions import DefinitionStore
-from headrace.store.quality import QualityBoard, QualityReport
-from headrace.store.status import ServiceStatus, StatusBoard
+from headrace.runtime.pulsar.admin import Admin
+from headrace.runtime.pulsar.producer import Producer
+from headrace.runtime.pulsar.provisioning import provision
+from headrace.runtime.pulsar.stream_schema import StreamSchema
+from headrace.runtime.redis.connection import connect
+from headrace.runtime.redis.definitions import DefinitionStore
+from headrace.runtime.redis.quality import QualityBoard, QualityReport
+from headrace.runtime.redis.status import ServiceStatus, StatusBoard
+from headrace.wire import compiled_loop
 from tests.brokers import Place
 from tests.unit.history.test_changes import LOOP, MORE
 
@@ -55,13 +56,13 @@ def site(tmp_path: Path, place: Place) -> Iterator[Site]:
         site = Site(tmp_path / "data", redis_url, place)
         site.data.mkdir()
         loop = declare.load(site.file()).definition
-        (site.data / "loop.json").write_bytes(definition.encode(loop))
+        (site.data / "loop.json").write_bytes(compiled_loop.encode(loop))
         if place.admin_url:
             provision(Admin(place.admin_url), loop, place.namespace)
         client = pulsar.Client(place.url)
         stack.callback(client.close)
         for stream in loop.streams:
-            producer = Producer(client, place.topics("shop").stream(stream.name), schema=StreamCodec(stream).schema())
+            producer = Producer(client, place.topics("shop").stream(stream.name), schema=StreamSchema(stream))
             event = {"id": "1", "at": START, "shop": "s", "price": 1.0, "late": True}
             producer.send(json.dumps({field.name: event[field.name] for field in stream.fields}).encode(), key="s")
             producer.flush()

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pulsar
 import pytest
 
-from headrace.log.batch import Batch
-from headrace.log.consume import PartitionConsumer
-from headrace.log.position import START, Position
-from headrace.log.produce import Producer
-from headrace.log.read import LogReader, read_whole
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.consumer import PartitionConsumer
+from headrace.runtime.pulsar.log_reader import LogReader, read_whole
+from headrace.runtime.pulsar.producer import Producer
+from headrace.wire.position import START, Position
 from tests.brokers import Place
 from tests.deadline import until
 

@@ -15,9 +15,9 @@ import pytest
 from headrace.embedded import container
 from headrace.embedded.container import ContainerBroker
 from headrace.errors import Unavailable
-from headrace.log.admin import Admin
-from headrace.log.produce import Producer
-from headrace.log.read import LogReader
+from headrace.runtime.pulsar.admin import Admin
+from headrace.runtime.pulsar.log_reader import LogReader
+from headrace.runtime.pulsar.producer import Producer
 from tests.deadline import until
 
 pytestmark = pytest.mark.engine

@@ -14,10 +14,10 @@ import redis
 
 from headrace import embedded
 from headrace.cli.program import run
-from headrace.log.messages import opened
-from headrace.log.read import LogReader
-from headrace.log.tables import decode_vectors
+from headrace.runtime.pulsar.log_reader import LogReader
+from headrace.runtime.pulsar.messages import opened
 from headrace.v1.dead_letter_pb2 import DeadLetter
+from headrace.wire.tables import decode_vectors
 from tests.deadline import until
 from tests.integration.test_feature import LOOP, Shop
 

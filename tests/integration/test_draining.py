@@ -17,8 +17,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from headrace import embedded
 from headrace.client import IngestClient
 from headrace.embedded import Server
-from headrace.log.tables import decode_predictions
 from headrace.v1 import scoring_pb2
+from headrace.wire.tables import decode_predictions
 from tests.brokers import Place
 from tests.deadline import scaled, until
 from tests.integration.ingesting import HOUR, ingesting

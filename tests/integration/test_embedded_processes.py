@@ -14,13 +14,13 @@ from headrace import embedded
 from headrace.embedded.processes import Delays, Supervisor, Surroundings
 from headrace.embedded.restarts import FAILED_AFTER
 from headrace.errors import Unavailable
-from headrace.store.status import ServiceStatus, StatusBoard
+from headrace.runtime.redis.status import ServiceStatus, StatusBoard
 from tests.deadline import until
 
 _SERVICE = """
 import os, signal, socket, sys, time
 import redis
-from headrace.store.status import ServiceStatus, StatusBoard
+from headrace.runtime.redis.status import ServiceStatus, StatusBoard
 
 service = os.path.basename(sys.argv[0]).removesuffix(".py")
 host, _, port = os.environ["HEADRACE_BIND"].rpartition(":")

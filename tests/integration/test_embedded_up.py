@@ -50,8 +50,8 @@ _SERVICE = """
 import json, os, signal, sys
 from concurrent.futures import ThreadPoolExecutor
 import grpc, redis
-from headrace.settings import ServiceSettings
-from headrace.store.status import ServiceStatus, StatusBoard
+from headrace.runtime.settings import ServiceSettings
+from headrace.runtime.redis.status import ServiceStatus, StatusBoard
 from headrace.v1 import models_pb2, models_pb2_grpc, scoring_pb2, scoring_pb2_grpc, vector_pb2
 
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

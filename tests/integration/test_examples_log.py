@@ -9,8 +9,8 @@ import pytest
 from msgspec import structs
 
 from headrace.definition import Task
-from headrace.log.topics import Topics
 from headrace.wire.envelope import Envelope
+from headrace.wire.topics import Topics
 from headrace_feature.outputs import ExamplesLog
 from tests.brokers import Place
 from tests.unit.learner.logs import alternating, definition, entries_of, message

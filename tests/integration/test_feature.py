@@ -15,14 +15,15 @@ import pulsar
 import pytest
 import redis
 
-from headrace import declare, definition, embedded
+from headrace import declare, embedded
 from headrace.embedded import Server
 from headrace.errors import Unavailable
-from headrace.log.dedupe import Accepted
-from headrace.log.read import LogReader
-from headrace.log.tables import decode_vectors
-from headrace.log.topics import END, Topics
-from headrace.store.status import StatusBoard
+from headrace.runtime.pulsar.log_reader import LogReader
+from headrace.runtime.redis.status import StatusBoard
+from headrace.wire import compiled_loop
+from headrace.wire.deduplication import Accepted
+from headrace.wire.tables import decode_vectors
+from headrace.wire.topics import END, Topics
 from tests.brokers import Runs
 from tests.deadline import scaled, until
 
@@ -180,7 +181,7 @@ def test_what_fails_at_the_start_is_got_over_or_ends_the_process(error: str, tmp
     """Check that the process does not keep running without doing anything."""
     (tmp_path / "loop.py").write_text(LOOP)
     loop = declare.load(tmp_path / "loop.py").definition
-    (tmp_path / "loop.json").write_bytes(definition.encode(loop))
+    (tmp_path / "loop.json").write_bytes(compiled_loop.encode(loop))
     with (
         embedded.broker(tmp_path) as broker,
         embedded.store(tmp_path) as store,

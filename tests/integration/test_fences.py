@@ -12,22 +12,22 @@ import redis
 from msgspec import structs
 
 from headrace import embedded
+from headrace.engine.events.lateness import too_late
+from headrace.engine.kernel.join import NOTHING, Entry, Index, Outcome, Question, Rule, name_at
+from headrace.engine.kernel.layout import Layout
+from headrace.engine.kernel.partition import PartitionId, Progress, Reached, RowsId
+from headrace.engine.kernel.rows import Operations, RowSet
 from headrace.errors import Fenced
-from headrace.events.untimely import too_late
-from headrace.frontier import ENDED, RESTING, UNKNOWN
-from headrace.kernel.join import NOTHING, Entry, Index, Outcome, Question, Rule, name_at
-from headrace.kernel.layout import Layout
-from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
-from headrace.kernel.rows import Operations, RowSet
-from headrace.log.position import Position
-from headrace.store.connection import connect
-from headrace.store.decisions import DecisionBoard, Decisions, decode, encode
-from headrace.store.fences import Fences
-from headrace.store.pairs import JoinState, PairStore
-from headrace.store.partitions import Durability, PartitionStore, Standing
-from headrace.store.rows import RowStore, Write, row_field, row_key
-from headrace.store.status import ServiceStatus, StatusBoard, status_key
-from tests.unit.kernel.test_fold import SECOND, START, loop
+from headrace.runtime.redis.connection import connect
+from headrace.runtime.redis.decisions import DecisionBoard, Decisions, decode, encode
+from headrace.runtime.redis.fences import Fences
+from headrace.runtime.redis.pairs import JoinState, PairStore
+from headrace.runtime.redis.partitions import Durability, PartitionStore, Standing
+from headrace.runtime.redis.rows import RowStore, Write, row_field, row_key
+from headrace.runtime.redis.status import ServiceStatus, StatusBoard, status_key
+from headrace.watermark import ENDED, RESTING, UNKNOWN
+from headrace.wire.position import Position
+from tests.unit.engine.kernel.test_fold import SECOND, START, loop
 
 LOOP = loop()
 ROWS = RowsId("asked", 0)

@@ -19,13 +19,13 @@ from pulsar.schema import Double, JsonSchema, Long, Record, String
 from headrace import embedded
 from headrace.cli.program import run
 from headrace.client import EventStream, IngestClient, PlayResult, Progress, play, send
+from headrace.engine.events import StreamCodec
+from headrace.engine.marks import MARK, SENDER
 from headrace.errors import InvalidEvent, InvalidRequest, Overloaded, Unavailable
-from headrace.events import StreamCodec
-from headrace.log.route import PARTITION
-from headrace.log.topics import END
-from headrace.marks import MARK, SENDER
-from headrace.store.status import ServiceStatus, StatusBoard
+from headrace.runtime.pulsar.routing import PARTITION
+from headrace.runtime.redis.status import ServiceStatus, StatusBoard
 from headrace.wire.times import Rest
+from headrace.wire.topics import END
 from tests.brokers import Place
 from tests.deadline import scaled, until
 from tests.integration.ingesting import HOUR, Ingesting, deciding, ingesting, stream

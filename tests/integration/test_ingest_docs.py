@@ -14,7 +14,7 @@ from headrace import embedded
 from headrace.cli.program import run
 from headrace.declare.compiling import compile as compile_loop
 from headrace.definition import StreamDefinition
-from headrace.events import StreamCodec
+from headrace.engine.events import StreamCodec
 from tests.brokers import Place
 from tests.integration.ingesting import deciding, ingesting
 

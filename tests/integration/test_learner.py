@@ -22,17 +22,18 @@ import pytest
 import redis
 from river import datasets, linear_model, preprocessing
 
-from headrace import declare, definition, embedded
+from headrace import declare, embedded
 from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
-from headrace.log.ends import entries_of
-from headrace.log.read import LogReader
-from headrace.log.tables import Kind, LogEntries, Predictions, encode_log, encode_predictions
-from headrace.log.topics import END_OF_HISTORY, Topics
-from headrace.store.fences import Fences
-from headrace.store.quality import QualityBoard
-from headrace.store.status import StatusBoard
+from headrace.runtime.pulsar.log_ends import entries_of
+from headrace.runtime.pulsar.log_reader import LogReader
+from headrace.runtime.redis.fences import Fences
+from headrace.runtime.redis.quality import QualityBoard
+from headrace.runtime.redis.status import StatusBoard
 from headrace.v1 import models_pb2
+from headrace.wire import compiled_loop
+from headrace.wire.tables import Kind, LogEntries, Predictions, encode_log, encode_predictions
 from headrace.wire.times import Rest
+from headrace.wire.topics import END_OF_HISTORY, Topics
 from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.publishing import Versions
 from headrace_learner.statehash import state_hash
@@ -563,7 +564,7 @@ def test_the_process_survives_kill_and_drains_on_sigterm(
     source = tmp_path / "loop.py"
     source.write_text(_LOOP)
     loop = declare.load(source).definition
-    (tmp_path / "loop.json").write_bytes(definition.encode(loop))
+    (tmp_path / "loop.json").write_bytes(compiled_loop.encode(loop))
     room.model, room.topics = loop.models[0], place.topics(loop.name)
     environment = (
         os.environ

@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from headrace import embedded
-from headrace.store.connection import connect
-from headrace.store.leases import LIFE, Lease
+from headrace.runtime.redis.connection import connect
+from headrace.runtime.redis.leases import LIFE, Lease
 from tests.deadline import until
 
 

@@ -21,11 +21,11 @@ import pytest
 from headrace.embedded import OfficialBroker, Server, distribution
 from headrace.embedded.brokers import Given
 from headrace.errors import InvalidRequest
-from headrace.log.admin import Admin
-from headrace.log.connection import connect
-from headrace.log.produce import Producer
-from headrace.log.read import LogReader
-from headrace.settings import ServiceSettings
+from headrace.runtime.pulsar.admin import Admin
+from headrace.runtime.pulsar.connection import connect
+from headrace.runtime.pulsar.log_reader import LogReader
+from headrace.runtime.pulsar.producer import Producer
+from headrace.runtime.settings import ServiceSettings
 from tests.brokers import skip_or_fail
 from tests.deadline import scaled, until
 from tests.integration.test_embedded_servers import answers, listening_on, port_of

@@ -11,12 +11,12 @@ from headrace import declare
 from headrace.cli.program import run
 from headrace.definition import LoopDefinition
 from headrace.errors import InvalidRequest
-from headrace.log.admin import FOR_EVER, Admin, Retention
-from headrace.log.produce import Producer
-from headrace.log.provisioning import provision
-from headrace.log.read import read_whole
-from headrace.log.topics import Topics
+from headrace.runtime.pulsar.admin import FOR_EVER, Admin, Retention
+from headrace.runtime.pulsar.log_reader import read_whole
+from headrace.runtime.pulsar.producer import Producer
+from headrace.runtime.pulsar.provisioning import provision
 from headrace.v1 import models_pb2
+from headrace.wire.topics import Topics
 from headrace_learner.publishing import Versions
 from tests.brokers import Place
 from tests.deadline import until

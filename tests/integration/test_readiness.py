@@ -17,11 +17,12 @@ import pytest
 import redis
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from headrace import declare, definition, embedded
+from headrace import declare, embedded
 from headrace.embedded.ports import HOST, free_port
 from headrace.embedded.processes import SERVICES
-from headrace.rpc import LIVE, UNREACHABLE
-from headrace.store.status import ServiceStatus, StatusBoard
+from headrace.runtime.grpc.server import LIVE, UNREACHABLE
+from headrace.runtime.redis.status import ServiceStatus, StatusBoard
+from headrace.wire import compiled_loop
 from tests.deadline import until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -150,7 +151,7 @@ def running(
     directory.mkdir(exist_ok=True)
     (directory / f"{NAME}.py").write_text(LOOP)
     loaded = declare.load(directory / f"{NAME}.py")
-    (directory / "loop.json").write_bytes(definition.encode(loaded.definition))
+    (directory / "loop.json").write_bytes(compiled_loop.encode(loaded.definition))
     process = Process(service, directory, broker, store, environment)
     try:
         yield process

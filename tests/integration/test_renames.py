@@ -10,10 +10,10 @@ import redis
 
 from headrace import declare, embedded
 from headrace.definition import LoopDefinition
-from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
-from headrace.store.connection import connect
-from headrace.store.partitions import PartitionStore, view_names
-from headrace.store.rows import RowStore, Write
+from headrace.engine.kernel.partition import PartitionId, Progress, Reached, RowsId
+from headrace.runtime.redis.connection import connect
+from headrace.runtime.redis.partitions import PartitionStore, view_names
+from headrace.runtime.redis.rows import RowStore, Write
 
 LOOP = """
 from datetime import datetime

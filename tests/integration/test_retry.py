@@ -11,9 +11,9 @@ import pytest
 from headrace import embedded
 from headrace.cli.program import run
 from headrace.client import IngestClient
-from headrace.log.position import Position
-from headrace.log.produce import Producer
+from headrace.runtime.pulsar.producer import Producer
 from headrace.v1.dead_letter_pb2 import DeadLetter
+from headrace.wire.position import Position
 from tests.brokers import Place
 from tests.integration.ingesting import HOUR, Ingesting, ingesting
 

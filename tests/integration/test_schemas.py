@@ -10,12 +10,12 @@ from msgspec import structs
 
 from headrace.definition import Field, FieldType, LoopDefinition, StreamDefinition
 from headrace.errors import IncompatibleSchema
-from headrace.events import StreamCodec
-from headrace.log.admin import Admin
-from headrace.log.produce import Producer
-from headrace.log.provisioning import provision
+from headrace.runtime.pulsar.admin import Admin
+from headrace.runtime.pulsar.producer import Producer
+from headrace.runtime.pulsar.provisioning import provision
+from headrace.runtime.pulsar.stream_schema import StreamSchema
 from tests.brokers import Place
-from tests.unit.events.test_schema import STREAM
+from tests.unit.engine.events.test_schema import STREAM
 
 pytestmark = pytest.mark.official
 
@@ -29,7 +29,7 @@ def admin(official_place: Place) -> Iterator[Admin]:
     provision(admin, LOOP, official_place.namespace)
     client = pulsar.Client(official_place.url)
     topic = official_place.topics("airport").stream(STREAM.name)
-    Producer(client, topic, schema=StreamCodec(STREAM).schema()).close()
+    Producer(client, topic, schema=StreamSchema(STREAM)).close()
     client.close()
     yield admin
     admin.close()

@@ -12,7 +12,6 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from headrace import embedded
-from headrace.log.tables import decode_predictions, decode_vectors
 from headrace.v1 import (
     dead_letter_pb2,
     features_pb2,
@@ -22,6 +21,7 @@ from headrace.v1 import (
     scoring_pb2,
     scoring_pb2_grpc,
 )
+from headrace.wire.tables import decode_predictions, decode_vectors
 from tests.brokers import Place
 from tests.deadline import scaled, until
 from tests.integration.scoring import Running, running

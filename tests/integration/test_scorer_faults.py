@@ -10,9 +10,9 @@ import pytest
 
 from headrace import embedded
 from headrace.embedded import Store
-from headrace.log.dedupe import Accepted
-from headrace.log.tables import decode_predictions
 from headrace.v1 import scoring_pb2
+from headrace.wire.deduplication import Accepted
+from headrace.wire.tables import decode_predictions
 from tests.brokers import Place
 from tests.deadline import scaled, until
 from tests.integration.scoring import Running, running

@@ -8,15 +8,15 @@ import pytest
 import redis
 
 from headrace import embedded
+from headrace.engine.kernel.join import NOTHING, Entry, Index, Outcome, Question, Rule
+from headrace.engine.kernel.partition import PartitionId, Progress, Reached, RowsId
 from headrace.errors import Unreadable
-from headrace.kernel.join import NOTHING, Entry, Index, Outcome, Question, Rule
-from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
-from headrace.log.position import START, Position
-from headrace.store.decisions import Decisions, encode
-from headrace.store.pairs import JoinState, PairStore
-from headrace.store.partitions import PartitionStore
-from headrace.store.rows import RowStore, Write, row_field, row_key
-from headrace.store.status import ServiceStatus, StatusBoard
+from headrace.runtime.redis.decisions import Decisions, encode
+from headrace.runtime.redis.pairs import JoinState, PairStore
+from headrace.runtime.redis.partitions import PartitionStore
+from headrace.runtime.redis.rows import RowStore, Write, row_field, row_key
+from headrace.runtime.redis.status import ServiceStatus, StatusBoard
+from headrace.wire.position import START, Position
 from tests.wire_samples import LOOP, VIEW, row
 
 PARTITION = PartitionId("s", 0)

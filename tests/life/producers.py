@@ -15,9 +15,9 @@ import pulsar
 
 from headrace import embedded
 from headrace.client import IngestClient, PlayResult, SendResult, play, send
-from headrace.log.route import route
-from headrace.log.topics import Topics
-from headrace.marks import MARK
+from headrace.engine.marks import MARK
+from headrace.runtime.pulsar.routing import route
+from headrace.wire.topics import Topics
 from tests.deadline import until
 from tests.life.answer import Answer
 from tests.life.chapters import Planned

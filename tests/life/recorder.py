@@ -12,7 +12,7 @@ import pulsar
 import pyarrow as pa
 
 from headrace.definition import LoopDefinition, ModelDefinition
-from headrace.log.position import ends_its_batch
+from headrace.runtime.pulsar.message_ids import ends_its_batch
 from tests.oracle.record import NOWHERE, LoggedEntry, LoggedVector, Message, Position
 
 #: A position as the features topic encodes it: each number plus one, so that it compares as bytes.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pulsar
 
 from headrace.definition import LoopDefinition, ModelDefinition
-from headrace.log.tables import Kind, LogEntries, decode_log
+from headrace.wire.tables import Kind, LogEntries, decode_log
 from tests.life.recorder import Tail
 from tests.oracle.events import Judged, judge
 from tests.oracle.examples import examples_of

@@ -13,11 +13,12 @@ import pulsar
 
 from headrace.definition import ModelDefinition
 from headrace.embedded import RunningLoop
-from headrace.learning import Learning
-from headrace.log.messages import Message, opened, pass_over
-from headrace.log.read import read_whole
-from headrace.log.tables import Kind, decode_log, decode_predictions, decode_vectors
-from headrace.log.topics import Topics
+from headrace.engine.learning import Learning
+from headrace.runtime.pulsar.log_reader import read_whole
+from headrace.runtime.pulsar.messages import opened, pass_over
+from headrace.wire.message import Message
+from headrace.wire.tables import Kind, decode_log, decode_predictions, decode_vectors
+from headrace.wire.topics import Topics
 from tests.oracle.delayed import NEVER, Floats, Ints, Questions, Step
 
 #: Messages hold hundreds of vectors each, so only a few are prefetched.

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from headrace.definition import decode
+from headrace.wire.compiled_loop import decode
 from tests.life.recorder import Recorder
 from tests.life.verdict import verdict
 

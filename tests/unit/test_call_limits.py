@@ -13,9 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.call_limits import CallLimits, TooManyFields, decoding, has_more_fields, retry_delay, retry_details
 from headrace.errors import Overloaded
-from headrace.rpc import Server
+from headrace.runtime.grpc.call_limits import (
+    CallLimits,
+    TooManyFields,
+    decoding,
+    has_more_fields,
+    retry_delay,
+    retry_details,
+)
+from headrace.runtime.grpc.server import Server
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
 
 BATCH = "/headrace.v1.ScoringService/ScoreBatch"

@@ -8,7 +8,8 @@ import sys
 
 _PROGRAM = """
 import argparse, logging, threading, warnings
-from headrace import logs, process
+from headrace.runtime import logging as logs
+from headrace.runtime import service as process
 from headrace.errors import Unavailable
 
 def serve():
@@ -54,7 +55,7 @@ def test_what_ends_the_process_is_json_too() -> None:
 def test_a_full_disk_behind_the_log_fails_nobody() -> None:
     program = """
 import structlog
-from headrace import logs
+from headrace.runtime import logging as logs
 logs.configure("s", "s-0")
 structlog.get_logger().info("x")
 print("goes on")

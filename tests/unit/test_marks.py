@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headrace.definition import Field, FieldType, StreamDefinition
-from headrace.marks import CONFIRMED, MARK, SENDER, WITHDRAWN, Mark, mark_of, properties_of, refusal_of
+from headrace.engine.marks import CONFIRMED, MARK, SENDER, WITHDRAWN, Mark, mark_of, properties_of, refusal_of
 
 DAY = 86_400_000_000
 NOW = 1_770_000_000_000_000

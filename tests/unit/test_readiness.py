@@ -13,8 +13,8 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from headrace.errors import Unavailable
-from headrace.readiness import Backoff, Dependencies, Dependency, Watch, public_address, start_when_reachable
-from headrace.rpc import LIVE, UNREACHABLE, Server
+from headrace.runtime.grpc.server import LIVE, UNREACHABLE, Server
+from headrace.runtime.readiness import Backoff, Dependencies, Dependency, Watch, public_address, start_when_reachable
 from headrace.v1 import ingest_pb2, ingest_pb2_grpc
 
 SERVICE = "headrace.v1.IngestService"

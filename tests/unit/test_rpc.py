@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 
-from headrace.rpc import Server
+from headrace.runtime.grpc.server import Server
 from headrace.v1 import ingest_pb2, ingest_pb2_grpc
 
 #: A client sends at most one ping a second, and gRPC's default cuts it off at the fourth.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import InvalidSettings
-from headrace.settings import ServiceSettings
+from headrace.runtime.settings import ServiceSettings
 
 
 @pytest.fixture(autouse=True)

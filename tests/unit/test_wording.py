@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import InvalidRequest, UnknownName
-from headrace.frontier import ENDED, RESTING, UNKNOWN
+from headrace.watermark import ENDED, RESTING, UNKNOWN
 from headrace.wording import did_you_mean, format_span, format_time, printable, public_address, quoted, shown
 
 HOUR = 3_600_000_000

@@ -17,8 +17,6 @@ from typing import TypeVar
 import msgspec
 from msgspec import structs
 
-from headrace.wire import document
-
 _DAY = 86_400_000_000
 
 
@@ -59,7 +57,7 @@ class Aggregate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="ag
 
 
 class Apply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="apply"):
-    """An operation of `headrace.kernel.expressions.OPERATIONS` on expressions."""
+    """An operation of `headrace.engine.kernel.expressions.OPERATIONS` on expressions."""
 
     operation: str
     arguments: tuple[Expression, ...]
@@ -370,22 +368,3 @@ def walk(expression: Expression) -> Iterator[Expression]:
 def content_hash(value: object) -> str:
     """Return the first 16 hex digits of the SHA-256 of a definition's canonical JSON."""
     return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:16]
-
-
-def encode(loop: LoopDefinition) -> bytes:
-    """Return the compiled loop as JSON: the file that services are started with."""
-    return document.seal("loop", msgspec.json.format(msgspec.json.encode(loop), indent=1))
-
-
-def decode(data: bytes, subject: str = "the compiled loop") -> LoopDefinition:
-    """Read a compiled loop.
-
-    Raises
-    ------
-    Unreadable
-        The bytes are not a compiled loop, are damaged, or are in another format.
-    """
-    return _LOOP.decode(data, subject)
-
-
-_LOOP = document.Document[LoopDefinition]("loop", LoopDefinition)

@@ -1,7 +1,7 @@
 """The tree of headrace's errors.
 
 Every error says which field, which value and what was expected. Services map these to gRPC
-statuses in one place (`headrace.rpc`), the command line maps them to exit codes.
+statuses in one place (`headrace.runtime.grpc.server`), the command line maps them to exit codes.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.store import rows
+from headrace.runtime.redis import rows
 from headrace_feature.__main__ import main
 from tests.crash.mutants.mortal import make_mortal
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.events.columns import EventColumns
-from headrace.kernel.partition import Partition, Refused
+from headrace.engine.events.columns import EventColumns
+from headrace.engine.kernel.partition import Partition, Refused
 from headrace_feature.__main__ import main
 
 

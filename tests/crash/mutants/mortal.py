@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from headrace.log.tables import decode_log
-from headrace.store.pairs import PairStore
-from headrace.store.partitions import PartitionStore
-from headrace.store.rows import RowStore
+from headrace.runtime.redis.pairs import PairStore
+from headrace.runtime.redis.partitions import PartitionStore
+from headrace.runtime.redis.rows import RowStore
+from headrace.wire.tables import decode_log
 from headrace_feature.__main__ import main
 from headrace_feature.joining import JoinWorker
 from headrace_feature.outputs import VectorOutputs

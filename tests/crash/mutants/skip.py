@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from headrace.learning import Learning
-from headrace.log.tables import LogEntries
+from headrace.engine.learning import Learning
+from headrace.wire.tables import LogEntries
 from headrace_learner.__main__ import main
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from headrace.engine.events.columns import EventColumns
+from headrace.engine.kernel.fold import Fold
+from headrace.engine.kernel.partition import Partition, PartitionId, Progress, Refused
+from headrace.engine.marks import Mark
 from headrace.errors import InvalidEvent
-from headrace.events.columns import EventColumns
-from headrace.frontier import RESTING
-from headrace.kernel.fold import Fold
-from headrace.kernel.partition import Partition, PartitionId, Progress, Refused
-from headrace.marks import Mark
-from headrace.store.decisions import _ACCEPTED, Decisions
+from headrace.runtime.redis.decisions import _ACCEPTED, Decisions
+from headrace.watermark import RESTING
 
 _accept = Partition.accept
 

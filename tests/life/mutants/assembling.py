@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headrace.kernel.arrays import Ints
-from headrace.kernel.fold import Fold, MadeVectors
-from headrace.kernel.partition import Partition
-from headrace.kernel.timeline import Timeline
+from headrace.engine.kernel.arrays import Ints
+from headrace.engine.kernel.fold import Fold, MadeVectors
+from headrace.engine.kernel.partition import Partition
+from headrace.engine.kernel.timeline import Timeline
 from headrace_feature.outputs import VectorOutputs
 
 

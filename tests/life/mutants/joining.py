@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from headrace.kernel.join import Decided, Entry, Join, Outcome, Rule, Watermarks
+from headrace.engine.kernel.join import Decided, Entry, Join, Outcome, Rule, Watermarks
 from headrace_feature.joining import JoinWorker
 
 

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from headrace.learning import Learning
-from headrace.learning.rows import Row, Rows
-from headrace.learning.steps import BinaryStep, Scored
+from headrace.engine.learning import Learning
+from headrace.engine.learning.rows import Row, Rows
+from headrace.engine.learning.steps import BinaryStep, Scored
 from headrace_learner.__main__ import main
 from headrace_learner.checkpoint import Checkpoints
 from tests.life.mutants import chosen

@@ -13,7 +13,7 @@ import redis
 
 from headrace import embedded
 from headrace.client import IngestClient, Progress, play
-from headrace.store.quality import QualityBoard
+from headrace.runtime.redis.quality import QualityBoard
 from headrace.wire.times import Rest
 from tests.deadline import until
 from tests.life.recorder import Tail

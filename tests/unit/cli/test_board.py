@@ -9,7 +9,7 @@ import time
 from rich.console import Console
 
 from headrace.cli import board
-from headrace.store.status import ServiceStatus, TakeoverStatus
+from headrace.runtime.redis.status import ServiceStatus, TakeoverStatus
 from headrace.wire.times import Rest
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from headrace import declare, definition
+from headrace import declare
 from headrace.cli.examples import example_command, example_event
 from headrace.cli.program import run
+from headrace.wire import compiled_loop
 
 _LOOP = """
 from datetime import datetime
@@ -62,7 +63,7 @@ def test_check_names_the_mistakes(loop: Path, capsys: pytest.CaptureFixture[str]
 def test_compile_writes_what_services_read(loop: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     compiled = loop.with_suffix(".json")
     assert run(["compile", str(loop), "-o", str(compiled)]) == 0
-    assert definition.decode(compiled.read_bytes()) == declare.load(loop).definition
+    assert compiled_loop.decode(compiled.read_bytes()) == declare.load(loop).definition
     assert run(["compile", str(loop)]) == 0
     assert capsysbinary.readouterr().out == compiled.read_bytes()
 

@@ -19,7 +19,7 @@ from headrace.cli.guard import Guard
 from headrace.cli.output import say, say_bytes, say_line
 from headrace.cli.program import run
 from headrace.errors import HeadraceError, Unavailable
-from headrace.store.status import JoinStatus, PartitionStatus, ServiceStatus, StoppedModel, TakeoverStatus
+from headrace.runtime.redis.status import JoinStatus, PartitionStatus, ServiceStatus, StoppedModel, TakeoverStatus
 from tests.unit.test_wording import ODD_TIMES
 
 HOSTILE = "\x1b[2J\x9b31m\u202e[/red][bold]x\n\x07"

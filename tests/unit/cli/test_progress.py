@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from headrace.cli.progress_tables import advice, join_cells, stream_cells, streams_of
-from headrace.store.status import JoinStatus, PartitionStatus, ServiceStatus
+from headrace.runtime.redis.status import JoinStatus, PartitionStatus, ServiceStatus
 
 HOUR = 3_600_000_000
 

@@ -17,10 +17,10 @@ from headrace.declare import load
 from headrace.definition import LoopDefinition
 from headrace.errors import InvalidRequest, UnknownName
 from headrace.history.alterations import Alterations
-from headrace.log.letters import Letter
-from headrace.log.position import START
+from headrace.runtime.pulsar.dead_letters import Letter
 from headrace.v1.dead_letter_pb2 import DeadLetter
 from headrace.v1.vector_pb2 import Value
+from headrace.wire.position import START
 
 FLIGHTS = Path(__file__).parents[3] / "examples" / "flights" / "loop.py"
 

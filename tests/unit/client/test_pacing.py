@@ -9,7 +9,7 @@ import pytest
 from headrace.client.pacing import ClosedLoop, Slowest, TimedPace
 from headrace.client.player import WallClock, pace_of
 from headrace.errors import InvalidRequest
-from headrace.store.status import ServiceStatus
+from headrace.runtime.redis.status import ServiceStatus
 
 SECOND = 1_000_000
 

@@ -17,7 +17,7 @@ from headrace.client.pacing import ClosedLoop, Pace, TimedPace, Window
 from headrace.client.player import Look, Player, Progress
 from headrace.definition import Field, FieldType, LoopDefinition, StreamDefinition
 from headrace.errors import Unavailable, UnknownName
-from headrace.store.status import ServiceStatus
+from headrace.runtime.redis.status import ServiceStatus
 
 LATENESS = 100
 #: The log's note for the end of a history.

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from river import compose, linear_model, naive_bayes, optim, preprocessing, tree
 
-from headrace import Count, Label, Last, Loop, Max, Mean, Min, Model, Std, Stream, Sum, View, col, definition
+from headrace import Count, Label, Last, Loop, Max, Mean, Min, Model, Std, Stream, Sum, View, col
 from headrace.declare import LoadedLoop, compile, learners
 from headrace.declare.durations import parse_duration
 from headrace.definition import (
@@ -30,6 +30,7 @@ from headrace.definition import (
     Window,
 )
 from headrace.errors import DefinitionErrors, UnknownName
+from headrace.wire import compiled_loop
 
 HOUR = 3_600_000_000
 
@@ -328,21 +329,21 @@ def test_what_a_model_refers_to_belongs_to_the_loop() -> None:
 
 def test_a_compiled_loop_is_read_as_it_was_written(loaded: Callable[..., LoadedLoop]) -> None:
     loop = loaded().definition
-    assert definition.decode(definition.encode(loop)) == loop
+    assert compiled_loop.decode(compiled_loop.encode(loop)) == loop
 
 
 def test_hashes_are_the_same_in_every_process(loaded: Callable[..., LoadedLoop]) -> None:
     here = loaded()
     program = (
-        "import sys; from headrace.declare import load; from headrace.definition import encode;"
+        "import sys; from headrace.declare import load; from headrace.wire.compiled_loop import encode;"
         "sys.stdout.buffer.write(encode(load(sys.argv[1]).definition))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "1"}
     there = subprocess.run(
         [sys.executable, "-c", program, str(here.path)], env=environment, capture_output=True, check=True
     ).stdout
-    assert there == definition.encode(here.definition)
-    assert definition.decode(there).models[0].hash == here.definition.models[0].hash
+    assert there == compiled_loop.encode(here.definition)
+    assert compiled_loop.decode(there).models[0].hash == here.definition.models[0].hash
 
 
 def version(loop: LoadedLoop) -> str:
@@ -403,4 +404,4 @@ def test_the_learner_of_a_model_is_new_each_time(loaded: Callable[..., LoadedLoo
 
 
 def test_every_part_of_the_definition_is_plain_data(loaded: Callable[..., LoadedLoop]) -> None:
-    assert msgspec.json.decode(definition.encode(loaded().definition))["body"]["name"] == "flights"
+    assert msgspec.json.decode(compiled_loop.encode(loaded().definition))["body"]["name"] == "flights"

@@ -14,8 +14,8 @@ from headrace.declare.mistakes import Mistakes
 from headrace.declare.operations import OPERATIONS
 from headrace.declare.resolving import Scope
 from headrace.definition import Apply, Column, FieldType, Literal
+from headrace.engine.kernel import expressions as kernel
 from headrace.errors import DefinitionError
-from headrace.kernel import expressions as kernel
 
 
 class Event(Stream, key="name", time="at", id="name"):

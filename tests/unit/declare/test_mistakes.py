@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
-from headrace import declare, export
+from headrace import declare
 from headrace.declare.place import Place
+from headrace.engine import export
 from headrace.errors import DefinitionErrors
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from headrace.declare import LoadedLoop, explain
 from headrace.definition import LoopDefinition
-from headrace.log.topics import Topics
-from headrace.store.partitions import view_names
-from headrace.store.rows import row_field
+from headrace.runtime.redis.partitions import view_names
+from headrace.runtime.redis.rows import row_field
+from headrace.wire.topics import Topics
 
 Edit = tuple[str, str]
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from headrace.declare import LoadedLoop
 from headrace.declare.durations import parse_duration
-from headrace.definition import LoopDefinition, decode, encode
+from headrace.definition import LoopDefinition
+from headrace.wire.compiled_loop import decode, encode
 
 DAY = parse_duration("1d")
 

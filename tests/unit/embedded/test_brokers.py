@@ -196,7 +196,7 @@ class FakeContainer:
 def test_a_container_is_made_with_the_same_tuning_and_keeps_its_ports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.log.admin.Admin.healthy", lambda self: True)
+    monkeypatch.setattr("headrace.runtime.pulsar.admin.Admin.healthy", lambda self: True)
     containers: list[FakeContainer] = []
 
     def make(image: str) -> FakeContainer:
@@ -237,7 +237,7 @@ def test_a_container_is_made_with_the_same_tuning_and_keeps_its_ports(
 def test_a_container_that_a_killed_process_left_is_removed_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.log.admin.Admin.healthy", lambda self: True)
+    monkeypatch.setattr("headrace.runtime.pulsar.admin.Admin.healthy", lambda self: True)
     containers: list[FakeContainer] = []
 
     def make(image: str) -> FakeContainer:
@@ -320,7 +320,9 @@ def test_a_container_whose_broker_loses_its_bookie_is_started_again(
         containers.append(Losing(image))
         return containers[-1]
 
-    monkeypatch.setattr("headrace.log.admin.Admin.healthy", lambda self: containers[0].calls.count("start") > 1)
+    monkeypatch.setattr(
+        "headrace.runtime.pulsar.admin.Admin.healthy", lambda self: containers[0].calls.count("start") > 1
+    )
     broker = ContainerBroker(tmp_path, make=make)
     broker.start()
     assert containers[0].calls == ["start", "stop", "start"]

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from headrace import declare
-from headrace.definition import LoopDefinition, encode
+from headrace.definition import LoopDefinition
 from headrace.embedded.schema_book import SchemaBook
 from headrace.errors import IncompatibleSchema
+from headrace.wire.compiled_loop import encode
 
 _LOOP = """
 from datetime import datetime

@@ -10,22 +10,22 @@ from dataclasses import dataclass, field
 import msgspec
 
 from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
+from headrace.engine.kernel.fold import Fold, MadeVectors
+from headrace.engine.kernel.partition import PartitionId, Progress, Reached, RowsId
+from headrace.engine.kernel.rows import FENCE_BYTES
+from headrace.engine.kernel.tiles import HEADER_BYTES
+from headrace.engine.marks import MARK
 from headrace.errors import CorruptState, Fenced, InvalidEvent
-from headrace.frontier import ENDED, UNKNOWN
-from headrace.kernel.fold import Fold, MadeVectors
-from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
-from headrace.kernel.rows import FENCE_BYTES
-from headrace.kernel.tiles import HEADER_BYTES
-from headrace.log.batch import Batch
-from headrace.log.dedupe import Accepted
-from headrace.log.position import Position
-from headrace.log.topics import END
-from headrace.marks import MARK
-from headrace.store.partitions import Standing, TakenOver
-from headrace.store.rows import Write
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.redis.partitions import Standing, TakenOver
+from headrace.runtime.redis.rows import Write
+from headrace.watermark import ENDED, UNKNOWN
+from headrace.wire.deduplication import Accepted
+from headrace.wire.position import Position
+from headrace.wire.topics import END
 from headrace_feature.folding import FoldWorker
 from headrace_feature.outputs import OutputReached
-from tests.unit.kernel.test_fold import Event
+from tests.unit.engine.kernel.test_fold import Event
 
 
 class Crash(BaseException):

@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from headrace.definition import LoopDefinition
-from headrace.frontier import ENDED
-from headrace.kernel.partition import PartitionId
-from headrace.log.position import Position
+from headrace.engine.kernel.partition import PartitionId
+from headrace.watermark import ENDED
+from headrace.wire.position import Position
+from tests.unit.engine.kernel.test_fold import LATENESS, SECOND, START, Event, loop
 from tests.unit.feature.folds import World, accept, batch, feed, worker
 from tests.unit.feature.test_folding import finish
-from tests.unit.kernel.test_fold import LATENESS, SECOND, START, Event, loop
 
 A, B = PartitionId("a", 0), PartitionId("b", 0)
 

@@ -11,18 +11,19 @@ import msgspec
 import pytest
 
 from headrace.definition import LoopDefinition
+from headrace.engine.kernel.partition import PartitionId, Progress, Reached, RowsId
+from headrace.engine.kernel.tiles import HEADER_BYTES
+from headrace.engine.marks import MARK
 from headrace.errors import CorruptState, Fenced
-from headrace.frontier import ENDED, RESTING
-from headrace.kernel.partition import PartitionId, Progress, Reached, RowsId
-from headrace.kernel.tiles import HEADER_BYTES
-from headrace.log.batch import Batch
-from headrace.log.position import START as LOG_START
-from headrace.log.position import Position
-from headrace.log.topics import CALL
-from headrace.marks import MARK
-from headrace.store.decisions import Tally, decode
-from headrace.store.partitions import view_names
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.redis.decisions import Tally, decode
+from headrace.runtime.redis.partitions import view_names
+from headrace.watermark import ENDED, RESTING
+from headrace.wire.position import START as LOG_START
+from headrace.wire.position import Position
+from headrace.wire.topics import CALL
 from headrace_feature.folding import FoldWorker
+from tests.unit.engine.kernel.test_fold import LATENESS, SECOND, START, Event, logs, loop
 from tests.unit.feature.folds import (
     Crash,
     Partitions,
@@ -36,7 +37,6 @@ from tests.unit.feature.folds import (
     promise,
     worker,
 )
-from tests.unit.kernel.test_fold import LATENESS, SECOND, START, Event, logs, loop
 
 A, B = PartitionId("a", 0), PartitionId("b", 0)
 Log = dict[PartitionId, list[tuple[int, Event]]]

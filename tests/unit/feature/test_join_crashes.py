@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headrace.definition import LoopDefinition
-from headrace.frontier import ENDED
-from headrace.kernel.join import Entry
-from headrace.log.batch import Batch
-from headrace.log.position import Position
-from headrace.log.tables import Kind, decode_log
-from headrace.store.pairs import JoinState
+from headrace.engine.kernel.join import Entry
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.redis.pairs import JoinState
+from headrace.watermark import ENDED
 from headrace.wire.envelope import Envelope
+from headrace.wire.position import Position
+from headrace.wire.tables import Kind, decode_log
 from tests.headers import header
 from tests.unit.feature.folds import Crash, World
 from tests.unit.feature.test_joining import Log, Pairs, joiner, labels, loop, vectors

@@ -13,20 +13,20 @@ import pytest
 
 from headrace import declare
 from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.engine.kernel.join import Entry, Index, Rule
+from headrace.engine.marks import MARK
 from headrace.errors import CorruptState, Fenced
-from headrace.frontier import ENDED, RESTING, UNKNOWN
-from headrace.kernel.join import Entry, Index, Rule
-from headrace.log.batch import Batch
-from headrace.log.position import START, Position
-from headrace.log.tables import Kind, Vectors, decode_log, encode_vectors
-from headrace.log.topics import END
-from headrace.marks import MARK
-from headrace.store.pairs import JoinState, Loaded
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.redis.pairs import JoinState, Loaded
+from headrace.watermark import ENDED, RESTING, UNKNOWN
 from headrace.wire.envelope import Envelope
+from headrace.wire.position import START, Position
+from headrace.wire.tables import Kind, Vectors, decode_log, encode_vectors
+from headrace.wire.topics import END
 from headrace_feature.joining import STEP, JoinWorker
 from headrace_feature.outputs import LogContent
 from tests.headers import header
-from tests.unit.kernel.waiting import WaitingEntries
+from tests.unit.engine.kernel.waiting import WaitingEntries
 
 HOUR = 3_600_000_000
 

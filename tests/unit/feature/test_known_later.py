@@ -12,9 +12,9 @@ import pytest
 
 from headrace import declare
 from headrace.definition import LoopDefinition
-from headrace.log.batch import Batch
-from headrace.log.position import Position
-from headrace.log.tables import Kind, LogEntries, Vectors, decode_log, encode_vectors
+from headrace.runtime.pulsar.batch import Batch
+from headrace.wire.position import Position
+from headrace.wire.tables import Kind, LogEntries, Vectors, decode_log, encode_vectors
 from tests.headers import header
 from tests.oracle.events import judge
 from tests.oracle.examples import examples_of

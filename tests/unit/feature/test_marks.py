@@ -8,18 +8,18 @@ import pytest
 from msgspec.structs import replace
 
 from headrace.definition import LoopDefinition
-from headrace.frontier import ENDED, UNKNOWN
-from headrace.log.batch import Batch
-from headrace.log.position import Position
-from headrace.marks import CONFIRMED, MARK, SENDER, WITHDRAWN
-from headrace.store.status import MarkStatus
+from headrace.engine.marks import CONFIRMED, MARK, SENDER, WITHDRAWN
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.redis.status import MarkStatus
+from headrace.watermark import ENDED, UNKNOWN
+from headrace.wire.position import Position
 from headrace_feature.joining import JoinWorker
+from tests.unit.engine.kernel.test_fold import SECOND, START, Event, loop
 from tests.unit.feature.folds import World, accept, feed, messages, payload, promise, worker
 from tests.unit.feature.test_folding import A, B, finish
 from tests.unit.feature.test_joining import HOUR, Log, Pairs, known, take, vectors, watermark
 from tests.unit.feature.test_joining import loop as asking
 from tests.unit.feature.test_joining import worker as joiner
-from tests.unit.kernel.test_fold import SECOND, START, Event, loop
 
 DAY = 24 * HOUR
 

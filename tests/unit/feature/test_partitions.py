@@ -11,7 +11,7 @@ import redis
 
 from headrace.definition import LoopDefinition
 from headrace.errors import WrongPartitions
-from headrace.store.status import Heartbeat, ServiceStatus, StatusBoard
+from headrace.runtime.redis.status import Heartbeat, ServiceStatus, StatusBoard
 from headrace_feature.bootstrap import Composition
 from headrace_feature.settings import FeatureSettings
 from tests.unit.feature import test_joining

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.events import EventColumns
-from headrace.kernel.assemble import Assembler, RowRead
-from headrace.kernel.folding import Folding, Folds
-from headrace.kernel.labels import Labels
-from headrace.kernel.partition import PartitionId
-from headrace.log.position import Position
-from headrace.log.topics import END_OF_HISTORY
+from headrace.engine.events import EventColumns
+from headrace.engine.kernel.assembly import Assembler, RowRead
+from headrace.engine.kernel.labels import Labels
+from headrace.engine.kernel.partition import PartitionId
+from headrace.engine.kernel.preparation import Folding, Folds
+from headrace.wire.position import Position
+from headrace.wire.topics import END_OF_HISTORY
 from headrace_feature.folding import FoldWorker
+from tests.unit.engine.kernel.test_fold import SECOND, START, Event, loop
 from tests.unit.feature import test_joining as joining
 from tests.unit.feature.folds import Crash, World, accept, feed, messages, promise, worker
 from tests.unit.feature.test_folding import finish, state
-from tests.unit.kernel.test_fold import SECOND, START, Event, loop
 
 A, B = PartitionId("a", 0), PartitionId("b", 0)
 POISON = "poison"

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from headrace.log.batch import Batch
-from headrace.log.consume import PartitionConsumer
-from headrace.log.position import Position
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.consumer import PartitionConsumer
+from headrace.wire.position import Position
 from headrace_feature.lanes import Delivery, Lane, Source, Worker
 from headrace_feature.reading import Silence, SourceReader
 

@@ -12,14 +12,14 @@ import pytest
 from msgspec import structs
 
 from headrace.definition import LoopDefinition
+from headrace.engine.kernel.partition import PartitionId
 from headrace.errors import Fenced, Unavailable
-from headrace.frontier import RESTING, UNKNOWN
 from headrace.history.remaking import ClosedQuestion, OpenQuestion, remake
 from headrace.history.streams import StreamHistory
-from headrace.kernel.partition import PartitionId
-from headrace.log.batch import Batch
-from headrace.log.position import START
-from headrace.log.tables import Kind, LogEntries, decode_log, encode_vectors
+from headrace.runtime.pulsar.batch import Batch
+from headrace.watermark import RESTING, UNKNOWN
+from headrace.wire.position import START
+from headrace.wire.tables import Kind, LogEntries, decode_log, encode_vectors
 from headrace_feature import remaking
 from headrace_feature.joining import JoinWorker
 from headrace_feature.remaking import Remaking, last_questions

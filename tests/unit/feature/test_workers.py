@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.definition import LoopDefinition
+from headrace.engine.kernel.partition import PartitionId
+from headrace.engine.kernel.tiles import HEADER_BYTES
 from headrace.errors import Fenced
-from headrace.frontier import ENDED
-from headrace.kernel.partition import PartitionId
-from headrace.kernel.tiles import HEADER_BYTES
-from headrace.log.position import Position
+from headrace.watermark import ENDED
+from headrace.wire.position import Position
 from headrace_feature.folding import FoldWorker
 from headrace_feature.tenure import Tenure
+from tests.unit.engine.kernel.test_fold import Event, logs, loop
 from tests.unit.feature.folds import World, batch, promise, worker
 from tests.unit.feature.test_folding import Log, timeline
-from tests.unit.kernel.test_fold import Event, logs, loop
 
 PARTITIONS = 3
 

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from headrace import files
 from headrace.definition import Field, FieldType, StreamDefinition
+from headrace.engine.events import StreamCodec
 from headrace.errors import InvalidEvent, InvalidRequest
-from headrace.events import StreamCodec
 from headrace.files import Rows
 
 STREAM = StreamDefinition(

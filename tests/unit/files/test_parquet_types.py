@@ -14,8 +14,8 @@ import pytest
 
 from headrace import files
 from headrace.definition import Field, FieldType, StreamDefinition
+from headrace.engine.events import StreamCodec
 from headrace.errors import InvalidEvent
-from headrace.events import StreamCodec
 from headrace.files import Rows
 
 STREAM = StreamDefinition(

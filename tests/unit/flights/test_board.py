@@ -8,7 +8,7 @@ from rich.console import Console
 
 from examples.flights import board
 from examples.flights.watch import Sample
-from headrace.quality import Point
+from headrace.engine.quality import Point
 from headrace.wire.times import Rest, WireTime
 
 METRICS = {"roc_auc": 0.76, "log_loss": 0.46, "accuracy": 0.8, "prior_log_loss": 0.55, "no_change_accuracy": 0.72}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from examples.flights.report import Story, Throughput, render
-from headrace.quality import Point
+from headrace.engine.quality import Point
 
 METRICS = {"roc_auc": 0.76, "log_loss": 0.46, "accuracy": 0.8, "prior_log_loss": 0.55, "no_change_accuracy": 0.72}
 SCORED = METRICS | {"scored": 80_000.0}

@@ -12,7 +12,12 @@ import numpy as np
 from river import linear_model, preprocessing
 
 from headrace.definition import LoopDefinition, ModelDefinition
-from headrace.events import StreamCodec
+from headrace.engine.events import StreamCodec
+from headrace.engine.kernel.fold import Fold, MadeVectors
+from headrace.engine.kernel.partition import PartitionId, Progress
+from headrace.engine.kernel.vector_replay import PASS_BYTES
+from headrace.engine.learning import Learning, version_of
+from headrace.engine.model_version import Version, texts_of
 from headrace.history.alterations import NONE, Alterations
 from headrace.history.comparing import Comparison
 from headrace.history.differences import Difference
@@ -20,14 +25,12 @@ from headrace.history.logged import LoggedModel, Selection
 from headrace.history.replaying import Replay
 from headrace.history.streams import StreamHistory
 from headrace.history.versions import PastVersions
-from headrace.kernel.fold import Fold, MadeVectors
-from headrace.kernel.partition import PartitionId, Progress
-from headrace.kernel.replay import PASS_BYTES
-from headrace.learning import Learning, version_of
-from headrace.log.batch import Batch
-from headrace.log.messages import Message as LogMessage
-from headrace.log.position import START, Position
-from headrace.log.tables import (
+from headrace.runtime.pulsar.batch import Batch
+from headrace.v1.dead_letter_pb2 import DeadLetter
+from headrace.wire.envelope import Envelope
+from headrace.wire.message import Message as LogMessage
+from headrace.wire.position import START, Position
+from headrace.wire.tables import (
     Kind,
     LogEntries,
     Predictions,
@@ -37,12 +40,9 @@ from headrace.log.tables import (
     encode_predictions,
     encode_vectors,
 )
-from headrace.log.topics import Topics
-from headrace.v1.dead_letter_pb2 import DeadLetter
-from headrace.version import Version, texts_of
-from headrace.wire.envelope import Envelope
+from headrace.wire.topics import Topics
 from tests.headers import header
-from tests.unit.kernel.test_fold import SECOND, Event, loop, partition_of
+from tests.unit.engine.kernel.test_fold import SECOND, Event, loop, partition_of
 
 TOPICS = Topics("l")
 EXAMPLES = 40

@@ -8,7 +8,7 @@ from pathlib import Path
 from headrace import declare
 from headrace.cli.against import as_text
 from headrace.definition import Field, FieldType, LoopDefinition
-from headrace.events.schema import conflicts
+from headrace.engine.events.schema import conflicts
 from headrace.history.changes import Facts, KeptEvents, compare
 from tests.contract.repository import ROOT
 

@@ -9,7 +9,7 @@ import pytest
 
 from headrace import declare
 from headrace.definition import LoopDefinition
-from headrace.events.schema import SchemaConflict
+from headrace.engine.events.schema import SchemaConflict
 from headrace.history.changes import Change, Facts, KeptEvents, Outcome, compare
 
 DAY = 86_400_000_000

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from headrace.definition import Column, FieldType, LabelDefinition
+from headrace.engine.kernel.labels import Labels
 from headrace.history.differences import Difference
 from headrace.history.examples import ExampleAudit
 from headrace.history.logged import Selection
 from headrace.history.streams import StreamHistory
-from headrace.kernel.labels import Labels
-from headrace.log.tables import Kind, LogEntries, encode_log
+from headrace.wire.tables import Kind, LogEntries, encode_log
 from tests.headers import envelope
+from tests.unit.engine.kernel.test_fold import SECOND, START, Event
 from tests.unit.history.served import TOPICS, Served
-from tests.unit.kernel.test_fold import SECOND, START, Event
 
 #: Labels come two seconds after their questions; the third question has none.
 QUESTIONS = [Event("a", str(number), START + 10 * number * SECOND, "p", float(number)) for number in range(5)]

@@ -13,16 +13,16 @@ import pytest
 from msgspec import structs
 
 from headrace.definition import Column, FieldType, Keep, LabelDefinition, LoopDefinition
+from headrace.engine.kernel.partition import PartitionId
 from headrace.errors import InvalidRequest
 from headrace.history.remaking import Remade, remake
 from headrace.history.streams import StreamHistory
-from headrace.kernel.partition import PartitionId
-from headrace.log.tables import Kind, LogEntries, decode_log, encode_log
+from headrace.wire.tables import Kind, LogEntries, decode_log, encode_log
 from tests.oracle.events import judge
 from tests.oracle.examples import examples_of, wrong_order
 from tests.oracle.record import LoggedEntry, Message, Streams
+from tests.unit.engine.kernel.test_fold import SECOND, START, Event
 from tests.unit.history.served import TOPICS, Served
-from tests.unit.kernel.test_fold import SECOND, START, Event
 
 WAIT = 20 * SECOND
 FIRST = LabelDefinition("label", "b", "a", "k", Column("x"), FieldType.BOOL, WAIT)

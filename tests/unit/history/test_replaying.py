@@ -9,17 +9,17 @@ import msgspec
 import numpy as np
 import pytest
 
+from headrace.engine.model_version import Version
 from headrace.errors import InvalidEvent, UnknownName
 from headrace.history.alterations import Alterations
 from headrace.history.differences import Difference
 from headrace.history.logged import Selection
-from headrace.log.position import Position
-from headrace.log.tables import encode_vectors
 from headrace.v1.models_pb2 import ModelVersion
-from headrace.version import Version
+from headrace.wire.position import Position
+from headrace.wire.tables import encode_vectors
 from tests.headers import header
+from tests.unit.engine.kernel.test_fold import SECOND, START, Event
 from tests.unit.history.served import TOPICS, Message, Served, encode
-from tests.unit.kernel.test_fold import SECOND, START, Event
 
 
 def events(count: int = 80) -> list[Event]:

@@ -8,7 +8,7 @@ from asyncio import Future
 from collections.abc import Sequence
 
 from headrace.errors import Overloaded, Unavailable
-from headrace.store.decisions import Tally
+from headrace.runtime.redis.decisions import Tally
 from headrace_ingest.ports import Note, Refused
 
 

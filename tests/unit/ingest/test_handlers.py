@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from headrace.engine.marks import Mark
 from headrace.errors import InvalidEvent, InvalidRequest, Overloaded, Unavailable, UnknownName
-from headrace.marks import Mark
-from headrace.store.decisions import Refusal, Tally
+from headrace.runtime.redis.decisions import Refusal, Tally
 from headrace_ingest.admission import Admission
 from headrace_ingest.handlers import MAX_REJECTIONS, Batch, Ingest, Summary
 from headrace_ingest.ports import Note

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
+from headrace.engine.marks import Mark
 from headrace.errors import Overloaded, Unavailable
-from headrace.log.produce import Producer
-from headrace.marks import Mark
+from headrace.runtime.pulsar.producer import Producer
 from headrace_ingest.lane import Lane
 from headrace_ingest.ports import Note
 from headrace_ingest.room import Room

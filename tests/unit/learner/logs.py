@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
-from headrace.log.messages import Message
-from headrace.log.position import Position
-from headrace.log.tables import Kind, LogEntries, encode_log
-from headrace.log.topics import END_OF_HISTORY
 from headrace.wire.envelope import Envelope
+from headrace.wire.message import Message
+from headrace.wire.position import Position
+from headrace.wire.tables import Kind, LogEntries, encode_log
+from headrace.wire.topics import END_OF_HISTORY
 
 Row = dict[str, float | str | None]
 

@@ -11,13 +11,12 @@ from msgspec import structs
 from river import tree
 
 from headrace.definition import Task
+from headrace.engine.learning import Learning
 from headrace.errors import CorruptState
-from headrace.learning import Learning
 from headrace_learner import checkpoint
 from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.statehash import state_hash
-
-from .logs import Row, definition, log
+from tests.unit.learner.logs import Row, definition, log
 
 _ROWS: list[Row] = [{"x": float(row % 7), "y": float(row % 3)} for row in range(60)]
 _LABELS = [row % 7 > 2 for row in range(60)]

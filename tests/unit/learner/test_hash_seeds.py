@@ -15,14 +15,13 @@ from typing import Any
 from river import compose, linear_model, naive_bayes, preprocessing, tree
 
 from headrace.definition import Task
-from headrace.learning import Learning, SortedSet, in_order
-from headrace.learning.versions import version_of
+from headrace.engine.learning import Learning, SortedSet, in_order
+from headrace.engine.learning.versions import version_of
 from headrace_learner import checkpoint
 from headrace_learner.statehash import state_hash
-from tests.unit.export.scores import FEATURES, label, vector
-from tests.unit.export.test_parity import PREDICTORS, TRANSFORMERS, both
-
-from .logs import Row, alternating, definition, messages
+from tests.unit.engine.export.scores import FEATURES, label, vector
+from tests.unit.engine.export.test_parity import PREDICTORS, TRANSFORMERS, both
+from tests.unit.learner.logs import Row, alternating, definition, messages
 
 _ROW: Row = {feature.name: "text" if feature.type == "string" else 1.0 for feature in FEATURES}
 _FINAL: dict[Task, Callable[[], Any]] = {

@@ -11,17 +11,16 @@ from msgspec import structs
 from river import datasets, linear_model, preprocessing
 
 from headrace.definition import Task
+from headrace.engine.learning import Learning
 from headrace.errors import CorruptState, LearnerFailed
-from headrace.frontier import RESTING, UNKNOWN
-from headrace.learning import Learning
-from headrace.log.messages import Message
-from headrace.log.position import START, Position
+from headrace.watermark import RESTING, UNKNOWN
 from headrace.wire.envelope import Envelope
+from headrace.wire.message import Message
+from headrace.wire.position import START, Position
 from headrace_learner import checkpoint
 from headrace_learner.statehash import state_hash
 from headrace_learner.takeover import Takeover
-
-from .logs import Row, alternating, definition, entries_of, log, message
+from tests.unit.learner.logs import Row, alternating, definition, entries_of, log, message
 
 _PAIRS = list(datasets.Bananas().take(400))
 _ROWS: list[Row] = [dict(row) for row, _ in _PAIRS]

@@ -10,10 +10,9 @@ import pytest
 from river import datasets, linear_model, metrics, preprocessing, tree
 
 from headrace.definition import Task
-from headrace.learning import Learning
+from headrace.engine.learning import Learning
 from headrace_learner.statehash import state_hash
-
-from .logs import Row, definition, log
+from tests.unit.learner.logs import Row, definition, log
 
 _LEARNERS: dict[str, Callable[[], Any]] = {
     "logistic": lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),

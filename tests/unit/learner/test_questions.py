@@ -14,16 +14,15 @@ from river import linear_model, metrics, naive_bayes, preprocessing, tree
 from river.evaluate import iter_progressive_val_score
 
 from headrace.definition import Task
+from headrace.engine.learning import Learning, Score, takes_weight
 from headrace.errors import LearnerFailed
-from headrace.learning import Learning, Score, takes_weight
-from headrace.log.messages import Message
-from headrace.log.tables import Kind
+from headrace.wire.message import Message
+from headrace.wire.tables import Kind
 from headrace_learner import checkpoint
 from headrace_learner.statehash import state_hash
-from tests.unit.export.scores import FEATURES, label, vector
-from tests.unit.export.test_parity import PREDICTORS, both
-
-from .logs import Entry, Row, alternating, definition, entries_of, log, message, messages
+from tests.unit.engine.export.scores import FEATURES, label, vector
+from tests.unit.engine.export.test_parity import PREDICTORS, both
+from tests.unit.learner.logs import Entry, Row, alternating, definition, entries_of, log, message, messages
 
 _ROW: Row = {feature.name: "text" if feature.type == "string" else 1.0 for feature in FEATURES}
 

@@ -13,10 +13,9 @@ from river.optim import SGD
 from river.preprocessing import StandardScaler
 
 from headrace.definition import Task
-from headrace.learning import Learning
-from headrace.quality import MARK, warning_of
-
-from .logs import Row, alternating, definition, messages
+from headrace.engine.learning import Learning
+from headrace.engine.quality import MARK, warning_of
+from tests.unit.learner.logs import Row, alternating, definition, messages
 
 _PAGE = Path(__file__).parents[3] / "docs" / "define-a-loop.md"
 _NAMES = {"LinearRegression": LinearRegression, "SGD": SGD, "StandardScaler": StandardScaler}

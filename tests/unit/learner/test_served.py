@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from river.linear_model import LogisticRegression
 
 from headrace.definition import ModelDefinition, Task
-from headrace.learning import Learning, ServedQuality, served
-from headrace.log.tables import Kind, Predictions
-from headrace.quality import Outcomes, quality_of
-
-from .logs import Entry, Row, alternating, definition, entries_of, message, messages
+from headrace.engine.learning import Learning, ServedQuality
+from headrace.engine.learning import served_quality as served
+from headrace.engine.quality import Outcomes, quality_of
+from headrace.wire.tables import Kind, Predictions
+from tests.unit.learner.logs import Entry, Row, alternating, definition, entries_of, message, messages
 
 _COUNT = 60
 _ROWS: list[Row] = [{"x": float(row)} for row in range(_COUNT)]

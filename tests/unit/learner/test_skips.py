@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from river import linear_model, preprocessing
 
 from headrace.definition import Task
+from headrace.engine.learning import Learning
 from headrace.errors import LearnerFailed
-from headrace.learning import Learning
-from headrace.log.position import START
-from headrace.log.skips import Skip, encode_skip, skips_in
+from headrace.runtime.pulsar.skips import Skip, encode_skip, skips_in
+from headrace.wire.position import START
 from headrace_learner.statehash import state_hash
-
-from .logs import Message, Row, definition, log
+from tests.unit.learner.logs import Message, Row, definition, log
 
 _ROWS: list[Row] = [{"n": float(index), "m": float(index % 3)} for index in range(40)]
 _LABELS = [index % 3 == 0 for index in range(40)]

@@ -9,8 +9,8 @@ from river.linear_model import LinearRegression, LogisticRegression
 from river.preprocessing import StandardScaler
 from river.tree import HoeffdingTreeClassifier
 
-from headrace.learning import not_finite
-from headrace.quality import NOT_FINITE, warning_of
+from headrace.engine.learning import not_finite
+from headrace.engine.quality import NOT_FINITE, warning_of
 
 
 @pytest.mark.parametrize("model", [StandardScaler() | LinearRegression(), StandardScaler() | LogisticRegression()])

@@ -10,14 +10,13 @@ import redis
 
 from headrace.definition import LoopDefinition, ModelDefinition, Task
 from headrace.errors import UnknownName
-from headrace.log.topics import END_OF_HISTORY
-from headrace.readiness import Dependencies
-from headrace.store.status import Heartbeat, ServiceStatus, StatusBoard
+from headrace.runtime.readiness import Dependencies
+from headrace.runtime.redis.status import Heartbeat, ServiceStatus, StatusBoard
+from headrace.wire.topics import END_OF_HISTORY
 from headrace_learner.bootstrap import chosen
 from headrace_learner.telling import tell
 from headrace_learner.worker import Standing, Worker
-
-from .logs import definition
+from tests.unit.learner.logs import definition
 
 
 @dataclass

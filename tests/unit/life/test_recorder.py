@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from headrace.log.position import Position
-from headrace.log.tables import Kind, LogEntries, Vectors, encode_log, encode_vectors
+from headrace.wire.position import Position
+from headrace.wire.tables import Kind, LogEntries, Vectors, encode_log, encode_vectors
 from tests.life.recorder import EntryLog, VectorLog
 from tests.oracle.record import Message
 from tests.unit.oracle.loops import MODEL

@@ -27,14 +27,14 @@ from headrace.definition import (
     ViewDefinition,
     Window,
 )
+from headrace.engine.events import StreamCodec
+from headrace.engine.export import to_onnx
+from headrace.engine.kernel.assembly import Assembler
+from headrace.engine.kernel.layout import Layout
+from headrace.engine.kernel.preparation import Folding
+from headrace.engine.kernel.rows import Operations, RowSet
 from headrace.errors import Unavailable
-from headrace.events import StreamCodec
-from headrace.export import to_onnx
-from headrace.kernel.assemble import Assembler
-from headrace.kernel.folding import Folding
-from headrace.kernel.layout import Layout
-from headrace.kernel.rows import Operations, RowSet
-from headrace.store.rows import row_field, row_key
+from headrace.runtime.redis.rows import row_field, row_key
 from headrace.v1 import models_pb2
 from headrace_scorer.rows import Fields
 from headrace_scorer.scorer import Scorer, Unscored

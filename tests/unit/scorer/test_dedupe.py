@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.log.dedupe import Accepted
-from headrace.log.position import Position
+from headrace.wire.deduplication import Accepted
+from headrace.wire.position import Position
 
 # The outputs of owners, in order: each starts with its marker, after or before the place where the last one ended.
 owners = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 8)), min_size=1, max_size=5)

@@ -12,10 +12,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from headrace.definition import ModelDefinition
+from headrace.engine.model_version import Version
 from headrace.errors import CorruptState, Implausible, InvalidRequest, Overloaded
 from headrace.inference import grpc_service_pb2 as pb
 from headrace.v1 import models_pb2
-from headrace.version import Version
 from headrace_scorer.handlers.inference import InferenceHandler
 from headrace_scorer.handlers.tensors import MOST_VALUES
 from headrace_scorer.scorer import Answer, Request

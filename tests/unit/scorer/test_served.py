@@ -12,9 +12,9 @@ import pulsar
 import pytest
 
 from headrace.errors import NoModelYet
-from headrace.log.position import Position
-from headrace.log.tables import decode_predictions, decode_vectors
-from headrace.log.topics import Topics
+from headrace.wire.position import Position
+from headrace.wire.tables import decode_predictions, decode_vectors
+from headrace.wire.topics import Topics
 from headrace_scorer.scorer import Answer, Request
 from headrace_scorer.served import ServedQueue, ServedSender, messages
 from tests.headers import header

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from headrace.definition import ModelDefinition
-from headrace.log.batch import Batch
-from headrace.log.position import Position
-from headrace.log.tables import MAX_ROWS, Predictions, Vectors, decode_predictions, encode_vectors
-from headrace.version import Version
+from headrace.engine.model_version import Version
+from headrace.runtime.pulsar.batch import Batch
+from headrace.wire.position import Position
+from headrace.wire.tables import MAX_ROWS, Predictions, Vectors, decode_predictions, encode_vectors
 from headrace_scorer.stream import Outcome, StreamScorer
 from tests.headers import header
 from tests.unit.scorer.support import FRAUD, SORT, asked_of_river, learner, version

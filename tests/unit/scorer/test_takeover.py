@@ -12,13 +12,13 @@ import pytest
 from msgspec import structs
 
 from headrace.definition import Aggregate, Column, FeatureDefinition, FieldType, LoopDefinition, ModelDefinition
+from headrace.engine.former import ALL, Former, Selection, selection, widened
+from headrace.engine.kernel.assembly import Assembler
 from headrace.errors import InvalidEvent
-from headrace.former import ALL, Former, Selection, selection, widened
-from headrace.kernel.assemble import Assembler
-from headrace.log.tables import decode_predictions, decode_vectors
-from headrace.log.topics import Topics
-from headrace.store.rows import row_field
+from headrace.runtime.redis.rows import row_field
 from headrace.v1 import models_pb2
+from headrace.wire.tables import decode_predictions, decode_vectors
+from headrace.wire.topics import Topics
 from headrace_scorer.kept import KeptVersions
 from headrace_scorer.scorer import Request, Scorer
 from headrace_scorer.served import ServedQueue, messages

@@ -11,10 +11,10 @@ from typing import Any
 import pulsar
 import pytest
 
+from headrace.engine.model_version import Version
 from headrace.errors import WrongPartitions
-from headrace.log.tables import decode_predictions
-from headrace.log.topics import Topics
-from headrace.version import Version
+from headrace.wire.tables import decode_predictions
+from headrace.wire.topics import Topics
 from headrace_scorer.kept import KeptVersions
 from headrace_scorer.stream import StreamScorer
 from headrace_scorer.telling import Progress

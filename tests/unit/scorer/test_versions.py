@@ -10,14 +10,14 @@ import pytest
 from msgspec import structs
 
 from headrace.definition import ModelDefinition
+from headrace.engine.export import to_onnx
+from headrace.engine.model_version import Version
 from headrace.errors import CorruptState, NoModelYet, UnknownName
-from headrace.export import to_onnx
-from headrace.log.batch import Batch
-from headrace.log.messages import WrongMessage
-from headrace.log.position import Position
-from headrace.log.versions import versions_in
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.messages import WrongMessage
+from headrace.runtime.pulsar.model_versions import versions_in
 from headrace.v1 import models_pb2
-from headrace.version import Version
+from headrace.wire.position import Position
 from headrace_scorer.versions import Versions
 from tests.headers import header
 from tests.unit.scorer.support import FRAUD, LOOP, SORT, WORTH, Notes, learner, version

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.engine.kernel.rows import FENCE_BYTES
+from headrace.engine.kernel.stored_rows import StoredReader
+from headrace.engine.kernel.tiles import HEADER_BYTES
 from headrace.errors import NewerFormat, OlderFormat, Unreadable
-from headrace.kernel.rows import FENCE_BYTES
-from headrace.kernel.stored import StoredReader
-from headrace.kernel.tiles import HEADER_BYTES
-from headrace.log.tables import decode_log, decode_predictions, decode_vectors
 from headrace.wire import document, frame
 from headrace.wire.envelope import Envelope, read_envelope
+from headrace.wire.tables import decode_log, decode_predictions, decode_vectors
 from tests.wire_samples import MODEL, layout, read_row, row, samples
 
 SAMPLES = samples()

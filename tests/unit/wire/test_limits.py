@@ -16,13 +16,15 @@ from headrace.definition import (
     StreamDefinition,
     Task,
 )
+from headrace.engine.events import StreamCodec
+from headrace.engine.kernel.trial import Trial
 from headrace.errors import TooLarge
-from headrace.events import StreamCodec
-from headrace.kernel.trial import Trial
-from headrace.log.letters import Letter
-from headrace.log.position import START
-from headrace.log.refusals import MAX_EVENT, letter_message
-from headrace.log.tables import (
+from headrace.runtime.pulsar.dead_letter_writer import MAX_EVENT, letter_message
+from headrace.runtime.pulsar.dead_letters import Letter
+from headrace.v1.dead_letter_pb2 import DeadLetter
+from headrace.wire.limits import MAX_MESSAGE, MAX_ROW
+from headrace.wire.position import START
+from headrace.wire.tables import (
     Kind,
     LogEntries,
     Predictions,
@@ -34,9 +36,7 @@ from headrace.log.tables import (
     prediction_messages,
     vector_messages,
 )
-from headrace.log.topics import Topics
-from headrace.v1.dead_letter_pb2 import DeadLetter
-from headrace.wire.limits import MAX_MESSAGE, MAX_ROW
+from headrace.wire.topics import Topics
 
 TEXT = FeatureDefinition("text", FieldType.STRING, Column("text"))
 MODEL = ModelDefinition("m", "asked", "told", Task.MULTICLASS, (TEXT,), "learner")

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from headrace import definition, embedded
+from headrace import embedded
 from headrace.errors import InvalidSettings, NewerFormat, OlderFormat
-from headrace.settings import ServiceSettings
-from headrace.store.definitions import DefinitionStore
+from headrace.runtime.redis.definitions import DefinitionStore
+from headrace.runtime.settings import ServiceSettings
+from headrace.wire import compiled_loop
 from tests.integration.test_feature import LOOP
 from tests.wire_samples import LOOP as SAMPLE
 
 OLDER = (Path(__file__).parents[2] / "contract" / "recorded" / "loop.0").read_bytes()
-NEWER = definition.encode(SAMPLE).replace(b'"format":1,"version":"0.1"', b'"format":2,"version":"0.2"')
+NEWER = compiled_loop.encode(SAMPLE).replace(b'"format":1,"version":"0.1"', b'"format":2,"version":"0.2"')
 
 
 class Store:
@@ -50,5 +51,5 @@ def test_a_store_of_another_headrace_is_refused_and_a_damaged_definition_is_not(
     for value, error in ((OLDER, OlderFormat), (NEWER, NewerFormat)):
         with pytest.raises(error):
             DefinitionStore(Store(value), "loop").refuse_older()  # type: ignore[arg-type]
-    for value in (None, b"", b"junk", definition.encode(SAMPLE)[:-9], definition.encode(SAMPLE)):
+    for value in (None, b"", b"junk", compiled_loop.encode(SAMPLE)[:-9], compiled_loop.encode(SAMPLE)):
         DefinitionStore(Store(value), "loop").refuse_older()  # type: ignore[arg-type]

@@ -102,8 +102,8 @@ def _facts(
     """Return what the broker and the store say, and what was not looked at."""
     from headrace.history.changes import Facts
     from headrace.history.facts import FactFinder
-    from headrace.log.admin import Admin
-    from headrace.store.connection import connect
+    from headrace.runtime.pulsar.admin import Admin
+    from headrace.runtime.redis.connection import connect
 
     target = running.target
     if target is None:

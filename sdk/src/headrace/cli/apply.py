@@ -33,9 +33,9 @@ def command(loop: Path, pulsar_admin: str, namespace: str | None) -> None:
       headrace apply loop.py --pulsar-admin http://broker:8080
     """
     from headrace import declare
-    from headrace.log.admin import Admin
-    from headrace.log.provisioning import provision, topics_of
-    from headrace.settings import ServiceSettings
+    from headrace.runtime.pulsar.admin import Admin
+    from headrace.runtime.pulsar.provisioning import provision, topics_of
+    from headrace.runtime.settings import ServiceSettings
 
     definition = declare.load(loop).definition
     options: dict[str, Any] = {"loop": Path(os.devnull), **({"namespace": namespace} if namespace else {})}

@@ -53,7 +53,7 @@ def command(
       headrace backfill --redis redis://store:6379/0 --pulsar pulsar://broker:6650 --definition loop.json
     """
     from headrace.history.backfill import Backfill
-    from headrace.store.connection import connect
+    from headrace.runtime.redis.connection import connect
 
     target = find(loop, data, redis)
     loop_definition = definition_of(target, definition)

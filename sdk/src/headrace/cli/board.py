@@ -12,7 +12,7 @@ import msgspec
 
 from headrace.cli.output import cell
 from headrace.cli.progress_tables import advice, join_cells, joins_of, mark_lines, stream_cells, streams_of
-from headrace.quality.warning import MARK
+from headrace.engine.quality.warning import MARK
 from headrace.wire.times import Rest
 from headrace.wording import format_span, format_time, printable, takeover_text
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-    from headrace.store.status import ServiceStatus
+    from headrace.runtime.redis.status import ServiceStatus
 
 _DEAD_LETTERS = "dead_letters"
 _WHOLE = ("examples", "scored", "unasked", "dropped", "served", "unserved", "drift_alarms")
@@ -33,7 +33,7 @@ _LARGE = 1e9
 def complete(statuses: Iterable[ServiceStatus]) -> list[ServiceStatus]:
     """Return the statuses, plus a row for each service without a reporting process: one that is down must be seen."""
     from headrace.embedded.processes import SERVICES
-    from headrace.store.status import ServiceStatus
+    from headrace.runtime.redis.status import ServiceStatus
 
     rows = list(statuses)
     missing = set(SERVICES) - {status.service for status in rows}

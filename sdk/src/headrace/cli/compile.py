@@ -19,9 +19,10 @@ def command(loop: Path, output: Path | None) -> None:
     Example:
       headrace compile loop.py -o loop.json
     """
-    from headrace import declare, definition
+    from headrace import declare
+    from headrace.wire import compiled_loop
 
-    data = definition.encode(declare.load(loop).definition) + b"\n"
+    data = compiled_loop.encode(declare.load(loop).definition) + b"\n"
     if output is None:
         say_bytes(data)
     else:

@@ -81,7 +81,7 @@ def _description(model: models_pb2.DescribeModelResponse) -> dict[str, object]:
 
 def _quality_lines(model: models_pb2.DescribeModelResponse) -> list[str]:
     """Format the metrics as of the question, those of what was served, and a warning if it is worse than its prior."""
-    from headrace.quality.warning import MARK, warning_of
+    from headrace.engine.quality.warning import MARK, warning_of
 
     names = sorted(model.metrics, key=lambda name: (name.startswith(("served", "unserved")), name))
     values = {name: f"{value:.6g}" if value == value else "-" for name, value in model.metrics.items()}

@@ -75,9 +75,9 @@ def headrace() -> None:
     Example:
       headrace up loop.py
     """
-    from headrace import logs
+    from headrace.runtime import logging
 
-    logs.only_errors()
+    logging.only_errors()
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from headrace.quality.warning import warning_of
+from headrace.engine.quality.warning import warning_of
 from headrace.wording import counted, format_span, format_time, quoted, shown
 
 if TYPE_CHECKING:
-    from headrace.store.status import JoinStatus, MarkStatus, PartitionStatus, ServiceStatus
+    from headrace.runtime.redis.status import JoinStatus, MarkStatus, PartitionStatus, ServiceStatus
 
 #: Seconds that events may wait before the advice says what they wait for.
 _LONG_S = 10.0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from headrace.history.logged import Selection
     from headrace.history.replaying import Replay
     from headrace.history.streams import StreamHistory
-    from headrace.log.topics import Topics
+    from headrace.wire.topics import Topics
 
 
 class _Time(click.ParamType):
@@ -164,7 +164,7 @@ class _Reading:
     ) -> None:
         from headrace.history.logs import BrokerLogs
         from headrace.history.streams import StreamHistory
-        from headrace.log.topics import Topics
+        from headrace.wire.topics import Topics
 
         self._logs = BrokerLogs(client)
         self._loop = loop

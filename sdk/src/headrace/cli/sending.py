@@ -93,8 +93,8 @@ def definition_of(target: Target, path: Path | None) -> LoopDefinition:
     Unavailable
         The store does not answer.
     """
-    from headrace.definition import decode
     from headrace.errors import Unreadable
+    from headrace.wire.compiled_loop import decode
 
     file = path or (target.data / "loop.json" if target.data else None)
     if file is None:
@@ -107,8 +107,8 @@ def definition_of(target: Target, path: Path | None) -> LoopDefinition:
 
 def _stored_definition(target: Target) -> LoopDefinition:
     """Return the definition that the loop's feature service has stored."""
-    from headrace.store.connection import connect
-    from headrace.store.definitions import DefinitionStore
+    from headrace.runtime.redis.connection import connect
+    from headrace.runtime.redis.definitions import DefinitionStore
 
     with connect(target.redis) as store:
         definition = DefinitionStore(store, target.loop).read()

@@ -17,7 +17,7 @@ from headrace.wording import quoted, shown
 
 if TYPE_CHECKING:
     from headrace.definition import ModelDefinition
-    from headrace.store.status import StoppedModel
+    from headrace.runtime.redis.status import StoppedModel
 
 
 @click.command("skip")
@@ -51,8 +51,8 @@ def command(
     Example:
       headrace skip late_arrival UA1545
     """
-    from headrace.log.skips import Skip, write_skip
-    from headrace.log.topics import Topics
+    from headrace.runtime.pulsar.skips import Skip, write_skip
+    from headrace.wire.topics import Topics
 
     target = find(loop, data, redis)
     name = _find(definition_of(target, definition).models, model).name

@@ -15,7 +15,7 @@ from headrace.cli.output import cell, say
 from headrace.cli.target import Target, find
 
 if TYPE_CHECKING:
-    from headrace.store.status import ServiceStatus
+    from headrace.runtime.redis.status import ServiceStatus
 
 _EVERY_S = 1.0
 

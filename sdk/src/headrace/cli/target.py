@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from headrace.embedded.running import UpFile
-    from headrace.settings import ServiceSettings
-    from headrace.store.status import ServiceStatus
+    from headrace.runtime.redis.status import ServiceStatus
+    from headrace.runtime.settings import ServiceSettings
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -51,7 +51,7 @@ class Target:
         Unavailable
             Its store does not answer.
         """
-        from headrace.store.status import StatusBoard
+        from headrace.runtime.redis.status import StatusBoard
 
         try:
             with _store(self.redis) as store:
@@ -88,7 +88,7 @@ def broker_of(target: Target, url: str | None) -> Iterator[tuple[pulsar.Client, 
     click.UsageError
         The address of its broker is unknown.
     """
-    from headrace.log.connection import connect
+    from headrace.runtime.pulsar.connection import connect
 
     broker = url or target.pulsar
     if broker is None:
@@ -103,7 +103,7 @@ def broker_of(target: Target, url: str | None) -> Iterator[tuple[pulsar.Client, 
 
 def broker_settings(url: str | None, namespace: str | None) -> ServiceSettings:
     """Return settings for a broker: the token, and whatever is not given, come from the environment."""
-    from headrace.settings import ServiceSettings
+    from headrace.runtime.settings import ServiceSettings
 
     defaults: dict[str, Any] = {"loop": Path(os.devnull)}
     options = {"pulsar_url": url, "namespace": namespace}

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, Self
 import grpc
 import msgspec
 
-from headrace.call_limits import retry_delay
 from headrace.errors import HeadraceError, InvalidEvent, InvalidRequest, Overloaded, Unavailable
+from headrace.runtime.grpc.call_limits import retry_delay
 from headrace.v1 import ingest_pb2, ingest_pb2_grpc
 from headrace.wording import microseconds
 

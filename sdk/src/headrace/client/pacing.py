@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from headrace.client.merging import BEFORE_ALL
-from headrace.store.status import ServiceStatus
+from headrace.runtime.redis.status import ServiceStatus
 from headrace.wire.times import from_wire
 
 

@@ -15,10 +15,10 @@ from headrace.client.merging import BEFORE_ALL, Origins, Row, Source, merge, sou
 from headrace.client.outcome import RejectedRow, rejected_rows
 from headrace.client.pacing import ClosedLoop, Pace, Slowest, TimedPace
 from headrace.definition import LoopDefinition, StreamDefinition
+from headrace.engine.marks import Marking
 from headrace.errors import InvalidRequest, Unavailable
-from headrace.marks import Marking
-from headrace.store.connection import store_errors
-from headrace.store.status import ServiceStatus, StatusBoard
+from headrace.runtime.redis.connection import store_errors
+from headrace.runtime.redis.status import ServiceStatus, StatusBoard
 
 #: How many events a player at full speed may be ahead of the loop's slowest service.
 AHEAD = 20_000

@@ -9,7 +9,7 @@ from headrace.errors import InvalidEvent, InvalidRequest
 
 if TYPE_CHECKING:
     from headrace.client.ingest import IngestClient
-    from headrace.log.letters import Letter
+    from headrace.runtime.pulsar.dead_letters import Letter
 
 #: Letters of one call: few enough for the answer to name all that were refused.
 _RUN = 100

@@ -24,7 +24,7 @@ from headrace.definition import (
     ViewDefinition,
     titles,
 )
-from headrace.marks import Marking
+from headrace.engine.marks import Marking
 
 #: Upper estimates of the bytes of an id, of an entry of the join, and of each value of a vector in it. Valkey needs 76
 #: for an id of 13 characters, and 229 for an entry with a vector of 90 bytes.
@@ -72,7 +72,7 @@ def _inner_text(expression: Expression, titles: Mapping[str, str]) -> str:
 
 def topic(loop: LoopDefinition, stream: str) -> str:
     """Return the full name of a stream's topic in the default namespace."""
-    from headrace.log.topics import Topics
+    from headrace.wire.topics import Topics
 
     return Topics(loop.name).stream(stream)
 

@@ -73,7 +73,7 @@ def check(
 
 def _check_weights(learner: object, place: Place, part: str, mistakes: Mistakes) -> None:
     # Imported only here: few loops need it, and it loads the broker's client.
-    from headrace.learning import takes_weight
+    from headrace.engine.learning import takes_weight
 
     if not takes_weight(learner):
         problem = f"its label keeps a share of a class, and its learner, {_last_step(learner)}, takes no weights"
@@ -225,7 +225,7 @@ def _check_converter(
     part: str,
     mistakes: Mistakes,
 ) -> None:
-    from headrace import export
+    from headrace.engine import export
 
     try:
         export.check(learner)

@@ -1,6 +1,6 @@
 """The operations of expressions and their types: the complete list.
 
-`headrace.kernel.expressions` computes exactly these. There, numbers are float64, booleans 1.0 and
+`headrace.engine.kernel.expressions` computes exactly these. There, numbers are float64, booleans 1.0 and
 0.0, a missing value is NaN (or None for a string). A missing argument makes the result missing, except
 for ``is_missing`` and ``fill``.
 """

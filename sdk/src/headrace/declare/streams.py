@@ -15,7 +15,7 @@ from headrace.declare.expressions import Column
 from headrace.declare.mistakes import Mistakes, instead_of
 from headrace.declare.place import Place
 from headrace.definition import Field, FieldType, StreamDefinition
-from headrace.marks import Marking
+from headrace.engine.marks import Marking
 
 #: The types that a field may be annotated with.
 TYPES: dict[object, FieldType] = {

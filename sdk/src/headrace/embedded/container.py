@@ -18,7 +18,7 @@ from headrace.embedded.official import JVM, STARTS, TUNING, loses_its_bookie
 from headrace.embedded.ports import HOST, PortBook, free_port
 from headrace.embedded.servers import Server
 from headrace.errors import Unavailable
-from headrace.log.admin import Admin
+from headrace.runtime.pulsar.admin import Admin
 
 IMAGE = f"apachepulsar/pulsar:{VERSION}"
 

@@ -17,7 +17,7 @@ from headrace.embedded.premises import private_directory, write_private
 from headrace.embedded.processes import log_report
 from headrace.embedded.servers import ChildServer
 from headrace.errors import Unavailable
-from headrace.log.admin import Admin
+from headrace.runtime.pulsar.admin import Admin
 
 _ADMIN_PORT = "broker-admin"
 

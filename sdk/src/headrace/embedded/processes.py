@@ -22,7 +22,7 @@ from headrace.embedded.ports import HOST, PortBook
 from headrace.embedded.premises import private_directory
 from headrace.embedded.restarts import Delays, Restarts
 from headrace.errors import HeadraceError, Unavailable, UnknownName
-from headrace.store.status import ServiceStatus, StatusBoard, status_key
+from headrace.runtime.redis.status import ServiceStatus, StatusBoard, status_key
 
 #: The services, in display order, and the module that runs each.
 SERVICES = {
@@ -321,7 +321,7 @@ class _Start:
 
 def kernel_is_compiled() -> bool:
     """Return whether the compiled kernel is cached: the first start on a machine compiles it, for about a minute."""
-    spec = importlib.util.find_spec("headrace.kernel")
+    spec = importlib.util.find_spec("headrace.engine.kernel")
     folders = [Path(path) for path in (spec.submodule_search_locations or ())] if spec else []
     cache = os.environ.get("NUMBA_CACHE_DIR")
     places = [Path(cache)] if cache else [folder / "__pycache__" for folder in folders]

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headrace import definition
 from headrace.definition import LoopDefinition
 from headrace.embedded.locks import DirectoryLock, is_held
 from headrace.embedded.pair import Servers
@@ -19,12 +18,13 @@ from headrace.embedded.premises import UP_LOCK, problems_of, replace_private, wr
 from headrace.embedded.processes import Report, Supervisor, Surroundings, log_report
 from headrace.embedded.schema_book import SchemaBook
 from headrace.errors import NewerFormat, OlderFormat, Unavailable, Unreadable
-from headrace.log.admin import Admin
-from headrace.log.provisioning import provision
-from headrace.settings import ServiceSettings
+from headrace.runtime.pulsar.admin import Admin
+from headrace.runtime.pulsar.provisioning import provision
+from headrace.runtime.settings import ServiceSettings
+from headrace.wire import compiled_loop
 
 if TYPE_CHECKING:
-    from headrace.store.status import ServiceStatus
+    from headrace.runtime.redis.status import ServiceStatus
 
 #: Further variables for all services, or a function that returns those of an instance.
 Environment = Mapping[str, str] | Callable[[str], Mapping[str, str]]
@@ -246,7 +246,7 @@ def run(
                 SchemaBook(directory).register(loop)
             _provision(servers.admin_url, loop, settings)
             # Write it only now: a loop that is refused must not replace the definition of the previous one.
-            write_private(file, definition.encode(loop))
+            write_private(file, compiled_loop.encode(loop))
             surroundings = Surroundings(
                 loop.name,
                 file,
@@ -302,7 +302,7 @@ def _publish(running: RunningLoop) -> Iterator[None]:
 def _refuse_other_formats(file: Path) -> None:
     """Refuse a data directory of another version of headrace, before anything in it is touched."""
     try:
-        definition.decode(file.read_bytes(), str(file))
+        compiled_loop.decode(file.read_bytes(), str(file))
     except (OlderFormat, NewerFormat):
         raise
     except (FileNotFoundError, Unreadable):

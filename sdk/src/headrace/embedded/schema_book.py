@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headrace import definition
 from headrace.definition import Field, LoopDefinition
 from headrace.embedded.premises import replace_private
+from headrace.engine.events.schema import conflicts
 from headrace.errors import IncompatibleSchema
-from headrace.events.schema import conflicts
+from headrace.wire import compiled_loop
 from headrace.wire.document import Document
 
 _Fields = dict[str, tuple[Field, ...]]
@@ -54,5 +54,5 @@ class SchemaBook:
         if self._path.exists():
             return _SCHEMAS.decode(self._path.read_bytes(), str(self._path))
         if self._former.exists():  # a loop that ran before there was this file
-            return {stream.name: stream.fields for stream in definition.decode(self._former.read_bytes()).streams}
+            return {stream.name: stream.fields for stream in compiled_loop.decode(self._former.read_bytes()).streams}
         return {}

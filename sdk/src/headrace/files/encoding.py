@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from headrace.definition import FieldType, StreamDefinition
+from headrace.engine.events.timestamps import counts_micros, in_january_1970
 from headrace.errors import InvalidEvent, all_of
-from headrace.events.moments import counts_micros, in_january_1970
 from headrace.files.rows import Fault, Rows
 from headrace.files.values import Column
 from headrace.wording import format_time

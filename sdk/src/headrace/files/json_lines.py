@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import IO
 
 from headrace.definition import StreamDefinition
+from headrace.engine.events import StreamCodec
 from headrace.errors import InvalidEvent
-from headrace.events import StreamCodec
 from headrace.files.lines import MAX_LINE, text_lines
 from headrace.files.rows import Fault, Rows
 

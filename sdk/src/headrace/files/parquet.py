@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.definition import Field, FieldType, StreamDefinition
+from headrace.engine.events.timestamps import MAX_TIME, MIN_TIME
 from headrace.errors import InvalidEvent
-from headrace.events.moments import MAX_TIME, MIN_TIME
 from headrace.files.encoding import encode_columns
 from headrace.files.names import column_places
 from headrace.files.rows import Rows, broken

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from headrace.definition import Field, FieldType
+from headrace.engine.events.codec import read_value
+from headrace.engine.events.timestamps import UNITS
 from headrace.errors import InvalidEvent
-from headrace.events.codec import read_value
-from headrace.events.moments import UNITS
 from headrace.wording import as_json
 
 #: A column's values, and by row what is wrong with them.

@@ -9,8 +9,8 @@ import numpy as np
 
 from headrace import files
 from headrace.definition import LoopDefinition, StreamDefinition
+from headrace.engine.events import EventColumns, StreamCodec
 from headrace.errors import UnknownName
-from headrace.events import EventColumns, StreamCodec
 
 
 class Alterations:

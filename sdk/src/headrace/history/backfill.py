@@ -13,16 +13,16 @@ import pulsar
 import redis
 
 from headrace.definition import LoopDefinition, StreamDefinition
+from headrace.engine.kernel.join import Rule
+from headrace.engine.kernel.partition import PartitionId
 from headrace.errors import InvalidRequest
 from headrace.history.outputs import Outputs, Progressing, Retained, read_outputs
-from headrace.kernel.join import Rule
-from headrace.kernel.partition import PartitionId
-from headrace.log.position import START, Position
-from headrace.log.produce import wake
-from headrace.log.topics import Topics
-from headrace.store.pairs import JoinState, PairStore
-from headrace.store.partitions import PartitionStore, view_names
-from headrace.store.rows import RowStore
+from headrace.runtime.pulsar.producer import wake
+from headrace.runtime.redis.pairs import JoinState, PairStore
+from headrace.runtime.redis.partitions import PartitionStore, view_names
+from headrace.runtime.redis.rows import RowStore
+from headrace.wire.position import START, Position
+from headrace.wire.topics import Topics
 from headrace.wording import format_span
 
 

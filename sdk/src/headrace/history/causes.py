@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from headrace.engine.kernel.arrays import Ints
+from headrace.engine.kernel.assembly import Assembled
+from headrace.engine.kernel.partition import PartitionId
 from headrace.history.alterations import NONE
 from headrace.history.differences import Columns
 from headrace.history.replaying import Replay, Replayed
-from headrace.kernel.arrays import Ints
-from headrace.kernel.assemble import Assembled
-from headrace.kernel.partition import PartitionId
-from headrace.log.position import START, Position
+from headrace.wire.position import START, Position
 
 # Number of altered events that are named.
 _NAMED = 3

@@ -20,8 +20,8 @@ from headrace.definition import (
     StreamDefinition,
     ViewDefinition,
 )
-from headrace.events.schema import SchemaConflict, conflicts
-from headrace.former import former_beside
+from headrace.engine.events.schema import SchemaConflict, conflicts
+from headrace.engine.former import former_beside
 from headrace.wording import counted
 
 #: Maximum number of names that are listed.

@@ -11,7 +11,7 @@ from headrace.history.causes import Causes
 from headrace.history.differences import Columns, Difference, scores_differ
 from headrace.history.replaying import Replay, Replayed
 from headrace.history.versions import Rescored
-from headrace.log.tables import Predictions
+from headrace.wire.tables import Predictions
 
 
 class Comparison:

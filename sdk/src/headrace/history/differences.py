@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.definition import Aggregate, FieldType, ModelDefinition, walk
-from headrace.kernel.arrays import Floats
-from headrace.kernel.assemble import RowRead
-from headrace.log.tables import Categories
+from headrace.engine.kernel.arrays import Floats
+from headrace.engine.kernel.assembly import RowRead
+from headrace.wire.tables import Categories
 
 #: ONNX scores may differ in their last bits depending on their batch; vectors may not differ at all.
 SCORE_TOLERANCE = 1e-12

@@ -8,18 +8,19 @@ from typing import NamedTuple
 import numpy as np
 
 from headrace.definition import LoopDefinition, ModelDefinition, Task
-from headrace.frontier import UNKNOWN
+from headrace.engine.kernel.arrays import Ints
+from headrace.engine.kernel.join import Decided, Join, Outcome, Rule, Watermarks
+from headrace.engine.kernel.labels import Labels
 from headrace.history.differences import Difference
 from headrace.history.logged import LoggedModel, Selection
 from headrace.history.logs import FEW, Logs
 from headrace.history.streams import StreamHistory
-from headrace.kernel.arrays import Ints
-from headrace.kernel.join import Decided, Join, Outcome, Rule, Watermarks
-from headrace.kernel.labels import Labels
-from headrace.log.dedupe import Accepted
-from headrace.log.messages import Message, decoded, opened, pass_over
-from headrace.log.tables import Kind, LogEntries, decode_log, made_for
-from headrace.log.topics import Topics
+from headrace.runtime.pulsar.messages import decoded, opened, pass_over
+from headrace.watermark import UNKNOWN
+from headrace.wire.deduplication import Accepted
+from headrace.wire.message import Message
+from headrace.wire.tables import Kind, LogEntries, decode_log, made_for
+from headrace.wire.topics import Topics
 
 #: Number of vectors read at a time.
 _SIZE = 10_000

@@ -9,15 +9,15 @@ import pulsar
 import redis
 
 from headrace.definition import LoopDefinition, StreamDefinition
-from headrace.events import StreamCodec
+from headrace.engine.events import StreamCodec
 from headrace.history.changes import Facts, KeptEvents
-from headrace.log.admin import Admin
-from headrace.log.connection import partitions
-from headrace.log.read import LogReader
-from headrace.log.schemas import schema_conflicts
-from headrace.log.topics import Topics
-from headrace.store.quality import QualityBoard
-from headrace.store.status import StatusBoard
+from headrace.runtime.pulsar.admin import Admin
+from headrace.runtime.pulsar.connection import partitions
+from headrace.runtime.pulsar.log_reader import LogReader
+from headrace.runtime.pulsar.schemas import schema_conflicts
+from headrace.runtime.redis.quality import QualityBoard
+from headrace.runtime.redis.status import StatusBoard
+from headrace.wire.topics import Topics
 
 #: This many messages include an event if there is one: marks are few.
 _FIRST = 100

@@ -9,15 +9,15 @@ import numpy as np
 import structlog
 
 from headrace.definition import ModelDefinition
+from headrace.engine.kernel.arrays import Floats, Ints
+from headrace.engine.kernel.vector_replay import orders_of
 from headrace.errors import Unreadable
 from headrace.history.logs import FEW, Logs
-from headrace.kernel.arrays import Floats, Ints
-from headrace.kernel.replay import orders_of
-from headrace.log.dedupe import Accepted
-from headrace.log.messages import opened
-from headrace.log.tables import Predictions, Vectors, decode_predictions, decode_vectors, made_for
-from headrace.log.topics import Topics
+from headrace.runtime.pulsar.messages import opened
+from headrace.wire.deduplication import Accepted
 from headrace.wire.envelope import Envelope
+from headrace.wire.tables import Predictions, Vectors, decode_predictions, decode_vectors, made_for
+from headrace.wire.topics import Topics
 
 _log = structlog.get_logger()
 
@@ -86,7 +86,7 @@ class LoggedPredictions:
 
 
 class LoggedModel:
-    """Reads the topics of one model; messages that do not count (see `headrace.log.dedupe`) are skipped.
+    """Reads the topics of one model; messages that do not count (see `headrace.wire.deduplication`) are skipped.
 
     Attributes
     ----------

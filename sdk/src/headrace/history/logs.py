@@ -7,9 +7,9 @@ from typing import Protocol
 
 import pulsar
 
-from headrace.log.batch import Batch
-from headrace.log.connection import partitions
-from headrace.log.read import read_whole
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.connection import partitions
+from headrace.runtime.pulsar.log_reader import read_whole
 
 
 class Logs(Protocol):

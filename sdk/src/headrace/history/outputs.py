@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 import pulsar
 
 from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
-from headrace.events import StreamCodec
-from headrace.kernel.partition import PartitionId, Progress
-from headrace.log.connection import partitions
-from headrace.log.dedupe import Accepted
-from headrace.log.letters import read_letter
-from headrace.log.messages import Message, decoded, opened, pass_over
-from headrace.log.position import START, Position
-from headrace.log.read import read_whole
-from headrace.log.tables import last_sequence_of, positions_of
-from headrace.log.topics import Topics
+from headrace.engine.events import StreamCodec
+from headrace.engine.kernel.partition import PartitionId, Progress
+from headrace.runtime.pulsar.connection import partitions
+from headrace.runtime.pulsar.dead_letters import read_letter
+from headrace.runtime.pulsar.log_reader import read_whole
+from headrace.runtime.pulsar.messages import decoded, opened, pass_over
+from headrace.wire.deduplication import Accepted
+from headrace.wire.message import Message
+from headrace.wire.position import START, Position
+from headrace.wire.tables import last_sequence_of, positions_of
+from headrace.wire.topics import Topics
 
 #: Called with each topic that is read, and the number of its messages.
 Progressing = Callable[[str, int], None]

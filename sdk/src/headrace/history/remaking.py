@@ -20,13 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.definition import LoopDefinition, ModelDefinition, Task
-from headrace.errors import InvalidRequest
-from headrace.events import EventColumns
-from headrace.frontier import ENDED, UNKNOWN
-from headrace.kernel.arrays import Ints
-from headrace.kernel.assemble import Assembler
-from headrace.kernel.folding import texts_of
-from headrace.kernel.join import (
+from headrace.engine.events import EventColumns
+from headrace.engine.kernel.arrays import Ints
+from headrace.engine.kernel.assembly import Assembler
+from headrace.engine.kernel.join import (
     NOTHING,
     Decided,
     Entry,
@@ -39,11 +36,14 @@ from headrace.kernel.join import (
     question_place,
     sort_key,
 )
-from headrace.kernel.labels import Labels
-from headrace.kernel.partition import PartitionId, Waiting
-from headrace.kernel.replay import VectorReplay, orders_of
-from headrace.kernel.rows import RowSet
-from headrace.log.tables import MAX_ROWS, Kind, LogEntries
+from headrace.engine.kernel.labels import Labels
+from headrace.engine.kernel.partition import PartitionId, Waiting
+from headrace.engine.kernel.preparation import texts_of
+from headrace.engine.kernel.rows import RowSet
+from headrace.engine.kernel.vector_replay import VectorReplay, orders_of
+from headrace.errors import InvalidRequest
+from headrace.watermark import ENDED, UNKNOWN
+from headrace.wire.tables import MAX_ROWS, Kind, LogEntries
 
 #: Minimum number of questions and labels in a span.
 SPAN = 10_000

@@ -9,17 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.definition import LoopDefinition, ModelDefinition
-from headrace.events import EventColumns
-from headrace.events.columns import ColumnArray
+from headrace.engine.events import EventColumns
+from headrace.engine.events.columns import ColumnArray
+from headrace.engine.kernel.arrays import Ints
+from headrace.engine.kernel.assembly import Assembled, Assembler
+from headrace.engine.kernel.partition import PartitionId
+from headrace.engine.kernel.vector_replay import PASS_BYTES, VectorReplay, bytes_a_vector, orders_of
 from headrace.history.alterations import NONE, Alterations
 from headrace.history.logged import LoggedModel, LoggedPredictions, LoggedVectors, Selection
 from headrace.history.streams import StreamHistory
 from headrace.history.versions import PastVersions, Rescored
-from headrace.kernel.arrays import Ints
-from headrace.kernel.assemble import Assembled, Assembler
-from headrace.kernel.partition import PartitionId
-from headrace.kernel.replay import PASS_BYTES, VectorReplay, bytes_a_vector, orders_of
-from headrace.log.tables import Predictions
+from headrace.wire.tables import Predictions
 
 
 @dataclass

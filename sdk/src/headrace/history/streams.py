@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from headrace.definition import LoopDefinition
+from headrace.engine.events import EventColumns, StreamCodec
+from headrace.engine.kernel.partition import Partition, PartitionId, Progress, Waiting
 from headrace.errors import CorruptState
-from headrace.events import EventColumns, StreamCodec
-from headrace.frontier import ENDED
 from headrace.history.alterations import NONE, Alterations
 from headrace.history.logs import Logs
-from headrace.kernel.partition import Partition, PartitionId, Progress, Waiting
-from headrace.log.batch import Batch
-from headrace.log.letters import read_letter
-from headrace.log.position import Position
-from headrace.log.topics import Topics
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.dead_letters import read_letter
+from headrace.watermark import ENDED
+from headrace.wire.position import Position
+from headrace.wire.topics import Topics
 
 _FEATURE = "feature"
 

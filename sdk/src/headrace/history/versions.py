@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from headrace.definition import ModelDefinition
+from headrace.engine.kernel.arrays import Floats, Ints
+from headrace.engine.model_version import Version, texts_of
 from headrace.errors import Unreadable
 from headrace.history.logs import FEW, Logs
-from headrace.kernel.arrays import Floats, Ints
-from headrace.log.messages import WrongMessage, opened, pass_over
-from headrace.log.skips import skips_in
-from headrace.log.tables import Categories
-from headrace.log.topics import Topics
-from headrace.log.versions import versions_in
+from headrace.runtime.pulsar.messages import WrongMessage, opened, pass_over
+from headrace.runtime.pulsar.model_versions import versions_in
+from headrace.runtime.pulsar.skips import skips_in
 from headrace.v1.models_pb2 import ModelVersion
-from headrace.version import Version, texts_of
+from headrace.wire.tables import Categories
+from headrace.wire.topics import Topics
 
 
 @dataclass
@@ -119,7 +119,7 @@ class PastVersions:
         assert self._make is not None
         if not missing:
             return
-        from headrace.learning import Learning, version_of  # River takes seconds to import
+        from headrace.engine.learning import Learning, version_of  # River takes seconds to import
 
         learning = Learning(self._model, self._make(), stops=missing, skipped=self._skips())
         for physical in self._logs.partitions(self._topics.examples(self._model.name)):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from headrace.errors import Unreadable
-from headrace.frontier import ENDED, UNKNOWN
+from headrace.watermark import ENDED, UNKNOWN
 from headrace.wire.formats import FORMAT, VERSION, check_format, version_text, without_format
 from headrace.wire.times import Rest, from_wire, to_wire
 
@@ -51,7 +51,7 @@ class Envelope:
         A new owner has taken over the partition.
     reached
         Readers need not wait for anything before this time (µs): a watermark, or `RESTING`, `ENDED` or `UNKNOWN` of
-        `headrace.frontier`. None: it says nothing about that.
+        `headrace.watermark`. None: it says nothing about that.
     watermark
         Nothing before this time (µs) is still to come, in any case; None, and `UNKNOWN`: it says nothing about that.
     released

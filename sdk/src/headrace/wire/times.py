@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TypeAlias
 
-from headrace.frontier import ENDED, RESTING, UNKNOWN
+from headrace.watermark import ENDED, RESTING, UNKNOWN
 from headrace.wording import FIRST_TIME
 
 
@@ -24,7 +24,7 @@ _IN = {Rest.IDLE: RESTING, Rest.ENDED: ENDED}
 
 
 def to_wire(time: int) -> WireTime:
-    """Return a time, or a special number of `headrace.frontier`, as it is written.
+    """Return a time, or a special number of `headrace.watermark`, as it is written.
 
     Examples
     --------

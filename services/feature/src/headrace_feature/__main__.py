@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from headrace import process
+from headrace.runtime import service
 from headrace_feature.settings import FeatureSettings
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     def serve() -> None:
         asyncio.run(run(FeatureSettings(**{name: value for name, value in options.items() if value is not None})))
 
-    process.run(parser, serve)
+    service.run(parser, serve)
 
 
 if __name__ == "__main__":

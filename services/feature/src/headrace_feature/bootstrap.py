@@ -13,34 +13,34 @@ import pulsar
 import redis
 import structlog
 
-from headrace import logs
 from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
+from headrace.engine.former import Answering
+from headrace.engine.kernel.fold import Fold
+from headrace.engine.kernel.join import Rule
+from headrace.engine.kernel.partition import PartitionId
 from headrace.errors import Unavailable
-from headrace.former import Answering
-from headrace.frontier import RESTING
 from headrace.history.logs import BrokerLogs
-from headrace.kernel.fold import Fold
-from headrace.kernel.join import Rule
-from headrace.kernel.partition import PartitionId
-from headrace.log import connection, probe
-from headrace.log.batch import Batch
-from headrace.log.consume import OwnerProgress, PartitionConsumer
-from headrace.log.messages import WrongMessage
-from headrace.log.position import START, Position
-from headrace.log.produce import Producer, wake
-from headrace.log.refusals import Refusals
-from headrace.log.topics import Topics
-from headrace.readiness import Dependencies, start_when_reachable
-from headrace.rpc import Server
-from headrace.store import connection as store_connection
-from headrace.store.definitions import DefinitionStore
-from headrace.store.leases import Lease
-from headrace.store.pairs import PairStore
-from headrace.store.partitions import Durability, PartitionStore
-from headrace.store.probe import store as watched_store
-from headrace.store.rows import RowStore
-from headrace.store.status import PERIOD, QUIET, Heartbeat, PartitionStatus, ServiceStatus, StatusBoard
+from headrace.runtime import logging
+from headrace.runtime.grpc.server import Server
+from headrace.runtime.pulsar import connection, probe
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.consumer import OwnerProgress, PartitionConsumer
+from headrace.runtime.pulsar.dead_letter_writer import Refusals
+from headrace.runtime.pulsar.messages import WrongMessage
+from headrace.runtime.pulsar.producer import Producer, wake
+from headrace.runtime.readiness import Dependencies, start_when_reachable
+from headrace.runtime.redis import connection as store_connection
+from headrace.runtime.redis.definitions import DefinitionStore
+from headrace.runtime.redis.leases import Lease
+from headrace.runtime.redis.pairs import PairStore
+from headrace.runtime.redis.partitions import Durability, PartitionStore
+from headrace.runtime.redis.probe import store as watched_store
+from headrace.runtime.redis.rows import RowStore
+from headrace.runtime.redis.status import PERIOD, QUIET, Heartbeat, PartitionStatus, ServiceStatus, StatusBoard
+from headrace.watermark import RESTING
+from headrace.wire.position import START, Position
 from headrace.wire.times import told
+from headrace.wire.topics import Topics
 from headrace.wording import counted
 from headrace_feature.app import FeatureApp, Routine
 from headrace_feature.durable import Acknowledger
@@ -60,7 +60,7 @@ _Built = TypeVar("_Built")
 
 async def run(settings: FeatureSettings) -> None:
     """Run the service until SIGTERM or SIGINT."""
-    logs.configure("feature", settings.instance)
+    logging.configure("feature", settings.instance)
     loop = settings.definition()
     client = connection.connect(settings)
     store = store_connection.connect(settings.redis_url)

@@ -7,14 +7,14 @@ from operator import itemgetter
 
 import structlog
 
+from headrace.engine.events import EventColumns, StreamCodec
+from headrace.engine.kernel.partition import Partition, Refused
+from headrace.engine.kernel.trial import Trial
+from headrace.engine.marks import Mark, mark_of
 from headrace.errors import InvalidEvent
-from headrace.events import EventColumns, StreamCodec
-from headrace.kernel.partition import Partition, Refused
-from headrace.kernel.trial import Trial
-from headrace.log.batch import Batch
-from headrace.log.position import Position
-from headrace.log.topics import CALL, END, WAKE
-from headrace.marks import Mark, mark_of
+from headrace.runtime.pulsar.batch import Batch
+from headrace.wire.position import Position
+from headrace.wire.topics import CALL, END, WAKE
 
 _log = structlog.get_logger()
 

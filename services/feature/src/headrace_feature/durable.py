@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 
-from headrace.log.consume import PartitionConsumer
-from headrace.log.position import Position
-from headrace.store.partitions import Durability
+from headrace.runtime.pulsar.consumer import PartitionConsumer
+from headrace.runtime.redis.partitions import Durability
+from headrace.wire.position import Position
 
 
 class Acknowledger:

@@ -17,24 +17,24 @@ from typing import NamedTuple
 
 import structlog
 
+from headrace.engine.events import StreamCodec
+from headrace.engine.former import Answering
+from headrace.engine.kernel.fold import Changed, Fold, Plan
+from headrace.engine.kernel.partition import Partition, PartitionId, Progress, Reached, RowsId
+from headrace.engine.kernel.rows import RowSet, epoch_of, words_of
+from headrace.engine.kernel.trial import Trial
+from headrace.engine.marks import Mark
 from headrace.errors import InvalidEvent, LateEvent, Unreadable
-from headrace.events import StreamCodec
-from headrace.former import Answering
-from headrace.frontier import ENDED, RESTING, UNKNOWN
-from headrace.kernel.fold import Changed, Fold, Plan
-from headrace.kernel.partition import Partition, PartitionId, Progress, Reached, RowsId
-from headrace.kernel.rows import RowSet, epoch_of, words_of
-from headrace.kernel.trial import Trial
-from headrace.log.batch import Batch
-from headrace.log.position import START, Position
-from headrace.log.refusals import Refusals
-from headrace.marks import Mark
-from headrace.store.decisions import Decisions
-from headrace.store.decisions import decode as decode_decisions
-from headrace.store.decisions import encode as encode_decisions
-from headrace.store.partitions import PartitionStore, Standing, view_names
-from headrace.store.rows import RowStore, Write
-from headrace.store.status import Heartbeat, PartitionStatus
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.dead_letter_writer import Refusals
+from headrace.runtime.redis.decisions import Decisions
+from headrace.runtime.redis.decisions import decode as decode_decisions
+from headrace.runtime.redis.decisions import encode as encode_decisions
+from headrace.runtime.redis.partitions import PartitionStore, Standing, view_names
+from headrace.runtime.redis.rows import RowStore, Write
+from headrace.runtime.redis.status import Heartbeat, PartitionStatus
+from headrace.watermark import ENDED, RESTING, UNKNOWN
+from headrace.wire.position import START, Position
 from headrace.wording import FIRST_TIME
 from headrace_feature.decoding import Decoded, decode
 from headrace_feature.outputs import OutputReached, VectorOutputs

@@ -6,11 +6,11 @@ import pulsar
 import structlog
 
 from headrace.definition import LoopDefinition
+from headrace.engine.former import Answering, Former, former_of, selection
 from headrace.errors import CorruptState
-from headrace.former import Answering, Former, former_of, selection
-from headrace.log.read import LogTail
-from headrace.log.topics import Topics
-from headrace.log.versions import newest_versions
+from headrace.runtime.pulsar.log_reader import LogTail
+from headrace.runtime.pulsar.model_versions import newest_versions
+from headrace.wire.topics import Topics
 
 _log = structlog.get_logger()
 

@@ -16,11 +16,8 @@ import numpy as np
 import structlog
 
 from headrace.definition import LoopDefinition, ModelDefinition, Task
-from headrace.errors import CorruptState, Fenced
-from headrace.events import StreamCodec
-from headrace.frontier import ENDED, RESTING, UNKNOWN
-from headrace.history.remaking import ClosedQuestion, OpenQuestion
-from headrace.kernel.join import (
+from headrace.engine.events import StreamCodec
+from headrace.engine.kernel.join import (
     Decided,
     Entry,
     Index,
@@ -34,19 +31,23 @@ from headrace.kernel.join import (
     time_at,
     weigh,
 )
-from headrace.kernel.labels import Labels
-from headrace.kernel.partition import Partition, Progress
-from headrace.kernel.trial import Trial
-from headrace.log.batch import Batch
-from headrace.log.dedupe import Accepted
-from headrace.log.messages import Message, WrongMessage, decoded, opened, pass_over
-from headrace.log.position import START, Position
-from headrace.log.tables import Kind, LogEntries, Vectors, decode_vectors, log_messages, made_for
-from headrace.store.connection import REMAKE
-from headrace.store.leases import Lease
-from headrace.store.pairs import JoinState, LabelSource, PairStore
-from headrace.store.status import Heartbeat, JoinStatus
+from headrace.engine.kernel.labels import Labels
+from headrace.engine.kernel.partition import Partition, Progress
+from headrace.engine.kernel.trial import Trial
+from headrace.errors import CorruptState, Fenced
+from headrace.history.remaking import ClosedQuestion, OpenQuestion
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.messages import WrongMessage, decoded, opened, pass_over
+from headrace.runtime.redis.connection import REMAKE
+from headrace.runtime.redis.leases import Lease
+from headrace.runtime.redis.pairs import JoinState, LabelSource, PairStore
+from headrace.runtime.redis.status import Heartbeat, JoinStatus
+from headrace.watermark import ENDED, RESTING, UNKNOWN
+from headrace.wire.deduplication import Accepted
 from headrace.wire.envelope import Envelope
+from headrace.wire.message import Message
+from headrace.wire.position import START, Position
+from headrace.wire.tables import Kind, LogEntries, Vectors, decode_vectors, log_messages, made_for
 from headrace.wire.times import from_wire, to_wire
 from headrace.wording import FIRST_TIME
 from headrace_feature.decoding import decode
@@ -66,7 +67,7 @@ _PULSE = 3.0
 _MADE_PULSE = 0.1
 
 
-# Created on import, before there are threads: see `headrace.store.pairs`.
+# Created on import, before there are threads: see `headrace.runtime.redis.pairs`.
 _PACKED = msgspec.msgpack.Decoder(tuple[bytes, list[str | None]])
 
 

@@ -12,9 +12,9 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from headrace.errors import Fenced, Unavailable, Unreadable
-from headrace.log.batch import Batch
-from headrace.log.consume import PartitionConsumer
-from headrace.log.position import START, Position
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.consumer import PartitionConsumer
+from headrace.wire.position import START, Position
 from headrace_feature.tenure import Tenure
 
 _log = structlog.get_logger()

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from headrace.definition import StreamDefinition
-from headrace.frontier import UNKNOWN
-from headrace.kernel.join import Decided
-from headrace.kernel.partition import Partition
-from headrace.marks import Mark
-from headrace.store.status import MarkStatus
+from headrace.engine.kernel.join import Decided
+from headrace.engine.kernel.partition import Partition
+from headrace.engine.marks import Mark
+from headrace.runtime.redis.status import MarkStatus
+from headrace.watermark import UNKNOWN
 
 _log = structlog.get_logger()
 

@@ -9,19 +9,20 @@ from typing import NamedTuple
 import pulsar
 
 from headrace.definition import ModelDefinition
+from headrace.engine.kernel.fold import MadeVectors
+from headrace.engine.kernel.join import Written
+from headrace.engine.kernel.partition import PartitionId
 from headrace.errors import CorruptState
-from headrace.kernel.fold import MadeVectors
-from headrace.kernel.join import Written
-from headrace.kernel.partition import PartitionId
-from headrace.log.connection import partitions
-from headrace.log.dedupe import Accepted
-from headrace.log.messages import Message, decoded, opened, pass_over
-from headrace.log.position import Position
-from headrace.log.produce import Producer, wake
-from headrace.log.read import holds_messages, read_whole
-from headrace.log.tables import Kind, LogEntries, Vectors, decode_log, last_sequence_of, made_for, vector_messages
-from headrace.log.topics import Topics
+from headrace.runtime.pulsar.connection import partitions
+from headrace.runtime.pulsar.log_reader import holds_messages, read_whole
+from headrace.runtime.pulsar.messages import decoded, opened, pass_over
+from headrace.runtime.pulsar.producer import Producer, wake
+from headrace.wire.deduplication import Accepted
 from headrace.wire.envelope import Envelope
+from headrace.wire.message import Message
+from headrace.wire.position import Position
+from headrace.wire.tables import Kind, LogEntries, Vectors, decode_log, last_sequence_of, made_for, vector_messages
+from headrace.wire.topics import Topics
 
 
 class OutputReached(NamedTuple):

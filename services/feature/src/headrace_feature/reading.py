@@ -9,8 +9,8 @@ from collections.abc import Callable
 import structlog
 
 from headrace.errors import Fenced, Unavailable, Unreadable
-from headrace.log.batch import Batch
-from headrace.log.consume import WAIT_MS, PartitionConsumer
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.consumer import WAIT_MS, PartitionConsumer
 from headrace_feature.lanes import RETRY, Delivery, Lane, Source
 
 _log = structlog.get_logger()

@@ -9,17 +9,18 @@ from collections.abc import Iterator
 import structlog
 
 from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.engine.kernel.partition import PartitionId
 from headrace.errors import Unavailable
 from headrace.history.logs import FEW, Logs
 from headrace.history.remaking import ClosedQuestion, OpenQuestion, remake
 from headrace.history.streams import StreamHistory
-from headrace.kernel.partition import PartitionId
-from headrace.log.batch import Batch
-from headrace.log.dedupe import Accepted
-from headrace.log.messages import Message, decoded, opened, pass_over
-from headrace.log.position import START, Position
-from headrace.log.tables import LogEntries, made_for, positions_of
-from headrace.log.topics import Topics
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.messages import decoded, opened, pass_over
+from headrace.wire.deduplication import Accepted
+from headrace.wire.message import Message
+from headrace.wire.position import START, Position
+from headrace.wire.tables import LogEntries, made_for, positions_of
+from headrace.wire.topics import Topics
 
 _log = structlog.get_logger()
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from headrace.settings import ServiceSettings
+from headrace.runtime.settings import ServiceSettings
 
 
 class FeatureSettings(ServiceSettings):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from headrace.log.position import Position
+from headrace.wire.position import Position
 
 
 class Tenure(NamedTuple):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from headrace.kernel.partition import PartitionId
-from headrace.log.consume import PartitionConsumer
-from headrace.log.position import Position
+from headrace.engine.kernel.partition import PartitionId
+from headrace.runtime.pulsar.consumer import PartitionConsumer
+from headrace.wire.position import Position
 
 #: Seconds between two requests to the broker, while something is unread and while nothing is.
 _BUSY_S, _QUIET_S = 1.0, 15.0

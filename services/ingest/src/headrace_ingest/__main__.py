@@ -7,7 +7,7 @@ from pathlib import Path
 
 import uvloop
 
-from headrace import logs, process
+from headrace.runtime import logging, service
 from headrace_ingest.bootstrap import run
 from headrace_ingest.settings import IngestSettings
 
@@ -20,10 +20,10 @@ def main() -> None:
 
     def serve() -> None:
         settings = IngestSettings(**({"loop": arguments.loop} if arguments.loop else {}))
-        logs.configure("ingest", settings.instance)
+        logging.configure("ingest", settings.instance)
         uvloop.run(run(settings))
 
-    process.run(parser, serve)
+    service.run(parser, serve)
 
 
 if __name__ == "__main__":

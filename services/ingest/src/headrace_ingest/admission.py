@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from headrace.definition import StreamDefinition
+from headrace.engine.events import StreamCodec
+from headrace.engine.events.lateness import too_far_ahead
+from headrace.engine.marks import Mark, refusal_of
 from headrace.errors import InvalidEvent
-from headrace.events import StreamCodec
-from headrace.events.untimely import too_far_ahead
-from headrace.marks import Mark, refusal_of
 
 
 class Admitted(NamedTuple):

@@ -13,18 +13,19 @@ import pulsar
 import redis
 import structlog
 
-from headrace.call_limits import CallLimits
 from headrace.definition import LoopDefinition
-from headrace.log import probe
-from headrace.log.connection import connect, partitions
-from headrace.log.produce import Producer
-from headrace.log.refusals import LetterProducer
-from headrace.log.topics import Topics
-from headrace.readiness import Dependencies, start_when_reachable
-from headrace.rpc import Server
-from headrace.store.decisions import DecisionBoard
-from headrace.store.probe import store as watched_store
-from headrace.store.status import Heartbeat, ServiceStatus, StatusBoard
+from headrace.runtime.grpc.call_limits import CallLimits
+from headrace.runtime.grpc.server import Server
+from headrace.runtime.pulsar import probe
+from headrace.runtime.pulsar.connection import connect, partitions
+from headrace.runtime.pulsar.dead_letter_writer import LetterProducer
+from headrace.runtime.pulsar.producer import Producer
+from headrace.runtime.pulsar.stream_schema import StreamSchema
+from headrace.runtime.readiness import Dependencies, start_when_reachable
+from headrace.runtime.redis.decisions import DecisionBoard
+from headrace.runtime.redis.probe import store as watched_store
+from headrace.runtime.redis.status import Heartbeat, ServiceStatus, StatusBoard
+from headrace.wire.topics import Topics
 from headrace_ingest.admission import Admission
 from headrace_ingest.decisions import StoredDecisions
 from headrace_ingest.event_log import PulsarLog
@@ -127,8 +128,8 @@ class _Build:
         counts = {name: len(partitions(self._client, topic)) for name, topic in topics.items()}
         with ExitStack() as stack:
             streams = {
-                # The codec's schema registers the stream's type with the broker before other clients can write another.
-                stream.name: self._producer(stack, topics[stream.name], Admission(stream, now).codec.schema())
+                # The schema registers the stream's type with the broker before other clients can write another.
+                stream.name: self._producer(stack, topics[stream.name], StreamSchema(stream))
                 for stream in self._loop.streams
             }
             letters = self._producer(stack, self.topics.dead_letters, None, LetterProducer)

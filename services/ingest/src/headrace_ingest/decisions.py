@@ -7,7 +7,7 @@ import time
 
 from headrace.definition import LoopDefinition
 from headrace.errors import Unavailable
-from headrace.store.decisions import DecisionBoard, Tally
+from headrace.runtime.redis.decisions import DecisionBoard, Tally
 
 #: Seconds between two reads of the board: short at first, as most calls are small.
 _FIRST_LOOK, _LOOK = 0.02, 0.25

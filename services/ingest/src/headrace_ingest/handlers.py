@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import uuid4
 
+from headrace.engine.marks import Mark
 from headrace.errors import InvalidEvent, InvalidRequest, UnknownName
-from headrace.marks import Mark
-from headrace.store.decisions import Tally
+from headrace.runtime.redis.decisions import Tally
 from headrace_ingest.admission import Admission
 from headrace_ingest.ports import Decisions, EventLog, Note, Refused
 

@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 import structlog
 
+from headrace.engine.marks import properties_of
 from headrace.errors import HeadraceError, Unavailable
-from headrace.log.produce import Producer
-from headrace.log.route import PARTITION
-from headrace.log.topics import CALL, END
-from headrace.marks import properties_of
+from headrace.runtime.pulsar.producer import Producer
+from headrace.runtime.pulsar.routing import PARTITION
+from headrace.wire.topics import CALL, END
 from headrace_ingest.ports import Note
 from headrace_ingest.room import Room
 

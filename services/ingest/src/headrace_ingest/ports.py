@@ -6,9 +6,9 @@ from asyncio import Future
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from headrace.engine.marks import Mark
 from headrace.errors import InvalidEvent
-from headrace.marks import Mark
-from headrace.store.decisions import Tally
+from headrace.runtime.redis.decisions import Tally
 
 
 class Refused(NamedTuple):

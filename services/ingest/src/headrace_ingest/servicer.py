@@ -7,8 +7,8 @@ from typing import Any
 
 import grpc
 
+from headrace.engine.marks import Mark
 from headrace.errors import InvalidEvent, Unavailable
-from headrace.marks import Mark
 from headrace.v1 import ingest_pb2, ingest_pb2_grpc
 from headrace.wording import shown
 from headrace_ingest import handlers
@@ -19,7 +19,7 @@ REJECTION = "headrace-rejection-bin"
 
 
 class Servicer(ingest_pb2_grpc.IngestServiceServicer):
-    """A translation between messages and handlers; `headrace.rpc` turns errors into statuses."""
+    """A translation between messages and handlers; `headrace.runtime.grpc.server` turns errors into statuses."""
 
     def __init__(self, ingest: handlers.Ingest | None = None) -> None:
         self._handlers = ingest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from headrace.settings import ServiceSettings
+from headrace.runtime.settings import ServiceSettings
 
 
 class IngestSettings(ServiceSettings):

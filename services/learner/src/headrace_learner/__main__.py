@@ -6,10 +6,9 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from headrace import logs, process
-
-from .bootstrap import serve
-from .settings import LearnerSettings
+from headrace.runtime import logging, service
+from headrace_learner.bootstrap import serve
+from headrace_learner.settings import LearnerSettings
 
 
 def main() -> None:
@@ -23,10 +22,10 @@ def main() -> None:
 
     def learn() -> int:
         settings = LearnerSettings(**{name: value for name, value in options.items() if value is not None})
-        logs.configure("learner", settings.instance)
+        logging.configure("learner", settings.instance)
         return asyncio.run(serve(settings, arguments.model))
 
-    process.run(parser, learn)
+    service.run(parser, learn)
 
 
 if __name__ == "__main__":

@@ -12,28 +12,28 @@ import pulsar
 import structlog
 from redis import Redis, RedisError
 
-from headrace import declare, export
+from headrace import declare
 from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.engine import export
 from headrace.errors import CorruptState, UnknownName
-from headrace.log import connection as broker
-from headrace.log import probe
-from headrace.log.messages import WrongMessage
-from headrace.log.produce import Producer
-from headrace.log.refusals import Refusals
-from headrace.log.topics import Topics
-from headrace.readiness import Dependencies
-from headrace.rpc import Server
-from headrace.store import connection as store
-from headrace.store.fences import Fences
-from headrace.store.probe import store as watched_store
-from headrace.store.quality import QualityBoard
-from headrace.store.status import Heartbeat, Pace, ServiceStatus, StatusBoard
-
-from .checkpoint import Checkpoints
-from .publishing import Versions
-from .settings import LearnerSettings
-from .telling import tell
-from .worker import Outside, Worker
+from headrace.runtime.grpc.server import Server
+from headrace.runtime.pulsar import connection as broker
+from headrace.runtime.pulsar import probe
+from headrace.runtime.pulsar.dead_letter_writer import Refusals
+from headrace.runtime.pulsar.messages import WrongMessage
+from headrace.runtime.pulsar.producer import Producer
+from headrace.runtime.readiness import Dependencies
+from headrace.runtime.redis import connection as store
+from headrace.runtime.redis.fences import Fences
+from headrace.runtime.redis.probe import store as watched_store
+from headrace.runtime.redis.quality import QualityBoard
+from headrace.runtime.redis.status import Heartbeat, Pace, ServiceStatus, StatusBoard
+from headrace.wire.topics import Topics
+from headrace_learner.checkpoint import Checkpoints
+from headrace_learner.publishing import Versions
+from headrace_learner.settings import LearnerSettings
+from headrace_learner.telling import tell
+from headrace_learner.worker import Outside, Worker
 
 _log = structlog.get_logger()
 

@@ -17,11 +17,11 @@ import msgspec
 import structlog
 
 from headrace.definition import ModelDefinition
+from headrace.engine.learning import Learning, Progress, ServedQuality, WaitingPredictions
+from headrace.engine.quality import restore
 from headrace.errors import NewerFormat, OlderFormat, Unreadable
-from headrace.learning import Learning, Progress, ServedQuality, WaitingPredictions
-from headrace.log.position import Position
-from headrace.quality import restore
 from headrace.wire.formats import VERSION, version_text
+from headrace.wire.position import Position
 
 _log = structlog.get_logger()
 

@@ -8,12 +8,13 @@ import pulsar
 import structlog
 
 from headrace.definition import ModelDefinition
+from headrace.engine.learning import ServedQuality
 from headrace.errors import Unavailable, Unreadable
-from headrace.learning import ServedQuality
-from headrace.log.messages import Message, WrongMessage, opened, pass_over
-from headrace.log.position import START
-from headrace.log.read import LogReader
-from headrace.log.tables import decode_predictions, predicted_questions
+from headrace.runtime.pulsar.log_reader import LogReader
+from headrace.runtime.pulsar.messages import WrongMessage, opened, pass_over
+from headrace.wire.message import Message
+from headrace.wire.position import START
+from headrace.wire.tables import decode_predictions, predicted_questions
 
 _log = structlog.get_logger()
 

@@ -10,9 +10,9 @@ import pulsar
 
 from headrace.definition import ModelDefinition, ViewDefinition
 from headrace.errors import TooLarge
-from headrace.log.ends import entries_of
-from headrace.log.produce import Producer
-from headrace.log.versions import Newest, newest_versions
+from headrace.runtime.pulsar.log_ends import entries_of
+from headrace.runtime.pulsar.model_versions import Newest, newest_versions
+from headrace.runtime.pulsar.producer import Producer
 from headrace.v1 import models_pb2
 from headrace.wire.envelope import Envelope
 
@@ -94,7 +94,7 @@ class Versions:
             self.too_large = error
 
     def newest(self, model: ModelDefinition, log: str) -> Newest:
-        """See `headrace.log.versions.newest_versions`; a version cannot have learned more than the log holds."""
+        """See `headrace.runtime.pulsar.model_versions.newest_versions`; no version learned more than the log holds."""
         entries = entries_of(self._client, log)
         limits = {} if entries is None else {model.name: entries}
         return newest_versions(self._client, self._topic, [model], limits)[model.name]

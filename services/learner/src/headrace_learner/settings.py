@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from headrace.settings import ServiceSettings
+from headrace.runtime.settings import ServiceSettings
 
 
 class LearnerSettings(ServiceSettings):

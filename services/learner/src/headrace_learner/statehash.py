@@ -63,7 +63,7 @@ def _atom(value: Any) -> bytes | None:
 
 def _parts(value: Any) -> tuple[str, list[Any]]:
     if isinstance(value, set | frozenset):
-        # This includes sets with a fixed reading order: see `headrace.learning.ordering`.
+        # This includes sets with a fixed reading order: see `headrace.engine.learning.ordered_sets`.
         return "builtins.set", sorted(set(value), key=repr)
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     if type(value) in (list, tuple):

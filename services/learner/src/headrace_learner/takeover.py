@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headrace.definition import ModelDefinition
-from headrace.former import definition_of
+from headrace.engine.former import definition_of
 from headrace.v1.models_pb2 import ModelVersion
 
 

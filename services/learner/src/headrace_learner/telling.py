@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import redis
 import structlog
 
-from headrace.log.topics import END_OF_HISTORY
-from headrace.quality import MARK, NOT_FINITE, SPOILED
-from headrace.readiness import Dependencies
-from headrace.store.status import Heartbeat, TakeoverStatus
+from headrace.engine.quality import MARK, NOT_FINITE, SPOILED
+from headrace.runtime.readiness import Dependencies
+from headrace.runtime.redis.status import Heartbeat, TakeoverStatus
 from headrace.wire.times import told
-
-from .worker import Standing, Worker
+from headrace.wire.topics import END_OF_HISTORY
+from headrace_learner.worker import Standing, Worker
 
 _log = structlog.get_logger()
 

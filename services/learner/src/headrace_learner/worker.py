@@ -12,27 +12,27 @@ import pulsar
 import structlog
 
 from headrace.definition import ModelDefinition
+from headrace.engine.learning import Learning, ServedQuality, not_finite, version_of
+from headrace.engine.quality import NOT_FINITE
 from headrace.errors import Fenced, HeadraceError, LearnerFailed, Unavailable, Unreadable
-from headrace.learning import Learning, ServedQuality, not_finite, version_of
-from headrace.log.batch import Batch
-from headrace.log.consume import OwnerProgress, PartitionConsumer
-from headrace.log.messages import Message, WrongMessage, opened, pass_over
-from headrace.log.position import START, Position
-from headrace.log.read import LogReader
-from headrace.log.skips import SkipReader
-from headrace.log.versions import Newest
-from headrace.quality import NOT_FINITE
-from headrace.readiness import Backoff
-from headrace.store.connection import store_errors
-from headrace.store.quality import QualityReport
-from headrace.store.status import StoppedModel
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.consumer import OwnerProgress, PartitionConsumer
+from headrace.runtime.pulsar.log_reader import LogReader
+from headrace.runtime.pulsar.messages import WrongMessage, opened, pass_over
+from headrace.runtime.pulsar.model_versions import Newest
+from headrace.runtime.pulsar.skips import SkipReader
+from headrace.runtime.readiness import Backoff
+from headrace.runtime.redis.connection import store_errors
+from headrace.runtime.redis.quality import QualityReport
+from headrace.runtime.redis.status import StoppedModel
 from headrace.v1.models_pb2 import ModelVersion
-
-from . import checkpoint
-from .checkpoint import Checkpoints
-from .predictions import PredictionReader
-from .publishing import Versions
-from .takeover import Takeover, takeover_from
+from headrace.wire.message import Message
+from headrace.wire.position import START, Position
+from headrace_learner import checkpoint
+from headrace_learner.checkpoint import Checkpoints
+from headrace_learner.predictions import PredictionReader
+from headrace_learner.publishing import Versions
+from headrace_learner.takeover import Takeover, takeover_from
 
 _log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ _SKIP_WAIT_MS = 1_000
 
 
 class Owners(Protocol):
-    """The owners of works: see `headrace.store.fences.Fences`."""
+    """The owners of works: see `headrace.runtime.redis.fences.Fences`."""
 
     def acquire(self, work: str) -> int: ...
 
@@ -74,7 +74,7 @@ class Owners(Protocol):
 
 
 class Reports(Protocol):
-    """The reports of quality: see `headrace.store.quality.QualityBoard`."""
+    """The reports of quality: see `headrace.runtime.redis.quality.QualityBoard`."""
 
     def write(self, report: QualityReport) -> None: ...
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import uvloop
 
-from headrace import logs, process
+from headrace.runtime import logging, service
 from headrace_scorer.bootstrap import Service
 from headrace_scorer.settings import ScorerSettings
 
@@ -20,10 +20,10 @@ def main() -> None:
 
     def serve() -> None:
         settings = ScorerSettings(**({"loop": arguments.loop} if arguments.loop else {}))
-        logs.configure("scorer", settings.instance)
+        logging.configure("scorer", settings.instance)
         uvloop.run(_serve(settings))
 
-    process.run(parser, serve)
+    service.run(parser, serve)
 
 
 async def _serve(settings: ScorerSettings) -> None:

@@ -13,20 +13,20 @@ import grpc
 import pulsar
 import structlog
 
-from headrace.call_limits import CallLimits
+from headrace.engine.kernel.assembly import Assembler
 from headrace.inference import grpc_service_pb2 as inference_pb2
 from headrace.inference import grpc_service_pb2_grpc
-from headrace.kernel.assemble import Assembler
-from headrace.log import probe
-from headrace.log.connection import connect
-from headrace.log.ends import entries_of
-from headrace.log.topics import Topics
-from headrace.readiness import Dependencies
-from headrace.rpc import Server
-from headrace.store.probe import store as watched_store
-from headrace.store.status import Pace, ServiceStatus, TakeoverStatus
+from headrace.runtime.grpc.call_limits import CallLimits
+from headrace.runtime.grpc.server import Server
+from headrace.runtime.pulsar import probe
+from headrace.runtime.pulsar.connection import connect
+from headrace.runtime.pulsar.log_ends import entries_of
+from headrace.runtime.readiness import Dependencies
+from headrace.runtime.redis.probe import store as watched_store
+from headrace.runtime.redis.status import Pace, ServiceStatus, TakeoverStatus
 from headrace.v1 import features_pb2, features_pb2_grpc, models_pb2, models_pb2_grpc, scoring_pb2, scoring_pb2_grpc
 from headrace.wire.times import told
+from headrace.wire.topics import Topics
 from headrace_scorer.handlers.features import FeatureHandler
 from headrace_scorer.handlers.inference import InferenceHandler
 from headrace_scorer.handlers.models import ModelHandler
@@ -63,7 +63,7 @@ _add_inference: Callable[..., None] = grpc_service_pb2_grpc.add_GRPCInferenceSer
 
 
 def services(scorer: Scorer, versions: Versions) -> dict[str, _Add]:
-    """Return the gRPC services of a scorer by name, for `headrace.rpc.Server`."""
+    """Return the gRPC services of a scorer by name, for `headrace.runtime.grpc.server.Server`."""
     return {
         _name(scoring_pb2, "ScoringService"): partial(_add_scoring, ScoringHandler(scorer)),
         _name(features_pb2, "FeatureService"): partial(_add_feature, FeatureHandler(scorer)),

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from headrace.errors import Unreadable
-from headrace.log.versions import read_version
+from headrace.runtime.pulsar.model_versions import read_version
 from headrace.v1.models_pb2 import ModelVersion
 from headrace.wire.frame import Kind, seal, unseal
 

@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 
 from headrace.definition import Field, FieldType, StreamDefinition
-from headrace.events import EventColumns, StreamCodec
-from headrace.events.codec import PYTHON, column_of
-from headrace.events.columns import to_floats
-from headrace.events.moments import counts_micros, in_january_1970
+from headrace.engine.events import EventColumns, StreamCodec
+from headrace.engine.events.codec import PYTHON, column_of
+from headrace.engine.events.columns import to_floats
+from headrace.engine.events.timestamps import counts_micros, in_january_1970
 
 #: The needed fields of one event, then its time (None if the request gives none).
 Values = tuple[Any, ...]

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.engine.kernel.assembly import Assembled
+from headrace.engine.model_version import Scores, Version, judge, texts_of
 from headrace.errors import (
     HeadraceError,
     Implausible,
@@ -22,10 +24,8 @@ from headrace.errors import (
     Unavailable,
     Unreadable,
 )
-from headrace.kernel.assemble import Assembled
-from headrace.log.tables import Numbers
-from headrace.version import Scores, Version, judge, texts_of
 from headrace.wire.limits import MAX_ID
+from headrace.wire.tables import Numbers
 from headrace_scorer.requests import RequestReader, Values
 from headrace_scorer.rows import RowSource
 from headrace_scorer.settings import StoreDown

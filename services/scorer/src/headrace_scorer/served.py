@@ -13,11 +13,12 @@ import pulsar
 import structlog
 
 from headrace.definition import ModelDefinition
+from headrace.engine.former import ALL, Selection
 from headrace.errors import TooLarge, Unavailable
-from headrace.former import ALL, Selection
-from headrace.log.position import START
-from headrace.log.produce import Producer
-from headrace.log.tables import (
+from headrace.runtime.pulsar.producer import Producer
+from headrace.wire.envelope import Envelope
+from headrace.wire.position import START
+from headrace.wire.tables import (
     MAX_ROWS,
     Categories,
     Numbers,
@@ -26,8 +27,7 @@ from headrace.log.tables import (
     prediction_messages,
     vector_messages,
 )
-from headrace.log.topics import Topics
-from headrace.wire.envelope import Envelope
+from headrace.wire.topics import Topics
 from headrace_scorer.scorer import Batch, Unscored
 
 _log = structlog.get_logger()

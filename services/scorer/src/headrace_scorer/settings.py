@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from headrace.settings import ServiceSettings
+from headrace.runtime.settings import ServiceSettings
 
 
 class StoreDown(StrEnum):

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from headrace.definition import ModelDefinition
+from headrace.engine.former import ALL, Selection, behind, widened
+from headrace.engine.model_version import Judgement, Version, judge
 from headrace.errors import Unreadable
-from headrace.former import ALL, Selection, behind, widened
-from headrace.log.batch import Batch
-from headrace.log.dedupe import Accepted
-from headrace.log.messages import WrongMessage, opened
-from headrace.log.tables import MAX_ROWS, Predictions, Vectors, decode_vectors, prediction_messages
-from headrace.version import Judgement, Version, judge
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.messages import WrongMessage, opened
+from headrace.wire.deduplication import Accepted
 from headrace.wire.envelope import Envelope
+from headrace.wire.tables import MAX_ROWS, Predictions, Vectors, decode_vectors, prediction_messages
 
 
 @dataclass(slots=True)

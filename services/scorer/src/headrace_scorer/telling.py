@@ -10,11 +10,11 @@ from contextlib import suppress
 import redis
 
 from headrace.definition import LoopDefinition
+from headrace.engine.kernel.partition import PartitionId
 from headrace.errors import Unavailable
-from headrace.frontier import UNKNOWN
-from headrace.kernel.partition import PartitionId
-from headrace.store.partitions import PartitionStore
-from headrace.store.status import Heartbeat, Pace, ServiceStatus, StatusBoard
+from headrace.runtime.redis.partitions import PartitionStore
+from headrace.runtime.redis.status import Heartbeat, Pace, ServiceStatus, StatusBoard
+from headrace.watermark import UNKNOWN
 
 #: Seconds of silence, while others continue, after which a partition counts as another scorer's.
 _MOVED_S = 5.0

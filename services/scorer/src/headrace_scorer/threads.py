@@ -10,15 +10,15 @@ import structlog
 
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.errors import Unavailable
-from headrace.log.batch import Batch
-from headrace.log.connection import declared_partitions, partitions
-from headrace.log.consume import OwnerProgress, PartitionConsumer
-from headrace.log.messages import WrongMessage, pass_over
-from headrace.log.produce import Producer
-from headrace.log.read import LogReader, LogTail
-from headrace.log.refusals import Refusals
-from headrace.log.topics import Topics
-from headrace.log.versions import versions_in
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.connection import declared_partitions, partitions
+from headrace.runtime.pulsar.consumer import OwnerProgress, PartitionConsumer
+from headrace.runtime.pulsar.dead_letter_writer import Refusals
+from headrace.runtime.pulsar.log_reader import LogReader, LogTail
+from headrace.runtime.pulsar.messages import WrongMessage, pass_over
+from headrace.runtime.pulsar.model_versions import versions_in
+from headrace.runtime.pulsar.producer import Producer
+from headrace.wire.topics import Topics
 from headrace_scorer.kept import KeptVersions
 from headrace_scorer.stream import Outcome, StreamScorer
 from headrace_scorer.telling import Progress

@@ -17,9 +17,9 @@ from typing import IO
 import msgspec
 
 from headrace.definition import ModelDefinition
+from headrace.engine.model_version import Version, check_graph
 from headrace.errors import CorruptState
 from headrace.v1 import models_pb2
-from headrace.version import Version, check_graph
 
 #: Seconds that a version may take, and bytes that it may take in addition to those of the process.
 SECONDS, BYTES = 20.0, 2**30

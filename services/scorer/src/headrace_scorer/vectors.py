@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.definition import Aggregate, FeatureDefinition, LoopDefinition, ModelDefinition, walk
-from headrace.events import EventColumns
-from headrace.kernel.assemble import Assembled, RowRead
-from headrace.store.rows import row_field, row_key
+from headrace.engine.events import EventColumns
+from headrace.engine.kernel.assembly import Assembled, RowRead
+from headrace.runtime.redis.rows import row_field, row_key
 from headrace_scorer.rows import RowSource
 
 #: The kernel's "no event" in `Assembled.newest`.

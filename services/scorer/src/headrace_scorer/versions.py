@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.engine.former import Former, former_of
+from headrace.engine.model_version import Version
 from headrace.errors import CorruptState, NoModelYet, UnknownName
-from headrace.former import Former, former_of
 from headrace.v1 import models_pb2
-from headrace.version import Version
 
 #: The bound on examples if the log does not tell: no version has learned more.
 _MOST_EXAMPLES = 2**48

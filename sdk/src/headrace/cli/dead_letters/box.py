@@ -13,8 +13,8 @@ from headrace.cli.target import Target, broker_of, loop_options
 from headrace.errors import UnknownName
 
 if TYPE_CHECKING:
-    from headrace.log.letters import LetterBox
-    from headrace.log.position import Position
+    from headrace.runtime.pulsar.dead_letters import LetterBox
+    from headrace.wire.position import Position
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -28,8 +28,8 @@ def letter_options(command: _Command) -> _Command:
 @contextmanager
 def open_box(target: Target, pulsar: str | None) -> Iterator[LetterBox]:
     """Open the dead letters of a loop."""
-    from headrace.log.letters import LetterBox
-    from headrace.log.topics import Topics
+    from headrace.runtime.pulsar.dead_letters import LetterBox
+    from headrace.wire.topics import Topics
 
     with broker_of(target, pulsar) as (client, namespace):
         yield LetterBox(client, Topics(target.loop, namespace))
@@ -43,7 +43,7 @@ def position_of(text: str) -> Position:
     UnknownName
         It is not a position.
     """
-    from headrace.log.letters import parse_position
+    from headrace.runtime.pulsar.dead_letters import parse_position
 
     try:
         return parse_position(text)

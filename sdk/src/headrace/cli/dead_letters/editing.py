@@ -13,7 +13,7 @@ from headrace.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from headrace.definition import LoopDefinition
-    from headrace.log.letters import Letter
+    from headrace.runtime.pulsar.dead_letters import Letter
 
 Fields = dict[str, Any]
 
@@ -54,7 +54,7 @@ def check_fields(letter: Letter, fields: Fields, loop: LoopDefinition | None) ->
 def as_sent(letter: Letter, loop: LoopDefinition | None) -> Letter:
     """Convert times of a letter from a topic, where they are µs, if ingest expects another unit for the stream."""
     from headrace.definition import FieldType
-    from headrace.events.moments import counts_micros
+    from headrace.engine.events.timestamps import counts_micros
     from headrace.wording import format_time
 
     streams = {} if loop is None else {stream.name: stream for stream in loop.streams}

@@ -15,7 +15,7 @@ from headrace.cli.output import say
 from headrace.cli.target import find
 
 if TYPE_CHECKING:
-    from headrace.log.letters import Letter
+    from headrace.runtime.pulsar.dead_letters import Letter
 
 
 @click.command("list")

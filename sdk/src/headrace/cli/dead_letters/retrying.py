@@ -20,8 +20,8 @@ from headrace.cli.target import find
 if TYPE_CHECKING:
     from headrace.client import IngestClient
     from headrace.client.resending import Resent
-    from headrace.log.letters import Letter, LetterBox
-    from headrace.log.position import Position
+    from headrace.runtime.pulsar.dead_letters import Letter, LetterBox
+    from headrace.wire.position import Position
 
 
 @click.command("retry")
@@ -143,7 +143,7 @@ def _at(box: LetterBox, positions: set[Position]) -> Iterator[Letter]:
 def _resend(box: LetterBox, client: IngestClient, letters: Iterator[Letter], tell: Callable[[Resent], None]) -> None:
     from headrace.client.resending import resend
     from headrace.errors import InvalidEvent
-    from headrace.log.letters import Outcome
+    from headrace.runtime.pulsar.dead_letters import Outcome
 
     for run in resend(client, letters):
         box.mark(
@@ -159,7 +159,7 @@ def _resend(box: LetterBox, client: IngestClient, letters: Iterator[Letter], tel
 
 
 def _tell(result: Resent, outcomes: Counter[str], as_json: bool) -> None:
-    from headrace.log.letters import Outcome, format_position
+    from headrace.runtime.pulsar.dead_letters import Outcome, format_position
 
     outcome = Outcome.REFUSED if result.error else Outcome.TAKEN
     outcomes[outcome] += 1

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from headrace.wording import format_time, printable
 
 if TYPE_CHECKING:
-    from headrace.log.letters import Letter
+    from headrace.runtime.pulsar.dead_letters import Letter
 
 
 def plain(letter: Letter) -> dict[str, object]:
     """Return a whole letter as JSON values; unknown ones are null."""
-    from headrace.log.letters import format_position
+    from headrace.runtime.pulsar.dead_letters import format_position
 
     message, origin = letter.letter, letter.stood
     return {
@@ -34,7 +34,7 @@ def plain(letter: Letter) -> dict[str, object]:
 
 def line(letter: Letter) -> str:
     """Format a letter in one line."""
-    from headrace.log.letters import format_position
+    from headrace.runtime.pulsar.dead_letters import format_position
 
     message = letter.letter
     source = f"{message.service or '?'}  {message.stream or '?'}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from headrace.engine.events.timestamps import MAX_TIME, MIN_TIME
 from headrace.errors import InvalidRequest
-from headrace.events.moments import MAX_TIME, MIN_TIME
 from headrace.v1 import features_pb2 as pb
 from headrace.v1 import features_pb2_grpc
 from headrace_scorer.handlers.values import values_of

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.definition import FieldType, ModelDefinition, Task
+from headrace.engine.model_version import CATEGORIES, NUMBERS, PROBABILITIES, SCORE, Scores, Version
 from headrace.errors import HeadraceError, InvalidRequest
 from headrace.inference import grpc_service_pb2 as pb
 from headrace.inference import grpc_service_pb2_grpc
-from headrace.version import CATEGORIES, NUMBERS, PROBABILITIES, SCORE, Scores, Version
 from headrace_scorer.handlers.tensors import BYTES, FP64, MOST_VALUES, check_outputs, read_inputs, write_outputs
 from headrace_scorer.scorer import Scorer
 from headrace_scorer.versions import Versions

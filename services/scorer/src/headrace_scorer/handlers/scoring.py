@@ -8,11 +8,11 @@ from typing import Any
 
 import structlog
 
+from headrace.engine.model_version import Version
 from headrace.errors import HeadraceError
-from headrace.rpc import status_of
+from headrace.runtime.grpc.server import status_of
 from headrace.v1 import scoring_pb2 as pb
 from headrace.v1 import scoring_pb2_grpc
-from headrace.version import Version
 from headrace_scorer.handlers.values import values_of
 from headrace_scorer.scorer import Answer, Request, Scorer
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from headrace.definition import FieldType, ModelDefinition
-from headrace.kernel.assemble import Assembled
+from headrace.engine.kernel.assembly import Assembled
 from headrace.v1 import vector_pb2
 
 

@@ -1,0 +1,6 @@
+"""A stream's events: validation, their form on the topic, and their columns for the kernel."""
+
+from headrace.engine.events.codec import StreamCodec
+from headrace.engine.events.columns import EventColumns
+
+__all__ = ["EventColumns", "StreamCodec"]

@@ -1,0 +1,403 @@
+"""A model as it learns: a pure function of its log of questions and answers."""
+
+from __future__ import annotations
+
+import copy
+from array import array
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NoReturn
+
+import numpy as np
+
+from headrace.definition import ModelDefinition, Task
+from headrace.engine.learning.ordered_sets import in_order
+from headrace.engine.learning.pending_predictions import WaitingPredictions
+from headrace.engine.learning.rows import Row, Rows
+from headrace.engine.learning.served_quality import ServedQuality
+from headrace.engine.learning.steps import Score, Scored, labels_of, step_of
+from headrace.engine.learning.weights import final_step, takes_weight
+from headrace.engine.quality import Outcomes, Quality, quality_of
+from headrace.errors import CorruptState, LearnerFailed
+from headrace.watermark import RESTING, UNKNOWN
+from headrace.wire.envelope import Envelope
+from headrace.wire.message import Message
+from headrace.wire.position import START, Position
+from headrace.wire.tables import Kind, LogEntries, decode_log, last_sequence_of, made_for
+
+# Plain numbers compare faster, and they are compared for each run.
+_QUESTION, _ANSWER = int(Kind.QUESTION), int(Kind.ANSWER)
+
+#: The kind of entries that are left out.
+_SKIPPED = -1
+
+#: Number of scored answers that the metrics take at once.
+_SETTLE = 1_024
+
+
+@dataclass
+class Progress:
+    """Progress of a model in its log.
+
+    Attributes
+    ----------
+    examples
+        Number of answers that it has learned: its version.
+    next_seq
+        The place, in the log, of the entry that it reads next.
+    position
+        The last message that was read completely.
+    frontier
+        The latest report of the log: no entry earlier than this (µs since the epoch) follows.
+    newest
+        The event time of its newest example.
+    published
+        The newest version that was published.
+    epochs
+        For each partition that feeds the log, the newest epoch of its owner.
+    """
+
+    examples: int = 0
+    next_seq: int = 0
+    position: Position = START
+    frontier: int | None = None
+    newest: int | None = None
+    published: int = 0
+    epochs: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def rests(self) -> bool:
+        """Whether the log reported that nothing more is to come: history has ended, or its streams are idle.
+
+        The version is complete then, so it is due whatever its number.
+        """
+        return self.frontier is not None and self.frontier >= RESTING
+
+
+class _Unsettled:
+    """Answers that were learned and scored, but not yet given to the metrics."""
+
+    def __init__(self) -> None:
+        self.times = array("q")
+        self.labels: list[Any] = []
+        self.weights = array("d")
+        self.scored: list[Scored] = []
+
+    def add(self, time: int, label: Any, weight: float, scored: Scored) -> None:
+        """Add an answer, with what was predicted for its question."""
+        self.times.append(time)
+        self.labels.append(label)
+        self.weights.append(weight)
+        self.scored.append(scored)
+
+    def outcomes(self, task: Task) -> Outcomes:
+        """Return the answers in the form that the metrics take."""
+        scores, priors, lasts, predicted = zip(*self.scored, strict=True)
+        text = task is Task.MULTICLASS
+        return Outcomes(
+            np.array(self.times, np.int64),
+            self.labels if text else np.array(self.labels, np.float64),
+            np.array(scores, np.float64),
+            predicted if text else (),
+            np.array(self.weights, np.float64),
+            np.array(priors, np.float64),
+            list(lasts) if text else np.array(lasts, np.float64),
+        )
+
+
+class _Message:
+    """The entries of a message from row `first` on, in columns that Python reads quickly."""
+
+    def __init__(self, task: Task, entries: LogEntries, rows: Rows, first: int, former: bool) -> None:
+        self.size = len(entries) - first
+        self.seqs: list[int] = entries.seqs[first:].tolist()
+        self.questions: list[int] = entries.questions[first:].tolist()
+        self.times: list[int] = entries.times[first:].tolist()
+        self.ids = entries.ids[first:]
+        self.weights: list[float] = entries.weights[first:].tolist()
+        # This definition was not asked questions that were made later, nor those in the log of a former one.
+        mask = np.full(len(entries), not former)
+        if entries.made is not None:
+            mask &= ~entries.made
+        self.asked: list[bool] = mask[first:].tolist()
+        self.labels = labels_of(task, entries.labels[first:])
+        self.rows = rows.of(entries, first)
+        self._kinds = entries.kinds[first:]
+
+    def runs(self) -> Iterator[tuple[int, int, int]]:
+        """Return the entries in runs of one kind: the kind, the first row, and the row after the last."""
+        starts = np.flatnonzero(np.diff(self._kinds, prepend=-1))
+        ends = [*starts.tolist()[1:], self.size]
+        return zip(self._kinds[starts].tolist(), starts.tolist(), ends, strict=True)
+
+
+class Learning:
+    """Reads messages of a model's log; it uses no broker, no store and no clock.
+
+    A question is predicted when it is read; the prediction, and those of the baselines, wait for the answer. The
+    answer is scored against them, and learned. A question without an answer has no effect on the model.
+
+    Parameters
+    ----------
+    model
+        The definition of the model.
+    estimator
+        A River pipeline: a new one, or that of a checkpoint together with its metrics, progress and predictions.
+    stops
+        Numbers of examples at which reading stops, besides those of the versions that are due.
+    asked
+        Called with the place of each question and the model's score for it.
+    served
+        Joins predictions that were served with the answers; it receives the answers.
+    skipped
+        The places of questions that are neither asked nor learned.
+    """
+
+    def __init__(
+        self,
+        model: ModelDefinition,
+        estimator: Any,
+        quality: Quality | None = None,
+        progress: Progress | None = None,
+        stops: Collection[int] = (),
+        *,
+        waiting: WaitingPredictions | None = None,
+        asked: Callable[[int, Score], None] | None = None,
+        served: ServedQuality | None = None,
+        skipped: Collection[int] = (),
+    ) -> None:
+        self.model = model
+        self.estimator = in_order(estimator)
+        self.progress = progress or Progress()
+        self._quality = quality or quality_of(model)
+        self._rows = Rows(model)
+        self._step = step_of(model.task, self._quality.baseline)
+        if waiting is None:
+            waiting = WaitingPredictions(self._step.new_width, model.waiting_bytes)
+        self.waiting = waiting
+        self._unsettled = _Unsettled()
+        self._stops = sorted(stops)
+        self._asked = asked
+        self.served = served
+        self.skipped = frozenset(skipped)
+        self._weighted = takes_weight(estimator)
+        self._initial_copy: Any = None
+        self._is_complete = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether the log holds all examples that the kept events make: it says so when it reports progress."""
+        return self._is_complete or self.progress.rests
+
+    @property
+    def quality(self) -> Quality:
+        """The metrics of everything learned so far."""
+        self._settle()
+        return self._quality
+
+    def read(self, message: Message) -> Iterator[None]:
+        """Read one message; stop at each version that is due, so that the caller can publish it.
+
+        Raises
+        ------
+        Unreadable
+            Its payload is not part of the log. The model has not changed: `skip` the message.
+        CorruptState
+            An entry is missing in the log.
+        LearnerFailed
+            The estimator raised; its state is unusable now. Or it takes no weight, and an example has one.
+        """
+        envelope = message.envelope
+        entries = self._entries(message)
+        if self._is_superseded(envelope):
+            self.progress.position = message.position
+            return
+        if entries is not None:
+            try:
+                yield from self._read(entries, former=envelope.definition != self.model.hash)
+            except LearnerFailed as error:
+                error.position = message.position
+                raise
+        elif message.payload:
+            # Another definition's entries: the places of this definition's entries follow theirs.
+            self.progress.next_seq = max(self.progress.next_seq, last_sequence_of(message.payload) + 1)
+        if envelope.reached is not None:
+            self.progress.frontier = envelope.reached if envelope.reached > UNKNOWN else None
+            self._is_complete = envelope.definition == self.model.hash and not envelope.remaking
+        self.progress.position = message.position
+        has_progress = envelope.reached is not None
+        if has_progress and self.progress.rests and self.progress.examples > self.progress.published:
+            yield
+
+    def skip(self, position: Position) -> None:
+        """Leave out a message that is not part of the log."""
+        self.progress.position = position
+
+    def _entries(self, message: Message) -> LogEntries | None:
+        """Return the entries of a message; None if it has none, or those of another definition."""
+        if not message.payload:
+            return None
+        if not made_for(self.model, message.envelope):
+            last_sequence_of(message.payload)
+            return None
+        return decode_log(self.model, message.payload)
+
+    def _is_superseded(self, envelope: Envelope) -> bool:
+        """Return whether a message is from an owner that another owner has followed."""
+        if envelope.epoch is None:
+            return False
+        partition = str(envelope.partition)
+        newest = self.progress.epochs.get(partition, 0)
+        self.progress.epochs[partition] = max(newest, envelope.epoch)
+        return envelope.epoch < newest
+
+    def _read(self, entries: LogEntries, former: bool) -> Iterator[None]:
+        first = self._first_new(entries)
+        message = _Message(self.model.task, entries, self._rows, first, former)
+        if not message.size:
+            return
+        for kind, start, end in self._runs(message):
+            if kind == _SKIPPED:
+                self._close(message, start, end)
+            elif kind == _QUESTION:
+                self._ask(message, start, end)
+            elif kind == _ANSWER:
+                yield from self._answer(message, start, end)
+            else:
+                self._close(message, start, end)
+
+    def _runs(self, message: _Message) -> Iterator[tuple[int, int, int]]:
+        """Yield the runs of a message; each entry of a skipped example is a run of its own."""
+        for kind, start, end in message.runs():
+            for row in range(start, end) if self.skipped else ():
+                # An answer whose question is not in the log is identified by its own place.
+                if message.seqs[row] in self.skipped or message.questions[row] in self.skipped:
+                    yield from ((kind, start, row),) if row > start else ()
+                    yield _SKIPPED, row, row + 1
+                    start = row + 1
+            if start < end:
+                yield kind, start, end
+
+    def _ask(self, message: _Message, start: int, end: int) -> None:
+        """Predict questions, and keep the predictions."""
+        seqs = message.seqs[start:end]
+        values = array("d")
+        rows = islice(message.rows, end - start)
+        try:
+            scores = self._step.ask(self._estimator_to_ask(), rows, values)
+        except Exception as error:
+            self._fail(message, end, rows, error)
+        if self._step.new_width > self.waiting.width:
+            self.waiting.widen(self._step.new_width)
+        self.waiting.add(seqs, values)
+        self.progress.next_seq += len(seqs)
+        if self._asked is not None:
+            for seq, score in zip(seqs, scores, strict=True):
+                self._asked(seq, score)
+
+    def _estimator_to_ask(self) -> Any:
+        """Return the estimator; a copy until it has learned, because a question also creates the trees of a forest."""
+        if self.progress.examples:
+            return self.estimator
+        if self._initial_copy is None:
+            self._initial_copy = copy.deepcopy(self.estimator)
+        return self._initial_copy
+
+    def _answer(self, message: _Message, start: int, end: int) -> Iterator[None]:
+        """Learn answers and score them; stop at each version that is due."""
+        progress = self.progress
+        self._initial_copy = None
+        while start < end:
+            stop = min(end, start + self._until_version())
+            self._learn(message, start, stop)
+            self._score(message, start, stop)
+            start = stop
+            if progress.examples % self.model.publish_examples == 0 or progress.examples in self._stops:
+                yield
+
+    def _learn(self, message: _Message, start: int, end: int) -> None:
+        progress = self.progress
+        labels, weights = message.labels[start:end], message.weights[start:end]
+        if not self._weighted:
+            self._refuse_weights(message, start, end)
+        rows = islice(message.rows, end - start)
+        try:
+            self._step.learn(self.estimator, rows, labels, weights)
+        except Exception as error:
+            # The estimator may have learned half of the example already, so it is unusable now.
+            self._fail(message, end, rows, error)
+        progress.examples += end - start
+        progress.next_seq += end - start
+        newest = max(message.times[start:end])
+        progress.newest = newest if progress.newest is None else max(newest, progress.newest)
+
+    def _refuse_weights(self, message: _Message, start: int, end: int) -> None:
+        for row in range(start, end):
+            if message.weights[row] != 1.0:
+                error = TypeError(
+                    f"{type(final_step(self.estimator)).__name__} cannot learn a weight, and its label has a `keep`"
+                )
+                raise self._failure(message, row, error)
+
+    def _score(self, message: _Message, start: int, end: int) -> None:
+        for row in range(start, end):
+            question = message.questions[row]
+            values = self.waiting.take(question)
+            label = message.labels[row]
+            if values is not None:
+                scored = self._step.scored(values, label)
+                self._unsettled.add(message.times[row], label, message.weights[row], scored)
+            else:
+                self._quality.skip(dropped=self.waiting.was_dropped(question))
+            if self.served is None:
+                continue
+            if message.asked[row]:
+                self.served.answer(message.ids[row], message.times[row], label, message.weights[row])
+            else:
+                self.served.close(message.ids[row], message.times[row])
+        if len(self._unsettled.labels) >= _SETTLE:
+            self._settle()
+
+    def _close(self, message: _Message, start: int, end: int) -> None:
+        """Forget questions that have no answer."""
+        deque(islice(message.rows, end - start), maxlen=0)
+        for row in range(start, end):
+            self.waiting.take(message.questions[row])
+            if self.served is not None:
+                self.served.close(message.ids[row], message.times[row])
+        self.progress.next_seq += end - start
+
+    def _fail(self, message: _Message, end: int, rows: Iterator[Row], error: Exception) -> NoReturn:
+        """Name the entry at which the estimator failed: the last row of a run that was read."""
+        row = max(end - sum(1 for _ in rows) - 1, 0)
+        raise self._failure(message, row, error) from error
+
+    def _failure(self, message: _Message, row: int, error: Exception) -> LearnerFailed:
+        seq, question = message.seqs[row], message.questions[row]
+        return LearnerFailed(self.model.name, seq, question if question >= 0 else seq, message.ids[row], error)
+
+    def _until_version(self) -> int:
+        done = self.progress.examples
+        due = self.model.publish_examples - done % self.model.publish_examples
+        stop = bisect_right(self._stops, done)
+        return min(due, self._stops[stop] - done) if stop < len(self._stops) else due
+
+    def _first_new(self, entries: LogEntries) -> int:
+        """Return the first row that was not read yet: the first accepted entry of a place wins."""
+        if not len(entries):
+            return 0
+        first, last = int(entries.seqs[0]), int(entries.seqs[-1])
+        if last - first + 1 != len(entries) or first > self.progress.next_seq:
+            raise CorruptState(
+                f"log of model {self.model.name!r}: expected place {self.progress.next_seq} next, "
+                f"it goes on with {first} to {last} ({len(entries)} entries)"
+            )
+        return min(self.progress.next_seq - first, len(entries))
+
+    def _settle(self) -> None:
+        unsettled, self._unsettled = self._unsettled, _Unsettled()
+        if unsettled.labels:
+            self._quality.update(unsettled.outcomes(self.model.task))

@@ -1,0 +1,208 @@
+"""Quality of the answers that were really given: predictions as served, joined with their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+
+from headrace.definition import ModelDefinition, Task
+from headrace.engine.quality import Outcomes, Quality, quality_of, restore
+from headrace.wire.position import Position
+from headrace.wire.tables import Predictions
+
+#: Number of bytes that a waiting prediction or answer takes, with an id of 20 characters.
+_BYTES = 320
+
+#: Number of answers that wait for a prediction that is a little late; older ones count as not served.
+MAX_ANSWERS = 100_000
+
+# Number of pairs that the metrics take at once.
+_MANY = 1_024
+
+#: Metrics that predictions do not give: the scorer writes the probability of the class that it predicted, and no other.
+_UNKNOWN = {Task.MULTICLASS: ("log_loss",)}
+
+#: Counts that have no meaning here.
+_LEARNERS = ("examples", "scored", "unasked", "dropped", "drift_alarms")
+
+_Value = TypeVar("_Value")
+
+
+class _Key(NamedTuple):
+    """A question: its event id and event time (µs)."""
+
+    id: str
+    time: int
+
+
+class _Prediction(NamedTuple):
+    score: float
+    predicted: str | None
+
+
+class _Answer(NamedTuple):
+    label: float | str
+    weight: float
+
+
+class ServedState(msgspec.Struct):
+    """State of the served quality in a checkpoint."""
+
+    quality: bytes
+    unserved: int
+    count: int
+    predictions: list[tuple[str, int, float, str | None]]
+    answers: list[tuple[str, int, float | str, float]]
+    positions: dict[str, Position]
+    otherwise: list[tuple[str, int]] = []
+
+
+# Made on import: msgspec inspects a type with its first decoder, and two threads that do so at once crash the process.
+_STATE = msgspec.msgpack.Decoder(ServedState)
+
+
+class ServedQuality:
+    """Joins predictions with their answers by event id and time, whichever comes first, in bounded memory.
+
+    The first of two predictions of one question counts. Predictions wait for their answers in at most the model's
+    `waiting_bytes`; beyond that the oldest are dropped, and their answers count as not served.
+
+    Parameters
+    ----------
+    model
+        The definition of the model.
+
+    Attributes
+    ----------
+    positions
+        By topic, the position up to which predictions were read: their reader keeps it here, to be saved with them.
+    """
+
+    def __init__(self, model: ModelDefinition) -> None:
+        self._model = model
+        self._quality: Quality = quality_of(model)
+        self._predictions: dict[_Key, _Prediction] = {}
+        self._answers: dict[_Key, _Answer] = {}
+        self._otherwise: dict[_Key, None] = {}
+        self._pairs: list[tuple[_Key, _Prediction, _Answer]] = []
+        self._unserved_count = self._count = 0
+        self.positions: dict[str, Position] = {}
+        self._max_predictions = max(1, model.waiting_bytes // _BYTES)
+
+    def predict(self, predictions: Predictions) -> None:
+        """Take predictions that were served."""
+        labels: Sequence[str | None] = predictions.labels or ([None] * len(predictions))
+        columns = zip(predictions.ids, predictions.times.tolist(), predictions.scores.tolist(), labels, strict=True)
+        for id, time, score, label in columns:
+            key, prediction = _Key(id, time), _Prediction(score, label)
+            if key in self._otherwise:
+                continue
+            answer = self._answers.pop(key, None)
+            if answer is not None:
+                self._pairs.append((key, prediction, answer))
+            else:
+                self._predictions.setdefault(key, prediction)
+        _shorten(self._predictions, self._max_predictions)
+        self._settle(_MANY)
+
+    def predict_otherwise(self, ids: Sequence[str], times: Sequence[int]) -> None:
+        """Take questions that another definition of the model answered: they count as neither served nor unserved."""
+        for key in map(_Key, ids, times):
+            if key not in self._predictions and self._answers.pop(key, None) is None:
+                self._otherwise.setdefault(key)
+        _shorten(self._otherwise, MAX_ANSWERS)
+
+    def answer(self, id: str, time: int, label: bool | float | str, weight: float) -> None:
+        """Take the answer of a question."""
+        key, answer = _Key(id, time), _Answer(label if isinstance(label, str) else float(label), weight)
+        if key in self._otherwise:
+            del self._otherwise[key]
+            return
+        prediction = self._predictions.pop(key, None)
+        if prediction is None:
+            self._answers.setdefault(key, answer)
+            self._unserved_count += _shorten(self._answers, MAX_ANSWERS)
+        else:
+            self._pairs.append((key, prediction, answer))
+            self._settle(_MANY)
+
+    def close(self, id: str, time: int) -> None:
+        """Forget a question whose answer, if it has one, does not belong to this definition's log."""
+        self._predictions.pop(_Key(id, time), None)
+        self._otherwise.pop(_Key(id, time), None)
+
+    @property
+    def quality(self) -> Quality:
+        """The metrics of the pairs, without their prefix, and the quality over time."""
+        self._settle()
+        return self._quality
+
+    @property
+    def count(self) -> int:
+        """Number of answers that had a prediction."""
+        return self._count + len(self._pairs)
+
+    def metrics(self) -> dict[str, float]:
+        """Return the metrics of what was served, named `served_…`; also how many answers had a prediction, or had none.
+
+        An answer that waits for its prediction counts as not served until the prediction comes.
+        """
+        metrics = self.quality.metrics()
+        unknown = (*_LEARNERS, *_UNKNOWN.get(self._model.task, ()))
+        served = {f"served_{name}": value for name, value in metrics.items() if name not in unknown}
+        return {"served": metrics["scored"], "unserved": float(self._unserved_count + len(self._answers)), **served}
+
+    def dump(self) -> bytes:
+        """Serialize everything for a checkpoint."""
+        predictions = [(*key, *prediction) for key, prediction in self._predictions.items()]
+        answers = [(*key, *answer) for key, answer in self._answers.items()]
+        quality = self.quality.dump()
+        state = ServedState(
+            quality, self._unserved_count, self._count, predictions, answers, self.positions, list(self._otherwise)
+        )
+        return msgspec.msgpack.encode(state)
+
+    @classmethod
+    def load(cls, model: ModelDefinition, data: bytes) -> ServedQuality:
+        """Restore what `dump` returned."""
+        state = _STATE.decode(data)
+        quality = cls(model)
+        quality._quality, quality._unserved_count = restore(model, state.quality), state.unserved
+        quality._count = state.count
+        quality.positions = state.positions
+        for id, time, score, predicted in state.predictions:
+            quality._predictions[_Key(id, time)] = _Prediction(score, predicted)
+        for id, time, label, weight in state.answers:
+            quality._answers[_Key(id, time)] = _Answer(label, weight)
+        quality._otherwise = {_Key(*key): None for key in state.otherwise}
+        return quality
+
+    def _settle(self, minimum: int = 1) -> None:
+        """Give the pairs to the metrics, once there are at least this many."""
+        if len(self._pairs) < minimum:
+            return
+        pairs, self._pairs = self._pairs, []
+        self._count += len(pairs)
+        text = self._model.task is Task.MULTICLASS
+        labels = [answer.label for _, _, answer in pairs]
+        self._quality.update(
+            Outcomes(
+                np.array([key.time for key, _, _ in pairs], np.int64),
+                [str(label) for label in labels] if text else np.array(labels, np.float64),
+                np.array([prediction.score for _, prediction, _ in pairs], np.float64),
+                [prediction.predicted for _, prediction, _ in pairs] if text else (),
+                np.array([answer.weight for _, _, answer in pairs], np.float64),
+            )
+        )
+
+
+def _shorten(waiting: dict[_Key, _Value], limit: int) -> int:
+    """Remove the oldest entries beyond a number; return how many were removed."""
+    excess = max(len(waiting) - limit, 0)
+    for key in list(islice(waiting, excess)):
+        del waiting[key]
+    return excess

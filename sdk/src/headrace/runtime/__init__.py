@@ -1,0 +1,1 @@
+"""What services run on: Pulsar, Redis, gRPC, settings, logs and their life cycle; internal."""

@@ -1,0 +1,1 @@
+"""gRPC servers: health, reflection, limits on calls, and the mapping of errors to statuses."""

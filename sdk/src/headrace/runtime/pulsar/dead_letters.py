@@ -1,0 +1,204 @@
+"""Reading the dead-letter topic: the letters, and which of them were sent again.
+
+A letter that was retried is followed by a *mark*: a message that names the letter's position and the outcome. A letter
+that came twice (its owner died after sending it and before saving that) is recognized by the position of its event.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pulsar
+from google.protobuf.message import DecodeError
+
+from headrace.errors import Unavailable, Unreadable
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.connection import partitions
+from headrace.runtime.pulsar.dead_letter_writer import MAX_EVENT
+from headrace.runtime.pulsar.log_reader import LogReader
+from headrace.runtime.pulsar.producer import Producer
+from headrace.v1.dead_letter_pb2 import DeadLetter
+from headrace.wire.envelope import Envelope, has_header, read_envelope
+from headrace.wire.message import Message
+from headrace.wire.position import Position
+from headrace.wire.topics import Topics
+
+#: Seconds without a message, although the log has more, after which the broker counts as unavailable.
+_PATIENCE = 30.0
+
+
+class Outcome(StrEnum):
+    """Outcome of a letter that was sent again."""
+
+    TAKEN = "taken"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A dead letter.
+
+    Attributes
+    ----------
+    position
+        Position of the letter itself.
+    retried
+        Outcome of the last time that it was sent again; None: it was not.
+    """
+
+    position: Position
+    letter: DeadLetter
+    retried: Outcome | None = None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it holds only the beginning of its event."""
+        return len(self.letter.event) >= MAX_EVENT
+
+    @property
+    def stood(self) -> Position | None:
+        """Position of its event; None: it was refused before it got to its topic."""
+        return Position.from_bytes(self.letter.position) if self.letter.position else None
+
+    def is_event(self, topics: Topics) -> bool:
+        """Return whether it holds an event of a stream: otherwise there is nowhere to send it."""
+        stream, topic = self.letter.stream, self.letter.topic
+        base = topics.stream(stream)
+        return bool(stream) and not self.is_cut and (topic in ("", base) or topic.startswith(f"{base}-partition-"))
+
+
+class LetterBox:
+    """The dead letters of a loop.
+
+    Parameters
+    ----------
+    topics
+        Topics of the loop.
+    """
+
+    def __init__(self, client: pulsar.Client, topics: Topics) -> None:
+        self.topics = topics
+        self._client = client
+
+    def read(self) -> Iterator[Letter]:
+        """Yield all letters that the broker still has, in order.
+
+        Raises
+        ------
+        Unavailable
+            The broker does not answer.
+        """
+        marks: dict[Position, Outcome] = {}
+        # A mark follows its letter, so the topic is read twice: letters are many, and may be large.
+        for message in self._messages():
+            marks |= _mark(message)
+        seen: set[tuple[str, bytes]] = set()
+        for message in self._messages():
+            if message.envelope.retried or not message.payload:
+                continue
+            letter = read_letter(message.payload)
+            origin = (letter.topic, letter.position)
+            if letter.position and origin in seen:
+                continue
+            seen.add(origin)
+            yield Letter(message.position, letter, marks.get(message.position))
+
+    def mark(self, outcomes: Mapping[Position, Outcome]) -> None:
+        """Record the outcomes of letters durably.
+
+        Raises
+        ------
+        Unavailable
+            The broker does not answer.
+        """
+        producer = Producer(self._client, self.topics.dead_letters)
+        for position, outcome in outcomes.items():
+            mark = Envelope(retried=format_position(position), outcome=outcome)
+            producer.send(b"", properties=mark.properties(b""))
+        producer.flush()
+        producer.close()
+
+    def _messages(self) -> Iterator[Message]:
+        for physical in partitions(self._client, self.topics.dead_letters):
+            reader = LogReader(self._client, physical)
+            try:
+                for batch in _until_its_end(reader):
+                    yield from map(_open, batch.positions, batch.payloads, batch.properties)
+            finally:
+                reader.close()
+
+
+def _until_its_end(reader: LogReader) -> Iterator[Batch]:
+    heard_at = time.monotonic()
+    while True:
+        batch = reader.receive(1_000)
+        if batch:
+            yield batch
+            heard_at = time.monotonic()
+        elif not reader.more():
+            return
+        elif time.monotonic() - heard_at > _PATIENCE:
+            raise Unavailable("broker: the dead letters go on, but nothing comes")
+
+
+def _open(position: Position, payload: bytes, properties: Mapping[str, str]) -> Message:
+    """Open a message; one without a header is read as it is, a damaged one becomes a letter that says so."""
+    if not has_header(properties):
+        return Message(position, payload, Envelope())
+    try:
+        return Message(position, payload, read_envelope(properties, payload, "a dead letter"))
+    except Unreadable as error:
+        letter = DeadLetter(value=error.problem, expected="a dead letter", event=payload)
+        return Message(position, letter.SerializeToString(), Envelope())
+
+
+def _mark(message: Message) -> dict[Position, Outcome]:
+    """Return the letter that a mark names, and its outcome; empty if the message is not a mark."""
+    try:
+        return {parse_position(message.envelope.retried): Outcome(message.envelope.outcome)}
+    except ValueError:
+        return {}
+
+
+def read_letter(payload: bytes) -> DeadLetter:
+    """Read a letter; if it or its position cannot be read, keep what there is."""
+    try:
+        letter = DeadLetter.FromString(payload)
+    except DecodeError:
+        return DeadLetter(value="what somebody else wrote", expected="a dead letter", event=payload)
+    try:
+        Position.from_bytes(letter.position)
+    except Unreadable:
+        letter.position = b""
+    return letter
+
+
+def format_position(position: Position) -> str:
+    """Format a position as it is shown and entered.
+
+    Examples
+    --------
+    >>> format_position(Position(3, 12, 0))
+    '3:12:0'
+    """
+    return ":".join(map(str, position))
+
+
+def parse_position(text: str) -> Position:
+    """Parse a position as it is shown.
+
+    Raises
+    ------
+    ValueError
+        The text is not a position.
+
+    Examples
+    --------
+    >>> parse_position("3:12:-1")
+    Position(ledger=3, entry=12, batch=-1)
+    """
+    ledger, entry, batch = map(int, text.split(":"))
+    return Position(ledger, entry, batch)
