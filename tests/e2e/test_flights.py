@@ -17,7 +17,7 @@ import pulsar
 import pytest
 
 from examples.flights.prepare import prepare
-from headrace import declare, embedded
+from headrace import compiler, embedded
 from headrace.cli.program import run
 from headrace.client import play
 from headrace.runtime.pulsar.log_reader import LogReader
@@ -129,7 +129,7 @@ def loop_results(played: embedded.RunningLoop, recorded: Recorded) -> Told:
     """Return what the learner reports for the recorded log, and the final model of the running learner."""
     # Use the metrics of all examples: these events end before those that the demo scores.
     model = msgspec.structs.replace(played.definition.models[0], score_from=None)
-    scores, metrics = topics.asked_by_the_learner(model, declare.load(LOOP).learner(model.name), recorded)
+    scores, metrics = topics.asked_by_the_learner(model, compiler.load(LOOP).learner(model.name), recorded)
     checkpoint = next(played.data.rglob(f"{model.name}.ckpt"))
     learning = until(
         Checkpoints(checkpoint.parent, model).load,
@@ -146,7 +146,7 @@ def flight_questions(played: embedded.RunningLoop, files: dict[str, Path], recor
 
 def beside_river(recorded: Recorded, by_time: Questions, loop_results: Told) -> Comparison:
     """Compare the loop with River's evaluation: `python -m tests.simulations.year` does so over the whole year."""
-    loaded = declare.load(LOOP)
+    loaded = compiler.load(LOOP)
     model = loaded.definition.models[0].name
     places = evaluate(recorded.questions, loaded.learner(model))
     times = evaluate(by_time, loaded.learner(model), {*recorded.served.versions.tolist()})

@@ -18,7 +18,7 @@ import grpc
 import pulsar
 import pytest
 
-from headrace import declare, embedded
+from headrace import compiler, embedded
 from headrace.cli.program import run
 from headrace.definition import LoopDefinition
 from headrace.embedded import RunningLoop
@@ -157,7 +157,7 @@ def test_no_request_fails_while_a_changed_model_learns(
             requests = Requests(loop.addresses["scorer"])
             requests.start()
             until(lambda: requests.answers[old] > 20)
-            requests.address = closing.enter_context(next_scorer(declare.load(after).definition, loop, tmp_path))
+            requests.address = closing.enter_context(next_scorer(compiler.load(after).definition, loop, tmp_path))
             count = requests.answers.total()
             until(lambda: requests.answers.total() > count + 20 or requests.failures)
         with up(after) as loop:

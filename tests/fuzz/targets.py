@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headrace import declare, files
+from headrace import compiler, files
 from headrace.definition import LoopDefinition, StreamDefinition
 from headrace.engine.events import StreamCodec
 from headrace.errors import HeadraceError
@@ -91,7 +91,7 @@ def loop() -> LoopDefinition:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "fuzzed.py")
         path.write_text(_LOOP)
-        return declare.load(path).definition
+        return compiler.load(path).definition
 
 
 def _stream() -> StreamDefinition:

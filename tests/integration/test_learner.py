@@ -22,7 +22,7 @@ import pytest
 import redis
 from river import datasets, linear_model, preprocessing
 
-from headrace import declare, embedded
+from headrace import compiler, embedded
 from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
 from headrace.runtime.pulsar.log_ends import entries_of
 from headrace.runtime.pulsar.log_reader import LogReader
@@ -563,7 +563,7 @@ def test_the_process_survives_kill_and_drains_on_sigterm(
 ) -> None:
     source = tmp_path / "loop.py"
     source.write_text(_LOOP)
-    loop = declare.load(source).definition
+    loop = compiler.load(source).definition
     (tmp_path / "loop.json").write_bytes(compiled_loop.encode(loop))
     room.model, room.topics = loop.models[0], place.topics(loop.name)
     environment = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pulsar
 import pytest
 
-from headrace import declare
+from headrace import compiler
 from headrace.cli.program import run
 from headrace.definition import LoopDefinition
 from headrace.errors import InvalidRequest
@@ -59,7 +59,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def loop(file: Path) -> LoopDefinition:
-    return declare.load(file).definition
+    return compiler.load(file).definition
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from headrace import declare, embedded
+from headrace import compiler, embedded
 from headrace.cli.program import run as headrace
 from headrace.client import IngestClient
 from headrace.embedded import RunningLoop
@@ -200,7 +200,7 @@ def simulate(folder: Path, examples: int, live: int, per_second: float, sample: 
             against = check_against(after, data)
             start = time.monotonic()
             say("the update begins: a scorer of the changed file starts beside the old one")
-            beside = closing.enter_context(next_scorer(declare.load(after).definition, loop, folder))
+            beside = closing.enter_context(next_scorer(compiler.load(after).definition, loop, folder))
             requests.addresses = (loop.addresses["scorer"], beside)
             time.sleep(_BEFORE_S)
             requests.leave([beside])

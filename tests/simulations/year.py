@@ -28,7 +28,7 @@ from examples.flights.board import line
 from examples.flights.demo import LOOP
 from examples.flights.playing import Playing
 from examples.flights.watch import MODEL, Sample, Watcher
-from headrace import declare, embedded
+from headrace import compiler, embedded
 from headrace.definition import ModelDefinition
 from headrace_learner.checkpoint import Checkpoints
 from tests.deadline import until
@@ -78,7 +78,7 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
     """Play, compare and print; return the figures."""
     say("preparing the flights of 2013")
     files = prepare.write(directory / "events", first_months(months))
-    loaded = declare.load(LOOP)
+    loaded = compiler.load(LOOP)
     model = loaded.definition.model(MODEL)
     data = directory / "loop"
     played = play(files, data, model, say)

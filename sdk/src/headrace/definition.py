@@ -1,4 +1,4 @@
-"""The compiled loop: `headrace.declare` makes it from a loop file, and services read nothing else.
+"""The compiled loop: `headrace.compiler` makes it from a loop file, and services read nothing else.
 
 It is plain data: a service needs neither the user's Python nor River to run it. Times and
 durations are integer microseconds; times count from the Unix epoch, in UTC.

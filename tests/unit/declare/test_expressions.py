@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from headrace import Stream, View, col
+from headrace.compiler.mistakes import Mistakes
+from headrace.compiler.scope import Scope
 from headrace.declare.expressions import Expression, Selection
-from headrace.declare.mistakes import Mistakes
 from headrace.declare.operations import OPERATIONS
-from headrace.declare.resolving import Scope
 from headrace.definition import Apply, Column, FieldType, Literal
 from headrace.engine.kernel import expressions as kernel
 from headrace.errors import DefinitionError

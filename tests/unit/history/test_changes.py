@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace import declare
+from headrace import compiler
 from headrace.definition import LoopDefinition
 from headrace.engine.events.schema import SchemaConflict
 from headrace.history.changes import Change, Facts, KeptEvents, Outcome, compare
@@ -57,7 +57,7 @@ def changed(tmp_path: Path) -> Compare:
             text = text.replace(old, new)
         file = tmp_path / "loop.py"
         file.write_text(text)
-        return declare.load(file).definition
+        return compiler.load(file).definition
 
     def compared(
         *edits: tuple[str, str], facts: Facts | None = None, before: tuple[tuple[str, str], ...] = ()

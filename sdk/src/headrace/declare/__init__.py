@@ -1,11 +1,8 @@
-"""Declaration of a loop: streams, views, labels, models; their checks; and compilation to a definition."""
+"""The words of a loop file: streams, views, labels and models, and the expressions that they are made of."""
 
 from headrace.declare.aggregates import Count, Last, Max, Mean, Min, Std, Sum
-from headrace.declare.compiling import compile
-from headrace.declare.explaining import explain
 from headrace.declare.expressions import Expression, Selection, col
 from headrace.declare.labels import Label
-from headrace.declare.loading import LoadedLoop, load
 from headrace.declare.loops import Loop
 from headrace.declare.models import Model
 from headrace.declare.streams import Stream
@@ -16,7 +13,6 @@ __all__ = [
     "Expression",
     "Label",
     "Last",
-    "LoadedLoop",
     "Loop",
     "Max",
     "Mean",
@@ -28,7 +24,4 @@ __all__ = [
     "Sum",
     "View",
     "col",
-    "compile",
-    "explain",
-    "load",
 ]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import TypeAlias
+
+#: A duration as users write it.
+Duration: TypeAlias = str | timedelta
 
 #: The length of each unit in µs, longest first.
 UNITS = {

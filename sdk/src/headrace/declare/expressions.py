@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Generic, NoReturn, TypeAlias, TypeVar
+from typing import Generic, NoReturn, TypeAlias, TypeVar
 
-from headrace.declare.mistakes import mistake
 from headrace.declare.operations import OPERATIONS
 from headrace.declare.place import Place
-
-if TYPE_CHECKING:
-    from headrace.declare.streams import Stream
-    from headrace.declare.views import Row, View
+from headrace.errors import DefinitionError
 
 Result = TypeVar("Result")
 
@@ -189,9 +185,8 @@ class Expression(Transforms["Expression"]):
         return self._apply("not")
 
     def __bool__(self) -> NoReturn:
-        raise mistake(
-            Place.here(),
-            f"condition {self.name}",
+        raise DefinitionError(
+            f"{Place.here()}: condition {self.name}",
             "it has no truth value before there is an event",
             "Write & | ~ for and, or, not (with parentheses around comparisons), and (a < x) & (x < b) for a < x < b.",
         )
@@ -206,12 +201,11 @@ def stored_name(feature: Expression) -> str:
 
 
 class Column(Expression):
-    """A field of an event; its stream is set if it is known."""
+    """A field of an event, by its name."""
 
-    def __init__(self, column: str, stream: type[Stream] | None = None) -> None:
+    def __init__(self, column: str) -> None:
         super().__init__()
         self.column = column
-        self.stream = stream
 
     def _text(self, stored: bool) -> str:
         return str(self.column)
@@ -226,24 +220,6 @@ class Literal(Expression):
 
     def _text(self, stored: bool) -> str:
         return _parameter_text(self.value)
-
-
-class Read(Expression):
-    """One aggregate of a view over one of its windows, for the entity that an event names."""
-
-    def __init__(
-        self, view: View, aggregate: str, window: str, key: dict[str, str], place: Place | None = None
-    ) -> None:
-        super().__init__(place)
-        self.view = view
-        self.aggregate = aggregate
-        self.window = window
-        self.key = key
-
-    def _text(self, stored: bool) -> str:
-        view = self.view.state_name if stored else self.view.name
-        of = ",".join(f"{name}={field}" for name, field in self.key.items())
-        return f"{view}{f'.of({of})' if of else ''}.{self.aggregate}.{self.window}"
 
 
 class Operation(Expression):
@@ -334,10 +310,6 @@ class Selection(Transforms["Selection"]):
 
     def __repr__(self) -> str:
         return f"<features {', '.join(expression.name for expression in self.expressions)}>"
-
-
-#: The types that a model accepts as features. A type checker takes ``Departed.at.weekday`` for a method.
-Feature: TypeAlias = "Expression | Selection | View | Row | float | str | bool | datetime | Callable[[], int] | None"
 
 
 def col(column: Operand) -> Expression:

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TypeAlias, overload
+from typing import overload
 
 from headrace.declare.aggregates import Aggregate
 from headrace.declare.declaration import Declaration
-from headrace.declare.durations import format_duration, parse_duration
-from headrace.declare.expressions import Column, Expression, Mistaken, Operand, Read, Selection, Transforms
+from headrace.declare.durations import Duration, format_duration, parse_duration
+from headrace.declare.expressions import Column, Expression, Mistaken, Operand, Selection, Transforms
 from headrace.declare.place import Place
 from headrace.declare.streams import Stream
 
-Duration: TypeAlias = str | timedelta
+
+class Read(Expression):
+    """One aggregate of a view over one of its windows, for the entity that an event names."""
+
+    def __init__(
+        self, view: View, aggregate: str, window: str, key: dict[str, str], place: Place | None = None
+    ) -> None:
+        super().__init__(place)
+        self.view = view
+        self.aggregate = aggregate
+        self.window = window
+        self.key = key
+
+    def _text(self, stored: bool) -> str:
+        view = self.view.state_name if stored else self.view.name
+        of = ",".join(f"{name}={field}" for name, field in self.key.items())
+        return f"{view}{f'.of({of})' if of else ''}.{self.aggregate}.{self.window}"
 
 
 class Row(Transforms[Selection]):

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from msgspec import structs
 
+from headrace.compiler.expression_text import expression_text
 from headrace.declare.durations import format_duration
-from headrace.declare.explaining import expression_text
 from headrace.definition import (
     Expression,
     FeatureDefinition,

@@ -12,7 +12,7 @@ from statistics import pstdev
 from headrace.cli.init.facts import Column, Table
 from headrace.cli.init.roles import CATEGORIES, Roles
 from headrace.declare.durations import format_duration, parse_duration
-from headrace.declare.streams import CONTENT, PYTHON
+from headrace.declare.fields import CONTENT, PYTHON
 from headrace.definition import FieldType, Task
 
 #: Most classes of whole numbers: a column with more of them is a quantity.

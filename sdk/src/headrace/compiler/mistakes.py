@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from headrace.declare.place import Place
 from headrace.errors import DefinitionError, DefinitionErrors
-from headrace.wording import did_you_mean
 
 
 class Mistakes:
@@ -55,11 +53,3 @@ def mistake(place: Place, part: str, problem: str, cure: str) -> DefinitionError
 def words_of(error: BaseException) -> str:
     """Return an error's message, without the suggestion that some Pythons append: headrace adds its own."""
     return re.sub(r"\. Did you mean '\w+'\?$", "", str(error))
-
-
-def instead_of(name: str, choices: Iterable[str], kind: str) -> str:
-    """Return the cure for an unknown name: the one that was probably meant, or all that exist."""
-    names = list(choices)
-    if hint := did_you_mean(name, names):
-        return hint
-    return f"Use one of its {kind}: {', '.join(names)}." if names else f"There are no {kind}."

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from headrace.declare.mistakes import Mistakes, words_of
+from headrace.compiler.mistakes import Mistakes, words_of
 from headrace.declare.place import Place
 from headrace.definition import FeatureDefinition, FieldType, Task
 from headrace.errors import UnsupportedLearner

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from headrace import definition
+from headrace.compiler.expression_text import expression_text
+from headrace.compiler.mistakes import Mistakes
+from headrace.compiler.scope import Scope, Typed
 from headrace.declare.aggregates import AGGREGATES, Aggregate, Count
 from headrace.declare.declaration import NAMES, is_name
 from headrace.declare.durations import EXAMPLES, format_duration, parse_duration
-from headrace.declare.explaining import expression_text
-from headrace.declare.expressions import Column, Expression, Literal, Read
-from headrace.declare.mistakes import Mistakes, instead_of
+from headrace.declare.expressions import Column, Expression, Literal
+from headrace.declare.fields import a_type
 from headrace.declare.operations import NUMBER
 from headrace.declare.place import Place
-from headrace.declare.resolving import Scope, Typed
-from headrace.declare.streams import Stream, a_type, field_types, is_stream, stream_name
-from headrace.declare.views import View, window_name
+from headrace.declare.streams import Stream, field_types, is_stream, stream_name
+from headrace.declare.views import Read, View, window_name
 from headrace.definition import AggregateDefinition, FieldType, ViewDefinition, Window
+from headrace.wording import instead_of
 
 #: How much longer than lateness requires rows hold single ticks, if their view does not say.
 KEEP_LONGER = 60_000_000
@@ -178,6 +180,7 @@ class _ViewCompiler:
         """Resolve an expression of the view's columns; derived ones are replaced by their expressions."""
         if isinstance(value, bool | int | float):
             value = Literal(value)
+            value.place = self._view.place
         if not isinstance(value, Expression):
             self._wrong(f"{subject} is {value!r}", 'Write an expression of columns, such as col("delay_min") > 15.')
             return None

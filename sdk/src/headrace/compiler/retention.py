@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from msgspec import structs
 
+from headrace.compiler.mistakes import Mistakes
 from headrace.declare.durations import EXAMPLES, UNITS, format_duration, parse_duration
 from headrace.declare.loops import Loop
-from headrace.declare.mistakes import Mistakes
 from headrace.declare.models import Model
 from headrace.declare.place import Place
 from headrace.declare.streams import Stream, stream_name, stream_part

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.declare import LoadedLoop, load
+from headrace.compiler import LoadedLoop, load
 from headrace.errors import DefinitionErrors
 
 STREAM = """\

@@ -13,7 +13,7 @@ import pytest
 from river import compose, linear_model, naive_bayes, optim, preprocessing, tree
 
 from headrace import Count, Label, Last, Loop, Max, Mean, Min, Model, Std, Stream, Sum, View, col
-from headrace.declare import LoadedLoop, compile, learners
+from headrace.compiler import LoadedLoop, compile, learners
 from headrace.declare.durations import parse_duration
 from headrace.definition import (
     Aggregate,
@@ -335,7 +335,7 @@ def test_a_compiled_loop_is_read_as_it_was_written(loaded: Callable[..., LoadedL
 def test_hashes_are_the_same_in_every_process(loaded: Callable[..., LoadedLoop]) -> None:
     here = loaded()
     program = (
-        "import sys; from headrace.declare import load; from headrace.wire.compiled_loop import encode;"
+        "import sys; from headrace.compiler import load; from headrace.wire.compiled_loop import encode;"
         "sys.stdout.buffer.write(encode(load(sys.argv[1]).definition))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "1"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.declare import LoadedLoop, load
+from headrace.compiler import LoadedLoop, load
 
 FLIGHTS = """\
 from datetime import datetime

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from headrace.declare import LoadedLoop, explain
+from headrace.compiler import LoadedLoop, explain
 from headrace.definition import LoopDefinition
 from headrace.runtime.redis.partitions import view_names
 from headrace.runtime.redis.rows import row_field

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from headrace.declare import LoadedLoop, explain
+from headrace.compiler import LoadedLoop, explain
 
 EXPLAINED = """\
 loop flights

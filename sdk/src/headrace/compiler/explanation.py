@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
-from types import MappingProxyType
 
+from headrace.compiler.expression_text import expression_text
 from headrace.declare.durations import format_duration
-from headrace.declare.expressions import applied_text, constant_text, whole_text
+from headrace.declare.expressions import constant_text
 from headrace.definition import (
     Aggregate,
     AggregateDefinition,
@@ -51,23 +51,6 @@ def explain(loop: LoopDefinition) -> str:
     for model in loop.models:
         lines += ["", *_model(loop, model)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-def expression_text(expression: Expression, titles: Mapping[str, str] = MappingProxyType({})) -> str:
-    """Return an expression as a user would write it; `titles` gives the titles of renamed views by name."""
-    return whole_text(_inner_text(expression, titles))
-
-
-def _inner_text(expression: Expression, titles: Mapping[str, str]) -> str:
-    match expression:
-        case Column(name=name):
-            return name
-        case Literal(value=value):
-            return repr(value) if isinstance(value, str) else constant_text(value)
-        case Aggregate(view=view, aggregate=aggregate, window=window):
-            return f"{titles.get(view, view)}.{aggregate}.{window}"
-        case Apply(operation=operation, arguments=arguments, parameters=parameters):
-            return applied_text(operation, [_inner_text(argument, titles) for argument in arguments], parameters)
 
 
 def topic(loop: LoopDefinition, stream: str) -> str:

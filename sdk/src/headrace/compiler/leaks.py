@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from headrace import definition
+from headrace.compiler.label_definition import known_at, label_id
+from headrace.compiler.mistakes import Mistakes
 from headrace.declare.aggregates import Aggregate
-from headrace.declare.expressions import Column, Expression, Named, Operation, Read
-from headrace.declare.labels import Label, known_at, label_id
-from headrace.declare.mistakes import Mistakes
+from headrace.declare.expressions import Column, Expression, Named, Operation
+from headrace.declare.labels import Label
+from headrace.declare.models import Model
 from headrace.declare.streams import is_stream, stream_name
-
-if TYPE_CHECKING:
-    from headrace.declare.models import Model
-    from headrace.declare.views import View
+from headrace.declare.views import Read, View
 
 
 def check(model: Model, feature: Expression, value: definition.Expression, mistakes: Mistakes) -> None:
