@@ -74,19 +74,19 @@ RECENTLY = ["3h", "24h"]
 left = {"delay": Mean(Departed.departure_delay)}
 landed = {"delay": Mean(Arrived.arrival_delay)}
 
-carrier_departures = View(Departed, by="carrier", windows=RECENTLY, features=left)
-origin_departures = View(Departed, by="origin", windows=RECENTLY, features=left)
-dest_departures = View(Departed, by="dest", windows=RECENTLY, features=left)
-route_departures = View(Departed, by=["origin", "dest"], windows=RECENTLY, features=left)
+carrier_departures = View(Departed, by="carrier", windows=RECENTLY, aggregates=left)
+origin_departures = View(Departed, by="origin", windows=RECENTLY, aggregates=left)
+dest_departures = View(Departed, by="dest", windows=RECENTLY, aggregates=left)
+route_departures = View(Departed, by=["origin", "dest"], windows=RECENTLY, aggregates=left)
 tail_departures = View(
-    Departed, by="tail", windows=RECENTLY, features={**left, "last_delay": Last(Departed.departure_delay)}
+    Departed, by="tail", windows=RECENTLY, aggregates={**left, "last_delay": Last(Departed.departure_delay)}
 )
 
-carrier_arrivals = View(Arrived, by="carrier", windows=RECENTLY, features=landed)
-origin_arrivals = View(Arrived, by="origin", windows=RECENTLY, features=landed)
-dest_arrivals = View(Arrived, by="dest", windows=RECENTLY, features=landed)
-route_arrivals = View(Arrived, by=["origin", "dest"], windows=RECENTLY, features=landed)
-tail_arrivals = View(Arrived, by="tail", windows=RECENTLY, features=landed)
+carrier_arrivals = View(Arrived, by="carrier", windows=RECENTLY, aggregates=landed)
+origin_arrivals = View(Arrived, by="origin", windows=RECENTLY, aggregates=landed)
+dest_arrivals = View(Arrived, by="dest", windows=RECENTLY, aggregates=landed)
+route_arrivals = View(Arrived, by=["origin", "dest"], windows=RECENTLY, aggregates=landed)
+tail_arrivals = View(Arrived, by="tail", windows=RECENTLY, aggregates=landed)
 
 # UA1545 leaves nearly every day: how late does it usually arrive? The clip keeps one bad day from dominating a month.
 habit = View(
@@ -94,14 +94,14 @@ habit = View(
     by="number",
     windows="30d",
     derive={"bounded_delay": col(Arrived.arrival_delay).clip(-30, 60)},
-    features={"delay": Mean("bounded_delay")},
+    aggregates={"delay": Mean("bounded_delay")},
 )
 
 weather = View(
     Weather,
     by="origin",
     windows="3h",
-    features={
+    aggregates={
         "temperature": Last("temperature"),
         "humidity": Last("humidity"),
         "wind": Last("wind"),
@@ -112,7 +112,7 @@ weather = View(
 
 # The model -----------------------------------------------------------------------------------------
 
-late = Label(Arrived, of=Scheduled, value=col(Arrived.arrival_delay) > 15, wait="48h")
+late = Label(Arrived, of=Scheduled, value=col(Arrived.arrival_delay) > 15, within="48h")
 
 hour = col(Scheduled.clock).hour
 weekday = col(Scheduled.clock).weekday

@@ -141,7 +141,7 @@ def loop_results(played: embedded.RunningLoop, recorded: Recorded) -> Told:
 
 def flight_questions(played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded) -> Questions:
     """Return the questions with event times, as the events have them."""
-    return topics.flights(files, recorded, played.definition.label(played.definition.models[0].label).wait)
+    return topics.flights(files, recorded, played.definition.label(played.definition.models[0].label).within)
 
 
 def beside_river(recorded: Recorded, by_time: Questions, loop_results: Told) -> Comparison:

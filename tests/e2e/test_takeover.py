@@ -238,7 +238,7 @@ def sales(loop: RunningLoop, at: int) -> dict[str, float]:
 def test_all_that_is_kept_is_enough_where_it_is_less_and_nothing_comes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fewer = ('value=Sold.late, wait="1h")', 'value=Sold.late, wait="1h", keep={False: 0.2})')
+    fewer = ('value=Sold.late, within="1h")', 'value=Sold.late, within="1h", keep={False: 0.2})')
     before, after, data = write(tmp_path, "shop.py"), write(tmp_path, "changed.py", fewer), tmp_path / "data"
     with embedded.run(before, data=data) as loop:
         send(loop, range(_EXAMPLES))

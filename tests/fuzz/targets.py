@@ -45,9 +45,9 @@ class Outcome(Stream, key="payment", time="at", id="payment"):
     at: datetime
     fraud: bool
 
-spent = View(Paid, by="card", windows=["1h", "1d"], features={"count": Count(), "mean": Mean("amount")})
-last = View(Paid, by="card", windows=["1d"], features={"amount": Last("amount")})
-fraud = Label(Outcome, of=Paid, value=Outcome.fraud, wait="1d")
+spent = View(Paid, by="card", windows=["1h", "1d"], aggregates={"count": Count(), "mean": Mean("amount")})
+last = View(Paid, by="card", windows=["1d"], aggregates={"amount": Last("amount")})
+fraud = Label(Outcome, of=Paid, value=Outcome.fraud, within="1d")
 features = [spent, last, Paid.amount, Paid.shop]
 Model("fraudulent", on=Paid, label=fraud, features=features, learner=HoeffdingTreeClassifier)
 """

@@ -552,7 +552,7 @@ class Told(Stream, key="id", time="at", id="id"):
     at: datetime
     yes: bool
 
-answer = Label(Told, of=Asked, value=col("yes"), wait="1h")
+answer = Label(Told, of=Asked, value=col("yes"), within="1h")
 bananas = Model("bananas", on=Asked, label=answer, features=[Asked.one, Asked.two], publish_every=500,
                 learner=lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression())
 """

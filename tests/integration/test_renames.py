@@ -26,7 +26,7 @@ class Sold(Stream, key="shop", time="at", id="id"):
     at: datetime
     shop: str
 
-{name} = View(Sold, by="shop", windows=["1h"], features={{"count": Count()}}{was})
+{name} = View(Sold, by="shop", windows=["1h"], aggregates={{"count": Count()}}{was})
 """
 SOLD = PartitionId("sold", 0)
 

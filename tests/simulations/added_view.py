@@ -57,14 +57,16 @@ class Sold(Stream, key="shop", time="at", id="id"):
     shop: str
     late: bool
 
-sales = View(Sold, by="shop", windows=["1h"], features={"count": Count()})
-late = Label(Sold, of=Asked, value=Sold.late, wait="1h")
+sales = View(Sold, by="shop", windows=["1h"], aggregates={"count": Count()})
+late = Label(Sold, of=Asked, value=Sold.late, within="1h")
 Model(
     "delay", on=Asked, label=late, features=[sales, Asked.price],
     learner=lambda: StandardScaler() | LogisticRegression(), publish_every=100,
 )
 """
-ADDED = 'prices = View(Asked, by="shop", windows=["1h", "6h"], features={"mean": Mean("price"), "max": Max("price")})\n'
+ADDED = (
+    'prices = View(Asked, by="shop", windows=["1h", "6h"], aggregates={"mean": Mean("price"), "max": Max("price")})\n'
+)
 EDITS = (("late = Label(", f"{ADDED}late = Label("), ("[sales, Asked.price]", "[sales, Asked.price, prices]"))
 
 _SHOPS = 200

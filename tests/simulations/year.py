@@ -86,7 +86,7 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
     if learning is None:
         raise FileNotFoundError(f"the learner left no usable checkpoint in {data}")
     recorded = played.recorded
-    by_time = topics.flights(files, recorded, loaded.definition.label(model.label).wait)
+    by_time = topics.flights(files, recorded, loaded.definition.label(model.label).within)
     say("River, by the places in the log and by event times, and the learner's code over the log")
     start = time.monotonic()
     # Spawn, because this process has threads of the broker's client.

@@ -31,8 +31,8 @@ class Disputed(Stream, key="payment", time="at", id="payment"):
     at: datetime
     fraud: bool
 
-spent = View(Paid, by="card", windows=["1h"], features={"mean": Mean("amount")})
-fraud = Label(Disputed, of=Paid, value=col("fraud"), wait="48h")
+spent = View(Paid, by="card", windows=["1h"], aggregates={"mean": Mean("amount")})
+fraud = Label(Disputed, of=Paid, value=col("fraud"), within="48h")
 model = Model("fraudulent", on=Paid, label=fraud, features=[spent, Paid.online, Paid.at.hour],
               learner=lambda: LogisticRegression())
 """

@@ -62,14 +62,14 @@ def test_all_mistakes_of_a_file_are_told_in_one_go_in_the_order_of_lines(write: 
     path = write(
         ('by="carrier"', 'by="carier"'),
         ('"24h"', '"24hours"'),
-        ('wait="48h"', 'wait="later"'),
+        ('within="48h"', 'within="later"'),
         ("Scheduled.distance", "Scheduled.distanse"),
         ("LogisticRegression(),", "LinearRegression(),"),
     )
     assert [problem.message.split(". ")[0] for problem in mistakes(path)] == [
         "view carrier_delay: stream arrived has no field 'carier' to be by",
         "view carrier_delay: window '24hours' is no duration",
-        "label late: wait 'later' is no duration",
+        "label late: within 'later' is no duration",
         "model late_arrival: its label makes it binary, and LinearRegression is a regressor",
         "model late_arrival: stream scheduled has no field 'distanse'",
     ]

@@ -21,7 +21,7 @@ class Trip(Stream, key="zone", time="at", id="content", time_format="%d.%m.%Y", 
 
 
 def model(view: View | None = None, *features: Any, **label: Any) -> Model:
-    target = Label(Trip, of=Trip, value=col("fare"), **({"wait": "1d", "known_at": "done", "name": "fare"} | label))
+    target = Label(Trip, of=Trip, value=col("fare"), **({"within": "1d", "known_at": "done", "name": "fare"} | label))
     return Model(
         "m", on=Trip, label=target, features=[view or col("km"), *features], learner=lambda: LinearRegression()
     )
@@ -69,24 +69,24 @@ def test_the_time_at_which_it_is_known_is_no_feature() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"features": {"mean": Mean("fare")}},
-        {"features": {"count": Count("fare")}},
-        {"features": {"dear": Mean(col("fare") > 20)}},
-        {"features": {"mean": Mean("twice")}, "derive": {"twice": col("fare") * 2}},
-        {"features": {"count": Count()}, "where": col("fare") > 20},
+        {"aggregates": {"mean": Mean("fare")}},
+        {"aggregates": {"count": Count("fare")}},
+        {"aggregates": {"dear": Mean(col("fare") > 20)}},
+        {"aggregates": {"mean": Mean("twice")}, "derive": {"twice": col("fare") * 2}},
+        {"aggregates": {"count": Count()}, "where": col("fare") > 20},
     ],
 )
 def test_a_view_of_what_is_known_later_leaks(options: dict[str, Any]) -> None:
     leaking = View(Trip, by="zone", windows=["1h"], name="v", **options)
     assert "view v leaks label fare: it is made of 'fare', known only later" in mistakes(
-        model(leaking["count" if "count" in options["features"] else next(iter(options["features"]))])
+        model(leaking["count" if "count" in options["aggregates"] else next(iter(options["aggregates"]))])
     )
     # If it is known at once, the next event may read it.
     compiler.compile({"m": model(leaking, known_at=None)})
 
 
 def test_a_view_of_what_is_known_does_not_leak() -> None:
-    view = View(Trip, by="zone", windows=["1h"], name="v", features={"km": Mean("km"), "count": Count()})
+    view = View(Trip, by="zone", windows=["1h"], name="v", aggregates={"km": Mean("km"), "count": Count()})
     compiler.compile({"m": model(view)})
 
 

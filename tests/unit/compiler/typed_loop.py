@@ -29,11 +29,11 @@ activity = View(
     Answered,
     by=Answered.user,
     windows=["1h", "1d"],
-    features={"answers": Count(), "helpful": Mean(Answered.helpful)},
+    aggregates={"answers": Count(), "helpful": Mean(Answered.helpful)},
     where=Answered.helpful,
     derive={"unhelpful": ~col(Answered.helpful)},
 )
-helpful = Label(Answered, of=Asked, value=Answered.helpful, wait="7d")
+helpful = Label(Answered, of=Asked, value=Answered.helpful, within="7d")
 model = Model(
     "helpful",
     on=Asked,
@@ -63,8 +63,8 @@ def mistaken() -> None:
     Asked.lenght  # type: ignore[attr-defined]  # noqa: B018
     col("length").signedlog()  # type: ignore[attr-defined]
     activity[3]  # type: ignore[call-overload]
-    View(Asked, by="user", features={})  # type: ignore[call-arg]
-    View("asked", by="user", windows="1h", features={})  # type: ignore[arg-type]
+    View(Asked, by="user", aggregates={})  # type: ignore[call-arg]
+    View("asked", by="user", windows="1h", aggregates={})  # type: ignore[arg-type]
 
     class Spread(Asked, key="user", partitions="2"):  # type: ignore[arg-type]
         pass

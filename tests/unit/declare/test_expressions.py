@@ -149,7 +149,7 @@ def test_the_stream_says_which_fields_it_has() -> None:
 
 
 def test_a_value_beside_several_is_put_beside_each() -> None:
-    view = View(Event, by="name", windows="1h", features={}, name="view")
+    view = View(Event, by="name", windows="1h", aggregates={}, name="view")
     both = col("x").one_hot([1, 2])
     assert names(col("n") - both) == ["n - (x=1)", "n - (x=2)"]
     assert view.all.expressions == ()

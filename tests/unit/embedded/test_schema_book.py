@@ -22,7 +22,7 @@ class Paid(Stream, key="card", time="at", id="payment"):
     card: str
     {field}
 
-paid = View(Paid, by="card", windows=["1h"], features={{"count": Count()}})
+paid = View(Paid, by="card", windows=["1h"], aggregates={{"count": Count()}})
 """
 
 

@@ -46,7 +46,7 @@ class Told(Stream, key="id", time="at", id="id"):
     yes: bool
 
 Model(
-    "m", on=Asked, label=Label(Told, of=Asked, value=Told.yes, wait="1h", name="yes"), features=[Asked.x],
+    "m", on=Asked, label=Label(Told, of=Asked, value=Told.yes, within="1h", name="yes"), features=[Asked.x],
     learner=lambda: LogisticRegression(), vectors="{vectors}",
 )
 """
@@ -527,7 +527,7 @@ class Told(Stream, key="id", time="at", id="event", lateness="1s", horizon="1h")
     yes: bool | None
 
 Model(
-    "m", on=Asked, label=Label(Told, of=Asked, id="id", value=Told.yes, wait="1h", name="yes"), features=[Asked.x],
+    "m", on=Asked, label=Label(Told, of=Asked, id="id", value=Told.yes, within="1h", name="yes"), features=[Asked.x],
 """
 
 
@@ -765,7 +765,7 @@ def settle(join: JoinWorker) -> None:
 
 def test_an_outcome_that_is_absent_answers_by_the_watermark_of_labels(tmp_path: Path) -> None:
     definition = declared(
-        tmp_path, 'Label(Told, of=Asked, value=Told.yes, wait="1h", name="yes", absent=False, keep={False: 0.5})'
+        tmp_path, 'Label(Told, of=Asked, value=Told.yes, within="1h", name="yes", absent=False, keep={False: 0.5})'
     )
     pairs, log = Pairs(definition), Log()
     join = worker(definition, pairs, log)
@@ -810,7 +810,7 @@ class Read(Stream, key="patient", time="at", id="id"):
     x: float
 
 Model(
-    "m", on=Read, label=Label(Read, of=Read, by="patient", after="1s", wait="1m", value=Read.x, name="later"),
+    "m", on=Read, label=Label(Read, of=Read, by="patient", after="1s", within="1m", value=Read.x, name="later"),
     features=[Read.x], learner=lambda: LinearRegression(),
 )
 """

@@ -35,7 +35,7 @@ class Trip(Stream, key="id", time="at", id="id", lateness="1s", time_format="us"
     x: float | None
 
 Model(
-    "m", on=Trip, label=Label(Trip, of=Trip, known_at="done", wait="1m", value=Trip.x, name="later"),
+    "m", on=Trip, label=Label(Trip, of=Trip, known_at="done", within="1m", value=Trip.x, name="later"),
     features=[Trip.at.hour], learner=lambda: LinearRegression(),
 )
 """

@@ -121,7 +121,7 @@ def _view(view: ViewDefinition) -> list[str]:
     return [
         _heading("view", view),
         *_table(facts),
-        *_titled_table("features", aggregates),
+        *_titled_table("aggregates", aggregates),
         *_titled_table("windows", windows),
     ]
 
@@ -135,7 +135,7 @@ def _label(label: LabelDefinition) -> list[str]:
     facts = [
         ("of", f"{label.of}, told by {label.stream}, whose {label.id} is {whose}"),
         ("value", f"{expression_text(label.value)}, a {label.type}"),
-        ("wait", f"{format_duration(label.wait)} of event time"),
+        ("within", f"{format_duration(label.within)} of event time"),
         ("counts", _counts(label)),
     ]
     if label.known_at is not None:
@@ -154,7 +154,7 @@ def _heading(kind: str, part: ViewDefinition | LabelDefinition | ModelDefinition
 def _counts(label: LabelDefinition) -> str:
     if label.after is not None:
         return f"the first event at least {format_duration(label.after)} later"
-    return "the last within its wait, at the end of it" if label.correct else "the first, as soon as it comes"
+    return "the last within that time, at the end of it" if label.correct else "the first, as soon as it comes"
 
 
 def _outcome(label: LabelDefinition, outcome: float | str) -> str:
@@ -164,11 +164,11 @@ def _outcome(label: LabelDefinition, outcome: float | str) -> str:
 def _sparse(label: LabelDefinition) -> str:
     """Describe what moves the watermark of a stream of labels that has few events."""
     mark = f"headrace mark {label.stream} --until now"
-    return f"once the watermark of {label.stream} is past the wait: where its events are rare, send marks, {mark}"
+    return f"once the watermark of {label.stream} is past that time: where its events are rare, send marks, {mark}"
 
 
 def _model(loop: LoopDefinition, model: ModelDefinition) -> list[str]:
-    waits = "for ever" if model.wait is None else f"up to {format_duration(model.wait)}"
+    waits = "for ever" if model.max_delay is None else f"up to {format_duration(model.max_delay)}"
     schedule = f"every {model.publish_examples} examples"
     if model.publish_seconds is not None:
         schedule += f", and every {constant_text(model.publish_seconds)} s"
@@ -193,7 +193,7 @@ def _model(loop: LoopDefinition, model: ModelDefinition) -> list[str]:
 
 def _waiting(loop: LoopDefinition, model: ModelDefinition) -> list[tuple[str, str]]:
     """Describe what questions cost while they wait for their label, at a rate that is easy to scale."""
-    bound = loop.label(model.label).wait
+    bound = loop.label(model.label).within
     size = ENTRY_BYTES + VALUE_BYTES * len(model.features)
     questions = RATE * bound // 1_000_000
     cost = f"{size} bytes a question for {format_duration(bound)}: at {RATE:,}/s {questions:,} questions"

@@ -47,12 +47,12 @@ def define_label(label: Label, mistakes: Mistakes) -> LabelDefinition | None:
             report(f"it is {role} {stream!r}, no stream", "Write Label(Arrived, of=Scheduled, ...).")
     if len(mistakes) > before:
         return None
-    wait = 0
+    within = 0
     try:
-        wait = parse_duration(label.wait)
+        within = parse_duration(label.within)
     except ValueError as error:
-        report(f"wait {error}", EXAMPLES)
-    after = _after(label, wait, report)
+        report(f"within {error}", EXAMPLES)
+    after = _after(label, within, report)
     if after is None:
         _check_id(label, mistakes)
     if not isinstance(label.value, Expression):
@@ -70,7 +70,7 @@ def define_label(label: Label, mistakes: Mistakes) -> LabelDefinition | None:
             cure,
         )
     if not isinstance(label.correct, bool):
-        report(f"correct is {label.correct!r}", "Write correct=True: the last outcome within its wait counts.")
+        report(f"correct is {label.correct!r}", "Write correct=True: the last outcome in time counts.")
     return LabelDefinition(
         name=label.state_name,
         stream=stream_name(label.stream),
@@ -78,7 +78,7 @@ def define_label(label: Label, mistakes: Mistakes) -> LabelDefinition | None:
         id=label_id(label) or "",
         value=value.value,
         type=value.type,
-        wait=wait,
+        within=within,
         absent=_absent(label, value.type, report),
         correct=label.correct is True,
         keep=_keep(label, value.type, report),
@@ -112,7 +112,7 @@ def _known_at(label: Label, report: _Wrong) -> str | None:
     return name
 
 
-def _after(label: Label, wait: int, report: _Wrong) -> int | None:
+def _after(label: Label, within: int, report: _Wrong) -> int | None:
     """Return the least distance of a forecast, in µs; None if the label is not a forecast."""
     if label.after is None and label.by is None:
         return None
@@ -137,8 +137,11 @@ def _after(label: Label, wait: int, report: _Wrong) -> int | None:
     except ValueError as error:
         report(f"after {error}", EXAMPLES)
         return None
-    if not 0 < after <= wait:
-        report(f"after is {label.after!r}, and wait {label.wait!r}", "Wait longer than that: until when may it come?")
+    if not 0 < after <= within:
+        report(
+            f"after is {label.after!r}, and within {label.within!r}",
+            "Make within longer than after: until when may the outcome come?",
+        )
     return after
 
 

@@ -65,7 +65,7 @@ def _known_later(label: Label) -> set[str]:
 def _of_view(view: View) -> set[str]:
     """Return the fields that a view is made from."""
     derived = {name: expression for name, expression in view.derive.items() if isinstance(expression, Expression)}
-    aggregates = view.features.values() if isinstance(view.features, dict) else ()
+    aggregates = view.aggregates.values() if isinstance(view.aggregates, dict) else ()
     sources = [aggregate.column for aggregate in aggregates if isinstance(aggregate, Aggregate)]
     conditions = [view.where] if isinstance(view.where, Expression) else []
     names = {source for source in sources if isinstance(source, str)}

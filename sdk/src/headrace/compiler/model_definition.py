@@ -80,7 +80,7 @@ class _ModelCompiler:
                 weighted=bool(model.label.keep),
             ),
             vectors=str(model.vectors),
-            wait=self._wait(),
+            max_delay=self._max_delay(),
             publish_examples=self._positive_int("publish_every", "after how many examples"),
             publish_seconds=self._publish_seconds(),
             score_from=self._score_from(),
@@ -151,13 +151,13 @@ class _ModelCompiler:
         title, name = expression.name, stored_name(expression)
         return FeatureDefinition(name, kind, typed.value, None if title == name else title)
 
-    def _wait(self) -> int | None:
-        if self._model.wait is None:
+    def _max_delay(self) -> int | None:
+        if self._model.max_delay is None:
             return None
         try:
-            return parse_duration(self._model.wait)
+            return parse_duration(self._model.max_delay)
         except ValueError as error:
-            self._wrong(f"wait {error}", EXAMPLES)
+            self._wrong(f"max_delay {error}", EXAMPLES)
             return None
 
     def _positive_int(self, option: str, meaning: str) -> int:

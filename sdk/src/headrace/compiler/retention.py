@@ -26,7 +26,8 @@ SPARE = UNITS["w"]
 class Need:
     """How much of a stream is needed to rebuild rows and waiting pairs, in µs.
 
-    A pair waits for its label for `wait`; its vector was made from windows that reach `window` further back.
+    A pair waits for its label for `wait`, the label's `within`; its vector was made from windows that reach `window`
+    further back.
     """
 
     lateness: int
@@ -48,8 +49,8 @@ class Need:
 def need(loop: LoopDefinition, stream: StreamDefinition) -> Need:
     """Return how much of a stream a rebuild needs."""
     views = [view for view in loop.views if view.stream == stream.name]
-    waits = {label.name: label.wait for label in loop.labels}
-    label_waits = [label.wait for label in loop.labels if stream.name in (label.stream, label.of)]
+    waits = {label.name: label.within for label in loop.labels}
+    label_waits = [label.within for label in loop.labels if stream.name in (label.stream, label.of)]
     names = {view.name for view in views}
     join_waits = [waits.get(model.label, 0) for model in loop.models if names.intersection(model.view_names)]
     return Need(
@@ -84,7 +85,7 @@ class _Retaining:
         self._loop = loop
         self._mistakes = mistakes
         self._streams = {stream.name: stream for stream in loop.streams}
-        self._waits = {label.name: label.wait for label in loop.labels}
+        self._waits = {label.name: label.within for label in loop.labels}
 
     def declared(
         self, place: Place, part: str, option: str, value: object, minimum: int = 0, reason: str = ""

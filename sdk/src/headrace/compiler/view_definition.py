@@ -46,9 +46,9 @@ def read_view(read: Read, model_stream: type[Stream], part: str, mistakes: Mista
     """Compile a read of a view for the events of a model's stream; return None if it has mistakes."""
     view, windows = read.view, [window_name(window) for window in read.view.windows]
     before = len(mistakes)
-    if read.aggregate not in view.aggregates:
-        cure = instead_of(str(read.aggregate), view.aggregates, "features")
-        mistakes.add(read.place, part, f"view {view.name} has no feature {read.aggregate!r}", cure)
+    if read.aggregate not in view.aggregate_names:
+        cure = instead_of(str(read.aggregate), view.aggregate_names, "aggregates")
+        mistakes.add(read.place, part, f"view {view.name} has no aggregate {read.aggregate!r}", cure)
     if read.window not in windows:
         cure = instead_of(str(read.window), windows, "windows")
         mistakes.add(read.place, part, f"view {view.name} has no window {read.window!r}", cure)
@@ -207,18 +207,18 @@ class _ViewCompiler:
         return where.value
 
     def _aggregates(self) -> tuple[AggregateDefinition, ...]:
-        if not self._view.aggregates:
-            problem = "its features have no names" if self._view.features else "it has no features"
-            self._wrong(problem, 'Give it some by name: features={"mean_delay": Mean("delay_min")}.')
+        if not self._view.aggregate_names:
+            problem = "its aggregates have no names" if self._view.aggregates else "it has no aggregates"
+            self._wrong(problem, 'Give it some by name: aggregates={"mean_delay": Mean("delay_min")}.')
             return ()
-        return tuple(self._aggregate(str(name), aggregate) for name, aggregate in self._view.features.items())
+        return tuple(self._aggregate(str(name), aggregate) for name, aggregate in self._view.aggregates.items())
 
     def _aggregate(self, name: str, aggregate: object) -> AggregateDefinition:
         if not is_name(name):
-            self._wrong(f"{name!r} is no name for a feature", NAMES)
+            self._wrong(f"{name!r} is no name for an aggregate", NAMES)
         if not isinstance(aggregate, Aggregate) or not aggregate.operation:
             text = getattr(aggregate, "__name__", repr(aggregate))
-            self._wrong(f"feature {name!r} is {text}, no aggregate", f'Use one of {", ".join(AGGREGATES)}: Mean("x").')
+            self._wrong(f"{name!r} is {text}, no aggregate", f'Use one of {", ".join(AGGREGATES)}: Mean("x").')
             return AggregateDefinition(name, "count", None)
         if aggregate.column is None and isinstance(aggregate, Count):
             return AggregateDefinition(name, aggregate.operation, None)
@@ -233,14 +233,14 @@ class _ViewCompiler:
             column.place = aggregate.place
         if not isinstance(column, Expression):
             cure = f'Name the column: {type(aggregate).__name__}("delay_min").'
-            self._wrong(f"feature {name!r} is over {value!r}, no column", cure, aggregate.place)
+            self._wrong(f"aggregate {name!r} is over {value!r}, no column", cure, aggregate.place)
             return None
         resolved = self._scope().resolve(column)
         if resolved is None:
             return None
         countable = isinstance(aggregate, Count) or resolved.type in NUMBER
         if not countable:
-            problem = f"feature {name!r} has the wrong type: {column.name} is {a_type(resolved.type)}"
+            problem = f"aggregate {name!r} has the wrong type: {column.name} is {a_type(resolved.type)}"
             cure = "Aggregate a number or a condition; derive={...} makes columns of others."
             self._wrong(problem, cure, aggregate.place)
         if isinstance(resolved.value, definition.Column):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TypeAlias
 
 from headrace.declare.declaration import Declaration
@@ -26,14 +27,14 @@ class Label(Declaration):
     value
         The outcome. A condition makes a binary label, a string or whole number a class, and any other
         number a quantity to be estimated.
-    wait
+    within
         How much later, in event time, an outcome still counts.
     id
         The field of `stream` that holds the id of the event of `of`; by default `stream`'s own id.
     absent
-        The outcome of an event that has none by the end of `wait`, once the watermark of `stream` has passed that.
+        The outcome of an event that has none by the end of `within`, once the watermark of `stream` has passed that.
     correct
-        If true, the outcome with the newest event time within `wait` counts, and is known at its end; by default the
+        If true, the outcome with the newest event time within that time counts, and is known at its end; by default the
         first one that arrives counts, at once.
     keep
         By outcome, the share of its examples that is kept, chosen by a hash of the event's id. Each kept example weighs
@@ -55,20 +56,21 @@ class Label(Declaration):
     A payment without a chargeback within 30 days is honest; one in twenty of the honest ones is learned::
 
         fraud = Label(
-            Chargeback, of=Payment, id="payment", value=Chargeback.confirmed, wait="30d",
+            Chargeback, of=Payment, id="payment", value=Chargeback.confirmed, within="30d",
             absent=False, keep={False: 0.05},
         )
 
     The level in half an hour, taken from the next reading::
 
-        soon = Label(Reading, of=Reading, by="patient", after="30m", wait="45m", value=Reading.glucose)
+        soon = Label(Reading, of=Reading, by="patient", after="30m", within="45m", value=Reading.glucose)
 
     A table of trips, with the end of each in the same row::
 
-        long = Label(Trip, of=Trip, known_at="ended_at", value=Trip.minutes > 20, wait="1d")
+        long = Label(Trip, of=Trip, known_at="ended_at", value=Trip.minutes > 20, within="1d")
     """
 
     kind = "label"
+    renamed_options = MappingProxyType({"wait": "within"})
 
     def __init__(
         self,
@@ -76,7 +78,7 @@ class Label(Declaration):
         *,
         of: type[Stream],
         value: Operand,
-        wait: Duration,
+        within: Duration,
         id: str | None = None,
         absent: Outcome | None = None,
         correct: bool = False,
@@ -91,7 +93,7 @@ class Label(Declaration):
         self.stream = stream
         self.of = of
         self.value = value
-        self.wait = wait
+        self.within = within
         self.id = id
         self.absent = absent
         self.correct = correct

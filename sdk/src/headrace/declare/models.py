@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from headrace.declare.declaration import Declaration
@@ -40,8 +41,8 @@ class Model(Declaration):
         A function that makes the River pipeline: ``lambda: StandardScaler() | LogisticRegression()``.
     vectors
         Where its vectors come from: every event of the stream, or the requests that name an event.
-    wait
-        How long (wall clock) a vector waits for the frontier; by default forever.
+    max_delay
+        How long (wall clock) a vector waits at most until its views are complete; by default forever.
     publish_every
         The number of examples after which a version is published.
     publish_seconds
@@ -65,6 +66,7 @@ class Model(Declaration):
     """
 
     kind = "model"
+    renamed_options = MappingProxyType({"wait": "max_delay"})
 
     def __init__(
         self,
@@ -75,7 +77,7 @@ class Model(Declaration):
         features: Sequence[Feature],
         learner: Learner,
         vectors: str = "stream",
-        wait: Duration | None = None,
+        max_delay: Duration | None = None,
         publish_every: int = 5_000,
         publish_seconds: float | None = None,
         score_from: datetime | str | None = None,
@@ -93,7 +95,7 @@ class Model(Declaration):
         self.expressions = _expressions(self.features)
         self.learner = learner
         self.vectors = vectors
-        self.wait = wait
+        self.max_delay = max_delay
         self.publish_every = publish_every
         self.publish_seconds = publish_seconds
         self.score_from = score_from

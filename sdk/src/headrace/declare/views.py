@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import overload
 
 from headrace.declare.aggregates import Aggregate
@@ -56,7 +57,7 @@ class Row(Transforms[Selection]):
     @property
     def all(self) -> Selection:
         """All its aggregates over all windows."""
-        return self._selection(self.view.aggregates)
+        return self._selection(self.view.aggregate_names)
 
     def _selection(self, aggregates: Sequence[str]) -> Selection:
         windows = [window_name(window) for window in self.view.windows]
@@ -85,12 +86,12 @@ class View(Declaration, Transforms[Selection]):
         The field, or fields, that name the entity.
     windows
         How far back each window reaches: ``["3h", "24h"]``.
-    features
+    aggregates
         The aggregates by name: ``{"mean_delay": Mean("delay_min")}``.
     where
         Only events for which this holds are counted.
     derive
-        Columns computed from the event's fields, by name, for `features` and `where`.
+        Columns computed from the event's fields, by name, for `aggregates` and `where`.
     hop
         By window, the steps in which its tail moves (a single duration applies to all windows); by default a round
         duration of at most a twelfth of the window.
@@ -110,6 +111,7 @@ class View(Declaration, Transforms[Selection]):
     """
 
     kind = "view"
+    renamed_options = MappingProxyType({"features": "aggregates"})
 
     def __init__(
         self,
@@ -117,7 +119,7 @@ class View(Declaration, Transforms[Selection]):
         *,
         by: str | Sequence[str],
         windows: Duration | Sequence[Duration],
-        features: Mapping[str, Aggregate],
+        aggregates: Mapping[str, Aggregate],
         where: Operand = None,
         derive: Mapping[str, Operand] | None = None,
         hop: Duration | Mapping[str, Duration] | None = None,
@@ -131,7 +133,7 @@ class View(Declaration, Transforms[Selection]):
         self.stream = stream
         self.by = _by(by)
         self.windows = _windows(windows)
-        self.features = dict(features) if isinstance(features, Mapping) else features
+        self.aggregates = dict(aggregates) if isinstance(aggregates, Mapping) else aggregates
         self.where = where
         self.derive = dict(derive or {})
         self.hop = hop
@@ -140,9 +142,9 @@ class View(Declaration, Transforms[Selection]):
         self.expire = expire
 
     @property
-    def aggregates(self) -> list[str]:
-        """The names of its features."""
-        return [str(name) for name in self.features] if isinstance(self.features, Mapping) else []
+    def aggregate_names(self) -> list[str]:
+        """The names of its aggregates."""
+        return [str(name) for name in self.aggregates] if isinstance(self.aggregates, Mapping) else []
 
     def of(self, **key: str | None) -> Row:
         """Return the row of the entity that other fields of the model's stream name.
