@@ -78,12 +78,6 @@ def test_each_load_reads_the_folder_anew(write: Callable[..., Path], loaded: Cal
         assert [stream.name for stream in definition.streams] == [name.lower()]
 
 
-def test_the_loop_that_type_checkers_see_is_without_mistakes() -> None:
-    loop = load(Path(__file__).parent / "typed_loop.py").definition
-    assert loop.name == "typed_loop"
-    assert "answers_until_now" in [feature.name for feature in loop.model("helpful").features]
-
-
 def test_loading_leaves_nothing_behind(write: Callable[..., Path]) -> None:
     write(text="x = 1\n", name="flights/parts.py")
     path = write(text="import parts\n" + STREAM.replace("from __future__ import annotations\n", ""))

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from headrace.compiler.mistakes import Mistakes
 from headrace.compiler.scope import Scope
 from headrace.declare.durations import EXAMPLES, parse_duration
-from headrace.declare.expressions import Column, Expression
+from headrace.declare.expressions import Expression
 from headrace.declare.fields import a_type
 from headrace.declare.labels import Label
 from headrace.declare.streams import field_type, field_types, is_stream, stream_name
@@ -19,18 +19,15 @@ from headrace.wording import instead_of
 
 def known_at(label: Label) -> str | None:
     """Return the field that says when the outcome is known, if the label has one."""
-    field = label.known_at.column if isinstance(label.known_at, Column) else label.known_at
-    return field if isinstance(field, str) else None
+    return label.known_at if isinstance(label.known_at, str) else None
 
 
 def label_id(label: Label) -> str | None:
     """Return the field that names the event, or the entity of a forecast, if the label has one."""
     if label.by is not None:
-        return label.by
-    if isinstance(label.id, Expression):
-        return label.id.name
+        return str(label.by)
     if label.id is not None:
-        return label.id
+        return str(label.id)
     field = label.stream.__options__["id"] if is_stream(label.stream) else None
     return field if isinstance(field, str) else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 from headrace import definition
 from headrace.compiler import leaks, learners
@@ -14,7 +15,7 @@ from headrace.declare.durations import EXAMPLES, parse_duration
 from headrace.declare.expressions import Expression, Selection, stored_name
 from headrace.declare.fields import a_type
 from headrace.declare.labels import Label
-from headrace.declare.models import Model
+from headrace.declare.models import Model, Vectors
 from headrace.declare.streams import is_stream, stream_name
 from headrace.declare.views import Row, View
 from headrace.definition import FeatureDefinition, FieldType, ModelDefinition, Task
@@ -28,7 +29,7 @@ TASKS = {
     FieldType.FLOAT: Task.REGRESSION,
 }
 
-SOURCES = ("stream", "requests")
+SOURCES: tuple[str, ...] = get_args(Vectors)
 
 
 def define_model(model: Model, label_type: FieldType | None, mistakes: Mistakes) -> ModelDefinition | None:
@@ -84,7 +85,7 @@ class _ModelCompiler:
             publish_examples=self._positive_int("publish_every", "after how many examples"),
             publish_seconds=self._publish_seconds(),
             score_from=self._score_from(),
-            entity=(model.label.by or "") if model.label.after is not None else "",
+            entity=str(model.label.by or "") if model.label.after is not None else "",
             waiting_bytes=self._positive_int("waiting_bytes", "how many bytes"),
             alias=model.alias,
             takeover=None if model.takeover is None else self._positive_int("takeover", "after how many examples"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import get_args
 
 from headrace.compiler.mistakes import Mistakes
 from headrace.declare.declaration import NAMES, is_name
 from headrace.declare.durations import EXAMPLES, parse_duration
 from headrace.declare.fields import CONTENT, PYTHON, ContentId, a_type, annotated_type, annotation_text
 from headrace.declare.place import Place
-from headrace.declare.streams import Stream, stream_name, stream_part
+from headrace.declare.streams import Stream, TimeUnit, stream_name, stream_part
 from headrace.definition import Field, FieldType, StreamDefinition
 from headrace.engine.marks import Marking
 from headrace.wording import instead_of
@@ -18,7 +19,7 @@ from headrace.wording import instead_of
 RESERVED = ("models",)
 
 #: The units that a number given as a time may count.
-TIME_UNITS = ("s", "ms", "us", "ns")
+TIME_UNITS: tuple[str, ...] = get_args(TimeUnit)
 
 
 def define_stream(stream: type[Stream], mistakes: Mistakes) -> StreamDefinition:

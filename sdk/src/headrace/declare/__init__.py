@@ -5,12 +5,13 @@ from headrace.declare.expressions import Expression, Selection, col
 from headrace.declare.labels import Label
 from headrace.declare.loops import Loop
 from headrace.declare.models import Model
-from headrace.declare.streams import Stream
+from headrace.declare.streams import Field, Stream, event_json, stream_name
 from headrace.declare.views import View
 
 __all__ = [
     "Count",
     "Expression",
+    "Field",
     "Label",
     "Last",
     "Loop",
@@ -24,4 +25,6 @@ __all__ = [
     "Sum",
     "View",
     "col",
+    "event_json",
+    "stream_name",
 ]

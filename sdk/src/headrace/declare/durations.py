@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 #: A duration as users write it.
 Duration: TypeAlias = str | timedelta
+
+#: How long a topic is kept.
+Retention: TypeAlias = Duration | Literal["forever"]
 
 #: The length of each unit in µs, longest first.
 UNITS = {

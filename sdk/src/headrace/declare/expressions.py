@@ -15,6 +15,9 @@ Result = TypeVar("Result")
 #: The type of an operand beside an expression. A type checker sees ``Departed.delay_min`` as its annotation.
 Operand: TypeAlias = "Expression | float | str | bool | datetime | None"
 
+#: A field by its name, or as a column of its stream.
+FieldName: TypeAlias = "str | Expression"
+
 
 class Transforms(Generic[Result]):
     """The operations on a value, or on each of several values."""
@@ -321,6 +324,13 @@ def col(column: Operand) -> Expression:
     <expression delay_min > 15>
     """
     return column if isinstance(column, Expression) else Column(column)  # type: ignore[arg-type]
+
+
+def field_name(field: object) -> object:
+    """Return the name of a field that is given as a column; anything else as it is."""
+    if isinstance(field, Column):
+        return field.column
+    return field.name if isinstance(field, Expression) else field
 
 
 def applied_text(operation: str, arguments: list[str], parameters: Iterable[object]) -> str:

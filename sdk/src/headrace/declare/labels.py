@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import TypeAlias
 
 from headrace.declare.declaration import Declaration
 from headrace.declare.durations import Duration
-from headrace.declare.expressions import Operand
+from headrace.declare.expressions import FieldName, Operand, field_name
 from headrace.declare.streams import Stream
 
 #: An outcome: a boolean, a class, or a number.
@@ -79,13 +80,13 @@ class Label(Declaration):
         of: type[Stream],
         value: Operand,
         within: Duration,
-        id: str | None = None,
+        id: FieldName | None = None,
         absent: Outcome | None = None,
         correct: bool = False,
         keep: Mapping[Outcome, float] | None = None,
-        by: str | None = None,
+        by: FieldName | None = None,
         after: Duration | None = None,
-        known_at: str | None = None,
+        known_at: FieldName | datetime | None = None,
         name: str | None = None,
         was: str | None = None,
     ) -> None:
@@ -94,10 +95,10 @@ class Label(Declaration):
         self.of = of
         self.value = value
         self.within = within
-        self.id = id
+        self.id = field_name(id)
         self.absent = absent
         self.correct = correct
         self.keep = keep
-        self.by = by
+        self.by = field_name(by)
         self.after = after
-        self.known_at: object = known_at
+        self.known_at = field_name(known_at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.declare.declaration import Declaration
-from headrace.declare.durations import Duration
+from headrace.declare.durations import Duration, Retention
 
 
 class Loop(Declaration):
@@ -33,7 +33,7 @@ class Loop(Declaration):
         *,
         idle: Duration = "5s",
         compact_models: int = 16 * 2**20,
-        dead_letters_retention: Duration = "90d",
+        dead_letters_retention: Retention = "90d",
         dead_letters_bytes: int = 2**30,
     ) -> None:
         super().__init__(name)

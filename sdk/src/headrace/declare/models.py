@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from headrace.declare.declaration import Declaration
-from headrace.declare.durations import Duration
+from headrace.declare.durations import Duration, Retention
 from headrace.declare.expressions import Expression, Selection
 from headrace.declare.labels import Label
 from headrace.declare.streams import Stream
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 #: A function without parameters that makes a new River estimator.
 Learner: TypeAlias = "Callable[[], Estimator]"
+
+#: Where the vectors of a model come from.
+Vectors: TypeAlias = Literal["stream", "requests"]
 
 #: The types that a model accepts as features. A type checker takes ``Departed.at.weekday`` for a method.
 Feature: TypeAlias = Expression | Selection | View | Row | float | str | bool | datetime | Callable[[], int] | None
@@ -76,14 +79,14 @@ class Model(Declaration):
         label: Label,
         features: Sequence[Feature],
         learner: Learner,
-        vectors: str = "stream",
+        vectors: Vectors = "stream",
         max_delay: Duration | None = None,
         publish_every: int = 5_000,
         publish_seconds: float | None = None,
         score_from: datetime | str | None = None,
         waiting_bytes: int = 2**30,
-        retention: Duration | None = None,
-        examples_retention: Duration = "forever",
+        retention: Retention | None = None,
+        examples_retention: Retention = "forever",
         takeover: int | None = None,
         was: str | None = None,
     ) -> None:

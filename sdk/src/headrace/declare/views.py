@@ -10,7 +10,7 @@ from typing import overload
 from headrace.declare.aggregates import Aggregate
 from headrace.declare.declaration import Declaration
 from headrace.declare.durations import Duration, format_duration, parse_duration
-from headrace.declare.expressions import Column, Expression, Mistaken, Operand, Selection, Transforms
+from headrace.declare.expressions import Expression, FieldName, Mistaken, Operand, Selection, Transforms, field_name
 from headrace.declare.place import Place
 from headrace.declare.streams import Stream
 
@@ -39,7 +39,7 @@ class Row(Transforms[Selection]):
     def __init__(self, view: View, key: Mapping[str, object]) -> None:
         self.place = Place.here()
         self.view = view
-        self.key = {name: str(field.column if isinstance(field, Column) else field) for name, field in key.items()}
+        self.key = {name: str(field_name(field)) for name, field in key.items()}
 
     @overload
     def __getitem__(self, selected: str) -> Selection: ...
@@ -117,7 +117,7 @@ class View(Declaration, Transforms[Selection]):
         self,
         stream: type[Stream],
         *,
-        by: str | Sequence[str],
+        by: FieldName | Sequence[FieldName],
         windows: Duration | Sequence[Duration],
         aggregates: Mapping[str, Aggregate],
         where: Operand = None,
@@ -146,7 +146,7 @@ class View(Declaration, Transforms[Selection]):
         """The names of its aggregates."""
         return [str(name) for name in self.aggregates] if isinstance(self.aggregates, Mapping) else []
 
-    def of(self, **key: str | None) -> Row:
+    def of(self, **key: FieldName | None) -> Row:
         """Return the row of the entity that other fields of the model's stream name.
 
         Examples
@@ -182,7 +182,7 @@ def window_name(window: object) -> str:
 
 def _by(by: object) -> tuple[str, ...]:
     columns = by if isinstance(by, Sequence) and not isinstance(by, str) else (by,)
-    return tuple(column.column if isinstance(column, Column) else str(column) for column in columns)
+    return tuple(str(field_name(column)) for column in columns)
 
 
 def _windows(windows: object) -> tuple[object, ...]:

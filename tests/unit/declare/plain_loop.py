@@ -1,4 +1,7 @@
-"""A loop as mypy sees it: checked with all tests, in strict mode, where an unneeded ignore is an error."""
+"""A loop file of plain annotations, on which `test_type_checkers` runs mypy and pyright in strict mode.
+
+A line that they must refuse carries an ignore; one that is not needed is an error.
+"""
 
 from __future__ import annotations
 
