@@ -476,7 +476,7 @@ def test_a_full_disk_is_told_and_nothing_is_acknowledged(room: Room, running: Ca
 def test_a_version_comes_each_declared_seconds_though_examples_are_few(
     room: Room, running: Callable[[Worker], Worker]
 ) -> None:
-    room.model = msgspec.structs.replace(room.model, publish_seconds=0.05)
+    room.model = msgspec.structs.replace(room.model, publish_after=50_000)
     room.send(0, 70)
     worker = running(room.worker())
     eventually(lambda: worker.standing.published == 70)

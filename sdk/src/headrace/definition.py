@@ -263,7 +263,8 @@ class ModelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vectors: str = "stream"
     max_delay: int | None = None
     publish_examples: int = 5_000
-    publish_seconds: float | None = None
+    publish_after: int | None = None
+    """After this long (wall clock, µs) a version with new examples is published as well (None: never)."""
     score_from: int | None = None
     """Metrics count questions from this event time on (None: from the first)."""
     sources: str = ""

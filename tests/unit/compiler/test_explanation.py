@@ -74,7 +74,7 @@ model late_arrival
   at most    1 GiB of the store; then no more are read until some are over
   vectors    from every event of scheduled; waiting for views up to 1s
   views      carrier_delay
-  published  every 5000 examples, and every 10 s
+  published  every 5000 examples, and every 10s
   kept       vectors and predictions for 9d10m, examples for ever
   learner    {learner}
   version    {model}
@@ -109,7 +109,7 @@ def test_a_loop_is_explained(loaded: Callable[..., LoadedLoop]) -> None:
         Scheduled.seats.fill(0),
         Scheduled.seats.named("size"),""",
         ),
-        ("LogisticRegression(),", 'LogisticRegression(),\n    max_delay="1s",\n    publish_seconds=10,'),
+        ("LogisticRegression(),", 'LogisticRegression(),\n    max_delay="1s",\n    publish_after="10s",'),
     ).definition
     [view], [model] = loop.views, loop.models
     expected = EXPLAINED.format(view=view.hash, model=model.hash, learner=model.learner)

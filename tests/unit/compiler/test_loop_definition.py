@@ -302,11 +302,11 @@ def test_a_string_is_a_feature_of_its_own_type() -> None:
 
 def test_the_settings_of_a_model() -> None:
     returns_it = model(
-        vectors="requests", max_delay="1s", publish_every=10, publish_seconds=2, score_from=datetime(1970, 1, 2)
+        vectors="requests", max_delay="1s", publish_every=10, publish_after="2s", score_from=datetime(1970, 1, 2)
     )
     settings = compiled(m=returns_it).model("returns_it")
     assert (settings.vectors, settings.max_delay, settings.publish_examples) == ("requests", 1_000_000, 10)
-    assert (settings.publish_seconds, settings.score_from) == (2.0, 24 * HOUR)
+    assert (settings.publish_after, settings.score_from) == (2_000_000, 24 * HOUR)
 
 
 @pytest.mark.parametrize("text", ["1970-01-02", "1970-01-02T00:00", "1970-01-02T01:00+01:00"])

@@ -7,7 +7,6 @@ from itertools import groupby
 
 from headrace.compiler.expression_text import expression_text
 from headrace.declare.durations import format_duration
-from headrace.declare.expressions import constant_text
 from headrace.definition import (
     Aggregate,
     AggregateDefinition,
@@ -170,8 +169,8 @@ def _sparse(label: LabelDefinition) -> str:
 def _model(loop: LoopDefinition, model: ModelDefinition) -> list[str]:
     waits = "for ever" if model.max_delay is None else f"up to {format_duration(model.max_delay)}"
     schedule = f"every {model.publish_examples} examples"
-    if model.publish_seconds is not None:
-        schedule += f", and every {constant_text(model.publish_seconds)} s"
+    if model.publish_after is not None:
+        schedule += f", and every {format_duration(model.publish_after)}"
     source = f"every event of {model.stream}" if model.vectors == "stream" else "requests that name an event"
     facts = [
         ("predicts", f"{loop.label(model.label).title} on {model.stream}: {model.task}"),

@@ -81,9 +81,9 @@ class _ModelCompiler:
                 weighted=bool(model.label.keep),
             ),
             vectors=str(model.vectors),
-            max_delay=self._max_delay(),
+            max_delay=self._duration("max_delay"),
             publish_examples=self._positive_int("publish_every", "after how many examples"),
-            publish_seconds=self._publish_seconds(),
+            publish_after=self._publish_after(),
             score_from=self._score_from(),
             entity=str(model.label.by or "") if model.label.after is not None else "",
             waiting_bytes=self._positive_int("waiting_bytes", "how many bytes"),
@@ -152,13 +152,14 @@ class _ModelCompiler:
         title, name = expression.name, stored_name(expression)
         return FeatureDefinition(name, kind, typed.value, None if title == name else title)
 
-    def _max_delay(self) -> int | None:
-        if self._model.max_delay is None:
+    def _duration(self, option: str) -> int | None:
+        value: object = getattr(self._model, option)
+        if value is None:
             return None
         try:
-            return parse_duration(self._model.max_delay)
+            return parse_duration(value)
         except ValueError as error:
-            self._wrong(f"max_delay {error}", EXAMPLES)
+            self._wrong(f"{option} {error}", EXAMPLES)
             return None
 
     def _positive_int(self, option: str, meaning: str) -> int:
@@ -168,14 +169,13 @@ class _ModelCompiler:
         self._wrong(f"{option} is {value!r}", f"Write {meaning}: a whole number above zero.")
         return 1
 
-    def _publish_seconds(self) -> float | None:
-        seconds = self._model.publish_seconds
-        if seconds is None:
-            return None
-        if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < float("inf"):
-            return float(seconds)
-        self._wrong(f"publish_seconds is {seconds!r}", "Write a number of seconds above zero.")
-        return None
+    def _publish_after(self) -> int | None:
+        duration = self._duration("publish_after")
+        if duration == 0:
+            self._wrong(
+                f"publish_after is {self._model.publish_after!r}", "Write a duration above zero, or leave it out."
+            )
+        return duration
 
     def _score_from(self) -> int | None:
         value = self._model.score_from

@@ -48,8 +48,8 @@ class Model(Declaration):
         How long (wall clock) a vector waits at most until its views are complete; by default forever.
     publish_every
         The number of examples after which a version is published.
-    publish_seconds
-        The number of seconds after which one is published as well, if there are new examples.
+    publish_after
+        How long (wall clock) after a version the next one is published at the latest, if there are new examples.
     score_from
         The event time from which metrics count, as a datetime or ISO text; by default the first.
     waiting_bytes
@@ -69,7 +69,7 @@ class Model(Declaration):
     """
 
     kind = "model"
-    renamed_options = MappingProxyType({"wait": "max_delay"})
+    renamed_options = MappingProxyType({"wait": "max_delay", "publish_seconds": "publish_after"})
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Model(Declaration):
         vectors: Vectors = "stream",
         max_delay: Duration | None = None,
         publish_every: int = 5_000,
-        publish_seconds: float | None = None,
+        publish_after: Duration | None = None,
         score_from: datetime | str | None = None,
         waiting_bytes: int = 2**30,
         retention: Retention | None = None,
@@ -100,7 +100,7 @@ class Model(Declaration):
         self.vectors = vectors
         self.max_delay = max_delay
         self.publish_every = publish_every
-        self.publish_seconds = publish_seconds
+        self.publish_after = publish_after
         self.score_from = score_from
         self.waiting_bytes = waiting_bytes
         self.retention = retention
