@@ -89,7 +89,7 @@ def compile_into(
         compact_models=_bytes(loop, "compact_models", mistakes),
         dead_letters_bytes=_bytes(loop, "dead_letters_bytes", mistakes),
     )
-    definition = retain(definition, loop, parts.streams, parts.models, mistakes)
+    definition = retain(definition, loop, mistakes, streams=parts.streams, models=parts.models)
     models = [structs.replace(model, sources=_sources(definition, model)) for model in definition.models]
     definition = structs.replace(definition, models=tuple(models))
     return Compiled(definition, {model.state_name: model.learner for model in parts.models})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from headrace.declare.place import Place
 from headrace.errors import DefinitionError, DefinitionErrors
@@ -43,6 +44,22 @@ class Mistakes:
         """
         if self._errors:
             raise DefinitionErrors(self.errors)
+
+
+@dataclass(frozen=True)
+class PartMistakes:
+    """The mistakes of one part of the loop, which is declared at `place`."""
+
+    place: Place
+    part: str
+    mistakes: Mistakes
+
+    def add(self, problem: str, cure: str) -> None:
+        """Note that the part is wrong."""
+        self.mistakes.add(self.place, self.part, problem, cure)
+
+    def __len__(self) -> int:
+        return len(self.mistakes)
 
 
 def mistake(place: Place, part: str, problem: str, cure: str) -> DefinitionError:

@@ -7,7 +7,7 @@ from typing import get_args
 
 from headrace import definition
 from headrace.compiler import leaks, learners
-from headrace.compiler.mistakes import Mistakes
+from headrace.compiler.mistakes import Mistakes, PartMistakes
 from headrace.compiler.scope import Scope, Typed
 from headrace.compiler.view_definition import read_view
 from headrace.declare.declaration import SAME_STATE
@@ -75,9 +75,7 @@ class _ModelCompiler:
                 model.learner,
                 self._task,
                 features,
-                model.place,
-                model.part,
-                self._mistakes,
+                PartMistakes(model.place, model.part, self._mistakes),
                 weighted=bool(model.label.keep),
             ),
             vectors=str(model.vectors),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from headrace import definition
 from headrace.compiler.expression_text import expression_text
-from headrace.compiler.mistakes import Mistakes
+from headrace.compiler.mistakes import Mistakes, PartMistakes
 from headrace.compiler.scope import Scope, Typed
 from headrace.declare.aggregates import AGGREGATES, Aggregate, Count
 from headrace.declare.declaration import NAMES, is_name
@@ -45,27 +45,28 @@ MOST_TILES = 10_000
 def read_view(read: Read, model_stream: type[Stream], part: str, mistakes: Mistakes) -> Typed | None:
     """Compile a read of a view for the events of a model's stream; return None if it has mistakes."""
     view, windows = read.view, [window_name(window) for window in read.view.windows]
+    report = PartMistakes(read.place, part, mistakes)
     before = len(mistakes)
     if read.aggregate not in view.aggregate_names:
         cure = instead_of(str(read.aggregate), view.aggregate_names, "aggregates")
-        mistakes.add(read.place, part, f"view {view.name} has no aggregate {read.aggregate!r}", cure)
+        report.add(f"view {view.name} has no aggregate {read.aggregate!r}", cure)
     if read.window not in windows:
         cure = instead_of(str(read.window), windows, "windows")
-        mistakes.add(read.place, part, f"view {view.name} has no window {read.window!r}", cure)
+        report.add(f"view {view.name} has no window {read.window!r}", cure)
     for name in read.key:
         if name not in view.by:
             problem = f"view {view.name} is not by {name!r}"
-            mistakes.add(read.place, part, problem, instead_of(name, view.by, "keys"))
+            report.add(problem, instead_of(name, view.by, "keys"))
     key = tuple(read.key.get(name, name) for name in view.by)
     for name, field in zip(view.by, key, strict=True):
-        _check_key(read, name, field, model_stream, part, mistakes)
+        _check_key(view, report, name=name, field=field, stream=model_stream)
     if len(mistakes) > before:
         return None
     return Typed(definition.Aggregate(view.state_name, read.aggregate, read.window, key), FieldType.FLOAT)
 
 
-def _check_key(read: Read, name: str, field: str, stream: type[Stream], part: str, mistakes: Mistakes) -> None:
-    view, fields = read.view, field_types(stream)
+def _check_key(view: View, report: PartMistakes, *, name: str, field: str, stream: type[Stream]) -> None:
+    fields = field_types(stream)
     view_type = field_types(view.stream).get(name) if is_stream(view.stream) else None
     if view_type is None or view_type in NAMELESS:
         return  # this mistake is reported where the view is declared
@@ -74,12 +75,12 @@ def _check_key(read: Read, name: str, field: str, stream: type[Stream], part: st
         cure = f'Say which field names the {name}: {view.name}.of({name}="...").'
         if name != field:
             cure = instead_of(field, fields, "fields")
-        mistakes.add(read.place, part, problem, cure)
+        report.add(problem, cure)
         return
     stream_type = fields[field]
     if stream_type is not None and stream_type is not view_type:
         problem = f"view {view.name} is by {name!r}, {a_type(view_type)}, and {field!r} is {a_type(stream_type)}"
-        mistakes.add(read.place, part, problem, "Give both the same type, or name another field with .of().")
+        report.add(problem, "Give both the same type, or name another field with .of().")
 
 
 def define_view(view: View, ahead: int, mistakes: Mistakes) -> ViewDefinition | None:

@@ -19,7 +19,7 @@ class Read(Expression):
     """One aggregate of a view over one of its windows, for the entity that an event names."""
 
     def __init__(
-        self, view: View, aggregate: str, window: str, key: dict[str, str], place: Place | None = None
+        self, view: View, aggregate: str, window: str, key: dict[str, str], *, place: Place | None = None
     ) -> None:
         super().__init__(place)
         self.view = view
@@ -62,7 +62,9 @@ class Row(Transforms[Selection]):
     def _selection(self, aggregates: Sequence[str]) -> Selection:
         windows = [window_name(window) for window in self.view.windows]
         reads = (
-            Read(self.view, aggregate, window, self.key, self.place) for aggregate in aggregates for window in windows
+            Read(self.view, aggregate, window, self.key, place=self.place)
+            for aggregate in aggregates
+            for window in windows
         )
         return Selection(tuple(reads))
 
