@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 #: A duration as users write it.
 Duration: TypeAlias = str | timedelta
 
-#: How long a topic is kept.
+#: How long the broker keeps a topic.
 Retention: TypeAlias = Duration | Literal["forever"]
 
 #: The length of each unit in µs, longest first.

@@ -12,7 +12,7 @@ from headrace.errors import DefinitionError
 
 Result = TypeVar("Result")
 
-#: The type of an operand beside an expression. A type checker sees ``Departed.delay_min`` as its annotation.
+#: The types of an operand. For a type checker a field with a bare annotation, such as ``float``, has that type.
 Operand: TypeAlias = "Expression | float | str | bool | datetime | None"
 
 #: A field by its name, or as a column of its stream.
@@ -316,7 +316,7 @@ class Selection(Transforms["Selection"]):
 
 
 def col(column: Operand) -> Expression:
-    """Return a column by name, or (for type checkers, which see ``Departed.at`` as a datetime) as an expression.
+    """Return a column by name, or a field with a bare annotation as an expression, which it is not for type checkers.
 
     Examples
     --------

@@ -23,7 +23,7 @@ Learner: TypeAlias = "Callable[[], Estimator]"
 #: Where the vectors of a model come from.
 Vectors: TypeAlias = Literal["stream", "requests"]
 
-#: The types that a model accepts as features. A type checker takes ``Departed.at.weekday`` for a method.
+#: The types that a model accepts as features. To a type checker, ``weekday`` of a bare ``datetime`` is a method.
 Feature: TypeAlias = Expression | Selection | View | Row | float | str | bool | datetime | Callable[[], int] | None
 
 
