@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
 
 from headrace.runtime.settings import ServiceSettings
 
@@ -13,4 +15,12 @@ class LearnerSettings(ServiceSettings):
     """Settings of one learner process."""
 
     loop_file: Path = Field(description="The loop's Python file: learners are built from it.")
+    model: Annotated[tuple[str, ...] | None, NoDecode] = Field(
+        None, description="The models to learn, separated by commas; all by default."
+    )
     checkpoint_seconds: float = Field(30.0, description="The longest time between two checkpoints while examples come.")
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _separate(cls, names: object) -> object:
+        return tuple(filter(None, names.split(","))) if isinstance(names, str) else names
