@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Any, Generic, NoReturn, Protocol, TypeVar, get_origin
+from typing import Any, Generic, NoReturn, Protocol, TypeVar, get_args, get_origin
 
 import grpc
 import redis
@@ -325,7 +325,7 @@ def _parser(program: Program[Any]) -> argparse.ArgumentParser:
     )
     for name in ("loop", *program.options):
         setting = program.settings.model_fields[name]
-        several = get_origin(setting.annotation) is tuple
+        several = any(get_origin(kind) is tuple for kind in (setting.annotation, *get_args(setting.annotation)))
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             action="append" if several else "store",
