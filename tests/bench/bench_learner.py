@@ -133,7 +133,7 @@ def through(
     versions = VersionPublisher(client, "persistent://public/default/bench-models")
     connections = Connections(client, topic, Fences(store, "bench"), QualityBoard(store, "bench"), versions)
     checkpoints = Checkpoints(data / "checkpoints", model)
-    worker = ModelLearner(model, make, connections, checkpoints, "bench")
+    worker = ModelLearner(model, make, connections, checkpoints, instance="bench")
     worker.start()
     while not worker.status.examples:
         time.sleep(0.001)

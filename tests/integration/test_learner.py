@@ -112,7 +112,7 @@ class Room:
             changed.get("predictions", ()),
         )
         checkpoints = changed.get("checkpoints", Checkpoints(data or self.data, self.model))
-        return ModelLearner(self.model, pipeline, connections, checkpoints, instance)
+        return ModelLearner(self.model, pipeline, connections, checkpoints, instance=instance)
 
     def versions(self) -> list[models_pb2.ModelVersion]:
         """Return all published versions."""

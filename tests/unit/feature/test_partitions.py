@@ -43,7 +43,7 @@ def service(definition: LoopDefinition, role: str, broker: Any) -> FeatureLanes:
     store = redis.Redis()
     heartbeat = Heartbeat(StatusBoard(store, "loop"), ServiceStatus(service="feature", instance="one"))
     settings = FeatureSettings(loop=Path("unused"), role=role)  # type: ignore[arg-type]
-    return FeatureLanes(settings, definition, broker, store, heartbeat)
+    return FeatureLanes(settings, definition, client=broker, store=store, heartbeat=heartbeat)
 
 
 @pytest.mark.parametrize("role", ["fold", "join", "all"])

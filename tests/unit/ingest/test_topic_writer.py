@@ -48,24 +48,24 @@ class FakeProducer:
 
 
 @asynccontextmanager
-async def lane_to(producer: FakeProducer, size: int = 2**20, patience_s: float = 30) -> AsyncIterator[TopicWriter]:
-    room = InFlightLimit("stream a", size, patience_s)
-    lane = TopicWriter(cast("Producer", producer), 2, room, asyncio.get_running_loop())
+async def writer_to(producer: FakeProducer, size: int = 2**20, patience_s: float = 30) -> AsyncIterator[TopicWriter]:
+    limit = InFlightLimit("stream a", size, patience_s)
+    writer = TopicWriter(cast("Producer", producer), 2, limit, asyncio.get_running_loop())
     try:
-        yield lane
+        yield writer
     finally:
         producer.go.set()
-        await lane.close()
+        await writer.close()
 
 
 async def test_order_is_kept_and_markers_go_to_every_partition() -> None:
     producer = FakeProducer()
     producer.go.set()
-    async with lane_to(producer) as lane:
+    async with writer_to(producer) as writer:
         under_way = [
-            await lane.write([b"a", b"b"], ["k", "k"]),
-            await lane.note(Note(Mark(5, "me"))),
-            await lane.write([b"c"], ["k"]),
+            await writer.write([b"a", b"b"], ["k", "k"]),
+            await writer.note(Note(Mark(5, "me"))),
+            await writer.write([b"c"], ["k"]),
         ]
         await asyncio.gather(*under_way)
     properties = {"headrace-mark": "5", "headrace-sender": "me"}
@@ -76,11 +76,11 @@ async def test_order_is_kept_and_markers_go_to_every_partition() -> None:
 async def test_an_end_goes_to_every_partition_and_calls_to_their_events() -> None:
     producer = FakeProducer()
     producer.go.set()
-    async with lane_to(producer) as lane:
+    async with writer_to(producer) as writer:
         under_way = [
-            await lane.write([b"a", b"b"], ["k", "k"], ["call:0", "call:1"]),
-            await lane.write([b"c"], ["k"]),
-            await lane.note(Note(None)),
+            await writer.write([b"a", b"b"], ["k", "k"], ["call:0", "call:1"]),
+            await writer.write([b"c"], ["k"]),
+            await writer.note(Note(None)),
         ]
         await asyncio.gather(*under_way)
     ends = [(b"", {"headrace-end": "1", "headrace-partition": partition}) for partition in "01"]
@@ -90,36 +90,36 @@ async def test_an_end_goes_to_every_partition_and_calls_to_their_events() -> Non
 
 async def test_a_slow_broker_holds_no_event_loop_and_pushes_back() -> None:
     producer = FakeProducer()
-    async with lane_to(producer, size=1_000, patience_s=0) as lane:
-        first = await lane.write([b"x" * 700], ["k"])
+    async with writer_to(producer, size=1_000, patience_s=0) as writer:
+        first = await writer.write([b"x" * 700], ["k"])
         with pytest.raises(Overloaded):
-            await lane.write([b"y" * 700], ["k"])
+            await writer.write([b"y" * 700], ["k"])
         producer.go.set()
         await first
-        await (await lane.write([b"z"], ["k"]))
+        await (await writer.write([b"z"], ["k"]))
     assert producer.taken == [b"x" * 700, b"z"]
 
 
 async def test_what_was_put_behind_a_failure_fails_unsent() -> None:
     producer = FakeProducer()
     producer.broken = True
-    async with lane_to(producer) as lane:
-        first = await lane.write([b"a"], ["k"])
+    async with writer_to(producer) as writer:
+        first = await writer.write([b"a"], ["k"])
         assert await asyncio.to_thread(producer.reached.wait, 30)
-        behind: list[Any] = [await lane.write([b"b"], ["k"]), await lane.note(Note(Mark(5, "me")))]
+        behind: list[Any] = [await writer.write([b"b"], ["k"]), await writer.note(Note(Mark(5, "me")))]
         producer.go.set()
         for failed in (first, *behind):
             with pytest.raises(Unavailable, match="gone"):
                 await failed
         producer.broken = False
-        await (await lane.write([b"c"], ["k"]))
+        await (await writer.write([b"c"], ["k"]))
     assert producer.taken == [b"c"]
 
 
 async def test_closing_sends_what_is_under_way() -> None:
     producer = FakeProducer()
     producer.go.set()
-    async with lane_to(producer) as lane:
+    async with writer_to(producer) as writer:
         for index in range(100):
-            await lane.write([str(index).encode()], ["k"])
+            await writer.write([str(index).encode()], ["k"])
     assert producer.taken == [str(index).encode() for index in range(100)]

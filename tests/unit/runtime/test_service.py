@@ -148,7 +148,7 @@ async def lived(tmp_path: Path, end: Callable[[Service[ServiceSettings]], None])
         redis_url="redis://127.0.0.1:1",
         data=tmp_path,
         bind="127.0.0.1:0",
-    )  # type: ignore[call-arg]
+    )
     apps: list[Work] = []
 
     def make(service: Service[ServiceSettings]) -> App:

@@ -139,14 +139,14 @@ def test_predictions_whose_sending_failed_are_made_again() -> None:
     current, failures = Version(FRAUD, version(FRAUD)), list[BaseException]()
     thread = PartitionScoring(
         broker,  # type: ignore[arg-type]
-        lambda: StreamScorer(FRAUD, lambda: current),
-        lambda stopping: True,
-        FRAUD,
-        "persistent://public/default/shop-fraud-features",
-        "persistent://public/default/shop-fraud-predictions",
-        "persistent://public/default/shop-dead-letters",
-        ScoringProgress(),
-        failures.append,
+        begin=lambda: StreamScorer(FRAUD, lambda: current),
+        confirm=lambda stopping: True,
+        model=FRAUD,
+        source="persistent://public/default/shop-fraud-features",
+        target="persistent://public/default/shop-fraud-predictions",
+        topics=Topics("shop"),
+        progress=ScoringProgress(),
+        failed=failures.append,
     )
     broker.on_acknowledged = thread.stop
     thread.run()
@@ -170,14 +170,14 @@ def test_a_new_owner_waits_for_the_versions_that_the_one_before_may_have_had(con
 
     thread = PartitionScoring(
         broker,  # type: ignore[arg-type]
-        lambda: StreamScorer(FRAUD, lambda: arrived[0] if arrived else None),
-        confirm,
-        FRAUD,
-        "persistent://public/default/shop-fraud-features",
-        "persistent://public/default/shop-fraud-predictions",
-        Topics("shop"),
-        ScoringProgress(),
-        failures.append,
+        begin=lambda: StreamScorer(FRAUD, lambda: arrived[0] if arrived else None),
+        confirm=confirm,
+        model=FRAUD,
+        source="persistent://public/default/shop-fraud-features",
+        target="persistent://public/default/shop-fraud-predictions",
+        topics=Topics("shop"),
+        progress=ScoringProgress(),
+        failed=failures.append,
     )
     broker.on_acknowledged = thread.stop
     thread.run()
@@ -201,16 +201,16 @@ def test_topics_with_other_partitions_than_their_stream_are_refused(
         topics.predictions("sort"): predictions,
     }
     registry = versions()
-    reader = VersionReader(broker, topics, registry, VersionCache(tmp_path), lambda: None, failures.append)  # type: ignore[arg-type]
+    reader = VersionReader(broker, topics, registry, VersionCache(tmp_path), stir=lambda: None, failed=failures.append)  # type: ignore[arg-type]
     reader.caught_up.set()
     thread = StreamScoring(
         broker,  # type: ignore[arg-type]
         LOOP,
         topics,
         registry,
-        reader,
-        ScoringProgress(),
-        failures.append,
+        reader=reader,
+        progress=ScoringProgress(),
+        failed=failures.append,
     )
     thread.start()
     thread.join(scaled(5))

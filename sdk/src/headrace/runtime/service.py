@@ -229,9 +229,9 @@ class Service(Generic[_Settings]):
             stack.push_async_callback(asyncio.to_thread, self.client.close)
             await self._begin(app, server, stack)
             await self.stopping.wait()
-        _log.info("stopped")
         if self._failure is not None:
             raise self._failure
+        _log.info("stopped")
 
     async def _begin(self, app: App, server: Server, stack: AsyncExitStack) -> None:
         beats = HeartbeatThread(self.heartbeat, self.pace, lambda: self._report(app, server), self.fail)

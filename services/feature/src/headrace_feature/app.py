@@ -49,7 +49,8 @@ class FeatureApp(App):
             Routine(self._lanes.campaign, 1.0, 1.0),
             Routine(self._lanes.follow_takeovers, PERIOD, QUIET),
         ]
-        self._faust = FaustApp(lanes, service.loop.idle / 1e6, routines, service.fail, service.settings.web_port)
+        idle, web_port = service.loop.idle / 1e6, service.settings.web_port
+        self._faust = FaustApp(lanes, idle, routines, failed=service.fail, web_port=web_port)
         await self._faust.start()
 
     def report(self, status: ServiceStatus) -> None:
@@ -74,7 +75,9 @@ class FeatureApp(App):
         service = self._service
         definitions = DefinitionStore(self._store, service.loop.name)
         definitions.refuse_older()
-        result = FeatureLanes(service.settings, service.loop, service.client, self._store, service.heartbeat)
+        result = FeatureLanes(
+            service.settings, service.loop, client=service.client, store=self._store, heartbeat=service.heartbeat
+        )
         with store_connection.store_errors():
             lanes = result.lanes()
             result.campaign()

@@ -88,6 +88,7 @@ class FaustApp:
         lanes: list[Lane],
         idle: float,
         routines: Sequence[Routine],
+        *,
         failed: Callable[[BaseException], None],
         web_port: int | None = None,
     ) -> None:

@@ -52,6 +52,7 @@ class FeatureLanes:
         self,
         settings: FeatureSettings,
         loop: LoopDefinition,
+        *,
         client: pulsar.Client,
         store: redis.Redis,
         heartbeat: Heartbeat,

@@ -1,4 +1,4 @@
-"""The bound on what may be under way: callers enter first come, first served."""
+"""The bound on the bytes that are under way to one topic: callers enter first come, first served."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _RETRY_S = 1.0
 
 
 class InFlightLimit:
-    """InFlightLimit for `size` bytes; when it is full, callers wait for their turn, for at most `patience_s`.
+    """A bound of `size` bytes; when it is reached, callers wait for their turn, for at most `patience_s`.
 
-    A request larger than the whole room enters when it is empty. As many bytes again may wait, from at most `waiting`
-    callers; the next caller is refused at once. Use it from one event loop only.
+    A request larger than the bound enters when nothing else is under way. As many bytes again may wait, from at most
+    `waiting` callers; the next caller is refused at once. Use it from one event loop only.
     """
 
     def __init__(self, name: str, size: int, patience_s: float, waiting: int = 256) -> None:

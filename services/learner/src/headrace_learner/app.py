@@ -75,9 +75,9 @@ class LearnerApp(App):
                     partial(loaded_loop.learner, model.name),
                     self._connections(loop, model),
                     Checkpoints(settings.data / "checkpoints", model),
-                    settings.instance,
-                    settings.checkpoint_seconds,
-                    self._service.pace.stir,
+                    instance=settings.instance,
+                    checkpoint_seconds=settings.checkpoint_seconds,
+                    stir=self._service.pace.stir,
                 )
             )
         return learners

@@ -63,8 +63,16 @@ class ScorerApp(App):
         cache = VersionCache(settings.data / "versions")
         cache.save(self._versions.offer_kept(cache.load()))
         self._sender = PredictionSender(client, topics, queue, lambda count: self._progress.count(logged=count))
-        self._reader = VersionReader(client, topics, self._versions, cache, service.pace.stir, service.fail)
-        self._stream = StreamScoring(client, loop, topics, self._versions, self._reader, self._progress, service.fail)
+        self._reader = VersionReader(client, topics, self._versions, cache, stir=service.pace.stir, failed=service.fail)
+        self._stream = StreamScoring(
+            client,
+            loop,
+            topics,
+            self._versions,
+            reader=self._reader,
+            progress=self._progress,
+            failed=service.fail,
+        )
 
     @property
     def endpoint(self) -> Endpoint:

@@ -39,7 +39,7 @@ class VersionCache:
         return versions
 
     def save(self, versions: Mapping[str, ModelVersion]) -> None:
-        """Replace the kept versions of these models; each file is complete or unchanged."""
+        """Replace the cached versions of these models; each file is complete or unchanged."""
         try:
             # Not its parents: a data directory that was removed must not come back with old versions.
             self._directory.mkdir(0o700, exist_ok=True)
@@ -57,4 +57,4 @@ def _left_out(path: Path) -> Iterator[None]:
     try:
         yield
     except Unreadable as error:
-        _log.warning("kept_version_unreadable", path=str(path), reason=str(error))
+        _log.warning("cached_version_unreadable", path=str(path), reason=str(error))

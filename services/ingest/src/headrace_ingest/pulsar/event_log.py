@@ -15,7 +15,7 @@ _MAX_EVENT = 4 * 2**20
 
 
 class PulsarLog:
-    """The lane of each stream, and that of the dead letters."""
+    """The writer of each stream, and that of the dead letters."""
 
     def __init__(self, streams: Mapping[str, TopicWriter], dead_letters: TopicWriter, now: Callable[[], int]) -> None:
         self._streams = streams
@@ -36,7 +36,7 @@ class PulsarLog:
 
     async def close(self) -> None:
         """Send what is under way, and end."""
-        await asyncio.gather(*(lane.close() for lane in (*self._streams.values(), self._dead_letters)))
+        await asyncio.gather(*(writer.close() for writer in (*self._streams.values(), self._dead_letters)))
 
     def _letter(self, refusal: Refused) -> bytes:
         error = refusal.error

@@ -1,7 +1,7 @@
 """One topic's way to the broker: a thread takes what is queued, sends it, and answers the callers.
 
-The thread shields the event loop from a slow broker; a `InFlightLimit` bounds what is under way.
-A lane preserves order: when a send fails, everything queued after it fails too, unsent. Otherwise it
+The thread shields the event loop from a slow broker; an `InFlightLimit` bounds what is under way.
+A writer preserves order: when a send fails, everything queued after it fails too, unsent. Otherwise it
 would overtake what its caller sends again.
 """
 
@@ -51,21 +51,21 @@ class TopicWriter:
     ----------
     partitions
         The topic's number of partitions: marks and ends are sent to each of them.
-    room
+    limit
         Bounds what is under way.
     """
 
-    def __init__(self, producer: Producer, partitions: int, room: InFlightLimit, loop: AbstractEventLoop) -> None:
+    def __init__(self, producer: Producer, partitions: int, limit: InFlightLimit, loop: AbstractEventLoop) -> None:
         self._producer = producer
         self._partitions = partitions
-        self._room = room
+        self._limit = limit
         self._loop = loop
         # The number of failed rounds: as the thread counts it, and as the callers know it.
         self._failures = 0
         self._known_failures = 0
         self._error: HeadraceError | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=f"lane {producer.topic}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"write {producer.topic}", daemon=True)
         self._thread.start()
 
     async def write(self, payloads: Sequence[bytes], keys: Sequence[str], calls: Sequence[str] = ()) -> Future[None]:
@@ -92,7 +92,7 @@ class TopicWriter:
     ) -> Future[None]:
         failures = self._known_failures
         size = sum(map(len, payloads)) + _OVERHEAD * (len(payloads) or 1)
-        await self._room.enter(size)
+        await self._limit.enter(size)
         done = self._loop.create_future()
         # If the caller has gone away, nothing else retrieves the error.
         done.add_done_callback(lambda future: future.cancelled() or future.exception())
@@ -118,7 +118,7 @@ class TopicWriter:
                 return
 
     def _round(self, first: _Job) -> tuple[list[_Job], bool]:
-        """Return the queued jobs, up to a round of them; True if the lane ends after them."""
+        """Return the queued jobs, up to a round of them; True if the writer ends after them."""
         jobs, events = [first], len(first.payloads)
         while events < _ROUND:
             try:
@@ -160,13 +160,13 @@ class TopicWriter:
     def _answer(self, jobs: Sequence[_Job], error: HeadraceError | None) -> None:
         try:
             self._loop.call_soon_threadsafe(self._settle, jobs, error, self._failures)
-        except RuntimeError:  # the event loop has ended before its lanes: no caller waits
+        except RuntimeError:  # the event loop has ended before its writers: no caller waits
             _log.warning("answers_lost_at_shutdown", topic=self._producer.topic, jobs=len(jobs))
 
     def _settle(self, jobs: Sequence[_Job], error: HeadraceError | None, failures: int) -> None:
         self._known_failures = failures
         for job in jobs:
-            self._room.leave(job.size)
+            self._limit.leave(job.size)
             if job.done.done():
                 continue
             if error is None:

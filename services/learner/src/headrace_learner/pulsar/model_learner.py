@@ -69,7 +69,7 @@ _SKIP_WAIT_MS = 1_000
 
 @dataclass(frozen=True)
 class Connections:
-    """The connections world of a worker: broker, fences, board.
+    """The broker, the fences and the board that a learner uses.
 
     `predictions` are the physical topics of what is served, `refuse` writes a dead letter, durably, and `skips` is the
     topic of the skipped examples.
@@ -104,6 +104,7 @@ class ModelLearner(threading.Thread):
         make: Callable[[], Any],
         connections: Connections,
         checkpoints: Checkpoints,
+        *,
         instance: str,
         checkpoint_seconds: float = 30.0,
         stir: Callable[[], None] = lambda: None,

@@ -177,7 +177,7 @@ class PredictionSender(threading.Thread):
     def __init__(
         self, client: pulsar.Client, topics: Topics, queue: PredictionQueue, sent: Callable[[int], None]
     ) -> None:
-        super().__init__(name="served", daemon=True)
+        super().__init__(name="prediction log", daemon=True)
         self._client = client
         self._topics = topics
         self._queue = queue

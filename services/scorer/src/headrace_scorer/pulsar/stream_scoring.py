@@ -38,6 +38,7 @@ class StreamScoring(LogThread):
         loop: LoopDefinition,
         topics: Topics,
         versions: Versions,
+        *,
         reader: VersionReader,
         progress: ScoringProgress,
         failed: Callable[[BaseException], None],
@@ -79,14 +80,14 @@ class StreamScoring(LogThread):
             return
         scoring = PartitionScoring(
             self._client,
-            lambda: StreamScorer(model, lambda: self._versions.find(model.name), self._versions.reject),
-            lambda stopping: self._versions.find(model.name) is not None or self._reader.confirm(stopping),
-            model,
-            source,
-            target,
-            self._topics,
-            self._progress,
-            self._failed,
+            begin=lambda: StreamScorer(model, lambda: self._versions.find(model.name), self._versions.reject),
+            confirm=lambda stopping: self._versions.find(model.name) is not None or self._reader.confirm(stopping),
+            model=model,
+            source=source,
+            target=target,
+            topics=self._topics,
+            progress=self._progress,
+            failed=self._failed,
         )
         self._scoring[source] = scoring
         scoring.start()
@@ -109,6 +110,7 @@ class PartitionScoring(LogThread):
     def __init__(
         self,
         client: pulsar.Client,
+        *,
         begin: Callable[[], StreamScorer],
         confirm: Callable[[threading.Event], bool],
         model: ModelDefinition,
@@ -165,7 +167,7 @@ class PartitionScoring(LogThread):
                 outcome = scorer.score(batch, self._source)
                 self._emit(outcome, producer)
                 consumer.ack(batch.positions[-1])
-                self._tell(outcome)
+                self._count(outcome)
 
     def _emit(self, outcome: ScoredBatch, producer: Producer) -> None:
         for output in outcome.outputs:
@@ -174,7 +176,7 @@ class PartitionScoring(LogThread):
         if outcome.wrong:
             self._refuse(outcome.wrong)
 
-    def _tell(self, outcome: ScoredBatch) -> None:
+    def _count(self, outcome: ScoredBatch) -> None:
         self._progress.count(
             predictions=outcome.predictions,
             unscored=outcome.unscored,

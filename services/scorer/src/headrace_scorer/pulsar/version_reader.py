@@ -42,13 +42,14 @@ class VersionReader(LogThread):
         client: pulsar.Client,
         topics: Topics,
         versions: Versions,
-        disk: VersionCache,
+        cache: VersionCache,
+        *,
         stir: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         super().__init__("versions", failed)
         self._stir = stir
-        self._disk = disk
+        self._cache = cache
         self._client = client
         self._topic = topics.models
         self._versions = versions
@@ -77,7 +78,7 @@ class VersionReader(LogThread):
                 for reader in readers:
                     if batch := _backlog(reader, _WAIT_MS // len(readers)):
                         published = list(versions_in(batch, self._topic, self._pass_over))
-                        self._disk.save(self._versions.offer(published))
+                        self._cache.save(self._versions.offer(published))
                         self._stir()
         finally:
             for reader in readers:
