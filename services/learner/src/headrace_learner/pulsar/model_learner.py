@@ -52,7 +52,7 @@ _CHECKPOINT_APART = 0.5
 _DISK_RETRY = 5.0
 
 #: Seconds between two updates of the metrics.
-_TELL = 1.0
+_REPORT = 1.0
 
 #: Seconds between two checks whether this process still owns the log.
 _CHECK = 2.0
@@ -146,10 +146,10 @@ class ModelLearner(threading.Thread):
                 self._restore()
                 self._serve()
             except Fenced as error:
-                self._warn("another learner took over", error)
+                self._warn("learner_fenced", error)
             except Unavailable as error:
                 self._set_note(str(error))
-                self._warn("broker or store does not answer", error)
+                self._warn("server_unavailable", error)
                 self._stopping.wait(_RETRY)
             except LearnerFailed as error:
                 self._stop_at(error)
@@ -203,7 +203,7 @@ class ModelLearner(threading.Thread):
             try:
                 self._read_skips(until=question)
             except Unavailable as error:
-                self._warn("broker or store does not answer", error)
+                self._warn("server_unavailable", error)
                 self._stopping.wait(_RETRY)
         if question in self._skipped:
             self.status.stopped = None
@@ -551,7 +551,7 @@ class ModelLearner(threading.Thread):
         progress = self._learning.progress
         served_count = self._learning.served.count if self._learning.served is not None else 0
         unchanged = (progress.examples, served_count) == (self.status.examples, self._reported_served)
-        if not at_once and (now - self._reported_at < _TELL or unchanged):
+        if not at_once and (now - self._reported_at < _REPORT or unchanged):
             if self.status.frontier != progress.frontier:
                 self.status.frontier = progress.frontier
                 self._stir()
