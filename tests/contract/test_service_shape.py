@@ -12,7 +12,8 @@ import pytest
 from headrace.runtime.service import Program
 from tests.contract.repository import ROOT, SERVICES
 
-#: What only `pulsar/` and the composition root use: it connects to the broker. Values such as batches are for all.
+#: Packages that connect to the broker: only `pulsar/` and the composition root import them. Every module may import
+#: values such as batches.
 _BROKER = (
     "pulsar",
     *(

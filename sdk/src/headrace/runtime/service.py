@@ -148,7 +148,7 @@ class HeartbeatThread(threading.Thread):
 
 
 class Service(Generic[_Settings]):
-    """One process of a service: what its app shares with those of the other services.
+    """One process of a service: its settings, its connections and its status.
 
     It is created on the event loop that it runs on.
 

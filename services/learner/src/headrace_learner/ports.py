@@ -1,4 +1,4 @@
-"""What learning needs of the store."""
+"""Protocols of the store, as a learner uses it."""
 
 from __future__ import annotations
 

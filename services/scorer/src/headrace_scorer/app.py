@@ -61,7 +61,7 @@ class ScorerApp(App):
             rebuilding=self._rebuild.is_under_way,
         )
         cache = VersionCache(settings.data / "versions")
-        cache.save(self._versions.offer_kept(cache.load()))
+        cache.save(self._versions.offer_cached(cache.load()))
         self._sender = PredictionSender(client, topics, queue, lambda count: self._progress.count(logged=count))
         self._reader = VersionReader(client, topics, self._versions, cache, stir=service.pace.stir, failed=service.fail)
         self._stream = StreamScoring(

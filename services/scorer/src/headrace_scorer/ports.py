@@ -1,4 +1,4 @@
-"""What scoring needs of the store, of the kernel and of the log of predictions, and the data that it hands over."""
+"""Protocols of the store, the kernel and the log of predictions, as the scorer uses them, with their data."""
 
 from __future__ import annotations
 

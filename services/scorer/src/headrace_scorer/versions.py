@@ -147,7 +147,7 @@ class Versions:
         needed = self._models[name].takeover or (newest.needed if newest else 0) or former.examples
         return Takeover(former.model.hash, newest.examples if newest else 0, needed)
 
-    def offer_kept(self, versions: Sequence[_Offered]) -> dict[str, _Offered]:
+    def offer_cached(self, versions: Sequence[_Offered]) -> dict[str, _Offered]:
         """Take versions that this scorer has accepted before: their examples were checked then, without the log now."""
         for published in versions:
             self._known[published.model] = max(published.examples, self._known.get(published.model, -1))
