@@ -208,9 +208,9 @@ def ended(error: str, *arguments: str, **environment: str) -> subprocess.Complet
 
 def test_options_are_settings_and_no_library_sees_them(tmp_path: Path) -> None:
     loop = str(compiled(tmp_path))
-    arguments = ["--loop", loop, "--loop-file", "loop.py", "--model", "a", "--model", "b"]
+    arguments = ["--loop", loop, "--loop-file", "loop.py", "--model", "a", "--model", "b,e"]
     done = ended("Unavailable('no broker')", *arguments, HEADRACE_LOOP="other", HEADRACE_MODEL="c")
-    assert (done.stdout, done.returncode) == ("loop.py ('a', 'b') []\n", 1)
+    assert (done.stdout, done.returncode) == ("loop.py ('a', 'b', 'e') []\n", 1)
     done = ended("Unavailable('no broker')", HEADRACE_LOOP=loop, HEADRACE_LOOP_FILE="loop.py", HEADRACE_MODEL="c,d")
     assert (done.stdout, done.returncode) == ("loop.py ('c', 'd') []\n", 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,5 +23,6 @@ class LearnerSettings(ServiceSettings):
 
     @field_validator("model", mode="before")
     @classmethod
-    def _separate(cls, names: object) -> object:
-        return tuple(filter(None, names.split(","))) if isinstance(names, str) else names
+    def _separate(cls, names: str | Sequence[str] | None) -> tuple[str, ...] | None:
+        texts = [names] if isinstance(names, str) else names or ()
+        return tuple(name for text in texts for name in text.split(",") if name) or None
