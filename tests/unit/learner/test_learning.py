@@ -18,7 +18,7 @@ from headrace.wire.envelope import Envelope
 from headrace.wire.message import Message
 from headrace.wire.position import START, Position
 from headrace_learner import checkpoint
-from headrace_learner.statehash import state_hash
+from headrace_learner.state_hash import state_hash
 from headrace_learner.takeover import Takeover
 from tests.unit.learner.logs import Row, alternating, definition, entries_of, log, message
 
