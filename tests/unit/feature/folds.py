@@ -23,7 +23,7 @@ from headrace.watermark import ENDED, UNKNOWN
 from headrace.wire.deduplication import Accepted
 from headrace.wire.position import Position
 from headrace.wire.topics import END
-from headrace_feature.folding import FoldWorker
+from headrace_feature.fold_worker import FoldWorker
 from headrace_feature.outputs import OutputReached
 from tests.unit.engine.kernel.test_fold import Event
 
@@ -243,10 +243,10 @@ def worker(
         Rows(world),  # type: ignore[arg-type]
         Partitions(world),  # type: ignore[arg-type]
         Outputs(world),  # type: ignore[arg-type]
-        Refused(world),  # type: ignore[arg-type]
-        Counts(world),  # type: ignore[arg-type]
-        max_rows,
-        clock,
+        refusals=Refused(world),  # type: ignore[arg-type]
+        heartbeat=Counts(world),  # type: ignore[arg-type]
+        max_rows=max_rows,
+        clock=clock,
     )
 
 
@@ -284,5 +284,5 @@ def feed(fold: FoldWorker, partition: PartitionId, events: Sequence[tuple[int, E
 
 
 def accept(fold: FoldWorker, partition: PartitionId, read: Batch) -> None:
-    """Give the owner a batch, as read in its tenure."""
-    fold.accept(partition, fold._epochs[partition], fold.decode(partition, read))
+    """Give the owner a batch, as read since its takeover."""
+    fold.accept(partition, fold._ownership.partitions[partition].epoch, fold.decode(partition, read))

@@ -62,12 +62,12 @@ def drive(definition: LoopDefinition, pairs: Pairs, log: Log) -> None:
     join = joiner(definition, pairs, log)
     join.begin()
     batches = history(definition)
-    tenures = {topic: join.tenure(topic) for topic in ("features", "told")}
+    takeovers = {topic: join.takeover(topic) for topic in ("features", "told")}
     for place in range(4):
-        for topic, accept in (("features", join.accept_vectors), ("told", join.accept_labels)):
+        for topic in ("features", "told"):
             for batch in batches[topic][place : place + 1]:
-                if fresh := batch.after(tenures[topic].position):
-                    accept(topic, tenures[topic].epoch, fresh)
+                if fresh := batch.after(takeovers[topic].position):
+                    join.accept(topic, takeovers[topic].epoch, fresh)
                     join.step()
     while join.step():
         pass

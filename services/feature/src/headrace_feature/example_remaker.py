@@ -1,4 +1,4 @@
-"""Remaking of a changed model's examples from the kept events, in the background."""
+"""The remaker of a changed model's examples, from the kept events, in the background."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Stopped(Exception):
     """The join has stopped the thread."""
 
 
-class Remaking(threading.Thread):
+class ExampleRemaker(threading.Thread):
     """A thread that makes the examples of one model; the join takes them.
 
     Parameters
@@ -75,26 +75,26 @@ class Remaking(threading.Thread):
 
     @property
     def progress(self) -> tuple[int, int]:
-        """See `headrace_feature.joining.MadeExamples`."""
+        """See `headrace_feature.remade_examples.Remaker`."""
         return self._progress
 
     def take(self) -> LogEntries | None:
-        """See `headrace_feature.joining.MadeExamples`."""
+        """See `headrace_feature.remade_examples.Remaker`."""
         try:
             return self._entries.get_nowait()
         except queue.Empty:
             return None
 
     def open(self) -> list[OpenQuestion] | None:
-        """See `headrace_feature.joining.MadeExamples`."""
+        """See `headrace_feature.remade_examples.Remaker`."""
         return self._open if self._entries.empty() else None
 
     def closed(self) -> list[ClosedQuestion]:
-        """See `headrace_feature.joining.MadeExamples`."""
+        """See `headrace_feature.remade_examples.Remaker`."""
         return self._closed
 
     def stop(self) -> None:
-        """See `headrace_feature.joining.MadeExamples`."""
+        """See `headrace_feature.remade_examples.Remaker`."""
         self._logs.stopping.set()
         self.join(_GRACE_S)
 

@@ -1,0 +1,388 @@
+"""The join of one model while this process owns it: each step is atomic in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import structlog
+
+from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.engine.kernel.join import Decided, Entry, Index, Join, Logged, Outcome, Rule, Watermarks, time_at, weigh
+from headrace.history.remaking import ClosedQuestion, OpenQuestion
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.messages import WrongMessage
+from headrace.runtime.redis.pairs import PairStore
+from headrace.runtime.redis.status import Heartbeat, JoinStatus
+from headrace.watermark import RESTING, UNKNOWN
+from headrace.wire.position import START, Position
+from headrace.wire.tables import Kind, LogEntries, log_messages
+from headrace.wording import FIRST_TIME
+from headrace_feature.entry_codec import EntryEncoder
+from headrace_feature.features_topic import ArrivedVector, FeaturesTopic
+from headrace_feature.join_entries import JoinEntries
+from headrace_feature.join_log import JoinLog
+from headrace_feature.join_takeover import TakenOverJoin
+from headrace_feature.label_topic import LabelStream, LabelTopic
+from headrace_feature.marks import LabelMarks
+from headrace_feature.outputs import ExamplesLog
+from headrace_feature.remade_examples import RemadeExamples, Remaker
+
+_log = structlog.get_logger()
+
+#: Log entries of one step: one message, and a script in the store short enough that no reader notices.
+STEP = 1_000
+
+
+class OwnedJoin:
+    """The join of one model, from its takeover by this process until it is given up.
+
+    Parameters
+    ----------
+    taken
+        The state from which this owner starts.
+    features, labels
+        The physical topics that it reads: those of its vectors, and of its label's stream.
+    refuse
+        Writes a dead letter, durably, for a message that holds no vectors of the model.
+    """
+
+    def __init__(
+        self,
+        loop: LoopDefinition,
+        model: ModelDefinition,
+        taken: TakenOverJoin,
+        features: Sequence[str],
+        labels: Sequence[str],
+        *,
+        pairs: PairStore,
+        log: ExamplesLog,
+        heartbeat: Heartbeat,
+        refuse: Callable[[WrongMessage], None],
+    ) -> None:
+        self.model = model
+        self.epoch = taken.epoch
+        self._pairs = pairs
+        self._heartbeat = heartbeat
+        self._refuse = refuse
+        self._rule = Rule.of(loop, model)
+        self._encoder = EntryEncoder(model, self._rule)
+        self._log = JoinLog(model, log, taken.epoch)
+        self._entries = JoinEntries(pairs, model.name, taken.epoch, heartbeat)
+        self._state, self._written = taken.state, taken.written
+        self._label_stream = LabelStream(loop, model)
+        self._marks = LabelMarks(model.name, self._label_stream.definition)
+        stream = loop.stream(model.stream)
+        self._features = {name: FeaturesTopic(name, model, stream, self._state) for name in features}
+        self._labels = {
+            name: LabelTopic(name, number, self._label_stream, self._state, taken.ids.get(number, {}))
+            for number, name in enumerate(labels)
+        }
+        self._topics: dict[str, FeaturesTopic | LabelTopic] = {**self._features, **self._labels}
+        self._vectors: list[ArrivedVector] = []
+        self._outcomes: list[tuple[str, Outcome]] = []
+        self._dirty = False
+        self._published = (UNKNOWN, UNKNOWN)
+        self._has_more = False
+        self._decided_marks: Watermarks | None = None
+        self._remade: RemadeExamples | None = None
+
+    def start(self, remake: Callable[[], Remaker] | None) -> None:
+        """Send what the former owner may not have sent, and start to make the examples of a changed model."""
+        self._log.send_outbox(self._state)
+        if self._state.remake and remake is not None:
+            # An earlier owner may have written some of them.
+            earlier = self._log.content().written
+            self._remade = RemadeExamples(remake(), earlier)
+            # The log may have been reported idle under the former definition; under this one it is not.
+            self._publish(UNKNOWN, UNKNOWN)
+            _log.info("remaking_examples", model=self.model.name, written=len(earlier))
+        waiting, examples = self._state.weight.questions, self._state.sequence
+        _log.info("join_taken_over", model=self.model.name, epoch=self.epoch, waiting=waiting, examples=examples)
+
+    def stop_remaking(self) -> None:
+        """Stop making examples; the next owner of the join continues."""
+        remade, self._remade = self._remade, None
+        if remade is not None:
+            remade.remaker.stop()
+
+    @property
+    def is_remaking(self) -> bool:
+        """Whether examples are made in the background."""
+        return self._remade is not None
+
+    # Reading -------------------------------------------------------------------------------------
+
+    def position(self, topic: str) -> Position:
+        """Return the position of the last message read from a source, now or by an earlier owner."""
+        source = self._topics.get(topic)
+        return (
+            Position.from_bytes(self._state.positions.get(topic, START.to_bytes()))
+            if source is None
+            else source.position
+        )
+
+    def accept(self, topic: str, batch: Batch) -> None:
+        """Accept messages of a source."""
+        source = self._topics[topic]
+        if isinstance(source, FeaturesTopic):
+            self._vectors += source.read(batch, self._refuse_message)
+        else:
+            self._outcomes += source.read(batch, self._marks.read)
+        # Mark dirty before moving the position, so that the ack thread never acknowledges unsaved work.
+        self._dirty = True
+        source.position = batch.positions[-1]
+
+    def _refuse_message(self, message: WrongMessage) -> None:
+        """Write a dead letter before the position of the message is saved."""
+        _log.error("message_refused", topic=message.topic, position=tuple(message.position), reason=str(message.reason))
+        self._refuse(message)
+        self._heartbeat.count("dead_letters")
+
+    def note_silence(self, topic: str, end: Position) -> None:
+        """Release the examples that wait for a silent partition, if the join has read its log to the end."""
+        source = self._topics[topic]
+        if (end.ledger, end.entry) <= (source.position.ledger, source.position.entry):
+            source.become_idle()
+
+    def is_full(self, topic: str) -> bool:
+        """Return whether to pause this side: the last step left work, or the waiting entries fill their bound."""
+        if self._has_more:
+            return True  # reading on would keep what is ready in the store until nothing more arrives
+        waiting = self._state.weight
+        return self._fills(waiting.question_bytes if topic in self._features else waiting.label_bytes)
+
+    def _fills(self, size: int) -> bool:
+        return size >= self.model.waiting_bytes
+
+    # Reports -------------------------------------------------------------------------------------
+
+    def done(self) -> dict[str, Position]:
+        """Return the saved position of each source. Callable from any thread."""
+        positions = {name: source.position for name, source in self._topics.items() if source.position != START}
+        return {} if self._dirty else positions
+
+    def release_watermark(self) -> int:
+        """Return the time before which every example is decided, unless an idle source resumes."""
+        return min((topic.release_watermark for topic in self._topics.values()), default=UNKNOWN)
+
+    def watermarks(self) -> Watermarks:
+        """Return the watermarks of the sources."""
+        topics = self._labels.values()
+        labels = min((topic.watermark for topic in topics), default=UNKNOWN)
+        by_events = min((topic.partition.event_watermark for topic in topics), default=UNKNOWN)
+        questions = min((topic.watermark for topic in self._features.values()), default=UNKNOWN)
+        by_request = self.model.vectors == "requests"
+        return Watermarks(labels if by_request else questions, labels, self.release_watermark(), by_events)
+
+    def status(self, now: float) -> JoinStatus | None:
+        """Return the waiting questions and labels, and what holds them back; None without a label topic."""
+        holder = min(self._labels.values(), key=lambda topic: topic.watermark, default=None)
+        if holder is None:
+            return None
+        watermark = holder.watermark
+        waiting = self._state.weight
+        remade = self._remade
+        count, to_make = (0, 0) if remade is None else remade.remaker.progress
+        return JoinStatus(
+            made=count,
+            to_make=to_make,
+            waiting_questions=waiting.questions,
+            waiting_labels=waiting.labels,
+            question_bytes=waiting.question_bytes,
+            label_bytes=waiting.label_bytes,
+            bound_bytes=self.model.waiting_bytes,
+            held_by=f"{self._label_stream.definition.name}-{holder.number}",
+            watermark=None if watermark < FIRST_TIME else watermark,
+            since=holder.moved_at(now),
+            questions_of=self.model.stream,
+            marks=self._marks.statuses(),
+        )
+
+    # Steps ---------------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Apply what arrived, decide, save, send; return False if there was nothing more to do.
+
+        Raises
+        ------
+        Fenced, Unavailable
+            Memory may be ahead of the store now: give up the join.
+        """
+        self._pairs.check(self.epoch)
+        applied = self._apply()
+        if self._has_reached(self._state.reread):
+            # The labels from before a change of the definition have been read again.
+            self._state.reread = {}
+        self._marks.release(self._labels.values(), self._pairs.due)
+        marks = self.watermarks()
+        more = self._log_remade()
+        if applied or marks != self._decided_marks:
+            self._has_more = self._decide(marks)
+            self._decided_marks = None if self._has_more else marks
+            more |= self._has_more
+        if not more and (progress := self._progress(marks)) != self._published:
+            # Everything before it has been sent now.
+            self._publish(*progress)
+        return more
+
+    def _has_reached(self, goals: Mapping[str, bytes]) -> bool:
+        """Return whether the sources have been read up to these positions."""
+        return all(self.position(topic).to_bytes() >= goal for topic, goal in goals.items())
+
+    def _progress(self, marks: Watermarks) -> tuple[int, int]:
+        """Return the release watermark and the watermark of the log: it is not idle while examples are made."""
+        return (min(marks.release, marks.complete) if self._state.remake else marks.release), marks.labels
+
+    def _apply(self) -> bool:
+        """Store what was read as entries, in their places; return False if nothing was read."""
+        if not self._dirty:
+            return False
+        vectors, self._vectors = self._vectors, []
+        outcomes, self._outcomes = self._outcomes, []
+        names = [*(vector.name for vector in vectors), *(name for name, _ in outcomes)]
+        join = Join(self._rule, self._entries.load(names))
+        for vector in vectors:
+            if not join.question(*vector):
+                self._heartbeat.count("repeated_vectors")
+        for name, outcome in outcomes:
+            join.label(name, outcome)
+        self._heartbeat.count("labels", len(outcomes))
+        self._heartbeat.count("repeated_labels", join.repeated_labels)
+        self._store(join.changes, [])
+        return True
+
+    def _decide(self, marks: Watermarks) -> bool:
+        """Decide what is due and log what has its place; return whether there may be more."""
+        weight = self._state.weight
+        crowded = self._fills(weight.closed_bytes)
+        # While questions fill their bound, reading them pauses, so none has to wait for its place.
+        placed = {Index.PLACED: RESTING if self._fills(weight.question_bytes) else marks.release}
+        due = {Index.OPEN: marks.labels, Index.LABELS: marks.questions}
+        due[Index.CLOSED] = RESTING if crowded else marks.complete
+        places = self._pairs.before({**due, **placed}, STEP)
+        ready, decided = places.pop(Index.PLACED), Decided()
+        if any(places.values()):
+            self._decide_due(places, marks, decided, crowded)
+        if any(len(part) == STEP for part in places.values()):
+            return True  # a later decision may have an earlier place than what would be logged
+        if places[Index.OPEN]:
+            # The questions that were just decided have a place now, too.
+            ready = self._pairs.before(placed, STEP)[Index.PLACED]
+        return self._log_placed(ready, marks, decided)
+
+    def _decide_due(self, places: dict[Index, list[bytes]], marks: Watermarks, decided: Decided, crowded: bool) -> None:
+        names, entries = self._entries.at(places)
+        join = Join(self._rule, entries)
+        join.decide(entries, marks, decided)
+        if crowded:
+            join.forget(names[Index.CLOSED][: len(names[Index.CLOSED]) // 2 + 1])
+        self._heartbeat.count("expired", decided.expired)
+        self._marks.credit(decided)
+        if not (self._state.reread or self._state.remake):
+            # Otherwise they may belong to questions that are still to be made, or to the former definition's.
+            self._heartbeat.count("unmatched", decided.unmatched)
+        self._store(join.changes, [])
+
+    def _log_placed(self, ready: Sequence[bytes], marks: Watermarks, decided: Decided) -> bool:
+        join = Join(self._rule, self._entries.at({Index.PLACED: ready})[1])
+        join.log(ready, marks, self._state.sequence, decided, self._written)
+        if len(ready) < STEP:
+            self._finish_rebuild()
+        if ready:
+            self._store(join.changes, self._encode(decided.entries), decided.released)
+        if len(ready) < STEP:
+            return False
+        self._publish_progress(time_at(ready[-1]), marks)
+        return True
+
+    def _encode(self, entries: Sequence[Logged]) -> list[bytes]:
+        if not entries:
+            return []
+        encoded = self._encoder.encode(entries)
+        self._state.sequence = entries[-1].seq + 1
+        self._heartbeat.count("examples", encoded.answers)
+        return encoded.messages
+
+    def _finish_rebuild(self) -> None:
+        """Forget what the log held, once all of it has been decided again."""
+        if self._written is None or not self._has_reached(self._state.goals):
+            return
+        # Entries that have been read may still be undecided, because they wait for their place.
+        latest = max((entry.latest for entry in self._written.values()), default=UNKNOWN)
+        if latest < self.release_watermark():
+            _log.info("join_made_again", model=self.model.name, entries=self._state.sequence)
+            self._written, self._state.goals = None, {}
+
+    def _publish_progress(self, place_time: int, marks: Watermarks) -> None:
+        """Publish how far the log is while more is to be logged, so that players keep pace with it."""
+        reached, published = min(place_time, marks.release), self._published[0]
+        # An entry logged after its place had passed moves nothing; the log may have been reported idle before.
+        if reached > UNKNOWN and (reached > published or published > marks.release):
+            self._publish(reached, marks.labels)
+
+    def _publish(self, reached: int, labels: int) -> None:
+        self._log.publish(reached, labels, remaking=self._state.remake)
+        self._published = (reached, labels)
+
+    # Examples of a changed model -----------------------------------------------------------------
+
+    def _log_remade(self) -> bool:
+        """Log some of the examples that were made; return whether there may be more at once."""
+        remade = self._remade
+        if remade is None:
+            return False
+        entries = remade.remaker.take()
+        if entries is not None:
+            self._write_remade(remade, entries)
+            return True
+        questions = remade.remaker.open()
+        if questions is not None and not self._state.reread:
+            self._finish_remaking(remade, questions, remade.remaker.closed())
+        return False
+
+    def _write_remade(self, remade: RemadeExamples, entries: LogEntries) -> None:
+        """Write the entries that are not in the log yet, after its last one."""
+        missing = remade.missing(entries, self._state.sequence)
+        if missing is not None:
+            self._state.sequence += len(missing)
+            self._heartbeat.count("made_examples", int((missing.kinds == Kind.ANSWER).sum()))
+            # They do not wait for their places.
+            self._store({}, list(log_messages(self.model, missing)), released=True)
+
+    def _finish_remaking(
+        self, remade: RemadeExamples, questions: Sequence[OpenQuestion], closed_questions: Sequence[ClosedQuestion]
+    ) -> None:
+        """Take over the questions that the kept events do not decide; this completes the remaking."""
+        names = [*(question.name for question in questions), *(question.id for question in closed_questions)]
+        join = Join(self._rule, self._entries.load(names))
+        remade.join_undecided(join, questions, closed_questions)
+        self._state.remake, self._remade = False, None
+        self._store(join.changes, [])
+        # Publish this, and look at the open questions, even if nothing else has changed.
+        self._published, self._decided_marks = (UNKNOWN, UNKNOWN), None
+        _log.info("examples_remade", model=self.model.name, open=len(questions))
+
+    # Saving --------------------------------------------------------------------------------------
+
+    def _store(self, changes: dict[str, tuple[Entry, Entry]], outbox: list[bytes], released: bool = False) -> None:
+        state = self._state
+        state.outbox = outbox
+        state.released = released
+        state.accepted, state.watermarks, state.reached, state.labels, state.upto = {}, {}, {}, {}, {}
+        for topic in self._topics.values():
+            topic.save_to(state)
+            if topic.position != START:
+                state.positions[topic.name] = topic.position.to_bytes()
+        for name, (before, after) in changes.items():
+            state.weight = state.weight + weigh(name, after) - weigh(name, before)
+        self._pairs.save(self.epoch, state, changes, dict(self._seen()))
+        for topic in self._labels.values():
+            topic.seen = {}
+        self._dirty = False
+        self._log.send_outbox(state)
+
+    def _seen(self) -> Iterator[tuple[tuple[int, str], int | None]]:
+        """Yield the ids of label events seen since the last save, by the number of their topic."""
+        for topic in self._labels.values():
+            for id, time in topic.seen.items():
+                yield (topic.number, id), time
