@@ -56,8 +56,8 @@ def idle_is_complete() -> None:
     """Treat an idle source as one that has ended."""
 
     def complete(self: OwnedJoin, marks: Watermarks) -> Watermarks:
-        questions = min(topic.release_watermark for topic in self._features.values())
-        labels = min(topic.partition.frontier for topic in self._labels.values())
+        questions = min(topic.release_watermark for topic in self._topics.features.values())
+        labels = min(topic.partition.frontier for topic in self._topics.labels.values())
         return Watermarks(questions, labels, marks.release)
 
     _with_watermarks(complete)

@@ -498,9 +498,9 @@ def test_who_has_not_read_to_the_end_does_not_rest(tmp_path: Path) -> None:
     join = worker(loop(tmp_path, "stream"), Pairs(), Log())
     take(join, "told", labels(0, "a"))
     join.note_silence("features", Position(1, 5, -1))
-    assert owned(join).release_watermark() == UNKNOWN
+    assert owned(join).watermarks().release == UNKNOWN
     join.note_silence("features", START)
-    assert owned(join).release_watermark() == RESTING
+    assert owned(join).watermarks().release == RESTING
 
 
 def test_a_lease_that_lapses_for_a_moment_loses_nothing(tmp_path: Path) -> None:
@@ -528,8 +528,8 @@ def test_what_rested_is_awake_for_the_next_one_that_joins(tmp_path: Path) -> Non
     for topic, end in (("features", Position(1, 0, -1)), ("told", Position(1, 1, -1))):
         join.note_silence(topic, end)
     join.step()
-    assert owned(join).release_watermark() >= RESTING
-    assert owned(worker(definition, pairs, log)).release_watermark() == UNKNOWN
+    assert owned(join).watermarks().release >= RESTING
+    assert owned(worker(definition, pairs, log)).watermarks().release == UNKNOWN
 
 
 TELLING = """
@@ -678,7 +678,7 @@ def test_a_full_join_logs_what_is_answered_out_of_its_place(tmp_path: Path) -> N
         pass
     assert len(examples(definition, log)) > 0
     assert not join.is_full("features")
-    assert owned(join).release_watermark() == UNKNOWN
+    assert owned(join).watermarks().release == UNKNOWN
 
 
 def test_logged_questions_fill_no_bound(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def changed(folder: Path) -> tuple[LoopDefinition, Pairs, Log]:
     """Return a loop whose features changed, and the store of its join from before."""
     old, new = loop(folder, "stream"), loop(folder, "stream", "[Asked.x.abs()]")
     pairs = Pairs(new)
-    owned(worker(old, pairs, Log()))._store({}, [])
+    owned(worker(old, pairs, Log()))._journal.save({}, [])
     return new, pairs, Log(new.models[0])
 
 
@@ -183,10 +183,10 @@ def test_a_new_model_or_another_learner_makes_none(tmp_path: Path) -> None:
     definition, log = loop(tmp_path, "stream"), Log()
     pairs = Pairs(definition)
     first = joining(definition, pairs, log, Made)
-    owned(first)._store({}, [])
+    owned(first)._journal.save({}, [])
     assert not pairs.state.remake
     model = structs.replace(definition.models[0], learner="another")
-    owned(joining(structs.replace(definition, models=(model,)), pairs, log, Made))._store({}, [])
+    owned(joining(structs.replace(definition, models=(model,)), pairs, log, Made))._journal.save({}, [])
     assert not pairs.state.remake
 
 
@@ -317,7 +317,7 @@ def test_a_label_that_came_before_the_change_answers_a_question_behind_it(tmp_pa
 def test_vectors_made_before_a_change_of_the_learner_are_joined_after_it(tmp_path: Path) -> None:
     definition, log = loop(tmp_path, "stream"), Log()
     pairs = Pairs(definition)
-    owned(joining(definition, pairs, log, Made))._store({}, [])
+    owned(joining(definition, pairs, log, Made))._journal.save({}, [])
     model = structs.replace(definition.models[0], learner="another")
     join = joining(structs.replace(definition, models=(model,)), pairs, log, Made)
     take(join, "features", vectors(definition, 1, "e"))

@@ -20,6 +20,7 @@ from headrace.runtime.redis.pairs import PairStore
 from headrace.runtime.redis.status import Heartbeat, JoinStatus
 from headrace.wire.position import Position
 from headrace_feature.join_takeover import take_over
+from headrace_feature.join_topics import JoinTopics
 from headrace_feature.outputs import ExamplesLog
 from headrace_feature.owned_join import OwnedJoin
 from headrace_feature.remade_examples import Remaker
@@ -106,8 +107,7 @@ class JoinWorker:
             self._loop,
             self.model,
             taken,
-            self._features,
-            self._labels,
+            JoinTopics(self._loop, self.model, taken, self._features, self._labels),
             pairs=self._pairs,
             log=self._log,
             heartbeat=self._heartbeat,

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from headrace.definition import LoopDefinition, ModelDefinition
-from headrace.engine.kernel.join import Decided, Entry, Index, Join, Logged, Outcome, Rule, Watermarks, time_at, weigh
-from headrace.history.remaking import ClosedQuestion, OpenQuestion
+from headrace.engine.kernel.join import Decided, Index, Join, Logged, Outcome, Rule, Watermarks, time_at
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.pulsar.messages import WrongMessage
-from headrace.runtime.redis.pairs import PairStore
+from headrace.runtime.redis.pairs import JoinState, PairStore
 from headrace.runtime.redis.status import Heartbeat, JoinStatus
 from headrace.watermark import RESTING, UNKNOWN
-from headrace.wire.position import START, Position
-from headrace.wire.tables import Kind, LogEntries, log_messages
+from headrace.wire.position import Position
 from headrace.wording import FIRST_TIME
 from headrace_feature.entry_codec import EntryEncoder
 from headrace_feature.features_topic import ArrivedVector, FeaturesTopic
 from headrace_feature.join_entries import JoinEntries
+from headrace_feature.join_journal import JoinJournal
 from headrace_feature.join_log import JoinLog
 from headrace_feature.join_takeover import TakenOverJoin
-from headrace_feature.label_topic import LabelStream, LabelTopic
+from headrace_feature.join_topics import JoinTopics
 from headrace_feature.marks import LabelMarks
 from headrace_feature.outputs import ExamplesLog
 from headrace_feature.remade_examples import RemadeExamples, Remaker
@@ -40,8 +39,8 @@ class OwnedJoin:
     ----------
     taken
         The state from which this owner starts.
-    features, labels
-        The physical topics that it reads: those of its vectors, and of its label's stream.
+    topics
+        The topics that it reads: those of its vectors, and of its label's stream.
     refuse
         Writes a dead letter, durably, for a message that holds no vectors of the model.
     """
@@ -51,8 +50,7 @@ class OwnedJoin:
         loop: LoopDefinition,
         model: ModelDefinition,
         taken: TakenOverJoin,
-        features: Sequence[str],
-        labels: Sequence[str],
+        topics: JoinTopics,
         *,
         pairs: PairStore,
         log: ExamplesLog,
@@ -61,40 +59,36 @@ class OwnedJoin:
     ) -> None:
         self.model = model
         self.epoch = taken.epoch
+        self._topics = topics
         self._pairs = pairs
         self._heartbeat = heartbeat
         self._refuse = refuse
         self._rule = Rule.of(loop, model)
         self._encoder = EntryEncoder(model, self._rule)
         self._log = JoinLog(model, log, taken.epoch)
+        self._journal = JoinJournal(taken.epoch, taken.state, topics, pairs=pairs, log=self._log)
         self._entries = JoinEntries(pairs, model.name, taken.epoch, heartbeat)
-        self._state, self._written = taken.state, taken.written
-        self._label_stream = LabelStream(loop, model)
-        self._marks = LabelMarks(model.name, self._label_stream.definition)
-        stream = loop.stream(model.stream)
-        self._features = {name: FeaturesTopic(name, model, stream, self._state) for name in features}
-        self._labels = {
-            name: LabelTopic(name, number, self._label_stream, self._state, taken.ids.get(number, {}))
-            for number, name in enumerate(labels)
-        }
-        self._topics: dict[str, FeaturesTopic | LabelTopic] = {**self._features, **self._labels}
+        self._marks = LabelMarks(model.name, topics.label_stream.definition)
+        self._written = taken.written
         self._vectors: list[ArrivedVector] = []
         self._outcomes: list[tuple[str, Outcome]] = []
-        self._dirty = False
-        self._published = (UNKNOWN, UNKNOWN)
         self._has_more = False
         self._decided_marks: Watermarks | None = None
         self._remade: RemadeExamples | None = None
 
+    @property
+    def _state(self) -> JoinState:
+        return self._journal.state
+
     def start(self, remake: Callable[[], Remaker] | None) -> None:
         """Send what the former owner may not have sent, and start to make the examples of a changed model."""
-        self._log.send_outbox(self._state)
+        self._journal.send_outbox()
         if self._state.remake and remake is not None:
             # An earlier owner may have written some of them.
             earlier = self._log.content().written
-            self._remade = RemadeExamples(remake(), earlier)
+            self._remade = RemadeExamples(remake(), earlier, self.model)
             # The log may have been reported idle under the former definition; under this one it is not.
-            self._publish(UNKNOWN, UNKNOWN)
+            self._journal.publish(UNKNOWN, UNKNOWN)
             _log.info("remaking_examples", model=self.model.name, written=len(earlier))
         waiting, examples = self._state.weight.questions, self._state.sequence
         _log.info("join_taken_over", model=self.model.name, epoch=self.epoch, waiting=waiting, examples=examples)
@@ -110,16 +104,9 @@ class OwnedJoin:
         """Whether examples are made in the background."""
         return self._remade is not None
 
-    # Reading -------------------------------------------------------------------------------------
-
     def position(self, topic: str) -> Position:
         """Return the position of the last message read from a source, now or by an earlier owner."""
-        source = self._topics.get(topic)
-        return (
-            Position.from_bytes(self._state.positions.get(topic, START.to_bytes()))
-            if source is None
-            else source.position
-        )
+        return self._journal.position(topic)
 
     def accept(self, topic: str, batch: Batch) -> None:
         """Accept messages of a source."""
@@ -129,7 +116,7 @@ class OwnedJoin:
         else:
             self._outcomes += source.read(batch, self._marks.read)
         # Mark dirty before moving the position, so that the ack thread never acknowledges unsaved work.
-        self._dirty = True
+        self._journal.is_dirty = True
         source.position = batch.positions[-1]
 
     def _refuse_message(self, message: WrongMessage) -> None:
@@ -149,34 +136,22 @@ class OwnedJoin:
         if self._has_more:
             return True  # reading on would keep what is ready in the store until nothing more arrives
         waiting = self._state.weight
-        return self._fills(waiting.question_bytes if topic in self._features else waiting.label_bytes)
+        return self._fills(waiting.question_bytes if topic in self._topics.features else waiting.label_bytes)
 
     def _fills(self, size: int) -> bool:
         return size >= self.model.waiting_bytes
 
-    # Reports -------------------------------------------------------------------------------------
-
     def done(self) -> dict[str, Position]:
         """Return the saved position of each source. Callable from any thread."""
-        positions = {name: source.position for name, source in self._topics.items() if source.position != START}
-        return {} if self._dirty else positions
-
-    def release_watermark(self) -> int:
-        """Return the time before which every example is decided, unless an idle source resumes."""
-        return min((topic.release_watermark for topic in self._topics.values()), default=UNKNOWN)
+        return self._journal.done()
 
     def watermarks(self) -> Watermarks:
-        """Return the watermarks of the sources."""
-        topics = self._labels.values()
-        labels = min((topic.watermark for topic in topics), default=UNKNOWN)
-        by_events = min((topic.partition.event_watermark for topic in topics), default=UNKNOWN)
-        questions = min((topic.watermark for topic in self._features.values()), default=UNKNOWN)
-        by_request = self.model.vectors == "requests"
-        return Watermarks(labels if by_request else questions, labels, self.release_watermark(), by_events)
+        """Return the watermarks of the sources, by which the join decides."""
+        return self._topics.watermarks()
 
     def status(self, now: float) -> JoinStatus | None:
         """Return the waiting questions and labels, and what holds them back; None without a label topic."""
-        holder = min(self._labels.values(), key=lambda topic: topic.watermark, default=None)
+        holder = min(self._topics.labels.values(), key=lambda topic: topic.watermark, default=None)
         if holder is None:
             return None
         watermark = holder.watermark
@@ -191,14 +166,12 @@ class OwnedJoin:
             question_bytes=waiting.question_bytes,
             label_bytes=waiting.label_bytes,
             bound_bytes=self.model.waiting_bytes,
-            held_by=f"{self._label_stream.definition.name}-{holder.number}",
+            held_by=f"{self._topics.label_stream.definition.name}-{holder.number}",
             watermark=None if watermark < FIRST_TIME else watermark,
             since=holder.moved_at(now),
             questions_of=self.model.stream,
             marks=self._marks.statuses(),
         )
-
-    # Steps ---------------------------------------------------------------------------------------
 
     def step(self) -> bool:
         """Apply what arrived, decide, save, send; return False if there was nothing more to do.
@@ -210,24 +183,20 @@ class OwnedJoin:
         """
         self._pairs.check(self.epoch)
         applied = self._apply()
-        if self._has_reached(self._state.reread):
+        if self._journal.has_reached(self._state.reread):
             # The labels from before a change of the definition have been read again.
             self._state.reread = {}
-        self._marks.release(self._labels.values(), self._pairs.due)
+        self._marks.release(self._topics.labels.values(), self._pairs.due)
         marks = self.watermarks()
         more = self._log_remade()
         if applied or marks != self._decided_marks:
             self._has_more = self._decide(marks)
             self._decided_marks = None if self._has_more else marks
             more |= self._has_more
-        if not more and (progress := self._progress(marks)) != self._published:
+        if not more and (progress := self._progress(marks)) != self._journal.published:
             # Everything before it has been sent now.
-            self._publish(*progress)
+            self._journal.publish(*progress)
         return more
-
-    def _has_reached(self, goals: Mapping[str, bytes]) -> bool:
-        """Return whether the sources have been read up to these positions."""
-        return all(self.position(topic).to_bytes() >= goal for topic, goal in goals.items())
 
     def _progress(self, marks: Watermarks) -> tuple[int, int]:
         """Return the release watermark and the watermark of the log: it is not idle while examples are made."""
@@ -235,7 +204,7 @@ class OwnedJoin:
 
     def _apply(self) -> bool:
         """Store what was read as entries, in their places; return False if nothing was read."""
-        if not self._dirty:
+        if not self._journal.is_dirty:
             return False
         vectors, self._vectors = self._vectors, []
         outcomes, self._outcomes = self._outcomes, []
@@ -248,7 +217,7 @@ class OwnedJoin:
             join.label(name, outcome)
         self._heartbeat.count("labels", len(outcomes))
         self._heartbeat.count("repeated_labels", join.repeated_labels)
-        self._store(join.changes, [])
+        self._journal.save(join.changes, [])
         return True
 
     def _decide(self, marks: Watermarks) -> bool:
@@ -281,7 +250,7 @@ class OwnedJoin:
         if not (self._state.reread or self._state.remake):
             # Otherwise they may belong to questions that are still to be made, or to the former definition's.
             self._heartbeat.count("unmatched", decided.unmatched)
-        self._store(join.changes, [])
+        self._journal.save(join.changes, [])
 
     def _log_placed(self, ready: Sequence[bytes], marks: Watermarks, decided: Decided) -> bool:
         join = Join(self._rule, self._entries.at({Index.PLACED: ready})[1])
@@ -289,7 +258,7 @@ class OwnedJoin:
         if len(ready) < STEP:
             self._finish_rebuild()
         if ready:
-            self._store(join.changes, self._encode(decided.entries), decided.released)
+            self._journal.save(join.changes, self._encode(decided.entries), released=decided.released)
         if len(ready) < STEP:
             return False
         self._publish_progress(time_at(ready[-1]), marks)
@@ -305,26 +274,20 @@ class OwnedJoin:
 
     def _finish_rebuild(self) -> None:
         """Forget what the log held, once all of it has been decided again."""
-        if self._written is None or not self._has_reached(self._state.goals):
+        if self._written is None or not self._journal.has_reached(self._state.goals):
             return
         # Entries that have been read may still be undecided, because they wait for their place.
         latest = max((entry.latest for entry in self._written.values()), default=UNKNOWN)
-        if latest < self.release_watermark():
+        if latest < self._topics.release_watermark():
             _log.info("join_made_again", model=self.model.name, entries=self._state.sequence)
             self._written, self._state.goals = None, {}
 
     def _publish_progress(self, place_time: int, marks: Watermarks) -> None:
         """Publish how far the log is while more is to be logged, so that players keep pace with it."""
-        reached, published = min(place_time, marks.release), self._published[0]
+        reached, published = min(place_time, marks.release), self._journal.published[0]
         # An entry logged after its place had passed moves nothing; the log may have been reported idle before.
         if reached > UNKNOWN and (reached > published or published > marks.release):
-            self._publish(reached, marks.labels)
-
-    def _publish(self, reached: int, labels: int) -> None:
-        self._log.publish(reached, labels, remaking=self._state.remake)
-        self._published = (reached, labels)
-
-    # Examples of a changed model -----------------------------------------------------------------
+            self._journal.publish(reached, marks.labels)
 
     def _log_remade(self) -> bool:
         """Log some of the examples that were made; return whether there may be more at once."""
@@ -333,56 +296,14 @@ class OwnedJoin:
             return False
         entries = remade.remaker.take()
         if entries is not None:
-            self._write_remade(remade, entries)
+            made = remade.write(entries, self._journal)
+            self._heartbeat.count("made_examples", made)
             return True
         questions = remade.remaker.open()
         if questions is not None and not self._state.reread:
-            self._finish_remaking(remade, questions, remade.remaker.closed())
+            join = Join(self._rule, self._entries.load(remade.undecided_names(questions)))
+            remade.finish(questions, join, self._journal)
+            # Look at the open questions even if nothing else has changed.
+            self._remade, self._decided_marks = None, None
+            _log.info("examples_remade", model=self.model.name, open=len(questions))
         return False
-
-    def _write_remade(self, remade: RemadeExamples, entries: LogEntries) -> None:
-        """Write the entries that are not in the log yet, after its last one."""
-        missing = remade.missing(entries, self._state.sequence)
-        if missing is not None:
-            self._state.sequence += len(missing)
-            self._heartbeat.count("made_examples", int((missing.kinds == Kind.ANSWER).sum()))
-            # They do not wait for their places.
-            self._store({}, list(log_messages(self.model, missing)), released=True)
-
-    def _finish_remaking(
-        self, remade: RemadeExamples, questions: Sequence[OpenQuestion], closed_questions: Sequence[ClosedQuestion]
-    ) -> None:
-        """Take over the questions that the kept events do not decide; this completes the remaking."""
-        names = [*(question.name for question in questions), *(question.id for question in closed_questions)]
-        join = Join(self._rule, self._entries.load(names))
-        remade.join_undecided(join, questions, closed_questions)
-        self._state.remake, self._remade = False, None
-        self._store(join.changes, [])
-        # Publish this, and look at the open questions, even if nothing else has changed.
-        self._published, self._decided_marks = (UNKNOWN, UNKNOWN), None
-        _log.info("examples_remade", model=self.model.name, open=len(questions))
-
-    # Saving --------------------------------------------------------------------------------------
-
-    def _store(self, changes: dict[str, tuple[Entry, Entry]], outbox: list[bytes], released: bool = False) -> None:
-        state = self._state
-        state.outbox = outbox
-        state.released = released
-        state.accepted, state.watermarks, state.reached, state.labels, state.upto = {}, {}, {}, {}, {}
-        for topic in self._topics.values():
-            topic.save_to(state)
-            if topic.position != START:
-                state.positions[topic.name] = topic.position.to_bytes()
-        for name, (before, after) in changes.items():
-            state.weight = state.weight + weigh(name, after) - weigh(name, before)
-        self._pairs.save(self.epoch, state, changes, dict(self._seen()))
-        for topic in self._labels.values():
-            topic.seen = {}
-        self._dirty = False
-        self._log.send_outbox(state)
-
-    def _seen(self) -> Iterator[tuple[tuple[int, str], int | None]]:
-        """Yield the ids of label events seen since the last save, by the number of their topic."""
-        for topic in self._labels.values():
-            for id, time in topic.seen.items():
-                yield (topic.number, id), time
