@@ -249,7 +249,7 @@ _LOG = 3
 class ModelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model; `vectors` says where its vectors come from: "stream" or "requests".
 
-    `wait` bounds (wall clock, µs) how long a vector waits for the frontier; None: forever. `retention`
+    `wait` bounds (wall clock, µs) how long a vector waits for the watermark; None: forever. `retention`
     is how long (wall clock, µs) the broker keeps its vectors and predictions, `examples_retention` how
     long its examples; None: forever.
     """

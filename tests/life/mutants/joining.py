@@ -57,7 +57,7 @@ def idle_is_complete() -> None:
 
     def complete(self: OwnedJoin, marks: Watermarks) -> Watermarks:
         questions = min(topic.release_watermark for topic in self._topics.features.values())
-        labels = min(topic.partition.frontier for topic in self._topics.labels.values())
+        labels = min(topic.partition.release_watermark for topic in self._topics.labels.values())
         return Watermarks(questions, labels, marks.release)
 
     _with_watermarks(complete)
@@ -77,7 +77,7 @@ def questions_watermark_expires_questions() -> None:
     _with_watermarks(lambda self, marks: marks._replace(labels=max(marks.labels, marks.questions)))
 
 
-def rest_releases_nothing() -> None:
+def idle_releases_nothing() -> None:
     """Hold examples back until both streams resume."""
     _with_watermarks(lambda self, marks: marks._replace(release=marks.complete))
 
@@ -106,7 +106,7 @@ FAULTS = {
         idle_is_complete,
         clock_expires,
         questions_watermark_expires_questions,
-        rest_releases_nothing,
+        idle_releases_nothing,
         released_without_a_word,
     )
 }

@@ -201,7 +201,7 @@ class Outputs:
 
     def reached(self, model: ModelDefinition, source: PartitionId, reached: OutputReached) -> None:
         if self._reader(model.name, source).mark(self._epochs[source]):
-            self._world.told[model.name, source] = reached.frontier
+            self._world.told[model.name, source] = reached.release_watermark
             self._world.watermarks[model.name, source] = reached.watermark
 
     def flush(self) -> None:
@@ -273,9 +273,9 @@ def messages(places: Sequence[int], payloads: Sequence[bytes], published: int = 
     return Batch([Position(place, 0, -1) for place in places], list(payloads), [{} for _ in places], [published] * size)
 
 
-def promise(place: int, frontier: int = ENDED) -> Batch:
-    """Promise that no event before `frontier` follows; by default that the history ends."""
-    note = {END: "1"} if frontier == ENDED else {MARK: str(frontier)}
+def promise(place: int, time: int = ENDED) -> Batch:
+    """Promise that no event before a time follows; by default that the history ends."""
+    note = {END: "1"} if time == ENDED else {MARK: str(time)}
     return Batch([Position(place, 0, -1)], [b""], [note], [0])
 
 

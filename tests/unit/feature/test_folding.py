@@ -18,7 +18,7 @@ from headrace.errors import CorruptState, Fenced
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.redis.decisions import Tally, decode
 from headrace.runtime.redis.partitions import view_names
-from headrace.watermark import ENDED, RESTING
+from headrace.watermark import ENDED, IDLE
 from headrace.wire.position import START as LOG_START
 from headrace.wire.position import Position
 from headrace.wire.topics import CALL
@@ -275,7 +275,7 @@ def two_workers_at_rest(world: World, definition: LoopDefinition) -> tuple[FoldW
         for fold, partition in ((ours, A), (theirs, B)):
             fold.step()
             fold.note_silence(partition, Position(0, 0, -1))
-    assert world.reached[B] == Reached(RESTING, RESTING)
+    assert world.reached[B] == Reached(IDLE, IDLE)
     return ours, theirs
 
 
@@ -362,7 +362,7 @@ def test_a_partition_that_never_spoke_holds_nobody_back() -> None:
 
 
 def test_a_long_lateness_is_read_through() -> None:
-    """The frontier trails by the lateness: the reader must continue, or nothing ever does."""
+    """The watermark trails by the lateness: the reader must continue, or nothing ever does."""
     fold = worker(World(), loop())
     for partition in (A, B):
         fold.take_over(partition)
@@ -531,7 +531,7 @@ def test_a_partition_rests_only_when_all_of_it_is_out() -> None:
     assert not fold.is_idle(A)
     finish(fold)
     assert fold.is_idle(A)
-    assert fold.frontier() == RESTING
+    assert fold.watermark() == IDLE
 
 
 def waiting_loop() -> LoopDefinition:

@@ -18,7 +18,7 @@ from headrace.engine.marks import MARK
 from headrace.errors import CorruptState, Fenced
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.redis.pairs import JoinState, Loaded
-from headrace.watermark import ENDED, RESTING, UNKNOWN
+from headrace.watermark import ENDED, IDLE, UNKNOWN
 from headrace.wire.envelope import Envelope
 from headrace.wire.position import START, Position
 from headrace.wire.tables import Kind, Vectors, decode_log, encode_vectors
@@ -122,8 +122,8 @@ class Log:
         self.model = model
         self.payloads: list[bytes] = []
         self.definitions: list[str] = []
-        #: The reported frontiers, each with the number of payloads before it.
-        self.frontiers: list[tuple[int, int]] = []
+        #: The reported release watermarks, each with the number of payloads before it.
+        self.release_watermarks: list[tuple[int, int]] = []
 
     topic = "examples"
 
@@ -140,8 +140,8 @@ class Log:
         if payload:
             self.payloads.append(payload)
             self.definitions.append(envelope.definition)
-        if envelope.reached is not None:
-            self.frontiers.append((len(self.payloads), envelope.reached))
+        if envelope.release_watermark is not None:
+            self.release_watermarks.append((len(self.payloads), envelope.release_watermark))
 
     def flush(self) -> None:
         return None
@@ -336,7 +336,7 @@ def test_labels_do_not_wait_for_requests_to_pause(tmp_path: Path) -> None:
 
 
 def test_vectors_after_a_rest_wait_for_those_that_follow_them(tmp_path: Path) -> None:
-    """Their frontier is in the next message; until it arrives, another vector may belong before them."""
+    """Their watermark is in the next message; until it arrives, another vector may belong before them."""
     definition, log = loop(tmp_path, "stream"), Log()
     join = worker(definition, Pairs(definition), log)
     join.note_silence("features", START)
@@ -348,7 +348,7 @@ def test_vectors_after_a_rest_wait_for_those_that_follow_them(tmp_path: Path) ->
     take(
         join,
         "features",
-        Batch([Position(1, 2, -1)], [b""], [header(b"", definition=definition.models[0].hash, reached=9)]),
+        Batch([Position(1, 2, -1)], [b""], [header(b"", definition=definition.models[0].hash, release_watermark=9)]),
     )
     join.step()
     assert [id for _, id, _ in examples(definition, log)] == ["a", "b"]
@@ -435,15 +435,15 @@ def test_a_join_that_is_behind_says_how_far_it_is(tmp_path: Path) -> None:
     take(join, "features", watermark(definition, 1, size))
     take(join, "told", marks(size, size))
     settle(join)
-    frontiers = [frontier for _, frontier in log.frontiers]
-    assert frontiers == sorted(set(frontiers))
-    assert len(frontiers) >= 2 * size // STEP - 1
-    assert frontiers[-1] == size
-    for before, frontier in log.frontiers:
+    release_watermarks = [release_watermark for _, release_watermark in log.release_watermarks]
+    assert release_watermarks == sorted(set(release_watermarks))
+    assert len(release_watermarks) >= 2 * size // STEP - 1
+    assert release_watermarks[-1] == size
+    for before, release_watermark in log.release_watermarks:
         for payload in log.payloads[before:]:
             entries = decode_log(definition.models[0], payload)
             places = np.where(entries.kinds == Kind.QUESTION, entries.times, entries.label_times)
-            assert places.min() >= frontier
+            assert places.min() >= release_watermark
 
 
 def test_what_was_written_after_the_logs_were_read_has_its_number(tmp_path: Path) -> None:
@@ -500,7 +500,7 @@ def test_who_has_not_read_to_the_end_does_not_rest(tmp_path: Path) -> None:
     join.note_silence("features", Position(1, 5, -1))
     assert owned(join).watermarks().release == UNKNOWN
     join.note_silence("features", START)
-    assert owned(join).watermarks().release == RESTING
+    assert owned(join).watermarks().release == IDLE
 
 
 def test_a_lease_that_lapses_for_a_moment_loses_nothing(tmp_path: Path) -> None:
@@ -514,7 +514,9 @@ def test_a_lease_that_lapses_for_a_moment_loses_nothing(tmp_path: Path) -> None:
     join.step()
     take(join, "features", vectors(definition, 1, "cd"))
     take(join, "told", labels(0, "abcd"))
-    end = Batch([Position(1, 9, -1)], [b""], [header(b"", definition=definition.models[0].hash, reached=ENDED)], [0])
+    end = Batch(
+        [Position(1, 9, -1)], [b""], [header(b"", definition=definition.models[0].hash, release_watermark=ENDED)], [0]
+    )
     take(join, "features", end)
     join.step()
     assert [id for _, id, _ in examples(definition, log)] == ["a", "c", "b", "d"]
@@ -528,7 +530,7 @@ def test_what_rested_is_awake_for_the_next_one_that_joins(tmp_path: Path) -> Non
     for topic, end in (("features", Position(1, 0, -1)), ("told", Position(1, 1, -1))):
         join.note_silence(topic, end)
     join.step()
-    assert owned(join).watermarks().release >= RESTING
+    assert owned(join).watermarks().release >= IDLE
     assert owned(worker(definition, pairs, log)).watermarks().release == UNKNOWN
 
 
@@ -564,7 +566,7 @@ def told(entry: int, *events: tuple[str, str, int, bool | None]) -> Batch:
 
 def ended(definition: LoopDefinition, entry: int) -> dict[str, Batch]:
     """Return the messages by which both sources say that nothing more follows."""
-    properties = {"features": header(b"", definition=definition.models[0].hash, reached=ENDED)}
+    properties = {"features": header(b"", definition=definition.models[0].hash, release_watermark=ENDED)}
     properties["told"] = {END: "1"}
     return {topic: Batch([Position(1, entry, -1)], [b""], [header], [0]) for topic, header in properties.items()}
 
@@ -703,7 +705,7 @@ def marks(entry: int, time: int) -> Batch:
 
 def watermark(definition: LoopDefinition, entry: int, time: int) -> Batch:
     """Return a features topic's report of how far it is."""
-    properties = header(b"", definition=definition.models[0].hash, reached=time, watermark=time)
+    properties = header(b"", definition=definition.models[0].hash, release_watermark=time, watermark=time)
     return Batch([Position(1, entry, -1)], [b""], [properties], [ENDED])
 
 
@@ -749,7 +751,7 @@ def test_the_log_says_how_far_it_is_before_all_is_out(tmp_path: Path) -> None:
     take(join, "told", marks(0, HOUR))
     while join.step():
         pass
-    assert [frontier for _, frontier in log.frontiers] == [STEP - 1, 2 * STEP - 1, HOUR]
+    assert [release_watermark for _, release_watermark in log.release_watermarks] == [STEP - 1, 2 * STEP - 1, HOUR]
 
 
 def declared(folder: Path, label: str, features: str = "[Asked.x]") -> LoopDefinition:

@@ -17,7 +17,7 @@ from headrace.errors import Fenced, Unavailable
 from headrace.history.remaking import ClosedQuestion, OpenQuestion, remake
 from headrace.history.streams import StreamHistory
 from headrace.runtime.pulsar.batch import Batch
-from headrace.watermark import RESTING, UNKNOWN
+from headrace.watermark import IDLE, UNKNOWN
 from headrace.wire.position import START
 from headrace.wire.tables import Kind, LogEntries, decode_log, encode_vectors
 from headrace_feature import example_remaker
@@ -331,15 +331,15 @@ def test_vectors_made_before_a_change_of_the_learner_are_joined_after_it(tmp_pat
 def test_the_log_rests_again_once_everything_is_made(tmp_path: Path) -> None:
     definition, pairs, log = changed(tmp_path)
     join = joining(definition, pairs, log, Made)
-    assert log.frontiers == [(0, UNKNOWN)]
+    assert log.release_watermarks == [(0, UNKNOWN)]
     join.note_silence("features", START)
     take(join, "told", labels(10, "p"))
     while join.step():
         pass
     size = len(log.payloads)
     assert size > 1
-    assert max(frontier for before, frontier in log.frontiers if before < size) < RESTING
-    assert log.frontiers[-1] == (size, RESTING)
+    assert max(release_watermark for before, release_watermark in log.release_watermarks if before < size) < IDLE
+    assert log.release_watermarks[-1] == (size, IDLE)
 
 
 def test_an_open_question_is_logged_where_nothing_more_comes(tmp_path: Path) -> None:

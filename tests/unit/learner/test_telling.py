@@ -48,7 +48,7 @@ def told(*standings: Standing, error: Exception | None = None) -> ServiceStatus:
 
 def test_a_loop_without_models_is_told_too() -> None:
     status = told()
-    assert (status.state, status.frontier, status.counters["examples"]) == ("ready", None, 0)
+    assert (status.state, status.watermark, status.counters["examples"]) == ("ready", None, 0)
 
 
 def test_a_status_sums_up_all_models() -> None:
@@ -60,7 +60,7 @@ def test_a_status_sums_up_all_models() -> None:
     assert status.counters == {"examples": 17, "versions": 3, "dead_letters": 0}
     assert status.versions == {"m0": 20, "m1": 5}
     assert status.metrics == {"m0": {"accuracy": 0.5}}
-    assert status.frontier == 500  # a standby for a model does not know how far it is
+    assert status.watermark == 500  # a standby for a model does not know how far it is
     assert status.note == "m1 stands by; m1 disk is full"
 
 
@@ -72,9 +72,9 @@ def test_the_state_is_that_of_the_model_that_hinders_most(states: tuple[str, ...
     assert told(*(Standing(state) for state in states)).state == state
 
 
-def test_a_frontier_that_is_not_known_yet_is_none() -> None:
-    assert told(Standing("learning", frontier=-END_OF_HISTORY)).frontier is None
-    assert told(Standing("learning", frontier=5), Standing("learning")).frontier is None
+def test_a_watermark_that_is_not_known_yet_is_none() -> None:
+    assert told(Standing("learning", release_watermark=-END_OF_HISTORY)).watermark is None
+    assert told(Standing("learning", release_watermark=5), Standing("learning")).watermark is None
 
 
 def test_a_store_that_is_away_does_not_stop_the_learner() -> None:

@@ -54,7 +54,7 @@ class Model(Declaration):
     vectors
         Where its vectors come from: every event of the stream, or the requests that name an event.
     wait
-        How long (wall clock) a vector waits for the frontier; by default forever.
+        How long (wall clock) a vector waits for the watermark; by default forever.
     publish_every
         The number of examples after which a version is published.
     publish_seconds

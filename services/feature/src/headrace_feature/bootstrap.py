@@ -36,7 +36,7 @@ from headrace.runtime.redis.partitions import Durability, PartitionStore
 from headrace.runtime.redis.probe import store as watched_store
 from headrace.runtime.redis.rows import RowStore
 from headrace.runtime.redis.status import PERIOD, QUIET, Heartbeat, PartitionStatus, ServiceStatus, StatusBoard
-from headrace.watermark import RESTING
+from headrace.watermark import IDLE
 from headrace.wire.position import START, Position
 from headrace.wire.times import told
 from headrace.wire.topics import Topics
@@ -199,7 +199,7 @@ class Composition:
     def beat(self) -> None:
         """Publish the status."""
         if self._folder is not None:
-            self._heartbeat.status.frontier = told(self._folder.frontier())
+            self._heartbeat.status.watermark = told(self._folder.watermark())
             self._heartbeat.status.newest = self._folder.newest()
             self._heartbeat.status.held_by = self._folder.held_by()
             self._heartbeat.status.partitions = self._partition_statuses(self._folder)
@@ -351,7 +351,7 @@ class Composition:
         if self._folder is not None:
             return self._folder.is_idle(partition)
         standing = self._partitions.standings([partition])[partition]
-        return standing is None or standing.reached.out >= RESTING
+        return standing is None or standing.reached.out >= IDLE
 
     def _owner_progress(self, partition: PartitionId) -> OwnerProgress:
         """Return how far a partition is folded, by whichever process owns it."""

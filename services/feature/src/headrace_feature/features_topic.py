@@ -9,7 +9,7 @@ from headrace.definition import ModelDefinition, StreamDefinition
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.pulsar.messages import WrongMessage, decoded, opened
 from headrace.runtime.redis.pairs import JoinState
-from headrace.watermark import ENDED, RESTING
+from headrace.watermark import ENDED, IDLE
 from headrace.wire.deduplication import Accepted
 from headrace.wire.message import Message
 from headrace.wire.position import START, Position
@@ -37,7 +37,7 @@ class FeaturesTopic:
     watermark
         No vector before this time is still to come, in any case.
     release_watermark
-        The time up to which the join need not wait for it: the watermark, or `RESTING` or `ENDED`.
+        The time up to which the join need not wait for it: the watermark, or `IDLE` or `ENDED`.
     """
 
     def __init__(self, name: str, model: ModelDefinition, stream: StreamDefinition, state: JoinState) -> None:
@@ -50,8 +50,8 @@ class FeaturesTopic:
         self.position = Position.from_bytes(state.positions.get(name, START.to_bytes()))
         # Requests have no watermark: they hold nothing back.
         self.watermark = from_wire(state.watermarks.get(name))
-        self.release_watermark = RESTING if self._by_request else from_wire(state.reached.get(name))
-        if self.release_watermark == RESTING and not self._by_request:
+        self.release_watermark = IDLE if self._by_request else from_wire(state.release_watermarks.get(name))
+        if self.release_watermark == IDLE and not self._by_request:
             # It was idle before the restart; more may have arrived since.
             self.release_watermark = self.watermark
 
@@ -66,21 +66,21 @@ class FeaturesTopic:
             if vectors is not None:
                 yield from self._take(envelope.epoch or 0, vectors)
             at = published.get(message.position, ENDED)
-            if envelope.reached is not None and self._can_be(envelope.reached, at):
-                self.release_watermark = envelope.reached
+            if envelope.release_watermark is not None and self._can_be(envelope.release_watermark, at):
+                self.release_watermark = envelope.release_watermark
             if envelope.watermark is not None and self._can_be(envelope.watermark, at):
                 # A new owner may report an older watermark than its predecessor's last one, which still holds.
                 self.watermark = max(self.watermark, envelope.watermark)
 
     def become_idle(self) -> None:
         """Hold nothing back until the next vector or report."""
-        self.release_watermark = max(self.release_watermark, RESTING)
+        self.release_watermark = max(self.release_watermark, IDLE)
 
     def save_to(self, state: JoinState) -> None:
         """Write the progress into the state to store."""
         state.accepted[self.name] = (self._accepted.epoch, self._accepted.position)
         state.watermarks[self.name] = to_wire(self.watermark)
-        state.reached[self.name] = to_wire(self.release_watermark)
+        state.release_watermarks[self.name] = to_wire(self.release_watermark)
 
     def _decode(self, message: Message) -> Vectors | None:
         """Return the vectors of a message; None if it has none, or those of another definition."""
@@ -89,7 +89,7 @@ class FeaturesTopic:
 
     def _can_be(self, watermark: int, published: int) -> bool:
         """Return whether the stream's `ahead` allows a watermark; one from before its declaration may exceed it."""
-        return self._ahead is None or watermark >= RESTING or watermark <= published + self._ahead
+        return self._ahead is None or watermark >= IDLE or watermark <= published + self._ahead
 
     def _take(self, epoch: int, vectors: Vectors) -> Iterator[ArrivedVector]:
         times = vectors.times.tolist()

@@ -25,7 +25,7 @@ from headrace.runtime.pulsar.dead_letter_writer import Refusals
 from headrace.runtime.redis.partitions import PartitionStore, Standing
 from headrace.runtime.redis.rows import RowStore
 from headrace.runtime.redis.status import Heartbeat, PartitionStatus
-from headrace.watermark import ENDED, RESTING, UNKNOWN
+from headrace.watermark import ENDED, IDLE, UNKNOWN
 from headrace.wire.position import Position
 from headrace.wording import FIRST_TIME
 from headrace_feature.decoder import Decoded, decode
@@ -96,7 +96,7 @@ class FoldWorker:
         self._count = len(self._all())
         self._reached_by_others: list[Reached] = []
         # What other threads ask for: they must not read state while it changes.
-        self._frontier: int | None = None
+        self._watermark: int | None = None
         self._newest: int | None = None
         self._held_by = ""
         self._statuses: dict[PartitionId, PartitionStatus] = {}
@@ -163,7 +163,7 @@ class FoldWorker:
             self._others.note_silence(partition, end)
         elif (end.ledger, end.entry) <= owned.state.last[:2]:
             # An end beyond what we have read was reported before this takeover: the log is not idle for us yet.
-            owned.state.rest()
+            owned.state.become_idle()
 
     def note_end(self, partition: PartitionId, end: Position) -> None:
         """Note where its log ends: an earlier report that it is idle holds if it covered the log up to here."""
@@ -176,19 +176,24 @@ class FoldWorker:
         if owned is None:
             return self._others.is_idle(partition)
         state, saved = owned.state, owned.saved
-        is_saved = saved is not None and saved[1:] == (Reached(state.frontier, state.frontier), state.progress.done)
-        return is_saved and not state.backlog and state.frontier >= RESTING
+        is_saved = saved is not None and saved[1:] == (
+            Reached(state.release_watermark, state.release_watermark),
+            state.progress.done,
+        )
+        return is_saved and not state.backlog and state.release_watermark >= IDLE
 
     def is_full(self, partition: PartitionId, bound: int) -> bool:
         """Return whether to pause reading a partition because more than `bound` of its events are not done.
 
-        The partition with the least frontier is never paused: all others wait for its events.
+        The partition with the lowest release watermark is never paused: all others wait for its events.
         """
         state = self._fold.partitions.get(partition)
         if state is None or state.backlog <= bound:
             return False
-        frontiers = [other.frontier for other in tuple(self._fold.partitions.values())]
-        return state.frontier > min(*frontiers, *(other.folded for other in self._reached_by_others), ENDED)
+        release_watermarks = [other.release_watermark for other in tuple(self._fold.partitions.values())]
+        return state.release_watermark > min(
+            *release_watermarks, *(other.folded for other in self._reached_by_others), ENDED
+        )
 
     def step(self) -> bool:
         """Do what can be done now; return False if there was nothing.
@@ -238,9 +243,9 @@ class FoldWorker:
         partitions = tuple(self._ownership.partitions.items())
         return {partition: owned.saved.done for partition, owned in partitions if owned.saved is not None}
 
-    def frontier(self) -> int | None:
+    def watermark(self) -> int | None:
         """Return the event time up to which this worker's partitions are done; None if that is unknown."""
-        return self._frontier
+        return self._watermark
 
     def newest(self) -> int | None:
         """Return the newest event time that this worker's partitions have seen; None before the first event."""
@@ -275,7 +280,7 @@ class FoldWorker:
         partitions = self._fold.partitions
         if not any(partition.backlog for partition in partitions.values()):
             return ""
-        reached = {name: partition.frontier for name, partition in partitions.items()}
+        reached = {name: partition.release_watermark for name, partition in partitions.items()}
         reached |= {name: min(other) for name, other in others.items()}
         return str(min(reached, key=reached.__getitem__))
 
@@ -293,10 +298,10 @@ class FoldWorker:
         self._publisher.publish()
         partitions = self._fold.partitions.values()
         # Count only partitions that have had an event: a stream without events cannot be behind.
-        frontier = min(
-            (partition.frontier_out() for partition in partitions if partition.last[0] >= 0), default=UNKNOWN
+        watermark = min(
+            (partition.release_watermark_out() for partition in partitions if partition.last[0] >= 0), default=UNKNOWN
         )
-        self._frontier = frontier if frontier > UNKNOWN else None
+        self._watermark = watermark if watermark > UNKNOWN else None
         self._newest = max((partition.newest for partition in partitions if partition.newest > UNKNOWN), default=None)
         now = self._clock()
         self._statuses = {name: _status(partition, now) for name, partition in self._fold.partitions.items()}
@@ -309,7 +314,7 @@ def _status(partition: Partition, now: int) -> PartitionStatus:
         waiting=partition.backlog,
         oldest_s=0.0 if waiting is None else max(now - int(waiting.since[0]), 0) / 1e6,
         watermark=None if partition.watermark < FIRST_TIME else partition.watermark,
-        resting=partition.frontier >= RESTING,
+        idle=partition.release_watermark >= IDLE,
     )
 
 

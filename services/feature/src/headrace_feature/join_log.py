@@ -36,9 +36,12 @@ class JoinLog:
             self._log.send(message, envelope)
         self._log.flush()
 
-    def publish(self, reached: int, watermark: int, *, remaking: bool) -> None:
+    def publish(self, release_watermark: int, watermark: int, *, remaking: bool) -> None:
         """Publish how far the log is."""
-        self._log.send(b"", replace(self._envelope(), reached=reached, watermark=watermark, remaking=remaking))
+        envelope = replace(
+            self._envelope(), release_watermark=release_watermark, watermark=watermark, remaking=remaking
+        )
+        self._log.send(b"", envelope)
         self._log.flush()
 
     def _envelope(self) -> Envelope:

@@ -64,7 +64,7 @@ class JoinTopics:
 
     def save_to(self, state: JoinState) -> None:
         """Write the progress of all sources into the state to store."""
-        state.accepted, state.watermarks, state.reached, state.labels, state.upto = {}, {}, {}, {}, {}
+        state.accepted, state.watermarks, state.release_watermarks, state.labels, state.upto = {}, {}, {}, {}, {}
         for topic in self._all.values():
             topic.save_to(state)
         state.positions.update({name: position.to_bytes() for name, position in self.positions().items()})

@@ -13,7 +13,7 @@ from headrace.engine.kernel.trial import Trial
 from headrace.engine.marks import Mark
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.redis.pairs import JoinState, LabelSource
-from headrace.watermark import RESTING, UNKNOWN
+from headrace.watermark import IDLE, UNKNOWN
 from headrace.wire.position import START, Position
 from headrace.wire.times import from_wire, to_wire
 from headrace_feature.decoder import Decoded, decode
@@ -89,8 +89,8 @@ class LabelTopic:
 
     @property
     def release_watermark(self) -> int:
-        """The time up to which the join need not wait for it: the watermark, or `RESTING` or `ENDED`."""
-        return self.partition.frontier if self.partition.frontier >= RESTING else self.watermark
+        """The time up to which the join need not wait for it: the watermark, or `IDLE` or `ENDED`."""
+        return self.partition.release_watermark if self.partition.release_watermark >= IDLE else self.watermark
 
     def read(self, batch: Batch, note_mark: Callable[[LabelTopic, Mark], None]) -> Iterator[tuple[str, Outcome]]:
         """Read messages; yield the outcomes with the names of their entries. The fold refuses invalid events."""
@@ -113,7 +113,7 @@ class LabelTopic:
 
     def become_idle(self) -> None:
         """Hold nothing back until the next event or mark."""
-        self.partition.rest()
+        self.partition.become_idle()
 
     def save_to(self, state: JoinState) -> None:
         """Write the progress into the state to store."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from headrace.engine.kernel.partition import PartitionId, Reached
 from headrace.runtime.redis.partitions import PartitionStore, Standing
-from headrace.watermark import RESTING
+from headrace.watermark import IDLE
 from headrace.wire.position import START, Position
 
 
@@ -66,7 +66,7 @@ class OtherPartitions:
     def note_end(self, partition: PartitionId, end: Position) -> None:
         """Note where the log ends: an earlier report that it is idle holds if it covered the log up to here."""
         standing = self._standing(partition)
-        is_idle = standing is not None and standing.reached.rests
+        is_idle = standing is not None and standing.reached.is_idle
         # An empty log may have been trimmed, or its broker may be starting: `note_silence` looks twice.
         if is_idle and end != START:
             self._other(partition).silence = _Look(end, standing)
@@ -74,7 +74,7 @@ class OtherPartitions:
     def is_idle(self, partition: PartitionId) -> bool:
         """Return whether a partition is idle or ended and its owner has no work in progress."""
         standing = self._standing(partition)
-        return self.is_silent(partition, standing) or self.reached(partition, standing).out >= RESTING
+        return self.is_silent(partition, standing) or self.reached(partition, standing).out >= IDLE
 
     def is_silent(self, partition: PartitionId, standing: Standing | None) -> bool:
         """Return whether a partition has been silent for long, with every event done."""
@@ -94,7 +94,7 @@ class OtherPartitions:
         other = self._other(partition)
         if not other.has_standing:
             other.first_standing, other.has_standing = standing, True
-        if standing is None or (standing.reached.rests and standing == other.first_standing):
+        if standing is None or (standing.reached.is_idle and standing == other.first_standing):
             return Reached()
         return standing.reached
 

@@ -30,13 +30,13 @@ class OutputReached(NamedTuple):
 
     Attributes
     ----------
-    frontier
+    release_watermark
         Readers need not wait for vectors before this; an idle or ended partition holds nothing back.
     watermark
         No vector before this is still to come, in any case.
     """
 
-    frontier: int
+    release_watermark: int
     watermark: int
 
 
@@ -102,7 +102,9 @@ class VectorOutputs:
 
     def reached(self, model: ModelDefinition, source: PartitionId, reached: OutputReached) -> None:
         """Publish how far the vectors of a source are."""
-        envelope = replace(self._envelope(model, source), reached=reached.frontier, watermark=reached.watermark)
+        envelope = replace(
+            self._envelope(model, source), release_watermark=reached.release_watermark, watermark=reached.watermark
+        )
         self._producers[model.name, source].send(b"", properties=envelope.properties(b""))
 
     def flush(self) -> None:

@@ -12,7 +12,7 @@ from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.pulsar.messages import WrongMessage
 from headrace.runtime.redis.pairs import JoinState, PairStore
 from headrace.runtime.redis.status import Heartbeat, JoinStatus
-from headrace.watermark import RESTING, UNKNOWN
+from headrace.watermark import IDLE, UNKNOWN
 from headrace.wire.position import Position
 from headrace.wording import FIRST_TIME
 from headrace_feature.entry_codec import EntryEncoder
@@ -225,9 +225,9 @@ class OwnedJoin:
         weight = self._state.weight
         crowded = self._fills(weight.closed_bytes)
         # While questions fill their bound, reading them pauses, so none has to wait for its place.
-        placed = {Index.PLACED: RESTING if self._fills(weight.question_bytes) else marks.release}
+        placed = {Index.PLACED: IDLE if self._fills(weight.question_bytes) else marks.release}
         due = {Index.OPEN: marks.labels, Index.LABELS: marks.questions}
-        due[Index.CLOSED] = RESTING if crowded else marks.complete
+        due[Index.CLOSED] = IDLE if crowded else marks.complete
         places = self._pairs.before({**due, **placed}, STEP)
         ready, decided = places.pop(Index.PLACED), Decided()
         if any(places.values()):

@@ -61,7 +61,7 @@ class ProgressPublisher:
         return bool(models)
 
     def _reached(self, owned: OwnedPartition, model: str) -> OutputReached:
-        return OutputReached(owned.state.frontier_out(model), owned.state.watermark_out(model))
+        return OutputReached(owned.state.release_watermark_out(model), owned.state.watermark_out(model))
 
     def _save(self, owned: OwnedPartition) -> None:
         """Save the progress of a partition if anything about it is new."""

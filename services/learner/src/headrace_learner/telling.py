@@ -30,11 +30,11 @@ def tell(workers: Sequence[Worker], heartbeat: Heartbeat, dependencies: Dependen
         "versions": sum(standing.versions for standing in standings.values()),
         "dead_letters": sum(standing.refused for standing in standings.values()),
     }
-    # A log's frontier is at the beginning of time until its sources have reported theirs.
+    # A log's watermark is at the beginning of time until its sources have reported theirs.
     # A standby does not know how far the model is.
-    frontiers = [_known(standing.frontier) for standing in standings.values() if standing.state != "standby"]
-    times = [frontier for frontier in frontiers if frontier is not None]
-    status.frontier = told(min(times, default=None)) if len(times) == len(frontiers) else None
+    watermarks = [_known(standing.release_watermark) for standing in standings.values() if standing.state != "standby"]
+    times = [watermark for watermark in watermarks if watermark is not None]
+    status.watermark = told(min(times, default=None)) if len(times) == len(watermarks) else None
     status.metrics = {name: {**standing.metrics} for name, standing in standings.items() if standing.metrics}
     status.takeovers = {
         name: TakeoverStatus(
@@ -60,5 +60,5 @@ def _notes(name: str, standing: Standing) -> list[str]:
     return [f"{name} {note}" for note in (*notes, standing.failure or standing.note) if note]
 
 
-def _known(frontier: int | None) -> int | None:
-    return None if frontier is None or frontier <= -END_OF_HISTORY else frontier
+def _known(watermark: int | None) -> int | None:
+    return None if watermark is None or watermark <= -END_OF_HISTORY else watermark

@@ -90,7 +90,7 @@ class Standing:
     published: int = 0
     versions: int = 0
     learned: int = 0
-    frontier: int | None = None
+    release_watermark: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     note: str = ""
     failure: str | None = None
@@ -422,7 +422,7 @@ class Worker(threading.Thread):
             self._send(version_of(self._learning))
         progress.published = progress.examples
         self._published_at = time.monotonic()
-        self._report(at_once=progress.rests)
+        self._report(at_once=progress.is_idle)
         self.standing.published = progress.published
         self._stir()
 
@@ -583,15 +583,15 @@ class Worker(threading.Thread):
         served_count = self._learning.served.count if self._learning.served is not None else 0
         unchanged = (progress.examples, served_count) == (self.standing.examples, self._reported_served)
         if not at_once and (now - self._reported_at < _TELL or unchanged):
-            if self.standing.frontier != progress.frontier:
-                self.standing.frontier = progress.frontier
+            if self.standing.release_watermark != progress.release_watermark:
+                self.standing.release_watermark = progress.release_watermark
                 self._stir()
             return
         self._reported_at, self._reported_served = now, served_count
         quality = self._learning.quality
         standing = self.standing
         standing.metrics = {**quality.metrics(), **self._soundness(), **self._served()}
-        standing.frontier = progress.frontier
+        standing.release_watermark = progress.release_watermark
         # Last, so that a reader who sees the number also finds the metrics that belong to it.
         standing.examples, standing.published = progress.examples, progress.published
         self._stir()

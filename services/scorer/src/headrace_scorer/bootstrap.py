@@ -164,7 +164,7 @@ class Service:
             requests = {"requests": scorer.requests, "not_logged": scorer.not_logged, "read_beyond_keep": scorer.behind}
             requests |= {"wrong_rows": scorer.wrong_rows, "wrong_versions": reader.refused, "too_large": sender.refused}
             status.counters = {"predictions": 0, "unscored": 0, **progress.counters, **requests}
-            status.frontier = told(progress.frontier)
+            status.watermark = told(progress.watermark)
             status.versions = versions.examples()
             takeovers = ((model.name, versions.takeover(model.name)) for model in versions.models)
             status.takeovers = {
