@@ -1,4 +1,4 @@
-"""The remaker of a changed model's examples, from the kept events, in the background."""
+"""The remaker of a changed model's examples, from the retained events, in the background."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ExampleRemaker(threading.Thread):
         try:
             source = StreamHistory(self._logs, self._topics, self._loop)
             until = last_questions(self._logs, self._topics, self._model)
-            result = remake(self._loop, self._model, source, until=until, told=self._tell)
+            result = remake(self._loop, self._model, source, until=until, told=self._note_progress)
             for entries in result.entries:
                 self._put(entries)
             self._open, self._closed = result.open, result.closed
@@ -98,7 +98,7 @@ class ExampleRemaker(threading.Thread):
         self._logs.stopping.set()
         self.join(_GRACE_S)
 
-    def _tell(self, made: int, total: int) -> None:
+    def _note_progress(self, made: int, total: int) -> None:
         self._progress = (made, total)
 
     def _put(self, entries: LogEntries) -> None:

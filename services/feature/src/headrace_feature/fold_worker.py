@@ -95,7 +95,7 @@ class FoldWorker:
         self._ended_takeovers: frozenset[str] = frozenset()
         self._count = len(self._all())
         self._reached_by_others: list[Reached] = []
-        # What other threads ask for: they must not read state while it changes.
+        # Copies for other threads, which must not read state while it changes.
         self._watermark: int | None = None
         self._newest: int | None = None
         self._held_by = ""

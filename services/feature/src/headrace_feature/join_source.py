@@ -12,7 +12,7 @@ from headrace_feature.takeover import Takeover
 
 
 class JoinSource:
-    """The `Source` of a join worker: whoever holds the model's lease reads all of them.
+    """The `Source` of a join worker: the process that holds the model's lease reads all of its sources.
 
     Parameters
     ----------

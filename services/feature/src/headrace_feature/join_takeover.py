@@ -49,8 +49,8 @@ def take_over(model: ModelDefinition, pairs: PairStore, log: ExamplesLog, labels
     """
     if not pairs.known() and log.holds_messages():
         raise CorruptState(
-            f"the store knows nothing of the join of {model.name}, but examples stand on "
-            f"{log.topic}: `headrace backfill` rebuilds the state from the logs"
+            f"the store has no state of the join of {model.name}, but {log.topic} holds examples: "
+            "`headrace backfill` rebuilds the state from the logs"
         )
     epoch, state = pairs.take_over()
     join_log = JoinLog(model, log, epoch)
@@ -66,7 +66,7 @@ def take_over(model: ModelDefinition, pairs: PairStore, log: ExamplesLog, labels
 def _adopt_definition(model: ModelDefinition, state: JoinState, labels: Sequence[str]) -> bool:
     """Change the state to the model's definition; return whether the waiting entries are of another one."""
     same_examples = state.examples == model.examples_hash
-    # A new model has nothing to remake, and requests are not kept.
+    # A new model has nothing to remake, and requests are not retained.
     state.remake = bool(state.definition) and model.vectors != "requests" and (not same_examples or state.remake)
     state.outbox = []
     state.definition, state.examples = model.hash, model.examples_hash

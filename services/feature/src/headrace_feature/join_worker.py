@@ -47,7 +47,7 @@ class JoinWorker:
     refuse
         Writes a dead letter, durably, for a message that holds no vectors of the model.
     remake
-        Starts making the examples of a changed model from the kept events, in the background.
+        Starts making the examples of a changed model from the retained events, in the background.
 
     Attributes
     ----------

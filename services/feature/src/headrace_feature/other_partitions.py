@@ -88,8 +88,8 @@ class OtherPartitions:
         """Return how far the owner of a partition is.
 
         A standing that says idle counts only if it was saved after our first look at it. An older one may come from an
-        owner that is gone and does not know what has arrived since: then our own look at the log decides, see
-        `note_end` and `note_silence`.
+        owner that has ended and does not know what has arrived since: then our look at the log decides, see `note_end`
+        and `note_silence`.
         """
         other = self._other(partition)
         if not other.has_standing:

@@ -71,9 +71,9 @@ class VectorOutputs:
             topic = self._topic(model.name, source)
             if holds_messages(self._client, topic):
                 raise CorruptState(
-                    f"the store knows nothing of {source.stream}-{source.partition}, but vectors of it stand on "
-                    f"{topic}: `headrace backfill` rebuilds the state from the streams; who wants to begin anew takes "
-                    "another namespace, or deletes the loop's topics"
+                    f"the store has no state of {source.stream}-{source.partition}, but {topic} holds vectors of it: "
+                    "`headrace backfill` rebuilds the state from the streams; to start from nothing, choose another "
+                    "namespace or delete the loop's topics"
                 )
 
     def send(self, made: MadeVectors, reached: OutputReached, former: str = "") -> None:

@@ -22,7 +22,7 @@ from headrace_feature.join_journal import JoinJournal
 from headrace_feature.join_log import JoinLog
 from headrace_feature.join_takeover import TakenOverJoin
 from headrace_feature.join_topics import JoinTopics
-from headrace_feature.marks import LabelMarks
+from headrace_feature.label_marks import LabelMarks
 from headrace_feature.outputs import ExamplesLog
 from headrace_feature.remade_examples import RemadeExamples, Remaker
 

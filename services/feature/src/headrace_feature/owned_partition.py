@@ -21,7 +21,7 @@ class OwnedPartition:
         Its events and progress, as the kernel works on them.
     epoch
         The fencing number of this ownership.
-    floor
+    oldest_epoch
         Rows of owners before this epoch count as lost.
     decisions, has_new_decisions
         The decisions that calls of `ingest` wait for, and whether some of them are not saved yet.
@@ -38,7 +38,7 @@ class OwnedPartition:
     id: PartitionId
     state: Partition
     epoch: int
-    floor: int
+    oldest_epoch: int
     decisions: Decisions
     has_new_decisions: bool = False
     last_letter: Position | None = None

@@ -69,12 +69,12 @@ class Ownership:
         models = [model for model in self._fold.models if model.stream == partition.stream]
         if not self._store.known(partition):
             self._outputs.refuse_unknown(partition, models)
-        epoch, progress, ids, views, floor, decisions = self._store.take_over(partition)
+        epoch, progress, ids, views, oldest_epoch, decisions = self._store.take_over(partition)
         if self._lacks_a_view(partition, views):
             epoch, progress, ids = self._restart(partition, epoch, progress)
         self._outputs.open(partition, epoch, models)
         state = self._fold.own(partition, progress, ids)
-        self.partitions[partition] = OwnedPartition(partition, state, epoch, floor, decode_decisions(decisions))
+        self.partitions[partition] = OwnedPartition(partition, state, epoch, oldest_epoch, decode_decisions(decisions))
         _log.info("partition_taken_over", partition=str(partition), epoch=epoch, done=str(progress.done))
         return Takeover(epoch, Position(*progress.done))
 

@@ -1,4 +1,4 @@
-"""The examples of a changed model that are made from the kept events, as its join takes them over."""
+"""The examples of a changed model that are made from the retained events, as its join takes them over."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class RemadeExamples:
         return [*(question.name for question in questions), *(question.id for question in self.remaker.closed())]
 
     def finish(self, questions: Sequence[OpenQuestion], join: Join, journal: JoinJournal) -> None:
-        """Hand the questions that the kept events do not decide to the join; this completes the remaking.
+        """Hand the questions that the retained events do not decide to the join; this completes the remaking.
 
         Parameters
         ----------
