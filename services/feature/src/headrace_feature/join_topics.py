@@ -30,6 +30,7 @@ class JoinTopics:
         loop: LoopDefinition,
         model: ModelDefinition,
         taken: TakenOverJoin,
+        *,
         features: Sequence[str],
         labels: Sequence[str],
     ) -> None:
@@ -38,7 +39,7 @@ class JoinTopics:
         self.label_stream = LabelStream(loop, model)
         self.features = {name: FeaturesTopic(name, model, stream, state) for name in features}
         self.labels = {
-            name: LabelTopic(name, number, self.label_stream, state, taken.ids.get(number, {}))
+            name: LabelTopic(name, number, self.label_stream, state, ids=taken.ids.get(number, {}))
             for number, name in enumerate(labels)
         }
         self._all: dict[str, FeaturesTopic | LabelTopic] = {**self.features, **self.labels}

@@ -107,7 +107,7 @@ class JoinWorker:
             self._loop,
             self.model,
             taken,
-            JoinTopics(self._loop, self.model, taken, self._features, self._labels),
+            JoinTopics(self._loop, self.model, taken, features=self._features, labels=self._labels),
             pairs=self._pairs,
             log=self._log,
             heartbeat=self._heartbeat,

@@ -60,7 +60,9 @@ class LabelTopic:
         Event times of the ids that were seen since the last save; None: forget the id.
     """
 
-    def __init__(self, name: str, number: int, stream: LabelStream, state: JoinState, ids: Mapping[str, int]) -> None:
+    def __init__(
+        self, name: str, number: int, stream: LabelStream, state: JoinState, *, ids: Mapping[str, int]
+    ) -> None:
         self.name = name
         self.number = number
         self._stream = stream

@@ -73,7 +73,7 @@ class OwnedJoin:
         self._vectors: list[ArrivedVector] = []
         self._outcomes: list[tuple[str, Outcome]] = []
         self._has_more = False
-        self._decided_marks: Watermarks | None = None
+        self._decided_watermarks: Watermarks | None = None
         self._remade: RemadeExamples | None = None
 
     @property
@@ -187,20 +187,21 @@ class OwnedJoin:
             # The labels from before a change of the definition have been read again.
             self._state.reread = {}
         self._marks.release(self._topics.labels.values(), self._pairs.due)
-        marks = self.watermarks()
+        watermarks = self.watermarks()
         more = self._log_remade()
-        if applied or marks != self._decided_marks:
-            self._has_more = self._decide(marks)
-            self._decided_marks = None if self._has_more else marks
+        if applied or watermarks != self._decided_watermarks:
+            self._has_more = self._decide(watermarks)
+            self._decided_watermarks = None if self._has_more else watermarks
             more |= self._has_more
-        if not more and (progress := self._progress(marks)) != self._journal.published:
+        if not more and (progress := self._progress(watermarks)) != self._journal.published:
             # Everything before it has been sent now.
             self._journal.publish(*progress)
         return more
 
-    def _progress(self, marks: Watermarks) -> tuple[int, int]:
+    def _progress(self, watermarks: Watermarks) -> tuple[int, int]:
         """Return the release watermark and the watermark of the log: it is not idle while examples are made."""
-        return (min(marks.release, marks.complete) if self._state.remake else marks.release), marks.labels
+        release = min(watermarks.release, watermarks.complete) if self._state.remake else watermarks.release
+        return release, watermarks.labels
 
     def _apply(self) -> bool:
         """Store what was read as entries, in their places; return False if nothing was read."""
@@ -220,29 +221,31 @@ class OwnedJoin:
         self._journal.save(join.changes, [])
         return True
 
-    def _decide(self, marks: Watermarks) -> bool:
+    def _decide(self, watermarks: Watermarks) -> bool:
         """Decide what is due and log what has its place; return whether there may be more."""
         weight = self._state.weight
         crowded = self._fills(weight.closed_bytes)
         # While questions fill their bound, reading them pauses, so none has to wait for its place.
-        placed = {Index.PLACED: IDLE if self._fills(weight.question_bytes) else marks.release}
-        due = {Index.OPEN: marks.labels, Index.LABELS: marks.questions}
-        due[Index.CLOSED] = IDLE if crowded else marks.complete
+        placed = {Index.PLACED: IDLE if self._fills(weight.question_bytes) else watermarks.release}
+        due = {Index.OPEN: watermarks.labels, Index.LABELS: watermarks.questions}
+        due[Index.CLOSED] = IDLE if crowded else watermarks.complete
         places = self._pairs.before({**due, **placed}, STEP)
         ready, decided = places.pop(Index.PLACED), Decided()
         if any(places.values()):
-            self._decide_due(places, marks, decided, crowded)
+            self._decide_due(places, watermarks, decided, crowded)
         if any(len(part) == STEP for part in places.values()):
             return True  # a later decision may have an earlier place than what would be logged
         if places[Index.OPEN]:
             # The questions that were just decided have a place now, too.
             ready = self._pairs.before(placed, STEP)[Index.PLACED]
-        return self._log_placed(ready, marks, decided)
+        return self._log_placed(ready, watermarks, decided)
 
-    def _decide_due(self, places: dict[Index, list[bytes]], marks: Watermarks, decided: Decided, crowded: bool) -> None:
+    def _decide_due(
+        self, places: dict[Index, list[bytes]], watermarks: Watermarks, decided: Decided, crowded: bool
+    ) -> None:
         names, entries = self._entries.at(places)
         join = Join(self._rule, entries)
-        join.decide(entries, marks, decided)
+        join.decide(entries, watermarks, decided)
         if crowded:
             join.forget(names[Index.CLOSED][: len(names[Index.CLOSED]) // 2 + 1])
         self._heartbeat.count("expired", decided.expired)
@@ -252,16 +255,16 @@ class OwnedJoin:
             self._heartbeat.count("unmatched", decided.unmatched)
         self._journal.save(join.changes, [])
 
-    def _log_placed(self, ready: Sequence[bytes], marks: Watermarks, decided: Decided) -> bool:
+    def _log_placed(self, ready: Sequence[bytes], watermarks: Watermarks, decided: Decided) -> bool:
         join = Join(self._rule, self._entries.at({Index.PLACED: ready})[1])
-        join.log(ready, marks, self._state.sequence, decided, self._written)
+        join.log(ready, watermarks, self._state.sequence, decided, self._written)
         if len(ready) < STEP:
             self._finish_rebuild()
         if ready:
             self._journal.save(join.changes, self._encode(decided.entries), released=decided.released)
         if len(ready) < STEP:
             return False
-        self._publish_progress(time_at(ready[-1]), marks)
+        self._publish_progress(time_at(ready[-1]), watermarks)
         return True
 
     def _encode(self, entries: Sequence[Logged]) -> list[bytes]:
@@ -282,12 +285,12 @@ class OwnedJoin:
             _log.info("join_made_again", model=self.model.name, entries=self._state.sequence)
             self._written, self._state.goals = None, {}
 
-    def _publish_progress(self, place_time: int, marks: Watermarks) -> None:
+    def _publish_progress(self, place_time: int, watermarks: Watermarks) -> None:
         """Publish how far the log is while more is to be logged, so that players keep pace with it."""
-        reached, published = min(place_time, marks.release), self._journal.published[0]
+        reached, published = min(place_time, watermarks.release), self._journal.published[0]
         # An entry logged after its place had passed moves nothing; the log may have been reported idle before.
-        if reached > UNKNOWN and (reached > published or published > marks.release):
-            self._journal.publish(reached, marks.labels)
+        if reached > UNKNOWN and (reached > published or published > watermarks.release):
+            self._journal.publish(reached, watermarks.labels)
 
     def _log_remade(self) -> bool:
         """Log some of the examples that were made; return whether there may be more at once."""
@@ -304,6 +307,6 @@ class OwnedJoin:
             join = Join(self._rule, self._entries.load(remade.undecided_names(questions)))
             remade.finish(questions, join, self._journal)
             # Look at the open questions even if nothing else has changed.
-            self._remade, self._decided_marks = None, None
+            self._remade, self._decided_watermarks = None, None
             _log.info("examples_remade", model=self.model.name, open=len(questions))
         return False
