@@ -115,9 +115,11 @@ def send(client: pulsar.Client, topic: str, model: ModelDefinition, log: LogEntr
     producer = client.create_producer(topic, max_pending_messages=100, block_if_queue_full=True)
     for start in range(0, len(log), size):
         end = min(start + size, len(log))
-        frontier = END_OF_HISTORY if end == len(log) else int(log.times[end])
+        watermark = END_OF_HISTORY if end == len(log) else int(log.times[end])
         payload = encode_log(model, log.take(range(start, end)))
-        producer.send_async(payload, None, properties=header(payload, epoch=1, reached=frontier, definition=model.hash))
+        producer.send_async(
+            payload, None, properties=header(payload, epoch=1, release_watermark=watermark, definition=model.hash)
+        )
     producer.flush()
     producer.close()
 

@@ -32,7 +32,7 @@ from headrace.runtime.redis.status import StatusBoard
 from headrace.v1 import models_pb2
 from headrace.wire import compiled_loop
 from headrace.wire.tables import Kind, LogEntries, Predictions, encode_log, encode_predictions
-from headrace.wire.times import Rest
+from headrace.wire.times import Inactive
 from headrace.wire.topics import END_OF_HISTORY, Topics
 from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.pulsar.model_learner import Connections, ModelLearner
@@ -95,9 +95,11 @@ class Room:
                 _NUMBERS[numbers],
                 [],
             )
-            frontier = END_OF_HISTORY if end and stop == last else stop
+            watermark = END_OF_HISTORY if end and stop == last else stop
             payload, model = encode_log(self.model, part), self.model
-            properties = header(payload, epoch=1, reached=frontier, definition=model.hash, examples=model.examples_hash)
+            properties = header(
+                payload, epoch=1, release_watermark=watermark, definition=model.hash, examples=model.examples_hash
+            )
             producer.send(payload, properties=properties)
         producer.close()
 
@@ -377,7 +379,7 @@ def test_a_log_tells_how_many_entries_it_has_had(room: Room) -> None:
     assert entries_of(room.client, topic) == 200
     producer = room.client.create_producer(topic)
     for _ in range(20):  # says how far the log is, and holds no entry
-        producer.send(b"", properties={"frontier": "1"})
+        producer.send(b"", properties={"watermark": "1"})
     producer.close()
     assert entries_of(room.client, topic) == 200
 
@@ -618,7 +620,7 @@ def test_the_process_survives_kill_and_drains_on_sigterm(
         eventually(lambda: versions().get("bananas") == 1_990)
         (status,) = board.read()
         assert status.metrics["bananas"]["examples"] == 1_990
-        assert status.frontier is Rest.ENDED
+        assert status.watermark is Inactive.ENDED
         process.send_signal(signal.SIGTERM)
         assert process.wait(scaled(60)) == 0
         assert board.read() == []

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace_feature.__main__ import main
-from headrace_feature.folding import FoldWorker
+from headrace_feature.fold_worker import FoldWorker
 from headrace_feature.outputs import VectorOutputs
 from tests.crash.mutants.mortal import moments
 

@@ -23,7 +23,7 @@ def reported(*models: ModelStatus) -> ServiceStatus:
 
 def test_a_loop_without_models_has_a_status_too() -> None:
     status = reported()
-    assert (status.state, status.frontier, status.counters["examples"]) == ("ready", None, 0)
+    assert (status.state, status.watermark, status.counters["examples"]) == ("ready", None, 0)
 
 
 def test_a_status_sums_up_all_models() -> None:
@@ -35,7 +35,7 @@ def test_a_status_sums_up_all_models() -> None:
     assert status.counters == {"examples": 17, "versions": 3, "dead_letters": 0}
     assert status.versions == {"m0": 20, "m1": 5}
     assert status.metrics == {"m0": {"accuracy": 0.5}}
-    assert status.frontier == 500  # a standby for a model does not know how far it is
+    assert status.watermark == 500  # a standby for a model does not know how far it is
     assert status.note == "m1 stands by; m1 disk is full"
 
 
@@ -47,9 +47,9 @@ def test_the_state_is_that_of_the_model_that_hinders_most(states: tuple[str, ...
     assert reported(*map(ModelStatus, states)).state == state
 
 
-def test_a_frontier_that_is_not_known_yet_is_none() -> None:
-    assert reported(ModelStatus("learning", frontier=-END_OF_HISTORY)).frontier is None
-    assert reported(ModelStatus("learning", frontier=5), ModelStatus("learning")).frontier is None
+def test_a_watermark_that_is_not_known_yet_is_none() -> None:
+    assert reported(ModelStatus("learning", release_watermark=-END_OF_HISTORY)).watermark is None
+    assert reported(ModelStatus("learning", release_watermark=5), ModelStatus("learning")).watermark is None
 
 
 def test_a_process_learns_all_models_or_those_named() -> None:

@@ -53,7 +53,7 @@ class Topic:
 
 
 def properties(epoch: int, reached: int | None = None, **more: Any) -> dict[str, Any]:
-    return {"epoch": epoch, "definition": FRAUD.hash, "reached": reached} | more
+    return {"epoch": epoch, "definition": FRAUD.hash, "release_watermark": reached} | more
 
 
 def scoring(model: ModelDefinition = FRAUD) -> StreamScorer:
@@ -76,7 +76,7 @@ def test_every_vector_gets_the_score_that_river_gives_it_and_keeps_its_place() -
     assert found.positions == [Position(1, place, -1).to_bytes() for place in (1, 2, 3, 4)]
     assert found.versions.tolist() == [60] * 4
     assert outcome.outputs[0].properties == header(outcome.outputs[0].payload, **properties(1, 40))
-    assert (outcome.predictions, outcome.unscored, outcome.frontier) == (4, 0, 40)
+    assert (outcome.predictions, outcome.unscored, outcome.release_watermark) == (4, 0, 40)
     names = [feature.name for feature in FRAUD.features if feature.type == "float"]
     pipeline = learner(FRAUD)
     for row in range(4):
@@ -108,14 +108,14 @@ def test_what_came_before_or_from_a_superseded_owner_is_dropped() -> None:
     assert [output.properties["epoch"] for output in again.outputs] == ["1", "2", "2"]
     assert again.outputs[1].payload == b""
     assert again.outputs[1].properties["marker"] == "1"
-    assert again.frontier == 50
+    assert again.release_watermark == 50
 
 
-def test_without_a_version_vectors_pass_unscored_but_their_frontier_is_passed_on() -> None:
+def test_without_a_version_vectors_pass_unscored_but_their_watermark_is_passed_on() -> None:
     scorer = StreamScorer(FRAUD, lambda: None)
     outcome = scorer.score(Topic().batch((vectors(FRAUD, [1, 2]), properties(1, 20))), "features")
     assert (outcome.predictions, outcome.unscored) == (0, 2)
-    assert [(output.payload, output.properties["reached"]) for output in outcome.outputs] == [(b"", "20")]
+    assert [(output.payload, output.properties["release_watermark"]) for output in outcome.outputs] == [(b"", "20")]
 
 
 def test_vectors_of_another_definition_are_ignored_and_counted() -> None:

@@ -266,7 +266,7 @@ def test_vectors_of_the_stream_are_scored_by_the_former(former: ModelDefinition)
 
 def test_vectors_that_were_under_way_at_a_change_of_the_learner_are_scored() -> None:
     versions = offered(published(OTHER_LEARNER, 60))
-    properties = {"epoch": 1, "reached": 20, "definition": OTHER_LEARNER.hash}
+    properties = {"epoch": 1, "release_watermark": 20, "definition": OTHER_LEARNER.hash}
     batch = test_stream_scorer.Topic().batch((test_stream_scorer.vectors(FRAUD, [1, 2]), properties))
     assert StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch, "features").predictions == 2
 

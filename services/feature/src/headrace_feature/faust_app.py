@@ -20,8 +20,9 @@ import structlog
 from faust.app.base import BootStrategy
 
 from headrace.errors import Unavailable
-from headrace_feature.lanes import Delivery, Lane, Source
-from headrace_feature.reading import SourceReader
+from headrace_feature.lane import Delivery, Lane
+from headrace_feature.partition_reader import PartitionReader
+from headrace_feature.source import Source
 
 _log = structlog.get_logger()
 
@@ -109,7 +110,7 @@ class FaustApp:
             web_bind="127.0.0.1",
             web_port=web_port or 6066,
         )
-        self._readers: list[SourceReader] = []
+        self._readers: list[PartitionReader] = []
 
     async def start(self) -> None:
         """Start agents, timers and readers."""
@@ -184,11 +185,11 @@ class FaustApp:
 
         return guarded
 
-    def _reader(self, loop: asyncio.AbstractEventLoop, lane: Lane, source: Source, channel: Any) -> SourceReader:
+    def _reader(self, loop: asyncio.AbstractEventLoop, lane: Lane, source: Source, channel: Any) -> PartitionReader:
         def put(delivery: Delivery) -> None:
             asyncio.run_coroutine_threadsafe(channel.put(delivery), loop).result()
 
-        return SourceReader(lane, source, self._idle, self._stopping, put, self._fail)
+        return PartitionReader(lane, source, idle=self._idle, stopping=self._stopping, put=put, fail=self._fail)
 
     def _fail(self, error: BaseException) -> None:
         if not self._stopping.is_set():

@@ -17,7 +17,6 @@ from headrace.engine.kernel.join import Rule
 from headrace.engine.kernel.partition import PartitionId
 from headrace.history.logs import BrokerLogs
 from headrace.runtime.pulsar import connection
-from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.pulsar.consumer import OwnerProgress, PartitionConsumer
 from headrace.runtime.pulsar.dead_letter_writer import Refusals
 from headrace.runtime.pulsar.messages import WrongMessage
@@ -28,19 +27,21 @@ from headrace.runtime.redis.pairs import PairStore
 from headrace.runtime.redis.partitions import Durability, PartitionStore
 from headrace.runtime.redis.rows import RowStore
 from headrace.runtime.redis.status import Heartbeat, ServiceStatus, StatusBoard
-from headrace.watermark import RESTING
+from headrace.watermark import IDLE
 from headrace.wire.position import START, Position
 from headrace.wire.topics import Topics
-from headrace_feature.durable import Acknowledger
-from headrace_feature.folding import FoldWorker
+from headrace_feature.acknowledger import Acknowledger
+from headrace_feature.example_remaker import ExampleRemaker
+from headrace_feature.fold_source import FoldSource
+from headrace_feature.fold_worker import FoldWorker
 from headrace_feature.formers import Formers
-from headrace_feature.joining import JoinWorker
-from headrace_feature.lanes import Lane, Source
+from headrace_feature.join_source import JoinSource
+from headrace_feature.join_worker import JoinWorker
+from headrace_feature.lane import Lane
 from headrace_feature.outputs import ExamplesLog, VectorOutputs
-from headrace_feature.remaking import Remaking
 from headrace_feature.settings import FeatureSettings
 from headrace_feature.status import FeatureStatus
-from headrace_feature.unread import Unread
+from headrace_feature.unread_counts import UnreadCounts
 
 _log = structlog.get_logger()
 
@@ -68,7 +69,7 @@ class FeatureLanes:
         self._joiners: list[JoinWorker] = []
         self._leases: list[Lease] = []
         self._partitions = PartitionStore(store, loop.name)
-        self._unread = Unread()
+        self._unread = UnreadCounts()
         self._status = FeatureStatus(loop, self._partitions, self._unread)
         self._formers = Formers(client, loop, self._topics)
         self._answering = Answering(loop)
@@ -143,33 +144,23 @@ class FeatureLanes:
             RowStore(store, fold.loop),
             self._partitions,
             outputs,
-            Refusals(Producer(self._client, self._topics.dead_letters), self._topics, "feature"),
-            self._heartbeat,
-            self._settings.rows,
+            refusals=Refusals(Producer(self._client, self._topics.dead_letters), self._topics, "feature"),
+            heartbeat=self._heartbeat,
+            max_rows=self._settings.rows,
             answering=self._answering,
             wake=outputs.wake,
             max_bytes=self._settings.row_bytes,
         )
         self._folder = worker
-        sources: list[Source] = []
+        sources: list[FoldSource] = []
         for stream in self._loop.streams:
             for index, topic in enumerate(topics[stream.name]):
                 partition = PartitionId(stream.name, index)
                 if worker.lacks_a_view(partition):
                     wake(self._client, topic)
-                sources.append(
-                    Source(
-                        f"{stream.name}-{index}",
-                        lambda: True,
-                        partial(self._consumer, topic, "feature", partition, partial(self._owner_progress, partition)),
-                        partial(worker.take_over, partition),
-                        partial(worker.owns, partition),
-                        partial(_accept, worker, partition),
-                        partial(worker.rest, partition),
-                        partial(worker.full, partition, 4 * self._settings.batch),
-                        partial(worker.seen, partition),
-                    )
-                )
+                progress = partial(self._owner_progress, partition)
+                subscribe = partial(self._consumer, topic, "feature", partition, progress)
+                sources.append(FoldSource(worker, partition, subscribe, bound=4 * self._settings.batch))
         return Lane("fold", sources, worker)
 
     def _join_lane(self, model: ModelDefinition) -> Lane:
@@ -182,27 +173,25 @@ class FeatureLanes:
             model,
             features,
             labels,
-            PairStore(self._store, self._loop.name, model.name, Rule.of(self._loop, model)),
-            ExamplesLog(self._client, self._topics, model),
-            lease,
-            self._heartbeat,
+            pairs=PairStore(self._store, self._loop.name, model.name, Rule.of(self._loop, model)),
+            log=ExamplesLog(self._client, self._topics, model),
+            lease=lease,
+            heartbeat=self._heartbeat,
             refuse=partial(self._refuse, model),
-            remake=lambda: Remaking(self._loop, model, BrokerLogs(self._client), self._topics),
+            remake=lambda: ExampleRemaker(self._loop, model, BrokerLogs(self._client), self._topics),
         )
         self._leases.append(lease)
         self._joiners.append(worker)
         sources = [
-            self._join_source(
+            JoinSource(
                 worker,
                 topic,
-                worker.accept_vectors,
-                partial(self._rest_features, worker, topic, PartitionId(model.stream, index)),
+                self._join_subscription(model, topic),
+                partial(self._is_idle, PartitionId(model.stream, index)),
             )
             for index, topic in enumerate(features)
         ]
-        sources += [
-            self._join_source(worker, topic, worker.accept_labels, partial(worker.rest, topic)) for topic in labels
-        ]
+        sources += [JoinSource(worker, topic, self._join_subscription(model, topic)) for topic in labels]
         return Lane(f"join-{model.name}", sources, worker)
 
     def _refuse(self, model: ModelDefinition, message: WrongMessage) -> None:
@@ -225,36 +214,14 @@ class FeatureLanes:
     def _of(self, stream: StreamDefinition, topic: str) -> list[str]:
         return connection.declared_partitions(self._client, topic, stream)
 
-    def _join_source(
-        self,
-        worker: JoinWorker,
-        topic: str,
-        accept: Callable[[str, int, Batch], None],
-        rest: Callable[[Position], None],
-    ) -> Source:
-        model = worker.model.name
-        return Source(
-            topic.rpartition("/")[2],
-            worker.begin,
-            partial(self._consumer, topic, f"join-{model}", (model, topic)),
-            partial(worker.tenure, topic),
-            worker.owns,
-            partial(accept, topic),
-            rest,
-            partial(worker.is_full, topic),
-            elected=True,
-        )
+    def _join_subscription(self, model: ModelDefinition, topic: str) -> Callable[[], PartitionConsumer]:
+        return partial(self._consumer, topic, f"join-{model.name}", (model.name, topic))
 
-    def _rest_features(self, worker: JoinWorker, topic: str, partition: PartitionId, end: Position) -> None:
-        """Report a features topic as idle if its source is: vectors also stop while the fold is held up or dead."""
-        if self._rests(partition):
-            worker.rest(topic, end)
-
-    def _rests(self, partition: PartitionId) -> bool:
+    def _is_idle(self, partition: PartitionId) -> bool:
         if self._folder is not None:
-            return self._folder.rests(partition)
+            return self._folder.is_idle(partition)
         standing = self._partitions.standings([partition])[partition]
-        return standing is None or standing.reached.out >= RESTING
+        return standing is None or standing.reached.out >= IDLE
 
     def _owner_progress(self, partition: PartitionId) -> OwnerProgress:
         """Return how far a partition is folded, by whichever process owns it."""
@@ -282,7 +249,3 @@ class FeatureLanes:
         if isinstance(source, PartitionId):
             self._unread.watch(source, consumer)
         return consumer
-
-
-def _accept(worker: FoldWorker, partition: PartitionId, epoch: int, batch: Batch) -> None:
-    worker.accept(partition, epoch, worker.decode(partition, batch))

@@ -30,13 +30,13 @@ class OutputReached(NamedTuple):
 
     Attributes
     ----------
-    frontier
+    release_watermark
         Readers need not wait for vectors before this; an idle or ended partition holds nothing back.
     watermark
         No vector before this is still to come, in any case.
     """
 
-    frontier: int
+    release_watermark: int
     watermark: int
 
 
@@ -71,9 +71,9 @@ class VectorOutputs:
             topic = self._topic(model.name, source)
             if holds_messages(self._client, topic):
                 raise CorruptState(
-                    f"the store knows nothing of {source.stream}-{source.partition}, but vectors of it stand on "
-                    f"{topic}: `headrace backfill` rebuilds the state from the streams; who wants to begin anew takes "
-                    "another namespace, or deletes the loop's topics"
+                    f"the store has no state of {source.stream}-{source.partition}, but {topic} holds vectors of it: "
+                    "`headrace backfill` rebuilds the state from the streams; to start from nothing, choose another "
+                    "namespace or delete the loop's topics"
                 )
 
     def send(self, made: MadeVectors, reached: OutputReached, former: str = "") -> None:
@@ -102,7 +102,9 @@ class VectorOutputs:
 
     def reached(self, model: ModelDefinition, source: PartitionId, reached: OutputReached) -> None:
         """Publish how far the vectors of a source are."""
-        envelope = replace(self._envelope(model, source), reached=reached.frontier, watermark=reached.watermark)
+        envelope = replace(
+            self._envelope(model, source), release_watermark=reached.release_watermark, watermark=reached.watermark
+        )
         self._producers[model.name, source].send(b"", properties=envelope.properties(b""))
 
     def flush(self) -> None:

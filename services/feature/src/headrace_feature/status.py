@@ -12,10 +12,10 @@ from headrace.runtime.redis.status import PartitionStatus, ServiceStatus
 from headrace.wire.position import START
 from headrace.wire.times import told
 from headrace.wording import counted
-from headrace_feature.folding import FoldWorker
-from headrace_feature.joining import JoinWorker
-from headrace_feature.lanes import Lane
-from headrace_feature.unread import Unread
+from headrace_feature.fold_worker import FoldWorker
+from headrace_feature.join_worker import JoinWorker
+from headrace_feature.lane import Lane
+from headrace_feature.unread_counts import UnreadCounts
 
 
 class FeatureStatus:
@@ -27,7 +27,7 @@ class FeatureStatus:
         The lanes of the process; the note names the state that they refuse.
     """
 
-    def __init__(self, loop: LoopDefinition, partitions: PartitionStore, unread: Unread) -> None:
+    def __init__(self, loop: LoopDefinition, partitions: PartitionStore, unread: UnreadCounts) -> None:
         self.lanes: Sequence[Lane] = ()
         self._partition_ids = [
             PartitionId(stream.name, index) for stream in loop.streams for index in range(stream.partitions)
@@ -47,7 +47,7 @@ class FeatureStatus:
             The broker or the store does not answer.
         """
         if folder is not None:
-            status.frontier = told(folder.frontier())
+            status.watermark = told(folder.watermark())
             status.newest = folder.newest()
             status.held_by = folder.held_by()
             status.partitions = self._partition_statuses(folder, status.counters.get("events", 0))

@@ -21,7 +21,7 @@ class ModelStatus:
     published: int = 0
     versions: int = 0
     learned: int = 0
-    frontier: int | None = None
+    release_watermark: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     note: str = ""
     failure: str | None = None
@@ -42,11 +42,11 @@ def report(status: ServiceStatus, models: Mapping[str, ModelStatus]) -> None:
         "versions": sum(model.versions for model in models.values()),
         "dead_letters": sum(model.refused for model in models.values()),
     }
-    # A log's frontier is at the beginning of time until its sources have reported theirs.
+    # A log's watermark is at the beginning of time until its sources have reported theirs.
     # A standby does not know how far the model is.
-    frontiers = [_known(model.frontier) for model in models.values() if model.state != "standby"]
-    times = [frontier for frontier in frontiers if frontier is not None]
-    status.frontier = told(min(times, default=None)) if len(times) == len(frontiers) else None
+    watermarks = [_known(model.release_watermark) for model in models.values() if model.state != "standby"]
+    times = [watermark for watermark in watermarks if watermark is not None]
+    status.watermark = told(min(times, default=None)) if len(times) == len(watermarks) else None
     status.metrics = {name: {**model.metrics} for name, model in models.items() if model.metrics}
     status.takeovers = {
         name: TakeoverStatus(answering=model.takeover.former, learned=model.examples, needed=model.takeover.needed)
@@ -65,5 +65,5 @@ def _notes(name: str, model: ModelStatus) -> list[str]:
     return [f"{name} {note}" for note in (*notes, model.failure or model.note) if note]
 
 
-def _known(frontier: int | None) -> int | None:
-    return None if frontier is None or frontier <= -END_OF_HISTORY else frontier
+def _known(watermark: int | None) -> int | None:
+    return None if watermark is None or watermark <= -END_OF_HISTORY else watermark

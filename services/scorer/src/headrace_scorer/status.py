@@ -1,4 +1,4 @@
-"""The scorer's status: counters, frontier and versions."""
+"""The scorer's status: counters, watermark and versions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ScoringProgress:
         self._lock = threading.Lock()
         self._clock = clock
         self._counters: dict[str, int] = {}
-        self._frontiers: dict[str, tuple[int, float]] = {}
+        self._watermarks: dict[str, tuple[int, float]] = {}
 
     def count(self, **counters: int) -> None:
         """Add to counters."""
@@ -43,10 +43,10 @@ class ScoringProgress:
                 self._counters[name] = self._counters.get(name, 0) + by
         self.stir()
 
-    def reached(self, partition: str, frontier: int) -> None:
+    def reached(self, partition: str, watermark: int) -> None:
         """Note that a partition of a features topic is scored up to an event time."""
         with self._lock:
-            self._frontiers[partition] = frontier, self._clock()
+            self._watermarks[partition] = watermark, self._clock()
         self.stir()
 
     @property
@@ -56,15 +56,16 @@ class ScoringProgress:
             return dict(self._counters)
 
     @property
-    def frontier(self) -> int | None:
+    def watermark(self) -> int | None:
         """The event time up to which all partitions of this process are scored; None if that is unknown.
 
         A partition that is silent for long while others continue has moved to another scorer.
         """
         with self._lock:
-            last = max((moment for _, moment in self._frontiers.values()), default=0.0)
+            last = max((moment for _, moment in self._watermarks.values()), default=0.0)
             result = min(
-                (frontier for frontier, moment in self._frontiers.values() if last - moment < _MOVED_S), default=UNKNOWN
+                (watermark for watermark, moment in self._watermarks.values() if last - moment < _MOVED_S),
+                default=UNKNOWN,
             )
         return result if result > UNKNOWN else None
 
@@ -103,7 +104,7 @@ class Rebuild:
 def report(status: ServiceStatus, progress: ScoringProgress, versions: Versions, counters: Mapping[str, int]) -> None:
     """Update the status of a scorer; `counters` are those of its requests."""
     status.counters = {"predictions": 0, "unscored": 0, **progress.counters, **counters}
-    status.frontier = told(progress.frontier)
+    status.watermark = told(progress.watermark)
     status.versions = versions.examples()
     takeovers = ((model.name, versions.takeover(model.name)) for model in versions.models)
     status.takeovers = {

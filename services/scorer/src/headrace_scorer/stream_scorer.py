@@ -35,7 +35,7 @@ class ScoredBatch:
     predictions: int = 0
     unscored: int = 0
     ignored: int = 0
-    frontier: int | None = None
+    release_watermark: int | None = None
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class _Run:
 class StreamScorer:
     """A scorer of one partition of a model's features topic.
 
-    Vectors of superseded owners and repeated vectors are dropped; markers and frontiers are forwarded,
+    Vectors of superseded owners and repeated vectors are dropped; markers and watermarks are forwarded,
     so that readers of the predictions can do the same.
 
     Parameters
@@ -93,8 +93,8 @@ class StreamScorer:
                 continue
             if vectors is None:
                 continue
-            if envelope.reached is not None:
-                outcome.frontier = envelope.reached
+            if envelope.release_watermark is not None:
+                outcome.release_watermark = envelope.release_watermark
             _extend(runs, vectors, envelope, scored=columns is not None)
         self._finish(runs, outcome, version)
         return outcome
@@ -146,7 +146,7 @@ class StreamScorer:
         start = 0
         for run in runs:
             if predictions is None or not run.scored or not run.size:
-                if run.envelope.marker or run.envelope.reached is not None:
+                if run.envelope.marker or run.envelope.release_watermark is not None:
                     outcome.outputs.append(Output(b"", run.envelope.properties(b"")))
                 continue
             assert version is not None
@@ -154,7 +154,7 @@ class StreamScorer:
             start += run.size
             if rows:
                 outcome.outputs += _messages(version.model, predictions.take(rows), run.envelope)
-            elif run.envelope.marker or run.envelope.reached is not None:
+            elif run.envelope.marker or run.envelope.release_watermark is not None:
                 outcome.outputs.append(Output(b"", run.envelope.properties(b"")))
 
     def _predicted(self, version: Version, parts: list[Vectors]) -> tuple[Version, Predictions | None, frozenset[int]]:
@@ -177,7 +177,7 @@ def _messages(model: ModelDefinition, predictions: Predictions, envelope: Envelo
     """Return the messages of predictions; the last one says how far they are."""
     payloads = list(prediction_messages(model, predictions))
     last = replace(envelope, definition=model.hash)
-    earlier = replace(last, reached=None, watermark=None)
+    earlier = replace(last, release_watermark=None, watermark=None)
     return [Output(payload, earlier.properties(payload)) for payload in payloads[:-1]] + [
         Output(payloads[-1], last.properties(payloads[-1]))
     ]
@@ -190,7 +190,7 @@ def _extend(runs: list[_Run], vectors: Vectors, envelope: Envelope, scored: bool
         partition=envelope.partition,
         definition=envelope.definition,
         marker=envelope.marker,
-        reached=envelope.reached,
+        release_watermark=envelope.release_watermark,
     )
     last = runs[-1] if runs else None
     same_run = last is not None and _source(last.envelope) == _source(header)
@@ -199,8 +199,9 @@ def _extend(runs: list[_Run], vectors: Vectors, envelope: Envelope, scored: bool
     if last is None or not same_run or last.size + len(vectors) > MAX_ROWS:
         runs.append(last := _Run(header, scored))
     # A reported progress holds once everything before it is there: the last report of a run counts.
-    reached = last.envelope.reached if header.reached is None else header.reached
-    last.envelope = replace(header, reached=reached)
+    if header.release_watermark is None:
+        header = replace(header, release_watermark=last.envelope.release_watermark)
+    last.envelope = header
     if len(vectors):
         last.parts.append(vectors)
         last.size += len(vectors)

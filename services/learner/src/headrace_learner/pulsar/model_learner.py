@@ -392,7 +392,7 @@ class ModelLearner(threading.Thread):
             self._send(version_of(self._learning))
         progress.published = progress.examples
         self._published_at = time.monotonic()
-        self._report(at_once=progress.rests)
+        self._report(at_once=progress.is_idle)
         self.status.published = progress.published
         self._stir()
 
@@ -553,15 +553,15 @@ class ModelLearner(threading.Thread):
         served_count = self._learning.served.count if self._learning.served is not None else 0
         unchanged = (progress.examples, served_count) == (self.status.examples, self._reported_served)
         if not at_once and (now - self._reported_at < _REPORT or unchanged):
-            if self.status.frontier != progress.frontier:
-                self.status.frontier = progress.frontier
+            if self.status.release_watermark != progress.release_watermark:
+                self.status.release_watermark = progress.release_watermark
                 self._stir()
             return
         self._reported_at, self._reported_served = now, served_count
         quality = self._learning.quality
         status = self.status
         status.metrics = {**quality.metrics(), **self._soundness(), **self._served()}
-        status.frontier = progress.frontier
+        status.release_watermark = progress.release_watermark
         # Last, so that a reader who sees the number also finds the metrics that belong to it.
         status.examples, status.published = progress.examples, progress.published
         self._stir()

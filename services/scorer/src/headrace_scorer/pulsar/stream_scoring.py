@@ -183,8 +183,8 @@ class PartitionScoring(LogThread):
             ignored=outcome.ignored,
             dead_letters=len(outcome.wrong),
         )
-        if outcome.frontier is not None:
-            self._progress.reached(self._source, outcome.frontier)
+        if outcome.release_watermark is not None:
+            self._progress.reached(self._source, outcome.release_watermark)
 
     def _refuse(self, messages: list[WrongMessage]) -> None:
         producer = Producer(self._client, self._topics.dead_letters)

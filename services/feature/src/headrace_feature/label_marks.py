@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 
 import structlog
 
 from headrace.definition import StreamDefinition
 from headrace.engine.kernel.join import Decided
-from headrace.engine.kernel.partition import Partition
 from headrace.engine.marks import Mark
 from headrace.runtime.redis.status import MarkStatus
 from headrace.watermark import UNKNOWN
+from headrace_feature.label_topic import LabelTopic
 
 _log = structlog.get_logger()
 
@@ -25,45 +25,27 @@ class LabelMarks:
 
     Only decisions wait: the owner of the partition applies a mark to later events at once. A held mark therefore does
     not change which label answers which question, except for the questions that are spared if the mark is withdrawn.
-
-    Parameters
-    ----------
-    upto
-        By label topic, the stored watermark up to which questions may be decided.
     """
 
-    def __init__(self, model: str, stream: StreamDefinition, upto: Mapping[str, int]) -> None:
+    def __init__(self, model: str, stream: StreamDefinition) -> None:
         self._model = model
         self._limit = stream.confirm_above
-        self._upto = dict(upto)
         self._latest = MarkStatus(until=None, sender="")
         self._shown: deque[MarkStatus] = deque(maxlen=_SHOWN)
         self._held = 0
 
-    @property
-    def upto(self) -> dict[str, int]:
-        """The state to store; empty if the stream declares no bound."""
-        times = {topic: time for topic, time in self._upto.items() if time > UNKNOWN}
-        return {} if self._limit is None else times
-
-    def read(self, topic: str, mark: Mark, partition: Partition) -> None:
+    def read(self, topic: LabelTopic, mark: Mark) -> None:
         """Note a mark that the partition has accepted."""
         if mark.withdraws:
-            self._upto[topic] = min(self._upto.get(topic, UNKNOWN), partition.watermark)
+            topic.decided_to = min(topic.decided_to, topic.partition.watermark)
         elif mark.confirmed and mark.time is not None:
-            self._upto[topic] = max(self._upto.get(topic, UNKNOWN), mark.time)
+            topic.decided_to = max(topic.decided_to, mark.time)
         if (mark.time, mark.sender) != (self._latest.until, self._latest.sender):
             # A mark is sent to each partition of its stream.
             self._latest = MarkStatus(until=mark.time, sender=mark.sender, withdraws=mark.withdraws)
             self._shown.append(self._latest)
 
-    def watermark(self, topic: str, partition: Partition) -> int:
-        """Return the watermark of a partition, without held marks."""
-        if self._limit is None:
-            return partition.watermark
-        return min(partition.watermark, max(self._upto.get(topic, UNKNOWN), partition.event_watermark))
-
-    def release(self, partitions: Mapping[str, Partition], due: Callable[[int, int], int]) -> None:
+    def release(self, topics: Collection[LabelTopic], due: Callable[[int, int], int]) -> None:
         """Apply the marks that decide few enough questions.
 
         Parameters
@@ -71,10 +53,10 @@ class LabelMarks:
         due
             Counts the questions that would be decided if the watermark moved from one time to another.
         """
-        if self._limit is None or not partitions:
+        if self._limit is None or not topics:
             return
-        current = min(self.watermark(topic, partition) for topic, partition in partitions.items())
-        target = min(partition.watermark for partition in partitions.values())
+        current = min(topic.watermark for topic in topics)
+        target = min(topic.partition.watermark for topic in topics)
         questions = due(current, target) if target > current else 0
         if questions > self._limit and not self._held:
             _log.warning(
@@ -88,7 +70,8 @@ class LabelMarks:
         self._held = questions if questions > self._limit else 0
         self._show_held()
         if not self._held:
-            self._upto = {topic: partition.watermark for topic, partition in partitions.items()}
+            for topic in topics:
+                topic.decided_to = topic.partition.watermark
 
     def _show_held(self) -> None:
         for mark in self._shown:

@@ -1,4 +1,4 @@
-"""Remaking of a changed model's examples from the kept events, in the background."""
+"""The remaker of a changed model's examples, from the retained events, in the background."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Stopped(Exception):
     """The join has stopped the thread."""
 
 
-class Remaking(threading.Thread):
+class ExampleRemaker(threading.Thread):
     """A thread that makes the examples of one model; the join takes them.
 
     Parameters
@@ -63,7 +63,7 @@ class Remaking(threading.Thread):
         try:
             source = StreamHistory(self._logs, self._topics, self._loop)
             until = last_questions(self._logs, self._topics, self._model)
-            result = remake(self._loop, self._model, source, until=until, told=self._tell)
+            result = remake(self._loop, self._model, source, until=until, told=self._note_progress)
             for entries in result.entries:
                 self._put(entries)
             self._open, self._closed = result.open, result.closed
@@ -75,30 +75,30 @@ class Remaking(threading.Thread):
 
     @property
     def progress(self) -> tuple[int, int]:
-        """See `headrace_feature.joining.MadeExamples`."""
+        """See `headrace_feature.remade_examples.Remaker`."""
         return self._progress
 
     def take(self) -> LogEntries | None:
-        """See `headrace_feature.joining.MadeExamples`."""
+        """See `headrace_feature.remade_examples.Remaker`."""
         try:
             return self._entries.get_nowait()
         except queue.Empty:
             return None
 
     def open(self) -> list[OpenQuestion] | None:
-        """See `headrace_feature.joining.MadeExamples`."""
+        """See `headrace_feature.remade_examples.Remaker`."""
         return self._open if self._entries.empty() else None
 
     def closed(self) -> list[ClosedQuestion]:
-        """See `headrace_feature.joining.MadeExamples`."""
+        """See `headrace_feature.remade_examples.Remaker`."""
         return self._closed
 
     def stop(self) -> None:
-        """See `headrace_feature.joining.MadeExamples`."""
+        """See `headrace_feature.remade_examples.Remaker`."""
         self._logs.stopping.set()
         self.join(_GRACE_S)
 
-    def _tell(self, made: int, total: int) -> None:
+    def _note_progress(self, made: int, total: int) -> None:
         self._progress = (made, total)
 
     def _put(self, entries: LogEntries) -> None:

@@ -73,11 +73,11 @@ def decode(codec: StreamCodec, trial: Trial, batch: Batch) -> list[Decoded]:
         # An event may also carry a mark for what follows it.
         stop = index + 1 if batch.payloads[index] else index
         if stop > start:
-            runs.append(_events(codec, trial, batch, start, stop))
+            runs.append(_events(codec, trial, batch, slice(start, stop)))
         runs += _notes(batch, index, None if wake else mark, end=end, wake=wake)
         start = index + 1
     if start < len(batch):
-        runs.append(_events(codec, trial, batch, start, len(batch)))
+        runs.append(_events(codec, trial, batch, slice(start, len(batch))))
     return runs
 
 
@@ -92,9 +92,9 @@ def _notes(batch: Batch, index: int, mark: Mark | None, *, end: bool, wake: bool
         yield note
 
 
-def _events(codec: StreamCodec, trial: Trial, batch: Batch, start: int, end: int) -> Decoded:
-    run = Decoded(batch.positions[start:end], batch.payloads[start:end], batch.published[start:end])
-    calls = [properties.get(CALL) for properties in batch.properties[start:end]]
+def _events(codec: StreamCodec, trial: Trial, batch: Batch, rows: slice) -> Decoded:
+    run = Decoded(batch.positions[rows], batch.payloads[rows], batch.published[rows])
+    calls = [properties.get(CALL) for properties in batch.properties[rows]]
     run.calls = calls if any(calls) else ()
     run.events, run.valid, run.invalid = codec.columns(run.payloads)
     poison = trial.failures(run.events)
@@ -108,6 +108,6 @@ def _events(codec: StreamCodec, trial: Trial, batch: Batch, start: int, end: int
         run.invalid = sorted(
             [*run.invalid, *((run.valid[row], error) for row, error in poison.items())], key=itemgetter(0)
         )
-        rows = [row for row in range(len(run.events)) if row not in poison]
-        run.events, run.valid = run.events.take(rows), [run.valid[row] for row in rows]
+        sound = [row for row in range(len(run.events)) if row not in poison]
+        run.events, run.valid = run.events.take(sound), [run.valid[row] for row in sound]
     return run

@@ -1,9 +1,9 @@
-"""Lanes: each is a worker with the sources that it reads, in one thread."""
+"""A lane: a worker with the sources that it reads, in one thread."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,9 +13,8 @@ import structlog
 
 from headrace.errors import Fenced, Unavailable, Unreadable
 from headrace.runtime.pulsar.batch import Batch
-from headrace.runtime.pulsar.consumer import PartitionConsumer
 from headrace.wire.position import START, Position
-from headrace_feature.tenure import Tenure
+from headrace_feature.source import Source
 
 _log = structlog.get_logger()
 _Result = TypeVar("_Result")
@@ -24,49 +23,7 @@ _Result = TypeVar("_Result")
 RETRY = 0.5
 
 
-def _nobody(_end: Position) -> None:
-    """Ignore the end of a log."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """One partition that a worker reads.
-
-    Attributes
-    ----------
-    ready
-        Whether it may be read now: polled in the worker's thread until it may.
-    open
-        Subscribe to it.
-    take_over
-        Become its owner.
-    elected
-        Whether the worker owns it as soon as it is ready; otherwise, from the first message that the broker delivers.
-    owned
-        Whether the worker has owned it without a break since the given epoch.
-    accept
-        Accept a batch that was read in an epoch.
-    rest
-        Called when it has been silent for long and its log ends here; repeated while it stays silent.
-    seen
-        Called with the end of its log right after subscribing; skipped if the source delivers something at once.
-    full
-        Whether the reader must wait until the worker has done more.
-    """
-
-    name: str
-    ready: Callable[[], bool]
-    open: Callable[[], PartitionConsumer]
-    take_over: Callable[[], Tenure]
-    owned: Callable[[int], bool]
-    accept: Callable[[int, Batch], None]
-    rest: Callable[[Position], None]
-    full: Callable[[], bool]
-    seen: Callable[[Position], None] = _nobody
-    elected: bool = False
-
-
-class Worker(Protocol):
+class LaneWorker(Protocol):
     """The work of a lane, done in one thread."""
 
     @property
@@ -104,21 +61,21 @@ class Delivery:
 class Lane:
     """A worker with its sources: a single thread runs everything that touches the worker's state."""
 
-    def __init__(self, name: str, sources: list[Source], worker: Worker) -> None:
+    def __init__(self, name: str, sources: Sequence[Source], worker: LaneWorker) -> None:
         self.name = name
-        self.sources = sources
+        self.sources = list(sources)
         self._worker = worker
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._work = asyncio.Event()
         self._stepped = asyncio.Condition()
         self._fed = False
-        self._notify: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], None]] = []
         #: By source, why its stored state cannot be read.
         self.refused: dict[str, str] = {}
 
     def on_work(self, notify: Callable[[], None]) -> None:
         """Call `notify`, on the event loop, after each step that took in a batch or did something."""
-        self._notify.append(notify)
+        self._listeners.append(notify)
 
     def submit(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
         """Run a call in the worker's thread, from a reader's thread."""
@@ -127,13 +84,13 @@ class Lane:
     async def take(self, source: Source, delivery: Delivery) -> None:
         """Give the worker a batch (or the end of a log); return once there is room for the next."""
         if delivery.batch is not None:
-            await self._surely(source.accept, delivery.epoch, delivery.batch)
+            await self._run_or_give_up(source.accept, delivery.epoch, delivery.batch)
         else:
-            await self._surely(source.rest if delivery.silent else source.seen, delivery.end)
+            await self._run_or_give_up(source.note_silence if delivery.silent else source.note_end, delivery.end)
         self._fed = self._fed or delivery.batch is not None
         self._work.set()
         async with self._stepped:
-            await self._stepped.wait_for(lambda: not source.full())
+            await self._stepped.wait_for(lambda: not source.is_full())
 
     async def run(self) -> None:
         """Step whenever there may be work, until cancelled."""
@@ -144,12 +101,12 @@ class Lane:
                     await self._work.wait()
             self._work.clear()
             while True:
-                more = await self._surely(self._worker.step)
+                more = await self._run_or_give_up(self._worker.step)
                 async with self._stepped:
                     self._stepped.notify_all()
                 if more or self._fed:
                     self._fed = False
-                    self._tell()
+                    self._notify_all()
                 if not more:
                     break
 
@@ -157,11 +114,11 @@ class Lane:
         """End the thread after its current call."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def _tell(self) -> None:
-        for notify in self._notify:
+    def _notify_all(self) -> None:
+        for notify in self._listeners:
             notify()
 
-    async def _surely(self, call: Callable[..., _Result], *arguments: Any) -> _Result | None:
+    async def _run_or_give_up(self, call: Callable[..., _Result], *arguments: Any) -> _Result | None:
         """Run a call in the worker's thread; if it fails, give up what may be half done and return None."""
         try:
             return await self._run(call, *arguments)

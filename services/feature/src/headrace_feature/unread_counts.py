@@ -13,7 +13,7 @@ from headrace.wire.position import Position
 _BUSY_S, _QUIET_S = 1.0, 15.0
 
 
-class Unread:
+class UnreadCounts:
     """The number of unread messages per partition, asked of the broker at intervals."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -1,4 +1,4 @@
-"""Threads that read sources: the calls of pulsar-client block."""
+"""A thread that reads a source: the calls of pulsar-client block."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import structlog
 from headrace.errors import Fenced, Unavailable, Unreadable
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.pulsar.consumer import WAIT_MS, PartitionConsumer
-from headrace_feature.lanes import RETRY, Delivery, Lane, Source
+from headrace_feature.lane import RETRY, Delivery, Lane
+from headrace_feature.source import Source
 
 _log = structlog.get_logger()
 
@@ -54,7 +55,7 @@ class Silence:
         self._reports += 1
 
 
-class SourceReader(threading.Thread):
+class PartitionReader(threading.Thread):
     """A thread that reads a source whenever its lane may read it, until it is stopped.
 
     Parameters
@@ -71,6 +72,7 @@ class SourceReader(threading.Thread):
         self,
         lane: Lane,
         source: Source,
+        *,
         idle: float,
         stopping: threading.Event,
         put: Callable[[Delivery], None],
@@ -137,7 +139,7 @@ class SourceReader(threading.Thread):
         silence = Silence(self._idle)
         looked = source.elected
         while not self._stopping.is_set():
-            if epoch is not None and not source.owned(epoch):
+            if epoch is not None and not source.owns(epoch):
                 return
             batch = Batch() if source.elected and epoch is None else consumer.receive(self._wait_ms)
             if epoch is None and (batch or source.elected or consumer.is_abandoned):

@@ -1,4 +1,4 @@
-"""Acknowledgement of what the store has on disk, and of nothing else."""
+"""The acknowledger: it acknowledges what the store has on disk, and nothing else."""
 
 from __future__ import annotations
 
