@@ -166,7 +166,7 @@ import sys
 from headrace.errors import Unavailable
 sys.argv = ["headrace-feature"]
 from headrace_feature import __main__
-from headrace_feature.feature_lanes import FeatureLanes
+from headrace_feature.pulsar.feature_lanes import FeatureLanes
 report, errors = FeatureLanes.report, [{error}]
 def failing_at_first(self, status):
     if errors:

@@ -22,7 +22,7 @@ from headrace.runtime.redis.rows import RowStore
 from headrace.wire.tables import decode_log
 from headrace_feature.__main__ import main
 from headrace_feature.join_log import JoinLog
-from headrace_feature.outputs import VectorOutputs
+from headrace_feature.pulsar.outputs import VectorOutputs
 
 #: Steps whose vectors a process sends before it dies or sleeps. None dies before another one has fallen asleep.
 _STEPS = {"-": 1, "~": 4}

@@ -10,7 +10,7 @@ from headrace.engine.kernel.arrays import Ints
 from headrace.engine.kernel.fold import Fold, MadeVectors
 from headrace.engine.kernel.partition import Partition
 from headrace.engine.kernel.timeline import Timeline
-from headrace_feature.outputs import VectorOutputs
+from headrace_feature.pulsar.outputs import VectorOutputs
 
 
 def another_cut() -> None:

@@ -24,7 +24,7 @@ from headrace.wire.deduplication import Accepted
 from headrace.wire.position import Position
 from headrace.wire.topics import END
 from headrace_feature.fold_worker import FoldWorker
-from headrace_feature.outputs import OutputReached
+from headrace_feature.pulsar.outputs import OutputReached
 from tests.unit.engine.kernel.test_fold import Event
 
 

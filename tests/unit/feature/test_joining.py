@@ -24,8 +24,8 @@ from headrace.wire.position import START, Position
 from headrace.wire.tables import Kind, Vectors, decode_log, encode_vectors
 from headrace.wire.topics import END
 from headrace_feature.join_worker import JoinWorker
-from headrace_feature.outputs import LogContent
 from headrace_feature.owned_join import STEP, OwnedJoin
+from headrace_feature.pulsar.outputs import LogContent
 from tests.headers import header
 from tests.unit.engine.kernel.waiting import WaitingEntries
 

@@ -12,7 +12,7 @@ import redis
 from headrace.definition import LoopDefinition
 from headrace.errors import WrongPartitions
 from headrace.runtime.redis.status import Heartbeat, ServiceStatus, StatusBoard
-from headrace_feature.feature_lanes import FeatureLanes
+from headrace_feature.pulsar.feature_lanes import FeatureLanes
 from headrace_feature.settings import FeatureSettings
 from tests.unit.feature import test_joining
 

@@ -11,7 +11,7 @@ from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.pulsar.consumer import PartitionConsumer
 from headrace.wire.position import Position
 from headrace_feature.lane import Delivery, Lane, LaneWorker
-from headrace_feature.partition_reader import PartitionReader, Silence
+from headrace_feature.pulsar.partition_reader import PartitionReader, Silence
 from headrace_feature.takeover import Takeover
 
 

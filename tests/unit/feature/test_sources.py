@@ -12,8 +12,8 @@ from headrace.runtime.pulsar.consumer import PartitionConsumer
 from headrace.watermark import IDLE, UNKNOWN
 from headrace.wire.position import START as LOG_START
 from headrace.wire.position import Position
-from headrace_feature.fold_source import FoldSource
-from headrace_feature.join_source import JoinSource
+from headrace_feature.pulsar.fold_source import FoldSource
+from headrace_feature.pulsar.join_source import JoinSource
 from tests.unit.engine.kernel.test_fold import SECOND, START, Event, loop
 from tests.unit.feature.folds import World, batch, worker
 from tests.unit.feature.test_joining import Log, Pairs, joiner, labels, owned

@@ -10,8 +10,8 @@ from headrace.runtime.redis import connection as store_connection
 from headrace.runtime.redis.definitions import DefinitionStore
 from headrace.runtime.redis.status import PERIOD, QUIET, ServiceStatus
 from headrace.runtime.service import App, Endpoint, Program, Service
-from headrace_feature.feature_lanes import FeatureLanes
 from headrace_feature.lane import Lane
+from headrace_feature.pulsar.feature_lanes import FeatureLanes
 from headrace_feature.settings import FeatureSettings
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from faust.app.base import BootStrategy
 
 from headrace.errors import Unavailable
 from headrace_feature.lane import Delivery, Lane
-from headrace_feature.partition_reader import PartitionReader
-from headrace_feature.source import Source
+from headrace_feature.pulsar.partition_reader import PartitionReader
+from headrace_feature.pulsar.source import Source
 
 _log = structlog.get_logger()
 

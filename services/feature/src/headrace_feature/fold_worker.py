@@ -21,7 +21,6 @@ from headrace.engine.kernel.fold import Fold, Plan
 from headrace.engine.kernel.partition import Partition, PartitionId, Reached, RowsId
 from headrace.engine.kernel.trial import Trial
 from headrace.runtime.pulsar.batch import Batch
-from headrace.runtime.pulsar.dead_letter_writer import Refusals
 from headrace.runtime.redis.partitions import PartitionStore, Standing
 from headrace.runtime.redis.rows import RowStore
 from headrace.runtime.redis.status import Heartbeat, PartitionStatus
@@ -31,9 +30,10 @@ from headrace.wording import FIRST_TIME
 from headrace_feature.decoder import Decoded, decode
 from headrace_feature.intake import Intake
 from headrace_feature.other_partitions import OtherPartitions
-from headrace_feature.outputs import VectorOutputs
 from headrace_feature.ownership import Ownership
+from headrace_feature.ports import DeadLetters
 from headrace_feature.progress_publisher import ProgressPublisher
+from headrace_feature.pulsar.outputs import VectorOutputs
 from headrace_feature.row_memory import RowMemory, WrongRow
 from headrace_feature.takeover import Takeover
 
@@ -70,7 +70,7 @@ class FoldWorker:
         partitions: PartitionStore,
         outputs: VectorOutputs,
         *,
-        refusals: Refusals,
+        refusals: DeadLetters,
         heartbeat: Heartbeat,
         max_rows: int,
         max_bytes: int = 2**30,

@@ -10,11 +10,11 @@ import structlog
 from headrace.engine.kernel.partition import Refused
 from headrace.engine.marks import Mark
 from headrace.errors import InvalidEvent, LateEvent
-from headrace.runtime.pulsar.dead_letter_writer import Refusals
 from headrace.runtime.redis.status import Heartbeat
 from headrace.wire.position import START
 from headrace_feature.decoder import Decoded
 from headrace_feature.owned_partition import OwnedPartition
+from headrace_feature.ports import DeadLetters
 
 _log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ class Intake:
         Returns the wall-clock time (µs), from which models measure how long a vector waits.
     """
 
-    def __init__(self, refusals: Refusals, heartbeat: Heartbeat, clock: Callable[[], int]) -> None:
+    def __init__(self, refusals: DeadLetters, heartbeat: Heartbeat, clock: Callable[[], int]) -> None:
         self._refusals = refusals
         self._heartbeat = heartbeat
         self._clock = clock

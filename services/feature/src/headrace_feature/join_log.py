@@ -7,7 +7,7 @@ from dataclasses import replace
 from headrace.definition import ModelDefinition
 from headrace.runtime.redis.pairs import JoinState
 from headrace.wire.envelope import Envelope
-from headrace_feature.outputs import ExamplesLog, LogContent
+from headrace_feature.pulsar.outputs import ExamplesLog, LogContent
 
 
 class JoinLog:

@@ -12,7 +12,7 @@ from headrace.engine.kernel.join import Entry, Written, weigh
 from headrace.errors import CorruptState
 from headrace.runtime.redis.pairs import JoinState, PairStore
 from headrace_feature.join_log import JoinLog
-from headrace_feature.outputs import ExamplesLog
+from headrace_feature.pulsar.outputs import ExamplesLog
 
 _log = structlog.get_logger()
 

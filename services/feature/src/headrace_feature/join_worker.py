@@ -21,9 +21,9 @@ from headrace.runtime.redis.status import Heartbeat, JoinStatus
 from headrace.wire.position import Position
 from headrace_feature.join_takeover import take_over
 from headrace_feature.join_topics import JoinTopics
-from headrace_feature.outputs import ExamplesLog
 from headrace_feature.owned_join import OwnedJoin
-from headrace_feature.remade_examples import Remaker
+from headrace_feature.ports import Remaker
+from headrace_feature.pulsar.outputs import ExamplesLog
 from headrace_feature.takeover import Takeover
 
 _log = structlog.get_logger()

@@ -7,37 +7,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
 from headrace.errors import Fenced, Unavailable, Unreadable
 from headrace.runtime.pulsar.batch import Batch
 from headrace.wire.position import START, Position
-from headrace_feature.source import Source
+from headrace_feature.ports import LaneWorker
+from headrace_feature.pulsar.source import Source
 
 _log = structlog.get_logger()
 _Result = TypeVar("_Result")
 
 #: Seconds before a retry after a failure of the broker or the store.
 RETRY = 0.5
-
-
-class LaneWorker(Protocol):
-    """The work of a lane, done in one thread."""
-
-    @property
-    def pulse(self) -> float:
-        """Seconds after which to look for work that nothing announces."""
-        ...
-
-    def step(self) -> bool:
-        """Do what can be done now; return False if there was nothing."""
-        ...
-
-    def give_up(self) -> None:
-        """Give up everything that it owns."""
-        ...
 
 
 @dataclass(frozen=True)

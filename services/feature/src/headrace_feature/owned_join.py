@@ -23,8 +23,9 @@ from headrace_feature.join_log import JoinLog
 from headrace_feature.join_takeover import TakenOverJoin
 from headrace_feature.join_topics import JoinTopics
 from headrace_feature.label_marks import LabelMarks
-from headrace_feature.outputs import ExamplesLog
-from headrace_feature.remade_examples import RemadeExamples, Remaker
+from headrace_feature.ports import Remaker
+from headrace_feature.pulsar.outputs import ExamplesLog
+from headrace_feature.remade_examples import RemadeExamples
 
 _log = structlog.get_logger()
 

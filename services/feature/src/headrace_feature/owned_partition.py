@@ -8,7 +8,7 @@ from headrace.engine.kernel.partition import Partition, PartitionId, RowsId
 from headrace.runtime.redis.decisions import Decisions
 from headrace.runtime.redis.partitions import Standing
 from headrace.wire.position import Position
-from headrace_feature.outputs import OutputReached
+from headrace_feature.pulsar.outputs import OutputReached
 
 
 @dataclass

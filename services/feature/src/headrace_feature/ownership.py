@@ -12,8 +12,8 @@ from headrace.runtime.redis.decisions import decode as decode_decisions
 from headrace.runtime.redis.partitions import PartitionStore, Standing, view_names
 from headrace.wire.position import Position
 from headrace_feature.other_partitions import OtherPartitions
-from headrace_feature.outputs import VectorOutputs
 from headrace_feature.owned_partition import OwnedPartition
+from headrace_feature.pulsar.outputs import VectorOutputs
 from headrace_feature.takeover import Takeover
 
 _log = structlog.get_logger()

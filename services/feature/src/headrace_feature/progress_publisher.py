@@ -10,9 +10,9 @@ from headrace.runtime.redis.decisions import encode as encode_decisions
 from headrace.runtime.redis.partitions import PartitionStore, Standing
 from headrace.runtime.redis.status import Heartbeat
 from headrace.wire.position import START, Position
-from headrace_feature.outputs import OutputReached, VectorOutputs
 from headrace_feature.owned_partition import OwnedPartition
 from headrace_feature.ownership import Ownership
+from headrace_feature.pulsar.outputs import OutputReached, VectorOutputs
 
 
 class ProgressPublisher:

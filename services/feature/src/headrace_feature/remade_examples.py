@@ -4,41 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 
 from headrace.definition import ModelDefinition
 from headrace.engine.kernel.join import Join, Written
-from headrace.history.remaking import ClosedQuestion, OpenQuestion
+from headrace.history.remaking import OpenQuestion
 from headrace.wire.tables import Kind, LogEntries, log_messages
 from headrace_feature.entry_codec import pack_vector
 from headrace_feature.join_journal import JoinJournal
-
-
-class Remaker(Protocol):
-    """Makes the examples of a changed model in the background: see `headrace_feature.example_remaker`."""
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        """How many vectors have been made, and how many there will be."""
-        ...
-
-    def take(self) -> LogEntries | None:
-        """Return further entries, numbered as in a log that begins at 0; None while there are none."""
-        ...
-
-    def open(self) -> list[OpenQuestion] | None:
-        """Return the undecided questions, once all entries have been taken."""
-        ...
-
-    def closed(self) -> list[ClosedQuestion]:
-        """Return the decided questions that a label may still arrive for."""
-        ...
-
-    def stop(self) -> None:
-        """Stop making examples."""
-        ...
+from headrace_feature.ports import Remaker
 
 
 class RemadeExamples:

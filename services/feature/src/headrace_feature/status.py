@@ -15,7 +15,7 @@ from headrace.wording import counted
 from headrace_feature.fold_worker import FoldWorker
 from headrace_feature.join_worker import JoinWorker
 from headrace_feature.lane import Lane
-from headrace_feature.unread_counts import UnreadCounts
+from headrace_feature.pulsar.unread_counts import UnreadCounts
 
 
 class FeatureStatus:

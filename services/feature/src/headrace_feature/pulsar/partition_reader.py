@@ -12,7 +12,7 @@ from headrace.errors import Fenced, Unavailable, Unreadable
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.pulsar.consumer import WAIT_MS, PartitionConsumer
 from headrace_feature.lane import RETRY, Delivery, Lane
-from headrace_feature.source import Source
+from headrace_feature.pulsar.source import Source
 
 _log = structlog.get_logger()
 

@@ -30,18 +30,18 @@ from headrace.runtime.redis.status import Heartbeat, ServiceStatus, StatusBoard
 from headrace.watermark import IDLE
 from headrace.wire.position import START, Position
 from headrace.wire.topics import Topics
-from headrace_feature.acknowledger import Acknowledger
 from headrace_feature.example_remaker import ExampleRemaker
-from headrace_feature.fold_source import FoldSource
 from headrace_feature.fold_worker import FoldWorker
-from headrace_feature.formers import Formers
-from headrace_feature.join_source import JoinSource
 from headrace_feature.join_worker import JoinWorker
 from headrace_feature.lane import Lane
-from headrace_feature.outputs import ExamplesLog, VectorOutputs
+from headrace_feature.pulsar.acknowledger import Acknowledger
+from headrace_feature.pulsar.fold_source import FoldSource
+from headrace_feature.pulsar.formers import Formers
+from headrace_feature.pulsar.join_source import JoinSource
+from headrace_feature.pulsar.outputs import ExamplesLog, VectorOutputs
+from headrace_feature.pulsar.unread_counts import UnreadCounts
 from headrace_feature.settings import FeatureSettings
 from headrace_feature.status import FeatureStatus
-from headrace_feature.unread_counts import UnreadCounts
 
 _log = structlog.get_logger()
 
