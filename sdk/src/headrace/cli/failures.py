@@ -28,6 +28,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (errors.InvalidEvent, REFUSED),
     (errors.InvalidRequest, REFUSED),
     (errors.NoModelYet, 5),
+    (errors.Implausible, 5),
 )
 
 
