@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 import grpc
 
 from headrace.client.attempts import Attempts, CallRules
-from headrace.client.failures import error_of
+from headrace.client.failures import CONNECTION_LOST, error_of
 from headrace.errors import ClientClosed, Unavailable
 
 #: Bytes of an answer: as many as the services send. gRPC for Python accepts 4 MiB by default.
@@ -26,6 +27,9 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
+
+#: Seconds that the status of a call may take to follow gRPC's own report of its end.
+_STATUS_S = 1.0
 
 _Result = TypeVar("_Result")
 
@@ -178,3 +182,42 @@ class AsyncConnection:
             except Unavailable as error:
                 pause = attempts.pause_after(error)
             await asyncio.sleep(pause)
+
+
+class StreamEnd:
+    """The end of an asynchronous call with a stream of requests.
+
+    If a service ends a call while a request is being sent, gRPC reports an internal error first, and right after it the
+    status that the service gave.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._reports = 0
+        self._complete = asyncio.Event()
+        call.add_done_callback(self._report)
+
+    @asynccontextmanager
+    async def status(self) -> AsyncIterator[None]:
+        """Raise the error with the service's status in place of gRPC's report."""
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            if error.details() != CONNECTION_LOST:
+                raise
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STATUS_S):
+                    await self._complete.wait()
+            call = self._call
+            raise grpc.aio.AioRpcError(
+                await call.code(),
+                await call.initial_metadata(),
+                await call.trailing_metadata(),
+                await call.details(),
+                await call.debug_error_string(),
+            ) from error
+
+    def _report(self, _call: object) -> None:
+        self._reports += 1
+        if self._reports > 1:
+            self._complete.set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -21,24 +21,28 @@ def encode(event: Event) -> bytes:
     return event.encode() if isinstance(event, str) else msgspec.json.encode(event)
 
 
-def runs(events: Sequence[bytes], most: int) -> Iterator[slice]:
-    """Split encoded events into runs of a bounded size: yield the place of each.
+def runs(sizes: Iterable[int], most: int) -> Iterator[slice]:
+    """Split a sequence of things to send into runs of a bounded size: yield the place of each.
 
     Parameters
     ----------
+    sizes
+        Their sizes in bytes.
     most
-        Events of one run.
+        How many one run may have.
 
     Examples
     --------
-    >>> list(runs([b"a", b"b", b"c"], 2))
+    >>> list(runs([1, 1, 1], 2))
     [slice(0, 2, None), slice(2, 3, None)]
+    >>> list(runs([0], 2)), list(runs([], 2))
+    ([slice(0, 1, None)], [])
     """
-    start = size = 0
-    for index, event in enumerate(events):
-        if size and (size + len(event) > _REQUEST_BYTES or index - start >= most):
-            yield slice(start, index)
-            start, size = index, 0
-        size += len(event)
-    if start < len(events):
-        yield slice(start, len(events))
+    start = index = total = 0
+    for index, size in enumerate(sizes, 1):
+        if total and (total + size > _REQUEST_BYTES or index - start > most):
+            yield slice(start, index - 1)
+            start, total = index - 1, 0
+        total += size
+    if start < index:
+        yield slice(start, index)

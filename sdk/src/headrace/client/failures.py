@@ -29,6 +29,8 @@ from headrace.v1 import ingest_pb2
 
 #: Trailing metadata with the rejection of a refused `Publish`.
 _REJECTION = "headrace-rejection-bin"
+#: gRPC's details for an asynchronous call that ends while a request is being sent.
+CONNECTION_LOST = "Internal error from Core"
 #: Seconds after which to try again if the service does not say.
 RETRY_S = 0.1
 
@@ -37,10 +39,8 @@ _EVENT = re.compile(
 )
 _REQUEST = re.compile(r"(?P<field>.+?) is (?P<value>.*?), expected (?P<expected>.*)", re.DOTALL)
 _NO_MODEL = re.compile(r"model '(?P<model>.*?)' has no version yet")
-_IMPLAUSIBLE = re.compile(
-    r"model '(?P<model>.*?)': version (?P<examples>\d+) has no answer for this vector: (?P<reason>.*)", re.DOTALL
-)
-_TOO_LARGE = re.compile(r"(?:Received|Sent) message larger than max \((?P<size>\d+) vs\. (?P<limit>\d+)\)")
+_IMPLAUSIBLE = re.compile(r"model '(?P<model>.*?)': version (?P<examples>\d+) has no answer for this vector: ")
+_TOO_LARGE = re.compile(r"message larger than max \((?P<size>\d+) vs\. (?P<limit>\d+)\)")
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -78,7 +78,7 @@ def error_of_status(status: grpc.StatusCode, message: str, peer: Peer, retry_s: 
             return _refusal(message, unknown=status is grpc.StatusCode.NOT_FOUND)
         case grpc.StatusCode.FAILED_PRECONDITION:
             return _without_answer(message)
-        case grpc.StatusCode.RESOURCE_EXHAUSTED if (match := _TOO_LARGE.match(message)) is not None:
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if (match := _TOO_LARGE.search(message)) is not None:
             size, limit = int(match["size"]), int(match["limit"])
             return InvalidRequest("the message", f"of {size:,} bytes", f"at most {limit:,}: send several requests")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -86,6 +86,8 @@ def error_of_status(status: grpc.StatusCode, message: str, peer: Peer, retry_s: 
         case grpc.StatusCode.CANCELLED:
             # The client cancels no call that it still waits for: gRPC's queue of calls at the server is full (ADR 42).
             return Overloaded(f"{peer} has too many calls waiting: {message}", RETRY_S)
+        case grpc.StatusCode.INTERNAL if message == CONNECTION_LOST:
+            return Unavailable(f"{peer} does not answer: the connection was lost")
         case grpc.StatusCode.UNAVAILABLE:
             return Unavailable(f"{peer} does not answer: {message}")
         case grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -113,7 +115,7 @@ def _refusal(message: str, unknown: bool) -> InvalidEvent | InvalidRequest:
 def _without_answer(message: str) -> HeadraceError:
     if (match := _NO_MODEL.match(message)) is not None:
         return _restored(NoModelYet, message, match.groupdict())
-    if (match := _IMPLAUSIBLE.fullmatch(message)) is not None:
+    if (match := _IMPLAUSIBLE.match(message)) is not None:
         return _restored(Implausible, message, {**match.groupdict(), "examples": int(match["examples"])})
     return HeadraceError(message)
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 import grpc
 
 from headrace.client.attempts import CallRules
-from headrace.client.channels import AsyncConnection, Connection
+from headrace.client.channels import AsyncConnection, Connection, StreamEnd
 from headrace.client.events import Event, encode
 from headrace.client.failures import Peer
 from headrace.client.publishing import Note, PublishResult, mark_of, requests_of, result_of, sender_name
@@ -406,6 +406,7 @@ class AsyncEventStream:
         self._decide = decide
         with errors():
             self._call = stub.PublishStream(timeout=timeout)
+        self._end = StreamEnd(self._call)
 
     async def send(
         self,
@@ -430,7 +431,8 @@ class AsyncEventStream:
         with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):  # the answer says why the call has ended
             await self._call.done_writing()
         with self._errors():
-            return result_of(await self._call)
+            async with self._end.status():
+                return result_of(await self._call)
 
     def cancel(self) -> None:
         """Cancel the call; what was sent may have been accepted."""
@@ -447,7 +449,8 @@ class AsyncEventStream:
 
     async def _raise_ended(self) -> None:
         with self._errors():
-            await self._call
+            async with self._end.status():
+                await self._call
 
 
 async def _batches(events: AsyncIterable[Event] | Iterable[Event], size: int) -> AsyncIterator[list[bytes]]:

@@ -70,7 +70,7 @@ def requests_of(
     stream: str, events: Sequence[bytes], note: Note, *, decide: bool, sender: str
 ) -> Iterator[ingest_pb2.PublishStreamRequest]:
     """Yield the messages that carry events of one stream; the last one carries the note as well."""
-    parts = list(runs(events, _REQUEST_EVENTS))
+    parts = list(runs(map(len, events), _REQUEST_EVENTS))
     for part in parts[:-1]:
         yield ingest_pb2.PublishStreamRequest(stream=stream, events=events[part], decide=decide)
     if parts or note.mark or note.end or note.withdraw:

@@ -243,7 +243,7 @@ class ModelDescription:
 def batches_of(requests: Iterable[ScoreRequest]) -> Iterator[scoring_pb2.ScoreBatchRequest]:
     """Yield the messages of a batch: as many as its size needs."""
     messages = [request.message() for request in requests]
-    for run in runs([message.event for message in messages], _BATCH):
+    for run in runs((message.ByteSize() for message in messages), _BATCH):
         yield scoring_pb2.ScoreBatchRequest(requests=messages[run])
 
 

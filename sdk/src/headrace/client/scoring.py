@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from headrace.client.attempts import Attempts, CallRules
-from headrace.client.channels import AsyncConnection, Connection
+from headrace.client.channels import AsyncConnection, Connection, StreamEnd
 from headrace.client.events import Event
 from headrace.client.failures import Peer
 from headrace.client.feeds import AsyncFeed, Feed
@@ -277,10 +277,11 @@ class AsyncScoringClient:
                 try:
                     with self._connection.errors():
                         call = self._scoring.ScoreStream(feed.requests())
-                        async for response in call:
-                            await feed.answer()
-                            attempts = None
-                            yield outcome_of(response.result, self._peer)
+                        async with StreamEnd(call).status():
+                            async for response in call:
+                                await feed.answer()
+                                attempts = None
+                                yield outcome_of(response.result, self._peer)
                     break
                 except Unavailable as error:
                     attempts = attempts or Attempts(self._connection.rules)
