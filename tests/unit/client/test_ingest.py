@@ -159,7 +159,7 @@ async def send_until_it_fails(client: AsyncIngestClient) -> None:
 
 async def test_an_asynchronous_stream_that_is_refused_says_why(address: str, ingest: FakeIngest) -> None:
     async with AsyncIngestClient(address) as client:
-        for _ in range(20):
+        for _ in range(50):
             ingest.faults.add(NO_STREAM)
             with pytest.raises(InvalidRequest, match="'visits', expected one of clicks"):
                 await send_until_it_fails(client)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
 from typing import Any, TypeVar
@@ -28,8 +28,8 @@ _OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 
-#: Seconds that the status of a call may take to follow gRPC's own report of its end.
-_STATUS_S = 1.0
+#: Seconds that the status of a service may take to follow gRPC's internal error, and those between two looks at it.
+_STATUS_S, _LOOK_S = 1.0, 0.001
 
 _Result = TypeVar("_Result")
 
@@ -187,19 +187,18 @@ class AsyncConnection:
 class StreamEnd:
     """The end of an asynchronous call with a stream of requests.
 
-    If a service ends a call while a request is being sent, gRPC reports an internal error first, and right after it the
-    status that the service gave.
+    If a service ends a call while a request is being sent, gRPC gives the call two statuses, in either order: that of
+    the service, and an internal error, because the request could not be sent. The second one replaces the first.
     """
 
     def __init__(self, call: Any) -> None:
         self._call = call
-        self._reports = 0
-        self._complete = asyncio.Event()
-        call.add_done_callback(self._report)
+        self._error: grpc.aio.AioRpcError | None = None
+        call.add_done_callback(self._note)
 
     @asynccontextmanager
     async def status(self) -> AsyncIterator[None]:
-        """Raise the error with the service's status in place of gRPC's report."""
+        """Raise the status of the service, if there is one, in place of the internal error."""
         try:
             yield
         except grpc.aio.AioRpcError as error:
@@ -207,17 +206,29 @@ class StreamEnd:
                 raise
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_STATUS_S):
-                    await self._complete.wait()
-            call = self._call
-            raise grpc.aio.AioRpcError(
-                await call.code(),
-                await call.initial_metadata(),
-                await call.trailing_metadata(),
-                await call.details(),
-                await call.debug_error_string(),
-            ) from error
+                    while self._error is None:
+                        await asyncio.sleep(_LOOK_S)
+                        self._note(self._call)
+            raise self._error or error from None
 
-    def _report(self, _call: object) -> None:
-        self._reports += 1
-        if self._reports > 1:
-            self._complete.set()
+    def _note(self, _call: object) -> None:
+        call = self._call
+        details = _result_of(call.details())
+        if details != CONNECTION_LOST:
+            self._error = grpc.aio.AioRpcError(
+                _result_of(call.code()),
+                _result_of(call.initial_metadata()),
+                _result_of(call.trailing_metadata()),
+                details,
+                _result_of(call.debug_error_string()),
+            )
+
+
+def _result_of(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
+    """Return the result of a coroutine that has nothing to wait for, as those of a call that has ended."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: _Result = end.value
+        return result
+    raise RuntimeError(f"{coroutine} waits for something")
