@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
 
 from tests.contract.repository import ROOT, SERVICES, TOOLS, run, said
+
+#: What users import, with the messages of gRPC; all else may change without notice.
+PUBLIC = {
+    "headrace",
+    "headrace.client",
+    "headrace.declare",
+    "headrace.embedded",
+    "headrace.history",
+    "headrace.inference",
+    "headrace.v1",
+}
 
 
 def test_the_import_contracts_hold() -> None:
@@ -18,6 +30,14 @@ def test_the_contracts_know_every_service() -> None:
     packages = {path.name for path in ROOT.glob("services/*/src/*") if (path / "__init__.py").exists()}
     assert packages == {f"headrace_{service}" for service in SERVICES}
     assert set(contracts["root_packages"]) == {"headrace", *packages}
+
+
+def test_internal_packages_say_so() -> None:
+    packages = {path.parent: path.read_text() for path in (ROOT / "sdk/src").rglob("__init__.py")}
+    names = {".".join(folder.relative_to(ROOT / "sdk/src").parts): text for folder, text in packages.items()}
+    assert set(names) > PUBLIC
+    docstrings = {name: ast.get_docstring(ast.parse(text)) or "" for name, text in names.items()}
+    assert {name for name, text in docstrings.items() if "internal" not in text.partition("\n\n")[0]} == PUBLIC
 
 
 def test_no_module_is_called_after_nothing() -> None:
