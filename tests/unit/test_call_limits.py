@@ -61,6 +61,7 @@ class Slow(scoring_pb2_grpc.ScoringServiceServicer):
     def __init__(self) -> None:
         self.go = asyncio.Event()
         self.entered: asyncio.Queue[None] = asyncio.Queue()
+        self.address = ""
 
     async def Score(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.entered.put_nowait(None)
@@ -81,6 +82,7 @@ async def serving(limits: CallLimits) -> AsyncIterator[tuple[Any, Slow]]:
     add = partial(scoring_pb2_grpc.add_ScoringServiceServicer_to_server, slow)  # type: ignore[no-untyped-call]
     server = Server("127.0.0.1:0", {"headrace.v1.ScoringService": add}, limits=limits)
     await server.start()
+    slow.address = server.address
     try:
         async with grpc.aio.insecure_channel(server.address) as channel:
             yield scoring_pb2_grpc.ScoringServiceStub(channel), slow

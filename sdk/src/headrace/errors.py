@@ -161,7 +161,35 @@ class Implausible(HeadraceError):
 
 
 class Unavailable(HeadraceError):
-    """A broker or a store does not answer; the same call may succeed later."""
+    """A service, a broker or a store does not answer; the same call may succeed later."""
+
+
+class DeadlineExceeded(Unavailable):
+    """A call did not end within its timeout; it may have had its effect."""
+
+
+class ClientClosed(HeadraceError):
+    """A client was used, or was still waiting for an answer, after it had been closed."""
+
+
+class MissingExtra(HeadraceError, ImportError):
+    """A part of headrace was imported whose requirements are not installed.
+
+    Parameters
+    ----------
+    what
+        The name that was imported.
+    module
+        The module that is missing.
+    extra
+        The extra of the distribution `headrace` that brings it.
+    """
+
+    def __init__(self, what: str, module: str, extra: str) -> None:
+        super().__init__(f'{what} needs the module {module}, which is not installed: pip install "headrace[{extra}]"')
+        self.what = what
+        self.module = module
+        self.extra = extra
 
 
 class WrongPartitions(HeadraceError):

@@ -1,4 +1,4 @@
-"""Display of times, durations, counts and foreign text to people.
+"""Display of times, durations, counts and foreign text to people; internal.
 
 Nothing here raises, whatever it is given: a display must not end what it displays.
 """

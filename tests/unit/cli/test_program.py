@@ -85,6 +85,12 @@ print(*(name for name in {heavy} if name in sys.modules), file=sys.stderr)
         (errors.UnknownName("stream", "s", ("t",)), 4, "headrace: stream is 's', expected one of t"),
         (errors.CorruptState("checksum"), 1, "headrace: checksum"),
         (Refused("not now", 3), 3, "headrace: not now"),
+        (errors.Implausible("m", 3, "NaN"), 5, "headrace: model 'm': version 3 has no answer for this vector: NaN"),
+        (
+            errors.MissingExtra("x", "y", "z"),
+            2,
+            'headrace: x needs the module y, which is not installed: pip install "headrace[z]"',
+        ),
         (FileNotFoundError(2, "No such file", "x.csv"), 2, "headrace: No such file: x.csv"),
         (click.UsageError("what?"), 2, "headrace: what?"),
         (KeyboardInterrupt(), 130, "headrace: interrupted"),

@@ -19,7 +19,6 @@ from headrace.errors import InvalidRequest, UnknownName
 from headrace.history.alterations import Alterations
 from headrace.runtime.pulsar.dead_letters import Letter
 from headrace.v1.dead_letter_pb2 import DeadLetter
-from headrace.v1.vector_pb2 import Value
 from headrace.wire.position import START
 
 FLIGHTS = Path(__file__).parents[3] / "sdk/src/headrace/demo/loop.py"
@@ -68,11 +67,11 @@ def test_an_event_of_a_topic_is_sent_as_its_stream_writes_times(flights: LoopDef
 
 
 @pytest.mark.parametrize(
-    ("age", "told"),
-    [(1_500_000, "1.5 s old"), (79_680_000_000, "22h08m old"), (-79_674_100_000, "row is 22h07m ahead")],
+    ("age_s", "text"),
+    [(1.5, "1.5 s old"), (79_680.0, "22h08m old"), (-79_674.1, "row is 22h07m ahead"), (None, "")],
 )
-def test_an_age_before_the_row_is_told(age: int, told: str) -> None:
-    assert score._age(Value(name="x", age=age)) == told
+def test_an_age_before_the_row_is_shown(age_s: float | None, text: str) -> None:
+    assert score._age(age_s) == text
 
 
 def test_a_replay_tells_why_predictions_are_missing(capsys: pytest.CaptureFixture[str]) -> None:

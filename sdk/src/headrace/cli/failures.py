@@ -24,10 +24,12 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (errors.DefinitionError, 2),
     (errors.DefinitionErrors, 2),
     (errors.UnsupportedLearner, 2),
+    (errors.MissingExtra, 2),
     (errors.Unavailable, NOT_ANSWERED),
     (errors.InvalidEvent, REFUSED),
     (errors.InvalidRequest, REFUSED),
     (errors.NoModelYet, 5),
+    (errors.Implausible, 5),
 )
 
 

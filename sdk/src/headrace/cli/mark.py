@@ -58,7 +58,7 @@ def command(
       headrace mark outcome --withdraw
     """
     from headrace.client import IngestClient
-    from headrace.client.ingest import sender_name
+    from headrace.client.publishing import sender_name
 
     _check(until, confirm, withdraw)
     if address is None or until is None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from headrace.cli.output import say
-from headrace.cli.target import find, loop_options
+from headrace.cli.target import TIMEOUT_S, find, loop_options
 
 if TYPE_CHECKING:
-    from headrace.v1 import models_pb2
+    from headrace.client import ModelDescription, ModelSummary, Takeover
 
 
 @click.command("models")
@@ -35,51 +36,46 @@ def command(
       headrace models
       headrace models late_arrival --json
     """
-    from headrace.cli.calls import DEADLINE_S, calling
-    from headrace.v1 import models_pb2, models_pb2_grpc
+    from headrace.client import ScoringClient
 
-    scorer = address or find(loop, data, redis).address("scorer")
-    with calling("scorer", scorer) as channel:
-        stub = models_pb2_grpc.ModelServiceStub(channel)  # type: ignore[no-untyped-call]
+    with ScoringClient(address or find(loop, data, redis).address("scorer"), timeout=TIMEOUT_S) as client:
         if model is None:
-            models = stub.ListModels(models_pb2.ListModelsRequest(), timeout=DEADLINE_S).models
-            plain: object = [_summary(entry) for entry in models]
-            lines = [_summary_line(entry) for entry in models] or ["no models"]
+            models = client.list_models()
+            facts: object = [_summary(summary) for summary in models]
+            lines = [_summary_line(summary) for summary in models] or ["no models"]
         else:
-            described = stub.DescribeModel(models_pb2.DescribeModelRequest(model=model), timeout=DEADLINE_S)
-            plain = _description(described)
-            lines = _description_lines(described)
-    say(json.dumps(plain) if as_json else "\n".join(lines))
+            description = client.describe_model(model)
+            facts = _description(description)
+            lines = _description_lines(description)
+    say(json.dumps(facts) if as_json else "\n".join(lines))
 
 
-def _summary(model: models_pb2.ModelSummary) -> dict[str, object]:
+def _summary(model: ModelSummary) -> dict[str, object]:
     return {
         "name": model.name,
         "task": model.task,
         "definition": model.definition,
-        "examples": model.examples if model.HasField("examples") else None,
-        "takeover": _takeover(model.takeover) if model.HasField("takeover") else None,
+        "examples": model.examples,
+        "takeover": None if model.takeover is None else _takeover(model.takeover),
     }
 
 
-def _takeover(takeover: models_pb2.Takeover) -> dict[str, object]:
-    return {"answering": takeover.answering, "learned": takeover.learned, "needed": takeover.needed} | (
-        {"definition": takeover.definition} if takeover.definition else {}
-    )
+def _takeover(takeover: Takeover) -> dict[str, object]:
+    return {name: value for name, value in asdict(takeover).items() if name != "definition" or value}
 
 
-def _description(model: models_pb2.DescribeModelResponse) -> dict[str, object]:
+def _description(model: ModelDescription) -> dict[str, object]:
     return {
         **_summary(model.summary),
         "learner": model.learner,
-        "features": [{"name": feature.name, "type": feature.type} for feature in model.features],
+        "features": [asdict(feature) for feature in model.features],
         "classes": list(model.classes),
         # JSON has no NaN.
         "metrics": {name: value if value == value else None for name, value in model.metrics.items()},
     }
 
 
-def _quality_lines(model: models_pb2.DescribeModelResponse) -> list[str]:
+def _quality_lines(model: ModelDescription) -> list[str]:
     """Format the metrics as of the question, those of what was served, and a warning if it is worse than its prior."""
     from headrace.engine.quality.warning import MARK, warning_of
 
@@ -89,18 +85,18 @@ def _quality_lines(model: models_pb2.DescribeModelResponse) -> list[str]:
     return [*(f"  {name}  {values[name]}" for name in names if name != MARK), *([f"  ! {warning}"] if warning else [])]
 
 
-def _summary_line(model: models_pb2.ModelSummary) -> str:
+def _summary_line(model: ModelSummary) -> str:
     from headrace.wording import takeover_text
 
-    version = f"{model.examples:,} examples" if model.HasField("examples") else "no version yet"
+    version = "no version yet" if model.examples is None else f"{model.examples:,} examples"
     line = f"{model.name}  {model.task}  {version}  ({model.definition})"
-    if not model.HasField("takeover"):
+    if model.takeover is None:
         return line
     takeover = model.takeover
     return f"{line}\n  {takeover_text(takeover.answering, takeover.learned, takeover.needed)}"
 
 
-def _description_lines(model: models_pb2.DescribeModelResponse) -> list[str]:
+def _description_lines(model: ModelDescription) -> list[str]:
     lines = [_summary_line(model.summary), "learner", *(f"  {line}" for line in model.learner.splitlines())]
     if model.classes:
         lines += ["classes", *(f"  {name}" for name in model.classes)]

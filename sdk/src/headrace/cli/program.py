@@ -12,6 +12,7 @@ from types import TracebackType
 
 import click
 
+from headrace import __version__
 from headrace.cli.failures import explain_failure
 from headrace.cli.output import say, say_line, take_any_text
 from headrace.wording import did_you_mean, quoted
@@ -68,7 +69,7 @@ class _Commands(click.Group):
     "or does not run, 4 the input was refused, 5 the model has no version yet, 6 some state of a running loop "
     "cannot be carried over, 130 interrupted.",
 )
-@click.version_option(package_name="headrace", message="headrace %(version)s")
+@click.version_option(__version__, message="headrace %(version)s")
 def headrace() -> None:
     """Models that learn from a stream as it arrives.
 

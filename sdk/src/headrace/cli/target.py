@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 _READ_S = 5.0
+#: Seconds after which a call of a service has failed.
+TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)

@@ -1,79 +1,48 @@
-"""The client of the ingest service."""
+"""The clients of the ingest service."""
 
 from __future__ import annotations
 
-import getpass
-import os
+import asyncio
+import contextlib
+import math
 import queue
-import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import cached_property
+from itertools import islice
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import grpc
-import msgspec
 
-from headrace.errors import HeadraceError, InvalidEvent, InvalidRequest, Overloaded, Unavailable
-from headrace.runtime.grpc.call_limits import retry_delay
+from headrace.client.attempts import CallRules
+from headrace.client.channels import AsyncConnection, Connection, StreamEnd
+from headrace.client.events import Event, encode
+from headrace.client.failures import Peer
+from headrace.client.publishing import Note, PublishResult, mark_of, requests_of, result_of, sender_name
 from headrace.v1 import ingest_pb2, ingest_pb2_grpc
-from headrace.wording import microseconds
 
-#: Trailing metadata with the rejection of a refused `Publish`.
-_REJECTION = "headrace-rejection-bin"
 #: Requests that may wait to be sent; the caller blocks when there are more.
 _WAITING = 4
-#: Bytes and number of events in one request: the service accepts 16 MiB and 100,000.
-_REQUEST_BYTES, _REQUEST_EVENTS = 4 * 2**20, 50_000
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """An event that the service rejected; `index` counts its stream's events in this call."""
-
-    stream: str
-    index: int
-    error: InvalidEvent
-
-
-class PublishResult(NamedTuple):
-    """The outcome of a stream of events.
-
-    Attributes
-    ----------
-    accepted
-        Events that count; without `decide`, all that are durable.
-    rejected
-        Events that are in the dead letters, including late ones.
-    rejections
-        The first 100 of the rejected events.
-    repeats
-        Events whose id had been seen before: they have no effect.
-    late
-        Events before the watermark of their partition: late, or resent after their id was forgotten.
-    undecided
-        Events that are durable but not decided on yet: the feature service does not answer.
-    """
-
-    accepted: int
-    rejected: int
-    rejections: tuple[Rejection, ...]
-    repeats: int = 0
-    late: int = 0
-    undecided: int = 0
 
 
 class IngestClient:
-    """A client that publishes events through an ingest service.
+    """A client that publishes events through an ingest service. Threads may share it; it keeps one connection.
+
+    A call that the service refuses because it is busy, or does not answer, is tried again with growing pauses: an event
+    counts once, by its id, however often it is sent.
 
     Parameters
     ----------
     address
         ``host:port`` of its gRPC server.
-    timeout_s
-        Seconds that the publication of a single event may take.
+    timeout
+        Seconds that the publication of an event, or a mark, may take, including its retries.
+    retries
+        How often a call is tried again.
+    concurrency
+        Single events and marks under way at once; further ones wait their turn.
     sender
         The sender of marks, as status and log show it; by default user and host.
 
@@ -85,31 +54,49 @@ class IngestClient:
             client.publish("departed", {"flight": "UA1", "at": "2013-01-01T10:00:00Z", "tail": "N1"})
     """
 
-    def __init__(self, address: str, timeout_s: float = 60.0, sender: str | None = None) -> None:
-        self._address = address
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float = 60.0,
+        retries: int = 4,
+        concurrency: int = 64,
+        sender: str | None = None,
+    ) -> None:
         self._sender = sender_name("client") if sender is None else sender
-        self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(
-            address, options=[("grpc.max_send_message_length", -1), ("grpc.keepalive_time_ms", 60_000)]
-        )
-        self._stub = ingest_pb2_grpc.IngestServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._connection = Connection(CallRules(Peer("ingest", address), timeout, retries, concurrency))
+        self._stub: Any = ingest_pb2_grpc.IngestServiceStub(self._connection.channel)  # type: ignore[no-untyped-call]
 
-    def publish(self, stream: str, event: bytes | Mapping[str, Any]) -> None:
+    def publish(self, stream: str, event: Event, *, timeout: float | None = None) -> None:
         """Publish one event; return once the broker has it durably.
+
+        Parameters
+        ----------
+        event
+            Its fields, or a JSON object.
+        timeout
+            Seconds for this call; by default those of the client.
 
         Raises
         ------
         InvalidEvent
             The event does not fit its stream.
+        UnknownName
+            The loop has no such stream.
         Unavailable
             The service or its broker does not answer; publishing the event again does no harm.
         """
-        request = ingest_pb2.PublishRequest(stream=stream, event=_encode(event))
-        with self._errors():
-            self._stub.Publish(request, timeout=self._timeout_s)
+        request = ingest_pb2.PublishRequest(stream=stream, event=encode(event))
+        self._connection.call(self._stub.Publish, request, timeout)
 
     def publish_stream(
-        self, stream: str, events: Iterable[bytes | Mapping[str, Any]], batch: int = 1_000, *, decide: bool = False
+        self,
+        stream: str,
+        events: Iterable[Event],
+        batch: int = 1_000,
+        *,
+        decide: bool = False,
+        timeout: float = math.inf,
     ) -> PublishResult:
         """Publish any number of events of one stream, in order; return once all of them are durable.
 
@@ -117,10 +104,15 @@ class IngestClient:
 
         Parameters
         ----------
+        events
+            A sequence is published again as a whole if the service does not answer; with `decide` the result then
+            counts the events that had been accepted as repeats. Any other iterable is read once, so it is not.
         batch
             Events in one message.
         decide
             Wait until the owners of the partitions have decided: then late events and repeats are known as well.
+        timeout
+            Seconds for the whole call; by default as many as it needs.
 
         Raises
         ------
@@ -128,17 +120,19 @@ class IngestClient:
             The service or its broker does not answer. Some events may have been accepted: publish all of them again,
             and those will count once.
         """
-        with self.stream(decide=decide) as open_stream:
-            run: list[bytes] = []
-            for event in events:
-                run.append(_encode(event))
-                if len(run) == batch:
-                    open_stream.send(stream, run)
-                    run = []
-            open_stream.send(stream, run)
-            return open_stream.finish()
 
-    def mark(self, stream: str, until: int | datetime, *, confirm: bool = False) -> None:
+        def publish_all(timeout_s: float | None) -> PublishResult:
+            with self.stream(decide=decide, timeout=timeout_s) as open_stream:
+                remaining = iter(events)
+                while run := [encode(event) for event in islice(remaining, batch)]:
+                    open_stream.send(stream, run)
+                return open_stream.finish()
+
+        if isinstance(events, Sequence):
+            return self._connection.retry(publish_all, timeout)
+        return publish_all(None if timeout == math.inf else timeout)
+
+    def mark(self, stream: str, until: int | datetime, *, confirm: bool = False, timeout: float | None = None) -> None:
         """State that no event of a stream before a time follows, from any producer: one that does is late.
 
         A mark moves the stream's watermark as an event does: questions whose bound lies before it expire.
@@ -149,6 +143,8 @@ class IngestClient:
             A datetime (UTC if it has no zone), or microseconds since the epoch.
         confirm
             Allow it to decide more questions at once than the stream's `confirm_above`.
+        timeout
+            Seconds for this call; by default those of the client.
 
         Raises
         ------
@@ -157,11 +153,9 @@ class IngestClient:
         Unavailable
             The service or its broker does not answer.
         """
-        with self.stream() as open_stream:
-            open_stream.send(stream, (), mark=_microseconds(until), confirm=confirm)
-            open_stream.finish()
+        self._send(stream, Note(mark_of(until), confirm=confirm), timeout)
 
-    def withdraw_marks(self, stream: str, until: int | datetime | None = None) -> None:
+    def withdraw_marks(self, stream: str, until: int | datetime | None = None, *, timeout: float | None = None) -> None:
         """Withdraw all marks of a stream that are later than a time; by default, all of its marks.
 
         Events between that time and the marks count again. Questions that a mark has expired stay expired.
@@ -171,17 +165,23 @@ class IngestClient:
         InvalidRequest, Unavailable
             As in `mark`.
         """
-        with self.stream() as open_stream:
-            open_stream.send(stream, (), mark=0 if until is None else _microseconds(until), withdraw=True)
-            open_stream.finish()
+        self._send(stream, Note(mark_of(until), withdraw=True), timeout)
 
-    def stream(self, *, decide: bool = False) -> EventStream:
-        """Open a stream to send events of any streams, interleaved; `decide` as in `publish_stream`."""
-        return EventStream(self._stub, self._errors, decide, self._sender)
+    def stream(self, *, decide: bool = False, timeout: float | None = None) -> EventStream:
+        """Open a stream to send events of any streams, interleaved; `decide` as in `publish_stream`.
+
+        It is not tried again if it fails: what was sent to it is known to the caller alone.
+
+        Parameters
+        ----------
+        timeout
+            Seconds until its end; by default as many as it needs.
+        """
+        return EventStream(self._stub, self._connection.errors, decide=decide, sender=self._sender, timeout=timeout)
 
     def close(self) -> None:
-        """Close the connection."""
-        self._channel.close()
+        """End the calls under way, and close the connection."""
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -189,25 +189,33 @@ class IngestClient:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except grpc.RpcError as error:
-            raise _error_of(error, self._address) from error
+    def _send(self, stream: str, note: Note, timeout: float | None) -> None:
+        requests = [*requests_of(stream, (), note, decide=False, sender=self._sender)]
+
+        def publish(requests: list[ingest_pb2.PublishStreamRequest], timeout: float | None) -> Any:
+            return self._stub.PublishStream(iter(requests), timeout=timeout)
+
+        self._connection.call(publish, requests, timeout)
 
 
 class EventStream:
     """One call that sends many events. `send` blocks while the service is not ready for more."""
 
     def __init__(
-        self, stub: ingest_pb2_grpc.IngestServiceStub, errors: Any, decide: bool = False, sender: str = ""
+        self,
+        stub: Any,
+        errors: Callable[[], AbstractContextManager[None]],
+        *,
+        decide: bool = False,
+        sender: str = "",
+        timeout: float | None = None,
     ) -> None:
         self._sender = sender
         self._errors = errors
         self._decide = decide
         self._requests: queue.Queue[ingest_pb2.PublishStreamRequest | None] = queue.Queue(_WAITING)
-        self._call = stub.PublishStream.future(iter(self._requests.get, None))
+        with errors():
+            self._call = stub.PublishStream.future(iter(self._requests.get, None), timeout=timeout)
 
     def send(
         self,
@@ -235,15 +243,8 @@ class EventStream:
         HeadraceError
             The call has ended; the error is `Unavailable` if the service is gone.
         """
-        runs = list(_runs(events))
-        for run in runs[:-1]:
-            self._put(ingest_pb2.PublishStreamRequest(stream=stream, events=run, decide=self._decide))
-        if runs or mark or end or withdraw:
-            request = ingest_pb2.PublishStreamRequest(
-                stream=stream, events=runs[-1] if runs else (), mark=mark, end=end, decide=self._decide
-            )
-            if mark or withdraw:
-                request.sender, request.confirm, request.withdraw = self._sender, confirm, withdraw
+        note = Note(mark, end, confirm, withdraw)
+        for request in requests_of(stream, events, note, decide=self._decide, sender=self._sender):
             self._put(request)
 
     def check(self) -> None:
@@ -267,18 +268,7 @@ class EventStream:
         """
         self._put(None)
         with self._errors():
-            response = self._call.result()
-        rejections = tuple(
-            Rejection(rejection.stream, rejection.index, _invalid(rejection)) for rejection in response.rejections
-        )
-        return PublishResult(
-            response.accepted,
-            response.rejected,
-            rejections,
-            response.repeats,
-            response.late,
-            response.undecided,
-        )
+            return result_of(self._call.result())
 
     def cancel(self) -> None:
         """Cancel the call; what was sent may have been accepted."""
@@ -309,58 +299,172 @@ class EventStream:
             self._call.result()
 
 
-def sender_name(kind: str) -> str:
-    """Return the name of the sender of marks from this process."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container may have no name for its user
-        user = str(os.getuid())
-    return f"{kind}:{user}@{socket.gethostname()}"
+class AsyncIngestClient:
+    """A client that publishes events for asyncio; parameters and errors are those of `IngestClient`.
+
+    It belongs to the event loop in which it is first used.
+
+    Examples
+    --------
+    ::
+
+        async with AsyncIngestClient("127.0.0.1:8000") as client:
+            await client.publish("departed", {"flight": "UA1", "at": "2013-01-01T10:00:00Z", "tail": "N1"})
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float = 60.0,
+        retries: int = 4,
+        concurrency: int = 64,
+        sender: str | None = None,
+    ) -> None:
+        self._sender = sender_name("client") if sender is None else sender
+        self._connection = AsyncConnection(CallRules(Peer("ingest", address), timeout, retries, concurrency))
+
+    @cached_property
+    def _stub(self) -> Any:
+        return ingest_pb2_grpc.IngestServiceStub(self._connection.channel)  # type: ignore[no-untyped-call]
+
+    async def publish(self, stream: str, event: Event, *, timeout: float | None = None) -> None:
+        """Publish one event: see `IngestClient.publish`."""
+        request = ingest_pb2.PublishRequest(stream=stream, event=encode(event))
+        await self._connection.call(self._stub.Publish, request, timeout)
+
+    async def publish_stream(
+        self,
+        stream: str,
+        events: AsyncIterable[Event] | Iterable[Event],
+        batch: int = 1_000,
+        *,
+        decide: bool = False,
+        timeout: float = math.inf,
+    ) -> PublishResult:
+        """Publish any number of events of one stream, in order: see `IngestClient.publish_stream`."""
+
+        async def publish_all(timeout_s: float | None) -> PublishResult:
+            async with self.stream(decide=decide, timeout=timeout_s) as open_stream:
+                async for run in _batches(events, batch):
+                    await open_stream.send(stream, run)
+                return await open_stream.finish()
+
+        if isinstance(events, Sequence):
+            return await self._connection.retry(publish_all, timeout)
+        return await publish_all(None if timeout == math.inf else timeout)
+
+    async def mark(
+        self, stream: str, until: int | datetime, *, confirm: bool = False, timeout: float | None = None
+    ) -> None:
+        """State that no event of a stream before a time follows: see `IngestClient.mark`."""
+        await self._send(stream, Note(mark_of(until), confirm=confirm), timeout)
+
+    async def withdraw_marks(
+        self, stream: str, until: int | datetime | None = None, *, timeout: float | None = None
+    ) -> None:
+        """Withdraw marks of a stream: see `IngestClient.withdraw_marks`."""
+        await self._send(stream, Note(mark_of(until), withdraw=True), timeout)
+
+    def stream(self, *, decide: bool = False, timeout: float | None = None) -> AsyncEventStream:
+        """Open a stream to send events of any streams, interleaved: see `IngestClient.stream`."""
+        return AsyncEventStream(
+            self._stub, self._connection.errors, decide=decide, sender=self._sender, timeout=timeout
+        )
+
+    async def close(self) -> None:
+        """End the calls under way, and close the connection."""
+        await self._connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _send(self, stream: str, note: Note, timeout: float | None) -> None:
+        requests = [*requests_of(stream, (), note, decide=False, sender=self._sender)]
+        await self._connection.call(self._stub.PublishStream, requests, timeout)
 
 
-def _microseconds(until: int | datetime) -> int:
-    return until if isinstance(until, int) else microseconds(until)
+class AsyncEventStream:
+    """One call that sends many events, for asyncio. `send` waits while the service is not ready for more."""
+
+    def __init__(
+        self,
+        stub: Any,
+        errors: Callable[[], AbstractContextManager[None]],
+        *,
+        decide: bool = False,
+        sender: str = "",
+        timeout: float | None = None,
+    ) -> None:
+        self._sender = sender
+        self._errors = errors
+        self._decide = decide
+        with errors():
+            self._call = stub.PublishStream(timeout=timeout)
+        self._end = StreamEnd(self._call)
+
+    async def send(
+        self,
+        stream: str,
+        events: Sequence[bytes],
+        *,
+        mark: int = 0,
+        end: bool = False,
+        confirm: bool = False,
+        withdraw: bool = False,
+    ) -> None:
+        """Send events: see `EventStream.send`."""
+        note = Note(mark, end, confirm, withdraw)
+        for request in requests_of(stream, events, note, decide=self._decide, sender=self._sender):
+            try:
+                await self._call.write(request)
+            except (grpc.RpcError, asyncio.InvalidStateError):
+                await self._raise_ended()
+
+    async def finish(self) -> PublishResult:
+        """End the stream of events; return once all are durable: see `EventStream.finish`."""
+        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):  # the answer says why the call has ended
+            await self._call.done_writing()
+        with self._errors():
+            async with self._end.status():
+                return result_of(await self._call)
+
+    def cancel(self) -> None:
+        """Cancel the call; what was sent may have been accepted."""
+        self._call.cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if not self._call.done():
+            self.cancel()
+
+    async def _raise_ended(self) -> None:
+        with self._errors():
+            async with self._end.status():
+                await self._call
 
 
-def _encode(event: bytes | Mapping[str, Any]) -> bytes:
-    return event if isinstance(event, bytes) else msgspec.json.encode(event)
-
-
-def _runs(events: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """Split the events into requests of a bounded size."""
-    start = size = 0
-    for index, event in enumerate(events):
-        if size and (size + len(event) > _REQUEST_BYTES or index - start >= _REQUEST_EVENTS):
-            yield events[start:index]
-            start, size = index, 0
-        size += len(event)
-    if start < len(events):
-        yield events[start:]
-
-
-def _invalid(rejection: ingest_pb2.Rejection) -> InvalidEvent:
-    return InvalidEvent(rejection.field, rejection.value, rejection.expected)
-
-
-def _error_of(error: grpc.RpcError, address: str) -> HeadraceError:
-    """Return headrace's own error for a gRPC status."""
-    status, details = error.code(), error.details() or ""
-    trailing: Any = error.trailing_metadata() or ()
-    for key, value in trailing:
-        if key == _REJECTION:
-            return _invalid(ingest_pb2.Rejection.FromString(value))
-    if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return Overloaded(f"ingest at {address}: {details}", retry_delay(dict(trailing)) or 1.0)
-    if status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
-        return Unavailable(f"ingest at {address} does not answer: {details}")
-    if status in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
-        return _Refused(details)
-    return HeadraceError(f"ingest at {address}: {status.name}: {details}")
-
-
-class _Refused(InvalidRequest):
-    """A request that the service refused, with the service's message."""
-
-    def __init__(self, message: str) -> None:
-        Exception.__init__(self, message)
-        self.field, self.value, self.expected = "", "", ""
+async def _batches(events: AsyncIterable[Event] | Iterable[Event], size: int) -> AsyncIterator[list[bytes]]:
+    """Group events into encoded batches."""
+    if not isinstance(events, AsyncIterable):
+        remaining = iter(events)
+        while run := [encode(event) for event in islice(remaining, size)]:
+            yield run
+        return
+    run = []
+    async for event in events:
+        run.append(encode(event))
+        if len(run) == size:
+            yield run
+            run = []
+    if run:
+        yield run

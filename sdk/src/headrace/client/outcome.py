@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from headrace.client.ingest import Rejection
 from headrace.client.merging import Origins, Source
+from headrace.client.publishing import Rejection
 from headrace.errors import InvalidEvent
 
 

@@ -10,10 +10,11 @@ from typing import Literal, Protocol
 
 import redis
 
-from headrace.client.ingest import EventStream, IngestClient, sender_name
+from headrace.client.ingest import EventStream, IngestClient
 from headrace.client.merging import BEFORE_ALL, Origins, Row, Source, merge, sources_of
 from headrace.client.outcome import RejectedRow, rejected_rows
 from headrace.client.pacing import ClosedLoop, Pace, Slowest, TimedPace
+from headrace.client.publishing import sender_name
 from headrace.definition import LoopDefinition, StreamDefinition
 from headrace.engine.marks import Marking
 from headrace.errors import InvalidRequest, Unavailable

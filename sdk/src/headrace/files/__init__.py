@@ -1,4 +1,4 @@
-"""Reading events from files (CSV, JSON Lines, Parquet; gzipped or not) in bounded memory."""
+"""Reading events from files (CSV, JSON Lines, Parquet; gzipped or not) in bounded memory; internal."""
 
 from headrace.files.cells import cells_of
 from headrace.files.names import field_name

@@ -1,4 +1,4 @@
-"""``headrace dead-letters``."""
+"""``headrace dead-letters``; internal."""
 
 from __future__ import annotations
 

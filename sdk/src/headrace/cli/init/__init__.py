@@ -1,4 +1,4 @@
-"""``headrace init``: a loop file for an existing table of the user."""
+"""``headrace init``: a loop file for an existing table of the user; internal."""
 
 from headrace.cli.init.command import command
 

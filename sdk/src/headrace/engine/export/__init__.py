@@ -1,4 +1,4 @@
-"""Export of River models as ONNX.
+"""Export of River models as ONNX; internal.
 
 `check` finds out whether a model can be exported, `to_onnx` exports it, and `score_one` asks River for what the
 exported model computes. There is one converter per estimator; a whole pipeline becomes one graph of double operators,

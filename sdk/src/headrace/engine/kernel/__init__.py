@@ -1,1 +1,1 @@
-"""Fold, assemble and join: pure computation, the same online, offline and in the scorer."""
+"""Fold, assemble and join: pure computation, the same online, offline and in the scorer; internal."""

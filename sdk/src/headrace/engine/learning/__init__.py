@@ -1,4 +1,4 @@
-"""Models as functions of their logs of questions and answers, and their versions in published form."""
+"""Models as functions of their logs of questions and answers, and their versions in published form; internal."""
 
 from headrace.engine.learning.learning import Learning, Progress
 from headrace.engine.learning.ordered_sets import SortedSet, in_order

@@ -1,4 +1,4 @@
-"""Quality as of the question: how well each question was predicted when it was asked."""
+"""Quality as of the question: how well each question was predicted when it was asked; internal."""
 
 from headrace.engine.quality.baselines import Baseline, BinaryBaseline, MulticlassBaseline, RegressionBaseline
 from headrace.engine.quality.calibration import ReliabilityBin

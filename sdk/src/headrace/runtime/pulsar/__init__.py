@@ -1,1 +1,1 @@
-"""Pulsar: topics, positions, consuming in batches, producing, dead letters."""
+"""Pulsar: topics, positions, consuming in batches, producing, dead letters; internal."""

@@ -1,1 +1,1 @@
-"""Redis: rows, waiting pairs, fences and the status of services."""
+"""Redis: rows, waiting pairs, fences and the status of services; internal."""

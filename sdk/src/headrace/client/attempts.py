@@ -1,0 +1,109 @@
+"""The attempts of a call, without I/O: its deadline, which failures are tried again, and when; internal."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headrace.client.failures import RETRY_S, Peer
+from headrace.errors import DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
+
+#: Seconds between two attempts, at most, unless the service asks for more.
+_LONGEST_S = 2.0
+
+
+@dataclass(frozen=True)
+class CallRules:
+    """The rules of a client's calls.
+
+    Attributes
+    ----------
+    timeout
+        Seconds that a call may take, including its retries.
+    retries
+        How often a call is tried again.
+    concurrency
+        Calls under way at once; further ones wait.
+    """
+
+    peer: Peer
+    timeout: float
+    retries: int
+    concurrency: int
+
+    def __post_init__(self) -> None:
+        if not self.timeout > 0:
+            raise InvalidRequest("timeout", repr(self.timeout), "seconds, more than 0")
+        if self.retries < 0:
+            raise InvalidRequest("retries", repr(self.retries), "0 or more")
+        if self.concurrency < 1:
+            raise InvalidRequest("concurrency", repr(self.concurrency), "1 or more")
+
+
+class Attempts:
+    """The attempts of one call.
+
+    Every call of headrace may be repeated: scores are reads, and an event counts once, by its id.
+
+    Parameters
+    ----------
+    timeout
+        Seconds for this call; None for those of the rules.
+    """
+
+    def __init__(
+        self,
+        rules: CallRules,
+        timeout: float | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._rules = rules
+        self._timeout = rules.timeout if timeout is None else timeout
+        self._clock = clock
+        self._jitter = jitter
+        self._deadline = clock() + self._timeout
+        self._failures = 0
+
+    def remaining_s(self) -> float | None:
+        """Return the seconds until the deadline; None if there is none.
+
+        Raises
+        ------
+        DeadlineExceeded
+            It is over.
+        """
+        if self._deadline == math.inf:
+            return None
+        remaining = self._deadline - self._clock()
+        if remaining <= 0:
+            raise self.deadline_exceeded()
+        return remaining
+
+    def pause_after(self, error: Unavailable) -> float:
+        """Return the seconds after which the call is tried again.
+
+        Raises
+        ------
+        Unavailable
+            The error itself: it is final, or there is no time or no attempt left.
+        """
+        if isinstance(error, DeadlineExceeded) or self._failures >= self._rules.retries:
+            raise error
+        pause = min(RETRY_S * 2.0**self._failures, _LONGEST_S)
+        if isinstance(error, Overloaded):
+            pause = max(pause, error.retry_s)
+        # Callers that were refused together must not come back together.
+        pause *= 1.0 + self._jitter() / 2
+        if self._clock() + pause >= self._deadline:
+            raise error
+        self._failures += 1
+        return pause
+
+    def deadline_exceeded(self) -> DeadlineExceeded:
+        """Return the error of a call that got no answer, or no turn, in its time."""
+        return DeadlineExceeded(f"{self._rules.peer} does not answer: no answer within {self._timeout:g} s")

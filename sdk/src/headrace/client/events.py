@@ -1,0 +1,48 @@
+"""Events as clients send them: JSON, in requests of a bounded size; internal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+#: An event: its fields, or a JSON object.
+Event = bytes | str | Mapping[str, Any]
+
+#: Bytes and events of one request: services accept 16 MiB.
+_REQUEST_BYTES = 4 * 2**20
+
+
+def encode(event: Event) -> bytes:
+    """Return an event as a JSON object."""
+    if isinstance(event, bytes):
+        return event
+    return event.encode() if isinstance(event, str) else msgspec.json.encode(event)
+
+
+def runs(sizes: Iterable[int], most: int) -> Iterator[slice]:
+    """Split a sequence of things to send into runs of a bounded size: yield the place of each.
+
+    Parameters
+    ----------
+    sizes
+        Their sizes in bytes.
+    most
+        How many one run may have.
+
+    Examples
+    --------
+    >>> list(runs([1, 1, 1], 2))
+    [slice(0, 2, None), slice(2, 3, None)]
+    >>> list(runs([0], 2)), list(runs([], 2))
+    ([slice(0, 1, None)], [])
+    """
+    start = index = total = 0
+    for index, size in enumerate(sizes, 1):
+        if total and (total + size > _REQUEST_BYTES or index - start > most):
+            yield slice(start, index - 1)
+            start, total = index - 1, 0
+        total += size
+    if start < index:
+        yield slice(start, index)
