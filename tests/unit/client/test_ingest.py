@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 
 import grpc
 import pytest
 
+from headrace import Stream
 from headrace.client import AsyncIngestClient, IngestClient
 from headrace.errors import (
     ClientClosed,
@@ -63,6 +65,20 @@ def test_a_refused_event_raises_what_is_wrong_with_it(client: IngestClient) -> N
 @pytest.mark.parametrize(
     "failure", [Unavailable("away"), Overloaded("full", 0.01), grpc.StatusCode.CANCELLED], ids=lambda own: str(own)
 )
+class Clicked(Stream, key="page", time="at", id="click"):
+    click: str
+    at: datetime
+    page: str
+
+
+def test_a_record_is_published_to_its_stream(client: IngestClient, ingest: FakeIngest) -> None:
+    click = Clicked(click="c1", at=datetime(2026, 1, 2, tzinfo=UTC), page="p")
+    client.publish(Clicked, click)
+    assert client.publish_stream(Clicked, [click, {"click": "c2"}]).accepted == 2
+    assert {request.stream for request in ingest.requests} == {"clicked"}
+    assert [json.loads(event)["click"] for event in ingest.events] == ["c1", "c1", "c2"]
+
+
 def test_publishing_is_tried_again(
     client: IngestClient, ingest: FakeIngest, failure: HeadraceError | grpc.StatusCode
 ) -> None:

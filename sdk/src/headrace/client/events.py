@@ -7,8 +7,13 @@ from typing import Any
 
 import msgspec
 
-#: An event: its fields, or a JSON object.
-Event = bytes | str | Mapping[str, Any]
+from headrace.declare import Stream, event_json, stream_name
+
+#: An event: a record of its stream, its fields, or a JSON object.
+Event = bytes | str | Mapping[str, Any] | Stream
+
+#: A stream: its name, or its class.
+StreamLike = str | type[Stream]
 
 #: Bytes and events of one request: services accept 16 MiB.
 _REQUEST_BYTES = 4 * 2**20
@@ -18,7 +23,14 @@ def encode(event: Event) -> bytes:
     """Return an event as a JSON object."""
     if isinstance(event, bytes):
         return event
+    if isinstance(event, Stream):
+        return event_json(event)
     return event.encode() if isinstance(event, str) else msgspec.json.encode(event)
+
+
+def name_of(stream: StreamLike) -> str:
+    """Return the name of a stream."""
+    return stream if isinstance(stream, str) else stream_name(stream)
 
 
 def runs(sizes: Iterable[int], most: int) -> Iterator[slice]:

@@ -18,7 +18,7 @@ import grpc
 
 from headrace.client.attempts import CallRules
 from headrace.client.channels import AsyncConnection, Connection, StreamEnd
-from headrace.client.events import Event, encode
+from headrace.client.events import Event, StreamLike, encode, name_of
 from headrace.client.failures import Peer
 from headrace.client.publishing import Note, PublishResult, mark_of, requests_of, result_of, sender_name
 from headrace.v1 import ingest_pb2, ingest_pb2_grpc
@@ -67,13 +67,15 @@ class IngestClient:
         self._connection = Connection(CallRules(Peer("ingest", address), timeout, retries, concurrency))
         self._stub: Any = ingest_pb2_grpc.IngestServiceStub(self._connection.channel)  # type: ignore[no-untyped-call]
 
-    def publish(self, stream: str, event: Event, *, timeout: float | None = None) -> None:
+    def publish(self, stream: StreamLike, event: Event, *, timeout: float | None = None) -> None:
         """Publish one event; return once the broker has it durably.
 
         Parameters
         ----------
+        stream
+            Its name, or its class.
         event
-            Its fields, or a JSON object.
+            A record of the stream, its fields, or a JSON object.
         timeout
             Seconds for this call; by default those of the client.
 
@@ -86,12 +88,12 @@ class IngestClient:
         Unavailable
             The service or its broker does not answer; publishing the event again does no harm.
         """
-        request = ingest_pb2.PublishRequest(stream=stream, event=encode(event))
+        request = ingest_pb2.PublishRequest(stream=name_of(stream), event=encode(event))
         self._connection.call(self._stub.Publish, request, timeout)
 
     def publish_stream(
         self,
-        stream: str,
+        stream: StreamLike,
         events: Iterable[Event],
         batch: int = 1_000,
         *,
@@ -125,7 +127,7 @@ class IngestClient:
             with self.stream(decide=decide, timeout=timeout_s) as open_stream:
                 remaining = iter(events)
                 while run := [encode(event) for event in islice(remaining, batch)]:
-                    open_stream.send(stream, run)
+                    open_stream.send(name_of(stream), run)
                 return open_stream.finish()
 
         if isinstance(events, Sequence):
@@ -328,14 +330,14 @@ class AsyncIngestClient:
     def _stub(self) -> Any:
         return ingest_pb2_grpc.IngestServiceStub(self._connection.channel)  # type: ignore[no-untyped-call]
 
-    async def publish(self, stream: str, event: Event, *, timeout: float | None = None) -> None:
+    async def publish(self, stream: StreamLike, event: Event, *, timeout: float | None = None) -> None:
         """Publish one event: see `IngestClient.publish`."""
-        request = ingest_pb2.PublishRequest(stream=stream, event=encode(event))
+        request = ingest_pb2.PublishRequest(stream=name_of(stream), event=encode(event))
         await self._connection.call(self._stub.Publish, request, timeout)
 
     async def publish_stream(
         self,
-        stream: str,
+        stream: StreamLike,
         events: AsyncIterable[Event] | Iterable[Event],
         batch: int = 1_000,
         *,
@@ -347,7 +349,7 @@ class AsyncIngestClient:
         async def publish_all(timeout_s: float | None) -> PublishResult:
             async with self.stream(decide=decide, timeout=timeout_s) as open_stream:
                 async for run in _batches(events, batch):
-                    await open_stream.send(stream, run)
+                    await open_stream.send(name_of(stream), run)
                 return await open_stream.finish()
 
         if isinstance(events, Sequence):
