@@ -37,6 +37,7 @@ from headrace.watermark import ENDED, RESTING, UNKNOWN
 from headrace.wire.position import START, Position
 from headrace.wording import FIRST_TIME
 from headrace_feature.decoding import Decoded, decode
+from headrace_feature.key_placement import KeyPlacement
 from headrace_feature.outputs import OutputReached, VectorOutputs
 from headrace_feature.tenure import Tenure
 
@@ -104,6 +105,7 @@ class FoldWorker:
         self._outputs = outputs
         self._refusals = refusals
         self._heartbeat = heartbeat
+        self._key_placement = KeyPlacement(heartbeat)
         self._max_rows = max_rows
         self._clock = clock
         self._epochs: dict[PartitionId, int] = {}
@@ -215,6 +217,8 @@ class FoldWorker:
                 self._note_mark(partition, part.mark, None if refusals is None else refusals[0].reason)
             if refusals is None:
                 continue
+            if not part.is_note:
+                self._key_placement.check(state.stream, partition.partition, part.events)
             reasons: dict[int, InvalidEvent | None] = {part.valid[place]: reason for place, reason in refusals}
             reasons.update(part.invalid)
             self._heartbeat.count("resent", sum(reason is None for reason in reasons.values()))
