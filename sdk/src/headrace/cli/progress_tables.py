@@ -203,7 +203,7 @@ def _losses(status: ServiceStatus) -> list[str]:
         )
     if misplaced := counts.get("misplaced", 0):
         lines.append(
-            f"{counted(misplaced, 'event')} or more came on another partition than that of their key, where a repeat of "
-            "them would count twice: let their producer hash keys by `Murmur3_32Hash` (docs/topics.md)"
+            f"{counted(misplaced, 'event')} or more came on another partition than that of their key, where a repeat "
+            "would count twice: let their producer hash keys by `Murmur3_32Hash` (docs/topics.md)"
         )
     return lines
