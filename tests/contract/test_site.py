@@ -41,7 +41,7 @@ class Fetched(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the site; each warning ends the build."""
     folder = tmp_path_factory.mktemp("site")
-    command = [TOOLS / "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder]
+    command = [TOOLS / "mkdocs", "build", "--strict", "--site-dir", folder]
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), _NOWHERE)
     environment = os.environ | proxies | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
