@@ -13,7 +13,7 @@ from headrace.runtime.redis.status import Heartbeat
 _log = structlog.get_logger()
 
 #: Maximum number of events of a batch that are checked: a hash of a new key costs as much as folding its event.
-CHECKED = 256
+CHECKED = 64
 
 
 class KeyPlacement:
