@@ -49,7 +49,7 @@ class Java:
         self._folder = folder
         write, reader = programs("java")
         plain = re.sub(
-            r"Schema\.JSON\(SchemaDefinition.*?\.build\(\)\)", "Schema.JSON(departed.class)", write, flags=re.S
+            r"Schema\.JSON\(SchemaDefinition.*?\.build\(\)\)", "Schema.JSON(Departed.class)", write, flags=re.S
         )
         default = re.sub(r"\n *\.hashingScheme\(.*?\)", "", write)
         assert write not in (plain, default)

@@ -19,10 +19,10 @@ from tests.contract.repository import ROOT, TOOLS, said
 PUBLIC = {name.removeprefix("headrace."): name for name in ("headrace", "headrace.client", "headrace.embedded")}
 PUBLIC |= {"errors": "headrace.errors", "history": "headrace.history"}
 
-#: Nothing listens there: a build that wants to fetch something fails.
+#: No server listens there, so a build that fetches something fails.
 _NOWHERE = "http://127.0.0.1:9"
 
-#: What a browser fetches to show a page, by tag and attribute. Links of other pages are fetched when clicked only.
+#: Tags and attributes whose addresses a browser fetches to show a page.
 _FETCHED = {("script", "src"), ("img", "src"), ("iframe", "src"), ("link", "href"), ("source", "src")}
 
 
