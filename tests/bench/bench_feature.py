@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pulsar
 
-from examples.flights.prepare import prepare
 from headrace import declare, embedded
 from headrace.client.merging import merge, sources_of
 from headrace.definition import LoopDefinition
+from headrace.demo.dataset import prepare
 from headrace.engine.events import StreamCodec
 from headrace.runtime.pulsar.consumer import PartitionConsumer
 from headrace.runtime.pulsar.log_reader import LogReader
@@ -30,7 +30,7 @@ from headrace.runtime.pulsar.stream_schema import StreamSchema
 from headrace.wire import compiled_loop
 from headrace.wire.topics import END, Topics
 
-LOOP = Path(__file__).parents[2] / "examples" / "flights" / "loop.py"
+LOOP = Path(__file__).parents[2] / "sdk/src/headrace/demo/loop.py"
 
 
 def fill(client: pulsar.Client, loop: LoopDefinition, files: dict[str, Path]) -> int:

@@ -14,13 +14,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from examples.flights.prepare import prepare
 from headrace import embedded
 from headrace.client import play
+from headrace.demo.dataset import prepare
 from headrace.wire.times import Rest
 from tests.deadline import until
 
-LOOP = Path(__file__).parents[2] / "examples" / "flights" / "loop.py"
+LOOP = Path(__file__).parents[2] / "sdk/src/headrace/demo/loop.py"
 GOAL_S = 180
 
 

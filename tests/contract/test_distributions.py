@@ -48,7 +48,7 @@ def test_a_service_can_be_imported_with_nothing_but_what_it_brings(tmp_path: Pat
 def test_the_learner_builds_its_models_with_nothing_but_what_it_brings(tmp_path: Path) -> None:
     lay_out(closure("learner"), tmp_path)
     load = "from headrace import declare; declare.load(sys.argv[1]).learner('late_arrival')"
-    assert said(_python(load, ROOT / "examples/flights/loop.py", tmp_path, ROOT / "sdk/src")) == ""
+    assert said(_python(load, ROOT / "sdk/src/headrace/demo/loop.py", tmp_path, ROOT / "sdk/src")) == ""
 
 
 def test_what_a_service_does_not_bring_cannot_be_imported_so(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_the_lock_is_that_of_the_distributions() -> None:
 def test_all_that_is_imported_is_locked() -> None:
     locked = set(_locked(ROOT / "requirements.lock"))
     providers = packages_distributions()
-    folders = [ROOT / folder for folder in ("sdk", "services", "examples", "deploy", "tests")]
+    folders = [ROOT / folder for folder in ("sdk", "services", "deploy", "tests")]
     sources = [path for folder in folders for path in folder.rglob("*.py")]
     imported = {name: path for path in sources for name in _imports(path)}
     packages = {"headrace", *(f"headrace_{service}" for service in SERVICES)}

@@ -13,7 +13,7 @@ from tests.oracle.events import Event, Partition
 from tests.oracle.expressions import Value, evaluate
 from tests.oracle.windows import Row, aggregate, entity_of, rows_of, widest
 
-LOOP = Path(__file__).parents[2] / "examples" / "flights" / "loop.py"
+LOOP = Path(__file__).parents[2] / "sdk/src/headrace/demo/loop.py"
 
 
 def flight_vectors(streams: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, float]]:

@@ -16,10 +16,10 @@ import pandas as pd
 import pulsar
 import pytest
 
-from examples.flights.prepare import prepare
 from headrace import declare, embedded
 from headrace.cli.program import run
 from headrace.client import play
+from headrace.demo.dataset import prepare
 from headrace.runtime.pulsar.log_reader import LogReader
 from headrace.runtime.pulsar.producer import Producer
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
@@ -38,7 +38,7 @@ from tests.simulations import recorded as topics
 from tests.simulations.beside_river import Comparison, Told, compare
 from tests.simulations.recorded import Recorded
 
-LOOP = Path(__file__).parents[2] / "examples" / "flights" / "loop.py"
+LOOP = Path(__file__).parents[2] / "sdk/src/headrace/demo/loop.py"
 EVENTS = 20_000
 
 

@@ -56,7 +56,7 @@ class Up:
 
     def told(self) -> dict[str, Any]:
         """Return the contents of its `up.json`."""
-        found: dict[str, Any] = json.loads((self.data / "up.json").read_bytes())
+        found: dict[str, Any] = json.loads((self.data / "up.json").read_bytes())["body"]
         return found
 
     def run(self, *words: str, code: int = 0, pause: float = 0.0, shows: str = "", by: int | None = None) -> str:

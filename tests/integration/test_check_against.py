@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import msgspec
 import pulsar
 import pytest
 
 from headrace import declare, embedded
 from headrace.cli.program import run
 from headrace.embedded.locks import DirectoryLock
-from headrace.embedded.running import UpFile
+from headrace.embedded.running import UP_FILE, UpFile
 from headrace.runtime.pulsar.admin import Admin
 from headrace.runtime.pulsar.producer import Producer
 from headrace.runtime.pulsar.provisioning import provision
@@ -88,7 +87,7 @@ def site(tmp_path: Path, place: Place) -> Iterator[Site]:
             pids={},
             partitioned=place.admin_url is not None,
         )
-        (site.data / "up.json").write_bytes(msgspec.json.encode(up))
+        (site.data / "up.json").write_bytes(UP_FILE.encode(up))
         yield site
 
 

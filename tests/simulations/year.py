@@ -23,13 +23,13 @@ from typing import Any
 
 import pandas as pd
 
-from examples.flights import prepare
-from examples.flights.board import line
-from examples.flights.demo import LOOP
-from examples.flights.playing import Playing
-from examples.flights.watch import MODEL, Sample, Watcher
 from headrace import declare, embedded
 from headrace.definition import ModelDefinition
+from headrace.demo import dataset
+from headrace.demo.board import line
+from headrace.demo.demo import LOOP
+from headrace.demo.playback import Playing
+from headrace.demo.samples import MODEL, Sample, Watcher
 from headrace_learner.checkpoint import Checkpoints
 from tests.deadline import until
 from tests.oracle.delayed import Questions, evaluate
@@ -77,7 +77,7 @@ def main() -> int:
 def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
     """Play, compare and print; return the figures."""
     say("preparing the flights of 2013")
-    files = prepare.write(directory / "events", first_months(months))
+    files = dataset.write(directory / "events", first_months(months))
     loaded = declare.load(LOOP)
     model = loaded.definition.model(MODEL)
     data = directory / "loop"
@@ -122,7 +122,7 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
 
 def first_months(months: int) -> dict[str, pd.DataFrame]:
     """Return the events of all streams up to the end of a month of 2013."""
-    tables = prepare.streams()
+    tables = dataset.streams()
     if months == 12:
         return tables
     end = pd.Timestamp(2013, months + 1, 1, tz="UTC")

@@ -14,6 +14,7 @@ from headrace.cli import program
 from headrace.cli.failures import Refused, explain_failure
 
 _COMMANDS = (
+    "demo",
     "init",
     "check",
     "compile",

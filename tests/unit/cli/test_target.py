@@ -7,13 +7,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import click
-import msgspec
 import pytest
 
 from headrace.cli.target import find
 from headrace.embedded.locks import DirectoryLock
-from headrace.embedded.running import UpFile
-from headrace.errors import Unavailable
+from headrace.embedded.running import UP_FILE, UpFile
+from headrace.errors import NewerFormat, Unavailable
 
 
 class Home:
@@ -37,7 +36,7 @@ class Home:
             addresses={},
             pids={},
         )
-        (data / "up.json").write_bytes(msgspec.json.encode(up))
+        (data / "up.json").write_bytes(UP_FILE.encode(up))
         return data
 
     def run(self, loop: str) -> Path:
@@ -81,6 +80,13 @@ def test_one_that_does_not_run_is_said(home: Home) -> None:
     home.run("flights")
     with pytest.raises(Unavailable, match="loop 'crashed' does not run"):
         find("crashed")
+
+
+def test_a_loop_of_a_newer_version_is_named_with_what_reads_it(home: Home) -> None:
+    file = home.run("flights") / "up.json"
+    file.write_bytes(file.read_bytes().replace(b'"format":1,"version":"0.1"', b'"format":2,"version":"9.9"'))
+    with pytest.raises(NewerFormat, match=r"9\.9"):
+        find("flights")
 
 
 def test_one_that_is_still_starting_does_not_run_yet(home: Home) -> None:

@@ -22,7 +22,7 @@ from headrace.v1.dead_letter_pb2 import DeadLetter
 from headrace.v1.vector_pb2 import Value
 from headrace.wire.position import START
 
-FLIGHTS = Path(__file__).parents[3] / "examples" / "flights" / "loop.py"
+FLIGHTS = Path(__file__).parents[3] / "sdk/src/headrace/demo/loop.py"
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from headrace.wording import did_you_mean, quoted
 
 # Each command is `headrace.cli.<module>.command`. Its line is repeated here, so that `headrace --help` loads none.
 _COMMANDS = {
+    "demo": ("demo", "Learn from a year of flights, on this machine."),
     "init": ("init", "Write a loop file for a table of yours."),
     "check": ("check", "Explain a loop file, or name its mistakes and their cures."),
     "compile": ("compile", "Write the compiled loop that services start from."),

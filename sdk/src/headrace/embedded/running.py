@@ -22,6 +22,7 @@ from headrace.runtime.pulsar.admin import Admin
 from headrace.runtime.pulsar.provisioning import provision
 from headrace.runtime.settings import ServiceSettings
 from headrace.wire import compiled_loop
+from headrace.wire.document import Document
 
 if TYPE_CHECKING:
     from headrace.runtime.redis.status import ServiceStatus
@@ -54,18 +55,28 @@ class UpFile(msgspec.Struct, kw_only=True):
     partitioned: bool = True
 
 
+UP_FILE = Document[UpFile]("up", UpFile)
+
+
 def data_directory(loop: str) -> Path:
     """Return the directory of a loop's state, unless `--data` or ``HEADRACE_DATA`` sets another."""
     return Path(os.environ.get("HEADRACE_DATA") or HOME / loop)
 
 
 def read_up_file(data: Path) -> UpFile | None:
-    """Return how to reach the loop that runs on a data directory; None if none does."""
+    """Return how to reach the loop that runs on a data directory; None if none does.
+
+    Raises
+    ------
+    Unreadable
+        The loop runs by another version of headrace, or its file is damaged.
+    """
     if not is_held(data / UP_LOCK):
         return None  # ignore a file that a crash left behind
+    file = data / "up.json"
     try:
-        return msgspec.json.decode((data / "up.json").read_bytes(), type=UpFile)
-    except (FileNotFoundError, msgspec.DecodeError):
+        return UP_FILE.decode(file.read_bytes(), str(file))
+    except FileNotFoundError:
         return None  # still starting
 
 
@@ -292,7 +303,7 @@ def with_one_partition(loop: LoopDefinition) -> LoopDefinition:
 @contextmanager
 def _publish(running: RunningLoop) -> Iterator[None]:
     file = running.data / "up.json"
-    replace_private(file, msgspec.json.format(msgspec.json.encode(running.describe()), indent=1) + b"\n")
+    replace_private(file, UP_FILE.encode(running.describe()))
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from examples.flights.watch import Sample
+from headrace.demo.samples import Sample
 from headrace.wire.times import Rest, WireTime
 
 _BARS = "▁▂▃▄▅▆▇█"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from examples.flights.prepare import ASKED_BEFORE
-from examples.flights.watch import MODEL
+from headrace.demo.dataset import ASKED_BEFORE
+from headrace.demo.samples import MODEL
 from headrace.errors import Unavailable
 
 _FIELDS = ("carrier", "number", "origin", "dest", "tail", "distance")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import redis
 
-from examples.flights.playing import Playing
+from headrace.demo.playback import Playing
 from headrace.embedded import RunningLoop
 from headrace.engine.quality import Point
 from headrace.errors import Unavailable

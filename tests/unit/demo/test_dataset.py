@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from examples.flights.prepare import first, streams, write
+from headrace.demo.dataset import first, streams, write
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from headrace import declare
 from headrace.definition import LoopDefinition
 
-LOOP = Path(__file__).parents[3] / "examples/flights/loop.py"
+LOOP = Path(__file__).parents[3] / "sdk/src/headrace/demo/loop.py"
 
 
 @pytest.fixture(scope="module")

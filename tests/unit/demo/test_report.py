@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from examples.flights.report import Story, Throughput, render
+from headrace.demo.report import Story, Throughput, render
 from headrace.engine.quality import Point
 
 METRICS = {"roc_auc": 0.76, "log_loss": 0.46, "accuracy": 0.8, "prior_log_loss": 0.55, "no_change_accuracy": 0.72}

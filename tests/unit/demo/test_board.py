@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 from rich.console import Console
 
-from examples.flights import board
-from examples.flights.watch import Sample
+from headrace.demo import board
+from headrace.demo.samples import Sample
 from headrace.engine.quality import Point
 from headrace.wire.times import Rest, WireTime
 

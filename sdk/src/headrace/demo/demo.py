@@ -1,19 +1,16 @@
-"""The demo: a year of flights, as fast as the loop can process it. ``make demo``, or ``make demo EVENTS=100000``.
-
-On a terminal it shows a board and stays up for questions; elsewhere it prints lines, asks one question and stops.
-The last line on standard output is one JSON object.
-"""
+"""The demo: a year of flights, as fast as the loop can process it."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -23,79 +20,70 @@ import pulsar
 from rich.console import Console
 from rich.live import Live
 
-from examples.flights import board, prepare, question
-from examples.flights.playing import Playing
-from examples.flights.report import Story, Throughput, render
-from examples.flights.served import Served, read_served
-from examples.flights.watch import MODEL, Sample, Watcher
 from headrace import embedded
+from headrace.demo import board, dataset, question
+from headrace.demo.first_prediction import FirstPrediction
+from headrace.demo.playback import Playing
+from headrace.demo.report import Story, Throughput, render
+from headrace.demo.samples import MODEL, Sample, Watcher
+from headrace.demo.served_quality import Served, read_served
 from headrace.embedded import RunningLoop
 from headrace.embedded.locks import is_held
-from headrace.errors import HeadraceError, Unavailable
+from headrace.errors import Unavailable
 
 LOOP = Path(__file__).with_name("loop.py")
 DATA = Path(".headrace/demo").absolute()
 
-# In the first few hundred events no flight has landed, so there is nothing to learn or to ask.
-_FEWEST = 1_000
 _SHOWN_EVERY_S = 1.0
 _LINE_EVERY_S = 5.0
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the demo and return the exit code."""
-    options = argparse.ArgumentParser(prog="python -m examples.flights", description="A year of flights, learned.")
-    options.add_argument("--events", type=_count, default=os.environ.get("EVENTS") or None, help="stop after so many")
-    events = options.parse_args(arguments).events
+def run(events: int | None) -> None:
+    """Run the demo over the first events of the year, or all of them.
+
+    Raises
+    ------
+    Unavailable
+        A demo is already running here, or a service does not come up.
+    """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        _demo(events)
-    except KeyboardInterrupt:
-        return 130
-    except HeadraceError as error:
-        _say(str(error))
-        return 1
-    return 0
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of events, such as 100000")
-    if int(text) < _FEWEST:
-        raise argparse.ArgumentTypeError(f"{text} events are too few for a flight to land: say {_FEWEST} or more")
-    return int(text)
-
-
-def _demo(events: int | None) -> None:
     if is_held(DATA / "up.lock"):
         raise Unavailable(f"a demo is running already, on {DATA}")
+    dataset.check()
     shutil.rmtree(DATA, ignore_errors=True)
-    _say("preparing the flights of 2013 ...")
-    files, total, event = _prepare(events)
-    _say("starting a broker, a store and four services ...")
-    with embedded.run(LOOP, data=DATA, report=_say) as running:
-        watcher = _play(running, files, total)
-        result = _conclude(running, watcher, event)
-        print(json.dumps(result), flush=True)
-        if sys.stdout.isatty():
-            _say(f"\nThe loop stays up for your questions, until Ctrl-C:\n\n  {question.command(event, DATA)}\n")
-            with suppress(KeyboardInterrupt):
-                threading.Event().wait()
+    DATA.mkdir(parents=True, mode=0o700)
+    began = time.monotonic()
+    _say("starting a broker, a store and four services, and preparing the flights of 2013 ...")
+    with ThreadPoolExecutor(1) as preparing:
+        prepared = preparing.submit(_prepare, events)
+        with embedded.run(LOOP, data=DATA, report=_say) as running:
+            files, total, event = prepared.result()
+            watcher = _play(running, files, total, began)
+            result = _conclude(running, watcher, event)
+            print(json.dumps(result), flush=True)
+            if sys.stdout.isatty():
+                _say(f"\nThe loop stays up for your questions, until Ctrl-C:\n\n  {question.command(event, DATA)}\n")
+                with suppress(KeyboardInterrupt):
+                    threading.Event().wait()
 
 
 def _prepare(events: int | None) -> tuple[dict[str, Path], int, str]:
     """Write the event files; return them, the number of events and the question to ask at the end."""
-    tables = prepare.first(events, prepare.streams())
-    files = prepare.write(DATA / "events", tables)
+    tables = dataset.first(events, dataset.streams())
+    files = dataset.write(DATA / "events", tables)
     return files, sum(map(len, tables.values())), question.question(tables)
 
 
-def _play(running: RunningLoop, files: Mapping[str, Path], total: int) -> Watcher:
+def _play(running: RunningLoop, files: Mapping[str, Path], total: int, began: float) -> Watcher:
     """Send the whole history and wait until it has been learned."""
     playing = Playing(running, files)
     watcher = Watcher(running, lambda: playing.sent)
     playing.start()
-    with _Board(total) if sys.stdout.isatty() else _Lines() as screen:
+    model = running.definition.model(MODEL)
+    with (
+        _Board(total) if sys.stdout.isatty() else _Lines() as screen,
+        FirstPrediction(running, model, screen.say, lambda: time.monotonic() - began),
+    ):
         watcher.until_ended(playing, lambda sample: screen.show(sample, watcher.rates()), _SHOWN_EVERY_S)
     return watcher
 
@@ -168,6 +156,8 @@ def _throughput(watcher: Watcher, final: Sample) -> Throughput:
 class _Screen(Protocol):
     def show(self, sample: Sample, rates: Mapping[str, float]) -> None: ...
 
+    def say(self, text: str) -> None: ...
+
 
 class _Board(Live):
     def __init__(self, total: int) -> None:
@@ -176,6 +166,9 @@ class _Board(Live):
 
     def show(self, sample: Sample, rates: Mapping[str, float]) -> None:
         self.update(board.board(sample, rates, self._total), refresh=True)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False)
 
 
 class _Lines:
@@ -192,6 +185,9 @@ class _Lines:
         if sample.wall_s >= self._next or sample.ended:
             self._next = sample.wall_s + _LINE_EVERY_S
             print(board.line(sample, rates), flush=True)
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
 
 
 def _say(text: str) -> None:
