@@ -1,1 +1,0 @@
-../../../examples/flights/loop.py
