@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pulsar
 
-from headrace import declare, embedded
+from headrace import compiler, embedded
 from headrace.client.merging import merge, sources_of
 from headrace.definition import LoopDefinition
 from headrace.demo.dataset import prepare
@@ -93,7 +93,7 @@ def worker(client: pulsar.Client, loop: LoopDefinition, environment: dict[str, s
 
 def main(events: int) -> dict[str, float]:
     """Measure both."""
-    loop = declare.load(LOOP).definition
+    loop = compiler.load(LOOP).definition
     with tempfile.TemporaryDirectory() as directory:
         data = Path(directory)
         files = prepare(data / "files", events)

@@ -37,8 +37,8 @@ class Landed(Stream, key="flight", time="at", id="flight"):
     at: datetime
     late: bool
 
-late = Label(Landed, of=Departed, value=col("late"), wait="48h")
-habit = View(Departed, by="tail", windows=["3h"], features={"mean_delay": Mean("delay_min")})
+late = Label(Landed, of=Departed, value=col("late"), within="48h")
+habit = View(Departed, by="tail", windows=["3h"], aggregates={"mean_delay": Mean("delay_min")})
 
 Model(
     "late_arrival",

@@ -47,7 +47,7 @@ def test_a_service_can_be_imported_with_nothing_but_what_it_brings(tmp_path: Pat
 
 def test_the_learner_builds_its_models_with_nothing_but_what_it_brings(tmp_path: Path) -> None:
     lay_out(closure("learner"), tmp_path)
-    load = "from headrace import declare; declare.load(sys.argv[1]).learner('late_arrival')"
+    load = "from headrace import compiler; compiler.load(sys.argv[1]).learner('late_arrival')"
     assert said(_python(load, ROOT / "sdk/src/headrace/demo/loop.py", tmp_path, ROOT / "sdk/src")) == ""
 
 

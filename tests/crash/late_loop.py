@@ -55,12 +55,14 @@ of_customer = View(
     Ordered,
     by="customer",
     windows=WINDOWS,
-    features={"orders": Count(), "spent": Sum("amount"), "spread": Std("amount"), "last": Last("amount")},
+    aggregates={"orders": Count(), "spent": Sum("amount"), "spread": Std("amount"), "last": Last("amount")},
 )
-of_courier = View(Delivered, by="courier", windows=WINDOWS, features={"mean": Mean("minutes"), "worst": Max("minutes")})
-of_visitor = View(Clicked, by="customer", windows=WINDOWS, features={"clicks": Count(), "seconds": Sum("seconds")})
+of_courier = View(
+    Delivered, by="courier", windows=WINDOWS, aggregates={"mean": Mean("minutes"), "worst": Max("minutes")}
+)
+of_visitor = View(Clicked, by="customer", windows=WINDOWS, aggregates={"clicks": Count(), "seconds": Sum("seconds")})
 
-late = Label(Delivered, of=Ordered, value=col(Delivered.minutes) > 9, id="order", wait="2h")
+late = Label(Delivered, of=Ordered, value=col(Delivered.minutes) > 9, id="order", within="2h")
 
 hasty = Model(
     "hasty",
@@ -69,5 +71,5 @@ hasty = Model(
     features=[of_customer, of_courier, of_visitor, Ordered.amount, Ordered.express],
     learner=lambda: StandardScaler() | LogisticRegression(),
     publish_every=100,
-    wait="150ms",
+    max_delay="150ms",
 )

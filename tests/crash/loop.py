@@ -57,7 +57,7 @@ of_customer = View(
     Ordered,
     by="customer",
     windows=WINDOWS,
-    features={
+    aggregates={
         "orders": Count(),
         "spent": Sum("amount"),
         "mean": Mean("amount"),
@@ -67,22 +67,24 @@ of_customer = View(
         "most": Max("amount"),
     },
 )
-of_shop = View(Ordered, by="shop", windows=WINDOWS, features={"orders": Count(), "mean": Mean("amount")})
+of_shop = View(Ordered, by="shop", windows=WINDOWS, aggregates={"orders": Count(), "mean": Mean("amount")})
 of_courier = View(
     Delivered,
     by="courier",
     windows=WINDOWS,
-    features={"mean": Mean("minutes"), "spread": Std("minutes"), "worst": Max("minutes"), "rides": Count()},
+    aggregates={"mean": Mean("minutes"), "spread": Std("minutes"), "worst": Max("minutes"), "rides": Count()},
 )
 of_visitor = View(
     Clicked,
     by="customer",
     windows=WINDOWS,
-    features={"clicks": Count(), "seconds": Sum("seconds"), "spread": Std("seconds"), "last": Last("seconds")},
+    aggregates={"clicks": Count(), "seconds": Sum("seconds"), "spread": Std("seconds"), "last": Last("seconds")},
 )
-of_both = View(Ordered, by=["customer", "courier"], windows="3h", features={"orders": Count(), "last": Last("amount")})
+of_both = View(
+    Ordered, by=["customer", "courier"], windows="3h", aggregates={"orders": Count(), "last": Last("amount")}
+)
 
-late = Label(Delivered, of=Ordered, value=col(Delivered.minutes) > 9, id="order", wait="2h")
+late = Label(Delivered, of=Ordered, value=col(Delivered.minutes) > 9, id="order", within="2h")
 
 linear = Model(
     "linear",

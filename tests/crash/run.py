@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headrace import declare
+from headrace import compiler
 from headrace.engine.learning import Learning, version_of
 from headrace.errors import CorruptState, Unavailable
 from headrace.runtime.pulsar.producer import Producer
@@ -228,7 +228,7 @@ def _unscored(site: Site, models: Sequence[str]) -> list[str]:
 
 def _seed_requests_model(site: Site) -> None:
     """Publish a first version of each model that learns from requests: without it no request is answered or logged."""
-    loaded = declare.load(site.loop_file)
+    loaded = compiler.load(site.loop_file)
     for model in site.loop.models:
         if model.vectors != "requests":
             continue

@@ -14,7 +14,7 @@ from typing import Self
 
 import redis
 
-from headrace import declare
+from headrace import compiler
 from headrace.embedded.child import Child
 from headrace.embedded.processes import SERVICES, Delays, Supervisor, Surroundings, Worker
 from headrace.embedded.servers import Store
@@ -55,7 +55,7 @@ class Site:
         self.grounds = grounds
         self.directory = directory
         self.loop_file = loop_file
-        self.loop = grounds.fits(declare.load(loop_file).definition)
+        self.loop = grounds.fits(compiler.load(loop_file).definition)
         self.store = Store(directory)
         self.stores: dict[str, Link] = {}
         self.addresses: dict[str, str] = {}

@@ -75,7 +75,7 @@ class Answer(Stream, key="id", time="at", id="id", lateness="0s", partitions={pa
     answer: {kind}
 
 
-outcome = Label(Answer, of=Row, value=col("answer"), wait="1h")
+outcome = Label(Answer, of=Row, value=col("answer"), within="1h")
 features = [{features}]
 linear = Model("linear", on=Row, label=outcome, features=features, learner=lambda: StandardScaler() | {linear}())
 tree = Model("tree", on=Row, label=outcome, features=features, learner=lambda: HoeffdingTreeClassifier())

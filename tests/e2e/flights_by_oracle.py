@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headrace import declare
+from headrace import compiler
 from headrace.definition import Aggregate, StreamDefinition
 from tests.oracle.events import Event, Partition
 from tests.oracle.expressions import Value, evaluate
@@ -24,7 +24,7 @@ def flight_vectors(streams: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[s
     streams
         The events of `scheduled`, `departed`, `arrived` and `weather`, with times in µs since the epoch.
     """
-    loop = declare.load(LOOP).definition
+    loop = compiler.load(LOOP).definition
     (model,) = loop.models
     judged = {stream.name: _accepted(stream, streams[stream.name]) for stream in loop.streams}
     rows = {view.name: rows_of(view, [judged[view.stream]]) for view in loop.views}

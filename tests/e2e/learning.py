@@ -10,7 +10,7 @@ from river import base, evaluate, linear_model, metrics, preprocessing, tree
 
 from headrace import embedded
 from headrace.client import IngestClient
-from headrace.declare import load as load_loop
+from headrace.compiler import load as load_loop
 from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.statehash import state_hash
 from tests.deadline import until

@@ -46,9 +46,9 @@ class Sold(Stream, key="shop", time="at", id="id"):
     late: bool
 
 
-sales = View(Sold, by="shop", windows=["10m", "1h"], features={"count": Count(), "mean": Mean("y"), "std": Std("y")})
+sales = View(Sold, by="shop", windows=["10m", "1h"], aggregates={"count": Count(), "mean": Mean("y"), "std": Std("y")})
 Model(
-    "m", on=Asked, label=Label(Sold, of=Asked, value=Sold.late, wait="1h", name="late"), features=[sales, Asked.x],
+    "m", on=Asked, label=Label(Sold, of=Asked, value=Sold.late, within="1h", name="late"), features=[sales, Asked.x],
     learner=lambda: StandardScaler() | LogisticRegression(), publish_every=100,
 )
 """

@@ -16,7 +16,7 @@ import pandas as pd
 import pulsar
 import pytest
 
-from headrace import declare, embedded
+from headrace import compiler, embedded
 from headrace.cli.program import run
 from headrace.client import play
 from headrace.demo.dataset import prepare
@@ -129,7 +129,7 @@ def loop_results(played: embedded.RunningLoop, recorded: Recorded) -> Told:
     """Return what the learner reports for the recorded log, and the final model of the running learner."""
     # Use the metrics of all examples: these events end before those that the demo scores.
     model = msgspec.structs.replace(played.definition.models[0], score_from=None)
-    scores, metrics = topics.asked_by_the_learner(model, declare.load(LOOP).learner(model.name), recorded)
+    scores, metrics = topics.asked_by_the_learner(model, compiler.load(LOOP).learner(model.name), recorded)
     checkpoint = next(played.data.rglob(f"{model.name}.ckpt"))
     learning = until(
         Checkpoints(checkpoint.parent, model).load,
@@ -141,12 +141,12 @@ def loop_results(played: embedded.RunningLoop, recorded: Recorded) -> Told:
 
 def flight_questions(played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded) -> Questions:
     """Return the questions with event times, as the events have them."""
-    return topics.flights(files, recorded, played.definition.label(played.definition.models[0].label).wait)
+    return topics.flights(files, recorded, played.definition.label(played.definition.models[0].label).within)
 
 
 def beside_river(recorded: Recorded, by_time: Questions, loop_results: Told) -> Comparison:
     """Compare the loop with River's evaluation: `python -m tests.simulations.year` does so over the whole year."""
-    loaded = declare.load(LOOP)
+    loaded = compiler.load(LOOP)
     model = loaded.definition.models[0].name
     places = evaluate(recorded.questions, loaded.learner(model))
     times = evaluate(by_time, loaded.learner(model), {*recorded.served.versions.tolist()})

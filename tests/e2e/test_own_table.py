@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace import declare, embedded
+from headrace import compiler, embedded
 from tests.contract.pages import blocks, commands, python_blocks
 from tests.contract.repository import ROOT
 from tests.deadline import until
@@ -67,7 +67,7 @@ def test_a_view_of_outcomes_is_a_stream_of_its_own(folder: Path) -> None:
     (folder / "both.py").write_text(
         text.replace("Model(\n", f"{fares.text}\nModel(\n").replace("    history,", "    history, fares,")
     )
-    loop = declare.load(folder / "both.py").definition
+    loop = compiler.load(folder / "both.py").definition
     assert "fares.mean.1h" in [feature.name for feature in loop.models[0].features]
     (folder / "leak.py").write_text(text.replace('"km": Mean("km")', '"fare": Mean("fare")'))
     done = run(folder, ["check", "leak.py"])

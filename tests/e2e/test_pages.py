@@ -38,8 +38,8 @@ class Scheduled(Stream, key="carrier", time="at", id="flight"):
     carrier: str
     distance: float
 
-late = Label({stream}, of=Scheduled, value=col("delay_min") > 15, wait="48h")
-habit = View({stream}, by="{by}", windows=["3h"], features={{"mean_delay": Mean("delay_min")}})
+late = Label({stream}, of=Scheduled, value=col("delay_min") > 15, within="48h")
+habit = View({stream}, by="{by}", windows=["3h"], aggregates={{"mean_delay": Mean("delay_min")}})
 
 Model(
     "late_arrival",

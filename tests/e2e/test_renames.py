@@ -36,8 +36,8 @@ class Sold(Stream, key="shop", time="at", id="id"):
     shop: str
     late: bool
 
-sales = View(Sold, by="shop", windows=["1h"], features={"count": Count()})
-late = Label(Sold, of=Asked, value=Sold.late, wait="1h")
+sales = View(Sold, by="shop", windows=["1h"], aggregates={"count": Count()})
+late = Label(Sold, of=Asked, value=Sold.late, within="1h")
 Model(
     "delay", on=Asked, label=late, features=[sales, Asked.price], learner=lambda: LogisticRegression(),
     publish_every=100,

@@ -37,7 +37,7 @@ class Outcome(Stream, key="payment", time="at", id="payment"):
     fraud: bool
 
 
-fraud = Label(Outcome, of=Payment, value=col("fraud"), wait="1h")
+fraud = Label(Outcome, of=Payment, value=col("fraud"), within="1h")
 Model("steady", on=Payment, label=fraud, features=[col("amount")], learner=lambda: LogisticRegression())
 Model("choking", on=Payment, label=fraud, features=[col("amount")], learner=lambda: LogisticRegression(AdaGrad()))
 """

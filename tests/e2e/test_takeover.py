@@ -18,7 +18,7 @@ import grpc
 import pulsar
 import pytest
 
-from headrace import declare, embedded
+from headrace import compiler, embedded
 from headrace.cli.program import run
 from headrace.definition import LoopDefinition
 from headrace.embedded import RunningLoop
@@ -157,7 +157,7 @@ def test_no_request_fails_while_a_changed_model_learns(
             requests = Requests(loop.addresses["scorer"])
             requests.start()
             until(lambda: requests.answers[old] > 20)
-            requests.address = closing.enter_context(next_scorer(declare.load(after).definition, loop, tmp_path))
+            requests.address = closing.enter_context(next_scorer(compiler.load(after).definition, loop, tmp_path))
             count = requests.answers.total()
             until(lambda: requests.answers.total() > count + 20 or requests.failures)
         with up(after) as loop:
@@ -238,7 +238,7 @@ def sales(loop: RunningLoop, at: int) -> dict[str, float]:
 def test_all_that_is_kept_is_enough_where_it_is_less_and_nothing_comes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fewer = ('value=Sold.late, wait="1h")', 'value=Sold.late, wait="1h", keep={False: 0.2})')
+    fewer = ('value=Sold.late, within="1h")', 'value=Sold.late, within="1h", keep={False: 0.2})')
     before, after, data = write(tmp_path, "shop.py"), write(tmp_path, "changed.py", fewer), tmp_path / "data"
     with embedded.run(before, data=data) as loop:
         send(loop, range(_EXAMPLES))

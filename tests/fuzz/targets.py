@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headrace import declare, files
+from headrace import compiler, files
 from headrace.definition import LoopDefinition, StreamDefinition
 from headrace.engine.events import StreamCodec
 from headrace.errors import HeadraceError
@@ -45,9 +45,9 @@ class Outcome(Stream, key="payment", time="at", id="payment"):
     at: datetime
     fraud: bool
 
-spent = View(Paid, by="card", windows=["1h", "1d"], features={"count": Count(), "mean": Mean("amount")})
-last = View(Paid, by="card", windows=["1d"], features={"amount": Last("amount")})
-fraud = Label(Outcome, of=Paid, value=Outcome.fraud, wait="1d")
+spent = View(Paid, by="card", windows=["1h", "1d"], aggregates={"count": Count(), "mean": Mean("amount")})
+last = View(Paid, by="card", windows=["1d"], aggregates={"amount": Last("amount")})
+fraud = Label(Outcome, of=Paid, value=Outcome.fraud, within="1d")
 features = [spent, last, Paid.amount, Paid.shop]
 Model("fraudulent", on=Paid, label=fraud, features=features, learner=HoeffdingTreeClassifier)
 """
@@ -91,7 +91,7 @@ def loop() -> LoopDefinition:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "fuzzed.py")
         path.write_text(_LOOP)
-        return declare.load(path).definition
+        return compiler.load(path).definition
 
 
 def _stream() -> StreamDefinition:

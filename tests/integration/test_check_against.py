@@ -10,7 +10,7 @@ from pathlib import Path
 import pulsar
 import pytest
 
-from headrace import declare, embedded
+from headrace import compiler, embedded
 from headrace.cli.program import run
 from headrace.embedded.locks import DirectoryLock
 from headrace.embedded.running import UP_FILE, UpFile
@@ -54,7 +54,7 @@ def site(tmp_path: Path, place: Place) -> Iterator[Site]:
         redis_url = stack.enter_context(embedded.store(tmp_path / "store")).url
         site = Site(tmp_path / "data", redis_url, place)
         site.data.mkdir()
-        loop = declare.load(site.file()).definition
+        loop = compiler.load(site.file()).definition
         (site.data / "loop.json").write_bytes(compiled_loop.encode(loop))
         if place.admin_url:
             provision(Admin(place.admin_url), loop, place.namespace)

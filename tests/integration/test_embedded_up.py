@@ -41,8 +41,8 @@ class Disputed(Stream, key="payment", time="at", id="payment"):
     at: datetime
     fraud: bool
 
-spent = View(Paid, by="card", windows=["1h"], features={"mean": Mean("amount"), "payments": Count()})
-fraud = Label(Disputed, of=Paid, value=col("fraud"), wait="48h")
+spent = View(Paid, by="card", windows=["1h"], aggregates={"mean": Mean("amount"), "payments": Count()})
+fraud = Label(Disputed, of=Paid, value=col("fraud"), within="48h")
 model = Model("fraudulent", on=Paid, label=fraud, features=[spent, Paid.amount], learner=lambda: LogisticRegression())
 """
 

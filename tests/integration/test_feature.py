@@ -15,7 +15,7 @@ import pulsar
 import pytest
 import redis
 
-from headrace import declare, embedded
+from headrace import compiler, embedded
 from headrace.embedded import Server
 from headrace.errors import Unavailable
 from headrace.runtime.pulsar.log_reader import LogReader
@@ -47,9 +47,9 @@ class Sold(Stream, key="shop", time="at", id="id"):
     shop: str
     late: bool
 
-sales = View(Sold, by="shop", windows=["1h"], features={"count": Count()})
+sales = View(Sold, by="shop", windows=["1h"], aggregates={"count": Count()})
 Model(
-    "m", on=Asked, label=Label(Sold, of=Asked, value=Sold.late, wait="1h", name="late"), features=[sales],
+    "m", on=Asked, label=Label(Sold, of=Asked, value=Sold.late, within="1h", name="late"), features=[sales],
     learner=lambda: LogisticRegression(),
 )
 """
@@ -180,7 +180,7 @@ __main__.main()
 def test_what_fails_at_the_start_is_got_over_or_ends_the_process(error: str, tmp_path: Path) -> None:
     """Check that the process does not keep running without doing anything."""
     (tmp_path / "loop.py").write_text(LOOP)
-    loop = declare.load(tmp_path / "loop.py").definition
+    loop = compiler.load(tmp_path / "loop.py").definition
     (tmp_path / "loop.json").write_bytes(compiled_loop.encode(loop))
     with (
         embedded.broker(tmp_path) as broker,

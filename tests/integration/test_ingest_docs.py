@@ -12,7 +12,7 @@ import pytest
 
 from headrace import embedded
 from headrace.cli.program import run
-from headrace.declare.compiling import compile as compile_loop
+from headrace.compiler import compile as compile_loop
 from headrace.definition import StreamDefinition
 from headrace.engine.events import StreamCodec
 from tests.brokers import Place

@@ -22,7 +22,7 @@ import pytest
 import redis
 from river import datasets, linear_model, preprocessing
 
-from headrace import declare, embedded
+from headrace import compiler, embedded
 from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
 from headrace.runtime.pulsar.log_ends import entries_of
 from headrace.runtime.pulsar.log_reader import LogReader
@@ -476,7 +476,7 @@ def test_a_full_disk_is_told_and_nothing_is_acknowledged(room: Room, running: Ca
 def test_a_version_comes_each_declared_seconds_though_examples_are_few(
     room: Room, running: Callable[[Worker], Worker]
 ) -> None:
-    room.model = msgspec.structs.replace(room.model, publish_seconds=0.05)
+    room.model = msgspec.structs.replace(room.model, publish_after=50_000)
     room.send(0, 70)
     worker = running(room.worker())
     eventually(lambda: worker.standing.published == 70)
@@ -552,7 +552,7 @@ class Told(Stream, key="id", time="at", id="id"):
     at: datetime
     yes: bool
 
-answer = Label(Told, of=Asked, value=col("yes"), wait="1h")
+answer = Label(Told, of=Asked, value=col("yes"), within="1h")
 bananas = Model("bananas", on=Asked, label=answer, features=[Asked.one, Asked.two], publish_every=500,
                 learner=lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression())
 """
@@ -563,7 +563,7 @@ def test_the_process_survives_kill_and_drains_on_sigterm(
 ) -> None:
     source = tmp_path / "loop.py"
     source.write_text(_LOOP)
-    loop = declare.load(source).definition
+    loop = compiler.load(source).definition
     (tmp_path / "loop.json").write_bytes(compiled_loop.encode(loop))
     room.model, room.topics = loop.models[0], place.topics(loop.name)
     environment = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pulsar
 import pytest
 
-from headrace import declare
+from headrace import compiler
 from headrace.cli.program import run
 from headrace.definition import LoopDefinition
 from headrace.errors import InvalidRequest
@@ -41,9 +41,9 @@ class Sold(Stream, key="shop", time="at", id="id", retention="forever"):
     shop: str
     late: bool
 
-sales = View(Sold, by="shop", windows=["1h"], features={"count": Count()})
+sales = View(Sold, by="shop", windows=["1h"], aggregates={"count": Count()})
 Model(
-    "m", on=Asked, label=Label(Sold, of=Asked, value=Sold.late, wait="1h", name="late"), features=[sales],
+    "m", on=Asked, label=Label(Sold, of=Asked, value=Sold.late, within="1h", name="late"), features=[sales],
     learner=lambda: LogisticRegression(), retention="7d",
 )
 """
@@ -59,7 +59,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def loop(file: Path) -> LoopDefinition:
-    return declare.load(file).definition
+    return compiler.load(file).definition
 
 
 @pytest.fixture

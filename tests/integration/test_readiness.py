@@ -17,7 +17,7 @@ import pytest
 import redis
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from headrace import declare, embedded
+from headrace import compiler, embedded
 from headrace.embedded.ports import HOST, free_port
 from headrace.embedded.processes import SERVICES
 from headrace.runtime.grpc.server import LIVE, UNREACHABLE
@@ -53,8 +53,8 @@ class Outcome(Stream, key="payment", time="at", id="payment"):
     fraud: bool
 
 
-spending = View(Payment, by="card", windows=["1h", "7d"], features={"mean": Mean("amount"), "count": Count()})
-fraud = Label(Outcome, of=Payment, value=col("fraud"), wait="30d")
+spending = View(Payment, by="card", windows=["1h", "7d"], aggregates={"mean": Mean("amount"), "count": Count()})
+fraud = Label(Outcome, of=Payment, value=col("fraud"), within="30d")
 
 Model(
     "fraudulent",
@@ -150,7 +150,7 @@ def running(
 ) -> Iterator[Process]:
     directory.mkdir(exist_ok=True)
     (directory / f"{NAME}.py").write_text(LOOP)
-    loaded = declare.load(directory / f"{NAME}.py")
+    loaded = compiler.load(directory / f"{NAME}.py")
     (directory / "loop.json").write_bytes(compiled_loop.encode(loaded.definition))
     process = Process(service, directory, broker, store, environment)
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from headrace import declare, embedded
+from headrace import compiler, embedded
 from headrace.definition import LoopDefinition
 from headrace.engine.kernel.partition import PartitionId, Progress, Reached, RowsId
 from headrace.runtime.redis.connection import connect
@@ -26,7 +26,7 @@ class Sold(Stream, key="shop", time="at", id="id"):
     at: datetime
     shop: str
 
-{name} = View(Sold, by="shop", windows=["1h"], features={{"count": Count()}}{was})
+{name} = View(Sold, by="shop", windows=["1h"], aggregates={{"count": Count()}}{was})
 """
 SOLD = PartitionId("sold", 0)
 
@@ -42,7 +42,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
 def load(folder: Path, name: str, was: str = "") -> LoopDefinition:
     file = folder / f"{name}.py"
     file.write_text(LOOP.format(name=name, was=f', was="{was}"' if was else ""))
-    return declare.load(file).definition
+    return compiler.load(file).definition
 
 
 def rows_of(loop: LoopDefinition) -> RowsId:

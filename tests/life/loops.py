@@ -69,29 +69,29 @@ class Rated(Stream, key="shop", time="at", id="rating", horizon="7d"):
 
 of_card = View(
     Paid, by="card", windows=["1h", "6h", "1d"], keep="6h",
-    features={{
+    aggregates={{
         "payments": Count(), "known": Count("amount"), "spent": Sum("amount"), "mean": Mean("amount"),
         "least": Min("amount"), "most": Max("amount"), "last": Last("amount"), "spread": Std("amount"),
     }},
 )
 of_shop = View(
     Outcome, by="shop", windows="6h", keep="6h", where=~col("fraud").is_missing(),
-    features={{"frauds": Sum("fraud"), "share": Mean("fraud"), "last": Last("fraud")}},
+    aggregates={{"frauds": Sum("fraud"), "share": Mean("fraud"), "last": Last("fraud")}},
 )
 {visitor} = View(
     Visited,{visitor_was} by="card", windows=["1h", "6h"], keep="6h", derive={{"long": col("seconds") > 60}},
-    features={{"visits": Count(), "seconds": Sum("seconds"), "long": Sum("long")}},
+    aggregates={{"visits": Count(), "seconds": Sum("seconds"), "long": Sum("long")}},
 )
 of_rating = View(
     Rated, by="shop", windows="{rating_days}d", keep="6h", resolution="1m",
-    features={{"stars": Mean("stars"), "ratings": Count()}},
+    aggregates={{"stars": Mean("stars"), "ratings": Count()}},
 )
 {night_view}
-{fraud} = Label(Outcome, of=Paid, value=col("fraud"), id="payment", wait="1h"{fraud_was})
-charged = Label(Outcome, of=Paid, value=col("fraud"), id="payment", wait="1h", absent=False, keep={{False: 0.5}})
-loss = Label(Outcome, of=Paid, value=col("loss"), id="payment", wait="{loss_hours}h", correct=True)
-later = Label(Paid, of=Paid, by="card", after="5m", wait="2h", value=col("amount"))
-refund = Label(Paid, of=Paid, value=col("refunded"), wait="1s")
+{fraud} = Label(Outcome, of=Paid, value=col("fraud"), id="payment", within="1h"{fraud_was})
+charged = Label(Outcome, of=Paid, value=col("fraud"), id="payment", within="1h", absent=False, keep={{False: 0.5}})
+loss = Label(Outcome, of=Paid, value=col("loss"), id="payment", within="{loss_hours}h", correct=True)
+later = Label(Paid, of=Paid, by="card", after="5m", within="2h", value=col("amount"))
+refund = Label(Paid, of=Paid, value=col("refunded"), within="1s")
 
 linear = Model(
     "linear", on=Paid, label={fraud}, publish_every=200,
@@ -123,7 +123,7 @@ quick = Model(
 _NIGHT_VIEW = """
 {name} = View(
     Paid, by="shop", windows="1h", keep="6h", derive={{"night": col("at").hour < 6}},
-    features={{"nights": Sum("night")}},
+    aggregates={{"nights": Sum("night")}},
 )
 """
 

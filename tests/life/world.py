@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from headrace import declare, embedded
+from headrace import compiler, embedded
 from headrace.client import IngestClient
 from headrace.embedded.processes import SERVICES
 from headrace_learner.checkpoint import Checkpoints
@@ -68,7 +68,7 @@ class World:
         self._partitions = partitions
         self._file.write_text(source(partitions))
         self._data = directory / "data"
-        self._loaded = declare.load(self._file)
+        self._loaded = compiler.load(self._file)
         self._options: dict[str, Any] = {"pulsar": "official"} if broker == "official" else {}
         self._environment = {"PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
         self._environment |= environment or {}
@@ -239,7 +239,7 @@ class World:
         self._running.close()
         before = {model.name: model.hash for model in self._loaded.definition.models}
         self._file.write_text(source(self._partitions, shape=action.shape))
-        self._loaded, now = declare.load(self._file), _now()
+        self._loaded, now = compiler.load(self._file), _now()
         self._up()
         # Use the loop as it runs: the embedded broker has no partitions.
         loop = self.loop.definition

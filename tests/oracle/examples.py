@@ -48,7 +48,7 @@ class Examples(NamedTuple):
 def examples_of(loop: LoopDefinition, model: ModelDefinition, judged: Judged) -> Examples:
     """Return the examples that a model's log must come to hold."""
     label = loop.label(model.label)
-    questions, repeated = _questions(judged[model.stream], label.wait)
+    questions, repeated = _questions(judged[model.stream], label.within)
     all_labels = list(labels_of(loop, model, judged))
     if label.after is not None:
         candidates, unmatched = _forecasts(questions, all_labels, label), list[Label]()
@@ -76,7 +76,7 @@ def examples_of(loop: LoopDefinition, model: ModelDefinition, judged: Judged) ->
 
 def _answer(label: LabelDefinition, question: Event, mine: list[Label], watermark: int) -> Label | None:
     """Return the label that counts, with the time at which it is known; None if there is none yet."""
-    end = question.time + label.wait
+    end = question.time + label.within
     if label.after is not None:
         # Take the first in event time, once no earlier one can come.
         first = min(mine, key=lambda answer: answer.time, default=None)
@@ -112,7 +112,9 @@ def _by_id(
     unmatched: list[Label] = []
     for answer in all_labels:
         # A label belongs to the earliest question of its id within the bound.
-        near = [question for question in questions.get(answer.of, []) if abs(answer.time - question.time) <= label.wait]
+        near = [
+            question for question in questions.get(answer.of, []) if abs(answer.time - question.time) <= label.within
+        ]
         if near:
             question = min(near, key=lambda question: question.time)
             candidates.setdefault((question.id, question.time), []).append(answer)
@@ -130,7 +132,7 @@ def _forecasts(questions: dict[str, list[Event]], all_labels: list[Label], label
     for group in questions.values():
         for question in group:
             labels = by_entity.get(str(question.fields[label.id]), [])
-            earliest, latest = question.time + (label.after or 0), question.time + label.wait
+            earliest, latest = question.time + (label.after or 0), question.time + label.within
             candidates[question.id, question.time] = [answer for answer in labels if earliest <= answer.time <= latest]
     return candidates
 

@@ -175,7 +175,7 @@ class VectorCheck:
         """Return whether a partition may have been idle or ended at a wall-clock time."""
         log, published = self._streams[stream][partition], self._published[stream][partition]
         seen = bisect_right(published, at - self._tolerance.delivery)
-        waited = self._model.wait is not None
+        waited = self._model.max_delay is not None
         if waited or seen == 0 or log[seen - 1].ends_history:
             return True
         return at - published[seen - 1] >= self._loop.idle - self._tolerance.clocks

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from headrace import declare, embedded
+from headrace import compiler, embedded
 from headrace.cli.program import run as headrace
 from headrace.client import IngestClient
 from headrace.embedded import RunningLoop
@@ -57,14 +57,16 @@ class Sold(Stream, key="shop", time="at", id="id"):
     shop: str
     late: bool
 
-sales = View(Sold, by="shop", windows=["1h"], features={"count": Count()})
-late = Label(Sold, of=Asked, value=Sold.late, wait="1h")
+sales = View(Sold, by="shop", windows=["1h"], aggregates={"count": Count()})
+late = Label(Sold, of=Asked, value=Sold.late, within="1h")
 Model(
     "delay", on=Asked, label=late, features=[sales, Asked.price],
     learner=lambda: StandardScaler() | LogisticRegression(), publish_every=100,
 )
 """
-ADDED = 'prices = View(Asked, by="shop", windows=["1h", "6h"], features={"mean": Mean("price"), "max": Max("price")})\n'
+ADDED = (
+    'prices = View(Asked, by="shop", windows=["1h", "6h"], aggregates={"mean": Mean("price"), "max": Max("price")})\n'
+)
 EDITS = (("late = Label(", f"{ADDED}late = Label("), ("[sales, Asked.price]", "[sales, Asked.price, prices]"))
 
 _SHOPS = 200
@@ -200,7 +202,7 @@ def simulate(folder: Path, examples: int, live: int, per_second: float, sample: 
             against = check_against(after, data)
             start = time.monotonic()
             say("the update begins: a scorer of the changed file starts beside the old one")
-            beside = closing.enter_context(next_scorer(declare.load(after).definition, loop, folder))
+            beside = closing.enter_context(next_scorer(compiler.load(after).definition, loop, folder))
             requests.addresses = (loop.addresses["scorer"], beside)
             time.sleep(_BEFORE_S)
             requests.leave([beside])

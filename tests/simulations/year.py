@@ -23,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 
-from headrace import declare, embedded
+from headrace import compiler, embedded
 from headrace.definition import ModelDefinition
 from headrace.demo import dataset
 from headrace.demo.board import line
@@ -78,7 +78,7 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
     """Play, compare and print; return the figures."""
     say("preparing the flights of 2013")
     files = dataset.write(directory / "events", first_months(months))
-    loaded = declare.load(LOOP)
+    loaded = compiler.load(LOOP)
     model = loaded.definition.model(MODEL)
     data = directory / "loop"
     played = play(files, data, model, say)
@@ -86,7 +86,7 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
     if learning is None:
         raise FileNotFoundError(f"the learner left no usable checkpoint in {data}")
     recorded = played.recorded
-    by_time = topics.flights(files, recorded, loaded.definition.label(model.label).wait)
+    by_time = topics.flights(files, recorded, loaded.definition.label(model.label).within)
     say("River, by the places in the log and by event times, and the learner's code over the log")
     start = time.monotonic()
     # Spawn, because this process has threads of the broker's client.

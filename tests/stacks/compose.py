@@ -66,8 +66,8 @@ class Outcome(Stream, key="payment", time="at", id="payment"):
     fraud: bool
 
 
-spending = View(Payment, by="card", windows=["1h", "7d"], features={"mean": Mean("amount"), "count": Count()})
-fraud = Label(Outcome, of=Payment, value=col("fraud"), wait="1h")
+spending = View(Payment, by="card", windows=["1h", "7d"], aggregates={"mean": Mean("amount"), "count": Count()})
+fraud = Label(Outcome, of=Payment, value=col("fraud"), within="1h")
 
 Model(
     "fraudulent",

@@ -1,4 +1,4 @@
-"""The compiled loop: `headrace.declare` makes it from a loop file, and services read nothing else.
+"""The compiled loop: `headrace.compiler` makes it from a loop file, and services read nothing else.
 
 It is plain data: a service needs neither the user's Python nor River to run it. Times and
 durations are integer microseconds; times count from the Unix epoch, in UTC.
@@ -202,8 +202,8 @@ class Keep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LabelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The outcome of an event of stream `of`, from an event of `stream` whose field `id` names it.
 
-    `absent` is the outcome of an event without any by the end of `wait`; None: it has none. With `correct`, the last
-    outcome within `wait` counts, otherwise the first. With `after` (µs) it is a forecast: `id` names a field that both
+    `absent` is the outcome of an event without any by the end of `within`; None: it has none. With `correct`, the last
+    outcome in time counts, otherwise the first. With `after` (µs) it is a forecast: `id` names a field that both
     streams share, and the first event that is at least `after` later has the outcome. The outcome becomes known at the
     time of its event, or at the time in the event's field `known_at`.
     """
@@ -214,7 +214,7 @@ class LabelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     id: str
     value: Expression
     type: FieldType
-    wait: int
+    within: int
     absent: float | str | None = None
     correct: bool = False
     keep: tuple[Keep, ...] = ()
@@ -249,7 +249,7 @@ _LOG = 3
 class ModelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model; `vectors` says where its vectors come from: "stream" or "requests".
 
-    `wait` bounds (wall clock, µs) how long a vector waits for the frontier; None: forever. `retention`
+    `max_delay` bounds (wall clock, µs) how long a vector waits until its views are complete; None: forever. `retention`
     is how long (wall clock, µs) the broker keeps its vectors and predictions, `examples_retention` how
     long its examples; None: forever.
     """
@@ -261,9 +261,10 @@ class ModelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     features: tuple[FeatureDefinition, ...]
     learner: str
     vectors: str = "stream"
-    wait: int | None = None
+    max_delay: int | None = None
     publish_examples: int = 5_000
-    publish_seconds: float | None = None
+    publish_after: int | None = None
+    """After this long (wall clock, µs) a version with new examples is published as well (None: never)."""
     score_from: int | None = None
     """Metrics count questions from this event time on (None: from the first)."""
     sources: str = ""

@@ -183,6 +183,20 @@ def did_you_mean(name: object, names: Iterable[str]) -> str:
     return f"Did you mean {quoted(close[0])}?" if close else ""
 
 
+def instead_of(name: str, choices: Iterable[str], kind: str) -> str:
+    """Return the cure for an unknown name: the one that was probably meant, or all that exist.
+
+    Examples
+    --------
+    >>> instead_of("x", ["flight", "at"], "fields"), instead_of("x", [], "fields")
+    ('Use one of its fields: flight, at.', 'There are no fields.')
+    """
+    names = list(choices)
+    if hint := did_you_mean(name, names):
+        return hint
+    return f"Use one of its {kind}: {', '.join(names)}." if names else f"There are no {kind}."
+
+
 def public_address(url: str) -> str:
     """Return a server's URL without user, password and options.
 

@@ -27,7 +27,7 @@ class Chargeback(Stream, key="payment", time="at", id="chargeback"):
     confirmed: bool
 
 
-spending = View(Paid, by="card", windows="1d", features={"payments": Count(), "mean": Mean("amount")})
+spending = View(Paid, by="card", windows="1d", aggregates={"payments": Count(), "mean": Mean("amount")})
 features = (
     col(Paid.amount).signed_log(),
     Paid.abroad,
@@ -43,13 +43,13 @@ def learner() -> object:
     return StandardScaler() | LogisticRegression(SGD(0.005), intercept_init=-6.2, intercept_lr=0.01)
 
 
-fraud = Label(Chargeback, of=Paid, id="payment", value=Chargeback.confirmed, wait="10d", absent=False, correct=True)
+fraud = Label(Chargeback, of=Paid, id="payment", value=Chargeback.confirmed, within="10d", absent=False, correct=True)
 thinned = Label(
     Chargeback,
     of=Paid,
     id="payment",
     value=Chargeback.confirmed,
-    wait="10d",
+    within="10d",
     absent=False,
     correct=True,
     keep={False: 0.05},

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headrace import declare
+from headrace import compiler
 from tests.oracle.events import judge
 from tests.simulations.fraud.calibration import Figures, figures, predictions, prior_log_loss
 from tests.simulations.fraud.comparison import differences
@@ -108,7 +108,7 @@ def _play(
 
 def _reckon(result: Simulation, payments: Payments, logs: Mapping[str, ExampleLog], say: Say) -> None:
     """Compute the quality of the predictions, and of some that ignore the weights."""
-    loaded = declare.load(LOOP)
+    loaded = compiler.load(LOOP)
     score_from = loaded.definition.model(ALL).score_from or 0
     scored = payments.closed & (payments.times >= score_from)
     probabilities: dict[str, Floats] = {}

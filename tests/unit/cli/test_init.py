@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headrace.cli.program import run
-from headrace.declare import load
+from headrace.compiler import load
 from headrace.definition import LoopDefinition, Task
 from headrace.files import read
 

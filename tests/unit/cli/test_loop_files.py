@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace import declare
+from headrace import compiler
 from headrace.cli.examples import example_command, example_event
 from headrace.cli.program import run
 from headrace.wire import compiled_loop
@@ -31,8 +31,8 @@ class Disputed(Stream, key="payment", time="at", id="payment"):
     at: datetime
     fraud: bool
 
-spent = View(Paid, by="card", windows=["1h"], features={"mean": Mean("amount")})
-fraud = Label(Disputed, of=Paid, value=col("fraud"), wait="48h")
+spent = View(Paid, by="card", windows=["1h"], aggregates={"mean": Mean("amount")})
+fraud = Label(Disputed, of=Paid, value=col("fraud"), within="48h")
 model = Model("fraudulent", on=Paid, label=fraud, features=[spent, Paid.online, Paid.at.hour],
               learner=lambda: LogisticRegression())
 """
@@ -47,7 +47,7 @@ def loop(tmp_path: Path) -> Path:
 
 def test_check_explains(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check", str(loop)]) == 0
-    assert capsys.readouterr().out == declare.explain(declare.load(loop).definition)
+    assert capsys.readouterr().out == compiler.explain(compiler.load(loop).definition)
 
 
 def test_check_names_the_mistakes(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +63,7 @@ def test_check_names_the_mistakes(loop: Path, capsys: pytest.CaptureFixture[str]
 def test_compile_writes_what_services_read(loop: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     compiled = loop.with_suffix(".json")
     assert run(["compile", str(loop), "-o", str(compiled)]) == 0
-    assert compiled_loop.decode(compiled.read_bytes()) == declare.load(loop).definition
+    assert compiled_loop.decode(compiled.read_bytes()) == compiler.load(loop).definition
     assert run(["compile", str(loop)]) == 0
     assert capsysbinary.readouterr().out == compiled.read_bytes()
 
@@ -74,7 +74,7 @@ def test_compile_into_nowhere_is_said(loop: Path, capsys: pytest.CaptureFixture[
 
 
 def test_the_example_event_has_what_features_and_keys_need(loop: Path) -> None:
-    compiled = declare.load(loop).definition
+    compiled = compiler.load(loop).definition
     event = example_event(compiled, compiled.models[0])
     assert event == {"at": "2026-01-31T12:00:00Z", "card": "A", "online": True}
     assert example_command(compiled).startswith('headrace score fraudulent --loop payments --event \'{"at"')

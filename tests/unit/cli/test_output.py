@@ -51,7 +51,7 @@ def test_an_exception_with_controls_is_one_visible_line(
     def fail(path: Path) -> None:
         raise ZeroDivisionError("\x1b[2J\u202e")
 
-    monkeypatch.setattr("headrace.declare.load", fail)
+    monkeypatch.setattr("headrace.compiler.load", fail)
     assert run(["check", str(tmp_path)]) == 1
     assert "\\u001b[2J\\u202e" in capsys.readouterr().err
     assert run(["\x1b[2Jfrob"]) == 2

@@ -115,7 +115,7 @@ def test_a_fault_is_a_line_and_on_request_a_traceback(
     def fail(path: Path) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("headrace.declare.load", fail)
+    monkeypatch.setattr("headrace.compiler.load", fail)
     assert program.run(["check", str(tmp_path)]) == 1
     assert capsys.readouterr().err == (
         "headrace: a fault of headrace itself: ZeroDivisionError: by zero (HEADRACE_DEBUG=1 shows where)\n"

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from headrace import Stream, View, col
+from headrace.compiler.mistakes import Mistakes
+from headrace.compiler.scope import Scope
 from headrace.declare.expressions import Expression, Selection
-from headrace.declare.mistakes import Mistakes
 from headrace.declare.operations import OPERATIONS
-from headrace.declare.resolving import Scope
 from headrace.definition import Apply, Column, FieldType, Literal
 from headrace.engine.kernel import expressions as kernel
 from headrace.errors import DefinitionError
@@ -149,7 +149,7 @@ def test_the_stream_says_which_fields_it_has() -> None:
 
 
 def test_a_value_beside_several_is_put_beside_each() -> None:
-    view = View(Event, by="name", windows="1h", features={}, name="view")
+    view = View(Event, by="name", windows="1h", aggregates={}, name="view")
     both = col("x").one_hot([1, 2])
     assert names(col("n") - both) == ["n - (x=1)", "n - (x=2)"]
     assert view.all.expressions == ()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace import declare
+from headrace import compiler
 from headrace.definition import LoopDefinition
 
 LOOP = Path(__file__).parents[3] / "sdk/src/headrace/demo/loop.py"
@@ -12,7 +12,7 @@ LOOP = Path(__file__).parents[3] / "sdk/src/headrace/demo/loop.py"
 
 @pytest.fixture(scope="module")
 def loop() -> LoopDefinition:
-    return declare.load(LOOP).definition
+    return compiler.load(LOOP).definition
 
 
 @pytest.mark.parametrize("view", ["departures", "arrivals"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace import declare
+from headrace import compiler
 from headrace.definition import LoopDefinition
 from headrace.embedded.schema_book import SchemaBook
 from headrace.errors import IncompatibleSchema
@@ -22,14 +22,14 @@ class Paid(Stream, key="card", time="at", id="payment"):
     card: str
     {field}
 
-paid = View(Paid, by="card", windows=["1h"], features={{"count": Count()}})
+paid = View(Paid, by="card", windows=["1h"], aggregates={{"count": Count()}})
 """
 
 
 def loop(path: Path, field: str) -> LoopDefinition:
     file = path / "payments.py"
     file.write_text(_LOOP.format(field=field))
-    return declare.load(file).definition
+    return compiler.load(file).definition
 
 
 def test_a_field_that_kept_events_lack_is_refused_until_it_is_optional(tmp_path: Path) -> None:

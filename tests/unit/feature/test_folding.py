@@ -539,7 +539,7 @@ def waiting_loop() -> LoopDefinition:
     definition = loop()
     (model,) = definition.models
     return msgspec.structs.replace(
-        definition, models=(msgspec.structs.replace(model, name="short", wait=10 * SECOND), model)
+        definition, models=(msgspec.structs.replace(model, name="short", max_delay=10 * SECOND), model)
     )
 
 

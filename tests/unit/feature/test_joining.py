@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from headrace import declare
+from headrace import compiler
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.engine.kernel.join import Entry, Index, Rule
 from headrace.engine.marks import MARK
@@ -46,7 +46,7 @@ class Told(Stream, key="id", time="at", id="id"):
     yes: bool
 
 Model(
-    "m", on=Asked, label=Label(Told, of=Asked, value=Told.yes, wait="1h", name="yes"), features=[Asked.x],
+    "m", on=Asked, label=Label(Told, of=Asked, value=Told.yes, within="1h", name="yes"), features=[Asked.x],
     learner=lambda: LogisticRegression(), vectors="{vectors}",
 )
 """
@@ -162,7 +162,7 @@ class Counts:
 def loop(folder: Path, vectors: str, features: str = "[Asked.x]") -> LoopDefinition:
     file = folder / "asking.py"
     file.write_text(LOOP.replace("{vectors}", vectors).replace("[Asked.x]", features))
-    return declare.load(file).definition
+    return compiler.load(file).definition
 
 
 def worker(definition: LoopDefinition, pairs: Pairs, log: Log) -> JoinWorker:
@@ -301,7 +301,7 @@ def test_a_changed_model_meets_no_pair_of_the_old_one_and_what_was_decided_stays
 def test_labels_find_events_whose_ids_are_integers_however_large(tmp_path: Path) -> None:
     file = tmp_path / "numbered.py"
     file.write_text(LOOP.replace("{vectors}", "stream").replace("id: str", "id: int"))
-    definition, log = declare.load(file).definition, Log()
+    definition, log = compiler.load(file).definition, Log()
     join = worker(definition, Pairs(definition), log)
     ids = [7, 2**53, 2**53 + 1]
     take(join, "features", numbered(definition, [str(id) for id in ids]))
@@ -527,7 +527,7 @@ class Told(Stream, key="id", time="at", id="event", lateness="1s", horizon="1h")
     yes: bool | None
 
 Model(
-    "m", on=Asked, label=Label(Told, of=Asked, id="id", value=Told.yes, wait="1h", name="yes"), features=[Asked.x],
+    "m", on=Asked, label=Label(Told, of=Asked, id="id", value=Told.yes, within="1h", name="yes"), features=[Asked.x],
 """
 
 
@@ -536,7 +536,7 @@ def telling(folder: Path) -> LoopDefinition:
     file = folder / "telling.py"
     head, tail = LOOP.partition("class Told")[0], LOOP.partition("    learner=")
     file.write_text(head + TELLING + "".join(tail[1:]).replace("{vectors}", "stream"))
-    return declare.load(file).definition
+    return compiler.load(file).definition
 
 
 def told(entry: int, *events: tuple[str, str, int, bool | None]) -> Batch:
@@ -745,7 +745,7 @@ def declared(folder: Path, label: str, features: str = "[Asked.x]") -> LoopDefin
     before, rest = LOOP.split("label=Label(")
     learner = rest.partition("features=")[2].replace("[Asked.x]", features).replace("{vectors}", "stream")
     file.write_text(f"{before}label={label}, features={learner}")
-    return declare.load(file).definition
+    return compiler.load(file).definition
 
 
 def entries(definition: LoopDefinition, log: Log) -> list[tuple[str, str, float]]:
@@ -765,7 +765,7 @@ def settle(join: JoinWorker) -> None:
 
 def test_an_outcome_that_is_absent_answers_by_the_watermark_of_labels(tmp_path: Path) -> None:
     definition = declared(
-        tmp_path, 'Label(Told, of=Asked, value=Told.yes, wait="1h", name="yes", absent=False, keep={False: 0.5})'
+        tmp_path, 'Label(Told, of=Asked, value=Told.yes, within="1h", name="yes", absent=False, keep={False: 0.5})'
     )
     pairs, log = Pairs(definition), Log()
     join = worker(definition, pairs, log)
@@ -810,7 +810,7 @@ class Read(Stream, key="patient", time="at", id="id"):
     x: float
 
 Model(
-    "m", on=Read, label=Label(Read, of=Read, by="patient", after="1s", wait="1m", value=Read.x, name="later"),
+    "m", on=Read, label=Label(Read, of=Read, by="patient", after="1s", within="1m", value=Read.x, name="later"),
     features=[Read.x], learner=lambda: LinearRegression(),
 )
 """
@@ -819,7 +819,7 @@ Model(
 def test_a_later_event_of_the_entity_answers_a_forecast(tmp_path: Path) -> None:
     file = tmp_path / "forecast.py"
     file.write_text(FORECAST)
-    definition = declare.load(file).definition
+    definition = compiler.load(file).definition
     pairs, log = Pairs(definition), Log()
     join = worker(definition, pairs, log)
     rows = [("a", 0, "p"), ("b", 500_000, "q"), ("c", 1_200_000, "p"), ("d", 1_400_000, "p"), ("e", 90_000_000, "q")]

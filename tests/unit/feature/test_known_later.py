@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headrace import declare
+from headrace import compiler
 from headrace.definition import LoopDefinition
 from headrace.runtime.pulsar.batch import Batch
 from headrace.wire.position import Position
@@ -35,7 +35,7 @@ class Trip(Stream, key="id", time="at", id="id", lateness="1s", time_format="us"
     x: float | None
 
 Model(
-    "m", on=Trip, label=Label(Trip, of=Trip, known_at="done", wait="1m", value=Trip.x, name="later"),
+    "m", on=Trip, label=Label(Trip, of=Trip, known_at="done", within="1m", value=Trip.x, name="later"),
     features=[Trip.at.hour], learner=lambda: LinearRegression(),
 )
 """
@@ -45,7 +45,7 @@ Model(
 def test_outcomes_known_later_are_those_of_the_oracle(tmp_path: Path, seed: int) -> None:
     file = tmp_path / "table.py"
     file.write_text(TABLE)
-    definition = declare.load(file).definition
+    definition = compiler.load(file).definition
     (model,), chance = definition.models, random.Random(seed)
     rows = [
         (f"t{n}", n * SECOND - chance.choice((0, 0, 500_000)), chance.choice((None, -2, 0, 3, 40, 70)))

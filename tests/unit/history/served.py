@@ -232,5 +232,5 @@ def _entries(vectors: Vectors, seq: int) -> LogEntries:
 
 
 def _with_wait(loop: LoopDefinition, wait: int | None) -> LoopDefinition:
-    models = tuple(msgspec.structs.replace(model, wait=wait) for model in loop.models)
+    models = tuple(msgspec.structs.replace(model, max_delay=wait) for model in loop.models)
     return msgspec.structs.replace(loop, models=models)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from headrace import declare
+from headrace import compiler
 from headrace.cli.against import as_text
 from headrace.definition import Field, FieldType, LoopDefinition
 from headrace.engine.events.schema import conflicts
@@ -21,7 +21,7 @@ DAY = 86_400_000_000
 def load(folder: Path, text: str) -> LoopDefinition:
     file = folder / "shop.py"
     file.write_text(text)
-    return declare.load(file).definition
+    return compiler.load(file).definition
 
 
 def test_the_page_shows_what_is_printed(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace import declare
+from headrace import compiler
 from headrace.definition import LoopDefinition
 from headrace.engine.events.schema import SchemaConflict
 from headrace.history.changes import Change, Facts, KeptEvents, Outcome, compare
@@ -33,8 +33,8 @@ class Sold(Stream, key="shop", time="at", id="id"):
     shop: str
     late: bool
 
-sales = View(Sold, by="shop", windows=["1h"], features={"count": Count()})
-late = Label(Sold, of=Asked, value=Sold.late, wait="1h")
+sales = View(Sold, by="shop", windows=["1h"], aggregates={"count": Count()})
+late = Label(Sold, of=Asked, value=Sold.late, within="1h")
 Model(
     "m", on=Asked, label=late, features=[sales, Asked.price],
     learner=lambda: LogisticRegression(),
@@ -42,7 +42,7 @@ Model(
 """
 
 #: A second view of the same stream.
-MORE = ("late = Label", 'week = View(Sold, by="shop", windows=["7d"], features={"n": Count()})\nlate = Label')
+MORE = ("late = Label", 'week = View(Sold, by="shop", windows=["7d"], aggregates={"n": Count()})\nlate = Label')
 
 Compare = Callable[..., dict[str, Change]]
 
@@ -57,7 +57,7 @@ def changed(tmp_path: Path) -> Compare:
             text = text.replace(old, new)
         file = tmp_path / "loop.py"
         file.write_text(text)
-        return declare.load(file).definition
+        return compiler.load(file).definition
 
     def compared(
         *edits: tuple[str, str], facts: Facts | None = None, before: tuple[tuple[str, str], ...] = ()
@@ -99,7 +99,7 @@ def test_a_new_view_is_filled_beside_the_old_one(changed: Compare) -> None:
 
 
 def test_a_new_view_of_another_stream_leaves_a_view_alone(changed: Compare) -> None:
-    asks = 'asks = View(Asked, by="shop", windows=["1h"], features={"n": Count()})\nlate = Label'
+    asks = 'asks = View(Asked, by="shop", windows=["1h"], aggregates={"n": Count()})\nlate = Label'
     changes = changed(("late = Label", asks))
     assert outcomes(changes) == {"view asks": "filled"}
     assert changes["view sales"].reason == ""
@@ -168,9 +168,9 @@ def test_the_old_version_answers_while_its_views_are_there(changed: Compare) -> 
 
 
 def test_another_label_remakes_its_models(changed: Compare) -> None:
-    changes = changed(('wait="1h"', 'wait="2h"'))
+    changes = changed(('within="1h"', 'within="2h"'))
     assert outcomes(changes) == {"label late": "remade", "model m": "remade"}
-    assert changes["label late"].reason.startswith("wait 1h → 2h;")
+    assert changes["label late"].reason.startswith("within 1h → 2h;")
     assert changes["model m"].reason == "label late changed: its examples from the kept events"
 
 

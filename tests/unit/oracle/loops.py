@@ -50,7 +50,7 @@ OF_CARD = ViewDefinition(
     SECOND,
     HOUR,
 )
-FRAUD = LabelDefinition("fraud", "outcome", "paid", "of", Column("fraud"), FieldType.BOOL, wait=MINUTE)
+FRAUD = LabelDefinition("fraud", "outcome", "paid", "of", Column("fraud"), FieldType.BOOL, within=MINUTE)
 MODEL = ModelDefinition(
     "model",
     "paid",

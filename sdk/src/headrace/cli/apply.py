@@ -32,12 +32,12 @@ def command(loop: Path, pulsar_admin: str, namespace: str | None) -> None:
     Example:
       headrace apply loop.py --pulsar-admin http://broker:8080
     """
-    from headrace import declare
+    from headrace import compiler
     from headrace.runtime.pulsar.admin import Admin
     from headrace.runtime.pulsar.provisioning import provision, topics_of
     from headrace.runtime.settings import ServiceSettings
 
-    definition = declare.load(loop).definition
+    definition = compiler.load(loop).definition
     options: dict[str, Any] = {"loop": Path(os.devnull), **({"namespace": namespace} if namespace else {})}
     settings = ServiceSettings(**options)
     token = settings.pulsar_token

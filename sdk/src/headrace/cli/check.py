@@ -37,14 +37,14 @@ def command(loop: Path, against: str | None, pulsar: str | None, pulsar_admin: s
       headrace check loop.py --against flights
       headrace check loop.py --against redis://store:6379/0 --pulsar pulsar://broker:6650
     """
-    from headrace import declare
+    from headrace import compiler
 
-    definition = declare.load(loop).definition
+    definition = compiler.load(loop).definition
     if against is not None:
         from headrace.cli.against import compare_with
 
         return compare_with(definition, against, pulsar, pulsar_admin, as_json)
     if as_json or pulsar:
         raise click.UsageError("--json and --pulsar belong to --against")
-    say(declare.explain(definition), nl=False)
+    say(compiler.explain(definition), nl=False)
     return 0

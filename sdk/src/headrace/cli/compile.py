@@ -19,10 +19,10 @@ def command(loop: Path, output: Path | None) -> None:
     Example:
       headrace compile loop.py -o loop.json
     """
-    from headrace import declare
+    from headrace import compiler
     from headrace.wire import compiled_loop
 
-    data = compiled_loop.encode(declare.load(loop).definition) + b"\n"
+    data = compiled_loop.encode(compiler.load(loop).definition) + b"\n"
     if output is None:
         say_bytes(data)
     else:

@@ -189,12 +189,12 @@ def _losses(status: ServiceStatus) -> list[str]:
     if (unmatched := counts.get("unmatched", 0)) > _UNMATCHED * labels:
         lines.append(
             f"{counted(unmatched, 'label')} found no question within the bound: do their ids name events of the "
-            "model's stream, and is the label's `wait` long enough?"
+            "model's stream, and is the label's `within` long enough?"
         )
     if (expired := counts.get("expired", 0)) > _EXPIRED * (examples + expired):
         lines.append(
-            f"{counted(expired, 'question')} had no label when the bound was over: is the label's `wait` long enough, "
-            "or did a mark come too early?"
+            f"{counted(expired, 'question')} had no label when the bound was over: is the label's `within` long "
+            "enough, or did a mark come too early?"
         )
     if late := counts.get("late", 0):
         lines.append(

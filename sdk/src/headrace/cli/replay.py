@@ -260,9 +260,9 @@ def _learner(file: Path, model: ModelDefinition) -> Callable[[], Any]:
     """Return a maker of the model's pipelines; the file is run when the first one is needed."""
 
     def make() -> Any:
-        from headrace import declare
+        from headrace import compiler
 
-        loop = declare.load(file)
+        loop = compiler.load(file)
         if loop.definition.model(model.name).hash != model.hash:
             raise CorruptState(f"model {model.name!r} in {file} is not that of the loop: nothing can be learned again")
         return loop.learner(model.name)

@@ -1,22 +1,19 @@
-"""Declaration of a loop: streams, views, labels, models; their checks; and compilation to a definition."""
+"""The words of a loop file: streams, views, labels and models, and the expressions that they are made of."""
 
 from headrace.declare.aggregates import Count, Last, Max, Mean, Min, Std, Sum
-from headrace.declare.compiling import compile
-from headrace.declare.explaining import explain
 from headrace.declare.expressions import Expression, Selection, col
 from headrace.declare.labels import Label
-from headrace.declare.loading import LoadedLoop, load
 from headrace.declare.loops import Loop
 from headrace.declare.models import Model
-from headrace.declare.streams import Stream
+from headrace.declare.streams import Field, Stream, event_json, stream_name
 from headrace.declare.views import View
 
 __all__ = [
     "Count",
     "Expression",
+    "Field",
     "Label",
     "Last",
-    "LoadedLoop",
     "Loop",
     "Max",
     "Mean",
@@ -28,7 +25,6 @@ __all__ = [
     "Sum",
     "View",
     "col",
-    "compile",
-    "explain",
-    "load",
+    "event_json",
+    "stream_name",
 ]

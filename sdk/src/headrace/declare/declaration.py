@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import ClassVar, Self
 
 from headrace.declare.place import Place
+from headrace.errors import DefinitionError
 
 _recording: ContextVar[list[object] | None] = ContextVar("headrace_recording", default=None)
 
@@ -18,6 +20,16 @@ class Declaration:
     """A view, label, model or loop as the file declares it."""
 
     kind = "declaration"
+    #: The options that had another name: the old name, and the present one.
+    renamed_options: ClassVar[Mapping[str, str]] = {}
+
+    def __new__(cls, *arguments: object, **options: object) -> Self:
+        """Refuse an option under its old name: Python's own error would not say the present one."""
+        for old, new in cls.renamed_options.items():
+            if old in options:
+                problem, cure = f"option {old} is called {new}", f"Write {new}= instead of {old}=."
+                raise DefinitionError(f"{Place.here()}: {cls.kind}", problem, cure)
+        return super().__new__(cls)
 
     def __init__(self, name: str | None, was: str | None = None) -> None:
         self.place = Place.here()

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import Literal, TypeAlias
+
+#: A duration as users write it.
+Duration: TypeAlias = str | timedelta
+
+#: How long the broker keeps a topic.
+Retention: TypeAlias = Duration | Literal["forever"]
 
 #: The length of each unit in µs, longest first.
 UNITS = {

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Generic, NoReturn, TypeAlias, TypeVar
+from typing import Generic, NoReturn, TypeAlias, TypeVar
 
-from headrace.declare.mistakes import mistake
 from headrace.declare.operations import OPERATIONS
 from headrace.declare.place import Place
-
-if TYPE_CHECKING:
-    from headrace.declare.streams import Stream
-    from headrace.declare.views import Row, View
+from headrace.errors import DefinitionError
 
 Result = TypeVar("Result")
 
-#: The type of an operand beside an expression. A type checker sees ``Departed.delay_min`` as its annotation.
+#: The types of an operand. For a type checker a field with a bare annotation, such as ``float``, has that type.
 Operand: TypeAlias = "Expression | float | str | bool | datetime | None"
+
+#: A field by its name, or as a column of its stream.
+FieldName: TypeAlias = "str | Expression"
 
 
 class Transforms(Generic[Result]):
@@ -189,9 +188,8 @@ class Expression(Transforms["Expression"]):
         return self._apply("not")
 
     def __bool__(self) -> NoReturn:
-        raise mistake(
-            Place.here(),
-            f"condition {self.name}",
+        raise DefinitionError(
+            f"{Place.here()}: condition {self.name}",
             "it has no truth value before there is an event",
             "Write & | ~ for and, or, not (with parentheses around comparisons), and (a < x) & (x < b) for a < x < b.",
         )
@@ -206,12 +204,11 @@ def stored_name(feature: Expression) -> str:
 
 
 class Column(Expression):
-    """A field of an event; its stream is set if it is known."""
+    """A field of an event, by its name."""
 
-    def __init__(self, column: str, stream: type[Stream] | None = None) -> None:
+    def __init__(self, column: str) -> None:
         super().__init__()
         self.column = column
-        self.stream = stream
 
     def _text(self, stored: bool) -> str:
         return str(self.column)
@@ -226,24 +223,6 @@ class Literal(Expression):
 
     def _text(self, stored: bool) -> str:
         return _parameter_text(self.value)
-
-
-class Read(Expression):
-    """One aggregate of a view over one of its windows, for the entity that an event names."""
-
-    def __init__(
-        self, view: View, aggregate: str, window: str, key: dict[str, str], place: Place | None = None
-    ) -> None:
-        super().__init__(place)
-        self.view = view
-        self.aggregate = aggregate
-        self.window = window
-        self.key = key
-
-    def _text(self, stored: bool) -> str:
-        view = self.view.state_name if stored else self.view.name
-        of = ",".join(f"{name}={field}" for name, field in self.key.items())
-        return f"{view}{f'.of({of})' if of else ''}.{self.aggregate}.{self.window}"
 
 
 class Operation(Expression):
@@ -336,12 +315,8 @@ class Selection(Transforms["Selection"]):
         return f"<features {', '.join(expression.name for expression in self.expressions)}>"
 
 
-#: The types that a model accepts as features. A type checker takes ``Departed.at.weekday`` for a method.
-Feature: TypeAlias = "Expression | Selection | View | Row | float | str | bool | datetime | Callable[[], int] | None"
-
-
 def col(column: Operand) -> Expression:
-    """Return a column by name, or (for type checkers, which see ``Departed.at`` as a datetime) as an expression.
+    """Return a column by name, or a field with a bare annotation as an expression, which it is not for type checkers.
 
     Examples
     --------
@@ -349,6 +324,13 @@ def col(column: Operand) -> Expression:
     <expression delay_min > 15>
     """
     return column if isinstance(column, Expression) else Column(column)  # type: ignore[arg-type]
+
+
+def field_name(field: object) -> object:
+    """Return the name of a field that is given as a column; anything else as it is."""
+    if isinstance(field, Column):
+        return field.column
+    return field.name if isinstance(field, Expression) else field
 
 
 def applied_text(operation: str, arguments: list[str], parameters: Iterable[object]) -> str:

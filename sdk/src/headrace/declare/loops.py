@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from headrace.declare.declaration import NAMES, Declaration, is_name
-from headrace.declare.durations import EXAMPLES, parse_duration
-from headrace.declare.mistakes import Mistakes
-from headrace.declare.views import Duration
+from headrace.declare.declaration import Declaration
+from headrace.declare.durations import Duration, Retention
 
 
 class Loop(Declaration):
@@ -35,7 +33,7 @@ class Loop(Declaration):
         *,
         idle: Duration = "5s",
         compact_models: int = 16 * 2**20,
-        dead_letters_retention: Duration = "90d",
+        dead_letters_retention: Retention = "90d",
         dead_letters_bytes: int = 2**30,
     ) -> None:
         super().__init__(name)
@@ -43,21 +41,3 @@ class Loop(Declaration):
         self.compact_models = compact_models
         self.dead_letters_retention = dead_letters_retention
         self.dead_letters_bytes = dead_letters_bytes
-
-    def microseconds(self, mistakes: Mistakes) -> int:
-        """Return `idle` in µs."""
-        if self.given_name is not None and not is_name(self.given_name):
-            mistakes.add(self.place, "loop", f"{self.given_name!r} is no name for a loop", NAMES)
-        try:
-            return parse_duration(self.idle)
-        except ValueError as error:
-            mistakes.add(self.place, "loop", f"idle {error}", EXAMPLES)
-            return 0
-
-    def bytes(self, option: str, mistakes: Mistakes) -> int:
-        """Return `compact_models` or `dead_letters_bytes`."""
-        value: object = getattr(self, option)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-        mistakes.add(self.place, "loop", f"{option} is {value!r}", "Write a number of bytes above zero.")
-        return 1

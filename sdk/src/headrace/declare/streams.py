@@ -4,50 +4,92 @@ from __future__ import annotations
 
 import inspect
 import sys
-import types
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Union, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    TypeAlias,
+    TypeVar,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    overload,
+)
 
-from headrace.declare.declaration import NAMES, is_name, record, snake_case
-from headrace.declare.durations import EXAMPLES, parse_duration
-from headrace.declare.expressions import Column
-from headrace.declare.mistakes import Mistakes, instead_of
+from headrace.declare.declaration import record, snake_case
+from headrace.declare.durations import Duration, Retention
+from headrace.declare.expressions import Column, Expression
+from headrace.declare.fields import CONTENT, ContentId, annotated_type
 from headrace.declare.place import Place
-from headrace.definition import Field, FieldType, StreamDefinition
-from headrace.engine.marks import Marking
-
-#: The types that a field may be annotated with.
-TYPES: dict[object, FieldType] = {
-    float: FieldType.FLOAT,
-    int: FieldType.INT,
-    bool: FieldType.BOOL,
-    str: FieldType.STRING,
-    datetime: FieldType.TIME,
-}
-
-#: Reserved names: `<loop>-models` is the topic of all versions.
-RESERVED = ("models",)
-
-#: The id of a stream whose events are identified by their content, and the field that holds it.
-CONTENT = "content"
+from headrace.declare.records import checked_values, to_json
+from headrace.definition import FieldType
 
 #: The units that a number given as a time may count.
-TIME_UNITS = ("s", "ms", "us", "ns")
+TimeUnit: TypeAlias = Literal["s", "ms", "us", "ns"]
+
+#: Who may send marks: the values of `headrace.engine.marks.Marking`.
+Marks: TypeAlias = Literal["nobody", "cli", "anyone"]
 
 
-class ContentId(str):
-    """The type of the field that holds an id computed from the event's content."""
+class StreamColumn(Column):
+    """A field of the events of a known stream."""
+
+    def __init__(self, column: str, stream: type[Stream]) -> None:
+        super().__init__(column)
+        self.stream = stream
 
 
-class _Reference:
-    """A descriptor that makes ``Departed.delay_min`` a column that knows where it is used."""
+Value = TypeVar("Value")
 
-    def __init__(self, name: str) -> None:
+
+class Field(Generic[Value]):
+    """A field of a stream: on the stream a column, on a record the value.
+
+    Annotate fields with it for a type checker: to it, ``Departed.delay_min`` of the example is an expression, and
+    ``departed.delay_min`` a number or None. A field that is annotated with its bare type behaves alike when it runs.
+
+    Parameters
+    ----------
+    default
+        ``Field(default=None)`` lets a type checker know that an optional field may be left out of a record.
+
+    Examples
+    --------
+    >>> class Departed(Stream, key="tail", time="at", id="flight"):
+    ...     flight: Field[str]
+    ...     at: Field[datetime]
+    ...     tail: Field[str]
+    ...     delay_min: Field[float | None] = Field(default=None)
+    >>> Departed.delay_min.fill(0)
+    <expression delay_min.fill(0)>
+    """
+
+    def __init__(self, *, default: Value) -> None:
+        self.default = default
+        self._name = ""
+
+    def __set_name__(self, owner: type[Stream], name: str) -> None:
         self._name = name
 
-    def __get__(self, instance: object, owner: type[Stream]) -> Column:
-        return Column(self._name, owner)
+    @overload
+    def __get__(self, instance: None, owner: type[Stream]) -> Expression: ...
+
+    @overload
+    def __get__(self, instance: Stream, owner: type[Stream]) -> Value: ...
+
+    def __get__(self, instance: Stream | None, owner: type[Stream]) -> Expression | Value:
+        if instance is None:
+            # A new column for each use, since it knows the line of its use.
+            return StreamColumn(self._name, owner)
+        value: Value = vars(instance)[self._name]
+        return value
+
+    def __set__(self, instance: Stream, value: Value) -> None:
+        raise AttributeError(f"field {self._name!r} of a record cannot be changed: an event has happened")
 
 
 if TYPE_CHECKING:
@@ -58,14 +100,19 @@ else:
     class _StreamType(type):
         """A metaclass that makes an undeclared field a column, too, so that it is reported with all other mistakes."""
 
-        def __getattr__(cls, name: str) -> Column:
+        def __getattr__(cls, name: str) -> StreamColumn:
             if name.startswith("_"):
                 raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
-            return Column(name, cls)
+            return StreamColumn(name, cls)
 
 
+# Without frozen_default: with it, mypy takes an inherited field on the class for its value.
+@dataclass_transform(kw_only_default=True, field_specifiers=(Field,))
 class Stream(metaclass=_StreamType):
     """An event type: subclass it, annotate its fields, and say which ones are its key, time and id.
+
+    A record, which is an event as an object, is made with one keyword argument for each field; optional fields may be
+    left out. It is checked when it is made.
 
     Parameters
     ----------
@@ -114,6 +161,8 @@ class Stream(metaclass=_StreamType):
     ...     delay_min: float | None
     >>> Departed.delay_min.signed_log()
     <expression delay_min.signed_log>
+    >>> Departed(flight="AA1", at=datetime(2013, 1, 1, 10), tail="N1")
+    Departed(flight='AA1', at=datetime.datetime(2013, 1, 1, 10, 0), tail='N1', delay_min=None)
     """
 
     __place__: ClassVar[Place]
@@ -127,18 +176,18 @@ class Stream(metaclass=_StreamType):
         *,
         key: str | None = None,
         time: str | None = None,
-        id: str | None = None,
+        id: str | Literal["content"] | None = None,
         name: str | None = None,
-        lateness: str = "0s",
-        horizon: str = "7d",
+        lateness: Duration = "0s",
+        horizon: Duration = "7d",
         ids: int = 1_000_000,
         partitions: int = 1,
         max_bytes: int = 65_536,
-        ahead: str | None = "1d",
-        retention: str | None = None,
-        time_format: str | None = None,
+        ahead: Duration | Literal["any"] | None = "1d",
+        retention: Retention | None = None,
+        time_format: str | TimeUnit | None = None,
         missing: Sequence[str] = (),
-        marks: str = "anyone",
+        marks: Marks = "anyone",
         confirm_above: int | None = None,
     ) -> None:
         super().__init_subclass__()
@@ -163,16 +212,56 @@ class Stream(metaclass=_StreamType):
         annotations = inspect.get_annotations(cls)
         cls.__fields__ = {
             **{field: annotation for field, annotation in cls.__fields__.items() if annotation is not ContentId},
-            **{field: _evaluate(cls, text) for field, text in annotations.items()},
+            **{field: _field_annotation(_evaluate(cls, text)) for field, text in annotations.items()},
         }
         if id == CONTENT:
             cls.__fields__.setdefault(CONTENT, ContentId)
         cls.__assigned__ = {
-            field: value for field, value in vars(cls).items() if not field.startswith("__") and not callable(value)
+            field: value.default if isinstance(value, Field) else value
+            for field, value in vars(cls).items()
+            if not field.startswith("__") and not callable(value)
         }
         for field in annotations:
-            setattr(cls, field, _Reference(field))
+            descriptor = Field(default=None)
+            descriptor.__set_name__(cls, field)
+            setattr(cls, field, descriptor)
         record(cls)
+
+    def __init__(self, /, **values: object) -> None:
+        """Make a record.
+
+        Raises
+        ------
+        InvalidEvent
+            A field is unknown, missing or of the wrong type.
+        """
+        cls = type(self)
+        if not is_stream(cls):
+            raise TypeError("Stream has no fields: make a record of one of its subclasses")
+        vars(self).update(checked_values(stream_name(cls), cls.__fields__, values))
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *vars(self).values()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+
+def event_json(record: Stream) -> bytes:
+    """Return a record as the JSON that ingest reads, without the optional fields that it lacks.
+
+    Examples
+    --------
+    >>> class Departed(Stream, key="flight", time="at", id="flight"):
+    ...     flight: str
+    ...     at: datetime
+    >>> event_json(Departed(flight="AA1", at=datetime(2013, 1, 1, 10)))
+    b'{"flight":"AA1","at":"2013-01-01T10:00:00+00:00"}'
+    """
+    return to_json(vars(record))
 
 
 def stream_name(stream: type[Stream]) -> str:
@@ -192,7 +281,7 @@ def is_stream(value: object) -> bool:
 
 def field_types(stream: type[Stream]) -> dict[str, FieldType | None]:
     """Return the type of each field; None if its annotation is invalid, which the stream's definition reports."""
-    return {field: _field_type(annotation)[0] for field, annotation in stream.__fields__.items()}
+    return {field: annotated_type(annotation)[0] for field, annotation in stream.__fields__.items()}
 
 
 def field_type(stream: type[Stream], role: str) -> FieldType | None:
@@ -200,173 +289,9 @@ def field_type(stream: type[Stream], role: str) -> FieldType | None:
     return field_types(stream).get(stream.__options__[role])
 
 
-def define_stream(stream: type[Stream], mistakes: Mistakes) -> StreamDefinition:
-    """Compile a stream to its definition; it is meaningless if mistakes were found."""
-    return _StreamCompiler(stream, mistakes).define()
-
-
-class _StreamCompiler:
-    def __init__(self, stream: type[Stream], mistakes: Mistakes) -> None:
-        self._stream = stream
-        self._place = stream.__place__
-        self._part = stream_part(stream)
-        self._options = stream.__options__
-        self._mistakes = mistakes
-
-    def define(self) -> StreamDefinition:
-        self._check_name()
-        fields = tuple(self._field(name, annotation) for name, annotation in self._stream.__fields__.items())
-        if not fields:
-            self._wrong("it has no fields", "Annotate them in the class: `delay_min: float`.")
-        self._check_assigned()
-        return StreamDefinition(
-            name=stream_name(self._stream),
-            fields=fields,
-            key=self._role("key", (FieldType.STRING, FieldType.INT), "its events are spread by"),
-            time=self._role("time", (FieldType.TIME,), "tells when the event happened"),
-            id=self._role("id", (FieldType.STRING, FieldType.INT), "names the event"),
-            lateness=self._duration("lateness"),
-            horizon=self._duration("horizon"),
-            ids=self._positive_int("ids"),
-            partitions=self._positive_int("partitions"),
-            max_bytes=self._positive_int("max_bytes"),
-            time_format=self._time_format(),
-            content_id=self._stream.__fields__.get(CONTENT) is ContentId,
-            missing=self._missing(),
-            ahead=None if self._options["ahead"] in (None, "any") else self._duration("ahead"),
-            marks=self._marks(),
-            confirm_above=None if self._options["confirm_above"] is None else self._positive_int("confirm_above"),
-        )
-
-    def _wrong(self, problem: str, cure: str, place: Place | None = None) -> None:
-        self._mistakes.add(place or self._place, self._part, problem, cure)
-
-    def _check_name(self) -> None:
-        name = self._options["name"]
-        if not is_name(name):
-            self._wrong(f"{name!r} is no name for a stream", NAMES)
-        elif name in RESERVED:
-            self._wrong(f"the name {name!r} is taken by headrace's own topic", "Name it otherwise.")
-
-    def _line(self, field: str) -> Place:
-        return self._place.field(self._stream.__name__, field)
-
-    def _field(self, name: str, annotation: object) -> Field:
-        kind, optional = _field_type(annotation)
-        if kind is None:
-            self._wrong(
-                f"field {name!r} has the wrong type {_annotation_text(annotation)}",
-                "Use float, int, bool, str or datetime, or one of them | None.",
-                self._line(name),
-            )
-        if name.startswith("_"):
-            self._wrong(f"field {name!r} starts with _", "Start it with a letter.", self._line(name))
-        return Field(name, kind or FieldType.FLOAT, optional)
-
-    def _check_assigned(self) -> None:
-        for field, value in self._stream.__assigned__.items():
-            if field not in self._stream.__fields__:
-                cure = f"Annotate it: `{field}: float`."
-                self._wrong(f"{field!r} is assigned, but has no type", cure, self._line(field))
-            elif value is not None:
-                cure = f"Declare it `| None`, and fill it where it is used: .fill({value!r})."
-                self._wrong(f"field {field!r} has a default: a stream's fields have none", cure, self._line(field))
-
-    def _role(self, role: str, kinds: tuple[FieldType, ...], meaning: str) -> str:
-        name = self._options[role]
-        fields = self._stream.__fields__
-        example = f'class {self._stream.__name__}(Stream, {role}="...").'
-        if name is None:
-            self._wrong(f"it has no {role}", f"Say which field {meaning}: {example}")
-            return ""
-        if not isinstance(name, str):
-            self._wrong(f"its {role} is {name!r}, not the name of a field", f"Write the name as a string: {example}")
-            return ""
-        if not fields:
-            return name
-        if name not in fields:
-            self._wrong(f"its {role} {name!r} is no field", instead_of(name, fields, "fields"))
-            return name
-        kind, optional = _field_type(fields[name])
-        words = " or ".join(PYTHON[kind] for kind in kinds)
-        if kind is not None and kind not in kinds:
-            self._wrong(f"its {role} {name!r} is {a_type(kind)}", f"Use a field of type {words}.")
-        if optional:
-            self._wrong(f"its {role} {name!r} is optional", f"Every event needs its {role}: drop the `| None`.")
-        return name
-
-    def _duration(self, option: str) -> int:
-        try:
-            return parse_duration(self._options[option])
-        except ValueError as error:
-            self._wrong(f"{option} {error}", EXAMPLES)
-            return 0
-
-    def _time_format(self) -> str | None:
-        form: object = self._options["time_format"]
-        if form is None or (isinstance(form, str) and (form in TIME_UNITS or _is_pattern(form))):
-            return form
-        units = ", ".join(map(repr, TIME_UNITS))
-        self._wrong(f"time_format is {form!r}", f'Write a unit ({units}) or a pattern of strptime: "%d.%m.%Y %H:%M".')
-        return None
-
-    def _missing(self) -> tuple[str, ...]:
-        values = self._options["missing"]
-        if isinstance(values, list | tuple) and all(isinstance(value, str) for value in values):
-            return tuple(values)
-        self._wrong(f"missing is {values!r}", 'Write a list of what stands for a missing value: missing=["NA"].')
-        return ()
-
-    def _marks(self) -> Marking:
-        value = self._options["marks"]
-        if value in list(Marking):
-            return Marking(value)
-        self._wrong(f"marks is {value!r}", 'Write who may send them: marks="nobody", "cli" or "anyone".')
-        return Marking.ANYONE
-
-    def _positive_int(self, option: str) -> int:
-        value = self._options[option]
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-        self._wrong(f"{option} is {value!r}", "Write a whole number above zero.")
-        return 1
-
-
-def _is_pattern(text: str) -> bool:
-    """Return whether `strptime` can read a whole date with it."""
-    try:
-        moment = datetime(2001, 2, 3)
-        return datetime.strptime(moment.strftime(text), text).date() == moment.date()
-    except ValueError:
-        return False
-
-
-#: The names of types in a loop file.
-PYTHON = {kind: python.__name__ for python, kind in TYPES.items() if isinstance(python, type)}
-
-
-def a_type(kind: FieldType | None) -> str:
-    """Return a type's name for an error message."""
-    python = PYTHON[kind] if kind else "something"
-    return f"{'an' if python == 'int' else 'a'} {python}"
-
-
-def _field_type(annotation: object) -> tuple[FieldType | None, bool]:
-    if get_origin(annotation) in (Union, types.UnionType):
-        members = [member for member in get_args(annotation) if member is not type(None)]
-        optional = len(members) < len(get_args(annotation))
-        return (_single_type(members[0]), optional) if len(members) == 1 else (None, optional)
-    return _single_type(annotation), False
-
-
-def _single_type(annotation: object) -> FieldType | None:
-    if annotation is ContentId:
-        return FieldType.STRING
-    return TYPES.get(annotation) if isinstance(annotation, type) else None
-
-
-def _annotation_text(annotation: object) -> str:
-    return annotation.__name__ if type(annotation) is type else str(annotation)
+def _field_annotation(annotation: object) -> object:
+    """Return what a field is annotated with: ``float`` for ``Field[float]``."""
+    return get_args(annotation)[0] if get_origin(annotation) is Field else annotation
 
 
 def _evaluate(stream: type[Stream], annotation: object) -> object:

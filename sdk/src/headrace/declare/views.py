@@ -4,16 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TypeAlias, overload
+from types import MappingProxyType
+from typing import overload
 
 from headrace.declare.aggregates import Aggregate
 from headrace.declare.declaration import Declaration
-from headrace.declare.durations import format_duration, parse_duration
-from headrace.declare.expressions import Column, Expression, Mistaken, Operand, Read, Selection, Transforms
+from headrace.declare.durations import Duration, format_duration, parse_duration
+from headrace.declare.expressions import Expression, FieldName, Mistaken, Operand, Selection, Transforms, field_name
 from headrace.declare.place import Place
 from headrace.declare.streams import Stream
 
-Duration: TypeAlias = str | timedelta
+
+class Read(Expression):
+    """One aggregate of a view over one of its windows, for the entity that an event names."""
+
+    def __init__(
+        self, view: View, aggregate: str, window: str, key: dict[str, str], *, place: Place | None = None
+    ) -> None:
+        super().__init__(place)
+        self.view = view
+        self.aggregate = aggregate
+        self.window = window
+        self.key = key
+
+    def _text(self, stored: bool) -> str:
+        view = self.view.state_name if stored else self.view.name
+        of = ",".join(f"{name}={field}" for name, field in self.key.items())
+        return f"{view}{f'.of({of})' if of else ''}.{self.aggregate}.{self.window}"
 
 
 class Row(Transforms[Selection]):
@@ -22,7 +39,7 @@ class Row(Transforms[Selection]):
     def __init__(self, view: View, key: Mapping[str, object]) -> None:
         self.place = Place.here()
         self.view = view
-        self.key = {name: str(field.column if isinstance(field, Column) else field) for name, field in key.items()}
+        self.key = {name: str(field_name(field)) for name, field in key.items()}
 
     @overload
     def __getitem__(self, selected: str) -> Selection: ...
@@ -40,12 +57,14 @@ class Row(Transforms[Selection]):
     @property
     def all(self) -> Selection:
         """All its aggregates over all windows."""
-        return self._selection(self.view.aggregates)
+        return self._selection(self.view.aggregate_names)
 
     def _selection(self, aggregates: Sequence[str]) -> Selection:
         windows = [window_name(window) for window in self.view.windows]
         reads = (
-            Read(self.view, aggregate, window, self.key, self.place) for aggregate in aggregates for window in windows
+            Read(self.view, aggregate, window, self.key, place=self.place)
+            for aggregate in aggregates
+            for window in windows
         )
         return Selection(tuple(reads))
 
@@ -69,12 +88,12 @@ class View(Declaration, Transforms[Selection]):
         The field, or fields, that name the entity.
     windows
         How far back each window reaches: ``["3h", "24h"]``.
-    features
+    aggregates
         The aggregates by name: ``{"mean_delay": Mean("delay_min")}``.
     where
         Only events for which this holds are counted.
     derive
-        Columns computed from the event's fields, by name, for `features` and `where`.
+        Columns computed from the event's fields, by name, for `aggregates` and `where`.
     hop
         By window, the steps in which its tail moves (a single duration applies to all windows); by default a round
         duration of at most a twelfth of the window.
@@ -94,14 +113,15 @@ class View(Declaration, Transforms[Selection]):
     """
 
     kind = "view"
+    renamed_options = MappingProxyType({"features": "aggregates"})
 
     def __init__(
         self,
         stream: type[Stream],
         *,
-        by: str | Sequence[str],
+        by: FieldName | Sequence[FieldName],
         windows: Duration | Sequence[Duration],
-        features: Mapping[str, Aggregate],
+        aggregates: Mapping[str, Aggregate],
         where: Operand = None,
         derive: Mapping[str, Operand] | None = None,
         hop: Duration | Mapping[str, Duration] | None = None,
@@ -115,7 +135,7 @@ class View(Declaration, Transforms[Selection]):
         self.stream = stream
         self.by = _by(by)
         self.windows = _windows(windows)
-        self.features = dict(features) if isinstance(features, Mapping) else features
+        self.aggregates = dict(aggregates) if isinstance(aggregates, Mapping) else aggregates
         self.where = where
         self.derive = dict(derive or {})
         self.hop = hop
@@ -124,11 +144,11 @@ class View(Declaration, Transforms[Selection]):
         self.expire = expire
 
     @property
-    def aggregates(self) -> list[str]:
-        """The names of its features."""
-        return [str(name) for name in self.features] if isinstance(self.features, Mapping) else []
+    def aggregate_names(self) -> list[str]:
+        """The names of its aggregates."""
+        return [str(name) for name in self.aggregates] if isinstance(self.aggregates, Mapping) else []
 
-    def of(self, **key: str | None) -> Row:
+    def of(self, **key: FieldName | None) -> Row:
         """Return the row of the entity that other fields of the model's stream name.
 
         Examples
@@ -164,7 +184,7 @@ def window_name(window: object) -> str:
 
 def _by(by: object) -> tuple[str, ...]:
     columns = by if isinstance(by, Sequence) and not isinstance(by, str) else (by,)
-    return tuple(column.column if isinstance(column, Column) else str(column) for column in columns)
+    return tuple(str(field_name(column)) for column in columns)
 
 
 def _windows(windows: object) -> tuple[object, ...]:

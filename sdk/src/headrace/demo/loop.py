@@ -11,7 +11,7 @@ from river.linear_model import LogisticRegression
 from river.optim import AdaGrad
 from river.preprocessing import StandardScaler
 
-from headrace.declare import Label, Last, Loop, Mean, Model, Stream, View, col
+from headrace import Field, Label, Last, Loop, Mean, Model, Stream, View
 
 # A player marks how far each stream is, so silence never means that a stream is idle.
 loop = Loop("flights", idle="1h")
@@ -22,50 +22,50 @@ loop = Loop("flights", idle="1h")
 class Scheduled(Stream, key="flight", time="at", id="flight"):
     """A flight two hours before its scheduled departure; the tail number is not always known yet."""
 
-    flight: str
-    at: datetime
-    carrier: str
-    number: str
-    origin: str
-    dest: str
-    tail: str | None
-    departs: datetime
-    clock: datetime  # New York's local time, at the scheduled departure
-    distance: float
+    flight: Field[str]
+    at: Field[datetime]
+    carrier: Field[str]
+    number: Field[str]
+    origin: Field[str]
+    dest: Field[str]
+    tail: Field[str | None]
+    departs: Field[datetime]
+    clock: Field[datetime]  # New York's local time, at the scheduled departure
+    distance: Field[float]
 
 
 class Departed(Stream, key="flight", time="at", id="flight"):
     """A flight at its actual departure."""
 
-    flight: str
-    at: datetime
-    carrier: str
-    number: str
-    origin: str
-    dest: str
-    tail: str
-    departure_delay: float  # minutes
+    flight: Field[str]
+    at: Field[datetime]
+    carrier: Field[str]
+    number: Field[str]
+    origin: Field[str]
+    dest: Field[str]
+    tail: Field[str]
+    departure_delay: Field[float]  # minutes
 
 
 class Arrived(Departed, key="flight", time="at", id="flight"):
     """A flight at the gate of its destination."""
 
-    arrival_delay: float  # minutes
+    arrival_delay: Field[float]  # minutes
 
 
 class Weather(Stream, key="origin", time="at", id="report"):
     """An hourly report from each of the three airports."""
 
-    report: str
-    at: datetime
-    origin: str
-    temperature: float | None
-    dew_point: float | None
-    humidity: float | None
-    wind: float | None
-    rain: float | None
-    pressure: float | None
-    visibility: float | None
+    report: Field[str]
+    at: Field[datetime]
+    origin: Field[str]
+    temperature: Field[float | None]
+    dew_point: Field[float | None]
+    humidity: Field[float | None]
+    wind: Field[float | None]
+    rain: Field[float | None]
+    pressure: Field[float | None]
+    visibility: Field[float | None]
 
 
 # Features of each carrier, airport, route and aircraft ----------------------------------------------
@@ -74,34 +74,34 @@ RECENTLY = ["3h", "24h"]
 left = {"delay": Mean(Departed.departure_delay)}
 landed = {"delay": Mean(Arrived.arrival_delay)}
 
-carrier_departures = View(Departed, by="carrier", windows=RECENTLY, features=left)
-origin_departures = View(Departed, by="origin", windows=RECENTLY, features=left)
-dest_departures = View(Departed, by="dest", windows=RECENTLY, features=left)
-route_departures = View(Departed, by=["origin", "dest"], windows=RECENTLY, features=left)
+carrier_departures = View(Departed, by="carrier", windows=RECENTLY, aggregates=left)
+origin_departures = View(Departed, by="origin", windows=RECENTLY, aggregates=left)
+dest_departures = View(Departed, by="dest", windows=RECENTLY, aggregates=left)
+route_departures = View(Departed, by=["origin", "dest"], windows=RECENTLY, aggregates=left)
 tail_departures = View(
-    Departed, by="tail", windows=RECENTLY, features={**left, "last_delay": Last(Departed.departure_delay)}
+    Departed, by="tail", windows=RECENTLY, aggregates={**left, "last_delay": Last(Departed.departure_delay)}
 )
 
-carrier_arrivals = View(Arrived, by="carrier", windows=RECENTLY, features=landed)
-origin_arrivals = View(Arrived, by="origin", windows=RECENTLY, features=landed)
-dest_arrivals = View(Arrived, by="dest", windows=RECENTLY, features=landed)
-route_arrivals = View(Arrived, by=["origin", "dest"], windows=RECENTLY, features=landed)
-tail_arrivals = View(Arrived, by="tail", windows=RECENTLY, features=landed)
+carrier_arrivals = View(Arrived, by="carrier", windows=RECENTLY, aggregates=landed)
+origin_arrivals = View(Arrived, by="origin", windows=RECENTLY, aggregates=landed)
+dest_arrivals = View(Arrived, by="dest", windows=RECENTLY, aggregates=landed)
+route_arrivals = View(Arrived, by=["origin", "dest"], windows=RECENTLY, aggregates=landed)
+tail_arrivals = View(Arrived, by="tail", windows=RECENTLY, aggregates=landed)
 
 # UA1545 leaves nearly every day: how late does it usually arrive? The clip keeps one bad day from dominating a month.
 habit = View(
     Arrived,
     by="number",
     windows="30d",
-    derive={"bounded_delay": col(Arrived.arrival_delay).clip(-30, 60)},
-    features={"delay": Mean("bounded_delay")},
+    derive={"bounded_delay": Arrived.arrival_delay.clip(-30, 60)},
+    aggregates={"delay": Mean("bounded_delay")},
 )
 
 weather = View(
     Weather,
     by="origin",
     windows="3h",
-    features={
+    aggregates={
         "temperature": Last("temperature"),
         "humidity": Last("humidity"),
         "wind": Last("wind"),
@@ -112,10 +112,10 @@ weather = View(
 
 # The model -----------------------------------------------------------------------------------------
 
-late = Label(Arrived, of=Scheduled, value=col(Arrived.arrival_delay) > 15, wait="48h")
+late = Label(Arrived, of=Scheduled, value=Arrived.arrival_delay > 15, within="48h")
 
-hour = col(Scheduled.clock).hour
-weekday = col(Scheduled.clock).weekday
+hour = Scheduled.clock.hour
+weekday = Scheduled.clock.weekday
 
 late_arrival = Model(
     on=Scheduled,

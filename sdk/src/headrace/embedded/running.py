@@ -233,10 +233,10 @@ def run(
     OlderFormat, NewerFormat
         The directory was written by another version of headrace.
     """
-    from headrace import declare
+    from headrace import compiler
 
     loop_file = Path(loop_file).absolute()
-    loop = declare.load(loop_file).definition
+    loop = compiler.load(loop_file).definition
     directory = (Path(data) if data is not None else data_directory(loop.name)).absolute()
     lock = DirectoryLock(directory / UP_LOCK)
     try:

@@ -152,7 +152,7 @@ class Backfill:
             if view.stream == stream.name
             for window in view.windows
         ]
-        waits = [label.wait for label in self._loop.labels if stream.name in (label.stream, label.of)]
+        waits = [label.within for label in self._loop.labels if stream.name in (label.stream, label.of)]
         return max([0, *windows, *waits]) + stream.lateness
 
 

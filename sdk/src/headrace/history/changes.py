@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from msgspec import structs
 
+from headrace.compiler.expression_text import expression_text
 from headrace.declare.durations import format_duration
-from headrace.declare.explaining import expression_text
 from headrace.definition import (
     Expression,
     FeatureDefinition,
@@ -375,7 +375,7 @@ def _view_differences(before: ViewDefinition, view: ViewDefinition) -> str:
             "windows", *(", ".join(window.name for window in definition.windows) for definition in (before, view))
         ),
         _list("hops of", (name for name, hop in _hops(view).items() if _hops(before).get(name, hop) != hop)),
-        "features" if (before.columns, before.aggregates) != (view.columns, view.aggregates) else "",
+        "aggregates" if (before.columns, before.aggregates) != (view.columns, view.aggregates) else "",
         _difference("resolution", _span(before.resolution), _span(view.resolution)),
         _difference("keep", _span(before.keep), _span(view.keep)),
     )
@@ -386,10 +386,10 @@ def _hops(view: ViewDefinition) -> dict[str, int]:
 
 
 def _label_differences(before: LabelDefinition, label: LabelDefinition) -> str:
-    names = [name for name in LabelDefinition.__struct_fields__ if name not in ("name", "alias", "value", "wait")]
+    names = [name for name in LabelDefinition.__struct_fields__ if name not in ("name", "alias", "value", "within")]
     return _join(
         _difference("value", _text(before.value), _text(label.value)),
-        _difference("wait", _span(before.wait), _span(label.wait)),
+        _difference("within", _span(before.within), _span(label.within)),
         _difference("keep", _shares(before), _shares(label)),
         *(_difference(name, getattr(before, name), getattr(label, name)) for name in names if name != "keep"),
     )

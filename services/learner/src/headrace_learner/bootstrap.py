@@ -12,7 +12,7 @@ import pulsar
 import structlog
 from redis import Redis, RedisError
 
-from headrace import declare
+from headrace import compiler
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.engine import export
 from headrace.errors import CorruptState, UnknownName
@@ -104,7 +104,7 @@ def _workers(
     redis: Redis,
     pace: Pace,
 ) -> list[Worker]:
-    loaded_loop = declare.load(settings.loop_file)
+    loaded_loop = compiler.load(settings.loop_file)
     settings.data.mkdir(0o700, parents=True, exist_ok=True)
     topics = Topics(loop.name, settings.namespace)
     workers = []

@@ -405,8 +405,9 @@ class Worker(threading.Thread):
         self._send_newest()
         progress = self._learning.progress
         now = time.monotonic()
-        seconds = self.model.publish_seconds
-        if seconds is not None and now - self._published_at >= seconds and progress.examples > progress.published:
+        after = self.model.publish_after
+        overdue = after is not None and (now - self._published_at) * 1e6 >= after
+        if overdue and progress.examples > progress.published:
             self._publish()
         if self._saved_position != progress.position:
             age = now - self._saved_at

@@ -40,7 +40,7 @@ def check_fields(letter: Letter, fields: Fields, loop: LoopDefinition | None) ->
     InvalidRequest
         The stream has no such field.
     """
-    from headrace.declare.mistakes import instead_of
+    from headrace.wording import instead_of
 
     streams = {} if loop is None else {stream.name: stream for stream in loop.streams}
     stream = streams.get(letter.letter.stream)

@@ -28,7 +28,7 @@ def command(table: Path, output: Path | None, label: str | None, time: str | Non
     from headrace.cli.init.facts import look_at
     from headrace.cli.init.loop_file import SORTED, LoopFile, columns_text, sort_command, usual_name
     from headrace.cli.init.roles import roles_of
-    from headrace.declare import load
+    from headrace.compiler import load
 
     name = usual_name(table.name.split(".")[0])
     path = output or Path(f"{name}.py")

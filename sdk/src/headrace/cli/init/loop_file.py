@@ -12,7 +12,7 @@ from statistics import pstdev
 from headrace.cli.init.facts import Column, Table
 from headrace.cli.init.roles import CATEGORIES, Roles
 from headrace.declare.durations import format_duration, parse_duration
-from headrace.declare.streams import CONTENT, PYTHON
+from headrace.declare.fields import CONTENT, PYTHON
 from headrace.definition import FieldType, Task
 
 #: Most classes of whole numbers: a column with more of them is a quantity.
@@ -162,10 +162,10 @@ class LoopFile:
             option, wait = f', known_at="{roles.known_at.name}"', _round_up(2 * roles.wait)
         else:
             lines += [
-                '# When is it known? Here: at once. If a column says when: known_at="...", and wait= its longest delay.'
+                '# When is it known? Here: at once. If a column says when: known_at="...", within= its longest delay.'
             ]
             option, wait = "", "1m"
-        lines.append(f'outcome = Label({self.stream}, of={self.stream}, value={self._value}, wait="{wait}"{option})')
+        lines.append(f'outcome = Label({self.stream}, of={self.stream}, value={self._value}, within="{wait}"{option})')
         return "\n".join(lines)
 
     def _means(self) -> list[str]:
@@ -178,7 +178,7 @@ class LoopFile:
 
     def _view(self, entity: Column) -> str:
         means = ", ".join(f'"{name}": Mean("{name}")' for name in self._means())
-        features = f'{{"count": Count(){f", {means}" if means else ""}}}'
+        aggregates = f'{{"count": Count(){f", {means}" if means else ""}}}'
         windows = ", ".join(f'"{window}"' for window in self._windows(entity))
         return "\n".join(
             [
@@ -187,7 +187,7 @@ class LoopFile:
                 f"    {self.stream},",
                 f'    by="{entity.name}",',
                 f"    windows=[{windows}],",
-                f"    features={features},",
+                f"    aggregates={aggregates},",
                 ")",
             ]
         )

@@ -3,7 +3,7 @@
 It is pure: it takes events, and returns the rows that it needs, the vectors that it made and the rows that changed.
 
 Events are folded in the order of positions. Vectors are assembled in the order of positions too, each once the
-frontier of every partition has passed its tick, or its model's wait is over.
+frontier of every partition has passed its tick, or its model's `max_delay` is over.
 """
 
 from __future__ import annotations
@@ -392,9 +392,9 @@ class Fold:
 
 def _overdue(partition: Partition, model: ModelDefinition, now: int) -> int:
     """Return how many of the first waiting events have waited as long as the model allows."""
-    if partition.waiting is None or model.wait is None:
+    if partition.waiting is None or model.max_delay is None:
         return 0
-    return int(np.searchsorted(partition.waiting.since, now - model.wait, side="right"))
+    return int(np.searchsorted(partition.waiting.since, now - model.max_delay, side="right"))
 
 
 def _reach(partition: Partition, folds: int) -> int:

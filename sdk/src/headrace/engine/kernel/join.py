@@ -184,7 +184,7 @@ class Rule:
         """Return the rule of a model."""
         label = loop.label(model.label)
         requests = model.vectors == "requests"
-        return cls(label.wait, label.correct, label.absent, label.after, label.keep, requests)
+        return cls(label.within, label.correct, label.absent, label.after, label.keep, requests)
 
     def near(self, question: int, label: int) -> bool:
         """Return whether a label of this time may answer a question of that time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from headrace.declare import LoadedLoop
+from headrace.compiler import LoadedLoop
 from headrace.declare.durations import parse_duration
 from headrace.definition import LoopDefinition
 from headrace.wire.compiled_loop import decode, encode

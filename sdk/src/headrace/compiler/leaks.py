@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from headrace import definition
+from headrace.compiler.label_definition import known_at, label_id
+from headrace.compiler.mistakes import Mistakes
 from headrace.declare.aggregates import Aggregate
-from headrace.declare.expressions import Column, Expression, Named, Operation, Read
-from headrace.declare.labels import Label, known_at, label_id
-from headrace.declare.mistakes import Mistakes
+from headrace.declare.expressions import Column, Expression, Named, Operation
+from headrace.declare.labels import Label
+from headrace.declare.models import Model
 from headrace.declare.streams import is_stream, stream_name
-
-if TYPE_CHECKING:
-    from headrace.declare.models import Model
-    from headrace.declare.views import View
+from headrace.declare.views import Read, View
 
 
 def check(model: Model, feature: Expression, value: definition.Expression, mistakes: Mistakes) -> None:
@@ -68,7 +65,7 @@ def _known_later(label: Label) -> set[str]:
 def _of_view(view: View) -> set[str]:
     """Return the fields that a view is made from."""
     derived = {name: expression for name, expression in view.derive.items() if isinstance(expression, Expression)}
-    aggregates = view.features.values() if isinstance(view.features, dict) else ()
+    aggregates = view.aggregates.values() if isinstance(view.aggregates, dict) else ()
     sources = [aggregate.column for aggregate in aggregates if isinstance(aggregate, Aggregate)]
     conditions = [view.where] if isinstance(view.where, Expression) else []
     names = {source for source in sources if isinstance(source, str)}

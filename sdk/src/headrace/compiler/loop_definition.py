@@ -8,17 +8,21 @@ from typing import TypeVar
 
 from msgspec import structs
 
-from headrace.declare.compiling_views import define_view
+from headrace.compiler.label_definition import define_label
+from headrace.compiler.mistakes import Mistakes
+from headrace.compiler.model_definition import define_model
+from headrace.compiler.retention import retain
+from headrace.compiler.stream_definition import define_stream
+from headrace.compiler.view_definition import define_view
 from headrace.declare.declaration import NAMES, SAME_STATE, Declaration, is_name
-from headrace.declare.expressions import Expression, Named, Operation, Read
-from headrace.declare.labels import Label, define_label
+from headrace.declare.durations import EXAMPLES, parse_duration
+from headrace.declare.expressions import Expression, Named, Operation
+from headrace.declare.labels import Label
 from headrace.declare.loops import Loop
-from headrace.declare.mistakes import Mistakes
-from headrace.declare.models import Learner, Model, define_model
+from headrace.declare.models import Learner, Model
 from headrace.declare.place import Place
-from headrace.declare.retaining import retain
-from headrace.declare.streams import Stream, define_stream, is_stream, stream_name
-from headrace.declare.views import View
+from headrace.declare.streams import Stream, is_stream, stream_name
+from headrace.declare.views import Read, View
 from headrace.definition import LoopDefinition, ModelDefinition, content_hash
 
 _Declared = TypeVar("_Declared", bound=Declaration)
@@ -81,14 +85,34 @@ def compile_into(
         views=tuple(view for view in views if view),
         labels=tuple(label for label in labels.values() if label),
         models=tuple(model for model in models if model),
-        idle=loop.microseconds(mistakes),
-        compact_models=loop.bytes("compact_models", mistakes),
-        dead_letters_bytes=loop.bytes("dead_letters_bytes", mistakes),
+        idle=_idle(loop, mistakes),
+        compact_models=_bytes(loop, "compact_models", mistakes),
+        dead_letters_bytes=_bytes(loop, "dead_letters_bytes", mistakes),
     )
-    definition = retain(definition, loop, parts.streams, parts.models, mistakes)
+    definition = retain(definition, loop, mistakes, streams=parts.streams, models=parts.models)
     models = [structs.replace(model, sources=_sources(definition, model)) for model in definition.models]
     definition = structs.replace(definition, models=tuple(models))
     return Compiled(definition, {model.state_name: model.learner for model in parts.models})
+
+
+def _idle(loop: Loop, mistakes: Mistakes) -> int:
+    """Return how long a backlog must be empty, in µs."""
+    if loop.given_name is not None and not is_name(loop.given_name):
+        mistakes.add(loop.place, "loop", f"{loop.given_name!r} is no name for a loop", NAMES)
+    try:
+        return parse_duration(loop.idle)
+    except ValueError as error:
+        mistakes.add(loop.place, "loop", f"idle {error}", EXAMPLES)
+        return 0
+
+
+def _bytes(loop: Loop, option: str, mistakes: Mistakes) -> int:
+    """Return `compact_models` or `dead_letters_bytes`."""
+    value: object = getattr(loop, option)
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    mistakes.add(loop.place, "loop", f"{option} is {value!r}", "Write a number of bytes above zero.")
+    return 1
 
 
 def _sources(loop: LoopDefinition, model: ModelDefinition) -> str:

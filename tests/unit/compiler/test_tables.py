@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from river.linear_model import LinearRegression
 
-from headrace import Count, Label, Mean, Model, Stream, View, declare
-from headrace.declare import col
+from headrace import Count, Label, Mean, Model, Stream, View, col, compiler
 from headrace.errors import DefinitionErrors
 
 
@@ -22,7 +21,7 @@ class Trip(Stream, key="zone", time="at", id="content", time_format="%d.%m.%Y", 
 
 
 def model(view: View | None = None, *features: Any, **label: Any) -> Model:
-    target = Label(Trip, of=Trip, value=col("fare"), **({"wait": "1d", "known_at": "done", "name": "fare"} | label))
+    target = Label(Trip, of=Trip, value=col("fare"), **({"within": "1d", "known_at": "done", "name": "fare"} | label))
     return Model(
         "m", on=Trip, label=target, features=[view or col("km"), *features], learner=lambda: LinearRegression()
     )
@@ -30,17 +29,17 @@ def model(view: View | None = None, *features: Any, **label: Any) -> Model:
 
 def mistakes(declared: Model) -> str:
     with pytest.raises(DefinitionErrors) as raised:
-        declare.compile({"m": declared})
+        compiler.compile({"m": declared})
     return str(raised.value)
 
 
 def test_a_table_is_declared() -> None:
-    loop = declare.compile({"m": model()})
+    loop = compiler.compile({"m": model()})
     (stream,), (label,) = loop.streams, loop.labels
     assert (stream.id, stream.content_id, stream.time_format, stream.missing) == ("content", True, "%d.%m.%Y", ("NA",))
     assert [field.name for field in stream.given] == ["at", "done", "zone", "km", "fare"]
     assert (label.id, label.known_at) == ("content", "done")
-    text = declare.explain(loop)
+    text = compiler.explain(loop)
     assert "a hash of the other fields" in text
     assert "at the time in its event's done" in text
 
@@ -53,8 +52,8 @@ def test_a_field_called_content_is_that_field() -> None:
     class Wider(Trip, key="km", time="at", id="zone"):
         more: str
 
-    assert not declare.compile({"Page": Page}).streams[0].content_id
-    assert "content" not in [field.name for field in declare.compile({"m": model()}).streams[0].given]
+    assert not compiler.compile({"Page": Page}).streams[0].content_id
+    assert "content" not in [field.name for field in compiler.compile({"m": model()}).streams[0].given]
     assert "content" not in Wider.__fields__
 
 
@@ -70,25 +69,25 @@ def test_the_time_at_which_it_is_known_is_no_feature() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"features": {"mean": Mean("fare")}},
-        {"features": {"count": Count("fare")}},
-        {"features": {"dear": Mean(col("fare") > 20)}},
-        {"features": {"mean": Mean("twice")}, "derive": {"twice": col("fare") * 2}},
-        {"features": {"count": Count()}, "where": col("fare") > 20},
+        {"aggregates": {"mean": Mean("fare")}},
+        {"aggregates": {"count": Count("fare")}},
+        {"aggregates": {"dear": Mean(col("fare") > 20)}},
+        {"aggregates": {"mean": Mean("twice")}, "derive": {"twice": col("fare") * 2}},
+        {"aggregates": {"count": Count()}, "where": col("fare") > 20},
     ],
 )
 def test_a_view_of_what_is_known_later_leaks(options: dict[str, Any]) -> None:
     leaking = View(Trip, by="zone", windows=["1h"], name="v", **options)
     assert "view v leaks label fare: it is made of 'fare', known only later" in mistakes(
-        model(leaking["count" if "count" in options["features"] else next(iter(options["features"]))])
+        model(leaking["count" if "count" in options["aggregates"] else next(iter(options["aggregates"]))])
     )
     # If it is known at once, the next event may read it.
-    declare.compile({"m": model(leaking, known_at=None)})
+    compiler.compile({"m": model(leaking, known_at=None)})
 
 
 def test_a_view_of_what_is_known_does_not_leak() -> None:
-    view = View(Trip, by="zone", windows=["1h"], name="v", features={"km": Mean("km"), "count": Count()})
-    declare.compile({"m": model(view)})
+    view = View(Trip, by="zone", windows=["1h"], name="v", aggregates={"km": Mean("km"), "count": Count()})
+    compiler.compile({"m": model(view)})
 
 
 @pytest.mark.parametrize(
@@ -112,4 +111,4 @@ def test_options_that_mean_nothing_are_told(options: dict[str, Any]) -> None:
         at: datetime
 
     with pytest.raises(DefinitionErrors, match=next(iter(options))):
-        declare.compile({"Odd": Odd})
+        compiler.compile({"Odd": Odd})

@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from headrace.declare.mistakes import Mistakes, words_of
-from headrace.declare.place import Place
+from headrace.compiler.mistakes import PartMistakes, words_of
 from headrace.definition import FeatureDefinition, FieldType, Task
 from headrace.errors import UnsupportedLearner
 
@@ -28,10 +27,9 @@ def check(
     factory: object,
     task: Task | None,
     features: tuple[FeatureDefinition, ...],
-    place: Place,
-    part: str,
-    mistakes: Mistakes,
-    weighted: bool = False,
+    mistakes: PartMistakes,
+    *,
+    weighted: bool,
 ) -> str:
     """Report what is wrong with a model's learner; return its description.
 
@@ -43,42 +41,42 @@ def check(
         The model's task; None if its label has mistakes.
     features
         The features that it will learn from.
-    place, part, mistakes
-        The model's place and name, and where to report mistakes.
+    mistakes
+        Where to report mistakes of the model.
     weighted
         Whether its examples have weights.
     """
     before = len(mistakes)
-    learner = _make(factory, place, part, mistakes)
+    learner = _make(factory, mistakes)
     if learner is None:
         return ""
     if task is not None:
-        _check_task(learner, task, place, part, mistakes)
+        _check_task(learner, task, mistakes)
     if len(mistakes) == before:
-        _check_converter(learner, features, task, place, part, mistakes)
+        _check_converter(learner, features, task, mistakes)
     if len(mistakes) > before:
         return ""
     if weighted:
-        _check_weights(learner, place, part, mistakes)
+        _check_weights(learner, mistakes)
     for owner, seed in _missing_seeds(learner):
         problem = f"its learner's {owner} has no {seed}, so the same examples would not make the same model"
-        mistakes.add(place, part, problem, f"Give it one: {owner}({seed}=42).")
-    text = _description(learner, place, part, mistakes)
-    second = _make(factory, place, part, mistakes)
-    if len(mistakes) == before and (second is learner or _description(second, place, part, mistakes) != text):
+        mistakes.add(problem, f"Give it one: {owner}({seed}=42).")
+    text = _description(learner, mistakes)
+    second = _make(factory, mistakes)
+    if len(mistakes) == before and (second is learner or _description(second, mistakes) != text):
         behaviour = "gives the same object each time" if second is learner else "makes another one each time"
-        mistakes.add(place, part, f"its learner {behaviour}", f"Make a new one, always alike. {_FACTORY}")
+        mistakes.add(f"its learner {behaviour}", f"Make a new one, always alike. {_FACTORY}")
     return text
 
 
-def _check_weights(learner: object, place: Place, part: str, mistakes: Mistakes) -> None:
+def _check_weights(learner: object, mistakes: PartMistakes) -> None:
     # Imported only here: few loops need it, and it loads the broker's client.
     from headrace.engine.learning import takes_weight
 
     if not takes_weight(learner):
         problem = f"its label keeps a share of a class, and its learner, {_last_step(learner)}, takes no weights"
         cure = "Use one that does (LogisticRegression for two classes, a Hoeffding tree for several), or drop keep=."
-        mistakes.add(place, part, problem, cure)
+        mistakes.add(problem, cure)
 
 
 def _last_step(learner: object) -> str:
@@ -169,30 +167,30 @@ def _missing_seeds(learner: object) -> Iterator[tuple[str, str]]:
                     yield type(estimator).__name__, name
 
 
-def _make(factory: object, place: Place, part: str, mistakes: Mistakes) -> object | None:
+def _make(factory: object, mistakes: PartMistakes) -> object | None:
     if hasattr(factory, "learn_one") and not isinstance(factory, type):
-        mistakes.add(place, part, f"its learner is an instance, {type(factory).__name__}", f"Make it new. {_FACTORY}")
+        mistakes.add(f"its learner is an instance, {type(factory).__name__}", f"Make it new. {_FACTORY}")
         return None
     if not callable(factory):
-        mistakes.add(place, part, f"its learner is {factory!r}, no function", _FACTORY)
+        mistakes.add(f"its learner is {factory!r}, no function", _FACTORY)
         return None
     try:
         learner: object = factory()
     except Exception as error:  # user code may raise anything
         problem = f"its learner fails with {type(error).__name__}: {words_of(error)}"
-        mistakes.add(place, part, problem, "It is called without arguments, and makes the pipeline.")
+        mistakes.add(problem, "It is called without arguments, and makes the pipeline.")
         return None
     if not hasattr(learner, "learn_one"):
-        mistakes.add(place, part, f"its learner makes {learner!r}, no River estimator", _FACTORY)
+        mistakes.add(f"its learner makes {learner!r}, no River estimator", _FACTORY)
         return None
     return learner
 
 
-def _description(learner: object, place: Place, part: str, mistakes: Mistakes) -> str:
+def _description(learner: object, mistakes: PartMistakes) -> str:
     try:
         return describe(learner)
     except ValueError as error:
-        mistakes.add(place, part, f"its learner cannot be told apart: {error}", "Use named parameters of plain values.")
+        mistakes.add(f"its learner cannot be told apart: {error}", "Use named parameters of plain values.")
         return ""
 
 
@@ -201,7 +199,7 @@ def _final(learner: object) -> object:
     return _final(list(steps.values())[-1]) if steps and hasattr(learner, "steps") else learner
 
 
-def _check_task(learner: object, task: Task, place: Place, part: str, mistakes: Mistakes) -> None:
+def _check_task(learner: object, task: Task, mistakes: PartMistakes) -> None:
     from river import base
 
     final = _final(learner)
@@ -211,34 +209,30 @@ def _check_task(learner: object, task: Task, place: Place, part: str, mistakes: 
         kind = "a regressor" if isinstance(final, base.Regressor) else "a classifier"
         if not isinstance(final, base.Regressor | base.Classifier):
             kind = "neither a classifier nor a regressor"
-        mistakes.add(place, part, f"its label makes it {task}, and {name} is {kind}", _CURES[task])
+        mistakes.add(f"its label makes it {task}, and {name} is {kind}", _CURES[task])
     elif task is Task.MULTICLASS and not final._multiclass:
         cure = "Use SoftmaxRegression or a tree, or let the label be a condition."
-        mistakes.add(place, part, f"its label is multiclass, and {name} tells only two classes apart", cure)
+        mistakes.add(f"its label is multiclass, and {name} tells only two classes apart", cure)
 
 
 def _check_converter(
     learner: object,
     features: tuple[FeatureDefinition, ...],
     task: Task | None,
-    place: Place,
-    part: str,
-    mistakes: Mistakes,
+    mistakes: PartMistakes,
 ) -> None:
     from headrace.engine import export
 
     try:
         export.check(learner)
-        if task is not None and features and _rehearse(copy.deepcopy(learner), task, features, place, part, mistakes):
+        if task is not None and features and _rehearse(copy.deepcopy(learner), task, features, mistakes):
             export.check(learner, features, task)
     except UnsupportedLearner as error:
         cure = f"These have: {', '.join(error.supported)}."
-        mistakes.add(place, part, f"{error.estimator} has no ONNX converter, so no version could be served", cure)
+        mistakes.add(f"{error.estimator} has no ONNX converter, so no version could be served", cure)
 
 
-def _rehearse(
-    learner: Any, task: Task, features: tuple[FeatureDefinition, ...], place: Place, part: str, mistakes: Mistakes
-) -> bool:
+def _rehearse(learner: Any, task: Task, features: tuple[FeatureDefinition, ...], mistakes: PartMistakes) -> bool:
     """Let it predict and learn a made-up vector: a wrong type shows up here rather than hours later."""
     texts = [feature.name for feature in features if feature.type is FieldType.STRING]
     vector: dict[str, object] = {feature.name: "a" if feature.type is FieldType.STRING else 1.0 for feature in features}
@@ -253,5 +247,5 @@ def _rehearse(
         cure = "Try the pipeline on a vector of them in Python."
         if texts:
             cure = f"One-hot the strings where it takes numbers only: {texts[0]}.one_hot([...])."
-        mistakes.add(place, part, problem, cure)
+        mistakes.add(problem, cure)
         return False

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.declare import LoadedLoop, load
+from headrace.compiler import LoadedLoop, load
 from headrace.errors import DefinitionErrors
 
 STREAM = """\
@@ -56,7 +56,7 @@ def test_a_loop_may_be_split_over_the_files_of_its_folder(
     write: Callable[..., Path], loaded: Callable[..., LoadedLoop]
 ) -> None:
     write(text=STREAM, name="flights/clicks.py")
-    view = 'v = View(clicks.Clicked, by="user", windows="1h", features={"n": Count()})\n'
+    view = 'v = View(clicks.Clicked, by="user", windows="1h", aggregates={"n": Count()})\n'
     text = f"import clicks\nfrom headrace import Count, View\n{view}"
     definition = loaded(text=text).definition
     assert [stream.name for stream in definition.streams] == ["clicked"]
@@ -66,7 +66,7 @@ def test_a_loop_may_be_split_over_the_files_of_its_folder(
 def test_views_of_another_file_are_called_like_their_variables_there(
     write: Callable[..., Path], loaded: Callable[..., LoadedLoop]
 ) -> None:
-    view = '\nclicks_of = View(\n    Clicked, by="user", windows="1h", features={"n": Count()}\n)\n'
+    view = '\nclicks_of = View(\n    Clicked, by="user", windows="1h", aggregates={"n": Count()}\n)\n'
     write(text=STREAM + view, name="flights/clicks.py")
     assert [view.name for view in loaded(text="import clicks\n").definition.views] == ["clicks_of"]
 
@@ -76,12 +76,6 @@ def test_each_load_reads_the_folder_anew(write: Callable[..., Path], loaded: Cal
         write(("Clicked", name), text=STREAM, name=f"{name}/parts.py")
         definition = loaded(text=f"from parts import {name}\n", name=f"{name}/loop.py").definition
         assert [stream.name for stream in definition.streams] == [name.lower()]
-
-
-def test_the_loop_that_type_checkers_see_is_without_mistakes() -> None:
-    loop = load(Path(__file__).parent / "typed_loop.py").definition
-    assert loop.name == "typed_loop"
-    assert "answers_until_now" in [feature.name for feature in loop.model("helpful").features]
 
 
 def test_loading_leaves_nothing_behind(write: Callable[..., Path]) -> None:
@@ -112,7 +106,7 @@ def test_a_learner_may_import_from_its_folder(write: Callable[..., Path], loaded
 def test_a_lambda_in_a_list_and_a_function_name_views_as_they_say(loaded: Callable[..., LoadedLoop]) -> None:
     text = STREAM + (
         "\ndef counted(by, **name):\n"
-        '    return View(Clicked, by=by, windows="1h", features={"n": Count()}, **name)\n'
+        '    return View(Clicked, by=by, windows="1h", aggregates={"n": Count()}, **name)\n'
         '\nusers = counted("user")\n'
         'others = [counted(by, name=f"by_{by}") for by in ("page", "click")]\n'
     )

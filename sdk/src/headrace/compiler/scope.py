@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from headrace import definition
-from headrace.declare.expressions import Column, Expression, Literal, Mistaken, Named, Operation, Read
-from headrace.declare.mistakes import Mistakes, instead_of
+from headrace.compiler.mistakes import Mistakes
+from headrace.declare.expressions import Column, Expression, Literal, Mistaken, Named, Operation
+from headrace.declare.fields import a_type
 from headrace.declare.operations import OPERATIONS, accepted_text, is_number
-from headrace.declare.streams import Stream, a_type, field_types, stream_name
+from headrace.declare.streams import Stream, StreamColumn, field_types, stream_name
+from headrace.declare.views import Read
 from headrace.definition import FieldType
+from headrace.wording import instead_of
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Scope:
         name = column.column
         if not isinstance(name, str):
             return self._wrong(column, f"col({name!r}) names no column", 'Write col("delay_min").')
-        if column.stream is not None and not issubclass(self.stream, column.stream):
+        if isinstance(column, StreamColumn) and not issubclass(self.stream, column.stream):
             other, stream = stream_name(column.stream), stream_name(self.stream)
             return self._wrong(
                 column, f"{name!r} is of stream {other}, not of stream {stream}", f"Use a field of stream {stream}."

@@ -13,7 +13,7 @@ import pytest
 from river import compose, linear_model, naive_bayes, optim, preprocessing, tree
 
 from headrace import Count, Label, Last, Loop, Max, Mean, Min, Model, Std, Stream, Sum, View, col
-from headrace.declare import LoadedLoop, compile, learners
+from headrace.compiler import LoadedLoop, compile, learners
 from headrace.declare.durations import parse_duration
 from headrace.definition import (
     Aggregate,
@@ -64,7 +64,7 @@ def compiled(**declared: object) -> LoopDefinition:
 
 
 def returned(**changes: object) -> Label:
-    defaults: dict[str, object] = {"value": col("refund") > 0, "wait": "7d", "id": "order"}
+    defaults: dict[str, object] = {"value": col("refund") > 0, "within": "7d", "id": "order"}
     return Label(Returned, of=Ordered, **{**defaults, **changes})  # type: ignore[arg-type]
 
 
@@ -74,7 +74,7 @@ def model(*features: object, label: Label | None = None, **changes: object) -> M
 
 
 def view(**changes: object) -> View:
-    defaults: dict[str, object] = {"by": "customer", "windows": ["3h"], "features": {"orders": Count()}}
+    defaults: dict[str, object] = {"by": "customer", "windows": ["3h"], "aggregates": {"orders": Count()}}
     return View(Ordered, **{**defaults, **changes})  # type: ignore[arg-type]
 
 
@@ -102,7 +102,7 @@ def test_a_stream_may_extend_another() -> None:
     [stream] = [stream for stream in compiled(Gift=Gift).streams if stream.name == "gift"]
     assert [field.name for field in stream.fields][-2:] == ["shop", "card"]
     assert stream.key == "payer"
-    gifts = View(Gift, by="payer", windows="3h", features={"spent": Sum(Ordered.price)})
+    gifts = View(Gift, by="payer", windows="3h", aggregates={"spent": Sum(Ordered.price)})
     assert compiled(gifts=gifts).view("gifts").stream == "gift"
 
 
@@ -110,7 +110,7 @@ def test_a_view() -> None:
     spending = compiled(
         spending=view(
             windows=["90m", timedelta(days=1)],
-            features={
+            aggregates={
                 "orders": Count(),
                 "shops": Count("shop"),
                 "sum": Sum("price"),
@@ -147,7 +147,7 @@ def test_a_view() -> None:
 
 
 def test_ticks_are_kept_a_minute_longer_than_thrice_the_loop_s_greatest_lateness() -> None:
-    later = View(Returned, by="customer", windows="3h", features={"n": Count()})
+    later = View(Returned, by="customer", windows="3h", aggregates={"n": Count()})
     assert compiled(later=later).view("later").keep == HOUR // 2 + 60_000_000
 
 
@@ -190,7 +190,7 @@ def test_a_label() -> None:
 
 
 def test_the_id_of_a_label_is_by_default_its_stream_s() -> None:
-    label = Label(Ordered, of=Ordered, value=Ordered.gift, wait="0s")
+    label = Label(Ordered, of=Ordered, value=Ordered.gift, within="0s")
     assert compiled(label=label).label("label").id == "order"
 
 
@@ -210,7 +210,7 @@ def test_the_task_is_that_of_the_label_s_type(value: object, estimator: type, ta
 
 
 def test_the_features_of_a_model() -> None:
-    spent = view(windows=["3h", "24h"], features={"sum": Sum("price"), "mean": Mean("price")})
+    spent = view(windows=["3h", "24h"], aggregates={"sum": Sum("price"), "mean": Mean("price")})
     returns_it = model(
         spent,
         spent["mean"].signed_log(),
@@ -254,17 +254,17 @@ def test_the_outcome_of_another_event_is_no_leak() -> None:
     class Reordered(Ordered, key="customer", time="at", id="order"):
         original: int
 
-    label = Label(Returned, of=Reordered, value=col("refund") > 0, wait="7d", id="order", name="label")
-    outcome = View(Returned, by="order", windows="30d", features={"refund": Sum("refund")})
+    label = Label(Returned, of=Reordered, value=col("refund") > 0, within="7d", id="order", name="label")
+    outcome = View(Returned, by="order", windows="30d", aggregates={"refund": Sum("refund")})
     returns_it = model(outcome.of(order="original"), on=Reordered, label=label)
     assert len(compiled(outcome=outcome, m=returns_it).model("returns_it").features) == 1
 
 
 def test_a_forecast_may_use_the_field_that_a_later_event_tells() -> None:
-    label = Label(Ordered, of=Ordered, by="customer", after="1h", wait="2h", value=Ordered.price, name="label")
+    label = Label(Ordered, of=Ordered, by="customer", after="1h", within="2h", value=Ordered.price, name="label")
     definition = compiled(m=model(Ordered.price, label=label, learner=linear_model.LinearRegression))
     (compiled_label,), asking = definition.labels, definition.model("returns_it")
-    assert (compiled_label.id, compiled_label.after, compiled_label.wait, asking.entity) == (
+    assert (compiled_label.id, compiled_label.after, compiled_label.within, asking.entity) == (
         "customer",
         HOUR,
         2 * HOUR,
@@ -276,14 +276,16 @@ def test_a_forecast_may_use_the_field_that_a_later_event_tells() -> None:
 def test_an_absent_outcome_and_a_share_of_a_class_are_as_the_log_has_them() -> None:
     refunded = col("refund") > 0
     label = Label(
-        Returned, of=Ordered, value=refunded, wait="7d", id="order", name="label", absent=False, keep={False: 0.1}
+        Returned, of=Ordered, value=refunded, within="7d", id="order", name="label", absent=False, keep={False: 0.1}
     )
     (compiled_label,) = compiled(m=model(label=label)).labels
     assert (compiled_label.absent, compiled_label.keep, compiled_label.correct) == (0.0, (Keep(0.0, 0.1),), False)
 
 
 def test_a_learner_without_weights_keeps_no_share_of_a_class() -> None:
-    label = Label(Returned, of=Ordered, value=col("refund") > 0, wait="7d", id="order", name="label", keep={False: 0.1})
+    label = Label(
+        Returned, of=Ordered, value=col("refund") > 0, within="7d", id="order", name="label", keep={False: 0.1}
+    )
     with pytest.raises(DefinitionErrors, match="its learner, GaussianNB, takes no weights"):
         compiled(m=model(Ordered.price, label=label, learner=naive_bayes.GaussianNB))
 
@@ -300,11 +302,11 @@ def test_a_string_is_a_feature_of_its_own_type() -> None:
 
 def test_the_settings_of_a_model() -> None:
     returns_it = model(
-        vectors="requests", wait="1s", publish_every=10, publish_seconds=2, score_from=datetime(1970, 1, 2)
+        vectors="requests", max_delay="1s", publish_every=10, publish_after="2s", score_from=datetime(1970, 1, 2)
     )
     settings = compiled(m=returns_it).model("returns_it")
-    assert (settings.vectors, settings.wait, settings.publish_examples) == ("requests", 1_000_000, 10)
-    assert (settings.publish_seconds, settings.score_from) == (2.0, 24 * HOUR)
+    assert (settings.vectors, settings.max_delay, settings.publish_examples) == ("requests", 1_000_000, 10)
+    assert (settings.publish_after, settings.score_from) == (2_000_000, 24 * HOUR)
 
 
 @pytest.mark.parametrize("text", ["1970-01-02", "1970-01-02T00:00", "1970-01-02T01:00+01:00"])
@@ -335,7 +337,7 @@ def test_a_compiled_loop_is_read_as_it_was_written(loaded: Callable[..., LoadedL
 def test_hashes_are_the_same_in_every_process(loaded: Callable[..., LoadedLoop]) -> None:
     here = loaded()
     program = (
-        "import sys; from headrace.declare import load; from headrace.wire.compiled_loop import encode;"
+        "import sys; from headrace.compiler import load; from headrace.wire.compiled_loop import encode;"
         "sys.stdout.buffer.write(encode(load(sys.argv[1]).definition))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "1"}
@@ -356,7 +358,7 @@ def version(loop: LoadedLoop) -> str:
         ('Mean("delay_min")', 'Mean(col("delay_min") / 60)'),
         ('windows=["3h", "24h"]', 'windows=["3h", "24h"], hop="1h"'),
         ("> 15", "> 16"),
-        ('wait="48h"', 'wait="47h"'),
+        ('within="48h"', 'within="47h"'),
         ("Scheduled.distance,", "Scheduled.distance.signed_log(),"),
         ("LogisticRegression(),", "LogisticRegression(l2=0.1),"),
     ],
@@ -371,7 +373,7 @@ def test_a_version_knows_all_that_it_was_made_of(edit: tuple[str, str], loaded: 
     [
         ("LogisticRegression(),", "LogisticRegression(),\n    publish_every=7,"),
         ('windows=["3h", "24h"]', 'windows=["3h", "24h"], keep="7m"'),
-        ("\nlate = ", '\nother = View(Arrived, by="tail", windows="3h", features={"n": Count()})\nlate = '),
+        ("\nlate = ", '\nother = View(Arrived, by="tail", windows="3h", aggregates={"n": Count()})\nlate = '),
     ],
     ids=str,
 )

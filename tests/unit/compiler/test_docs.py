@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headrace import Model, Stream
-from headrace.declare import LoadedLoop, explain
+from headrace.compiler import LoadedLoop, explain
 from headrace.declare.operations import OPERATIONS
 from headrace.errors import DefinitionErrors
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from msgspec import structs
 
+from headrace.compiler.mistakes import Mistakes, PartMistakes
 from headrace.declare.durations import EXAMPLES, UNITS, format_duration, parse_duration
 from headrace.declare.loops import Loop
-from headrace.declare.mistakes import Mistakes
 from headrace.declare.models import Model
-from headrace.declare.place import Place
 from headrace.declare.streams import Stream, stream_name, stream_part
 from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
 
@@ -26,7 +25,8 @@ SPARE = UNITS["w"]
 class Need:
     """How much of a stream is needed to rebuild rows and waiting pairs, in µs.
 
-    A pair waits for its label for `wait`; its vector was made from windows that reach `window` further back.
+    A pair waits for its label for `wait`, the label's `within`; its vector was made from windows that reach `window`
+    further back.
     """
 
     lateness: int
@@ -48,8 +48,8 @@ class Need:
 def need(loop: LoopDefinition, stream: StreamDefinition) -> Need:
     """Return how much of a stream a rebuild needs."""
     views = [view for view in loop.views if view.stream == stream.name]
-    waits = {label.name: label.wait for label in loop.labels}
-    label_waits = [label.wait for label in loop.labels if stream.name in (label.stream, label.of)]
+    waits = {label.name: label.within for label in loop.labels}
+    label_waits = [label.within for label in loop.labels if stream.name in (label.stream, label.of)]
     names = {view.name for view in views}
     join_waits = [waits.get(model.label, 0) for model in loop.models if names.intersection(model.view_names)]
     return Need(
@@ -60,47 +60,31 @@ def need(loop: LoopDefinition, stream: StreamDefinition) -> Need:
 def retain(
     loop: LoopDefinition,
     settings: Loop,
+    mistakes: Mistakes,
+    *,
     streams: Iterable[type[Stream]],
     models: Iterable[Model],
-    mistakes: Mistakes,
 ) -> LoopDefinition:
     """Return the loop with the retention of its topics; it is meaningless if mistakes were found."""
-    retaining = _Retaining(loop, mistakes)
-    retentions = {stream_name(stream): retaining.stream(stream) for stream in streams}
+    topics = _TopicRetention(loop, mistakes)
+    retentions = {stream_name(stream): topics.stream(stream) for stream in streams}
+    letters = PartMistakes(settings.place, "loop", mistakes)
     loop = structs.replace(
         loop,
         streams=tuple(structs.replace(stream, retention=retentions[stream.name]) for stream in loop.streams),
-        dead_letters_retention=retaining.declared(
-            settings.place, "loop", "dead_letters_retention", settings.dead_letters_retention
-        ),
+        dead_letters_retention=_declared("dead_letters_retention", settings.dead_letters_retention, letters),
     )
-    retaining = _Retaining(loop, mistakes)
+    topics = _TopicRetention(loop, mistakes)
     by_name = {model.state_name: model for model in models}
-    return structs.replace(loop, models=tuple(retaining.model(by_name[model.name], model) for model in loop.models))
+    return structs.replace(loop, models=tuple(topics.model(by_name[model.name], model) for model in loop.models))
 
 
-class _Retaining:
+class _TopicRetention:
     def __init__(self, loop: LoopDefinition, mistakes: Mistakes) -> None:
         self._loop = loop
         self._mistakes = mistakes
         self._streams = {stream.name: stream for stream in loop.streams}
-        self._waits = {label.name: label.wait for label in loop.labels}
-
-    def declared(
-        self, place: Place, part: str, option: str, value: object, minimum: int = 0, reason: str = ""
-    ) -> int | None:
-        """Return a declared retention in µs; None means forever."""
-        if value == FOREVER:
-            return None
-        try:
-            retention = parse_duration(value)
-        except ValueError as error:
-            self._mistakes.add(place, part, f"{option} {error}", f'{EXAMPLES} Or write "{FOREVER}".')
-            return None
-        if retention < minimum:
-            problem = f"{option} {format_duration(retention)} is less than {reason}"
-            self._mistakes.add(place, part, problem, f"Keep at least {format_duration(minimum)}, or leave it out.")
-        return retention
+        self._waits = {label.name: label.within for label in loop.labels}
 
     def stream(self, stream: type[Stream]) -> int | None:
         """Return how long a stream is kept: by default, a week more than a rebuild needs."""
@@ -109,10 +93,12 @@ class _Retaining:
         if value is None:
             return requirement.total + SPARE
         reason = f"it takes to rebuild what is made of it: {requirement}"
-        return self.declared(stream.__place__, stream_part(stream), "retention", value, requirement.total, reason)
+        report = PartMistakes(stream.__place__, stream_part(stream), self._mistakes)
+        return _declared("retention", value, report, minimum=requirement.total, reason=reason)
 
     def model(self, model: Model, definition: ModelDefinition) -> ModelDefinition:
         """Set how long vectors and predictions are kept (like their stream, to check them against it), and examples."""
+        report = PartMistakes(model.place, model.part, self._mistakes)
         stream = self._streams.get(definition.stream)
         retention = stream.retention if stream else None
         if model.retention is not None:
@@ -120,6 +106,21 @@ class _Retaining:
             reason = (
                 f"its vectors wait: {format_duration(lateness)} for late events, {format_duration(wait)} for labels"
             )
-            retention = self.declared(model.place, model.part, "retention", model.retention, lateness + wait, reason)
-        examples = self.declared(model.place, model.part, "examples_retention", model.examples_retention)
+            retention = _declared("retention", model.retention, report, minimum=lateness + wait, reason=reason)
+        examples = _declared("examples_retention", model.examples_retention, report)
         return structs.replace(definition, retention=retention, examples_retention=examples)
+
+
+def _declared(option: str, value: object, report: PartMistakes, *, minimum: int = 0, reason: str = "") -> int | None:
+    """Return a declared retention in µs; None means forever."""
+    if value == FOREVER:
+        return None
+    try:
+        retention = parse_duration(value)
+    except ValueError as error:
+        report.add(f"{option} {error}", f'{EXAMPLES} Or write "{FOREVER}".')
+        return None
+    if retention < minimum:
+        problem = f"{option} {format_duration(retention)} is less than {reason}"
+        report.add(problem, f"Keep at least {format_duration(minimum)}, or leave it out.")
+    return retention

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from headrace.declare import LoadedLoop, explain
+from headrace.compiler import LoadedLoop, explain
 
 EXPLAINED = """\
 loop flights
@@ -55,7 +55,7 @@ view carrier_delay
   exact       at any time up to 31m behind a row's newest event
   stored      until 3d after a row's last event
   version     {view}
-  features
+  aggregates
     mean     mean of hours
     flights  count of events
   windows
@@ -65,7 +65,7 @@ view carrier_delay
 label late
   of      scheduled, told by arrived, whose flight is the event's id
   value   delay_min > 15, a bool
-  wait    2d of event time
+  within  2d of event time
   counts  the first, as soon as it comes
 
 model late_arrival
@@ -74,7 +74,7 @@ model late_arrival
   at most    1 GiB of the store; then no more are read until some are over
   vectors    from every event of scheduled; waiting for views up to 1s
   views      carrier_delay
-  published  every 5000 examples, and every 10 s
+  published  every 5000 examples, and every 10s
   kept       vectors and predictions for 9d10m, examples for ever
   learner    {learner}
   version    {model}
@@ -96,8 +96,8 @@ def test_a_loop_is_explained(loaded: Callable[..., LoadedLoop]) -> None:
     loop = loaded(
         ('time="at", id="flight"', 'time="at", id="flight", lateness="10m", partitions=3'),
         (
-            "    features={",
-            '    where=col("delay_min") > 0,\n    derive={"hours": col("delay_min") / 60},\n    features={',
+            "    aggregates={",
+            '    where=col("delay_min") > 0,\n    derive={"hours": col("delay_min") / 60},\n    aggregates={',
         ),
         ('Mean("delay_min")', 'Mean("hours"), "flights": Count()'),
         (
@@ -109,7 +109,7 @@ def test_a_loop_is_explained(loaded: Callable[..., LoadedLoop]) -> None:
         Scheduled.seats.fill(0),
         Scheduled.seats.named("size"),""",
         ),
-        ("LogisticRegression(),", 'LogisticRegression(),\n    wait="1s",\n    publish_seconds=10,'),
+        ("LogisticRegression(),", 'LogisticRegression(),\n    max_delay="1s",\n    publish_after="10s",'),
     ).definition
     [view], [model] = loop.views, loop.models
     expected = EXPLAINED.format(view=view.hash, model=model.hash, learner=model.learner)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from headrace.declare import LoadedLoop, explain
+from headrace.compiler import LoadedLoop, explain
 from headrace.definition import LoopDefinition
 from headrace.runtime.redis.partitions import view_names
 from headrace.runtime.redis.rows import row_field
@@ -17,8 +17,8 @@ Edit = tuple[str, str]
 #: New names for every part of the loop that can be renamed.
 RENAMES: tuple[Edit, ...] = (
     ("carrier_delay = View(\n    Arrived,\n", 'airline = View(\n    Arrived,\n    was="carrier_delay",\n'),
-    ('late = Label(Arrived, of=Scheduled, value=col("delay_min") > 15, wait="48h")',
-     'tardy = Label(Arrived, of=Scheduled, value=col("delay_min") > 15, wait="48h", was="late")'),
+    ('late = Label(Arrived, of=Scheduled, value=col("delay_min") > 15, within="48h")',
+     'tardy = Label(Arrived, of=Scheduled, value=col("delay_min") > 15, within="48h", was="late")'),
     ('"late_arrival",\n', '"tardy_arrival",\n    was="late_arrival",\n'),
     ("label=late,", "label=tardy,"),
     ("        carrier_delay,\n        Scheduled.distance,\n",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from headrace import declare
+from headrace import compiler, declare
 from headrace.declare.place import Place
 from headrace.engine import export
 from headrace.errors import DefinitionErrors
@@ -43,7 +43,7 @@ CASES = [case(block) for block in BLOCKS[1:]]
 
 def mistakes(path: Path) -> list[Told]:
     with pytest.raises(DefinitionErrors) as raised:
-        declare.load(path)
+        compiler.load(path)
     lines = path.read_text().splitlines()
     problems = []
     for error in raised.value.errors:
@@ -62,14 +62,14 @@ def test_all_mistakes_of_a_file_are_told_in_one_go_in_the_order_of_lines(write: 
     path = write(
         ('by="carrier"', 'by="carier"'),
         ('"24h"', '"24hours"'),
-        ('wait="48h"', 'wait="later"'),
+        ('within="48h"', 'within="later"'),
         ("Scheduled.distance", "Scheduled.distanse"),
         ("LogisticRegression(),", "LinearRegression(),"),
     )
     assert [problem.message.split(". ")[0] for problem in mistakes(path)] == [
         "view carrier_delay: stream arrived has no field 'carier' to be by",
         "view carrier_delay: window '24hours' is no duration",
-        "label late: wait 'later' is no duration",
+        "label late: within 'later' is no duration",
         "model late_arrival: its label makes it binary, and LinearRegression is a regressor",
         "model late_arrival: stream scheduled has no field 'distanse'",
     ]
@@ -96,28 +96,28 @@ def test_what_a_file_raises_is_told_beside_the_mistakes_before_it(write: Callabl
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(DefinitionErrors, match="it cannot be read: No such file"):
-        declare.load(tmp_path / "nothing.py")
+        compiler.load(tmp_path / "nothing.py")
 
 
 def test_what_is_no_file_is_named_and_not_headrace_itself() -> None:
     folder = Path(declare.__file__).parents[2]
     with pytest.raises(DefinitionErrors) as raised:
-        declare.load(folder)
+        compiler.load(folder)
     assert str(raised.value).startswith(f"{Place(str(folder), 1)}: file: it cannot be read: Is a directory")
 
 
 def test_a_file_without_streams_is_told(write: Callable[..., Path]) -> None:
     with pytest.raises(DefinitionErrors, match=r"^flights/loop\.py:1: loop: there is no stream in it"):
-        declare.load(write(text="x = 1\n"))
+        compiler.load(write(text="x = 1\n"))
 
 
 def test_a_mistake_in_another_file_of_the_folder_points_there(write: Callable[..., Path]) -> None:
     write(text="def f():\n    raise ValueError('no')\n", name="flights/parts.py")
     with pytest.raises(DefinitionErrors, match=r"^flights/parts\.py:2: file: ValueError: no\. "):
-        declare.load(write(text="from parts import f\n\nf()\n"))
+        compiler.load(write(text="from parts import f\n\nf()\n"))
 
 
 def test_a_syntax_error_in_another_file_points_there(write: Callable[..., Path]) -> None:
     write(text="x =\n", name="flights/parts.py")
     with pytest.raises(DefinitionErrors, match=r"^flights/parts\.py:1: syntax: "):
-        declare.load(write(text="import parts\n"))
+        compiler.load(write(text="import parts\n"))

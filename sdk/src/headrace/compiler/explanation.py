@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
-from types import MappingProxyType
 
+from headrace.compiler.expression_text import expression_text
 from headrace.declare.durations import format_duration
-from headrace.declare.expressions import applied_text, constant_text, whole_text
 from headrace.definition import (
     Aggregate,
     AggregateDefinition,
@@ -51,23 +50,6 @@ def explain(loop: LoopDefinition) -> str:
     for model in loop.models:
         lines += ["", *_model(loop, model)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-def expression_text(expression: Expression, titles: Mapping[str, str] = MappingProxyType({})) -> str:
-    """Return an expression as a user would write it; `titles` gives the titles of renamed views by name."""
-    return whole_text(_inner_text(expression, titles))
-
-
-def _inner_text(expression: Expression, titles: Mapping[str, str]) -> str:
-    match expression:
-        case Column(name=name):
-            return name
-        case Literal(value=value):
-            return repr(value) if isinstance(value, str) else constant_text(value)
-        case Aggregate(view=view, aggregate=aggregate, window=window):
-            return f"{titles.get(view, view)}.{aggregate}.{window}"
-        case Apply(operation=operation, arguments=arguments, parameters=parameters):
-            return applied_text(operation, [_inner_text(argument, titles) for argument in arguments], parameters)
 
 
 def topic(loop: LoopDefinition, stream: str) -> str:
@@ -138,7 +120,7 @@ def _view(view: ViewDefinition) -> list[str]:
     return [
         _heading("view", view),
         *_table(facts),
-        *_titled_table("features", aggregates),
+        *_titled_table("aggregates", aggregates),
         *_titled_table("windows", windows),
     ]
 
@@ -152,7 +134,7 @@ def _label(label: LabelDefinition) -> list[str]:
     facts = [
         ("of", f"{label.of}, told by {label.stream}, whose {label.id} is {whose}"),
         ("value", f"{expression_text(label.value)}, a {label.type}"),
-        ("wait", f"{format_duration(label.wait)} of event time"),
+        ("within", f"{format_duration(label.within)} of event time"),
         ("counts", _counts(label)),
     ]
     if label.known_at is not None:
@@ -171,7 +153,7 @@ def _heading(kind: str, part: ViewDefinition | LabelDefinition | ModelDefinition
 def _counts(label: LabelDefinition) -> str:
     if label.after is not None:
         return f"the first event at least {format_duration(label.after)} later"
-    return "the last within its wait, at the end of it" if label.correct else "the first, as soon as it comes"
+    return "the last within that time, at the end of it" if label.correct else "the first, as soon as it comes"
 
 
 def _outcome(label: LabelDefinition, outcome: float | str) -> str:
@@ -181,14 +163,14 @@ def _outcome(label: LabelDefinition, outcome: float | str) -> str:
 def _sparse(label: LabelDefinition) -> str:
     """Describe what moves the watermark of a stream of labels that has few events."""
     mark = f"headrace mark {label.stream} --until now"
-    return f"once the watermark of {label.stream} is past the wait: where its events are rare, send marks, {mark}"
+    return f"once the watermark of {label.stream} is past that time: where its events are rare, send marks, {mark}"
 
 
 def _model(loop: LoopDefinition, model: ModelDefinition) -> list[str]:
-    waits = "for ever" if model.wait is None else f"up to {format_duration(model.wait)}"
+    waits = "for ever" if model.max_delay is None else f"up to {format_duration(model.max_delay)}"
     schedule = f"every {model.publish_examples} examples"
-    if model.publish_seconds is not None:
-        schedule += f", and every {constant_text(model.publish_seconds)} s"
+    if model.publish_after is not None:
+        schedule += f", and every {format_duration(model.publish_after)}"
     source = f"every event of {model.stream}" if model.vectors == "stream" else "requests that name an event"
     facts = [
         ("predicts", f"{loop.label(model.label).title} on {model.stream}: {model.task}"),
@@ -210,7 +192,7 @@ def _model(loop: LoopDefinition, model: ModelDefinition) -> list[str]:
 
 def _waiting(loop: LoopDefinition, model: ModelDefinition) -> list[tuple[str, str]]:
     """Describe what questions cost while they wait for their label, at a rate that is easy to scale."""
-    bound = loop.label(model.label).wait
+    bound = loop.label(model.label).within
     size = ENTRY_BYTES + VALUE_BYTES * len(model.features)
     questions = RATE * bound // 1_000_000
     cost = f"{size} bytes a question for {format_duration(bound)}: at {RATE:,}/s {questions:,} questions"

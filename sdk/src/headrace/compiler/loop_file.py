@@ -15,21 +15,21 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from headrace import declare
-from headrace.declare.compiling import compile_into
+from headrace.compiler.loop_definition import compile_into
+from headrace.compiler.mistakes import Mistakes, mistake, words_of
 from headrace.declare.declaration import recording, snake_case
-from headrace.declare.mistakes import Mistakes, instead_of, mistake, words_of
 from headrace.declare.models import Learner
 from headrace.declare.place import Place
 from headrace.definition import LoopDefinition
 from headrace.errors import DefinitionError, UnknownName
-from headrace.wording import did_you_mean
+from headrace.wording import did_you_mean, instead_of
 
 if TYPE_CHECKING:
     from river.base import Estimator
 
 
 #: headrace's own files: a mistake in a loop is never reported at a line of these.
-_OWN = Path(__file__).parents[1]
+_PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _place_of(error: BaseException, file: Path) -> Place:
 
 def _is_written_below(folder: Path, file: str) -> bool:
     path = Path(file)
-    if not path.is_relative_to(folder) or path.is_relative_to(_OWN):
+    if not path.is_relative_to(folder) or path.is_relative_to(_PACKAGE):
         return False
     return "site-packages" not in path.relative_to(folder).parts
 

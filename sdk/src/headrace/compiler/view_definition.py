@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from headrace import definition
+from headrace.compiler.expression_text import expression_text
+from headrace.compiler.mistakes import Mistakes, PartMistakes
+from headrace.compiler.scope import Scope, Typed
 from headrace.declare.aggregates import AGGREGATES, Aggregate, Count
 from headrace.declare.declaration import NAMES, is_name
 from headrace.declare.durations import EXAMPLES, format_duration, parse_duration
-from headrace.declare.explaining import expression_text
-from headrace.declare.expressions import Column, Expression, Literal, Read
-from headrace.declare.mistakes import Mistakes, instead_of
+from headrace.declare.expressions import Column, Expression, Literal
+from headrace.declare.fields import a_type
 from headrace.declare.operations import NUMBER
 from headrace.declare.place import Place
-from headrace.declare.resolving import Scope, Typed
-from headrace.declare.streams import Stream, a_type, field_types, is_stream, stream_name
-from headrace.declare.views import View, window_name
+from headrace.declare.streams import Stream, field_types, is_stream, stream_name
+from headrace.declare.views import Read, View, window_name
 from headrace.definition import AggregateDefinition, FieldType, ViewDefinition, Window
+from headrace.wording import instead_of
 
 #: How much longer than lateness requires rows hold single ticks, if their view does not say.
 KEEP_LONGER = 60_000_000
@@ -43,27 +45,28 @@ MOST_TILES = 10_000
 def read_view(read: Read, model_stream: type[Stream], part: str, mistakes: Mistakes) -> Typed | None:
     """Compile a read of a view for the events of a model's stream; return None if it has mistakes."""
     view, windows = read.view, [window_name(window) for window in read.view.windows]
+    report = PartMistakes(read.place, part, mistakes)
     before = len(mistakes)
-    if read.aggregate not in view.aggregates:
-        cure = instead_of(str(read.aggregate), view.aggregates, "features")
-        mistakes.add(read.place, part, f"view {view.name} has no feature {read.aggregate!r}", cure)
+    if read.aggregate not in view.aggregate_names:
+        cure = instead_of(str(read.aggregate), view.aggregate_names, "aggregates")
+        report.add(f"view {view.name} has no aggregate {read.aggregate!r}", cure)
     if read.window not in windows:
         cure = instead_of(str(read.window), windows, "windows")
-        mistakes.add(read.place, part, f"view {view.name} has no window {read.window!r}", cure)
+        report.add(f"view {view.name} has no window {read.window!r}", cure)
     for name in read.key:
         if name not in view.by:
             problem = f"view {view.name} is not by {name!r}"
-            mistakes.add(read.place, part, problem, instead_of(name, view.by, "keys"))
+            report.add(problem, instead_of(name, view.by, "keys"))
     key = tuple(read.key.get(name, name) for name in view.by)
     for name, field in zip(view.by, key, strict=True):
-        _check_key(read, name, field, model_stream, part, mistakes)
+        _check_key(view, report, name=name, field=field, stream=model_stream)
     if len(mistakes) > before:
         return None
     return Typed(definition.Aggregate(view.state_name, read.aggregate, read.window, key), FieldType.FLOAT)
 
 
-def _check_key(read: Read, name: str, field: str, stream: type[Stream], part: str, mistakes: Mistakes) -> None:
-    view, fields = read.view, field_types(stream)
+def _check_key(view: View, report: PartMistakes, *, name: str, field: str, stream: type[Stream]) -> None:
+    fields = field_types(stream)
     view_type = field_types(view.stream).get(name) if is_stream(view.stream) else None
     if view_type is None or view_type in NAMELESS:
         return  # this mistake is reported where the view is declared
@@ -72,12 +75,12 @@ def _check_key(read: Read, name: str, field: str, stream: type[Stream], part: st
         cure = f'Say which field names the {name}: {view.name}.of({name}="...").'
         if name != field:
             cure = instead_of(field, fields, "fields")
-        mistakes.add(read.place, part, problem, cure)
+        report.add(problem, cure)
         return
     stream_type = fields[field]
     if stream_type is not None and stream_type is not view_type:
         problem = f"view {view.name} is by {name!r}, {a_type(view_type)}, and {field!r} is {a_type(stream_type)}"
-        mistakes.add(read.place, part, problem, "Give both the same type, or name another field with .of().")
+        report.add(problem, "Give both the same type, or name another field with .of().")
 
 
 def define_view(view: View, ahead: int, mistakes: Mistakes) -> ViewDefinition | None:
@@ -178,6 +181,7 @@ class _ViewCompiler:
         """Resolve an expression of the view's columns; derived ones are replaced by their expressions."""
         if isinstance(value, bool | int | float):
             value = Literal(value)
+            value.place = self._view.place
         if not isinstance(value, Expression):
             self._wrong(f"{subject} is {value!r}", 'Write an expression of columns, such as col("delay_min") > 15.')
             return None
@@ -204,18 +208,18 @@ class _ViewCompiler:
         return where.value
 
     def _aggregates(self) -> tuple[AggregateDefinition, ...]:
-        if not self._view.aggregates:
-            problem = "its features have no names" if self._view.features else "it has no features"
-            self._wrong(problem, 'Give it some by name: features={"mean_delay": Mean("delay_min")}.')
+        if not self._view.aggregate_names:
+            problem = "its aggregates have no names" if self._view.aggregates else "it has no aggregates"
+            self._wrong(problem, 'Give it some by name: aggregates={"mean_delay": Mean("delay_min")}.')
             return ()
-        return tuple(self._aggregate(str(name), aggregate) for name, aggregate in self._view.features.items())
+        return tuple(self._aggregate(str(name), aggregate) for name, aggregate in self._view.aggregates.items())
 
     def _aggregate(self, name: str, aggregate: object) -> AggregateDefinition:
         if not is_name(name):
-            self._wrong(f"{name!r} is no name for a feature", NAMES)
+            self._wrong(f"{name!r} is no name for an aggregate", NAMES)
         if not isinstance(aggregate, Aggregate) or not aggregate.operation:
             text = getattr(aggregate, "__name__", repr(aggregate))
-            self._wrong(f"feature {name!r} is {text}, no aggregate", f'Use one of {", ".join(AGGREGATES)}: Mean("x").')
+            self._wrong(f"{name!r} is {text}, no aggregate", f'Use one of {", ".join(AGGREGATES)}: Mean("x").')
             return AggregateDefinition(name, "count", None)
         if aggregate.column is None and isinstance(aggregate, Count):
             return AggregateDefinition(name, aggregate.operation, None)
@@ -230,14 +234,14 @@ class _ViewCompiler:
             column.place = aggregate.place
         if not isinstance(column, Expression):
             cure = f'Name the column: {type(aggregate).__name__}("delay_min").'
-            self._wrong(f"feature {name!r} is over {value!r}, no column", cure, aggregate.place)
+            self._wrong(f"aggregate {name!r} is over {value!r}, no column", cure, aggregate.place)
             return None
         resolved = self._scope().resolve(column)
         if resolved is None:
             return None
         countable = isinstance(aggregate, Count) or resolved.type in NUMBER
         if not countable:
-            problem = f"feature {name!r} has the wrong type: {column.name} is {a_type(resolved.type)}"
+            problem = f"aggregate {name!r} has the wrong type: {column.name} is {a_type(resolved.type)}"
             cure = "Aggregate a number or a condition; derive={...} makes columns of others."
             self._wrong(problem, cure, aggregate.place)
         if isinstance(resolved.value, definition.Column):

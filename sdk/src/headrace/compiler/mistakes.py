@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 from headrace.declare.place import Place
 from headrace.errors import DefinitionError, DefinitionErrors
-from headrace.wording import did_you_mean
 
 
 class Mistakes:
@@ -47,6 +46,22 @@ class Mistakes:
             raise DefinitionErrors(self.errors)
 
 
+@dataclass(frozen=True)
+class PartMistakes:
+    """The mistakes of one part of the loop, which is declared at `place`."""
+
+    place: Place
+    part: str
+    mistakes: Mistakes
+
+    def add(self, problem: str, cure: str) -> None:
+        """Note that the part is wrong."""
+        self.mistakes.add(self.place, self.part, problem, cure)
+
+    def __len__(self) -> int:
+        return len(self.mistakes)
+
+
 def mistake(place: Place, part: str, problem: str, cure: str) -> DefinitionError:
     """Return the error for a mistake at a line."""
     return DefinitionError(f"{place}: {part}", problem, cure)
@@ -55,11 +70,3 @@ def mistake(place: Place, part: str, problem: str, cure: str) -> DefinitionError
 def words_of(error: BaseException) -> str:
     """Return an error's message, without the suggestion that some Pythons append: headrace adds its own."""
     return re.sub(r"\. Did you mean '\w+'\?$", "", str(error))
-
-
-def instead_of(name: str, choices: Iterable[str], kind: str) -> str:
-    """Return the cure for an unknown name: the one that was probably meant, or all that exist."""
-    names = list(choices)
-    if hint := did_you_mean(name, names):
-        return hint
-    return f"Use one of its {kind}: {', '.join(names)}." if names else f"There are no {kind}."

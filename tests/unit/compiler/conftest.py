@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.declare import LoadedLoop, load
+from headrace.compiler import LoadedLoop, load
 
 FLIGHTS = """\
 from datetime import datetime
@@ -40,10 +40,10 @@ carrier_delay = View(
     Arrived,
     by="carrier",
     windows=["3h", "24h"],
-    features={"mean": Mean("delay_min")},
+    aggregates={"mean": Mean("delay_min")},
 )
 
-late = Label(Arrived, of=Scheduled, value=col("delay_min") > 15, wait="48h")
+late = Label(Arrived, of=Scheduled, value=col("delay_min") > 15, within="48h")
 
 model = Model(
     "late_arrival",
